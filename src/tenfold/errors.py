@@ -1,0 +1,118 @@
+"""Every error that tenfold raises on purpose.
+
+    TenfoldError
+    ├── SchemaError          a column or target that the table does not have, or of the wrong kind
+    ├── RecipeError          a choice that does not exist or contradicts another
+    ├── TableError           a text table or data frame that cannot be read as it stands
+    ├── ImageError           a picture that is missing, ambiguous, damaged, too large or outside its folder
+    ├── RatingsError         ratings that contradict their scale, or that nothing can be learnt from
+    ├── SplitError           a split or a fold that cannot be made
+    ├── WeightsError         a weights file that is damaged, foreign or not made for this network
+    ├── RunError             a run folder that is missing, locked, damaged or of another version
+    ├── MemoryBudgetError    a network that does not fit, whatever the plan
+    ├── TrainingError        training that cannot go on (loss not finite, nothing to learn)
+    └── DependencyError      an optional package that is not installed, or a network that is not there
+
+Each says what happened and where, what was found, and how to mend it:
+
+    SchemaError: train.csv has no column 'lable' (target).
+      found  image_id, label, variety
+      fix    did you mean 'label'?
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+#: How many single faults one error lists before it counts the rest.
+LISTED = 10
+
+
+class TenfoldError(Exception):
+    """Base of every error a user can mend.
+
+    Parameters
+    ----------
+    headline: one sentence: what is wrong, and where.
+    problems: single faults (one a line); at most ten are shown and the rest counted.
+    labels: further lines such as ``found=``, ``parts=``, ``fix=``, in the order given.
+    """
+
+    def __init__(self, headline: str, *, problems: Sequence[str] = (), **labels: str) -> None:
+        self.headline = headline
+        self.problems = tuple(problems)
+        self.labels = {name: text for name, text in labels.items() if text}
+        super().__init__(headline)
+
+    def __str__(self) -> str:
+        lines = [self.headline]
+        lines += [f"  - {one}" for one in listed(self.problems)]
+        lines += [f"  {name:<6} {text}" for name, text in self.labels.items()]
+        return "\n".join(lines)
+
+
+class SchemaError(TenfoldError):
+    """A column or target that is not there, is there twice, or is of the wrong kind."""
+
+
+class RecipeError(TenfoldError):
+    """A choice that does not exist, is out of range or contradicts another."""
+
+
+class TableError(TenfoldError):
+    """A table that cannot be read as it stands."""
+
+
+class ImageError(TenfoldError):
+    """A picture that is missing, ambiguous, damaged, too large or outside its folder."""
+
+
+class RatingsError(TenfoldError):
+    """Ratings that contradict their scale, or that nothing can be learnt from."""
+
+
+class SplitError(TenfoldError):
+    """A split or a fold that cannot be made as asked."""
+
+
+class WeightsError(TenfoldError):
+    """A weights file that is damaged, holds code, or does not belong to this network."""
+
+
+class RunError(TenfoldError):
+    """A run folder that is missing, in use, damaged, unfinished or of another version."""
+
+
+class MemoryBudgetError(TenfoldError):
+    """A network that does not fit into the memory, whatever the plan."""
+
+
+class TrainingError(TenfoldError):
+    """Training that cannot go on: the loss is not finite, or there is nothing to learn."""
+
+
+class DependencyError(TenfoldError):
+    """An optional package that is not installed, or a network that cannot be reached."""
+
+
+def listed(faults: Sequence[str], most: int = LISTED) -> list[str]:
+    """The first `most` faults, and a line that counts the others."""
+    shown = list(faults[:most])
+    if len(faults) > most:
+        shown.append(f"and {len(faults) - most} more")
+    return shown
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """``did you mean 'label'?`` for the nearest choice, or the choices there are."""
+    names = [str(choice) for choice in choices]
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:LISTED])
+    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"there is: {shown}{rest}"

@@ -1,0 +1,156 @@
+"""What crosses floors: frozen values made of arrays, with no methods that touch the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "FactorModel",
+    "MemoryPlan",
+    "Predictions",
+    "Ratings",
+    "Recommendations",
+    "TargetPrediction",
+]
+
+
+@dataclass(frozen=True)
+class TargetPrediction:
+    """One target's answer for all rows.
+
+    kind: the target's kind, as in the schema (``category``, ``number``, ...).
+    classes: class names in the order of `probabilities`' columns; empty for numbers.
+    probabilities: (rows, classes) float64, rows sum to 1 for ``category``; or None for numbers.
+    values: (rows,) the decoded answer: class names (object) or numbers (float64).
+    """
+
+    kind: str
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64] | None
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One output row per input row, in input order.
+
+    ids: (rows,) the text that names each row.
+    targets: target name -> its answer.
+    failed: (rows,) true where the row could not be predicted (an unreadable picture).
+    reasons: row index -> why it failed.
+    notes: what was noticed (unknown categories, several frames, ...), one a line.
+    """
+
+    ids: NDArray[np.object_]
+    targets: Mapping[str, TargetPrediction]
+    failed: NDArray[np.bool_]
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a training fits this machine. It may change time, never the answer.
+
+    micro_batch: rows that go through the network at once.
+    accumulation: micro-batches to an optimizer step of a full batch.
+    checkpoint: recompute activations in the backward pass.
+    workers: threads that read rows.
+    predicted_bytes: expected peak of process memory, 0 where not planned.
+    band_bytes: low and high end of the prediction.
+    parts: name -> bytes at the peak.
+    notes: how the plan was reached, one a line.
+    """
+
+    micro_batch: int
+    accumulation: int = 1
+    checkpoint: bool = False
+    workers: int = 2
+    predicted_bytes: int = 0
+    band_bytes: tuple[int, int] = (0, 0)
+    parts: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings as arrays, sorted by user and then by item; each pair once.
+
+    users, items: vocabularies: (n,) object arrays of ids as text, in first-seen order.
+    user_index, item_index: (ratings,) uint32 into the vocabularies.
+    ratings: (ratings,) float32.
+    times: (ratings,) float64 seconds since 1970, or None.
+    scale: lowest and highest rating, as given or as found.
+    implicit: true where the table is a log of events and not a table of ratings.
+    item_names: item id -> title, empty where no item table was given.
+    notes: what was decided or resolved, one a line.
+    """
+
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    user_index: NDArray[np.uint32]
+    item_index: NDArray[np.uint32]
+    ratings: NDArray[np.float32]
+    times: NDArray[np.float64] | None
+    scale: tuple[float, float]
+    implicit: bool = False
+    item_names: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FactorModel:
+    """What every ratings method returns: mean + b_u + c_i + p_u . q_i, or its sigmoid over the range.
+
+    users, items: (n,) ids as text.  user_bias (users,), item_bias (items,) float32.
+    user_factors (users, factors), item_factors (items, factors) float32.
+    mean: the global mean (before the sigmoid where there is one).
+    scale: predictions are clipped to it.  sigmoid_range: (low, high) or None.
+    seen_start (users + 1,) int64, seen_items uint32: items that each user has rated, sorted.
+    seen_ratings: float32 beside seen_items.
+    noise_precision: alpha of the residuals (0 where unknown).
+    extra: further arrays by name that a method needs for new users or deviations.
+    """
+
+    method: str
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    mean: float
+    user_bias: NDArray[np.float32]
+    item_bias: NDArray[np.float32]
+    user_factors: NDArray[np.float32]
+    item_factors: NDArray[np.float32]
+    scale: tuple[float, float]
+    sigmoid_range: tuple[float, float] | None
+    seen_start: NDArray[np.int64]
+    seen_items: NDArray[np.uint32]
+    seen_ratings: NDArray[np.float32]
+    item_names: Mapping[str, str] = field(default_factory=dict)
+    implicit: bool = False
+    noise_precision: float = 0.0
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Ranked items, one row per (user, rank).
+
+    users, items, names: (rows,) object.  rank: (rows,) from 1.  score, deviation: (rows,) float32.
+    known_user: (rows,) bool.  reasons: per row, the rated items that moved the score most.
+    """
+
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    names: NDArray[np.object_]
+    rank: NDArray[np.int64]
+    score: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    known_user: NDArray[np.bool_]
+    reasons: tuple[tuple[tuple[str, float], ...], ...] = ()
+    notes: tuple[str, ...] = ()
