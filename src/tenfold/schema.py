@@ -1,0 +1,196 @@
+"""What the columns are: the user's data, in words. Frozen, and TOML both ways."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tenfold.errors import SchemaError, TenfoldError, did_you_mean
+
+
+class Frozen(BaseModel):
+    """A frozen value that refuses unknown names with the nearest known one.
+
+    Subclasses name the error they raise in `refusal`, so that a wrong schema is a SchemaError and a
+    wrong recipe a RecipeError, from Python, from TOML and from the command line alike.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[type[TenfoldError]] = SchemaError
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise self._refuse(error) from None
+
+    @classmethod
+    def _refuse(cls, error: ValidationError) -> TenfoldError:
+        problems, hint = [], ""
+        for fault in error.errors(include_url=False):
+            where = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                hint = did_you_mean(str(fault["loc"][-1]), cls.model_fields)
+                problems.append(f"unknown name {where!r}; {hint}")
+            elif fault["type"] == "missing":
+                problems.append(f"{where} is not given")
+            else:
+                message = fault["msg"].removeprefix("Value error, ")
+                problems.append(f"{where} = {fault['input']!r}: {message}")
+        known = f"the names are: {', '.join(cls.model_fields)}"
+        return cls.refusal(
+            f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint or known
+        )
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read from TOML text."""
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise cls.refusal(
+                f"this is not TOML: {error}", fix="see docs/formats.md for a complete example"
+            ) from None
+        return cls(**values)
+
+    def to_toml(self) -> str:
+        """Write as TOML text; `from_toml` gives the same value back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+class ImageColumn(Frozen):
+    """A column that names pictures.
+
+    folder: where the pictures are; a relative name is taken from the current folder.
+    """
+
+    kind: Literal["image"] = "image"
+    name: str
+    folder: str
+
+
+class IdColumn(Frozen):
+    """A column of ids (users, items): text, whatever it looks like."""
+
+    kind: Literal["id"] = "id"
+    name: str
+
+
+class CategoryColumn(Frozen):
+    """A column of categories; what training never saw goes to the unknown row of its embedding."""
+
+    kind: Literal["category"] = "category"
+    name: str
+
+
+class NumberColumn(Frozen):
+    """A column of numbers, standardised by the training rows; missing cells get a mark of their own."""
+
+    kind: Literal["number"] = "number"
+    name: str
+
+
+class CategoryTarget(Frozen):
+    """One of several classes: softmax cross-entropy from raw outputs.
+
+    classes: the class list; taken from the whole table where it is not given.
+    """
+
+    kind: Literal["category"] = "category"
+    name: str
+    classes: tuple[str, ...] | None = None
+
+
+InputColumn = Annotated[
+    ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")
+]
+Target = CategoryTarget
+
+#: Words accepted after the colon of ``--target COL:KIND``.
+TARGET_KINDS: Mapping[str, type[Target]] = {"category": CategoryTarget}
+
+
+class Schema(Frozen):
+    """Input columns and target columns of one table.
+
+    id: column that names a row in the predictions; the first image column where it is not given.
+    group: columns whose equal values never stand on both sides of a split.
+    split: column of 0/1 (or true/false) that marks validation rows, instead of a random split.
+    weight: column of row weights.
+    """
+
+    inputs: tuple[InputColumn, ...]
+    targets: tuple[Target, ...]
+    id: str | None = None
+    group: tuple[str, ...] = ()
+    split: str | None = None
+    weight: str | None = None
+
+    @property
+    def images(self) -> tuple[ImageColumn, ...]:
+        """The image columns among the inputs."""
+        return tuple(column for column in self.inputs if isinstance(column, ImageColumn))
+
+    @property
+    def row_name(self) -> str | None:
+        """The column that names a row, if there is one."""
+        return self.id or (self.images[0].name if self.images else None)
+
+    def check_columns(self, names: tuple[str, ...], source: str, *, targets: bool = True) -> None:
+        """Refuse a table that lacks a column, naming the nearest one it has.
+
+        targets: also ask for the target columns, the groups, the split and the weight.
+        """
+        wanted = [(column.name, "input") for column in self.inputs]
+        if targets:
+            wanted += [(target.name, "target") for target in self.targets]
+            wanted += [(name, "group") for name in self.group]
+            wanted += [(name, "split") for name in (self.split,) if name]
+            wanted += [(name, "weight") for name in (self.weight,) if name]
+        if self.id:
+            wanted.append((self.id, "id"))
+        for name, use in wanted:
+            if name not in names:
+                raise SchemaError(
+                    f"{source} has no column {name!r} ({use})",
+                    found=", ".join(names),
+                    fix=did_you_mean(name, names),
+                )
+        inputs = {column.name for column in self.inputs}
+        both = [target.name for target in self.targets if target.name in inputs]
+        twice = [name for name, use in wanted if use == "target"]
+        twice = sorted({name for name in twice if twice.count(name) > 1})
+        if both or twice:
+            name = (both + twice)[0]
+            raise SchemaError(
+                f"column {name!r} is used twice",
+                found=", ".join(f"{one} ({use})" for one, use in wanted),
+                fix="a column is either one input or one target",
+            )
+
+
+def parse_target(text: str) -> Target:
+    """``COL`` or ``COL:KIND`` -> a target. A column whose own name ends in a colon and a word that
+    is no kind is refused with the kinds there are."""
+    name, colon, kind = text.rpartition(":")
+    if not colon:
+        return CategoryTarget(name=text.strip())
+    if kind.strip() not in TARGET_KINDS:
+        raise SchemaError(
+            f"target {text!r}: there is no kind {kind!r}", fix=did_you_mean(kind, TARGET_KINDS)
+        )
+    return TARGET_KINDS[kind.strip()](name=name.strip())
+
+
+def parse_image(text: str) -> ImageColumn:
+    """``COL=DIR`` -> an image column."""
+    name, equals, folder = text.partition("=")
+    if not equals or not name.strip() or not folder.strip():
+        raise SchemaError(
+            f"--image {text!r} is not COLUMN=FOLDER", fix="write for example --image image_id=photos"
+        )
+    return ImageColumn(name=name.strip(), folder=folder.strip())
