@@ -12,11 +12,36 @@ from numpy.typing import NDArray
 __all__ = [
     "FactorModel",
     "MemoryPlan",
+    "Neighbours",
+    "PairPredictions",
     "Predictions",
     "Ratings",
     "Recommendations",
+    "SideFeatures",
     "TargetPrediction",
+    "id_text",
 ]
+
+
+def id_text(value: Any) -> str:
+    """The one spelling of an id: text, without outer blanks.
+
+    1, np.int64(1), 1.0, np.float32(1), b"1" and " 1 " are all "1"; text is otherwise kept letter for
+    letter, so "007" and "7" stay two ids. None and a float that is not a number are the empty text, which is
+    no id.
+    """
+    if isinstance(value, np.generic) and not isinstance(value, np.floating):
+        value = value.item()
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
+    if isinstance(value, float | np.floating):
+        # A column of whole numbers becomes floating point as soon as one of its cells is empty.
+        if value != value:
+            return ""
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return "" if value is None else str(value).strip()
 
 
 @dataclass(frozen=True)
@@ -104,6 +129,25 @@ class Ratings:
 
 
 @dataclass(frozen=True)
+class SideFeatures:
+    """What a side table says of each user or each item: a sparse matrix of ones, row by row.
+
+    names: one a feature, as ``genre=Drama`` or ``age 25 to 31``.
+    group: (features,) uint32: which column of the side table a feature came from.
+    columns: the names of those columns.
+    start: (rows + 1,) int64; row r has features `feature[start[r]:start[r + 1]]`, sorted, each once.
+    feature: uint32.
+    """
+
+    names: tuple[str, ...]
+    group: NDArray[np.uint32]
+    columns: tuple[str, ...]
+    start: NDArray[np.int64]
+    feature: NDArray[np.uint32]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FactorModel:
     """What every ratings method returns: mean + b_u + c_i + p_u . q_i, or its sigmoid over the range.
 
@@ -114,7 +158,9 @@ class FactorModel:
     seen_start (users + 1,) int64, seen_items uint32: items that each user has rated, sorted.
     seen_ratings: float32 beside seen_items.
     noise_precision: alpha of the residuals (0 where unknown).
-    extra: further arrays by name that a method needs for new users or deviations.
+    extra: further arrays by name that a method needs for new users or deviations. The posterior variances
+        of a sampler are `user_bias_variance`, `item_bias_variance`, `user_factors_variance` and
+        `item_factors_variance`, each shaped as the array it belongs to.
     """
 
     method: str
@@ -153,4 +199,40 @@ class Recommendations:
     deviation: NDArray[np.float32]
     known_user: NDArray[np.bool_]
     reasons: tuple[tuple[tuple[str, float], ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PairPredictions:
+    """One answer per asked pair, in the order asked.
+
+    users, items: (pairs,) object, ids as text.
+    score: (pairs,) float32, in the model's scale (for implicit models: a ranking score, no rating).
+    deviation: (pairs,) float32, standard deviation of a rating around `score`; NaN where unknown.
+    known_user, known_item: (pairs,) bool, false where the fallback answered.
+    item_state: (pairs,) object: ``rated``, ``listed`` (in the item table only) or ``unknown``.
+    """
+
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    score: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    known_user: NDArray[np.bool_]
+    known_item: NDArray[np.bool_]
+    item_state: NDArray[np.object_]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Nearest users or items by the cosine of their factors, one row per (asked, rank).
+
+    asked, found, names: (rows,) object.  rank: (rows,) from 1.  cosine: (rows,) float32 in -1..1.
+    """
+
+    asked: NDArray[np.object_]
+    found: NDArray[np.object_]
+    names: NDArray[np.object_]
+    rank: NDArray[np.int64]
+    cosine: NDArray[np.float32]
     notes: tuple[str, ...] = ()
