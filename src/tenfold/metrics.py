@@ -1,0 +1,528 @@
+"""How good an answer is: arrays in, float out, over all rows at once.
+
+A metric is computed once from all rows and never as a mean of batch means, so the batch size cannot
+change it. Everywhere here
+
+- a label is *missing* where a class index is below 0, a number is NaN, or a text is empty; such rows
+  are left out, and `known` says how many stay;
+- `mask` leaves out further rows (false = out), `weights` weighs the rows that stay;
+- where no row stays the answer is NaN, which `score_text` prints as "no labels": never 0;
+- a class index at or above the number of classes is a class that the model does not have. Such a
+  row is counted as wrong, with probability 0.
+
+Only `auc` needs scikit-learn, and loads it when called; the tests compare the rest with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "ItemLists",
+    "auc",
+    "calibration_bins",
+    "category_scores",
+    "confusion_matrix",
+    "coverage_at",
+    "error_rate",
+    "expected_calibration_error",
+    "hit_at",
+    "known",
+    "log_loss",
+    "macro_f1",
+    "mae",
+    "majority_class",
+    "majority_error_rate",
+    "ndcg_at",
+    "number_scores",
+    "precision_at",
+    "ranking_scores",
+    "recall_at",
+    "rmse",
+    "score_text",
+]
+
+#: The least probability that a loss sees: a sure and wrong answer costs 36.04, not infinity.
+SMALLEST = float(np.finfo(np.float64).eps)
+
+
+def known(labels: ArrayLike, *, mask: ArrayLike | None = None) -> NDArray[np.bool_]:
+    """Which rows have a label: true where it is not missing and `mask` does not leave it out."""
+    values = np.asarray(labels)
+    if values.dtype.kind == "f":
+        there = ~np.isnan(values)
+    elif values.dtype.kind in "OUS":
+        there = np.array([one is not None and one == one and one != "" for one in values.ravel()], dtype=bool)
+        there = there.reshape(values.shape)
+    elif values.dtype.kind == "i":
+        there = values >= 0
+    else:  # unsigned and boolean labels have no way to be missing
+        there = np.ones(values.shape, dtype=bool)
+    if mask is None:
+        return there
+    allowed = np.asarray(mask, dtype=bool)
+    if allowed.shape != values.shape:
+        raise ValueError(f"the mask has shape {allowed.shape}, the labels {values.shape}")
+    return there & allowed
+
+
+def _rows(
+    labels: ArrayLike, answers: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """The known rows of labels and answers, and their weights."""
+    truth, given = np.asarray(labels), np.asarray(answers)
+    if truth.shape[:1] != given.shape[:1] or truth.ndim != 1:
+        raise ValueError(f"one label to a row: labels have shape {truth.shape}, answers {given.shape}")
+    there = known(truth, mask=mask)
+    if weights is None:
+        return truth[there], given[there], np.ones(int(there.sum()))
+    weight = np.asarray(weights, dtype=np.float64)
+    if weight.shape != truth.shape:
+        raise ValueError(f"one weight to a row: weights have shape {weight.shape}, labels {truth.shape}")
+    if not np.all(weight[there] >= 0):
+        raise ValueError("weights are 0 or more")
+    return truth[there], given[there], weight[there]
+
+
+def _mean(values: NDArray[Any], weights: NDArray[np.float64]) -> float:
+    total = float(weights.sum())
+    return float((values * weights).sum() / total) if total > 0 else math.nan
+
+
+def _sums(place: NDArray[Any], weights: NDArray[Any], size: int) -> NDArray[np.float64]:
+    """The sum of the weights that fall on each of `size` places."""
+    return np.asarray(np.bincount(place, weights=weights, minlength=size), dtype=np.float64)
+
+
+# --- classes ---------------------------------------------------------------------------------------
+
+
+def error_rate(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Part of the known rows whose predicted class is not the label. Class indices or class names.
+
+    A row without a prediction (-1 or "") is wrong; leave it out through `mask` if that is meant.
+    """
+    truth, given, weight = _rows(labels, predicted, mask, weights)
+    return _mean(truth != given, weight)
+
+
+def log_loss(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Mean of -log p[label], in nats, from (rows, classes) probabilities and class indices.
+
+    Probabilities are cut to at least 2.2e-16. A NaN among them makes the answer NaN.
+    """
+    given = np.asarray(probabilities, dtype=np.float64)
+    if given.ndim != 2:
+        raise ValueError(f"probabilities are (rows, classes), not of shape {given.shape}")
+    truth, chance, weight = _rows(labels, given, mask, weights)
+    column = truth.astype(np.int64)
+    has = column < given.shape[1]
+    right = np.zeros(len(column))
+    right[has] = chance[np.flatnonzero(has), column[has]]
+    return _mean(-np.log(np.maximum(right, SMALLEST)), weight)
+
+
+def confusion_matrix(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    classes: int,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """(classes, classes) weight of the known rows by label (row) and prediction (column), as indices.
+
+    Rows whose label or prediction is outside the class list are left out.
+    """
+    truth, given, weight = _rows(labels, predicted, mask, weights)
+    inside = (truth < classes) & (given >= 0) & (given < classes)
+    cell = truth[inside].astype(np.int64) * classes + given[inside].astype(np.int64)
+    return _sums(cell, weight[inside], classes * classes).reshape(classes, classes)
+
+
+def macro_f1(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Plain mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur in labels or predictions.
+
+    A class that occurs in neither has no F1 and is not averaged in. Class indices or class names; a row
+    without a prediction (-1 or "") is a miss of its label and no class of its own.
+    """
+    truth, given, weight = _rows(labels, predicted, mask, weights)
+    if not weight.sum() > 0:
+        return math.nan
+    answered = known(given)
+    names, code = np.unique(np.concatenate([truth, given[answered]]), return_inverse=True)
+    label = code[: len(truth)]
+    answer = np.full(len(truth), -1)
+    answer[answered] = code[len(truth) :]
+    hit = _sums(label, weight * (label == answer), len(names))
+    labelled = _sums(label, weight, len(names))
+    chosen = _sums(answer[answered], weight[answered], len(names))
+    occurs = labelled + chosen > 0  # a row of weight 0 does not make a class occur
+    return float(np.mean(2 * hit[occurs] / (labelled + chosen)[occurs]))
+
+
+def majority_class(labels: ArrayLike, *, mask: ArrayLike | None = None) -> Any:
+    """The most common known label (of equals the first in order), or None where no label is known."""
+    values = np.asarray(labels)
+    there = values[known(values, mask=mask)]
+    if not len(there):
+        return None
+    names, counts = np.unique(there, return_counts=True)
+    return names[np.argmax(counts)]
+
+
+def majority_error_rate(
+    train_labels: ArrayLike,
+    labels: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Error rate on `labels` of always answering the class most common among the *training* labels.
+
+    NaN where training has no known label. `mask` and `weights` belong to `labels`.
+    """
+    answer = majority_class(train_labels)
+    if answer is None:
+        return math.nan
+    values = np.asarray(labels)
+    return error_rate(values, np.full(values.shape, answer), mask=mask, weights=weights)
+
+
+def category_scores(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    predicted: ArrayLike | None = None,
+    train_labels: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> dict[str, float]:
+    """Everything that is shown of a category target, and `scored`: the rows it stands on.
+
+    predicted: class indices; the most probable class (of equals the first) where not given.
+    train_labels: labels of the training rows, for the majority class.
+    """
+    chance = np.asarray(probabilities, dtype=np.float64)
+    # A row with a NaN has no most probable class: it is counted as wrong and makes the log loss NaN.
+    best = np.where(np.isnan(chance).any(axis=1), -1, np.argmax(chance, axis=1))
+    given = best if predicted is None else np.asarray(predicted)
+    scores: dict[str, float] = {
+        "error_rate": error_rate(labels, given, mask=mask, weights=weights),
+        "log_loss": log_loss(chance, labels, mask=mask, weights=weights),
+        "macro_f1": macro_f1(labels, given, mask=mask, weights=weights),
+    }
+    if train_labels is not None:
+        scores["majority_error_rate"] = majority_error_rate(train_labels, labels, mask=mask, weights=weights)
+    scores["scored"] = int(known(labels, mask=mask).sum())
+    return scores
+
+
+def auc(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Area under the receiver operating curve of labels 0 and 1; NaN where only one of them occurs.
+
+    Ties count half (Mann and Whitney 1947). `scores` may be any numbers that rise with label 1.
+    """
+    truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), mask, weights)
+    positive = weight[truth == 1].sum()
+    if not (positive > 0 and positive < weight.sum()) or np.isnan(given).any():
+        return math.nan
+    from sklearn.metrics import roc_auc_score  # half a second, and only here
+
+    return float(roc_auc_score(truth == 1, given, sample_weight=weight))
+
+
+def calibration_bins(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean confidence, part that is right, and weight of rows, for equal-width bins of confidence.
+
+    Confidence is the largest probability of a row. Empty bins have weight 0 and NaN in the others.
+    """
+    if bins < 1:
+        raise ValueError(f"bins = {bins}: give 1 or more")
+    given = np.asarray(probabilities, dtype=np.float64)
+    truth, chance, weight = _rows(labels, given, mask, weights)
+    confidence = chance.max(axis=1) if len(chance) else np.zeros(0)
+    right = (chance.argmax(axis=1) if len(chance) else np.zeros(0)) == truth
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    total = _sums(place, weight, bins)
+    full = np.where(total > 0, total, math.nan)
+    return _sums(place, weight * confidence, bins) / full, _sums(place, weight * right, bins) / full, total
+
+
+def expected_calibration_error(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Mean gap between confidence and part right (Guo, Pleiss, Sun and Weinberger 2017, equation 3)."""
+    confidence, right, total = calibration_bins(probabilities, labels, bins=bins, mask=mask, weights=weights)
+    full = total > 0
+    return _mean(np.abs(confidence - right)[full], total[full])
+
+
+# --- numbers and ratings ---------------------------------------------------------------------------
+
+
+def rmse(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Root of the mean squared difference over the known rows, in the labels' unit."""
+    truth, given, weight = _rows(_numbers(labels), _numbers(predicted), mask, weights)
+    return math.sqrt(_mean((truth - given) ** 2, weight))
+
+
+def mae(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Mean absolute difference over the known rows, in the labels' unit."""
+    truth, given, weight = _rows(_numbers(labels), _numbers(predicted), mask, weights)
+    return _mean(np.abs(truth - given), weight)
+
+
+def _numbers(values: ArrayLike) -> NDArray[np.float64]:
+    # Squares of float32 and differences of unsigned integers are not what they seem.
+    return np.asarray(values, dtype=np.float64)
+
+
+def number_scores(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    fallback: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> dict[str, float]:
+    """RMSE and MAE, and on how many rows they stand.
+
+    scored: rows with a label and a finite prediction; only these are in the averages.
+    unscored: rows with a label whose prediction is NaN or infinite. It is 0 unless a model failed.
+    fallback: how many of the scored rows the model marked as answered by a fallback (an unknown user
+        or item); they are in the averages, so that no model gains by skipping what is hard.
+    """
+    labelled = known(_numbers(labels), mask=mask)
+    there = labelled & np.isfinite(_numbers(predicted))
+    scores: dict[str, float] = {
+        "rmse": rmse(labels, predicted, mask=there, weights=weights),
+        "mae": mae(labels, predicted, mask=there, weights=weights),
+        "scored": int(there.sum()),
+        "unscored": int((labelled & ~there).sum()),
+    }
+    if fallback is not None:
+        scores["fallback"] = int((there & np.asarray(fallback, dtype=bool)).sum())
+    return scores
+
+
+def score_text(value: float, *, digits: int = 4, nothing: str = "no labels") -> str:
+    """A score for people: ``0.1250``, or "no labels" where it is NaN for want of any."""
+    return nothing if math.isnan(value) else f"{value:.{digits}f}"
+
+
+# --- ranked lists ----------------------------------------------------------------------------------
+#
+# One definition for all (docs/maths.md). For each user, the list is the ranked items without those the
+# user has already seen and without repeats, cut after n. The relevant items are the user's test items
+# that were not seen in training. Users without a relevant item are not averaged in.
+
+
+@dataclass(frozen=True)
+class ItemLists:
+    """One list of item indices per user: `items[start[u]:start[u + 1]]` is the list of user u.
+
+    start: (users + 1,) int64.  items: int64.
+    """
+
+    start: NDArray[np.int64]
+    items: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: ItemLists | Sequence[ArrayLike]) -> ItemLists:
+        """From one array of items per user."""
+        if isinstance(lists, ItemLists):
+            return lists
+        rows = [np.asarray(one, dtype=np.int64).ravel() for one in lists]
+        start = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum([len(one) for one in rows], out=start[1:])
+        return cls(start, np.concatenate([*rows, np.zeros(0, dtype=np.int64)]))
+
+    @property
+    def users(self) -> int:
+        """How many lists there are."""
+        return len(self.start) - 1
+
+    def owner(self) -> NDArray[np.int64]:
+        """The user of each entry of `items`."""
+        return np.repeat(np.arange(self.users), np.diff(self.start))
+
+
+Lists = ItemLists | Sequence[ArrayLike]
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """place: rank from 0 of each entry that made a list.  owner, item, hit: beside it.
+    relevant: (users,) how many items were there to be found."""
+
+    place: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    item: NDArray[np.int64]
+    hit: NDArray[np.bool_]
+    relevant: NDArray[np.int64]
+
+    def mean(self, per_user: NDArray[Any]) -> float:
+        tested = self.relevant > 0
+        return float(per_user[tested].mean()) if tested.any() else math.nan
+
+    def found(self, gain: NDArray[Any] | None = None) -> NDArray[np.float64]:
+        """Hits per user, each counted as its gain."""
+        weight = self.hit.astype(np.float64) if gain is None else self.hit * gain
+        return _sums(self.owner, weight, len(self.relevant))
+
+
+def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
+    if n < 1:
+        raise ValueError(f"n = {n}: a list has 1 item or more")
+    ranks, truth = ItemLists.of(ranked), ItemLists.of(relevant)
+    known_items = ItemLists.of([[]] * ranks.users if seen is None else seen)
+    if not ranks.users == truth.users == known_items.users:
+        raise ValueError(
+            f"one list to a user: {ranks.users} ranked, {truth.users} relevant, {known_items.users} seen"
+        )
+    width = 1 + max(
+        (int(one.items.max()) for one in (ranks, truth, known_items) if len(one.items)), default=0
+    )
+    # A pair of user and item is one number, so that whole tables of pairs are compared at once.
+    seen_key = known_items.owner() * width + known_items.items
+    true_key = np.unique((truth.owner() * width + truth.items)[truth.items >= 0])
+    true_key = true_key[~np.isin(true_key, seen_key)]
+    owner, key = ranks.owner(), ranks.owner() * width + ranks.items
+    keep = (ranks.items >= 0) & ~np.isin(key, seen_key)  # a negative item is padding
+    first = np.zeros(len(key), dtype=bool)
+    first[np.unique(key, return_index=True)[1]] = True
+    keep &= first
+    before = np.concatenate([[0], np.cumsum(keep)])
+    place = before[:-1] - before[ranks.start[owner]]
+    keep &= place < n
+    return _Hits(
+        place=place[keep],
+        owner=owner[keep],
+        item=ranks.items[keep],
+        hit=np.isin(key[keep], true_key),
+        relevant=np.bincount(true_key // width, minlength=ranks.users),
+    )
+
+
+def precision_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
+    """Hits / n, mean over users with a relevant item. n is the divisor even where a list is shorter."""
+    hits = _hits(ranked, relevant, n, seen)
+    return hits.mean(hits.found() / n)
+
+
+def recall_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
+    """Hits / relevant items of the user, mean over users with a relevant item."""
+    hits = _hits(ranked, relevant, n, seen)
+    return hits.mean(hits.found() / np.maximum(hits.relevant, 1))
+
+
+def hit_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
+    """Part of the users with a relevant item whose list holds at least one of them."""
+    hits = _hits(ranked, relevant, n, seen)
+    return hits.mean(hits.found() > 0)
+
+
+def ndcg_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
+    """Normalised discounted cumulative gain (Järvelin and Kekäläinen 2002) with gains 0 and 1.
+
+    A hit at rank r, from 1, gains 1 / log2(r + 1); the sum is divided by that of the best possible list,
+    which has min(n, relevant items) hits at its head. Mean over users with a relevant item.
+    """
+    return _ndcg(_hits(ranked, relevant, n, seen), n)
+
+
+def _ndcg(hits: _Hits, n: int) -> float:
+    gain = 1 / np.log2(np.arange(n) + 2)
+    best = np.concatenate([[1.0], np.cumsum(gain)])  # the 1 stands for users who are not averaged
+    return hits.mean(hits.found(gain[hits.place]) / best[np.minimum(hits.relevant, n)])
+
+
+def coverage_at(ranked: Lists, *, n: int, items: int, seen: Lists | None = None) -> float:
+    """Part of the catalogue of `items` items that is in at least one user's list of n.
+
+    Every user's list counts, whether or not the user has test items.
+    """
+    lists = ItemLists.of(ranked)
+    return _coverage(_hits(lists, [[]] * lists.users, n, seen), items)
+
+
+def _coverage(hits: _Hits, items: int) -> float:
+    return len(np.unique(hits.item)) / items if items > 0 else math.nan
+
+
+def ranking_scores(
+    ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None, items: int | None = None
+) -> dict[str, float]:
+    """Precision, recall, hit, NDCG and (given the size of the catalogue) coverage at n.
+
+    ranked: per user, item indices best first; negative entries are padding.
+    relevant: per user, the test items.  seen: per user, the training items.
+    users: how many users the averages stand on.
+    """
+    hits = _hits(ranked, relevant, n, seen)
+    found = hits.found()
+    scores: dict[str, float] = {
+        "precision": hits.mean(found / n),
+        "recall": hits.mean(found / np.maximum(hits.relevant, 1)),
+        "hit": hits.mean(found > 0),
+        "ndcg": _ndcg(hits, n),
+    }
+    if items is not None:
+        scores["coverage"] = _coverage(hits, items)
+    scores["users"] = int((hits.relevant > 0).sum())
+    return scores
