@@ -1,0 +1,1 @@
+"""Read the world: tables, pictures and ratings to arrays."""
