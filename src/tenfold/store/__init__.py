@@ -1,0 +1,1 @@
+"""Keep runs: folders that are written atomically and read with suspicion."""
