@@ -1,0 +1,1 @@
+"""Write for people and for other programs: tables, figures, reports, workbooks."""
