@@ -1,0 +1,1 @@
+"""The ratings wing: compiled kernels and factor models. Never torch."""
