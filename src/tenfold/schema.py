@@ -105,13 +105,20 @@ class CategoryTarget(Frozen):
     classes: tuple[str, ...] | None = None
 
 
+class UndecidedTarget(Frozen):
+    """A target whose kind was not said: settled from the whole column, and printed, before training."""
+
+    kind: Literal["undecided"] = "undecided"
+    name: str
+
+
 InputColumn = Annotated[
     ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")
 ]
-Target = CategoryTarget
+Target = Annotated[CategoryTarget | UndecidedTarget, Field(discriminator="kind")]
 
 #: Words accepted after the colon of ``--target COL:KIND``.
-TARGET_KINDS: Mapping[str, type[Target]] = {"category": CategoryTarget}
+TARGET_KINDS: Mapping[str, type[CategoryTarget]] = {"category": CategoryTarget}
 
 
 class Schema(Frozen):
@@ -173,12 +180,12 @@ class Schema(Frozen):
             )
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> CategoryTarget | UndecidedTarget:
     """``COL`` or ``COL:KIND`` -> a target. A column whose own name ends in a colon and a word that
     is no kind is refused with the kinds there are."""
     name, colon, kind = text.rpartition(":")
     if not colon:
-        return CategoryTarget(name=text.strip())
+        return UndecidedTarget(name=text.strip())
     if kind.strip() not in TARGET_KINDS:
         raise SchemaError(
             f"target {text!r}: there is no kind {kind!r}", fix=did_you_mean(kind, TARGET_KINDS)

@@ -1,1 +1,1 @@
-"""Keep runs: folders that are written atomically and read with suspicion."""
+"""Run folders and weights files. The only room that knows safetensors."""

@@ -1,0 +1,199 @@
+"""Batches: rows on the device, with the denominators of their losses; and their cut into micro-batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tenfold.data.encode import Encoding, Examples
+from tenfold.nn.augment import augment, draw_mix, mixed
+from tenfold.nn.network import input_name
+from tenfold.nn.rows import group_sizes
+from tenfold.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One set of labels of a target: (rows,) int64 classes and (rows,) float64 weights, 0 where missing."""
+
+    labels: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one optimizer step, or of one micro-batch of it.
+
+    rows: (rows,) int64 ids of the rows, which random draws depend on.
+    inputs: encoder name -> tensor, first axis rows.
+    targets: target -> label sets; one, or two after mixup (each row's own and its partner's).
+    denominators: target -> sum of all weights *of the whole batch*, the same in every micro-batch.
+    groups: sizes of the BatchNorm groups, in row order; they sum to the number of rows.
+    """
+
+    rows: Tensor
+    inputs: Mapping[str, Tensor]
+    targets: Mapping[str, tuple[Labels, ...]]
+    denominators: Mapping[str, float]
+    groups: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def split(self, micro_batch: int) -> Iterator[Batch]:
+        """Micro-batches of at most `micro_batch` rows, each a whole number of groups.
+
+        A group larger than `micro_batch` still comes whole: a plan may not cut it.
+        """
+        start = 0
+        while start < len(self.groups):
+            stop, rows = start + 1, self.groups[start]
+            while stop < len(self.groups) and rows + self.groups[stop] <= micro_batch:
+                rows += self.groups[stop]
+                stop += 1
+            first = sum(self.groups[:start])
+            yield self._slice(first, first + rows, self.groups[start:stop])
+            start = stop
+
+    def _slice(self, first: int, last: int, groups: tuple[int, ...]) -> Batch:
+        if first == 0 and last == len(self):
+            return self
+        part = slice(first, last)
+        return Batch(
+            self.rows[part],
+            {name: value[part] for name, value in self.inputs.items()},
+            {
+                name: tuple(Labels(one.labels[part], one.weights[part]) for one in sets)
+                for name, sets in self.targets.items()
+            },
+            self.denominators,
+            groups,
+        )
+
+
+def epoch_order(
+    rows: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
+) -> list[NDArray[np.int64]]:
+    """The training rows of an epoch, shuffled by (seed, epoch) and cut into batches; the last may be shorter."""
+    order = np.random.default_rng([seed, 1, epoch]).permutation(rows)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Optimizer steps in an epoch."""
+    return math.ceil(rows / batch_size)
+
+
+def read_ahead(
+    reads: list[NDArray[np.int64]], read: Callable[[NDArray[np.int64]], list[NDArray[np.uint8]]], workers: int
+) -> Iterator[list[NDArray[np.uint8]]]:
+    """Call `read` for each of `reads`, in order, one or two ahead of the caller on other threads.
+
+    With 0 workers everything happens on the caller's thread. Threads, not processes: reading releases
+    the interpreter, needs no shared memory and can be interrupted at once.
+    """
+    if workers <= 0:
+        yield from (read(rows) for rows in reads)
+        return
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="tenfold-read") as pool:
+        ahead = min(2, len(reads))
+        waiting = [pool.submit(read, rows) for rows in reads[:ahead]]
+        for position in range(len(reads)):
+            yield waiting.pop(0).result()
+            if position + ahead < len(reads):
+                waiting.append(pool.submit(read, reads[position + ahead]))
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What turns stored rows into the tensors of a network.
+
+    device, dtype: where and as what the pictures enter the network.
+    channels_last: memory layout of the pictures.
+    """
+
+    encoding: Encoding
+    device: torch.device
+    dtype: torch.dtype
+    channels_last: bool
+
+    def pixels(self, stored: NDArray[np.uint8]) -> Tensor:
+        """(rows, height, width, 3) uint8 -> (rows, 3, height, width) in 0..1 on the device."""
+        moved = torch.from_numpy(stored).to(self.device, non_blocking=True)
+        return moved.permute(0, 3, 1, 2).to(self.dtype).mul_(1 / 255)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Pixels in 0..1 -> what the backbone was trained on, in the network's memory layout."""
+        mean = torch.tensor(self.encoding.mean, dtype=self.dtype, device=self.device)[:, None, None]
+        std = torch.tensor(self.encoding.std, dtype=self.dtype, device=self.device)[:, None, None]
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return ((images - mean) / std).contiguous(memory_format=layout)
+
+
+def training_batches(
+    examples: Examples,
+    order: list[NDArray[np.int64]],
+    recipe: Recipe,
+    preparation: Preparation,
+    *,
+    epoch: int,
+    first_step: int,
+    workers: int,
+    group: int | None,
+) -> Iterator[Batch]:
+    """The batches of one epoch, augmented and mixed, ready to be cut.
+
+    order: rows of each batch (see `epoch_order`).  first_step: number of the first batch's step.
+    group: rows to a BatchNorm group, or None where no layer looks beyond its row.
+    """
+
+    def read(rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        return [reader.read(rows) for reader in examples.images]
+
+    for position, stored in enumerate(read_ahead(order, read, workers)):
+        index = order[position]
+        rows = torch.from_numpy(index)
+        mix = (
+            draw_mix(rows, alpha=recipe.mixup, seed=recipe.seed, step=first_step + position)
+            if recipe.mixup
+            else None
+        )
+        inputs = {}
+        for column, pixels in enumerate(stored):
+            images = augment(
+                preparation.pixels(pixels),
+                rows,
+                seed=recipe.seed + column,
+                epoch=epoch,
+                strength=recipe.augment,
+                flip=recipe.flip,
+                min_scale=recipe.min_scale,
+            )
+            if mix is not None:
+                images = mixed(images, mix)
+            inputs[input_name(column)] = preparation.normalised(images)
+        targets, denominators = {}, {}
+        for name, all_labels in examples.labels.items():
+            labels, weights = all_labels[index], examples.weights[name][index]
+            sets = [(labels, weights)]
+            if mix is not None:
+                partner, share = mix.partner.cpu().numpy(), mix.share.cpu().double().numpy()
+                sets = [(labels, weights * share), (labels[partner], weights[partner] * (1 - share))]
+            targets[name] = tuple(
+                Labels(
+                    torch.from_numpy(known).clamp(min=0).to(preparation.device),
+                    torch.from_numpy(weight).to(preparation.device),
+                )
+                for known, weight in sets
+            )
+            # Known from the table, before the first backward pass: every micro-batch divides by it.
+            denominators[name] = float(sum(weight.sum() for _, weight in sets))
+        groups = group_sizes(len(index), group) if group else (1,) * len(index)
+        yield Batch(rows.to(preparation.device), inputs, targets, denominators, groups)

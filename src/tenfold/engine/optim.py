@@ -1,0 +1,101 @@
+"""Parameter groups, the one-cycle schedule, and averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.nn.network import Network, describe_layers
+from tenfold.recipe import Recipe
+
+
+def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.optim.AdamW:
+    """AdamW with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2).
+
+    part: ``head`` trains the last layers only; ``all`` trains everything, with the body's rates lower.
+    Each group carries its highest rate as ``peak_lr``; the schedule multiplies it.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    parameters = dict(network.named_parameters())
+    for layer in describe_layers(network):
+        parameter = parameters[layer.name]
+        trained = layer.part == "head" or (part == "all" and recipe.body_lr > 0)
+        parameter.requires_grad_(trained)
+        if not trained:
+            continue
+        rate = recipe.lr
+        if layer.part == "body":
+            rate *= recipe.body_lr * recipe.layer_decay ** (layer.count - 1 - layer.number)
+        groups.setdefault((rate, layer.decays), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": members,
+                "lr": rate,
+                "peak_lr": rate,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for (rate, decays), members in groups.items()
+        ],
+        betas=(0.9, 0.99),
+        eps=1e-8,
+    )
+
+
+def one_cycle(step: int, steps: int, *, warmup: float) -> float:
+    """The rate at a step as a part of its highest: up in a half cosine, then down in one (Smith 2018,
+    arXiv 1803.09820). Counts optimizer steps; the last step has 1/1000 of the highest rate.
+
+    step: 0 .. steps - 1.
+    """
+    low, end = 0.04, 1e-3
+    top = max(1, round(warmup * steps))
+    if step < top:
+        return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / top))
+    place = (step - top) / max(1, steps - 1 - top)
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, place)))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, part: float) -> float:
+    """Set every group's rate to `part` of its highest; returns the highest of them."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * part
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+class AveragedWeights:
+    """Exponential moving average of all weights and statistics, per optimizer step.
+
+    The decay starts low and grows to `decay`, so that the first steps' weights are forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after optimizer step `step` (0 is the first)."""
+        part = 1 - min(self.decay, (1 + step) / (10 + step))
+        live = network.state_dict()
+        averaged, fresh = [], []
+        for name, value in self.state.items():
+            if value.is_floating_point():
+                averaged.append(value)
+                fresh.append(live[name])
+            else:
+                value.copy_(live[name])
+        torch._foreach_lerp_(averaged, fresh, part)
+
+
+def clip_gradients(parameters: list[nn.Parameter], most: float) -> Tensor:
+    """Scale all gradients so that their common norm is at most `most`; returns the norm before."""
+    return nn.utils.clip_grad_norm_(parameters, most if most > 0 else math.inf)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Fill the network with a state dictionary that fits exactly."""
+    network.load_state_dict(dict(state), strict=True)

@@ -1,0 +1,1 @@
+"""Networks: first layers, body, last layers. Knows torch, but neither files nor devices' budgets."""

@@ -1,0 +1,185 @@
+"""Changes drawn per picture on the whole batch, mixing of pictures, and mirrored views.
+
+Everything acts before the batch is cut, on the device, and every draw depends on (seed, epoch, row)
+only: pixels are small, activations are large, and no thread or micro-batch can change a draw.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tenfold.nn.rows import uniform
+
+#: Names the stream of draws, so that augmentation never repeats the numbers of dropout or mixing.
+_AUGMENT, _MIX = 101, 102
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far a picture may be changed. Angles in degrees, all others as parts of the whole.
+
+    chance: probability that a picture is changed at all by each of the changes (mirroring has its own).
+    """
+
+    rotate: float
+    warp: float
+    aspect: float
+    brightness: float
+    contrast: float
+    saturation: float
+    chance: float = 0.75
+
+
+#: Light suits a few epochs of fine-tuning; strong suits many, or few pictures.
+STRENGTHS = {
+    "light": Strength(rotate=10, warp=0.1, aspect=0.1, brightness=0.2, contrast=0.2, saturation=0.0),
+    "strong": Strength(rotate=25, warp=0.2, aspect=0.25, brightness=0.35, contrast=0.35, saturation=0.4),
+}
+
+
+def augment(
+    images: Tensor, rows: Tensor, *, seed: int, epoch: int, strength: str, flip: str, min_scale: float
+) -> Tensor:
+    """Change pictures at random.
+
+    images: (rows, 3, height, width) in 0..1.  rows: (rows,) int64 ids that the draws depend on.
+    strength: ``off``, ``light`` or ``strong``.  flip: ``none``, ``horizontal`` or ``both``.
+    min_scale: smallest part of the area that a random crop keeps.
+    Mirroring, rotation, crop, change of aspect and perspective are one resampling, so that a picture is
+    blurred once and not five times.
+    """
+    draws = uniform(rows.to(images.device), 16, seed, _AUGMENT, epoch).to(images.dtype)
+    mirrors = _signs(draws, flip)
+    if strength == "off":
+        return _mirrored(images, mirrors)
+    how = STRENGTHS[strength]
+    height, width = images.shape[-2:]
+    matrix = _placement(draws, how, mirrors, min_scale, height / width)
+    grid = _grid(matrix, height, width)
+    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return _relit(images, draws, how)
+
+
+def _signs(draws: Tensor, flip: str) -> Tensor:
+    one = torch.ones_like(draws[:, 0])
+    across = torch.where(draws[:, 0] < 0.5, -one, one) if flip != "none" else one
+    down = torch.where(draws[:, 1] < 0.5, -one, one) if flip == "both" else one
+    return torch.stack([across, down], 1)
+
+
+def _mirrored(images: Tensor, signs: Tensor) -> Tensor:
+    across = (signs[:, 0] < 0)[:, None, None, None]
+    down = (signs[:, 1] < 0)[:, None, None, None]
+    if bool(across.any()):
+        images = torch.where(across, images.flip(3), images)
+    if bool(down.any()):
+        images = torch.where(down, images.flip(2), images)
+    return images
+
+
+def _placement(draws: Tensor, how: Strength, signs: Tensor, min_scale: float, ratio: float) -> Tensor:
+    """(rows, 3, 3) homographies from output to input coordinates, both in -1..1."""
+
+    def symmetric(column: int, most: float) -> Tensor:
+        return (draws[:, column] * 2 - 1) * most
+
+    def chosen(column: int) -> Tensor:
+        return (draws[:, column] < how.chance).to(draws.dtype)
+
+    angle = symmetric(2, math.radians(how.rotate)) * chosen(3)
+    area = 1 - draws[:, 4] * (1 - min_scale) * chosen(5)
+    stretch = torch.exp(symmetric(6, math.log1p(how.aspect)) * chosen(5))
+    across = (area.sqrt() * stretch).clamp(max=1.0)
+    down = (area.sqrt() / stretch).clamp(max=1.0)
+    # A crop smaller than the picture may lie anywhere inside it.
+    shift_x, shift_y = symmetric(7, 1.0) * (1 - across), symmetric(8, 1.0) * (1 - down)
+    warp_x, warp_y = symmetric(9, how.warp) * chosen(10), symmetric(11, how.warp) * chosen(10)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    flip_x, flip_y = signs[:, 0], signs[:, 1]
+    # The rotation is one of pixels, not of the unit square: `ratio` undoes the picture's shape.
+    affine = torch.stack(
+        [
+            torch.stack([flip_x * across * cos, -flip_y * across * sin * ratio, shift_x], 1),
+            torch.stack([flip_x * down * sin / ratio, flip_y * down * cos, shift_y], 1),
+            torch.stack([zero, zero, one], 1),
+        ],
+        1,
+    )
+    perspective = torch.stack(
+        [
+            torch.stack([one, zero, zero], 1),
+            torch.stack([zero, one, zero], 1),
+            torch.stack([warp_x, warp_y, one], 1),
+        ],
+        1,
+    )
+    return affine @ perspective
+
+
+def _grid(matrix: Tensor, height: int, width: int) -> Tensor:
+    """Sampling positions (rows, height, width, 2) of the homographies."""
+    y = (torch.arange(height, dtype=matrix.dtype, device=matrix.device) * 2 + 1) / height - 1
+    x = (torch.arange(width, dtype=matrix.dtype, device=matrix.device) * 2 + 1) / width - 1
+    m = matrix[:, :, :, None, None]
+    # Written out as sums of a row and a column: three outer sums are cheaper than one big product.
+    over_x = m[:, :, 0] * x[None, None, None, :]
+    over_y = m[:, :, 1] * y[None, None, :, None] + m[:, :, 2]
+    x_top, y_top, bottom = (over_x[:, k] + over_y[:, k] for k in range(3))
+    return torch.stack([x_top / bottom, y_top / bottom], dim=-1)
+
+
+def _relit(images: Tensor, draws: Tensor, how: Strength) -> Tensor:
+    def gain(column: int, most: float) -> Tensor:
+        return (1 + (draws[:, column] * 2 - 1) * most)[:, None, None, None]
+
+    brightness, contrast = gain(12, how.brightness), gain(13, how.contrast)
+    grey = images.mean(dim=(1, 2, 3), keepdim=True)
+    # (x - grey) contrast + grey, times brightness, as one multiplication and one addition.
+    images = images * (contrast * brightness) + grey * (1 - contrast) * brightness
+    if how.saturation:
+        colourless = images.mean(dim=1, keepdim=True)
+        images = torch.lerp(colourless, images, gain(14, how.saturation))
+    return images.clamp_(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Which row each row of a batch is mixed with, and how much of itself it keeps.
+
+    partner: (rows,) int64 positions in the batch.  share: (rows,) float32 in 0.5..1.
+    """
+
+    partner: Tensor
+    share: Tensor
+
+
+def draw_mix(rows: Tensor, *, alpha: float, seed: int, step: int) -> Mix:
+    """Mixup (Zhang et al. 2018, arXiv 1710.09412): partners and shares of a batch, from (seed, step).
+
+    Each row's share is drawn from Beta(alpha, alpha) and folded to 0.5..1, so that a row stays itself.
+    """
+    draws = uniform(torch.zeros(1, dtype=torch.int64), 1, seed, _MIX, step)
+    generator = torch.Generator().manual_seed(int(float(draws) * 2**24))
+    partner = torch.randperm(len(rows), generator=generator)
+    # Beta from two gammas, drawn by the generator of this batch alone.
+    gammas = torch._standard_gamma(torch.full((2, len(rows)), alpha), generator=generator)
+    share = gammas[0] / gammas.sum(0).clamp(min=1e-20)
+    return Mix(partner.to(rows.device), torch.maximum(share, 1 - share).to(rows.device))
+
+
+def mixed(images: Tensor, mix: Mix) -> Tensor:
+    """Each picture mixed with its partner's."""
+    share = mix.share.to(images.dtype)[:, None, None, None]
+    return images[mix.partner].lerp_(images, share)
+
+
+def views(images: Tensor, count: int) -> list[Tensor]:
+    """1, 2 or 4 mirrored views of pictures (rows, 3, height, width): plain, across, down, both."""
+    axes: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)]
+    return [images.flip(which) if which else images for which in axes[:count]]

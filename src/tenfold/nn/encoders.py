@@ -1,0 +1,242 @@
+"""First layers: what turns a column into features. The only room that knows timm."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import timm
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from tenfold.errors import DependencyError, RecipeError, WeightsError, did_you_mean
+
+#: Blocks of each stage of the EfficientNet-Lite networks, by their number of blocks (lite1 and lite2 agree).
+_LITE_STAGES = {
+    16: (1, 2, 2, 3, 3, 4, 1),
+    21: (1, 3, 3, 4, 4, 5, 1),
+    24: (1, 3, 3, 5, 5, 6, 1),
+    30: (1, 4, 4, 6, 6, 8, 1),
+}
+_LITE_TOP = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_LITE_EXPANDED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_LITE_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a backbone wants its pictures: fixed with the run, used again at prediction.
+
+    mean, std: per channel, of pixels scaled to 0..1.  interpolation: as timm names it.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+
+@cache
+def classifier_architectures() -> tuple[str, ...]:
+    """Every architecture name of timm."""
+    return tuple(timm.list_models())
+
+
+def check_architecture(arch: str) -> str:
+    """The architecture's name, or a RecipeError with the nearest one."""
+    if not timm.is_model(arch.partition(".")[0]):
+        raise RecipeError(
+            f"there is no architecture {arch!r} in timm {timm.__version__}",
+            fix=did_you_mean(arch, classifier_architectures()),
+        )
+    return arch
+
+
+def preprocessing_of(arch: str) -> Preprocessing:
+    """Mean, standard deviation and interpolation that the pretrained backbone was trained with."""
+    config = timm.get_pretrained_cfg(check_architecture(arch), allow_unregistered=True)
+    if config is None:
+        return Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic")
+    return Preprocessing(tuple(config.mean), tuple(config.std), config.interpolation or "bicubic")
+
+
+def build_backbone(
+    arch: str, *, image_size: tuple[int, int], drop_path: float = 0.0, pretrained: bool = False
+) -> nn.Module:
+    """A timm network without its classifier.
+
+    image_size: (height, width) in pixels.  drop_path: highest stochastic depth.
+    Raises RecipeError for a name or a size that timm refuses, DependencyError where the hub is out of reach.
+    """
+    check_architecture(arch)
+    wanted: dict[str, Any] = {"num_classes": 0, "img_size": image_size, "drop_path_rate": drop_path or None}
+    backbone, last = None, ""
+    # The hub's client prints every retry; the one error below says it better.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # Not every architecture takes an image size or stochastic depth: ask for less until it agrees.
+    for without in ((), ("img_size",), ("drop_path_rate",), ("img_size", "drop_path_rate")):
+        options = {name: value for name, value in wanted.items() if name not in without}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                backbone = timm.create_model(arch, pretrained=pretrained, **options)
+            break
+        except TypeError as error:
+            last = str(error)
+        except (AssertionError, ValueError) as error:
+            raise RecipeError(
+                f"{arch} refuses {image_size[0]}x{image_size[1]} pixels: {_first_line(error)}",
+                fix=f"its own size is {native_size(arch)}",
+            ) from None
+        except (OSError, RuntimeError) as error:
+            if not pretrained:
+                raise
+            raise DependencyError(
+                f"the pretrained weights of {arch} cannot be fetched: {_first_line(error)}",
+                fix="give --weights FILE, or --weights none to start from random weights",
+            ) from None
+    if backbone is None:
+        raise RecipeError(f"timm cannot build {arch}: {last}", fix="choose another architecture")
+    return backbone
+
+
+def native_size(arch: str) -> str:
+    """The size of picture that the architecture was made for, e.g. ``224x224``."""
+    config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    return "x".join(str(side) for side in config.input_size[1:]) if config else "unknown"
+
+
+def feature_width(backbone: nn.Module, arch: str, image_size: tuple[int, int]) -> int:
+    """Width of the features of one picture, found by passing one grey picture through.
+
+    Raises RecipeError where the network refuses the size.
+    """
+    training = backbone.training
+    backbone.eval()
+    reference = next(backbone.parameters())
+    try:
+        with torch.no_grad():
+            grey = torch.zeros(1, 3, *image_size, dtype=reference.dtype, device=reference.device)
+            features = backbone(grey)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RecipeError(
+            f"{arch} refuses {image_size[0]}x{image_size[1]} pixels: {_first_line(error)}",
+            fix=f"its own size is {native_size(arch)}",
+        ) from None
+    finally:
+        backbone.train(training)
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        raise RecipeError(
+            f"{arch} is not a plain classifier: it returns no vector for a picture",
+            fix="choose another architecture",
+        )
+    return features.shape[1]
+
+
+def layer_numbers(backbone: nn.Module) -> dict[str, int]:
+    """Parameter name -> depth of its layer, 0 at the picture; all 0 where timm states none."""
+    matcher = getattr(backbone, "group_matcher", None)
+    if matcher is None:
+        return {name: 0 for name, _ in backbone.named_parameters()}
+    found = group_parameters(backbone, matcher(coarse=False), reverse=True)
+    return {name: int(found.get(name, 0)) for name, _ in backbone.named_parameters()}
+
+
+def has_convolutions(backbone: nn.Module) -> bool:
+    """True where channels-last memory pays: more than the one convolution of a patch embedding."""
+    return sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) > 2
+
+
+def load_weights(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
+    """Fill the backbone from a state dictionary of timm or of a project whose names are known.
+
+    The classifier's own weights are left out. Returns notes, one a line.
+    Raises WeightsError that names the keys that do not fit.
+    """
+    state, notes = _renamed(dict(weights))
+    head = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (head,) if isinstance(head, str) else tuple(head)
+    classifier = {key for key in state if any(key.startswith(f"{name}.") for name in heads)}
+    adapt = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    wanted = backbone.state_dict()
+    if adapt is not None and not set(wanted) <= set(state):
+        state = adapt(state, backbone)
+    elif adapt is not None and any(state[key].shape != wanted[key].shape for key in wanted):
+        state = adapt(state, backbone)
+    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    wrong = [
+        f"{key}: {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the network"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    extra = [key for key in state if key not in wanted and key not in classifier]
+    # Classifiers of other names (num_classes=0 removed them here) are the only extras allowed.
+    extra = [key for key in extra if not key.startswith(("head.", "fc.", "classifier.", "head_dist."))]
+    if missing or wrong or extra:
+        problems = [f"{key}: not in the file" for key in missing] + wrong
+        problems += [f"{key}: in the file, not in the network" for key in extra]
+        fits = len(wanted) - len(missing) - len(wrong)
+        raise WeightsError(
+            f"{source} does not fit this architecture",
+            problems=problems,
+            found=f"{fits} of {len(wanted)} keys fit",
+            fix="give the --arch that the file was made for",
+        )
+    backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
+    notes.append(f"{source}: {sum(key in state for key in wanted)} of {len(wanted)} tensors loaded")
+    return notes
+
+
+def _renamed(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    for prefix in ("module.", "_orig_mod.", "model.", "backbone.", "encoders.image."):
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    if "_conv_stem.weight" in state and any(key.startswith("_blocks.") for key in state):
+        return _from_lite(state), ["key names of efficientnet-lite-pytorch were translated to timm's"]
+    return state, []
+
+
+def _from_lite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("_blocks."))
+    stages = _LITE_STAGES.get(blocks)
+    if stages is None:
+        raise WeightsError(
+            f"an efficientnet-lite of {blocks} blocks is not known",
+            found=f"known are {sorted(_LITE_STAGES)} blocks",
+            fix="convert the file to timm's key names",
+        )
+    place = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
+    expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
+    renamed = {}
+    for key, value in state.items():
+        first, *rest = key.split(".")
+        if first == "_blocks":
+            number, layer, *tail = rest
+            stage, block = place[int(number)]
+            names = _LITE_EXPANDED if number in expanded else _LITE_PLAIN
+            renamed[".".join(["blocks", str(stage), str(block), names[layer], *tail])] = value
+        else:
+            renamed[".".join([_LITE_TOP[first], *rest])] = value
+    return renamed
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

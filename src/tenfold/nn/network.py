@@ -1,0 +1,135 @@
+"""The whole network: first layers, body, and one linear layer whose outputs are split among the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.data.encode import Encoding
+from tenfold.errors import RecipeError
+from tenfold.nn.encoders import build_backbone, feature_width, has_convolutions, layer_numbers, load_weights
+from tenfold.nn.heads import Head, build_head
+from tenfold.nn.rows import RowContext, make_row_exact
+from tenfold.recipe import Recipe
+from tenfold.schema import Schema
+
+
+class Network(nn.Module):
+    """Raw outputs of all targets from the encoded inputs of some rows.
+
+    heads: one per target, in the schema's order; the last layer's outputs are split in that order.
+    context: which rows are in the network now (see `nn.rows`).
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], width: int, heads: Sequence[Head], dropout: float):
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = tuple(heads)
+        self.last = nn.Linear(width, sum(head.outputs for head in heads))
+        self.context: RowContext = RowContext(0)
+
+    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Features (rows, width) of the encoded inputs, one encoder beside the other."""
+        parts = [encoder(inputs[name]) for name, encoder in self.encoders.items()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def raw(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Raw outputs (rows, outputs) per target from features (rows, width)."""
+        outputs = self.last(self.dropout(features))
+        return outputs.split([head.outputs for head in self.heads], dim=1)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        return self.raw(self.features(inputs))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One trainable parameter and where it stands.
+
+    depth: 0 at the picture, 1.0 at the last layer.  number: depth counted in layers of the backbone.
+    decays: false for biases and norms, which weight decay leaves alone.
+    """
+
+    name: str
+    part: str
+    number: int
+    count: int
+    decays: bool
+
+
+def build_network(
+    encoding: Encoding,
+    schema: Schema,
+    recipe: Recipe,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    weights_name: str = "",
+    fetch: bool = True,
+) -> tuple[Network, list[str]]:
+    """The network of a schema and recipe, and notes on where its weights came from.
+
+    weights: state dictionary for the backbone where the recipe names a file.
+    fetch: false when all weights will be filled from a run folder, so that the hub is not asked.
+    Random numbers come from the recipe's seed; the global generator is left as it was.
+    """
+    recipe.check()
+    if not schema.images:
+        raise RecipeError(
+            "this version trains from pictures only", fix="name an image column: --image COLUMN=FOLDER"
+        )
+    notes: list[str] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        encoders, width = {}, 0
+        for position, column in enumerate(schema.images):
+            backbone = build_backbone(
+                recipe.arch,
+                image_size=recipe.image_size,
+                drop_path=recipe.drop_path,
+                pretrained=fetch and recipe.weights == "hub",
+            )
+            if weights is not None:
+                notes += load_weights(backbone, weights, weights_name)
+            width += feature_width(backbone, recipe.arch, recipe.image_size)
+            encoders[f"image{position}"] = backbone
+        heads = [
+            build_head(target, encoding.classes[target.name], label_smoothing=recipe.label_smoothing)
+            for target in schema.targets
+        ]
+        network = Network(encoders, width, heads, recipe.dropout)
+    # A head that starts at zero gives every class the same probability, so that the first step is small.
+    nn.init.zeros_(network.last.weight)
+    nn.init.zeros_(network.last.bias)
+    network.context = make_row_exact(network, seed=recipe.seed, batchnorm_group=recipe.batchnorm_group)
+    if any(has_convolutions(backbone) for backbone in encoders.values()):
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if network.context.norms:
+        how = recipe.batchnorm_group
+        said = "kept frozen" if how == "frozen" else f"averaged over fixed groups of at most {how} rows"
+        notes.append(f"{len(network.context.norms)} BatchNorm layers, {said}: the micro-batch cannot matter")
+    return network, notes
+
+
+def input_name(position: int) -> str:
+    """Name of the image column at `position` inside `Network.encoders` and `Batch.inputs`."""
+    return f"image{position}"
+
+
+def describe_layers(network: Network) -> list[Layer]:
+    """Every parameter of the network with its depth, for the optimizer's groups."""
+    found = []
+    numbers: dict[str, int] = {}
+    for name, encoder in network.encoders.items():
+        for key, number in layer_numbers(encoder).items():
+            numbers[f"encoders.{name}.{key}"] = number
+    count = 1 + max(numbers.values(), default=0)
+    for name, parameter in network.named_parameters():
+        part = "body" if name in numbers else "head"
+        decays = parameter.ndim > 1 and not name.endswith((".bias", "pos_embed", "cls_token"))
+        found.append(Layer(name, part, numbers.get(name, count), count, decays))
+    return found
+

@@ -1,0 +1,251 @@
+"""What keeps a network's answer the same however a batch is cut into micro-batches.
+
+Two kinds of layer look beyond their own row, or draw by the order of calls: BatchNorm, which averages
+over rows, and dropout with its relatives. `make_row_exact` gives the first fixed groups of rows
+(ghost batch norm: Hoffer, Hubara and Soudry 2017, arXiv 1705.08741, section 4) and lets the second
+draw from (seed, step, layer, row). A micro-batch that is a whole number of groups then computes exactly
+what the undivided batch computes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_MIX_1, _MIX_2, _GOLDEN = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15, -0x61C8864680B583EB
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64, which torch itself shifts arithmetically."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    # SplitMix64's finaliser: Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195, figure 16.
+    x = (x ^ _shifted(x, 30)) * _MIX_1
+    x = (x ^ _shifted(x, 27)) * _MIX_2
+    return x ^ _shifted(x, 31)
+
+
+def _wrapped(number: int) -> int:
+    """A Python integer as int64 holds it."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def uniform(rows: Tensor, width: int, *key: int) -> Tensor:
+    """Uniform numbers in [0, 1) that depend on the row and the key only.
+
+    rows: (rows,) int64.  width: numbers to a row.  key: seed, step, layer, ...
+    Returns (rows, width) float32 on the rows' device, the same on every device.
+    """
+    state = torch.zeros((), dtype=torch.int64, device=rows.device)
+    for part in key:
+        state = _mixed(state + _wrapped((part + 1) * _GOLDEN))
+    start = _mixed(state + (rows + 1) * _GOLDEN)
+    counter = torch.arange(1, width + 1, dtype=torch.int64, device=rows.device) * _GOLDEN
+    bits = _mixed(start[:, None] + counter[None, :])
+    return _shifted(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def group_sizes(rows: int, group: int) -> tuple[int, ...]:
+    """Sizes of the BatchNorm groups of a batch: at most `group` rows each and as even as can be.
+
+    Depends on the batch alone, never on the plan. No group has one row unless the batch has; with
+    ``group=2`` and an odd batch the groups are larger by one instead.
+    """
+    count = max(1, math.ceil(rows / group))
+    if rows // count < 2:
+        count = max(1, rows // 2)
+    least, more = divmod(rows, count)
+    return (least + 1,) * more + (least,) * (count - more)
+
+
+class RowContext:
+    """Which rows are in the network now; shared by all layers that need to know.
+
+    `begin` is called before each micro-batch, `commit_statistics` once after each optimizer step.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.step = 0
+        self.rows: Tensor | None = None
+        self.groups: tuple[int, ...] = ()
+        self.recording = False
+        self.norms: list[GroupedBatchNorm] = []
+
+    def begin(self, step: int, rows: Tensor, groups: Sequence[int]) -> None:
+        """Say which rows (int64 ids) come next, in which BatchNorm groups."""
+        self.step, self.rows, self.groups = step, rows, tuple(groups)
+        self.recording = True
+
+    def end_forward(self) -> None:
+        """Stop recording statistics: what recomputes activations in the backward pass must not count twice."""
+        self.recording = False
+
+    def commit_statistics(self) -> None:
+        """Move all running statistics once, by the pooled mean and variance of the whole batch."""
+        for norm in self.norms:
+            norm.commit()
+
+    def discard_statistics(self) -> None:
+        """Forget what was recorded since the last commit."""
+        for norm in self.norms:
+            norm.discard()
+
+    def keep_mask(self, x: Tensor, drop: float, layer: int, *, whole_rows: bool) -> Tensor:
+        """Mask (0 or 1/(1-drop)) that broadcasts to x, drawn from (seed, step, layer, row)."""
+        if self.rows is None or x.shape[0] % len(self.rows):
+            raise RuntimeError("dropout met a batch that RowContext.begin was not told of")
+        rows = len(self.rows)
+        width = 1 if whole_rows else x.numel() // rows
+        drawn = uniform(self.rows, width, self.seed, self.step, layer)
+        keep = (drawn >= drop).to(x.dtype) / (1.0 - drop)
+        if not whole_rows:
+            return keep.reshape(x.shape)
+        # A layer may see several windows of one row, one after another: they share the row's mask.
+        per_row = x.shape[0] // rows
+        return keep.repeat_interleave(per_row, 0).reshape(-1, *(1,) * (x.ndim - 1))
+
+
+class RowDropout(nn.Module):
+    """Dropout whose mask is drawn per row; with `whole_rows`, stochastic depth (Huang et al. 2016)."""
+
+    def __init__(self, context: RowContext, drop: float, layer: int, *, whole_rows: bool) -> None:
+        super().__init__()
+        self.context, self.drop, self.layer, self.whole_rows = context, drop, layer, whole_rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop == 0.0:
+            return x
+        return x * self.context.keep_mask(x, self.drop, self.layer, whole_rows=self.whole_rows)
+
+    def extra_repr(self) -> str:
+        return f"drop={self.drop}, whole_rows={self.whole_rows}"
+
+
+class GroupedBatchNorm:
+    """Mixed into a BatchNorm of any subclass: normalises group by group and holds its statistics back."""
+
+    # Attributes of the BatchNorm that this is mixed into, and of the context it is given.
+    context: RowContext
+    frozen: bool
+    training: bool
+    track_running_stats: bool
+    momentum: float | None
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor | None
+    _buffers: dict[str, Tensor | None]
+
+    def forward(self, input: Tensor) -> Tensor:
+        context = self.context
+        if not self.training or not self.track_running_stats:
+            return super().forward(input)  # type: ignore[misc]
+        if self.frozen or sum(context.groups) < 2:
+            # A batch of one row has no spread of its own: the running statistics serve for it.
+            return self._with_running_statistics(input)
+        sizes = self._sizes(len(input))
+        if len(sizes) == 1:
+            return self._group(input)
+        return torch.cat([self._group(part) for part in input.split(sizes)])
+
+    def _sizes(self, rows: int) -> list[int]:
+        total = sum(self.context.groups)
+        if rows % total:
+            raise RuntimeError(f"BatchNorm met {rows} rows where the batch has {total}")
+        return [size * (rows // total) for size in self.context.groups]
+
+    def _with_running_statistics(self, x: Tensor) -> Tensor:
+        self.training = False
+        try:
+            return super().forward(x)  # type: ignore[misc]
+        finally:
+            self.training = True
+
+    def _group(self, x: Tensor) -> Tensor:
+        # With momentum 1 the kernel leaves this group's own statistics in whatever running buffers it
+        # is given, so they cost no second pass over the activations.
+        kept, momentum = dict(self._buffers), self.momentum
+        mean, var = torch.empty_like(kept["running_mean"]), torch.empty_like(kept["running_var"])
+        self._buffers.update(running_mean=mean, running_var=var, num_batches_tracked=None)
+        self.momentum = 1.0
+        try:
+            out = super().forward(x)  # type: ignore[misc]
+        finally:
+            self._buffers.update(kept)
+            self.momentum = momentum
+        if self.context.recording:
+            count = x.numel() // x.shape[1]
+            self._record(count, mean.detach().double(), var.detach().double())
+        return out
+
+    def _record(self, count: int, mean: Tensor, unbiased: Tensor) -> None:
+        square = unbiased * ((count - 1) / count) + mean.square()
+        held = self.__dict__.get("_held")
+        if held is None:
+            self.__dict__["_held"] = [count, count * mean, count * square]
+        else:
+            held[0] += count
+            held[1] += count * mean
+            held[2] += count * square
+
+    def commit(self) -> None:
+        held = self.__dict__.pop("_held", None)
+        if held is None:
+            return
+        count, total, squares = held
+        mean = total / count
+        var = (squares / count - mean.square()).clamp_(min=0.0) * (count / max(count - 1, 1))
+        with torch.no_grad():
+            tracked = self.num_batches_tracked
+            if tracked is not None:
+                tracked.add_(1)
+            part = self.momentum if self.momentum is not None else 1.0 / float(tracked or 1)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), part)
+            self.running_var.lerp_(var.to(self.running_var.dtype), part)
+
+    def discard(self) -> None:
+        self.__dict__.pop("_held", None)
+
+
+def _grouped(kind: type[_BatchNorm]) -> type[_BatchNorm]:
+    # The mixin comes first, so that its forward wraps that of timm's and others' subclasses.
+    return type(f"Grouped{kind.__name__}", (GroupedBatchNorm, kind), {})
+
+
+def make_row_exact(
+    network: nn.Module, *, seed: int, batchnorm_group: int | Literal["frozen"]
+) -> RowContext:
+    """Replace what depends on the cut of a batch, in place; see this module's docstring.
+
+    Returns the context that the training loop must call `begin` on before every micro-batch.
+    """
+    context = RowContext(seed)
+    layer = 0
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            drop, whole = _drop_of(child)
+            if drop is not None:
+                setattr(parent, name, RowDropout(context, drop, layer, whole_rows=whole))
+                layer += 1
+            elif isinstance(child, _BatchNorm):
+                child.__class__ = _grouped(type(child))
+                child.__dict__["context"] = context
+                child.__dict__["frozen"] = batchnorm_group == "frozen"
+                context.norms.append(child)  # type: ignore[arg-type]
+    return context
+
+
+def _drop_of(module: Any) -> tuple[float | None, bool]:
+    """(probability, whole rows) of a dropout layer; (None, False) of any other."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return float(module.p), False
+    if type(module).__name__ in ("DropPath", "StochasticDepth"):
+        return float(getattr(module, "drop_prob", None) or getattr(module, "p", 0.0) or 0.0), True
+    return None, False

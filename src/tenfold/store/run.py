@@ -1,0 +1,230 @@
+"""A run folder: what a run leaves behind, written so that it is whole or not there.
+
+While a run works, its files stand in ``NAME.part`` beside the final place; when it has finished, that
+folder takes the name. A run that was there before stays whole until then. Every file is written
+under another name, flushed, and renamed. Nothing is pickled. docs/formats.md lists the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tenfold.errors import RunError
+
+#: Number of the format that this version writes, and the oldest it reads.
+FORMAT, OLDEST = 1, 1
+_PACKAGES = ("tenfold", "torch", "timm", "numpy", "pillow", "numba", "pyarrow")
+
+
+class RunFolder:
+    """A run that is being made, in ``NAME.part``; `finish` gives it its name."""
+
+    def __init__(self, final: Path, work: Path, lock: int) -> None:
+        self.final, self.path, self._lock = final, work, lock
+
+    def file(self, name: str) -> Path:
+        """Where a file of that name stands while the run is made."""
+        return self.path / name
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        with replacing(self.file(name)) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Write arrays with a JSON description, whole or not at all, as safetensors."""
+        whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        with replacing(self.file(name)) as temporary:
+            save_file(whole, temporary, metadata={"about": json.dumps(about)})
+
+    def read_arrays(self, name: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """Arrays and description as written by `write_arrays`, or None where there is no such file."""
+        return read_arrays(self.file(name)) if self.file(name).exists() else None
+
+    def finish(self, about: Mapping[str, Any]) -> Path:
+        """Describe the run in ``run.json`` with a checksum of every file, and give it its name."""
+        for name in ("checkpoint.safetensors", "lock"):
+            self.file(name).unlink(missing_ok=True)
+        files = {
+            path.relative_to(self.path).as_posix(): _checksum(path)
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file() and path.name != "run.json"
+        }
+        described = {
+            "format": FORMAT,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": package_versions(),
+            **about,
+            "files": files,
+        }
+        self.write_text("run.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+        old = self.final.with_name(self.final.name + ".old")
+        if old.exists():
+            shutil.rmtree(old)
+        if self.final.exists():
+            os.replace(self.final, old)
+        os.replace(self.path, self.final)
+        shutil.rmtree(old, ignore_errors=True)
+        self.close()
+        return self.final
+
+    def close(self) -> None:
+        """Let another process work on this run."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[RunFolder, list[str]]:
+    """Open a run folder for writing; returns it and notes on what was found there.
+
+    resume: go on with the unfinished run of that name, where there is one.
+    Raises RunError where the folder is somebody else's, is in use, or cannot be written.
+    """
+    final = Path(path).absolute()
+    work = final.with_name(final.name + ".part")
+    notes: list[str] = []
+    if final.exists() and not final.is_dir():
+        raise RunError(f"{path} is a file, not a folder", fix="give another name with -o")
+    if final.is_dir() and any(final.iterdir()) and not (final / "run.json").exists():
+        raise RunError(
+            f"{path} is a folder with other files in it, no run",
+            found=", ".join(sorted(entry.name for entry in final.iterdir())[:5]),
+            fix="give another name with -o",
+        )
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = _lock(work, path)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
+        ) from None
+    begun = [entry for entry in work.iterdir() if entry.name != "lock"]
+    if begun and not resume:
+        notes.append(f"an unfinished run was in {path}: started anew (--resume would have gone on with it)")
+        for entry in begun:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    elif resume and not begun:
+        notes.append(f"no unfinished run in {path}: started from the beginning")
+    return RunFolder(final, work, lock), notes
+
+
+def _lock(work: Path, path: str | os.PathLike[str]) -> int:
+    handle = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    if sys.platform == "win32":
+        return handle
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise RunError(
+            f"{path} is in use by another process", fix="wait for it, or give another name with -o"
+        ) from None
+    return handle
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(
+            f"{path.name} cannot be written: {error.strerror or error}",
+            found=str(path.parent),
+            fix="free some space or give another place; what was there before is untouched",
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+    """The folder of a finished run and its ``run.json``, every file checked against its checksum.
+
+    Raises RunError where there is no run, an unfinished one, a damaged one or one of a later version.
+    """
+    folder = Path(path)
+    described = folder / "run.json"
+    if not described.exists():
+        part = folder.with_name(folder.name + ".part")
+        if part.is_dir() and any(part.iterdir()):
+            raise RunError(f"the run {path} has not finished", fix="go on with it: tenfold fit ... --resume")
+        what = "holds no run" if folder.is_dir() else "does not exist"
+        raise RunError(f"{path} {what}", fix="give the folder that tenfold fit -o made")
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        made, files = int(about["format"]), dict(about["files"])
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{described} is damaged", fix="train the run again") from None
+    if made > FORMAT:
+        by = about.get("versions", {}).get("tenfold", "a later version")
+        raise RunError(
+            f"{path} was made by tenfold {by}, this is {package_versions()['tenfold']}",
+            found=f"format {made}; this version reads {OLDEST} to {FORMAT}",
+            fix="upgrade tenfold",
+        )
+    problems = []
+    for name, checksum in files.items():
+        target = folder / name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"{name}: lies outside the run folder")
+        elif not target.exists():
+            problems.append(f"{name}: missing")
+        elif _checksum(target) != checksum:
+            problems.append(f"{name}: changed or damaged")
+    if problems:
+        raise RunError(f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again")
+    return folder, about
+
+
+def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and their JSON description from a safetensors file. Cannot run code.
+
+    Raises RunError where the file is damaged or no such file at all.
+    """
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            about = json.loads((stream.metadata() or {}).get("about", "{}"))
+            return {name: stream.get_tensor(name) for name in stream.keys()}, about  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise RunError(
+            f"{path} is damaged or no tensor file: {error}",
+            fix="copy it again; files that hold code are never loaded",
+        ) from None
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what decides a run's answer."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"python": ".".join(str(part) for part in sys.version_info[:3]), **found}
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
