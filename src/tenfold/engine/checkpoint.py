@@ -1,0 +1,126 @@
+"""Everything that decides a training's future, in one file that is whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tenfold.engine.optim import AveragedWeights
+from tenfold.errors import RunError
+from tenfold.store.run import RunFolder
+
+_NAME = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training stands. Counted in epochs and optimizer steps; random draws need nothing else,
+    since every one depends on seed, epoch, step and row alone.
+
+    epoch: epochs finished.  step: optimizer steps taken in all.  epoch_step: steps taken in this epoch.
+    totals: target -> (sum of losses, steps) of this epoch so far.
+    skipped: updates left out because a half-precision gradient overflowed.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    epoch_step: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0
+    micro_batch: int = 0
+    totals: dict[str, list[float]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    folder: RunFolder,
+    progress: Progress,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averaged: AveragedWeights | None,
+    scaler: torch.amp.GradScaler,
+    fingerprint: str,
+) -> None:
+    """Write the state of a training; what was written before stays until this is whole.
+
+    fingerprint: of schema, recipe and data, so that another training cannot be gone on with by mistake.
+    """
+    arrays = {f"network/{name}": to_array(value) for name, value in network.state_dict().items()}
+    if averaged is not None:
+        arrays |= {f"averaged/{name}": to_array(value) for name, value in averaged.state.items()}
+    state = optimizer.state_dict()
+    for number, slots in state["state"].items():
+        arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in slots.items()}
+    about = {
+        "progress": vars(progress),
+        "scaler": scaler.state_dict(),
+        "fingerprint": fingerprint,
+    }
+    folder.write_arrays(_NAME, arrays, about)
+
+
+def peek_checkpoint(folder: RunFolder, fingerprint: str) -> tuple[Progress, dict[str, NDArray[Any]], Any] | None:
+    """The progress, arrays and scaler state of the unfinished training in a folder, if there is one.
+
+    Raises RunError where it is another training's.
+    """
+    found = folder.read_arrays(_NAME)
+    if found is None:
+        return None
+    arrays, about = found
+    if about.get("fingerprint") != fingerprint:
+        raise RunError(
+            f"{folder.final} holds an unfinished run of other data, schema or recipe",
+            fix="give the same options as before, or leave --resume out to start anew",
+        )
+    return Progress(**about["progress"]), arrays, about["scaler"]
+
+
+def restore_checkpoint(
+    arrays: Mapping[str, NDArray[Any]],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    averaged: AveragedWeights | None,
+) -> None:
+    """Fill network, optimizer and averaged weights as `save_checkpoint` left them."""
+    network.load_state_dict(tensors_under(arrays, "network/"), strict=True)
+    if averaged is not None:
+        for name, value in tensors_under(arrays, "averaged/").items():
+            averaged.state[name].copy_(value)
+    if optimizer is None:
+        return
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors_under(arrays, "optimizer/").items():
+        number, slot = key.split("/")
+        slots.setdefault(int(number), {})[slot] = value
+    state = optimizer.state_dict()
+    # Memory layout follows the parameter, as in a training that was never stopped.
+    state["state"] = slots
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for slot, value in optimizer.state[parameter].items():
+                if value.shape == parameter.shape and parameter.ndim:
+                    like = torch.empty_like(parameter)
+                    optimizer.state[parameter][slot] = like.copy_(value)
+
+
+def to_array(value: Tensor) -> NDArray[Any]:
+    """A tensor as a contiguous array on the CPU."""
+    return np.ascontiguousarray(value.detach().cpu().contiguous().numpy())
+
+
+def tensors_under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
+    """The arrays whose names start with `prefix`, as tensors, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): torch.from_numpy(np.array(value))
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
