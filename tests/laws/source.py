@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "tenfold"
@@ -73,7 +75,7 @@ def _absolute(node: ast.ImportFrom, module: str) -> str:
 
 
 def find_module(one: Import, known: Mapping[str, str]) -> str | None:
-    """The file of the package that an import reaches, such as ``data/table``; None if it is no file of ours."""
+    """The file of the package that an import reaches, such as ``data/table``; None if it is not ours."""
     if one.target.split(".")[0] != "tenfold":
         return None
     inner = one.target.split(".")[1:]
@@ -82,9 +84,15 @@ def find_module(one: Import, known: Mapping[str, str]) -> str | None:
         for path in ("/".join(parts), "/".join([*parts, "__init__"])):
             if path in known:
                 return path
-    return "/".join([*inner, one.name] if one.name else inner)  # a file that is not there
+    return None if not inner else "/".join(inner)  # a file that is not there
 
 
 def public(name: str) -> bool:
     """A name without a leading underscore."""
     return not name.startswith("_")
+
+
+def assert_none(faults: Sequence[str]) -> None:
+    """Fail with all faults, one a line."""
+    if faults:
+        pytest.fail(f"{len(faults)} breaches:\n" + "\n".join(faults), pytrace=False)

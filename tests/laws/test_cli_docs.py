@@ -1,0 +1,166 @@
+"""docs/cli.md is what the commands say today, and every command says something."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+
+from laws.pages import Block, read_blocks
+from laws.source import ROOT, SRC, assert_none
+
+GENERATOR = ROOT / "docs" / "make_cli.py"
+missing = pytest.mark.skipif(not (SRC / "cli.py").exists(), reason="there is no tenfold.cli yet")
+
+
+def load_generator() -> Any:
+    spec = importlib.util.spec_from_file_location("make_cli", GENERATOR)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_command() -> Any:
+    from tenfold.cli import app
+
+    return typer.main.get_command(app)
+
+
+def commands_of(command: Any, name: str = "tenfold") -> dict[str, Any]:
+    below = getattr(command, "commands", {})
+    found = {name: command}
+    for word, one in below.items():
+        found |= commands_of(one, f"{name} {word}")
+    return found
+
+
+def check_use(line: str, commands: dict[str, Any]) -> str:
+    """What is wrong with a command line of a page: a command or an option that does not exist."""
+    words = shlex.split(line, comments=True)
+    name = words.pop(0)
+    while words and f"{name} {words[0]}" in commands:
+        name = f"{name} {words.pop(0)}"
+    command = commands[name]
+    known = {"--help"} | {spelling for one in command.params for spelling in (*one.opts, *one.secondary_opts)}
+    if getattr(command, "commands", None) and words and not words[0].startswith("-"):
+        return f"there is no command {name} {words[0]}"
+    wrong = [word for word in words if word[0] == "-" and len(word) > 1 and not word[1:2].isdigit()]
+    wrong = [word.partition("=")[0] for word in wrong]
+    wrong = [word for word in wrong if word not in known]
+    return f"{name} has no option {wrong[0]}" if wrong else ""
+
+
+def used_lines(block: Block) -> list[tuple[int, str]]:
+    """The tenfold commands of a shell block with their line numbers; a trailing backslash goes on."""
+    lines, whole, start = [], "", block.line
+    for number, line in enumerate(block.code.splitlines(), block.line):
+        start = start if whole else number
+        whole += line.removesuffix("\\").lstrip(" ") if whole else line.removesuffix("\\").removeprefix("$ ")
+        if not line.endswith("\\"):
+            if whole.startswith("tenfold "):
+                lines.append((start, whole))
+            whole = ""
+    return lines
+
+
+@missing
+def test_the_page_is_fresh() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert written == load_generator().cli_page(load_command()), "run: make docs"
+
+
+@missing
+def test_every_command_and_option_says_what_it_does() -> None:
+    commands = commands_of(load_command())
+    mute = [name for name, one in commands.items() if not (one.help or "").strip()]
+    for name, command in commands.items():
+        own = {"--help", "--install-completion", "--show-completion"}
+        mute += [
+            f"{name}: {one.name}"
+            for one in command.params
+            if not own & set(one.opts) and not (one.help or "").strip()
+        ]
+    assert_none([f"{one} has no help" for one in mute])
+
+
+@missing
+def test_the_pages_use_only_commands_and_options_that_exist() -> None:
+    commands = commands_of(load_command())
+    faults = []
+    for page in sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")]):
+        for block in read_blocks(page.read_text("utf-8")):
+            if block.language in ("bash", "sh", "console", ""):
+                for number, line in used_lines(block):
+                    fault = check_use(line, commands)
+                    if fault:
+                        faults.append(f"{page.relative_to(ROOT)}:{number}: {fault}")
+    assert_none(faults)
+
+
+class _Resize(Enum):
+    squish = "squish"
+    crop = "crop"
+
+
+def _sample() -> Any:
+    app = typer.Typer(help="The tool.")
+
+    @app.command()
+    def fit(
+        table: Annotated[Path, typer.Argument(help="a table, or a folder")],
+        rate: Annotated[float, typer.Option("--lr", help="highest rate | of the head")] = 0.1,
+        image: Annotated[list[str] | None, typer.Option(metavar="COL=DIR", help="pictures")] = None,
+        resize: Annotated[_Resize, typer.Option(help="how")] = _Resize.squish,
+        json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    ) -> None:
+        """Train on a table.
+
+        The second paragraph.
+        """
+
+    @app.command(hidden=True)
+    def worker() -> None:
+        """Not for people."""
+
+    @app.command()
+    def runs() -> None:
+        """List the runs."""
+
+    return typer.main.get_command(app)
+
+
+def test_the_generator_shows_commands_arguments_options_and_defaults() -> None:
+    page = load_generator().cli_page(_sample())
+    assert "| [`tenfold fit`](#tenfold-fit) | Train on a table. |" in page
+    assert "    tenfold fit TABLE [OPTIONS]\n" in page
+    assert "| `TABLE` | a table, or a folder |" in page
+    assert "| `--lr NUMBER` | highest rate \\| of the head | `0.1` |" in page
+    assert "| `--image COL=DIR`, may be repeated | pictures |  |" in page
+    assert "| `--resize squish\\|crop` | how | `squish` |" in page
+    assert "| `--json` | print JSON |  |" in page
+    assert "The second paragraph." in page and "worker" not in page
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("tenfold fit t.csv --lr 0.1 --image a=b --json # go", ""),
+        ("tenfold fit t.csv --learning-rate 0.1", "tenfold fit has no option --learning-rate"),
+        ("tenfold fitt t.csv", "there is no command tenfold fitt"),
+        ("tenfold fit t.csv --lr=-1 -2 -", ""),
+        ("tenfold --help", ""),
+    ],
+)
+def test_a_use_of_what_does_not_exist_is_found(line: str, fault: str) -> None:
+    assert check_use(line, commands_of(_sample())) == fault
+
+
+def test_commands_are_joined_over_lines() -> None:
+    block = Block("bash", "pip install tenfold\n$ tenfold fit t.csv \\\n    --lr 0.1\nls", 10, "", "")
+    assert used_lines(block) == [(11, "tenfold fit t.csv --lr 0.1")]

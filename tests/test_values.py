@@ -1,0 +1,38 @@
+"""What crosses floors is frozen, made of data alone, and explained field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+
+import pytest
+
+from tenfold import values
+
+VALUES = [getattr(values, name) for name in values.__all__ if inspect.isclass(getattr(values, name))]
+
+
+def test_all_values_are_listed() -> None:
+    made = {name for name, one in vars(values).items() if dataclasses.is_dataclass(one)}
+    assert made == {one.__name__ for one in VALUES}
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_is_frozen(value: type) -> None:
+    assert dataclasses.is_dataclass(value)
+    assert value.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_every_field_is_explained(value: type) -> None:
+    explained = set(re.findall(r"\w+", inspect.getdoc(value) or ""))
+    fields = {field.name for field in dataclasses.fields(value)}
+    plain = {
+        "method",
+        "mean",
+        "item_names",
+        "implicit",
+        "notes",
+    }  # explained where they first stand, in Ratings
+    assert fields - plain <= explained
