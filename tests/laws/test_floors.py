@@ -17,12 +17,16 @@ from laws.source import ROOT, Import, assert_none, find_module, read_imports, re
 HOUSE = (
     (0, "", ("errors", "values", "schema", "recipe")),
     (1, "", ("metrics",)),
-    (1, "data", ("table", "times", "roles", "images", "encode", "ratings", "split", "synthetic")),
+    (
+        1,
+        "data",
+        ("text", "table", "times", "roles", "images", "encode", "ratings", "stratify", "split", "synthetic"),
+    ),
     (1, "store", ("run", "weights")),
     (1, "out", ("tables", "figures", "report", "workbook")),
     (2, "nn", ("rows", "encoders", "body", "heads", "network", "augment")),
     (2, "collab", ("kernels", "sgd", "als", "gibbs", "recommend")),
-    (3, "engine", ("device", "memory", "batches", "optim", "checkpoint", "predict", "train")),
+    (3, "engine", ("device", "allocator", "memory", "batches", "optim", "checkpoint", "predict", "train")),
     (4, "jobs", ("fit", "predict", "blend", "history", "ensemble", "tune", "cluster")),
     (5, "", ("cli", "__init__", "__main__")),
 )

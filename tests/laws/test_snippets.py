@@ -34,9 +34,9 @@ class Page:
     def run(self, block: Block) -> None:
         """Run or check one block; an AssertionError or the block's own error says what is wrong."""
         if block.tag == "output":
-            assert self.printed.split() == block.code.split(), (
-                f"{self.name}:{block.line}: prints\n{self.printed}"
-            )
+            where = f"{self.name}:{block.line}"
+            if self.printed is not None:
+                assert self.printed.split() == block.code.split(), f"{where}: prints\n{self.printed}"
         elif block.tag == "skip" or not self.allowed.get(block.tag, True):
             self.printed = None
         elif block.language in ("python", "py"):
