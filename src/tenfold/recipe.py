@@ -47,7 +47,9 @@ class Recipe(Frozen):
     weights: str = Field(
         "hub", description="'hub' (timm's pretrained), 'none', or a .safetensors or .pth file"
     )
-    image_size: Size = Field((224, 224), description="side, or HEIGHTxWIDTH, in pixels", validate_default=True)
+    image_size: Size = Field(
+        (224, 224), description="side, or HEIGHTxWIDTH, in pixels", validate_default=True
+    )
     resize: Literal["squish", "crop", "pad"] = Field("squish", description="how a picture becomes that size")
     epochs: PositiveInt = Field(12, description="passes over the training rows, all layers trained")
     frozen_epochs: int = Field(1, ge=0, description="epochs before those in which only the head is trained")
@@ -59,7 +61,9 @@ class Recipe(Frozen):
     weight_decay: float = Field(0.05, ge=0, description="decoupled; none on biases and norms")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="part of a label spread over all classes")
     class_weights: Literal["none", "balanced"] = Field("none", description="weigh classes by rarity")
-    task_weights: dict[str, float] = Field(default_factory=dict, description="a target's part of the loss")
+    task_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="a target's part of the loss"
+    )
     augment: Literal["off", "light", "strong"] = Field("light", description="changes drawn per picture")
     flip: Literal["none", "horizontal", "both"] = Field("horizontal", description="mirrorings drawn")
     min_scale: float = Field(0.75, gt=0, le=1, description="smallest part of a picture that a crop keeps")

@@ -19,7 +19,7 @@ class Frozen(BaseModel):
     wrong recipe a RecipeError, from Python, from TOML and from the command line alike.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     refusal: ClassVar[type[TenfoldError]] = SchemaError
 
     def __init__(self, **values: Any) -> None:
@@ -112,9 +112,7 @@ class UndecidedTarget(Frozen):
     name: str
 
 
-InputColumn = Annotated[
-    ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")
-]
+InputColumn = Annotated[ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")]
 Target = Annotated[CategoryTarget | UndecidedTarget, Field(discriminator="kind")]
 
 #: Words accepted after the colon of ``--target COL:KIND``.
@@ -187,9 +185,7 @@ def parse_target(text: str) -> CategoryTarget | UndecidedTarget:
     if not colon:
         return UndecidedTarget(name=text.strip())
     if kind.strip() not in TARGET_KINDS:
-        raise SchemaError(
-            f"target {text!r}: there is no kind {kind!r}", fix=did_you_mean(kind, TARGET_KINDS)
-        )
+        raise SchemaError(f"target {text!r}: there is no kind {kind!r}", fix=did_you_mean(kind, TARGET_KINDS))
     return TARGET_KINDS[kind.strip()](name=name.strip())
 
 

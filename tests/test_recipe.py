@@ -1,0 +1,96 @@
+"""What to do: every choice, refused in words where it is none, and TOML both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tenfold.errors import RecipeError
+from tenfold.recipe import Recipe, parse_size
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        (224, (224, 224)),
+        ("224", (224, 224)),
+        ("160x320", (160, 320)),
+        ("160 X 320", (160, 320)),
+        ([8, 9], (8, 9)),
+    ],
+)
+def test_sizes_in_every_spelling(given: Any, size: tuple[int, int]) -> None:
+    assert parse_size(given) == size
+    assert Recipe(image_size=given).image_size == size
+
+
+@pytest.mark.parametrize("given", ["", "big", "224x", "1x2x3", 7, 8193, True, None, (), "224.5"])
+def test_what_is_no_size_is_refused(given: Any) -> None:
+    with pytest.raises(RecipeError, match="image_size"):
+        Recipe(image_size=given)
+
+
+def test_the_default_recipe_contradicts_nothing() -> None:
+    Recipe().check()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"image_size": "160x320", "batchnorm_group": "frozen", "task_weights": {"disease": 2.0}, "lr": 1e-5},
+    ],
+)
+def test_toml_gives_the_same_recipe_back(changes: dict[str, Any]) -> None:
+    recipe = Recipe(**changes)
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+def test_an_unknown_choice_is_refused_with_the_nearest() -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_toml("batchsize = 32")
+    assert "unknown name 'batchsize'" in str(caught.value)
+    assert caught.value.labels["fix"] == "did you mean 'batch_size'?"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", -1),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("weight_decay", float("inf")),
+        ("label_smoothing", 1.0),
+        ("valid", 1.0),
+        ("seed", -1),
+        ("resize", "stretch"),
+        ("precision", "float8"),
+        ("batchnorm_group", 1),
+        ("batchnorm_group", "free"),
+        ("task_weights", {"disease": "much"}),
+        ("task_weights", {"disease": -1.0}),
+        ("views", 3),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_what_was_given(name: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**{name: value})
+    assert name in str(caught.value)
+
+
+def test_all_wrong_values_are_listed_at_once() -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(epochs=0, lr=-1, resize="stretch")  # type: ignore[arg-type]
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("changes", [{"views": 4}, {"views": 2, "flip": "none"}])
+def test_views_that_training_never_showed_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="views"):
+        Recipe(**changes).check()
+
+
+def test_a_batchnorm_group_may_be_spelt_as_text() -> None:
+    assert Recipe(batchnorm_group="8").batchnorm_group == 8  # type: ignore[arg-type]

@@ -1,0 +1,137 @@
+"""What the columns are: frozen, TOML both ways, and refused in words where something does not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenfold.errors import RecipeError, SchemaError
+from tenfold.schema import (
+    CategoryColumn,
+    CategoryTarget,
+    Frozen,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    Schema,
+    UndecidedTarget,
+    parse_image,
+    parse_target,
+)
+
+LEAVES = Schema(
+    inputs=(
+        ImageColumn(name="image_id", folder="photos"),
+        CategoryColumn(name="variety"),
+        NumberColumn(name="age"),
+    ),
+    targets=(CategoryTarget(name="disease", classes=("NA", "rust", "007")), UndecidedTarget(name="grade")),
+    group=("field",),
+    split="is_valid",
+    weight="weight",
+)
+NAMES = ("image_id", "variety", "age", "disease", "grade", "field", "is_valid", "weight")
+
+
+def test_toml_gives_the_same_schema_back() -> None:
+    assert Schema.from_toml(LEAVES.to_toml()) == LEAVES
+
+
+def test_a_schema_is_frozen() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        LEAVES.split = "fold"  # type: ignore[misc]
+
+
+def test_what_is_not_toml_is_a_schema_error() -> None:
+    with pytest.raises(SchemaError, match="this is not TOML.*line 1") as caught:
+        Schema.from_toml("inputs = = 3")
+    assert caught.value.labels["fix"]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SchemaError) as caught:
+        Schema(inputs=(), targets=(), groups=("field",))  # type: ignore[call-arg]
+    assert "unknown name 'groups'" in str(caught.value)
+    assert caught.value.labels["fix"] == "did you mean 'group'?"
+
+
+def test_a_missing_name_and_a_wrong_kind_are_both_listed() -> None:
+    with pytest.raises(SchemaError) as caught:
+        Schema(inputs=({"kind": "picture", "name": "a"},))  # type: ignore[arg-type, call-arg]
+    text = str(caught.value)
+    assert "targets is not given" in text and "picture" in text and "image" in text
+
+
+def test_the_refusal_of_a_subclass_is_its_own() -> None:
+    class Choice(Frozen):
+        refusal = RecipeError
+        rate: float
+
+    with pytest.raises(RecipeError, match="Choice cannot be made"):
+        Choice(rate="fast")  # type: ignore[arg-type]
+
+
+def test_the_columns_of_a_table_are_checked_by_name() -> None:
+    LEAVES.check_columns(NAMES, "train.csv")
+    LEAVES.check_columns(("image_id", "variety", "age"), "test.csv", targets=False)
+
+
+@pytest.mark.parametrize(
+    ("missing", "use"),
+    [
+        ("image_id", "input"),
+        ("disease", "target"),
+        ("field", "group"),
+        ("is_valid", "split"),
+        ("weight", "weight"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named_with_its_use(missing: str, use: str) -> None:
+    names = tuple(f"{name}s" if name == missing else name for name in NAMES)
+    with pytest.raises(SchemaError) as caught:
+        LEAVES.check_columns(names, "train.csv")
+    assert str(caught.value) == (
+        f"train.csv has no column {missing!r} ({use})\n"
+        f"  found  {', '.join(names)}\n"
+        f"  fix    did you mean '{missing}s'?"
+    )
+
+
+def test_an_id_column_is_asked_for_even_without_targets() -> None:
+    schema = Schema(inputs=(NumberColumn(name="age"),), targets=(), id="row")
+    with pytest.raises(SchemaError, match=r"no column 'row' \(id\)"):
+        schema.check_columns(("age",), "test.csv", targets=False)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        (UndecidedTarget(name="age"),),
+        (UndecidedTarget(name="grade"), CategoryTarget(name="grade")),
+    ],
+)
+def test_a_column_used_twice_is_refused(targets: tuple[CategoryTarget | UndecidedTarget, ...]) -> None:
+    schema = Schema(inputs=(NumberColumn(name="age"),), targets=targets)
+    with pytest.raises(SchemaError, match="is used twice"):
+        schema.check_columns(NAMES, "train.csv")
+
+
+def test_a_row_is_named_by_its_id_or_its_picture() -> None:
+    assert LEAVES.row_name == "image_id"
+    assert Schema(inputs=LEAVES.inputs, targets=(), id="row").row_name == "row"
+    assert Schema(inputs=(IdColumn(name="user"),), targets=()).row_name is None
+
+
+def test_targets_in_words() -> None:
+    assert parse_target("disease") == UndecidedTarget(name="disease")
+    assert parse_target("disease:category") == CategoryTarget(name="disease")
+    assert parse_target("time 10:30:category").name == "time 10:30"
+    with pytest.raises(SchemaError, match="there is no kind 'categroy'") as caught:
+        parse_target("disease:categroy")
+    assert caught.value.labels["fix"] == "did you mean 'category'?"
+
+
+def test_pictures_in_words() -> None:
+    assert parse_image("image_id=photos/a=b") == ImageColumn(name="image_id", folder="photos/a=b")
+    for text in ("photos", "=photos", "image_id="):
+        with pytest.raises(SchemaError, match="is not COLUMN=FOLDER"):
+            parse_image(text)
