@@ -1,0 +1,388 @@
+"""A table of ratings or events becomes `Ratings`: sorted, each pair once, and every choice said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.roles import Roles, find_roles, item_titles
+from tenfold.data.table import Table
+from tenfold.data.times import format_time, read_times
+from tenfold.errors import LISTED, RatingsError, RecipeError, TableError, did_you_mean
+from tenfold.values import Ratings, id_text
+
+__all__ = ["DUPLICATE_RULES", "index_ratings"]
+
+#: What becomes of a pair that stands in the table more than once.
+DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
+
+
+@dataclass
+class _Rows:
+    """The table on its way to `Ratings`: one entry per row of the file."""
+
+    source: str
+    lines: NDArray[np.int64]
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    user_index: NDArray[np.uint32]
+    item_index: NDArray[np.uint32]
+    values: NDArray[Any] | None
+    times: NDArray[np.float64] | None = None
+
+    def pair(self, row: int) -> str:
+        user, item = self.users[self.user_index[row]], self.items[self.item_index[row]]
+        return f"user {user!r}, item {item!r}"
+
+
+def index_ratings(
+    table: Table,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    time: str | bool | None = None,
+    item_table: Table | None = None,
+    item_key: str | None = None,
+    item_name: str | None = None,
+    scale: tuple[float, float] | None = None,
+    kind: str | None = None,
+    duplicates: str | None = None,
+    time_format: str | None = None,
+    skip_bad: bool = False,
+) -> Ratings:
+    """Read users, items, ratings and times out of a table.
+
+    user, item, rating, time: column names. Those not given are found by well-known names, or by their place
+        where the table has no header; `notes` says which were taken, with one line as it was understood.
+        time=False leaves times out.
+    item_table: catalogue of items: ids in column `item_key`, titles in column `item_name`.
+    scale: lowest and highest rating. Given, a rating outside it is an error; otherwise it is the data's own.
+    kind: ``explicit`` (a rating says how much the item is liked) or ``implicit`` (a log of events). Not
+        given, a table without ratings, with nothing but ones, or with skewed counts is implicit, and `notes`
+        says so.
+    duplicates: the rule for a pair that occurs again, one of `DUPLICATE_RULES`; by default ``last`` for
+        ratings (by time where there are times, else by line) and ``sum`` for events.
+    skip_bad: rows with an empty id or without a finite rating are left out and counted, not an error.
+
+    Raises SchemaError for columns, TableError for cells, RatingsError for what contradicts itself.
+    """
+    _check_choice("kind", kind, ("explicit", "implicit"))
+    _check_choice("duplicates", duplicates, DUPLICATE_RULES)
+    scale = _checked_scale(scale)
+    if table.rows == 0:
+        raise RatingsError(f"{table.source} holds no ratings", fix="give a table with one row per rating")
+    roles = find_roles(table, user=user, item=item, rating=rating, time=time, kind=kind)
+    notes = [*table.notes, *roles.notes]
+    rows, said = _read_rows(table, roles, skip_bad, time_format)
+    notes += said
+    implicit, said = _decide_kind(rows, kind, scale, roles.rating)
+    notes += said
+    _check_values(rows, scale, implicit)
+    rule = duplicates or ("sum" if implicit else "last")
+    if rule == "sum" and not implicit:
+        raise RatingsError(
+            "the sum of two ratings is no rating",
+            fix="choose duplicates last, first, mean, max or min, or kind implicit if they count events",
+        )
+    chosen, values, said = _one_per_pair(rows, rule)
+    notes += said
+    user_index, users = _compact(rows.user_index[chosen], rows.users)
+    item_index, items = _compact(rows.item_index[chosen], rows.items)
+    found = (float(values.min()), float(values.max()))
+    notes += _describe(values, found, scale, implicit, user_index, users, items)
+    names: dict[str, str] = {}
+    if item_table is not None:
+        names, said = item_titles(item_table, items, key=item_key, name=item_name, item=roles.item)
+        notes += said
+    return Ratings(
+        users=users,
+        items=items,
+        user_index=user_index,
+        item_index=item_index,
+        ratings=values,
+        times=None if rows.times is None else rows.times[chosen],
+        scale=found if scale is None else scale,
+        implicit=implicit,
+        item_names=names,
+        notes=tuple(notes),
+    )
+
+
+# --- rows ---------------------------------------------------------------------------------------------
+
+
+def _read_rows(
+    table: Table, roles: Roles, skip_bad: bool, time_format: str | None
+) -> tuple[_Rows, list[str]]:
+    user_index, users = _ids(table, roles.user)
+    item_index, items = _ids(table, roles.item)
+    values = None if roles.rating is None else _numbers(table, roles.rating)
+    rows = _Rows(table.source, table.lines, users, items, user_index, item_index, values)
+    faults = {roles.user: (users == "")[user_index], roles.item: (items == "")[item_index]}
+    if values is not None and roles.rating is not None:
+        faults[roles.rating] = ~np.isfinite(values)
+    bad = np.logical_or.reduce(list(faults.values()))
+    notes = []
+    if bad.any() and not skip_bad:
+        raise _bad_cells(table, roles, faults, int(bad.sum()))
+    if roles.time is not None:
+        rows.times, said = read_times(table, roles.time, time_format)
+        notes += said
+        absent = int(np.isnan(rows.times).sum())
+        if absent:
+            notes.append(f"{absent} of {table.rows} times are missing and count as the earliest")
+    if bad.any():
+        counts = ", ".join(f"{int(mask.sum())} by {name}" for name, mask in faults.items() if mask.any())
+        notes.append(f"{int(bad.sum())} of {table.rows} rows left out as unusable ({counts})")
+        keep = ~bad
+        if not keep.any():
+            raise RatingsError(f"{table.source} holds no usable rating", found=notes[-1])
+        rows.user_index, rows.item_index = user_index[keep], item_index[keep]
+        rows.lines = rows.lines[keep]
+        rows.values = None if values is None else values[keep]
+        rows.times = None if rows.times is None else rows.times[keep]
+    return rows, [_example(rows), *notes]
+
+
+def _ids(table: Table, column: str) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+    """Codes and distinct ids; texts that differ in outer blanks alone are one id."""
+    codes, texts = table.codes(column)
+    ids = np.empty(len(texts), object)
+    ids[:] = [id_text(text) for text in texts]
+    first: dict[str, int] = {}
+    merged = np.array([first.setdefault(one, len(first)) for one in ids], np.uint32)
+    if len(first) == len(ids):
+        return codes, ids
+    distinct = np.empty(len(first), object)
+    distinct[:] = list(first)
+    return merged[codes], distinct
+
+
+def _numbers(table: Table, column: str) -> NDArray[np.float64]:
+    """The column as numbers, NaN for what is none, so that faults of every kind are listed together."""
+    try:
+        return table.numbers(column)
+    except TableError:
+        codes, texts = table.codes(column)
+        return np.array([_number(str(text)) for text in texts])[codes]
+
+
+def _number(text: str) -> float:
+    try:
+        # Python's own spelling 1_000 is no number in a table.
+        return float("nan") if "_" in text else float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _bad_cells(table: Table, roles: Roles, faults: dict[str, NDArray[np.bool_]], count: int) -> TableError:
+    places = sorted(
+        (int(row), name) for name, mask in faults.items() for row in np.flatnonzero(mask)[:LISTED]
+    )
+    problems = []
+    for row, name in places[:LISTED]:
+        text = str(table.take(np.array([row])).text(name)[0])
+        what = f"{name} is empty"
+        if text.strip():
+            infinite = text.strip().lstrip("+-").casefold() in ("nan", "inf", "infinity")
+            what = "is not finite" if infinite else "is no number"
+        problems.append(f"line {table.lines[row]}, column {name}: {text!r} {what}")
+    more = f"; the first {LISTED} cells" if count > LISTED else ""
+    return TableError(
+        f"{table.source}: {count} of {table.rows} rows have no user, no item or no rating{more}",
+        problems=problems,
+        fix="mend these cells, or leave such rows out: --skip-bad",
+    )
+
+
+def _example(rows: _Rows) -> str:
+    text = f"line {rows.lines[0]} reads: {rows.pair(0)}"
+    if rows.values is not None:
+        text += f", rating {rows.values[0]:g}"
+    if rows.times is not None and not np.isnan(rows.times[0]):
+        text += f", time {format_time(float(rows.times[0]))}"
+    return text
+
+
+# --- explicit or implicit, and the scale ----------------------------------------------------------------
+
+
+def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        raise RecipeError(f"{name} = {value!r} is not known", fix=did_you_mean(value, choices))
+
+
+def _checked_scale(scale: tuple[float, float] | None) -> tuple[float, float] | None:
+    if scale is None:
+        return None
+    low, high = (float(end) for end in scale)
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise RecipeError(f"scale {low:g} to {high:g} is none", fix="give the lowest and the highest rating")
+    return low, high
+
+
+def _decide_kind(
+    rows: _Rows, kind: str | None, scale: tuple[float, float] | None, column: str | None
+) -> tuple[bool, list[str]]:
+    values = rows.values
+    if values is None:
+        return True, ["implicit: there is no rating column, so each row counts as one event"]
+    ones = float((values == 1).mean())
+    if kind is not None:
+        notes = [f"{kind}, as given"]
+        if kind == "implicit" and scale is None and len(np.unique(values[:100_000])) > 1 and ones < 0.5:
+            notes.append(
+                f"{column} counts as strength of interest: a low one means weak interest, not dislike"
+            )
+        return kind == "implicit", notes
+    if scale is not None:
+        return False, ["explicit: a scale is given"]
+    if ones == 1:
+        return True, [
+            f"implicit: {column} is always 1, so each row counts as one event (--kind explicit otherwise)"
+        ]
+    counts = ones >= 0.5 and values.min() >= 1 and bool((values == np.floor(values)).all())
+    if counts and values.max() > 10:
+        return True, [
+            f"implicit: {column} holds counts (1 in {ones:.0%} of the rows, up to {values.max():g}), "
+            "so it says how often and not how good (--kind explicit otherwise)"
+        ]
+    hint = "; most are 1: if they count events, give --kind implicit" if counts else ""
+    return False, [f"explicit: {column} holds ratings (--kind implicit for events){hint}"]
+
+
+def _check_values(rows: _Rows, scale: tuple[float, float] | None, implicit: bool) -> None:
+    if rows.values is None:
+        return
+    problems = []
+    low, high = scale if scale is not None else (-np.inf, np.inf)
+    if implicit:
+        low = max(low, 0.0)
+    for outside, side, end in ((rows.values > high, "above", high), (rows.values < low, "below", low)):
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            what = "ratings" if outside.sum() > 1 else "rating"
+            first = f"first at line {rows.lines[row]} ({rows.values[row]:g})"
+            problems.append(f"{outside.sum()} {what} {side} {end:g}, {first}")
+    if problems and scale is None:
+        raise RatingsError(
+            f"{rows.source} is read as a log of events, and no event happens less than never",
+            problems=problems,
+            fix="for ratings give --kind explicit",
+        )
+    if problems:
+        raise RatingsError(
+            f"{rows.source} contradicts the scale {low:g} to {high:g}: {'; '.join(problems)}",
+            found=f"ratings from {rows.values.min():g} to {rows.values.max():g}",
+            fix="mend the ratings, or give their true scale (none: the scale of the data)",
+        )
+
+
+# --- one entry per pair, sorted ---------------------------------------------------------------------------
+
+
+def _sorted_pairs(rows: _Rows) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Rows in the order of user, item, line; and where in that order each pair begins."""
+    count = len(rows.user_index)
+    item_bits = (len(rows.items) - 1).bit_length()
+    row_bits = (count - 1).bit_length()
+    if (len(rows.users) - 1).bit_length() + item_bits + row_bits <= 64:
+        # User, item and row fit into one word: sorting the words sorts the rows, stably and in place.
+        words = rows.user_index.astype(np.uint64)
+        words <<= np.uint64(item_bits)
+        words |= rows.item_index
+        words <<= np.uint64(row_bits)
+        words |= np.arange(count, dtype=np.uint64)
+        words.sort()
+        order = (words & np.uint64((1 << row_bits) - 1)).astype(np.uint32)
+        words >>= np.uint64(row_bits)
+        fresh = words[1:] != words[:-1]
+    else:
+        order = np.lexsort((rows.item_index, rows.user_index))
+        fresh = (np.diff(rows.user_index[order]) != 0) | (np.diff(rows.item_index[order]) != 0)
+    if fresh.all():
+        return order, np.empty(0, np.int64)
+    return order, np.concatenate([[0], np.flatnonzero(fresh) + 1])
+
+
+def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[Any], NDArray[np.float32], list[str]]:
+    """The row that stands for each pair, its rating by the rule, and what was resolved."""
+    order, starts = _sorted_pairs(rows)
+    if not len(starts):
+        ordered = np.ones(len(order), np.float32) if rows.values is None else rows.values[order]
+        return order, ordered.astype(np.float32, copy=False), []
+    sizes = np.diff(np.append(starts, len(order)))
+    first = int(starts[sizes > 1][0])
+    lines = " and ".join(str(line) for line in rows.lines[order[first : first + 2]])
+    example = f"first: {rows.pair(int(order[first]))}, lines {lines}"
+    repeated = int((sizes > 1).sum())
+    what = "repeated pair" if repeated == 1 else "repeated pairs"
+    if rule == "error":
+        raise RatingsError(
+            f"{rows.source} has {repeated} {what} of user and item ({example})",
+            fix="choose a rule: --duplicates last, first, mean, max or min",
+        )
+    if rows.times is not None:
+        _order_by_time(order, sizes, rows.times)
+    last = order[starts + sizes - 1]
+    chosen = order[starts] if rule == "first" else last
+    values = np.ones(len(order)) if rows.values is None else rows.values
+    if rule in ("last", "first"):
+        answer = values[chosen]
+        done = f"{rule} by {'line' if rows.times is None else 'time'} kept"
+    else:
+        combine = {"mean": np.add, "sum": np.add, "max": np.maximum, "min": np.minimum}[rule]
+        answer = combine.reduceat(values[order].astype(np.float64), starts)
+        answer = answer / sizes if rule == "mean" else answer
+        done = {"mean": "mean taken", "sum": "sum taken", "max": "highest kept", "min": "lowest kept"}[rule]
+    return chosen, answer.astype(np.float32), [f"{repeated} {what}: {done} ({example})"]
+
+
+def _order_by_time(order: NDArray[Any], sizes: NDArray[np.int64], times: NDArray[np.float64]) -> None:
+    """Within each repeated pair, earlier rows first; rows without a time before all others. In place."""
+    repeated = np.repeat(sizes > 1, sizes)
+    pair = np.repeat(np.arange(len(sizes)), sizes)[repeated]
+    rows = order[repeated]
+    when = np.nan_to_num(times[rows], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    order[repeated] = rows[np.lexsort((rows, when, pair))]
+
+
+def _compact(
+    index: NDArray[np.uint32], ids: NDArray[np.object_]
+) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+    """Leave out ids without a rating."""
+    used = np.zeros(len(ids), np.bool_)
+    used[index] = True
+    if used.all():
+        return index, ids
+    return (np.cumsum(used, dtype=np.uint32) - np.uint32(1))[index], ids[used]
+
+
+def _describe(
+    values: NDArray[np.float32],
+    found: tuple[float, float],
+    scale: tuple[float, float] | None,
+    implicit: bool,
+    user_index: NDArray[np.uint32],
+    users: NDArray[np.object_],
+    items: NDArray[np.object_],
+) -> list[str]:
+    what = "pairs" if implicit else "ratings"
+    notes = [f"{len(users)} users, {len(items)} items, {len(values)} {what}"]
+    if not implicit:
+        low, high = found if scale is None else scale
+        notes.append(f"scale {low:g} to {high:g}, {'from the data' if scale is None else 'as given'}")
+        if found[0] == found[1]:
+            notes.append(f"all ratings are {found[0]:g}: nothing to learn")
+    if len(users) == 1:
+        notes.append("one user only: there are no others to learn from")
+    single = int((np.bincount(user_index) == 1).sum())
+    if single:
+        are = "user has" if single == 1 else "users have"
+        notes.append(f"{single} {are} 1 rating and cannot be evaluated")
+    return notes

@@ -1,0 +1,216 @@
+"""Which column of a table is the user, the item, the rating, the time and the title: found and said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.table import Table
+from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
+from tenfold.values import id_text
+
+__all__ = ["KNOWN_NAMES", "Roles", "find_column", "find_key", "find_roles", "item_titles"]
+
+#: Column names by role, the likelier first, compared without case, blanks, dots and underscores.
+KNOWN_NAMES = {
+    "user": (
+        "user userid uid useridx userkey customerid customer memberid member reviewerid reviewer visitorid "
+        "visitor personid person accountid account clientid client sessionid listenerid readerid profileid"
+    ).split(),
+    "item": (
+        "item itemid iid movieid productid asin parentasin isbn bookid songid trackid artistid jokeid "
+        "articleid filmid gameid recipeid businessid sku contentid animeid showid newsid itemkey movie "
+        "product book song track artist joke article film game recipe business anime title"
+    ).split(),
+    "rating": (
+        "rating ratings score stars star overall userrating reviewscore grade vote preference value"
+    ).split(),
+    "time": (
+        "timestamp time unixreviewtime reviewtime unixtime datetime date ratedat createdat eventtime ts when"
+    ).split(),
+    "title": (
+        "title name itemname movietitle producttitle movie product book song track artist label"
+    ).split(),
+}
+
+#: A name that a reader makes up where the table has none.
+UNNAMED = re.compile(r"(column|col|field|f|x|v|c)?[ _]?\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column serves as what. rating and time are None where there is none."""
+
+    user: str
+    item: str
+    rating: str | None
+    time: str | None
+    notes: tuple[str, ...] = ()
+
+
+def find_roles(
+    table: Table,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    time: str | bool | None = None,
+    kind: str | None = None,
+) -> Roles:
+    """Which column is the user, the item, the rating and the time; SchemaError where that cannot be told.
+
+    Names not given are found among `KNOWN_NAMES`, or by place where the table has no header: user, item,
+    rating, time. time=False looks for none. kind="implicit" needs no rating, kind="explicit" needs one.
+    """
+    given = {"user": user, "item": item, "rating": rating, "time": time if isinstance(time, str) else None}
+    found = {role: find_column(table, name) for role, name in given.items() if name is not None}
+    _check_once(table, found)
+    unnamed = _unnamed(table)
+    for role in given:
+        if role in found or (role == "time" and time is False):
+            continue
+        free = [name for name in table.names if name not in found.values()]
+        name = next(iter(free), None) if unnamed else _known(role, free)
+        if (
+            unnamed
+            and role == "rating"
+            and kind != "explicit"
+            and name is not None
+            and _is_clock(table, name)
+        ):
+            continue  # user, item, time: a "rating" of 881250949 is a moment
+        if name is not None:
+            found[role] = name
+    for role in ("user", "item"):
+        if role not in found:
+            raise _no_role(table, role)
+    if "rating" not in found:
+        _check_implicit(table, found, kind)
+    how = "by their place, since there is no header" if unnamed else "by their names"
+    how = "as given" if all(given[role] for role in found) else how
+    said = [f"{found[role]} is the {role}" for role in given if role in found]
+    notes = [f"columns, {how}: {', '.join(said)}{'' if 'rating' in found else ', no rating'}"]
+    left = [name for name in table.names if name not in found.values()]
+    if left:
+        notes.append(f"columns not used: {', '.join(left[:LISTED])}{' ...' if len(left) > LISTED else ''}")
+    return Roles(found["user"], found["item"], found.get("rating"), found.get("time"), tuple(notes))
+
+
+def find_column(table: Table, name: str) -> str:
+    """The table's column of that name; case, blanks and underscores are forgiven where that is no guess."""
+    if name in table.names:
+        return name
+    near = [one for one in table.names if _folded(one) == _folded(name)]
+    if len(near) == 1:
+        return near[0]
+    raise SchemaError(
+        f"{table.source} has no column {name!r}",
+        found=", ".join(table.names),
+        fix=did_you_mean(name, table.names),
+    )
+
+
+def find_key(table: Table, role: str, key: str | None = None) -> str:
+    """The column of a side table with the ids of `role`: as named, by a well-known name, or by place."""
+    if key is not None:
+        return find_column(table, key)
+    found = table.names[0] if _unnamed(table) else _known(role, table.names)
+    if found is None:
+        raise _no_role(table, role)
+    return found
+
+
+def item_titles(
+    table: Table, items: NDArray[np.object_], *, key: str | None, name: str | None, item: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Titles by item id ("" where a listed item has none), and how rated and listed items compare."""
+    unnamed = _unnamed(table)
+    if key is None and item in table.names and not unnamed:
+        key = item
+    key = find_key(table, "item", key)
+    rest = [one for one in table.names if one != key]
+    if name is not None:
+        name = find_column(table, name)
+    else:
+        name = (rest[0] if rest else None) if unnamed else _known("title", rest)
+    codes, texts = table.codes(key)
+    ids = [id_text(text) for text in texts]
+    titles = table.text(name) if name is not None else [""] * table.rows
+    names: dict[str, str] = {}
+    for code, title in zip(codes, titles, strict=True):
+        names.setdefault(ids[code], str(title).strip())
+    names.pop("", None)
+    rated = sum(one in names for one in items)
+    notes = [
+        f"{table.source} lists {len(names)} items ({key} is the id, {name or 'no column'} the title): "
+        f"{rated} rated, {len(names) - rated} only listed; {len(items) - rated} rated items are not listed"
+    ]
+    if rated == 0:
+        notes.append(f"no rated item is listed in {table.source}: are its ids ({key}) of the same kind?")
+    return names, tuple(notes)
+
+
+# --- which column is which ---------------------------------------------------------------------------
+
+
+def _unnamed(table: Table) -> bool:
+    return all(UNNAMED.fullmatch(name) for name in table.names)
+
+
+def _check_once(table: Table, found: dict[str, str]) -> None:
+    for role, name in found.items():
+        other = next((other for other, taken in found.items() if taken == name and other != role), None)
+        if other is not None:
+            raise SchemaError(
+                f"{table.source}: column {name!r} is named as {role} and as {other}",
+                found=", ".join(table.names),
+                fix="name two different columns",
+            )
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def _known(role: str, names: Sequence[str]) -> str | None:
+    by_folded = {_folded(name): name for name in reversed(names)}
+    return next((by_folded[known] for known in KNOWN_NAMES[role] if known in by_folded), None)
+
+
+def _no_role(table: Table, role: str) -> SchemaError:
+    return SchemaError(
+        f"{table.source}: no column is known as the {role}",
+        found=", ".join(table.names),
+        fix=f"name it: --{role} COLUMN ({role}= in Python)",
+    )
+
+
+def _check_implicit(table: Table, found: dict[str, str], kind: str | None) -> None:
+    """Without a known rating column, a column of numbers could be one: that must be said, not guessed."""
+    if kind == "explicit":
+        raise _no_role(table, "rating")
+    left = [name for name in table.names if name not in found.values()]
+    numbers = [name for name in left if _try_numbers(table, name) is not None] if kind is None else []
+    if numbers:
+        raise SchemaError(
+            f"{table.source}: no column is known as the rating",
+            found=", ".join(table.names),
+            fix=f"--target {numbers[0]} if that is the rating, or --kind implicit if each row is an event",
+        )
+
+
+def _try_numbers(table: Table, name: str) -> NDArray[np.float64] | None:
+    try:
+        values = table.numbers(name)
+    except TableError:
+        return None
+    return values if np.isfinite(values).any() else None
+
+
+def _is_clock(table: Table, name: str) -> bool:
+    values = _try_numbers(table, name)
+    return values is not None and bool(np.nanmin(values) >= 1e8)

@@ -1,0 +1,163 @@
+"""Times of a table as seconds since 1970, by a format that is stated and never half-guessed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.table import Table
+from tenfold.errors import LISTED, RecipeError, TableError, did_you_mean
+
+__all__ = ["format_time", "read_times"]
+
+#: Counted units of time, by the size of today's date in them: seconds stay below 1e11 until the year 5138.
+UNITS = (
+    ("seconds", 1.0, 1e11),
+    ("milliseconds", 1e3, 1e14),
+    ("microseconds", 1e6, 1e17),
+    ("nanoseconds", 1e9, 1e20),
+)
+
+COUNTED = tuple(name for name, _, _ in UNITS)
+FORMATS = (*COUNTED, "iso")
+
+FIX = (
+    "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or leave times out: --time none"
+)
+
+
+def read_times(
+    table: Table, column: str, time_format: str | None = None
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The column as seconds since 1970 in UTC (NaN where missing), and what was decided.
+
+    time_format: ``seconds``, ``milliseconds``, ``microseconds``, ``nanoseconds``, ``iso``, a strptime pattern
+        such as ``%d/%m/%Y``, or None to tell from the whole column.
+
+    Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
+    zone. A column that mixes units or mixes numbers and dates, and eight digits that may be a calendar date,
+    are a TableError with example lines.
+    """
+    if time_format is not None and time_format not in FORMATS and "%" not in time_format:
+        raise RecipeError(
+            f"time format {time_format!r} is not known",
+            fix=f"{did_you_mean(time_format, FORMATS)}, or a pattern as %d/%m/%Y",
+        )
+    if time_format is not None and time_format not in COUNTED:
+        return _written(table, column, time_format)
+    if time_format is not None:
+        return _counted(table, column, table.numbers(column), time_format)
+    try:
+        numbers = table.numbers(column)
+    except TableError:
+        return _written(table, column, None)
+    return _counted(table, column, numbers, None)
+
+
+def format_time(seconds: float) -> str:
+    """``2011-03-13 07:08:20`` (UTC), or the number itself where no calendar holds it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g}"
+
+
+def _counted(
+    table: Table, column: str, values: NDArray[np.float64], time_format: str | None
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    there = np.flatnonzero(~table.missing(column))
+    found = values[there]
+    infinite = there[~np.isfinite(found)]
+    if infinite.size:
+        raise _refusal(table, column, infinite, "is no time")
+    if time_format is None and _calendar(found):
+        raise _refusal(
+            table, column, there[:1], "may be a date or a count of seconds: cannot tell the format"
+        )
+    if time_format is not None:
+        unit = COUNTED.index(time_format)
+    else:
+        size = np.searchsorted([limit for _, _, limit in UNITS[:-1]], np.abs(found), side="right")
+        # Nought is the same moment in every unit, so it says nothing about which one is meant.
+        kinds = np.unique(size[found != 0])
+        if len(kinds) > 1:
+            examples = np.array([there[np.flatnonzero((size == kind) & (found != 0))[0]] for kind in kinds])
+            units = " and ".join(COUNTED[kind] for kind in kinds)
+            raise _refusal(table, column, examples, "", headline=f"the times mix {units}")
+        unit = int(kinds[0]) if len(kinds) else 0
+    name, per_second, _ = UNITS[unit]
+    return values / per_second, (f"{column} is read as {name} since 1970",)
+
+
+def _calendar(values: NDArray[np.float64]) -> bool:
+    """True where every number may be a date: ddmmyyyy, mmddyyyy, yyyymmdd or yyyymmddhhmmss."""
+    if not values.size or (values != np.floor(values)).any() or values.min() < 1e6 or values.max() >= 1e14:
+        return False
+    whole = values.astype(np.int64)
+    if whole.min() >= 19_000_101_000_000:
+        clock = whole % 1_000_000
+        if (clock // 10_000 > 23).any() or (clock // 100 % 100 > 59).any() or (clock % 100 > 59).any():
+            return False
+        whole //= 1_000_000
+    first, second, last = whole // 1_000_000, whole // 10_000 % 100, whole % 10_000
+    year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
+    return any(
+        bool(((1900 <= y) & (y <= 2100) & (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)).all())
+        for y, m, d in ((last, second, first), (last, first, second), (year, month, day))
+    )
+
+
+def _written(
+    table: Table, column: str, time_format: str | None
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    codes, texts = table.codes(column)
+    pattern = time_format if time_format and "%" in time_format else None
+    seconds = np.full(len(texts), np.nan)
+    counts = np.zeros(len(texts), np.bool_)
+    for code, text in enumerate(texts):
+        if time_format is None and _is_number(str(text)):
+            counts[code] = True
+        else:
+            seconds[code] = _parsed(str(text), pattern)
+    dates = np.isfinite(seconds)
+    if counts.any() and dates.any():
+        rows = np.array([np.flatnonzero(group[codes])[0] for group in (dates, counts)])
+        raise _refusal(table, column, rows, "", headline="the times mix dates and numbers")
+    bad = np.flatnonzero(~dates[codes] & ~table.missing(column))
+    if bad.size:
+        wanted = f"does not fit {pattern!r}" if pattern else "is not ISO 8601: cannot tell the format"
+        raise _refusal(table, column, bad, wanted)
+    return seconds[codes], (f"{column} is read as {pattern or 'ISO 8601'}, UTC where no zone is named",)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(text: str, pattern: str | None) -> float:
+    """Seconds since 1970, or NaN for what does not fit."""
+    try:
+        moment = datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)
+    except ValueError:
+        return float("nan")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _refusal(
+    table: Table, column: str, rows: NDArray[np.int64], what: str, *, headline: str = ""
+) -> TableError:
+    shown = rows[:LISTED]
+    texts = table.take(shown).text(column)
+    problems = [
+        f"line {line}, column {column}: {text!r} {what}".rstrip()
+        for line, text in zip(table.lines[shown], texts, strict=True)
+    ]
+    headline = headline or f"{len(rows)} times cannot be read" if len(rows) > 1 else headline
+    first = f"cannot tell the format of {texts[0]!r} (line {table.lines[shown[0]]})"
+    return TableError(f"{table.source}, column {column}: {headline or first}", problems=problems, fix=FIX)
