@@ -29,6 +29,7 @@ HOUSE = (
             "encode",
             "ratings",
             "side",
+            "groups",
             "stratify",
             "split",
             "synthetic",

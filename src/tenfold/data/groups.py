@@ -1,0 +1,125 @@
+"""Rows that belong together: one picture, one sender, one content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tenfold.errors import LISTED
+
+__all__ = [
+    "Classes",
+    "Labels",
+    "Repeats",
+    "class_name",
+    "find_repeats",
+    "group_codes",
+    "join_groups",
+    "listed_names",
+]
+
+Ints = NDArray[np.int64]
+#: Target -> class codes (rows,), -1 where missing; or a (rows, classes) table of 0 and 1.
+Labels = Mapping[str, ArrayLike]
+#: Target -> class names, in the order of the codes.
+Classes = Mapping[str, Sequence[str]]
+
+
+def join_groups(keys: Sequence[ArrayLike], rows: int) -> Ints:
+    """One group number per row, from 0 in order of appearance: rows that share any key are in one group.
+
+    Sharing is passed on: if rows 1 and 2 share a picture, and rows 2 and 3 a sender, all three are together.
+    """
+    # Every row points at a row of its group with a lower number. In each round the row that a row points
+    # at is hooked to the lowest one that any row with the same key points at, until nothing changes.
+    head = np.arange(rows)
+    known = [
+        (there, codes[there]) for codes in (group_codes(key, rows) for key in keys) for there in [codes >= 0]
+    ]
+    while True:
+        before = head.copy()
+        for there, codes in known:
+            lowest = np.full(int(codes.max(initial=-1)) + 1, rows)
+            np.minimum.at(lowest, codes, head[there])
+            np.minimum.at(head, head[there], lowest[codes])
+            head[there] = np.minimum(head[there], lowest[codes])
+        head = head[head]
+        if np.array_equal(before, head):
+            return np.unique(head, return_inverse=True)[1].astype(np.int64)
+
+
+def group_codes(key: ArrayLike, rows: int) -> Ints:
+    """Group keys as numbers, -1 where there is none."""
+    values = np.asarray(key)
+    if values.shape != (rows,):
+        raise ValueError(f"a group key has one value to a row: wanted {rows}, found shape {values.shape}")
+    if values.dtype.kind in "iub":
+        none = values < 0 if values.dtype.kind == "i" else np.zeros(rows, dtype=bool)
+    else:
+        # 2.0 and 2.5 of a column of floats are two groups, and NaN is none.
+        missing = [one is None or one != one or one == "" for one in values.tolist()]
+        none, values = np.array(missing, dtype=bool), values.astype(str)
+    codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    codes[none] = -1
+    return codes
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Rows that have the same key as an earlier row, and keys whose rows contradict each other.
+
+    conflicts: one a line, as ``z.png: cat, dog (label)``.
+    """
+
+    rows: int
+    conflicts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find_repeats(
+    key: ArrayLike, names: Sequence[str] | NDArray[Any], *, labels: Labels, classes: Classes | None = None
+) -> Repeats:
+    """Count rows that repeat an earlier row's key (a picture), and list keys with two labels of one target.
+
+    key: (rows,) numbers or text; names: (rows,) what messages call a row.
+    """
+    codes = group_codes(key, len(names))
+    there = np.flatnonzero(codes >= 0)
+    first = np.unique(codes[there], return_index=True)[1]
+    conflicts = []
+    for target, values in labels.items():
+        label = np.asarray(values)
+        if label.ndim != 1:
+            continue
+        known = there[label[there] >= 0]
+        pairs, where = np.unique(np.stack([codes[known], label[known]]), axis=1, return_index=True)
+        # The pairs are sorted by key, so each key's labels are neighbours.
+        _, start, count = np.unique(pairs[0], return_index=True, return_counts=True)
+        for one in np.flatnonzero(count > 1):
+            name = names[int(known[where[start[one]]])]
+            labelled = pairs[1, start[one] : start[one] + count[one]].tolist()
+            said = ", ".join(class_name(target, code, classes) for code in labelled)
+            conflicts.append(f"{name}: {said} ({target})")
+    rows = len(there) - len(first)
+    notes = [f"{rows} of {len(names)} rows repeat an earlier row"] if rows else []
+    if conflicts:
+        notes.append(
+            f"{len(conflicts)} of them contradict each other in their labels: {listed_names(conflicts, '; ')}"
+        )
+    return Repeats(rows, tuple(conflicts), tuple(notes))
+
+
+def class_name(target: str, code: int, classes: Classes | None) -> str:
+    """The name of a class for messages; its number where no name is given."""
+    names = (classes or {}).get(target, ())
+    return str(names[code]) if code < len(names) else str(code)
+
+
+def listed_names(words: Sequence[str], separator: str = ", ") -> str:
+    """At most ten words in one line, and a count of the others."""
+    rest = len(words) - LISTED
+    return separator.join(words[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
