@@ -95,3 +95,33 @@ class Recipe(Frozen):
                 "views = 2 predicts mirrored pictures, but flip = 'none'",
                 fix="set flip = 'horizontal', or views = 1",
             )
+
+
+class FactorRecipe(Frozen):
+    """Every choice of a ratings training. Fields are also options of ``tenfold fit`` for ratings.
+
+    Where a number is None, a rule chooses it from the training rows (docs/maths.md).
+    """
+
+    refusal: ClassVar = RecipeError
+
+    method: Literal["gibbs", "als", "sgd"] = Field("gibbs", description="how the factors are found")
+    factors: PositiveInt | None = Field(None, description="latent factors of a user and of an item")
+    sweeps: PositiveInt | None = Field(None, description="passes of the Gibbs sampler")
+    epochs: PositiveInt | None = Field(None, description="passes of als or sgd")
+    lr: float | None = Field(None, gt=0, description="learning rate of sgd")
+    weight_decay: float | None = Field(None, ge=0, description="of als or sgd; gibbs samples its own")
+    range: tuple[float, float] | None = Field(None, description="ends of the sigmoid of sgd")
+    use_range: bool = Field(True, description="sgd: stretch a sigmoid over the range")
+    use_bias: bool = Field(True, description="sgd: a bias per user and item")
+    implicit: bool = Field(True, description="gibbs: learn from which items were rated, too")
+    use_time: bool = Field(True, description="gibbs: learn from the time column, where there is one")
+    scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
+    kind: Literal["auto", "explicit", "implicit"] = Field("auto", description="stars, or a log of events")
+    duplicates: Literal["last", "first", "mean", "sum", "error"] | None = Field(
+        None, description="what a pair that occurs twice counts as"
+    )
+    valid: float = Field(0.0, ge=0, lt=1, description="part of the ratings held out")
+    split: Literal["auto", "random", "time", "last"] = Field("auto", description="how they are chosen")
+    threads: PositiveInt = Field(2, description="part of the answer: sums depend on it in the last bits")
+    seed: int = Field(0, ge=0, description="of the split, the first factors and the sampler")

@@ -105,6 +105,16 @@ class CategoryTarget(Frozen):
     classes: tuple[str, ...] | None = None
 
 
+class RatingTarget(Frozen):
+    """What a user gave an item: stars, or events that only say that there was one.
+
+    name: the column; None where the table is a log of events without a rating.
+    """
+
+    kind: Literal["rating"] = "rating"
+    name: str | None = None
+
+
 class UndecidedTarget(Frozen):
     """A target whose kind was not said: settled from the whole column, and printed, before training."""
 
@@ -113,7 +123,7 @@ class UndecidedTarget(Frozen):
 
 
 InputColumn = Annotated[ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")]
-Target = Annotated[CategoryTarget | UndecidedTarget, Field(discriminator="kind")]
+Target = Annotated[CategoryTarget | RatingTarget | UndecidedTarget, Field(discriminator="kind")]
 
 #: Words accepted after the colon of ``--target COL:KIND``.
 TARGET_KINDS: Mapping[str, type[CategoryTarget]] = {"category": CategoryTarget}
@@ -126,6 +136,13 @@ class Schema(Frozen):
     group: columns whose equal values never stand on both sides of a split.
     split: column of 0/1 (or true/false) that marks validation rows, instead of a random split.
     weight: column of row weights.
+
+    For ratings, `inputs` are two id columns, the user's and then the item's, and further:
+
+    time: column of the moment of a rating.
+    user_table, item_table: files with one row per user or item, whose key is the id column's name or
+        their first column.  item_name: column of the item table that names an item to people.
+    side: columns of these tables that describe users or items.
     """
 
     inputs: tuple[InputColumn, ...]
@@ -134,6 +151,16 @@ class Schema(Frozen):
     group: tuple[str, ...] = ()
     split: str | None = None
     weight: str | None = None
+    time: str | None = None
+    user_table: str | None = None
+    item_table: str | None = None
+    item_name: str | None = None
+    side: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[IdColumn, ...]:
+        """The id columns among the inputs."""
+        return tuple(column for column in self.inputs if isinstance(column, IdColumn))
 
     @property
     def images(self) -> tuple[ImageColumn, ...]:
@@ -152,7 +179,7 @@ class Schema(Frozen):
         """
         wanted = [(column.name, "input") for column in self.inputs]
         if targets:
-            wanted += [(target.name, "target") for target in self.targets]
+            wanted += [(target.name, "target") for target in self.targets if target.name is not None]
             wanted += [(name, "group") for name in self.group]
             wanted += [(name, "split") for name in (self.split,) if name]
             wanted += [(name, "weight") for name in (self.weight,) if name]

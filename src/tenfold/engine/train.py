@@ -22,7 +22,7 @@ from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradient
 from tenfold.engine.predict import predict_network
 from tenfold.errors import MemoryBudgetError, TrainingError
 from tenfold.metrics import category_scores
-from tenfold.nn.network import Network
+from tenfold.nn.network import Network, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.store.run import RunFolder
 from tenfold.values import MemoryPlan
@@ -32,7 +32,8 @@ CHECKPOINT_SECONDS = 60.0
 #: Updates in a row that half precision may leave out before the training is given up.
 MOST_SKIPPED = 25
 
-_HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+#: Half-precision types of the forward pass, by the recipe's word.
+HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Trainer:
     @property
     def autocast(self) -> torch.dtype | None:
         """Half-precision type of the forward pass, or None."""
-        return _HALF.get(self.precision)
+        return HALF.get(self.precision)
 
     @property
     def group(self) -> int | None:
@@ -211,8 +212,7 @@ def fit_network(
     if precision == "float64":
         network.double()
     dtype = torch.float64 if precision == "float64" else torch.float32
-    layout = any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) for p in network.parameters())
-    preparation = Preparation(encoding, device, dtype, channels_last=layout)
+    preparation = Preparation(encoding, device, dtype, channels_last=uses_channels_last(network))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     found = peek_checkpoint(folder, fingerprint) if folder is not None else None
     progress = found[0] if found else Progress(micro_batch=plan.micro_batch)

@@ -1,0 +1,43 @@
+"""One run: the schema chooses the wing."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from tenfold.errors import SchemaError
+from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.schema import Schema
+
+if TYPE_CHECKING:
+    from tenfold.jobs.netrun import NetworkRun
+    from tenfold.jobs.ratings import RatingsRun
+
+
+def fit(
+    schema: Schema,
+    recipe: Recipe | FactorRecipe,
+    table: Any,
+    *,
+    run: str | os.PathLike[str],
+    **options: Any,
+) -> NetworkRun | RatingsRun:
+    """Train on the rows of a table and leave a run folder.
+
+    schema: two id columns and a rating make a recommender; image columns make a classifier.
+    recipe: a `FactorRecipe` for ratings, a `Recipe` for everything else.
+    table: a path, a data frame, a mapping of columns, a folder of pictures, or a `Table`.
+    run: the folder to make; an older run of that name stays until this one has finished.
+    options: as the wing takes them: ``resume``, ``reading``, ``machine``, ``on_progress``, ``on_note``.
+    """
+    if schema.ids:
+        if not isinstance(recipe, FactorRecipe):
+            raise SchemaError("a schema with id columns is fitted by a FactorRecipe", fix="give a FactorRecipe()")
+        from tenfold.jobs.ratings import fit_ratings_run
+
+        return fit_ratings_run(schema, recipe, table, run=run, **options)
+    if not isinstance(recipe, Recipe):
+        raise SchemaError("a schema without id columns is fitted by a Recipe", fix="give a Recipe()")
+    from tenfold.jobs.netfit import fit_network_run
+
+    return fit_network_run(schema, recipe, table, run=run, **options)

@@ -1,0 +1,200 @@
+"""From what the user names (a table, a data frame, a folder) to rows whose pictures are known to be good."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding
+from tenfold.data.imagecache import ImageCache, build_image_cache
+from tenfold.data.imagefiles import find_images, list_image_folder
+from tenfold.data.images import MAX_PIXELS
+from tenfold.data.table import Table, read_table
+from tenfold.errors import ImageError, SchemaError, listed
+from tenfold.schema import CategoryTarget, ImageColumn, Schema
+
+#: Names of the columns of a table made from a folder.
+FOLDER_IMAGE, FOLDER_LABEL = "image", "label"
+#: The remedy for pictures that cannot be used.
+SKIP = "mend these rows, or leave them out with --skip-bad"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How tables and pictures are read: options that may change what is refused, never an answer.
+
+    skip_bad: leave out rows whose picture cannot be used, instead of stopping.
+    folders: image column -> folder, instead of the schema's.
+    table: further options of `read_table` (separator, encoding, header, missing_values).
+    workers: threads that decode.  cache: folder of the resized-image cache.
+    on_progress: told of each decoded picture (``{"event": "images", ...}``).
+    """
+
+    skip_bad: bool = False
+    allow_outside: bool = False
+    folders: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
+    workers: int = 2
+    cache: str | None = None
+    on_progress: Callable[[dict[str, Any]], None] | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How this machine is used. May change time, never the answer.
+
+    device: ``auto``, ``cpu``, ``cuda``, ...  micro_batch: rows at once; planned where None.
+    """
+
+    device: str = "auto"
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table and its pictures.
+
+    table: all rows, also those that are bad.  ids: (rows,) the text that names each row.
+    caches: one per image column, in the schema's order.  bad: row -> why it cannot be used.
+    content: (rows,) what identifies a row's pictures, for finding repeats.
+    """
+
+    table: Table
+    ids: NDArray[np.object_]
+    caches: tuple[ImageCache, ...]
+    bad: Mapping[int, str]
+    content: NDArray[np.object_]
+    notes: tuple[str, ...]
+
+
+def folder_schema(folder: str) -> Schema:
+    """The schema of a folder whose sub-folders name the classes."""
+    return Schema(
+        inputs=(ImageColumn(name=FOLDER_IMAGE, folder=folder),), targets=(CategoryTarget(name=FOLDER_LABEL),)
+    )
+
+
+def read_image_folder(folder: str | os.PathLike[str], *, labels: bool) -> Table:
+    """A folder of pictures as a table of two columns, `image` and `label`, or of `image` alone.
+
+    labels: the sub-folders name the classes; a picture outside any is refused.
+    """
+    ids, _, classes = list_image_folder(Path(folder))
+    columns: dict[str, Any] = {FOLDER_IMAGE: list(ids)}
+    if labels:
+        if classes is None or any(not name for name in classes):
+            loose = [one for one in ids if "/" not in str(one)][:3]
+            raise ImageError(
+                f"{folder}: every picture must lie in a sub-folder that names its class",
+                found=", ".join(str(one) for one in loose),
+                fix="move them into sub-folders, or give a table and --image COLUMN=FOLDER",
+            )
+        columns[FOLDER_LABEL] = list(classes)
+    return read_table(columns)
+
+
+def read_source(source: Any, schema: Schema, reading: Reading) -> tuple[Table, Reading]:
+    """A table from a path, a data frame, a mapping, a `Table`, or a folder of pictures.
+
+    A folder stands for its pictures, whose ids are their paths in it; it takes the place of the only
+    image column's folder.
+    """
+    if isinstance(source, Table):
+        return source, reading
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+        if len(schema.images) != 1:
+            raise SchemaError(
+                f"{source} is a folder, but this run has {len(schema.images)} image columns",
+                fix="give a table with these columns",
+            )
+        name = schema.images[0].name
+        table = read_image_folder(source, labels=False)
+        has_labels = schema.targets and schema.targets[0].name == FOLDER_LABEL
+        if has_labels and any("/" in str(one) for one in table.text(FOLDER_IMAGE)):
+            try:
+                table = read_image_folder(source, labels=True)
+            except ImageError:
+                pass  # a plain folder with sub-folders: there is simply nothing to compare with
+        columns = {name: list(table.text(FOLDER_IMAGE))}
+        if FOLDER_LABEL in table.names:
+            columns[FOLDER_LABEL] = list(table.text(FOLDER_LABEL))
+        renamed = read_table(columns)
+        folders = {**reading.folders, name: str(source)}
+        return renamed, _with(reading, folders=folders)
+    return read_table(source, **reading.table), reading
+
+
+def _with(reading: Reading, **changes: Any) -> Reading:
+    return Reading(**{**vars(reading), **changes})
+
+
+def prepare_rows(
+    source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool
+) -> Rows:
+    """Read the table, find every picture, and fill the cache, which decodes and so checks each of them.
+
+    targets: the target columns must be there too.
+    Raises ImageError that names up to ten bad pictures with line and reason, unless they are skipped.
+    """
+    table, reading = read_source(source, schema, reading)
+    schema.check_columns(table.names, table.source, targets=targets)
+    name = schema.row_name
+    ids = table.text(name) if name else np.array([str(line) for line in table.lines], dtype=object)
+    bad: dict[int, str] = {}
+    caches: list[ImageCache] = []
+    notes = list(table.notes)
+    content = np.array([""] * table.rows, dtype=object)
+    for column in schema.images:
+        folder = Path(reading.folders.get(column.name, column.folder))
+        if not folder.is_dir():
+            raise ImageError(
+                f"there is no folder {str(folder)!r} (pictures of column {column.name!r})",
+                found=f"searched from {Path.cwd()}",
+                fix=f"give --image {column.name}=FOLDER",
+            )
+        found = find_images(
+            table.text(column.name),
+            folder,
+            lines=table.lines,
+            source=table.source,
+            column=column.name,
+            allow_outside=reading.allow_outside,
+        )
+        if found.problems and not reading.skip_bad:
+            raise found.error(found.problems, fix=SKIP)
+        cache, problems, said = build_image_cache(
+            found.paths,
+            size=encoding.image_size,
+            resize=encoding.resize,
+            interpolation=encoding.interpolation,
+            workers=reading.workers,
+            max_pixels=reading.max_pixels,
+            cache_dir=reading.cache,
+            on_progress=_teller(reading, column.name),
+        )
+        problems = {**found.locate(problems), **found.problems}
+        if problems and not reading.skip_bad:
+            raise found.error(problems, fix=SKIP)
+        bad |= {row: reason for row, reason in problems.items() if row not in bad}
+        notes += said
+        content = content + cache.content
+        caches.append(cache)
+    if bad:
+        notes.append(f"{len(bad)} of {table.rows} rows left out for their pictures")
+        notes += listed([reason for _, reason in sorted(bad.items())])
+    return Rows(table, ids, tuple(caches), bad, content, tuple(notes))
+
+
+def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:
+    tell = reading.on_progress
+    if tell is None:
+        return None
+    return lambda done, total: tell({"event": "images", "column": column, "done": done, "total": total})
+

@@ -1,0 +1,348 @@
+"""The image wing: one run, from a table to a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding, Examples, decide_targets, encode, fit_encoding, with_class_weights
+from tenfold.data.split import Split, given, holdout
+from tenfold.data.table import write_parquet
+from tenfold.engine.batches import Preparation
+from tenfold.engine.checkpoint import to_array
+from tenfold.engine.device import (
+    free_memory,
+    keep_freed_memory,
+    peak_bytes,
+    pick_device,
+    pick_precision,
+    reset_peak,
+)
+from tenfold.engine.predict import predict_network
+from tenfold.engine.train import HALF, Trained, fit_network
+from tenfold.errors import ImageError, SplitError, TrainingError, listed
+from tenfold.jobs.inputs import Machine, Reading, Rows, prepare_rows, read_source
+from tenfold.jobs.netrun import NetworkRun, open_network_run
+from tenfold.metrics import category_scores, majority_class
+from tenfold.nn.encoders import preprocessing_of
+from tenfold.nn.network import Network, build_network, uses_channels_last
+from tenfold.recipe import Recipe
+from tenfold.schema import Schema
+from tenfold.store.run import RunFolder, begin_run, read_run
+from tenfold.store.weights import read_weights
+from tenfold.values import MemoryPlan
+
+Teller = Callable[[dict[str, Any]], None]
+
+
+def fit_network_run(
+    schema: Schema,
+    recipe: Recipe,
+    table: Any,
+    *,
+    run: str | os.PathLike[str],
+    resume: bool = False,
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    on_progress: Teller | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> NetworkRun:
+    """Train on the rows of a table and leave a run folder.
+
+    table: a path, a data frame, a mapping of columns or a `Table`.
+    run: the folder to make; an older run of that name stays until this one has finished.
+    resume: go on with an unfinished run there, to the same weights as if it had never stopped.
+    reading: how tables and pictures are read.  machine: how this machine is used.
+    on_progress: told of pictures, steps and epochs.  on_note: told what was decided, one line at a time.
+    Raises a TenfoldError that names what is wrong with the input before anything is trained.
+    """
+    recipe.check()
+    started = time.monotonic()
+    reading, machine = reading or Reading(), machine or Machine()
+    if on_progress is not None and reading.on_progress is None:
+        reading = replace(reading, on_progress=on_progress)
+    notes = _Notes(on_note)
+    device = pick_device(machine.device)
+    precision = pick_precision(recipe.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    reset_peak(device)
+    with _begun(run, resume, notes) as folder:
+        work = _prepare(schema, recipe, table, reading, notes)
+        plan = _plan(recipe, machine, work.network, len(work.split.train))
+        notes.add(_describe(work, device, precision, plan))
+        trained = fit_network(
+            work.network,
+            work.encoding,
+            work.examples,
+            train=work.split.train,
+            valid=work.split.valid,
+            recipe=recipe,
+            plan=plan,
+            device=device,
+            precision=precision,
+            folder=folder,
+            fingerprint=work.fingerprint,
+            on_progress=on_progress,
+        )
+        notes.add(trained.notes)
+        about = {
+            "kind": "network",
+            "rows": len(work.examples.ids),
+            "targets": _write_validation(folder, work, recipe, device, precision),
+            "majority": _majority(work),
+            "precision": precision,
+            "device": str(device),
+            "plan": {"micro_batch": trained.micro_batch, "accumulation": plan.accumulation},
+            "train_rows": len(work.split.train),
+            "valid_rows": len(work.split.valid),
+            "fingerprint": work.fingerprint,
+            "peak_bytes": peak_bytes(device),
+            "seconds": round(time.monotonic() - started, 3),
+            "notes": notes.lines,
+        }
+        path = _write_run(folder, work, recipe, trained, about)
+    del work.network
+    free_memory()
+    if trained.stopped:
+        raise TrainingError(
+            trained.stopped,
+            found=f"{path} holds the weights of the last good epoch",
+            fix="a lower --lr, or --precision bfloat16 where float16 was used",
+        )
+    return open_network_run(*read_run(path))
+
+
+class _Notes:
+    """What was decided: kept for the run folder, and told once, as it happens."""
+
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
+        self.lines: list[str] = []
+        self._tell = tell
+
+    def add(self, lines: list[str] | tuple[str, ...]) -> None:
+        for line in lines:
+            self.lines.append(line)
+            if self._tell is not None:
+                self._tell(line)
+
+
+@contextmanager
+def _begun(run: str | os.PathLike[str], resume: bool, notes: _Notes) -> Iterator[RunFolder]:
+    folder, said = begin_run(run, resume=resume)
+    notes.add(said)
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+@dataclass
+class _Work:
+    """What a training is made of."""
+
+    schema: Schema
+    encoding: Encoding
+    examples: Examples
+    split: Split
+    network: Network
+    fingerprint: str
+    summary: list[str]
+
+
+def _prepare(schema: Schema, recipe: Recipe, source: Any, reading: Reading, notes: _Notes) -> _Work:
+    preprocessing = preprocessing_of(recipe.arch)
+    table, reading = read_source(source, schema, reading)
+    schema.check_columns(table.names, table.source)
+    schema = decide_targets(schema, table)
+    encoding, said = fit_encoding(
+        schema,
+        recipe,
+        table,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        interpolation=preprocessing.interpolation,
+    )
+    weights = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
+    # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
+    network, built = build_network(
+        encoding, schema, recipe, weights=weights, weights_name=Path(recipe.weights).name
+    )
+    rows = prepare_rows(table, schema, encoding, reading, targets=True)
+    notes.add([*rows.notes, *said])
+    rows = _usable(rows)
+    examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
+    notes.add([*said, *_conflicts(rows, schema, examples)])
+    split = _split(schema, recipe, rows, examples, encoding)
+    notes.add(split.notes)
+    if recipe.class_weights == "balanced":
+        examples, said = with_class_weights(examples, schema, encoding, split.train)
+        notes.add(said)
+    return _Work(schema, encoding, examples, split, network, _fingerprint(schema, recipe, rows, examples), built)
+
+
+def _usable(rows: Rows) -> Rows:
+    if not rows.bad:
+        if not len(rows.ids):
+            raise ImageError(f"{rows.table.source} has no rows", fix="give a table with at least two rows")
+        return rows
+    good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
+    if not len(good):
+        raise ImageError(f"{rows.table.source}: no row has a usable picture", fix="check the image folder")
+    return Rows(
+        rows.table.take(good),
+        rows.ids[good],
+        tuple(cache.take(good) for cache in rows.caches),
+        {},
+        rows.content[good],
+        rows.notes,
+    )
+
+
+def _conflicts(rows: Rows, schema: Schema, examples: Examples) -> list[str]:
+    """Repeats of one picture, counted; and those whose labels contradict each other, by name."""
+    _, place, counts = np.unique(rows.content, return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[place] > 1)
+    if not len(repeated):
+        return []
+    notes = [
+        f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once; "
+        "a picture's rows stay on one side of the split"
+    ]
+    for target in schema.targets:
+        words = rows.table.text(target.name)
+        known = examples.labels[target.name] >= 0
+        seen: dict[int, dict[str, str]] = {}
+        for row in repeated:
+            if known[row]:
+                seen.setdefault(int(place[row]), {}).setdefault(str(words[row]), str(rows.ids[row]))
+        clashes = [names for names in seen.values() if len(names) > 1]
+        told = [f"{next(iter(names.values()))}: {', '.join(sorted(names))}" for names in clashes]
+        if told:
+            notes.append(f"{target.name}: {len(told)} pictures have labels that contradict each other")
+            notes += listed(told)
+    return notes
+
+
+def _split(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples, encoding: Encoding) -> Split:
+    # A row without a group (an empty cell) stands for itself.
+    groups = [rows.content, *(rows.table.text(name) for name in schema.group)]
+    classes = {name: encoding.classes[name] for name in examples.labels}
+    if schema.split is not None:
+        return given(
+            rows.table.text(schema.split),
+            column=schema.split,
+            source=rows.table.source,
+            lines=rows.table.lines,
+            labels=examples.labels,
+            classes=classes,
+        )
+    split = holdout(
+        len(rows.ids),
+        fraction=recipe.valid,
+        seed=recipe.seed,
+        labels=examples.labels,
+        classes=classes,
+        groups=groups,
+    )
+    if not len(split.train):
+        raise SplitError(
+            f"no row is left to train on: {len(rows.ids)} rows, {recipe.valid} of them held out",
+            fix="a smaller --valid, or more rows",
+        )
+    return split
+
+
+def _plan(recipe: Recipe, machine: Machine, network: Network, rows: int) -> MemoryPlan:
+    batch = min(recipe.batch_size, rows)
+    micro = min(machine.micro_batch or min(batch, 32), batch)
+    return MemoryPlan(micro_batch=micro, accumulation=-(-batch // micro))
+
+
+def _describe(work: _Work, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
+    trained = sum(parameter.numel() for parameter in work.network.parameters())
+    head = sum(parameter.numel() for parameter in work.network.last.parameters())
+    columns = [f"{column.name} ({column.kind})" for column in work.schema.inputs]
+    targets = [f"{target.name} ({target.kind})" for target in work.schema.targets]
+    return [
+        f"columns: {', '.join(columns)} -> {', '.join(targets)}",
+        f"rows: {len(work.split.train)} train, {len(work.split.valid)} validation",
+        *work.summary,
+        f"parameters: {trained:,} in all, {head:,} of them in the last layer",
+        f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}",
+    ]
+
+
+def _fingerprint(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples) -> str:
+    """Of everything that decides the weights: schema, recipe, pictures and labels, in row order."""
+    digest = hashlib.sha256()
+    for text in (schema.to_toml(), recipe.to_toml(), *rows.ids, *rows.content):
+        digest.update(str(text).encode("utf-8", "surrogateescape") + b"\0")
+    for name in sorted(examples.labels):
+        digest.update(name.encode() + examples.labels[name].tobytes() + examples.weights[name].tobytes())
+    return digest.hexdigest()
+
+
+def _majority(work: _Work) -> dict[str, int]:
+    found = {}
+    for name, labels in work.examples.labels.items():
+        answer = majority_class(labels[work.split.train])
+        if answer is not None:
+            found[name] = int(answer)
+    return found
+
+
+def _write_validation(
+    folder: RunFolder, work: _Work, recipe: Recipe, device: Any, precision: str
+) -> dict[str, dict[str, float]]:
+    """Predict the validation rows, write them with their labels, and score them."""
+    valid, labels = work.split.valid, work.examples.labels
+    if not len(valid):
+        return {}
+    network = work.network
+    found = predict_network(
+        network,
+        work.examples,
+        valid,
+        Preparation(
+            work.encoding, device, next(network.parameters()).dtype, channels_last=uses_channels_last(network)
+        ),
+        view_count=recipe.views,
+        autocast=HALF.get(precision),
+    )
+    columns: dict[str, NDArray[Any]] = {"id": work.examples.ids[valid], "row": valid}
+    scores = {}
+    for head in network.heads:
+        probabilities = found[head.name]
+        names = np.array([*work.encoding.classes[head.name], None], dtype=object)
+        columns[head.name] = names[labels[head.name][valid]]
+        columns[f"{head.name}:predicted"] = head.decode(probabilities).values
+        for position, name in enumerate(work.encoding.classes[head.name]):
+            columns[f"{head.name}:{name}"] = probabilities[:, position]
+        scores[head.name] = category_scores(
+            probabilities, labels[head.name][valid], train_labels=labels[head.name][work.split.train]
+        )
+    write_parquet(folder.file("validation.parquet"), columns)
+    return scores
+
+
+def _write_run(
+    folder: RunFolder, work: _Work, recipe: Recipe, trained: Trained, about: dict[str, Any]
+) -> Path:
+    folder.write_text("schema.toml", work.schema.to_toml())
+    folder.write_text("recipe.toml", recipe.to_toml())
+    folder.write_text("encoding.json", work.encoding.model_dump_json(indent=2) + "\n")
+    folder.write_text("history.jsonl", "".join(json.dumps(record) + "\n" for record in trained.history))
+    weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
+    folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})
+    return folder.finish(about)

@@ -1,0 +1,50 @@
+"""Open a run of either wing, and ask it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from tenfold.errors import RunError
+from tenfold.store.run import read_run
+from tenfold.values import Predictions
+
+if TYPE_CHECKING:
+    from tenfold.jobs.netrun import NetworkRun
+    from tenfold.jobs.ratings import RatingsRun
+
+
+def load_run(path: str | os.PathLike[str]) -> NetworkRun | RatingsRun:
+    """Open a finished run folder. Its files are checked against their sums and cannot run code.
+
+    Raises RunError where there is no run, or it is damaged, unfinished or of a later version.
+    """
+    folder, about = read_run(path)
+    kind = about.get("kind")
+    # Each wing is loaded only when it is asked for: ratings never wait for torch.
+    if kind == "network":
+        from tenfold.jobs.netrun import open_network_run
+
+        return open_network_run(folder, about)
+    if kind == "ratings":
+        from tenfold.jobs.ratings import open_ratings_run
+
+        return open_ratings_run(folder, about)
+    raise RunError(f"{path} is a run of an unknown kind", found=repr(kind), fix="upgrade tenfold")
+
+
+def predict(run: Any, source: Any, **options: Any) -> Predictions:
+    """Predictions of a run (or of the run in a folder) for a table or a folder of pictures.
+
+    options: as the wing's own `predict` takes them, e.g. ``views=4`` for pictures.
+    """
+    return _opened(run).predict(source, **options)
+
+
+def evaluate(run: Any, source: Any, **options: Any) -> dict[str, Any]:
+    """Scores of a run (or of the run in a folder) on rows whose answer is known (docs/formats.md)."""
+    return _opened(run).evaluate(source, **options)
+
+
+def _opened(run: Any) -> Any:
+    return load_run(run) if isinstance(run, (str, os.PathLike)) else run
