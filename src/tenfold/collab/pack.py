@@ -1,0 +1,190 @@
+"""A factor model as named arrays and plain metadata, and back, bit for bit; so that a store can keep it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LISTED, RunError
+from tenfold.values import FactorModel
+
+__all__ = ["FORMAT", "pack_factor_model", "unpack_factor_model"]
+
+#: Version of this layout (docs/formats.md).
+FORMAT = 1
+
+#: Array -> its type and what its axes count, in the order of `FactorModel`.
+LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
+    "user_bias": (np.float32, ("users",)),
+    "item_bias": (np.float32, ("items",)),
+    "user_factors": (np.float32, ("users", "factors")),
+    "item_factors": (np.float32, ("items", "factors")),
+    "seen_start": (np.int64, ("users+1",)),
+    "seen_items": (np.uint32, ("seen",)),
+    "seen_ratings": (np.float32, ("seen",)),
+}
+TEXTS = ("users", "items", "item_names.ids", "item_names.titles")
+EXTRA = "extra."
+KINDS = "biuf"  # of NumPy's types, those that a file of plain arrays can hold
+
+
+def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays by name, and metadata that JSON can hold. Texts are UTF-8 bytes with offsets."""
+    texts = (model.users, model.items, list(model.item_names), list(model.item_names.values()))
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, one in zip(TEXTS, texts, strict=True):
+        arrays[f"{name}.bytes"], arrays[f"{name}.offsets"] = _pack_texts(one)
+    for name, (kind, _) in LAYOUT.items():
+        arrays[name] = np.ascontiguousarray(getattr(model, name), dtype=kind)
+    for name, array in model.extra.items():
+        array = np.asarray(array)
+        if array.dtype.kind not in KINDS:
+            raise RunError(
+                f"the array {name!r} of the factor model cannot be stored",
+                found=f"type {array.dtype}",
+                fix="numbers and truth values can",
+            )
+        # ascontiguousarray would make a scalar a row.
+        arrays[EXTRA + name] = array if array.flags.c_contiguous else array.copy(order="C")
+    metadata = {
+        "format": FORMAT,
+        "method": model.method,
+        "mean": float(model.mean),
+        "scale": [float(end) for end in model.scale],
+        "sigmoid_range": None if model.sigmoid_range is None else [float(end) for end in model.sigmoid_range],
+        "implicit": bool(model.implicit),
+        "noise_precision": float(model.noise_precision),
+        "notes": list(model.notes),
+    }
+    return arrays, metadata
+
+
+def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> FactorModel:
+    """The model of `pack_factor_model`; RunError where its format is later or its parts do not fit."""
+    version = metadata.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise RunError("this is no factor model", found=f"format {version!r}", fix="give a ratings run")
+    if version > FORMAT:
+        raise RunError(
+            f"the factor model has format {version}, this version of tenfold reads up to {FORMAT}",
+            fix="use the version of tenfold that made it, or a later one",
+        )
+    problems = _faults(arrays, metadata)
+    if problems:
+        raise _damaged(problems)
+    users, items, ids, titles = (_unpack_texts(arrays, name) for name in TEXTS)
+    sizes = {"users": len(users), "items": len(items), "users+1": len(users) + 1}
+    problems = _misfits(arrays, sizes)
+    if len(ids) != len(titles):
+        problems.append(f"{len(ids)} listed items have {len(titles)} titles")
+    if problems:
+        raise _damaged(problems)
+    span = metadata["sigmoid_range"]
+    return FactorModel(
+        method=str(metadata["method"]),
+        users=users,
+        items=items,
+        mean=float(metadata["mean"]),
+        scale=(float(metadata["scale"][0]), float(metadata["scale"][1])),
+        sigmoid_range=None if span is None else (float(span[0]), float(span[1])),
+        item_names=dict(zip(ids, titles, strict=True)),
+        implicit=bool(metadata["implicit"]),
+        noise_precision=float(metadata["noise_precision"]),
+        extra={name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)},
+        notes=tuple(str(note) for note in metadata["notes"]),
+        **{name: arrays[name] for name in LAYOUT},
+    )
+
+
+def _pack_texts(texts: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    # A text from a damaged file name may hold lone surrogates, which plain UTF-8 refuses.
+    encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(one) for one in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+def _unpack_texts(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.object_]:
+    offsets = np.asarray(arrays[f"{name}.offsets"]).tolist()
+    packed = np.asarray(arrays[f"{name}.bytes"]).tobytes()
+    texts = np.empty(len(offsets) - 1, object)
+    try:
+        texts[:] = [
+            packed[begin:end].decode("utf-8", "surrogatepass")
+            for begin, end in zip(offsets[:-1], offsets[1:], strict=True)
+        ]
+    except UnicodeDecodeError as error:
+        raise _damaged([f"{name} is not UTF-8: {error}"]) from None
+    return texts
+
+
+def _faults(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> list[str]:
+    """What is missing or of the wrong type."""
+    words = ("method", "mean", "scale", "sigmoid_range", "implicit", "noise_precision", "notes")
+    problems = [f"{word} is missing" for word in words if word not in metadata]
+    for word in ("scale", "sigmoid_range"):
+        value = metadata.get(word)
+        if value is not None and not (isinstance(value, Sequence) and len(value) == 2):
+            problems.append(f"{word} is {value!r}, not two numbers")
+    if metadata.get("scale", ()) is None:
+        problems.append("scale is missing")
+    for word in ("mean", "noise_precision"):
+        value = metadata.get(word, 0.0)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            problems.append(f"{word} is {value!r}, not a finite number")
+    wanted = {name: kind for name, (kind, _) in LAYOUT.items()}
+    for name in TEXTS:
+        wanted |= {f"{name}.bytes": np.uint8, f"{name}.offsets": np.int64}
+    for name, kind in wanted.items():
+        if name not in arrays:
+            problems.append(f"array {name} is missing")
+        elif arrays[name].dtype != kind:
+            problems.append(f"array {name} holds {arrays[name].dtype}, not {np.dtype(kind)}")
+        elif name.endswith(".offsets"):
+            problems += _bad_offsets(arrays, name)
+    return problems
+
+
+def _bad_offsets(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
+    offsets = arrays[name]
+    texts = arrays.get(name.removesuffix("offsets") + "bytes")
+    length = -1 if texts is None else texts.size
+    good = offsets.ndim == 1 and len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == length
+    return (
+        [] if good and (np.diff(offsets) >= 0).all() else [f"array {name} does not cut its bytes into texts"]
+    )
+
+
+def _misfits(arrays: Mapping[str, NDArray[Any]], sizes: dict[str, int]) -> list[str]:
+    """Arrays whose shapes, places or numbers contradict each other."""
+    problems = []
+    for name, (kind, axes) in LAYOUT.items():
+        array = arrays[name]
+        if array.ndim != len(axes):
+            problems.append(f"array {name} has {array.ndim} axes, not {len(axes)}")
+            continue
+        for size, axis in zip(array.shape, axes, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                problems.append(f"array {name} has {size} {axis}, not {sizes[axis]}")
+        if kind is np.float32 and not np.isfinite(array).all():
+            problems.append(f"array {name} holds numbers that are not finite")
+    if problems:
+        return problems
+    start, seen = arrays["seen_start"], arrays["seen_items"]
+    if start[0] != 0 or start[-1] != len(seen) or (np.diff(start) < 0).any():
+        problems.append("array seen_start does not cut seen_items into one list a user")
+    if len(seen) and int(seen.max()) >= sizes["items"]:
+        problems.append("array seen_items names items that are not there")
+    return problems
+
+
+def _damaged(problems: list[str]) -> RunError:
+    return RunError(
+        "the factor model is damaged",
+        problems=problems[:LISTED],
+        fix="fit again, or restore the run's folder",
+    )
