@@ -168,7 +168,10 @@ def number_codes(values: ArrayLike, parts: int = 10) -> Ints:
     codes = np.full(len(numbers), -1, dtype=np.int64)
     if there.any():
         edges = np.unique(np.quantile(numbers[there], np.linspace(0, 1, parts + 1)[1:-1]))
-        codes[there] = np.searchsorted(edges, numbers[there], side="right")
+        # A number that many rows share is an edge, and must not fall together with all that is beside it.
+        below = np.searchsorted(edges, numbers[there], side="left")
+        upto = np.searchsorted(edges, numbers[there], side="right")
+        codes[there] = np.unique(below + upto, return_inverse=True)[1]
     return codes
 
 
@@ -199,7 +202,7 @@ def given(
     held = np.array([word in TRUE_WORDS for word in words], dtype=bool)
     if held.all() or not held.any():
         raise SplitError(
-            f"{source}: column {column!r} leaves the {'training' if held.all() else 'validation'} part empty",
+            f"{source}: column {column!r} leaves the {'training' if held.any() else 'validation'} part empty",
             found=f"{int(held.sum())} of {len(held)} rows are marked for validation",
             fix=f"mark some rows and not all, or split at random (without {column!r})",
         )
