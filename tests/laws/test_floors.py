@@ -25,7 +25,10 @@ HOUSE = (
             "table",
             "times",
             "roles",
+            "imagefiles",
             "images",
+            "imagestore",
+            "imagecache",
             "encode",
             "ratings",
             "side",
@@ -55,6 +58,7 @@ LIBRARIES = {
     "numba": ("collab/kernels",),
     "pyarrow": ("data/table",),
     "PIL": ("data/images",),
+    "pillow_heif": ("data/images",),
     "pydantic": ("schema", "recipe"),
     "tomli_w": ("schema",),
     "sklearn": ("metrics", "out/figures", "jobs/*"),
@@ -71,7 +75,12 @@ LIBRARIES = {
 HEAVY = "torch"
 NEURAL = ("nn/*", "engine/*")
 
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "pillow_heif": "pillow-heif",
+    "sklearn": "scikit-learn",
+    "tomli_w": "tomli-w",
+}
 
 
 def places() -> dict[str, tuple[int, str, int]]:
@@ -232,6 +241,6 @@ def test_the_architecture_page_shows_the_same_house() -> None:
 def test_every_dependency_is_declared_and_has_its_room() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["ray"]]
+    lines = [*project["dependencies"], *extras["ray"], *extras["heic"]]
     declared = {re.split(r"[^\w-]", line)[0] for line in lines}
     assert declared == {DISTRIBUTIONS.get(library, library) for library in LIBRARIES}

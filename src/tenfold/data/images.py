@@ -61,7 +61,7 @@ INTERPOLATIONS = {
 
 #: What is opened. EPS and WMF would start other programs; ICO and ICNS nest pictures of undeclared sizes.
 FORMATS = (
-    *("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"),
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM"),
     *("TGA", "PCX", "SGI", "QOI"),
 )
 
@@ -86,7 +86,7 @@ _large = threading.Lock()
 class Progress(Protocol):
     """Told how many pictures of how many are done."""
 
-    def __call__(self, done: int, total: int) -> object:
+    def __call__(self, done: int, total: int, /) -> object:
         """Called from the thread that waits, never from a worker."""
         ...
 
@@ -258,11 +258,11 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
     head = file.read(256)
     file.seek(0)
     kind = recognise(head)
-    formats = FORMATS
+    formats = [one for one in FORMATS if one in Image.OPEN]  # an older Pillow lacks some
     if kind == "HEIC":
         if not heic_ready():
             raise ImageError(f"{name} is a HEIC picture, {HEIC_HINT}")
-        formats = ("HEIF",)
+        formats = ["HEIF"]
     try:
         with Image.open(file, formats=formats) as image:
             check_pixels(image.width * image.height, name, max_pixels)
