@@ -22,18 +22,23 @@ HOUSE = (
         "data",
         (
             "text",
+            "jobfile",
+            "layout",
+            "cells",
+            "columns",
+            "delimited",
             "table",
             "times",
             "roles",
+            "side",
+            "ratings",
             "imagefiles",
             "images",
             "imagestore",
             "imagecache",
             "encode",
-            "ratings",
-            "side",
-            "groups",
             "stratify",
+            "groups",
             "split",
             "synthetic",
         ),
@@ -41,10 +46,45 @@ HOUSE = (
     (1, "store", ("run", "weights")),
     (1, "out", ("tables", "figures", "report", "workbook")),
     (2, "nn", ("rows", "encoders", "body", "heads", "network", "augment")),
-    (2, "collab", ("kernels", "sgd", "als", "gibbs", "pack", "predict", "recommend", "evaluate")),
-    (3, "engine", ("device", "allocator", "memory", "batches", "optim", "checkpoint", "predict", "train")),
-    (4, "jobs", ("fit", "predict", "blend", "history", "ensemble", "tune", "cluster")),
-    (5, "", ("cli", "__init__", "__main__")),
+    (2, "collab", ("kernels", "sgd", "als", "gibbs", "pack", "predict", "recommend")),
+    (
+        3,
+        "engine",
+        (
+            "device",
+            "allocator",
+            "ghost",
+            "trace",
+            "scratch",
+            "step",
+            "memory",
+            "batches",
+            "optim",
+            "checkpoint",
+            "predict",
+            "train",
+        ),
+    ),
+    (
+        4,
+        "jobs",
+        (
+            "inputs",
+            "request",
+            "ratings",
+            "netrun",
+            "netfit",
+            "fit",
+            "predict",
+            "write",
+            "blend",
+            "history",
+            "ensemble",
+            "tune",
+            "cluster",
+        ),
+    ),
+    (5, "", ("options", "screen", "cli", "__init__", "__main__")),
 )
 
 #: What a file may import beside the standard library. One library, one room, unless it is a language of
@@ -56,7 +96,7 @@ LIBRARIES = {
     "torchvision": ("nn/*",),
     "timm": ("nn/encoders",),
     "numba": ("collab/kernels",),
-    "pyarrow": ("data/table",),
+    "pyarrow": ("data/columns", "data/delimited", "data/table"),
     "PIL": ("data/images",),
     "pillow_heif": ("data/images",),
     "pydantic": ("schema", "recipe"),
@@ -66,14 +106,14 @@ LIBRARIES = {
     "jinja2": ("out/report",),
     "plotly": ("out/figures",),
     "xlsxwriter": ("out/workbook",),
-    "typer": ("cli",),
-    "rich": ("cli",),
+    "typer": ("options", "cli"),
+    "rich": ("screen",),
     "ray": ("jobs/cluster",),
 }
 
 #: Loads for seconds; whoever is not of the neural wing reaches it inside a function, if at all.
 HEAVY = "torch"
-NEURAL = ("nn/*", "engine/*")
+NEURAL = ("nn/*", "engine/*", "jobs/net*")
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
