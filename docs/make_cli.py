@@ -114,6 +114,7 @@ def _cell(text: str | None) -> str:
 def main() -> None:
     """Write the page."""
     import typer
+
     from tenfold.cli import app
 
     PAGE.write_text(cli_page(typer.main.get_command(app)), "utf-8")
