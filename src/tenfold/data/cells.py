@@ -1,0 +1,131 @@
+"""What the texts of a column mean: numbers, or names of classes. Pure; whole columns, never samples."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LISTED
+
+__all__ = ["group_look_alikes", "judge_kind", "parse_numbers", "whole_number", "writes_decimal_comma"]
+
+_POINT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_COMMA = re.compile(r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?")
+#: 1,234 may be a thousand or one and a bit.
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_WHOLE = re.compile(r"-?[1-9][0-9]{0,17}|0")
+_PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|bmp|tiff?|webp|heic|heif|avif|jxl|ppm|pgm)", re.IGNORECASE)
+_BLANKS = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
+
+#: Whole numbers of so few kinds, each seen so often, are classes and no quantity.
+MOST_CLASSES = 20
+ROWS_PER_CLASS = 4
+
+
+def whole_number(text: str) -> bool:
+    """Is this a whole number in the one way to write it (no leading zero, no plus), below 10^18?"""
+    return _WHOLE.fullmatch(text) is not None
+
+
+def writes_decimal_comma(texts: Iterable[str]) -> bool:
+    """Do a column's texts write numbers with a decimal comma?
+
+    All must be numbers, none with a point, and one at least must be no group of thousands: a column of cells
+    such as ``1,234`` alone can be read in two ways and is not decided here.
+    """
+    seen = False
+    for text in texts:
+        if _COMMA.fullmatch(text):
+            seen = seen or not _THOUSANDS.fullmatch(text)
+        elif "." in text or not _POINT.fullmatch(text):
+            return False
+    return seen
+
+
+def parse_numbers(
+    texts: Sequence[str], *, decimal_comma: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Numbers, NaN for what is none, and where that is.
+
+    Only finite decimal numbers in ASCII digits are numbers: not ``nan``, ``inf``, ``1_000``, ``0x1F``, and no
+    groups of thousands.
+    """
+    values = np.full(len(texts), np.nan)
+    for place, text in enumerate(texts):
+        if decimal_comma and _COMMA.fullmatch(text):
+            values[place] = float(text.replace(",", "."))
+        elif _POINT.fullmatch(text):
+            values[place] = float(text)
+    # What is too large for a float has become infinite, and nothing good comes of that.
+    values[~np.isfinite(values)] = np.nan
+    return values, np.isnan(values)
+
+
+def judge_kind(
+    name: str, texts: Sequence[str], counts: Sequence[int], *, decimal_comma: bool = False
+) -> tuple[str, str]:
+    """A column's likely kind from all its texts, and the sentence that says why.
+
+    texts: the different ones, without missing cells.  counts: rows with each.
+
+    The kind is ``image`` (names of pictures), ``category``, ``number``, ``id`` (texts that differ in every
+    row), ``undecided`` (whole numbers that may be classes or a quantity) or ``empty``.
+    """
+    rows, different = sum(counts), len(texts)
+    if not rows:
+        return "empty", f"{name}: every cell is empty"
+    if all(map(_PICTURE.fullmatch, texts)):
+        return "image", f"{name}: {different} names of pictures"
+    values, bad = parse_numbers(texts, decimal_comma=decimal_comma)
+    # Leading zeros are kept by ids and codes, and lost by quantities.
+    padded = any(re.match(r"[+-]?0[0-9]", text) for text in texts)
+    few = different <= 2 or (different <= MOST_CLASSES and rows >= ROWS_PER_CLASS * different)
+    if bad.any() or padded:
+        if different == rows and rows > MOST_CLASSES:
+            return "id", f"{name}: {different} different texts, one to a row"
+        return "category", _classes(name, texts)
+    if (values != np.floor(values)).any():
+        return "number", f"{name}: a number from {values.min():g} to {values.max():g}"
+    if few:
+        return "category", _classes(name, texts)
+    return (
+        "undecided",
+        f"{name}: {different} different integers - classes or a number? give --target-type",
+    )
+
+
+def _classes(name: str, texts: Sequence[str]) -> str:
+    ordered = sorted(texts, key=lambda text: (_value(text), text))
+    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
+    return f"{name}: {len(texts)} class{'es' if len(texts) != 1 else ''} {' '.join(ordered[:LISTED])}{more}"
+
+
+def _value(text: str) -> float:
+    return float(text) if _POINT.fullmatch(text) else math.inf
+
+
+def group_look_alikes(names: Iterable[str]) -> list[list[str]]:
+    """Names that a reader would take for one: groups of two and more, in the order they came.
+
+    They differ in case, in blanks and invisible signs, in the Unicode form, in hyphens between letters, or in
+    the spelling of one number (``1``, ``01``, ``1.0``). They are pointed out, never merged.
+    """
+    groups: dict[object, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(_likeness(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _likeness(name: str) -> object:
+    text = _BLANKS.sub("", name)
+    if _POINT.fullmatch(text):
+        return float(text)
+    # Folding case can undo the normal form and the other way round, so both are done twice.
+    for _ in range(2):
+        text = unicodedata.normalize("NFKC", text).casefold()
+    return re.sub(r"(?<=[^\W\d_])[-_\u2010-\u2015](?=[^\W\d_])", "", _BLANKS.sub("", text))

@@ -1,0 +1,265 @@
+"""Columns as Arrow keeps them: the four forms of a table's column, and what is asked of them.
+
+Every cell is text. It is kept in the smallest form that gives this text back letter for letter: whole numbers
+(only where each is written in the one plain way), codes into a dictionary where values repeat, plain text
+otherwise. Floating point stays what it is, and comes from data frames only. Null is a missing cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from tenfold.data.cells import whole_number
+from tenfold.values import id_text
+
+# Arrow makes its functions as it loads, so no checker of types can see them.
+pc: Any = pyarrow.compute
+
+__all__ = [
+    "CODED",
+    "Column",
+    "cast_numbers",
+    "code_column",
+    "comma_cells",
+    "count_letters",
+    "drop_words",
+    "inexact",
+    "is_floating",
+    "keep_column",
+    "single_piece",
+    "to_column",
+    "trim_column",
+]
+
+#: An Arrow column in one of the four forms, in one piece or several.
+Column = Any
+
+CODED = pa.dictionary(pa.int32(), pa.string())
+#: Whole numbers that floating point holds exactly.
+_EXACT = 2.0**53
+#: Whole numbers that lie within so wide a range, or within twice as many as there are rows, are counted off.
+_SPAN = 1 << 20
+_STEP = 1 << 20
+
+
+def is_floating(column: Column) -> bool:
+    """Is the column floating point, as only data frames have it?"""
+    return pa.types.is_floating(column.type)
+
+
+def inexact(column: Column) -> NDArray[np.int64]:
+    """Rows of a floating-point column whose numbers are so large that digits are lost."""
+    return np.flatnonzero(np.asarray(pc.fill_null(pc.greater_equal(pc.abs(column), _EXACT), False)))
+
+
+def to_column(values: Any) -> Column:
+    """Any sequence of cells as an Arrow array; cells of mixed types one by one, as text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        void = ("NAType", "NaTType")  # pandas' own marks of what is missing
+        texts = ["" if type(value).__name__ in void else id_text(value) for value in values]
+        return pa.array(texts, pa.string())
+
+
+def keep_column(column: Any) -> Column:
+    """Any Arrow column in one of the four forms. pa.ArrowInvalid where its cells are no text or numbers."""
+    kind, types = column.type, pa.types
+    if types.is_dictionary(kind):
+        return keep_column(column.cast(kind.value_type))
+    if types.is_null(kind):
+        return pa.chunked_array([pa.nulls(len(column), pa.string())])
+    if types.is_boolean(kind):
+        return pc.if_else(column, "True", "False")
+    if types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        sizes = pc.abs(column.cast(pa.float64()))
+        # Whole numbers become floating point in a data frame as soon as one of them is missing.
+        whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _EXACT))).as_py()
+        column = column.cast(pa.int64()) if whole and column.null_count < len(column) else column
+        return single_piece(column)
+    if types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:
+        return column.cast(pa.string())
+    if types.is_integer(kind):
+        return single_piece(column.cast(pa.int64()))
+    if types.is_nested(kind) or types.is_duration(kind) or types.is_interval(kind):
+        raise pa.ArrowInvalid(f"{kind} is no text, number or time")
+    return column.cast(pa.string())
+
+
+def single_piece(column: Any) -> Any:
+    """Numbers and codes in one piece, codes into one dictionary; text stays in pieces."""
+    if pa.types.is_string(column.type):
+        return column
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    return pa.chunked_array([column.combine_chunks()] if column.num_chunks != 1 else column.chunks)
+
+
+def count_letters(column: Column) -> int:
+    """Bytes of all cells as text."""
+    if pa.types.is_string(column.type):
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    if pa.types.is_dictionary(column.type):
+        total = 0
+        for piece in column.chunks:
+            lengths = np.append(np.asarray(pc.binary_length(piece.dictionary)), 0)
+            codes = piece.indices.fill_null(len(lengths) - 1).to_numpy()
+            total += int(np.bincount(codes, minlength=len(lengths)) @ lengths)
+        return total
+    total = 0
+    for piece in column.chunks:
+        values = piece.fill_null(0).to_numpy()
+        if not len(values):
+            continue
+        low, high = int(values.min()), int(values.max())
+        if low < 0:
+            total += int(np.count_nonzero(values < 0))
+            values = np.abs(values.astype(np.int64))
+            low, high = 0, max(high, -low)
+        total += len(values) - piece.null_count
+        power = 10
+        while power <= high:
+            total += len(values) if power <= low else int(np.count_nonzero(values >= power))
+            power *= 10
+    return total
+
+
+def trim_column(column: Any) -> Any:
+    """Without outer blanks; what is empty then is missing."""
+    if pa.types.is_dictionary(column.type):
+        pieces = [_trim_dictionary(piece) for piece in column.chunks]
+        return single_piece(pa.chunked_array(pieces, column.type))
+    if not pa.types.is_string(column.type):
+        return column
+    trimmed = pc.utf8_trim_whitespace(column)
+    empty = pc.equal(trimmed, "")
+    return pc.if_else(empty, pa.scalar(None, pa.string()), trimmed) if pc.any(empty).as_py() else trimmed
+
+
+def _trim_dictionary(piece: Any) -> Any:
+    trimmed = pc.utf8_trim_whitespace(piece.dictionary)
+    if trimmed.equals(piece.dictionary) and not pc.any(pc.equal(trimmed, "")).as_py():
+        return piece
+    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+    coded = trimmed.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(coded.indices.take(piece.indices), coded.dictionary)
+
+
+def drop_words(column: Column, words: Sequence[str]) -> Column:
+    """The column with these words missing."""
+    if pa.types.is_integer(column.type):
+        # A whole number is written in one way, so no other word can be meant.
+        values = [int(word) for word in words if whole_number(word)]
+        gone = pc.is_in(column, pa.array(values, pa.int64()).cast(column.type, safe=False))
+    elif pa.types.is_dictionary(column.type):
+        pieces = []
+        for piece in column.chunks:
+            texts = pc.if_else(
+                pc.is_in(piece.dictionary, pa.array(words, pa.string())),
+                pa.scalar(None, pa.string()),
+                piece.dictionary,
+            )
+            coded = texts.dictionary_encode()
+            pieces.append(pa.DictionaryArray.from_arrays(coded.indices.take(piece.indices), coded.dictionary))
+        return pa.chunked_array(pieces, column.type)
+    elif is_floating(column):
+        values = [float(word) for word in words if _is_float(word)]
+        gone = pc.is_in(column.cast(pa.float64()), pa.array(values, pa.float64()))
+    else:
+        gone = pc.is_in(column, pa.array(words, pa.string()))
+    return pc.if_else(gone, pa.scalar(None, column.type), column) if pc.any(gone).as_py() else column
+
+
+def _is_float(word: str) -> bool:
+    try:
+        return float(word) == float(word)
+    except ValueError:
+        return False
+
+
+def comma_cells(column: Column) -> list[str]:
+    """The cells that hold a comma, each text of a coded column once; at most some thousand of them."""
+    found: list[str] = []
+    for piece in column.chunks:
+        texts = piece.dictionary if pa.types.is_dictionary(column.type) else piece
+        if pa.types.is_string(texts.type) and len(found) < 1000:
+            found += texts.filter(pc.match_substring(texts, ",")).slice(0, 1000).to_pylist()
+    return found
+
+
+def cast_numbers(column: Column) -> NDArray[np.float64] | None:
+    """The cells as numbers by Arrow's own quick reading, NaN where missing; None where a cell is none."""
+    try:
+        if pa.types.is_dictionary(column.type):
+            pieces = []
+            for piece in column.chunks:
+                values = np.append(np.asarray(_floats(piece.dictionary), np.float64), np.nan)
+                pieces.append(values[piece.indices.fill_null(len(values) - 1).to_numpy()])
+            return np.concatenate(pieces) if pieces else np.empty(0)
+        return np.asarray(_floats(column), np.float64)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _floats(column: Any) -> Any:
+    return pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
+
+
+def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+    """Codes, and the different texts that they number in the order of their first row; missing is ""."""
+    raw, size, spell = _raw_codes(column)
+    order = _first_seen(raw, size)
+    lookup = np.zeros(size, np.uint32)
+    lookup[order] = np.arange(len(order), dtype=np.uint32)
+    texts = np.empty(len(order), object)
+    texts[:] = spell(order)
+    return lookup[raw], texts
+
+
+def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.int64]], list[str]]]:
+    """Codes in any order below a size, and how they are spelt."""
+    if pa.types.is_integer(column.type) and len(column) > column.null_count:
+        low, high = (value.as_py() for value in pc.min_max(column).values())
+        span = high - low + 1
+        if span <= max(_SPAN, 2 * len(column)):
+            raw = np.asarray(pc.fill_null(column, high)) - low
+            if column.null_count:
+                raw = np.where(np.asarray(column.is_null()), span, raw)
+
+            def spell_number(order: NDArray[np.int64]) -> list[str]:
+                return ["" if code == span else str(code + low) for code in order.tolist()]
+
+            return raw, span + 1, spell_number
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = single_piece(column)
+    if not column.num_chunks:
+        return np.empty(0, np.int32), 0, lambda order: []
+    piece = column.chunk(0)
+    values = piece.dictionary.to_numpy(zero_copy_only=False)
+    texts = [*map(id_text, values), ""]
+    # Both a null in the dictionary and a null among the codes are the missing cell.
+    codes = piece.indices.fill_null(len(values)).to_numpy()
+    if piece.dictionary.null_count:
+        codes = np.where(
+            np.asarray(piece.dictionary.is_null())[np.minimum(codes, len(values) - 1)], len(values), codes
+        )
+    return codes, len(texts), lambda order: [texts[code] for code in order]
+
+
+def _first_seen(raw: NDArray[Any], size: int) -> NDArray[np.int64]:
+    """The codes that occur, in the order of their first row."""
+    first = np.full(size, len(raw), np.int64)
+    # Written from the end, the first row of each code is written last, and stays.
+    for end in range(len(raw), 0, -_STEP):
+        begin = max(0, end - _STEP)
+        first[raw[begin:end][::-1]] = np.arange(end - 1, begin - 1, -1)
+    there = np.flatnonzero(first < len(raw))
+    return there[np.argsort(first[there])]

@@ -1,0 +1,489 @@
+"""How a text table is laid out: its separator, its header, its rows; found, and said.
+
+Nothing here knows Arrow or a file. A table is text with ``\\n`` at line ends (see data/text.py);
+`find_layout` looks at its beginning, `iterate_records` takes it apart cell by cell, with the line that each
+row stands in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LISTED, TableError
+
+__all__ = [
+    "Layout",
+    "Quotes",
+    "Record",
+    "collect_cells",
+    "find_layout",
+    "iterate_records",
+    "row_lines",
+    "separator_name",
+    "survey_quotes",
+]
+
+#: How much of a file decides its layout.
+HEAD_BYTES = 1 << 18
+HEAD_ROWS = 200
+_PIECE = 1 << 22
+
+#: Tried in this order; a list of genres inside a cell is why "|" comes last.
+SEPARATORS = ("\t", "::", ";", ",", "|")
+#: Stands for any run of blanks between cells.
+BLANKS = " "
+#: For a file of one column: a control character that stands in no text.
+NO_SEPARATOR = "\x1f"
+NAMED = {"\t": "tab", BLANKS: "space", ",": "comma", ";": "semicolon", "|": "pipe"}
+SPELLINGS = {"\\t": "\t", "\\s+": BLANKS, **{name: mark for mark, name in NAMED.items()}}
+
+#: Names of columns that are hardly ever data, without case, blanks and signs.
+KNOWN_NAMES = frozenset(
+    "user userid uid username customer customerid member memberid item itemid iid movie movieid product "
+    "productid book bookid track trackid artist artistid song songid joke jokeid rating ratings stars score "
+    "time times timestamp datetime unixtime date id ids index row rowid key image images imageid imagename "
+    "imagepath img photo picture file files filename filepath path label labels class classes classname "
+    "target targets category categories name title titles genre genres text caption weight fold split group "
+    "sender senderid age sex gender price count quantity".split()
+)
+
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+_FILE = re.compile(r"\S(.*\S)?\.[A-Za-z][A-Za-z0-9]{1,4}")
+_DIGIT = re.compile(r"\d")
+_SHAPE = ((re.compile(r"[^\W\d_]+"), "a"), (re.compile(r"\d+"), "9"))
+
+
+class Record(NamedTuple):
+    """One row of a text table.
+
+    line: where it begins, the first line of the file being 1.  end: position after its line end.
+    fault: what is wrong with its quotes, or "".
+    """
+
+    line: int
+    cells: list[str]
+    end: int
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a text table is made of.
+
+    separator: between cells; one blank stands for any run of blanks.
+    quoting: may a cell stand in double quotes?  header: did the file name its columns?
+    names: the columns.  unnamed: places of columns whose header cell is empty.
+    start: byte where the first row begins.  line: the line that is.
+    notes: what was decided, one a line.
+    """
+
+    separator: str
+    quoting: bool
+    header: bool
+    names: tuple[str, ...]
+    unnamed: tuple[int, ...]
+    start: int
+    line: int
+    notes: tuple[str, ...]
+
+
+def separator_name(separator: str) -> str:
+    """``tab``, ``comma`` or the quoted separator itself."""
+    return NAMED.get(separator, repr(separator))
+
+
+def iterate_records(text: str, separator: str, *, quoting: bool, line: int = 1) -> Iterator[Record]:
+    """The rows of a table with the lines they begin in; lines without any character but blanks are left out.
+
+    Quotes count only where a cell begins with one, blanks before it aside: ``5'6" tall`` is plain text. A
+    cell whose quotes are wrong makes its row end with its line, and the row's `fault` says why.
+    """
+    cell = _cell_patterns(separator)
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        row = text[start:end]
+        if not quoting or '"' not in row:
+            if row and not row.isspace():
+                yield Record(line, _split(row, separator), end + 1)
+            start, line = end + 1, line + 1
+            continue
+        cells, end, fault = _quoted_cells(text, start, end, cell, separator)
+        yield Record(line, cells, end + 1, fault)
+        line += text.count("\n", start, end) + 1
+        start = end + 1
+
+
+def _split(row: str, separator: str) -> list[str]:
+    return row.split() if separator == BLANKS else row.split(separator)
+
+
+def _cell_patterns(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A quoted cell with the blanks around it, and a plain cell."""
+    mark = re.escape(separator)
+    blanks = "[ ]*+" if separator == "\t" else "[ \t]*+"
+    quoted = re.compile(rf'{blanks}"((?:[^"]++|"")*+)"{blanks}(?={mark}|\n|\Z)')
+    return quoted, re.compile(rf"(?:(?!{mark})[^\n])*+")
+
+
+def _quoted_cells(
+    text: str, start: int, line_end: int, patterns: tuple[re.Pattern[str], re.Pattern[str]], separator: str
+) -> tuple[list[str], int, str]:
+    """The cells of a row that has quotes, where it ends, and what is wrong with it."""
+    quoted, plain = patterns
+    cells: list[str] = []
+    here = start
+    while True:
+        if found := quoted.match(text, here):
+            cells.append(found[1].replace('""', '"'))
+        else:
+            found = plain.match(text, here)
+            if found is None or found[0].lstrip().startswith('"'):
+                opening = text.index('"', here)
+                closing = re.compile(r'(?:[^"]++|"")*+"').match(text, opening + 1)
+                what = "text stands after the closing quote" if closing else "the quote is never closed"
+                return cells, line_end, f"cell {len(cells) + 1}: {what}"
+            cells.append(found[0])
+        here = found.end()
+        if not text.startswith(separator, here):
+            return cells, here, ""
+        here += len(separator)
+
+
+def find_layout(
+    data: bytes,
+    *,
+    name: str,
+    separator: str | None = None,
+    header: bool | None = None,
+    names: Sequence[str] | None = None,
+) -> Layout:
+    """Find the separator, the header and the column names of a table.
+
+    data: clean UTF-8 (see data/text.py).  name: the file, for messages.
+    separator: what the user said, also by name (``tab``, ``space``); None finds it.
+    header: whether the first row names the columns; None finds out.
+    names: the columns' names where the file has none, or in place of those it has.
+
+    Raises TableError for an empty file, where no separator fits, and for names that are there twice.
+    """
+    head = _head(data)
+    if not head.strip():
+        raise TableError(f"{name} is empty ({len(data)} bytes)", fix="give a file with a header and rows")
+    skipped = 0
+    hint = re.match(r'\s*"?sep=(.[^\n"]?)"?[ ]*\n', head)
+    if hint:  # a line that spreadsheets write for themselves
+        separator = separator if separator is not None else hint[1]
+        skipped = hint.end()
+    first_line = head[:skipped].count("\n") + 1
+    separator, note = _settle_separator(separator, head[skipped:], name)
+    # '::' files are written by programs that know no quotes: a quote in a title is a quote.
+    quoting = separator != BLANKS and len(separator.encode()) == 1
+    rows = _first_rows(head[skipped:], separator, quoting, first_line)
+    if not rows:
+        raise TableError(f"{name} is empty but for its first line", fix="give a file with rows")
+    first = rows[0]
+    has_header, why = (header, "as given") if header is not None else _find_header([r.cells for r in rows])
+    columns, unnamed = tuple(f"column_{n}" for n in range(1, len(first.cells) + 1)), ()
+    start, line = skipped, first_line
+    if has_header:
+        columns, unnamed = _column_names(first, name)
+        start = skipped + first.end
+        line = first_line + head[skipped:start].count("\n")
+    if names is not None:
+        columns, unnamed = _given_names(names, columns, name), ()
+    _check_once(columns, name, has_header)
+    shown = ", ".join(columns[:LISTED]) + (f" and {len(columns) - LISTED} more" if columns[LISTED:] else "")
+    if has_header:
+        said = f"line {first.line} is the header ({why}): {shown}; give --no-header if it is data"
+    else:
+        said = f"no header ({why}): line {first.line} is data, columns {shown}; give --header if it is not"
+    return Layout(
+        separator, quoting, has_header, columns, unnamed, len(head[:start].encode()), line, (note, said)
+    )
+
+
+def ragged(record: Record, expected: int, against: str, separator: str) -> str:
+    """``line 2 has 4 cells, the header has 3 (is a comma inside a title not quoted?)``."""
+    count = len(record.cells)
+    said = f"line {record.line} has {count} cell{'s' if count != 1 else ''}, {against} has {expected}"
+    if count > expected and not any(cell.strip() for cell in record.cells[expected:]):
+        return f"{said} (is there a {separator_name(separator)} too many at its end?)"
+    if count > expected:
+        return f"{said} (is a {separator_name(separator)} inside a title not quoted?)"
+    return f"{said} (is the line cut short?)"
+
+
+def _head(data: bytes) -> str:
+    """The beginning of a table, in whole lines."""
+    if len(data) <= HEAD_BYTES:
+        return data.decode()
+    end = data.rfind(b"\n", 0, HEAD_BYTES)
+    end = end if end >= 0 else data.find(b"\n", HEAD_BYTES)
+    return data[: end + 1].decode() if end >= 0 else data.decode()
+
+
+def _first_rows(text: str, separator: str, quoting: bool, line: int = 1) -> list[Record]:
+    """The first row, and those of the next that can be read: the last may be cut in the midst of quotes."""
+    records = list(islice(iterate_records(text, separator, quoting=quoting, line=line), HEAD_ROWS))
+    return records[:1] + [one for one in records[1:] if not one.fault]
+
+
+def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str]:
+    """The separator as given or as found, and the sentence that says so."""
+    first = head.strip().split("\n")[0][:80]
+    if given is None:
+        found = _find_separator(head)
+        if found:
+            return found, f"the separator is {separator_name(found)} (found)"
+        _check_single_column(head, name)
+        return NO_SEPARATOR, f"{name} has 1 column: no separator was found"
+    separator = SPELLINGS.get(given, given)
+    if not separator or "\n" in separator or '"' in separator:
+        raise TableError(f"{given!r} cannot separate cells", fix="give --sep ',' or tab, '::', space")
+    rows = _first_rows(head, separator, len(separator) == 1)
+    if any(len(row.cells) > 1 for row in rows):
+        return separator, f"the separator is {separator_name(separator)} (as given)"
+    better = _find_separator(head)
+    if better:
+        raise TableError(
+            f"found 1 column in {name} with --sep {given!r}; first line is {first!r}",
+            fix=f"give --sep {separator_name(better)}, or leave it out",
+        )
+    return separator, f"{name} has 1 column: no {separator_name(separator)} stands in it"
+
+
+def _find_separator(head: str) -> str:
+    """The separator that gives every row the same number of cells, or that most rows agree on; or "".
+
+    Several may: decimal commas between semicolons do as well as semicolons do. Then the one wins whose cells
+    hold no other separator, decimal commas aside.
+    """
+    best: list[tuple[tuple[float, ...], str]] = []
+    fallback: list[tuple[tuple[float, ...], str]] = []
+    for place, separator in enumerate(SEPARATORS):
+        rows = [row.cells for row in _first_rows(head, separator, len(separator) == 1)]
+        counts = Counter(map(len, rows))
+        cells = [cell for row in rows for cell in row]
+        # "|" does not count as foul: lists within a cell are written with it.
+        others = [one for one in SEPARATORS[:-1] if one != separator]
+        foul = sum(
+            any(one in cell for one in others) and not _DECIMAL_COMMA.fullmatch(cell.strip())
+            for cell in cells
+        )
+        if len(counts) == 1 and 1 not in counts:
+            best.append(((separator != "|", -foul / len(cells), len(rows[0]), -place), separator))
+        length, agree = counts.most_common(1)[0]
+        if sum(count for cells_of, count in counts.items() if cells_of > 1) >= len(rows) / 2:
+            fallback.append(((length > 1, agree / len(rows), -place), separator))
+    if best:
+        return max(best)[1]
+    if _blanks_separate(head):
+        return BLANKS
+    return max(fallback)[1] if fallback else ""
+
+
+def _blanks_separate(head: str) -> bool:
+    """Do runs of blanks make a table? All rows of one length, and numbers throughout some column."""
+    rows = [row.cells for row in _first_rows(head, BLANKS, False)]
+    if len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+        return False
+    body = rows[1:] or rows
+    return any(all(_NUMBER.fullmatch(row[c]) for row in body) for c in range(len(rows[0])))
+
+
+def _check_single_column(head: str, name: str) -> None:
+    """Refuse a file without a known separator if some sign stands equally often in all its lines."""
+    lines = [line.strip() for line in head.split("\n")[:HEAD_ROWS] if line.strip()]
+    signs = {sign for sign in lines[0] if not sign.isalnum() and sign not in "._-/'\"()@ "}
+    for sign in sorted(signs):
+        if len(lines) > 1 and len({line.count(sign) for line in lines}) == 1:
+            raise TableError(
+                f"found 1 column in {name}; first line is {lines[0][:80]!r}",
+                found=f"{sign!r} stands {lines[0].count(sign)} times in every line",
+                fix=f"give --sep {sign!r}, or --sep ',' if it is one column",
+            )
+
+
+def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
+    """Does the first row name the columns? Each column has a vote; and why."""
+    first = [cell.strip() for cell in rows[0]]
+    body = [row for row in rows[1:] if len(row) == len(first)]
+    header = data = 0
+    for place, cell in enumerate(first):
+        if not cell:
+            continue
+        known = re.sub(r"[\W_]", "", cell.casefold()) in KNOWN_NAMES
+        vote = _vote(cell, [row[place].strip() for row in body if row[place].strip()])
+        header += (vote > 0) + known
+        data += vote < 0
+    if header != data:
+        return header > data, "names over values" if header > data else "its cells are like those below"
+    if not body:
+        return not any(_NUMBER.fullmatch(cell) for cell in first), "one line only"
+    if len(first) == 1:
+        return False, "nothing tells it from the rows below"
+    return True, "nothing speaks against it"
+
+
+def _vote(cell: str, below: Sequence[str]) -> int:
+    """1 if the cell differs from all below it as a name does, -1 if it is of their kind, 0 if open."""
+    if _NUMBER.fullmatch(cell) and not below:
+        return -1
+    if not below:
+        return 0
+    numbers = sum(_NUMBER.fullmatch(one) is not None for one in below) / len(below)
+    if numbers >= 0.5:
+        return -1 if _NUMBER.fullmatch(cell) else 1
+    if _NUMBER.fullmatch(cell) or cell in below:
+        return -1
+    shapes = {_shape(one) for one in below}
+    if len(shapes) == 1 and shapes != {"a"}:
+        return -1 if _shape(cell) in shapes else 1
+    if all(map(_DIGIT.search, below)):
+        return -1 if _DIGIT.search(cell) else 1
+    return 0
+
+
+def _shape(cell: str) -> str:
+    """``p12`` -> ``a9``, ``leaf 7.jpg`` -> ``file``: what cells of one kind have in common."""
+    if _FILE.fullmatch(cell):
+        return "file"
+    for pattern, mark in _SHAPE:
+        cell = pattern.sub(mark, cell)
+    return cell
+
+
+def _column_names(first: Record, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    if first.fault:
+        raise TableError(
+            f"{name}: the header cannot be read (line {first.line}, {first.fault})",
+            fix='write a quote inside quotes twice: "", or give --no-header',
+        )
+    cells = [cell.strip().strip("\ufeff") for cell in first.cells]
+    unnamed = tuple(place for place, cell in enumerate(cells) if not cell)
+    return tuple(cell or f"column_{place}" for place, cell in enumerate(cells, start=1)), unnamed
+
+
+def _given_names(names: Sequence[str], columns: Sequence[str], name: str) -> tuple[str, ...]:
+    if len(names) != len(columns):
+        raise TableError(
+            f"{len(names)} names are given for the {len(columns)} columns of {name}",
+            found=", ".join(columns[:LISTED]),
+            fix="give one name to a column, in their order",
+        )
+    return tuple(str(one).strip() for one in names)
+
+
+def _check_once(columns: Sequence[str], name: str, header: bool) -> None:
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        problems = []
+        for one in twice:
+            places = [str(place) for place, column in enumerate(columns, start=1) if column == one]
+            problems.append(f"{one!r} is the name of columns {', '.join(places)}")
+        raise TableError(
+            f"{name} has columns of the same name",
+            problems=problems,
+            fix="rename them" + (", or give --no-header if line 1 is data" if header else ""),
+        )
+
+
+def collect_cells(
+    text: str, layout: Layout, name: str, *, batch: int = 1 << 16
+) -> Iterator[tuple[list[list[str]], list[int]]]:
+    """All rows by the careful way, in batches: the cells column by column, and the line of each row.
+
+    Raises TableError with the lines of rows that have more or fewer cells than there are columns, or whose
+    quotes are wrong.
+    """
+    expected = len(layout.names)
+    against = "the header" if layout.header else f"line {layout.line}"
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    faults: list[str] = []
+    for record in iterate_records(text, layout.separator, quoting=layout.quoting, line=layout.line):
+        if record.fault:
+            faults.append(f"line {record.line}, {record.fault}")
+        elif len(record.cells) != expected:
+            faults.append(ragged(record, expected, against, layout.separator))
+        elif not faults:
+            rows.append(record.cells)
+            lines.append(record.line)
+            if len(rows) == batch:
+                yield [list(column) for column in zip(*rows, strict=True)], lines
+                rows, lines = [], []
+    if faults:
+        mark = separator_name(layout.separator)
+        raise TableError(
+            f"{name}: {len(faults)} {'row does' if len(faults) == 1 else 'rows do'} not fit the columns",
+            problems=faults,
+            fix=f'put a cell that holds a {mark} or a quote in double quotes ("" for a quote), or give --sep',
+        )
+    if rows:
+        yield [list(column) for column in zip(*rows, strict=True)], lines
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """The double quotes of a table.
+
+    regular: each opens at the beginning of a cell or closes at its end, or is doubled within.
+    count: all of them.  doubled: pairs that stand for one quote.  line_ends: line ends inside of quotes.
+    """
+
+    regular: bool
+    count: int
+    doubled: int
+    line_ends: int
+
+
+def survey_quotes(data: bytes, start: int, separator: bytes) -> Quotes:
+    """Count the quotes of ``data[start:]`` without taking it apart. separator: one byte."""
+    every = np.frombuffer(data, np.uint8)
+    around = np.array([ord('"'), ord("\n"), separator[0]], np.uint8)
+    count = doubled = line_ends = 0
+    regular = True
+    for begin in range(start, len(every), _PIECE):
+        piece = every[begin : begin + _PIECE]
+        here = np.flatnonzero(piece == around[0]) + begin
+        opens = (np.arange(len(here)) + count) % 2 == 0
+        before = every[here[opens] - 1]
+        before[here[opens] == start] = around[1]
+        closing = here[~opens] + 1
+        after = every[np.minimum(closing, len(every) - 1)]
+        after[closing == len(every)] = around[1]
+        regular = regular and bool(np.isin(before, around).all() and np.isin(after, around).all())
+        doubled += int((after == around[0]).sum())
+        ends = np.flatnonzero(piece == around[1]) + begin
+        line_ends += int(((np.searchsorted(here, ends) + count) % 2).sum())
+        count += len(here)
+    return Quotes(regular and count % 2 == 0, count, doubled, line_ends)
+
+
+def row_lines(data: bytes, start: int, line: int, *, quoted: bool) -> NDArray[np.int64]:
+    """The line of the file in which each row of ``data[start:]`` begins, empty lines left out.
+
+    line: the line that stands at `start`.  quoted: do quotes count? They must be regular.
+    """
+    every = np.frombuffer(data, np.uint8)[start:]
+    ends = np.flatnonzero(every == ord("\n"))
+    if len(every) and every[-1] != ord("\n"):
+        ends = np.append(ends, len(every))
+    row_ends = np.arange(len(ends))
+    if quoted:
+        quotes = np.flatnonzero(every == ord('"'))
+        row_ends = row_ends[np.searchsorted(quotes, ends) % 2 == 0]
+    begins = np.append(0, row_ends[:-1] + 1)  # lines, counted from `start`
+    starts = np.append(0, ends[:-1] + 1)[begins]
+    return begins[ends[row_ends] > starts] + line

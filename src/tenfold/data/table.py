@@ -1,0 +1,392 @@
+"""Tables: any text form, Parquet, a data frame or a mapping of columns to one `Table`.
+
+Every cell is text (data/columns.py says how it is kept). So ``007`` stays ``007``, ids never pass through a
+floating-point number, and what a column is does not depend on which rows were looked at. Only an empty cell
+is missing, or a word that the user listed. Parquet is written and read here for the other rooms too.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from tenfold.data.cells import group_look_alikes, judge_kind, parse_numbers, writes_decimal_comma
+from tenfold.data.columns import (
+    Column,
+    cast_numbers,
+    code_column,
+    comma_cells,
+    drop_words,
+    inexact,
+    is_floating,
+    keep_column,
+    to_column,
+    trim_column,
+)
+from tenfold.data.delimited import parse_columns
+from tenfold.data.layout import Layout, find_layout
+from tenfold.data.text import decode_bytes, read_bytes
+from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
+
+# Arrow makes its functions as it loads, so no checker of types can see them.
+pc: Any = pyarrow.compute
+
+__all__ = ["Table", "guess_kind", "look_alikes", "read_parquet_columns", "read_table", "write_parquet"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Table:
+    """Columns of text, of one length.
+
+    names: the columns.  rows: how many rows.  source: the file's name, for messages.
+    notes: what the reader decided, one a line.  header: did the source name its columns?
+    unit: what `lines` counts: ``line`` of a file, or ``row`` of a data frame or Parquet file.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    source: str
+    notes: tuple[str, ...]
+    header: bool
+    unit: str
+    _columns: Mapping[str, Column]
+    _lines: NDArray[np.int64] | int
+    _decimal_commas: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Table({self.source!r}, rows={self.rows}, names={self.names})"
+
+    @property
+    def lines(self) -> NDArray[np.int64]:
+        """The line of the file in which each row begins, the header being line 1; rows from 1 otherwise."""
+        if isinstance(self._lines, int):
+            return np.arange(self._lines, self._lines + self.rows, dtype=np.int64)
+        return self._lines
+
+    def column(self, name: str) -> str:
+        """The name as the table spells it; SchemaError with the nearest name where there is none such."""
+        if name in self._columns:
+            return name
+        # One name may be written in two Unicode forms, and outer blanks never matter.
+        same = [one for one in self.names if _plain_name(one) == _plain_name(str(name))]
+        if len(same) == 1:
+            return same[0]
+        more = f" and {len(self.names) - LISTED} more" if self.names[LISTED:] else ""
+        unnamed = "" if self.header else "; it has no header: give --header if line 1 names the columns"
+        raise SchemaError(
+            f"{self.source} has no column {name!r}",
+            found=", ".join(self.names[:LISTED]) + more,
+            fix=did_you_mean(str(name), self.names) + unnamed,
+        )
+
+    def text(self, name: str) -> NDArray[np.object_]:
+        """(rows,) the cells as text without outer blanks, "" where missing."""
+        codes, texts = self.codes(name)
+        return texts[codes]
+
+    def missing(self, name: str) -> NDArray[np.bool_]:
+        """(rows,) true where the cell is empty, or holds a word that was given as missing."""
+        return self._columns[self.column(name)].is_null().to_numpy()
+
+    def codes(self, name: str) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+        """(rows,) codes, and the different texts that they number, in the order of their first row.
+
+        Missing cells are the text "". TableError for a column of a data frame whose ids were rounded.
+        """
+        name = self.column(name)
+        if is_floating(self._columns[name]):
+            self._check_exact(name)
+        return code_column(self._columns[name])
+
+    def numbers(self, name: str, *, required: bool = False) -> NDArray[np.float64]:
+        """(rows,) the cells as numbers, NaN where missing.
+
+        required: take a missing cell for a fault. TableError with line, column and value of the cells that
+        are no finite numbers, up to ten.
+        """
+        name = self.column(name)
+        values, bad = self.try_numbers(name)
+        if required:
+            bad = bad | self.missing(name)
+        if bad.any():
+            count = int(bad.sum())
+            problems = [f"{place} is no number" for place in self.places(name, np.flatnonzero(bad))]
+            raise TableError(
+                f"{self.source}: {count} cell{'s' if count > 1 else ''} of column {name!r} "
+                f"{'are no numbers' if count > 1 else 'is no number'}",
+                problems=problems,
+                fix=self._number_fix(name, bad),
+            )
+        return values
+
+    def try_numbers(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(rows,) numbers, NaN where the cell is missing or no finite number; and where it is the latter."""
+        name = self.column(name)
+        column = self._columns[name]
+        comma = name in self._decimal_commas
+        values = None if comma else cast_numbers(column)
+        missing = column.is_null().to_numpy()
+        if values is not None and np.isfinite(values[~missing]).all():
+            return values, np.zeros(self.rows, np.bool_)
+        codes, texts = self.codes(name)
+        parsed, wrong = parse_numbers(texts.tolist(), decimal_comma=comma)
+        return parsed[codes], wrong[codes] & ~missing
+
+    def take(self, index: NDArray[Any] | Sequence[int]) -> Table:
+        """The rows at these places, in this order; or those where a mask is true."""
+        places = np.asarray(index)
+        places = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.int64)
+        chosen = pa.array(places)
+        columns = {name: column.take(chosen) for name, column in self._columns.items()}
+        return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places])
+
+    def places(self, name: str, rows: Iterable[int]) -> list[str]:
+        """``line 702, column rating: 'four'`` for each row; "" past the eleventh, which nobody lists."""
+        name = self.column(name)
+        rows = np.asarray(rows, np.int64)
+        shown = self.take(rows[: LISTED + 1])
+        said = [
+            f"{self.unit} {line}, column {name}: {text!r}"
+            for line, text in zip(shown.lines, shown.text(name), strict=True)
+        ]
+        return said + [""] * (len(rows) - len(said))
+
+    def _number_fix(self, name: str, bad: NDArray[np.bool_]) -> str:
+        words = list(dict.fromkeys(text for text in self.take(bad).text(name) if text))
+        if any("," in word for word in words):
+            return "write all numbers of the column as 1234.5, or all as 1234,5: no thousands separators"
+        listed = f", or list the words that mean missing: --missing-values {words[0]}" if words else ""
+        return f"correct these cells{listed}"
+
+    def _check_exact(self, name: str) -> None:
+        where = inexact(self._columns[name])
+        if where.size:
+            raise TableError(
+                f"{self.source}: column {name!r} holds {where.size} numbers too long for floating point: "
+                "digits of ids are lost",
+                problems=[f"{self.unit} {self.lines[row]}" for row in where],
+                fix="read ids as text before they come here",
+            )
+
+
+def read_table(
+    source: Any,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    missing_values: Iterable[str] = (),
+    names: Sequence[str] | None = None,
+) -> Table:
+    """Read a table; `notes` of the result says what was found and decided.
+
+    source: a path (comma, tab, ``::``, ``|``, semicolon or blanks between cells, or Parquet; ``.gz`` too), a
+        data frame (pandas, polars, anything that speaks Arrow), or a mapping of names to columns.
+    separator, encoding, header: None finds them.  missing_values: words that mean missing beside the empty
+        cell.  names: the columns' names where the file has none, or in place of those it has.
+
+    Raises TableError, with file, line, column, value and remedy, for what cannot be read as it stands.
+    """
+    words = (missing_values,) if isinstance(missing_values, str) else tuple(missing_values)
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, str | PathLike):
+        path = Path(source)
+        data = read_bytes(path)
+        if data.startswith(b"PAR1"):
+            return _finish(_from_parquet(data, path.name, names), words)
+        decoded = decode_bytes(data, name=path.name, encoding=encoding)
+        del data
+        layout = find_layout(decoded.data, name=path.name, separator=separator, header=header, names=names)
+        return _finish(_from_text(decoded.data, decoded.notes, layout, path.name), words)
+    if isinstance(source, Mapping):
+        columns = {str(name): to_column(values) for name, values in source.items()}
+        return _finish(_from_columns(list(columns.items()), "the given columns", names), words)
+    return _finish(_from_frame(source, names), words)
+
+
+def guess_kind(table: Table, column: str) -> tuple[str, str]:
+    """What a column's cells are, from all of them, and the sentence that says so.
+
+    ``image``, ``category``, ``number``, ``id`` (texts that differ in every row), ``empty``, or
+    ``undecided``: whole numbers that may be classes or a quantity, for the user to say.
+    """
+    name = table.column(column)
+    column_ = table._columns[name]
+    if is_floating(column_):
+        low, high = (value.as_py() for value in pc.min_max(column_).values())
+        return "number", f"{name}: a number from {low:g} to {high:g}"
+    codes, texts = table.codes(name)
+    counts = np.bincount(codes, minlength=len(texts))
+    there = texts != ""
+    comma = name in table._decimal_commas
+    return judge_kind(name, list(texts[there]), counts[there].tolist(), decimal_comma=comma)
+
+
+def look_alikes(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that a reader would take for one: ``Cat`` and ``cat``, ``1`` and ``1.0``."""
+    return group_look_alikes(names)
+
+
+def write_parquet(
+    path: str | PathLike[str], columns: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write columns of one length as Parquet; object columns hold text, or None for missing."""
+    import pyarrow.parquet as parquet
+
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    parquet.write_table(table.replace_schema_metadata(dict(metadata or {})), path, compression="zstd")
+
+
+def read_parquet_columns(
+    path: str | PathLike[str], names: Sequence[str] | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Columns of a Parquet file as arrays (text as objects, None where missing), and its metadata."""
+    table = _open_parquet(read_bytes(Path(path)), Path(path).name)
+    absent = [name for name in names or () if name not in table.column_names]
+    if absent:
+        raise TableError(
+            f"{Path(path).name} has no column {absent[0]!r}",
+            found=", ".join(table.column_names),
+            fix=did_you_mean(absent[0], table.column_names),
+        )
+    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    metadata.pop("ARROW:schema", None)
+    return {name: table[name].to_numpy() for name in names or table.column_names}, metadata
+
+
+def _finish(table: Table, words: Sequence[str]) -> Table:
+    """Take the user's words for missing, and say what is missing and how numbers are written."""
+    columns = dict(table._columns)
+    notes = list(table.notes)
+    decimal = set()
+    for name, column in columns.items():
+        if words:
+            columns[name] = column = drop_words(column, [word.strip() for word in words])
+        if column.null_count:
+            notes.append(f"{name}: {column.null_count} of {table.rows} cells missing")
+        commas = comma_cells(column)
+        # Whoever has a comma elsewhere than a decimal one is soon seen, which spares a look at all cells.
+        if commas and writes_decimal_comma([*commas[:1000], "0,5"]):
+            if writes_decimal_comma([text for text in code_column(column)[1] if text]):
+                decimal.add(name)
+                read = commas[0].replace(",", ".")
+                notes.append(f"{name}: decimal commas, {commas[0]!r} is read as {read}")
+    return replace(table, notes=tuple(notes), _columns=columns, _decimal_commas=frozenset(decimal))
+
+
+def _plain_name(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip())
+
+
+# Text
+
+
+def _from_text(data: bytes, notes: tuple[str, ...], layout: Layout, name: str) -> Table:
+    columns, lines = parse_columns(data, layout, name)
+    rows = len(columns[0])
+    if not rows:
+        raise TableError(
+            f"{name} has a header and no rows",
+            found=", ".join(layout.names[:LISTED]),
+            fix="give a file with rows, or --no-header if line 1 is data",
+        )
+    named = {column: trim_column(values) for column, values in zip(layout.names, columns, strict=True)}
+    said = [*notes, *layout.notes]
+    if len(named) == 1 and not isinstance(lines, int) and lines[-1] - lines[0] >= rows:
+        said.append(f"{lines[-1] - lines[0] + 1 - rows} empty lines are left out")
+    empty = [layout.names[place] for place in layout.unnamed]
+    empty = [column for column in empty if named[column].null_count == rows and len(named) > 1]
+    for column in empty:  # the separator at the end of every line, header included
+        del named[column]
+        said.append(f"{column} has no name and no value: left out")
+    table = Table(tuple(named), rows, name, tuple(said), layout.header, "line", named, lines)
+    return _drop_empty_rows(table)
+
+
+def _drop_empty_rows(table: Table) -> Table:
+    """Leave out rows that have separators and nothing else, as spreadsheets append them."""
+    if not all(column.null_count for column in table._columns.values()):
+        return table
+    empty = np.logical_and.reduce([table.missing(name) for name in table.names])
+    if not empty.any():
+        return table
+    if empty.all():
+        raise TableError(f"{table.source} has rows, but every cell is empty", fix="give a file with values")
+    where = ", ".join(map(str, table.lines[empty][:LISTED])) + (" ..." if empty.sum() > LISTED else "")
+    said = f"{int(empty.sum())} rows without any value are left out (line {where})"
+    return replace(table.take(~empty), notes=(*table.notes, said))
+
+
+# Data frames, mappings and Parquet
+
+
+def _from_frame(source: Any, names: Sequence[str] | None) -> Table:
+    what = f"the {type(source).__module__.split('.')[0]} {type(source).__name__}"
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
+        # pandas: the cells of one column may differ in type, which Arrow's own way refuses.
+        columns = [(str(name), to_column(source.iloc[:, n])) for n, name in enumerate(source.columns)]
+    elif isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__"):
+        table = pa.table(source)
+        columns = list(zip(table.column_names, table.columns, strict=True))
+    else:
+        raise TableError(
+            f"{what} is no table", fix="give a path, a data frame, an Arrow table or a mapping of columns"
+        )
+    return _from_columns(columns, what, names)
+
+
+def _from_parquet(data: bytes, name: str, names: Sequence[str] | None) -> Table:
+    table = _open_parquet(data, name)
+    return _from_columns(list(zip(table.column_names, table.columns, strict=True)), name, names)
+
+
+def _open_parquet(data: bytes, name: str) -> Any:
+    import pyarrow.parquet as parquet
+
+    try:
+        return parquet.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(
+            f"{name} is no Parquet file, or a damaged one ({error})", fix="write it again"
+        ) from None
+
+
+def _from_columns(columns: Sequence[tuple[str, Any]], source: str, names: Sequence[str] | None) -> Table:
+    names = [name for name, _ in columns] if names is None else names
+    names = [str(name).strip() for name in names]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    lengths = {len(column) for _, column in columns}
+    if not columns or lengths == {0}:
+        raise TableError(f"{source}: there are no rows", fix="give a table with rows")
+    if len(lengths) > 1:
+        told = [f"{name}: {len(column)} cells" for name, column in columns]
+        raise TableError(
+            f"{source}: the columns differ in length", problems=told, fix="give one cell per row"
+        )
+    if twice or len(names) != len(columns):
+        found = f"{', '.join(names[:LISTED])} for {len(columns)} columns"
+        raise TableError(f"{source} needs one name to a column, each once", found=found, fix="rename them")
+    notes: list[str] = []
+    kept = {}
+    for name, (_, column) in zip(names, columns, strict=True):
+        column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+        try:
+            kept[name] = trim_column(keep_column(column))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise TableError(
+                f"{source}: column {name!r} cannot be read ({error})",
+                fix="turn the column into text or numbers first, or leave it out",
+            ) from None
+        if is_floating(column) and not is_floating(kept[name]):
+            notes.append(f"{name}: whole numbers that were stored as floating point are read without '.0'")
+    return Table(tuple(kept), lengths.pop(), source, tuple(notes), True, "row", kept, 1)

@@ -1,0 +1,269 @@
+"""Text files as clean UTF-8: one way of decoding for every text file that is opened.
+
+Tables, class lists, sample submissions and TOML files all come through here. A byte-order mark is never part
+of the text, line ends become ``\\n``, packed files (``.gz``) are unpacked, and an encoding other than UTF-8
+is found where it can be told and asked for where it cannot.
+
+**What is found.** Marks of UTF-8, UTF-16 and UTF-32; UTF-16 without a mark, by its zero bytes. A file that is
+not UTF-8 is read as cp1252 (of which Latin-1 is a part) if all that is not ASCII looks like Western European
+letters within words, and a note shows one word, so that a wrong guess is seen. Anything else, also a file
+that mixes UTF-8 with other bytes, is an error that names the lines.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from tenfold.errors import TableError, did_you_mean
+
+__all__ = ["Decoded", "decode_bytes", "read_bytes", "read_lines", "read_text"]
+
+#: Marks at the start of a file, the longer ones first: UTF-32's begins with UTF-16's.
+MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+
+#: How files start that hold no text, however they are called.
+FOREIGN = (
+    (b"PK\x03\x04", "a spreadsheet or zip file", "save the sheet as CSV (UTF-8), or unpack it first"),
+    (b"\xd0\xcf\x11\xe0", "an old spreadsheet file", "save the sheet as CSV (UTF-8)"),
+    (b"%PDF", "a PDF file", "give a CSV file"),
+    (b"BZh91AY&SY", "a bzip2 file", "unpack it first: bunzip2"),
+    (b"\xfd7zXZ", "an xz file", "unpack it first: unxz"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it first: unzstd"),
+    (b"\x89PNG", "a picture", "give the table that names the pictures"),
+    (b"\xff\xd8\xff", "a picture", "give the table that names the pictures"),
+    (b"SQLite format 3", "a database", "export the table as CSV"),
+    (b"\x89HDF", "an HDF5 file", "export the table as CSV or Parquet"),
+    (b"ARROW1", "an Arrow file", "write it as Parquet"),
+)
+
+GZIP = b"\x1f\x8b"
+ENCODINGS = (
+    "cp1252 (Western Europe), cp1250 (Central Europe), cp1251 (Cyrillic), gb18030, shift_jis or utf-16"
+)
+
+# Checked piece by piece, so that a large file is never held a second time as text.
+PIECE = 1 << 24
+
+# Bytes that Western text in cp1252 has: letters, quotes, dashes and common signs.
+_WESTERN = re.compile(
+    rb"[\xc0-\xff\x80\x85\x8a\x8c\x8e\x91-\x97\x99\x9a\x9c\x9e\x9f\xa0-\xa5\xa7-\xab\xae\xb0-\xb5\xb7\xba-\xbf]"
+)
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_UTF8_PAIR = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_CAPITAL_WITHIN = re.compile(rb"[a-z][\xc0-\xde\x8a\x8c\x8e\x9f]")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file's text.
+
+    data: UTF-8 without a mark; every line ends in ``\\n``, the last one perhaps not.
+    notes: what was found rather than known, one a line.
+    """
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+def read_text(path: str | PathLike[str], *, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
+    """A whole text file, and what the decoding decided. TableError where it cannot be read."""
+    path = Path(path)
+    decoded = decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
+    return decoded.data.decode(), decoded.notes
+
+
+def read_lines(
+    path: str | PathLike[str], *, encoding: str | None = None
+) -> tuple[list[str], tuple[str, ...]]:
+    """The lines of a list such as class names, without outer blanks and without empty lines."""
+    text, notes = read_text(path, encoding=encoding)
+    return [line.strip() for line in text.split("\n") if line.strip()], notes
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, unpacked if it is gzip. TableError for a missing, foreign or damaged file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        near = [one.name for one in sorted(folder.iterdir())] if folder.is_dir() else []
+        where = did_you_mean(path.name, near) if near else f"the folder {folder} does not exist or is empty"
+        raise TableError(f"there is no file {path}", fix=where) from None
+    except IsADirectoryError:
+        raise TableError(f"{path} is a folder, not a table", fix="give a file in it") from None
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from None
+    if data.startswith(GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise TableError(
+                f"{path.name} is a damaged or incomplete gzip file ({error})", fix="fetch it again"
+            ) from None
+    for start, what, fix in FOREIGN:
+        if data.startswith(start):
+            raise TableError(f"{path.name} is {what}, not a text file", fix=fix)
+    return data
+
+
+def decode_bytes(data: bytes, *, name: str, encoding: str | None = None) -> Decoded:
+    """Bytes of a text file in any encoding as clean UTF-8.
+
+    name: the file's name, for messages.  encoding: what the user says it is; None finds out.
+
+    Raises TableError, with the line and the byte, where the encoding is wrong or cannot be told, and where
+    zero bytes show that this is no text.
+    """
+    notes: list[str] = []
+    if encoding is not None:
+        _check_encoding(encoding, name)
+    for mark, marked in MARKS:
+        if data.startswith(mark):
+            data = data[len(mark) :]
+            if encoding is not None and not _same(encoding, marked):
+                notes.append(f"{name} begins with the mark of {marked}: --encoding {encoding} is not used")
+            elif marked != "utf-8" and encoding is None:
+                notes.append(f"{name} begins with the mark of {marked}: read as such")
+            encoding = marked
+            break
+    if encoding is None and (found := _find_wide(data)):
+        notes.append(f"{name} has a zero byte beside every letter: read as {found}")
+        encoding = found
+    if encoding is not None and not _same(encoding, "utf-8"):
+        data = _recode(data, encoding, name)
+    elif (bad := _first_invalid(data)) is not None:
+        if encoding is not None or not _is_western(data):
+            raise _not_utf8(data, bad, name)
+        text = data.decode("cp1252")
+        notes.append(
+            f"{name} is not UTF-8 ({_place(data, bad)}): read as cp1252, as in {_word(data, bad)!r}; "
+            "give --encoding if that is wrong"
+        )
+        data = text.encode()
+    while data.startswith(b"\xef\xbb\xbf"):  # some programs write the mark twice
+        data = data[3:]
+    zero = data.find(b"\0")
+    if zero >= 0:
+        raise TableError(
+            f"{name} holds a zero byte (line {_line(data, zero)}): it is damaged, or no text file",
+            fix="write it again as UTF-8 text, or give --encoding utf-16 if it is that",
+        )
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return Decoded(data, tuple(notes))
+
+
+def _check_encoding(encoding: str, name: str) -> None:
+    try:
+        b"".decode(encoding)
+    except (LookupError, ValueError):
+        raise TableError(
+            f"there is no encoding {encoding!r} to read {name} with", fix=f"known ones are utf-8, {ENCODINGS}"
+        ) from None
+
+
+def _same(one: str, other: str) -> bool:
+    """Do two names mean one encoding? UTF-16 without a direction agrees with both directions."""
+    one, other = (re.sub("[^a-z0-9]", "", word.casefold()) for word in (one, other))
+    return other.startswith(one) or one == f"{other}sig"
+
+
+def _find_wide(data: bytes) -> str:
+    """utf-16-le or utf-16-be for a file without a mark whose letters have a zero byte each; else ""."""
+    head = data[: 1 << 16]
+    half = len(head) // 2
+    if not half or len(data) % 2:
+        return ""
+    high, low = head[0::2].count(0) / half, head[1::2].count(0) / half
+    if low > 0.4 and high < 0.05:
+        return "utf-16-le"
+    return "utf-16-be" if high > 0.4 and low < 0.05 else ""
+
+
+def _recode(data: bytes, encoding: str, name: str) -> bytes:
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode(encoding, "ignore")
+        raise TableError(
+            f"{name} is not {encoding} (line {_line(before.encode(), None)}, byte 0x{data[error.start]:02X})",
+            fix=f"leave --encoding out to have it found, or try utf-8, {ENCODINGS}",
+        ) from None
+    except UnicodeError as error:  # lone halves of UTF-16 pairs; codecs with rules of their own
+        raise TableError(f"{name} is not {encoding}: {error}", fix="leave --encoding out") from None
+
+
+def _first_invalid(data: bytes) -> int | None:
+    """Where the first byte stands that is not UTF-8."""
+    if data.isascii():
+        return None
+    start = 0
+    while start < len(data):
+        # A line end is never part of a longer UTF-8 sequence, so pieces that end there can be checked alone.
+        end = data.rfind(b"\n", start, start + PIECE) + 1 or data.find(b"\n", start + PIECE) + 1 or len(data)
+        try:
+            data[start:end].decode()
+        except UnicodeDecodeError as error:
+            return start + error.start
+        start = end
+    return None
+
+
+def _is_western(data: bytes) -> bool:
+    """Does all beyond ASCII look like letters of Western European words in cp1252?
+
+    Cyrillic, Greek, Chinese and the like come in long runs of high bytes; DOS and Mac files use bytes that
+    are odd signs in cp1252, or capitals within words; a file that was joined from two encodings holds
+    whole UTF-8 sequences.
+    """
+    runs = _HIGH.findall(data)
+    high = sum(map(len, runs))
+    return (
+        high / len(runs) < 1.5
+        and len(_WESTERN.findall(data)) == high
+        and len(_UTF8_PAIR.findall(data)) <= 0.2 * len(runs)
+        and len(_CAPITAL_WITHIN.findall(data)) <= 0.1 * len(runs)
+    )
+
+
+def _not_utf8(data: bytes, first: int, name: str) -> TableError:
+    problems = []
+    for number, line in enumerate(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            shown = line.decode("ascii", "backslashreplace")
+            problems.append(f"line {number}, byte 0x{line[error.start]:02X}: {shown[:60]}")
+    return TableError(
+        f"{name} is not UTF-8 ({_place(data, first)})",
+        problems=problems,
+        fix=f"give --encoding, such as {ENCODINGS}",
+    )
+
+
+def _place(data: bytes, position: int) -> str:
+    return f"line {_line(data, position)}, byte 0x{data[position]:02X}"
+
+
+def _line(data: bytes, position: int | None) -> int:
+    """The line that a byte stands in, whatever the line ends are; the last one for None."""
+    before = data[:position]
+    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+
+
+def _word(data: bytes, position: int) -> str:
+    """The word around a byte, read as cp1252."""
+    before, after = data[max(0, position - 30) : position], data[position : position + 30]
+    start = re.split(rb"[\s,;|:\"]", before)[-1]
+    return (start + re.split(rb"[\s,;|:\"]", after)[0]).decode("cp1252", "replace")
