@@ -56,8 +56,11 @@ def _section(full: str, command: Any) -> Iterator[str]:
         yield from (f"| `{one.name.upper()}` | {_cell(one.help)} |" for one in arguments)
         yield ""
     if options:
-        yield "| option | what it does | default |\n|---|---|---|"
-        yield from (f"| {_spelling(one)} | {_cell(one.help)} | {_default(one)} |" for one in options)
+        # Options whose help already says their default need no column for it.
+        rows = [[_spelling(one), _cell(one.help), _default(one)] for one in options]
+        columns = 3 if any(row[2] for row in rows) else 2
+        heads = ["option", "what it does", "default"][:columns]
+        yield from (_row(row[:columns]) for row in [heads, ["---"] * columns, *rows])
         yield ""
 
 
@@ -105,6 +108,10 @@ def _default(one: Any) -> str:
 
 def _prose(text: str | None) -> str:
     return inspect.cleandoc((text or "").replace("\b", "").partition("\f")[0])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str | None) -> str:

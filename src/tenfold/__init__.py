@@ -6,6 +6,7 @@ nor numba nor pyarrow, so that the command line and the reports answer at once.
     import tenfold
 
     table = tenfold.read_table("train.csv")
+    run = tenfold.load_run("runs/first")
 """
 
 from __future__ import annotations
@@ -15,27 +16,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a law keeps both equal
+    from tenfold.data.table import Table, read_table
+    from tenfold.engine import device
     from tenfold.errors import TenfoldError
-    from tenfold.recipe import Recipe
-    from tenfold.schema import Schema
-    from tenfold.values import Predictions, Recommendations
+    from tenfold.jobs.fit import fit
+    from tenfold.jobs.predict import evaluate, load_run, predict
+    from tenfold.recipe import FactorRecipe, Recipe
+    from tenfold.schema import CategoryColumn, CategoryTarget, IdColumn, ImageColumn, NumberColumn, Schema
+    from tenfold.values import FactorModel, Predictions, Recommendations
 
 __all__ = [
+    "CategoryColumn",
+    "CategoryTarget",
+    "FactorModel",
+    "FactorRecipe",
+    "IdColumn",
+    "ImageColumn",
+    "NumberColumn",
     "Predictions",
     "Recipe",
     "Recommendations",
     "Schema",
+    "Table",
     "TenfoldError",
     "__version__",
+    "device",
+    "evaluate",
+    "fit",
+    "load_run",
+    "predict",
+    "read_table",
 ]
 
 #: Public name -> the module that has it, or the package of which it is a module.
 _HOMES = {
+    "CategoryColumn": "tenfold.schema",
+    "CategoryTarget": "tenfold.schema",
+    "FactorModel": "tenfold.values",
+    "FactorRecipe": "tenfold.recipe",
+    "IdColumn": "tenfold.schema",
+    "ImageColumn": "tenfold.schema",
+    "NumberColumn": "tenfold.schema",
     "Predictions": "tenfold.values",
     "Recipe": "tenfold.recipe",
     "Recommendations": "tenfold.values",
     "Schema": "tenfold.schema",
+    "Table": "tenfold.data.table",
     "TenfoldError": "tenfold.errors",
+    "device": "tenfold.engine",
+    "evaluate": "tenfold.jobs.predict",
+    "fit": "tenfold.jobs.fit",
+    "load_run": "tenfold.jobs.predict",
+    "predict": "tenfold.jobs.predict",
+    "read_table": "tenfold.data.table",
 }
 
 
@@ -55,7 +88,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def _version() -> str:
