@@ -31,6 +31,7 @@ class Encoding(Frozen):
     classes: target -> class names, in the order of the network's outputs.
     image_size: (height, width).  resize, interpolation: how pictures get there.
     mean, std: per channel, of pixels scaled to 0..1.
+    white: per image column, the value that is white in its float and 32-bit grey pictures, or None.
     """
 
     refusal: ClassVar = SchemaError
@@ -41,6 +42,19 @@ class Encoding(Frozen):
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    white: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class PickedImages:
+    """Some rows of another reader, under new numbers."""
+
+    reader: ImageReader
+    rows: NDArray[np.int64]
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(rows, height, width, 3) uint8."""
+        return self.reader.read(self.rows[rows])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding
+from tenfold.data.encode import Encoding, ImageReader
 from tenfold.data.imagecache import ImageCache, build_image_cache
 from tenfold.data.imagefiles import find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
@@ -62,13 +62,15 @@ class Rows:
     """A table and its pictures.
 
     table: all rows, also those that are bad.  ids: (rows,) the text that names each row.
-    caches: one per image column, in the schema's order.  bad: row -> why it cannot be used.
+    caches: one reader per image column, in the schema's order.  white: see `Encoding.white`.
+    bad: row -> why it cannot be used.
     content: (rows,) what identifies a row's pictures, for finding repeats.
     """
 
     table: Table
     ids: NDArray[np.object_]
-    caches: tuple[ImageCache, ...]
+    caches: tuple[ImageReader, ...]
+    white: tuple[float | None, ...]
     bad: Mapping[int, str]
     content: NDArray[np.object_]
     notes: tuple[str, ...]
@@ -151,7 +153,7 @@ def prepare_rows(
     caches: list[ImageCache] = []
     notes = list(table.notes)
     content = np.array([""] * table.rows, dtype=object)
-    for column in schema.images:
+    for position, column in enumerate(schema.images):
         folder = Path(reading.folders.get(column.name, column.folder))
         if not folder.is_dir():
             raise ImageError(
@@ -176,7 +178,9 @@ def prepare_rows(
             interpolation=encoding.interpolation,
             workers=reading.workers,
             max_pixels=reading.max_pixels,
-            cache_dir=reading.cache,
+            cache_dir=Path(reading.cache) if reading.cache else None,
+            names=[str(name) for name in table.text(column.name)],
+            white=encoding.white[position] if encoding.white else None,
             on_progress=_teller(reading, column.name),
         )
         problems = {**found.locate(problems), **found.problems}
@@ -189,7 +193,8 @@ def prepare_rows(
     if bad:
         notes.append(f"{len(bad)} of {table.rows} rows left out for their pictures")
         notes += listed([reason for _, reason in sorted(bad.items())])
-    return Rows(table, ids, tuple(caches), bad, content, tuple(notes))
+    white = tuple(cache.white for cache in caches)
+    return Rows(table, ids, tuple(caches), white, bad, content, tuple(notes))
 
 
 def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding, Examples, decide_targets, encode, fit_encoding, with_class_weights
+from tenfold.data.encode import (
+    Encoding,
+    Examples,
+    PickedImages,
+    decide_targets,
+    encode,
+    fit_encoding,
+    with_class_weights,
+)
 from tenfold.data.split import Split, given, holdout
 from tenfold.data.table import write_parquet
 from tenfold.engine.batches import Preparation
@@ -181,6 +189,7 @@ def _prepare(schema: Schema, recipe: Recipe, source: Any, reading: Reading, note
     rows = prepare_rows(table, schema, encoding, reading, targets=True)
     notes.add([*rows.notes, *said])
     rows = _usable(rows)
+    encoding = encoding.model_copy(update={"white": rows.white})
     examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
     notes.add([*said, *_conflicts(rows, schema, examples)])
     split = _split(schema, recipe, rows, examples, encoding)
@@ -202,7 +211,8 @@ def _usable(rows: Rows) -> Rows:
     return Rows(
         rows.table.take(good),
         rows.ids[good],
-        tuple(cache.take(good) for cache in rows.caches),
+        tuple(PickedImages(cache, good) for cache in rows.caches),
+        rows.white,
         {},
         rows.content[good],
         rows.notes,

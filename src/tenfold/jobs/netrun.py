@@ -57,6 +57,12 @@ class NetworkRun:
         return [json.loads(line) for line in text.splitlines()]
 
     @property
+    def summary(self) -> dict[str, Any]:
+        """What ``tenfold fit --json`` prints (docs/formats.md)."""
+        kept = ("rows", "targets", "seconds", "peak_bytes")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept}}
+
+    @property
     def scores(self) -> dict[str, dict[str, float]]:
         """Target -> metric -> value on the validation rows."""
         return self.about.get("targets", {})

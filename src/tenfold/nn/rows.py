@@ -172,7 +172,8 @@ class GroupedBatchNorm:
         # With momentum 1 the kernel leaves this group's own statistics in whatever running buffers it
         # is given, so they cost no second pass over the activations.
         kept, momentum = dict(self._buffers), self.momentum
-        mean, var = torch.empty_like(kept["running_mean"]), torch.empty_like(kept["running_var"])
+        # Zeros, not empty: what stands there is multiplied by 0, and 0 x NaN would still be NaN.
+        mean, var = torch.zeros_like(kept["running_mean"]), torch.zeros_like(kept["running_var"])
         self._buffers.update(running_mean=mean, running_var=var, num_batches_tracked=None)
         self.momentum = 1.0
         try:

@@ -1,0 +1,167 @@
+"""From the options of a command (or the keys of a job file) to what a job takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tenfold.data.jobfile import read_job
+from tenfold.errors import RecipeError, SchemaError
+from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.schema import (
+    IdColumn,
+    ImageColumn,
+    RatingTarget,
+    Schema,
+    parse_image,
+    parse_target,
+)
+
+Given = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``tenfold fit`` was asked for."""
+
+    table: Any
+    schema: Schema
+    recipe: Recipe | FactorRecipe
+    output: str
+
+
+def job_of(given: Given) -> Request:
+    """The table, schema, recipe and run folder of a command.
+
+    A job file gives all of them; options beside it replace the recipe's values.
+    Raises SchemaError where the columns are not said, RecipeError for options of the other wing.
+    """
+    table, output = given["table"], given["output"]
+    settings: dict[str, Any] = {}
+    if isinstance(table, str) and table.lower().endswith(".toml"):
+        job = read_job(table)
+        table, schema, settings = job.table, job.schema, job.recipe
+        output = output or job.output
+        if any(given[name] for name in ("image", "image_folder", "target", "user", "item")):
+            raise SchemaError(
+                "columns are named both in the job file and on the command line",
+                fix="name them in one place",
+            )
+    elif given["image_folder"]:
+        if table is not None or given["image"]:
+            raise SchemaError("--image-folder stands for the table", fix="leave out the table and --image")
+        table, schema = _folder(given)
+    else:
+        schema = _schema(given)
+    if table is None:
+        raise SchemaError("no table is given", fix="tenfold fit TABLE ..., or --image-folder FOLDER")
+    if not output:
+        raise RecipeError("no run folder is given", fix="give one with -o, for example -o runs/first")
+    return Request(table, schema, _recipe(schema, settings, given), output)
+
+
+def _folder(given: Given) -> tuple[Any, Schema]:
+    from tenfold.jobs.inputs import folder_schema, read_image_folder
+
+    folder = given["image_folder"]
+    schema = folder_schema(folder)
+    return read_image_folder(folder, labels=True), schema
+
+
+def _schema(given: Given) -> Schema:
+    if given["user"] or given["item"]:
+        return _ratings_schema(given)
+    if not given["image"]:
+        raise SchemaError(
+            "what to train from is not said",
+            fix="give --image COLUMN=FOLDER and --target COLUMN, or --user COLUMN and --item COLUMN",
+        )
+    if not given["target"]:
+        raise SchemaError("what to predict is not said", fix="give --target COLUMN (more than once for several)")
+    return Schema(
+        inputs=tuple(parse_image(text) for text in given["image"]),
+        targets=tuple(parse_target(text) for text in given["target"]),
+        id=given["id"],
+        group=tuple(given["group"] or ()),
+        split=given["split_column"],
+        weight=given["weight"],
+    )
+
+
+def _ratings_schema(given: Given) -> Schema:
+    targets = given["target"] or ()
+    if len(targets) > 1:
+        raise SchemaError("ratings have one target", found=", ".join(targets), fix="give one --target")
+    return Schema(
+        inputs=(IdColumn(name=given["user"] or ""), IdColumn(name=given["item"] or "")),
+        targets=(RatingTarget(name=targets[0] if targets else None),),
+        time=given["time"],
+        user_table=given["user_table"],
+        item_table=given["item_table"],
+        item_name=given["item_name"],
+        side=tuple(given["side"] or ()),
+    )
+
+
+def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe | FactorRecipe:
+    mine, other = (FactorRecipe, Recipe) if schema.ids else (Recipe, FactorRecipe)
+    chosen = dict(settings)
+    for name in {**mine.model_fields, **other.model_fields}:
+        value = given.get(name)
+        if value is None:
+            continue
+        if name not in mine.model_fields:
+            wing = "ratings" if schema.ids else "pictures"
+            raise RecipeError(
+                f"--{name.replace('_', '-')} is no option of a training from {wing}",
+                fix=f"leave it out; the options are: {', '.join(mine.model_fields)}",
+            )
+        chosen[name] = value
+    return mine(**chosen)
+
+
+def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
+    """Options of a job that are no part of schema or recipe: how to read, and how to use the machine."""
+    if schema.ids:
+        return {"table_options": table_options(given)}
+    from tenfold.jobs.inputs import Machine
+
+    machine = Machine(device=given["device"], micro_batch=given["micro_batch"])
+    return {"reading": _reading(given, None), "machine": machine}
+
+
+def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Options of a run's `predict` or `evaluate`."""
+    if run.schema.ids:
+        return {"table_options": table_options(given)}
+    return {"reading": _reading(given, tell), "views": given["views"], "device": given["device"]}
+
+
+def _reading(given: Given, tell: Callable[[dict[str, Any]], None] | None) -> Any:
+    from tenfold.jobs.inputs import MAX_PIXELS, Reading
+
+    folders: dict[str, str] = {}
+    for text in given["image"] or ():
+        column: ImageColumn = parse_image(text)
+        folders[column.name] = column.folder
+    return Reading(
+        skip_bad=given["skip_bad"],
+        allow_outside=given["allow_outside"],
+        folders=folders,
+        table=table_options(given),
+        max_pixels=given["max_pixels"] or MAX_PIXELS,
+        workers=2 if given["workers"] is None else given["workers"],
+        cache=given["cache"],
+        on_progress=tell,
+    )
+
+
+def table_options(given: Given) -> dict[str, Any]:
+    """Options of `read_table`."""
+    return {
+        "separator": given["sep"],
+        "encoding": given["encoding"],
+        "header": given["header"],
+        "missing_values": tuple(given["missing_values"] or ()),
+    }

@@ -1,0 +1,157 @@
+"""What a person sees: progress, decisions, scores. Progress goes to standard error, results to output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as Grid
+from rich.text import Text
+
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+_output = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line to standard error; nothing in it is read as markup."""
+    _errors.print(Text(text))
+
+
+def tell(text: str) -> None:
+    """One line to standard output."""
+    _output.print(Text(text))
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output; what is not a number (no labels) is null."""
+    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
+
+
+class Display:
+    """A progress bar and the lines above it, on standard error."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[extra]}"),
+            console=_errors,
+            transient=True,
+        )
+        self._task: Any = None
+        self._name = ""
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """A decision, above the bar."""
+        self._bar.console.print(Text(text))
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        """Pictures read, steps taken, epochs finished."""
+        kind = event["event"]
+        if kind == "images":
+            self._show(f"reading {event['column']}", event["done"], event["total"])
+        elif kind == "rows":
+            self._show("predicting", event["done"], event["total"])
+        elif kind == "step":
+            losses = "  ".join(f"{name} {loss:.3f}" for name, loss in event["losses"].items())
+            name = f"epoch {event['epoch'] + 1}/{event['epochs']}"
+            self._show(name, event["step"], event["steps"], f"loss {losses}")
+        elif kind == "epoch":
+            self.note(epoch_line(event))
+        elif kind == "sweep":
+            self._show("sweeps", event["done"], event["total"], event.get("extra", ""))
+
+    def _show(self, name: str, done: int, total: int, extra: str = "") -> None:
+        if self._task is None or name != self._name:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task, self._name = self._bar.add_task(name, total=total, extra=extra), name
+        self._bar.update(self._task, completed=done, total=total, extra=extra)
+
+
+def epoch_line(record: Mapping[str, Any]) -> str:
+    """An epoch in one line: each target's training loss, and loss and error rate on the validation rows."""
+    parts = [f"epoch {record['epoch'] + 1:>2} ({record['stage']})"]
+    for name, train in record["train"].items():
+        valid = record["valid"].get(name)
+        text = f"{name}: loss {train['loss']:.3f}"
+        if valid is not None:
+            text += f", validation {_number(valid['log_loss'])}, error {_percent(valid['error_rate'])}"
+        parts.append(text)
+    if record["skipped"]:
+        parts.append(f"{record['skipped']} updates skipped")
+    return "   ".join([*parts, f"{record['seconds']:.0f} s"])
+
+
+def _number(value: float) -> str:
+    return "no labels" if value != value else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return "no labels" if value != value else f"{value:.1%}"
+
+
+def show_scores(targets: Mapping[str, Mapping[str, float]]) -> None:
+    """A table of scores, one row per target, beside the majority class."""
+    if not targets:
+        return
+    names = {
+        "error_rate": "error rate",
+        "majority_error_rate": "majority's",
+        "log_loss": "log loss",
+        "macro_f1": "macro F1",
+        "rmse": "RMSE",
+        "mae": "MAE",
+        "scored": "rows",
+    }
+    shown = [name for name in names if any(name in scores for scores in targets.values())]
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("target")
+    for name in shown:
+        grid.add_column(names[name], justify="right")
+    for target, scores in targets.items():
+        cells = [_cell(name, scores.get(name)) for name in shown]
+        grid.add_row(Text(target), *cells)
+    _output.print(grid)
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name == "scored":
+        return str(int(value))
+    return _percent(value) if name.endswith("error_rate") else _number(value)
+
+
+def show_rows(columns: Mapping[str, Any], most: int = 5) -> None:
+    """The first rows of a table."""
+    grid = Grid(box=None, pad_edge=False)
+    for name in columns:
+        grid.add_column(str(name))
+    for row in zip(*(list(cells[:most]) for cells in columns.values()), strict=True):
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    _output.print(grid)

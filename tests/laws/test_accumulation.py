@@ -1,0 +1,109 @@
+"""Accumulation equals the full batch: whatever the cut, the same gradient and the same weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tenfold.engine.train import train_step
+from tenfold.recipe import Recipe
+from training import largest_difference, make_batches, make_examples, make_trainer, state_of
+
+#: float64 after several AdamW steps, which make round-off of tiny gradients larger than it was.
+EXACT = 1e-10
+BASE = Recipe(
+    arch="test_convnext",
+    weights="none",
+    image_size=32,
+    batch_size=16,
+    batchnorm_group=4,
+    drop_path=0.2,
+    dropout=0.3,
+    lr=1e-2,
+    seed=3,
+)
+#: Tiny networks of the families that people use. BatchNorm ones are among them on purpose.
+ARCHITECTURES = (
+    "test_byobnet",
+    "test_convnext",
+    "test_efficientnet",
+    "test_efficientnet_gn",
+    "test_resnet",
+    "test_vit",
+    "test_vit2",
+)
+
+
+def changed(**values: object) -> Recipe:
+    return Recipe(**{**BASE.model_dump(), **values})
+
+
+def weights_after(recipe: Recipe, micro_batch: int, *, rows: int = 38, missing: float = 0.0) -> dict:
+    trainer = make_trainer(recipe, micro_batch=micro_batch)
+    trainer.network.train()
+    examples = make_examples(rows, missing=missing)
+    for step, batch in enumerate(make_batches(trainer, examples)):
+        assert train_step(trainer, batch, step).updated
+    return state_of(trainer.network)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_family(arch: str) -> None:
+    size = 160 if arch.startswith("test_vit") else 64
+    recipe = changed(arch=arch, image_size=size, batch_size=8, augment="off")
+    whole = weights_after(recipe, 8, rows=19)
+    for micro_batch in (4, 1):
+        assert largest_difference(whole, weights_after(recipe, micro_batch, rows=19)) < EXACT
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4, 0.9, 1.0])
+@pytest.mark.parametrize("micro_batch", [1, 3, 5, 15])
+def test_missing_labels(missing: float, micro_batch: int) -> None:
+    recipe = changed()
+    whole = weights_after(recipe, 16, missing=missing)
+    assert largest_difference(whole, weights_after(recipe, micro_batch, missing=missing)) < EXACT
+    assert all(torch.isfinite(value).all() for value in whole.values())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mixup": 0.4},
+        {"label_smoothing": 0.2},
+        {"clip_norm": 0.01},
+        {"augment": "strong", "flip": "both"},
+        {"task_weights": {"disease": 3.0, "variety": 0.25}},
+        {"arch": "test_resnet", "mixup": 0.4, "image_size": 64},
+        {"arch": "test_resnet", "batchnorm_group": "frozen", "image_size": 64},
+    ],
+    ids=str,
+)
+def test_every_choice(values: dict[str, object]) -> None:
+    recipe = changed(**values)
+    whole = weights_after(recipe, 16, missing=0.3)
+    assert largest_difference(whole, weights_after(recipe, 4, missing=0.3)) < EXACT
+
+
+def test_the_cut_would_matter_with_a_mean_of_means() -> None:
+    # The law must be able to fail: the usual rule, on the same batch, misses by far.
+    recipe = changed(dropout=0.0, drop_path=0.0, augment="off", flip="none", label_smoothing=0.0)
+    trainer = make_trainer(recipe, micro_batch=16)
+    batch = make_batches(trainer, make_examples(14, missing=0.5))[0]
+    network = trainer.network
+
+    def gradient(parts: list, own: bool) -> torch.Tensor:
+        network.zero_grad()
+        for part in parts:
+            network.context.begin(0, part.rows, part.groups)
+            for head, raw in zip(network.heads, network(part.inputs), strict=True):
+                one = part.targets[head.name][0]
+                below = float(one.weights.sum()) * len(parts) if own else part.denominators[head.name]
+                if below:
+                    (head.loss_sum(raw, one.labels, one.weights) / below).backward(retain_graph=True)
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    whole = gradient([batch], own=False)
+    exact = gradient(list(batch.split(5)), own=False)
+    usual = gradient(list(batch.split(5)), own=True)
+    assert (exact - whole).norm() / whole.norm() < 1e-12
+    assert (usual - whole).norm() / whole.norm() > 0.05

@@ -1,0 +1,108 @@
+"""Small trainings in memory, for the tests that look inside one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding, Examples
+from tenfold.engine.batches import Batch, Preparation, epoch_order, training_batches
+from tenfold.engine.optim import build_optimizer
+from tenfold.engine.train import Trainer
+from tenfold.nn.network import Network, build_network, uses_channels_last
+from tenfold.recipe import Recipe
+from tenfold.schema import CategoryTarget, ImageColumn, Schema
+
+CLASSES = {"disease": ("blast", "healthy", "rust"), "variety": ("a", "b")}
+SCHEMA = Schema(
+    inputs=(ImageColumn(name="image", folder="photos"),),
+    targets=tuple(CategoryTarget(name=name) for name in CLASSES),
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in memory."""
+
+    pixels: NDArray[np.uint8]
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.pixels[rows]
+
+
+def make_examples(rows: int, *, size: int = 32, missing: float = 0.0, seed: int = 0) -> Examples:
+    """Pictures whose mean colour tells the classes, with noise; some labels missing at random."""
+    rng = np.random.default_rng(seed)
+    labels = {name: rng.integers(0, len(classes), rows) for name, classes in CLASSES.items()}
+    colours = np.stack([labels["disease"] * 80 + 40, labels["variety"] * 150 + 40, np.full(rows, 128)], 1)
+    noise = rng.normal(0, 25, (rows, size, size, 3))
+    pixels = np.clip(colours[:, None, None, :] + noise, 0, 255).astype(np.uint8)
+    for values in labels.values():
+        values[rng.random(rows) < missing] = -1
+    weights = {name: (values >= 0).astype(float) for name, values in labels.items()}
+    ids = np.array([f"{row}.png" for row in range(rows)], dtype=object)
+    return Examples(ids, (Pictures(pixels),), labels, weights)
+
+
+def make_encoding(recipe: Recipe) -> Encoding:
+    return Encoding(classes=CLASSES, image_size=recipe.image_size)
+
+
+def make_trainer(recipe: Recipe, *, micro_batch: int, precision: str = "float64") -> Trainer:
+    """A trainer of a fresh network on the CPU."""
+    network, _ = build_network(make_encoding(recipe), SCHEMA, recipe, fetch=False)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    network.to(dtype)
+    # The last layer starts at zero; random weights make every gradient count from the first step.
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in network.last.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.1)
+    preparation = Preparation(
+        make_encoding(recipe), torch.device("cpu"), dtype, channels_last=uses_channels_last(network)
+    )
+    return Trainer(
+        network,
+        recipe,
+        preparation,
+        precision,
+        micro_batch,
+        build_optimizer(network, recipe, part="all"),
+        torch.amp.GradScaler("cpu", enabled=precision == "float16"),
+    )
+
+
+def make_batches(trainer: Trainer, examples: Examples, *, epoch: int = 0, workers: int = 0) -> list[Batch]:
+    """The batches of one epoch over all rows."""
+    recipe = trainer.recipe
+    order = epoch_order(
+        np.arange(examples.rows), batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch
+    )
+    return list(
+        training_batches(
+            examples,
+            order,
+            recipe,
+            trainer.preparation,
+            epoch=epoch,
+            first_step=epoch * len(order),
+            workers=workers,
+            group=trainer.group,
+        )
+    )
+
+
+def state_of(network: Network) -> dict[str, Any]:
+    """All weights and statistics, copied."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Largest absolute difference between two states."""
+    return max(
+        float((value - other[name]).abs().max()) for name, value in one.items() if value.is_floating_point()
+    )
