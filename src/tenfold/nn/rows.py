@@ -232,7 +232,7 @@ def make_row_exact(
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             drop, whole = _drop_of(child)
-            if drop is not None:
+            if drop:
                 setattr(parent, name, RowDropout(context, drop, layer, whole_rows=whole))
                 layer += 1
             elif isinstance(child, _BatchNorm):
@@ -243,10 +243,11 @@ def make_row_exact(
     return context
 
 
-def _drop_of(module: Any) -> tuple[float | None, bool]:
-    """(probability, whole rows) of a dropout layer; (None, False) of any other."""
+def _drop_of(module: Any) -> tuple[float, bool]:
+    """(probability, whole rows) of a dropout layer; (0, False) of any other. Layers that drop nothing
+    stay as they are: some attention layers ask them for their probability."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return float(module.p), False
     if type(module).__name__ in ("DropPath", "StochasticDepth"):
         return float(getattr(module, "drop_prob", None) or getattr(module, "p", 0.0) or 0.0), True
-    return None, False
+    return 0.0, False
