@@ -9,6 +9,7 @@
     ├── SplitError           a split or a fold that cannot be made
     ├── WeightsError         a weights file that is damaged, foreign or not made for this network
     ├── RunError             a run folder that is missing, locked, damaged or of another version
+    ├── OutputError          a result that cannot be written where, or as, it was asked for
     ├── MemoryBudgetError    a network that does not fit, whatever the plan
     ├── TrainingError        training that cannot go on (loss not finite, nothing to learn)
     └── DependencyError      an optional package that is not installed, or a network that is not there
@@ -82,6 +83,10 @@ class WeightsError(TenfoldError):
 
 class RunError(TenfoldError):
     """A run folder that is missing, in use, damaged, unfinished or of another version."""
+
+
+class OutputError(TenfoldError):
+    """A result that cannot be written where, or as, it was asked for."""
 
 
 class MemoryBudgetError(TenfoldError):
