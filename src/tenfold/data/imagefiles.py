@@ -213,7 +213,8 @@ def list_image_folder(
             problems=sorted(listing.outside),
             fix="allow them with --allow-outside",
         )
-    ids = sorted(name for name, path in listing.files.items() if _is_picture(name, path))
+    # In one form of accents, so that the order is the same on every system.
+    ids = sorted((name for name, path in listing.files.items() if _is_picture(name, path)), key=_nfc)
     if not ids:
         raise _no_pictures(listing)
     if importlib.util.find_spec("pillow_heif") is None:

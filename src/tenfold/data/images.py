@@ -8,10 +8,7 @@ One rule for each thing that a picture file may do, the same in training, predic
 - *Turned*: the EXIF orientation is applied.
 - *Several frames*: the first is used.
 - *Transparent*: laid on white. *CMYK, palette, grey, 1-bit*: by value to RGB, without colour profiles.
-- *16 bits and less than 32*: value / (2^bits - 1) x 255, so that 12-bit data in a 16-bit file stay dark.
-- *Float and 32-bit grey*: 0 is black, and white is the smallest of 1, 255, 65535, 4294967295 that no value
-  exceeds (from 65535 on for integers), or the `white` that is given. Negative values, values that are not
-  finite and values above a given white are refused: nothing is clipped.
+- *Deep grey* (16 bits, 32 bits, float): scaled by the rules of `deepgrey`, never clipped.
 """
 
 from __future__ import annotations
@@ -38,6 +35,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from tenfold.data.deepgrey import find_white, scale_grey
 from tenfold.data.imagefiles import HEIC_HINT, describe_stranger, open_picture, read_name, recognise
 from tenfold.errors import ImageError, did_you_mean
 
@@ -72,8 +70,6 @@ DAMAGED = (
 )
 
 WHITE = (255, 255, 255)
-#: Steps of white for float and 32-bit grey.
-WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 #: JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves this many times the pixels needed.
 DRAFT_GAP = 2.0
 #: Pillow first shrinks by whole numbers where that leaves this many times the pixels needed.
@@ -98,7 +94,7 @@ class Picture:
     pixels: (height, width, 3) uint8, resized.
     width, height: of the picture in the file, upright.
     frames: true where the file holds more than the one that was used.
-    deep: white that the values themselves ask for (see `WHITES`), 0 where the format settles it.
+    deep: white that the values themselves ask for (see `deepgrey`), 0 where the format settles it.
     """
 
     pixels: NDArray[np.uint8]
@@ -135,7 +131,9 @@ class _Settings:
         finally:
             with self._lock:
                 self._limits.remove(max_pixels)
-                if not self._limits:
+                if self._limits:
+                    Image.MAX_IMAGE_PIXELS = (max(self._limits) + 1) // 2
+                else:
                     self._warnings.__exit__(None, None, None)
                     Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = self._before
 
@@ -169,7 +167,7 @@ def decode_image(
 
     resize: ``squish`` to the size whatever the proportions; ``crop`` the largest centred part of the size's
     proportions; ``pad`` the whole picture with black.
-    white: see the rules above.  name: how errors call the picture (its file's name).
+    white: of float and 32-bit grey, see `find_white`.  name: how errors call the picture (its file's name).
 
     Raises ImageError that names the picture and why it cannot be used.
     """
@@ -199,15 +197,16 @@ def decode_file(
     resampling = INTERPOLATIONS[interpolation]
     with pillow_settings(max_pixels), _opened(file, name, max_pixels) as image:
         width, height = image.size
+        stored = _stored_mode(image)
         frames = bool(getattr(image, "is_animated", False))
-        orientation = _orientation(image)
-        if orientation >= 5:
-            width, height = height, width
-        if image.format in ("JPEG", "MPO") and interpolation != "nearest":
-            _draft(image, (width, height), size, resize, swapped=orientation >= 5)
-        extent = _drafted_extent(image, (width, height), orientation)
-        with _large if image.width * image.height > LARGE else nullcontext():
-            plain, deep = _plain(image, file, name, white)
+        with _large if width * height > LARGE else nullcontext():
+            orientation = _orientation(image)  # which loads a PNG
+            if orientation >= 5:
+                width, height = height, width
+            if image.format in ("JPEG", "MPO") and interpolation != "nearest":
+                _draft(image, (width, height), size, resize, swapped=orientation >= 5)
+            extent = _drafted_extent(image, (width, height), orientation)
+            plain, deep = _plain(image, file, name, white, stored)
             if orientation > 1:
                 plain = plain.transpose(_TURNS[orientation])
             pixels = _fit(plain, extent, size, resize, resampling)
@@ -378,6 +377,7 @@ def _fit(
         cut = (int(box[0]), int(box[1]), -int(-box[2] // 1), -int(-box[3] // 1))
         image = image.crop(cut)
         box = (box[0] - cut[0], box[1] - cut[1], box[2] - cut[0], box[3] - cut[1])
+    image, box = _reduced(image, box, inner)
     if image.size != inner or box != (0.0, 0.0, *map(float, inner)):
         image = image.resize(inner, interpolation, box=box, reducing_gap=REDUCING_GAP)
     if image.mode != "RGB":
@@ -389,12 +389,27 @@ def _fit(
     return pixels
 
 
+def _reduced(
+    image: Image.Image, box: tuple[float, float, float, float], inner: tuple[int, int]
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Shrunk by a whole number where very much is to go, box and all.
+
+    Pillow would do it in one step, whose fixed-point sum over some 100,000 pixels turns white into grey.
+    """
+    while True:
+        wide = max(1, int((box[2] - box[0]) / inner[0] / REDUCING_GAP))
+        high = max(1, int((box[3] - box[1]) / inner[1] / REDUCING_GAP))
+        if wide * high <= 4096:
+            return image, box
+        wide, high = min(wide, 64), min(high, 64)
+        image = image.reduce((wide, high))
+        box = (box[0] / wide, box[1] / high, box[2] / wide, box[3] / high)
+
+
 def _plain(
-    image: Image.Image, file: BufferedReader, name: str, white: float | None
+    image: Image.Image, file: BufferedReader, name: str, white: float | None, stored: str
 ) -> tuple[Image.Image, float]:
     """Decode to the end, and bring to RGB, or L where it is grey; with `Picture.deep`."""
-    tile = image.tile[0][3] if isinstance(image, ImageFile.ImageFile) and image.tile else ()
-    stored = tile if isinstance(tile, str) else str(tile[0]) if tile else ""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     image.load()
     if image.format in ("JPEG", "MPO"):
@@ -410,6 +425,12 @@ def _plain(
     if image.mode in ("L", "RGB"):
         return image, 0.0
     return image.convert("RGB"), 0.0
+
+
+def _stored_mode(image: Image.Image) -> str:
+    """How the pixels lie in the file, in Pillow's words; known until they are loaded."""
+    tile = image.tile[0][3] if isinstance(image, ImageFile.ImageFile) and image.tile else ()
+    return tile if isinstance(tile, str) else str(tile[0]) if tile else ""
 
 
 def _check_tail(file: BufferedReader, name: str) -> None:
@@ -447,42 +468,21 @@ def _deep(
 ) -> tuple[Image.Image, float]:
     """16-bit, 32-bit and float grey as 8-bit grey, with `Picture.deep`."""
     values = np.asarray(image)
-    bits, unsigned, inverted = tags.get(258, (16,))[0], tags.get(339, (1,))[0] == 1, tags.get(262) == 0
+    bits, unsigned = tags.get(258, (16,))[0], tags.get(339, (1,))[0] == 1
     asked = 0.0
     if image.mode.startswith("I;16"):
         top = float(2 ** min(16, bits) - 1)
     elif image.mode == "I" and image.format in ("PPM", "PNG"):
-        top = 65535.0
+        top = 65535.0  # both spread whatever they hold to 16 bits
     else:
         if image.mode == "I" and unsigned and bits == 32:
-            values = values.view(np.uint32)
-        asked = _find_white(values, name, integers=image.mode == "I")
-        top = white or asked
-        # A whisker above white is rounding, such as 1.0000001; anything more would be clipped.
-        if float(values.max()) > top * 1.001:
-            raise ImageError(f"{name} has values up to {values.max():g}, but white is {top:g}")
-    flat = np.ascontiguousarray(values).reshape(-1)
-    grey = np.empty(flat.size, np.uint8)
-    for start in range(0, flat.size, 1 << 20):
-        part = flat[start : start + (1 << 20)].astype(np.float64) * (255.0 / top)
-        grey[start : start + part.size] = np.clip(255.0 - part if inverted else part, 0, 255) + 0.5
+            values = values.view(np.uint32)  # Pillow has no such mode
+        top, asked = find_white(values, white, name)
     clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        grey[flat == clear] = 255
-    return Image.fromarray(grey.reshape(values.shape)), asked
-
-
-def _find_white(values: NDArray[np.generic], name: str, *, integers: bool) -> float:
-    low, high = float(values.min()), float(values.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(f"{name} has pixels that are not finite: convert it to 16-bit PNG")
-    steps = WHITES[2:] if integers else WHITES
-    for white in steps:
-        if high <= white * 1.001:
-            if low < -0.001 * white:
-                break
-            return white
-    raise ImageError(f"{name} has values from {low:g} to {high:g}; black is 0: convert it to 16-bit PNG")
+    grey = scale_grey(
+        values, top, inverted=tags.get(262) == 0, clear=clear if isinstance(clear, int) else None
+    )
+    return Image.fromarray(grey), asked
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
