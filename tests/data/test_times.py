@@ -45,10 +45,10 @@ def test_missing_times_stay_missing():
 @pytest.mark.parametrize(
     ("cells", "lines"),
     [
-        (("1614556800", "1614556801", "1614556800000"), ("line 2", "line 4")),
-        (("1614556800000000000", "1614556800000000", "1614556800000"), ("line 2", "line 3", "line 4")),
-        (("2021-03-01", "2021-02-01T10:00:00Z", "1614556800"), ("line 2", "line 4")),
-        (("1614556800", "2021-03-01"), ("line 2", "line 3")),
+        (("1614556800", "1614556801", "1614556800000"), ("row 1", "row 3")),
+        (("1614556800000000000", "1614556800000000", "1614556800000"), ("row 1", "row 2", "row 3")),
+        (("2021-03-01", "2021-02-01T10:00:00Z", "1614556800"), ("row 1", "row 3")),
+        (("1614556800", "2021-03-01"), ("row 1", "row 2")),
     ],
 )
 def test_a_mixture_is_refused_with_a_line_of_each(cells, lines):
@@ -80,8 +80,9 @@ def test_a_stated_format_is_obeyed():
 def test_what_does_not_fit_is_listed():
     with pytest.raises(TableError) as error:
         times("05/11/2025", "06/11/2025")
-    assert "line 2, column time: '05/11/2025' is not ISO 8601" in str(error.value)
-    with pytest.raises(TableError, match=r"cannot tell the format of 'soon' \(line 3\)"):
+    assert "row 1, column time: '05/11/2025' is not ISO 8601" in str(error.value)
+    assert "and 1 more" in str(error.value)
+    with pytest.raises(TableError, match="cannot tell the format of 'soon'"):
         times("2021-03-01", "soon")
     with pytest.raises(TableError, match="'31/31/2025'"):
         times("05/11/2025", "31/31/2025", time_format="%d/%m/%Y")
@@ -89,6 +90,16 @@ def test_what_does_not_fit_is_listed():
         times("5", "inf")
     with pytest.raises(RecipeError, match="did you mean 'seconds'"):
         times("5", time_format="second")
+
+
+def test_a_file_is_named_by_line(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("user,time\na,1614556800\nb,1614556800000\n")
+    with pytest.raises(
+        TableError, match="ratings.csv, column time: the times mix seconds and milli"
+    ) as error:
+        read_times(read_table(path), "time")
+    assert "line 2, column time: '1614556800'" in str(error.value) and "line 3" in str(error.value)
 
 
 def test_a_moment_is_shown_in_utc():

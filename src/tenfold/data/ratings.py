@@ -13,7 +13,7 @@ from tenfold.data.roles import Roles, find_roles, item_titles
 from tenfold.data.table import Table
 from tenfold.data.times import format_time, read_times
 from tenfold.errors import LISTED, RatingsError, RecipeError, TableError, did_you_mean
-from tenfold.values import Ratings, id_text
+from tenfold.values import Ratings
 
 __all__ = ["DUPLICATE_RULES", "index_ratings"]
 
@@ -25,7 +25,7 @@ DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
 class _Rows:
     """The table on its way to `Ratings`: one entry per row of the file."""
 
-    source: str
+    table: Table
     lines: NDArray[np.int64]
     users: NDArray[np.object_]
     items: NDArray[np.object_]
@@ -113,23 +113,23 @@ def index_ratings(
     )
 
 
-# --- rows ---------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------
 
 
 def _read_rows(
     table: Table, roles: Roles, skip_bad: bool, time_format: str | None
 ) -> tuple[_Rows, list[str]]:
-    user_index, users = _ids(table, roles.user)
-    item_index, items = _ids(table, roles.item)
-    values = None if roles.rating is None else _numbers(table, roles.rating)
-    rows = _Rows(table.source, table.lines, users, items, user_index, item_index, values)
+    user_index, users = table.codes(roles.user)
+    item_index, items = table.codes(roles.item)
+    values = None if roles.rating is None else table.try_numbers(roles.rating)[0]
+    rows = _Rows(table, table.lines, users, items, user_index, item_index, values)
     faults = {roles.user: (users == "")[user_index], roles.item: (items == "")[item_index]}
     if values is not None and roles.rating is not None:
         faults[roles.rating] = ~np.isfinite(values)
     bad = np.logical_or.reduce(list(faults.values()))
     notes = []
     if bad.any() and not skip_bad:
-        raise _bad_cells(table, roles, faults, int(bad.sum()))
+        raise _bad_cells(table, faults, int(bad.sum()))
     if roles.time is not None:
         rows.times, said = read_times(table, roles.time, time_format)
         notes += said
@@ -149,59 +149,24 @@ def _read_rows(
     return rows, [_example(rows), *notes]
 
 
-def _ids(table: Table, column: str) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
-    """Codes and distinct ids; texts that differ in outer blanks alone are one id."""
-    codes, texts = table.codes(column)
-    ids = np.empty(len(texts), object)
-    ids[:] = [id_text(text) for text in texts]
-    first: dict[str, int] = {}
-    merged = np.array([first.setdefault(one, len(first)) for one in ids], np.uint32)
-    if len(first) == len(ids):
-        return codes, ids
-    distinct = np.empty(len(first), object)
-    distinct[:] = list(first)
-    return merged[codes], distinct
-
-
-def _numbers(table: Table, column: str) -> NDArray[np.float64]:
-    """The column as numbers, NaN for what is none, so that faults of every kind are listed together."""
-    try:
-        return table.numbers(column)
-    except TableError:
-        codes, texts = table.codes(column)
-        return np.array([_number(str(text)) for text in texts])[codes]
-
-
-def _number(text: str) -> float:
-    try:
-        # Python's own spelling 1_000 is no number in a table.
-        return float("nan") if "_" in text else float(text)
-    except ValueError:
-        return float("nan")
-
-
-def _bad_cells(table: Table, roles: Roles, faults: dict[str, NDArray[np.bool_]], count: int) -> TableError:
-    places = sorted(
-        (int(row), name) for name, mask in faults.items() for row in np.flatnonzero(mask)[:LISTED]
-    )
-    problems = []
-    for row, name in places[:LISTED]:
-        text = str(table.take(np.array([row])).text(name)[0])
-        what = f"{name} is empty"
-        if text.strip():
-            infinite = text.strip().lstrip("+-").casefold() in ("nan", "inf", "infinity")
-            what = "is not finite" if infinite else "is no number"
-        problems.append(f"line {table.lines[row]}, column {name}: {text!r} {what}")
-    more = f"; the first {LISTED} cells" if count > LISTED else ""
+def _bad_cells(table: Table, faults: dict[str, NDArray[np.bool_]], count: int) -> TableError:
+    found: list[tuple[int, str]] = []
+    for name, mask in faults.items():
+        rows = np.flatnonzero(mask)[:LISTED]
+        for row, place in zip(rows.tolist(), table.places(name, rows), strict=True):
+            empty = place.endswith("''")
+            found.append((row, f"{place} {'is empty' if empty else 'is no finite number'}"))
+    cells = sum(int(mask.sum()) for mask in faults.values())
+    problems = [text for _, text in sorted(found)][: LISTED + 1]
     return TableError(
-        f"{table.source}: {count} of {table.rows} rows have no user, no item or no rating{more}",
-        problems=problems,
+        f"{table.source}: {count} of {table.rows} rows have no user, no item or no rating",
+        problems=problems + [""] * (cells - len(problems)),
         fix="mend these cells, or leave such rows out: --skip-bad",
     )
 
 
 def _example(rows: _Rows) -> str:
-    text = f"line {rows.lines[0]} reads: {rows.pair(0)}"
+    text = f"{rows.table.unit} {rows.lines[0]} reads: {rows.pair(0)}"
     if rows.values is not None:
         text += f", rating {rows.values[0]:g}"
     if rows.times is not None and not np.isnan(rows.times[0]):
@@ -209,7 +174,7 @@ def _example(rows: _Rows) -> str:
     return text
 
 
-# --- explicit or implicit, and the scale ----------------------------------------------------------------
+# --- explicit or implicit, and the scale -----------------------------------------------------------
 
 
 def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
@@ -267,23 +232,23 @@ def _check_values(rows: _Rows, scale: tuple[float, float] | None, implicit: bool
         if outside.any():
             row = int(np.flatnonzero(outside)[0])
             what = "ratings" if outside.sum() > 1 else "rating"
-            first = f"first at line {rows.lines[row]} ({rows.values[row]:g})"
+            first = f"first at {rows.table.unit} {rows.lines[row]} ({rows.values[row]:g})"
             problems.append(f"{outside.sum()} {what} {side} {end:g}, {first}")
     if problems and scale is None:
         raise RatingsError(
-            f"{rows.source} is read as a log of events, and no event happens less than never",
+            f"{rows.table.source} is read as a log of events, and no event happens less than never",
             problems=problems,
             fix="for ratings give --kind explicit",
         )
     if problems:
         raise RatingsError(
-            f"{rows.source} contradicts the scale {low:g} to {high:g}: {'; '.join(problems)}",
+            f"{rows.table.source} contradicts the scale {low:g} to {high:g}: {'; '.join(problems)}",
             found=f"ratings from {rows.values.min():g} to {rows.values.max():g}",
             fix="mend the ratings, or give their true scale (none: the scale of the data)",
         )
 
 
-# --- one entry per pair, sorted ---------------------------------------------------------------------------
+# --- one entry per pair, sorted --------------------------------------------------------------------
 
 
 def _sorted_pairs(rows: _Rows) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -319,12 +284,12 @@ def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[Any], NDArray[np.floa
     sizes = np.diff(np.append(starts, len(order)))
     first = int(starts[sizes > 1][0])
     lines = " and ".join(str(line) for line in rows.lines[order[first : first + 2]])
-    example = f"first: {rows.pair(int(order[first]))}, lines {lines}"
+    example = f"first: {rows.pair(int(order[first]))}, {rows.table.unit}s {lines}"
     repeated = int((sizes > 1).sum())
     what = "repeated pair" if repeated == 1 else "repeated pairs"
     if rule == "error":
         raise RatingsError(
-            f"{rows.source} has {repeated} {what} of user and item ({example})",
+            f"{rows.table.source} has {repeated} {what} of user and item ({example})",
             fix="choose a rule: --duplicates last, first, mean, max or min",
         )
     if rows.times is not None:
@@ -334,7 +299,7 @@ def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[Any], NDArray[np.floa
     values = np.ones(len(order)) if rows.values is None else rows.values
     if rule in ("last", "first"):
         answer = values[chosen]
-        done = f"{rule} by {'line' if rows.times is None else 'time'} kept"
+        done = f"{rule} by {rows.table.unit if rows.times is None else 'time'} kept"
     else:
         combine = {"mean": np.add, "sum": np.add, "max": np.maximum, "min": np.minimum}[rule]
         answer = combine.reduceat(values[order].astype(np.float64), starts)

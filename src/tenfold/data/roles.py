@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.table import Table
-from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
+from tenfold.errors import LISTED, SchemaError
 from tenfold.values import id_text
 
 __all__ = ["KNOWN_NAMES", "Roles", "find_column", "find_key", "find_roles", "item_titles"]
@@ -75,13 +75,8 @@ def find_roles(
             continue
         free = [name for name in table.names if name not in found.values()]
         name = next(iter(free), None) if unnamed else _known(role, free)
-        if (
-            unnamed
-            and role == "rating"
-            and kind != "explicit"
-            and name is not None
-            and _is_clock(table, name)
-        ):
+        guessed = unnamed and role == "rating" and kind != "explicit"
+        if guessed and name is not None and _is_clock(table, name):
             continue  # user, item, time: a "rating" of 881250949 is a moment
         if name is not None:
             found[role] = name
@@ -102,16 +97,8 @@ def find_roles(
 
 def find_column(table: Table, name: str) -> str:
     """The table's column of that name; case, blanks and underscores are forgiven where that is no guess."""
-    if name in table.names:
-        return name
     near = [one for one in table.names if _folded(one) == _folded(name)]
-    if len(near) == 1:
-        return near[0]
-    raise SchemaError(
-        f"{table.source} has no column {name!r}",
-        found=", ".join(table.names),
-        fix=did_you_mean(name, table.names),
-    )
+    return near[0] if len(near) == 1 and name not in table.names else table.column(name)
 
 
 def find_key(table: Table, role: str, key: str | None = None) -> str:
@@ -154,7 +141,7 @@ def item_titles(
     return names, tuple(notes)
 
 
-# --- which column is which ---------------------------------------------------------------------------
+# --- which column is which -------------------------------------------------------------------------
 
 
 def _unnamed(table: Table) -> bool:
@@ -194,7 +181,7 @@ def _check_implicit(table: Table, found: dict[str, str], kind: str | None) -> No
     if kind == "explicit":
         raise _no_role(table, "rating")
     left = [name for name in table.names if name not in found.values()]
-    numbers = [name for name in left if _try_numbers(table, name) is not None] if kind is None else []
+    numbers = [name for name in left if _holds_numbers(table, name)] if kind is None else []
     if numbers:
         raise SchemaError(
             f"{table.source}: no column is known as the rating",
@@ -203,14 +190,10 @@ def _check_implicit(table: Table, found: dict[str, str], kind: str | None) -> No
         )
 
 
-def _try_numbers(table: Table, name: str) -> NDArray[np.float64] | None:
-    try:
-        values = table.numbers(name)
-    except TableError:
-        return None
-    return values if np.isfinite(values).any() else None
+def _holds_numbers(table: Table, name: str) -> bool:
+    values, wrong = table.try_numbers(name)
+    return bool(np.isfinite(values).any() and not wrong.any())
 
 
 def _is_clock(table: Table, name: str) -> bool:
-    values = _try_numbers(table, name)
-    return values is not None and bool(np.nanmin(values) >= 1e8)
+    return _holds_numbers(table, name) and bool(np.nanmin(table.try_numbers(name)[0]) >= 1e8)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.table import Table
-from tenfold.errors import LISTED, RecipeError, TableError, did_you_mean
+from tenfold.errors import RecipeError, TableError, did_you_mean
 
 __all__ = ["format_time", "read_times"]
 
@@ -73,9 +73,7 @@ def _counted(
     if infinite.size:
         raise _refusal(table, column, infinite, "is no time")
     if time_format is None and _calendar(found):
-        raise _refusal(
-            table, column, there[:1], "may be a date or a count of seconds: cannot tell the format"
-        )
+        raise _refusal(table, column, there[:1], "may be a date or a count of seconds")
     if time_format is not None:
         unit = COUNTED.index(time_format)
     else:
@@ -127,7 +125,7 @@ def _written(
         raise _refusal(table, column, rows, "", headline="the times mix dates and numbers")
     bad = np.flatnonzero(~dates[codes] & ~table.missing(column))
     if bad.size:
-        wanted = f"does not fit {pattern!r}" if pattern else "is not ISO 8601: cannot tell the format"
+        wanted = f"does not fit {pattern!r}" if pattern else "is not ISO 8601"
         raise _refusal(table, column, bad, wanted)
     return seconds[codes], (f"{column} is read as {pattern or 'ISO 8601'}, UTC where no zone is named",)
 
@@ -152,12 +150,12 @@ def _parsed(text: str, pattern: str | None) -> float:
 def _refusal(
     table: Table, column: str, rows: NDArray[np.int64], what: str, *, headline: str = ""
 ) -> TableError:
-    shown = rows[:LISTED]
-    texts = table.take(shown).text(column)
-    problems = [
-        f"line {line}, column {column}: {text!r} {what}".rstrip()
-        for line, text in zip(table.lines[shown], texts, strict=True)
-    ]
-    headline = headline or f"{len(rows)} times cannot be read" if len(rows) > 1 else headline
-    first = f"cannot tell the format of {texts[0]!r} (line {table.lines[shown[0]]})"
-    return TableError(f"{table.source}, column {column}: {headline or first}", problems=problems, fix=FIX)
+    places = table.places(column, rows)
+    if not headline:
+        headline = f"cannot tell the format of {table.take(rows[:1]).text(column)[0]!r}"
+        headline += f" and {len(rows) - 1} more times" if len(rows) > 1 else ""
+    return TableError(
+        f"{table.source}, column {column}: {headline}",
+        problems=[f"{place} {what}".strip() for place in places],
+        fix=FIX,
+    )

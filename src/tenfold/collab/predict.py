@@ -1,0 +1,295 @@
+"""One prediction a pair of user and item; for unknown ones the best that is known of them, marked as such.
+
+score = clip(link(mean + b_u + c_i + p_u . q_i)), where link is the identity or the sigmoid over the model's
+range. An unknown user counts as the average one (the mean of biases and factors over users, each weighted by
+how many ratings they gave), an unknown item likewise; a pair with neither known is the mean rating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LISTED, RatingsError, RecipeError, did_you_mean
+from tenfold.values import FactorModel, PairPredictions, id_text
+
+__all__ = ["Scorer", "as_ids", "locate", "predict_pairs"]
+
+#: Pairs at once: enough to amortize the calls, few enough to stay in the cache of a small machine.
+CHUNK = 1 << 15
+
+
+def predict_pairs(
+    model: FactorModel, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+) -> PairPredictions:
+    """Scores of the pairs (users[k], items[k]); a single user or item goes with all of the other side.
+
+    users, items: ids in any spelling (1, "1", np.int64(1), 1.0), one or many.
+    unknown: ``fallback`` answers pairs with an unknown user or item as the module says and marks them;
+        ``raise`` is a RatingsError that lists them.
+    ranking: a model of events ranks but predicts no ratings: asking it for some is a RatingsError, unless
+        one asks for its ranking scores.
+    """
+    if unknown not in ("fallback", "raise"):
+        raise RecipeError(
+            f"unknown = {unknown!r} is not known", fix=did_you_mean(unknown, ("fallback", "raise"))
+        )
+    if model.implicit and not ranking:
+        raise RatingsError(
+            "this run was fitted to events, so it ranks items and predicts no ratings",
+            fix="ask for recommendations (tenfold recommend), or for ranking scores (ranking=True)",
+        )
+    user_ids, item_ids = _paired(as_ids(users), as_ids(items))
+    user_index, item_index = locate(user_ids, model.users), locate(item_ids, model.items)
+    if unknown == "raise":
+        _refuse_unknown(user_ids, user_index, item_ids, item_index)
+    scorer = Scorer(model)
+    score, deviation = scorer.scores(user_index, item_index)
+    state = np.full(len(item_ids), "rated", object)
+    for row in np.flatnonzero(item_index < 0):
+        state[row] = "listed" if item_ids[row] in model.item_names else "unknown"
+    notes = [
+        *_count_unknown("users", user_ids, user_index, model.users),
+        *_count_unknown("items", item_ids, item_index, model.items),
+    ]
+    return PairPredictions(
+        users=user_ids,
+        items=item_ids,
+        score=score,
+        deviation=deviation,
+        known_user=user_index >= 0,
+        known_item=item_index >= 0,
+        item_state=state,
+        notes=tuple(notes),
+    )
+
+
+def as_ids(values: Any) -> NDArray[np.object_]:
+    """One id or many, in any spelling, as (n,) texts."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        values = [values]
+    texts = [id_text(value) for value in values]
+    ids = np.empty(len(texts), object)
+    ids[:] = texts
+    return ids
+
+
+def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Place of each id among the known ones, -1 where it is none of them.
+
+    A whole number that passed through floating point is found too: ``1.0`` is the known ``1``, and ``1`` the
+    known ``1.0``, where the spelling itself is no known id.
+    """
+    places = {one: place for place, one in enumerate(known)}
+    found = np.fromiter((places.get(one, -1) for one in ids), np.int64, len(ids))
+    for row in np.flatnonzero(found < 0):
+        text = ids[row]
+        other = text[:-2] if text.endswith(".0") else text + ".0"
+        if other.lstrip("-").replace(".0", "").isdigit():
+            found[row] = places.get(other, -1)
+    return found
+
+
+class Scorer:
+    """Scores of one model by index, where -1 stands for whom the model does not know.
+
+    Sums are taken in double precision, pair by pair: a pair's score is the same whatever is asked with it.
+    """
+
+    def __init__(self, model: FactorModel) -> None:
+        self.model = model
+
+    @cached_property
+    def user_weight(self) -> NDArray[np.float64]:
+        """(users,) ratings given."""
+        return _weights(np.diff(self.model.seen_start), len(self.model.users))
+
+    @cached_property
+    def item_weight(self) -> NDArray[np.float64]:
+        """(items,) ratings received."""
+        counts = np.bincount(self.model.seen_items, minlength=len(self.model.items))
+        return _weights(counts, len(self.model.items))
+
+    @cached_property
+    def mean_rating(self) -> float:
+        """Mean of the training ratings; the link of the model's mean where it does not carry them."""
+        if len(self.model.seen_ratings) == 0:
+            return float(self.link(np.array([self.model.mean]))[0])
+        return float(self.model.seen_ratings.mean(dtype=np.float64))
+
+    @cached_property
+    def average_user(self) -> tuple[float, NDArray[np.float64]]:
+        """Bias and factors of the average user."""
+        return _average(self.model.user_bias, self.model.user_factors, self.user_weight)
+
+    @cached_property
+    def average_item(self) -> tuple[float, NDArray[np.float64]]:
+        """Bias and factors of the average item."""
+        return _average(self.model.item_bias, self.model.item_factors, self.item_weight)
+
+    def user_side(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Biases (n,) and factors (n, factors) of users."""
+        return _take(self.model.user_bias, self.model.user_factors, index, lambda: self.average_user)
+
+    def item_side(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Biases (n,) and factors (n, factors) of items."""
+        return _take(self.model.item_bias, self.model.item_factors, index, lambda: self.average_item)
+
+    def raw(self, user_index: NDArray[np.int64], item_index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The sum mean + b_u + c_i + p_u . q_i, before the link: what ranks a user's items."""
+        scores = np.empty(len(user_index))
+        for begin in range(0, len(scores), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            user_bias, user_factors = self.user_side(user_index[part])
+            item_bias, item_factors = self.item_side(item_index[part])
+            user_factors *= item_factors
+            scores[part] = self.model.mean + user_bias + item_bias + user_factors.sum(axis=1)
+        return scores
+
+    def link(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw scores in the unit of ratings, inside the scale. Scores of events stay as they are."""
+        if self.model.sigmoid_range is not None:
+            low, high = self.model.sigmoid_range
+            raw = low + (high - low) * _sigmoid(raw)
+        return raw if self.model.implicit else np.clip(raw, *self.model.scale)
+
+    def scores(
+        self, user_index: NDArray[np.int64], item_index: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score and deviation of each pair."""
+        raw = self.raw(user_index, item_index)
+        score = self.link(raw)
+        if not self.model.implicit:
+            neither = (user_index < 0) & (item_index < 0)
+            score[neither] = np.clip(self.mean_rating, *self.model.scale)
+        return score.astype(np.float32), self.deviation(user_index, item_index, raw)
+
+    def deviation(
+        self, user_index: NDArray[np.int64], item_index: NDArray[np.int64], raw: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Standard deviation of a rating around its score, in the unit of ratings; NaN without known noise.
+
+        Var = 1 / alpha + Var(b_u) + Var(c_i) + sum_k (Var p_k q_k^2 + p_k^2 Var q_k + Var p_k Var q_k), with
+        the posterior variances where the model carries them. An unknown user varies as users do among
+        themselves, and likewise an unknown item. Within a sigmoid all but 1 / alpha is scaled by the squared
+        slope.
+        """
+        model = self.model
+        result = np.full(len(raw), np.nan, np.float32)
+        if not model.noise_precision > 0 or model.implicit:
+            return result
+        for begin in range(0, len(raw), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            users, items = user_index[part], item_index[part]
+            _, p = self.user_side(users)
+            _, q = self.item_side(items)
+            user_bias, user_factors = self._variance("user", users)
+            item_bias, item_factors = self._variance("item", items)
+            variance = user_bias + item_bias
+            variance += (user_factors * (q * q + item_factors) + p * p * item_factors).sum(axis=1)
+            if model.sigmoid_range is not None:
+                low, high = model.sigmoid_range
+                inner = _sigmoid(raw[part])
+                variance *= ((high - low) * inner * (1 - inner)) ** 2
+            result[part] = np.sqrt(1 / model.noise_precision + variance)
+        return result
+
+    def _variance(
+        self, side: str, index: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        model = self.model
+        bias, factors = getattr(model, f"{side}_bias"), getattr(model, f"{side}_factors")
+        bias_variance = model.extra.get(f"{side}_bias_variance")
+        factors_variance = model.extra.get(f"{side}_factors_variance")
+        return _take(
+            np.zeros(len(bias)) if bias_variance is None else bias_variance,
+            np.zeros_like(factors) if factors_variance is None else factors_variance,
+            index,
+            lambda: (float(bias.var(dtype=np.float64)), factors.var(axis=0, dtype=np.float64)),
+        )
+
+
+def _weights(counts: NDArray[Any], size: int) -> NDArray[np.float64]:
+    """Shares that sum to 1; equal ones where nothing was counted."""
+    total = counts.sum()
+    return counts / total if total > 0 else np.full(size, 1 / max(size, 1))
+
+
+def _average(
+    bias: NDArray[np.float32], factors: NDArray[np.float32], weight: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    return float(weight @ bias), weight @ factors
+
+
+def _take(
+    bias: NDArray[Any],
+    factors: NDArray[Any],
+    index: NDArray[np.int64],
+    unknown: Callable[[], tuple[float, NDArray[np.float64]]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    absent = index < 0
+    places = np.where(absent, 0, index)
+    taken_bias, taken_factors = bias[places].astype(np.float64), factors[places].astype(np.float64)
+    if absent.any():
+        taken_bias[absent], taken_factors[absent] = unknown()
+    return taken_bias, taken_factors
+
+
+def _sigmoid(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    # By way of tanh no exponential overflows.
+    return 0.5 * (1 + np.tanh(0.5 * raw))
+
+
+def _paired(
+    users: NDArray[np.object_], items: NDArray[np.object_]
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    if len(users) == 1 and len(items) != 1:
+        users = np.repeat(users, len(items))
+    elif len(items) == 1 and len(users) != 1:
+        items = np.repeat(items, len(users))
+    if len(users) != len(items):
+        raise RatingsError(
+            f"{len(users)} users and {len(items)} items make no pairs", fix="give one item to each user"
+        )
+    return users, items
+
+
+def _refuse_unknown(
+    users: NDArray[np.object_],
+    user_index: NDArray[np.int64],
+    items: NDArray[np.object_],
+    item_index: NDArray[np.int64],
+) -> None:
+    rows = np.flatnonzero((user_index < 0) | (item_index < 0))
+    if not len(rows):
+        return
+    problems = []
+    for row in rows[:LISTED]:
+        who = [f"user {users[row]!r}"] if user_index[row] < 0 else []
+        who += [f"item {items[row]!r}"] if item_index[row] < 0 else []
+        problems.append(f"pair {row + 1}: {' and '.join(who)} unknown")
+    raise RatingsError(
+        f"{len(rows)} of {len(users)} pairs have an unknown user or item",
+        problems=problems,
+        fix="take them out, or allow fallbacks (unknown='fallback')",
+    )
+
+
+def _count_unknown(
+    what: str, ids: NDArray[np.object_], index: NDArray[np.int64], known: NDArray[np.object_]
+) -> list[str]:
+    absent = index < 0
+    if not absent.any():
+        return []
+    distinct = set(ids)
+    missing = list(dict.fromkeys(ids[absent]))
+    note = f"{len(missing)} of {len(distinct)} {what} unknown, in {int(absent.sum())} of {len(ids)} pairs"
+    shown = ", ".join(repr(one) for one in missing[:3])
+    if len(missing) == len(distinct):
+        some = ", ".join(repr(one) for one in known[:3])
+        return [f"{note} - are ids of the same kind? asked {shown}; known {some}"]
+    return [f"{note}: {shown}{' ...' if len(missing) > 3 else ''}"]

@@ -1,0 +1,421 @@
+"""Lists of items, their reasons, and nearest neighbours: exact, in blocks, the same by every path.
+
+Blocks of users are scored in single precision to find who can be among the first n, with room for rounding;
+those few are scored again pair by pair in double precision and sorted. So one user's list is the same alone
+and among all, on one thread and on many, and memory grows with the block, never with users times items.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.predict import Scorer, as_ids, locate
+from tenfold.errors import RatingsError, RecipeError, listed
+from tenfold.values import FactorModel, Neighbours, Recommendations
+
+__all__ = ["explain", "nearest_users", "recommend", "similar"]
+
+#: Scores in one block: 16 MB of single precision.
+BLOCK = 1 << 22
+TALLEST = 1 << 13
+#: The score of what may not be recommended: finite, so that no product makes it NaN, and below any other.
+FORBIDDEN = np.float32(-1e37)
+
+
+def recommend(
+    model: FactorModel,
+    users: Any = None,
+    *,
+    n: int = 10,
+    include_seen: bool = False,
+    candidates: Any = None,
+    exclude: Any = None,
+    reasons: int = 0,
+    threads: int | None = None,
+) -> Recommendations:
+    """The n items of highest score for each user, best first, without those that the user has rated.
+
+    users: ids in any spelling, one or many; None is everyone, in the model's order. An unknown user gets the
+        average user's list, marked in `known_user`.
+    candidates: only these items: ids, or (items,) true and false. exclude: never these items, likewise.
+    reasons: how many of the user's rated items to name with each row (see `explain`).
+
+    Where fewer than n items remain, the list is shorter; a user for whom none remains is named in `notes`. Of
+    items of equal score, the one that comes first in `model.items` is first.
+    """
+    n = _checked_count(n)
+    _check_finite(model)
+    asked = model.users if users is None else as_ids(users)
+    index = np.arange(len(asked)) if users is None else locate(asked, model.users)
+    allowed, notes = _allowed(model, candidates, exclude)
+    scorer = Scorer(model)
+    user_row, items = _top_items(scorer, index, allowed, n, include_seen, threads)
+    counts = np.bincount(user_row, minlength=len(asked))
+    notes += _count_lists(asked, index, counts, int(allowed.sum()))
+    if model.implicit:
+        notes.append("scores rank the items; they are no ratings, since the run was fitted to events")
+    score, deviation = scorer.scores(index[user_row], items)
+    why: tuple[tuple[tuple[str, float], ...], ...] = ()
+    if reasons > 0:
+        ridge, ends = _ridge(model), np.cumsum(counts)
+        lists = [(row, items[ends[row] - counts[row] : ends[row]]) for row in np.flatnonzero(counts)]
+        why = tuple(
+            one for row, own in lists for one in explain(model, int(index[row]), own, reasons, ridge=ridge)
+        )
+    return Recommendations(
+        users=asked[user_row],
+        items=model.items[items],
+        names=_names(model, items),
+        rank=_ranks(counts),
+        score=score,
+        deviation=deviation,
+        known_user=index[user_row] >= 0,
+        reasons=why,
+        notes=tuple(notes),
+    )
+
+
+def similar(
+    model: FactorModel, items: Any = None, *, n: int = 10, candidates: Any = None, threads: int | None = None
+) -> Neighbours:
+    """The n items whose factors point most nearly the same way: the cosine, from -1 to 1, of q_i and q_j.
+
+    The dot product would answer another question: it grows with the length of q_j, which grows with how many
+    ratings an item has and how much they differ, so that a few items much rated would be near to all.
+    items: ids, one or many; None is all of them. An unknown item is a RatingsError. Memory grows with a block
+    of cosines and the neighbours kept, not with items squared. Where an item has no factors its cosine is 0.
+    """
+    allowed, notes = _allowed(model, candidates, None)
+    return _neighbours(model, "item", items, n, allowed, notes, threads)
+
+
+def nearest_users(
+    model: FactorModel, users: Any = None, *, n: int = 10, threads: int | None = None
+) -> Neighbours:
+    """The n users whose factors point most nearly the same way; see `similar`."""
+    allowed = np.ones(len(model.users), np.bool_)
+    return _neighbours(model, "user", users, n, allowed, [], threads)
+
+
+def explain(
+    model: FactorModel,
+    user: int,
+    items: NDArray[Any],
+    count: int = 3,
+    *,
+    ridge: NDArray[np.float64] | None = None,
+) -> list[tuple[tuple[str, float], ...]]:
+    """For each of the items, the user's rated items that moved its score most, with how far, up or down.
+
+    user, items: indices; an unknown user (-1) has no reasons.
+
+    ridge: (factors,) R below; computed from the model if not given.
+
+    The user's factors are taken as the ridge solution p = A^-1 sum_j q_j y_j with A = sum_j q_j q_j' + R,
+    where y_j is the rating of item j less mean and biases (after Hu, Koren and Volinsky 2008, eq. 7). Then
+    q_i . p is the sum over j of (q_i' A^-1 q_j) y_j, and the term of j is what its rating adds. R is the
+    noise variance over the variance of each factor among users. For alternating least squares with that
+    ridge this is the model itself; for other methods it is the linear model nearest to what they learnt of
+    this user. Within a sigmoid ratings are taken through its inverse.
+    """
+    rated, targets = _targets(model, user)
+    if not len(rated):
+        return [()] * len(items)
+    q = model.item_factors[rated].astype(np.float64)
+    a = q.T @ q + np.diag(_ridge(model) if ridge is None else ridge)
+    influence = model.item_factors[items].astype(np.float64) @ np.linalg.solve(a, q.T)
+    moved = influence * targets
+    order = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :count]
+    names = _names(model, rated)
+    return [
+        tuple((str(names[j]), float(moved[row, j])) for j in best if moved[row, j] != 0)
+        for row, best in enumerate(order)
+    ]
+
+
+# --- the first n of a row of scores ----------------------------------------------------------------
+
+
+def _top_items(
+    scorer: Scorer,
+    index: NDArray[np.int64],
+    allowed: NDArray[np.bool_],
+    n: int,
+    include_seen: bool,
+    threads: int | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of `index` and items, best item first within a row."""
+    model = scorer.model
+
+    def ruled_out(part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        users = index[part]
+        return _seen(model, users[:0] if include_seen else users)
+
+    return _first_columns(
+        len(index),
+        model.item_factors,
+        np.where(allowed, model.item_bias, FORBIDDEN),
+        factors_of=lambda part: scorer.user_side(index[part])[1],
+        ruled_out=ruled_out,
+        exact=lambda row, item: scorer.raw(index[row], item),
+        n=n,
+        threads=threads,
+    )
+
+
+def _neighbours(
+    model: FactorModel,
+    side: str,
+    ids: Any,
+    n: int,
+    allowed: NDArray[np.bool_],
+    notes: list[str],
+    threads: int | None,
+) -> Neighbours:
+    n = _checked_count(n)
+    _check_finite(model)
+    known = model.users if side == "user" else model.items
+    asked = known if ids is None else as_ids(ids)
+    index = np.arange(len(known)) if ids is None else locate(asked, known)
+    if (index < 0).any():
+        absent = list(dict.fromkeys(asked[index < 0]))
+        raise RatingsError(
+            f"{len(absent)} of {len(set(asked))} {side}s have no ratings, so nothing is known of them",
+            found=", ".join(listed([repr(one) for one in absent])),
+            fix=f"ask for {side}s that were rated, as {', '.join(repr(one) for one in known[:3])}",
+        )
+    factors = model.user_factors if side == "user" else model.item_factors
+    length = np.sqrt((factors.astype(np.float64) ** 2).sum(axis=1))
+    flat = int((length[index] == 0).sum())
+    if flat:
+        notes = [*notes, f"{flat} {side}s have no factors (nothing was learnt of them): their cosines are 0"]
+    length[length == 0] = 1
+    unit = (factors / length[:, None]).astype(np.float32)
+
+    def exact(row: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+        own = index[row]
+        product = (factors[own].astype(np.float64) * factors[other]).sum(axis=1)
+        return np.clip(product / (length[own] * length[other]), -1, 1)
+
+    row, found = _first_columns(
+        len(index),
+        unit,
+        np.where(allowed, np.float32(0), FORBIDDEN),
+        factors_of=lambda part: unit[index[part]],
+        ruled_out=lambda part: (np.arange(len(index[part])), index[part]),
+        exact=exact,
+        n=n,
+        threads=threads,
+    )
+    return Neighbours(
+        asked=asked[row],
+        found=known[found],
+        names=_names(model, found) if side == "item" else known[found],
+        rank=_ranks(np.bincount(row, minlength=len(asked))),
+        cosine=exact(row, found).astype(np.float32),
+        notes=tuple(notes),
+    )
+
+
+def _first_columns(
+    rows: int,
+    columns: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    *,
+    factors_of: Callable[[slice], NDArray[Any]],
+    ruled_out: Callable[[slice], tuple[NDArray[np.int64], NDArray[np.int64]]],
+    exact: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
+    n: int,
+    threads: int | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row the n columns of highest score, factors . columns + offset, best first.
+
+    columns: (columns, factors).  offset: (columns,), FORBIDDEN where a column may not be chosen.
+    factors_of(part): (rows of the part, factors).  ruled_out(part): place in the part, and column.
+    exact(row, column): the scores in double precision that decide the order; equal ones keep that of columns.
+    """
+    count, factors = columns.shape
+    # The n-th of the greatest scores of groups of columns bounds the n-th of all from below, at a fraction
+    # of the work of partitioning the whole row; four groups to an answer keep that bound near.
+    depth = max(1, min(16, count // (4 * n)))
+    groups = -(-count // depth)
+    width = groups * depth
+    # The offset is one factor more, so that the product of matrices adds it.
+    table = np.full((factors + 1, width), FORBIDDEN, np.float32)
+    table[:factors] = 0
+    table[:factors, :count] = columns.T
+    table[factors, :count] = offset
+    reach = float(np.sqrt((columns.astype(np.float64) ** 2).sum(axis=1).max(initial=0)))
+    largest = float(np.abs(offset[offset > FORBIDDEN / 2]).max(initial=0))
+    height = max(1, min(BLOCK // max(width, 1), TALLEST))
+
+    def work(parts: Sequence[slice]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        own = np.ones((height, factors + 1), np.float32)
+        scores, best = np.empty((height, width), np.float32), np.empty((height, groups), np.float32)
+        near = np.empty((height, width), np.bool_)
+        found = []
+        for part in parts:
+            high = part.stop - part.start
+            given = factors_of(part)
+            own[:high, :factors] = given
+            block = np.matmul(own[:high], table, out=scores[:high])
+            out_row, out_column = ruled_out(part)
+            block.reshape(-1)[out_row * width + out_column] = FORBIDDEN
+            floor = np.full(high, FORBIDDEN / 2)
+            if n < groups:
+                top = np.max(block.reshape(high, depth, groups), axis=1, out=best[:high])
+                top.partition(groups - n, axis=1)
+                floor = np.maximum(floor, top[:, groups - n] - _slack(given, reach, largest))
+            cut = np.nextafter(floor.astype(np.float32), np.float32(-np.inf))
+            flat = np.flatnonzero(np.greater_equal(block, cut[:, None], out=near[:high]).reshape(-1))
+            row, column = np.divmod(flat, width)
+            row += part.start
+            order = np.lexsort((column, -exact(row, column), row))
+            row, column = row[order], column[order]
+            keep = _ranks(np.bincount(row - part.start, minlength=high)) <= n
+            found.append((row[keep], column[keep]))
+        return found
+
+    if count == 0 or rows == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    parts = [slice(begin, min(begin + height, rows)) for begin in range(0, rows, height)]
+    workers = min(len(parts), threads or os.cpu_count() or 1)
+    shares = [parts[len(parts) * w // workers : len(parts) * (w + 1) // workers] for w in range(workers)]
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            answers = [one for share in pool.map(work, shares) for one in share]
+    else:
+        answers = work(parts)
+    return np.concatenate([row for row, _ in answers]), np.concatenate([column for _, column in answers])
+
+
+def _slack(factors: NDArray[Any], reach: float, offset: float) -> NDArray[np.float64]:
+    """Twice the greatest rounding error of a row's scores in single precision.
+
+    A sum of k products is off by at most (k + 1) 2^-24 times the sum of their absolute values, in any order
+    (Higham 2002, section 3.1), and that is at most the product of the lengths. Rounding the factors is part.
+    """
+    length = np.sqrt((factors.astype(np.float64) ** 2).sum(axis=1))
+    return (factors.shape[1] + 4) * 2.0**-23 * (length * reach + offset) + 1e-30
+
+
+def _ranks(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """1, 2, ... within each row of `counts` entries."""
+    ends = np.cumsum(counts)
+    return np.arange(1, int(counts.sum()) + 1) - np.repeat(ends - counts, counts)
+
+
+# --- who has seen what, and what may be recommended ------------------------------------------------
+
+
+def _seen(model: FactorModel, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Place in `users` and item of everything that they have rated."""
+    known = np.flatnonzero(users >= 0)
+    begins = model.seen_start[users[known]]
+    sizes = model.seen_start[users[known] + 1] - begins
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.repeat(known, sizes), model.seen_items[np.repeat(begins, sizes) + within].astype(np.int64)
+
+
+def _allowed(model: FactorModel, candidates: Any, exclude: Any) -> tuple[NDArray[np.bool_], list[str]]:
+    allowed, notes = np.ones(len(model.items), np.bool_), []
+    for which, given, keep in (("candidates", candidates, True), ("items to exclude", exclude, False)):
+        if given is None:
+            continue
+        chosen, unknown = _mask(model, given, which)
+        allowed &= chosen if keep else ~chosen
+        if len(unknown):
+            notes.append(f"{len(unknown)} {which} were never rated: {', '.join(listed(unknown))}")
+    return allowed, notes
+
+
+def _mask(model: FactorModel, given: Any, which: str) -> tuple[NDArray[np.bool_], list[str]]:
+    """Items chosen by a mask or by ids, and the ids that are not known."""
+    if isinstance(given, np.ndarray) and given.dtype == np.bool_:
+        if given.shape != (len(model.items),):
+            raise RecipeError(
+                f"{which} are a mask of shape {given.shape}",
+                fix=f"give one truth value for each of the {len(model.items)} items, or ids",
+            )
+        return given, []
+    ids = as_ids(given)
+    index = locate(ids, model.items)
+    chosen = np.zeros(len(model.items), np.bool_)
+    chosen[index[index >= 0]] = True
+    return chosen, [repr(one) for one in dict.fromkeys(ids[index < 0])]
+
+
+def _names(model: FactorModel, items: NDArray[Any]) -> NDArray[np.object_]:
+    """Titles where they are known, ids elsewhere."""
+    ids = model.items[items]
+    if not model.item_names:
+        return ids
+    names = np.empty(len(ids), object)
+    names[:] = [model.item_names.get(one) or one for one in ids]
+    return names
+
+
+# --- reasons ---------------------------------------------------------------------------------------
+
+
+def _targets(model: FactorModel, user: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The items that a user rated, and what the factors had to explain of each rating."""
+    if user < 0:
+        return np.empty(0, np.int64), np.empty(0)
+    part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
+    rated = model.seen_items[part].astype(np.int64)
+    ratings = model.seen_ratings[part].astype(np.float64)
+    if model.sigmoid_range is not None:
+        low, high = model.sigmoid_range
+        inner = np.clip((ratings - low) / (high - low), 1e-3, 1 - 1e-3)
+        ratings = np.log(inner / (1 - inner))
+    return rated, ratings - model.mean - model.user_bias[user] - model.item_bias[rated]
+
+
+def _ridge(model: FactorModel) -> NDArray[np.float64]:
+    """Noise variance over the variance of each factor, never nought."""
+    noise = 1 / model.noise_precision if model.noise_precision > 0 else 1.0
+    spread = (model.user_factors.astype(np.float64) ** 2).mean(axis=0)
+    return noise / np.maximum(spread, 1e-6)
+
+
+# --- checks ----------------------------------------------------------------------------------------
+
+
+def _checked_count(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise RecipeError(f"n = {n!r}: a list has 1 item or more", fix="give n = 10, for instance")
+    return int(n)
+
+
+def _check_finite(model: FactorModel) -> None:
+    for name in ("user_bias", "item_bias", "user_factors", "item_factors"):
+        bad = int((~np.isfinite(getattr(model, name))).sum())
+        if bad:
+            raise RatingsError(
+                f"{bad} numbers of the model's {name} are not finite, so nothing can be ranked",
+                fix="fit again with a smaller learning rate or more weight decay",
+            )
+
+
+def _count_lists(
+    asked: NDArray[np.object_], index: NDArray[np.int64], counts: NDArray[np.int64], allowed: int
+) -> list[str]:
+    notes = []
+    absent = list(dict.fromkeys(asked[index < 0]))
+    if absent:
+        shown = ", ".join(listed([repr(one) for one in absent]))
+        notes.append(
+            f"{len(absent)} of {len(set(asked))} users unknown, given the average user's list: {shown}"
+        )
+    empty = [repr(one) for one in asked[counts == 0]]
+    if empty:
+        why = f"they have rated all {allowed} items" if allowed else "no item is allowed"
+        notes.append(f"nothing to recommend to {len(empty)} users, since {why}: {', '.join(listed(empty))}")
+    return notes
