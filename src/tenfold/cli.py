@@ -27,7 +27,7 @@ from tenfold.options import (
     recipe_options,
 )
 from tenfold.recipe import FactorRecipe, Recipe
-from tenfold.screen import Display, print_json, say, show_scores, tell
+from tenfold.screen import Display, print_json, say, show_demo, show_rates, show_rows, show_scores, tell
 
 app = typer.Typer(
     name="tenfold",
@@ -136,7 +136,7 @@ def _predict(given: Given) -> None:
     run = load_run(given["run"])
     with Display() as display:
         found = run.predict(given["table"], **reading_of(run, given, display.progress), on_note=display.note)
-    written = write_answers(found, given)
+    written = write_answers(found, given, id_name=run.schema.row_name or "line")
     for note in written["notes"]:
         say(note)
     print_json(written) if given["as_json"] else tell(f"{written['rows']} rows: {written['output']}")
@@ -162,6 +162,55 @@ def _evaluate(given: Given) -> None:
     with Display() as display:
         scores = run.evaluate(given["table"], **reading_of(run, given, display.progress), on_note=display.note)
     print_json(scores) if given["as_json"] else _show_run(scores)
+
+
+@_command(
+    "lr",
+    argument("table", "table, folder of pictures, or job file (.toml)", optional=True),
+    *COLUMNS,
+    *recipe_options(Recipe),
+    *READING,
+    *MACHINE,
+    option("steps", int, "optimizer steps to take", default=100),
+    option("output", str | None, "HTML file for the curve", "-o", "--output"),
+    JSON,
+)
+def _lr(given: Given) -> None:
+    """Look for a learning rate: the loss over a rate that grows with every optimizer step."""
+    from tenfold.jobs.rates import find_learning_rate
+    from tenfold.out.figures import rate_figure, write_figure
+
+    job = job_of({**given, "output": "no run"})
+    with Display() as display:
+        curve = find_learning_rate(
+            job.schema, job.recipe, job.table, steps=given["steps"], on_progress=display.progress,
+            on_note=display.note, **wing_options(job.schema, given),
+        )
+    if given["output"]:
+        write_figure(rate_figure(curve.rates, curve.losses, curve.steepest), given["output"])
+    show_rates(curve, given["output"]) if not given["as_json"] else print_json(vars(curve))
+
+
+@_command(
+    "demo",
+    option("folder", str, "folder to make", "-o", "--output", default="demo"),
+    option("rows", int, "leaves to draw for training", default=800),
+    JSON,
+)
+def _demo(given: Given) -> None:
+    """The main job on leaf pictures that tenfold draws itself: train, predict, submit."""
+    from pathlib import Path
+
+    from tenfold.jobs.demo import fit_demo, predict_demo, write_demo_data
+
+    folder = Path(given["folder"])
+    say("drawing leaves with two targets: disease and variety")
+    data = write_demo_data(folder, rows=given["rows"])
+    show_rows(data.columns)
+    with Display() as display:
+        run = fit_demo(folder, data, on_progress=display.progress, on_note=display.note)
+    submission, scores = predict_demo(run, folder, data)
+    print_json(scores) if given["as_json"] else show_demo(data, run.summary, submission, scores)
 
 
 def main() -> None:

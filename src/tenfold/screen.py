@@ -155,3 +155,37 @@ def show_rows(columns: Mapping[str, Any], most: int = 5) -> None:
     for row in zip(*(list(cells[:most]) for cells in columns.values()), strict=True):
         grid.add_row(*(Text(str(cell)) for cell in row))
     _output.print(grid)
+
+
+def show_rates(curve: Any, output: str | None) -> None:
+    """A few points of a rate curve, and what it suggests."""
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("rate", justify="right")
+    grid.add_column("loss", justify="right")
+    stride = max(1, len(curve.rates) // 16)
+    for rate, loss in list(zip(curve.rates, curve.losses, strict=True))[::stride]:
+        grid.add_row(f"{rate:.1e}", f"{loss:.4f}")
+    _output.print(grid)
+    tell(f"steepest at {curve.steepest:.1e}: try --lr {curve.steepest:.1e}")
+    if output:
+        tell(f"curve: {output}")
+
+
+def show_demo(data: Any, summary: Mapping[str, Any], submission: Any, scores: Mapping[str, Any]) -> None:
+    """What the demo did, and where everything is."""
+    tell("\nOn the rows held out from training:")
+    show_scores(summary["targets"])
+    tell("\nOn the test folder, whose answers the network never saw:")
+    show_scores(scores["targets"])
+    tell("\nWhere everything is:")
+    for what, where in (
+        ("table", data.train),
+        ("pictures", data.photos),
+        ("run", summary["run"]),
+        ("submission", submission),
+    ):
+        tell(f"  {what:<11} {where}")
+    tell(
+        f"\nThe same with your own photos:\n  tenfold fit {data.train} --image image_id={data.photos} "
+        "--target disease --target variety -o runs/first"
+    )

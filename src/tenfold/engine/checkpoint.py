@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.optim import AveragedWeights
 from tenfold.errors import RunError
-from tenfold.store.run import RunFolder
+from tenfold.store.run import RunFolder, differences
 
 _NAME = "checkpoint.safetensors"
 
@@ -46,11 +46,12 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     averaged: AveragedWeights | None,
     scaler: torch.amp.GradScaler,
-    fingerprint: str,
+    identity: Mapping[str, Any],
 ) -> None:
     """Write the state of a training; what was written before stays until this is whole.
 
-    fingerprint: of schema, recipe and data, so that another training cannot be gone on with by mistake.
+    identity: describes schema, recipe and data in JSON's types, so that another training cannot be gone
+    on with by mistake.
     """
     arrays = {f"network/{name}": to_array(value) for name, value in network.state_dict().items()}
     if averaged is not None:
@@ -61,23 +62,27 @@ def save_checkpoint(
     about = {
         "progress": vars(progress),
         "scaler": scaler.state_dict(),
-        "fingerprint": fingerprint,
+        "identity": dict(identity),
     }
     folder.write_arrays(_NAME, arrays, about)
 
 
-def peek_checkpoint(folder: RunFolder, fingerprint: str) -> tuple[Progress, dict[str, NDArray[Any]], Any] | None:
+def peek_checkpoint(
+    folder: RunFolder, identity: Mapping[str, Any]
+) -> tuple[Progress, dict[str, NDArray[Any]], Any] | None:
     """The progress, arrays and scaler state of the unfinished training in a folder, if there is one.
 
-    Raises RunError where it is another training's.
+    Raises RunError that names what differs where it is another training's.
     """
     found = folder.read_arrays(_NAME)
     if found is None:
         return None
     arrays, about = found
-    if about.get("fingerprint") != fingerprint:
+    changed = differences(about.get("identity", {}), identity)
+    if changed:
         raise RunError(
-            f"{folder.final} holds an unfinished run of other data, schema or recipe",
+            f"the unfinished run in {folder.final} is of another training",
+            problems=changed,
             fix="give the same options as before, or leave --resume out to start anew",
         )
     return Progress(**about["progress"]), arrays, about["scaler"]

@@ -197,12 +197,13 @@ def fit_network(
     device: torch.device,
     precision: str,
     folder: RunFolder | None = None,
-    fingerprint: str = "",
+    identity: Mapping[str, Any] | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
     train, valid: row numbers.  precision: as `device.pick_precision` returns it.
+    identity: describes the training, see `save_checkpoint`.
     folder: where checkpoints go; an unfinished training found there is gone on with, to the same end.
     on_progress: told of every step (``{"event": "step", ...}``) and epoch (``{"event": "epoch", ...}``).
     Raises TrainingError where the loss is no longer finite before one epoch is done; later, the
@@ -214,7 +215,7 @@ def fit_network(
     dtype = torch.float64 if precision == "float64" else torch.float32
     preparation = Preparation(encoding, device, dtype, channels_last=uses_channels_last(network))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
-    found = peek_checkpoint(folder, fingerprint) if folder is not None else None
+    found = peek_checkpoint(folder, identity or {}) if folder is not None else None
     progress = found[0] if found else Progress(micro_batch=plan.micro_batch)
     averaged = AveragedWeights(network, recipe.ema) if recipe.ema else None
     trainer = _stage(network, recipe, preparation, precision, scaler, progress)
@@ -224,7 +225,7 @@ def fit_network(
         restore_checkpoint(found[1], network, None if seam else trainer.optimizer, averaged)
         scaler.load_state_dict(found[2])
     del found
-    loop = _Loop(trainer, examples, train, valid, plan, averaged, progress, folder, fingerprint, on_progress)
+    loop = _Loop(trainer, examples, train, valid, plan, averaged, progress, folder, identity or {}, on_progress)
     stopped = loop.run()
     if averaged is not None:
         network.load_state_dict(averaged.state)
@@ -258,7 +259,7 @@ class _Loop:
     averaged: AveragedWeights | None
     progress: Progress
     folder: RunFolder | None
-    fingerprint: str
+    identity: Mapping[str, Any]
     on_progress: Callable[[dict[str, Any]], None] | None
 
     def run(self) -> str:
@@ -298,7 +299,7 @@ class _Loop:
                 self.trainer.optimizer,
                 self.averaged,
                 self.trainer.scaler,
-                self.fingerprint,
+                self.identity,
             )
 
     def _epoch(self) -> None:

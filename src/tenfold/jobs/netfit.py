@@ -38,7 +38,7 @@ from tenfold.engine.device import (
 )
 from tenfold.engine.predict import predict_network
 from tenfold.engine.train import HALF, Trained, fit_network
-from tenfold.errors import ImageError, SplitError, TrainingError, listed
+from tenfold.errors import ImageError, RunError, SplitError, TrainingError, listed
 from tenfold.jobs.inputs import Machine, Reading, Rows, prepare_rows, read_source
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.metrics import category_scores, majority_class
@@ -46,7 +46,7 @@ from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import RunFolder, begin_run, read_run
+from tenfold.store.run import RunFolder, begin_run, differences, read_run
 from tenfold.store.weights import read_weights
 from tenfold.values import MemoryPlan
 
@@ -79,15 +79,18 @@ def fit_network_run(
     reading, machine = reading or Reading(), machine or Machine()
     if on_progress is not None and reading.on_progress is None:
         reading = replace(reading, on_progress=on_progress)
-    notes = _Notes(on_note)
+    notes = Notes(on_note)
     device = pick_device(machine.device)
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
     reset_peak(device)
     with _begun(run, resume, notes) as folder:
-        work = _prepare(schema, recipe, table, reading, notes)
-        plan = _plan(recipe, machine, work.network, len(work.split.train))
+        work = prepare_training(schema, recipe, table, reading, notes)
+        if _already(folder, work.identity, resume, notes):
+            folder.discard()
+            return open_network_run(*read_run(folder.final))
+        plan = plan_training(recipe, machine, work.network, len(work.split.train))
         notes.add(_describe(work, device, precision, plan))
         trained = fit_network(
             work.network,
@@ -100,7 +103,7 @@ def fit_network_run(
             device=device,
             precision=precision,
             folder=folder,
-            fingerprint=work.fingerprint,
+            identity=work.identity,
             on_progress=on_progress,
         )
         notes.add(trained.notes)
@@ -114,7 +117,7 @@ def fit_network_run(
             "plan": {"micro_batch": trained.micro_batch, "accumulation": plan.accumulation},
             "train_rows": len(work.split.train),
             "valid_rows": len(work.split.valid),
-            "fingerprint": work.fingerprint,
+            "identity": work.identity,
             "peak_bytes": peak_bytes(device),
             "seconds": round(time.monotonic() - started, 3),
             "notes": notes.lines,
@@ -131,7 +134,7 @@ def fit_network_run(
     return open_network_run(*read_run(path))
 
 
-class _Notes:
+class Notes:
     """What was decided: kept for the run folder, and told once, as it happens."""
 
     def __init__(self, tell: Callable[[str], None] | None) -> None:
@@ -139,6 +142,7 @@ class _Notes:
         self._tell = tell
 
     def add(self, lines: list[str] | tuple[str, ...]) -> None:
+        """Keep these lines and tell them."""
         for line in lines:
             self.lines.append(line)
             if self._tell is not None:
@@ -146,7 +150,7 @@ class _Notes:
 
 
 @contextmanager
-def _begun(run: str | os.PathLike[str], resume: bool, notes: _Notes) -> Iterator[RunFolder]:
+def _begun(run: str | os.PathLike[str], resume: bool, notes: Notes) -> Iterator[RunFolder]:
     folder, said = begin_run(run, resume=resume)
     notes.add(said)
     try:
@@ -156,7 +160,7 @@ def _begun(run: str | os.PathLike[str], resume: bool, notes: _Notes) -> Iterator
 
 
 @dataclass
-class _Work:
+class TrainingWork:
     """What a training is made of."""
 
     schema: Schema
@@ -164,11 +168,14 @@ class _Work:
     examples: Examples
     split: Split
     network: Network
-    fingerprint: str
+    identity: dict[str, Any]
     summary: list[str]
 
 
-def _prepare(schema: Schema, recipe: Recipe, source: Any, reading: Reading, notes: _Notes) -> _Work:
+def prepare_training(
+    schema: Schema, recipe: Recipe, source: Any, reading: Reading, notes: Notes
+) -> TrainingWork:
+    """Read, check, split and encode the rows, and build the network; nothing is trained yet."""
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.names, table.source)
@@ -197,7 +204,7 @@ def _prepare(schema: Schema, recipe: Recipe, source: Any, reading: Reading, note
     if recipe.class_weights == "balanced":
         examples, said = with_class_weights(examples, schema, encoding, split.train)
         notes.add(said)
-    return _Work(schema, encoding, examples, split, network, _fingerprint(schema, recipe, rows, examples), built)
+    return TrainingWork(schema, encoding, examples, split, network, _identity(schema, recipe, encoding, rows, examples), built)
 
 
 def _usable(rows: Rows) -> Rows:
@@ -273,13 +280,14 @@ def _split(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples, encod
     return split
 
 
-def _plan(recipe: Recipe, machine: Machine, network: Network, rows: int) -> MemoryPlan:
+def plan_training(recipe: Recipe, machine: Machine, network: Network, rows: int) -> MemoryPlan:
+    """How many rows go through the network at once on this machine."""
     batch = min(recipe.batch_size, rows)
     micro = min(machine.micro_batch or min(batch, 32), batch)
     return MemoryPlan(micro_batch=micro, accumulation=-(-batch // micro))
 
 
-def _describe(work: _Work, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
+def _describe(work: TrainingWork, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
     trained = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
     columns = [f"{column.name} ({column.kind})" for column in work.schema.inputs]
@@ -293,17 +301,41 @@ def _describe(work: _Work, device: Any, precision: str, plan: MemoryPlan) -> lis
     ]
 
 
-def _fingerprint(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples) -> str:
-    """Of everything that decides the weights: schema, recipe, pictures and labels, in row order."""
+def _identity(
+    schema: Schema, recipe: Recipe, encoding: Encoding, rows: Rows, examples: Examples
+) -> dict[str, Any]:
+    """Everything that decides the weights, in JSON's types; data and weights files by their checksums."""
     digest = hashlib.sha256()
-    for text in (schema.to_toml(), recipe.to_toml(), *rows.ids, *rows.content):
+    for text in (*rows.ids, *rows.content):
         digest.update(str(text).encode("utf-8", "surrogateescape") + b"\0")
     for name in sorted(examples.labels):
         digest.update(name.encode() + examples.labels[name].tobytes() + examples.weights[name].tobytes())
-    return digest.hexdigest()
+    chosen = recipe.model_dump(mode="json")
+    if Path(recipe.weights).is_file():
+        with open(recipe.weights, "rb") as stream:
+            chosen["weights"] = hashlib.file_digest(stream, "sha256").hexdigest()
+    inputs = [{"name": column.name, "kind": column.kind} for column in schema.inputs]
+    settled = {"inputs": inputs, "classes": {name: list(words) for name, words in encoding.classes.items()}}
+    return {"recipe": chosen, "schema": settled, "data": digest.hexdigest()}
 
 
-def _majority(work: _Work) -> dict[str, int]:
+def _already(folder: RunFolder, identity: dict[str, Any], resume: bool, notes: Notes) -> bool:
+    """Whether the run has finished and is to be gone on with: then there is nothing left to do."""
+    if not resume or not (folder.final / "run.json").exists() or folder.file("checkpoint.safetensors").exists():
+        return False
+    _, about = read_run(folder.final)
+    changed = differences(about.get("identity", {}), identity)
+    if changed:
+        raise RunError(
+            f"the finished run in {folder.final} is of another training",
+            problems=changed,
+            fix="give the same options as before, another -o, or leave --resume out to replace it",
+        )
+    notes.add([f"{folder.final} has finished already: nothing to go on with"])
+    return True
+
+
+def _majority(work: TrainingWork) -> dict[str, int]:
     found = {}
     for name, labels in work.examples.labels.items():
         answer = majority_class(labels[work.split.train])
@@ -313,7 +345,7 @@ def _majority(work: _Work) -> dict[str, int]:
 
 
 def _write_validation(
-    folder: RunFolder, work: _Work, recipe: Recipe, device: Any, precision: str
+    folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
 ) -> dict[str, dict[str, float]]:
     """Predict the validation rows, write them with their labels, and score them."""
     valid, labels = work.split.valid, work.examples.labels
@@ -347,7 +379,7 @@ def _write_validation(
 
 
 def _write_run(
-    folder: RunFolder, work: _Work, recipe: Recipe, trained: Trained, about: dict[str, Any]
+    folder: RunFolder, work: TrainingWork, recipe: Recipe, trained: Trained, about: dict[str, Any]
 ) -> Path:
     folder.write_text("schema.toml", work.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())

@@ -10,8 +10,11 @@ from tenfold.out.tables import write_predictions, write_submission
 from tenfold.values import Predictions
 
 
-def write_answers(found: Predictions, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Write predictions as asked for by ``-o``, ``--like``, ``--probabilities``; returns what was done."""
+def write_answers(found: Predictions, given: Mapping[str, Any], *, id_name: str) -> dict[str, Any]:
+    """Write predictions as asked for by ``-o``, ``--like``, ``--probabilities``; returns what was done.
+
+    id_name: heading of the column that names a row.
+   """
     output = given["output"]
     if not output:
         raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
@@ -21,6 +24,7 @@ def write_answers(found: Predictions, given: Mapping[str, Any]) -> dict[str, Any
         notes = write_predictions(
             output,
             found,
+            id_name=id_name,
             probabilities=given["probabilities"],
             spreadsheet_safe=given["spreadsheet_safe"],
         )

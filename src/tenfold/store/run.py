@@ -83,6 +83,11 @@ class RunFolder:
         self.close()
         return self.final
 
+    def discard(self) -> None:
+        """Leave nothing of an attempt that turned out to be needless."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def close(self) -> None:
         """Let another process work on this run."""
         if self._lock >= 0:
@@ -196,6 +201,23 @@ def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     if problems:
         raise RunError(f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again")
     return folder, about
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two descriptions of a training, each as ``name: before -> now``."""
+    found = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name}: {_brief(old)} -> {_brief(new)}")
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -1,0 +1,78 @@
+"""The rate finder: how the loss answers to a learning rate that grows with every optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tenfold.engine.batches import Batch
+from tenfold.engine.optim import set_rate
+from tenfold.engine.train import Trainer, train_step
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """rates: the head's rate at each optimizer step.  losses: smoothed loss there.
+    steepest: the rate where the loss falls fastest, a good highest rate for one cycle.
+    stopped: the rate at which the loss had grown to four times its best, or the last one."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    steepest: float
+    stopped: float
+
+
+def find_rate(
+    trainer: Trainer,
+    batches: Iterable[Batch],
+    *,
+    steps: int = 100,
+    low: float = 1e-6,
+    high: float = 1.0,
+    on_step: Callable[[dict[str, Any]], None] | None = None,
+) -> RateCurve:
+    """Train for `steps` optimizer steps with a rate that grows from `low` to `high` (Smith 2017,
+    arXiv 1506.01186, section 3.3), then put the weights back.
+
+    A step is a whole batch however many micro-batches it takes, so accumulation does not change the curve.
+    The loss is the sum over targets, smoothed with decay 0.9 and corrected for its start.
+    """
+    kept = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    top = max(group["peak_lr"] for group in trainer.optimizer.param_groups)
+    rates: list[float] = []
+    losses: list[float] = []
+    average, best = 0.0, math.inf
+    trainer.network.train()
+    for step, batch in zip(range(steps), batches, strict=False):
+        rate = low * (high / low) ** (step / max(1, steps - 1))
+        set_rate(trainer.optimizer, rate / top)
+        result = train_step(trainer, batch, step)
+        known = [loss for loss in result.losses.values() if not math.isnan(loss)]
+        if not result.updated or not all(math.isfinite(loss) for loss in known):
+            break
+        average = 0.9 * average + 0.1 * sum(known)
+        smooth = average / (1 - 0.9 ** (step + 1))
+        rates.append(rate)
+        losses.append(smooth)
+        best = min(best, smooth)
+        if on_step is not None:
+            on_step({"event": "step", "epoch": 0, "epochs": 1, "step": step + 1, "steps": steps,
+                     "rate": rate, "losses": result.losses})
+        if step > 10 and smooth > 4 * best:
+            break
+    trainer.network.load_state_dict(kept)
+    return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses), rates[-1] if rates else low)
+
+
+def _steepest(rates: list[float], losses: list[float]) -> float:
+    """The rate at the steepest fall of the loss over the logarithm of the rate, before its lowest point."""
+    lowest = int(np.argmin(losses)) if losses else 0
+    if lowest < 3:
+        return rates[lowest] if rates else math.nan
+    slopes = np.gradient(np.array(losses[: lowest + 1]), np.log(np.array(rates[: lowest + 1])))
+    # The first steps' average is of few losses: what they show is noise.
+    return rates[int(np.argmin(slopes[2:])) + 2]
