@@ -33,6 +33,7 @@ HOUSE = (
             "side",
             "ratings",
             "imagefiles",
+            "deepgrey",
             "images",
             "imagestore",
             "imagecache",
@@ -44,7 +45,7 @@ HOUSE = (
         ),
     ),
     (1, "store", ("run", "weights")),
-    (1, "out", ("tables", "figures", "report", "workbook")),
+    (1, "out", ("files", "sample", "tables", "figures", "report", "workbook")),
     (2, "nn", ("rows", "encoders", "body", "heads", "network", "augment")),
     (2, "collab", ("kernels", "sgd", "als", "gibbs", "pack", "predict", "recommend")),
     (

@@ -1,0 +1,469 @@
+"""Files of answers: exact for machines, inert for people, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+
+import numpy as np
+import pytest
+
+from tenfold.errors import OutputError, SchemaError
+from tenfold.out.tables import (
+    write_neighbours,
+    write_pairs,
+    write_predictions,
+    write_recommendations,
+    write_submission,
+    write_table,
+)
+from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations, TargetPrediction
+
+
+def _text(values) -> np.ndarray:
+    made = np.empty(len(values), dtype=object)
+    made[:] = values
+    return made
+
+
+def _category(values, classes=None, probabilities=None) -> TargetPrediction:
+    classes = tuple(classes or sorted(set(values)))
+    if probabilities is None:
+        probabilities = np.array([[float(one == word) for word in classes] for one in values])
+    return TargetPrediction("category", classes, np.asarray(probabilities, dtype=float), _text(values))
+
+
+def _number(values) -> TargetPrediction:
+    return TargetPrediction("number", (), None, np.asarray(values, dtype=float))
+
+
+def _predictions(ids, failed=(), reasons=None, **targets) -> Predictions:
+    flags = np.zeros(len(ids), dtype=bool)
+    flags[list(failed)] = True
+    return Predictions(_text(ids), targets, flags, reasons or {})
+
+
+def _read(path, **options) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.reader(stream, **options))
+
+
+# --- predictions -----------------------------------------------------------------------------------
+
+
+def test_one_row_per_input_row_in_input_order(tmp_path):
+    # Cases 1 and 47: ids byte for byte, a doubled one twice, the order as given.
+    found = _predictions(["0012", "7", "0012", "007"], label=_category(["b", "a", "b", "a"]))
+    assert write_predictions(tmp_path / "p.csv", found, id_name="image_id") == ()
+    assert (tmp_path / "p.csv").read_bytes() == b"image_id,label\n0012,b\n7,a\n0012,b\n007,a\n"
+
+
+def test_several_targets_with_probabilities(tmp_path):
+    found = _predictions(
+        ["x", "y"],
+        disease=_category(["rust", "healthy"], ["healthy", "rust"], [[0.1, 0.9], [2 / 3, 1 / 3]]),
+        age=_number([22, 0.1]),
+    )
+    write_predictions(tmp_path / "p.csv", found, probabilities=True)
+    rows = _read(tmp_path / "p.csv")
+    assert rows[0] == ["id", "disease", "disease:healthy", "disease:rust", "age"]
+    assert rows[1] == ["x", "rust", "0.1", "0.9", "22.0"]
+    assert [float(one) for one in rows[2][2:]] == [2 / 3, 1 / 3, 0.1]  # all digits
+
+
+def test_class_names_are_the_files_own(tmp_path):
+    # Cases 4 and 7: 1 and not 1.0, NA and not an empty cell.
+    found = _predictions(["a", "b", "c"], t=_category(["1", "NA", "None"]))
+    write_predictions(tmp_path / "p.csv", found)
+    assert [row[1] for row in _read(tmp_path / "p.csv")] == ["t", "1", "NA", "None"]
+
+
+def test_a_failed_row_stays_in_its_place_and_is_flagged(tmp_path):
+    # Case 53.
+    ids = [str(one) for one in range(1, 11)]
+    found = _predictions(
+        ids,
+        failed=[3, 6],
+        reasons={3: "truncated", 6: "no such file"},
+        t=_category(["a", "b"] * 5),
+        n=_number(range(10)),
+    )
+    write_predictions(tmp_path / "p.csv", found, probabilities=True)
+    rows = _read(tmp_path / "p.csv")
+    assert rows[0] == ["id", "t", "t:a", "t:b", "n", "failed", "reason"]
+    assert [row[0] for row in rows[1:]] == ids
+    assert rows[4] == ["4", "", "", "", "", "1", "truncated"]
+    assert rows[7] == ["7", "", "", "", "", "1", "no such file"]
+    assert rows[5] == ["5", "a", "1.0", "0.0", "4.0", "0", ""]
+
+
+def test_names_that_collide_are_refused_or_evaded(tmp_path):
+    with pytest.raises(OutputError, match="column 'label' twice"):
+        write_predictions(tmp_path / "p.csv", _predictions(["1"], label=_category(["a"])), id_name="label")
+    found = _predictions(["1"], failed=[0], reason=_category(["a"]), failed_=_category(["a"]))
+    write_predictions(tmp_path / "p.csv", found)
+    assert _read(tmp_path / "p.csv")[0] == ["id", "reason", "failed_", "failed", "row_reason"]
+
+
+def test_no_rows_make_a_header(tmp_path):
+    empty = TargetPrediction("category", ("a", "b"), np.zeros((0, 2)), _text([]))
+    write_predictions(tmp_path / "p.csv", _predictions([], t=empty), probabilities=True)
+    assert (tmp_path / "p.csv").read_text() == "id,t,t:a,t:b\n"
+
+
+def test_ids_with_separators_quotes_and_line_ends_come_back(tmp_path):
+    ids = ["a,b", 'say "x"', "two\nlines", "cr\rhere", " blank ", "", "图片 é/ß 1.png", "tab\there"]
+    write_predictions(tmp_path / "p.csv", _predictions(ids, t=_category(["c"] * len(ids))))
+    assert [row[0] for row in _read(tmp_path / "p.csv")[1:]] == ids
+    write_predictions(tmp_path / "p.tsv", _predictions(ids, t=_category(["c"] * len(ids))))
+    assert [row[0] for row in _read(tmp_path / "p.tsv", delimiter="\t")[1:]] == ids
+
+
+def test_file_names_that_are_no_text_leave_as_they_came(tmp_path):
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    write_predictions(tmp_path / "p.csv", _predictions([name], t=_category(["c"])))
+    assert (tmp_path / "p.csv").read_bytes() == b"id,t\ncaf\xe9.png,c\n"
+
+
+def test_equal_predictions_are_equal_files_packed_or_not(tmp_path):
+    found = _predictions(["1", "2"], t=_category(["a", "b"]))
+    for name in ("a.csv", "b.csv", "a.csv.gz", "b.csv.gz"):
+        write_predictions(tmp_path / name, found)
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+    assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()) == (tmp_path / "b.csv").read_bytes()
+
+
+def test_many_rows_are_written_in_pieces(tmp_path):
+    ids = [str(one) for one in range(20_000)]
+    write_predictions(tmp_path / "p.csv", _predictions(ids, n=_number(np.arange(20_000) / 7)))
+    rows = _read(tmp_path / "p.csv")
+    assert [row[0] for row in rows[1:]] == ids
+    assert [float(row[1]) for row in rows[1:]] == (np.arange(20_000) / 7).tolist()
+
+
+@pytest.mark.parametrize("name", ["p.parquet", "p.XLSX", "p.json", "p.csv.zip"])
+def test_a_format_that_is_not_written_is_refused(tmp_path, name):
+    with pytest.raises(OutputError, match="written as CSV"):
+        write_predictions(tmp_path / name, _predictions(["1"], t=_category(["a"])))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path):
+    class Bad:
+        def __str__(self) -> str:
+            raise MemoryError
+
+    (tmp_path / "p.csv").write_text("good")
+    with pytest.raises(MemoryError):
+        write_predictions(tmp_path / "p.csv", _predictions(["1", Bad()], t=_category(["a", "a"])))
+    assert (tmp_path / "p.csv").read_text() == "good"
+    assert [one.name for one in tmp_path.iterdir()] == ["p.csv"]
+
+
+# --- formulas --------------------------------------------------------------------------------------
+
+HOSTILE = ["=1+1", "@SUM(A1)", "+x", "-30-", "\t=1", "＝1+1"]
+
+
+def test_files_for_machines_are_exact_and_name_the_cells(tmp_path):
+    # Case 78.
+    found = _predictions(["=cmd", "b"], t=_category(["@SUM(A1)", "ok"]), n=_number([-0.25, 1]))
+    (note,) = write_predictions(tmp_path / "p.csv", found)
+    assert (tmp_path / "p.csv").read_bytes() == b"id,t,n\n=cmd,@SUM(A1),-0.25\nb,ok,1.0\n"
+    assert "2 cells" in note and "row 2 id: '=cmd'" in note and "row 2 t: '@SUM(A1)'" in note
+    assert "spreadsheet_safe" in note and "-0.25" not in note
+
+
+def test_files_for_people_are_inert_and_numbers_untouched(tmp_path):
+    ids = [*HOSTILE, "ok", "-5", "+3.5e2", "-0,25"]
+    found = _predictions(ids, n=_number([-0.25] * len(ids)))
+    (note,) = write_predictions(tmp_path / "p.csv", found, spreadsheet_safe=True)
+    rows = _read(tmp_path / "p.csv")[1:]
+    assert [row[0] for row in rows] == ["'" + one for one in HOSTILE] + ["ok", "-5", "+3.5e2", "-0,25"]
+    assert {row[1] for row in rows} == {"-0.25"}
+    assert "apostrophe" in note
+
+
+def test_names_of_columns_are_cells_too(tmp_path):
+    found = _predictions(["1"], **{"=t": _category(["a"])})
+    assert "row 1" in write_predictions(tmp_path / "p.csv", found)[0]
+    assert _read(tmp_path / "p.csv")[0] == ["id", "=t"]
+    write_predictions(tmp_path / "p.csv", found, spreadsheet_safe=True)
+    assert _read(tmp_path / "p.csv")[0] == ["id", "'=t"]
+
+
+def test_many_formulas_are_listed_up_to_ten(tmp_path):
+    (note,) = write_predictions(tmp_path / "p.csv", _predictions(["=x"] * 30, n=_number([1] * 30)))
+    assert note.startswith("30 cells") and note.count("row ") == 10 and "and 20 more" in note
+
+
+# --- other tables ----------------------------------------------------------------------------------
+
+
+def _recommendations(**changes) -> Recommendations:
+    values = {
+        "users": _text(["007", "007", "9"]),
+        "items": _text(["a", "b", "a"]),
+        "names": _text(["-30-", "Sun, Moon", ""]),
+        "rank": np.array([1, 2, 1]),
+        "score": np.array([4.1, 3.25, -0.1], dtype=np.float32),
+        "deviation": np.array([0.5, math.nan, math.nan], dtype=np.float32),
+        "known_user": np.array([True, True, False]),
+        "reasons": ((("Sun", 0.314), ("=x", -0.1)), (), ()),
+    }
+    return Recommendations(**{**values, **changes})
+
+
+def test_recommendations_are_lines_of_user_and_rank(tmp_path):
+    (note,) = write_recommendations(tmp_path / "r.csv", _recommendations())
+    assert _read(tmp_path / "r.csv") == [
+        ["user", "item", "name", "rank", "score", "deviation", "known_user", "reasons"],
+        ["007", "a", "-30-", "1", "4.1", "0.5", "1", "Sun (0.31); =x (-0.10)"],
+        ["007", "b", "Sun, Moon", "2", "3.25", "", "1", ""],
+        ["9", "a", "", "1", "-0.1", "", "0", ""],
+    ]
+    assert "1 cells" in note and "'-30-'" in note
+    write_recommendations(tmp_path / "r.csv", _recommendations(reasons=()), spreadsheet_safe=True)
+    rows = _read(tmp_path / "r.csv")
+    assert rows[0][-1] == "known_user" and rows[1][2] == "'-30-" and rows[3][4] == "-0.1"
+
+
+def test_pairs_keep_their_order_and_say_what_is_known(tmp_path):
+    pairs = PairPredictions(
+        users=_text(["1", "x"]),
+        items=_text(["12", "y"]),
+        score=np.array([3.5, 3.0], dtype=np.float32),
+        deviation=np.array([math.nan, math.nan], dtype=np.float32),
+        known_user=np.array([True, False]),
+        known_item=np.array([True, False]),
+        item_state=_text(["rated", "unknown"]),
+    )
+    write_pairs(tmp_path / "p.csv", pairs)
+    assert (tmp_path / "p.csv").read_text() == (
+        "user,item,score,deviation,known_user,known_item,item_state\n1,12,3.5,,1,1,rated\nx,y,3.0,,0,0,unknown\n"
+    )
+
+
+def test_neighbours_are_lines_of_asked_and_rank(tmp_path):
+    found = Neighbours(
+        asked=_text(["a"]),
+        found=_text(["b"]),
+        names=_text(["B"]),
+        rank=np.array([1]),
+        cosine=np.array([0.5], np.float32),
+    )
+    write_neighbours(tmp_path / "n.csv", found)
+    assert (tmp_path / "n.csv").read_text() == "asked,found,name,rank,cosine\na,b,B,1,0.5\n"
+
+
+def test_any_columns_make_a_table(tmp_path):
+    write_table(
+        tmp_path / "t.csv",
+        {
+            "id": _text(["007", None, "a,b"]),
+            "age": np.array([22.0, math.nan, 38.0]),
+            "fare": np.array([7.25, 8.0, math.nan]),
+            "big": np.array([2**60 + 1, 0, -1]),
+            "flag": np.array([True, False, True]),
+            "stars": np.array([4.0, 3.5, 0.1], dtype=np.float32),
+            "plain": ["x", "y", "z"],
+        },
+    )
+    assert (tmp_path / "t.csv").read_text() == (
+        "id,age,fare,big,flag,stars,plain\n"
+        f'007,22,7.25,{2**60 + 1},1,4.0,x\n,,8.0,0,0,3.5,y\n"a,b",38,,-1,1,0.1,z\n'
+    )
+    with pytest.raises(ValueError, match="different lengths"):
+        write_table(tmp_path / "t.csv", {"a": [1], "b": [1, 2]})
+
+
+# --- submissions -----------------------------------------------------------------------------------
+
+#: Case 55: ten ids in an order of their own.
+SAMPLE_IDS = ["900", "892", "901", "893", "899", "894", "898", "895", "897", "896"]
+
+
+def _sample(folder, rows: str, name: str = "sample_submission.csv"):
+    path = folder / name
+    path.write_bytes(rows.encode())
+    return path
+
+
+def _titanic(folder):
+    return _sample(folder, "PassengerId,Survived\n" + "".join(f"{one},0\n" for one in SAMPLE_IDS))
+
+
+@pytest.mark.parametrize("words", [("0", "1"), ("0.0", "1.0"), ("False", "True")])
+def test_the_submission_is_the_sample_filled_in(tmp_path, words):
+    ids = [str(one) for one in range(892, 902)]
+    found = _predictions(ids, Survived=_category([words[int(one) % 2] for one in ids], words))
+    assert write_submission(tmp_path / "out" / "s.csv", found, like=_titanic(tmp_path)) == ()
+    text = (tmp_path / "out" / "s.csv").read_text()
+    assert text == "PassengerId,Survived\n" + "".join(f"{one},{int(one) % 2}\n" for one in SAMPLE_IDS)
+
+
+def test_numbers_take_the_look_only_where_they_have_it(tmp_path):
+    like = _sample(tmp_path, "id,count,price\n1,0,0\n2,0,0\n")
+    found = _predictions(["2", "1"], count=_number([3.0, 4.0]), price=_number([2.5, 3.0]))
+    write_submission(tmp_path / "s.csv", found, like=like)
+    assert (tmp_path / "s.csv").read_text() == "id,count,price\n1,4,3\n2,3,2.5\n"
+
+
+def test_an_id_without_a_prediction_stops_by_name_or_is_filled(tmp_path):
+    like = _titanic(tmp_path)
+    ids = [one for one in SAMPLE_IDS if one != "894"]
+    found = _predictions(ids, failed=[0], reasons={0: "cut file"}, Survived=_category(["1"] * 9, ("0", "1")))
+    with pytest.raises(OutputError) as caught:
+        write_submission(tmp_path / "s.csv", found, like=like)
+    text = str(caught.value)
+    assert "2 of 10 ids of sample_submission.csv have no prediction" in text
+    assert "line 7: id '894' is not among the predicted rows" in text
+    assert "line 2: id '900' could not be predicted: cut file" in text
+    assert not (tmp_path / "s.csv").exists()
+
+    notes = write_submission(tmp_path / "s.csv", found, like=like, fill_missing=0)
+    rows = dict(_read(tmp_path / "s.csv")[1:])
+    assert rows["894"] == rows["900"] == "0" and rows["892"] == "1"
+    assert "2 of 10 rows are filled in" in notes[0] and "'894'" in notes[0]
+
+
+def test_predicted_ids_that_the_sample_lacks_are_named(tmp_path):
+    like = _sample(tmp_path, "id,t\na,x\n")
+    (note,) = write_submission(
+        tmp_path / "s.csv", _predictions(["a", "b", "c"], t=_category(["1", "2", "1"])), like=like
+    )
+    assert note == "2 predicted ids are not in sample_submission.csv: b, c"
+
+
+def test_an_answer_that_is_not_a_number_is_not_submitted(tmp_path):
+    like = _sample(tmp_path, "id,t\na,0\n")
+    with pytest.raises(OutputError, match="no prediction") as caught:
+        write_submission(tmp_path / "s.csv", _predictions(["a"], t=_number([math.nan])), like=like)
+    assert "not a number" in str(caught.value)
+
+
+def test_wide_samples_hold_probabilities(tmp_path):
+    like = _sample(tmp_path, "image,rust,healthy\n2,0.5,0.5\n1,0.5,0.5\n")
+    found = _predictions(
+        ["1", "2"], t=_category(["rust", "healthy"], ["healthy", "rust"], [[0.25, 0.75], [1, 0]])
+    )
+    assert write_submission(tmp_path / "s.csv", found, like=like) == ()
+    assert (tmp_path / "s.csv").read_text() == "image,rust,healthy\n2,0.0,1.0\n1,0.75,0.25\n"
+
+
+def test_wide_samples_of_two_targets_and_a_missing_class(tmp_path):
+    like = _sample(tmp_path, "id,a_x,b:x,a_y\n1,0.5,0.5,0.5\n")
+    found = _predictions(
+        ["1"], a=_category(["x"], ("x", "y", "z"), [[0.5, 0.3, 0.2]]), b=_category(["x"], ("x",), [[1]])
+    )
+    (note,) = write_submission(tmp_path / "s.csv", found, like=like)
+    assert (tmp_path / "s.csv").read_text() == "id,a_x,b:x,a_y\n1,0.5,1.0,0.3\n"
+    assert note == "a: classes without a column in sample_submission.csv: z"
+
+
+def test_several_targets_fill_their_own_columns(tmp_path):
+    like = _sample(tmp_path, "id,Variety,disease\n2,?,?\n1,?,?\n")
+    found = _predictions(["1", "2"], disease=_category(["rust", "blast"]), variety=_category(["v1", "v2"]))
+    write_submission(tmp_path / "s.csv", found, like=like)
+    assert (tmp_path / "s.csv").read_text() == "id,Variety,disease\n2,v2,blast\n1,v1,rust\n"
+
+
+def test_one_column_takes_the_one_target_and_says_so(tmp_path):
+    like = _sample(tmp_path, "image_id,label\n1,\n")
+    (note,) = write_submission(
+        tmp_path / "s.csv", _predictions(["1"], disease=_category(["rust"])), like=like
+    )
+    assert note == "column 'label' is filled with 'disease'"
+    assert (tmp_path / "s.csv").read_text() == "image_id,label\n1,rust\n"
+
+
+def test_the_caller_may_say_what_fills_a_column(tmp_path):
+    like = _sample(tmp_path, "id,p,usage\n1,0.5,Public\n")
+    found = _predictions(["1"], Survived=_category(["1"], ("0", "1"), [[0.2, 0.8]]))
+    (note,) = write_submission(
+        tmp_path / "s.csv", found, like=like, columns={"p": "Survived:1", "usage": None}
+    )
+    assert (tmp_path / "s.csv").read_text() == "id,p,usage\n1,0.8,Public\n"
+    assert "'usage' is kept" in note
+    with pytest.raises(SchemaError, match="no column 'q'"):
+        write_submission(tmp_path / "s.csv", found, like=like, columns={"q": None})
+
+
+def test_columns_that_nothing_fills_are_named(tmp_path):
+    like = _sample(tmp_path, "id,disaese,variety\n1,a,b\n")
+    found = _predictions(["1"], disease=_category(["rust"]), variety=_category(["v1"]))
+    with pytest.raises(SchemaError) as caught:
+        write_submission(tmp_path / "s.csv", found, like=like)
+    assert "column 'disaese'" in str(caught.value) and "did you mean 'disease'?" in str(caught.value)
+    assert "disease (rust)" in str(caught.value)
+
+
+def test_a_class_name_of_two_targets_is_no_guess(tmp_path):
+    like = _sample(tmp_path, "id,x\n1,0.5\n")
+    found = _predictions(["1"], a=_category(["x"]), b=_category(["x"]))
+    with pytest.raises(SchemaError):
+        write_submission(tmp_path / "s.csv", found, like=like)
+
+
+def test_the_id_column_is_the_one_that_holds_ids(tmp_path):
+    like = _sample(tmp_path, "row,image,label\n0,b.png,x\n1,a.png,x\n")
+    found = _predictions(["a.png", "b.png"], label=_category(["1", "2"]))
+    notes = write_submission(tmp_path / "s.csv", found, like=like, columns={"row": None})
+    assert (tmp_path / "s.csv").read_text() == "row,image,label\n0,b.png,2\n1,a.png,1\n"
+    assert len(notes) == 1
+    with pytest.raises(OutputError, match="no id of sample_submission.csv"):
+        write_submission(tmp_path / "s.csv", found, like=like, id_column="label")
+
+
+def test_a_column_of_zeros_is_no_id_column(tmp_path):
+    like = _sample(tmp_path, "id,t\na,0\nb,0\nc,0\n")
+    with pytest.raises(OutputError, match="no id of") as caught:
+        write_submission(tmp_path / "s.csv", _predictions(["0", "1"], t=_category(["x", "y"])), like=like)
+    assert "sample: a, b, c" in str(caught.value) and "predicted: 0, 1" in str(caught.value)
+
+
+def test_pictures_are_found_without_their_endings(tmp_path):
+    like = _sample(tmp_path, "id,t\n7,x\n0012,x\n")
+    notes = write_submission(
+        tmp_path / "s.csv", _predictions(["test/0012.jpg", "test/7.jpg"], t=_category(["a", "b"])), like=like
+    )
+    assert (tmp_path / "s.csv").read_text() == "id,t\n7,b\n0012,a\n"
+    assert "without folder and ending" in notes[0]
+
+
+def test_doubled_ids_are_joined_in_their_order(tmp_path):
+    like = _sample(tmp_path, "id,t\na,?\nb,?\na,?\n")
+    found = _predictions(["b", "a", "a"], t=_category(["x", "y", "z"]))
+    write_submission(tmp_path / "s.csv", found, like=like)
+    assert (tmp_path / "s.csv").read_text() == "id,t\na,y\nb,x\na,z\n"
+
+
+def test_an_id_doubled_on_one_side_needs_one_answer(tmp_path):
+    once = _sample(tmp_path, "id,t\na,?\nb,?\n", "once.csv")
+    alike = _predictions(["a", "a", "b"], t=_category(["x", "x", "y"]))
+    write_submission(tmp_path / "s.csv", alike, like=once)
+    assert (tmp_path / "s.csv").read_text() == "id,t\na,x\nb,y\n"
+    differing = _predictions(["a", "a", "b"], t=_category(["x", "z", "y"]))
+    with pytest.raises(OutputError, match="cannot be joined") as caught:
+        write_submission(tmp_path / "s.csv", differing, like=once)
+    assert "'a'" in str(caught.value) and "2 times in the predictions" in str(caught.value)
+    twice = _sample(tmp_path, "id,t\na,?\na,?\n", "twice.csv")
+    write_submission(tmp_path / "s.csv", _predictions(["a"], t=_category(["x"])), like=twice)
+    assert (tmp_path / "s.csv").read_text() == "id,t\na,x\na,x\n"
+
+
+def test_a_submission_is_exact_and_warns_of_formulas(tmp_path):
+    like = _sample(tmp_path, "id,t\n=cmd,?\n")
+    (note,) = write_submission(tmp_path / "s.csv", _predictions(["=cmd"], t=_category(["@x"])), like=like)
+    assert (tmp_path / "s.csv").read_bytes() == b"id,t\n=cmd,@x\n"
+    assert "2 cells" in note and "row 2 t: '@x'" in note
+
+
+def test_a_refused_submission_leaves_the_old_one(tmp_path):
+    (tmp_path / "s.csv").write_text("good")
+    with pytest.raises(OutputError):
+        write_submission(
+            tmp_path / "s.csv", _predictions(["x"], Survived=_category(["1"])), like=_titanic(tmp_path)
+        )
+    assert (tmp_path / "s.csv").read_text() == "good"
