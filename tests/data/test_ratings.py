@@ -247,7 +247,7 @@ TIMED = "user,item,rating,time / u,a,5,20 / u,a,4,10 / v,a,3,15"
 def test_a_repeated_pair_is_one_fact_by_a_stated_rule(write, lines, rule, rating, note):
     found = index_ratings(write(lines), duplicates=rule)
     assert pairs(found) == {("u", "a"): rating, ("v", "a"): 3}
-    assert said(found, note) and said(found, "user 'u', item 'a', lines 2 and 3")
+    assert said(found, note) and said(found, "user 'u', item 'a', line 2 and line 3")
 
 
 def test_two_ratings_are_never_summed_but_events_are(write):
@@ -291,14 +291,12 @@ def test_ratings_are_sorted_by_user_then_item_each_pair_once():
     assert found.user_index.dtype == np.uint32 and found.ratings.dtype == np.float32
 
 
-def test_ids_too_many_for_one_word_are_sorted_alike():
+def test_ids_too_many_for_one_word_are_sorted_alike(write):
     rng = np.random.default_rng(4)
-    ids = np.array([""], object)
     rows = _Rows(
-        "table",
-        np.arange(500),
-        ids.repeat(40),
-        ids.repeat(60),
+        write("user,item / u,i"),
+        np.empty(40, object),
+        np.empty(60, object),
         rng.integers(0, 40, 500).astype(np.uint32),
         rng.integers(0, 60, 500).astype(np.uint32),
         None,
@@ -307,6 +305,35 @@ def test_ids_too_many_for_one_word_are_sorted_alike():
     rows.users = np.broadcast_to(np.array([True]), 1 << 60)  # no memory: one element seen many times
     for one, other in zip(packed, _sorted_pairs(rows), strict=True):
         assert np.array_equal(one, other)
+    assert not packed[1].all()
+
+
+def test_single_precision_moves_no_rating_out_of_its_scale(write):
+    found = index_ratings(write("user,item,rating / u,a,4.7 / v,a,0.1"), scale=(0.1, 4.7))
+    assert found.ratings.dtype == np.float32 and found.scale == (0.1, 4.7)
+
+
+def test_many_repeats_by_time_against_a_dictionary():
+    rng = np.random.default_rng(8)
+    users, items = rng.integers(0, 9, 600), rng.integers(0, 9, 600)
+    values, times = rng.integers(1, 6, 600), rng.integers(1, 30, 600)
+    columns = {"user": users, "item": items, "rating": values, "time": times}
+    table = read_table({name: one.astype(str) for name, one in columns.items()})
+    groups: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for row, (u, i, r, t) in enumerate(zip(users, items, values, times, strict=True)):
+        groups.setdefault((str(u), str(i)), []).append((t, row, r))
+    expected = {
+        "last": lambda rows: max(rows)[2],
+        "first": lambda rows: min(rows)[2],
+        "mean": lambda rows: sum(r for *_, r in rows) / len(rows),
+        "max": lambda rows: max(r for *_, r in rows),
+        "min": lambda rows: min(r for *_, r in rows),
+    }
+    for rule, resolve in expected.items():
+        found = index_ratings(table, duplicates=rule)
+        assert pairs(found) == pytest.approx({pair: float(resolve(rows)) for pair, rows in groups.items()})
+        latest = [max(groups[pair])[0] if rule != "first" else min(groups[pair])[0] for pair in pairs(found)]
+        assert found.times is not None and found.times.tolist() == latest
 
 
 # --- the item table --------------------------------------------------------------------------------

@@ -23,16 +23,23 @@ DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
 
 @dataclass
 class _Rows:
-    """The table on its way to `Ratings`: one entry per row of the file."""
+    """The table on its way to `Ratings`: one entry per row that is kept.
+
+    row: places in the table, or None where all rows are kept.
+    """
 
     table: Table
-    lines: NDArray[np.int64]
     users: NDArray[np.object_]
     items: NDArray[np.object_]
     user_index: NDArray[np.uint32]
     item_index: NDArray[np.uint32]
-    values: NDArray[Any] | None
+    values: NDArray[np.float32] | None
     times: NDArray[np.float64] | None = None
+    row: NDArray[np.int64] | None = None
+
+    def line(self, row: int) -> str:
+        place = row if self.row is None else int(self.row[row])
+        return f"{self.table.unit} {self.table.take([place]).lines[0]}"
 
     def pair(self, row: int) -> str:
         user, item = self.users[self.user_index[row]], self.items[self.item_index[row]]
@@ -78,11 +85,12 @@ def index_ratings(
         raise RatingsError(f"{table.source} holds no ratings", fix="give a table with one row per rating")
     roles = find_roles(table, user=user, item=item, rating=rating, time=time, kind=kind)
     notes = [*table.notes, *roles.notes]
-    rows, said = _read_rows(table, roles, skip_bad, time_format)
+    rows, said = _read_rows(table, roles, skip_bad, time_format, scale)
     notes += said
     implicit, said = _decide_kind(rows, kind, scale, roles.rating)
     notes += said
-    _check_values(rows, scale, implicit)
+    if implicit and rows.values is not None:
+        _check_values(rows, rows.values, (0.0, np.inf))
     rule = duplicates or ("sum" if implicit else "last")
     if rule == "sum" and not implicit:
         raise RatingsError(
@@ -117,35 +125,52 @@ def index_ratings(
 
 
 def _read_rows(
-    table: Table, roles: Roles, skip_bad: bool, time_format: str | None
+    table: Table, roles: Roles, skip_bad: bool, time_format: str | None, scale: tuple[float, float] | None
 ) -> tuple[_Rows, list[str]]:
     user_index, users = table.codes(roles.user)
     item_index, items = table.codes(roles.item)
-    values = None if roles.rating is None else table.try_numbers(roles.rating)[0]
-    rows = _Rows(table, table.lines, users, items, user_index, item_index, values)
-    faults = {roles.user: (users == "")[user_index], roles.item: (items == "")[item_index]}
-    if values is not None and roles.rating is not None:
-        faults[roles.rating] = ~np.isfinite(values)
-    bad = np.logical_or.reduce(list(faults.values()))
-    notes = []
-    if bad.any() and not skip_bad:
+    rows = _Rows(table, users, items, user_index, item_index, None)
+    faults = {
+        name: (ids == "") for name, ids in ((roles.user, users), (roles.item, items)) if (ids == "").any()
+    }
+    faults = {name: void[table.codes(name)[0]] for name, void in faults.items()}
+    values = None
+    if roles.rating is not None:
+        # Checked as they are written: in single precision 4.7 is above a scale that ends at 4.7.
+        values = table.try_numbers(roles.rating)[0]
+        if not np.isfinite(values).all():
+            faults[roles.rating] = ~np.isfinite(values)
+        rows.values = values.astype(np.float32)
+    bad = np.logical_or.reduce(list(faults.values())) if faults else np.zeros(0, np.bool_)
+    if faults and not skip_bad:
         raise _bad_cells(table, faults, int(bad.sum()))
+    if values is not None and scale is not None:
+        _check_values(rows, values, scale)
+    notes = []
     if roles.time is not None:
         rows.times, said = read_times(table, roles.time, time_format)
         notes += said
         absent = int(np.isnan(rows.times).sum())
         if absent:
             notes.append(f"{absent} of {table.rows} times are missing and count as the earliest")
-    if bad.any():
-        counts = ", ".join(f"{int(mask.sum())} by {name}" for name, mask in faults.items() if mask.any())
+    if faults:
+        counts = ", ".join(f"{int(mask.sum())} by {name}" for name, mask in faults.items())
         notes.append(f"{int(bad.sum())} of {table.rows} rows left out as unusable ({counts})")
-        keep = ~bad
-        if not keep.any():
-            raise RatingsError(f"{table.source} holds no usable rating", found=notes[-1])
-        rows.user_index, rows.item_index = user_index[keep], item_index[keep]
-        rows.lines = rows.lines[keep]
-        rows.values = None if values is None else values[keep]
-        rows.times = None if rows.times is None else rows.times[keep]
+        keep = np.flatnonzero(~bad)
+        if not len(keep):
+            raise RatingsError(
+                f"{table.source} holds no usable rating", found=notes[-1], fix="give a table of ratings"
+            )
+        rows = _Rows(
+            table,
+            users,
+            items,
+            user_index[keep],
+            item_index[keep],
+            None if rows.values is None else rows.values[keep],
+            None if rows.times is None else rows.times[keep],
+            keep,
+        )
     return rows, [_example(rows), *notes]
 
 
@@ -166,7 +191,7 @@ def _bad_cells(table: Table, faults: dict[str, NDArray[np.bool_]], count: int) -
 
 
 def _example(rows: _Rows) -> str:
-    text = f"{rows.table.unit} {rows.lines[0]} reads: {rows.pair(0)}"
+    text = f"{rows.line(0)} reads: {rows.pair(0)}"
     if rows.values is not None:
         text += f", rating {rows.values[0]:g}"
     if rows.times is not None and not np.isnan(rows.times[0]):
@@ -221,20 +246,19 @@ def _decide_kind(
     return False, [f"explicit: {column} holds ratings (--kind implicit for events){hint}"]
 
 
-def _check_values(rows: _Rows, scale: tuple[float, float] | None, implicit: bool) -> None:
-    if rows.values is None:
-        return
+def _check_values(rows: _Rows, values: NDArray[Any], bounds: tuple[float, float]) -> None:
+    """Refuse ratings outside the scale, or events that happened less than never."""
+    low, high = bounds
     problems = []
-    low, high = scale if scale is not None else (-np.inf, np.inf)
-    if implicit:
-        low = max(low, 0.0)
-    for outside, side, end in ((rows.values > high, "above", high), (rows.values < low, "below", low)):
-        if outside.any():
+    for outside, side, end in ((values > high, "above", high), (values < low, "below", low)):
+        count = int(outside.sum())
+        if count:
             row = int(np.flatnonzero(outside)[0])
-            what = "ratings" if outside.sum() > 1 else "rating"
-            first = f"first at {rows.table.unit} {rows.lines[row]} ({rows.values[row]:g})"
-            problems.append(f"{outside.sum()} {what} {side} {end:g}, {first}")
-    if problems and scale is None:
+            what = "rating" if count == 1 else "ratings"
+            problems.append(
+                f"{count} {what} {side} {end:g}, first at {rows.line(row)} ({float(values[row]):g})"
+            )
+    if problems and high == np.inf:
         raise RatingsError(
             f"{rows.table.source} is read as a log of events, and no event happens less than never",
             problems=problems,
@@ -243,7 +267,7 @@ def _check_values(rows: _Rows, scale: tuple[float, float] | None, implicit: bool
     if problems:
         raise RatingsError(
             f"{rows.table.source} contradicts the scale {low:g} to {high:g}: {'; '.join(problems)}",
-            found=f"ratings from {rows.values.min():g} to {rows.values.max():g}",
+            found=f"ratings from {np.nanmin(values):g} to {np.nanmax(values):g}",
             fix="mend the ratings, or give their true scale (none: the scale of the data)",
         )
 
@@ -251,9 +275,10 @@ def _check_values(rows: _Rows, scale: tuple[float, float] | None, implicit: bool
 # --- one entry per pair, sorted --------------------------------------------------------------------
 
 
-def _sorted_pairs(rows: _Rows) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Rows in the order of user, item, line; and where in that order each pair begins."""
+def _sorted_pairs(rows: _Rows) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """Rows in the order of user, item, place in the table; and where in that order a pair begins."""
     count = len(rows.user_index)
+    fresh = np.ones(count, np.bool_)
     item_bits = (len(rows.items) - 1).bit_length()
     row_bits = (count - 1).bit_length()
     if (len(rows.users) - 1).bit_length() + item_bits + row_bits <= 64:
@@ -262,59 +287,54 @@ def _sorted_pairs(rows: _Rows) -> tuple[NDArray[Any], NDArray[np.int64]]:
         words <<= np.uint64(item_bits)
         words |= rows.item_index
         words <<= np.uint64(row_bits)
-        words |= np.arange(count, dtype=np.uint64)
+        order = np.arange(count, dtype=np.uint32)
+        words |= order
         words.sort()
-        order = (words & np.uint64((1 << row_bits) - 1)).astype(np.uint32)
+        np.bitwise_and(words, np.uint64((1 << row_bits) - 1), out=order, casting="unsafe")
         words >>= np.uint64(row_bits)
-        fresh = words[1:] != words[:-1]
+        np.not_equal(words[1:], words[:-1], out=fresh[1:])
     else:
-        order = np.lexsort((rows.item_index, rows.user_index))
-        fresh = (np.diff(rows.user_index[order]) != 0) | (np.diff(rows.item_index[order]) != 0)
-    if fresh.all():
-        return order, np.empty(0, np.int64)
-    return order, np.concatenate([[0], np.flatnonzero(fresh) + 1])
+        order = np.lexsort((rows.item_index, rows.user_index)).astype(np.uint32)
+        user, item = rows.user_index[order], rows.item_index[order]
+        fresh[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+    return order, fresh
 
 
-def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[Any], NDArray[np.float32], list[str]]:
+def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
     """The row that stands for each pair, its rating by the rule, and what was resolved."""
-    order, starts = _sorted_pairs(rows)
-    if not len(starts):
-        ordered = np.ones(len(order), np.float32) if rows.values is None else rows.values[order]
-        return order, ordered.astype(np.float32, copy=False), []
-    sizes = np.diff(np.append(starts, len(order)))
-    first = int(starts[sizes > 1][0])
-    lines = " and ".join(str(line) for line in rows.lines[order[first : first + 2]])
-    example = f"first: {rows.pair(int(order[first]))}, {rows.table.unit}s {lines}"
-    repeated = int((sizes > 1).sum())
-    what = "repeated pair" if repeated == 1 else "repeated pairs"
+    order, fresh = _sorted_pairs(rows)
+    values = np.ones(len(order), np.float32) if rows.values is None else rows.values
+    if fresh.all():
+        return order, values[order], []
+    last = np.append(fresh[1:], True)
+    # All that follows works on the rows of repeated pairs alone, which are few in most tables.
+    repeated = np.flatnonzero(~(fresh & last))
+    begins = np.flatnonzero(fresh[repeated])
+    lines = " and ".join(rows.line(int(order[place])) for place in repeated[:2])
+    example = f"first: {rows.pair(int(order[repeated[0]]))}, {lines}"
+    what = "1 repeated pair" if len(begins) == 1 else f"{len(begins)} repeated pairs"
     if rule == "error":
         raise RatingsError(
-            f"{rows.table.source} has {repeated} {what} of user and item ({example})",
+            f"{rows.table.source} has {what} of user and item ({example})",
             fix="choose a rule: --duplicates last, first, mean, max or min",
         )
     if rows.times is not None:
-        _order_by_time(order, sizes, rows.times)
-    last = order[starts + sizes - 1]
-    chosen = order[starts] if rule == "first" else last
-    values = np.ones(len(order)) if rows.values is None else rows.values
+        own = order[repeated]
+        # A row without a time comes before all others of its pair.
+        when = np.nan_to_num(rows.times[own], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        order[repeated] = own[np.lexsort((own, when, np.cumsum(fresh[repeated])))]
+    chosen = order[fresh if rule == "first" else last]
+    answer = values[chosen]
     if rule in ("last", "first"):
-        answer = values[chosen]
         done = f"{rule} by {rows.table.unit if rows.times is None else 'time'} kept"
     else:
         combine = {"mean": np.add, "sum": np.add, "max": np.maximum, "min": np.minimum}[rule]
-        answer = combine.reduceat(values[order].astype(np.float64), starts)
-        answer = answer / sizes if rule == "mean" else answer
+        combined = combine.reduceat(values[order[repeated]].astype(np.float64), begins)
+        if rule == "mean":
+            combined /= np.diff(np.append(begins, len(repeated)))
+        answer[(np.cumsum(fresh) - 1)[repeated[begins]]] = combined
         done = {"mean": "mean taken", "sum": "sum taken", "max": "highest kept", "min": "lowest kept"}[rule]
-    return chosen, answer.astype(np.float32), [f"{repeated} {what}: {done} ({example})"]
-
-
-def _order_by_time(order: NDArray[Any], sizes: NDArray[np.int64], times: NDArray[np.float64]) -> None:
-    """Within each repeated pair, earlier rows first; rows without a time before all others. In place."""
-    repeated = np.repeat(sizes > 1, sizes)
-    pair = np.repeat(np.arange(len(sizes)), sizes)[repeated]
-    rows = order[repeated]
-    when = np.nan_to_num(times[rows], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-    order[repeated] = rows[np.lexsort((rows, when, pair))]
+    return chosen, answer, [f"{what}: {done} ({example})"]
 
 
 def _compact(

@@ -22,6 +22,8 @@ UNITS = (
 
 COUNTED = tuple(name for name, _, _ in UNITS)
 FORMATS = (*COUNTED, "iso")
+#: So many times tell whether it is worth to look at all.
+SAMPLE = 1000
 
 FIX = (
     "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or leave times out: --time none"
@@ -67,31 +69,45 @@ def format_time(seconds: float) -> str:
 def _counted(
     table: Table, column: str, values: NDArray[np.float64], time_format: str | None
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    there = np.flatnonzero(~table.missing(column))
-    found = values[there]
-    infinite = there[~np.isfinite(found)]
-    if infinite.size:
-        raise _refusal(table, column, infinite, "is no time")
+    missing = table.missing(column)
+    found = values[~missing] if missing.any() else values
+    if not found.size:
+        return values, (f"{column} holds no time",)
+    if not np.isfinite(found).all():
+        raise _refusal(table, column, np.flatnonzero(~missing & ~np.isfinite(values)), "is no time")
     if time_format is None and _calendar(found):
-        raise _refusal(table, column, there[:1], "may be a date or a count of seconds")
-    if time_format is not None:
-        unit = COUNTED.index(time_format)
-    else:
-        size = np.searchsorted([limit for _, _, limit in UNITS[:-1]], np.abs(found), side="right")
-        # Nought is the same moment in every unit, so it says nothing about which one is meant.
-        kinds = np.unique(size[found != 0])
-        if len(kinds) > 1:
-            examples = np.array([there[np.flatnonzero((size == kind) & (found != 0))[0]] for kind in kinds])
-            units = " and ".join(COUNTED[kind] for kind in kinds)
-            raise _refusal(table, column, examples, "", headline=f"the times mix {units}")
-        unit = int(kinds[0]) if len(kinds) else 0
+        first = np.flatnonzero(~missing)[:1]
+        raise _refusal(table, column, first, "may be a date or a count of seconds")
+    unit = COUNTED.index(time_format) if time_format is not None else _unit(table, column, found, values)
     name, per_second, _ = UNITS[unit]
-    return values / per_second, (f"{column} is read as {name} since 1970",)
+    return values if unit == 0 else values / per_second, (f"{column} is read as {name} since 1970",)
+
+
+def _unit(table: Table, column: str, found: NDArray[np.float64], values: NDArray[np.float64]) -> int:
+    """The unit of all times, by their size; TableError where they differ."""
+    limits = [limit for _, _, limit in UNITS[:-1]]
+    sizes = np.abs(found)
+    # Nought is the same moment in every unit, so it says nothing about which one is meant.
+    sizes = sizes if sizes.min() > 0 else sizes[sizes > 0]
+    if not sizes.size:
+        return 0
+    least, most = np.searchsorted(limits, [sizes.min(), sizes.max()], side="right")
+    if least != most:
+        kinds = np.where(values == 0, -1, np.searchsorted(limits, np.abs(values), side="right"))
+        kinds[np.isnan(values)] = -1
+        there, first = np.unique(kinds, return_index=True)
+        units = " and ".join(COUNTED[kind] for kind in there[there >= 0])
+        raise _refusal(table, column, first[there >= 0], "", headline=f"the times mix {units}")
+    return int(least)
 
 
 def _calendar(values: NDArray[np.float64]) -> bool:
     """True where every number may be a date: ddmmyyyy, mmddyyyy, yyyymmdd or yyyymmddhhmmss."""
-    if not values.size or (values != np.floor(values)).any() or values.min() < 1e6 or values.max() >= 1e14:
+    if values.min() < 1e6 or values.max() >= 1e14:
+        return False
+    if len(values) > SAMPLE and not _calendar(values[:SAMPLE]):
+        return False
+    if (values != np.floor(values)).any():
         return False
     whole = values.astype(np.int64)
     if whole.min() >= 19_000_101_000_000:
