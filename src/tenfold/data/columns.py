@@ -29,6 +29,7 @@ __all__ = [
     "comma_cells",
     "count_letters",
     "drop_words",
+    "holds_quotes",
     "inexact",
     "is_floating",
     "keep_column",
@@ -72,7 +73,10 @@ def keep_column(column: Any) -> Column:
     """Any Arrow column in one of the four forms. pa.ArrowInvalid where its cells are no text or numbers."""
     kind, types = column.type, pa.types
     if types.is_dictionary(kind):
-        return keep_column(column.cast(kind.value_type))
+        # Not every kind of dictionary can be cast as a whole, but its values can.
+        values = [keep_column(pa.chunked_array([piece.dictionary])) for piece in column.chunks]
+        pieces = zip(values, column.chunks, strict=True)
+        return pa.chunked_array([one.combine_chunks().take(piece.indices) for one, piece in pieces])
     if types.is_null(kind):
         return pa.chunked_array([pa.nulls(len(column), pa.string())])
     if types.is_boolean(kind):
@@ -131,24 +135,32 @@ def count_letters(column: Column) -> int:
     return total
 
 
-def trim_column(column: Any) -> Any:
+def trim_column(column: Column) -> Column:
     """Without outer blanks; what is empty then is missing."""
     if pa.types.is_dictionary(column.type):
-        pieces = [_trim_dictionary(piece) for piece in column.chunks]
+        pieces = [_recode(piece, _trim(piece.dictionary)) for piece in column.chunks]
         return single_piece(pa.chunked_array(pieces, column.type))
-    if not pa.types.is_string(column.type):
-        return column
-    trimmed = pc.utf8_trim_whitespace(column)
-    empty = pc.equal(trimmed, "")
-    return pc.if_else(empty, pa.scalar(None, pa.string()), trimmed) if pc.any(empty).as_py() else trimmed
+    return (
+        pa.chunked_array(map(_trim, column.chunks), pa.string())
+        if pa.types.is_string(column.type)
+        else column
+    )
 
 
-def _trim_dictionary(piece: Any) -> Any:
-    trimmed = pc.utf8_trim_whitespace(piece.dictionary)
-    if trimmed.equals(piece.dictionary) and not pc.any(pc.equal(trimmed, "")).as_py():
+def _trim(texts: Any) -> Any:
+    letters = _letters_of(texts)
+    if len(letters) and (letters.min() <= 32 or letters.max() >= 128):  # few columns have blanks of any kind
+        texts = pc.utf8_trim_whitespace(texts)
+    if pc.min(pc.binary_length(texts)).as_py() == 0:
+        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return texts
+
+
+def _recode(piece: Any, texts: Any) -> Any:
+    """The same codes over other texts, of which some may now be alike or null."""
+    if texts is piece.dictionary or texts.equals(piece.dictionary):
         return piece
-    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-    coded = trimmed.dictionary_encode()
+    coded = texts.dictionary_encode()
     return pa.DictionaryArray.from_arrays(coded.indices.take(piece.indices), coded.dictionary)
 
 
@@ -159,16 +171,12 @@ def drop_words(column: Column, words: Sequence[str]) -> Column:
         values = [int(word) for word in words if whole_number(word)]
         gone = pc.is_in(column, pa.array(values, pa.int64()).cast(column.type, safe=False))
     elif pa.types.is_dictionary(column.type):
-        pieces = []
-        for piece in column.chunks:
-            texts = pc.if_else(
-                pc.is_in(piece.dictionary, pa.array(words, pa.string())),
-                pa.scalar(None, pa.string()),
-                piece.dictionary,
-            )
-            coded = texts.dictionary_encode()
-            pieces.append(pa.DictionaryArray.from_arrays(coded.indices.take(piece.indices), coded.dictionary))
-        return pa.chunked_array(pieces, column.type)
+        void, gone = pa.scalar(None, pa.string()), pa.array(words, pa.string())
+        pieces = [
+            _recode(piece, pc.if_else(pc.is_in(piece.dictionary, gone), void, piece.dictionary))
+            for piece in column.chunks
+        ]
+        return single_piece(pa.chunked_array(pieces, column.type))
     elif is_floating(column):
         values = [float(word) for word in words if _is_float(word)]
         gone = pc.is_in(column.cast(pa.float64()), pa.array(values, pa.float64()))
@@ -184,13 +192,34 @@ def _is_float(word: str) -> bool:
         return False
 
 
+def _letters_of(texts: Any) -> NDArray[np.uint8]:
+    """The bytes of all texts, one after another."""
+    _, offsets, letters = texts.buffers()
+    if letters is None or not len(texts):
+        return np.empty(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
+    return np.frombuffer(letters, np.uint8)[bounds[0] : bounds[-1]]
+
+
+def _text_pieces(column: Column) -> list[Any]:
+    """The texts of a column in pieces, those of codes once; nothing for numbers."""
+    pieces = [one.dictionary if pa.types.is_dictionary(column.type) else one for one in column.chunks]
+    return [one for one in pieces if pa.types.is_string(one.type)]
+
+
+def holds_quotes(column: Column) -> bool:
+    """Do the texts hold double quotes, or zero bytes?"""
+    every = map(_letters_of, _text_pieces(column))
+    # The smallest byte comes first: hardly any column has one so small.
+    return any(len(one) and one.min() <= 34 and ((one == 34) | (one == 0)).any() for one in every)
+
+
 def comma_cells(column: Column) -> list[str]:
-    """The cells that hold a comma, each text of a coded column once; at most some thousand of them."""
+    """The texts that hold a comma, some thousand at most."""
     found: list[str] = []
-    for piece in column.chunks:
-        texts = piece.dictionary if pa.types.is_dictionary(column.type) else piece
-        if pa.types.is_string(texts.type) and len(found) < 1000:
-            found += texts.filter(pc.match_substring(texts, ",")).slice(0, 1000).to_pylist()
+    for piece in _text_pieces(column):
+        if len(found) < 1000 and (_letters_of(piece) == 44).any():
+            found += piece.filter(pc.match_substring(piece, ",")).slice(0, 1000).to_pylist()
     return found
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,92 +20,147 @@ import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from tenfold.data.cells import whole_number
-from tenfold.data.columns import CODED, Column, count_letters, single_piece
+from tenfold.data.columns import CODED, Column, count_letters, holds_quotes, single_piece
 from tenfold.data.layout import (
     BLANKS,
+    LITERAL,
     Layout,
+    Quotes,
     collect_cells,
     iterate_records,
     row_lines,
     survey_quotes,
 )
+from tenfold.data.text import Decoded
 from tenfold.errors import TableError
 
 # Arrow makes its functions as it loads, so no checker of types can see them.
 pc: Any = pyarrow.compute
 
-__all__ = ["parse_columns"]
+__all__ = ["Parsed", "parse_columns"]
 
 #: Rows that decide how a column is kept; what it means never depends on them.
 _SAMPLE = 1000
 #: Reading is fastest in pieces that fit into the processor's cache.
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
+_SAMPLE_BYTES = 1 << 18
+_TAIL = 1 << 12
+_LINE_END = ord("\n")
 #: Stand between cells where the file has longer separators.
 _CONTROLS = b"\x1f\x1e\x1d\x1c\x02\x03\x04\x05"
 
 
-def parse_columns(data: bytes, layout: Layout, name: str) -> tuple[list[Column], NDArray[np.int64] | int]:
-    """The columns of a text table, and the line of each row (or of the first, if the others follow on).
+#: Columns, and the line of each row, or of the first if the others follow on.
+Parsed = tuple[list[Column], NDArray[np.int64] | int]
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The rows of a table: ``data[start:]``, or the same of a file of which `data` is the beginning.
+
+    size: bytes up to the line end of the last row that is none.  quotes: None where there are none.
+    """
+
+    data: bytes
+    path: Path | None
+    start: int
+    separator: bytes
+    size: int
+    quotes: Quotes | None = None
+
+    def open(self) -> Any:
+        """The rows as a stream for Arrow."""
+        if self.path is None:
+            return pa.BufferReader(pa.py_buffer(self.data).slice(self.start))
+        stream = pa.OSFile(str(self.path))
+        stream.seek(self.start)
+        return stream
+
+
+def parse_columns(text: Decoded, layout: Layout, name: str) -> Parsed | None:
+    """The columns of a text table, and the line of each row.
 
     The bytes of a file are those of all cells, of the separators, line ends and quotes. Bytes to spare are
     empty lines, or whole numbers that are not written in the plain way (``007``): then all is read again
-    as text. Raises TableError with the lines of rows that do not fit.
+    as text. None if a file of which only the beginning was looked at turns out not to be clean. Raises
+    TableError with the lines of rows that do not fit.
     """
-    start, separator = layout.start, layout.separator.encode()
-    if layout.separator == BLANKS or len(separator) > 1:
-        data, separator = _narrow(data, start, layout, name)
-        start = 0
-    quotes = None
-    if layout.quoting and data.find(b'"', start) >= 0:
-        literal = _parse_literal(data, start, separator, layout) if separator in (b"\t", b"|") else None
+    body = _find_body(text, layout, name)
+    if body is None:
+        return None
+    if body.quotes and layout.separator in LITERAL:
+        literal = _parse_literal(body, layout)
         if literal is not None:
             return literal
-        quotes = survey_quotes(data, start, separator)
-        if not quotes.regular:
-            return _parse_carefully(data, layout, name)
-    types = _storage(data[start : start + _BLOCK], separator, layout)
-    inside = quotes.line_ends if quotes else 0
+    if body.quotes and not body.quotes.regular:
+        return _parse_carefully(body, layout, name)
+    types = _storage(body, layout)
     while True:
         try:
-            columns = _read_arrow(
-                data, start, separator, types, quoting=quotes is not None, inside=inside > 0
-            )
+            columns = _read_arrow(body, types)
         except pa.ArrowInvalid as error:
-            if not _give_way(types, str(error)):
-                return _parse_carefully(data, layout, name, separator)
-            continue
-        rows = len(columns[0])
-        cells = sum(count_letters(column) for column in columns) + rows * (len(columns) - 1)
-        ends = rows - (not data.endswith(b"\n"))
-        spare = len(data) - start - cells - ends - (quotes.count - quotes.doubled if quotes else 0)
+            if _give_way(types, str(error)):
+                continue
+            return None if body.path else _parse_carefully(body, layout, name)
+        if body.path and any(map(holds_quotes, columns)):
+            return None
+        spare = _spare_bytes(columns, body)
+        inside = body.quotes.line_ends if body.quotes else 0
         if not spare and not inside:
-            return columns, layout.line
-        blank = data.count(b"\n", start) - ends - inside
-        if spare == blank:
-            return columns, row_lines(data, start, layout.line, quoted=quotes is not None)
+            return [single_piece(column) for column in columns], layout.line
+        rows = len(columns[0])
+        if (
+            not body.path
+            and spare == body.data.count(b"\n", body.start, body.start + body.size) + 1 - rows - inside
+        ):
+            lines = row_lines(body.data, body.start, layout.line, quoted=body.quotes is not None)
+            return [single_piece(column) for column in columns], lines
         if all(kind in (CODED, pa.string()) for kind in types):
-            return _parse_carefully(data, layout, name, separator)
+            return None if body.path else _parse_carefully(body, layout, name)
         types = [kind if kind == pa.string() else CODED for kind in types]
 
 
-def _narrow(data: bytes, start: int, layout: Layout, name: str) -> tuple[bytes, bytes]:
-    """The rows with one byte between cells in place of a longer separator or of runs of blanks."""
-    unused = [bytes([mark]) for mark in _CONTROLS if mark not in data]
-    if not unused:
-        raise TableError(f"{name} holds control characters of every kind", fix="remove them")
-    if layout.separator == BLANKS:
-        body = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", data[start:])
-        return re.sub(rb"[ \t]+", unused[0], body), unused[0]
-    return data[start:].replace(layout.separator.encode(), unused[0]), unused[0]
+def _spare_bytes(columns: Sequence[Column], body: _Body) -> int:
+    """Bytes that are no part of a cell, no separator, no quote and no line end of a row."""
+    rows = len(columns[0])
+    marks = body.quotes.count - body.quotes.doubled if body.quotes else 0
+    between = rows * (len(columns) - 1) + max(rows - 1, 0)
+    return body.size - sum(map(count_letters, columns)) - between - marks
 
 
-def _parse_literal(
-    data: bytes, start: int, separator: bytes, layout: Layout
-) -> tuple[list[Any], NDArray[np.int64]] | None:
+def _find_body(text: Decoded, layout: Layout, name: str) -> _Body | None:
+    """Where the rows are, with one byte between cells in place of a longer separator or of runs of blanks."""
+    data, start, separator = text.data, layout.start, layout.separator.encode()
+    if layout.separator == BLANKS or len(separator) > 1:
+        if text.path:
+            return None
+        unused = [bytes([mark]) for mark in _CONTROLS if mark not in data]
+        if not unused:
+            raise TableError(f"{name} holds control characters of every kind", fix="remove them")
+        if layout.separator == BLANKS:
+            data = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", data[start:])
+            data = re.sub(rb"[ \t]+", unused[0], data)
+        else:
+            data = data[start:].replace(separator, unused[0])
+        start, separator = 0, unused[0]
+    if text.path:
+        with pa.OSFile(str(text.path)) as file:
+            size = file.size()
+            file.seek(max(start, size - _TAIL))
+            tail = file.read(_TAIL)
+        return _Body(data, text.path, start, separator, size - start - len(tail) + len(tail.rstrip(b"\n")))
+    quoted = layout.quoting and data.find(b'"', start) >= 0
+    quotes = survey_quotes(data, start, separator) if quoted else None
+    end = len(data)
+    while end > start and data[end - 1] == _LINE_END:
+        end -= 1
+    return _Body(data, None, start, separator, end - start, quotes)
+
+
+def _parse_literal(body: _Body, layout: Layout) -> Parsed | None:
     """Quotes in tab and pipe files: if no cell needs them, they are taken off, or kept if some are text."""
-    types = [pa.string()] * len(layout.names)
     try:
-        columns = _read_arrow(data, start, separator, types, quoting=False, inside=False)
+        columns = _read_arrow(replace(body, quotes=None), [pa.string()] * len(layout.names))
     except pa.ArrowInvalid:
         return None
     begins = [pc.fill_null(pc.starts_with(column, '"'), False) for column in columns]
@@ -115,30 +171,25 @@ def _parse_literal(
             pc.if_else(one, pc.replace_substring(pc.utf8_slice_codeunits(column, 1, -1), '""', '"'), column)
             for one, column in zip(whole, columns, strict=True)
         ]
-    return columns, row_lines(data, start, layout.line, quoted=False)
+    return columns, row_lines(body.data, body.start, layout.line, quoted=False)
 
 
-def _parse_carefully(
-    data: bytes, layout: Layout, name: str, separator: bytes | None = None
-) -> tuple[list[Any], NDArray[np.int64]]:
+def _parse_carefully(body: _Body, layout: Layout, name: str) -> Parsed:
     """Cell by cell: the authority where the quick way fails, and the one that names lines."""
-    start = layout.start
-    if separator is not None and separator != layout.separator.encode():
-        layout, start = replace(layout, separator=separator.decode(), quoting=False), 0
     pieces: list[list[Any]] = [[] for _ in layout.names]
     lines: list[int] = []
-    for cells, there in collect_cells(data[start:].decode(), layout, name):
+    text, separator = body.data[body.start :].decode(), body.separator.decode()
+    for cells, there in collect_cells(text, layout, name, separator=separator):
         lines += there
         for piece, column in zip(pieces, cells, strict=True):
             piece.append(pa.array(column, pa.string()))
-    columns = [pa.chunked_array(piece, pa.string()) for piece in pieces]
-    return columns, np.array(lines, np.int64)
+    return [pa.chunked_array(piece, pa.string()) for piece in pieces], np.array(lines, np.int64)
 
 
-def _storage(head: bytes, separator: bytes, layout: Layout) -> list[Any]:
+def _storage(body: _Body, layout: Layout) -> list[Any]:
     """How to keep each column, from its first cells. A wrong guess costs time and nothing else."""
-    text = head.decode("utf-8", "ignore")
-    records = iterate_records(text, separator.decode(), quoting=layout.quoting)
+    text = body.data[body.start : body.start + _SAMPLE_BYTES].decode("utf-8", "ignore")
+    records = iterate_records(text, body.separator.decode(), quoting=body.quotes is not None)
     rows = [one.cells for one in islice(records, _SAMPLE) if len(one.cells) == len(layout.names)]
     types: list[Any] = []
     for place in range(len(layout.names)):
@@ -147,43 +198,40 @@ def _storage(head: bytes, separator: bytes, layout: Layout) -> list[Any]:
             large = max(abs(int(cell)) for cell in cells) >= 1 << 31
             types.append(pa.int64() if large else pa.int32())
         else:
-            types.append(CODED if len(set(cells)) <= len(cells) / 2 else pa.string())
+            # Codes save room and later work; for texts of a few letters they cost more than they save.
+            pays = len(set(cells)) <= len(cells) / 2 and sum(map(len, cells)) > 4 * len(cells)
+            types.append(CODED if pays else pa.string())
     return types
 
 
-def _read_arrow(
-    data: bytes, start: int, separator: bytes, types: Sequence[Any], *, quoting: bool, inside: bool
-) -> list[Any]:
-    """The columns of ``data[start:]``; pa.ArrowInvalid where rows are ragged or a number is none.
-
-    inside: are there line ends within quotes?
-    """
+def _read_arrow(body: _Body, types: Sequence[Any]) -> list[Any]:
+    """The columns in pieces; pa.ArrowInvalid where rows are ragged or a whole number is none."""
     names = [str(place) for place in range(len(types))]
-    size = min(max(_BLOCK, 1), len(data) - start + 1)
+    size = min(_BLOCK, body.size + 1)
     while True:
         try:
             table = csv.read_csv(
-                pa.BufferReader(pa.py_buffer(data).slice(start)),
+                body.open(),
                 read_options=csv.ReadOptions(column_names=names, block_size=size),
                 parse_options=csv.ParseOptions(
-                    delimiter=separator.decode(),
-                    quote_char='"' if quoting else False,
+                    delimiter=body.separator.decode(),
+                    quote_char='"' if body.quotes else False,
                     double_quote=True,
-                    newlines_in_values=inside,
+                    newlines_in_values=body.quotes is not None and body.quotes.line_ends > 0,
                 ),
                 convert_options=csv.ConvertOptions(
                     column_types=dict(zip(names, types, strict=True)),
                     null_values=[""],
                     strings_can_be_null=True,
-                    check_utf8=False,  # the decoding has seen to that
+                    check_utf8=body.path is not None,  # else the decoding has seen to that
                 ),
             )
         except pa.ArrowInvalid as error:
-            if "block size" not in str(error) or size > len(data) - start:
+            if "block size" not in str(error) or size > body.size:
                 raise
             size *= 16
             continue
-        return [single_piece(table[name]) for name in names]
+        return [table[name] for name in names]
 
 
 def _give_way(types: list[Any], message: str) -> bool:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tenfold.errors import LISTED, TableError
 
 __all__ = [
+    "LITERAL",
     "Layout",
     "Quotes",
     "Record",
@@ -38,6 +39,8 @@ _PIECE = 1 << 22
 
 #: Tried in this order; a list of genres inside a cell is why "|" comes last.
 SEPARATORS = ("\t", "::", ";", ",", "|")
+#: Between these, a quote may well be text: it counts only if the rows make no sense without.
+LITERAL = ("\t", "|")
 #: Stands for any run of blanks between cells.
 BLANKS = " "
 #: For a file of one column: a control character that stands in no text.
@@ -235,8 +238,16 @@ def _head(data: bytes) -> str:
 
 def _first_rows(text: str, separator: str, quoting: bool, line: int = 1) -> list[Record]:
     """The first row, and those of the next that can be read: the last may be cut in the midst of quotes."""
+    if quoting and separator in LITERAL:
+        records = list(islice(iterate_records(text, separator, quoting=False, line=line), HEAD_ROWS))
+        if len({len(one.cells) for one in records}) == 1:
+            return [one._replace(cells=[*map(_unquoted, one.cells)]) for one in records]
     records = list(islice(iterate_records(text, separator, quoting=quoting, line=line), HEAD_ROWS))
     return records[:1] + [one for one in records[1:] if not one.fault]
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', cell) else cell
 
 
 def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str]:
@@ -400,10 +411,11 @@ def _check_once(columns: Sequence[str], name: str, header: bool) -> None:
 
 
 def collect_cells(
-    text: str, layout: Layout, name: str, *, batch: int = 1 << 16
+    text: str, layout: Layout, name: str, *, separator: str, batch: int = 1 << 16
 ) -> Iterator[tuple[list[list[str]], list[int]]]:
     """All rows by the careful way, in batches: the cells column by column, and the line of each row.
 
+    separator: what stands between the cells here, where that is no longer what stands in the file.
     Raises TableError with the lines of rows that have more or fewer cells than there are columns, or whose
     quotes are wrong.
     """
@@ -412,7 +424,8 @@ def collect_cells(
     rows: list[list[str]] = []
     lines: list[int] = []
     faults: list[str] = []
-    for record in iterate_records(text, layout.separator, quoting=layout.quoting, line=layout.line):
+    quoting = layout.quoting and separator == layout.separator
+    for record in iterate_records(text, separator, quoting=quoting, line=layout.line):
         if record.fault:
             faults.append(f"line {record.line}, {record.fault}")
         elif len(record.cells) != expected:

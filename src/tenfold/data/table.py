@@ -32,9 +32,9 @@ from tenfold.data.columns import (
     to_column,
     trim_column,
 )
-from tenfold.data.delimited import parse_columns
+from tenfold.data.delimited import Parsed, parse_columns
 from tenfold.data.layout import Layout, find_layout
-from tenfold.data.text import decode_bytes, read_bytes
+from tenfold.data.text import Decoded, decode_bytes, open_text, read_bytes, read_start
 from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
 
 # Arrow makes its functions as it loads, so no checker of types can see them.
@@ -201,13 +201,15 @@ def read_table(
         return source
     if isinstance(source, str | PathLike):
         path = Path(source)
-        data = read_bytes(path)
-        if data.startswith(b"PAR1"):
-            return _finish(_from_parquet(data, path.name, names), words)
-        decoded = decode_bytes(data, name=path.name, encoding=encoding)
-        del data
-        layout = find_layout(decoded.data, name=path.name, separator=separator, header=header, names=names)
-        return _finish(_from_text(decoded.data, decoded.notes, layout, path.name), words)
+        if read_start(path, 4) == b"PAR1":
+            return _finish(_from_parquet(read_bytes(path), path.name, names), words)
+        text = open_text(path, encoding=encoding)
+        layout, parsed = _parse(text, path.name, separator, header, names)
+        if parsed is None:  # a large file with a clean beginning only
+            text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
+            layout, parsed = _parse(text, path.name, separator, header, names)
+        assert parsed is not None  # what is in memory is parsed, or refused
+        return _finish(_from_text(*parsed, text.notes, layout, path.name), words)
     if isinstance(source, Mapping):
         columns = {str(name): to_column(values) for name, values in source.items()}
         return _finish(_from_columns(list(columns.items()), "the given columns", names), words)
@@ -291,8 +293,20 @@ def _plain_name(name: str) -> str:
 # Text
 
 
-def _from_text(data: bytes, notes: tuple[str, ...], layout: Layout, name: str) -> Table:
-    columns, lines = parse_columns(data, layout, name)
+def _parse(
+    text: Decoded, name: str, separator: str | None, header: bool | None, names: Sequence[str] | None
+) -> tuple[Layout, Parsed | None]:
+    layout = find_layout(text.data, name=name, separator=separator, header=header, names=names)
+    return layout, parse_columns(text, layout, name)
+
+
+def _from_text(
+    columns: Sequence[Column],
+    lines: NDArray[np.int64] | int,
+    notes: tuple[str, ...],
+    layout: Layout,
+    name: str,
+) -> Table:
     rows = len(columns[0])
     if not rows:
         raise TableError(

@@ -15,13 +15,15 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from tenfold.errors import TableError, did_you_mean
 
-__all__ = ["Decoded", "decode_bytes", "read_bytes", "read_lines", "read_text"]
+__all__ = ["Decoded", "decode_bytes", "open_text", "read_bytes", "read_lines", "read_start", "read_text"]
 
 #: Marks at the start of a file, the longer ones first: UTF-32's begins with UTF-16's.
 MARKS = (
@@ -48,17 +50,20 @@ FOREIGN = (
 )
 
 GZIP = b"\x1f\x8b"
+_STARTS = (GZIP, *(mark for mark, _ in MARKS), *(start for start, _, _ in FOREIGN))
 ENCODINGS = (
     "cp1252 (Western Europe), cp1250 (Central Europe), cp1251 (Cyrillic), gb18030, shift_jis or utf-16"
 )
 
 # Checked piece by piece, so that a large file is never held a second time as text.
 PIECE = 1 << 24
+_HEAD = 1 << 20
 
 # Bytes that Western text in cp1252 has: letters, quotes, dashes and common signs.
 _WESTERN = re.compile(
     rb"[\xc0-\xff\x80\x85\x8a\x8c\x8e\x91-\x97\x99\x9a\x9c\x9e\x9f\xa0-\xa5\xa7-\xab\xae\xb0-\xb5\xb7\xba-\xbf]"
 )
+_SIGNS = b"\x80\x85\x91\x92\x93\x94\x95\x96\x97\x99\xa0\xa1\xa9\xab\xae\xb0\xb7\xbb\xbf"
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _UTF8_PAIR = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _CAPITAL_WITHIN = re.compile(rb"[a-z][\xc0-\xde\x8a\x8c\x8e\x9f]")
@@ -66,14 +71,16 @@ _CAPITAL_WITHIN = re.compile(rb"[a-z][\xc0-\xde\x8a\x8c\x8e\x9f]")
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file's text.
+    """A file's text as UTF-8 without a mark; every line ends in ``\\n``, the last one perhaps not.
 
-    data: UTF-8 without a mark; every line ends in ``\\n``, the last one perhaps not.
+    data: the text; only its beginning where `path` is given, a file that needs no decoding as far as that
+        beginning shows: whoever reads it must look out for the rest.
     notes: what was found rather than known, one a line.
     """
 
     data: bytes
     notes: tuple[str, ...] = ()
+    path: Path | None = None
 
 
 def read_text(path: str | PathLike[str], *, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
@@ -91,10 +98,28 @@ def read_lines(
     return [line.strip() for line in text.split("\n") if line.strip()], notes
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes, unpacked if it is gzip. TableError for a missing, foreign or damaged file."""
+def open_text(path: Path, *, encoding: str | None = None) -> Decoded:
+    """A text file of any size: its beginning, if that is clean as it stands; else all of it, decoded."""
+    head = read_start(path, _HEAD)
+    # Names in the header may stand in quotes; values in quotes are for the careful way.
+    odd = b'"' in head[head.find(b"\n") :] or b"\r" in head or b"\0" in head or head.startswith(_STARTS)
+    end = head.rfind(b"\n") + 1
+    if encoding is None and not odd and end and _first_invalid(head[:end]) is None:
+        return Decoded(head[:end] if len(head) == _HEAD else head, path=path)
+    return decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
+
+
+def read_start(path: Path, size: int) -> bytes:
+    """The first bytes of a file. TableError where it cannot be read."""
+    with _explained(path), path.open("rb") as file:
+        return file.read(size)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say why a file cannot be opened, and what to do."""
     try:
-        data = path.read_bytes()
+        yield
     except FileNotFoundError:
         folder = path.parent
         near = [one.name for one in sorted(folder.iterdir())] if folder.is_dir() else []
@@ -104,6 +129,12 @@ def read_bytes(path: Path) -> bytes:
         raise TableError(f"{path} is a folder, not a table", fix="give a file in it") from None
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, unpacked if it is gzip. TableError for a missing, foreign or damaged file."""
+    with _explained(path):
+        data = path.read_bytes()
     if data.startswith(GZIP):
         try:
             data = gzip.decompress(data)
@@ -166,7 +197,9 @@ def decode_bytes(data: bytes, *, name: str, encoding: str | None = None) -> Deco
 
 def _check_encoding(encoding: str, name: str) -> None:
     try:
-        b"".decode(encoding)
+        b"    ".decode(encoding)
+    except UnicodeError:
+        return  # an encoding, if an odd one
     except (LookupError, ValueError):
         raise TableError(
             f"there is no encoding {encoding!r} to read {name} with", fix=f"known ones are utf-8, {ENCODINGS}"
@@ -223,17 +256,23 @@ def _first_invalid(data: bytes) -> int | None:
 def _is_western(data: bytes) -> bool:
     """Does all beyond ASCII look like letters of Western European words in cp1252?
 
-    Cyrillic, Greek, Chinese and the like come in long runs of high bytes; DOS and Mac files use bytes that
-    are odd signs in cp1252, or capitals within words; a file that was joined from two encodings holds
-    whole UTF-8 sequences.
+    Cyrillic, Greek, Chinese and the like come in runs of high bytes; DOS and Mac files use bytes that are odd
+    signs in cp1252, or capitals within words; a file that was joined from two encodings holds whole UTF-8
+    sequences.
     """
-    runs = _HIGH.findall(data)
-    high = sum(map(len, runs))
+    runs = high = foreign = 0
+    for found in _HIGH.finditer(data):
+        runs += 1
+        high += len(found[0])
+        letters = len(found[0].translate(None, _SIGNS))
+        # Two such letters in a row do occur (größer), but then with plain ones beside them.
+        beside = data[max(0, found.start() - 1) : found.start()] + data[found.end() : found.end() + 1]
+        foreign += letters > 2 or (letters == 2 and not beside.isalpha())
     return (
-        high / len(runs) < 1.5
+        foreign <= 0.1 * runs
         and len(_WESTERN.findall(data)) == high
-        and len(_UTF8_PAIR.findall(data)) <= 0.2 * len(runs)
-        and len(_CAPITAL_WITHIN.findall(data)) <= 0.1 * len(runs)
+        and len(_UTF8_PAIR.findall(data)) <= 0.2 * runs
+        and len(_CAPITAL_WITHIN.findall(data)) <= 0.1 * runs
     )
 
 
