@@ -1,0 +1,194 @@
+"""How good a factor model is: errors of its ratings and hits of its lists, always beside the baselines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.predict import Scorer, as_ids, locate
+from tenfold.collab.recommend import recommend
+from tenfold.errors import RatingsError
+from tenfold.metrics import ItemLists, number_scores, ranking_scores
+from tenfold.values import FactorModel, Ratings
+
+__all__ = ["BiasBaseline", "evaluate_lists", "evaluate_ratings", "fit_biases"]
+
+#: Shrinkage of item and user biases, in ratings (Koren 2010, "Factor in the neighbors", section 2.1).
+ITEM_SHRINKAGE = 25.0
+USER_SHRINKAGE = 10.0
+
+
+class BiasBaseline:
+    """The training ratings' mean and shrunk biases; index -1 has bias 0.
+
+    b_i = sum_u (r_ui - mean) / (25 + n_i), then b_u = sum_i (r_ui - mean - b_i) / (10 + n_u).
+    """
+
+    def __init__(self, mean: float, user_bias: NDArray[np.float64], item_bias: NDArray[np.float64]) -> None:
+        self.mean, self.user_bias, self.item_bias = mean, user_bias, item_bias
+
+    def predict(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean + b_u + b_i of each pair of indices."""
+        user = np.where(users < 0, 0.0, self.user_bias[users])
+        return self.mean + user + np.where(items < 0, 0.0, self.item_bias[items])
+
+
+def fit_biases(model: FactorModel) -> BiasBaseline:
+    """The baseline from the ratings that the model carries."""
+    ratings = model.seen_ratings.astype(np.float64)
+    if not len(ratings):
+        raise RatingsError(
+            "the model carries no training ratings, so it has no baselines",
+            fix="evaluate the run that was fitted",
+        )
+    mean = float(ratings.mean())
+    counts = np.diff(model.seen_start)
+    users, items = np.repeat(np.arange(len(counts)), counts), model.seen_items.astype(np.int64)
+    received = np.bincount(items, minlength=len(model.items))
+    item_bias = np.bincount(items, ratings - mean, len(model.items)) / (ITEM_SHRINKAGE + received)
+    rest = ratings - mean - item_bias[items]
+    user_bias = np.bincount(users, rest, len(model.users)) / (USER_SHRINKAGE + counts)
+    return BiasBaseline(mean, user_bias, item_bias)
+
+
+def evaluate_ratings(model: FactorModel, test: Ratings) -> dict[str, Any]:
+    """RMSE and MAE over all test pairs, on how many they stand, and the same of the baselines.
+
+    scored: pairs in the averages; fallback: how many of them have an unknown user or item and were answered
+    as `predict_pairs` says. known: the scores over the other pairs alone. baselines: ``global_mean`` of the
+    training ratings and ``biases`` (see `fit_biases`), over the same pairs.
+    """
+    if model.implicit:
+        raise RatingsError(
+            "this run was fitted to events, so it has no errors of ratings",
+            fix="evaluate its lists (--lists)",
+        )
+    users, items = _located(model, test)
+    fallback = (users < 0) | (items < 0)
+    predicted, _ = Scorer(model).scores(users, items)
+    scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
+    scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
+    baseline = fit_biases(model)
+    biases = np.clip(baseline.predict(users, items), *model.scale)
+    scores["baselines"] = {
+        "global_mean": number_scores(test.ratings, np.full(len(users), baseline.mean)),
+        "biases": number_scores(test.ratings, biases),
+    }
+    scores["notes"] = _notes(model, test, users, items)
+    return scores
+
+
+def evaluate_lists(
+    model: FactorModel,
+    test: Ratings,
+    *,
+    n: int = 10,
+    relevant_from: float | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Precision, recall, hit, NDCG and coverage of the lists of n, as `tenfold.metrics` defines them.
+
+    relevant_from: a test item counts as liked from this rating on; None takes every test item.
+    users: on how many users the averages stand: those with a relevant test item that they did not rate in
+    training. Of these, `unknown_users` are answered with the average user's list. Test items that nobody
+    rated in training cannot be hit, and count as missed. Coverage is over the lists of the test's users.
+    baselines: ``most_popular`` lists the items with most training ratings, without those that the user has
+    rated.
+    """
+    users, items = _located(model, test)
+    relevant = np.ones(len(users), np.bool_) if relevant_from is None else test.ratings >= relevant_from
+    if not relevant.any():
+        raise RatingsError(
+            f"no test rating is {relevant_from:g} or above"
+            if relevant_from is not None
+            else "no test ratings",
+            fix="lower the rating from which an item counts as liked",
+        )
+    # An unknown item has a number of its own past the known ones, so that it is there to be missed.
+    strange = np.unique(test.item_index[items < 0])
+    numbered = np.where(items < 0, len(model.items) + np.searchsorted(strange, test.item_index), items)
+    asked = np.unique(test.user_index[relevant])
+    truth = _lists(np.searchsorted(asked, test.user_index[relevant]), numbered[relevant], len(asked))
+    index = locate(as_ids(test.users[asked]), model.users)
+    seen = _seen_lists(model, index)
+    found = recommend(model, test.users[asked], n=n, threads=threads)
+    row = np.searchsorted(asked, _row_of(test, found.users))
+    ranked = _lists(row, locate(found.items, model.items), len(asked))
+    scores: dict[str, Any] = ranking_scores(ranked, truth, n=n, seen=seen, items=len(model.items))
+    scores["unknown_users"] = int((index < 0).sum())
+    popular = _most_popular(model, index, n)
+    scores["baselines"] = {
+        "most_popular": ranking_scores(popular, truth, n=n, seen=seen, items=len(model.items))
+    }
+    scores["notes"] = _notes(model, test, users, items)
+    return scores
+
+
+def _located(model: FactorModel, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index of each test pair's user and item in the model, -1 for unknown."""
+    if not len(test.ratings):
+        raise RatingsError("there are no test ratings", fix="give pairs with their ratings")
+    users, items = locate(as_ids(test.users), model.users), locate(as_ids(test.items), model.items)
+    return users[test.user_index], items[test.item_index]
+
+
+def _lists(owner: NDArray[np.int64], items: NDArray[np.int64], users: int) -> ItemLists:
+    """One list a user, entries kept in their order."""
+    order = np.argsort(owner, kind="stable")
+    start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=users))]).astype(np.int64)
+    return ItemLists(start, items[order].astype(np.int64))
+
+
+def _row_of(test: Ratings, users: NDArray[np.object_]) -> NDArray[np.int64]:
+    places = {user: place for place, user in enumerate(as_ids(test.users))}
+    return np.fromiter((places[user] for user in users), np.int64, len(users))
+
+
+def _seen_lists(model: FactorModel, users: NDArray[np.int64]) -> ItemLists:
+    """The training items of each user, none for unknown ones."""
+    begins = np.where(users < 0, 0, model.seen_start[users])
+    sizes = np.where(users < 0, 0, model.seen_start[users + 1] - begins)
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    places = np.arange(start[-1]) - np.repeat(start[:-1] - begins, sizes)
+    return ItemLists(start, model.seen_items[places].astype(np.int64))
+
+
+def _most_popular(model: FactorModel, users: NDArray[np.int64], n: int) -> ItemLists:
+    """For each user, enough of the most rated items that n remain without the seen ones."""
+    order = np.argsort(-np.bincount(model.seen_items, minlength=len(model.items)), kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    chosen = []
+    for user in users:
+        mine = model.seen_items[model.seen_start[user] : model.seen_start[user + 1]] if user >= 0 else []
+        free = np.ones(min(len(order), n + len(mine)), np.bool_)
+        places = rank[mine] if len(mine) else np.empty(0, np.int64)
+        free[places[places < len(free)]] = False
+        chosen.append(order[: len(free)][free][:n])
+    return ItemLists.of(chosen)
+
+
+def _notes(
+    model: FactorModel, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> list[str]:
+    """How many test pairs have strangers in them, and how many stood in the training ratings already."""
+    notes = []
+    fallback = (users < 0) | (items < 0)
+    if fallback.any():
+        who, what = int((users < 0).sum()), int((items < 0).sum())
+        notes.append(
+            f"{len(users)} scored, {int(fallback.sum())} by fallback: "
+            f"{who} with an unknown user, {what} with an unknown item"
+        )
+    if (users < 0).all() or (items < 0).all():
+        notes.append("all users or all items of the test are unknown - are ids of the same kind?")
+    there = np.flatnonzero(~fallback)
+    width = len(model.items)
+    counts = np.diff(model.seen_start)
+    trained = np.repeat(np.arange(len(counts)), counts) * width + model.seen_items
+    twice = int(np.isin(users[there] * width + items[there], trained).sum())
+    if twice:
+        notes.append(f"{twice} of {len(users)} test pairs were trained on: their scores are too good")
+    return notes
