@@ -47,7 +47,7 @@ HOUSE = (
     (1, "store", ("run", "weights")),
     (1, "out", ("files", "sample", "tables", "figures", "report", "workbook")),
     (2, "nn", ("rows", "encoders", "body", "heads", "network", "augment")),
-    (2, "collab", ("kernels", "sgd", "als", "gibbs", "pack", "predict", "recommend")),
+    (2, "collab", ("kernels", "sgd", "als", "gibbs", "pack", "predict", "recommend", "evaluate")),
     (
         3,
         "engine",
@@ -57,6 +57,7 @@ HOUSE = (
             "ghost",
             "trace",
             "scratch",
+            "program",
             "step",
             "memory",
             "batches",
@@ -64,6 +65,7 @@ HOUSE = (
             "checkpoint",
             "predict",
             "train",
+            "finder",
         ),
     ),
     (
@@ -75,9 +77,11 @@ HOUSE = (
             "ratings",
             "netrun",
             "netfit",
+            "rates",
             "fit",
             "predict",
             "write",
+            "demo",
             "blend",
             "history",
             "ensemble",
@@ -114,7 +118,7 @@ LIBRARIES = {
 
 #: Loads for seconds; whoever is not of the neural wing reaches it inside a function, if at all.
 HEAVY = "torch"
-NEURAL = ("nn/*", "engine/*", "jobs/net*")
+NEURAL = ("nn/*", "engine/*", "jobs/net*", "jobs/rates")
 
 DISTRIBUTIONS = {
     "PIL": "pillow",

@@ -339,9 +339,15 @@ class _Listing:
     def _no_folder(self, error: OSError, column: str) -> ImageError:
         which = f" (column {column!r})" if column else ""
         if isinstance(error, NotADirectoryError):
-            return ImageError(f"{self.shown.rstrip('/')} is a file, not a folder of pictures{which}.")
+            return ImageError(
+                f"{self.shown.rstrip('/')} is a file, not a folder of pictures{which}.",
+                fix="give the folder that it lies in",
+            )
         if not isinstance(error, FileNotFoundError):
-            return ImageError(f"{self.shown} cannot be listed{which}: {error.strerror}.")
+            return ImageError(
+                f"{self.shown} cannot be listed{which}: {error.strerror}.",
+                fix="make the folder readable, or copy it to where it is",
+            )
         parent = self.folder.absolute().parent
         near = [read_name(one.name) for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
         return ImageError(

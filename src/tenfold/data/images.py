@@ -522,7 +522,10 @@ def check_resize(size: Iterable[int], resize: str, interpolation: str) -> tuple[
     """`size` as (height, width), if all three are possible; else ImageError."""
     sides = tuple(int(side) for side in size)
     if len(sides) != 2 or min(sides) < 1:
-        raise ImageError(f"image size {sides} is not (height, width) in whole pixels from 1 up")
+        raise ImageError(
+            f"image size {sides} is not (height, width) in whole pixels from 1 up",
+            fix="give two numbers such as (224, 224)",
+        )
     for word, choices, what in (
         (resize, RESIZE_MODES, "resize mode"),
         (interpolation, tuple(INTERPOLATIONS), "interpolation"),
