@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,10 @@ def read_weights(path: str) -> dict[str, Tensor]:
         if _looks_like_safetensors(file):
             return load_file(file)
         # Given explicitly, this holds even where the environment asks for the unsafe way.
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Its remarks on a pickle's protocol say nothing that the refusal below does not say better.
+            warnings.simplefilter("ignore", UserWarning)
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(
             f"{path} is refused: this file holds code, not only weights",

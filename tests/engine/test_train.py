@@ -1,0 +1,360 @@
+"""Trainings: the same end whatever happens on the way."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tenfold.engine.checkpoint import Progress
+from tenfold.engine.device import pick_precision
+from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients, one_cycle
+from tenfold.engine.train import StepResult, Trained, fit_network, train_step
+from tenfold.errors import MemoryBudgetError, RunError, TrainingError
+from tenfold.nn.network import build_network
+from tenfold.recipe import Recipe
+from tenfold.store.run import begin_run
+from tenfold.values import MemoryPlan
+from training import (
+    SCHEMA,
+    largest_difference,
+    make_batches,
+    make_encoding,
+    make_examples,
+    make_trainer,
+    state_of,
+)
+
+RECIPE = Recipe(
+    arch="test_convnext", weights="none", image_size=32, batch_size=16, epochs=2, frozen_epochs=1, seed=1
+)
+CPU = torch.device("cpu")
+
+
+def changed(**values: object) -> Recipe:
+    return Recipe(**{**RECIPE.model_dump(), **values})
+
+
+def train(
+    recipe: Recipe = RECIPE,
+    *,
+    rows: int = 40,
+    micro_batch: int = 16,
+    folder: Path | None = None,
+    resume: bool = False,
+    workers: int = 0,
+    precision: str = "float32",
+    on_progress: Any = None,
+    identity: dict[str, Any] | None = None,
+) -> tuple[dict[str, torch.Tensor], Trained]:
+    encoding = make_encoding(recipe)
+    network, _ = build_network(encoding, SCHEMA, recipe, fetch=False)
+    run = begin_run(folder, resume=resume)[0] if folder is not None else None
+    try:
+        trained = fit_network(
+            network,
+            encoding,
+            make_examples(rows, size=recipe.image_size[0]),
+            train=np.arange(rows - 10),
+            valid=np.arange(rows - 10, rows),
+            recipe=recipe,
+            plan=MemoryPlan(micro_batch=micro_batch, workers=workers),
+            device=CPU,
+            precision=precision,
+            folder=run,
+            identity=identity,
+            on_progress=on_progress,
+        )
+    finally:
+        if run is not None:
+            run.close()
+    return state_of(network), trained
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_training_learns() -> None:
+    _, trained = train(changed(epochs=12, lr=1e-2, arch="test_resnet"), rows=120)
+    last = trained.history[-1]
+    assert last["valid"]["disease"]["error_rate"] <= 0.2
+    assert [record["stage"] for record in trained.history] == ["head"] + ["all"] * 12
+    assert last["rows"] == 110
+
+
+def test_every_row_is_seen_once_an_epoch_also_when_they_fill_no_batch() -> None:
+    _, trained = train(changed(batch_size=64), rows=40)
+    assert trained.history[-1]["steps"] == 3 and trained.history[-1]["rows"] == 30
+    trainer = make_trainer(RECIPE, micro_batch=16)
+    seen = torch.cat([batch.rows for batch in make_batches(trainer, make_examples(37))])
+    assert sorted(seen.tolist()) == list(range(37))
+    later = torch.cat([batch.rows for batch in make_batches(trainer, make_examples(37), epoch=1)])
+    assert sorted(later.tolist()) == list(range(37)) and later.tolist() != seen.tolist()
+
+
+def test_same_seed_same_bytes_whatever_the_workers() -> None:
+    whole, _ = train()
+    for workers in (1, 3):
+        assert same(whole, train(workers=workers)[0])
+    assert not same(whole, train(changed(seed=2))[0])
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    train(changed(mixup=0.4, augment="strong"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("values", [{}, {"mixup": 0.4, "ema": 0.0, "arch": "test_resnet", "image_size": 64}], ids=str)
+def test_stopped_anywhere_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, values: dict
+) -> None:
+    # A checkpoint after every step: the training may be stopped between any two.
+    monkeypatch.setattr("tenfold.engine.train.CHECKPOINT_SECONDS", -1.0)
+    recipe = changed(**values)
+    whole, trained = train(recipe)
+    count = 0
+
+    def stop(event: dict[str, Any]) -> None:
+        nonlocal count
+        count += event["event"] == "step"
+        if count == at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe, folder=tmp_path / "run", on_progress=stop)
+    resumed, again = train(recipe, folder=tmp_path / "run", resume=True)
+    assert same(whole, resumed)
+    for one, other in zip(trained.history, again.history, strict=True):
+        assert {**one, "seconds": 0, "peak_bytes": 0} == {**other, "seconds": 0, "peak_bytes": 0}
+
+
+def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        train(folder=tmp_path / "run", identity={"batch_size": 16}, on_progress=_stop_after_epoch)
+    with pytest.raises(RunError, match="batch_size: 16 -> 32"):
+        train(folder=tmp_path / "run", resume=True, identity={"batch_size": 32})
+
+
+def _stop_after_epoch(event: dict[str, Any]) -> None:
+    if event["event"] == "step" and event["epoch"] == 1:
+        raise Stop
+
+
+@pytest.mark.parametrize("micro_batch", [16, 4, 1])
+def test_rates_count_updates(micro_batch: int) -> None:
+    rates: list[float] = []
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            rates.append(event["rate"])
+
+    recipe = changed(epochs=3, frozen_epochs=0)
+    train(recipe, rows=74, micro_batch=micro_batch, on_progress=note)
+    assert len(rates) == 12
+    assert rates == [recipe.lr * one_cycle(step, 12, warmup=recipe.warmup) for step in range(12)]
+    assert rates[-1] == pytest.approx(recipe.lr * 1e-3)
+    assert max(rates) == pytest.approx(recipe.lr)
+
+
+class Greedy(torch.nn.Module):
+    """Runs out of memory above a number of rows, and keeps a weak eye on what it had taken."""
+
+    def __init__(self, inner: torch.nn.Module, most: int, where: str) -> None:
+        super().__init__()
+        self.inner, self.most, self.where = inner, most, where
+        self.taken: list[weakref.ref] = []
+        self.failures = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.inner(x)
+        if len(x) > self.most:
+            big = torch.zeros(1000, 1000)
+            self.taken.append(weakref.ref(big))
+            self.failures += 1
+            if self.where == "forward":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
+
+            def fail(gradient: torch.Tensor, held: torch.Tensor = big) -> None:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
+
+            out.register_hook(fail)
+        return out
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("arch", ["test_convnext", "test_resnet"])
+def test_out_of_memory_takes_the_same_step_again(where: str, arch: str) -> None:
+    recipe = changed(arch=arch, image_size=64, batch_size=32, batchnorm_group=8)
+    examples = make_examples(64, size=64, missing=0.3)
+
+    def run(micro_batch: int, most: int) -> tuple[dict, Any, Greedy]:
+        trainer = make_trainer(recipe, micro_batch=micro_batch)
+        greedy = Greedy(trainer.network.encoders["image0"], most, where)
+        trainer.network.encoders["image0"] = greedy
+        trainer.network.train()
+        for step, batch in enumerate(make_batches(trainer, examples)):
+            train_step(trainer, batch, step)
+        return state_of(trainer.network), trainer, greedy
+
+    failed, trainer, greedy = run(32, 8)
+    smooth, _, _ = run(8, 8)
+    assert trainer.micro_batch == 8 and greedy.failures == 2
+    assert all(one() is None for one in greedy.taken)
+    assert same(failed, smooth)
+    assert len(trainer.notes) == 2 and "16 rows" in trainer.notes[0] and "8 rows" in trainer.notes[1]
+
+
+def test_out_of_memory_in_the_optimizer_takes_the_same_step_again() -> None:
+    examples = make_examples(32)
+    smooth = make_trainer(RECIPE, micro_batch=8)
+    failing = make_trainer(RECIPE, micro_batch=16)
+    step_of, fails = failing.optimizer.step, [True]
+
+    def step(*args: Any, **options: Any) -> Any:
+        if fails.pop() if fails else False:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step_of(*args, **options)
+
+    failing.optimizer.step = step  # type: ignore[method-assign]
+    for trainer in (smooth, failing):
+        trainer.network.train()
+        for number, batch in enumerate(make_batches(trainer, examples)):
+            train_step(trainer, batch, number)
+    assert failing.micro_batch == 8
+    assert same(state_of(smooth.network), state_of(failing.network))
+
+
+def test_out_of_memory_with_the_smallest_micro_batch_says_what_to_do() -> None:
+    trainer = make_trainer(RECIPE, micro_batch=16)
+    trainer.network.encoders["image0"] = Greedy(trainer.network.encoders["image0"], 0, "forward")
+    before = state_of(trainer.network)
+    with pytest.raises(MemoryBudgetError, match="1 rows"):
+        train_step(trainer, make_batches(trainer, make_examples(16))[0], 0)
+    assert same(before, state_of(trainer.network))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_at_once() -> None:
+    steps = 0
+
+    def note(event: dict[str, Any]) -> None:
+        nonlocal steps
+        steps += event["event"] == "step"
+
+    with pytest.raises(TrainingError, match=r"not finite since epoch 1, update \d"):
+        train(changed(lr=1e30, frozen_epochs=0, ema=0.0, clip_norm=0.0), on_progress=note)
+    assert steps < 4
+
+
+def test_later_the_last_good_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tenfold.engine.train as engine
+
+    real = engine.train_step
+
+    def spoilt(trainer: Any, batch: Any, step: int) -> StepResult:
+        result = real(trainer, batch, step)
+        return StepResult({"disease": math.nan}, math.nan, False) if step >= 5 else result
+
+    monkeypatch.setattr(engine, "train_step", spoilt)
+    state, trained = train(changed(epochs=6))
+    assert "since epoch 3, update 6" in trained.stopped
+    assert len(trained.history) == 2
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+def test_half_precision_skips_the_whole_update_and_says_so() -> None:
+    trainer = make_trainer(changed(clip_norm=1.0), micro_batch=4, precision="float16")
+    trainer.network.train()
+    batch = make_batches(trainer, make_examples(16))[0]
+    before = state_of(trainer.network)
+    assert trainer.scaler.get_scale() == 65536
+    handle = trainer.network.last.weight.register_hook(lambda gradient: gradient * math.inf)
+    result = train_step(trainer, batch, 0)
+    handle.remove()
+    assert not result.updated and same(before, state_of(trainer.network))
+    assert trainer.scaler.get_scale() == 32768
+    # The scale is halved until the gradient fits; the reported loss is the unscaled one all the while.
+    again = next(one for one in (train_step(trainer, batch, 0) for _ in range(16)) if one.updated)
+    assert not same(before, state_of(trainer.network))
+    assert again.losses == pytest.approx(result.losses, rel=1e-3)
+    assert math.isfinite(again.norm)
+
+
+def test_clipping_acts_on_the_unscaled_gradient() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    scaler.scale((parameter * torch.tensor([3.0, 4.0])).sum()).backward()
+    scaler.unscale_(optimizer)
+    assert float(clip_gradients([parameter], 1.0)) == pytest.approx(5.0)
+    scaler.step(optimizer)
+    assert parameter.tolist() == pytest.approx([-0.6, -0.8], abs=1e-5)
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    shape = [one_cycle(step, 100, warmup=0.25) for step in range(100)]
+    assert max(shape) == shape[25] == 1.0
+    assert all(a < b for a, b in zip(shape[:25], shape[1:26], strict=True))
+    assert all(a > b for a, b in zip(shape[25:-1], shape[26:], strict=True))
+    assert shape[-1] == pytest.approx(1e-3)
+    assert one_cycle(0, 1, warmup=0.2) > 0
+
+
+def test_biases_and_norms_do_not_decay_and_the_body_is_slower() -> None:
+    trainer = make_trainer(changed(weight_decay=0.3, body_lr=0.1, layer_decay=0.5), micro_batch=4)
+    names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
+    for group in trainer.optimizer.param_groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0), names[id(parameter)]
+    rate = {
+        names[id(parameter)]: group["peak_lr"]
+        for group in trainer.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert rate["last.weight"] == trainer.recipe.lr
+    body = {name: value for name, value in rate.items() if name.startswith("encoders")}
+    assert max(body.values()) <= 0.1 * trainer.recipe.lr < rate["last.weight"]
+    assert min(body.values()) < max(body.values())
+
+
+def test_the_head_stage_leaves_the_body_alone() -> None:
+    trainer = make_trainer(RECIPE, micro_batch=4)
+    build_optimizer(trainer.network, RECIPE, part="head")
+    trained = {name for name, p in trainer.network.named_parameters() if p.requires_grad}
+    assert trained == {"last.weight", "last.bias"}
+
+
+def test_averaged_weights_follow_their_formula() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    averaged = AveragedWeights(network, 0.5)
+    expected = network.weight.item()
+    for step in range(20):
+        with torch.no_grad():
+            network.weight.fill_(float(step))
+        averaged.update(network, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert float(averaged.state["weight"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_precision_of_a_cpu() -> None:
+    assert pick_precision("auto", CPU) == "float32"
+    assert pick_precision("float64", CPU) == "float64"
+
+
+def test_progress_is_json() -> None:
+    import json
+
+    assert Progress(**json.loads(json.dumps(vars(Progress(epoch=3, totals={"a": [1.0, 2]}))))).epoch == 3

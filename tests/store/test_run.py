@@ -1,0 +1,152 @@
+"""A run folder is whole or not there, is locked while it is made, and cannot run code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tenfold.errors import RunError
+from tenfold.store.run import FORMAT, begin_run, differences, read_arrays, read_run, replacing
+
+
+def make_run(path: Path, text: str = "one") -> Path:
+    folder, _ = begin_run(path)
+    folder.write_text("note.txt", text)
+    folder.write_arrays("weights.safetensors", {"w": np.arange(6.0).reshape(2, 3)}, {"arch": "x"})
+    return folder.finish({"kind": "network"})
+
+
+def test_a_finished_run_reads_back(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    folder, about = read_run(path)
+    assert about["kind"] == "network" and about["format"] == FORMAT
+    assert (folder / "note.txt").read_text() == "one"
+    arrays, described = read_arrays(folder / "weights.safetensors")
+    assert arrays["w"].tolist() == [[0, 1, 2], [3, 4, 5]] and described == {"arch": "x"}
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run"]
+
+
+def test_the_old_run_stays_until_the_new_one_has_finished(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", "old")
+    folder, _ = begin_run(tmp_path / "run")
+    folder.write_text("note.txt", "new")
+    assert (read_run(tmp_path / "run")[0] / "note.txt").read_text() == "old"
+    folder.finish({"kind": "network"})
+    assert (read_run(tmp_path / "run")[0] / "note.txt").read_text() == "new"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run"]
+
+
+def test_an_unfinished_run_is_gone_on_with_or_started_anew(tmp_path: Path) -> None:
+    folder, _ = begin_run(tmp_path / "run")
+    folder.write_text("note.txt", "half")
+    folder.close()
+    with pytest.raises(RunError, match="has not finished"):
+        read_run(tmp_path / "run")
+    again, notes = begin_run(tmp_path / "run", resume=True)
+    assert again.file("note.txt").read_text() == "half" and notes == []
+    again.close()
+    anew, notes = begin_run(tmp_path / "run")
+    assert not anew.file("note.txt").exists() and "--resume" in notes[0]
+    anew.close()
+
+
+def test_a_second_process_is_told_that_the_run_is_in_use(tmp_path: Path) -> None:
+    folder, _ = begin_run(tmp_path / "run")
+    code = (
+        "import sys; from tenfold.store.run import begin_run\n"
+        "try: begin_run(sys.argv[1])\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert "RunError" in done.stdout and "in use" in done.stdout
+    folder.close()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"x")
+    with pytest.raises(RunError, match=r"a\.png"):
+        begin_run(tmp_path / "photos")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="is a file"):
+        begin_run(tmp_path / "file")
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    weights = path / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"weights\.safetensors: changed or damaged"):
+        read_run(path)
+    weights.unlink()
+    with pytest.raises(RunError, match=r"weights\.safetensors: missing"):
+        read_run(path)
+
+
+def test_a_later_version_is_named(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    about = json.loads((path / "run.json").read_text())
+    about["format"], about["versions"]["tenfold"] = FORMAT + 1, "9.9"
+    (path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"made by tenfold 9\.9"):
+        read_run(path)
+
+
+def test_a_run_cannot_point_outside_itself(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    about = json.loads((path / "run.json").read_text())
+    about["files"]["../secret"] = "0"
+    (path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match="outside"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": "x"}'])
+def test_a_damaged_description_is_named(tmp_path: Path, text: str) -> None:
+    path = make_run(tmp_path / "run")
+    (path / "run.json").write_text(text)
+    with pytest.raises(RunError, match="damaged"):
+        read_run(path)
+
+
+def test_no_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not exist"):
+        read_run(tmp_path / "nothing")
+    with pytest.raises(RunError, match="holds no run"):
+        read_run(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+    with pytest.raises(RunError, match="No space left"), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_files_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(b"\x80\x04\x95pickle")
+    with pytest.raises(RunError, match="no tensor file"):
+        read_arrays(file)
+
+
+def test_differences_name_every_change() -> None:
+    before = {"recipe": {"batch_size": 64, "lr": 1.0}, "data": "a"}
+    now = {"recipe": {"batch_size": 32, "lr": 1.0}, "data": "a"}
+    assert differences(before, now) == ["recipe.batch_size: 64 -> 32"]
+    assert differences(before, before) == []
