@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenfold.data.ratings import DUPLICATE_RULES, _Rows, _sorted_pairs, index_ratings
+from tenfold.data.ratings import DUPLICATE_RULES, _Rows, _sorted_pairs, index_ratings, take_ratings
 from tenfold.data.table import read_table
 from tenfold.errors import RatingsError, RecipeError, SchemaError, TableError
 from tenfold.values import Ratings
@@ -356,6 +356,14 @@ def test_an_item_table_of_other_ids_is_pointed_out(write):
     ratings = write("user,item,rating / u1,m1,5 / u1,m2,3")
     found = index_ratings(ratings, item_table=write("movieId,title / 1,Sun / 2,Moon", name="items.csv"))
     assert said(found, "no rated item is listed")
+
+
+def test_a_part_knows_its_own_users_and_items_alone(write):
+    whole = index_ratings(write("user,item,rating,time / u,a,1,7 / u,b,5,8 / v,c,3,9 / w,a,2,4"))
+    part = take_ratings(whole, np.array([0, 3]))
+    assert pairs(part) == {("u", "a"): 1, ("w", "a"): 2}
+    assert list(part.users) == ["u", "w"] and list(part.items) == ["a"]
+    assert part.scale == (1, 5) and part.times is not None and part.times.tolist() == [7, 4]
 
 
 # --- real tables -----------------------------------------------------------------------------------

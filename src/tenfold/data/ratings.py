@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tenfold.data.times import format_time, read_times
 from tenfold.errors import LISTED, RatingsError, RecipeError, TableError, did_you_mean
 from tenfold.values import Ratings
 
-__all__ = ["DUPLICATE_RULES", "index_ratings"]
+__all__ = ["DUPLICATE_RULES", "index_ratings", "take_ratings"]
 
 #: What becomes of a pair that stands in the table more than once.
 DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
@@ -371,3 +371,25 @@ def _describe(
         are = "user has" if single == 1 else "users have"
         notes.append(f"{single} {are} 1 rating and cannot be evaluated")
     return notes
+
+
+# --- parts of ratings ------------------------------------------------------------------------------
+
+
+def take_ratings(ratings: Ratings, rows: NDArray[np.int64]) -> Ratings:
+    """The ratings in these places (ascending), with only their users and items in the vocabularies.
+
+    The scale, the titles and the kind stay those of the whole, so that parts are judged alike.
+    """
+    user_index, users = _compact(ratings.user_index[rows], ratings.users)
+    item_index, items = _compact(ratings.item_index[rows], ratings.items)
+    return replace(
+        ratings,
+        users=users,
+        items=items,
+        user_index=user_index,
+        item_index=item_index,
+        ratings=ratings.ratings[rows],
+        times=None if ratings.times is None else ratings.times[rows],
+        notes=(),
+    )

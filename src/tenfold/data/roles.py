@@ -102,13 +102,13 @@ def find_column(table: Table, name: str) -> str:
 
 
 def find_key(table: Table, role: str, key: str | None = None) -> str:
-    """The column of a side table with the ids of `role`: as named, by a well-known name, or by place."""
+    """The column of a side table with the ids of `role`: as named, by a well-known name, or the first one.
+
+    That the first one was meant is seen by whether it lists any of the ids.
+    """
     if key is not None:
         return find_column(table, key)
-    found = table.names[0] if _unnamed(table) else _known(role, table.names)
-    if found is None:
-        raise _no_role(table, role)
-    return found
+    return (None if _unnamed(table) else _known(role, table.names)) or table.names[0]
 
 
 def item_titles(
