@@ -50,6 +50,7 @@ __all__ = [
 
 #: Public name -> the module that has it, or the package of which it is a module.
 _HOMES = {
+    "FactorRecipe": "tenfold.recipe",
     "CategoryColumn": "tenfold.schema",
     "CategoryTarget": "tenfold.schema",
     "FactorModel": "tenfold.values",

@@ -87,7 +87,8 @@ def decide_targets(schema: Schema, table: Table) -> Schema:
     for target in schema.targets:
         if isinstance(target, UndecidedTarget):
             kind, sentence = guess_kind(table, target.name)
-            if kind != "category":
+            # A column without any label is refused below, with a better word.
+            if kind != "category" and not table.missing(target.name).all():
                 raise SchemaError(
                     f"{table.source}: target {sentence}",
                     fix=f"give --target {target.name}:category to predict its values as classes",

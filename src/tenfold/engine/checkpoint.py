@@ -119,7 +119,7 @@ def restore_checkpoint(
 
 def to_array(value: Tensor) -> NDArray[Any]:
     """A tensor as a contiguous array on the CPU."""
-    return np.ascontiguousarray(value.detach().cpu().contiguous().numpy())
+    return value.detach().cpu().contiguous().numpy()
 
 
 def tensors_under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:

@@ -281,9 +281,14 @@ class _Loop:
                 self.trainer.network.load_state_dict(good)
                 self.averaged = None
                 return str(error)
-            good = self._weights()
+            good = self._weights() if self._is_good() else good
             self._save()
         return ""
+
+    def _is_good(self) -> bool:
+        """Whether the last epoch's validation loss is a number, where any label was known."""
+        scores = self.progress.history[-1]["valid"].values()
+        return all(math.isfinite(score["log_loss"]) for score in scores if score["scored"])
 
     def _weights(self) -> dict[str, Tensor]:
         state = self.averaged.state if self.averaged else self.trainer.network.state_dict()

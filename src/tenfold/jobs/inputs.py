@@ -169,8 +169,6 @@ def prepare_rows(
             column=column.name,
             allow_outside=reading.allow_outside,
         )
-        if found.problems and not reading.skip_bad:
-            raise found.error(found.problems, fix=SKIP)
         cache, problems, said = build_image_cache(
             found.paths,
             size=encoding.image_size,

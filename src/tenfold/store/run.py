@@ -48,7 +48,7 @@ class RunFolder:
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         """Write arrays with a JSON description, whole or not at all, as safetensors."""
-        whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        whole = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         with replacing(self.file(name)) as temporary:
             save_file(whole, temporary, metadata={"about": json.dumps(about)})
 
