@@ -64,7 +64,7 @@ def _imports(node: ast.AST, module: str, when: str) -> Iterator[Import]:
 
 def _called(node: ast.Call) -> str:
     """``import_module`` for ``importlib.import_module(...)``."""
-    return ast.unparse(node.func).rpartition(".")[2]
+    return getattr(node.func, "id", "") or getattr(node.func, "attr", "")
 
 
 def _absolute(node: ast.ImportFrom, module: str) -> str:

@@ -202,19 +202,21 @@ def _check_weight(sources: Mapping[str, str]) -> list[str]:
         for file, source in sources.items()
     }
 
-    def way(file: str, seen: tuple[str, ...]) -> tuple[str, ...]:
-        for one in loads.get(file, ()):
-            if one.target.split(".")[0] == HEAVY:
-                return (*seen, file, HEAVY)
-            target = find_module(one, sources)
-            if target is not None and target not in seen and target != file:
-                found = way(target, (*seen, file))
-                if found:
-                    return found
+    def way(start: str) -> tuple[str, ...]:
+        found, waiting = {start}, [(start,)]
+        while waiting:
+            trail = waiting.pop(0)
+            for one in loads.get(trail[-1], ()):
+                if one.target.split(".")[0] == HEAVY:
+                    return (*trail, HEAVY)
+                target = find_module(one, sources)
+                if target is not None and target not in found:
+                    found.add(target)
+                    waiting.append((*trail, target))
         return ()
 
     outside = [file for file in sources if not any(fnmatch(file, pattern) for pattern in NEURAL)]
-    ways = [way(file, ()) for file in outside]
+    ways = [way(file) for file in outside]
     return [f"{' -> '.join(found)}: import it where it is used" for found in ways if found]
 
 
