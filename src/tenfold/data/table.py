@@ -28,6 +28,7 @@ from tenfold.data.columns import (
     drop_words,
     inexact,
     is_floating,
+    is_padded,
     keep_column,
     to_column,
     trim_column,
@@ -141,6 +142,10 @@ class Table:
         parsed, wrong = parse_numbers(texts.tolist(), decimal_comma=comma)
         return parsed[codes], wrong[codes] & ~missing
 
+    def padded(self, name: str) -> bool:
+        """Does a cell begin with a zero that its number does not need, as in 007?"""
+        return is_padded(self._columns[self.column(name)])
+
     def take(self, index: NDArray[Any] | Sequence[int]) -> Table:
         """The rows at these places, in this order; or those where a mask is true."""
         places = np.asarray(index)
@@ -246,7 +251,9 @@ def write_parquet(
     import pyarrow.parquet as parquet
 
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    parquet.write_table(table.replace_schema_metadata(dict(metadata or {})), path, compression="zstd")
+    # Opened here: Arrow itself cannot encode every name in every locale.
+    with open(path, "wb") as stream:
+        parquet.write_table(table.replace_schema_metadata(dict(metadata or {})), stream, compression="zstd")
 
 
 def read_parquet_columns(
