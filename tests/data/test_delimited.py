@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,14 @@ def test_both_ways_agree(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
 
 def refuse(*_: object) -> None:
     raise delimited.pa.ArrowInvalid("not today")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    for name in ("données é.csv", os.fsdecode(b"caf\xe9.csv"), "ß 1 東.csv"):
+        path = tmp_path / name
+        path.write_text("id,x\na,1\n")
+        assert read_table(path).text("id").tolist() == ["a"] and read_table(str(path)).source == name
 
 
 def test_a_line_longer_than_a_block_is_read(tmp_path: Path) -> None:

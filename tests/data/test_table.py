@@ -419,6 +419,11 @@ def test_rows_can_be_taken_by_place_and_by_mask(tmp_path: Path) -> None:
     assert nothing.rows == 0 and nothing.text("y").tolist() == [] and nothing.numbers("x").tolist() == []
 
 
+def test_padded_numbers_are_noticed(tmp_path: Path) -> None:
+    table = read(tmp_path, "a,b,c,d\n1,007,0.5,x0\n0,1,-05,0\n,5,7,00\n")
+    assert [table.padded(name) for name in table.names] == [False, True, True, True]
+
+
 # Kinds
 
 UNDECIDED = "x: 70 different integers - classes or a number? give --target-type"

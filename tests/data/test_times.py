@@ -63,7 +63,21 @@ def test_eight_digits_may_be_a_date(cell):
         times(cell, cell[:1] + cell[1:].replace("5", "6") if cell.startswith("2") else cell)
 
 
+@pytest.mark.parametrize("cells", [("051125", "041125"), ("0097830",), ("202511051030", "202511050930")])
+def test_digits_of_other_lengths_may_be_dates_too(cells):
+    with pytest.raises(TableError, match=f"cannot tell the format of '{cells[0]}'"):
+        times(*cells)
+
+
+@pytest.mark.parametrize("cells", [("151125", "141125"), ("251105", "251231"), ("202511", "202601")])
+def test_six_digits_may_be_a_date(cells):
+    with pytest.raises(TableError, match="cannot tell the format"):
+        times(*cells)
+    assert times(*cells, time_format="seconds")[0] == [float(cell) for cell in cells]
+
+
 def test_digits_that_are_no_date_are_seconds():
+    assert times("100000", "970000")[0] == [100000, 970000]
     assert times("20251105", "97830")[0] == [20251105, 97830]
     assert times("881250949", "891717742")[0] == [881250949, 891717742]
 

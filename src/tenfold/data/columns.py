@@ -32,6 +32,7 @@ __all__ = [
     "holds_quotes",
     "inexact",
     "is_floating",
+    "is_padded",
     "keep_column",
     "single_piece",
     "to_column",
@@ -212,6 +213,12 @@ def holds_quotes(column: Column) -> bool:
     every = map(_letters_of, _text_pieces(column))
     # The smallest byte comes first: hardly any column has one so small.
     return any(len(one) and one.min() <= 34 and ((one == 34) | (one == 0)).any() for one in every)
+
+
+def is_padded(column: Column) -> bool:
+    """Does a text begin with a zero before another digit?"""
+    found = [pc.any(pc.match_substring_regex(one, r"^[+-]?0[0-9]")) for one in _text_pieces(column)]
+    return any(one.as_py() for one in found)
 
 
 def comma_cells(column: Column) -> list[str]:

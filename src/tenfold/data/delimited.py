@@ -6,6 +6,7 @@ is taken apart cell by cell, which either succeeds or names the lines at fault.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,11 @@ _LINE_END = ord("\n")
 _CONTROLS = b"\x1f\x1e\x1d\x1c\x02\x03\x04\x05"
 
 
+def _open_file(path: Path) -> Any:
+    # As bytes: Arrow itself cannot encode every name in every locale.
+    return pa.OSFile(os.fsencode(path))
+
+
 #: Columns, and the line of each row, or of the first if the others follow on.
 Parsed = tuple[list[Column], NDArray[np.int64] | int]
 
@@ -72,7 +78,7 @@ class _Body:
         """The rows as a stream for Arrow."""
         if self.path is None:
             return pa.BufferReader(pa.py_buffer(self.data).slice(self.start))
-        stream = pa.OSFile(str(self.path))
+        stream = _open_file(self.path)
         stream.seek(self.start)
         return stream
 
@@ -144,7 +150,7 @@ def _find_body(text: Decoded, layout: Layout, name: str) -> _Body | None:
             data = data[start:].replace(separator, unused[0])
         start, separator = 0, unused[0]
     if text.path:
-        with pa.OSFile(str(text.path)) as file:
+        with _open_file(text.path) as file:
             size = file.size()
             file.seek(max(start, size - _TAIL))
             tail = file.read(_TAIL)

@@ -420,12 +420,13 @@ def collect_cells(
     quotes are wrong.
     """
     expected = len(layout.names)
-    against = "the header" if layout.header else f"line {layout.line}"
+    against = "the header" if layout.header else ""
     rows: list[list[str]] = []
     lines: list[int] = []
     faults: list[str] = []
     quoting = layout.quoting and separator == layout.separator
     for record in iterate_records(text, separator, quoting=quoting, line=layout.line):
+        against = against or f"line {record.line}"
         if record.fault:
             faults.append(f"line {record.line}, {record.fault}")
         elif len(record.cells) != expected:

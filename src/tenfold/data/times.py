@@ -39,8 +39,8 @@ def read_times(
         such as ``%d/%m/%Y``, or None to tell from the whole column.
 
     Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
-    zone. A column that mixes units or mixes numbers and dates, and eight digits that may be a calendar date,
-    are a TableError with example lines.
+    zone. A column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
+    TableError with example lines.
     """
     if time_format is not None and time_format not in FORMATS and "%" not in time_format:
         raise RecipeError(
@@ -75,7 +75,8 @@ def _counted(
         return values, (f"{column} holds no time",)
     if not np.isfinite(found).all():
         raise _refusal(table, column, np.flatnonzero(~missing & ~np.isfinite(values)), "is no time")
-    if time_format is None and _calendar(found):
+    # 051125 is no count of seconds: nobody pads those with zeros.
+    if time_format is None and (table.padded(column) or _calendar(found)):
         first = np.flatnonzero(~missing)[:1]
         raise _refusal(table, column, first, "may be a date or a count of seconds")
     unit = COUNTED.index(time_format) if time_format is not None else _unit(table, column, found, values)
@@ -102,24 +103,38 @@ def _unit(table: Table, column: str, found: NDArray[np.float64], values: NDArray
 
 
 def _calendar(values: NDArray[np.float64]) -> bool:
-    """True where every number may be a date: ddmmyyyy, mmddyyyy, yyyymmdd or yyyymmddhhmmss."""
-    if values.min() < 1e6 or values.max() >= 1e14:
+    """True where every number may be a date: ddmmyyyy, mmddyyyy or yyyymmdd, six digits or a clock."""
+    if values.min() < 1e5 or values.max() >= 1e14:
         return False
     if len(values) > SAMPLE and not _calendar(values[:SAMPLE]):
         return False
     if (values != np.floor(values)).any():
         return False
     whole = values.astype(np.int64)
+    if whole.min() >= 190_001_010_000 and whole.max() < 1_000_000_000_000:
+        whole *= 100  # hours and minutes, without seconds
     if whole.min() >= 19_000_101_000_000:
         clock = whole % 1_000_000
         if (clock // 10_000 > 23).any() or (clock // 100 % 100 > 59).any() or (clock % 100 > 59).any():
             return False
         whole //= 1_000_000
+    if whole.max() < 1_000_000:
+        return _short_calendar(whole)
     first, second, last = whole // 1_000_000, whole // 10_000 % 100, whole % 10_000
     year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
     return any(
         bool(((1900 <= y) & (y <= 2100) & (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)).all())
         for y, m, d in ((last, second, first), (last, first, second), (year, month, day))
+    )
+
+
+def _short_calendar(whole: NDArray[np.int64]) -> bool:
+    """True where six digits may be a date: ddmmyy, mmddyy, yymmdd or yyyymm."""
+    first, second, last = whole // 10_000, whole // 100 % 100, whole % 100
+    year = whole // 100
+    return bool(((1900 <= year) & (year <= 2100) & (1 <= last) & (last <= 12)).all()) or any(
+        bool(((1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)).all())
+        for m, d in ((second, first), (first, second), (second, last))
     )
 
 
