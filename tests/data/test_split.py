@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 
 import numpy as np
@@ -376,3 +377,20 @@ def test_one_rating_of_each_user_trains_whatever_the_fraction():
 def test_a_user_number_without_ratings_is_nobody():
     split = holdout_ratings(np.array([3, 3, 3, 9], dtype=np.uint32), fraction=0.3, seed=0)
     assert len(split.valid) == 1 and split.notes == ("1 user has 1 rating and is not evaluated",)
+
+
+@pytest.mark.real
+def test_no_sender_of_the_clothing_photos_straddles(data_folder):
+    with open(data_folder / "clothing" / "train.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    sender = np.array([row["sender_id"] for row in rows], dtype=object)
+    labels = {}
+    for target in ("label", "kids"):
+        labels[target] = np.unique([row[target] for row in rows], return_inverse=True)[1]
+    split = holdout(len(rows), fraction=0.2, seed=0, labels=labels, groups=[sender])
+    _whole(split, len(rows))
+    assert not set(sender[split.train]) & set(sender[split.valid])
+    assert abs(len(split.valid) / len(rows) - 0.2) < 0.02
+    for codes in labels.values():
+        total, held = np.bincount(codes), np.bincount(codes[split.valid], minlength=codes.max() + 1)
+        assert held.min() > 0 and np.abs(held / total - 0.2)[total > 100].max() < 0.1

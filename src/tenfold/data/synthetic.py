@@ -54,7 +54,7 @@ def draw_leaves(n: int, *, seed: int, size: int = 96) -> tuple[NDArray[np.uint8]
     disease = (PRONE[variety].cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(0, len(DISEASES) - 1)
     age = np.clip(rng.normal(60, 18, n), 15, 120)
     # Older leaves have been ill for longer; the youngest marks can hardly be seen.
-    severity = np.clip(rng.beta(1.7, 1.5, n) * (0.55 + age / 110), 0.06, 1).astype(np.float32)
+    severity = np.clip(rng.beta(2.0, 1.3, n) * (0.6 + age / 110), 0.12, 1).astype(np.float32)
     images = np.empty((n, size, size, 3), dtype=np.uint8)
     for start in range(0, n, CHUNK):
         part = slice(start, min(start + CHUNK, n))
