@@ -29,8 +29,8 @@ QUICK = Recipe(
 )
 #: The same as command line options.
 QUICK_OPTIONS = (
-    "--arch test_resnet --weights none --image-size 32 --batch-size 16 --epochs 8 --frozen-epochs 0 --lr 1e-2 "
-    "--body-lr 1.0 --augment off --drop-path 0 --dropout 0 --seed 1"
+    "--arch test_resnet --weights none --image-size 32 --batch-size 16 --epochs 8 --frozen-epochs 0 "
+    "--lr 1e-2 --body-lr 1.0 --augment off --drop-path 0 --dropout 0 --seed 1"
 ).split()
 
 
@@ -43,12 +43,17 @@ def write_photo(path: Path, label: str, seed: int) -> None:
 
 def write_table(path: Path, columns: Mapping[str, Sequence[object]]) -> Path:
     """A CSV file."""
-    rows = [",".join(columns), *(",".join(str(cell) for cell in row) for row in zip(*columns.values(), strict=True))]
+    rows = [
+        ",".join(columns),
+        *(",".join(str(cell) for cell in row) for row in zip(*columns.values(), strict=True)),
+    ]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
 
-def write_photos(folder: Path, count: int, labels: Sequence[str] = ("cat", "dog", "bird")) -> dict[str, list[str]]:
+def write_photos(
+    folder: Path, count: int, labels: Sequence[str] = ("cat", "dog", "bird")
+) -> dict[str, list[str]]:
     """`count` photos in folder/photos; returns the columns `id`, `label` and `size` of their table."""
     names, kinds = [], []
     for number in range(count):
@@ -56,4 +61,8 @@ def write_photos(folder: Path, count: int, labels: Sequence[str] = ("cat", "dog"
         write_photo(folder / "photos" / f"{number:04d}.png", label, number)
         names.append(f"{number:04d}.png")
         kinds.append(label)
-    return {"id": names, "label": kinds, "size": ["big" if number % 2 else "small" for number in range(count)]}
+    return {
+        "id": names,
+        "label": kinds,
+        "size": ["big" if number % 2 else "small" for number in range(count)],
+    }

@@ -88,7 +88,8 @@ def test_a_job_file_says_the_same(place: Path) -> None:
         '[schema]\ninputs = [{kind = "image", name = "id", folder = "photos"}]\n'
         'targets = [{kind = "category", name = "label"}, {kind = "category", name = "size"}]\n\n'
         '[recipe]\narch = "test_resnet"\nweights = "none"\nimage_size = 32\nbatch_size = 16\nepochs = 8\n'
-        "frozen_epochs = 0\nlr = 1e-2\nbody_lr = 1.0\naugment = 'off'\ndrop_path = 0.0\ndropout = 0.0\nseed = 1\n"
+        "frozen_epochs = 0\nlr = 1e-2\nbody_lr = 1.0\naugment = 'off'\ndrop_path = 0.0\n"
+        "dropout = 0.0\nseed = 1\n"
     )
     tenfold("fit", "job.toml", cwd=place)
     one, other = (place / f"runs/{name}/weights.safetensors" for name in ("first", "job"))
@@ -221,7 +222,7 @@ def test_rate_finder_writes_a_curve(place: Path) -> None:
     found = json.loads(done.stdout)
     assert 1e-6 < found["steepest"] <= 1 and len(found["rates"]) == len(found["losses"])
     page = (place / "lr.html").read_text()
-    assert "learning rate" in page and "src=\"http" not in page
+    assert "learning rate" in page and 'src="http' not in page
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

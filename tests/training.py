@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, Examples
-from tenfold.engine.batches import Batch, Preparation, epoch_order, training_batches
-from tenfold.engine.optim import build_optimizer
-from tenfold.engine.train import Trainer
-from tenfold.nn.network import Network, build_network, uses_channels_last
+from tenfold.engine.batches import Batch, epoch_order, training_batches
+from tenfold.engine.train import Training, begin_training
+from tenfold.nn.network import Network, build_network
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
@@ -52,46 +51,38 @@ def make_encoding(recipe: Recipe) -> Encoding:
     return Encoding(classes=CLASSES, image_size=recipe.image_size)
 
 
-def make_trainer(recipe: Recipe, *, micro_batch: int, precision: str = "float64") -> Trainer:
-    """A trainer of a fresh network on the CPU."""
+def make_training(recipe: Recipe, *, micro_batch: int, precision: str = "float64") -> Training:
+    """A training of a fresh network on the CPU."""
     network, _ = build_network(make_encoding(recipe), SCHEMA, recipe, fetch=False)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    network.to(dtype)
     # The last layer starts at zero; random weights make every gradient count from the first step.
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in network.last.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.1)
-    preparation = Preparation(
-        make_encoding(recipe), torch.device("cpu"), dtype, channels_last=uses_channels_last(network)
-    )
-    return Trainer(
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return begin_training(
         network,
+        make_encoding(recipe),
         recipe,
-        preparation,
-        precision,
-        micro_batch,
-        build_optimizer(network, recipe, part="all"),
-        torch.amp.GradScaler("cpu", enabled=precision == "float16"),
+        device=torch.device("cpu"),
+        precision=precision,
+        micro_batch=micro_batch,
     )
 
 
-def make_batches(trainer: Trainer, examples: Examples, *, epoch: int = 0, workers: int = 0) -> list[Batch]:
+def make_batches(training: Training, examples: Examples, *, epoch: int = 0, workers: int = 0) -> list[Batch]:
     """The batches of one epoch over all rows."""
-    recipe = trainer.recipe
-    order = epoch_order(
-        np.arange(examples.rows), batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch
-    )
+    recipe = training.recipe
+    order = epoch_order(np.arange(examples.rows), batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch)
     return list(
         training_batches(
             examples,
             order,
             recipe,
-            trainer.preparation,
+            training.preparation,
             epoch=epoch,
             first_step=epoch * len(order),
             workers=workers,
-            group=trainer.group,
+            group=training.group,
         )
     )
 

@@ -110,7 +110,9 @@ def _fit(given: Given) -> None:
 
 def _show_run(summary: dict[str, Any]) -> None:
     show_scores(summary.get("targets", {}))
-    tell(f"{summary['rows']} rows, {summary['seconds']:.0f} s, {summary['peak_bytes'] / 2**30:.2f} GiB at most")
+    tell(
+        f"{summary['rows']} rows, {summary['seconds']:.0f} s, {summary['peak_bytes'] / 2**30:.2f} GiB at most"
+    )
     tell(f"run: {summary['run']}")
 
 
@@ -121,7 +123,13 @@ def _show_run(summary: dict[str, Any]) -> None:
     PICTURES,
     option("like", str | None, "sample submission whose ids, order and columns are kept"),
     option("probabilities", bool, "write every class's probability, too", "--probabilities", default=False),
-    option("spreadsheet_safe", bool, "neutralise text cells that a spreadsheet would run", "--spreadsheet-safe", default=False),
+    option(
+        "spreadsheet_safe",
+        bool,
+        "neutralise text cells that a spreadsheet would run",
+        "--spreadsheet-safe",
+        default=False,
+    ),
     VIEWS,
     *READING,
     DEVICE,
@@ -160,7 +168,9 @@ def _evaluate(given: Given) -> None:
 
     run = load_run(given["run"])
     with Display() as display:
-        scores = run.evaluate(given["table"], **reading_of(run, given, display.progress), on_note=display.note)
+        scores = run.evaluate(
+            given["table"], **reading_of(run, given, display.progress), on_note=display.note
+        )
     print_json(scores) if given["as_json"] else _show_run(scores)
 
 
@@ -183,8 +193,13 @@ def _lr(given: Given) -> None:
     job = job_of({**given, "output": "no run"})
     with Display() as display:
         curve = find_learning_rate(
-            job.schema, job.recipe, job.table, steps=given["steps"], on_progress=display.progress,
-            on_note=display.note, **wing_options(job.schema, given),
+            job.schema,
+            job.recipe,
+            job.table,
+            steps=given["steps"],
+            on_progress=display.progress,
+            on_note=display.note,
+            **wing_options(job.schema, given),
         )
     if given["output"]:
         write_figure(rate_figure(curve.rates, curve.losses, curve.steepest), given["output"])

@@ -10,7 +10,6 @@ import typer
 from tenfold.recipe import FactorRecipe, Recipe
 
 
-
 def option(name: str, kind: Any, help: str, *flags: str, default: Any = None) -> inspect.Parameter:
     """One option of a command; its flag is its name unless flags are given."""
     spelled = flags or (f"--{name.replace('_', '-')}",)
@@ -38,12 +37,15 @@ def recipe_options(*recipes: type[Recipe] | type[FactorRecipe]) -> list[inspect.
     for recipe in recipes:
         for name, field in recipe.model_fields.items():
             kind, choices = _plain_type(field.annotation)
-            default = "" if field.default is None else f" [{_spelled(field.default)}]"
+            value = field.get_default(call_default_factory=True)
+            default = "" if value in (None, {}) else f" [{_spelled(value)}]"
             help = f"{field.description}{choices}{default}"
             if name in found:
                 continue
             if kind is bool:
-                found[name] = option(name, bool | None, help, f"--{name.replace('_', '-')}/--no-{_flag(name)}")
+                found[name] = option(
+                    name, bool | None, help, f"--{name.replace('_', '-')}/--no-{_flag(name)}"
+                )
             elif kind is tuple:
                 found[name] = option(name, tuple[float, float] | None, help)
             else:
@@ -68,7 +70,7 @@ def _plain_type(annotation: Any) -> tuple[Any, str]:
     if len(parts) == 1 or any(get_origin(part) is Literal for part in parts):
         return _plain_type(parts[0])
     text = str(annotation)
-    if text.startswith("int") or text.startswith("typing.Annotated[int"):
+    if text.startswith(("int", "typing.Annotated[int")):
         return int, ""
     return str, ""
 
@@ -82,7 +84,12 @@ def _spelled(value: Any) -> str:
 TABLE = [
     option("sep", str | None, "what separates cells; found where not given"),
     option("encoding", str | None, "of the text; found where not given"),
-    option("header", bool | None, "whether line 1 names the columns; found where not given", "--header/--no-header"),
+    option(
+        "header",
+        bool | None,
+        "whether line 1 names the columns; found where not given",
+        "--header/--no-header",
+    ),
     option("missing_values", list[str] | None, "further words that mean: missing"),
 ]
 READING = [

@@ -38,6 +38,16 @@ def _group(value: Any) -> Any:
     return value
 
 
+def parse_weights(value: Any) -> Any:
+    """``"disease=1,variety=0.5"`` -> ``{"disease": "1", "variety": "0.5"}``; a mapping stays as it is."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
+    if not all(equals and name.strip() for name, equals, _ in pairs):
+        raise ValueError("write TARGET=WEIGHT, with commas between several")
+    return {name.strip(): weight.strip() for name, _, weight in pairs}
+
+
 class Recipe(Frozen):
     """Every choice of an image or table training. Fields are also the options of ``tenfold fit``."""
 
@@ -61,8 +71,8 @@ class Recipe(Frozen):
     weight_decay: float = Field(0.05, ge=0, description="decoupled; none on biases and norms")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="part of a label spread over all classes")
     class_weights: Literal["none", "balanced"] = Field("none", description="weigh classes by rarity")
-    task_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict, description="a target's part of the loss"
+    task_weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(parse_weights)] = Field(
+        default_factory=dict, description="a target's part of the loss: TARGET=WEIGHT,..."
     )
     augment: Literal["off", "light", "strong"] = Field("light", description="changes drawn per picture")
     flip: Literal["none", "horizontal", "both"] = Field("horizontal", description="mirrorings drawn")

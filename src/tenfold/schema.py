@@ -168,6 +168,11 @@ class Schema(Frozen):
         return tuple(column for column in self.inputs if isinstance(column, ImageColumn))
 
     @property
+    def categories(self) -> tuple[CategoryTarget, ...]:
+        """The category targets, once every target's kind is settled."""
+        return tuple(target for target in self.targets if isinstance(target, CategoryTarget))
+
+    @property
     def row_name(self) -> str | None:
         """The column that names a row, if there is one."""
         return self.id or (self.images[0].name if self.images else None)

@@ -22,11 +22,10 @@ from tenfold.store.run import begin_run
 from tenfold.values import MemoryPlan
 from training import (
     SCHEMA,
-    largest_difference,
     make_batches,
     make_encoding,
     make_examples,
-    make_trainer,
+    make_training,
     state_of,
 )
 
@@ -91,10 +90,10 @@ def test_a_training_learns() -> None:
 def test_every_row_is_seen_once_an_epoch_also_when_they_fill_no_batch() -> None:
     _, trained = train(changed(batch_size=64), rows=40)
     assert trained.history[-1]["steps"] == 3 and trained.history[-1]["rows"] == 30
-    trainer = make_trainer(RECIPE, micro_batch=16)
-    seen = torch.cat([batch.rows for batch in make_batches(trainer, make_examples(37))])
+    training = make_training(RECIPE, micro_batch=16)
+    seen = torch.cat([batch.rows for batch in make_batches(training, make_examples(37))])
     assert sorted(seen.tolist()) == list(range(37))
-    later = torch.cat([batch.rows for batch in make_batches(trainer, make_examples(37), epoch=1)])
+    later = torch.cat([batch.rows for batch in make_batches(training, make_examples(37), epoch=1)])
     assert sorted(later.tolist()) == list(range(37)) and later.tolist() != seen.tolist()
 
 
@@ -117,7 +116,9 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("values", [{}, {"mixup": 0.4, "ema": 0.0, "arch": "test_resnet", "image_size": 64}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{}, {"mixup": 0.4, "ema": 0.0, "arch": "test_resnet", "image_size": 64}], ids=str
+)
 def test_stopped_anywhere_it_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, values: dict
 ) -> None:
@@ -201,26 +202,26 @@ def test_out_of_memory_takes_the_same_step_again(where: str, arch: str) -> None:
     examples = make_examples(64, size=64, missing=0.3)
 
     def run(micro_batch: int, most: int) -> tuple[dict, Any, Greedy]:
-        trainer = make_trainer(recipe, micro_batch=micro_batch)
-        greedy = Greedy(trainer.network.encoders["image0"], most, where)
-        trainer.network.encoders["image0"] = greedy
-        trainer.network.train()
-        for step, batch in enumerate(make_batches(trainer, examples)):
-            train_step(trainer, batch, step)
-        return state_of(trainer.network), trainer, greedy
+        training = make_training(recipe, micro_batch=micro_batch)
+        greedy = Greedy(training.network.encoders["image0"], most, where)
+        training.network.encoders["image0"] = greedy
+        training.network.train()
+        for step, batch in enumerate(make_batches(training, examples)):
+            train_step(training, batch, step)
+        return state_of(training.network), training, greedy
 
-    failed, trainer, greedy = run(32, 8)
+    failed, training, greedy = run(32, 8)
     smooth, _, _ = run(8, 8)
-    assert trainer.micro_batch == 8 and greedy.failures == 2
+    assert training.micro_batch == 8 and greedy.failures == 2
     assert all(one() is None for one in greedy.taken)
     assert same(failed, smooth)
-    assert len(trainer.notes) == 2 and "16 rows" in trainer.notes[0] and "8 rows" in trainer.notes[1]
+    assert len(training.notes) == 2 and "16 rows" in training.notes[0] and "8 rows" in training.notes[1]
 
 
 def test_out_of_memory_in_the_optimizer_takes_the_same_step_again() -> None:
     examples = make_examples(32)
-    smooth = make_trainer(RECIPE, micro_batch=8)
-    failing = make_trainer(RECIPE, micro_batch=16)
+    smooth = make_training(RECIPE, micro_batch=8)
+    failing = make_training(RECIPE, micro_batch=16)
     step_of, fails = failing.optimizer.step, [True]
 
     def step(*args: Any, **options: Any) -> Any:
@@ -229,21 +230,21 @@ def test_out_of_memory_in_the_optimizer_takes_the_same_step_again() -> None:
         return step_of(*args, **options)
 
     failing.optimizer.step = step  # type: ignore[method-assign]
-    for trainer in (smooth, failing):
-        trainer.network.train()
-        for number, batch in enumerate(make_batches(trainer, examples)):
-            train_step(trainer, batch, number)
+    for training in (smooth, failing):
+        training.network.train()
+        for number, batch in enumerate(make_batches(training, examples)):
+            train_step(training, batch, number)
     assert failing.micro_batch == 8
     assert same(state_of(smooth.network), state_of(failing.network))
 
 
 def test_out_of_memory_with_the_smallest_micro_batch_says_what_to_do() -> None:
-    trainer = make_trainer(RECIPE, micro_batch=16)
-    trainer.network.encoders["image0"] = Greedy(trainer.network.encoders["image0"], 0, "forward")
-    before = state_of(trainer.network)
+    training = make_training(RECIPE, micro_batch=16)
+    training.network.encoders["image0"] = Greedy(training.network.encoders["image0"], 0, "forward")
+    before = state_of(training.network)
     with pytest.raises(MemoryBudgetError, match="1 rows"):
-        train_step(trainer, make_batches(trainer, make_examples(16))[0], 0)
-    assert same(before, state_of(trainer.network))
+        train_step(training, make_batches(training, make_examples(16))[0], 0)
+    assert same(before, state_of(training.network))
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_at_once() -> None:
@@ -263,8 +264,8 @@ def test_later_the_last_good_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
     real = engine.train_step
 
-    def spoilt(trainer: Any, batch: Any, step: int) -> StepResult:
-        result = real(trainer, batch, step)
+    def spoilt(training: Any, batch: Any, step: int) -> StepResult:
+        result = real(training, batch, step)
         return StepResult({"disease": math.nan}, math.nan, False) if step >= 5 else result
 
     monkeypatch.setattr(engine, "train_step", spoilt)
@@ -275,19 +276,19 @@ def test_later_the_last_good_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_half_precision_skips_the_whole_update_and_says_so() -> None:
-    trainer = make_trainer(changed(clip_norm=1.0), micro_batch=4, precision="float16")
-    trainer.network.train()
-    batch = make_batches(trainer, make_examples(16))[0]
-    before = state_of(trainer.network)
-    assert trainer.scaler.get_scale() == 65536
-    handle = trainer.network.last.weight.register_hook(lambda gradient: gradient * math.inf)
-    result = train_step(trainer, batch, 0)
+    training = make_training(changed(clip_norm=1.0), micro_batch=4, precision="float16")
+    training.network.train()
+    batch = make_batches(training, make_examples(16))[0]
+    before = state_of(training.network)
+    assert training.scaler.get_scale() == 65536
+    handle = training.network.last.weight.register_hook(lambda gradient: gradient * math.inf)
+    result = train_step(training, batch, 0)
     handle.remove()
-    assert not result.updated and same(before, state_of(trainer.network))
-    assert trainer.scaler.get_scale() == 32768
+    assert not result.updated and same(before, state_of(training.network))
+    assert training.scaler.get_scale() == 32768
     # The scale is halved until the gradient fits; the reported loss is the unscaled one all the while.
-    again = next(one for one in (train_step(trainer, batch, 0) for _ in range(16)) if one.updated)
-    assert not same(before, state_of(trainer.network))
+    again = next(one for one in (train_step(training, batch, 0) for _ in range(16)) if one.updated)
+    assert not same(before, state_of(training.network))
     assert again.losses == pytest.approx(result.losses, rel=1e-3)
     assert math.isfinite(again.norm)
 
@@ -313,26 +314,26 @@ def test_one_cycle_rises_and_falls() -> None:
 
 
 def test_biases_and_norms_do_not_decay_and_the_body_is_slower() -> None:
-    trainer = make_trainer(changed(weight_decay=0.3, body_lr=0.1, layer_decay=0.5), micro_batch=4)
-    names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
-    for group in trainer.optimizer.param_groups:
+    training = make_training(changed(weight_decay=0.3, body_lr=0.1, layer_decay=0.5), micro_batch=4)
+    names = {id(parameter): name for name, parameter in training.network.named_parameters()}
+    for group in training.optimizer.param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0), names[id(parameter)]
     rate = {
         names[id(parameter)]: group["peak_lr"]
-        for group in trainer.optimizer.param_groups
+        for group in training.optimizer.param_groups
         for parameter in group["params"]
     }
-    assert rate["last.weight"] == trainer.recipe.lr
+    assert rate["last.weight"] == training.recipe.lr
     body = {name: value for name, value in rate.items() if name.startswith("encoders")}
-    assert max(body.values()) <= 0.1 * trainer.recipe.lr < rate["last.weight"]
+    assert max(body.values()) <= 0.1 * training.recipe.lr < rate["last.weight"]
     assert min(body.values()) < max(body.values())
 
 
 def test_the_head_stage_leaves_the_body_alone() -> None:
-    trainer = make_trainer(RECIPE, micro_batch=4)
-    build_optimizer(trainer.network, RECIPE, part="head")
-    trained = {name for name, p in trainer.network.named_parameters() if p.requires_grad}
+    training = make_training(RECIPE, micro_batch=4)
+    build_optimizer(training.network, RECIPE, part="head")
+    trained = {name for name, p in training.network.named_parameters() if p.requires_grad}
     assert trained == {"last.weight", "last.bias"}
 
 

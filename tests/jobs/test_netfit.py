@@ -99,7 +99,9 @@ def test_views_average_probabilities_and_one_view_is_the_plain_one(trained) -> N
     _, run, _ = trained
     rows = {"id": ["0001.png", "0002.png"]}
     one, two = run.predict(rows, views=1), run.predict(rows, views=2)
-    assert np.array_equal(one.targets["label"].probabilities, run.predict(rows).targets["label"].probabilities)
+    assert np.array_equal(
+        one.targets["label"].probabilities, run.predict(rows).targets["label"].probabilities
+    )
     assert two.targets["label"].probabilities.sum(1) == pytest.approx(np.ones(2))
 
 
@@ -140,7 +142,11 @@ def test_trouble_in_one_row_stays_in_that_row(trained, tmp_path: Path) -> None:
 
 def test_evaluate_counts_strangers_as_wrong_and_leaves_missing_out(trained, tmp_path: Path) -> None:
     _, run, _ = trained
-    table = {"id": ["0000.png", "0001.png", "0002.png", "0003.png"], "label": ["cat", "dog", "fox", ""], "size": [""] * 4}
+    table = {
+        "id": ["0000.png", "0001.png", "0002.png", "0003.png"],
+        "label": ["cat", "dog", "fox", ""],
+        "size": [""] * 4,
+    }
     scores = run.evaluate(table)
     assert scores["rows"] == 4
     assert scores["targets"]["label"]["error_rate"] == pytest.approx(1 / 3)
@@ -190,7 +196,11 @@ def test_missing_labels_train_the_other_target(tmp_path: Path) -> None:
     table = write_table(tmp_path / "train.csv", {"id": columns["id"], "colour": colour, "shape": shape})
     notes: list[str] = []
     run = tenfold.fit(
-        schema_of(tmp_path, "colour", "shape"), quick(epochs=1), table, run=tmp_path / "run", on_note=notes.append
+        schema_of(tmp_path, "colour", "shape"),
+        quick(epochs=1),
+        table,
+        run=tmp_path / "run",
+        on_note=notes.append,
     )
     assert run.encoding.classes == {"colour": ("0", "1"), "shape": ("round", "square")}
     assert "colour: 3 of 36 labels missing" in notes
@@ -279,7 +289,8 @@ def test_every_bad_picture_is_named_before_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("targets", "match"), [(("lable",), "did you mean 'label'"), (("empty",), "no label"), (("same",), "one class")]
+    ("targets", "match"),
+    [(("lable",), "did you mean 'label'"), (("empty",), "no label"), (("same",), "one class")],
 )
 def test_targets_that_cannot_be_learnt_are_refused(tmp_path: Path, targets: tuple, match: str) -> None:
     columns = {**write_photos(tmp_path, 12), "empty": [""] * 12, "same": ["x"] * 12}
@@ -322,7 +333,9 @@ def test_resume(tmp_path: Path) -> None:
             schema_of(tmp_path), quick(epochs=3, batch_size=8), table, run=tmp_path / "run", resume=True
         )
     run = tenfold.fit(schema_of(tmp_path), quick(epochs=3), table, run=tmp_path / "run", resume=True)
-    assert (run.path / "weights.safetensors").read_bytes() == (whole.path / "weights.safetensors").read_bytes()
+    assert (run.path / "weights.safetensors").read_bytes() == (
+        whole.path / "weights.safetensors"
+    ).read_bytes()
     notes: list[str] = []
     again = tenfold.fit(
         schema_of(tmp_path), quick(epochs=3), table, run=tmp_path / "run", resume=True, on_note=notes.append

@@ -7,7 +7,7 @@ import torch
 
 from tenfold.engine.train import train_step
 from tenfold.recipe import Recipe
-from training import largest_difference, make_batches, make_examples, make_trainer, state_of
+from training import largest_difference, make_batches, make_examples, make_training, state_of
 
 #: float64 after several AdamW steps, which make round-off of tiny gradients larger than it was.
 EXACT = 1e-10
@@ -39,12 +39,12 @@ def changed(**values: object) -> Recipe:
 
 
 def weights_after(recipe: Recipe, micro_batch: int, *, rows: int = 38, missing: float = 0.0) -> dict:
-    trainer = make_trainer(recipe, micro_batch=micro_batch)
-    trainer.network.train()
+    training = make_training(recipe, micro_batch=micro_batch)
+    training.network.train()
     examples = make_examples(rows, size=recipe.image_size[0], missing=missing)
-    for step, batch in enumerate(make_batches(trainer, examples)):
-        assert train_step(trainer, batch, step).updated
-    return state_of(trainer.network)
+    for step, batch in enumerate(make_batches(training, examples)):
+        assert train_step(training, batch, step).updated
+    return state_of(training.network)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -87,9 +87,9 @@ def test_every_choice(values: dict[str, object]) -> None:
 def test_the_cut_would_matter_with_a_mean_of_means() -> None:
     # The law must be able to fail: the usual rule, on the same batch, misses by far.
     recipe = changed(dropout=0.0, drop_path=0.0, augment="off", flip="none", label_smoothing=0.0)
-    trainer = make_trainer(recipe, micro_batch=16)
-    batch = make_batches(trainer, make_examples(14, missing=0.5, seed=5))[0]
-    network = trainer.network
+    training = make_training(recipe, micro_batch=16)
+    batch = make_batches(training, make_examples(14, missing=0.5, seed=5))[0]
+    network = training.network
 
     def gradient(parts: list, own: bool) -> torch.Tensor:
         network.zero_grad()

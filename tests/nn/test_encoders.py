@@ -56,7 +56,11 @@ def test_layers_are_numbered_from_the_picture() -> None:
     backbone = build_backbone("test_vit", image_size=(160, 160))
     numbers = layer_numbers(backbone)
     assert set(numbers) == {name for name, _ in backbone.named_parameters()}
-    assert numbers["patch_embed.proj.weight"] < numbers["blocks.0.norm1.weight"] < numbers["blocks.5.norm1.weight"]
+    assert (
+        numbers["patch_embed.proj.weight"]
+        < numbers["blocks.0.norm1.weight"]
+        < numbers["blocks.5.norm1.weight"]
+    )
 
 
 def test_weights_of_the_same_network_load_and_the_classifier_is_left_out() -> None:

@@ -32,7 +32,9 @@ def test_safetensors_whatever_its_name(tmp_path: Path, name: str) -> None:
     assert all(torch.equal(found[key], STATE[key]) for key in STATE)
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}]
+)
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pytorch_files(tmp_path: Path, wrap, zipped: bool) -> None:
     torch.save(wrap(STATE), tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)

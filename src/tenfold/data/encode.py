@@ -114,8 +114,7 @@ def fit_encoding(
     """
     classes: dict[str, tuple[str, ...]] = {}
     notes: list[str] = []
-    for target in schema.targets:
-        assert isinstance(target, CategoryTarget)
+    for target in schema.categories:
         names, said = _class_list(target, table)
         classes[target.name] = names
         notes += said
@@ -152,7 +151,7 @@ def _class_list(target: CategoryTarget, table: Table) -> tuple[tuple[str, ...], 
         )
     if len(names) < 2:
         raise SchemaError(
-            f"{table.source}: column {target.name!r} (target) has one class only: {names[0]!r}",
+            f"{table.source}: column {target.name!r} (target) has one class only: {', '.join(names)!r}",
             fix="name a target that differs between rows",
         )
     notes = [f"{target.name}: {len(names)} classes: {shortened(names)}"]
@@ -201,7 +200,7 @@ def encode(
     weights: dict[str, NDArray[np.float64]] = {}
     notes: list[str] = []
     row_weights = _row_weights(schema, table) if targets else np.ones(table.rows)
-    for target in schema.targets if targets else ():
+    for target in schema.categories if targets else ():
         codes, unknown = class_codes(table, target.name, encoding.classes[target.name])
         for word, count in unknown.items():
             notes.append(f"{target.name}: {word!r} is no class of this run ({count} rows)")
@@ -253,7 +252,7 @@ def with_class_weights(
     stay finite. Returns the examples and notes that name such classes.
     """
     weights, notes = dict(examples.weights), []
-    for target in schema.targets:
+    for target in schema.categories:
         labels, names = examples.labels[target.name], encoding.classes[target.name]
         known = labels[train]
         counts = np.bincount(known[known >= 0], minlength=len(names))

@@ -38,9 +38,7 @@ def read_job(path: str | os.PathLike[str]) -> Job:
         raise RecipeError(f"{path} is not TOML: {error}", fix="docs/formats.md has an example") from None
     unknown = [name for name in values if name not in _SECTIONS]
     if unknown:
-        raise RecipeError(
-            f"{path}: unknown section {unknown[0]!r}", fix=did_you_mean(unknown[0], _SECTIONS)
-        )
+        raise RecipeError(f"{path}: unknown section {unknown[0]!r}", fix=did_you_mean(unknown[0], _SECTIONS))
     missing = [name for name in ("table", "schema") if name not in values]
     if missing:
         raise RecipeError(f"{path} has no {missing[0]!r}", fix="docs/formats.md has an example")

@@ -81,7 +81,7 @@ class Batch:
 def epoch_order(
     rows: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """The training rows of an epoch, shuffled by (seed, epoch) and cut into batches; the last may be shorter."""
+    """An epoch's training rows, shuffled by (seed, epoch) and cut into batches; the last may be shorter."""
     order = np.random.default_rng([seed, 1, epoch]).permutation(rows)
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 

@@ -83,7 +83,9 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     most = 2**31 - 1
-    return all([mallopt(_M_MMAP_THRESHOLD, most), mallopt(_M_TRIM_THRESHOLD, most), mallopt(_M_TOP_PAD, 2**26)])
+    return all(
+        [mallopt(_M_MMAP_THRESHOLD, most), mallopt(_M_TRIM_THRESHOLD, most), mallopt(_M_TOP_PAD, 2**26)]
+    )
 
 
 def free_memory() -> None:
@@ -134,7 +136,9 @@ def report(device: torch.device | None = None) -> DeviceReport:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         used, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
-        return DeviceReport(torch.cuda.get_device_name(device), used, reserved, free, total, peak_bytes(device))
+        return DeviceReport(
+            torch.cuda.get_device_name(device), used, reserved, free, total, peak_bytes(device)
+        )
     free, total = system_memory()
     used = process_bytes()
     return DeviceReport(str(device), used, used, free, total, peak_bytes(device))

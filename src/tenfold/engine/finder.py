@@ -11,7 +11,7 @@ import numpy as np
 
 from tenfold.engine.batches import Batch
 from tenfold.engine.optim import set_rate
-from tenfold.engine.train import Trainer, train_step
+from tenfold.engine.train import Training, train_step
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RateCurve:
 
 
 def find_rate(
-    trainer: Trainer,
+    training: Training,
     batches: Iterable[Batch],
     *,
     steps: int = 100,
@@ -41,16 +41,16 @@ def find_rate(
     A step is a whole batch however many micro-batches it takes, so accumulation does not change the curve.
     The loss is the sum over targets, smoothed with decay 0.9 and corrected for its start.
     """
-    kept = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-    top = max(group["peak_lr"] for group in trainer.optimizer.param_groups)
+    kept = {name: value.clone() for name, value in training.network.state_dict().items()}
+    top = max(group["peak_lr"] for group in training.optimizer.param_groups)
     rates: list[float] = []
     losses: list[float] = []
     average, best = 0.0, math.inf
-    trainer.network.train()
+    training.network.train()
     for step, batch in zip(range(steps), batches, strict=False):
         rate = low * (high / low) ** (step / max(1, steps - 1))
-        set_rate(trainer.optimizer, rate / top)
-        result = train_step(trainer, batch, step)
+        set_rate(training.optimizer, rate / top)
+        result = train_step(training, batch, step)
         known = [loss for loss in result.losses.values() if not math.isnan(loss)]
         if not result.updated or not all(math.isfinite(loss) for loss in known):
             break
@@ -60,11 +60,20 @@ def find_rate(
         losses.append(smooth)
         best = min(best, smooth)
         if on_step is not None:
-            on_step({"event": "step", "epoch": 0, "epochs": 1, "step": step + 1, "steps": steps,
-                     "rate": rate, "losses": result.losses})
+            on_step(
+                {
+                    "event": "step",
+                    "epoch": 0,
+                    "epochs": 1,
+                    "step": step + 1,
+                    "steps": steps,
+                    "rate": rate,
+                    "losses": result.losses,
+                }
+            )
         if step > 10 and smooth > 4 * best:
             break
-    trainer.network.load_state_dict(kept)
+    training.network.load_state_dict(kept)
     return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses), rates[-1] if rates else low)
 
 

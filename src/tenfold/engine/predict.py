@@ -47,8 +47,9 @@ def predict_network(
         return [reader.read(full) for reader in examples.images]
 
     try:
-        with torch.no_grad(), torch.autocast(
-            preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None
+        with (
+            torch.no_grad(),
+            torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
         ):
             for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
                 columns = [views(preparation.pixels(pixels), view_count) for pixels in stored]
@@ -59,9 +60,7 @@ def predict_network(
                         for column, images in enumerate(seen)
                     }
                     raw = network(inputs)
-                    parts = [
-                        head.probabilities(part) for head, part in zip(network.heads, raw, strict=True)
-                    ]
+                    parts = [head.probabilities(part) for head, part in zip(network.heads, raw, strict=True)]
                     sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
                 for head, total in zip(network.heads, sums, strict=True):
                     found[head.name].append((total / view_count).cpu().numpy()[: len(index)])
@@ -71,8 +70,6 @@ def predict_network(
     finally:
         network.train(training)
     return {
-        head.name: np.concatenate(found[head.name])
-        if found[head.name]
-        else np.zeros((0, head.outputs))
+        head.name: np.concatenate(found[head.name]) if found[head.name] else np.zeros((0, head.outputs))
         for head in network.heads
     }

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass
-class Trainer:
+class Training:
     """What one training needs at every step; made by `fit_network`, and by tests that look inside.
 
     micro_batch: rows that go through the network at once; shrinks when memory runs out.
@@ -76,7 +76,7 @@ class StepResult:
     updated: bool
 
 
-def train_step(trainer: Trainer, batch: Batch, step: int) -> StepResult:
+def train_step(training: Training, batch: Batch, step: int) -> StepResult:
     """One optimizer step on a batch, through as many micro-batches as the plan asks for.
 
     Each micro-batch adds its *sum* of losses divided by the *batch's* denominator, so the gradient is
@@ -85,35 +85,35 @@ def train_step(trainer: Trainer, batch: Batch, step: int) -> StepResult:
     """
     while True:
         try:
-            return _attempt(trainer, batch, step)
+            return _attempt(training, batch, step)
         except torch.OutOfMemoryError as error:
             message = str(error).splitlines()[0]
         # Out of the except block: while it is open, the error holds the frames and they the tensors.
-        trainer.optimizer.zero_grad(set_to_none=True)
-        trainer.network.context.discard_statistics()
+        training.optimizer.zero_grad(set_to_none=True)
+        training.network.context.discard_statistics()
         free_memory()
         smallest = max(batch.groups)
-        largest = max(len(part) for part in batch.split(trainer.micro_batch))
+        largest = max(len(part) for part in batch.split(training.micro_batch))
         if largest <= smallest:
             raise MemoryBudgetError(
                 f"memory ran out with the smallest possible micro-batch, {largest} rows",
                 found=message,
                 fix="a smaller image_size or batchnorm_group, --checkpoint, or another architecture",
             )
-        trainer.micro_batch = max(smallest, largest // 2)
-        trainer.notes.append(
-            f"step {step}: memory ran out; taken again with a micro-batch of {trainer.micro_batch} rows"
+        training.micro_batch = max(smallest, largest // 2)
+        training.notes.append(
+            f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
         )
 
 
-def _attempt(trainer: Trainer, batch: Batch, step: int) -> StepResult:
-    network, recipe, optimizer = trainer.network, trainer.recipe, trainer.optimizer
+def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
+    network, recipe, optimizer = training.network, training.recipe, training.optimizer
     optimizer.zero_grad(set_to_none=True)
     sums = {head.name: 0.0 for head in network.heads}
-    for micro in batch.split(trainer.micro_batch):
+    for micro in batch.split(training.micro_batch):
         network.context.begin(step, micro.rows, micro.groups)
-        with _autocast(trainer):
-            if trainer.head_only:
+        with _autocast(training):
+            if training.head_only:
                 with torch.no_grad():
                     features = network.features(micro.inputs)
                 raw = network.raw(features)
@@ -122,20 +122,20 @@ def _attempt(trainer: Trainer, batch: Batch, step: int) -> StepResult:
         network.context.end_forward()
         total = batch_loss(network, raw, micro, recipe.task_weights, sums)
         if total.requires_grad:
-            trainer.scaler.scale(total).backward()
+            training.scaler.scale(total).backward()
         del raw, total
     losses = {
         name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
         for name, value in sums.items()
     }
-    trainer.scaler.unscale_(optimizer)
+    training.scaler.unscale_(optimizer)
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = float(clip_gradients(trained, recipe.clip_norm)) if trained else 0.0
     finite = math.isfinite(norm)
-    if finite or trainer.scaler.is_enabled():
-        trainer.scaler.step(optimizer)
-    if trainer.scaler.is_enabled():
-        trainer.scaler.update()
+    if finite or training.scaler.is_enabled():
+        training.scaler.step(optimizer)
+    if training.scaler.is_enabled():
+        training.scaler.update()
     if finite:
         network.context.commit_statistics()
     else:
@@ -165,9 +165,9 @@ def batch_loss(
 
 
 @contextmanager
-def _autocast(trainer: Trainer) -> Iterator[None]:
-    kind = trainer.preparation.device.type
-    with torch.autocast(kind, trainer.autocast or torch.bfloat16, enabled=trainer.autocast is not None):
+def _autocast(training: Training) -> Iterator[None]:
+    kind = training.preparation.device.type
+    with torch.autocast(kind, training.autocast or torch.bfloat16, enabled=training.autocast is not None):
         yield
 
 
@@ -209,41 +209,58 @@ def fit_network(
     Raises TrainingError where the loss is no longer finite before one epoch is done; later, the
     training ends with the last good epoch's weights and says so in `stopped`.
     """
-    network.to(device)
-    if precision == "float64":
-        network.double()
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    preparation = Preparation(encoding, device, dtype, channels_last=uses_channels_last(network))
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     found = peek_checkpoint(folder, identity or {}) if folder is not None else None
     progress = found[0] if found else Progress(micro_batch=plan.micro_batch)
+    training = begin_training(
+        network,
+        encoding,
+        recipe,
+        device=device,
+        precision=precision,
+        micro_batch=progress.micro_batch,
+        head_only=progress.epoch < recipe.frozen_epochs,
+    )
     averaged = AveragedWeights(network, recipe.ema) if recipe.ema else None
-    trainer = _stage(network, recipe, preparation, precision, scaler, progress)
     if found:
         # At the seam between the stages the next optimizer starts afresh, resumed or not.
         seam = progress.epoch == recipe.frozen_epochs and progress.epoch_step == 0
-        restore_checkpoint(found[1], network, None if seam else trainer.optimizer, averaged)
-        scaler.load_state_dict(found[2])
+        restore_checkpoint(found[1], network, None if seam else training.optimizer, averaged)
+        training.scaler.load_state_dict(found[2])
     del found
-    loop = _Loop(trainer, examples, train, valid, plan, averaged, progress, folder, identity or {}, on_progress)
+    loop = _Loop(
+        training, examples, train, valid, plan, averaged, progress, folder, identity or {}, on_progress
+    )
     stopped = loop.run()
     if averaged is not None:
         network.load_state_dict(averaged.state)
-    return Trained(progress.history, trainer.micro_batch, loop.trainer.notes, stopped)
+    return Trained(progress.history, training.micro_batch, loop.training.notes, stopped)
 
 
-def _stage(
+def begin_training(
     network: Network,
+    encoding: Encoding,
     recipe: Recipe,
-    preparation: Preparation,
+    *,
+    device: torch.device,
     precision: str,
-    scaler: torch.amp.GradScaler,
-    progress: Progress,
-) -> Trainer:
-    head_only = progress.epoch < recipe.frozen_epochs
-    optimizer = build_optimizer(network, recipe, part="head" if head_only else "all")
-    return Trainer(
-        network, recipe, preparation, precision, progress.micro_batch, optimizer, scaler, head_only
+    micro_batch: int,
+    head_only: bool = False,
+) -> Training:
+    """Move the network to its device and make what its steps need.
+
+    precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
+    """
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    network.to(device=device, dtype=dtype)
+    return Training(
+        network,
+        recipe,
+        Preparation(encoding, device, dtype, channels_last=uses_channels_last(network)),
+        precision,
+        micro_batch,
+        build_optimizer(network, recipe, part="head" if head_only else "all"),
+        torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+        head_only,
     )
 
 
@@ -251,7 +268,7 @@ def _stage(
 class _Loop:
     """The epochs of one training."""
 
-    trainer: Trainer
+    training: Training
     examples: Examples
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
@@ -263,22 +280,20 @@ class _Loop:
     on_progress: Callable[[dict[str, Any]], None] | None
 
     def run(self) -> str:
-        recipe, progress = self.trainer.recipe, self.progress
+        recipe, progress = self.training.recipe, self.progress
         good: dict[str, Tensor] | None = None
         while progress.epoch < recipe.frozen_epochs + recipe.epochs:
-            if self.trainer.head_only and progress.epoch >= recipe.frozen_epochs:
-                old = self.trainer
-                progress.micro_batch = old.micro_batch
-                self.trainer = _stage(
-                    old.network, recipe, old.preparation, old.precision, old.scaler, progress
+            if self.training.head_only and progress.epoch >= recipe.frozen_epochs:
+                old = self.training
+                self.training = replace(
+                    old, optimizer=build_optimizer(old.network, recipe, part="all"), head_only=False
                 )
-                self.trainer.notes = old.notes
             try:
                 self._epoch()
             except TrainingError as error:
                 if good is None:
                     raise
-                self.trainer.network.load_state_dict(good)
+                self.training.network.load_state_dict(good)
                 self.averaged = None
                 return str(error)
             good = self._weights() if self._is_good() else good
@@ -291,28 +306,28 @@ class _Loop:
         return all(math.isfinite(score["log_loss"]) for score in scores if score["scored"])
 
     def _weights(self) -> dict[str, Tensor]:
-        state = self.averaged.state if self.averaged else self.trainer.network.state_dict()
+        state = self.averaged.state if self.averaged else self.training.network.state_dict()
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def _save(self) -> None:
         if self.folder is not None:
-            self.progress.micro_batch = self.trainer.micro_batch
+            self.progress.micro_batch = self.training.micro_batch
             save_checkpoint(
                 self.folder,
                 self.progress,
-                self.trainer.network,
-                self.trainer.optimizer,
+                self.training.network,
+                self.training.optimizer,
                 self.averaged,
-                self.trainer.scaler,
+                self.training.scaler,
                 self.identity,
             )
 
     def _epoch(self) -> None:
-        trainer, progress, recipe = self.trainer, self.progress, self.trainer.recipe
+        training, progress, recipe = self.training, self.progress, self.training.recipe
         batch_size, epoch = recipe.batch_size, progress.epoch
         per_epoch = steps_per_epoch(len(self.train), batch_size)
         first, length = (
-            (0, recipe.frozen_epochs) if trainer.head_only else (recipe.frozen_epochs, recipe.epochs)
+            (0, recipe.frozen_epochs) if training.head_only else (recipe.frozen_epochs, recipe.epochs)
         )
         order = epoch_order(self.train, batch_size=batch_size, seed=recipe.seed, epoch=epoch)
         started = saved = time.monotonic()
@@ -322,21 +337,19 @@ class _Loop:
             self.examples,
             order[progress.epoch_step :],
             recipe,
-            trainer.preparation,
+            training.preparation,
             epoch=epoch,
             first_step=progress.step,
             workers=self.plan.workers,
-            group=trainer.group,
+            group=training.group,
         )
         for batch in batches:
             place = (epoch - first) * per_epoch + progress.epoch_step
-            rate = set_rate(
-                trainer.optimizer, one_cycle(place, length * per_epoch, warmup=recipe.warmup)
-            )
-            result = train_step(trainer, batch, progress.step)
+            rate = set_rate(training.optimizer, one_cycle(place, length * per_epoch, warmup=recipe.warmup))
+            result = train_step(training, batch, progress.step)
             self._count(result, epoch)
             if self.averaged is not None and result.updated:
-                self.averaged.update(trainer.network, progress.step)
+                self.averaged.update(training.network, progress.step)
             progress.step += 1
             progress.epoch_step += 1
             progress.seconds = seconds_before + time.monotonic() - started
@@ -354,15 +367,15 @@ class _Loop:
                 saved = time.monotonic()
         record = {
             "epoch": epoch,
-            "stage": "head" if trainer.head_only else "all",
+            "stage": "head" if training.head_only else "all",
             "steps": progress.step,
             "rows": len(self.train),
             "rate": rate,
-            "micro_batch": trainer.micro_batch,
+            "micro_batch": training.micro_batch,
             "skipped": progress.skipped,
             "train": {name: {"loss": value} for name, value in self._mean_losses().items()},
             "valid": self._validate(),
-            "peak_bytes": peak_bytes(trainer.preparation.device),
+            "peak_bytes": peak_bytes(training.preparation.device),
         }
         progress.seconds = seconds_before + time.monotonic() - started
         record["seconds"] = round(progress.seconds, 3)
@@ -372,9 +385,9 @@ class _Loop:
         self._tell(event="epoch", **record)
 
     def _train_mode(self) -> None:
-        self.trainer.network.train()
-        if self.trainer.head_only:
-            for encoder in self.trainer.network.encoders.values():
+        self.training.network.train()
+        if self.training.head_only:
+            for encoder in self.training.network.encoders.values():
                 encoder.eval()
 
     def _count(self, result: StepResult, epoch: int) -> None:
@@ -382,7 +395,7 @@ class _Loop:
         if not result.updated:
             progress.skipped += 1
             progress.skipped_in_a_row += 1
-            half = self.trainer.scaler.is_enabled()
+            half = self.training.scaler.is_enabled()
             if not half or progress.skipped_in_a_row >= MOST_SKIPPED:
                 what = f"{MOST_SKIPPED} updates in a row overflowed" if half else "the loss is not finite"
                 raise TrainingError(
@@ -405,14 +418,14 @@ class _Loop:
     def _validate(self) -> dict[str, dict[str, float]]:
         if not len(self.valid):
             return {}
-        trainer = self.trainer
-        with swapped_weights(trainer.network, self.averaged):
+        training = self.training
+        with swapped_weights(training.network, self.averaged):
             probabilities = predict_network(
-                trainer.network,
+                training.network,
                 self.examples,
                 self.valid,
-                trainer.preparation,
-                autocast=trainer.autocast,
+                training.preparation,
+                autocast=training.autocast,
                 workers=self.plan.workers,
             )
         labels = self.examples.labels

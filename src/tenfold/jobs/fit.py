@@ -32,7 +32,9 @@ def fit(
     """
     if schema.ids:
         if not isinstance(recipe, FactorRecipe):
-            raise SchemaError("a schema with id columns is fitted by a FactorRecipe", fix="give a FactorRecipe()")
+            raise SchemaError(
+                "a schema with id columns is fitted by a FactorRecipe", fix="give a FactorRecipe()"
+            )
         from tenfold.jobs.ratings import fit_ratings_run
 
         return fit_ratings_run(schema, recipe, table, run=run, **options)

@@ -137,9 +137,7 @@ def _with(reading: Reading, **changes: Any) -> Reading:
     return Reading(**{**vars(reading), **changes})
 
 
-def prepare_rows(
-    source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool
-) -> Rows:
+def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool) -> Rows:
     """Read the table, find every picture, and fill the cache, which decodes and so checks each of them.
 
     targets: the target columns must be there too.
@@ -200,4 +198,3 @@ def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:
     if tell is None:
         return None
     return lambda done, total: tell({"event": "images", "column": column, "done": done, "total": total})
-

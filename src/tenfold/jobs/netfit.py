@@ -204,7 +204,9 @@ def prepare_training(
     if recipe.class_weights == "balanced":
         examples, said = with_class_weights(examples, schema, encoding, split.train)
         notes.add(said)
-    return TrainingWork(schema, encoding, examples, split, network, _identity(schema, recipe, encoding, rows, examples), built)
+    return TrainingWork(
+        schema, encoding, examples, split, network, _identity(schema, recipe, encoding, rows, examples), built
+    )
 
 
 def _usable(rows: Rows) -> Rows:
@@ -321,7 +323,11 @@ def _identity(
 
 def _already(folder: RunFolder, identity: dict[str, Any], resume: bool, notes: Notes) -> bool:
     """Whether the run has finished and is to be gone on with: then there is nothing left to do."""
-    if not resume or not (folder.final / "run.json").exists() or folder.file("checkpoint.safetensors").exists():
+    if (
+        not resume
+        or not (folder.final / "run.json").exists()
+        or folder.file("checkpoint.safetensors").exists()
+    ):
         return False
     _, about = read_run(folder.final)
     changed = differences(about.get("identity", {}), identity)

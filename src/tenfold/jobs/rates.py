@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
-from tenfold.engine.batches import Batch, Preparation, epoch_order, training_batches
+from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import RateCurve, find_rate
-from tenfold.engine.optim import build_optimizer
-from tenfold.engine.train import Trainer
+from tenfold.engine.train import begin_training
 from tenfold.jobs.inputs import Machine, Reading
 from tenfold.jobs.netfit import Notes, plan_training, prepare_training
-from tenfold.nn.network import uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 
@@ -40,37 +36,25 @@ def find_learning_rate(
     if device.type == "cpu":
         keep_freed_memory()
     work = prepare_training(schema, recipe, table, reading, Notes(on_note))
-    network = work.network.to(device)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    network.to(dtype)
-    plan = plan_training(recipe, machine, network, len(work.split.train))
-    preparation = Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network))
-    trainer = Trainer(
-        network,
-        recipe,
-        preparation,
-        precision,
-        plan.micro_batch,
-        build_optimizer(network, recipe, part="all"),
-        torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+    plan = plan_training(recipe, machine, work.network, len(work.split.train))
+    training = begin_training(
+        work.network, work.encoding, recipe, device=device, precision=precision, micro_batch=plan.micro_batch
     )
 
     def batches() -> Iterator[Batch]:
         epoch = 0
         while True:
-            order = epoch_order(
-                work.split.train, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch
-            )
+            order = epoch_order(work.split.train, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch)
             yield from training_batches(
                 work.examples,
                 order,
                 recipe,
-                preparation,
+                training.preparation,
                 epoch=epoch,
                 first_step=epoch * len(order),
                 workers=plan.workers,
-                group=trainer.group,
+                group=training.group,
             )
             epoch += 1
 
-    return find_rate(trainer, batches(), steps=steps, on_step=on_progress)
+    return find_rate(training, batches(), steps=steps, on_step=on_progress)

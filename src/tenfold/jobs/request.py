@@ -78,7 +78,9 @@ def _schema(given: Given) -> Schema:
             fix="give --image COLUMN=FOLDER and --target COLUMN, or --user COLUMN and --item COLUMN",
         )
     if not given["target"]:
-        raise SchemaError("what to predict is not said", fix="give --target COLUMN (more than once for several)")
+        raise SchemaError(
+            "what to predict is not said", fix="give --target COLUMN (more than once for several)"
+        )
     return Schema(
         inputs=tuple(parse_image(text) for text in given["image"]),
         targets=tuple(parse_target(text) for text in given["target"]),

@@ -14,7 +14,7 @@ def write_answers(found: Predictions, given: Mapping[str, Any], *, id_name: str)
     """Write predictions as asked for by ``-o``, ``--like``, ``--probabilities``; returns what was done.
 
     id_name: heading of the column that names a row.
-   """
+    """
     output = given["output"]
     if not output:
         raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")

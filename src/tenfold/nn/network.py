@@ -137,4 +137,3 @@ def describe_layers(network: Network) -> list[Layer]:
         decays = parameter.ndim > 1 and not name.endswith((".bias", "pos_embed", "cls_token"))
         found.append(Layer(name, part, numbers.get(name, count), count, decays))
     return found
-

@@ -85,7 +85,7 @@ class RowContext:
         self.recording = True
 
     def end_forward(self) -> None:
-        """Stop recording statistics: what recomputes activations in the backward pass must not count twice."""
+        """Stop recording statistics: activations computed again in the backward pass must not count twice."""
         self.recording = False
 
     def commit_statistics(self) -> None:
@@ -197,6 +197,7 @@ class GroupedBatchNorm:
             held[2] += count * square
 
     def commit(self) -> None:
+        """Move the running statistics by what was recorded since the last time."""
         held = self.__dict__.pop("_held", None)
         if held is None:
             return
@@ -212,6 +213,7 @@ class GroupedBatchNorm:
             self.running_var.lerp_(var.to(self.running_var.dtype), part)
 
     def discard(self) -> None:
+        """Forget what was recorded."""
         self.__dict__.pop("_held", None)
 
 
@@ -220,9 +222,7 @@ def _grouped(kind: type[_BatchNorm]) -> type[_BatchNorm]:
     return type(f"Grouped{kind.__name__}", (GroupedBatchNorm, kind), {})
 
 
-def make_row_exact(
-    network: nn.Module, *, seed: int, batchnorm_group: int | Literal["frozen"]
-) -> RowContext:
+def make_row_exact(network: nn.Module, *, seed: int, batchnorm_group: int | Literal["frozen"]) -> RowContext:
     """Replace what depends on the cut of a batch, in place; see this module's docstring.
 
     Returns the context that the training loop must call `begin` on before every micro-batch.

@@ -199,7 +199,9 @@ def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
         elif _checksum(target) != checksum:
             problems.append(f"{name}: changed or damaged")
     if problems:
-        raise RunError(f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again")
+        raise RunError(
+            f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again"
+        )
     return folder, about
 
 
@@ -228,7 +230,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as stream:
             about = json.loads((stream.metadata() or {}).get("about", "{}"))
-            return {name: stream.get_tensor(name) for name in stream.keys()}, about  # noqa: SIM118
+            return {name: stream.get_tensor(name) for name in stream.keys()}, about
     except (SafetensorError, ValueError) as error:
         raise RunError(
             f"{path} is damaged or no tensor file: {error}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # noqa: TID251 - only for the name of the error that refuses code
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,9 @@ def read_weights(path: str) -> dict[str, Tensor]:
         ) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise WeightsError(f"{path} is no weights file, or is damaged: {first}", fix="fetch it again") from None
+        raise WeightsError(
+            f"{path} is no weights file, or is damaged: {first}", fix="fetch it again"
+        ) from None
     return _state(loaded, path)
 
 
