@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenfold.data.side import encode_side
+from tenfold.data.side import choose_ids, encode_side
 from tenfold.data.table import read_table
 from tenfold.errors import RecipeError, SchemaError, TableError
 from tenfold.values import SideFeatures
@@ -90,6 +90,33 @@ def test_what_cannot_be_encoded_is_refused():
         encode_side(ITEMS, ["lant"], ids("1"))
     with pytest.raises(RecipeError, match="no column of"):
         encode_side(ITEMS, [], ids("1"))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "chosen"),
+    [
+        (["genre=Drama"], "124"),
+        (["genre = War"], "14"),
+        (["genre!=War"], "235"),
+        (["genre=War|Drama|War"], "4"),
+        (["genre=Drama", "land=NA"], "12"),
+        (["GENRE=Drama", "land!=NA"], "4"),
+        ([], "12345"),
+    ],
+)
+def test_items_are_chosen_by_their_columns(conditions, chosen):
+    asked = ids("5", "4", "3", "2", "1", "new")
+    found = choose_ids(ITEMS, conditions, asked)
+    assert "".join(sorted(asked[found])) == chosen
+
+
+def test_conditions_that_cannot_be_met_are_refused():
+    with pytest.raises(TableError, match="column 'genre' has no 'drama'") as error:
+        choose_ids(ITEMS, ["genre=drama"], ids("1"))
+    assert "did you mean 'Drama'?" in str(error.value)
+    for condition in ("genre", "=Drama", "!=Drama", ""):
+        with pytest.raises(RecipeError, match="is not COLUMN=VALUE"):
+            choose_ids(ITEMS, [condition], ids("1"))
 
 
 @pytest.mark.real

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from tenfold.data.roles import find_column, find_key
 from tenfold.data.table import Table
-from tenfold.errors import LISTED, RecipeError, TableError
+from tenfold.errors import LISTED, RecipeError, TableError, did_you_mean
 from tenfold.values import SideFeatures, id_text
 
-__all__ = ["encode_side"]
+__all__ = ["choose_ids", "encode_side"]
 
 #: A column of numbers with more different values than this is cut into `BINS` parts of equal count.
 DISTINCT = 20
@@ -76,6 +76,38 @@ def encode_side(
         feature=feature[order].astype(np.uint32),
         notes=tuple(notes),
     )
+
+
+def choose_ids(
+    table: Table,
+    conditions: Sequence[str],
+    ids: NDArray[np.object_],
+    *,
+    role: str = "item",
+    key: str | None = None,
+) -> NDArray[np.bool_]:
+    """Which of the ids meet all conditions ``COLUMN=VALUE`` or ``COLUMN!=VALUE`` in their row of the table.
+
+    A cell ``a|b`` equals a and equals b. An id that the table does not list meets no condition. A value that
+    no cell has is a TableError with the nearest one there is.
+    """
+    row_of, _ = _rows_of(table, find_key(table, role, key), ids)
+    chosen = np.ones(table.rows, np.bool_)
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals or not name.strip("! "):
+            raise RecipeError(f"the condition {condition!r} is not COLUMN=VALUE", fix="write genre=Drama")
+        column = find_column(table, name.rstrip("!").strip())
+        codes, texts = table.codes(column)
+        parts = [{part.strip() for part in str(text).split(SEPARATOR)} for text in texts]
+        meets = np.array([value.strip() in {*own, text} for own, text in zip(parts, texts, strict=True)])
+        if not meets.any():
+            raise TableError(
+                f"{table.source}: column {column!r} has no {value.strip()!r}",
+                fix=did_you_mean(value.strip(), sorted(set().union(*parts) - {""})) or "give a value it has",
+            )
+        chosen &= meets[codes] != name.endswith("!")
+    return np.where(row_of < 0, False, chosen[row_of])
 
 
 def _rows_of(table: Table, key: str, ids: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
