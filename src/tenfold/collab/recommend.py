@@ -36,6 +36,7 @@ def recommend(
     include_seen: bool = False,
     candidates: Any = None,
     exclude: Any = None,
+    allowed: NDArray[np.bool_] | None = None,
     reasons: int = 0,
     threads: int | None = None,
 ) -> Recommendations:
@@ -44,6 +45,7 @@ def recommend(
     users: ids in any spelling, one or many; None is everyone, in the model's order. An unknown user gets the
         average user's list, marked in `known_user`.
     candidates: only these items: ids, or (items,) true and false. exclude: never these items, likewise.
+        allowed: (items,) as candidates, and beside them.
     reasons: how many of the user's rated items to name with each row (see `explain`).
 
     Where fewer than n items remain, the list is shorter; a user for whom none remains is named in `notes`. Of
@@ -53,11 +55,13 @@ def recommend(
     _check_finite(model)
     asked = model.users if users is None else as_ids(users)
     index = np.arange(len(asked)) if users is None else locate(asked, model.users)
-    allowed, notes = _allowed(model, candidates, exclude)
+    chosen, notes = _allowed(model, candidates, exclude)
+    if allowed is not None:
+        chosen &= _mask(model, allowed, "allowed items")[0]
     scorer = Scorer(model)
-    user_row, items = _top_items(scorer, index, allowed, n, include_seen, threads)
+    user_row, items = _top_items(scorer, index, chosen, n, include_seen, threads)
     counts = np.bincount(user_row, minlength=len(asked))
-    notes += _count_lists(asked, index, counts, int(allowed.sum()))
+    notes += _count_lists(asked, index, counts, int(chosen.sum()))
     if model.implicit:
         notes.append("scores rank the items; they are no ratings, since the run was fitted to events")
     score, deviation = scorer.scores(index[user_row], items)
