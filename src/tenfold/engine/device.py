@@ -74,7 +74,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep large freed blocks for the next step instead of returning them to the system.
 
     A training step frees and takes the same large blocks again and again; with glibc's defaults each
-    is returned and faulted in anew, which took half of a step's time in bench/allocator.py.
+    is returned and faulted in anew, which bench/training.py shows as a good part of a step's time.
     `free_memory` gives them back. Returns whether the library has such a switch.
     """
     if not sys.platform.startswith("linux"):
