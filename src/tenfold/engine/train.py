@@ -22,7 +22,7 @@ from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradient
 from tenfold.engine.predict import predict_network
 from tenfold.errors import MemoryBudgetError, TrainingError
 from tenfold.metrics import category_scores
-from tenfold.nn.network import Network, uses_channels_last
+from tenfold.nn.network import Network, recompute, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.store.run import RunFolder
 from tenfold.values import MemoryPlan
@@ -220,6 +220,8 @@ def fit_network(
         micro_batch=progress.micro_batch,
         head_only=progress.epoch < recipe.frozen_epochs,
     )
+    if plan.checkpoint and not recompute(network):
+        training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
     averaged = AveragedWeights(network, recipe.ema) if recipe.ema else None
     if found:
         # At the seam between the stages the next optimizer starts afresh, resumed or not.

@@ -165,6 +165,19 @@ def has_convolutions(backbone: nn.Module) -> bool:
     return sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) > 2
 
 
+def recompute_activations(backbone: nn.Module, on: bool = True) -> bool:
+    """Keep few activations and compute the others again in the backward pass (Chen et al. 2016,
+    arXiv 1604.06174). The answer stays the same. Returns false where the architecture has no such way."""
+    switch = getattr(backbone, "set_grad_checkpointing", None)
+    if switch is None:
+        return False
+    try:
+        switch(on)
+    except (AssertionError, NotImplementedError):
+        return False
+    return True
+
+
 def load_weights(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
     """Fill the backbone from a state dictionary of timm or of a project whose names are known.
 

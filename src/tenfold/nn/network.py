@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError
-from tenfold.nn.encoders import build_backbone, feature_width, has_convolutions, layer_numbers, load_weights
+from tenfold.nn.encoders import (
+    build_backbone,
+    feature_width,
+    has_convolutions,
+    layer_numbers,
+    load_weights,
+    recompute_activations,
+)
 from tenfold.nn.heads import Head, build_head
 from tenfold.nn.rows import RowContext, make_row_exact
 from tenfold.recipe import Recipe
@@ -117,6 +124,11 @@ def build_network(
 def uses_channels_last(network: Network) -> bool:
     """True where the network runs faster with channels as the last axis in memory: convolution nets."""
     return any(has_convolutions(encoder) for encoder in network.encoders.values())
+
+
+def recompute(network: Network, on: bool = True) -> bool:
+    """Let every encoder compute activations again in the backward pass; false where one cannot."""
+    return all([recompute_activations(encoder, on) for encoder in network.encoders.values()])
 
 
 def input_name(position: int) -> str:
