@@ -128,7 +128,8 @@ def uses_channels_last(network: Network) -> bool:
 
 def recompute(network: Network, on: bool = True) -> bool:
     """Let every encoder compute activations again in the backward pass; false where one cannot."""
-    return all([recompute_activations(encoder, on) for encoder in network.encoders.values()])
+    switched = [recompute_activations(encoder, on) for encoder in network.encoders.values()]
+    return all(switched)
 
 
 def input_name(position: int) -> str:
