@@ -111,7 +111,8 @@ arch, photos = sys.argv[1], sys.argv[5]
 size, batch, rows = map(int, sys.argv[2:5])
 table = pd.DataFrame({"id": json.loads(sys.argv[6]), "label": [f"c{row % 5}" for row in range(rows)]})
 block = DataBlock((ImageBlock, CategoryBlock),
-                  get_x=ColReader("id", pref=photos + "/"), get_y=ColReader("label"), splitter=IndexSplitter([0]), item_tfms=Resize(size, "squish"), batch_tfms=[Flip()])
+                  get_x=ColReader("id", pref=photos + "/"), get_y=ColReader("label"),
+                  splitter=IndexSplitter([0]), item_tfms=Resize(size, "squish"), batch_tfms=[Flip()])
 dls = block.dataloaders(table, bs=batch, num_workers=2)
 model = timm.create_model(arch, num_classes=5, drop_path_rate=0.1)
 marks = []
