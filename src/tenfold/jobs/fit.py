@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import SchemaError
@@ -19,7 +21,7 @@ def fit(
     recipe: Recipe | FactorRecipe,
     table: Any,
     *,
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> NetworkRun | RatingsRun:
     """Train on the rows of a table and leave a run folder.
@@ -27,15 +29,17 @@ def fit(
     schema: two id columns and a rating make a recommender; image columns make a classifier.
     recipe: a `FactorRecipe` for ratings, a `Recipe` for everything else.
     table: a path, a data frame, a mapping of columns, a folder of pictures, or a `Table`.
-    run: the folder to make; an older run of that name stays until this one has finished.
+    run: the folder to make; an older run of that name stays until this one has finished. Where it is not
+        given, the next free number under ``runs/``.
     options: as the wing takes them: ``resume``, ``reading``, ``machine``, ``on_progress``, ``on_note``.
     """
+    run = _next_run() if run is None else run
     if schema.ids:
         if not isinstance(recipe, FactorRecipe):
             raise SchemaError(
                 "a schema with id columns is fitted by a FactorRecipe", fix="give a FactorRecipe()"
             )
-        from tenfold.jobs.ratings import fit_ratings_run
+        from tenfold.jobs.ratingsfit import fit_ratings_run
 
         return fit_ratings_run(schema, recipe, table, run=run, **options)
     if not isinstance(recipe, Recipe):
@@ -43,3 +47,8 @@ def fit(
     from tenfold.jobs.netfit import fit_network_run
 
     return fit_network_run(schema, recipe, table, run=run, **options)
+
+
+def _next_run() -> Path:
+    taken = {entry.name.partition(".")[0] for entry in Path("runs").glob("*")}
+    return Path("runs") / next(name for name in (f"{number:03d}" for number in count(1)) if name not in taken)

@@ -91,7 +91,7 @@ def fit_network_run(
             folder.discard()
             return open_network_run(*read_run(folder.final))
         plan = plan_training(recipe, machine, work.network, len(work.split.train))
-        notes.add(_describe(work, device, precision, plan))
+        notes.add(_describe(work, recipe, device, precision, plan))
         trained = fit_network(
             work.network,
             work.encoding,
@@ -157,6 +157,9 @@ def _begun(run: str | os.PathLike[str], resume: bool, notes: Notes) -> Iterator[
         yield folder
     finally:
         folder.close()
+        # What never reached a checkpoint is no run to go on with.
+        if folder.path.exists() and not folder.file("checkpoint.safetensors").exists():
+            folder.discard()
 
 
 @dataclass
@@ -289,16 +292,18 @@ def plan_training(recipe: Recipe, machine: Machine, network: Network, rows: int)
     return MemoryPlan(micro_batch=micro, accumulation=-(-batch // micro))
 
 
-def _describe(work: TrainingWork, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
-    trained = sum(parameter.numel() for parameter in work.network.parameters())
+def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
+    everything = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
+    trained = everything if recipe.body_lr > 0 and recipe.epochs else head
     columns = [f"{column.name} ({column.kind})" for column in work.schema.inputs]
     targets = [f"{target.name} ({target.kind})" for target in work.schema.targets]
     return [
         f"columns: {', '.join(columns)} -> {', '.join(targets)}",
         f"rows: {len(work.split.train)} train, {len(work.split.valid)} validation",
         *work.summary,
-        f"parameters: {trained:,} in all, {head:,} of them in the last layer",
+        f"parameters: {trained:,} trained, {everything - trained:,} frozen"
+        + (f"; the {head:,} of the last layer alone at first" if recipe.frozen_epochs else ""),
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}",
     ]
 
