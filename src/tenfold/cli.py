@@ -12,7 +12,14 @@ from typing import Any
 import typer
 
 from tenfold.errors import TenfoldError
-from tenfold.jobs.request import job_of, reading_of, wing_options
+from tenfold.jobs.request import (
+    job_of,
+    listed_users,
+    reading_of,
+    rows_of,
+    scoring_of,
+    wing_options,
+)
 from tenfold.options import (
     COLUMNS,
     DEVICE,
@@ -21,13 +28,24 @@ from tenfold.options import (
     OUTPUT,
     PICTURES,
     READING,
+    SAFE,
     VIEWS,
     argument,
     option,
     recipe_options,
 )
 from tenfold.recipe import FactorRecipe, Recipe
-from tenfold.screen import Display, print_json, say, show_demo, show_rates, show_rows, show_scores, tell
+from tenfold.screen import (
+    Display,
+    print_json,
+    say,
+    show_demo,
+    show_rates,
+    show_records,
+    show_rows,
+    show_scores,
+    tell,
+)
 
 app = typer.Typer(
     name="tenfold",
@@ -119,17 +137,13 @@ def _show_run(summary: dict[str, Any]) -> None:
 @_command(
     "predict",
     argument("run", "run folder"),
-    argument("table", "table, or folder of pictures"),
+    argument("table", "table, or folder of pictures", optional=True),
     PICTURES,
+    option("user", list[str] | None, "ratings: a user's id, in place of a table", "--user"),
+    option("item", list[str] | None, "ratings: an item's id, one to each user", "--item"),
     option("like", str | None, "sample submission whose ids, order and columns are kept"),
     option("probabilities", bool, "write every class's probability, too", "--probabilities", default=False),
-    option(
-        "spreadsheet_safe",
-        bool,
-        "neutralise text cells that a spreadsheet would run",
-        "--spreadsheet-safe",
-        default=False,
-    ),
+    SAFE,
     VIEWS,
     *READING,
     DEVICE,
@@ -143,11 +157,11 @@ def _predict(given: Given) -> None:
 
     run = load_run(given["run"])
     with Display() as display:
-        found = run.predict(given["table"], **reading_of(run, given, display.progress), on_note=display.note)
+        found = run.predict(
+            rows_of(run, given), **reading_of(run, given, display.progress), on_note=display.note
+        )
     written = write_answers(found, given, id_name=run.schema.row_name or "line")
-    for note in written["notes"]:
-        say(note)
-    print_json(written) if given["as_json"] else tell(f"{written['rows']} rows: {written['output']}")
+    _show_written(written, given)
     if written["failed"]:
         raise typer.Exit(1)
 
@@ -160,6 +174,8 @@ def _predict(given: Given) -> None:
     VIEWS,
     *READING,
     DEVICE,
+    option("lists", int | None, "ratings: score the lists of so many items, too"),
+    option("liked", float | None, "ratings: from which rating on a test item counts as liked"),
     JSON,
 )
 def _evaluate(given: Given) -> None:
@@ -169,9 +185,71 @@ def _evaluate(given: Given) -> None:
     run = load_run(given["run"])
     with Display() as display:
         scores = run.evaluate(
-            given["table"], **reading_of(run, given, display.progress), on_note=display.note
+            given["table"], **scoring_of(run, given, display.progress), on_note=display.note
         )
     print_json(scores) if given["as_json"] else _show_run(scores)
+
+
+def _show_written(written: Given, given: Given) -> None:
+    if given["as_json"]:
+        return print_json(written)
+    for note in written["notes"]:
+        say(note)
+    if "output" in written:
+        return tell(f"{written['rows']} rows: {written['output']}")
+    return show_records(written["rows"])
+
+
+LISTS = (
+    option("n", int, "how many", "-n", default=10),
+    option(
+        "where", list[str] | None, "COLUMN=VALUE of the item table, more than once for several", "--where"
+    ),
+    SAFE,
+    OUTPUT,
+    JSON,
+)
+
+
+@_command(
+    "recommend",
+    argument("run", "run folder"),
+    option("user", list[str] | None, "id of a user, more than once for several", "--user"),
+    option("everyone", bool, "for every user", "--all", default=False),
+    option("include_seen", bool, "also what the user has rated already", "--include-seen", default=False),
+    option("exclude", list[str] | None, "id of an item never to list", "--exclude"),
+    option("reasons", int | None, "rated items to name with each row [3, with --all 0]"),
+    *LISTS,
+)
+def _recommend(given: Given) -> None:
+    """Rank the items that a user has not rated, best first, and say which rated ones speak for them."""
+    from tenfold.jobs.predict import open_recommender
+    from tenfold.jobs.write import write_lists
+
+    run, users = open_recommender(given["run"]), listed_users(given)
+    kept = {name: given[name] for name in ("n", "include_seen", "exclude", "reasons")}
+    found = run.recommend(users, where=given["where"] or (), **kept)
+    written = write_lists(found, given)
+    _show_written(written, given)
+
+
+@_command(
+    "similar",
+    argument("run", "run folder"),
+    option(
+        "item", list[str] | None, "id of an item, more than once for several; all where not given", "--item"
+    ),
+    *LISTS,
+)
+def _similar(given: Given) -> None:
+    """List the items whose factors point the same way: the cosine, from -1 to 1."""
+    from tenfold.jobs.predict import open_recommender
+    from tenfold.jobs.write import write_lists
+
+    run = open_recommender(given["run"])
+    found = run.similar(given["item"] or None, n=given["n"], where=given["where"] or ())
+    written = write_lists(found, given)
+    _show_written(written, given)
 
 
 @_command(

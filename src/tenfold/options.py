@@ -107,6 +107,13 @@ MACHINE = [
     DEVICE,
     option("micro_batch", int | None, "rows that go through the network at once"),
 ]
+SAFE = option(
+    "spreadsheet_safe",
+    bool,
+    "neutralise text cells that a spreadsheet would run",
+    "--spreadsheet-safe",
+    default=False,
+)
 JSON = option("as_json", bool, "print one JSON object on standard output", "--json", default=False)
 COLUMNS = [
     option("image", list[str] | None, "COLUMN=FOLDER of pictures", "--image"),
@@ -118,7 +125,8 @@ COLUMNS = [
     option("weight", str | None, "column of row weights"),
     option("user", str | None, "column of users: makes a recommender"),
     option("item", str | None, "column of items"),
-    option("time", str | None, "column of the moment of a rating"),
+    option("time", str | None, "column of the moment of a rating, or none"),
+    option("time_format", str | None, "seconds, milliseconds, iso, or a pattern as %d/%m/%Y"),
     option("user_table", str | None, "table that describes users"),
     option("item_table", str | None, "table that describes items"),
     option("item_name", str | None, "its column with an item's title"),

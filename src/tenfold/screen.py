@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -155,6 +155,26 @@ def show_rows(columns: Mapping[str, Any], most: int = 5) -> None:
     for row in zip(*(list(cells[:most]) for cells in columns.values()), strict=True):
         grid.add_row(*(Text(str(cell)) for cell in row))
     _output.print(grid)
+
+
+def show_records(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of one kind as a table: lists, neighbours, predicted pairs."""
+    if not rows:
+        return
+    grid = Grid(box=None, pad_edge=False)
+    for name, value in rows[0].items():
+        grid.add_column(name, justify="right" if isinstance(value, (int, float)) else "left")
+    for row in rows:
+        grid.add_row(*(Text(_shown(value)) for value in row.values()))
+    _output.print(grid)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.3f}"
+    if isinstance(value, list):  # reasons: the rated items that moved the score, and how far
+        return "; ".join(f"{one['name']} ({one['moved']:+.2f})" for one in value)
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
 def show_rates(curve: Any, output: str | None) -> None:

@@ -75,6 +75,7 @@ HOUSE = (
             "inputs",
             "request",
             "ratings",
+            "ratingsfit",
             "netrun",
             "netfit",
             "rates",

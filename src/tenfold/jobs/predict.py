@@ -33,6 +33,16 @@ def load_run(path: str | os.PathLike[str]) -> NetworkRun | RatingsRun:
     raise RunError(f"{path} is a run of an unknown kind", found=repr(kind), fix="upgrade tenfold")
 
 
+def open_recommender(path: str | os.PathLike[str]) -> RatingsRun:
+    """The ratings run in a folder; RunError where it is a run of another kind."""
+    run = load_run(path)
+    if not run.schema.ids:
+        raise RunError(
+            f"{path} is no run of ratings", fix="give a run that was fitted with --user and --item"
+        )
+    return run  # type: ignore[return-value]
+
+
 def predict(run: Any, source: Any, **options: Any) -> Predictions:
     """Predictions of a run (or of the run in a folder) for a table or a folder of pictures.
 

@@ -126,7 +126,8 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
 def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
     """Options of a job that are no part of schema or recipe: how to read, and how to use the machine."""
     if schema.ids:
-        return {"table_options": table_options(given)}
+        kept = {name: given[name] for name in ("skip_bad", "time_format")}
+        return {"table_options": table_options(given), **kept}
     from tenfold.jobs.inputs import Machine
 
     machine = Machine(device=given["device"], micro_batch=given["micro_batch"])
@@ -138,6 +139,44 @@ def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
     if run.schema.ids:
         return {"table_options": table_options(given)}
     return {"reading": _reading(given, tell), "views": given["views"], "device": given["device"]}
+
+
+def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Options of a run's `evaluate`."""
+    found = reading_of(run, given, tell)
+    if run.schema.ids:
+        found |= {"n": given["lists"], "relevant_from": given["liked"], "skip_bad": given["skip_bad"]}
+    return found
+
+
+def rows_of(run: Any, given: Given) -> Any:
+    """What to predict: a table, or the pairs of ``--user`` and ``--item``."""
+    pairs = {name: given[name] for name in ("user", "item") if given[name]}
+    if not pairs:
+        if given["table"] is None:
+            raise SchemaError("no table is given", fix="tenfold predict RUN TABLE -o FILE")
+        return given["table"]
+    if given["table"] is not None or not run.schema.ids:
+        raise SchemaError(
+            "--user and --item stand for a table of pairs of a ratings run",
+            fix="give either a table, or --user ID --item ID and a ratings run",
+        )
+    users, items = given["user"] or (), given["item"] or ()
+    if len(users) != len(items) and len(users) != 1:
+        raise SchemaError(
+            f"{len(users)} users and {len(items)} items make no pairs", fix="give one --item to each --user"
+        )
+    return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
+
+
+def listed_users(given: Given) -> Any:
+    """The users that lists are asked for; None is everyone."""
+    if given["everyone"] == bool(given["user"]):
+        raise RecipeError(
+            "for whom to recommend is not said" if not given["user"] else "--all and --user say two things",
+            fix="give --user ID (more than once for several), or --all",
+        )
+    return None if given["everyone"] else given["user"]
 
 
 def _reading(given: Given, tell: Callable[[dict[str, Any]], None] | None) -> Any:

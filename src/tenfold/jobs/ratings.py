@@ -1,0 +1,235 @@
+"""The ratings wing: a finished run, asked for lists, predictions, neighbours and scores."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.evaluate import evaluate_lists, evaluate_ratings
+from tenfold.collab.pack import unpack_factor_model
+from tenfold.collab.predict import predict_pairs
+from tenfold.collab.recommend import nearest_users, recommend, similar
+from tenfold.data.ratings import index_ratings
+from tenfold.data.roles import find_column, find_roles
+from tenfold.data.side import choose_ids
+from tenfold.data.table import Table, read_table
+from tenfold.errors import SchemaError
+from tenfold.recipe import FactorRecipe
+from tenfold.schema import Schema
+from tenfold.store.run import read_arrays
+from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
+
+__all__ = ["MODEL", "RatingsRun", "open_ratings_run", "peak_bytes", "read_test_ratings"]
+
+#: Files of a run: the model, and the item table for filters.
+MODEL, ITEMS = "model.safetensors", "items.parquet"
+
+OnNote = Callable[[str], None] | None
+
+
+@dataclass(frozen=True)
+class RatingsRun:
+    """A finished run of the ratings wing.
+
+    path: its folder.  schema: with the columns as they were found.  about: what ``run.json`` says.
+    """
+
+    path: Path
+    schema: Schema
+    recipe: FactorRecipe
+    about: Mapping[str, Any]
+
+    @cached_property
+    def model(self) -> FactorModel:
+        """The factors, biases and what each user has rated."""
+        return unpack_factor_model(*read_arrays(self.path / MODEL))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``tenfold fit --json`` prints (docs/formats.md)."""
+        kept = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept}}
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Target -> metric -> value on the held-out ratings."""
+        return self.about.get("targets", {})
+
+    def recommend(
+        self,
+        users: Any = None,
+        *,
+        n: int = 10,
+        include_seen: bool = False,
+        where: str | Sequence[str] = (),
+        candidates: Any = None,
+        exclude: Any = None,
+        reasons: int | None = None,
+        threads: int | None = None,
+    ) -> Recommendations:
+        """The n items of highest score for each user, best first; see `collab.recommend.recommend`.
+
+        users: ids in any spelling, one or many; None is everyone.
+        where: conditions on the item table, as ``genre=Drama``; all must hold.
+        reasons: rated items to name with each row; 3 where not given, or none for everyone.
+        """
+        return recommend(
+            self.model,
+            users,
+            n=n,
+            include_seen=include_seen,
+            candidates=candidates,
+            exclude=exclude,
+            allowed=self.items_where(where) if where else None,
+            reasons=(0 if users is None else 3) if reasons is None else reasons,
+            threads=threads,
+        )
+
+    def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
+        """(items,) which items meet all conditions on the item table (see `data.side.choose_ids`)."""
+        path = self.path / ITEMS
+        if not path.exists():
+            raise SchemaError(
+                "this run knows no columns of items, so they cannot be filtered",
+                fix="fit with --item-table, whose columns then can be asked for",
+            )
+        conditions = [where] if isinstance(where, str) else list(where)
+        return choose_ids(read_table(path), conditions, self.model.items, key=self.about["item_key"])
+
+    def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
+        """The n items nearest to each by the cosine of their factors; see `collab.recommend.similar`."""
+        return similar(self.model, items, n=n, candidates=self.items_where(where) if where else None)
+
+    def nearest_users(self, users: Any = None, *, n: int = 10) -> Neighbours:
+        """The n users nearest to each by the cosine of their factors."""
+        return nearest_users(self.model, users, n=n)
+
+    def predict_pairs(
+        self, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+    ) -> PairPredictions:
+        """Scores of pairs of ids; see `collab.predict.predict_pairs`."""
+        return predict_pairs(self.model, users, items, unknown=unknown, ranking=ranking)
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        unknown: str = "fallback",
+        ranking: bool = False,
+        table_options: Mapping[str, Any] | None = None,
+        on_note: OnNote = None,
+    ) -> PairPredictions:
+        """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
+        table = read_table(source, **(table_options or {}))
+        roles = find_roles(table, kind="implicit", time=False, **_names(self.schema, table, rating=False))
+        found = predict_pairs(
+            self.model, table.text(roles.user), table.text(roles.item), unknown=unknown, ranking=ranking
+        )
+        _tell(on_note, [*table.notes, roles.notes[0], *found.notes])
+        return found
+
+    def evaluate(
+        self,
+        source: Any,
+        *,
+        n: int | None = None,
+        relevant_from: float | None = None,
+        table_options: Mapping[str, Any] | None = None,
+        skip_bad: bool = False,
+        on_note: OnNote = None,
+    ) -> dict[str, Any]:
+        """Scores on ratings that were not trained on: errors, and (n given, or a run of events) lists of n.
+
+        Returns the keys that ``--json`` prints (docs/formats.md).
+        """
+        started = time.monotonic()
+        test = read_test_ratings(self, source, table_options=table_options, skip_bad=skip_bad)
+        scores, notes = score_ratings(self.model, test, n=n, relevant_from=relevant_from)
+        _tell(on_note, [*test.notes, *notes])
+        return {
+            "run": str(self.path),
+            **scores,
+            "rows": len(test.ratings),
+            "targets": {self.schema.targets[0].name or "event": scores},
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": peak_bytes(),
+        }
+
+
+def open_ratings_run(folder: Path, about: Mapping[str, Any]) -> RatingsRun:
+    """The run in a folder that `store.run.read_run` has checked."""
+
+    def read(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    return RatingsRun(
+        folder, Schema.from_toml(read("schema.toml")), FactorRecipe.from_toml(read("recipe.toml")), about
+    )
+
+
+def score_ratings(
+    model: FactorModel, test: Ratings, *, n: int | None = None, relevant_from: float | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Errors of a model of ratings, and its lists where they are asked for; and what is to be said."""
+    scores: dict[str, Any] = {}
+    notes: list[str] = []
+    if not model.implicit:
+        scores = evaluate_ratings(model, test)
+        notes += scores.pop("notes")
+    if n is not None or model.implicit:
+        lists = evaluate_lists(model, test, n=10 if n is None else n, relevant_from=relevant_from)
+        notes += [note for note in lists.pop("notes") if note not in notes]
+        scores["lists"] = {"n": 10 if n is None else n, **lists}
+    return scores, notes
+
+
+def read_test_ratings(
+    run: RatingsRun,
+    source: Any,
+    *,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+) -> Ratings:
+    """Ratings of a table with the columns, and of the kind, that the run was fitted to."""
+    table = read_table(source, **(table_options or {}))
+    kind = "implicit" if run.model.implicit else "explicit"
+    names = _names(run.schema, table, rating=True)
+    return index_ratings(table, **names, time=False, kind=kind, skip_bad=skip_bad)
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held so far, in bytes; 0 where the system does not tell."""
+    if os.name != "posix":
+        return 0
+    import resource
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _names(schema: Schema, table: Table, *, rating: bool) -> dict[str, str | None]:
+    """The schema's columns that the table has; the others are for `find_roles` to find."""
+    wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
+    if rating:
+        wanted["rating"] = schema.targets[0].name or ""
+    found: dict[str, str | None] = {}
+    for role, name in wanted.items():
+        try:
+            found[role] = find_column(table, name) if name else None
+        except SchemaError:
+            found[role] = None
+    return found
+
+
+def _tell(on_note: OnNote, notes: Sequence[str]) -> None:
+    for note in notes if on_note is not None else ():
+        on_note(note)  # type: ignore[misc]

@@ -1,0 +1,330 @@
+"""The ratings wing: one run, from a table of ratings or events to a run folder. Never loads torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.pack import pack_factor_model
+from tenfold.data.ratings import index_ratings, take_ratings
+from tenfold.data.roles import find_column, find_key, find_roles
+from tenfold.data.side import encode_side
+from tenfold.data.split import Split, by_time, holdout_ratings, leave_last_out
+from tenfold.data.table import Table, read_table, write_parquet
+from tenfold.errors import RecipeError, RunError, SchemaError
+from tenfold.jobs.ratings import ITEMS, MODEL, RatingsRun, open_ratings_run, peak_bytes, score_ratings
+from tenfold.recipe import FactorRecipe
+from tenfold.schema import IdColumn, RatingTarget, Schema
+from tenfold.store.run import RunFolder, begin_run, differences, read_run
+from tenfold.values import FactorModel, Ratings, SideFeatures
+
+__all__ = ["fit_ratings_run"]
+
+Teller = Callable[[dict[str, Any]], None]
+#: Said in the place of a time column: there is one, but it is not to be read.
+NO_TIME = "none"
+
+
+def fit_ratings_run(
+    schema: Schema,
+    recipe: FactorRecipe,
+    table: Any,
+    *,
+    run: str | os.PathLike[str],
+    resume: bool = False,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+    time_format: str | None = None,
+    on_progress: Teller | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> RatingsRun:
+    """Fit factors to a table of ratings or events, and leave a run folder.
+
+    schema: two id columns, the user's first, and a rating; names that are "" or None are found.
+    table: a path, a data frame, a mapping of columns or a `Table`.
+    resume: a finished run of the same data, schema and recipe is opened as it is.
+    table_options: as `read_table` takes them.  skip_bad: leave out rows without an id or a rating.
+    on_progress: told of sweeps.  on_note: told what was decided, one line at a time.
+    Raises a TenfoldError that names what is wrong with the input before anything is fitted.
+    """
+    started = time.monotonic()
+    notes = _Told(on_note)
+    folder, said = begin_run(run, resume=resume)
+    try:
+        notes.add(said)
+        options = {"skip_bad": skip_bad, "time_format": time_format}
+        schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, notes)
+        del table
+        split = _split(ratings, recipe)
+        notes.add(split.notes)
+        train = take_ratings(ratings, split.train) if len(split.valid) else ratings
+        sides = _encode_sides(schema, train, tables, notes)
+        if schema.time is None:
+            # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
+            train = replace(train, times=None)
+        identity = _identity(schema, recipe, train, sides)
+        if resume and _already(folder, identity):
+            notes.add([f"{folder.final} has finished already: nothing to go on with"])
+            folder.discard()
+            return open_ratings_run(*read_run(folder.final))
+        model = fit_model(train, recipe, sides, on_progress)
+        notes.add(model.notes)
+        scores: dict[str, Any] = {}
+        if len(split.valid):
+            scores, said = score_ratings(model, take_ratings(ratings, split.valid))
+            notes.add(said)
+        items = tables.get("item")
+        about = {
+            "kind": "ratings",
+            "rows": len(ratings.ratings),
+            "users": len(ratings.users),
+            "items": len(ratings.items),
+            "method": recipe.method,
+            "kind_of_ratings": "implicit" if ratings.implicit else "explicit",
+            "scale": list(ratings.scale),
+            "train_rows": len(split.train),
+            "valid_rows": len(split.valid),
+            "targets": {schema.targets[0].name or "event": scores} if scores else {},
+            "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
+            "identity": identity,
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": peak_bytes(),
+            "notes": notes.lines,
+        }
+        path = _write(folder, schema, recipe, model, items, about)
+    finally:
+        folder.close()
+    return open_ratings_run(*read_run(path))
+
+
+def fit_model(
+    ratings: Ratings,
+    recipe: FactorRecipe,
+    sides: Mapping[str, SideFeatures],
+    on_progress: Teller | None = None,
+) -> FactorModel:
+    """The recipe's method on these ratings; nothing is written."""
+    common: dict[str, Any] = {"factors": recipe.factors, "seed": recipe.seed, "threads": recipe.threads}
+    # Each method is loaded only when it is asked for: compiled kernels take their time even from the cache.
+    if recipe.method == "gibbs":
+        from tenfold.collab.gibbs import fit_gibbs
+
+        def tell(record: Any) -> None:
+            if on_progress is not None:
+                extra = f"error {record.deviation:.4f}"
+                on_progress({"event": "sweep", "done": record.sweep, "total": record.sweeps, "extra": extra})
+
+        return fit_gibbs(
+            ratings,
+            sweeps=recipe.sweeps,
+            implicit=recipe.implicit,
+            use_time=recipe.use_time,
+            user_side=sides.get("user"),
+            item_side=sides.get("item"),
+            on_sweep=tell,
+            **common,
+        )
+    if sides:
+        raise RecipeError(
+            f"method {recipe.method} learns nothing from side columns",
+            fix="--method gibbs, or leave out --side",
+        )
+    if recipe.method == "als":
+        from tenfold.collab.als import fit_als
+
+        return fit_als(ratings, epochs=recipe.epochs, weight_decay=recipe.weight_decay, **common)
+    from tenfold.collab.sgd import fit_sgd
+
+    return fit_sgd(
+        ratings,
+        epochs=recipe.epochs,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        range=recipe.range,
+        use_range=recipe.use_range,
+        use_bias=recipe.use_bias,
+        **common,
+    )
+
+
+class _Told:
+    """What was decided: kept for the run folder, and told once, as it happens."""
+
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
+        self.lines: list[str] = []
+        self._tell = tell
+
+    def add(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.lines.append(line)
+            if self._tell is not None:
+                self._tell(line)
+
+
+def _read(
+    schema: Schema,
+    recipe: FactorRecipe,
+    source: Any,
+    table_options: Mapping[str, Any],
+    options: Mapping[str, Any],
+    notes: _Told,
+) -> tuple[Schema, Ratings, dict[str, Table]]:
+    """The ratings, the schema with the columns as they were found, and the side tables."""
+    tables = {
+        role: read_table(path)
+        for role, path in (("user", schema.user_table), ("item", schema.item_table))
+        if path is not None
+    }
+    table = read_table(source, **table_options)
+    no_time = schema.time is not None and schema.time.casefold() == NO_TIME and NO_TIME not in table.names
+    kind = None if recipe.kind == "auto" else recipe.kind
+    columns: dict[str, Any] = {
+        "user": schema.ids[0].name or None,
+        "item": schema.ids[1].name or None,
+        "rating": schema.targets[0].name or None,
+        "time": False if no_time else schema.time,
+        "kind": kind,
+    }
+    ratings = index_ratings(
+        table,
+        **columns,
+        item_table=tables.get("item"),
+        item_key=_key(tables.get("item"), schema.ids[1].name),
+        item_name=schema.item_name,
+        scale=recipe.scale,
+        duplicates=recipe.duplicates,
+        **options,
+    )
+    notes.add(ratings.notes)
+    roles = find_roles(table, **columns)
+    found = schema.model_copy(
+        update={
+            "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item)),
+            "targets": (RatingTarget(name=roles.rating),),
+            "time": None if no_time or schema.time is None else roles.time,
+        }
+    )
+    return found, ratings, tables
+
+
+def _key(table: Table | None, name: str) -> str | None:
+    """The id column's own name where the side table has it and it is a name; None leaves it to be found."""
+    if table is None or not table.header or not name:
+        return None
+    try:
+        return find_column(table, name)
+    except SchemaError:
+        return None
+
+
+def _split(ratings: Ratings, recipe: FactorRecipe) -> Split:
+    rows = len(ratings.ratings)
+    if recipe.valid == 0 and recipe.split != "last":
+        return Split(
+            np.arange(rows), np.zeros(0, np.int64), ("no ratings are held out: nothing is validated",)
+        )
+    timed = ratings.times is not None and not np.isnan(ratings.times).any()
+    how = recipe.split if recipe.split != "auto" else ("time" if timed else "random")
+    if how == "last":
+        return leave_last_out(ratings.user_index, times=ratings.times if timed else None)
+    if how == "time":
+        if ratings.times is None:
+            raise SchemaError(
+                "there is no time column, so the ratings cannot be split by time",
+                fix="name it with --time COLUMN, or choose --split random",
+            )
+        return by_time(ratings.times, fraction=recipe.valid)
+    return holdout_ratings(ratings.user_index, fraction=recipe.valid, seed=recipe.seed, times=ratings.times)
+
+
+def _encode_sides(
+    schema: Schema, ratings: Ratings, tables: Mapping[str, Table], notes: _Told
+) -> dict[str, SideFeatures]:
+    """Side features of users and of items, each column from the table that has it."""
+    if schema.side and not tables:
+        raise SchemaError(
+            "side columns are named, but no table that has them", fix="give --user-table or --item-table"
+        )
+    wanted: dict[str, list[str]] = {role: [] for role in tables}
+    for column in schema.side:
+        homes = []
+        for role, table in tables.items():
+            try:
+                wanted[role].append(find_column(table, column))
+                homes.append(role)
+            except SchemaError as error:
+                missing = error
+        if not homes:
+            raise missing
+    sides = {}
+    for role, columns in wanted.items():
+        if columns:
+            name, ids = (
+                (schema.ids[0].name, ratings.users) if role == "user" else (schema.ids[1].name, ratings.items)
+            )
+            sides[role] = encode_side(tables[role], columns, ids, role=role, key=_key(tables[role], name))
+            notes.add(sides[role].notes)
+    return sides
+
+
+def _identity(
+    schema: Schema, recipe: FactorRecipe, ratings: Ratings, sides: Mapping[str, SideFeatures]
+) -> dict[str, Any]:
+    """Everything that decides the model, in JSON's types; the data by a checksum."""
+    digest = hashlib.sha256()
+    for text in (*ratings.users, *ratings.items):
+        digest.update(str(text).encode("utf-8", "surrogatepass") + b"\0")
+    arrays = [ratings.user_index, ratings.item_index, ratings.ratings, np.array(ratings.scale)]
+    arrays += [] if ratings.times is None else [ratings.times]
+    for role in sorted(sides):
+        arrays += [sides[role].start, sides[role].feature]
+        digest.update(" ".join(sides[role].names).encode("utf-8", "surrogatepass"))
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "schema": schema.model_dump(mode="json"),
+        "implicit": ratings.implicit,
+        "data": digest.hexdigest(),
+    }
+
+
+def _already(folder: RunFolder, identity: Mapping[str, Any]) -> bool:
+    """Whether a finished run stands there already; RunError where it is another one."""
+    if not (folder.final / "run.json").exists():
+        return False
+    _, about = read_run(folder.final)
+    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
+    if changed:
+        raise RunError(
+            f"the finished run in {folder.final} is of another fit",
+            problems=changed,
+            fix="give the same options as before, another -o, or leave --resume out to replace it",
+        )
+    return True
+
+
+def _write(
+    folder: RunFolder,
+    schema: Schema,
+    recipe: FactorRecipe,
+    model: FactorModel,
+    items: Table | None,
+    about: Mapping[str, Any],
+) -> Path:
+    folder.write_text("schema.toml", schema.to_toml())
+    folder.write_text("recipe.toml", recipe.to_toml())
+    folder.write_arrays(MODEL, *pack_factor_model(model))
+    if items is not None:
+        columns: dict[str, NDArray[Any]] = {name: items.text(name) for name in items.names}
+        write_parquet(folder.file(ITEMS), columns)
+    return folder.finish(about)
