@@ -102,7 +102,9 @@ def fit_ratings_run(
         }
         path = _write(folder, schema, recipe, model, items, about)
     finally:
-        folder.close()
+        # Nothing is kept of an unfinished fit, since there is nothing in it to go on with.
+        if folder.path.exists():
+            folder.discard()
     return open_ratings_run(*read_run(path))
 
 
