@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
     from tenfold.jobs.fit import fit
+    from tenfold.jobs.plan import plan
     from tenfold.jobs.predict import evaluate, load_run, predict
     from tenfold.recipe import FactorRecipe, Recipe
     from tenfold.schema import CategoryColumn, CategoryTarget, IdColumn, ImageColumn, NumberColumn, Schema
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load_run",
+    "plan",
     "predict",
     "read_table",
 ]
@@ -54,7 +56,6 @@ _HOMES = {
     "CategoryColumn": "tenfold.schema",
     "CategoryTarget": "tenfold.schema",
     "FactorModel": "tenfold.values",
-    "FactorRecipe": "tenfold.recipe",
     "IdColumn": "tenfold.schema",
     "ImageColumn": "tenfold.schema",
     "NumberColumn": "tenfold.schema",
@@ -68,6 +69,7 @@ _HOMES = {
     "evaluate": "tenfold.jobs.predict",
     "fit": "tenfold.jobs.fit",
     "load_run": "tenfold.jobs.predict",
+    "plan": "tenfold.jobs.plan",
     "predict": "tenfold.jobs.predict",
     "read_table": "tenfold.data.table",
 }

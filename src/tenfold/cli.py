@@ -40,6 +40,7 @@ from tenfold.screen import (
     print_json,
     say,
     show_demo,
+    show_plans,
     show_rates,
     show_records,
     show_rows,
@@ -282,6 +283,40 @@ def _lr(given: Given) -> None:
     if given["output"]:
         write_figure(rate_figure(curve.rates, curve.losses, curve.steepest), given["output"])
     show_rates(curve, given["output"]) if not given["as_json"] else print_json(vars(curve))
+
+
+@_command(
+    "plan",
+    argument("archs", "architectures of timm, or one job file (.toml)", many=True),
+    option("image_size", str | None, "side, or HEIGHTxWIDTH, in pixels [224]"),
+    option("batch_size", int | None, "rows to one optimizer step [64]"),
+    option("budget", str, "a size, a card's name (T4), or auto", default="16GiB"),
+    option("micro_batch", int | None, "rows at once; the most that fit where not given"),
+    option("precision", str | None, "auto, float32, float16, bfloat16 [auto]"),
+    option("optimizer", str | None, "adamw, or another that the plan knows"),
+    option("classes", int | None, "outputs of the last layer [1000]"),
+    option(
+        "checkpoint", bool, "compute activations again in the backward pass", "--checkpoint", default=False
+    ),
+    option("device", str, "cuda or cpu; it need not be there", default="cuda"),
+    option("plot", str | None, "HTML file for the first one's memory over a step"),
+    option(
+        "calibrate", bool, "first measure this machine's context, and keep it", "--calibrate", default=False
+    ),
+    JSON,
+)
+def _plan(given: Given) -> None:
+    """Plan the memory of a training, without running it and without a GPU."""
+    from tenfold.jobs.plan import calibrate_device, draw_plan, plan_request
+
+    if given["calibrate"]:
+        say(calibrate_device())
+    found = plan_request(given)
+    if given["plot"]:
+        draw_plan(found[0], given)
+    print_json([one.record() for one in found]) if given["as_json"] else show_plans(found, given["plot"])
+    if all(not one.record()["fits"] for one in found):
+        raise typer.Exit(1)
 
 
 @_command(

@@ -21,13 +21,13 @@ def option(name: str, kind: Any, help: str, *flags: str, default: Any = None) ->
     )
 
 
-def argument(name: str, help: str, *, optional: bool = False) -> inspect.Parameter:
-    """One argument of a command."""
+def argument(name: str, help: str, *, optional: bool = False, many: bool = False) -> inspect.Parameter:
+    """One argument of a command, or one that takes all the words that are left."""
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=typer.Argument(None if optional else ..., help=help, show_default=False),
-        annotation=str | None if optional else str,
+        annotation=list[str] if many else str | None if optional else str,
     )
 
 
@@ -103,9 +103,14 @@ READING = [
 DEVICE = option("device", str, "auto, cpu, cuda, ...", default="auto")
 PICTURES = option("image", list[str] | None, "COLUMN=FOLDER of pictures, instead of the run's", "--image")
 VIEWS = option("views", int | None, "mirrored views to average (1, 2, 4)")
+CHECKPOINT = option("checkpoint", bool, "compute activations again", "--checkpoint", default=False)
 MACHINE = [
     DEVICE,
     option("micro_batch", int | None, "rows that go through the network at once"),
+    option("budget", str | None, "memory that may be used: a size, a card's name, or auto"),
+    option(
+        "checkpoint", bool, "compute activations again in the backward pass", "--checkpoint", default=False
+    ),
 ]
 SAFE = option(
     "spreadsheet_safe",

@@ -191,6 +191,50 @@ def show_rates(curve: Any, output: str | None) -> None:
         tell(f"curve: {output}")
 
 
+def show_plans(found: Sequence[Any], plot: str | None) -> None:
+    """One row per architecture: how it is cut, what it needs, and of what."""
+    grid = Grid(box=None, pad_edge=False)
+    for name in (
+        "architecture",
+        "rows at once",
+        "predicted peak",
+        "low to high",
+        "undivided",
+        "largest batch",
+    ):
+        grid.add_column(name, justify="left" if name == "architecture" else "right")
+    for one in found:
+        plan = one.record()
+        if "reason" in plan:
+            grid.add_row(Text(plan["arch"]), "no plan")
+            continue
+        low, high = plan["band_bytes"]
+        grid.add_row(
+            Text(plan["arch"]),
+            f"{plan['micro_batch']} x {plan['accumulation']}" + (" *" if plan["checkpoint"] else ""),
+            _gib(plan["process_bytes"]) + ("" if plan["fits"] else " too much"),
+            f"{_gib(low)} to {_gib(high)}",
+            "fits" if plan["fits_whole"] else "no",
+            str(plan["largest_batch"]),
+        )
+    _output.print(grid)
+    for one in found:
+        plan = one.record()
+        if "reason" in plan:
+            tell(f"{plan['arch']}: {plan['reason']}")
+            continue
+        parts = ", ".join(f"{name} {_gib(size)}" for name, size in plan["parts"].items() if size)
+        tell(f"{plan['arch']}: {parts}")
+    for note in dict.fromkeys(note for one in found for note in one.record().get("notes", ())):
+        tell(f"  {note}")
+    if plot:
+        tell(f"picture: {plot}")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
 def show_demo(data: Any, summary: Mapping[str, Any], submission: Any, scores: Mapping[str, Any]) -> None:
     """What the demo did, and where everything is."""
     tell("\nOn the rows held out from training:")

@@ -51,10 +51,15 @@ class Machine:
     """How this machine is used. May change time, never the answer.
 
     device: ``auto``, ``cpu``, ``cuda``, ...  micro_batch: rows at once; planned where None.
+    budget: what the process may hold: a size such as ``16GiB``, a card's name, or ``auto``. Where it is not
+        given, a GPU's free memory is planned for, and a CPU takes up to 32 rows at once.
+    checkpoint: compute activations again in the backward pass.
     """
 
     device: str = "auto"
     micro_batch: int | None = None
+    budget: str | None = None
+    checkpoint: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tenfold.data.encode import (
 from tenfold.data.split import Split, given, holdout
 from tenfold.data.table import write_parquet
 from tenfold.engine.batches import Preparation
+from tenfold.engine.cards import parse_bytes, show_bytes
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import (
     free_memory,
@@ -36,11 +37,13 @@ from tenfold.engine.device import (
     pick_precision,
     reset_peak,
 )
+from tenfold.engine.memory import plan_to_fit
 from tenfold.engine.predict import predict_network
 from tenfold.engine.train import HALF, Trained, fit_network
 from tenfold.errors import ImageError, RunError, SplitError, TrainingError, listed
 from tenfold.jobs.inputs import Machine, Reading, Rows, prepare_rows, read_source
 from tenfold.jobs.netrun import NetworkRun, open_network_run
+from tenfold.jobs.plan import recipe_options
 from tenfold.metrics import category_scores, majority_class
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_network, uses_channels_last
@@ -90,7 +93,7 @@ def fit_network_run(
         if _already(folder, work.identity, resume, notes):
             folder.discard()
             return open_network_run(*read_run(folder.final))
-        plan = plan_training(recipe, machine, work.network, len(work.split.train))
+        plan = plan_training(recipe, machine, work, device, precision)
         notes.add(_describe(work, recipe, device, precision, plan))
         trained = fit_network(
             work.network,
@@ -114,7 +117,7 @@ def fit_network_run(
             "majority": _majority(work),
             "precision": precision,
             "device": str(device),
-            "plan": {"micro_batch": trained.micro_batch, "accumulation": plan.accumulation},
+            "plan": _plan_record(plan, trained.micro_batch),
             "train_rows": len(work.split.train),
             "valid_rows": len(work.split.valid),
             "identity": work.identity,
@@ -285,11 +288,42 @@ def _split(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples, encod
     return split
 
 
-def plan_training(recipe: Recipe, machine: Machine, network: Network, rows: int) -> MemoryPlan:
-    """How many rows go through the network at once on this machine."""
+def plan_training(
+    recipe: Recipe, machine: Machine, work: TrainingWork, device: Any, precision: str
+) -> MemoryPlan:
+    """How this training fits this machine: planned before the first step, without running any of it.
+
+    On a CPU without a budget nothing is planned: up to 32 rows go through at once.
+    Raises MemoryBudgetError with the parts and what would help where nothing fits.
+    """
+    rows = len(work.split.train)
     batch = min(recipe.batch_size, rows)
-    micro = min(machine.micro_batch or min(batch, 32), batch)
-    return MemoryPlan(micro_batch=micro, accumulation=-(-batch // micro))
+    if machine.budget is None and device.type != "cuda":
+        micro = min(machine.micro_batch or min(batch, 32), batch)
+        return MemoryPlan(micro, accumulation=-(-batch // micro), checkpoint=machine.checkpoint)
+    size = parse_bytes(machine.budget or "auto")
+    return plan_to_fit(
+        recipe.arch,
+        **{**recipe_options(recipe), "batch_size": batch, "precision": precision},
+        budget_bytes=size.size_bytes,
+        micro_batch=machine.micro_batch,
+        classes=work.network.last.out_features,
+        checkpoint=machine.checkpoint,
+        device=device.type,
+        card=size.card,
+    )
+
+
+def _plan_record(plan: MemoryPlan, micro_batch: int) -> dict[str, Any]:
+    """The plan and what it foresaw, for the run folder; the truth stands beside it as `peak_bytes`."""
+    return {
+        "micro_batch": micro_batch,
+        "accumulation": plan.accumulation,
+        "checkpoint": plan.checkpoint,
+        "predicted_bytes": plan.predicted_bytes,
+        "band_bytes": list(plan.band_bytes),
+        "parts": dict(plan.parts),
+    }
 
 
 def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
@@ -304,7 +338,10 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
         *work.summary,
         f"parameters: {trained:,} trained, {everything - trained:,} frozen"
         + (f"; the {head:,} of the last layer alone at first" if recipe.frozen_epochs else ""),
-        f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}",
+        f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
+        + (", activations computed again" if plan.checkpoint else ""),
+        *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
+        *plan.notes,
     ]
 
 

@@ -36,7 +36,7 @@ def find_learning_rate(
     if device.type == "cpu":
         keep_freed_memory()
     work = prepare_training(schema, recipe, table, reading, Notes(on_note))
-    plan = plan_training(recipe, machine, work.network, len(work.split.train))
+    plan = plan_training(recipe, machine, work, device, precision)
     training = begin_training(
         work.network, work.encoding, recipe, device=device, precision=precision, micro_batch=plan.micro_batch
     )

@@ -130,7 +130,12 @@ def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
         return {"table_options": table_options(given), **kept}
     from tenfold.jobs.inputs import Machine
 
-    machine = Machine(device=given["device"], micro_batch=given["micro_batch"])
+    machine = Machine(
+        device=given["device"],
+        micro_batch=given["micro_batch"],
+        budget=given["budget"],
+        checkpoint=given["checkpoint"],
+    )
     return {"reading": _reading(given, None), "machine": machine}
 
 

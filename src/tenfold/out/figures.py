@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenfold.out.files import replacing
 
@@ -21,6 +21,31 @@ def rate_figure(rates: Sequence[float], losses: Sequence[float], steepest: float
     figure.update_layout(template="plotly_white", title="Loss while the learning rate grows")
     figure.update_xaxes(type="log", title="learning rate of the head", exponentformat="power")
     figure.update_yaxes(title="smoothed loss, all targets")
+    return figure
+
+
+def memory_figure(timeline: Any, title: str) -> Figure:
+    """Bytes by kind over the events of one optimizer step, stacked, under what the allocator holds.
+
+    timeline: kinds (names), held (events, kinds), reserved (events,), phases ((first event, name), ...).
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    events = list(range(len(timeline.reserved)))
+    for place, kind in enumerate(timeline.kinds):
+        held = (timeline.held[:, place] / 2**20).tolist()
+        if any(held):
+            figure.add_trace(Scatter(x=events, y=held, name=kind, stackgroup="held", line={"width": 0}))
+    reserved = (timeline.reserved / 2**20).tolist()
+    figure.add_trace(Scatter(x=events, y=reserved, name="reserved", line={"dash": "dot", "color": "black"}))
+    for start, name in timeline.phases:
+        figure.add_vline(x=start, line_width=1, line_color="lightgrey", annotation_text=name)
+    figure.update_layout(
+        template="plotly_white", title=f"Memory over one step: {title}", hovermode="x unified"
+    )
+    figure.update_xaxes(title="allocations and frees, in order")
+    figure.update_yaxes(title="MiB")
     return figure
 
 
