@@ -194,15 +194,8 @@ def show_rates(curve: Any, output: str | None) -> None:
 def show_plans(found: Sequence[Any], plot: str | None) -> None:
     """One row per architecture: how it is cut, what it needs, and of what."""
     grid = Grid(box=None, pad_edge=False)
-    for name in (
-        "architecture",
-        "rows at once",
-        "predicted peak",
-        "low to high",
-        "undivided",
-        "largest batch",
-    ):
-        grid.add_column(name, justify="left" if name == "architecture" else "right")
+    for name in ("architecture", "rows at once", "GiB", "low to high", "undivided", "largest batch"):
+        grid.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
     for one in found:
         plan = one.record()
         if "reason" in plan:
@@ -212,8 +205,8 @@ def show_plans(found: Sequence[Any], plot: str | None) -> None:
         grid.add_row(
             Text(plan["arch"]),
             f"{plan['micro_batch']} x {plan['accumulation']}" + (" *" if plan["checkpoint"] else ""),
-            _gib(plan["process_bytes"]) + ("" if plan["fits"] else " too much"),
-            f"{_gib(low)} to {_gib(high)}",
+            f"{plan['process_bytes'] / 2**30:.1f}" + ("" if plan["fits"] else "!"),
+            f"{low / 2**30:.1f}-{high / 2**30:.1f}",
             "fits" if plan["fits_whole"] else "no",
             str(plan["largest_batch"]),
         )

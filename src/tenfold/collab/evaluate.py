@@ -57,8 +57,9 @@ def evaluate_ratings(model: FactorModel, test: Ratings) -> dict[str, Any]:
     """RMSE and MAE over all test pairs, on how many they stand, and the same of the baselines.
 
     scored: pairs in the averages; fallback: how many of them have an unknown user or item and were answered
-    as `predict_pairs` says. known: the scores over the other pairs alone. baselines: ``global_mean`` of the
-    training ratings and ``biases`` (see `fit_biases`), over the same pairs.
+    as `predict_pairs` says. Test times are used by models that know of times. known: the scores over the
+    other pairs alone. baselines: ``global_mean`` of the training ratings and ``biases`` (see `fit_biases`),
+    over the same pairs.
     """
     if model.implicit:
         raise RatingsError(
@@ -67,7 +68,7 @@ def evaluate_ratings(model: FactorModel, test: Ratings) -> dict[str, Any]:
         )
     users, items = _located(model, test)
     fallback = (users < 0) | (items < 0)
-    predicted, _ = Scorer(model).scores(users, items)
+    predicted, _ = Scorer(model).scores(users, items, test.times)
     scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
     scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
     baseline = fit_biases(model)

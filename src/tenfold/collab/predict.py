@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.times import time_shifts
 from tenfold.errors import LISTED, RatingsError, RecipeError, did_you_mean
 from tenfold.values import FactorModel, PairPredictions, id_text
 
@@ -24,11 +25,18 @@ CHUNK = 1 << 15
 
 
 def predict_pairs(
-    model: FactorModel, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+    model: FactorModel,
+    users: Any,
+    items: Any,
+    *,
+    times: NDArray[np.float64] | None = None,
+    unknown: str = "fallback",
+    ranking: bool = False,
 ) -> PairPredictions:
     """Scores of the pairs (users[k], items[k]); a single user or item goes with all of the other side.
 
     users, items: ids in any spelling (1, "1", np.int64(1), 1.0), one or many.
+    times: (pairs,) seconds since 1970 of the ratings asked for; a model that was fitted with times uses them.
     unknown: ``fallback`` answers pairs with an unknown user or item as the module says and marks them;
         ``raise`` is a RatingsError that lists them.
     ranking: a model of events ranks but predicts no ratings: asking it for some is a RatingsError, unless
@@ -48,7 +56,7 @@ def predict_pairs(
     if unknown == "raise":
         _refuse_unknown(user_ids, user_index, item_ids, item_index)
     scorer = Scorer(model)
-    score, deviation = scorer.scores(user_index, item_index)
+    score, deviation = scorer.scores(user_index, item_index, times)
     state = np.full(len(item_ids), "rated", object)
     for row in np.flatnonzero(item_index < 0):
         state[row] = "listed" if item_ids[row] in model.item_names else "unknown"
@@ -158,10 +166,15 @@ class Scorer:
         return raw if self.model.implicit else np.clip(raw, *self.model.scale)
 
     def scores(
-        self, user_index: NDArray[np.int64], item_index: NDArray[np.int64]
+        self,
+        user_index: NDArray[np.int64],
+        item_index: NDArray[np.int64],
+        times: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score and deviation of each pair."""
+        """Score and deviation of each pair, at these times where the model knows of times."""
         raw = self.raw(user_index, item_index)
+        if times is not None:
+            raw += time_shifts(self.model.extra, user_index, times)
         score = self.link(raw)
         if not self.model.implicit:
             neither = (user_index < 0) & (item_index < 0)
@@ -173,10 +186,12 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """Standard deviation of a rating around its score, in the unit of ratings; NaN without known noise.
 
-        Var = 1 / alpha + Var(b_u) + Var(c_i) + sum_k (Var p_k q_k^2 + p_k^2 Var q_k + Var p_k Var q_k), with
-        the posterior variances where the model carries them. An unknown user varies as users do among
-        themselves, and likewise an unknown item. Within a sigmoid all but 1 / alpha is scaled by the squared
-        slope.
+        Var = g_u h_i / alpha + Var(b_u) + Var(c_i)
+              + sum_k (Var p_k q_k^2 + p_k^2 Var q_k + Var p_k Var q_k)
+
+        with the posterior variances and the noise of users and items (g, h) where the model carries them. An
+        unknown user varies as users do among themselves, and likewise an unknown item. Within a sigmoid all
+        but the noise is scaled by the squared slope.
         """
         model = self.model
         result = np.full(len(raw), np.nan, np.float32)
@@ -195,8 +210,17 @@ class Scorer:
                 low, high = model.sigmoid_range
                 inner = _sigmoid(raw[part])
                 variance *= ((high - low) * inner * (1 - inner)) ** 2
-            result[part] = np.sqrt(1 / model.noise_precision + variance)
+            noise = self._noise("user", users) * self._noise("item", items) / model.noise_precision
+            result[part] = np.sqrt(noise + variance)
         return result
+
+    def _noise(self, side: str, index: NDArray[np.int64]) -> NDArray[np.float64] | float:
+        """How much noisier than others the ratings of a user or an item are; strangers are average."""
+        noise = self.model.extra.get(f"{side}_noise")
+        if noise is None:
+            return 1.0
+        weight = self.user_weight if side == "user" else self.item_weight
+        return np.where(index < 0, float(weight @ noise), noise[index])
 
     def _variance(
         self, side: str, index: NDArray[np.int64]

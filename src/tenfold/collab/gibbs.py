@@ -1,0 +1,253 @@
+"""Bayesian factors by Gibbs sampling: nobody tunes weight decay, and every prediction has a deviation.
+
+Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo", with
+what each user rated and who rated each item as features (Koren 2008; "flipped" by Rendle, Zhang and Koren 2019,
+"On the difficulty of evaluating baselines", section 4). The model is in `chain`; here are the rules that choose
+its size, the chains, and the mean of what they drew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab import kernels
+from tenfold.collab.chain import Chain, Features, Observations, Spans
+from tenfold.collab.posterior import Draws, build_model
+from tenfold.collab.times import choose_lengths, span_starts
+from tenfold.errors import RatingsError, RecipeError
+from tenfold.values import FactorModel, Ratings, SideFeatures
+
+__all__ = ["SweepRecord", "choose_burn_in", "choose_factors", "choose_sweeps", "fit_gibbs"]
+
+#: Chains, whatever the threads: so the answer does not depend on them.
+CHAINS = 2
+#: Draws kept whole, for variances and for new rows, and the memory they may take.
+SAMPLES = 16
+SAMPLE_BYTES = 64 << 20
+
+
+class SweepRecord(NamedTuple):
+    """How far the sampling is: sweeps done by all chains, and the deviation of the newest one's errors."""
+
+    sweep: int
+    sweeps: int
+    deviation: float
+
+
+def choose_factors(ratings: int) -> int:
+    """4 times the nearest whole number to (ratings / 250)^(1/4), 8 to 32: 16 for 80,000, 32 for 900,000."""
+    return 4 * int(np.clip(np.rint((ratings / 250) ** 0.25), 2, 8))
+
+
+def choose_sweeps(ratings: int) -> int:
+    """600 up to 100,000 ratings, then falling with their fifth root to no fewer than 200."""
+    return int(np.clip(600 * (1e5 / max(ratings, 1)) ** 0.2, 200, 600))
+
+
+def choose_burn_in(sweeps: int) -> int:
+    """Sweeps of each chain that only find the way: a quarter of its own, at most 50."""
+    return min(50, sweeps // CHAINS // 4)
+
+
+def fit_gibbs(
+    ratings: Ratings,
+    *,
+    factors: int | None = None,
+    sweeps: int | None = None,
+    burn_in: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    implicit: bool = True,
+    use_time: bool = True,
+    user_side: SideFeatures | None = None,
+    item_side: SideFeatures | None = None,
+    on_sweep: Callable[[SweepRecord], None] | None = None,
+) -> FactorModel:
+    """Biases and factors of users and items, averaged over draws from their posterior.
+
+    factors: while sampling, rounded up to a multiple of four (`choose_factors`). The model has half as many more,
+        since the mean of many products needs them.
+    sweeps: of all chains together (`choose_sweeps`). burn_in: those of each chain that are not averaged.
+    implicit: which items a user rated, and who rated an item, are features.
+    use_time: where ratings have times, a user's ratings within one span of time share a shift.
+    user_side, item_side: features of the rows of `ratings.users` and of `ratings.items`.
+    on_sweep: called after every sweep, by one thread at a time.
+
+    The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
+    RatingsError for events and for an empty table.
+    """
+    if ratings.implicit:
+        raise RatingsError("events are no ratings, and this method is for ratings", fix="choose method als")
+    count = len(ratings.ratings)
+    if count == 0:
+        raise RatingsError("there are no ratings to learn from", fix="give a table with one row per rating")
+    _check_whole(factors=factors, sweeps=sweeps, threads=threads)
+    sweeps = choose_sweeps(count) if sweeps is None else sweeps
+    shares = [sweeps // CHAINS + (chain < sweeps % CHAINS) for chain in range(CHAINS)]
+    burn_in = choose_burn_in(sweeps) if burn_in is None else burn_in
+    if not 0 <= burn_in < max(min(shares), 1):
+        raise RecipeError(
+            f"burn_in = {burn_in} leaves nothing to average",
+            found=f"{min(shares)} sweeps in each of {CHAINS} chains",
+        )
+    blocks = -(-(choose_factors(count) if factors is None else factors) // 4)
+    center = float(ratings.ratings.mean(dtype=np.float64))
+    spread = float(ratings.ratings.std(dtype=np.float64))
+    if spread <= 1e-6 * max(1.0, abs(center)):
+        return _constant(ratings, center, 6 * blocks)
+    data = _observe(ratings, center, spread, implicit, use_time, user_side, item_side)
+    report = _Report(on_sweep, sweeps, spread)
+    chains = [
+        (share, seq)
+        for share, seq in zip(shares, np.random.SeedSequence(seed).spawn(CHAINS), strict=True)
+        if share
+    ]
+    kept = _samples_kept(data, blocks)
+
+    def run(share: int, seed_sequence: np.random.SeedSequence) -> Draws:
+        return _run(Chain(data, blocks, seed_sequence), share, burn_in, kept, report)
+
+    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, CHAINS)) as pool:
+        try:
+            draws = list(pool.map(run, *zip(*chains, strict=True)))
+        except BaseException:
+            report.stopped = True
+            raise
+    return build_model(ratings, data, draws, center, spread)
+
+
+# --- what the chains see --------------------------------------------------------------------------------
+
+
+def _observe(
+    ratings: Ratings,
+    center: float,
+    spread: float,
+    implicit: bool,
+    use_time: bool,
+    user_side: SideFeatures | None,
+    item_side: SideFeatures | None,
+) -> Observations:
+    """Standardized ratings and their features."""
+    users, items = len(ratings.users), len(ratings.items)
+    start = np.searchsorted(ratings.user_index, np.arange(users + 1))
+    item, values, spans = ratings.item_index, ratings.ratings, []
+    if use_time and ratings.times is not None:
+        order = np.lexsort((ratings.times, ratings.user_index))
+        times = ratings.times[order]
+        for length in choose_lengths(ratings.user_index, times):
+            begin = span_starts(ratings.user_index, times, length)
+            part = np.floor(times[begin[:-1]] / length).astype(np.int64)
+            spans.append(Spans(length, begin, ratings.user_index[begin[:-1]].astype(np.int64), part))
+        if spans:
+            item, values = item[order], values[order]
+    target = ((values - np.float64(center)) / spread).astype(np.float32)
+    by_user: list[Features] = []
+    by_item: list[Features] = []
+    if implicit:
+        item_start, raters = _turned(start, item, items)
+        by_user.append(_features(item_start, raters, start, item, np.zeros(items, np.uint32), 1, False))
+        by_item.append(_features(start, item, item_start, raters, np.zeros(users, np.uint32), 1, False))
+    for side, found, rows in ((user_side, by_user, users), (item_side, by_item, items)):
+        if side is not None and len(side.names):
+            found.append(_side_features(side, rows))
+    return Observations(start, item, target, items, tuple(by_user), tuple(by_item), tuple(spans))
+
+
+def _turned(start: NDArray[np.int64], columns: NDArray[np.uint32], count: int):
+    """The same pairs by column."""
+    other_start, rows = np.empty(count + 1, np.int64), np.empty(len(columns), np.uint32)
+    kernels.turn(start, columns, other_start, rows)
+    return other_start, rows
+
+
+def _features(start, rows, row_start, features, group, groups, biased) -> Features:
+    scale = (1 / np.sqrt(np.maximum(np.diff(row_start), 1))).astype(np.float32)
+    return Features(start, rows, row_start, features, scale, group, groups, biased)
+
+
+def _side_features(side: SideFeatures, rows: int) -> Features:
+    if len(side.start) != rows + 1:
+        raise RecipeError(
+            f"side features of {len(side.start) - 1} rows for {rows} rows", fix="encode them for the same ids"
+        )
+    row_start = side.start.astype(np.int64)
+    start, having = _turned(row_start, side.feature, len(side.names))
+    return _features(start, having, row_start, side.feature, side.group, len(side.columns), True)
+
+
+# --- running chains -------------------------------------------------------------------------------------
+
+
+class _Report:
+    """Counts the sweeps of all chains, and calls whoever wants to know."""
+
+    def __init__(self, on_sweep: Callable[[SweepRecord], None] | None, sweeps: int, spread: float) -> None:
+        self.on_sweep, self.sweeps, self.spread = on_sweep, sweeps, spread
+        self.done, self.stopped = 0, False
+        self._lock = threading.Lock()
+
+    def count(self, chain: Chain) -> None:
+        with self._lock:
+            self.done += 1
+            if self.on_sweep is not None:
+                deviation = self.spread / np.sqrt(chain.alpha)
+                self.on_sweep(SweepRecord(self.done, self.sweeps, float(deviation)))
+
+
+def _run(chain: Chain, sweeps: int, burn_in: int, kept: int, report: _Report) -> Draws:
+    draws = Draws(chain.data, chain.blocks)
+    whole = set(np.linspace(burn_in, sweeps - 1, kept).astype(int).tolist())
+    for sweep in range(sweeps):
+        if report.stopped:
+            break
+        chain.sweep()
+        report.count(chain)
+        if sweep >= burn_in:
+            draws.add(chain, sweep in whole)
+    return draws
+
+
+def _samples_kept(data: Observations, blocks: int) -> int:
+    """How many sweeps of each chain are kept whole: two at least, as memory allows."""
+    size = (2 if data.rated is None else 4) * (data.users + data.items) * 16 * blocks
+    return int(np.clip(SAMPLE_BYTES // size, 2 * CHAINS, SAMPLES)) // CHAINS
+
+
+# --- what needs no sampling -----------------------------------------------------------------------------
+
+
+def _constant(ratings: Ratings, value: float, factors: int) -> FactorModel:
+    """The model of ratings that are all alike."""
+    users, items = len(ratings.users), len(ratings.items)
+    return FactorModel(
+        method="gibbs",
+        users=ratings.users,
+        items=ratings.items,
+        mean=value,
+        user_bias=np.zeros(users, np.float32),
+        item_bias=np.zeros(items, np.float32),
+        user_factors=np.zeros((users, factors), np.float32),
+        item_factors=np.zeros((items, factors), np.float32),
+        scale=ratings.scale,
+        sigmoid_range=None,
+        seen_start=np.searchsorted(ratings.user_index, np.arange(users + 1)),
+        seen_items=ratings.item_index,
+        seen_ratings=ratings.ratings,
+        item_names=ratings.item_names,
+        notes=(*ratings.notes, f"all ratings are {value:g}: nothing to learn"),
+    )
+
+
+def _check_whole(**choices: int | None) -> None:
+    """RecipeError for those that are given and no whole number from 1 on."""
+    for name, value in choices.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise RecipeError(f"{name} = {value!r} is not a whole number from 1 on", fix=f"leave {name} out")

@@ -1,0 +1,349 @@
+"""The loops of the ratings wing, compiled: functions of plain arrays, and the only room that knows numba.
+
+Every kernel runs on one thread, releases the interpreter and draws no random number: whoever calls it hands
+in the draws. So an answer depends on what goes in, never on how many threads work beside each other.
+
+Gibbs sampling keeps factors in blocks of four, (blocks, rows, 4), and works on *lines* of sixteen numbers: the
+symmetric 4 x 4 matrix G of what four factors of one row know of each other, by its diagonals, and the vector E
+of what pulls at them. A line is one line of the processor's cache and one vector of the widest processors.
+
+    0: G00 G11 G22 G33    4: G01 G12 G23 G30    8: G02 G13 G02 G13    12: E0 E1 E2 E3
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core import config
+
+#: Numbers in a line.
+LINE = 16
+
+_part = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+_compiling = threading.Lock()
+
+
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` on its first call; vectors are made of neighbouring statements, not of a loop's turns.
+
+    A loop over ratings looks its rows up in tables, and sixteen turns at once would gather them number by
+    number. numba has one switch each for the process; they are moved only while this compiles.
+    """
+    compiled = _part(function)
+
+    def call(*arguments: Any) -> Any:
+        if getattr(compiled, "signatures", True):
+            return compiled(*arguments)
+        with _compiling:
+            before = config.SLP_VECTORIZE, config.LOOP_VECTORIZE
+            config.SLP_VECTORIZE, config.LOOP_VECTORIZE = 1, 0
+            try:
+                return compiled(*arguments)
+            finally:
+                config.SLP_VECTORIZE, config.LOOP_VECTORIZE = before
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    return call
+
+
+# --- Gibbs sampling: passes over the ratings ------------------------------------------------------------
+
+
+@_kernel
+def residuals(start, item, target, mean, user_bias, item_bias, user_factors, item_factors, error):
+    """error = target - mean - b_u - c_i - p_u . q_i for every rating. start (users + 1,): each user's part."""
+    for u in range(len(start) - 1):
+        base = mean + user_bias[u]
+        for k in range(start[u], start[u + 1]):
+            error[k] = target[k] - base - item_bias[item[k]]
+        for b in range(len(user_factors)):
+            p = user_factors[b, u]
+            p0, p1, p2, p3 = p[0], p[1], p[2], p[3]
+            for k in range(start[u], start[u + 1]):
+                i = item[k]
+                q = item_factors[b]
+                error[k] -= p0 * q[i, 0] + p1 * q[i, 1] + p2 * q[i, 2] + p3 * q[i, 3]
+
+
+@_kernel
+def moments_by_user(start, item, error, left, right, weight, sums):
+    """Take left_u . right_i out of the errors; then sums[:, u] = sums of w_i, w_i e and w_i e e."""
+    for u in range(len(start) - 1):
+        p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
+        s0 = s1 = s2 = np.float32(0)
+        for k in range(start[u], start[u + 1]):
+            i = item[k]
+            x = error[k] - (p0 * right[i, 0] + p1 * right[i, 1] + p2 * right[i, 2] + p3 * right[i, 3])
+            error[k] = x
+            w = weight[i]
+            s0 += w
+            s1 += w * x
+            s2 += w * x * x
+        sums[0, u], sums[1, u], sums[2, u] = s0, s1, s2
+
+
+@_kernel
+def moments_by_item(start, item, error, steps, weight, sums):
+    """Take steps_u out of the errors; then sums[:, i] = sums of w_u, w_u e and w_u e e."""
+    sums[:] = np.float32(0)
+    for u in range(len(start) - 1):
+        d, w = steps[u], weight[u]
+        for k in range(start[u], start[u + 1]):
+            i = item[k]
+            x = error[k] - d
+            error[k] = x
+            sums[0, i] += w
+            sums[1, i] += w * x
+            sums[2, i] += w * x * x
+
+
+@_kernel
+def build_lines(factors, weight, lines):
+    """The line of each row: w p p^T and w p, for its four factors p and its weight w."""
+    for r in range(len(factors)):
+        p0, p1, p2, p3 = factors[r, 0], factors[r, 1], factors[r, 2], factors[r, 3]
+        w0, w1, w2, w3 = weight[r] * p0, weight[r] * p1, weight[r] * p2, weight[r] * p3
+        line = lines[r]
+        line[0], line[1], line[2], line[3] = w0 * p0, w1 * p1, w2 * p2, w3 * p3
+        line[4], line[5], line[6], line[7] = w0 * p1, w1 * p2, w2 * p3, w3 * p0
+        line[8], line[9], line[10], line[11] = w0 * p2, w1 * p3, w2 * p0, w3 * p1
+        line[12], line[13], line[14], line[15] = w0, w1, w2, w3
+
+
+@_kernel
+def sum_by_user(start, item, error, left, right, lines, sums):
+    """Take left_u . right_i out of the errors; then add up the lines of each user's items, E times the error."""
+    for u in range(len(start) - 1):
+        p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
+        # Sixteen names and not an array, so that they stay in registers over the loop.
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = sa = sb = sc = sd = se = sf = np.float32(0)
+        for k in range(start[u], start[u + 1]):
+            i = item[k]
+            x = error[k] - (p0 * right[i, 0] + p1 * right[i, 1] + p2 * right[i, 2] + p3 * right[i, 3])
+            error[k] = x
+            t = lines[i]
+            s0 += t[0]
+            s1 += t[1]
+            s2 += t[2]
+            s3 += t[3]
+            s4 += t[4]
+            s5 += t[5]
+            s6 += t[6]
+            s7 += t[7]
+            s8 += t[8]
+            s9 += t[9]
+            sa += t[10]
+            sb += t[11]
+            sc += t[12] * x
+            sd += t[13] * x
+            se += t[14] * x
+            sf += t[15] * x
+        t = sums[u]
+        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7] = s0, s1, s2, s3, s4, s5, s6, s7
+        t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15] = s8, s9, sa, sb, sc, sd, se, sf
+
+
+@_kernel
+def sum_by_item(start, item, error, left, right, lines, sums):
+    """Take left_u . right_i out of the errors; then add up the lines of each item's users, E times the error."""
+    sums[:] = np.float32(0)
+    for u in range(len(start) - 1):
+        p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
+        t = lines[u]
+        t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
+        t8, t9, ta, tb, tc, td, te, tf = t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15]
+        for k in range(start[u], start[u + 1]):
+            i = item[k]
+            x = error[k] - (p0 * right[i, 0] + p1 * right[i, 1] + p2 * right[i, 2] + p3 * right[i, 3])
+            error[k] = x
+            s = sums[i]
+            # All loads before all stores, so that they join into one vector.
+            s0, s1, s2, s3 = s[0] + t0, s[1] + t1, s[2] + t2, s[3] + t3
+            s4, s5, s6, s7 = s[4] + t4, s[5] + t5, s[6] + t6, s[7] + t7
+            s8, s9, sa, sb = s[8] + t8, s[9] + t9, s[10] + ta, s[11] + tb
+            sc, sd, se, sf = s[12] + tc * x, s[13] + td * x, s[14] + te * x, s[15] + tf * x
+            s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7] = s0, s1, s2, s3, s4, s5, s6, s7
+            s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15] = s8, s9, sa, sb, sc, sd, se, sf
+
+
+# --- Gibbs sampling: draws ------------------------------------------------------------------------------
+
+
+@_part
+def _draw(line, values, mean, precision, noise, step):
+    """Draw four coefficients one after the other, each given all the rest, and take the steps out of E.
+
+    Coefficient k has the prior N(mean_k, 1 / precision_k), and from the ratings the precision G_kk and the
+    gradient E_k: its conditional is N(value + (E_k - precision_k (value - mean_k)) / p, 1 / p) with
+    p = G_kk + precision_k.
+    """
+    e0, e1, e2, e3 = line[12], line[13], line[14], line[15]
+    g01, g12, g23, g30, g02, g13 = line[4], line[5], line[6], line[7], line[8], line[9]
+    p = line[0] + precision[0]
+    d0 = (e0 - precision[0] * (values[0] - mean[0])) / p + noise[0] / np.sqrt(p)
+    e1, e2, e3 = e1 - d0 * g01, e2 - d0 * g02, e3 - d0 * g30
+    p = line[1] + precision[1]
+    d1 = (e1 - precision[1] * (values[1] - mean[1])) / p + noise[1] / np.sqrt(p)
+    e2, e3 = e2 - d1 * g12, e3 - d1 * g13
+    p = line[2] + precision[2]
+    d2 = (e2 - precision[2] * (values[2] - mean[2])) / p + noise[2] / np.sqrt(p)
+    e3 = e3 - d2 * g23
+    p = line[3] + precision[3]
+    d3 = (e3 - precision[3] * (values[3] - mean[3])) / p + noise[3] / np.sqrt(p)
+    line[12] = e0 - line[0] * d0 - g01 * d1 - g02 * d2 - g30 * d3
+    line[13] = e1 - line[1] * d1 - g12 * d2 - g13 * d3
+    line[14] = e2 - line[2] * d2 - g23 * d3
+    line[15] = e3 - line[3] * d3
+    step[0], step[1], step[2], step[3] = d0, d1, d2, d3
+    for k in range(4):
+        values[k] += step[k]
+
+
+@_kernel
+def draw_rows(sums, weight, own, factors, steps, mean, precision, noise):
+    """Draw the own factors of every row from its line, which is multiplied by the row's weight first."""
+    for r in range(len(own)):
+        line = sums[r]
+        for k in range(LINE):
+            line[k] *= weight[r]
+        _draw(line, own[r], mean, precision, noise[r], steps[r])
+        for k in range(4):
+            factors[r, k] += steps[r, k]
+
+
+@_kernel
+def draw_features(start, rows, scale, lines, group, effects, steps, mean, precision, noise):
+    """Draw four factors of every feature, one feature after the other, from the lines of the rows it stands in.
+
+    Feature j stands in rows[start[j]:start[j + 1]], each time with the value scale_r. Lines hold G times the
+    squared scale and E times the scale from here on. steps (features, 4): how far each one moved.
+    """
+    for r in range(len(scale)):
+        x = scale[r]
+        for k in range(12):
+            lines[r, k] *= x * x
+        for k in range(12, LINE):
+            lines[r, k] *= x
+    total = np.empty(LINE, np.float32)
+    for j in range(len(group)):
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = sa = sb = sc = sd = se = sf = np.float32(0)
+        for k in range(start[j], start[j + 1]):
+            t = lines[rows[k]]
+            s0 += t[0]
+            s1 += t[1]
+            s2 += t[2]
+            s3 += t[3]
+            s4 += t[4]
+            s5 += t[5]
+            s6 += t[6]
+            s7 += t[7]
+            s8 += t[8]
+            s9 += t[9]
+            sa += t[10]
+            sb += t[11]
+            sc += t[12]
+            sd += t[13]
+            se += t[14]
+            sf += t[15]
+        t = total
+        t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7] = s0, s1, s2, s3, s4, s5, s6, s7
+        t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15] = s8, s9, sa, sb, sc, sd, se, sf
+        _draw(t, effects[j], mean[group[j]], precision[group[j]], noise[j], steps[j])
+        d0, d1, d2, d3 = steps[j, 0], steps[j, 1], steps[j, 2], steps[j, 3]
+        for k in range(start[j], start[j + 1]):
+            t = lines[rows[k]]
+            # E - G d, diagonal by diagonal.
+            e0 = t[12] - t[0] * d0 - t[4] * d1 - t[8] * d2 - t[7] * d3
+            e1 = t[13] - t[1] * d1 - t[5] * d2 - t[9] * d3 - t[4] * d0
+            e2 = t[14] - t[2] * d2 - t[6] * d3 - t[10] * d0 - t[5] * d1
+            e3 = t[15] - t[3] * d3 - t[7] * d0 - t[11] * d1 - t[6] * d2
+            t[12], t[13], t[14], t[15] = e0, e1, e2, e3
+
+
+@_kernel
+def move_rows(start, features, scale, feature_steps, lines, factors, steps):
+    """Move every row by the steps of the features it has, and take the scale out of its line again."""
+    for r in range(len(scale)):
+        d0 = d1 = d2 = d3 = np.float32(0)
+        for k in range(start[r], start[r + 1]):
+            s = feature_steps[features[k]]
+            d0 += s[0]
+            d1 += s[1]
+            d2 += s[2]
+            d3 += s[3]
+        x = scale[r]
+        y = np.float32(1) / x
+        d = steps[r]
+        d[0], d[1], d[2], d[3] = d[0] + x * d0, d[1] + x * d1, d[2] + x * d2, d[3] + x * d3
+        d = factors[r]
+        d[0], d[1], d[2], d[3] = d[0] + x * d0, d[1] + x * d1, d[2] + x * d2, d[3] + x * d3
+        for k in range(12):
+            lines[r, k] *= y * y
+        for k in range(12, LINE):
+            lines[r, k] *= y
+
+
+@_kernel
+def draw_feature_biases(
+    start, rows, scale, weights, pulls, group, effects, mean, precision, noise, bias, steps
+):
+    """Draw the bias of every feature, as `draw_features` draws four factors.
+
+    weights, pulls: for every row the precision and the gradient of its bias; the latter without the steps at
+    the end. bias, steps: of the rows, moved along.
+    """
+    for j in range(len(group)):
+        weight = pull = np.float32(0)
+        for k in range(start[j], start[j + 1]):
+            r = rows[k]
+            weight += scale[r] * scale[r] * weights[r]
+            pull += scale[r] * pulls[r]
+        prior = precision[group[j]]
+        d = (pull - prior * (effects[j] - mean[group[j]])) / (weight + prior) + noise[j] / np.sqrt(
+            weight + prior
+        )
+        effects[j] += d
+        for k in range(start[j], start[j + 1]):
+            r = rows[k]
+            x = scale[r] * d
+            pulls[r] -= x * weights[r]
+            bias[r] += x
+            steps[r] += x
+
+
+@_kernel
+def draw_spans(begin, user, item, error, steps, user_weight, item_weight, precision, shift, noise):
+    """Take steps_i out of the errors; then draw a shift for every span of ratings begin[s] to begin[s + 1], which
+    are of user[s], and take it out too."""
+    for s in range(len(user)):
+        weight = pull = np.float32(0)
+        for k in range(begin[s], begin[s + 1]):
+            x = error[k] - steps[item[k]]
+            error[k] = x
+            weight += item_weight[item[k]]
+            pull += item_weight[item[k]] * x
+        p = user_weight[user[s]] * weight + precision
+        d = (user_weight[user[s]] * pull - precision * shift[s]) / p + noise[s] / np.sqrt(p)
+        shift[s] += d
+        for k in range(begin[s], begin[s + 1]):
+            error[k] -= d
+
+
+@_kernel
+def turn(start, columns, other_start, rows):
+    """The pairs (row, columns[k]) of start, sorted by column and then by row: other_start (columns + 1,), rows."""
+    other_start[:] = 0
+    for k in range(len(columns)):
+        other_start[columns[k] + 1] += 1
+    for c in range(1, len(other_start)):
+        other_start[c] += other_start[c - 1]
+    place = other_start[:-1].copy()
+    for r in range(len(start) - 1):
+        for k in range(start[r], start[r + 1]):
+            c = columns[k]
+            rows[place[c]] = r
+            place[c] += 1
