@@ -1,4 +1,4 @@
-"""What a step of a given cut needs: the phases played through the allocator, and named by what they are for."""
+"""What a step of a given cut needs: its phases played through the allocator, named by what they are for."""
 
 from __future__ import annotations
 

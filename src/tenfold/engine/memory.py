@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from tenfold.engine.calibrate import calibrate
 from tenfold.engine.cards import (
     CPU_CONTEXT,
     CUDA_CONTEXT,
@@ -36,6 +37,17 @@ from tenfold.engine.program import OPTIMIZERS, ImageProgram, Settings, first_lin
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError, did_you_mean
 from tenfold.recipe import parse_size
 from tenfold.values import MemoryPlan
+
+__all__ = [
+    "Plan",
+    "Refusal",
+    "calibrate",
+    "known_context",
+    "plan_each",
+    "plan_memory",
+    "plan_to_fit",
+    "timeline",
+]
 
 #: Rows that are evaluated together between epochs (see `engine.predict`).
 EVALUATED = {"cpu": 16, "cuda": 64}
@@ -302,9 +314,7 @@ class _Planner:
         if asked.micro_batch is not None:
             micro = self._whole_groups(asked.micro_batch)
             if micro != asked.micro_batch:
-                self._notes.append(
-                    f"a micro-batch of {micro} rows, not {asked.micro_batch}: a whole number of BatchNorm groups"
-                )
+                self._notes.append(f"a micro-batch of {micro} rows: BatchNorm groups are not cut")
             whole = self._fits(asked.batch_size, asked.batch_size)
         else:
             whole = self._fits(asked.batch_size, asked.batch_size)
