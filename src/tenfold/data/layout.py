@@ -292,7 +292,7 @@ def _find_separator(head: str) -> str:
             any(one in cell for one in others) and not _DECIMAL_COMMA.fullmatch(cell.strip())
             for cell in cells
         )
-        if len(counts) == 1 and 1 not in counts:
+        if len(counts) == 1 and len(rows[0]) > 1:
             best.append(((separator != "|", -foul / len(cells), len(rows[0]), -place), separator))
         length, agree = counts.most_common(1)[0]
         if sum(count for cells_of, count in counts.items() if cells_of > 1) >= len(rows) / 2:
