@@ -13,7 +13,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
-_output = Console(highlight=False, soft_wrap=True)
+# A pipe or a file has no width of its own; tables are cut to a person's window only.
+_output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def say(text: str) -> None:
