@@ -193,6 +193,28 @@ def test_the_deviation_is_that_of_the_formula_with_independent_parts():
     assert predict_pairs(model, "u0", "i0").deviation[0] == pytest.approx(simulated, rel=0.01)
 
 
+def test_some_users_and_items_are_noisier_than_others():
+    extra = {"user_noise": np.array([0.5, 2.0], np.float32), "item_noise": np.array([1.0, 4.0], np.float32)}
+    model = by_hand([[0.0], [0.0]], [[0.0], [0.0]], [[0, 1], [0, 1]], noise_precision=4.0, extra=extra)
+    found = predict_pairs(model, ["u0", "u1", "u1", "x"], ["i0", "i1", "y", "i1"])
+    expected = np.sqrt(np.array([0.5 * 1, 2 * 4, 2 * 2.5, 1.25 * 4]) / 4)
+    assert found.deviation == pytest.approx(expected)
+
+
+def test_a_users_span_of_time_moves_the_score():
+    extra = {
+        "time_lengths": np.array([100.0]),
+        "time_start.0": np.array([0, 1, 1]),
+        "time_part.0": np.array([7]),
+        "time_shift.0": np.array([0.5], np.float32),
+    }
+    model = by_hand([[0.0], [0.0]], [[0.0]], [[0]], extra=extra)
+    times = np.array([750.0, 850.0, 750.0, np.nan, 750.0])
+    found = predict_pairs(model, ["u0", "u0", "u1", "u0", "x"], "i0", times=times)
+    assert found.score.tolist() == [3.5, 3, 3, 3, 3]
+    assert predict_pairs(model, "u0", "i0").score[0] == 3
+
+
 def test_strangers_are_less_certain_and_no_noise_is_no_deviation():
     model = fit_small(RAW)
     found = predict_pairs(model, ["kind", "nobody", "kind"], ["i1", "i1", "new"])

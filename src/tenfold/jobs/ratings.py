@@ -21,6 +21,7 @@ from tenfold.data.ratings import index_ratings
 from tenfold.data.roles import find_column, find_roles
 from tenfold.data.side import choose_ids
 from tenfold.data.table import Table, read_table
+from tenfold.data.times import read_times
 from tenfold.errors import SchemaError
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import Schema
@@ -130,11 +131,24 @@ class RatingsRun:
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
         table = read_table(source, **(table_options or {}))
         roles = find_roles(table, kind="implicit", time=False, **_names(self.schema, table, rating=False))
+        times, said = self._times(table)
         found = predict_pairs(
-            self.model, table.text(roles.user), table.text(roles.item), unknown=unknown, ranking=ranking
+            self.model,
+            table.text(roles.user),
+            table.text(roles.item),
+            times=times,
+            unknown=unknown,
+            ranking=ranking,
         )
-        _tell(on_note, [*table.notes, roles.notes[0], *found.notes])
+        _tell(on_note, [*table.notes, roles.notes[0], *said, *found.notes])
         return found
+
+    def _times(self, table: Table) -> tuple[NDArray[np.float64] | None, Sequence[str]]:
+        """When the ratings that are asked for are given, where the model and the table know of times."""
+        name = self.schema.time
+        if name is None or "time_lengths" not in self.model.extra or name not in table.names:
+            return None, ()
+        return read_times(table, name, self.about["time_format"])
 
     def evaluate(
         self,
@@ -202,7 +216,15 @@ def read_test_ratings(
     table = read_table(source, **(table_options or {}))
     kind = "implicit" if run.model.implicit else "explicit"
     names = _names(run.schema, table, rating=True)
-    return index_ratings(table, **names, time=False, kind=kind, skip_bad=skip_bad)
+    timed = run.schema.time is not None and run.schema.time in table.names
+    return index_ratings(
+        table,
+        **names,
+        time=run.schema.time if timed else False,
+        time_format=run.about["time_format"],
+        kind=kind,
+        skip_bad=skip_bad,
+    )
 
 
 def peak_bytes() -> int:

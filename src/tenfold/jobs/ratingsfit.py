@@ -64,6 +64,9 @@ def fit_ratings_run(
         options = {"skip_bad": skip_bad, "time_format": time_format}
         schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, notes)
         del table
+        if ratings.implicit and "method" not in recipe.model_fields_set:
+            recipe = recipe.model_copy(update={"method": "als"})
+            notes.add(["method als, since it is the one for events"])
         split = _split(ratings, recipe)
         notes.add(split.notes)
         train = take_ratings(ratings, split.train) if len(split.valid) else ratings
@@ -77,7 +80,7 @@ def fit_ratings_run(
             folder.discard()
             return open_ratings_run(*read_run(folder.final))
         model = fit_model(train, recipe, sides, on_progress)
-        notes.add(model.notes)
+        notes.add([note for note in model.notes if note not in notes.lines])
         scores: dict[str, Any] = {}
         if len(split.valid):
             scores, said = score_ratings(model, take_ratings(ratings, split.valid))
@@ -94,6 +97,7 @@ def fit_ratings_run(
             "train_rows": len(split.train),
             "valid_rows": len(split.valid),
             "targets": {schema.targets[0].name or "event": scores} if scores else {},
+            "time_format": time_format,
             "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
             "identity": identity,
             "seconds": round(time.monotonic() - started, 3),
