@@ -54,6 +54,18 @@ def test_near_spellings_resolve_and_ambiguous_ones_do_not():
         find_column(table("userId", "user_id"), "USERID")
 
 
+def test_without_a_header_a_number_is_a_place(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("7,a,3\n8,b,4\n")
+    bare = read_table(path)
+    assert find_column(bare, "2") == bare.names[1] == find_column(bare, bare.names[1])
+    for name in ("0", "4", "x"):
+        with pytest.raises(SchemaError, match="no column"):
+            find_column(bare, name)
+    with pytest.raises(SchemaError, match="no column '2'"):
+        find_column(table("user", "item"), "2")
+
+
 def test_the_key_of_a_side_table():
     assert find_key(table("age", "userId"), "user") == "userId"
     assert find_key(table("age", "who"), "user", "who") == "who"

@@ -96,9 +96,16 @@ def find_roles(
 
 
 def find_column(table: Table, name: str) -> str:
-    """The table's column of that name; case, blanks and underscores are forgiven where that is no guess."""
+    """The table's column of that name; case, blanks and underscores are forgiven where that is no guess.
+
+    Where the table has no header, a number is a place, from 1.
+    """
+    if name in table.names:
+        return name
+    if not table.header and name.isdecimal() and 1 <= int(name) <= len(table.names):
+        return table.names[int(name) - 1]
     near = [one for one in table.names if _folded(one) == _folded(name)]
-    return near[0] if len(near) == 1 and name not in table.names else table.column(name)
+    return near[0] if len(near) == 1 else table.column(name)
 
 
 def find_key(table: Table, role: str, key: str | None = None) -> str:
