@@ -117,6 +117,7 @@ class _Deal:
     placed: (patterns, parts) how many units of a pattern each part has.
     excess: (labels + 1, parts) rows dealt to a part beyond its share of what was dealt so far.
     fixed: patterns that must stay where they are.
+    keep: part 0 (training) must not lose the last unit of any label.
     """
 
     def __init__(self, units: _Units, share: Floats, rng: np.random.Generator) -> None:
@@ -124,6 +125,8 @@ class _Deal:
         self.placed = np.zeros((len(units.many), len(share)), dtype=np.int64)
         self.excess = np.zeros((len(units.totals), len(share)))
         self.fixed = np.zeros(len(units.many), dtype=bool)
+        self.keep = False
+        self.pattern_of = np.repeat(np.arange(len(units.many)), np.diff(units.start))
         # With single rows a class is balanced to the row, rare or not. Groups cannot be: there a
         # deviation is weighed against the size of its class, as in a chi-square.
         single = bool(np.all(units.count == 1))
@@ -174,7 +177,15 @@ class _Deal:
         gap = units.count + self.excess[units.label, goal] - self.excess[units.label, source]
         cost = np.add.reduceat(self.weight[units.label] * units.count * gap, units.start[:-1])
         cost[(self.placed[:, source] == 0) | self.fixed] = np.inf
+        if self.keep and source == 0:
+            last = self.training()[units.label] <= 1
+            cost[self.pattern_of[last]] = np.inf
         return cost
+
+    def training(self) -> Ints:
+        """How many units with each label part 0 has."""
+        units = self.placed[self.pattern_of, 0]
+        return np.bincount(self.units.label, weights=units, minlength=len(self.units.totals)).astype(np.int64)
 
     def move(self, pattern: int, source: int, goal: int) -> None:
         """One unit from source to goal."""
@@ -196,9 +207,9 @@ class _Deal:
             label = int(worst.argmax())
             source, goal = int(self.excess[label].argmax()), int(self.excess[label].argmin())
             cost = self._cost(source, goal)
-            holds = np.zeros(len(units.many), dtype=bool)
-            holds[np.searchsorted(units.start, np.flatnonzero(units.label == label), side="right") - 1] = True
-            cost[~holds] = np.inf
+            without = np.ones(len(units.many), dtype=bool)
+            without[self.pattern_of[units.label == label]] = False
+            cost[without] = np.inf
             there = int(cost.argmin())
             stale += 1
             if not np.isfinite(cost[there]):
@@ -214,6 +225,19 @@ class _Deal:
                 stale = 0
             else:
                 self.move(there, goal, source)
+
+    def even_sizes(self) -> None:
+        """Bring the sizes of parts within a row of each other, by the moves that cost the classes least."""
+        rows = self.units.count[self.units.start[1:] - 1]
+        for _ in range(TRIES):
+            size = self.excess[self.size]
+            source, goal = int(size.argmax()), int(size.argmin())
+            cost = self._cost(source, goal)
+            cost[rows > 1] = np.inf  # groups are not balanced to the row
+            best = int(cost.argmin())
+            if size[source] - size[goal] <= 1 + 1e-9 or not np.isfinite(cost[best]):
+                return
+            self.move(best, source, goal)
 
     def fill(self, part: int, taken_from: Sequence[int]) -> bool:
         """Give an empty part the unit that is missed least; false where there is none to take."""
@@ -237,6 +261,7 @@ def deal_folds(table: LabelTable, unit: Ints, folds: int, rng: np.random.Generat
     deal = _Deal(_units(table, unit, len(unit), rng), np.full(folds, 1 / folds), rng)
     deal.deal()
     deal.even_out()
+    deal.even_sizes()
     for fold in np.flatnonzero(deal.placed.sum(axis=0) == 0):
         deal.fill(int(fold), np.flatnonzero(deal.placed.sum(axis=0) > 1).tolist())
     return deal.parts()[unit]
@@ -254,13 +279,13 @@ def deal_holdout(
         deal.put(pattern, np.array([1, 0]))
         deal.fixed[pattern] = True
     deal.deal()
-    deal.even_out()
-    pattern_of = np.repeat(np.arange(len(units.many)), np.diff(units.start))
-    trains = np.bincount(units.label, weights=deal.placed[pattern_of, 0], minlength=len(units.totals))
-    for label in np.flatnonzero(trains == 0):  # a share of nearly all can take a class's last unit
-        holders = pattern_of[units.label == label]
-        if len(holders) and deal.placed[holders, 0].sum() == 0:
+    for label in np.flatnonzero(deal.training() == 0):  # a large part held out can take a class's last unit
+        holders = deal.pattern_of[units.label == label]
+        if len(holders) and deal.training()[label] == 0:
             deal.move(int(holders[np.argmin(units.count[units.start[holders + 1] - 1])]), 1, 0)
+    deal.keep = True
+    deal.even_out()
+    deal.even_sizes()
     if deal.placed[:, 1].sum() == 0 and deal.placed[:, 0].sum() > 1:
         deal.fill(1, [0])
     return deal.parts()[unit] == 1
