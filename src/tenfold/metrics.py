@@ -426,6 +426,14 @@ class _Hits:
         return _sums(self.owner, weight, len(self.relevant))
 
 
+def _among(keys: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which keys are in the table. The table is mostly sorted already, and much longer than the keys."""
+    if not len(table):
+        return np.zeros(len(keys), dtype=bool)
+    order = np.sort(table, kind="stable")
+    return order[np.minimum(np.searchsorted(order, keys), len(order) - 1)] == keys
+
+
 def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
     if n < 1:
         raise ValueError(f"n = {n}: a list has 1 item or more")
@@ -441,9 +449,9 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
     # A pair of user and item is one number, so that whole tables of pairs are compared at once.
     seen_key = known_items.owner() * width + known_items.items
     true_key = np.unique((truth.owner() * width + truth.items)[truth.items >= 0])
-    true_key = true_key[~np.isin(true_key, seen_key)]
+    true_key = true_key[~_among(true_key, seen_key)]
     owner, key = ranks.owner(), ranks.owner() * width + ranks.items
-    keep = (ranks.items >= 0) & ~np.isin(key, seen_key)  # a negative item is padding
+    keep = (ranks.items >= 0) & ~_among(key, seen_key)  # a negative item is padding
     first = np.zeros(len(key), dtype=bool)
     first[np.unique(key, return_index=True)[1]] = True
     keep &= first
@@ -454,7 +462,7 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
         place=place[keep],
         owner=owner[keep],
         item=ranks.items[keep],
-        hit=np.isin(key[keep], true_key),
+        hit=_among(key[keep], true_key),
         relevant=np.bincount(true_key // width, minlength=ranks.users),
     )
 
