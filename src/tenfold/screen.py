@@ -116,34 +116,57 @@ def _percent(value: float) -> str:
     return "no labels" if value != value else f"{value:.1%}"
 
 
-def show_scores(targets: Mapping[str, Mapping[str, float]]) -> None:
-    """A table of scores, one row per target, beside the majority class."""
-    if not targets:
+#: Scores, and their headings.
+_SCORES = {
+    "error_rate": "error rate",
+    "majority_error_rate": "majority's",
+    "log_loss": "log loss",
+    "macro_f1": "macro F1",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "scored": "rows",
+    "fallback": "by fallback",
+}
+_LISTS = {
+    "precision": "precision",
+    "recall": "recall",
+    "hit": "hit",
+    "ndcg": "NDCG",
+    "coverage": "coverage",
+    "users": "users",
+}
+
+
+def show_scores(targets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Tables of scores: one row per target, then its baselines; and of lists, where there are any."""
+    plain = {name: scores for name, scores in targets.items() if scores.keys() & _SCORES.keys()}
+    _show_grid("target", _SCORES, plain)
+    for scores in targets.values():
+        if "lists" in scores:
+            _show_grid(f"lists of {scores['lists']['n']}", _LISTS, {"this run": scores["lists"]})
+
+
+def _show_grid(title: str, names: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    every = {}
+    for name, scores in rows.items():
+        beside = scores.get("baselines", {})
+        every |= {name: scores, **{f"  {one.replace('_', ' ')}": beside[one] for one in beside}}
+    shown = [name for name in names if any(name in scores for scores in every.values())]
+    if not shown:
         return
-    names = {
-        "error_rate": "error rate",
-        "majority_error_rate": "majority's",
-        "log_loss": "log loss",
-        "macro_f1": "macro F1",
-        "rmse": "RMSE",
-        "mae": "MAE",
-        "scored": "rows",
-    }
-    shown = [name for name in names if any(name in scores for scores in targets.values())]
     grid = Grid(box=None, pad_edge=False)
-    grid.add_column("target")
+    grid.add_column(title)
     for name in shown:
         grid.add_column(names[name], justify="right")
-    for target, scores in targets.items():
-        cells = [_cell(name, scores.get(name)) for name in shown]
-        grid.add_row(Text(target), *cells)
+    for name, scores in every.items():
+        grid.add_row(Text(name), *(_cell(one, scores.get(one)) for one in shown))
     _output.print(grid)
 
 
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    if name == "scored":
+    if name in ("scored", "fallback", "users"):
         return str(int(value))
     return _percent(value) if name.endswith("error_rate") else _number(value)
 

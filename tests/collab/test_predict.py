@@ -183,7 +183,8 @@ def test_the_deviation_is_that_of_the_formula_with_independent_parts():
         "user_factors_variance": np.array([[0.3, 0.4]], np.float32),
         "item_factors_variance": np.array([[0.5, 0.6]], np.float32),
     }
-    model = by_hand([[1.0, 2.0]], [[0.5, -1.0]], [[0]], noise_precision=2.0, extra=extra)
+    wide = {"scale": (-9.0, 9.0)}
+    model = by_hand([[1.0, 2.0]], [[0.5, -1.0]], [[0]], noise_precision=2.0, extra=extra, **wide)
     drawn = np.random.default_rng(0).normal
     draws = 400_000
     p = [drawn(mean, var**0.5, draws) for mean, var in ((1, 0.3), (2, 0.4))]
@@ -191,6 +192,12 @@ def test_the_deviation_is_that_of_the_formula_with_independent_parts():
     score = drawn(0, 0.1**0.5, draws) + drawn(0, 0.2**0.5, draws) + p[0] * q[0] + p[1] * q[1]
     simulated = (score + drawn(0, 0.5**0.5, draws)).std()
     assert predict_pairs(model, "u0", "i0").deviation[0] == pytest.approx(simulated, rel=0.01)
+
+
+def test_no_deviation_is_wider_than_the_scale_allows():
+    extra = {"user_bias_variance": np.array([1e9], np.float32)}
+    found = predict_pairs(by_hand([[0.0]], [[0.0]], [[0]], noise_precision=1.0, extra=extra), "u0", "i0")
+    assert found.deviation[0] == 2.0  # of 1 to 5
 
 
 def test_some_users_and_items_are_noisier_than_others():

@@ -212,7 +212,9 @@ class Scorer:
                 variance *= ((high - low) * inner * (1 - inner)) ** 2
             noise = self._noise("user", users) * self._noise("item", items) / model.noise_precision
             result[part] = np.sqrt(noise + variance)
-        return result
+        # Whatever lies between two ends deviates by half their distance at most (Popoviciu 1935).
+        low, high = model.scale
+        return np.minimum(result, np.float32((high - low) / 2))
 
     def _noise(self, side: str, index: NDArray[np.int64]) -> NDArray[np.float64] | float:
         """How much noisier than others the ratings of a user or an item are; strangers are average."""
