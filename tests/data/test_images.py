@@ -24,8 +24,8 @@ from tenfold.data.images import (
     check_resize,
     decode_image,
     encode_png,
-    make_thumbnail,
     pillow_settings,
+    read_thumbnail,
 )
 from tenfold.errors import ImageError
 
@@ -312,7 +312,7 @@ def test_forty_by_twenty_with_orientation_six_is_red_on_top(tmp_path: Path) -> N
     image.save(tmp_path / "p.jpg", exif=exif)
     seen = decode_image(tmp_path / "p.jpg", (40, 20)).astype(int)
     assert np.abs(seen[:16] - RED).max() < 12 and np.abs(seen[24:] - BLUE).max() < 12
-    thumbnail = np.asarray(Image.open(io.BytesIO(make_thumbnail(tmp_path / "p.jpg", 40))))
+    thumbnail = np.asarray(Image.open(io.BytesIO(read_thumbnail(tmp_path / "p.jpg", 40))))
     assert (thumbnail == decode_image(tmp_path / "p.jpg", (40, 20))).all()
 
 
@@ -672,12 +672,12 @@ def test_png_keeps_every_pixel() -> None:
 
 def test_thumbnails_keep_the_proportions_and_never_grow(tmp_path: Path) -> None:
     make_photo(300, 400).save(tmp_path / "p.jpg")
-    assert Image.open(io.BytesIO(make_thumbnail(tmp_path / "p.jpg", 100))).size == (100, 75)
+    assert Image.open(io.BytesIO(read_thumbnail(tmp_path / "p.jpg", 100))).size == (100, 75)
     Image.new("RGB", (1, 3000)).save(tmp_path / "s.png")
-    assert Image.open(io.BytesIO(make_thumbnail(tmp_path / "s.png", 100))).size == (1, 100)
+    assert Image.open(io.BytesIO(read_thumbnail(tmp_path / "s.png", 100))).size == (1, 100)
     Image.new("RGB", (6, 3)).save(tmp_path / "t.png")
-    assert Image.open(io.BytesIO(make_thumbnail(tmp_path / "t.png", 100))).size == (6, 3)
-    assert "none.png is missing" in reason(lambda: make_thumbnail(tmp_path / "none.png"))
+    assert Image.open(io.BytesIO(read_thumbnail(tmp_path / "t.png", 100))).size == (6, 3)
+    assert "none.png is missing" in reason(lambda: read_thumbnail(tmp_path / "none.png"))
 
 
 @pytest.mark.real

@@ -30,7 +30,7 @@ from tenfold.data.imagestore import Entry, PixelStore, SeenFiles, digest_content
 from tenfold.errors import LISTED, ImageError
 
 #: Bytes and pictures that wait at most to be written together.
-WAITING_BYTES = 32 << 20
+WAITING_BYTES = 8 << 20
 WAITING_ROWS = 256
 #: A picture with one side this many times the other is pointed out.
 EXTREME = 20

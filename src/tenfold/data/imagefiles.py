@@ -379,8 +379,10 @@ class _Listing:
     def _find(self, name: str) -> Path | str | None:
         if name in self.files and name not in self.outside:
             return Path(self.files[name])
-        # Dots are resolved in the text: `ok/../a.png` needs no folder `ok` and cannot climb by a link.
-        key = os.path.normpath(name).replace(os.sep, "/")
+        key = name
+        if "/" in name or os.sep in name or name in (".", ".."):
+            # Dots are resolved in the text: `ok/../a.png` needs no folder `ok` and cannot climb by a link.
+            key = os.path.normpath(name).replace(os.sep, "/")
         if os.path.isabs(name):
             real = os.path.realpath(_system_name(name))
             key = read_name(real[len(self.root) :].strip(os.sep)) if self._inside(real) else name
@@ -392,10 +394,13 @@ class _Listing:
             return f"{_shown(name)} fits {len(fits)} files: {', '.join(sorted(fits)[:LISTED])}{rest}"
         if fits and fits[0] not in self.outside:
             return Path(self.files[fits[0]])
-        parts = key.split("/")
-        if fits or any("/".join(parts[:count]) in self.outside for count in range(1, len(parts))):
+        if fits or self._under_link(key):
             return f"{_shown(name)} leads outside {self.shown} by a link; allow with --allow-outside"
         return self._unlisted(name, key)
+
+    def _under_link(self, key: str) -> bool:
+        parts = key.split("/")
+        return any("/".join(parts[:count]) in self.outside for count in range(1, len(parts)))
 
     def _fits(self, key: str) -> list[str]:
         """Files that the name can mean, by the first rule under which there is any."""

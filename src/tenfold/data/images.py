@@ -492,7 +492,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
         return file.getvalue()
 
 
-def make_thumbnail(
+def read_thumbnail(
     path: str | os.PathLike[str], longest: int = 160, *, max_pixels: int = MAX_PIXELS
 ) -> bytes:
     """A picture file, upright and in its own proportions, as the bytes of a small PNG file.
