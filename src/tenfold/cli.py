@@ -21,6 +21,7 @@ from tenfold.jobs.request import (
     wing_options,
 )
 from tenfold.options import (
+    CHECKPOINT,
     COLUMNS,
     DEVICE,
     JSON,
@@ -295,9 +296,7 @@ def _lr(given: Given) -> None:
     option("precision", str | None, "auto, float32, float16, bfloat16 [auto]"),
     option("optimizer", str | None, "adamw, or another that the plan knows"),
     option("classes", int | None, "outputs of the last layer [1000]"),
-    option(
-        "checkpoint", bool, "compute activations again in the backward pass", "--checkpoint", default=False
-    ),
+    CHECKPOINT,
     option("device", str, "cuda or cpu; it need not be there", default="cuda"),
     option("plot", str | None, "HTML file for the first one's memory over a step"),
     option(

@@ -108,9 +108,8 @@ MACHINE = [
     DEVICE,
     option("micro_batch", int | None, "rows that go through the network at once"),
     option("budget", str | None, "memory that may be used: a size, a card's name, or auto"),
-    option(
-        "checkpoint", bool, "compute activations again in the backward pass", "--checkpoint", default=False
-    ),
+    CHECKPOINT,
+    option("probe", bool, "measure two steps of the largest batch first", "--probe", default=False),
 ]
 SAFE = option(
     "spreadsheet_safe",

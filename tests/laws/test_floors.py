@@ -85,6 +85,7 @@ HOUSE = (
             "checkpoint",
             "predict",
             "train",
+            "probe",
             "finder",
         ),
     ),

@@ -54,12 +54,14 @@ class Machine:
     budget: what the process may hold: a size such as ``16GiB``, a card's name, or ``auto``. Where it is not
         given, a GPU's free memory is planned for, and a CPU takes up to 32 rows at once.
     checkpoint: compute activations again in the backward pass.
+    probe: take two steps of the largest batch first, and say what they held beside what was predicted.
     """
 
     device: str = "auto"
     micro_batch: int | None = None
     budget: str | None = None
     checkpoint: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True)

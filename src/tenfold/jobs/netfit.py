@@ -39,6 +39,7 @@ from tenfold.engine.device import (
 )
 from tenfold.engine.memory import plan_to_fit
 from tenfold.engine.predict import predict_network
+from tenfold.engine.probe import measure_peak
 from tenfold.engine.train import HALF, Trained, fit_network
 from tenfold.errors import ImageError, RunError, SplitError, TrainingError, listed
 from tenfold.jobs.inputs import Machine, Reading, Rows, prepare_rows, read_source
@@ -95,6 +96,8 @@ def fit_network_run(
             return open_network_run(*read_run(folder.final))
         plan = plan_training(recipe, machine, work, device, precision)
         notes.add(_describe(work, recipe, device, precision, plan))
+        if machine.probe:
+            notes.add([_probe(work, recipe, plan, device, precision)])
         trained = fit_network(
             work.network,
             work.encoding,
@@ -312,6 +315,22 @@ def plan_training(
         device=device.type,
         card=size.card,
     )
+
+
+def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: Any, precision: str) -> str:
+    """Prediction and truth side by side, from two steps of the largest batch on the real device."""
+    found = measure_peak(
+        work.network,
+        work.encoding,
+        work.examples,
+        train=work.split.train,
+        recipe=recipe,
+        plan=plan,
+        device=device,
+        precision=precision,
+    )
+    predicted = show_bytes(plan.predicted_bytes) if plan.predicted_bytes else "not planned (give --budget)"
+    return f"probe: predicted peak {predicted}, measured {show_bytes(found)}"
 
 
 def _plan_record(plan: MemoryPlan, micro_batch: int) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
         micro_batch=given["micro_batch"],
         budget=given["budget"],
         checkpoint=given["checkpoint"],
+        probe=given["probe"],
     )
     return {"reading": _reading(given, None), "machine": machine}
 

@@ -1,0 +1,66 @@
+"""A quick probe: two steps of the largest batch on the real device, for the truth beside the plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding, Examples
+from tenfold.engine.batches import training_batches
+from tenfold.engine.device import free_memory, peak_bytes, reset_peak
+from tenfold.engine.train import begin_training, train_step
+from tenfold.nn.network import Network, recompute
+from tenfold.recipe import Recipe
+from tenfold.values import MemoryPlan
+
+
+def measure_peak(
+    network: Network,
+    encoding: Encoding,
+    examples: Examples,
+    *,
+    train: NDArray[np.int64],
+    recipe: Recipe,
+    plan: MemoryPlan,
+    device: torch.device,
+    precision: str,
+) -> int:
+    """Bytes that this process held at most while it took two steps of a full batch.
+
+    The second step is the first with the optimizer's state in place. The network's weights are put back,
+    and nothing of the steps is kept.
+    """
+    kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    reset_peak(device)
+    training = begin_training(
+        network, encoding, recipe, device=device, precision=precision, micro_batch=plan.micro_batch
+    )
+    if plan.checkpoint:
+        recompute(network)
+    order = [np.resize(train, min(recipe.batch_size, len(train)))] * 2
+    network.train()
+    batches = training_batches(
+        examples,
+        order,
+        recipe,
+        training.preparation,
+        epoch=0,
+        first_step=0,
+        workers=plan.workers,
+        group=training.group,
+    )
+    for step, batch in enumerate(batches):
+        train_step(training, batch, step)
+    peak = peak_bytes(device)
+    if device.type == "cuda":
+        # What the process holds beside its tensors: the driver's view less the allocator's.
+        free, total = torch.cuda.mem_get_info(device)
+        peak += max(0, total - free - torch.cuda.memory_reserved(device))
+    training.optimizer.zero_grad(set_to_none=True)
+    network.load_state_dict(kept)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    del training
+    free_memory()
+    return peak
