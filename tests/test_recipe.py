@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tenfold.errors import RecipeError
-from tenfold.recipe import Recipe, parse_size
+from tenfold.recipe import FactorRecipe, Recipe, parse_size
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_sizes_in_every_spelling(given: Any, size: tuple[int, int]) -> None:
     assert Recipe(image_size=given).image_size == size
 
 
-@pytest.mark.parametrize("given", ["", "big", "224x", "1x2x3", 7, 8193, True, None, (), "224.5"])
+@pytest.mark.parametrize("given", ["", "big", "224x", "1x2x3", 7, 8193, True, None, (), "224.5", (32.7, 40)])
 def test_what_is_no_size_is_refused(given: Any) -> None:
     with pytest.raises(RecipeError, match="image_size"):
         Recipe(image_size=given)
@@ -94,3 +94,17 @@ def test_views_that_training_never_showed_are_refused(changes: dict[str, Any]) -
 
 def test_a_batchnorm_group_may_be_spelt_as_text() -> None:
     assert Recipe(batchnorm_group="8").batchnorm_group == 8  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("group", ["1", "0", "-4", 0, -4])
+def test_a_batchnorm_group_of_less_than_two_rows_is_refused(group: int | str) -> None:
+    with pytest.raises(RecipeError, match="at least 2 rows"):
+        Recipe(batchnorm_group=group)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("recipe", [Recipe, FactorRecipe])
+def test_a_seed_is_one_that_every_generator_takes(recipe: type[Recipe] | type[FactorRecipe]) -> None:
+    assert recipe.from_toml(recipe(seed=2**63 - 1).to_toml()).seed == 2**63 - 1
+    for seed in (-1, 2**63):
+        with pytest.raises(RecipeError, match="seed"):
+            recipe(seed=seed)

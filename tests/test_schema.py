@@ -135,3 +135,30 @@ def test_pictures_in_words() -> None:
     for text in ("photos", "=photos", "image_id="):
         with pytest.raises(SchemaError, match="is not COLUMN=FOLDER"):
             parse_image(text)
+
+
+@pytest.mark.parametrize("name", ["\u00e9tat", "e\u0301tat", " \u00e9tat "])
+def test_one_name_in_any_form_of_unicode(name: str) -> None:
+    schema = Schema(inputs=(NumberColumn(name="age"),), targets=(CategoryTarget(name="\u00e9tat"),))
+    schema.check_columns(("age", name), "train.csv")
+
+
+def test_what_names_a_row_is_no_target() -> None:
+    schema = Schema(inputs=(NumberColumn(name="age"),), targets=(CategoryTarget(name="grade"),), id="grade")
+    with pytest.raises(SchemaError, match="'grade' is used twice"):
+        schema.check_columns(NAMES, "train.csv")
+
+
+def test_a_class_list_names_each_class_once() -> None:
+    assert CategoryTarget(name="label", classes=(" cat", "dog ")).classes == ("cat", "dog")
+    for classes, text in (
+        (("cat", "dog", "cat "), "'cat' is listed more than once"),
+        (("cat", ""), "a name"),
+    ):
+        with pytest.raises(SchemaError, match=text):
+            CategoryTarget(name="label", classes=classes)
+
+
+def test_any_name_at_all_can_be_asked_for_and_is_refused() -> None:
+    with pytest.raises(SchemaError, match="unknown name 'self'"):
+        Schema.from_toml("inputs = []\ntargets = []\nself = 3\n")

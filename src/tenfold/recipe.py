@@ -15,7 +15,7 @@ def parse_size(value: Any) -> tuple[int, int]:
     parts = value.lower().replace(" ", "").split("x") if isinstance(value, str) else value
     if isinstance(parts, int) and not isinstance(parts, bool):
         parts = (parts,)
-    if not isinstance(parts, (list, tuple)) or not 1 <= len(parts) <= 2:
+    if not isinstance(parts, (list, tuple)) or not 1 <= len(parts) <= 2 or float in map(type, parts):
         raise ValueError("give a side such as 224, or height x width such as 160x320")
     try:
         sides = [int(part) for part in parts]
@@ -26,13 +26,15 @@ def parse_size(value: Any) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
+#: What every generator, and TOML, can hold.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
 BatchNormGroup = int | Literal["frozen"]
 
 
 def _group(value: Any) -> Any:
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        value = int(value)
     if isinstance(value, int) and value < 2:
         raise ValueError("a BatchNorm group has at least 2 rows; or give 'frozen'")
     return value
@@ -90,7 +92,7 @@ class Recipe(Frozen):
         "auto", description="auto: mixed where the device gains by it, else float32"
     )
     valid: float = Field(0.2, ge=0, lt=1, description="part of the rows held out")
-    seed: int = Field(0, ge=0, description="of the split, the order, the weights and the augmentation")
+    seed: Seed = Field(0, description="of the split, the order, the weights and the augmentation")
 
     def check(self) -> None:
         """Refuse choices that contradict each other."""
@@ -134,4 +136,4 @@ class FactorRecipe(Frozen):
     valid: float = Field(0.0, ge=0, lt=1, description="part of the ratings held out")
     split: Literal["auto", "random", "time", "last"] = Field("auto", description="how they are chosen")
     threads: PositiveInt = Field(2, description="part of the answer: sums depend on it in the last bits")
-    seed: int = Field(0, ge=0, description="of the split, the first factors and the sampler")
+    seed: Seed = Field(0, description="of the split, the first factors and the sampler")

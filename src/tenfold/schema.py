@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tenfold.errors import SchemaError, TenfoldError, did_you_mean
 
@@ -22,7 +24,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     refusal: ClassVar[type[TenfoldError]] = SchemaError
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -60,6 +62,17 @@ class Frozen(BaseModel):
     def to_toml(self) -> str:
         """Write as TOML text; `from_toml` gives the same value back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _check_classes(names: tuple[str, ...]) -> tuple[str, ...]:
+    # Cells have no outer blanks, so neither has a class; one that is empty would mean a missing label.
+    found = tuple(name.strip() for name in names)
+    twice = sorted(name for name, times in Counter(found).items() if times > 1)
+    if "" in found:
+        raise ValueError("a class has a name; an empty cell means that the label is missing")
+    if twice:
+        raise ValueError(f"{', '.join(map(repr, twice))} is listed more than once")
+    return found
 
 
 class ImageColumn(Frozen):
@@ -102,7 +115,7 @@ class CategoryTarget(Frozen):
 
     kind: Literal["category"] = "category"
     name: str
-    classes: tuple[str, ...] | None = None
+    classes: Annotated[tuple[str, ...], AfterValidator(_check_classes)] | None = None
 
 
 class RatingTarget(Frozen):
@@ -190,15 +203,16 @@ class Schema(Frozen):
             wanted += [(name, "weight") for name in (self.weight,) if name]
         if self.id:
             wanted.append((self.id, "id"))
+        there = {_one_form(name) for name in names}
         for name, use in wanted:
-            if name not in names:
+            if _one_form(name) not in there:
                 raise SchemaError(
                     f"{source} has no column {name!r} ({use})",
                     found=", ".join(names),
                     fix=did_you_mean(name, names),
                 )
-        inputs = {column.name for column in self.inputs}
-        both = [target.name for target in self.targets if target.name in inputs]
+        used = {column.name for column in self.inputs} | {self.id}
+        both = [target.name for target in self.targets if target.name is not None and target.name in used]
         twice = [name for name, use in wanted if use == "target"]
         twice = sorted({name for name in twice if twice.count(name) > 1})
         if both or twice:
@@ -208,6 +222,11 @@ class Schema(Frozen):
                 found=", ".join(f"{one} ({use})" for one, use in wanted),
                 fix="a column is either one input or one target",
             )
+
+
+def _one_form(name: str) -> str:
+    """A column's name without outer blanks and in one of the forms that Unicode has for its accents."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def parse_target(text: str) -> CategoryTarget | UndecidedTarget:
