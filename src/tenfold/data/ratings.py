@@ -99,8 +99,12 @@ def index_ratings(
         )
     chosen, values, said = _one_per_pair(rows, rule)
     notes += said
-    user_index, users = _compact(rows.user_index[chosen], rows.users)
-    item_index, items = _compact(rows.item_index[chosen], rows.items)
+    rows.values = None
+    # Of each index the table's order is let go as soon as the sorted one is there.
+    rows.user_index = rows.user_index[chosen]
+    rows.item_index = rows.item_index[chosen]
+    user_index, users = _compact(rows.user_index, rows.users)
+    item_index, items = _compact(rows.item_index, rows.items)
     found = (float(values.min()), float(values.max()))
     notes += _describe(values, found, scale, implicit, user_index, users, items)
     names: dict[str, str] = {}
@@ -366,7 +370,9 @@ def _describe(
             notes.append(f"all ratings are {found[0]:g}: nothing to learn")
     if len(users) == 1:
         notes.append("one user only: there are no others to learn from")
-    single = int((np.bincount(user_index) == 1).sum())
+    # Sorted by user, so that counting needs no copy of the index as wider integers.
+    ends = np.flatnonzero(user_index[1:] != user_index[:-1])
+    single = int((np.diff(ends, prepend=-1, append=len(user_index) - 1) == 1).sum())
     if single:
         are = "user has" if single == 1 else "users have"
         notes.append(f"{single} {are} 1 rating and cannot be evaluated")
