@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenfold.data.jobfile import read_job
+from tenfold.engine.calibrate import calibrate
 from tenfold.engine.cards import parse_bytes, show_bytes
 from tenfold.engine.memory import Plan, Refusal, plan_each, timeline
 from tenfold.errors import RecipeError
@@ -74,8 +75,6 @@ def draw_plan(found: Plan | Refusal, given: Mapping[str, Any]) -> None:
 
 def calibrate_device() -> str:
     """Measure what a process holds beside its tensors on this machine, and keep it; one line that says it."""
-    from tenfold.engine.memory import calibrate
-
     name, size = calibrate()
     return f"{name}: a process holds {show_bytes(size)} beside its tensors"
 
