@@ -15,9 +15,9 @@ from tenfold.data.columns import (
     drop_words,
     holds_quotes,
     keep_column,
-    single_piece,
     to_column,
     trim_column,
+    unify_codes,
 )
 
 CELLS = ["30", "-7", None, "30", "1000000", "0", "-7"]
@@ -49,7 +49,7 @@ def test_codes_numbers_and_letters_are_those_of_the_texts(form: str) -> None:
     assert numbers is not None
     np.testing.assert_array_equal(numbers / scale, read)
     if form != "float":
-        assert count_letters(single_piece(column)) == count_letters(column)
+        assert count_letters(unify_codes(column)) == count_letters(column)
         assert count_letters(column) == sum(len(text) for text in texts[codes])
 
 

@@ -34,9 +34,9 @@ __all__ = [
     "is_floating",
     "is_padded",
     "keep_column",
-    "single_piece",
     "to_column",
     "trim_column",
+    "unify_codes",
 ]
 
 #: An Arrow column in one of the four forms, in one piece or several.
@@ -47,7 +47,7 @@ CODED = pa.dictionary(pa.int32(), pa.string())
 _EXACT = 2.0**53
 #: Whole numbers that lie within so wide a range, or within twice as many as there are rows, are counted off.
 _SPAN = 1 << 20
-_STEP = 1 << 20
+_STEP = 1 << 18
 
 
 def is_floating(column: Column) -> bool:
@@ -88,23 +88,21 @@ def keep_column(column: Any) -> Column:
         # Whole numbers become floating point in a data frame as soon as one of them is missing.
         whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _EXACT))).as_py()
         column = column.cast(pa.int64()) if whole and column.null_count < len(column) else column
-        return single_piece(column)
+        return column
     if types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:
         return column.cast(pa.string())
     if types.is_integer(kind):
-        return single_piece(column.cast(pa.int64()))
+        return column.cast(pa.int64())
     if types.is_nested(kind) or types.is_duration(kind) or types.is_interval(kind):
         raise pa.ArrowInvalid(f"{kind} is no text, number or time")
     return column.cast(pa.string())
 
 
-def single_piece(column: Any) -> Any:
-    """Numbers and codes in one piece, codes into one dictionary; text stays in pieces."""
-    if pa.types.is_string(column.type):
+def unify_codes(column: Column) -> Column:
+    """Codes in one piece with one dictionary; other columns stay in the pieces they came in."""
+    if not pa.types.is_dictionary(column.type):
         return column
-    if pa.types.is_dictionary(column.type):
-        column = column.unify_dictionaries()
-    return pa.chunked_array([column.combine_chunks()] if column.num_chunks != 1 else column.chunks)
+    return pa.chunked_array([column.unify_dictionaries().combine_chunks()])
 
 
 def count_letters(column: Column) -> int:
@@ -140,7 +138,7 @@ def trim_column(column: Column) -> Column:
     """Without outer blanks; what is empty then is missing."""
     if pa.types.is_dictionary(column.type):
         pieces = [_recode(piece, _trim(piece.dictionary)) for piece in column.chunks]
-        return single_piece(pa.chunked_array(pieces, column.type))
+        return unify_codes(pa.chunked_array(pieces, column.type))
     return (
         pa.chunked_array(map(_trim, column.chunks), pa.string())
         if pa.types.is_string(column.type)
@@ -177,7 +175,7 @@ def drop_words(column: Column, words: Sequence[str]) -> Column:
             _recode(piece, pc.if_else(pc.is_in(piece.dictionary, gone), void, piece.dictionary))
             for piece in column.chunks
         ]
-        return single_piece(pa.chunked_array(pieces, column.type))
+        return unify_codes(pa.chunked_array(pieces, column.type))
     elif is_floating(column):
         values = [float(word) for word in words if _is_float(word)]
         gone = pc.is_in(column.cast(pa.float64()), pa.array(values, pa.float64()))
@@ -265,9 +263,14 @@ def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.
         low, high = (value.as_py() for value in pc.min_max(column).values())
         span = high - low + 1
         if span <= max(_SPAN, 2 * len(column)):
-            raw = np.asarray(pc.fill_null(column, high)) - low
-            if column.null_count:
-                raw = np.where(np.asarray(column.is_null()), span, raw)
+            raw = np.empty(len(column), np.int32 if span < 1 << 31 else np.int64)
+            begin = 0
+            for piece in column.chunks:
+                part = raw[begin : begin + len(piece)]
+                np.subtract(piece.fill_null(low).to_numpy(), low, out=part, casting="unsafe")
+                if piece.null_count:
+                    part[np.asarray(piece.is_null())] = span
+                begin += len(piece)
 
             def spell_number(order: NDArray[np.int64]) -> list[str]:
                 return ["" if code == span else str(code + low) for code in order.tolist()]
@@ -275,9 +278,7 @@ def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.
             return raw, span + 1, spell_number
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    column = single_piece(column)
-    if not column.num_chunks:
-        return np.empty(0, np.int32), 0, lambda order: []
+    column = unify_codes(column)
     piece = column.chunk(0)
     values = piece.dictionary.to_numpy(zero_copy_only=False)
     texts = [*map(id_text, values), ""]
@@ -293,9 +294,10 @@ def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.
 def _first_seen(raw: NDArray[Any], size: int) -> NDArray[np.int64]:
     """The codes that occur, in the order of their first row."""
     first = np.full(size, len(raw), np.int64)
-    # Written from the end, the first row of each code is written last, and stays.
-    for end in range(len(raw), 0, -_STEP):
-        begin = max(0, end - _STEP)
-        first[raw[begin:end][::-1]] = np.arange(end - 1, begin - 1, -1)
+    for begin in range(0, len(raw), _STEP):
+        piece = raw[begin : begin + _STEP]
+        new = np.flatnonzero(first[piece] == len(raw))
+        # Written from the end, the first row of each code is written last, and stays.
+        first[piece[new[::-1]]] = new[::-1] + begin
     there = np.flatnonzero(first < len(raw))
     return there[np.argsort(first[there])]

@@ -21,7 +21,7 @@ import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from tenfold.data.cells import whole_number
-from tenfold.data.columns import CODED, Column, count_letters, holds_quotes, single_piece
+from tenfold.data.columns import CODED, Column, count_letters, holds_quotes, unify_codes
 from tenfold.data.layout import (
     BLANKS,
     LITERAL,
@@ -113,14 +113,14 @@ def parse_columns(text: Decoded, layout: Layout, name: str) -> Parsed | None:
         spare = _spare_bytes(columns, body)
         inside = body.quotes.line_ends if body.quotes else 0
         if not spare and not inside:
-            return [single_piece(column) for column in columns], layout.line
+            return [unify_codes(column) for column in columns], layout.line
         rows = len(columns[0])
         if (
             not body.path
             and spare == body.data.count(b"\n", body.start, body.start + body.size) + 1 - rows - inside
         ):
             lines = row_lines(body.data, body.start, layout.line, quoted=body.quotes is not None)
-            return [single_piece(column) for column in columns], lines
+            return [unify_codes(column) for column in columns], lines
         if all(kind in (CODED, pa.string()) for kind in types):
             return None if body.path else _parse_carefully(body, layout, name)
         types = [kind if kind == pa.string() else CODED for kind in types]
