@@ -81,9 +81,12 @@ class Examples:
 def decide_targets(schema: Schema, table: Table) -> Schema:
     """Settle the kind of every target whose kind was not said, from the whole column.
 
-    Raises SchemaError where a column could as well be a number as a class.
+    Raises SchemaError where a column could as well be a number as a class, and for a schema without a target
+    or with one that a network cannot have.
     """
-    decided = []
+    if not schema.targets:
+        raise SchemaError("what to predict is not said", fix="name a target: --target COLUMN")
+    decided: list[CategoryTarget] = []
     for target in schema.targets:
         if isinstance(target, UndecidedTarget):
             kind, sentence = guess_kind(table, target.name)
@@ -94,6 +97,11 @@ def decide_targets(schema: Schema, table: Table) -> Schema:
                     fix=f"give --target {target.name}:category to predict its values as classes",
                 )
             target = CategoryTarget(name=target.name)
+        if not isinstance(target, CategoryTarget):
+            raise SchemaError(
+                f"target {target.name!r} is a {target.kind}, which needs two id columns",
+                fix="give --user and --item for a recommender, or a target of kind category",
+            )
         decided.append(target)
     return schema.model_copy(update={"targets": tuple(decided)})
 
@@ -169,7 +177,8 @@ def _natural(name: str) -> tuple[int, float, str]:
     """Whole numbers in order of size, before all other names in order of spelling."""
     plain = name.lstrip("-")
     if plain.isascii() and plain.isdecimal():
-        return 0, float(int(name)) if name.count("-") <= 1 else 0.0, name
+        # As a float: one of hundreds of digits is then infinite, where int would refuse or overflow.
+        return 0, float(name) if name.count("-") <= 1 else 0.0, name
     return 1, 0.0, name
 
 
@@ -189,6 +198,9 @@ def encode(
     targets: bool = True,
 ) -> tuple[Examples, list[str]]:
     """Rows of a table as arrays, and notes on labels that are no class of the run.
+
+    Row weights are relative: they are scaled by a power of two, which is exact, so that the largest is in
+    [1, 2) and no loss overflows or vanishes; what is then below 2**-100 is 0.
 
     ids: the rows' names where they do not stand in the table.  targets: false where nothing is known
     but the inputs.
@@ -235,12 +247,17 @@ def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
     if len(bad):
         raise TableError(
             f"{table.source}: column {schema.weight!r} (weight) needs numbers from 0 up",
-            problems=[
-                f"line {table.lines[row]}: {table.text(schema.weight)[row]!r}" for row in bad[: LISTED + 1]
-            ],
+            problems=table.places(schema.weight, bad),
             fix="mend these cells, or leave the weight column out",
         )
-    return weights
+    largest = weights.max(initial=0.0)
+    if not largest > 0:
+        raise TableError(
+            f"{table.source}: column {schema.weight!r} (weight) is 0 in every row: nothing would be learnt",
+            fix="give some rows a weight, or leave the weight column out",
+        )
+    scaled = np.ldexp(weights, 1 - np.frexp(largest)[1])
+    return np.where(scaled < 2.0**-100, 0.0, scaled)
 
 
 def with_class_weights(
