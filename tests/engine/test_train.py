@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.engine.checkpoint import Progress
-from tenfold.engine.device import pick_precision
-from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients, one_cycle
+from tenfold.engine.optim import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, RunError, TrainingError
 from tenfold.nn.network import build_network
@@ -291,71 +289,3 @@ def test_half_precision_skips_the_whole_update_and_says_so() -> None:
     assert not same(before, state_of(training.network))
     assert again.losses == pytest.approx(result.losses, rel=1e-3)
     assert math.isfinite(again.norm)
-
-
-def test_clipping_acts_on_the_unscaled_gradient() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    scaler.scale((parameter * torch.tensor([3.0, 4.0])).sum()).backward()
-    scaler.unscale_(optimizer)
-    assert float(clip_gradients([parameter], 1.0)) == pytest.approx(5.0)
-    scaler.step(optimizer)
-    assert parameter.tolist() == pytest.approx([-0.6, -0.8], abs=1e-5)
-
-
-def test_one_cycle_rises_and_falls() -> None:
-    shape = [one_cycle(step, 100, warmup=0.25) for step in range(100)]
-    assert max(shape) == shape[25] == 1.0
-    assert all(a < b for a, b in zip(shape[:25], shape[1:26], strict=True))
-    assert all(a > b for a, b in zip(shape[25:-1], shape[26:], strict=True))
-    assert shape[-1] == pytest.approx(1e-3)
-    assert one_cycle(0, 1, warmup=0.2) > 0
-
-
-def test_biases_and_norms_do_not_decay_and_the_body_is_slower() -> None:
-    training = make_training(changed(weight_decay=0.3, body_lr=0.1, layer_decay=0.5), micro_batch=4)
-    names = {id(parameter): name for name, parameter in training.network.named_parameters()}
-    for group in training.optimizer.param_groups:
-        for parameter in group["params"]:
-            assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0), names[id(parameter)]
-    rate = {
-        names[id(parameter)]: group["peak_lr"]
-        for group in training.optimizer.param_groups
-        for parameter in group["params"]
-    }
-    assert rate["last.weight"] == training.recipe.lr
-    body = {name: value for name, value in rate.items() if name.startswith("encoders")}
-    assert max(body.values()) <= 0.1 * training.recipe.lr < rate["last.weight"]
-    assert min(body.values()) < max(body.values())
-
-
-def test_the_head_stage_leaves_the_body_alone() -> None:
-    training = make_training(RECIPE, micro_batch=4)
-    build_optimizer(training.network, RECIPE, part="head")
-    trained = {name for name, p in training.network.named_parameters() if p.requires_grad}
-    assert trained == {"last.weight", "last.bias"}
-
-
-def test_averaged_weights_follow_their_formula() -> None:
-    network = torch.nn.Linear(1, 1, bias=False)
-    averaged = AveragedWeights(network, 0.5)
-    expected = network.weight.item()
-    for step in range(20):
-        with torch.no_grad():
-            network.weight.fill_(float(step))
-        averaged.update(network, step)
-        decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * step
-    assert float(averaged.state["weight"]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_precision_of_a_cpu() -> None:
-    assert pick_precision("auto", CPU) == "float32"
-    assert pick_precision("float64", CPU) == "float64"
-
-
-def test_progress_is_json() -> None:
-    import json
-
-    assert Progress(**json.loads(json.dumps(vars(Progress(epoch=3, totals={"a": [1.0, 2]}))))).epoch == 3

@@ -44,14 +44,33 @@ class DeviceReport:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then Apple's GPU, then the CPU."""
+    """The device of that name; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises RecipeError for a name that is no device, or none that this machine has.
+    """
     if name != "auto":
-        return torch.device(name)
+        return _named_device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def _named_device(name: str) -> torch.device:
+    fix = "give auto, cpu, cuda, cuda:1, ... or mps"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"{name!r} is no device", fix=fix) from None
+    try:
+        # A number is put there and read back: what is only a name to torch (meta) cannot do that either.
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(
+            f"this machine has no device {name!r}", found=(str(error).splitlines() or [""])[0], fix=fix
+        ) from None
+    return device
 
 
 def pick_precision(precision: str, device: torch.device) -> str:
