@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from collab.small_models import by_hand, fit_small, seen_of, texts
+from collab.small_models import by_hand, fit_small, texts
 from tenfold.collab import recommend as module
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
-from tenfold.collab.recommend import explain, nearest_users, recommend, similar
+from tenfold.collab.recommend import nearest_users, recommend, similar
 from tenfold.errors import RatingsError, RecipeError
-
-
-def found_at(model, item: str) -> np.ndarray:
-    """The index of one item."""
-    return np.flatnonzero(model.items == item)
 
 
 def lists(found) -> dict[str, list[str]]:
@@ -297,48 +291,6 @@ def test_many_users_neighbours_stay_in_memory(monkeypatch):
 # --- reasons ---------------------------------------------------------------------------------------
 
 
-def test_reasons_are_the_parts_of_the_ridge_solution():
-    rng = np.random.default_rng(4)
-    q, ratings = rng.normal(size=(6, 3)), np.array([5.0, 1, 4, 2])
-    model = by_hand(np.ones((1, 3)), q, item_bias=rng.normal(0, 0.2, 6).astype(np.float32))
-    model = replace(model, **seen_of(np.zeros(4, int), np.array([0, 2, 3, 5]), ratings, 1))
-    ridge = np.array([0.5, 1.0, 2.0])
-    [four] = explain(model, 0, np.array([1]), 9, ridge=ridge)
-    rated = model.item_factors[[0, 2, 3, 5]].astype(float)
-    y = ratings - 3.0 - model.item_bias[[0, 2, 3, 5]]
-    p = np.linalg.solve(rated.T @ rated + np.diag(ridge), rated.T @ y)
-    assert sum(part for _, part in four) == pytest.approx(model.item_factors[1].astype(float) @ p)
-    assert [abs(part) for _, part in four] == sorted((abs(part) for _, part in four), reverse=True)
-
-
-def test_a_fit_by_least_squares_is_explained_whole():
-    rng = np.random.default_rng(5)
-    rows = [(f"u{u}", f"i{i}", r) for u in range(12) for i in range(9) if (r := rng.integers(1, 6)) % 4]
-    model = fit_small(rows, factors=3, ridge=0.7, sweeps=3000)
-    items = np.arange(9)
-    for user in range(3):
-        # The bias is fitted with the factors, so the factors alone see what it leaves.
-        parts = explain(model, user, items, 99, ridge=np.full(3, 0.7))
-        explained = [sum(part for _, part in one) for one in parts]
-        assert explained == pytest.approx(model.item_factors @ model.user_factors[user], abs=2e-3)
-
-
-def test_the_item_that_speaks_for_another_is_named_first():
-    rows = [
-        (f"u{u}", f"i{i}", 5 if u % 2 == i % 2 else 1)
-        for u in range(12)
-        for i in range(8)
-        if (u, i) != (0, 6)
-    ]
-    model = replace(fit_small(rows), item_names={"i2": "Zwei"})
-    found = recommend(model, "u0", reasons=3)
-    assert found.items.tolist() == ["i6"] and len(found.reasons) == 1 and len(found.reasons[0]) == 3
-    moved = dict(explain(model, 0, found_at(model, "i6"), 99)[0])
-    assert moved["Zwei"] > 0 and moved["i4"] > 0  # liked, and like it
-    assert moved["i1"] > 0  # disliked, and unlike it
-    assert sum(moved.values()) > 0.5
-
-
 def test_reasons_stand_beside_their_rows_and_strangers_have_none():
     model = drawn(noise_precision=4.0)
     found = recommend(model, ["u5", "stranger", "u1"], n=2, reasons=3)
@@ -347,13 +299,6 @@ def test_reasons_stand_beside_their_rows_and_strangers_have_none():
     rated = {model.items[i] for i in model.seen_items[model.seen_start[5] : model.seen_start[6]]}
     assert {name for one in found.reasons[:2] for name, _ in one} <= rated
     assert recommend(model, "u5").reasons == ()
-
-
-def test_reasons_within_a_sigmoid_are_finite_at_the_ends_of_its_range():
-    model = by_hand([[1.0]], [[1.0], [0.5]], sigmoid_range=(1.0, 5.0), mean=0.0)
-    model = replace(model, **seen_of(np.zeros(1, int), np.array([0]), np.array([5.0]), 1))
-    [[(name, part)]] = recommend(model, "u0", reasons=1).reasons
-    assert name == "i0" and np.isfinite(part) and part > 0
 
 
 def test_ids_are_text_in_every_answer():

@@ -1,4 +1,4 @@
-"""Lists of items, their reasons, and nearest neighbours: exact, in blocks, the same by every path.
+"""Lists of items and nearest neighbours: exact, in blocks, the same by every path.
 
 Blocks of users are scored in single precision to find who can be among the first n, with room for rounding;
 those few are scored again pair by pair in double precision and sorted. So one user's list is the same alone
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.explain import Explainer, titles
 from tenfold.collab.predict import Scorer, as_ids, locate
 from tenfold.errors import RatingsError, RecipeError, listed
 from tenfold.values import FactorModel, Neighbours, Recommendations
 
-__all__ = ["explain", "nearest_users", "recommend", "similar"]
+__all__ = ["nearest_users", "recommend", "similar"]
 
 #: Scores in one block: 16 MB of single precision.
 BLOCK = 1 << 22
@@ -46,7 +47,7 @@ def recommend(
         average user's list, marked in `known_user`.
     candidates: only these items: ids, or (items,) true and false. exclude: never these items, likewise.
         allowed: (items,) as candidates, and beside them.
-    reasons: how many of the user's rated items to name with each row (see `explain`).
+    reasons: how many of the user's rated items to name with each row (see `collab.explain`).
 
     Where fewer than n items remain, the list is shorter; a user for whom none remains is named in `notes`. Of
     items of equal score, the one that comes first in `model.items` is first.
@@ -67,15 +68,13 @@ def recommend(
     score, deviation = scorer.scores(index[user_row], items)
     why: tuple[tuple[tuple[str, float], ...], ...] = ()
     if reasons > 0:
-        ridge, ends = _ridge(model), np.cumsum(counts)
+        explain, ends = Explainer(model).reasons, np.cumsum(counts)
         lists = [(row, items[ends[row] - counts[row] : ends[row]]) for row in np.flatnonzero(counts)]
-        why = tuple(
-            one for row, own in lists for one in explain(model, int(index[row]), own, reasons, ridge=ridge)
-        )
+        why = tuple(one for row, own in lists for one in explain(int(index[row]), own, reasons))
     return Recommendations(
         users=asked[user_row],
         items=model.items[items],
-        names=_names(model, items),
+        names=titles(model, items),
         rank=_ranks(counts),
         score=score,
         deviation=deviation,
@@ -105,42 +104,6 @@ def nearest_users(
     """The n users whose factors point most nearly the same way; see `similar`."""
     allowed = np.ones(len(model.users), np.bool_)
     return _neighbours(model, "user", users, n, allowed, [], threads)
-
-
-def explain(
-    model: FactorModel,
-    user: int,
-    items: NDArray[Any],
-    count: int = 3,
-    *,
-    ridge: NDArray[np.float64] | None = None,
-) -> list[tuple[tuple[str, float], ...]]:
-    """For each of the items, the user's rated items that moved its score most, with how far, up or down.
-
-    user, items: indices; an unknown user (-1) has no reasons.
-
-    ridge: (factors,) R below; computed from the model if not given.
-
-    The user's factors are taken as the ridge solution p = A^-1 sum_j q_j y_j with A = sum_j q_j q_j' + R,
-    where y_j is the rating of item j less mean and biases (after Hu, Koren and Volinsky 2008, eq. 7). Then
-    q_i . p is the sum over j of (q_i' A^-1 q_j) y_j, and the term of j is what its rating adds. R is the
-    noise variance over the variance of each factor among users. For alternating least squares with that
-    ridge this is the model itself; for other methods it is the linear model nearest to what they learnt of
-    this user. Within a sigmoid ratings are taken through its inverse.
-    """
-    rated, targets = _targets(model, user)
-    if not len(rated):
-        return [()] * len(items)
-    q = model.item_factors[rated].astype(np.float64)
-    a = q.T @ q + np.diag(_ridge(model) if ridge is None else ridge)
-    influence = model.item_factors[items].astype(np.float64) @ np.linalg.solve(a, q.T)
-    moved = influence * targets
-    order = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :count]
-    names = _names(model, rated)
-    return [
-        tuple((str(names[j]), float(moved[row, j])) for j in best if moved[row, j] != 0)
-        for row, best in enumerate(order)
-    ]
 
 
 # --- the first n of a row of scores ----------------------------------------------------------------
@@ -220,7 +183,7 @@ def _neighbours(
     return Neighbours(
         asked=asked[row],
         found=known[found],
-        names=_names(model, found) if side == "item" else known[found],
+        names=titles(model, found) if side == "item" else known[found],
         rank=_ranks(np.bincount(row, minlength=len(asked))),
         cosine=exact(row, found).astype(np.float32),
         notes=tuple(notes),
@@ -353,40 +316,6 @@ def _mask(model: FactorModel, given: Any, which: str) -> tuple[NDArray[np.bool_]
     chosen = np.zeros(len(model.items), np.bool_)
     chosen[index[index >= 0]] = True
     return chosen, [repr(one) for one in dict.fromkeys(ids[index < 0])]
-
-
-def _names(model: FactorModel, items: NDArray[Any]) -> NDArray[np.object_]:
-    """Titles where they are known, ids elsewhere."""
-    ids = model.items[items]
-    if not model.item_names:
-        return ids
-    names = np.empty(len(ids), object)
-    names[:] = [model.item_names.get(one) or one for one in ids]
-    return names
-
-
-# --- reasons ---------------------------------------------------------------------------------------
-
-
-def _targets(model: FactorModel, user: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The items that a user rated, and what the factors had to explain of each rating."""
-    if user < 0:
-        return np.empty(0, np.int64), np.empty(0)
-    part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
-    rated = model.seen_items[part].astype(np.int64)
-    ratings = model.seen_ratings[part].astype(np.float64)
-    if model.sigmoid_range is not None:
-        low, high = model.sigmoid_range
-        inner = np.clip((ratings - low) / (high - low), 1e-3, 1 - 1e-3)
-        ratings = np.log(inner / (1 - inner))
-    return rated, ratings - model.mean - model.user_bias[user] - model.item_bias[rated]
-
-
-def _ridge(model: FactorModel) -> NDArray[np.float64]:
-    """Noise variance over the variance of each factor, never nought."""
-    noise = 1 / model.noise_precision if model.noise_precision > 0 else 1.0
-    spread = (model.user_factors.astype(np.float64) ** 2).mean(axis=0)
-    return noise / np.maximum(spread, 1e-6)
 
 
 # --- checks ----------------------------------------------------------------------------------------

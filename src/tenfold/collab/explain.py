@@ -1,0 +1,114 @@
+"""Why an item is recommended: the rated items that moved its score, and how far each did.
+
+A user's factors are taken as the solution of a ridge regression on the factors of what they rated,
+
+    p = A^-1 sum_j w_j q_j y_j,      A = sum_j w_j q_j q_j' + R
+
+so that q_i . p is the sum over j of w_j (q_i' A^-1 q_j) y_j, and the term of j is what its rating adds to
+the score of i (Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets",
+equation 7).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.values import FactorModel
+
+__all__ = ["Explainer", "titles"]
+
+#: Least ridge of a row, as in the fit.
+FLOOR = 1e-4
+
+
+class Explainer:
+    """Reasons of one model. Computes once what all users share.
+
+    Ratings: y_j is the rating of j less mean and biases. For alternating least squares R is that of the fit
+    and w_j = 1, and the terms add up to p_u . q_i of the model. For other methods w_j = 1 / noise of item j,
+    and R is the noise over the variance of each factor among users: the linear model nearest to what they
+    learnt of this user. Within a sigmoid ratings are taken through its inverse.
+    Events: y_j = 1 + the confidence in j, and R counts what was not met, as in the fit.
+    """
+
+    def __init__(self, model: FactorModel) -> None:
+        self.model = model
+
+    def reasons(self, user: int, items: NDArray[Any], count: int = 3) -> list[tuple[tuple[str, float], ...]]:
+        """For each of the items, the user's rated items that moved its score most, with how far, up or down.
+
+        user, items: indices; an unknown user (-1) has no reasons.
+        """
+        rated, moved = self.terms(user, items)
+        if not len(rated):
+            return [()] * len(items)
+        order = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :count]
+        names = titles(self.model, rated)
+        return [
+            tuple((str(names[j]), float(moved[row, j])) for j in best if moved[row, j] != 0)
+            for row, best in enumerate(order)
+        ]
+
+    def terms(self, user: int, items: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The items that the user rated, and (items, rated) what each adds to the score of each item."""
+        model = self.model
+        if user < 0:
+            return np.empty(0, np.int64), np.empty((len(items), 0))
+        part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
+        rated, ratings = model.seen_items[part].astype(np.int64), model.seen_ratings[part].astype(np.float64)
+        q = model.item_factors[rated].astype(np.float64)
+        if model.implicit:
+            confidence = float(model.extra.get("confidence", 1.0)) * ratings
+            a, pull = self._unmet + (q.T * confidence) @ q, 1 + confidence
+        else:
+            weight, ridge = self._ridge(user, rated)
+            a, pull = (q.T * weight) @ q + np.diag(ridge), weight * self._rest(user, rated, ratings)
+        influence = model.item_factors[items].astype(np.float64) @ np.linalg.solve(a, q.T)
+        return rated, influence * pull
+
+    @cached_property
+    def _unmet(self) -> NDArray[np.float64]:
+        """For events: that everything counts a little, whether met or not, and the weight decay."""
+        q = self.model.item_factors
+        ridge = float(self.model.extra.get("weight_decay", 1.0))
+        return (q.T @ q).astype(np.float64) + max(ridge, FLOOR) * np.eye(q.shape[1])
+
+    @cached_property
+    def _spread(self) -> NDArray[np.float64]:
+        """Noise variance over the variance of each factor among users."""
+        model = self.model
+        noise = 1 / model.noise_precision if model.noise_precision > 0 else 1.0
+        return noise / np.maximum((model.user_factors.astype(np.float64) ** 2).mean(axis=0), 1e-6)
+
+    def _ridge(self, user: int, rated: NDArray[np.int64]) -> tuple[Any, NDArray[np.float64]]:
+        model = self.model
+        if model.method == "als" and "weight_decay" in model.extra:
+            each = max(float(model.extra["weight_decay"]) * len(rated), FLOOR)
+            return 1.0, np.full(model.item_factors.shape[1], float(model.extra["spread"]) * each)
+        noise = model.extra.get("item_noise")
+        own = model.extra.get("user_noise")
+        weight = 1.0 if noise is None else 1 / noise[rated].astype(np.float64)
+        return weight, self._spread * (1.0 if own is None else float(own[user]))
+
+    def _rest(self, user: int, rated: NDArray[np.int64], ratings: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the factors have to explain of each rating."""
+        model = self.model
+        if model.sigmoid_range is not None:
+            low, high = model.sigmoid_range
+            inner = np.clip((ratings - low) / (high - low), 1e-3, 1 - 1e-3)
+            ratings = np.log(inner / (1 - inner))
+        return ratings - model.mean - model.user_bias[user] - model.item_bias[rated]
+
+
+def titles(model: FactorModel, items: NDArray[Any]) -> NDArray[np.object_]:
+    """Titles of items, by index, where they are known; ids elsewhere."""
+    ids = model.items[items]
+    if not model.item_names:
+        return ids
+    names = np.empty(len(ids), object)
+    names[:] = [model.item_names.get(one) or one for one in ids]
+    return names
