@@ -48,6 +48,7 @@ def train(
     precision: str = "float32",
     on_progress: Any = None,
     identity: dict[str, Any] | None = None,
+    valid: int = 10,
 ) -> tuple[dict[str, torch.Tensor], Trained]:
     encoding = make_encoding(recipe)
     network, _ = build_network(encoding, SCHEMA, recipe, fetch=False)
@@ -57,8 +58,8 @@ def train(
             network,
             encoding,
             make_examples(rows, size=recipe.image_size[0]),
-            train=np.arange(rows - 10),
-            valid=np.arange(rows - 10, rows),
+            train=np.arange(rows - valid),
+            valid=np.arange(rows - valid, rows),
             recipe=recipe,
             plan=MemoryPlan(micro_batch=micro_batch, workers=workers),
             device=CPU,
@@ -271,6 +272,76 @@ def test_later_the_last_good_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert "since epoch 3, update 6" in trained.stopped
     assert len(trained.history) == 2
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """Let an update make all weights NaN, though its own loss and gradient were finite."""
+    import tenfold.engine.train as engine
+
+    def spoilt(training: Any, batch: Any, step: int) -> StepResult:
+        result = train_step(training, batch, step)
+        if step == after:
+            with torch.no_grad():
+                training.network.last.weight.fill_(math.nan)
+        return result
+
+    monkeypatch.setattr(engine, "train_step", spoilt)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize(("valid", "what"), [(10, "the validation loss is"), (0, "weights are")])
+def test_weights_that_the_last_update_spoilt_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch, ema: float, valid: int, what: str
+) -> None:
+    recipe = changed(epochs=1, frozen_epochs=0, batch_size=64, ema=ema)
+    spoil(monkeypatch, after=0)
+    with pytest.raises(TrainingError, match=f"{what} not finite since epoch 1, update 1") as caught:
+        train(recipe, valid=valid)
+    assert "--lr" in caught.value.labels["fix"]
+
+
+def test_the_good_epoch_is_kept_wherever_it_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for after in (4, 5):  # seen by the next update's loss, or by the validation rows only
+        spoil(monkeypatch, after=after)
+        state, trained = train(changed(epochs=4))
+        assert trained.stopped and len(trained.history) == 2
+        ends.append(state)
+    assert same(*ends)
+
+
+def test_the_good_epoch_is_kept_through_a_stop_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenfold.engine.train.CHECKPOINT_SECONDS", -1.0)
+    spoil(monkeypatch, after=5)  # the last update of the third epoch
+    whole, trained = train(changed(epochs=4))
+    assert "since epoch 3, update 6" in trained.stopped and len(trained.history) == 2
+    assert all(torch.isfinite(value).all() for value in whole.values() if value.is_floating_point())
+    for at in (4, 5):  # after the second epoch, and in the middle of the third
+
+        def stop(event: dict[str, Any], last: int = at) -> None:
+            if event["event"] == "epoch" and last == 4 and event["epoch"] == 1:
+                raise Stop
+            if event["event"] == "step" and event["epoch"] == 2 and last == 5:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train(changed(epochs=4), folder=tmp_path / "run", on_progress=stop)
+        resumed, again = train(changed(epochs=4), folder=tmp_path / "run", resume=True)
+        assert again.stopped == trained.stopped and same(whole, resumed)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("head_only", [False, True])
+def test_a_batch_without_any_label_moves_nothing(precision: str, head_only: bool) -> None:
+    training = make_training(changed(weight_decay=0.5), micro_batch=4, precision=precision)
+    training.head_only = head_only
+    training.network.train()
+    before, scale = state_of(training.network), training.scaler.get_scale()
+    result = train_step(training, make_batches(training, make_examples(16, missing=1.0))[0], 0)
+    assert result.updated and result.norm == 0 and all(map(math.isnan, result.losses.values()))
+    assert same(before, state_of(training.network)) and training.scaler.get_scale() == scale
+    assert train_step(training, make_batches(training, make_examples(16))[0], 1).updated
+    assert not same(before, state_of(training.network))
 
 
 def test_half_precision_skips_the_whole_update_and_says_so() -> None:

@@ -47,15 +47,18 @@ def save_checkpoint(
     averaged: AveragedWeights | None,
     scaler: torch.amp.GradScaler,
     identity: Mapping[str, Any],
+    good: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the state of a training; what was written before stays until this is whole.
 
+    good: weights to end with if the training comes to grief, where they are not the network's own.
     identity: describes schema, recipe and data in JSON's types, so that another training cannot be gone
     on with by mistake.
     """
     arrays = {f"network/{name}": to_array(value) for name, value in network.state_dict().items()}
     if averaged is not None:
         arrays |= {f"averaged/{name}": to_array(value) for name, value in averaged.state.items()}
+    arrays |= {f"good/{name}": to_array(value) for name, value in (good or {}).items()}
     state = optimizer.state_dict()
     for number, slots in state["state"].items():
         arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in slots.items()}

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, Preparation, epoch_order, steps_per_epoch, training_batches
-from tenfold.engine.checkpoint import Progress, peek_checkpoint, restore_checkpoint, save_checkpoint
+from tenfold.engine.checkpoint import (
+    Progress,
+    peek_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+    tensors_under,
+)
 from tenfold.engine.device import free_memory, peak_bytes
 from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients, one_cycle, set_rate
 from tenfold.engine.predict import predict_network
@@ -128,9 +134,13 @@ def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
         name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
         for name, value in sums.items()
     }
-    training.scaler.unscale_(optimizer)
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    norm = float(clip_gradients(trained, recipe.clip_norm)) if trained else 0.0
+    if not trained:
+        # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
+        network.context.commit_statistics()
+        return StepResult(losses, 0.0, True)
+    training.scaler.unscale_(optimizer)
+    norm = float(clip_gradients(trained, recipe.clip_norm))
     finite = math.isfinite(norm)
     if finite or training.scaler.is_enabled():
         training.scaler.step(optimizer)
@@ -206,8 +216,8 @@ def fit_network(
     identity: describes the training, see `save_checkpoint`.
     folder: where checkpoints go; an unfinished training found there is gone on with, to the same end.
     on_progress: told of every step (``{"event": "step", ...}``) and epoch (``{"event": "epoch", ...}``).
-    Raises TrainingError where the loss is no longer finite before one epoch is done; later, the
-    training ends with the last good epoch's weights and says so in `stopped`.
+    Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
+    epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
     found = peek_checkpoint(folder, identity or {}) if folder is not None else None
     progress = found[0] if found else Progress(micro_batch=plan.micro_batch)
@@ -228,12 +238,13 @@ def fit_network(
         seam = progress.epoch == recipe.frozen_epochs and progress.epoch_step == 0
         restore_checkpoint(found[1], network, None if seam else training.optimizer, averaged)
         training.scaler.load_state_dict(found[2])
+    good = tensors_under(found[1], "good/") if found else {}
     del found
     loop = _Loop(
-        training, examples, train, valid, plan, averaged, progress, folder, identity or {}, on_progress
+        training, examples, train, valid, plan, averaged, progress, folder, identity or {}, on_progress, good
     )
     stopped = loop.run()
-    if averaged is not None:
+    if averaged is not None and not stopped:
         network.load_state_dict(averaged.state)
     return Trained(progress.history, training.micro_batch, loop.training.notes, stopped)
 
@@ -280,10 +291,13 @@ class _Loop:
     folder: RunFolder | None
     identity: Mapping[str, Any]
     on_progress: Callable[[dict[str, Any]], None] | None
+    #: Weights at the end of the last epoch, which was good; empty before the first one has ended.
+    good: dict[str, Tensor]
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
-        good: dict[str, Tensor] | None = None
+        if progress.history and not progress.epoch_step:
+            self.good = self._weights()
         while progress.epoch < recipe.frozen_epochs + recipe.epochs:
             if self.training.head_only and progress.epoch >= recipe.frozen_epochs:
                 old = self.training
@@ -292,20 +306,30 @@ class _Loop:
                 )
             try:
                 self._epoch()
+                self._check_epoch()
             except TrainingError as error:
-                if good is None:
+                if not self.good:
                     raise
-                self.training.network.load_state_dict(good)
-                self.averaged = None
+                self.training.network.load_state_dict(self.good)
                 return str(error)
-            good = self._weights() if self._is_good() else good
+            self.good = self._weights()
             self._save()
         return ""
 
-    def _is_good(self) -> bool:
-        """Whether the last epoch's validation loss is a number, where any label was known."""
+    def _check_epoch(self) -> None:
+        """Refuse an epoch whose last update spoilt the weights, which no later loss would show."""
         scores = self.progress.history[-1]["valid"].values()
-        return all(math.isfinite(score["log_loss"]) for score in scores if score["scored"])
+        spoilt = not all(math.isfinite(score["log_loss"]) for score in scores if score["scored"])
+        state = self.averaged.state if self.averaged else self.training.network.state_dict()
+        # Parameters only: a buffer may be infinite by design, as a mask of attention is.
+        names = [name for name, _ in self.training.network.named_parameters()]
+        if spoilt or not all(bool(torch.isfinite(state[name]).all()) for name in names):
+            del self.progress.history[-1]
+            what = "the validation loss is" if spoilt else "weights are"
+            raise TrainingError(
+                f"{what} not finite since epoch {self.progress.epoch}, update {self.progress.step}",
+                fix="a lower --lr",
+            )
 
     def _weights(self) -> dict[str, Tensor]:
         state = self.averaged.state if self.averaged else self.training.network.state_dict()
@@ -322,6 +346,8 @@ class _Loop:
                 self.averaged,
                 self.training.scaler,
                 self.identity,
+                # Between epochs the good weights are those of the training itself.
+                self.good if self.progress.epoch_step else {},
             )
 
     def _epoch(self) -> None:
