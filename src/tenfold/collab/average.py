@@ -1,8 +1,8 @@
 """The mean of many products of factors, kept as one product.
 
-The factors of a sampled model turn and change places from sweep to sweep, so their own mean predicts worse the
-longer one samples. What is well defined is the mean of the predictions, P Q^T averaged: a matrix of low rank
-but for noise. It is kept here without ever being written out.
+The factors of a sampled model turn and change places from sweep to sweep, so their own mean predicts worse
+the longer one samples. What is well defined is the mean of the predictions, P Q^T averaged: a matrix of low
+rank but for noise. It is kept here without ever being written out.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 __all__ = ["ProductMean", "shorten"]
 
-#: Columns gathered before they are shortened, in multiples of the rank.
-GATHERED = 4
+#: Products that are gathered whole to find the directions in which all are kept.
+GATHERED = 6
 
 
 def shorten(
     left: NDArray[np.float32], right: NDArray[np.float32], rank: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The product of given rank nearest to left @ right.T (Eckart and Young 1936), from left (n, k), right (m, k).
+    """The product of this rank nearest to left (n, k) @ right.T (k, m); Eckart and Young 1936.
 
     The new columns are orthogonal, those that matter most first, and of equal length on both sides; where the
     product has a smaller rank the last ones are zeros.
     """
     reach, basis = _reach(left)
     other_reach, other_basis = _reach(right)
-    # left = U reach^T with orthogonal U = left basis, so all that is left to do is small.
-    first, values, second = np.linalg.svd(reach.T @ other_reach)
+    # left = U reach^T with orthonormal U = left basis, so all that is left to do is small.
+    first, values, second = np.linalg.svd(reach.T @ other_reach, full_matrices=False)
     root = np.sqrt(values[:rank])
-    kept = min(rank, len(root))
+    kept = len(root)
     ends = [np.zeros((len(side), rank), np.float32) for side in (left, right)]
     ends[0][:, :kept] = left @ (basis @ (first[:, :kept] * root)).astype(np.float32)
     ends[1][:, :kept] = right @ (other_basis @ (second[:kept].T * root)).astype(np.float32)
@@ -37,7 +37,7 @@ def shorten(
 
 
 def _reach(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """R and B with matrix = U R^T and U = matrix B, the columns of U orthonormal; of the Gram matrix alone."""
+    """R and B with matrix = U R^T and orthonormal U = matrix B, from the Gram matrix alone."""
     values, vectors = np.linalg.eigh((matrix.T @ matrix).astype(np.float64))
     # Below this a direction is rounding error of the Gram matrix.
     keep = values > max(float(values.max(initial=0.0)) * 1e-7, np.finfo(np.float64).tiny)
@@ -46,30 +46,53 @@ def _reach(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 class ProductMean:
-    """Running mean of products left @ right.T, of one shape each, as one product of at most `rank` columns."""
+    """Running mean M of products left @ right.T of one shape, as one product of at most `rank` columns.
+
+    The first products are shortened together to twice the rank; their directions U and V then see every
+    product
+    go by: Y = M V and Z = M^T U are sums, and M is Y (U^T Y)^-1 Z^T as far as it lies in what U and V span
+    (Tropp, Yurtsever, Udell and Cevher 2017, "Practical sketching algorithms for low-rank matrix
+    approximation").
+    """
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.count = 0
-        self._left: list[NDArray[np.float32]] = []
-        self._right: list[NDArray[np.float32]] = []
+        self._first: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self._basis: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
-    def add(self, left: NDArray[np.float32], right: NDArray[np.float32], count: int = 1) -> None:
-        """Count left (n, k) @ right.T, k x m, `count` times. The arrays are kept: hand in copies."""
-        self.count += count
-        # The weights stand on the left, so that a later product needs no new scaling of the earlier ones.
-        self._left.append(left if count == 1 else left * np.float32(count))
-        self._right.append(right)
-        if sum(part.shape[1] for part in self._left) > (1 + GATHERED) * self.rank:
-            self._shorten()
+    def add(self, left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
+        """Count left (n, k) @ right.T (k, m) once. The arrays are kept: hand in copies."""
+        self.count += 1
+        if self._basis is None:
+            self._first.append((left, right))
+            if len(self._first) == GATHERED:
+                self._settle()
+        else:
+            u, v = self._basis
+            self._y += left @ (right.T @ v)
+            self._z += right @ (left.T @ u)
 
     def product(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """left (n, rank) and right (m, rank) of the mean."""
-        left, right = self._shorten()
+        if self._basis is None:
+            left, right = self._gathered(self.rank)
+        else:
+            core = (self._basis[0].T @ self._y).astype(np.float64)
+            left = self._y @ np.linalg.pinv(core, rcond=1e-4).astype(np.float32)
+            left, right = shorten(left, self._z, self.rank)
         share = np.float32(1 / np.sqrt(self.count))
         return left * share, right * share
 
-    def _shorten(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        left, right = shorten(np.hstack(self._left), np.hstack(self._right), self.rank)
-        self._left, self._right = [left], [right]
-        return left, right
+    def _gathered(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return shorten(
+            np.hstack([left for left, _ in self._first]), np.hstack([right for _, right in self._first]), rank
+        )
+
+    def _settle(self) -> None:
+        left, right = self._gathered(2 * self.rank)
+        lengths = np.sqrt(np.square(left).sum(axis=0)), np.sqrt(np.square(right).sum(axis=0))
+        u, v = (side[:, size > 0] / size[size > 0] for side, size in zip((left, right), lengths, strict=True))
+        self._basis = u, v
+        self._y, self._z = left @ (right.T @ v), right @ (left.T @ u)
+        self._first.clear()

@@ -7,12 +7,12 @@ A rating of user u for item i, in units of the ratings' deviation, is
 where biases and factors are a sum over what the row itself is and the features that it has (Rendle 2012,
 "Factorization machines with libFM", section 2; Koren 2008, "Factorization meets the neighborhood", section 4,
 for the implicit ones): p_u = own_u + sum over features j of x_u y_j with x_u = 1 / sqrt(how many it has). All
-coefficients of one kind and factor share a normal prior whose mean and precision are drawn too (Salakhutdinov and
-Mnih 2008, equations 5 to 8, with a diagonal precision). Some users and items are harder to predict than others:
-g_u ~ Gamma(v / 2, v / 2), and h_i alike, with the degrees of freedom v drawn on a grid (Lakshminarayanan, Bouchard
-and Archambeau 2011, "Robust Bayesian matrix factorisation"). s_u(t) is the shift of the span of time in which the
-rating lies, for spans of several lengths (Koren 2009, "Collaborative filtering with temporal dynamics", section 3,
-has days).
+coefficients of one kind and factor share a normal prior whose mean and precision are drawn too (Salakhutdinov
+and Mnih 2008, equations 5 to 8, with a diagonal precision). Some users and items are harder to predict than
+others: g_u ~ Gamma(v / 2, v / 2), and h_i alike, with the degrees of freedom v drawn on a grid
+(Lakshminarayanan, Bouchard and Archambeau 2011, "Robust Bayesian matrix factorisation"). s_u(t) is the shift
+of the span of time in which the rating lies, for spans of several lengths (Koren 2009, "Collaborative
+filtering with temporal dynamics", section 3, has days).
 """
 
 from __future__ import annotations
@@ -105,44 +105,51 @@ class Observations:
 class _Effects:
     """Coefficients of rows or features, in groups, and the priors they are drawn from."""
 
-    def __init__(self, group: NDArray[np.uint32], groups: int, blocks: int) -> None:
+    def __init__(self, group: NDArray[np.uint32], groups: int, blocks: int, biased: bool) -> None:
         count = len(group)
-        self.group = group
-        self.members = (
-            [np.flatnonzero(group == one) for one in range(groups)] if groups > 1 else [slice(None)]
-        )
-        self.sizes = [count if isinstance(one, slice) else len(one) for one in self.members]
+        self.group, self.sizes, self.biased = group, np.bincount(group, minlength=groups), biased
         self.bias = np.zeros(count, np.float32)
         self.bias_mean, self.bias_precision = np.zeros(groups, np.float32), np.full(groups, 10, np.float32)
         self.factors = np.zeros((blocks, count, 4), np.float32)
         self.mean = np.zeros((blocks, groups, 4), np.float32)
         self.precision = np.full((blocks, groups, 4), 10, np.float32)
+        # Sums and sums of squares of each group's four factors, filled as they are drawn.
+        self.moments = np.zeros((blocks, groups, 8))
         self.noise = np.empty((count, 4), np.float32)
 
+    def start(self, rng: np.random.Generator) -> None:
+        """Factors from N(0, START^2)."""
+        rng.standard_normal(self.factors.shape, np.float32, self.factors)
+        self.factors *= np.float32(START)
+        for factors, moments in zip(self.factors, self.moments, strict=True):
+            moments[0] = np.concatenate([factors.sum(axis=0), np.square(factors).sum(axis=0)])
+
     def draw_priors(self, rng: np.random.Generator) -> None:
-        for one, (members, size) in enumerate(zip(self.members, self.sizes, strict=True)):
-            values = self.factors[:, members]
-            total = values.sum(axis=1, dtype=np.float64)
-            squares = np.einsum("bnk,bnk->bk", values, values).astype(np.float64)
-            self.mean[:, one], self.precision[:, one] = _draw_prior(
-                rng, size, total, squares, self.mean[:, one]
-            )
-            bias = self.bias[members].astype(np.float64)
-            self.bias_mean[one], self.bias_precision[one] = _draw_prior(
-                rng, size, bias.sum(), bias @ bias, self.bias_mean[one]
-            )
+        total, squares = self.moments[..., :4], self.moments[..., 4:]
+        self.mean[:], self.precision[:] = _draw_prior(rng, self.sizes[:, None], total, squares, self.mean)
+        if self.biased:
+            bias = self.bias.astype(np.float64)
+            sums = (np.bincount(self.group, bias**power, len(self.sizes)) for power in (1, 2))
+            self.bias_mean[:], self.bias_precision[:] = _draw_prior(rng, self.sizes, *sums, self.bias_mean)
 
     def draw_noise(self, rng: np.random.Generator) -> NDArray[np.float32]:
         return rng.standard_normal(self.noise.shape, np.float32, self.noise)
 
 
-def _draw_prior(rng, count, total, squares, mean):
-    """Precision given the mean, then mean given the precision, of `count` numbers with this sum and sum of squares.
+def _draw_prior(
+    rng: np.random.Generator,
+    count: NDArray[np.int64],
+    total: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    mean: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and precision of the normal prior of `count` numbers with this sum and sum of squares.
 
-    A priori the precision is Gamma(1/2, 1/2) and the mean N(0, 1 / precision).
+    A priori the precision is Gamma(1/2, 1/2) and the mean N(0, 1 / precision). The precision is drawn given
+    the mean as it was, and then the mean given the precision.
     """
     spread = squares - 2 * mean * total + (count + 1) * np.square(mean, dtype=np.float64)
-    shape = np.shape(total)
+    shape = total.shape
     precision = rng.standard_gamma(0.5 * (count + 2), shape) / (0.5 * (np.maximum(spread, 0) + 1))
     return total / (count + 1) + rng.standard_normal(shape) / np.sqrt((count + 1) * precision), precision
 
@@ -153,10 +160,9 @@ class _Side:
     def __init__(self, rng, counts: NDArray[np.int64], features: Sequence[Features], blocks: int) -> None:
         size = len(counts)
         self.counts, self.features = counts, features
-        self.own = _Effects(np.zeros(size, np.uint32), 1, blocks)
-        rng.standard_normal(self.own.factors.shape, np.float32, self.own.factors)
-        self.own.factors *= np.float32(START)
-        self.effects = [_Effects(one.group, one.groups, blocks) for one in features]
+        self.own = _Effects(np.zeros(size, np.uint32), 1, blocks, biased=True)
+        self.own.start(rng)
+        self.effects = [_Effects(one.group, one.groups, blocks, one.biased) for one in features]
         self.bias, self.factors = self.own.bias.copy(), self.own.factors.copy()
         # What a rating of this row is worth: alpha g_u for users, h_i for items.
         self.noise, self.weight = np.ones(size, np.float32), np.ones(size, np.float32)
@@ -204,12 +210,12 @@ class _Side:
     def draw_factors(self, rng: np.random.Generator, block: int) -> None:
         """Four factors of all rows and features, from the lines in `sums`."""
         own, factors = self.own, self.factors[block]
-        priors = own.mean[block, 0], own.precision[block, 0], own.draw_noise(rng)
+        priors = own.group, own.mean[block], own.precision[block], own.draw_noise(rng), own.moments[block]
         kernels.draw_rows(self.sums, self.weight, own.factors[block], factors, self.steps, *priors)
         for one, effects in zip(self.features, self.effects, strict=True):
             steps = np.empty((len(one.group), 4), np.float32)
             priors = effects.mean[block], effects.precision[block], effects.draw_noise(rng)
-            drawn = one.group, effects.factors[block], steps, *priors
+            drawn = one.group, effects.factors[block], steps, *priors, effects.moments[block]
             kernels.draw_features(one.start, one.rows, one.scale, self.sums, *drawn)
             moved = self.sums, factors, self.steps
             kernels.move_rows(one.row_start, one.features, one.scale, steps, *moved)
@@ -261,7 +267,7 @@ class Chain:
 
     def _draw_mean(self) -> None:
         """The noise's precision, given all squares; then the mean, whose step the biases of items pass on."""
-        users, items = self.users, self.items
+        items = self.items
         squares = float(items.noise.astype(np.float64) @ items.moments[2]) / self.alpha
         weights, pulls = items.moments[0], items.moments[1]
         total = float(weights.sum(dtype=np.float64))

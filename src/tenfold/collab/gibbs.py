@@ -1,30 +1,30 @@
 """Bayesian factors by Gibbs sampling: nobody tunes weight decay, and every prediction has a deviation.
 
-Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo", with
-what each user rated and who rated each item as features (Koren 2008; "flipped" by Rendle, Zhang and Koren 2019,
-"On the difficulty of evaluating baselines", section 4). The model is in `chain`; here are the rules that choose
-its size, the chains, and the mean of what they drew.
+Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo",
+with what each user rated and who rated each item as features (Koren 2008; "flipped" by Rendle, Zhang and
+Koren 2019, "On the difficulty of evaluating baselines", section 4). The model is in `chain`; here are the
+rules that choose its size, the chains, and the mean of what they drew.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab import kernels
 from tenfold.collab.chain import Chain, Features, Observations, Spans
-from tenfold.collab.posterior import Draws, build_model
+from tenfold.collab.posterior import RANK, Draws, build_model
+from tenfold.collab.scale import Scale, check_choices, choose_factors, constant_model, measure, threads_for
 from tenfold.collab.times import choose_lengths, span_starts
 from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
-__all__ = ["SweepRecord", "choose_burn_in", "choose_factors", "choose_sweeps", "fit_gibbs"]
+__all__ = ["SweepRecord", "choose_burn_in", "choose_sweeps", "fit_gibbs"]
 
 #: Chains, whatever the threads: so the answer does not depend on them.
 CHAINS = 2
@@ -39,11 +39,6 @@ class SweepRecord(NamedTuple):
     sweep: int
     sweeps: int
     deviation: float
-
-
-def choose_factors(ratings: int) -> int:
-    """4 times the nearest whole number to (ratings / 250)^(1/4), 8 to 32: 16 for 80,000, 32 for 900,000."""
-    return 4 * int(np.clip(np.rint((ratings / 250) ** 0.25), 2, 8))
 
 
 def choose_sweeps(ratings: int) -> int:
@@ -72,7 +67,8 @@ def fit_gibbs(
 ) -> FactorModel:
     """Biases and factors of users and items, averaged over draws from their posterior.
 
-    factors: while sampling, rounded up to a multiple of four (`choose_factors`). The model has half as many more,
+    factors: while sampling, rounded up to a multiple of four (`choose_factors`). The model has half as many
+    more,
         since the mean of many products needs them.
     sweeps: of all chains together (`choose_sweeps`). burn_in: those of each chain that are not averaged.
     implicit: which items a user rated, and who rated an item, are features.
@@ -85,10 +81,8 @@ def fit_gibbs(
     """
     if ratings.implicit:
         raise RatingsError("events are no ratings, and this method is for ratings", fix="choose method als")
-    count = len(ratings.ratings)
-    if count == 0:
-        raise RatingsError("there are no ratings to learn from", fix="give a table with one row per rating")
-    _check_whole(factors=factors, sweeps=sweeps, threads=threads)
+    check_choices(factors=factors, sweeps=sweeps, threads=threads)
+    scale, count = measure(ratings), len(ratings.ratings)
     sweeps = choose_sweeps(count) if sweeps is None else sweeps
     shares = [sweeps // CHAINS + (chain < sweeps % CHAINS) for chain in range(CHAINS)]
     burn_in = choose_burn_in(sweeps) if burn_in is None else burn_in
@@ -98,12 +92,10 @@ def fit_gibbs(
             found=f"{min(shares)} sweeps in each of {CHAINS} chains",
         )
     blocks = -(-(choose_factors(count) if factors is None else factors) // 4)
-    center = float(ratings.ratings.mean(dtype=np.float64))
-    spread = float(ratings.ratings.std(dtype=np.float64))
-    if spread <= 1e-6 * max(1.0, abs(center)):
-        return _constant(ratings, center, 6 * blocks)
-    data = _observe(ratings, center, spread, implicit, use_time, user_side, item_side)
-    report = _Report(on_sweep, sweeps, spread)
+    if scale.spread == 0:
+        return constant_model(ratings, "gibbs", scale.center, RANK * blocks)
+    data = _observe(ratings, scale, implicit, use_time, user_side, item_side)
+    report = _Report(on_sweep, sweeps, scale.spread)
     chains = [
         (share, seq)
         for share, seq in zip(shares, np.random.SeedSequence(seed).spawn(CHAINS), strict=True)
@@ -114,13 +106,13 @@ def fit_gibbs(
     def run(share: int, seed_sequence: np.random.SeedSequence) -> Draws:
         return _run(Chain(data, blocks, seed_sequence), share, burn_in, kept, report)
 
-    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, CHAINS)) as pool:
+    with ThreadPoolExecutor(threads_for(threads, CHAINS)) as pool:
         try:
             draws = list(pool.map(run, *zip(*chains, strict=True)))
         except BaseException:
             report.stopped = True
             raise
-    return build_model(ratings, data, draws, center, spread)
+    return build_model(ratings, data, draws, scale)
 
 
 # --- what the chains see --------------------------------------------------------------------------------
@@ -128,8 +120,7 @@ def fit_gibbs(
 
 def _observe(
     ratings: Ratings,
-    center: float,
-    spread: float,
+    scale: Scale,
     implicit: bool,
     use_time: bool,
     user_side: SideFeatures | None,
@@ -148,7 +139,7 @@ def _observe(
             spans.append(Spans(length, begin, ratings.user_index[begin[:-1]].astype(np.int64), part))
         if spans:
             item, values = item[order], values[order]
-    target = ((values - np.float64(center)) / spread).astype(np.float32)
+    target = scale.targets(values)
     by_user: list[Features] = []
     by_item: list[Features] = []
     if implicit:
@@ -164,7 +155,8 @@ def _observe(
 def _turned(start: NDArray[np.int64], columns: NDArray[np.uint32], count: int):
     """The same pairs by column."""
     other_start, rows = np.empty(count + 1, np.int64), np.empty(len(columns), np.uint32)
-    kernels.turn(start, columns, other_start, rows)
+    none = np.empty(0, np.float32)
+    kernels.turn(start, columns, none, other_start, rows, none)
     return other_start, rows
 
 
@@ -219,35 +211,3 @@ def _samples_kept(data: Observations, blocks: int) -> int:
     """How many sweeps of each chain are kept whole: two at least, as memory allows."""
     size = (2 if data.rated is None else 4) * (data.users + data.items) * 16 * blocks
     return int(np.clip(SAMPLE_BYTES // size, 2 * CHAINS, SAMPLES)) // CHAINS
-
-
-# --- what needs no sampling -----------------------------------------------------------------------------
-
-
-def _constant(ratings: Ratings, value: float, factors: int) -> FactorModel:
-    """The model of ratings that are all alike."""
-    users, items = len(ratings.users), len(ratings.items)
-    return FactorModel(
-        method="gibbs",
-        users=ratings.users,
-        items=ratings.items,
-        mean=value,
-        user_bias=np.zeros(users, np.float32),
-        item_bias=np.zeros(items, np.float32),
-        user_factors=np.zeros((users, factors), np.float32),
-        item_factors=np.zeros((items, factors), np.float32),
-        scale=ratings.scale,
-        sigmoid_range=None,
-        seen_start=np.searchsorted(ratings.user_index, np.arange(users + 1)),
-        seen_items=ratings.item_index,
-        seen_ratings=ratings.ratings,
-        item_names=ratings.item_names,
-        notes=(*ratings.notes, f"all ratings are {value:g}: nothing to learn"),
-    )
-
-
-def _check_whole(**choices: int | None) -> None:
-    """RecipeError for those that are given and no whole number from 1 on."""
-    for name, value in choices.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise RecipeError(f"{name} = {value!r} is not a whole number from 1 on", fix=f"leave {name} out")

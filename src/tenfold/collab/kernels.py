@@ -3,9 +3,10 @@
 Every kernel runs on one thread, releases the interpreter and draws no random number: whoever calls it hands
 in the draws. So an answer depends on what goes in, never on how many threads work beside each other.
 
-Gibbs sampling keeps factors in blocks of four, (blocks, rows, 4), and works on *lines* of sixteen numbers: the
-symmetric 4 x 4 matrix G of what four factors of one row know of each other, by its diagonals, and the vector E
-of what pulls at them. A line is one line of the processor's cache and one vector of the widest processors.
+Gibbs sampling keeps factors in blocks of four, (blocks, rows, 4), and works on *lines* of sixteen numbers:
+the symmetric 4 x 4 matrix G of what four factors of one row know of each other, by its diagonals, and the
+vector E of what pulls at them. A line is one line of the processor's cache and one vector of the widest
+processors.
 
     0: G00 G11 G22 G33    4: G01 G12 G23 G30    8: G02 G13 G02 G13    12: E0 E1 E2 E3
 """
@@ -28,7 +29,8 @@ _compiling = threading.Lock()
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` on its first call; vectors are made of neighbouring statements, not of a loop's turns.
+    """Compile `function` on its first call; vectors are made of neighbouring statements, not of a loop's
+    turns.
 
     A loop over ratings looks its rows up in tables, and sixteen turns at once would gather them number by
     number. numba has one switch each for the process; they are moved only while this compiles.
@@ -55,7 +57,8 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_kernel
 def residuals(start, item, target, mean, user_bias, item_bias, user_factors, item_factors, error):
-    """error = target - mean - b_u - c_i - p_u . q_i for every rating. start (users + 1,): each user's part."""
+    """error = target - mean - b_u - c_i - p_u . q_i for every rating. start (users + 1,): each user's
+    part."""
     for u in range(len(start) - 1):
         base = mean + user_bias[u]
         for k in range(start[u], start[u + 1]):
@@ -116,7 +119,8 @@ def build_lines(factors, weight, lines):
 
 @_kernel
 def sum_by_user(start, item, error, left, right, lines, sums):
-    """Take left_u . right_i out of the errors; then add up the lines of each user's items, E times the error."""
+    """Take left_u . right_i out of the errors; then add up the lines of each user's items, E times the
+    error."""
     for u in range(len(start) - 1):
         p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
         # Sixteen names and not an array, so that they stay in registers over the loop.
@@ -149,7 +153,8 @@ def sum_by_user(start, item, error, left, right, lines, sums):
 
 @_kernel
 def sum_by_item(start, item, error, left, right, lines, sums):
-    """Take left_u . right_i out of the errors; then add up the lines of each item's users, E times the error."""
+    """Take left_u . right_i out of the errors; then add up the lines of each item's users, E times the
+    error."""
     sums[:] = np.float32(0)
     for u in range(len(start) - 1):
         p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
@@ -203,24 +208,56 @@ def _draw(line, values, mean, precision, noise, step):
         values[k] += step[k]
 
 
+@_part
+def _measure(values, group, moments):
+    """Sums and sums of squares of each group's four columns, in double precision: moments (groups, 8)."""
+    moments[:] = 0
+    if len(moments) > 1:
+        for r in range(len(values)):
+            for k in range(4):
+                moments[group[r], k] += values[r, k]
+                moments[group[r], 4 + k] += values[r, k] * values[r, k]
+        return
+    t0 = t1 = t2 = t3 = s0 = s1 = s2 = s3 = 0.0
+    for r in range(len(values)):
+        v0, v1 = np.float64(values[r, 0]), np.float64(values[r, 1])
+        v2, v3 = np.float64(values[r, 2]), np.float64(values[r, 3])
+        t0 += v0
+        t1 += v1
+        t2 += v2
+        t3 += v3
+        s0 += v0 * v0
+        s1 += v1 * v1
+        s2 += v2 * v2
+        s3 += v3 * v3
+    m = moments[0]
+    m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7] = t0, t1, t2, t3, s0, s1, s2, s3
+
+
 @_kernel
-def draw_rows(sums, weight, own, factors, steps, mean, precision, noise):
-    """Draw the own factors of every row from its line, which is multiplied by the row's weight first."""
+def draw_rows(sums, weight, own, factors, steps, group, mean, precision, noise, moments):
+    """Draw the own factors of every row from its line, which is multiplied by the row's weight first.
+
+    moments (1, 8): sums and sums of squares of the own factors as drawn.
+    """
     for r in range(len(own)):
         line = sums[r]
         for k in range(LINE):
             line[k] *= weight[r]
-        _draw(line, own[r], mean, precision, noise[r], steps[r])
+        _draw(line, own[r], mean[0], precision[0], noise[r], steps[r])
         for k in range(4):
             factors[r, k] += steps[r, k]
+    _measure(own, group, moments)
 
 
 @_kernel
-def draw_features(start, rows, scale, lines, group, effects, steps, mean, precision, noise):
-    """Draw four factors of every feature, one feature after the other, from the lines of the rows it stands in.
+def draw_features(start, rows, scale, lines, group, effects, steps, mean, precision, noise, moments):
+    """Draw four factors of every feature, one feature after the other, from the lines of the rows it stands
+    in.
 
     Feature j stands in rows[start[j]:start[j + 1]], each time with the value scale_r. Lines hold G times the
-    squared scale and E times the scale from here on. steps (features, 4): how far each one moved.
+    squared scale and E times the scale from here on. steps (features, 4): how far each one moved. moments
+    (groups, 8): as `draw_rows` has them.
     """
     for r in range(len(scale)):
         x = scale[r]
@@ -252,7 +289,8 @@ def draw_features(start, rows, scale, lines, group, effects, steps, mean, precis
         t = total
         t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7] = s0, s1, s2, s3, s4, s5, s6, s7
         t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15] = s8, s9, sa, sb, sc, sd, se, sf
-        _draw(t, effects[j], mean[group[j]], precision[group[j]], noise[j], steps[j])
+        one = group[j]
+        _draw(t, effects[j], mean[one], precision[one], noise[j], steps[j])
         d0, d1, d2, d3 = steps[j, 0], steps[j, 1], steps[j, 2], steps[j, 3]
         for k in range(start[j], start[j + 1]):
             t = lines[rows[k]]
@@ -262,6 +300,7 @@ def draw_features(start, rows, scale, lines, group, effects, steps, mean, precis
             e2 = t[14] - t[2] * d2 - t[6] * d3 - t[10] * d0 - t[5] * d1
             e3 = t[15] - t[3] * d3 - t[7] * d0 - t[11] * d1 - t[6] * d2
             t[12], t[13], t[14], t[15] = e0, e1, e2, e3
+    _measure(effects, group, moments)
 
 
 @_kernel
@@ -317,7 +356,8 @@ def draw_feature_biases(
 
 @_kernel
 def draw_spans(begin, user, item, error, steps, user_weight, item_weight, precision, shift, noise):
-    """Take steps_i out of the errors; then draw a shift for every span of ratings begin[s] to begin[s + 1], which
+    """Take steps_i out of the errors; then draw a shift for every span of ratings begin[s] to begin[s + 1],
+    which
     are of user[s], and take it out too."""
     for s in range(len(user)):
         weight = pull = np.float32(0)
@@ -333,9 +373,88 @@ def draw_spans(begin, user, item, error, steps, user_weight, item_weight, precis
             error[k] -= d
 
 
+# --- stochastic gradients -------------------------------------------------------------------------------
+
+
+@_part
+def sgd_order(start, columns, user_cut, item_part, together, place, order):
+    """An order of the ratings for `sgd_block`: block by block, and within one by turns from `together` users.
+
+    Block (a, b) holds the ratings of users user_cut[a] to user_cut[a + 1] of items of part b. place (parts,
+    parts) is where each block begins, and where it ends afterwards. Two ratings of one user in a row would
+    wait for each other; by turns they do not. A user's own ratings are taken in steps of about 0.618 of their
+    number, which mixes early and late items.
+    """
+    for a in range(len(user_cut) - 1):
+        for first in range(user_cut[a], user_cut[a + 1], together):
+            last = min(first + together, user_cut[a + 1])
+            most = 0
+            for u in range(first, last):
+                most = max(most, start[u + 1] - start[u])
+            for turn in range(most):
+                for u in range(first, last):
+                    count = start[u + 1] - start[u]
+                    if turn < count:
+                        step = max(int(0.618 * count), 1)
+                        while _common(step, count) > 1:
+                            step += 1
+                        k = start[u] + (turn * step) % count
+                        b = item_part[columns[k]]
+                        order[place[a, b]] = k
+                        place[a, b] += 1
+
+
+@_part
+def _common(a, b):
+    """Greatest common divisor."""
+    while b:
+        a, b = b, a % b
+    return a
+
+
+@_part
+def sgd_block(begin, end, user, item, target, users, items, mean, rate, decay, bounded, biased):
+    """One pass of stochastic gradients over ratings begin to end.
+
+    users, items (rows, width): factors, and the bias last. The loss of a rating is (target - y)^2 / 2 plus
+    decay / 2 times the squares of what is in it, with y = mean + b + c + p . q; where bounded, 8 (target -
+    sigmoid(y))^2, which is as steep in the middle, with targets from 0 to 1.
+    """
+    width = users.shape[1]
+    last = width - 1
+    one = np.float32(1)
+    keep = one - rate * decay
+    for k in range(begin, end):
+        p, q = users[user[k]], items[item[k]]
+        b, c = p[last], q[last]
+        y = mean + b + c - b * c
+        for j in range(width):
+            y += p[j] * q[j]
+        if bounded:
+            x = one / (one + np.exp(-y))
+            g = rate * np.float32(16) * (target[k] - x) * x * (one - x)
+        else:
+            g = rate * (target[k] - y)
+        for j in range(width):
+            f = p[j]
+            p[j] = keep * f + g * q[j]
+            q[j] = keep * q[j] + g * f
+        if biased:
+            p[last] = keep * b + g
+            q[last] = keep * c + g
+        else:
+            p[last] = q[last] = np.float32(0)
+
+
+# --- the same pairs by the other side, and least squares ------------------------------------------------
+
+
 @_kernel
-def turn(start, columns, other_start, rows):
-    """The pairs (row, columns[k]) of start, sorted by column and then by row: other_start (columns + 1,), rows."""
+def turn(start, columns, values, other_start, rows, turned):
+    """The pairs (row, columns[k]) of `start`, sorted by column and then by row.
+
+    other_start (columns + 1,), rows: to fill; turned: the values beside them, where there are values.
+    """
     other_start[:] = 0
     for k in range(len(columns)):
         other_start[columns[k] + 1] += 1
@@ -346,4 +465,65 @@ def turn(start, columns, other_start, rows):
         for k in range(start[r], start[r + 1]):
             c = columns[k]
             rows[place[c]] = r
+            if len(values):
+                turned[place[c]] = values[k]
             place[c] += 1
+
+
+@_part
+def solve_rows(first, last, start, index, weight, pull, others, base, each, base_pull, solved, variance):
+    """Weighted ridge regression of each row from `first` to `last` on the vectors of the other side.
+
+    Row r solves A x = v with A = base + n_r each I + sum of w z z^T and v = base_pull + sum of pull z, over
+    its n_r ratings start[r] to start[r + 1]; z = others[index[k]], w = weight[k], or 1 where there are no
+    weights. solved (rows, width) is x; variance (rows, width), the diagonal of A^-1, or (0, width): not
+    wanted.
+    """
+    width = others.shape[1]
+    a = np.empty((width, width), np.float32)
+    x = np.empty(width, np.float32)
+    for r in range(first, last):
+        a[:] = base
+        x[:] = base_pull
+        for c in range(width):
+            a[c, c] += each * np.float32(start[r + 1] - start[r])
+        for k in range(start[r], start[r + 1]):
+            z = others[index[k]]
+            w = weight[k] if len(weight) else np.float32(1)
+            for c in range(width):
+                wz = w * z[c]
+                for d in range(width):
+                    a[c, d] += wz * z[d]
+            for c in range(width):
+                x[c] += pull[k] * z[c]
+        # Cholesky by columns of the lower triangle, as rows of the transposed: A = L L^T, a[c, d] = L_dc.
+        for c in range(width):
+            root = np.float32(1) / np.sqrt(a[c, c])
+            for d in range(c, width):
+                a[c, d] *= root
+            for e in range(c + 1, width):
+                f = a[c, e]
+                for d in range(e, width):
+                    a[e, d] -= f * a[c, d]
+        for c in range(width):
+            x[c] /= a[c, c]
+            for d in range(c + 1, width):
+                x[d] -= a[c, d] * x[c]
+        for c in range(width - 1, -1, -1):
+            s = x[c]
+            for d in range(c + 1, width):
+                s -= a[c, d] * x[d]
+            x[c] = s / a[c, c]
+        solved[r] = x
+        if len(variance):
+            # The diagonal of A^-1 is the squared length of the columns of L^-1.
+            for c in range(width):
+                x[:] = np.float32(0)
+                x[c] = np.float32(1)
+                s = np.float32(0)
+                for d in range(c, width):
+                    x[d] /= a[d, d]
+                    s += x[d] * x[d]
+                    for e in range(d + 1, width):
+                        x[e] -= a[d, e] * x[d]
+                variance[r, c] = s

@@ -7,15 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.average import ProductMean
+from tenfold.collab.average import ProductMean, shorten
 from tenfold.collab.chain import Chain, Features, Observations, Spans
+from tenfold.collab.scale import Scale, plain_model
 from tenfold.errors import TrainingError
 from tenfold.values import FactorModel, Ratings
 
-__all__ = ["Draws", "build_model"]
+__all__ = ["RANK", "Draws", "build_model"]
 
-#: Sweeps from one product that is averaged to the next; biases and noise are averaged over every sweep.
-THIN = 2
+#: Factors of the mean for every four that are sampled: the mean of products has a few directions more.
+RANK = 6
 
 
 class _Sample(NamedTuple):
@@ -34,7 +35,7 @@ class Draws:
     """Sums over the kept sweeps of one chain, and some sweeps whole."""
 
     def __init__(self, data: Observations, blocks: int) -> None:
-        self.product = ProductMean(8 * blocks)
+        self.product = ProductMean(RANK * blocks)
         self.count = 0
         self.mean, self.noise = 0.0, 0.0
         # Of biases the sum and the sum of squares.
@@ -46,8 +47,7 @@ class Draws:
 
     def add(self, chain: Chain, whole: bool) -> None:
         """Count the chain's newest sweep; keep it whole where asked."""
-        if self.count % THIN == 0:
-            self.product.add(_columns(chain.users.factors), _columns(chain.items.factors))
+        self.product.add(_columns(chain.users.factors), _columns(chain.items.factors))
         self.count += 1
         self.mean += chain.mean
         self.noise += 1 / chain.alpha
@@ -70,22 +70,26 @@ def _columns(factors: NDArray[np.float32]) -> NDArray[np.float32]:
     return factors.transpose(1, 0, 2).reshape(factors.shape[1], -1).copy()
 
 
-def build_model(
-    ratings: Ratings, data: Observations, draws: list[Draws], center: float, spread: float
-) -> FactorModel:
-    """The mean of all draws as one plain model. A rating is spread * target + center.
+def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale: Scale) -> FactorModel:
+    """The mean of all draws as one plain model.
 
-    `extra` holds, beside the posterior variances: `user_noise` (users,) and `item_noise` (items,), which multiply
-    1 / noise_precision to the variance of a rating; `noise_freedom` (2,), how alike these are; for new rows
-    `user_prior_mean` (1 + factors,) and `user_prior_covariance` of a user's bias and factors, to which having
-    rated n items adds the sum of their `rated_factors` (items, factors) / sqrt(n); the same for items, with
-    `rater_factors` (users, factors); and what `times.time_shifts` needs.
+    `extra` holds, beside the posterior variances: `user_noise` (users,) and `item_noise` (items,), which
+    multiply 1 / noise_precision to the variance of a rating; `noise_freedom` (2,), how alike these are; for
+    new rows `user_prior_mean` (1 + factors,) and `user_prior_covariance` of a user's bias and factors, to
+    which having rated n items adds the sum of their `rated_factors` (items, factors) / sqrt(n); the same for
+    items, with `rater_factors` (users, factors); and what `times.time_shifts` needs.
     """
+    spread = scale.spread
     count = sum(one.count for one in draws)
-    product = ProductMean(draws[0].product.rank * 3 // 4)
-    for one in draws:
-        product.add(*one.product.product(), one.count)
-    users, items = product.product()
+    shares = [np.float32(np.sqrt(one.count / count)) for one in draws]
+    parts = [one.product.product() for one in draws]
+    users, items = shorten(
+        *(
+            np.hstack([share * part[side] for share, part in zip(shares, parts, strict=True)])
+            for side in (0, 1)
+        ),
+        draws[0].product.rank,
+    )
     extra = _in_frame([sample for one in draws for sample in one.samples], users, items)
     root = float(np.sqrt(spread))
     users, items = users * np.float32(root), items * np.float32(root)
@@ -110,21 +114,15 @@ def build_model(
     for level, spans in enumerate(data.spans):
         arrays[f"time_start.{level}"] = np.searchsorted(spans.user, np.arange(data.users + 1))
         arrays[f"time_part.{level}"] = spans.part
-    model = FactorModel(
-        method="gibbs",
-        users=ratings.users,
-        items=ratings.items,
-        mean=center + spread * sum(one.mean for one in draws) / count,
+    model = plain_model(
+        ratings,
+        "gibbs",
+        mean=scale.center + spread * sum(one.mean for one in draws) / count,
         user_bias=bias["user"].astype(np.float32),
         item_bias=bias["item"].astype(np.float32),
         user_factors=users,
         item_factors=items,
-        scale=ratings.scale,
         sigmoid_range=None,
-        seen_start=np.searchsorted(ratings.user_index, np.arange(data.users + 1)),
-        seen_items=ratings.item_index,
-        seen_ratings=ratings.ratings,
-        item_names=ratings.item_names,
         noise_precision=count / (spread**2 * sum(one.noise for one in draws)),
         extra=arrays,
         notes=ratings.notes,
@@ -142,8 +140,8 @@ def _in_frame(
 ) -> dict[str, NDArray[np.float64]]:
     """Variances of factors over the samples, and the mean of the implicit ones, in the model's own frame.
 
-    A sample is turned into the frame by what it predicts: a user's row of its predictions, P_u Q^T, has in the
-    frame of `items` V the coordinates P_u (Q^T V) (V^T V)^-1, and V^T V is diagonal.
+    A sample is turned into the frame by what it predicts: a user's row of its predictions, P_u Q^T, has in
+    the frame of `items` V the coordinates P_u (Q^T V) (V^T V)^-1, and V^T V is diagonal.
     """
     lengths = np.square(items, dtype=np.float64).sum(axis=0)
     inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)

@@ -48,9 +48,9 @@ def time_shifts(
 ) -> NDArray[np.float64]:
     """What a model with times adds to the scores of users (by index, -1 is unknown) at these times.
 
-    extra: of the model: `time_lengths` (levels,), and at each level k `time_start.k` (users + 1,) int64 that cuts
-    `time_part.k` (whole parts, rising within a user) and `time_shift.k` into one list a user.
-    Nought where the model has no times, the time is not known (NaN), or no training rating shares the span.
+    extra: of the model: `time_lengths` (levels,), and at each level k `time_start.k` (users + 1,) int64 that
+    cuts `time_part.k` (whole parts, rising within a user) and `time_shift.k` into one list a user. Nought
+    where the model has no times, the time is not known (NaN), or no training rating shares the span.
     """
     total = np.zeros(len(user_index))
     known = (user_index >= 0) & np.isfinite(times)
