@@ -75,6 +75,13 @@ def test_everyones_lists_go_into_a_file_and_are_the_same(place: Path) -> None:
     assert [row["item"] for row in alone] == [row["item"] for row in rows if row["user"] == "7"]
 
 
+def test_a_new_user_from_a_file_of_a_few_ratings(place: Path) -> None:
+    (place / "mine.csv").write_text("movieId,rating\n100,4.5\n101,1.5\n102,4.5\n103,1.5\n")
+    done = tenfold("recommend", "run", "--ratings", "mine.csv", "-n", 4, "--json", cwd=place)
+    rows = json.loads(done.stdout)["rows"]
+    assert all(row["user"] == "me" and row["known_user"] and int(row["item"]) % 2 == 0 for row in rows)
+
+
 def test_lists_can_be_filtered_and_never_filled_up(place: Path) -> None:
     odd = json.loads(
         tenfold(

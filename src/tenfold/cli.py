@@ -14,8 +14,8 @@ import typer
 from tenfold.errors import TenfoldError
 from tenfold.jobs.request import (
     job_of,
-    listed_users,
     reading_of,
+    recommender_of,
     rows_of,
     scoring_of,
     wing_options,
@@ -41,6 +41,7 @@ from tenfold.screen import (
     print_json,
     say,
     show_demo,
+    show_inspection,
     show_plans,
     show_rates,
     show_records,
@@ -217,6 +218,7 @@ LISTS = (
     "recommend",
     argument("run", "run folder"),
     option("user", list[str] | None, "id of a user, more than once for several", "--user"),
+    option("ratings", str | None, "table of further ratings, of a new user or of known ones"),
     option("everyone", bool, "for every user", "--all", default=False),
     option("include_seen", bool, "also what the user has rated already", "--include-seen", default=False),
     option("exclude", list[str] | None, "id of an item never to list", "--exclude"),
@@ -228,7 +230,7 @@ def _recommend(given: Given) -> None:
     from tenfold.jobs.predict import open_recommender
     from tenfold.jobs.write import write_lists
 
-    run, users = open_recommender(given["run"]), listed_users(given)
+    run, users = recommender_of(open_recommender(given["run"]), given)
     kept = {name: given[name] for name in ("n", "include_seen", "exclude", "reasons")}
     found = run.recommend(users, where=given["where"] or (), **kept)
     written = write_lists(found, given)
@@ -252,6 +254,25 @@ def _similar(given: Given) -> None:
     found = run.similar(given["item"] or None, n=given["n"], where=given["where"] or ())
     written = write_lists(found, given)
     _show_written(written, given)
+
+
+@_command(
+    "inspect",
+    argument("run", "run folder of ratings"),
+    option("n", int, "users and items in the crosstab", "-n", default=15),
+    option("output", str | None, "HTML report, one file that needs nothing else", "-o", "--output"),
+    JSON,
+)
+def _inspect(given: Given) -> None:
+    """Look into a ratings run: the table and its gaps, biases, a map of the items, look-ups."""
+    from tenfold.jobs.inspect import inspect_run, inspection_page
+    from tenfold.jobs.predict import open_recommender
+    from tenfold.out.report import write_report
+
+    found = inspect_run(open_recommender(given["run"]), n=given["n"])
+    if given["output"]:
+        write_report(given["output"], found.title, inspection_page(found), lead=found.lead)
+    print_json(found.record()) if given["as_json"] else show_inspection(found, given["output"])
 
 
 @_command(

@@ -252,6 +252,49 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB"
 
 
+def show_inspection(found: Any, output: str | None) -> None:
+    """A ratings run in tables: the crosstab, items by bias, the ends of the map, a score's terms."""
+    tell(f"{found.lead}\n\nratings, and (predictions in the gaps): users across, items down")
+    table = found.crosstab
+    # As many users as the window has room for; the JSON and the report have all.
+    fit = max(1, (_output.width - 32) // 7)
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("")
+    for user in table.users[:fit]:
+        grid.add_column(Text(_short(user, 6)), justify="right", no_wrap=True)
+    for item, name in enumerate(table.names):
+        pairs = zip(table.rating[:fit, item].tolist(), table.predicted[:fit, item].tolist(), strict=True)
+        cells = [f"{given:g}" if given == given else f"({guessed:.1f})" for given, guessed in pairs]
+        grid.add_row(Text(_short(name, 28)), *cells)
+    _output.print(grid)
+    for title, items in (
+        ("good beyond their audience", found.best),
+        ("bad in spite of their audience", found.worst),
+    ):
+        if items:
+            tell(f"\n{title}")
+            show_records([{**vars(one), "name": _short(one.name, 40)} for one in items])
+    if found.map:
+        tell("\nthe directions in which items differ most")
+    for axis in range(2 if found.map else 0):
+        low, high = found.map.ends(axis)
+        tell(f"  {found.map.share[axis]:.0%} of the variance: {'; '.join(low)}  <->  {'; '.join(high)}")
+    tell("\none-hot x matrix = look-up")
+    for one in found.lookups:
+        shown = " ".join(f"{value:.3f}" for value in one.looked_up[:6])
+        verdict = "equal" if one.equal else "NOT equal"
+        tell(f"  {one.what} {one.id}: row {one.row} of {one.rows}, {shown} ...: {verdict}")
+    tell("  " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.terms.items()))
+    for note in found.notes:
+        tell(note)
+    if output:
+        tell(f"report: {output}")
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def show_demo(data: Any, summary: Mapping[str, Any], submission: Any, scores: Mapping[str, Any]) -> None:
     """What the demo did, and where everything is."""
     tell("\nOn the rows held out from training:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenfold.data.roles import KNOWN_NAMES, find_column, find_key, find_roles, item_titles
+from tenfold.data.roles import KNOWN_NAMES, find_column, find_key, find_roles, item_titles, names_users
 from tenfold.data.table import read_table
 from tenfold.errors import SchemaError
 
@@ -64,6 +64,21 @@ def test_without_a_header_a_number_is_a_place(tmp_path):
             find_column(bare, name)
     with pytest.raises(SchemaError, match="no column '2'"):
         find_column(table("user", "item"), "2")
+
+
+@pytest.mark.parametrize(
+    ("names", "there"),
+    [
+        (("item", "rating"), False),
+        (("movieId", "title", "stars"), False),
+        (("who", "item", "rating"), False),
+        (("User ID", "item", "rating"), True),
+        (("column_1", "column_2"), False),
+        (("column_1", "column_2", "column_3"), True),
+    ],
+)
+def test_whether_a_table_names_users(names, there):
+    assert names_users(table(*names)) is there
 
 
 def test_the_key_of_a_side_table():

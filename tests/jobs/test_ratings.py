@@ -212,6 +212,28 @@ def test_pairs_are_predicted_row_by_row(fit, tmp_path):
         run.predict({"user": ["x"], "item": [12]}, unknown="raise")
 
 
+def test_ratings_can_be_added_without_a_new_fit(fit, tmp_path):
+    run = fit(FIVE)
+    path = tmp_path / "mine.csv"
+    path.write_text("item,rating\n10,5\n11,1\n", "utf-8")
+    mine = run.with_ratings(path)
+    assert list(mine.recommend("me").items) == ["12"] and list(mine.model.users) == ["1", "2", "3", "me"]
+    assert "2 new ratings, 1 new users, 0 new items" in mine.about["notes"]
+    assert list(mine.recommend("1").items) == list(run.recommend("1").items)
+    more = run.with_ratings({"user": ["3", "4"], "item": ["10", "12"], "rating": [4, 2]})
+    assert more.about["added_users"] == ["3", "4"]
+    assert list(more.recommend("3").items) == ["12"] and "4" in more.model.users
+    assert len(run.model.users) == 3 and len(load_run(run.path).model.users) == 3
+    bare = tmp_path / "bare.csv"
+    bare.write_text("10,5\n11,1\n", "utf-8")
+    assert (
+        run.with_ratings(bare, user="I").recommend("I").score.tobytes()
+        == mine.recommend("me").score.tobytes()
+    )
+    with pytest.raises(RatingsError, match="outside 1 to 5"):
+        run.with_ratings({"item": ["10"], "rating": [7]})
+
+
 def test_evaluate_prints_the_documented_keys(fit, tmp_path):
     run = fit(FIVE)
     test = {"user": ["1", "2", "3", "x"], "item": ["12", "11", "new", "10"], "rating": [3, 2, 4, 5]}

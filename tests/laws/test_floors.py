@@ -52,6 +52,7 @@ HOUSE = (
         "collab",
         (
             "kernels",
+            "scale",
             "times",
             "average",
             "chain",
@@ -59,6 +60,7 @@ HOUSE = (
             "sgd",
             "als",
             "gibbs",
+            "newcomers",
             "pack",
             "predict",
             "explain",

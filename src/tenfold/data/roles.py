@@ -13,7 +13,7 @@ from tenfold.data.table import Table
 from tenfold.errors import LISTED, SchemaError
 from tenfold.values import id_text
 
-__all__ = ["KNOWN_NAMES", "Roles", "find_column", "find_key", "find_roles", "item_titles"]
+__all__ = ["KNOWN_NAMES", "Roles", "find_column", "find_key", "find_roles", "item_titles", "names_users"]
 
 #: Column names by role, the likelier first, compared without case, blanks, dots and underscores.
 KNOWN_NAMES = {
@@ -106,6 +106,11 @@ def find_column(table: Table, name: str) -> str:
         return table.names[int(name) - 1]
     near = [one for one in table.names if _folded(one) == _folded(name)]
     return near[0] if len(near) == 1 else table.column(name)
+
+
+def names_users(table: Table) -> bool:
+    """Has the table a column of users? Without a header: are there more columns than an item and a rating."""
+    return len(table.names) > 2 if _unnamed(table) else _known("user", table.names) is not None
 
 
 def find_key(table: Table, role: str, key: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tenfold.collab.pack import unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.collab.recommend import nearest_users, recommend, similar
 from tenfold.data.ratings import index_ratings
-from tenfold.data.roles import find_column, find_roles
+from tenfold.data.roles import find_column, find_roles, names_users
 from tenfold.data.side import choose_ids
 from tenfold.data.table import Table, read_table
 from tenfold.data.times import read_times
@@ -32,6 +32,10 @@ __all__ = ["MODEL", "RatingsRun", "open_ratings_run", "peak_bytes", "read_test_r
 
 #: Files of a run: the model, and the item table for filters.
 MODEL, ITEMS = "model.safetensors", "items.parquet"
+
+#: Heading of the column of users that a table of one user's ratings has not; no name, as other columns of a
+#: table without a header.
+USER = "column_0"
 
 OnNote = Callable[[str], None] | None
 
@@ -93,6 +97,29 @@ class RatingsRun:
             reasons=(0 if users is None else 3) if reasons is None else reasons,
             threads=threads,
         )
+
+    def with_ratings(self, source: Any, *, user: str = "me", **options: Any) -> RatingsRun:
+        """This run with the ratings of a table learnt, without a new fit (see `collab.newcomers`).
+
+        source: a path, data frame or mapping with items and ratings, and with users where they are not all of
+            one new user, who is called `user`.  options: of `read_table`. Nothing is written; the result's
+            ``about`` has what is to be said (``notes``) and whose ratings these were (``added_users``).
+        """
+        from tenfold.collab.newcomers import add_ratings
+
+        table = read_table(source, **options)
+        names = _names(self.schema, table, rating=True)
+        kind = "implicit" if self.model.implicit else "explicit"
+        if names["user"] is None and not names_users(table):
+            columns = {name: table.text(name) for name in table.names}
+            table, names["user"] = read_table({USER: [user] * table.rows, **columns}), USER
+        found = index_ratings(table, **names, time=False, kind=kind)
+        users, items = found.users[found.user_index], found.items[found.item_index]
+        model, notes = add_ratings(self.model, users, items, found.ratings)
+        about = {"notes": [*self.about["notes"], *notes], "added_users": list(found.users)}
+        run = replace(self, about={**self.about, **about})
+        run.__dict__["model"] = model  # in place of the one that would be read from the folder
+        return run
 
     def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
         """(items,) which items meet all conditions on the item table (see `data.side.choose_ids`)."""

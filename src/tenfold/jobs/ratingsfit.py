@@ -150,14 +150,19 @@ def fit_model(
         return fit_als(ratings, epochs=recipe.epochs, weight_decay=recipe.weight_decay, **common)
     from tenfold.collab.sgd import fit_sgd
 
+    def tell_epoch(record: Any) -> None:
+        if on_progress is not None:
+            on_progress({"event": "sweep", "done": record.epoch, "total": record.epochs})
+
     return fit_sgd(
         ratings,
         epochs=recipe.epochs,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
-        range=recipe.range,
+        sigmoid_range=recipe.range,
         use_range=recipe.use_range,
         use_bias=recipe.use_bias,
+        on_epoch=tell_epoch,
         **common,
     )
 

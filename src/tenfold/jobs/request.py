@@ -175,14 +175,20 @@ def rows_of(run: Any, given: Given) -> Any:
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
 
 
-def listed_users(given: Given) -> Any:
-    """The users that lists are asked for; None is everyone."""
-    if given["everyone"] == bool(given["user"]):
+def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:
+    """The run with the further ratings that are given, and for whom to recommend; None is everyone."""
+    asked = [name for name in ("user", "everyone") if given[name]]
+    if len(asked) > 1 or not (asked or given["ratings"]):
         raise RecipeError(
-            "for whom to recommend is not said" if not given["user"] else "--all and --user say two things",
-            fix="give --user ID (more than once for several), or --all",
+            "--all and --user say two things" if asked else "for whom to recommend is not said",
+            fix="give --user ID (more than once for several), --ratings FILE of a new user, or --all",
         )
-    return None if given["everyone"] else given["user"]
+    if not given["ratings"]:
+        return run, given["user"] or None
+    run = run.with_ratings(given["ratings"])
+    if given["everyone"]:
+        return run, None
+    return run, given["user"] or run.about["added_users"]
 
 
 def _reading(given: Given, tell: Callable[[dict[str, Any]], None] | None) -> Any:
