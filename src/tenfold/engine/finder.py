@@ -12,6 +12,10 @@ import numpy as np
 from tenfold.engine.batches import Batch
 from tenfold.engine.optim import set_rate
 from tenfold.engine.train import Training, train_step
+from tenfold.errors import RecipeError, TrainingError
+
+#: Fewer optimizer steps show no curve.
+LEAST_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,12 @@ def find_rate(
     arXiv 1506.01186, section 3.3), then put the weights back.
 
     A step is a whole batch however many micro-batches it takes, so accumulation does not change the curve.
-    The loss is the sum over targets, smoothed with decay 0.9 and corrected for its start.
+    The loss is the sum over targets, smoothed with decay 0.9 and corrected for its start. A batch without any
+    label, and an update that half precision left out, are no point of the curve.
+    Raises RecipeError for fewer steps than show a curve, TrainingError where there is no loss to show.
     """
+    if steps < LEAST_STEPS:
+        raise RecipeError(f"steps = {steps} show no curve", fix=f"take {LEAST_STEPS} or more")
     kept = {name: value.clone() for name, value in training.network.state_dict().items()}
     top = max(group["peak_lr"] for group in training.optimizer.param_groups)
     rates: list[float] = []
@@ -52,10 +60,14 @@ def find_rate(
         set_rate(training.optimizer, rate / top)
         result = train_step(training, batch, step)
         known = [loss for loss in result.losses.values() if not math.isnan(loss)]
-        if not result.updated or not all(math.isfinite(loss) for loss in known):
+        if not all(math.isfinite(loss) for loss in known):
             break
+        if not result.updated and not training.scaler.is_enabled():
+            break
+        if not known or not result.updated:
+            continue
         average = 0.9 * average + 0.1 * sum(known)
-        smooth = average / (1 - 0.9 ** (step + 1))
+        smooth = average / (1 - 0.9 ** (len(losses) + 1))
         rates.append(rate)
         losses.append(smooth)
         best = min(best, smooth)
@@ -74,14 +86,19 @@ def find_rate(
         if step > 10 and smooth > 4 * best:
             break
     training.network.load_state_dict(kept)
-    return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses), rates[-1] if rates else low)
+    if not rates:
+        raise TrainingError(
+            f"no step from a rate of {low:g} on had a finite loss",
+            fix="see that rows have labels, and for float16 try --precision bfloat16 or float32",
+        )
+    return RateCurve(tuple(rates), tuple(losses), _steepest(rates, losses), rates[-1])
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
     """The rate at the steepest fall of the loss over the logarithm of the rate, before its lowest point."""
-    lowest = int(np.argmin(losses)) if losses else 0
+    lowest = int(np.argmin(losses))
     if lowest < 3:
-        return rates[lowest] if rates else math.nan
+        return rates[lowest]
     slopes = np.gradient(np.array(losses[: lowest + 1]), np.log(np.array(rates[: lowest + 1])))
     # The first steps' average is of few losses: what they show is noise.
     return rates[int(np.argmin(slopes[2:])) + 2]
