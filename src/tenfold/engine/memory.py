@@ -388,32 +388,34 @@ class _Planner:
         return min(max(passes, low + 1), high - 1)
 
     def _largest_batch(self) -> int:
-        """Rows that fit at once: found by secants, since need is nearly linear in them."""
-        step = self._asked.settings.batchnorm_group if self._program.grouped else 1
-        step = step if isinstance(step, int) else 1
-        low, high = 0, MOST_ROWS // step + 1  # in steps; `low` fits, `high` does not or is not looked at
+        """Rows that fit at once: found by secants, since what is needed is nearly linear in them."""
+        group = self._asked.settings.batchnorm_group
+        step = group if self._program.grouped and isinstance(group, int) else 1
+        most = max(MOST_ROWS // step, 1)
         if not self._fits(step, step):
             return 0
-        low = 1
-        known = self._asked.batch_size // step
-        if known > low:
-            low, high = (known, high) if self._fits(known * step, known * step) else (low, known)
-        tried = 0
-        while high - low > max(1, low // 64):
-            first = self._high(low * step, low * step)
-            other = max(low // 2, 1) if low > 1 else 2
-            slope = (first - self._high(other * step, other * step)) / (low - other)
-            if slope <= 0 or tried > 8:
-                middle = (low + high) // 2
-            else:
-                middle = low + int((self._asked.budget_bytes - first) / slope)
-            middle = min(max(middle, low + 1), high - 1)
-            tried += 1
-            if self._fits(middle * step, middle * step):
-                low = middle
-            else:
-                high = middle
-        return low * step
+        # A first guess from one step of rows and from the batch, both of which are known by now.
+        second = max(2, self._asked.batch_size // step)
+        guess = self._secant(1, second, step)
+        if step > 1:
+            # Every further group makes the trace longer, so that the guess is only made sure of nearby.
+            return step * (guess if guess > 2 * second else self._down_to_fit(guess, step))
+        for _ in range(3):
+            other = max(1, guess - max(1, guess // 8))
+            guess = self._secant(other, min(guess, most), step)
+        return self._down_to_fit(min(guess, most), step)
+
+    def _secant(self, first: int, second: int, step: int) -> int:
+        low, high = (self._high(count * step, count * step) for count in (first, second))
+        if second <= first or high <= low:
+            return first
+        found = first + int((second - first) * (self._asked.budget_bytes - low) / (high - low))
+        return min(max(found, 1), max(MOST_ROWS // step, 1))
+
+    def _down_to_fit(self, count: int, step: int) -> int:
+        while count > 1 and not self._fits(count * step, count * step):
+            count -= max(1, count // 64)
+        return count
 
 
 def _rows(groups: Sequence[int], passes: int) -> int:

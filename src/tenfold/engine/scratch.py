@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 Rule = Callable[[Sequence[Any], Any], Sequence[int]]
 _aten = torch.ops.aten
@@ -63,14 +64,14 @@ def _convolution(args: Sequence[Any], out: Any) -> Sequence[int]:
     # Tensor cores read channels last: of half-precision tensors in another layout cuDNN makes copies in
     # its workspace (cuDNN developer guide, "Tensor Core operations").
     picture, weight = args[0], args[1]
-    if picture.element_size() != 2 or _channels_last(picture):
+    if picture.element_size() != 2 or _channels_last(picture, weight):
         return ()
     return (_bytes(picture, weight, out),)
 
 
 def _convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
     gradient, picture, weight = args[0], args[1], args[2]
-    if picture.element_size() != 2 or _channels_last(picture):
+    if picture.element_size() != 2 or _channels_last(picture, weight):
         return ()
     found = []
     if out[0] is not None:
@@ -81,8 +82,11 @@ def _convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
     return found
 
 
-def _channels_last(tensor: Tensor) -> bool:
-    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+def _channels_last(picture: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution runs with channels last: one of the two asks for it (ConvUtils.h)."""
+    return picture.ndim == 4 and any(
+        suggest_memory_format(each) is torch.channels_last for each in (picture, weight)
+    )
 
 
 _CUDA: dict[Any, Rule] = {
@@ -129,79 +133,73 @@ def _is_mkldnn(picture: Tensor, weight: Tensor, args: Sequence[Any]) -> bool:
     return "Mkldnn" in str(backend)
 
 
-def _block() -> int:
-    # oneDNN's formats nChw16c and nChw8c: as many channels as a vector register has float32.
-    return 16 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 8
+def _filled(channels: int) -> int:
+    """Channels of oneDNN's formats nChw16c and nChw8c: blocks as wide as a vector register."""
+    block = 16 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 8
+    return -(-channels // block) * block
 
 
 def _blocked(tensor: Tensor, groups: int) -> int:
-    """Bytes of a picture in a blocked format: channels are filled up; 3 or fewer stay as they are."""
+    """Bytes of a picture in a blocked format; 3 channels or fewer are read as they are."""
     channels = tensor.shape[1]
     if channels < 4:
-        return _bytes(tensor)
-    block = _block() if groups == 1 else 1
-    return _bytes(tensor) // channels * (-(-channels // block) * block)
+        return 0
+    whole = groups in (1, channels)
+    return _bytes(tensor) // channels * (_filled(channels) if whole else channels)
 
 
-def _blocked_weight(weight: Tensor, padded: bool) -> int:
-    """Bytes of the weights of all groups in a blocked format, both channel axes filled up."""
-    if not padded:
-        return _bytes(weight)
-    outputs, inputs, *window = weight.shape
-    block = _block()
-    count = -(-outputs // block) * block * (-(-inputs // block) * block if inputs > 3 else inputs)
-    for side in window:
-        count *= side
-    return count * weight.element_size()
+def _blocked_weight(weight: Tensor, groups: int) -> int:
+    """Bytes of the weights in a blocked format: a depthwise one fills up its groups, others both axes."""
+    outputs, inputs = weight.shape[:2]
+    one = _bytes(weight) // (outputs * inputs)
+    if groups == 1:
+        return one * _filled(outputs) * (_filled(inputs) if inputs > 3 else inputs)
+    return one * _filled(outputs) if inputs == 1 and outputs == groups else _bytes(weight)
 
 
-def _filled_groups(weight: Tensor, groups: int) -> int:
-    """The same, where each group is filled up by itself: what kernels without a depthwise form do."""
-    outputs, inputs, *window = weight.shape
-    block = _block()
-    per_group = -(-(outputs // groups) // block) * block * (-(-inputs // block) * block)
-    for side in window:
-        per_group *= side
-    return groups * per_group * weight.element_size()
+def _every_group_filled(weight: Tensor, groups: int) -> int:
+    """The same where each group is filled up by itself: kernels that have no depthwise form."""
+    outputs, inputs = weight.shape[:2]
+    one = _bytes(weight) // (outputs * inputs)
+    return one * groups * _filled(outputs // groups) * _filled(inputs)
 
 
 def _cpu_convolution(args: Sequence[Any], out: Any) -> Sequence[int]:
     picture, weight, groups = args[0], args[1], args[8]
     if picture.ndim != 4 or not _is_mkldnn(picture, weight, args[3:9]):
         return ()
-    blocked = _blocked_weight(weight, groups == 1)
-    if _channels_last(picture):
-        # Read as it is; only the weights change their form.
-        return (blocked,)
+    changed = _blocked_weight(weight, groups)
+    if _channels_last(picture, weight):
+        # Pictures are read as they are; only the weights change their form.
+        return (changed,)
     there, back = _blocked(picture, groups), _blocked(out, groups)
-    if picture.shape[1] < 4:
-        there = 0
-    return (max(there + blocked + back - _bytes(out), back),)
+    return (max(there + changed + back - _bytes(out), back),)
 
 
 def _cpu_convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
     gradient, picture, weight, groups = args[0], args[1], args[2], args[9]
     if picture.ndim != 4 or not _is_mkldnn(picture, weight, args[4:10]):
         return ()
+    kept, changed = _bytes(out[0], out[1]), _blocked_weight(weight, groups)
     depthwise = groups > 1 and weight.shape[1] == 1
-    kept = _bytes(out[0], out[1])
-    blocked = _blocked_weight(weight, groups == 1)
-    if _channels_last(picture):
-        # oneDNN's depthwise kernel for channels last knows 3x3 windows; others fill every group up.
-        small = depthwise and weight.shape[2] <= 3
-        changed = blocked if groups == 1 or small else _filled_groups(weight, groups)
-        return (max(blocked, changed + _bytes(weight)),)
+    # Depthwise kernels for the gradient of the weights know windows of 3x3; the rest is done without.
+    known = groups == 1 or depthwise and weight.shape[2] <= 3
+    if _channels_last(picture, weight):
+        summed = changed if known else _every_group_filled(weight, groups)
+        return (max(changed, summed + _bytes(weight)),)
     there, back = _blocked(picture, groups), _blocked(gradient, groups)
-    phases = [blocked]
+    phases = [changed]
     if out[0] is not None:
-        phases.append(back + blocked + there - kept)
-        if max(args[4]) > 1:
+        phases += [back + changed + there - kept, there + _bytes(out[0]) - kept]
+        if groups == 1 and max(args[4]) > 1:
             # The gradient comes in another order of axes and is copied into the picture's.
             phases.append(3 * there - kept)
-    if groups == 1 or (depthwise and weight.shape[2] <= 3):
-        # Each thread but one sums the gradient of the weights in a copy of its own.
-        summed = blocked * torch.get_num_threads()
-        phases.append(there + back + summed - _bytes(out[1]))
+    per_group = (weight.shape[0] // groups, weight.shape[1])
+    if known or all(channels % 8 == 0 for channels in per_group):
+        # Threads that cannot share out the blocks of outputs sum in copies of their own.
+        threads = torch.get_num_threads()
+        shared = weight.shape[2] == 1 and _filled(weight.shape[0]) // _filled(1) % threads == 0
+        phases.append(there + back + changed * (1 if shared else threads) - _bytes(out[1]))
     return (max(phases),)
 
 

@@ -131,6 +131,7 @@ class Recorder(TorchDispatchMode):
                 self.tape.kinds[number] = kind
         self._left = set(self._live)
         self._live.clear()  # with the references go their callbacks
+        self.tape.events = _ordered(self.tape.events)
         return self.tape
 
     def _note(self, tensor: Any, kind: int) -> None:
@@ -157,6 +158,24 @@ class Recorder(TorchDispatchMode):
         self.tape.sizes.append(size)
         self.tape.kinds.append(WORKSPACE)
         self.tape.events += (number, -number)
+
+
+def _ordered(events: list[int]) -> list[int]:
+    """The events with every run of frees in the order of their numbers.
+
+    Autocast drops its copies of the weights in the order of a hash table, which changes from run to run.
+    To an allocator the order of frees does not matter as long as nothing is asked for in between.
+    """
+    ordered: list[int] = []
+    run: list[int] = []
+    for event in events:
+        if event < 0:
+            run.append(event)
+            continue
+        ordered += sorted(run, reverse=True)
+        run.clear()
+        ordered.append(event)
+    return ordered + sorted(run, reverse=True)
 
 
 class _Saved:
