@@ -6,6 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tenfold.out.files import replacing
 
 if TYPE_CHECKING:
@@ -54,3 +57,91 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     page = figure.to_html(include_plotlyjs=True, full_html=True)
     with replacing(path) as stream:
         stream.write(page.encode())
+
+
+#: A grey and a blue that are read on white and on black, since the page follows the reader's setting.
+_INK, _GRID, _DOT = "#76808b", "rgba(128,136,149,0.25)", "#3d8fd1"
+
+
+def map_figure(place: Any, names: Sequence[str], ratings: Sequence[int], share: Sequence[float]) -> Figure:
+    """Items as dots on two directions of their factors, larger the more they are rated; names on hover.
+
+    place: (items, 2).  share: part of the variance along each direction.  Names are written where there is
+    room, those of the most rated items first.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    most = max([1, *ratings])
+    written = [name if len(name) <= 24 else name[:23] + "…" for name in names]
+    room = _with_room(np.asarray(place, dtype=np.float64), [len(one) for one in written])
+    figure = Figure(
+        Scatter(
+            x=[float(one) for one in place[:, 0]],
+            y=[float(one) for one in place[:, 1]],
+            mode="markers+text",
+            text=[escaped(one) if clear else "" for one, clear in zip(written, room, strict=True)],
+            textposition="top center",
+            textfont={"size": 10},
+            hovertext=[
+                f"{escaped(one)}<br>{count} ratings" for one, count in zip(names, ratings, strict=True)
+            ],
+            hoverinfo="text",
+            marker={
+                "size": [5 + 13 * (count / most) ** 0.5 for count in ratings],
+                "color": _DOT,
+                "opacity": 0.55,
+                "line": {"width": 0},
+            },
+            cliponaxis=False,
+        )
+    )
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _INK, "size": 12},
+        margin={"l": 48, "r": 16, "t": 16, "b": 48},
+        height=560,
+        showlegend=False,
+    )
+    for update, part, word in (
+        (figure.update_xaxes, share[0], "first"),
+        (figure.update_yaxes, share[1], "second"),
+    ):
+        update(title=f"{word} direction: {part:.0%} of the variance", gridcolor=_GRID, zerolinecolor=_GRID)
+    return figure
+
+
+def _with_room(place: NDArray[np.float64], letters: Sequence[int]) -> NDArray[np.bool_]:
+    """Which labels can be written, so that none covers one before it, on a picture of 700 x 480 pixels."""
+    span = np.ptp(place, axis=0) if len(place) else np.ones(2)
+    at = (place / np.where(span > 0, span, 1)) * (700, 480)
+    half = np.array(letters) * 3.0
+    written: list[int] = []
+    for one in range(min(len(at), 200)):
+        away = np.abs(at[written] - at[one])
+        if not ((away[:, 0] < half[written] + half[one]) & (away[:, 1] < 14)).any():
+            written.append(one)
+    clear = np.zeros(len(at), np.bool_)
+    clear[written[:30]] = True
+    return clear
+
+
+def escaped(text: str) -> str:
+    """A text as plotly shows it letter by letter: in labels it takes tags and entities for markup.
+
+    Quotes stay, since it knows no entity for them; it puts labels into no attribute.
+    """
+    import html
+
+    return html.escape(text.encode("utf-8", "replace").decode(), quote=False)
+
+
+def figure_html(figure: Figure, *, program: bool) -> str:
+    """A figure as a part of a page, as wide as the page; with plotly's own program or without."""
+    return figure.to_html(
+        full_html=False,
+        include_plotlyjs=program,
+        include_mathjax=False,
+        config={"responsive": True, "displaylogo": False, "typesetMath": False},
+    )
