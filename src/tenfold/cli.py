@@ -41,6 +41,7 @@ from tenfold.screen import (
     print_json,
     say,
     show_demo,
+    show_demo_ratings,
     show_inspection,
     show_plans,
     show_rates,
@@ -343,22 +344,49 @@ def _plan(given: Given) -> None:
     "demo",
     option("folder", str, "folder to make", "-o", "--output", default="demo"),
     option("rows", int, "leaves to draw for training", default=800),
+    option("only", str | None, "one act: leaves, or ratings"),
     JSON,
 )
 def _demo(given: Given) -> None:
-    """The main job on leaf pictures that tenfold draws itself: train, predict, submit."""
+    """Both jobs on data that tenfold draws itself: leaf pictures, and ratings whose truth is known."""
     from pathlib import Path
 
+    from tenfold.jobs.demo import chosen_acts
+
+    play: dict[str, Callable[[Path, Given], Given]] = {"leaves": _leaves, "ratings": _ratings}
+    found: Given = {}
+    for act in chosen_acts(given["only"]):
+        found |= play[act](Path(given["folder"]), given)
+    if given["as_json"]:
+        print_json(found)
+
+
+def _leaves(folder: Any, given: Given) -> Given:
     from tenfold.jobs.demo import fit_demo, predict_demo, write_demo_data
 
-    folder = Path(given["folder"])
     say("drawing leaves with two targets: disease and variety")
     data = write_demo_data(folder, rows=given["rows"])
-    show_rows(data.columns)
+    if not given["as_json"]:
+        show_rows(data.columns)
     with Display() as display:
         run = fit_demo(folder, data, on_progress=display.progress, on_note=display.note)
     submission, scores = predict_demo(run, folder, data)
-    print_json(scores) if given["as_json"] else show_demo(data, run.summary, submission, scores)
+    if not given["as_json"]:
+        show_demo(data, run.summary, submission, scores)
+    return scores
+
+
+def _ratings(folder: Any, given: Given) -> Given:
+    from tenfold.jobs.demo import fit_demo_ratings, judge_demo_ratings, write_demo_ratings
+
+    say("drawing ratings of films by people whose taste is known")
+    data = write_demo_ratings(folder / "ratings")
+    with Display() as display:
+        run = fit_demo_ratings(folder / "ratings", data, on_progress=display.progress, on_note=display.note)
+    found = judge_demo_ratings(run, data)
+    if not given["as_json"]:
+        show_demo_ratings(data, found)
+    return {"ratings": found}
 
 
 def main() -> None:

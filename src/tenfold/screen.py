@@ -313,3 +313,26 @@ def show_demo(data: Any, summary: Mapping[str, Any], submission: Any, scores: Ma
         f"\nThe same with your own photos:\n  tenfold fit {data.train} --image image_id={data.photos} "
         "--target disease --target variety -o runs/first"
     )
+
+
+def show_demo_ratings(data: Any, found: Mapping[str, Any]) -> None:
+    """The second act: how near the truth the run came, and ten films with the reasons for them."""
+    tell("\nOn the ratings held out (the truth itself misses them by its noise and by rounding to stars):")
+    errors = {"this run": found["rmse"], "the truth": found["truth_rmse"], **found["baselines"]}
+    show_records([{"": name.replace("_", " "), "RMSE": value} for name, value in errors.items()])
+    tell(
+        f"\nNeighbours: of the {found['neighbours']} films truly nearest to a film, "
+        f"{found['neighbours_found']:.1f} are among the {found['neighbours']} that were found, on average "
+        f"(by chance {found['neighbours_by_chance']:.1f}); for {found['nearest_found']} of {found['films']} "
+        "films the nearest one of all is."
+    )
+    tell(
+        f"\nTen films for {found['user']}, who is hard to please and has rated none of them; "
+        "truth is what they would get:"
+    )
+    show_records(found["recommended"])
+    tell(
+        f"\nThe same with your own ratings:\n  tenfold fit {data.ratings} --user user --item item "
+        f"--target rating --item-table {data.films} --item-name title -o runs/films\n"
+        f"  tenfold inspect {found['run']} -o films.html"
+    )
