@@ -115,6 +115,12 @@ def test_a_column_used_twice_is_refused(targets: tuple[CategoryTarget | Undecide
         schema.check_columns(NAMES, "train.csv")
 
 
+def test_a_column_is_one_input() -> None:
+    front, back = (ImageColumn(name="id", folder=folder) for folder in ("front", "back"))
+    with pytest.raises(SchemaError, match="'id' is used twice"):
+        Schema(inputs=(front, back), targets=()).check_columns(("id",), "test.csv", targets=False)
+
+
 def test_a_row_is_named_by_its_id_or_its_picture() -> None:
     assert LEAVES.row_name == "image_id"
     assert Schema(inputs=LEAVES.inputs, targets=(), id="row").row_name == "row"

@@ -213,8 +213,8 @@ class Schema(Frozen):
                 )
         used = {column.name for column in self.inputs} | {self.id}
         both = [target.name for target in self.targets if target.name is not None and target.name in used]
-        twice = [name for name, use in wanted if use == "target"]
-        twice = sorted({name for name in twice if twice.count(name) > 1})
+        once = Counter(name for name, use in wanted if use in ("input", "target"))
+        twice = sorted(name for name, times in once.items() if times > 1)
         if both or twice:
             name = (both + twice)[0]
             raise SchemaError(

@@ -129,6 +129,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise TableError(f"{path} is a folder, not a table", fix="give a file in it") from None
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from None
+    except ValueError as error:  # a name with a zero byte in it
+        raise TableError(f"{str(path)!r} is no name of a file: {error}", fix="check the name") from None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tenfold.data.imagecache import ImageCache, build_image_cache
 from tenfold.data.imagefiles import find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
 from tenfold.data.table import Table, read_table
-from tenfold.errors import ImageError, SchemaError, listed
+from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 #: Names of the columns of a table made from a folder.
@@ -71,7 +72,7 @@ class Rows:
     table: all rows, also those that are bad.  ids: (rows,) the text that names each row.
     caches: one reader per image column, in the schema's order.  white: see `Encoding.white`.
     bad: row -> why it cannot be used.
-    content: (rows,) what identifies a row's pictures, for finding repeats.
+    contents: per image column, (rows,) what identifies a row's picture, for finding repeats.
     """
 
     table: Table
@@ -79,8 +80,13 @@ class Rows:
     caches: tuple[ImageReader, ...]
     white: tuple[float | None, ...]
     bad: Mapping[int, str]
-    content: NDArray[np.object_]
+    contents: tuple[NDArray[np.object_], ...]
     notes: tuple[str, ...]
+
+    @property
+    def content(self) -> NDArray[np.object_]:
+        """(rows,) what identifies all pictures of a row together."""
+        return reduce(np.add, self.contents, np.full(len(self.ids), "", dtype=object))
 
 
 def folder_schema(folder: str) -> Schema:
@@ -90,13 +96,16 @@ def folder_schema(folder: str) -> Schema:
     )
 
 
-def read_image_folder(folder: str | os.PathLike[str], *, labels: bool) -> Table:
+def read_image_folder(
+    folder: str | os.PathLike[str], *, labels: bool, allow_outside: bool = False, name: str = FOLDER_IMAGE
+) -> Table:
     """A folder of pictures as a table of two columns, `image` and `label`, or of `image` alone.
 
     labels: the sub-folders name the classes; a picture outside any is refused.
+    allow_outside: follow links that lead out of the folder.  name: of the column of pictures.
     """
-    ids, _, classes = list_image_folder(Path(folder))
-    columns: dict[str, Any] = {FOLDER_IMAGE: list(ids)}
+    ids, _, classes = list_image_folder(Path(folder), allow_outside=allow_outside)
+    columns: dict[str, Any] = {name: list(ids)}
     if labels:
         if classes is None or any(not name for name in classes):
             loose = [one for one in ids if "/" not in str(one)][:3]
@@ -106,7 +115,8 @@ def read_image_folder(folder: str | os.PathLike[str], *, labels: bool) -> Table:
                 fix="move them into sub-folders, or give a table and --image COLUMN=FOLDER",
             )
         columns[FOLDER_LABEL] = list(classes)
-    return read_table(columns)
+    # Messages speak of the folder, not of columns that nobody gave.
+    return replace(read_table(columns), source=str(folder))
 
 
 def read_source(source: Any, schema: Schema, reading: Reading) -> tuple[Table, Reading]:
@@ -117,31 +127,24 @@ def read_source(source: Any, schema: Schema, reading: Reading) -> tuple[Table, R
     """
     if isinstance(source, Table):
         return source, reading
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+    # Of a name that no system takes, os.path.isdir says no; what it is instead, read_table says.
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         if len(schema.images) != 1:
             raise SchemaError(
                 f"{source} is a folder, but this run has {len(schema.images)} image columns",
                 fix="give a table with these columns",
             )
         name = schema.images[0].name
-        table = read_image_folder(source, labels=False)
-        has_labels = schema.targets and schema.targets[0].name == FOLDER_LABEL
-        if has_labels and any("/" in str(one) for one in table.text(FOLDER_IMAGE)):
+        options: dict[str, Any] = {"name": name, "allow_outside": reading.allow_outside}
+        table = read_image_folder(source, labels=False, **options)
+        has_labels = any(target.name == FOLDER_LABEL for target in schema.targets)
+        if has_labels and any("/" in str(one) for one in table.text(name)):
             try:
-                table = read_image_folder(source, labels=True)
+                table = read_image_folder(source, labels=True, **options)
             except ImageError:
                 pass  # a plain folder with sub-folders: there is simply nothing to compare with
-        columns = {name: list(table.text(FOLDER_IMAGE))}
-        if FOLDER_LABEL in table.names:
-            columns[FOLDER_LABEL] = list(table.text(FOLDER_LABEL))
-        renamed = read_table(columns)
-        folders = {**reading.folders, name: str(source)}
-        return renamed, _with(reading, folders=folders)
+        return table, replace(reading, folders={**reading.folders, name: str(source)})
     return read_table(source, **reading.table), reading
-
-
-def _with(reading: Reading, **changes: Any) -> Reading:
-    return Reading(**{**vars(reading), **changes})
 
 
 def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool) -> Rows:
@@ -150,6 +153,12 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     targets: the target columns must be there too.
     Raises ImageError that names up to ten bad pictures with line and reason, unless they are skipped.
     """
+    strange = [name for name in reading.folders if name not in {column.name for column in schema.images}]
+    if strange:
+        raise SchemaError(
+            f"there is no image column {strange[0]!r} to take from {reading.folders[strange[0]]!r}",
+            fix=did_you_mean(strange[0], [column.name for column in schema.images]),
+        )
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.names, table.source, targets=targets)
     name = schema.row_name
@@ -157,7 +166,7 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     bad: dict[int, str] = {}
     caches: list[ImageCache] = []
     notes = list(table.notes)
-    content = np.array([""] * table.rows, dtype=object)
+    contents: list[NDArray[np.object_]] = []
     for position, column in enumerate(schema.images):
         folder = Path(reading.folders.get(column.name, column.folder))
         if not folder.is_dir():
@@ -191,13 +200,13 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
             raise found.error(problems, fix=SKIP)
         bad |= {row: reason for row, reason in problems.items() if row not in bad}
         notes += said
-        content = content + cache.content
+        contents.append(np.asarray(cache.content, dtype=object))
         caches.append(cache)
     if bad:
         notes.append(f"{len(bad)} of {table.rows} rows left out for their pictures")
         notes += listed([reason for _, reason in sorted(bad.items())])
     white = tuple(cache.white for cache in caches)
-    return Rows(table, ids, tuple(caches), white, bad, content, tuple(notes))
+    return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes))
 
 
 def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:

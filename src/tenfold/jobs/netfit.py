@@ -232,7 +232,7 @@ def _usable(rows: Rows) -> Rows:
         tuple(PickedImages(cache, good) for cache in rows.caches),
         rows.white,
         {},
-        rows.content[good],
+        tuple(content[good] for content in rows.contents),
         rows.notes,
     )
 

@@ -84,9 +84,12 @@ def build_network(
     Random numbers come from the recipe's seed; the global generator is left as it was.
     """
     recipe.check()
-    if not schema.images:
+    others = [f"{column.name} ({column.kind})" for column in schema.inputs if column not in schema.images]
+    if others or not schema.images:
         raise RecipeError(
-            "this version trains from pictures only", fix="name an image column: --image COLUMN=FOLDER"
+            "this version trains from pictures only",
+            found=", ".join(others) or "no input column",
+            fix="name image columns and no others: --image COLUMN=FOLDER",
         )
     notes: list[str] = []
     with torch.random.fork_rng(devices=[]):
