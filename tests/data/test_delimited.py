@@ -120,6 +120,24 @@ def test_long_separators_and_blanks_leave_the_cells_alone(tmp_path: Path) -> Non
     assert "line 3 has 4 cells, line 1 has 3 (is a '::' inside a title not quoted?)" in str(error.value)
 
 
+def test_long_separators_are_cut_by_no_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.dat"
+    rows = [[str(n), ":" * (n % 2) + f"{n:03}" + "é" * (n % 3), "a: b" if n % 5 else "c"] for n in range(400)]
+    path.write_text("".join("::".join(row) + "\n" for row in rows))
+    right = "\n".join("::".join(row) for row in rows).replace("::", "\x1f").split("\n")
+    whole = Decoded(path.read_bytes())
+    layout = find_layout(whole.data, name="r.dat", separator="::", header=False)
+    for block in (60, 61, 64, 1 << 20):
+        monkeypatch.setattr(delimited, "_BLOCK", block)
+        parsed = parse_columns(Decoded(whole.data[:600], path=path), layout, "r.dat")
+        assert parsed is not None and parsed[1] == 1
+        cells = zip(*[column.to_pylist() for column in parsed[0]], strict=True)
+        assert ["\x1f".join(map(str, row)) for row in cells] == right
+    # A separator that stands in the file as such would be taken for the longer one.
+    path.write_text("1::2\x1f3\n" + "1::2::3\n" * 10)
+    assert parse_columns(Decoded(b"1::2::3\n", path=path), layout, "r.dat") is None
+
+
 @pytest.mark.parametrize("late", ['x,"a,b"', 'x,"two\nlines"', "x\r", "x,\r\ny,1\r", 'x,5"'])
 def test_a_file_that_is_clean_at_its_beginning_only_is_read_rightly(tmp_path: Path, late: str) -> None:
     path = tmp_path / "t.csv"

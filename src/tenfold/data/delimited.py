@@ -64,7 +64,8 @@ Parsed = tuple[list[Column], NDArray[np.int64] | int]
 class _Body:
     """The rows of a table: ``data[start:]``, or the same of a file of which `data` is the beginning.
 
-    size: bytes up to the line end of the last row that is none.  quotes: None where there are none.
+    separator: one byte.  wide: what stands for it in the file, if that is longer.
+    size: bytes up to the last line end.  quotes: None where there are none.
     """
 
     data: bytes
@@ -73,6 +74,7 @@ class _Body:
     separator: bytes
     size: int
     quotes: Quotes | None = None
+    wide: bytes = b""
 
     def open(self) -> Any:
         """The rows as a stream for Arrow."""
@@ -80,7 +82,37 @@ class _Body:
             return pa.BufferReader(pa.py_buffer(self.data).slice(self.start))
         stream = _open_file(self.path)
         stream.seek(self.start)
-        return stream
+        return pa.PythonFile(_Narrow(stream, self.wide, self.separator), "r") if self.wide else stream
+
+    def sample(self) -> str:
+        """The first rows."""
+        head = self.data[self.start : self.start + _SAMPLE_BYTES]
+        return (head.replace(self.wide, self.separator) if self.wide else head).decode("utf-8", "ignore")
+
+
+class _Narrow:
+    """A stream with one byte in place of a longer separator."""
+
+    closed = False
+
+    def __init__(self, stream: Any, wide: bytes, narrow: bytes) -> None:
+        self._stream, self._wide, self._narrow, self._rest = stream, wide, narrow, b""
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        while piece := self._stream.read(size - len(self._rest)):
+            piece = (self._rest + piece).replace(self._wide, self._narrow)
+            # A separator may be cut in two by the end of the piece.
+            cut = next((n for n in range(len(self._wide) - 1, 0, -1) if piece.endswith(self._wide[:n])), 0)
+            piece, self._rest = piece[: len(piece) - cut], piece[len(piece) - cut :]
+            if piece:
+                return piece
+        piece, self._rest = self._rest, b""
+        return piece
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._stream.close()
 
 
 def parse_columns(text: Decoded, layout: Layout, name: str) -> Parsed | None:
@@ -130,31 +162,34 @@ def _spare_bytes(columns: Sequence[Column], body: _Body) -> int:
     """Bytes that are no part of a cell, no separator, no quote and no line end of a row."""
     rows = len(columns[0])
     marks = body.quotes.count - body.quotes.doubled if body.quotes else 0
-    between = rows * (len(columns) - 1) + max(rows - 1, 0)
+    between = rows * (len(columns) - 1) * max(1, len(body.wide)) + max(rows - 1, 0)
     return body.size - sum(map(count_letters, columns)) - between - marks
 
 
 def _find_body(text: Decoded, layout: Layout, name: str) -> _Body | None:
     """Where the rows are, with one byte between cells in place of a longer separator or of runs of blanks."""
     data, start, separator = text.data, layout.start, layout.separator.encode()
+    wide = b""
     if layout.separator == BLANKS or len(separator) > 1:
-        if text.path:
-            return None
         unused = [bytes([mark]) for mark in _CONTROLS if mark not in data]
         if not unused:
             raise TableError(f"{name} holds control characters of every kind", fix="remove them")
-        if layout.separator == BLANKS:
+        if text.path and layout.separator == BLANKS:
+            return None
+        if text.path:
+            wide, separator = separator, unused[0]
+        elif layout.separator == BLANKS:
             data = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", data[start:])
-            data = re.sub(rb"[ \t]+", unused[0], data)
+            data, start, separator = re.sub(rb"[ \t]+", unused[0], data), 0, unused[0]
         else:
-            data = data[start:].replace(separator, unused[0])
-        start, separator = 0, unused[0]
+            data, start, separator = data[start:].replace(separator, unused[0]), 0, unused[0]
     if text.path:
         with _open_file(text.path) as file:
             size = file.size()
             file.seek(max(start, size - _TAIL))
             tail = file.read(_TAIL)
-        return _Body(data, text.path, start, separator, size - start - len(tail) + len(tail.rstrip(b"\n")))
+        size -= start + len(tail) - len(tail.rstrip(b"\n"))
+        return _Body(data, text.path, start, separator, size, wide=wide)
     quoted = layout.quoting and data.find(b'"', start) >= 0
     quotes = survey_quotes(data, start, separator) if quoted else None
     end = len(data)
@@ -194,8 +229,7 @@ def _parse_carefully(body: _Body, layout: Layout, name: str) -> Parsed:
 
 def _storage(body: _Body, layout: Layout) -> list[Any]:
     """How to keep each column, from its first cells. A wrong guess costs time and nothing else."""
-    text = body.data[body.start : body.start + _SAMPLE_BYTES].decode("utf-8", "ignore")
-    records = iterate_records(text, body.separator.decode(), quoting=body.quotes is not None)
+    records = iterate_records(body.sample(), body.separator.decode(), quoting=body.quotes is not None)
     rows = [one.cells for one in islice(records, _SAMPLE) if len(one.cells) == len(layout.names)]
     types: list[Any] = []
     for place in range(len(layout.names)):
