@@ -98,11 +98,14 @@ def test_lists_are_those_of_sorting_all_scores(n, include_seen):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
-def test_blocks_and_threads_change_nothing(threads, monkeypatch):
+@pytest.mark.parametrize("tile", [16, 37, 1 << 13])
+@pytest.mark.parametrize("n", [1, 5, 60])
+def test_blocks_and_threads_change_nothing(threads, tile, n, monkeypatch):
     model = drawn(users=300, items=200, rated=50)
-    whole = recommend(model, n=5, threads=1)
+    whole = recommend(model, n=n, threads=1)
     monkeypatch.setattr(module, "BLOCK", 4000)
-    cut = recommend(model, n=5, threads=threads)
+    monkeypatch.setattr(module, "TILE", tile)
+    cut = recommend(model, n=n, threads=threads)
     for name in ("users", "items", "rank", "known_user"):
         assert np.array_equal(getattr(whole, name), getattr(cut, name))
     assert whole.score.tobytes() == cut.score.tobytes()
@@ -238,6 +241,7 @@ def test_neighbours_are_by_cosine_not_by_dot_product():
 def test_neighbours_are_those_of_sorting_all_cosines(n, monkeypatch):
     model = drawn()
     monkeypatch.setattr(module, "BLOCK", 1000)
+    monkeypatch.setattr(module, "TILE", 20)
     q = model.item_factors.astype(float)
     unit = q / np.linalg.norm(q, axis=1, keepdims=True)
     cosine = unit @ unit.T

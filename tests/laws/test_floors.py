@@ -60,9 +60,9 @@ HOUSE = (
             "sgd",
             "als",
             "gibbs",
-            "newcomers",
             "pack",
             "predict",
+            "newcomers",
             "explain",
             "recommend",
             "evaluate",
@@ -101,6 +101,8 @@ HOUSE = (
             "ratings",
             "ratingsfit",
             "netrun",
+            "netprepare",
+            "plan",
             "netfit",
             "rates",
             "fit",
@@ -144,7 +146,7 @@ LIBRARIES = {
 
 #: Loads for seconds; whoever is not of the neural wing reaches it inside a function, if at all.
 HEAVY = "torch"
-NEURAL = ("nn/*", "engine/*", "jobs/net*", "jobs/rates")
+NEURAL = ("nn/*", "engine/*", "jobs/net*", "jobs/rates", "jobs/plan")
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
