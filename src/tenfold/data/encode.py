@@ -216,6 +216,15 @@ def encode(
         codes, unknown = class_codes(table, target.name, encoding.classes[target.name])
         for word, count in unknown.items():
             notes.append(f"{target.name}: {word!r} is no class of this run ({count} rows)")
+        counts = np.bincount(codes[codes >= 0], minlength=len(encoding.classes[target.name]))
+        if not counts.any():
+            raise SchemaError(
+                f"{table.source}: no usable row has a label of column {target.name!r} (target)",
+                fix="mend the rows that have one, or name another target",
+            )
+        absent = [name for name, rows in zip(encoding.classes[target.name], counts, strict=True) if not rows]
+        if absent:
+            notes.append(f"{target.name}: no row is labelled {shortened(absent)}")
         labels[target.name] = codes
         weights[target.name] = np.where(codes >= 0, row_weights, 0.0)
     return Examples(ids, tuple(images), labels, weights), notes

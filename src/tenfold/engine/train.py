@@ -42,6 +42,11 @@ MOST_SKIPPED = 25
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+def prediction_autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """Half-precision type of a run's predictions, the one rule for all of them: only a GPU gains by it."""
+    return HALF.get(precision) if device.type == "cuda" else None
+
+
 @dataclass
 class Training:
     """What one training needs at every step; made by `fit_network`, and by tests that look inside.
@@ -93,7 +98,7 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
         try:
             return _attempt(training, batch, step)
         except torch.OutOfMemoryError as error:
-            message = str(error).splitlines()[0]
+            message = (str(error).splitlines() or ["out of memory"])[0]
         # Out of the except block: while it is open, the error holds the frames and they the tensors.
         training.optimizer.zero_grad(set_to_none=True)
         training.network.context.discard_statistics()

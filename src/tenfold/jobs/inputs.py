@@ -17,7 +17,7 @@ from tenfold.data.imagecache import ImageCache, build_image_cache
 from tenfold.data.imagefiles import find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
 from tenfold.data.table import Table, read_table
-from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
+from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 #: Names of the columns of a table made from a folder.
@@ -46,6 +46,15 @@ class Reading:
     cache: str | None = None
     on_progress: Callable[[dict[str, Any]], None] | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_below("workers", self.workers, 0)
+        _refuse_below("max_pixels", self.max_pixels, 1)
+
+
+def _refuse_below(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise RecipeError(f"{name} = {value}", fix=f"give {least} or more")
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -63,6 +72,10 @@ class Machine:
     budget: str | None = None
     checkpoint: bool = False
     probe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None:
+            _refuse_below("micro_batch", self.micro_batch, 1)
 
 
 @dataclass(frozen=True)

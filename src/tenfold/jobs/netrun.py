@@ -17,15 +17,15 @@ from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
 from tenfold.engine.predict import predict_network
-from tenfold.engine.train import HALF
-from tenfold.errors import SchemaError
+from tenfold.engine.train import prediction_autocast
+from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows
 from tenfold.metrics import category_scores
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import read_arrays
+from tenfold.store.run import or_nan, package_versions, read_arrays
 from tenfold.values import Predictions, TargetPrediction
 
 
@@ -54,7 +54,7 @@ class NetworkRun:
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""
         text = (self.path / "history.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return [or_nan(json.loads(line)) for line in text.splitlines()]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -79,17 +79,32 @@ def open_network_run(folder: Path, about: Mapping[str, Any]) -> NetworkRun:
         Schema.from_toml(read("schema.toml")),
         Recipe.from_toml(read("recipe.toml")),
         Encoding(**json.loads(read("encoding.json"))),
-        about,
+        {**about, "targets": or_nan(about["targets"])},
     )
 
 
 def load_network(run: NetworkRun) -> Network:
-    """The run's network with its weights, on the CPU."""
+    """The run's network with its weights, on the CPU.
+
+    Raises RunError where the installed timm builds another network of that name than the run was made with.
+    """
     network, _ = build_network(run.encoding, run.schema, run.recipe, fetch=False)
     arrays, _ = read_arrays(run.path / "weights.safetensors")
     if any(value.dtype == np.float64 for name, value in arrays.items() if name.startswith("last.")):
         network.double()
-    network.load_state_dict(tensors_under(arrays, ""), strict=True)
+    try:
+        network.load_state_dict(tensors_under(arrays, ""), strict=True)
+    except RuntimeError as error:
+        made, now = run.about.get("versions", {}), package_versions()
+        changed = [
+            f"{name} {made[name]}, here {now.get(name)}" for name in made if made[name] != now.get(name)
+        ]
+        raise RunError(
+            f"the weights of {run.path} do not fit {run.recipe.arch} as it is built here",
+            problems=[line.strip() for line in str(error).splitlines()[1:]],
+            found="made with " + ("; ".join(changed) or "the versions that are installed here"),
+            fix="install the versions that the run was made with, or train it again",
+        ) from None
     return network
 
 
@@ -106,6 +121,7 @@ def predict_rows(
 
     views: mirrored views to average, the recipe's where not given.  reading: how to read the rows.
     Raises ImageError that names unusable pictures; with ``Reading(skip_bad=True)`` those rows stay, marked.
+    A row whose probabilities are no numbers is marked likewise, and is never a class.
     """
     reading = reading or Reading()
     rows = prepare_rows(source, run.schema, run.encoding, reading, targets=False)
@@ -113,10 +129,12 @@ def predict_rows(
         for note in rows.notes:
             on_note(note)
     heads, found = _probabilities(run, rows, views, reading, device)
-    answers = {head.name: without_rows(head.decode(found[head.name]), sorted(rows.bad)) for head in heads}
+    spoilt = np.any([np.isnan(one).any(axis=1) for one in found.values()], axis=0)
+    bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **rows.bad}
+    answers = {head.name: without_rows(head.decode(found[head.name]), sorted(bad)) for head in heads}
     failed = np.zeros(len(rows.ids), dtype=bool)
-    failed[sorted(rows.bad)] = True
-    return Predictions(rows.ids, answers, failed, dict(rows.bad), rows.notes)
+    failed[sorted(bad)] = True
+    return Predictions(rows.ids, answers, failed, bad, rows.notes)
 
 
 def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
@@ -134,7 +152,8 @@ def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
 def _probabilities(
     run: NetworkRun, rows: Rows, views: int | None, reading: Reading, device: str
 ) -> tuple[tuple[Head, ...], dict[str, NDArray[np.float64]]]:
-    recipe = run.recipe if views is None else run.recipe.model_copy(update={"views": views})
+    # Made anew, so that a number of views that there is not is refused as in a recipe.
+    recipe = run.recipe if views is None else Recipe(**{**run.recipe.model_dump(), "views": views})
     recipe.check()
     place = pick_device(device)
     precision = run.about.get("precision") or pick_precision(recipe.precision, place)
@@ -153,7 +172,7 @@ def _probabilities(
             channels_last=uses_channels_last(network),
         ),
         view_count=recipe.views,
-        autocast=HALF.get(precision) if place.type == "cuda" else None,
+        autocast=prediction_autocast(precision, place),
         workers=reading.workers,
         on_rows=None if tell is None else lambda done: tell({"event": "rows", "done": done, "total": total}),
     )
@@ -168,7 +187,8 @@ def evaluate_rows(
     device: str = "auto",
     on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Scores of a run on rows whose answer is known.
+    """Scores of a run on rows whose answer is known. The table needs the inputs and the targets only, not
+    the columns of groups, splits and weights that the training had.
 
     A label that is no class of the run counts as wrong in the error rate and with probability 0 in the
     log loss; a missing label is left out. Returns the keys that ``--json`` prints (docs/formats.md).
@@ -177,7 +197,8 @@ def evaluate_rows(
     reading = reading or Reading()
     place = pick_device(device)
     reset_peak(place)
-    rows = prepare_rows(source, run.schema, run.encoding, reading, targets=True)
+    schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None})
+    rows = prepare_rows(source, schema, run.encoding, reading, targets=True)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")

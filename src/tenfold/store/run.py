@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -102,8 +103,10 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
     Raises RunError where the folder is somebody else's, is in use, or cannot be written.
     """
     final = Path(path).absolute()
-    work = final.with_name(final.name + ".part")
     notes: list[str] = []
+    if not final.name:
+        raise RunError(f"{path} is no place for a run", fix="give the name of a folder with -o")
+    work = final.with_name(final.name + ".part")
     if final.exists() and not final.is_dir():
         raise RunError(f"{path} is a file, not a folder", fix="give another name with -o")
     if final.is_dir() and any(final.iterdir()) and not (final / "run.json").exists():
@@ -215,6 +218,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
         elif old != new:
             found.append(f"{prefix}{name}: {_brief(old)} -> {_brief(new)}")
     return found
+
+
+def or_null(value: Any) -> Any:
+    """A value for a JSON file: what is not a number (no labels), for which JSON has no word, becomes null."""
+    if isinstance(value, Mapping):
+        return {str(name): or_null(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [or_null(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def or_nan(value: Any) -> Any:
+    """The opposite of `or_null`, for values that are numbers or hold nothing but numbers and texts."""
+    if isinstance(value, Mapping):
+        return {name: or_nan(one) for name, one in value.items()}
+    return math.nan if value is None else value
 
 
 def _brief(value: Any) -> str:
