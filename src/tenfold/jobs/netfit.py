@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.encode import (
-    Encoding,
-    Examples,
-    PickedImages,
-    decide_targets,
-    encode,
-    fit_encoding,
-    with_class_weights,
-)
-from tenfold.data.split import Split, given, holdout
 from tenfold.data.table import write_parquet
 from tenfold.engine.batches import Preparation
 from tenfold.engine.cards import parse_bytes, show_bytes
@@ -40,18 +29,20 @@ from tenfold.engine.device import (
 from tenfold.engine.memory import plan_to_fit
 from tenfold.engine.predict import predict_network
 from tenfold.engine.probe import measure_peak
-from tenfold.engine.train import HALF, Trained, fit_network
-from tenfold.errors import ImageError, RunError, SplitError, TrainingError, listed
-from tenfold.jobs.inputs import Machine, Reading, Rows, prepare_rows, read_source
+from tenfold.engine.train import Trained, fit_network, prediction_autocast
+from tenfold.errors import (
+    RunError,
+    TrainingError,
+)
+from tenfold.jobs.inputs import Machine, Reading
+from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.plan import recipe_options
 from tenfold.metrics import category_scores, majority_class
-from tenfold.nn.encoders import preprocessing_of
-from tenfold.nn.network import Network, build_network, uses_channels_last
+from tenfold.nn.network import uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import RunFolder, begin_run, differences, read_run
-from tenfold.store.weights import read_weights
+from tenfold.store.run import RunFolder, begin_run, differences, or_null, read_run
 from tenfold.values import MemoryPlan
 
 Teller = Callable[[dict[str, Any]], None]
@@ -109,14 +100,15 @@ def fit_network_run(
             device=device,
             precision=precision,
             folder=folder,
-            identity=work.identity,
+            # What "auto" means differs between machines, and another precision is another training.
+            identity={**work.identity, "precision": precision},
             on_progress=on_progress,
         )
         notes.add(trained.notes)
         about = {
             "kind": "network",
             "rows": len(work.examples.ids),
-            "targets": _write_validation(folder, work, recipe, device, precision),
+            "targets": or_null(_write_validation(folder, work, recipe, device, precision)),
             "majority": _majority(work),
             "precision": precision,
             "device": str(device),
@@ -140,21 +132,6 @@ def fit_network_run(
     return open_network_run(*read_run(path))
 
 
-class Notes:
-    """What was decided: kept for the run folder, and told once, as it happens."""
-
-    def __init__(self, tell: Callable[[str], None] | None) -> None:
-        self.lines: list[str] = []
-        self._tell = tell
-
-    def add(self, lines: list[str] | tuple[str, ...]) -> None:
-        """Keep these lines and tell them."""
-        for line in lines:
-            self.lines.append(line)
-            if self._tell is not None:
-                self._tell(line)
-
-
 @contextmanager
 def _begun(run: str | os.PathLike[str], resume: bool, notes: Notes) -> Iterator[RunFolder]:
     folder, said = begin_run(run, resume=resume)
@@ -166,129 +143,6 @@ def _begun(run: str | os.PathLike[str], resume: bool, notes: Notes) -> Iterator[
         # What never reached a checkpoint is no run to go on with.
         if folder.path.exists() and not folder.file("checkpoint.safetensors").exists():
             folder.discard()
-
-
-@dataclass
-class TrainingWork:
-    """What a training is made of."""
-
-    schema: Schema
-    encoding: Encoding
-    examples: Examples
-    split: Split
-    network: Network
-    identity: dict[str, Any]
-    summary: list[str]
-
-
-def prepare_training(
-    schema: Schema, recipe: Recipe, source: Any, reading: Reading, notes: Notes
-) -> TrainingWork:
-    """Read, check, split and encode the rows, and build the network; nothing is trained yet."""
-    preprocessing = preprocessing_of(recipe.arch)
-    table, reading = read_source(source, schema, reading)
-    schema.check_columns(table.names, table.source)
-    schema = decide_targets(schema, table)
-    encoding, said = fit_encoding(
-        schema,
-        recipe,
-        table,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        interpolation=preprocessing.interpolation,
-    )
-    weights = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
-    # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
-    network, built = build_network(
-        encoding, schema, recipe, weights=weights, weights_name=Path(recipe.weights).name
-    )
-    rows = prepare_rows(table, schema, encoding, reading, targets=True)
-    notes.add([*rows.notes, *said])
-    rows = _usable(rows)
-    encoding = encoding.model_copy(update={"white": rows.white})
-    examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
-    notes.add([*said, *_conflicts(rows, schema, examples)])
-    split = _split(schema, recipe, rows, examples, encoding)
-    notes.add(split.notes)
-    if recipe.class_weights == "balanced":
-        examples, said = with_class_weights(examples, schema, encoding, split.train)
-        notes.add(said)
-    return TrainingWork(
-        schema, encoding, examples, split, network, _identity(schema, recipe, encoding, rows, examples), built
-    )
-
-
-def _usable(rows: Rows) -> Rows:
-    if not rows.bad:
-        if not len(rows.ids):
-            raise ImageError(f"{rows.table.source} has no rows", fix="give a table with at least two rows")
-        return rows
-    good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
-    if not len(good):
-        raise ImageError(f"{rows.table.source}: no row has a usable picture", fix="check the image folder")
-    return Rows(
-        rows.table.take(good),
-        rows.ids[good],
-        tuple(PickedImages(cache, good) for cache in rows.caches),
-        rows.white,
-        {},
-        tuple(content[good] for content in rows.contents),
-        rows.notes,
-    )
-
-
-def _conflicts(rows: Rows, schema: Schema, examples: Examples) -> list[str]:
-    """Repeats of one picture, counted; and those whose labels contradict each other, by name."""
-    _, place, counts = np.unique(rows.content, return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[place] > 1)
-    if not len(repeated):
-        return []
-    notes = [
-        f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once; "
-        "a picture's rows stay on one side of the split"
-    ]
-    for target in schema.targets:
-        words = rows.table.text(target.name)
-        known = examples.labels[target.name] >= 0
-        seen: dict[int, dict[str, str]] = {}
-        for row in repeated:
-            if known[row]:
-                seen.setdefault(int(place[row]), {}).setdefault(str(words[row]), str(rows.ids[row]))
-        clashes = [names for names in seen.values() if len(names) > 1]
-        told = [f"{next(iter(names.values()))}: {', '.join(sorted(names))}" for names in clashes]
-        if told:
-            notes.append(f"{target.name}: {len(told)} pictures have labels that contradict each other")
-            notes += listed(told)
-    return notes
-
-
-def _split(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples, encoding: Encoding) -> Split:
-    # A row without a group (an empty cell) stands for itself.
-    groups = [rows.content, *(rows.table.text(name) for name in schema.group)]
-    classes = {name: encoding.classes[name] for name in examples.labels}
-    if schema.split is not None:
-        return given(
-            rows.table.text(schema.split),
-            column=schema.split,
-            source=rows.table.source,
-            lines=rows.table.lines,
-            labels=examples.labels,
-            classes=classes,
-        )
-    split = holdout(
-        len(rows.ids),
-        fraction=recipe.valid,
-        seed=recipe.seed,
-        labels=examples.labels,
-        classes=classes,
-        groups=groups,
-    )
-    if not len(split.train):
-        raise SplitError(
-            f"no row is left to train on: {len(rows.ids)} rows, {recipe.valid} of them held out",
-            fix="a smaller --valid, or more rows",
-        )
-    return split
 
 
 def plan_training(
@@ -364,24 +218,6 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
     ]
 
 
-def _identity(
-    schema: Schema, recipe: Recipe, encoding: Encoding, rows: Rows, examples: Examples
-) -> dict[str, Any]:
-    """Everything that decides the weights, in JSON's types; data and weights files by their checksums."""
-    digest = hashlib.sha256()
-    for text in (*rows.ids, *rows.content):
-        digest.update(str(text).encode("utf-8", "surrogateescape") + b"\0")
-    for name in sorted(examples.labels):
-        digest.update(name.encode() + examples.labels[name].tobytes() + examples.weights[name].tobytes())
-    chosen = recipe.model_dump(mode="json")
-    if Path(recipe.weights).is_file():
-        with open(recipe.weights, "rb") as stream:
-            chosen["weights"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    inputs = [{"name": column.name, "kind": column.kind} for column in schema.inputs]
-    settled = {"inputs": inputs, "classes": {name: list(words) for name, words in encoding.classes.items()}}
-    return {"recipe": chosen, "schema": settled, "data": digest.hexdigest()}
-
-
 def _already(folder: RunFolder, identity: dict[str, Any], resume: bool, notes: Notes) -> bool:
     """Whether the run has finished and is to be gone on with: then there is nothing left to do."""
     if (
@@ -427,17 +263,26 @@ def _write_validation(
             work.encoding, device, next(network.parameters()).dtype, channels_last=uses_channels_last(network)
         ),
         view_count=recipe.views,
-        autocast=HALF.get(precision),
+        autocast=prediction_autocast(precision, device),
     )
-    columns: dict[str, NDArray[Any]] = {"id": work.examples.ids[valid], "row": valid}
+    columns: dict[str, NDArray[Any]] = {}
+
+    def add(name: str, values: NDArray[Any]) -> None:
+        # A target may be called row, and a class predicted: no column takes the place of one before it.
+        while name in columns:
+            name += "_"
+        columns[name] = values
+
+    add("id", work.examples.ids[valid])
+    add("row", valid)
     scores = {}
     for head in network.heads:
         probabilities = found[head.name]
         names = np.array([*work.encoding.classes[head.name], None], dtype=object)
-        columns[head.name] = names[labels[head.name][valid]]
-        columns[f"{head.name}:predicted"] = head.decode(probabilities).values
+        add(head.name, names[labels[head.name][valid]])
+        add(f"{head.name}:predicted", head.decode(probabilities).values)
         for position, name in enumerate(work.encoding.classes[head.name]):
-            columns[f"{head.name}:{name}"] = probabilities[:, position]
+            add(f"{head.name}:{name}", probabilities[:, position])
         scores[head.name] = category_scores(
             probabilities, labels[head.name][valid], train_labels=labels[head.name][work.split.train]
         )
@@ -451,7 +296,8 @@ def _write_run(
     folder.write_text("schema.toml", work.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())
     folder.write_text("encoding.json", work.encoding.model_dump_json(indent=2) + "\n")
-    folder.write_text("history.jsonl", "".join(json.dumps(record) + "\n" for record in trained.history))
+    history = [json.dumps(or_null(record)) + "\n" for record in trained.history]
+    folder.write_text("history.jsonl", "".join(history))
     weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
     folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})
     return folder.finish(about)

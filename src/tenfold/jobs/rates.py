@@ -10,7 +10,8 @@ from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import RateCurve, find_rate
 from tenfold.engine.train import begin_training
 from tenfold.jobs.inputs import Machine, Reading
-from tenfold.jobs.netfit import Notes, plan_training, prepare_training
+from tenfold.jobs.netfit import plan_training
+from tenfold.jobs.netprepare import Notes, prepare_training
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 
