@@ -143,5 +143,5 @@ def figure_html(figure: Figure, *, program: bool) -> str:
         full_html=False,
         include_plotlyjs=program,
         include_mathjax=False,
-        config={"responsive": True, "displaylogo": False, "typesetMath": False},
+        config={"responsive": True, "displayModeBar": False, "typesetMath": False},
     )
