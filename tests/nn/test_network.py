@@ -1,0 +1,94 @@
+"""One network: encoders, one last layer split among the targets, and every parameter's place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tenfold.data.encode import Encoding
+from tenfold.errors import RecipeError
+from tenfold.nn.network import build_network, describe_layers, recompute, uses_channels_last
+from tenfold.recipe import Recipe
+from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from training import CLASSES, SCHEMA, make_encoding
+
+RECIPE = Recipe(arch="test_resnet", weights="none", image_size=64, batchnorm_group=4)
+
+
+def build(recipe: Recipe = RECIPE):
+    return build_network(make_encoding(recipe), SCHEMA, recipe, fetch=False)
+
+
+def test_outputs_are_split_among_the_targets() -> None:
+    network, _ = build()
+    raw = network.eval()({"image0": torch.rand(3, 3, 64, 64)})
+    assert [part.shape for part in raw] == [(3, len(words)) for words in CLASSES.values()]
+    # The last layer starts at zero: every class has the same chance before the first step.
+    assert all(part.detach().abs().max().item() == 0.0 for part in raw)
+
+
+def test_two_pictures_to_a_row_are_joined() -> None:
+    schema = Schema(
+        inputs=(ImageColumn(name="front", folder="a"), ImageColumn(name="back", folder="b")),
+        targets=SCHEMA.targets,
+    )
+    network, _ = build_network(Encoding(classes=CLASSES, image_size=(64, 64)), schema, RECIPE, fetch=False)
+    one, _ = build()
+    assert network.last.in_features == 2 * one.last.in_features
+    images = torch.rand(2, 3, 64, 64)
+    assert network.eval().features({"image0": images, "image1": images}).shape == (
+        2,
+        network.last.in_features,
+    )
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_does() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one, _ = build()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    same, _ = build()
+    other, _ = build(Recipe(**{**RECIPE.model_dump(), "seed": 5}))
+    weights = [dict(net.named_parameters())["encoders.image0.conv1.0.weight"] for net in (one, same, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_every_parameter_has_one_place() -> None:
+    network, _ = build()
+    layers = {layer.name: layer for layer in describe_layers(network)}
+    assert set(layers) == {name for name, _ in network.named_parameters()}
+    assert layers["last.weight"].part == "head" and layers["last.weight"].decays
+    assert not layers["last.bias"].decays
+    norms = [layer for name, layer in layers.items() if ".bn" in name]
+    assert norms and not any(layer.decays for layer in norms)
+
+
+def test_batchnorm_is_said() -> None:
+    _, notes = build()
+    assert "at most 4 rows" in notes[-1]
+    _, notes = build(Recipe(**{**RECIPE.model_dump(), "batchnorm_group": "frozen"}))
+    assert "kept frozen" in notes[-1]
+    assert build(Recipe(arch="test_convnext", weights="none", image_size=64))[1] == []
+
+
+def test_convolutions_are_laid_out_with_channels_last() -> None:
+    network, _ = build()
+    assert uses_channels_last(network)
+    weight = dict(network.named_parameters())["encoders.image0.layer1.0.conv1.weight"]
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not uses_channels_last(build(Recipe(arch="test_vit", weights="none", image_size=160))[0])
+
+
+def test_recomputing_is_switched_on_every_encoder() -> None:
+    assert recompute(build()[0])
+
+
+def test_a_schema_without_pictures_is_refused() -> None:
+    with pytest.raises(RecipeError, match="--image"):
+        build_network(
+            Encoding(classes={"t": ("a", "b")}),
+            Schema(inputs=(), targets=(CategoryTarget(name="t"),)),
+            RECIPE,
+            fetch=False,
+        )

@@ -1,0 +1,46 @@
+"""Options are the recipes' fields, each once, with its choices and its default said."""
+
+from __future__ import annotations
+
+from tenfold.options import COLUMNS, MACHINE, READING, argument, option, recipe_options
+from tenfold.recipe import FactorRecipe, Recipe
+
+
+def spelled(parameters: list) -> dict[str, str]:
+    return {one.name: one.default.help for one in parameters}
+
+
+def test_every_field_is_one_option() -> None:
+    found = recipe_options(Recipe, FactorRecipe)
+    names = [one.name for one in found]
+    assert len(names) == len(set(names))
+    assert set(names) == set(Recipe.model_fields) | set(FactorRecipe.model_fields)
+
+
+def test_choices_and_defaults_are_said() -> None:
+    helps = spelled(recipe_options(Recipe))
+    assert "squish, crop, pad" in helps["resize"] and "[squish]" in helps["resize"]
+    assert "[64]" in helps["batch_size"]
+    assert "Undefined" not in "".join(helps.values())
+
+
+def test_nothing_that_was_not_given_has_a_value() -> None:
+    for one in recipe_options(Recipe, FactorRecipe):
+        assert one.default.default is None, one.name
+
+
+def test_no_flag_is_taken_twice() -> None:
+    flags = [
+        flag
+        for one in [*COLUMNS, *recipe_options(Recipe, FactorRecipe), *READING, *MACHINE]
+        for part in one.default.param_decls
+        for flag in part.split("/")
+    ]
+    assert len(flags) == len(set(flags))
+
+
+def test_an_option_spells_its_name() -> None:
+    assert option("image_size", str, "x").default.param_decls == ("--image-size",)
+    assert argument("table", "x").default.default is ...
+    assert argument("table", "x", optional=True).default.default is None
+    assert argument("archs", "x", many=True).annotation == list[str]
