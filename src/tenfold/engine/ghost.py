@@ -4,7 +4,7 @@
 tensors (of PyTorch's FakeTensorMode) in their place on the device to be planned for. `haunted` is the
 region in which such a network can run forward on a machine that does not have that device.
 
-Everything here is bound to the calling thread. Two functions of PyTorch are replaced for as long as the
+Everything here is bound to the calling thread. A few functions of PyTorch are replaced for as long as the
 region lasts, by ones that answer other threads as before: a program may plan while it trains.
 """
 
@@ -122,6 +122,8 @@ def haunted(mode: FakeTensorMode, device: str, attention: str) -> Iterator[None]
                 _in_this_thread(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
             )
             stack.enter_context(_in_this_thread(torch.cuda, "is_bf16_supported", lambda *_, **__: True))
+        # Recomputed activations are told apart by the engine's run, and the walk backward is none of its.
+        stack.enter_context(_in_this_thread(torch._C, "_current_graph_task_id", lambda: 1))
         stack.enter_context(mode)
         # A collection in the middle would free what a program that is short of memory keeps.
         gc.disable()

@@ -53,6 +53,8 @@ __all__ = [
 EVALUATED = {"cpu": 16, "cuda": 64}
 #: Largest batch that is looked for.
 MOST_ROWS = 4096
+#: Numbers of passes that are looked at below one that fits.
+NEAR = 3
 #: What a network that cannot be traced may raise: its own code's errors, and those of fake tensors.
 _UNTRACEABLE = (
     RuntimeError,
@@ -374,6 +376,10 @@ class _Planner:
                 high = middle
             else:
                 low = middle
+        # What is reserved is not quite monotone in the rows: a little fewer passes may fit after all.
+        for fewer in range(max(low, high - NEAR), 1, -1) if not self._program.grouped else ():
+            if self._fits(batch, _rows(groups, fewer)):
+                high = fewer
         return high
 
     def _guess(self, groups: Sequence[int], low: int, high: int) -> int:
@@ -399,7 +405,7 @@ class _Planner:
         guess = self._secant(1, second, step)
         if step > 1:
             # Every further group makes the trace longer, so that the guess is only made sure of nearby.
-            return step * (guess if guess > 2 * second else self._down_to_fit(guess, step))
+            return step * (int(guess * 0.97) if guess > 8 else self._down_to_fit(guess, step))
         for _ in range(3):
             other = max(1, guess - max(1, guess // 8))
             guess = self._secant(other, min(guess, most), step)
