@@ -44,3 +44,21 @@ def test_an_option_spells_its_name() -> None:
     assert argument("table", "x").default.default is ...
     assert argument("table", "x", optional=True).default.default is None
     assert argument("archs", "x", many=True).annotation == list[str]
+
+
+def test_each_option_takes_what_its_field_takes() -> None:
+    kinds = {one.name: str(one.annotation) for one in recipe_options(Recipe, FactorRecipe)}
+    texts = {
+        "batchnorm_group": "str | None",  # a number of rows, or frozen
+        "image_size": "str | None",
+        "task_weights": "str | None",
+        "epochs": "int | None",
+        "factors": "int | None",
+        "views": "int | None",
+        "lr": "float | None",
+        "use_time": "bool | None",
+        "scale": "tuple[float, float] | None",
+    }
+    assert {name: kinds[name] for name in texts} == texts
+    assert Recipe(batchnorm_group="frozen").batchnorm_group == "frozen"
+    assert Recipe(batchnorm_group="8").batchnorm_group == 8  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import typer
 from tenfold.errors import TenfoldError
 from tenfold.jobs.request import (
     job_of,
+    picture_job_of,
     reading_of,
     recommender_of,
     rows_of,
@@ -292,7 +293,7 @@ def _lr(given: Given) -> None:
     from tenfold.jobs.rates import find_learning_rate
     from tenfold.out.figures import rate_figure, write_figure
 
-    job = job_of({**given, "output": "no run"})
+    job = picture_job_of({**given, "output": "no run"})
     with Display() as display:
         curve = find_learning_rate(
             job.schema,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -67,12 +67,9 @@ def _plain_type(annotation: Any) -> tuple[Any, str]:
         return annotation, ""
     if get_origin(annotation) is tuple and parts == [float, float]:
         return tuple, ""
-    if len(parts) == 1 or any(get_origin(part) is Literal for part in parts):
+    if len(parts) == 1 or get_origin(annotation) is Annotated:
         return _plain_type(parts[0])
-    text = str(annotation)
-    if text.startswith(("int", "typing.Annotated[int")):
-        return int, ""
-    return str, ""
+    return str, ""  # a number or one of some words, sizes, weights by name: the recipe reads the text
 
 
 def _spelled(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,17 @@ from tenfold.schema import (
 )
 
 Given = Mapping[str, Any]
+
+#: Options that name columns, by the wing that takes them.
+_PICTURES = ("image", "target", "id", "group", "split_column", "weight")
+_RATINGS = ("user", "item", "target", "time", "user_table", "item_table", "item_name", "side")
+_COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
+#: Options of reading, of scoring and of the machine that only one wing takes.
+_FOR_PICTURES = (
+    *("image", "allow_outside", "max_pixels", "workers", "cache", "views"),
+    *("device", "micro_batch", "budget", "checkpoint", "probe"),
+)
+_FOR_RATINGS = ("time_format", "lists", "liked")
 
 
 @dataclass(frozen=True)
@@ -43,14 +54,11 @@ def job_of(given: Given) -> Request:
         job = read_job(table)
         table, schema, settings = job.table, job.schema, job.recipe
         output = output or job.output
-        if any(given[name] for name in ("image", "image_folder", "target", "user", "item")):
-            raise SchemaError(
-                "columns are named both in the job file and on the command line",
-                fix="name them in one place",
-            )
+        _refuse(given, _COLUMNS, "beside a job file, which names the columns")
     elif given["image_folder"]:
-        if table is not None or given["image"]:
-            raise SchemaError("--image-folder stands for the table", fix="leave out the table and --image")
+        if table is not None:
+            raise SchemaError("--image-folder stands for the table", fix="leave out the table")
+        _refuse(given, _COLUMNS[1:], "beside --image-folder, which names the columns")
         table, schema = _folder(given)
     else:
         schema = _schema(given)
@@ -61,12 +69,35 @@ def job_of(given: Given) -> Request:
     return Request(table, schema, _recipe(schema, settings, given), output)
 
 
+def picture_job_of(given: Given) -> Request:
+    """As `job_of`, for a command that knows nothing of ratings."""
+    job = job_of(given)
+    if job.schema.ids:
+        raise SchemaError(
+            "this command is for pictures", fix="give --image COLUMN=FOLDER and --target COLUMN"
+        )
+    return job
+
+
+def _refuse(given: Given, names: Iterable[str], where: str) -> None:
+    """Refuse options that nobody would look at, so that none is passed over without a word."""
+    said = [name for name in names if _is_said(given.get(name))]
+    if said:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise RecipeError(f"{flags} is no option {where}", fix="leave it out")
+
+
+def _is_said(value: Any) -> bool:
+    # 0 is said, too, though it equals False.
+    return value is not None and value is not False and value not in ([], "auto")
+
+
 def _folder(given: Given) -> tuple[Any, Schema]:
     from tenfold.jobs.inputs import folder_schema, read_image_folder
 
     folder = given["image_folder"]
     schema = folder_schema(folder)
-    return read_image_folder(folder, labels=True), schema
+    return read_image_folder(folder, labels=True, allow_outside=given["allow_outside"]), schema
 
 
 def _schema(given: Given) -> Schema:
@@ -81,6 +112,7 @@ def _schema(given: Given) -> Schema:
         raise SchemaError(
             "what to predict is not said", fix="give --target COLUMN (more than once for several)"
         )
+    _refuse(given, [name for name in _COLUMNS if name not in _PICTURES], "of a training from pictures")
     return Schema(
         inputs=tuple(parse_image(text) for text in given["image"]),
         targets=tuple(parse_target(text) for text in given["target"]),
@@ -95,6 +127,7 @@ def _ratings_schema(given: Given) -> Schema:
     targets = given["target"] or ()
     if len(targets) > 1:
         raise SchemaError("ratings have one target", found=", ".join(targets), fix="give one --target")
+    _refuse(given, [name for name in _COLUMNS if name not in _RATINGS], "of a training from ratings")
     return Schema(
         inputs=(IdColumn(name=given["user"] or ""), IdColumn(name=given["item"] or "")),
         targets=(RatingTarget(name=targets[0] if targets else None),),
@@ -125,6 +158,7 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
 
 def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
     """Options of a job that are no part of schema or recipe: how to read, and how to use the machine."""
+    _refuse_other_wing(schema, given)
     if schema.ids:
         kept = {name: given[name] for name in ("skip_bad", "time_format")}
         return {"table_options": table_options(given), **kept}
@@ -140,8 +174,17 @@ def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
     return {"reading": _reading(given, None), "machine": machine}
 
 
+def _refuse_other_wing(schema: Schema, given: Given) -> None:
+    _refuse(
+        given,
+        _FOR_PICTURES if schema.ids else _FOR_RATINGS,
+        "where ratings are fitted or asked for" if schema.ids else "where pictures are",
+    )
+
+
 def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of a run's `predict` or `evaluate`."""
+    _refuse_other_wing(run.schema, given)
     if run.schema.ids:
         return {"table_options": table_options(given)}
     return {"reading": _reading(given, tell), "views": given["views"], "device": given["device"]}
@@ -168,9 +211,9 @@ def rows_of(run: Any, given: Given) -> Any:
             fix="give either a table, or --user ID --item ID and a ratings run",
         )
     users, items = given["user"] or (), given["item"] or ()
-    if len(users) != len(items) and len(users) != 1:
+    if not items or (len(users) != len(items) and len(users) != 1):
         raise SchemaError(
-            f"{len(users)} users and {len(items)} items make no pairs", fix="give one --item to each --user"
+            f"{len(users)} --user and {len(items)} --item make no pairs", fix="give one --item to each --user"
         )
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
 
