@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
-from tenfold.screen import Display, epoch_line, print_json, show_rows, show_scores, tell
+from tenfold.screen import (
+    Display,
+    epoch_line,
+    print_json,
+    say,
+    show_rows,
+    show_scores,
+    take_any_text,
+    tell,
+)
 
 RECORD = {
     "epoch": 2, "stage": "all", "skipped": 1, "seconds": 12.4,
@@ -65,3 +79,62 @@ def test_progress_takes_every_event() -> None:
         )
         display.progress({"event": "epoch", **RECORD})
         display.progress({"event": "rows", "done": 2, "total": 2})
+
+
+def test_a_target_without_a_training_label_is_told_so() -> None:
+    line = epoch_line({**RECORD, "train": {"disease": {"loss": 0.5}}})
+    assert "variety: loss no labels, validation no labels" in line
+    assert "disease: loss 0.500" in line
+    alone = epoch_line({**RECORD, "train": {"disease": {"loss": 0.5}}, "valid": {}})
+    assert "disease: loss 0.500   1 updates" in alone
+
+
+def test_json_takes_numbers_of_numpy(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json(
+        {
+            "a": np.float32(2.5),
+            "b": np.int64(3),
+            "c": np.float32("nan"),
+            "d": np.array([1.0, np.nan]),
+            "e": np.bool_(True),
+            5: [np.float64("inf")],
+        }
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"a": 2.5, "b": 3, "c": None, "d": [1.0, None], "e": True, "5": [None]}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_text_can_be_shown_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    text = "caf\u00e9 \u56fe \udce9"  # the last is a byte of a file name that is no text
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding=encoding) for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    take_any_text()
+    tell(text)
+    print_json({text: [text]})
+    say(text)
+    with Display() as display:
+        display.note(text)
+        display.progress({"event": "images", "column": text, "done": 1, "total": 1})
+    for stream in streams.values():
+        stream.flush()
+    shown, told = streams["stdout"].buffer.getvalue().split(b"\n")[:2]  # type: ignore[attr-defined]
+    wanted = {
+        "ascii": b"caf\\xe9 \\u56fe \xe9",
+        "cp1252": b"caf\xe9 \\u56fe \xe9",
+        "utf-8": "café 图 ".encode() + b"\xe9",
+    }
+    assert shown.strip() == wanted[encoding]
+    assert json.loads(told.decode(encoding)) == {text: [text]}
+    assert wanted[encoding] in streams["stderr"].buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_command_does_not_fail_over_the_letters_of_a_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tenfold", "predict", "runs/图", "x.csv"],
+        capture_output=True,
+        env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii:strict"},
+    )
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+    assert b"runs/\\u56fe does not exist" in done.stderr

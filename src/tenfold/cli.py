@@ -49,6 +49,7 @@ from tenfold.screen import (
     show_records,
     show_rows,
     show_scores,
+    take_any_text,
     tell,
 )
 
@@ -392,4 +393,5 @@ def _ratings(folder: Any, given: Given) -> Given:
 
 def main() -> None:
     """Entry point of ``tenfold``."""
+    take_any_text()
     app()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -17,6 +20,27 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
+def take_any_text() -> None:
+    """Let standard output and error take any text, whatever the locale: a name of another script must not
+    end a command whose work is done. Letters that the encoding lacks are shown as ``\\u56fe``, and bytes of
+    file names that are no text leave as they came.
+    """
+    codecs.register_error("tenfold", _shown_anyhow)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="tenfold")
+
+
+def _shown_anyhow(error: UnicodeError) -> tuple[bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = b""
+    for letter in error.object[error.start : error.end]:
+        raw = 0xDC80 <= ord(letter) <= 0xDCFF  # a byte that Python could not decode (PEP 383)
+        found += bytes([ord(letter) - 0xDC00]) if raw else letter.encode("ascii", "backslashreplace")
+    return found, error.end
+
+
 def say(text: str) -> None:
     """One line to standard error; nothing in it is read as markup."""
     _errors.print(Text(text))
@@ -29,11 +53,19 @@ def tell(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output; what is not a number (no labels) is null."""
-    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+    plain = _finite(value)
+    text = json.dumps(plain, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain)  # the same object in ASCII letters
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): _finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -97,9 +129,9 @@ class Display:
 def epoch_line(record: Mapping[str, Any]) -> str:
     """An epoch in one line: each target's training loss, and loss and error rate on the validation rows."""
     parts = [f"epoch {record['epoch'] + 1:>2} ({record['stage']})"]
-    for name, train in record["train"].items():
-        valid = record["valid"].get(name)
-        text = f"{name}: loss {train['loss']:.3f}"
+    for name in dict.fromkeys([*record["train"], *record["valid"]]):
+        train, valid = record["train"].get(name, {}), record["valid"].get(name)
+        text = f"{name}: loss {_number(train.get('loss', math.nan))}"
         if valid is not None:
             text += f", validation {_number(valid['log_loss'])}, error {_percent(valid['error_rate'])}"
         parts.append(text)
