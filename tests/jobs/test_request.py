@@ -48,7 +48,8 @@ def fit_options(**given: Any) -> dict[str, Any]:
 
 def predict_options(**given: Any) -> dict[str, Any]:
     found = {one.name: one.default.default for one in (*READING, DEVICE, VIEWS)}
-    more = {"table": None, "image": None, "user": None, "item": None, "lists": None, "liked": None}
+    more = dict.fromkeys(("table", "image", "user", "item", "lists", "liked", "like"))
+    more |= {"output": "out.csv", "probabilities": False, "spreadsheet_safe": False}
     return {**found, **more, **given}
 
 
@@ -303,6 +304,26 @@ def test_what_makes_no_pairs_is_refused(run: Any, given: dict[str, Any], words: 
     with pytest.raises(SchemaError) as caught:
         rows_of(run, predict_options(**given))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "words"),
+    [
+        (PICTURE_RUN, {"output": None}, "no output file is given"),
+        (PICTURE_RUN, {"output": ""}, "no output file is given"),
+        (PICTURE_RUN, {"like": "s.csv", "probabilities": True}, "--probabilities is no option beside --like"),
+        (PICTURE_RUN, {"like": "s.csv", "spreadsheet_safe": True}, "--spreadsheet-safe is no option"),
+        (RATINGS_RUN, {"like": "s.csv"}, "--like is no option where ratings"),
+        (RATINGS_RUN, {"probabilities": True}, "--probabilities is no option where ratings"),
+    ],
+)
+def test_where_answers_go_is_checked_before_they_are_made(
+    run: Any, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        rows_of(run, predict_options(table="t.csv", **given))
+    assert words in str(caught.value)
+    assert rows_of(RATINGS_RUN, predict_options(table="t.csv", output=None)) == "t.csv"
 
 
 def test_for_whom_to_recommend_is_said_once() -> None:

@@ -199,7 +199,11 @@ def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
 
 
 def rows_of(run: Any, given: Given) -> Any:
-    """What to predict: a table, or the pairs of ``--user`` and ``--item``."""
+    """What to predict: a table, or the pairs of ``--user`` and ``--item``.
+
+    Where the answers go is checked, too: before they are made, which may take its time.
+    """
+    _check_output(run, given)
     pairs = {name: given[name] for name in ("user", "item") if given[name]}
     if not pairs:
         if given["table"] is None:
@@ -216,6 +220,18 @@ def rows_of(run: Any, given: Given) -> Any:
             f"{len(users)} --user and {len(items)} --item make no pairs", fix="give one --item to each --user"
         )
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
+
+
+def _check_output(run: Any, given: Given) -> None:
+    if run.schema.ids:
+        return _refuse(given, ("like", "probabilities"), "where ratings are predicted, not classes")
+    if not given["output"]:
+        raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
+    if given["like"]:
+        _refuse(
+            given, ("probabilities", "spreadsheet_safe"), "beside --like, whose file is filled in as it is"
+        )
+    return None
 
 
 def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.errors import RecipeError
 from tenfold.out.tables import (
     write_neighbours,
     write_pairs,
@@ -29,8 +28,6 @@ def write_answers(
     if isinstance(found, PairPredictions):
         return _write_pairs(found, given)
     output = given["output"]
-    if not output:
-        raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
     if given["like"]:
         notes = write_submission(output, found, like=given["like"])
     else:
@@ -46,12 +43,6 @@ def write_answers(
 
 
 def _write_pairs(found: PairPredictions, given: Mapping[str, Any]) -> dict[str, Any]:
-    for name in ("like", "probabilities"):
-        if given[name]:
-            raise RecipeError(
-                f"--{name} is for predictions of classes; this run predicts ratings",
-                fix=f"leave out --{name}",
-            )
     strangers = int((~(found.known_user & found.known_item)).sum())
     written = write_lists(found, given)
     # Its notes were told when it was predicted.
