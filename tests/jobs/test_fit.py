@@ -1,0 +1,59 @@
+"""The schema chooses the wing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenfold.errors import SchemaError
+from tenfold.jobs.fit import fit
+from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
+
+PICTURES = Schema(inputs=(ImageColumn(name="id", folder="photos"),), targets=(CategoryTarget(name="label"),))
+RATINGS = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
+
+
+@pytest.fixture
+def wings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Which wing was called, and for which run folder."""
+    called: list[tuple[str, Any]] = []
+
+    def record(name: str) -> Any:
+        def wing(schema: Schema, recipe: Any, table: Any, *, run: Any, **options: Any) -> Any:
+            called.append((name, Path(run)))
+            return schema, recipe, table, options
+
+        return wing
+
+    monkeypatch.setattr("tenfold.jobs.netfit.fit_network_run", record("pictures"))
+    monkeypatch.setattr("tenfold.jobs.ratingsfit.fit_ratings_run", record("ratings"))
+    return called
+
+
+def test_pictures_and_ratings_go_their_ways(wings: list, tmp_path: Path) -> None:
+    for schema, recipe in ((PICTURES, Recipe()), (RATINGS, FactorRecipe())):
+        found = fit(schema, recipe, "t.csv", run=tmp_path / "run", resume=True)
+        assert found == (schema, recipe, "t.csv", {"resume": True})
+    assert wings == [("pictures", tmp_path / "run"), ("ratings", tmp_path / "run")]
+
+
+@pytest.mark.parametrize(("schema", "recipe"), [(PICTURES, FactorRecipe()), (RATINGS, Recipe())])
+def test_a_recipe_of_the_other_wing_is_refused(wings: list, schema: Schema, recipe: Any) -> None:
+    with pytest.raises(SchemaError, match="is fitted by") as caught:
+        fit(schema, recipe, "t.csv", run="run")
+    assert caught.value.labels["fix"].startswith("give a ") and wings == []
+
+
+def test_a_run_without_a_name_gets_the_next_number(
+    wings: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit(PICTURES, Recipe(), "t.csv")
+    # A run that is being made, one that has a name, and one that has a number.
+    for name in ("001.part", "first", "002", "004"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    fit(RATINGS, FactorRecipe(), "t.csv")
+    assert [path.as_posix() for _, path in wings] == ["runs/001", "runs/003"]
