@@ -217,6 +217,15 @@ def test_labels_are_joined_by_name_and_strangers_are_said() -> None:
     assert notes == ["label: 'fox' is no class of this run (2 rows)"]
 
 
+def test_classes_without_a_row_are_named() -> None:
+    encoding = Encoding(classes={"label": ("dog", "cat", "emu", "fox")})
+    schema = schema_of(CategoryTarget(name="label"))
+    _, notes = encode(encoding, schema, table_of(label=["dog", "", "fox"]), ())
+    assert notes == ["label: no row is labelled cat, emu"]
+    with pytest.raises(SchemaError, match="no usable row has a label of column 'label'"):
+        encode(encoding, schema, table_of(label=["", "owl"]), ())
+
+
 def test_a_column_without_any_label_has_no_codes() -> None:
     labels, unknown = class_codes(table_of(label=["", ""]), "label", ("cat", "dog"))
     assert labels.tolist() == [-1, -1] and unknown == {}

@@ -9,7 +9,7 @@ from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError
 from tenfold.nn.network import build_network, describe_layers, recompute, uses_channels_last
 from tenfold.recipe import Recipe
-from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.schema import CategoryColumn, CategoryTarget, ImageColumn, NumberColumn, Schema
 from training import CLASSES, SCHEMA, make_encoding
 
 RECIPE = Recipe(arch="test_resnet", weights="none", image_size=64, batchnorm_group=4)
@@ -92,3 +92,11 @@ def test_a_schema_without_pictures_is_refused() -> None:
             RECIPE,
             fetch=False,
         )
+
+
+@pytest.mark.parametrize("column", [NumberColumn(name="age"), CategoryColumn(name="farm")])
+def test_a_column_that_would_be_passed_over_is_refused(column: NumberColumn | CategoryColumn) -> None:
+    schema = Schema(inputs=(*SCHEMA.inputs, column), targets=SCHEMA.targets)
+    with pytest.raises(RecipeError, match="pictures only") as caught:
+        build_network(make_encoding(RECIPE), schema, RECIPE, fetch=False)
+    assert caught.value.labels["found"] == f"{column.name} ({column.kind})"

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from tenfold.errors import RunError
-from tenfold.store.run import FORMAT, begin_run, differences, read_arrays, read_run, replacing
+from tenfold.store.run import (
+    FORMAT,
+    begin_run,
+    differences,
+    or_nan,
+    or_null,
+    read_arrays,
+    read_run,
+    replacing,
+)
 
 
 def make_run(path: Path, text: str = "one") -> Path:
@@ -150,3 +159,22 @@ def test_differences_name_every_change() -> None:
     now = {"recipe": {"batch_size": 32, "lr": 1.0}, "data": "a"}
     assert differences(before, now) == ["recipe.batch_size: 64 -> 32"]
     assert differences(before, before) == []
+
+
+def test_what_is_no_number_is_null_and_comes_back() -> None:
+    value = {
+        "a": {"x": float("nan"), "y": 0.5, "n": 3},
+        "b": [1.5, float("inf"), ("c", -float("inf"))],
+        4: True,
+    }
+    plain = or_null(value)
+    assert plain == {"a": {"x": None, "y": 0.5, "n": 3}, "b": [1.5, None, ["c", None]], "4": True}
+    json.dumps(plain, allow_nan=False)
+    back = or_nan({"a": plain["a"]})
+    assert back["a"]["x"] != back["a"]["x"] and back["a"]["y"] == 0.5
+
+
+@pytest.mark.parametrize("path", ["/", "//"])
+def test_a_place_without_a_name_is_refused(path: str) -> None:
+    with pytest.raises(RunError, match="no place for a run"):
+        begin_run(path)
