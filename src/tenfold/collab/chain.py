@@ -32,6 +32,9 @@ __all__ = ["Chain", "Features", "Observations", "Spans"]
 FRESH = 16
 #: Own factors start from N(0, START^2).
 START = 0.3
+#: What is known of a precision before the ratings: as much as WEIGHT numbers would tell, of this size for
+#: biases; for factors of a size that grows with their number, so that their products stay alike.
+WEIGHT, BIAS_PRECISION = 4.0, 4.0
 #: The degrees of freedom that the noise of a side may have.
 FREEDOMS = np.geomspace(1.0, 200.0, 60)
 _FREEDOM_LOG = np.array([v / 2 * np.log(v / 2) - lgamma(v / 2) for v in FREEDOMS])
@@ -89,6 +92,7 @@ class Observations:
 
     @property
     def users(self) -> int:
+        """Number of users."""
         return len(self.start) - 1
 
     @property
@@ -126,11 +130,16 @@ class _Effects:
 
     def draw_priors(self, rng: np.random.Generator) -> None:
         total, squares = self.moments[..., :4], self.moments[..., 4:]
-        self.mean[:], self.precision[:] = _draw_prior(rng, self.sizes[:, None], total, squares, self.mean)
+        expected = 2 * np.sqrt(4 * len(self.factors))
+        self.mean[:], self.precision[:] = _draw_prior(
+            rng, self.sizes[:, None], total, squares, self.mean, expected
+        )
         if self.biased:
             bias = self.bias.astype(np.float64)
             sums = (np.bincount(self.group, bias**power, len(self.sizes)) for power in (1, 2))
-            self.bias_mean[:], self.bias_precision[:] = _draw_prior(rng, self.sizes, *sums, self.bias_mean)
+            self.bias_mean[:], self.bias_precision[:] = _draw_prior(
+                rng, self.sizes, *sums, self.bias_mean, BIAS_PRECISION
+            )
 
     def draw_noise(self, rng: np.random.Generator) -> NDArray[np.float32]:
         return rng.standard_normal(self.noise.shape, np.float32, self.noise)
@@ -142,6 +151,7 @@ def _draw_prior(
     total: NDArray[np.float64],
     squares: NDArray[np.float64],
     mean: NDArray[np.float32],
+    expected: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and precision of the normal prior of `count` numbers with this sum and sum of squares.
 
@@ -150,7 +160,8 @@ def _draw_prior(
     """
     spread = squares - 2 * mean * total + (count + 1) * np.square(mean, dtype=np.float64)
     shape = total.shape
-    precision = rng.standard_gamma(0.5 * (count + 2), shape) / (0.5 * (np.maximum(spread, 0) + 1))
+    precision = rng.standard_gamma(0.5 * (WEIGHT + count + 1), shape)
+    precision /= 0.5 * (WEIGHT / expected + np.maximum(spread, 0))
     return total / (count + 1) + rng.standard_normal(shape) / np.sqrt((count + 1) * precision), precision
 
 

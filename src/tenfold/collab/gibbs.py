@@ -90,6 +90,7 @@ def fit_gibbs(
         raise RecipeError(
             f"burn_in = {burn_in} leaves nothing to average",
             found=f"{min(shares)} sweeps in each of {CHAINS} chains",
+            fix="give more sweeps, or a smaller burn_in",
         )
     blocks = -(-(choose_factors(count) if factors is None else factors) // 4)
     if scale.spread == 0:

@@ -67,7 +67,8 @@ class Draws:
 
 def _columns(factors: NDArray[np.float32]) -> NDArray[np.float32]:
     """(blocks, n, 4) as (n, factors), copied."""
-    return factors.transpose(1, 0, 2).reshape(factors.shape[1], -1).copy()
+    blocks, rows, _ = factors.shape
+    return factors.transpose(1, 0, 2).reshape(rows, 4 * blocks).copy()
 
 
 def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale: Scale) -> FactorModel:
@@ -108,7 +109,11 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
         extra[f"time_shift.{level}"] = shift
     extra |= _prior("user", bias["user"], users, extra, data.rated)
     extra |= _prior("item", bias["item"], items, extra, data.raters)
-    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in extra.items()}
+    # A variance is a square: of ratings beyond 1e19 it would not fit into float32.
+    most = float(np.finfo(np.float32).max)
+    arrays = {
+        name: np.ascontiguousarray(np.clip(array, -most, most), np.float32) for name, array in extra.items()
+    }
     if data.spans:
         arrays["time_lengths"] = np.array([spans.length for spans in data.spans])
     for level, spans in enumerate(data.spans):
@@ -117,13 +122,14 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
     model = plain_model(
         ratings,
         "gibbs",
-        mean=scale.center + spread * sum(one.mean for one in draws) / count,
+        mean=float(scale.center + spread * sum(one.mean for one in draws) / count),
         user_bias=bias["user"].astype(np.float32),
         item_bias=bias["item"].astype(np.float32),
-        user_factors=users,
-        item_factors=items,
+        # In one order in memory, as they are read back: else a product's last bits could differ.
+        user_factors=np.ascontiguousarray(users),
+        item_factors=np.ascontiguousarray(items),
         sigmoid_range=None,
-        noise_precision=count / (spread**2 * sum(one.noise for one in draws)),
+        noise_precision=float(count / (spread**2 * sum(one.noise for one in draws))),
         extra=arrays,
         notes=ratings.notes,
     )

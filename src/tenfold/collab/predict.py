@@ -222,7 +222,7 @@ class Scorer:
         if noise is None:
             return 1.0
         weight = self.user_weight if side == "user" else self.item_weight
-        return np.where(index < 0, float(weight @ noise), noise[index])
+        return np.where(index < 0, float(weight @ noise), noise[index].astype(np.float64))
 
     def _variance(
         self, side: str, index: NDArray[np.int64]

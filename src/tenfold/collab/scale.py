@@ -34,6 +34,7 @@ class Scale:
     spread: float
 
     def targets(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Ratings as numbers of mean 0 and deviation 1."""
         return ((values - self.center) / self.spread).astype(np.float32)
 
 
