@@ -82,6 +82,7 @@ HOUSE = (
             "step",
             "calibrate",
             "forecast",
+            "plancache",
             "memory",
             "batches",
             "optim",

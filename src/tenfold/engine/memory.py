@@ -7,15 +7,10 @@ time of a training, never its answer, image size or batch size.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,12 +22,12 @@ from tenfold.engine.cards import (
     CUDA_CONTEXT,
     Band,
     Card,
-    cache_folder,
     find_card,
     show_bytes,
     stored_context,
 )
 from tenfold.engine.forecast import Forecast, Forecaster, Timeline, matrix_workspace
+from tenfold.engine.plancache import digest, recall, remember
 from tenfold.engine.program import OPTIMIZERS, ImageProgram, Settings, first_line
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError, did_you_mean
 from tenfold.recipe import parse_size
@@ -188,7 +183,7 @@ def plan_memory(
     found = _recall(key)
     if found is None:
         found = _plan(arch, asked)
-        _remember(key, found)
+        remember(key, asdict(found))
     return found
 
 
@@ -479,45 +474,21 @@ def _precision(precision: str, device: str, card: Card | None) -> str:
     return precision
 
 
-@cache
-def _sources() -> str:
-    """Digest of the code that decides a plan."""
-    engine = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*engine.glob("*.py"), *engine.parent.joinpath("nn").glob("*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def _key(arch: str, asked: _Asked) -> str:
     """Digest of everything that decides the plan of an architecture."""
     context, _ = known_context(asked.device, asked.card)
     threads = torch.get_num_threads() if asked.device == "cpu" else 0
-    decides = [arch, asdict(asked), asdict(context), threads, _sources()]
-    decides += [torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    decides = [arch, asdict(asked), asdict(context), threads]
+    return digest([*decides, torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()])
 
 
 def _recall(key: str) -> Plan | None:
-    if not key:
+    kept = recall(key)
+    if kept is None:
         return None
     try:
-        kept = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
         for name in ("band_bytes", "image_size", "notes"):
             kept[name] = tuple(kept[name])
         return Plan(**kept)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or not readable: it is made anew
-
-
-def _remember(key: str, plan: Plan) -> None:
-    if not key:
-        return
-    try:
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{key}.{os.getpid()}.part"
-        partial.write_text(json.dumps(asdict(plan)), encoding="utf-8")
-        partial.replace(folder / f"{key}.json")
-    except OSError:
-        pass  # a cache that cannot be written costs time, not the plan
+    except (KeyError, TypeError):
+        return None  # another version's: it is made anew
