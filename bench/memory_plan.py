@@ -1,0 +1,310 @@
+"""The memory planner against what was measured and published, without a GPU.
+
+    python bench/memory_plan.py --lesson          the eight settings of fast.ai's lesson 7, on three machines
+    python bench/memory_plan.py --brackets 40     timm's table for an RTX 3090: what ran and what did not
+    python bench/memory_plan.py --coverage 100    how many of timm's names get a plan or a reason
+    python bench/memory_plan.py --time            seconds to a plan of each of the lesson's models
+    python bench/memory_plan.py --steps           what more than two optimizer steps change
+    python bench/memory_plan.py --context         what a CPU process holds beside its tensors
+
+The lesson's notebook prints the memory of the *process*: what the allocator reserved, and a context that
+differs from machine to machine. One context per machine is read off one setting (convnext_small, 16 rows at
+once); the other seven are predictions. Its training is fastai's: Adam one parameter at a time, a float16
+scaler, all layers trained, batches augmented on the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.layers import set_fused_attn
+from torch import Tensor, nn
+
+from tenfold.engine.allocator import CachingAllocator, replay
+from tenfold.engine.cards import CUDA_CONTEXT, GIB, MIB
+from tenfold.engine.forecast import Forecaster
+from tenfold.engine.ghost import build_untouched
+from tenfold.engine.step import Phases, Script
+from tenfold.engine.trace import WEIGHTS
+
+DATA = Path(os.environ.get("TENFOLD_DATA", "../shared/data"))
+
+#: Architecture, (height, width), rows at once, accumulation; MiB of the process on a 24 GB card and on two
+#: runs of a 16 GB cloud card, as the notebook printed them.
+LESSON = (
+    ("convnext_small", (128, 128), 64, 1, (5173, 4281, 4281)),
+    ("convnext_small", (128, 128), 32, 2, (4069, 3165, 3165)),
+    ("convnext_small", (128, 128), 16, 4, (3513, 2609, 2605)),
+    ("convnext_large", (224, 224), 32, 2, (12191, 11291, 11269)),
+    ("convnext_large", (320, 240), 32, 2, (15561, 14697, 14723)),
+    ("vit_large_patch16_224", (224, 224), 32, 2, (16251, 15343, 15319)),
+    ("swinv2_large_window12_192", (192, 192), 32, 2, (14373, 13523, 13483)),
+    ("swin_large_patch4_window7_224", (224, 224), 32, 2, (12773, 11883, 11827)),
+)
+#: The setting that each machine's context is read off.
+CALIBRATED = 2
+
+
+class BothPools(nn.Module):
+    """fastai's pooling: the largest and the mean value of each map, side by side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)], 1)
+
+
+class LessonNet(nn.Module):
+    """A timm body with fastai's head for one class; bodies that pool for themselves keep their way."""
+
+    def __init__(self, arch: str) -> None:
+        super().__init__()
+        self.body = timm.create_model(arch, num_classes=0)
+        self.maps = self.body.default_cfg.get("pool_size") is not None and not arch.startswith("swin")
+        width = self.body.num_features * (2 if self.maps else 1)
+        self.head = nn.Sequential(
+            *([BothPools()] if self.maps else []),
+            *(nn.Flatten(), nn.BatchNorm1d(width), nn.Dropout(0.25), nn.Linear(width, 512, bias=False)),
+            *(nn.ReLU(True), nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, 1, bias=False)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body.forward_features(x) if self.maps else self.body(x))
+
+
+class LessonProgram:
+    """The notebook's training, as `engine.program.Program` asks for it."""
+
+    autocast, dtype = torch.float16, None
+
+    def __init__(self, arch: str, size: tuple[int, int]) -> None:
+        self.size = size
+        self.network = build_untouched(lambda: LessonNet(arch))
+
+    def structure(self, rows: int) -> Any:
+        return 0
+
+    def prepare(self, rows: int, device: str) -> Any:
+        # 480 x 480 items, brought to their size and relit on the card, as `aug_transforms` does.
+        raw = torch.empty(rows, 3, 480, 480, dtype=torch.uint8, device=device)
+        grid = torch.empty(rows, *self.size, 2, device=device)
+        images = F.grid_sample(raw.float().div_(255), grid, padding_mode="reflection", align_corners=True)
+        images = torch.sigmoid(torch.logit(images) + 1.0)
+        images = (images - torch.zeros(1, 3, 1, 1, device=device)) / torch.ones(1, 3, 1, 1, device=device)
+        return raw, images, torch.zeros(rows, dtype=torch.long, device=device)
+
+    def slices(self, rows: int, device: str) -> Any:
+        images = torch.empty(rows, 3, *self.size, device=device)
+        return images, torch.zeros(rows, dtype=torch.long, device=device)
+
+    def forward(self, network: nn.Module, given: Any, rows: int, cast: Any) -> Tensor:
+        with cast:
+            out = network(given[0]).float()
+            loss = F.cross_entropy(out, given[1])
+        return loss * torch.ones((), device=given[0].device)
+
+    def update(self, network: nn.Module, trained: Sequence[nn.Parameter]) -> Callable[[], object]:
+        return torch.optim.Adam(trained, foreach=False).step
+
+    def evaluate(self, network: nn.Module, device: str, cast: Any) -> Any:
+        return None
+
+
+def lesson_reserved(arch: str, size: tuple[int, int], rows: int, passes: int, steps: int = 3) -> int:
+    """Bytes that the allocator reserves in the notebook's training; each micro-batch is loaded by itself."""
+    phases = Phases(LessonProgram(arch, size), "cuda", "native")
+    script, trained = Script(), phases.trained()
+    for held in phases.weights():
+        script.hold(held, WEIGHTS)
+    batch, micro, updates = phases.batch(rows), phases.micro_batch(rows), phases.updates()
+    gradients: dict[int, int] = {}
+    before: list[int] = []
+    for step in range(steps):
+        for _ in range(passes):
+            now = script.play(batch)
+            script.drop(before)
+            before = now
+            script.play_micro(micro, gradients, trained)
+        script.play(updates[0 if step == 0 else 1])
+    return replay(script.events, script.sizes, CachingAllocator()).reserved
+
+
+def show_lesson() -> None:
+    set_fused_attn(False)  # as timm was then
+    reserved = [lesson_reserved(arch, size, rows, passes) for arch, size, rows, passes, _ in LESSON]
+    contexts = [LESSON[CALIBRATED][4][m] - reserved[CALIBRATED] / MIB for m in range(3)]
+    print("contexts read off convnext_small, 16 rows at once: " + ", ".join(f"{c:.0f} MiB" for c in contexts))
+    print(f"{'architecture':<32}{'size':>9}{'rows':>6}{'reserved':>10}   error on A, B, C, %")
+    worst = 0.0
+    for (arch, size, rows, _, truth), found in zip(LESSON, reserved, strict=True):
+        errors = [100 * (found / MIB + c - t) / t for c, t in zip(contexts, truth, strict=True)]
+        worst = max(worst, *(abs(error) for error in errors))
+        shown = "  ".join(f"{error:+5.1f}" for error in errors)
+        print(f"{arch:<32}{size[0]:>4}x{size[1]:<4}{rows:>6}{found / MIB:>10.0f}   {shown}")
+    print(f"worst: {worst:.1f} %")
+
+
+class TimmProgram:
+    """timm's benchmark of training: SGD with momentum, mixed precision, cross-entropy of 1000 classes."""
+
+    autocast, dtype = torch.float16, None
+
+    def __init__(self, arch: str, side: int, *, last: bool) -> None:
+        self.side, self.layout = side, torch.channels_last if last else torch.contiguous_format
+        self.network = build_untouched(lambda: timm.create_model(arch)).to(memory_format=self.layout)
+
+    def structure(self, rows: int) -> Any:
+        return 0
+
+    def prepare(self, rows: int, device: str) -> Any:
+        return self.slices(rows, device)
+
+    def slices(self, rows: int, device: str) -> Any:
+        images = torch.empty(rows, 3, self.side, self.side, device=device)
+        labels = torch.zeros(rows, dtype=torch.long, device=device)
+        return images.contiguous(memory_format=self.layout), labels
+
+    def forward(self, network: nn.Module, given: Any, rows: int, cast: Any) -> Tensor:
+        with cast:
+            out = network(given[0])
+        return F.cross_entropy((out[0] if isinstance(out, (tuple, list)) else out).float(), given[1])
+
+    def update(self, network: nn.Module, trained: Sequence[nn.Parameter]) -> Callable[[], object]:
+        return torch.optim.SGD(trained, lr=0.1, momentum=0.9, foreach=False).step
+
+    def evaluate(self, network: nn.Module, device: str, cast: Any) -> Any:
+        return None
+
+
+#: Batches that the benchmark tries, and what an RTX 3090 has.
+LADDER = (512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+CARD = int(23.69 * GIB)
+
+
+def show_brackets(count: int, layout: str) -> None:
+    set_fused_attn(False)
+    name = f"benchmark-train-amp-{layout}-pt112-cu113-rtx3090.csv"
+    with open(DATA / "timm-results" / name, encoding="utf-8") as stream:
+        table = [row for row in csv.DictReader(stream) if timm.is_model(row["model"])]
+    random.Random(1).shuffle(table)
+    table = [row for row in table if int(row["train_batch_size"]) in LADDER][:count]
+    ran = failed = refused = allowed = untraced = 0
+    for row in table:
+        rows, side = int(row["train_batch_size"]), int(row["train_img_size"])
+        place = LADDER.index(rows)
+        try:
+            program = TimmProgram(row["model"], side, last=layout == "nhwc")
+            forecaster = Forecaster(
+                program, device="cuda", attention="native", context=CUDA_CONTEXT, workspace=0
+            )
+            low = forecaster.forecast(rows, [rows]).band.low
+            high = forecaster.forecast(LADDER[place - 1], [LADDER[place - 1]]).band.high if place else None
+        except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, LookupError) as error:
+            untraced += 1
+            print(f"  {row['model']}: {type(error).__name__}: {str(error).splitlines()[0][:90]}")
+            continue
+        ran += 1
+        if low > CARD:
+            refused += 1
+            print(f"  {row['model']} {side} px: {rows} rows ran, planned at {low / GIB:.1f} GiB or more")
+        if high is not None:
+            failed += 1
+            if high <= CARD:
+                allowed += 1
+                more = LADDER[place - 1]
+                print(
+                    f"  {row['model']} {side} px: {more} rows failed, planned at {high / GIB:.1f} GiB or less"
+                )
+    print(f"{layout}: {ran} batches that ran, {refused} of them planned as impossible;")
+    print(
+        f"      {failed} batches that did not run, {allowed} of them planned as fitting; {untraced} not traced"
+    )
+
+
+def show_coverage(count: int, seed: int) -> None:
+    from tenfold.engine.memory import Refusal, plan_each
+
+    sample = sorted(random.Random(seed).sample(timm.list_models(), count))
+    planned, reasons = 0, []
+    started = time.perf_counter()
+    for arch in sample:
+        config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+        size = tuple(config.input_size[1:]) if config else (224, 224)
+        found = plan_each(
+            [arch], image_size=size, batch_size=8, micro_batch=4, budget_bytes=16 * GIB, cached=False
+        )[0]
+        if isinstance(found, Refusal):
+            reasons.append(f"  {arch}: {found.reason}")
+        else:
+            planned += 1
+    print("\n".join(reasons))
+    seconds = time.perf_counter() - started
+    print(f"{planned} of {count} planned, {len(reasons)} with a reason; {seconds / count:.1f} s to each")
+
+
+def show_time() -> None:
+    from tenfold.engine.memory import plan_memory
+
+    total = 0.0
+    for arch, size in (
+        *((a, s) for a, s, _, _, _ in LESSON[2:]),
+        ("resnet50", (224, 224)),
+        ("resnet18", (224, 224)),
+    ):
+        started = time.perf_counter()
+        plan = plan_memory(arch, image_size=size, batch_size=64, budget_bytes=16 * GIB, cached=False)
+        seconds = time.perf_counter() - started
+        total += seconds
+        cut = f"{plan.micro_batch} x {plan.accumulation}"
+        peak = f"{plan.predicted_bytes / GIB:.1f} GiB"
+        print(f"{arch:<32}{size[0]:>4}x{size[1]:<4} {cut:>8} {peak:>9} {seconds:6.1f} s")
+    print(f"together {total:.1f} s")
+
+
+def show_steps() -> None:
+    for arch, size, rows, passes, _ in LESSON[1:5]:
+        found = [lesson_reserved(arch, size, rows, passes, steps) / MIB for steps in (1, 2, 3, 4)]
+        print(f"{arch:<20} after 1, 2, 3, 4 steps: " + ", ".join(f"{one:.0f} MiB" for one in found))
+
+
+def show_context() -> None:
+    from tenfold.engine.calibrate import calibrate
+
+    name, size = calibrate()
+    print(f"{name}: {size / MIB:.0f} MiB beside the tensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    for name in ("lesson", "time", "steps", "context"):
+        parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--brackets", type=int, default=0)
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw")
+    parser.add_argument("--coverage", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    print(f"torch {torch.__version__}, timm {timm.__version__}")
+    if given.lesson or not any((given.time, given.steps, given.context, given.brackets, given.coverage)):
+        show_lesson()
+    if given.time:
+        show_time()
+    if given.steps:
+        show_steps()
+    if given.brackets:
+        show_brackets(given.brackets, given.layout)
+    if given.coverage:
+        show_coverage(given.coverage, given.seed)
+    if given.context:
+        show_context()
+
+
+if __name__ == "__main__":
+    main()
