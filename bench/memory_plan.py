@@ -224,9 +224,7 @@ def show_brackets(count: int, layout: str) -> None:
                     f"  {row['model']} {side} px: {more} rows failed, planned at {high / GIB:.1f} GiB or less"
                 )
     print(f"{layout}: {ran} batches that ran, {refused} of them planned as impossible;")
-    print(
-        f"      {failed} batches that did not run, {allowed} of them planned as fitting; {untraced} not traced"
-    )
+    print(f"      {failed} that did not, {allowed} of them planned as fitting; {untraced} not traced")
 
 
 def show_coverage(count: int, seed: int) -> None:
