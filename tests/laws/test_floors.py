@@ -118,7 +118,7 @@ HOUSE = (
             "cluster",
         ),
     ),
-    (5, "", ("options", "screen", "cli", "__init__", "__main__")),
+    (5, "", ("options", "screen", "commands", "cli_train", "cli_ratings", "cli", "__init__", "__main__")),
 )
 
 #: What a file may import beside the standard library. One library, one room, unless it is a language of
@@ -140,7 +140,7 @@ LIBRARIES = {
     "jinja2": ("out/report",),
     "plotly": ("out/figures",),
     "xlsxwriter": ("out/workbook",),
-    "typer": ("options", "cli"),
+    "typer": ("options", "commands", "cli*"),
     "rich": ("screen",),
     "ray": ("jobs/cluster",),
 }
