@@ -37,6 +37,7 @@ HOUSE = (
             "images",
             "imagestore",
             "imagecache",
+            "labels",
             "encode",
             "stratify",
             "groups",

@@ -10,16 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.data.encode import (
-    Encoding,
-    Examples,
-    PickedImages,
-    decide_targets,
-    encode,
-    fit_encoding,
-    shortened,
-    with_class_weights,
-)
+from tenfold.data.encode import Encoding, Examples, PickedImages, encode, fit_encoding
+from tenfold.data.labels import balanced_weights, decide_targets, shortened
 from tenfold.data.split import Split, given, holdout
 from tenfold.errors import (
     ImageError,
@@ -95,7 +87,8 @@ def prepare_training(
     split = _split(schema, recipe, rows, examples, encoding)
     notes.add(split.notes)
     if recipe.class_weights == "balanced":
-        examples, said = with_class_weights(examples, schema, encoding, split.train)
+        weights, said = balanced_weights(examples.labels, examples.weights, encoding.classes, split.train)
+        examples = replace(examples, weights=weights)
         notes.add(said)
     return TrainingWork(
         schema,

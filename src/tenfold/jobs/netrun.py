@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding, class_codes, encode
+from tenfold.data.encode import Encoding, encode
+from tenfold.data.labels import class_codes
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
