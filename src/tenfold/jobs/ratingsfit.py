@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.store.run import RunFolder, begin_run, differences, read_run
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
-__all__ = ["fit_ratings_run"]
+__all__ = ["RatingsWork", "fit_model", "fit_ratings_run", "prepare_ratings"]
 
 Teller = Callable[[dict[str, Any]], None]
 #: Said in the place of a time column: there is one, but it is not to be read.
@@ -61,31 +61,29 @@ def fit_ratings_run(
     folder, said = begin_run(run, resume=resume)
     try:
         notes.add(said)
-        options = {"skip_bad": skip_bad, "time_format": time_format}
-        schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, notes)
+        work = prepare_ratings(
+            schema,
+            recipe,
+            table,
+            table_options=table_options,
+            skip_bad=skip_bad,
+            time_format=time_format,
+            on_notes=notes.add,
+        )
         del table
-        if ratings.implicit and "method" not in recipe.model_fields_set:
-            recipe = recipe.model_copy(update={"method": "als"})
-            notes.add(["method als, since it is the one for events"])
-        split = _split(ratings, recipe)
-        notes.add(split.notes)
-        train = take_ratings(ratings, split.train) if len(split.valid) else ratings
-        sides = _encode_sides(schema, train, tables, notes)
-        if schema.time is None:
-            # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
-            train = replace(train, times=None)
-        identity = _identity(schema, recipe, train, sides)
+        schema, recipe, ratings, split = work.schema, work.recipe, work.ratings, work.split
+        identity = _identity(schema, recipe, work.train, work.sides)
         if resume and _already(folder, identity):
             notes.add([f"{folder.final} has finished already: nothing to go on with"])
             folder.discard()
             return open_ratings_run(*read_run(folder.final))
-        model = fit_model(train, recipe, sides, on_progress)
+        model = fit_model(work.train, recipe, work.sides, on_progress)
         notes.add([note for note in model.notes if note not in notes.lines])
         scores: dict[str, Any] = {}
         if len(split.valid):
             scores, said = score_ratings(model, take_ratings(ratings, split.valid))
             notes.add(said)
-        items = tables.get("item")
+        items = work.tables.get("item")
         about = {
             "kind": "ratings",
             "rows": len(ratings.ratings),
@@ -110,6 +108,49 @@ def fit_ratings_run(
         if folder.path.exists():
             folder.discard()
     return open_ratings_run(*read_run(path))
+
+
+@dataclass(frozen=True)
+class RatingsWork:
+    """What a fit is made of.
+
+    schema, recipe: with what was found in the table.  ratings: all of them.  train: those to fit, of which
+    `sides` describes users and items.  tables: the side tables by role, ``user`` and ``item``.
+    """
+
+    schema: Schema
+    recipe: FactorRecipe
+    ratings: Ratings
+    split: Split
+    train: Ratings
+    sides: Mapping[str, SideFeatures]
+    tables: Mapping[str, Table]
+
+
+def prepare_ratings(
+    schema: Schema,
+    recipe: FactorRecipe,
+    table: Any,
+    *,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+    time_format: str | None = None,
+    on_notes: Callable[[Sequence[str]], None],
+) -> RatingsWork:
+    """Read, check and split the ratings; nothing is fitted yet. Parameters as of `fit_ratings_run`."""
+    options = {"skip_bad": skip_bad, "time_format": time_format}
+    schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, on_notes)
+    if ratings.implicit and "method" not in recipe.model_fields_set:
+        recipe = recipe.model_copy(update={"method": "als"})
+        on_notes(["method als, since it is the one for events"])
+    split = _split(ratings, recipe)
+    on_notes(split.notes)
+    train = take_ratings(ratings, split.train) if len(split.valid) else ratings
+    sides = _encode_sides(schema, train, tables, on_notes)
+    if schema.time is None:
+        # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
+        train = replace(train, times=None)
+    return RatingsWork(schema, recipe, ratings, split, train, sides, tables)
 
 
 def fit_model(
@@ -187,7 +228,7 @@ def _read(
     source: Any,
     table_options: Mapping[str, Any],
     options: Mapping[str, Any],
-    notes: _Told,
+    on_notes: Callable[[Sequence[str]], None],
 ) -> tuple[Schema, Ratings, dict[str, Table]]:
     """The ratings, the schema with the columns as they were found, and the side tables."""
     tables = {
@@ -215,7 +256,7 @@ def _read(
         duplicates=recipe.duplicates,
         **options,
     )
-    notes.add(ratings.notes)
+    on_notes(ratings.notes)
     roles = find_roles(table, **columns)
     found = schema.model_copy(
         update={
@@ -258,7 +299,10 @@ def _split(ratings: Ratings, recipe: FactorRecipe) -> Split:
 
 
 def _encode_sides(
-    schema: Schema, ratings: Ratings, tables: Mapping[str, Table], notes: _Told
+    schema: Schema,
+    ratings: Ratings,
+    tables: Mapping[str, Table],
+    on_notes: Callable[[Sequence[str]], None],
 ) -> dict[str, SideFeatures]:
     """Side features of users and of items, each column from the table that has it."""
     if schema.side and not tables:
@@ -283,7 +327,7 @@ def _encode_sides(
                 (schema.ids[0].name, ratings.users) if role == "user" else (schema.ids[1].name, ratings.items)
             )
             sides[role] = encode_side(tables[role], columns, ids, role=role, key=_key(tables[role], name))
-            notes.add(sides[role].notes)
+            on_notes(sides[role].notes)
     return sides
 
 
