@@ -63,6 +63,9 @@ def answered() -> Iterator[None]:
 def show_run(summary: dict[str, Any]) -> None:
     """A run's scores and where it lies, for a person."""
     show_scores(summary.get("targets", {}))
+    if summary.get("without_views"):
+        tell("\nthe same from the plain view alone, without the other views:")
+        show_scores(summary["without_views"])
     tell(
         f"{summary['rows']} rows, {summary['seconds']:.0f} s, {summary['peak_bytes'] / 2**30:.2f} GiB at most"
     )

@@ -10,7 +10,7 @@ change it. Everywhere here
 - a class index at or above the number of classes is a class that the model does not have. Such a
   row is counted as wrong, with probability 0.
 
-Only `auc` needs scikit-learn, and loads it when called; the tests compare the rest with it.
+No other library is needed; the tests compare with scikit-learn.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "ItemLists",
     "auc",
+    "average_precision",
     "calibration_bins",
     "category_scores",
     "confusion_matrix",
@@ -42,6 +43,8 @@ __all__ = [
     "ndcg_at",
     "number_scores",
     "precision_at",
+    "quadratic_kappa",
+    "rank_error",
     "ranking_scores",
     "recall_at",
     "rmse",
@@ -257,9 +260,69 @@ def auc(
     positive = weight[truth == 1].sum()
     if not (positive > 0 and positive < weight.sum()) or np.isnan(given).any():
         return math.nan
-    from sklearn.metrics import roc_auc_score  # half a second, and only here
+    _, place = np.unique(given, return_inverse=True)
+    size = int(place.max()) + 1
+    yes, no = _sums(place, weight * (truth == 1), size), _sums(place, weight * (truth != 1), size)
+    below = np.cumsum(no) - no
+    return float((yes * (below + no / 2)).sum() / (yes.sum() * no.sum()))
 
-    return float(roc_auc_score(truth == 1, given, sample_weight=weight))
+
+def average_precision(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Sum over thresholds of precision x gain of recall, of labels 0 and 1; NaN without a label 1.
+
+    Rows of equal score are one threshold, and nothing is interpolated.
+    """
+    truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), mask, weights)
+    if not weight[truth == 1].sum() > 0 or np.isnan(given).any():
+        return math.nan
+    _, place = np.unique(-given, return_inverse=True)
+    size = int(place.max()) + 1
+    yes = _sums(place, weight * (truth == 1), size)
+    chosen = np.cumsum(_sums(place, weight, size))
+    # Rows of weight 0 at the head choose nothing yet.
+    precision = np.cumsum(yes) / np.where(chosen > 0, chosen, 1.0)
+    return float((precision * yes).sum() / yes.sum())
+
+
+def rank_error(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Mean absolute difference of label and prediction in ranks, of classes that have an order."""
+    truth, given, weight = _rows(labels, predicted, mask, weights)
+    return _mean(np.abs(truth.astype(np.int64) - given.astype(np.int64)), weight)
+
+
+def quadratic_kappa(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    classes: int,
+    mask: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Cohen's kappa with squared distances of ranks (Cohen 1968): 1 is right, 0 is as good as chance.
+
+    NaN where labels and predictions are all of one and the same class.
+    """
+    seen = confusion_matrix(labels, predicted, classes=classes, mask=mask, weights=weights)
+    ranks = np.arange(classes)
+    far = (ranks[:, None] - ranks[None, :]) ** 2
+    total = seen.sum()
+    if not total > 0:
+        return math.nan
+    chance = np.outer(seen.sum(axis=1), seen.sum(axis=0)) / total
+    expected = float((far * chance).sum())
+    return 1.0 - float((far * seen).sum()) / expected if expected > 0 else math.nan
 
 
 def calibration_bins(

@@ -99,7 +99,11 @@ READING = [
 ]
 DEVICE = option("device", str, "auto, cpu, cuda, ...", default="auto")
 PICTURES = option("image", list[str] | None, "COLUMN=FOLDER of pictures, instead of the run's", "--image")
-VIEWS = option("views", int | None, "mirrored views to average (1, 2, 4)")
+VIEWS = [
+    option("views", int | None, "mirrored views to average (1, 2, 4)"),
+    option("tta", int | None, "augmented views to average, beside the plain one"),
+    option("plain_weight", float | None, "part of the plain view in that average [0.25]"),
+]
 CHECKPOINT = option("checkpoint", bool, "compute activations again", "--checkpoint", default=False)
 MACHINE = [
     DEVICE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
@@ -41,13 +42,39 @@ def _group(value: Any) -> Any:
 
 
 def parse_weights(value: Any) -> Any:
-    """``"disease=1,variety=0.5"`` -> ``{"disease": "1", "variety": "0.5"}``; a mapping stays as it is."""
-    if not isinstance(value, str):
-        return value
+    """``"disease=1,variety=0.5"`` -> ``{"disease": "1", "variety": "0.5"}``; ``"equal"`` -> ``{}``.
+
+    A mapping and the word ``learned`` stay as they are.
+    """
+    if not isinstance(value, str) or value.strip() in ("learned", "equal", ""):
+        return value if not isinstance(value, str) else value.strip().replace("equal", "") or {}
     pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
     if not all(equals and name.strip() for name, equals, _ in pairs):
         raise ValueError("write TARGET=WEIGHT, with commas between several")
     return {name.strip(): weight.strip() for name, _, weight in pairs}
+
+
+def parse_class_weights(value: Any) -> Any:
+    """``"disease:healthy=1,rust=3;variety:balanced"`` -> target -> class -> weight, or ``balanced``.
+
+    With a single target its name and the colon may be left out: the key is then the empty text.
+    """
+    if not isinstance(value, str) or value.strip() in ("none", "balanced", ""):
+        return value if not isinstance(value, str) else value.strip() or "none"
+    found: dict[str, Any] = {}
+    for part in value.split(";"):
+        target, colon, given = part.partition(":")
+        target, given = (target.strip(), given.strip()) if colon else ("", part.strip())
+        if not given or ("=" not in given and given != "balanced"):
+            raise ValueError("write none, balanced, or TARGET:CLASS=WEIGHT,...;TARGET:balanced")
+        found[target] = given if given == "balanced" else parse_weights(given)
+        for name, weight in () if given == "balanced" else found[target].items():
+            if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", weight):
+                raise ValueError(f"the weight of {name!r} is {weight!r}: give a number from 0 up")
+    return found
+
+
+AboveZero = Annotated[float, Field(ge=0)]
 
 
 class Recipe(Frozen):
@@ -63,6 +90,9 @@ class Recipe(Frozen):
         (224, 224), description="side, or HEIGHTxWIDTH, in pixels", validate_default=True
     )
     resize: Literal["squish", "crop", "pad"] = Field("squish", description="how a picture becomes that size")
+    item_size: Size | None = Field(
+        None, description="larger size to keep pictures at, which random crops are cut from [image size]"
+    )
     epochs: PositiveInt = Field(12, description="passes over the training rows, all layers trained")
     frozen_epochs: int = Field(1, ge=0, description="epochs before those in which only the head is trained")
     batch_size: PositiveInt = Field(64, description="rows to one optimizer step, whatever fits the memory")
@@ -72,10 +102,14 @@ class Recipe(Frozen):
     warmup: float = Field(0.2, gt=0, lt=1, description="part of the steps in which the rate rises")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; none on biases and norms")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="part of a label spread over all classes")
-    class_weights: Literal["none", "balanced"] = Field("none", description="weigh classes by rarity")
-    task_weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(parse_weights)] = Field(
-        default_factory=dict, description="a target's part of the loss: TARGET=WEIGHT,..."
+    class_weights: Annotated[
+        Literal["none", "balanced"] | dict[str, Literal["balanced"] | dict[str, AboveZero]],
+        BeforeValidator(parse_class_weights),
+    ] = Field("none", description="none, balanced (by rarity), or TARGET:CLASS=WEIGHT,...;...")
+    task_weights: Annotated[Literal["learned"] | dict[str, AboveZero], BeforeValidator(parse_weights)] = (
+        Field(default_factory=dict, description="parts of the loss: equal, learned, or TARGET=WEIGHT,...")
     )
+    number_loss: Literal["squared", "huber"] = Field("squared", description="of number targets")
     augment: Literal["off", "light", "strong"] = Field("light", description="changes drawn per picture")
     flip: Literal["none", "horizontal", "both"] = Field("horizontal", description="mirrorings drawn")
     min_scale: float = Field(0.75, gt=0, le=1, description="smallest part of a picture that a crop keeps")
@@ -88,11 +122,29 @@ class Recipe(Frozen):
     clip_norm: float = Field(1.0, ge=0, description="longest gradient of a step; 0 is off")
     ema: float = Field(0.99, ge=0, lt=1, description="decay per step of the averaged weights; 0 is off")
     views: Literal[1, 2, 4] = Field(1, description="mirrored views averaged at prediction")
+    tta: int = Field(
+        0, ge=0, le=256, description="augmented views averaged at prediction, beside the plain one"
+    )
+    plain_weight: float = Field(0.25, ge=0, le=1, description="part of the plain view in that average")
     precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = Field(
         "auto", description="auto: mixed where the device gains by it, else float32"
     )
+    patience: int = Field(0, ge=0, description="epochs without a gain before it stops; 0 is off")
+    keep: Literal["auto", "last", "best"] = Field(
+        "auto", description="weights of which epoch; auto: best where patience is on, else last"
+    )
+    monitor: str = Field("mean", description="TARGET, TARGET:SCORE, or mean of all targets: what a gain is")
+    calibrate_probabilities: bool = Field(False, description="fit a temperature on the validation rows")
     valid: float = Field(0.2, ge=0, lt=1, description="part of the rows held out")
+    folds: int = Field(0, ge=0, description="parts of a cross-validation; 0 is none")
+    fold: int = Field(0, ge=0, description="which of them is held out, from 1")
+    split_seed: Seed | None = Field(None, description="of the split alone [seed]")
     seed: Seed = Field(0, description="of the split, the order, the weights and the augmentation")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of the best epoch are kept, and not those of the last."""
+        return self.keep == "best" or (self.keep == "auto" and self.patience > 0)
 
     def check(self) -> None:
         """Refuse choices that contradict each other."""
@@ -106,6 +158,22 @@ class Recipe(Frozen):
             raise RecipeError(
                 "views = 2 predicts mirrored pictures, but flip = 'none'",
                 fix="set flip = 'horizontal', or views = 1",
+            )
+        if self.tta and self.views > 1:
+            raise RecipeError(
+                f"views = {self.views} and tta = {self.tta} exclude each other: mirrored or augmented",
+                fix="set one of them",
+            )
+        if self.tta and self.augment == "off" and self.flip == "none":
+            raise RecipeError(
+                f"tta = {self.tta} draws views as training draws them, and with augment = 'off' and "
+                "flip = 'none' nothing is drawn",
+                fix="set augment = 'light', or tta = 0",
+            )
+        if self.folds == 1 or self.fold > self.folds:
+            raise RecipeError(
+                f"fold = {self.fold} of folds = {self.folds} does not exist",
+                fix="give folds = 2 or more, and a fold from 1 to folds",
             )
 
 

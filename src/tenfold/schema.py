@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tenfold.errors import SchemaError, TenfoldError, did_you_mean
 
@@ -38,11 +40,17 @@ class Frozen(BaseModel):
             if fault["type"] == "extra_forbidden":
                 hint = did_you_mean(str(fault["loc"][-1]), cls.model_fields)
                 problems.append(f"unknown name {where!r}; {hint}")
+            elif fault["type"] == "union_tag_invalid":
+                about = fault.get("ctx", {})
+                kinds = [word.strip(" '") for word in about.get("expected_tags", "").split(",")]
+                hint = did_you_mean(str(about.get("tag")), kinds)
+                problems.append(f"{where}: there is no kind {about.get('tag')!r}; {hint}")
             elif fault["type"] == "missing":
                 problems.append(f"{where} is not given")
             else:
                 message = fault["msg"].removeprefix("Value error, ")
-                problems.append(f"{where} = {fault['input']!r}: {message}")
+                # What concerns the value as a whole has no place, and shows all of it.
+                problems.append(f"{where} = {fault['input']!r}: {message}" if where else message)
         known = f"the names are: {', '.join(cls.model_fields)}"
         return cls.refusal(
             f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint or known
@@ -107,15 +115,91 @@ class NumberColumn(Frozen):
     name: str
 
 
+Classes = Annotated[tuple[str, ...], AfterValidator(_check_classes)]
+
+
 class CategoryTarget(Frozen):
-    """One of several classes: softmax cross-entropy from raw outputs.
+    """One of several classes, and always one of them: softmax cross-entropy from raw outputs.
 
     classes: the class list; taken from the whole table where it is not given.
+    two: refuse a column that has more than two classes. Two classes have two outputs, as three have three:
+        their softmax is the sigmoid of the difference (docs/losses.md).
     """
 
     kind: Literal["category"] = "category"
     name: str
-    classes: Annotated[tuple[str, ...], AfterValidator(_check_classes)] | None = None
+    classes: Classes | None = None
+    two: bool = False
+
+
+class OpenTarget(Frozen):
+    """One of several classes, or none of them: one yes-or-no question to each class.
+
+    none: the word for "none of these": rows with it belong to no class, and answers without a class are
+        written so. Without it no row is known to belong to none, and such an answer is an empty cell.
+    """
+
+    kind: Literal["open"] = "open"
+    name: str
+    classes: Classes | None = None
+    none: str = ""
+
+
+class MultiLabelTarget(Frozen):
+    """Any number of classes at once (tags): one yes-or-no question to each class.
+
+    separator: what stands between two tags of a cell; found in the column where it is not given.
+    none: the word for "no tag". An empty cell is a missing label, as everywhere.
+    columns: columns of 0 and 1, one a class, instead of tags in one cell; an empty cell is not known.
+    """
+
+    kind: Literal["multilabel"] = "multilabel"
+    name: str
+    classes: Classes | None = None
+    separator: str = ""
+    none: str = ""
+    columns: Classes = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.columns and (self.separator or self.none or self.classes):
+            raise ValueError("columns of 0 and 1 name the classes; they have no separator, none or classes")
+        return self
+
+
+class NumberTarget(Frozen):
+    """A number: standardised by the training rows, and squared error.
+
+    low, high: ends of the range; the answer is then a sigmoid stretched over it, and never outside it.
+    stretch: how far the sigmoid reaches beyond both ends; half a step of the column's values where not given.
+    """
+
+    kind: Literal["number"] = "number"
+    name: str
+    low: float | None = None
+    high: float | None = None
+    stretch: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("a range has two ends: give low and high")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError("low is below high")
+        if self.stretch is not None and self.low is None:
+            raise ValueError("stretch belongs to a range: give low and high")
+        return self
+
+
+class OrderedTarget(Frozen):
+    """One of several classes that have an order (grades, stages): is it higher than this one, class by class.
+
+    classes: from the lowest to the highest; may be left out where every class is a number.
+    """
+
+    kind: Literal["ordered"] = "ordered"
+    name: str
+    classes: Classes | None = None
 
 
 class RatingTarget(Frozen):
@@ -136,10 +220,41 @@ class UndecidedTarget(Frozen):
 
 
 InputColumn = Annotated[ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")]
-Target = Annotated[CategoryTarget | RatingTarget | UndecidedTarget, Field(discriminator="kind")]
+#: Targets of a network.
+NetworkTarget = CategoryTarget | OpenTarget | MultiLabelTarget | NumberTarget | OrderedTarget
+Target = Annotated[NetworkTarget | RatingTarget | UndecidedTarget, Field(discriminator="kind")]
 
-#: Words accepted after the colon of ``--target COL:KIND``.
-TARGET_KINDS: Mapping[str, type[CategoryTarget]] = {"category": CategoryTarget}
+
+@dataclass(frozen=True)
+class TargetWord:
+    """A word after the colon of ``--target COL:KIND``, and what may stand in brackets behind it.
+
+    places: names of the values without a name, in order; the last one takes all that are left where it ends
+    in ``...``.  always: values that the word itself says.
+    """
+
+    model: type[NetworkTarget]
+    places: tuple[str, ...] = ()
+    always: Mapping[str, Any] = field(default_factory=dict)
+
+
+TARGET_KINDS: Mapping[str, TargetWord] = {
+    "category": TargetWord(CategoryTarget, ("classes...",)),
+    "two-class": TargetWord(CategoryTarget, ("classes...",), {"two": True}),
+    "open": TargetWord(OpenTarget, ("classes...",)),
+    "multilabel": TargetWord(MultiLabelTarget, ("separator",)),
+    "number": TargetWord(NumberTarget, ("low", "high")),
+    "ordered": TargetWord(OrderedTarget, ("classes...",)),
+}
+#: Other spellings of these words.
+_SAME_WORD = {
+    "binary": "two-class",
+    "twoclass": "two-class",
+    "two_class": "two-class",
+    "multi-label": "multilabel",
+    "multi_label": "multilabel",
+    "ordinal": "ordered",
+}
 
 
 class Schema(Frozen):
@@ -181,9 +296,9 @@ class Schema(Frozen):
         return tuple(column for column in self.inputs if isinstance(column, ImageColumn))
 
     @property
-    def categories(self) -> tuple[CategoryTarget, ...]:
-        """The category targets, once every target's kind is settled."""
-        return tuple(target for target in self.targets if isinstance(target, CategoryTarget))
+    def answers(self) -> tuple[NetworkTarget, ...]:
+        """The targets of a network, once every target's kind is settled."""
+        return tuple(target for target in self.targets if isinstance(target, NetworkTarget))
 
     @property
     def row_name(self) -> str | None:
@@ -197,10 +312,11 @@ class Schema(Frozen):
         """
         wanted = [(column.name, "input") for column in self.inputs]
         if targets:
-            wanted += [(target.name, "target") for target in self.targets if target.name is not None]
+            wanted += [(name, "target") for target in self.targets for name in target_columns(target)]
             wanted += [(name, "group") for name in self.group]
             wanted += [(name, "split") for name in (self.split,) if name]
             wanted += [(name, "weight") for name in (self.weight,) if name]
+            wanted += [(name, "time") for name in (self.time,) if name and not self.ids]
         if self.id:
             wanted.append((self.id, "id"))
         there = {_one_form(name) for name in names}
@@ -212,7 +328,7 @@ class Schema(Frozen):
                     fix=did_you_mean(name, names),
                 )
         used = {column.name for column in self.inputs} | {self.id}
-        both = [target.name for target in self.targets if target.name is not None and target.name in used]
+        both = [name for target in self.targets for name in target_columns(target) if name in used]
         once = Counter(name for name, use in wanted if use in ("input", "target"))
         twice = sorted(name for name, times in once.items() if times > 1)
         if both or twice:
@@ -229,15 +345,66 @@ def _one_form(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def parse_target(text: str) -> CategoryTarget | UndecidedTarget:
-    """``COL`` or ``COL:KIND`` -> a target. A column whose own name ends in a colon and a word that
-    is no kind is refused with the kinds there are."""
-    name, colon, kind = text.rpartition(":")
-    if not colon:
+def target_columns(target: Target) -> tuple[str, ...]:
+    """The table's columns that a target is read from."""
+    if isinstance(target, MultiLabelTarget) and target.columns:
+        return target.columns
+    return (target.name,) if target.name is not None else ()
+
+
+#: A target's text: its columns, and perhaps a kind, and perhaps something in brackets.
+_TARGET = re.compile(r"(?P<name>.*):(?P<kind>[^:\[\]]*)(?:\[(?P<inside>.*)\])?\s*", re.DOTALL)
+
+
+def parse_target(text: str) -> NetworkTarget | UndecidedTarget:
+    """``COL``, ``COL:KIND`` or ``COL:KIND[VALUE,NAME=VALUE,...]`` -> a target (docs/losses.md).
+
+    ``ONE,TWO,THREE:multilabel`` reads three columns of 0 and 1 as one target, whose name is this list; with
+    ``NAME=ONE,TWO,THREE:multilabel`` it has a name of its own. A column whose own name ends in a colon and a
+    word that is no kind is refused with the kinds there are.
+    """
+    found = _TARGET.fullmatch(text)
+    if found is None:
         return UndecidedTarget(name=text.strip())
-    if kind.strip() not in TARGET_KINDS:
-        raise SchemaError(f"target {text!r}: there is no kind {kind!r}", fix=did_you_mean(kind, TARGET_KINDS))
-    return TARGET_KINDS[kind.strip()](name=name.strip())
+    said = found["kind"].strip()
+    kind = _SAME_WORD.get(said.lower(), said.lower())
+    if kind not in TARGET_KINDS:
+        raise SchemaError(f"target {text!r}: there is no kind {said!r}", fix=did_you_mean(said, TARGET_KINDS))
+    word, name = TARGET_KINDS[kind], found["name"].strip()
+    values: dict[str, Any] = {"name": name, **word.always, **_inside(text, word, found["inside"] or "")}
+    if word.model is MultiLabelTarget and "," in name:
+        group, equals, columns = name.partition("=")
+        values["columns"] = tuple(one.strip() for one in (columns if equals else name).split(","))
+        values["name"] = group.strip() if equals else name
+    return word.model(**values)
+
+
+def _inside(text: str, word: TargetWord, inside: str) -> dict[str, Any]:
+    """What stands in brackets, by name: ``1,5`` of a number is low and high."""
+    if word.model is MultiLabelTarget and inside.strip() in ("", ","):
+        return {"separator": inside or ""}
+    fields = [name for name in word.model.model_fields if name not in ("kind", "name")]
+    places, values = list(word.places), dict[str, Any]()
+    # Grades may be written low<middle<high, as they are meant.
+    for part in inside.replace("<", ",").split(",") if inside.strip() else ():
+        name, equals, value = part.partition("=")
+        if equals and name.strip() in fields:
+            values[name.strip()] = value if name.strip() == "separator" else value.strip()
+        elif equals and not any(place.endswith("...") for place in places):
+            raise SchemaError(
+                f"target {text!r}: {name.strip()!r} is nothing that its kind can be told",
+                fix=did_you_mean(name.strip(), fields),
+            )
+        elif places and places[0].endswith("..."):
+            values.setdefault(places[0].removesuffix("..."), []).append(part)
+        elif places:
+            values[places.pop(0)] = part if part.isspace() else part.strip()
+        else:
+            raise SchemaError(
+                f"target {text!r}: {part.strip()!r} is one value too many",
+                fix=f"its kind takes {', '.join(word.places) or 'none'}",
+            )
+    return values
 
 
 def parse_image(text: str) -> ImageColumn:

@@ -127,17 +127,32 @@ class Display:
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:
-    """An epoch in one line: each target's training loss, and loss and error rate on the validation rows."""
+    """An epoch in one line: each target's training loss, and its scores on the validation rows."""
     parts = [f"epoch {record['epoch'] + 1:>2} ({record['stage']})"]
     for name in dict.fromkeys([*record["train"], *record["valid"]]):
         train, valid = record["train"].get(name, {}), record["valid"].get(name)
         text = f"{name}: loss {_number(train.get('loss', math.nan))}"
         if valid is not None:
-            text += f", validation {_number(valid['log_loss'])}, error {_percent(valid['error_rate'])}"
+            told = [f"{word} {_cell(key, valid[key])}" for key, word in _EPOCH.items() if key in valid]
+            text += ", " + ", ".join(told)
+        weight = record.get("task_weights", {}).get(name, 1.0)
+        if weight != 1.0:
+            text += f", weight {weight:.2f}"
         parts.append(text)
     if record["skipped"]:
         parts.append(f"{record['skipped']} updates skipped")
     return "   ".join([*parts, f"{record['seconds']:.0f} s"])
+
+
+#: Scores that are shown of an epoch, of whatever kind the target is.
+_EPOCH = {
+    "log_loss": "validation",
+    "error_rate": "error",
+    "rank_error": "ranks off",
+    "micro_f1": "micro F1",
+    "rmse": "validation RMSE",
+    "r2": "R2",
+}
 
 
 def _number(value: float) -> str:
@@ -154,8 +169,19 @@ _SCORES = {
     "majority_error_rate": "majority's",
     "log_loss": "log loss",
     "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "macro_ap": "macro AP",
+    "micro_ap": "micro AP",
+    "auc": "AUC",
+    "none_rate": "none",
+    "subset_accuracy": "all right",
+    "majority_subset_accuracy": "majority's",
+    "rank_error": "ranks off",
+    "quadratic_kappa": "kappa",
     "rmse": "RMSE",
+    "mean_rmse": "mean's",
     "mae": "MAE",
+    "r2": "R2",
     "scored": "rows",
     "fallback": "by fallback",
 }
@@ -200,7 +226,8 @@ def _cell(name: str, value: float | None) -> str:
         return ""
     if name in ("scored", "fallback", "users"):
         return str(int(value))
-    return _percent(value) if name.endswith("error_rate") else _number(value)
+    part = name.endswith(("error_rate", "subset_accuracy", "none_rate"))
+    return _percent(value) if part else _number(value)
 
 
 def show_rows(columns: Mapping[str, Any], most: int = 5) -> None:

@@ -19,6 +19,8 @@ __all__ = [
     "Recommendations",
     "SideFeatures",
     "TargetPrediction",
+    "answer_table",
+    "answer_words",
     "id_text",
 ]
 
@@ -48,16 +50,46 @@ def id_text(value: Any) -> str:
 class TargetPrediction:
     """One target's answer for all rows.
 
-    kind: the target's kind, as in the schema (``category``, ``number``, ...).
+    kind: the target's kind, as in the schema: ``category``, ``ordered`` (one class a row), ``open`` (one or
+        none), ``multilabel`` (any number of them), ``number``.
     classes: class names in the order of `probabilities`' columns; empty for numbers.
-    probabilities: (rows, classes) float64, rows sum to 1 for ``category``; or None for numbers.
-    values: (rows,) the decoded answer: class names (object) or numbers (float64).
+    probabilities: (rows, classes) float64; rows sum to 1 for ``category`` and ``ordered``, and each stands
+        for itself for ``open`` and ``multilabel``; None for numbers.
+    values: (rows,) the decoded answer: class names (object), of ``open`` `none` where no class is sure
+        enough, of ``multilabel`` tuples of class names (object), or numbers (float64).
+    thresholds: (classes,) the least probability of a yes, of ``open`` and ``multilabel``.
+    separator: what joins the names of a tuple in one cell.
+    none: how an answer without any class is written.
+    columns: of ``multilabel`` read from several columns of 0 and 1: their names, which are the classes.
     """
 
     kind: str
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64] | None
     values: NDArray[Any]
+    thresholds: tuple[float, ...] = ()
+    separator: str = " "
+    none: str = ""
+    columns: tuple[str, ...] = ()
+
+
+def answer_words(answer: TargetPrediction) -> NDArray[Any]:
+    """(rows,) one cell per row: numbers and class names as they are, several names joined."""
+    if answer.kind != "multilabel":
+        return answer.values
+    words = [answer.separator.join(one) or answer.none for one in answer.values]
+    return np.array(words, dtype=object)
+
+
+def answer_table(answer: TargetPrediction) -> NDArray[np.int64]:
+    """(rows, classes) 1 where a class is the row's answer, or one of them."""
+    found = np.zeros((len(answer.values), len(answer.classes)), dtype=np.int64)
+    for place, name in enumerate(answer.classes):
+        if answer.kind == "multilabel":
+            found[:, place] = [name in one for one in answer.values]
+        else:
+            found[:, place] = answer.values == name
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tenfold.data.classweights import class_weighted
 from tenfold.data.encode import Encoding, encode, fit_encoding
-from tenfold.data.labels import balanced_weights, class_codes, decide_targets
+from tenfold.data.labels import TargetFacts, class_codes, decide_targets, scoring_labels
 from tenfold.data.table import Table, read_table
 from tenfold.errors import SchemaError, TableError
 from tenfold.recipe import Recipe
@@ -138,7 +139,7 @@ def test_kinds_are_decided_from_the_whole_column() -> None:
         points=[f"{row % 4}.0" for row in range(200)],
     )
     schema = decide_targets(schema_of("grade", "label", "points"), table)
-    assert schema.categories == tuple(CategoryTarget(name=name) for name in ("grade", "label", "points"))
+    assert schema.answers == tuple(CategoryTarget(name=name) for name in ("grade", "label", "points"))
     assert fitted(table, "points")[1].classes["points"] == ("0.0", "1.0", "2.0", "3.0")
 
 
@@ -146,7 +147,6 @@ def test_kinds_are_decided_from_the_whole_column() -> None:
     ("cells", "words"),
     [
         ([str(20 + row % 70) for row in range(200)], "70 different integers - classes or a number?"),
-        ([f"{row}.5" for row in range(200)], "a number from 0.5 to 199.5"),
         ([f"person {row}" for row in range(200)], "200 different texts, one to a row"),
         ([f"{row % 9}.jpg" for row in range(200)], "9 names of pictures"),
     ],
@@ -180,6 +180,13 @@ def test_labels_are_joined_by_name_and_strangers_are_said() -> None:
     encoding = Encoding(classes={"label": ("dog", "cat")})
     _, notes = encode(encoding, schema_of(CategoryTarget(name="label")), table, ())
     assert notes == ["label: 'fox' is no class of this run (2 rows)"]
+
+
+def test_labels_of_an_evaluation_are_joined_by_name() -> None:
+    table = table_of(label=["dog", "", "cat", "fox"])
+    labels, notes = scoring_labels(CategoryTarget(name="label"), ("cat", "dog"), TargetFacts(), table)
+    assert labels.tolist() == [1, -1, 0, 2]
+    assert notes == ["label: 'fox' is no class of this run: its 1 rows count as wrong"]
 
 
 def test_classes_without_a_row_are_named() -> None:
@@ -247,7 +254,9 @@ def test_balanced_weights_follow_the_whole_class_list_and_stay_finite() -> None:
     table = table_of(label=[*"aaaacc", "b", "a"])
     schema, encoding, _ = fitted(table, "label")
     examples, _ = encode(encoding, schema, table, ())
-    balanced, notes = balanced_weights(examples.labels, examples.weights, encoding.classes, np.arange(6))
+    balanced, notes = class_weighted(
+        "balanced", encoding.classes, examples.labels, examples.weights, np.arange(6)
+    )
     weights = balanced["label"]
     # 6 rows / (3 classes x 4 or 2 rows of the class); b has no training row and keeps 1.
     assert weights.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 0.5]
@@ -260,7 +269,9 @@ def test_balanced_weights_multiply_row_weights_and_leave_missing_labels_out() ->
     schema = decide_targets(schema_of("label", weight="w"), table)
     encoding = Encoding(classes={"label": ("a", "b")})
     examples, _ = encode(encoding, schema, table, ())
-    balanced, notes = balanced_weights(examples.labels, examples.weights, encoding.classes, np.arange(5))
+    balanced, notes = class_weighted(
+        "balanced", encoding.classes, examples.labels, examples.weights, np.arange(5)
+    )
     assert balanced["label"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 3.0, 0.0])
     assert notes == [] and not math.isnan(balanced["label"].sum())
     assert examples.weights["label"][0] == 1.0  # what came in is not changed

@@ -10,6 +10,7 @@ from torch import Tensor
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation
 from tenfold.engine.predict import ROWS_AT_ONCE, predict_network
+from tenfold.nn.augment import Views
 from tenfold.nn.heads import CategoryHead
 from tenfold.recipe import Recipe
 from training import Pictures, make_encoding, make_examples, make_training
@@ -109,7 +110,7 @@ def test_views_average_probabilities_and_not_raw_outputs() -> None:
 
     def chances(views: int) -> list[float]:
         network: object = Brightness()
-        found = predict_network(network, examples, np.arange(3), preparation, view_count=views)  # type: ignore[arg-type]
+        found = predict_network(network, examples, np.arange(3), preparation, views=Views(views))  # type: ignore[arg-type]
         assert found["side"].sum(axis=1) == pytest.approx(np.ones(3))
         return found["side"][:, 0].tolist()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from tenfold.engine.optim import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
-from tenfold.errors import MemoryBudgetError, RunError, TrainingError
+from tenfold.errors import RunError, TrainingError
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
 from tenfold.store.run import begin_run
@@ -169,83 +168,6 @@ def test_rates_count_updates(micro_batch: int) -> None:
     assert max(rates) == pytest.approx(recipe.lr)
 
 
-class Greedy(torch.nn.Module):
-    """Runs out of memory above a number of rows, and keeps a weak eye on what it had taken."""
-
-    def __init__(self, inner: torch.nn.Module, most: int, where: str) -> None:
-        super().__init__()
-        self.inner, self.most, self.where = inner, most, where
-        self.taken: list[weakref.ref] = []
-        self.failures = 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.inner(x)
-        if len(x) > self.most:
-            big = torch.zeros(1000, 1000)
-            self.taken.append(weakref.ref(big))
-            self.failures += 1
-            if self.where == "forward":
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
-
-            def fail(gradient: torch.Tensor, held: torch.Tensor = big) -> None:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
-
-            out.register_hook(fail)
-        return out
-
-
-@pytest.mark.parametrize("where", ["forward", "backward"])
-@pytest.mark.parametrize("arch", ["test_convnext", "test_resnet"])
-def test_out_of_memory_takes_the_same_step_again(where: str, arch: str) -> None:
-    recipe = changed(arch=arch, image_size=64, batch_size=32, batchnorm_group=8)
-    examples = make_examples(64, size=64, missing=0.3)
-
-    def run(micro_batch: int, most: int) -> tuple[dict, Any, Greedy]:
-        training = make_training(recipe, micro_batch=micro_batch)
-        greedy = Greedy(training.network.encoders["image0"], most, where)
-        training.network.encoders["image0"] = greedy
-        training.network.train()
-        for step, batch in enumerate(make_batches(training, examples)):
-            train_step(training, batch, step)
-        return state_of(training.network), training, greedy
-
-    failed, training, greedy = run(32, 8)
-    smooth, _, _ = run(8, 8)
-    assert training.micro_batch == 8 and greedy.failures == 2
-    assert all(one() is None for one in greedy.taken)
-    assert same(failed, smooth)
-    assert len(training.notes) == 2 and "16 rows" in training.notes[0] and "8 rows" in training.notes[1]
-
-
-def test_out_of_memory_in_the_optimizer_takes_the_same_step_again() -> None:
-    examples = make_examples(32)
-    smooth = make_training(RECIPE, micro_batch=8)
-    failing = make_training(RECIPE, micro_batch=16)
-    step_of, fails = failing.optimizer.step, [True]
-
-    def step(*args: Any, **options: Any) -> Any:
-        if fails.pop() if fails else False:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step_of(*args, **options)
-
-    failing.optimizer.step = step  # type: ignore[method-assign]
-    for training in (smooth, failing):
-        training.network.train()
-        for number, batch in enumerate(make_batches(training, examples)):
-            train_step(training, batch, number)
-    assert failing.micro_batch == 8
-    assert same(state_of(smooth.network), state_of(failing.network))
-
-
-def test_out_of_memory_with_the_smallest_micro_batch_says_what_to_do() -> None:
-    training = make_training(RECIPE, micro_batch=16)
-    training.network.encoders["image0"] = Greedy(training.network.encoders["image0"], 0, "forward")
-    before = state_of(training.network)
-    with pytest.raises(MemoryBudgetError, match="1 rows"):
-        train_step(training, make_batches(training, make_examples(16))[0], 0)
-    assert same(before, state_of(training.network))
-
-
 def test_a_loss_that_is_not_finite_stops_the_training_at_once() -> None:
     steps = 0
 
@@ -330,33 +252,47 @@ def test_the_good_epoch_is_kept_through_a_stop_too(tmp_path: Path, monkeypatch: 
         assert again.stopped == trained.stopped and same(whole, resumed)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-@pytest.mark.parametrize("head_only", [False, True])
-def test_a_batch_without_any_label_moves_nothing(precision: str, head_only: bool) -> None:
-    training = make_training(changed(weight_decay=0.5), micro_batch=4, precision=precision)
-    training.head_only = head_only
-    training.network.train()
-    before, scale = state_of(training.network), training.scaler.get_scale()
-    result = train_step(training, make_batches(training, make_examples(16, missing=1.0))[0], 0)
-    assert result.updated and result.norm == 0 and all(map(math.isnan, result.losses.values()))
-    assert same(before, state_of(training.network)) and training.scaler.get_scale() == scale
-    assert train_step(training, make_batches(training, make_examples(16))[0], 1).updated
-    assert not same(before, state_of(training.network))
+def test_training_stops_for_want_of_a_gain_and_the_best_epoch_is_kept() -> None:
+    # After the first epochs this rate only does harm.
+    recipe = changed(epochs=12, patience=2, lr=0.03, ema=0.0, monitor="disease")
+    state, trained = train(recipe)
+    losses = [record["valid"]["disease"]["log_loss"] for record in trained.history]
+    best = losses.index(min(losses))
+    assert trained.kept == best and len(losses) == max(best + 1, 1) + 2 < 13
+    assert any("stopped after epoch" in note for note in trained.notes)
+    assert any(f"kept: epoch {best + 1}" in note for note in trained.notes)
+    # The kept weights are that epoch's, and not the last ones.
+    last, same_length = train(changed(**{**recipe.model_dump(), "keep": "last"}))
+    assert same_length.kept == len(losses) - 1 and not same(state, last)
 
 
-def test_half_precision_skips_the_whole_update_and_says_so() -> None:
-    training = make_training(changed(clip_norm=1.0), micro_batch=4, precision="float16")
-    training.network.train()
-    batch = make_batches(training, make_examples(16))[0]
-    before = state_of(training.network)
-    assert training.scaler.get_scale() == 65536
-    handle = training.network.last.weight.register_hook(lambda gradient: gradient * math.inf)
-    result = train_step(training, batch, 0)
-    handle.remove()
-    assert not result.updated and same(before, state_of(training.network))
-    assert training.scaler.get_scale() == 32768
-    # The scale is halved until the gradient fits; the reported loss is the unscaled one all the while.
-    again = next(one for one in (train_step(training, batch, 0) for _ in range(16)) if one.updated)
-    assert not same(before, state_of(training.network))
-    assert again.losses == pytest.approx(result.losses, rel=1e-3)
-    assert math.isfinite(again.norm)
+def test_patience_and_the_best_epoch_outlive_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenfold.engine.train.CHECKPOINT_SECONDS", -1.0)
+    recipe = changed(epochs=12, patience=2, lr=0.03, ema=0.9, task_weights="learned")
+    whole, trained = train(recipe)
+    assert 3 < len(trained.history) < 13
+    for number, stop in enumerate((2, 7, len(trained.history) * 2 - 1)):
+        left = [stop]
+
+        def interrupt(event: dict[str, Any], left: list[int] = left) -> None:
+            left[0] -= event["event"] == "step"
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+        folder = tmp_path / str(number)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, folder=folder, on_progress=interrupt)
+        resumed, again = train(recipe, folder=folder, resume=True)
+        assert same(whole, resumed) and again.kept == trained.kept
+        scores = [record["valid"] for record in trained.history]
+        assert [record["valid"] for record in again.history] == scores
+        assert [record["task_weights"] for record in again.history] == [
+            record["task_weights"] for record in trained.history
+        ]
+
+
+def test_learnt_task_weights_move_and_are_reported() -> None:
+    _, trained = train(changed(task_weights="learned", lr=0.01))
+    first, last = trained.history[0]["task_weights"], trained.history[-1]["task_weights"]
+    assert set(last) == {"disease", "variety"} and first != last
+    assert all(0 < weight < 10 for weight in last.values())

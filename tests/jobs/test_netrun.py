@@ -18,7 +18,7 @@ from photos import QUICK, write_photos, write_table
 from tenfold.errors import RecipeError, RunError, SchemaError
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netfit import fit_network_run
-from tenfold.jobs.netrun import NetworkRun, evaluation_labels, load_network, without_rows
+from tenfold.jobs.netrun import NetworkRun, load_network, without_rows
 from tenfold.jobs.predict import load_run
 from tenfold.recipe import Recipe
 from tenfold.schema import ImageColumn, Schema, UndecidedTarget
@@ -97,16 +97,6 @@ def test_evaluation_without_a_usable_row_is_refused(run: NetworkRun) -> None:
     table = {"id": ["gone.png"], "label": ["cat"], "rare": ["a"]}
     with pytest.raises(SchemaError, match="no usable row"):
         run.evaluate(table, reading=Reading(skip_bad=True))
-
-
-def test_labels_of_an_evaluation_are_joined_by_name(run: NetworkRun) -> None:
-    from tenfold.data.table import read_table
-    from tenfold.jobs.inputs import Rows
-
-    table = read_table({"label": ["dog", "", "cat", "fox"]})
-    rows = Rows(table, table.text("label"), (), (), {}, (), ())
-    labels, notes = evaluation_labels(rows, "label", ("cat", "dog"))
-    assert labels.tolist() == [1, -1, 0, 2] and len(notes) == 1
 
 
 @pytest.mark.parametrize("views", [3, 0, -1, 8])

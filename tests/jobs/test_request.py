@@ -47,7 +47,7 @@ def fit_options(**given: Any) -> dict[str, Any]:
 
 
 def predict_options(**given: Any) -> dict[str, Any]:
-    found = {one.name: one.default.default for one in (*READING, DEVICE, VIEWS)}
+    found = {one.name: one.default.default for one in (*READING, DEVICE, *VIEWS)}
     more = dict.fromkeys(("table", "image", "user", "item", "lists", "liked", "like"))
     more |= {"output": "out.csv", "probabilities": False, "spreadsheet_safe": False}
     return {**found, **more, **given}

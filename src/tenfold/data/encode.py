@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.labels import fit_classes, label_arrays
+from tenfold.data.labels import Labels, TargetFacts, Weights, fit_targets, label_arrays
 from tenfold.data.table import Table
 from tenfold.errors import SchemaError
 from tenfold.recipe import Recipe
@@ -29,8 +29,10 @@ class Encoding(Frozen):
 
     It is fixed at training time, so that a row's answer never depends on the rows beside it.
 
-    classes: target -> class names, in the order of the network's outputs.
-    image_size: (height, width).  resize, interpolation: how pictures get there.
+    classes: target -> class names, in the order of the network's outputs; no entry for a number.
+    targets: target -> what else was decided of it.
+    image_size: (height, width) that pictures are kept at.  resize, interpolation: how they get there.
+    final_size: (height, width) that enters the network, where it is another.
     mean, std: per channel, of pixels scaled to 0..1.
     white: per image column, the value that is white in its float and 32-bit grey pictures, or None.
     """
@@ -38,7 +40,9 @@ class Encoding(Frozen):
     refusal: ClassVar = SchemaError
 
     classes: dict[str, tuple[str, ...]]
+    targets: dict[str, TargetFacts] = {}
     image_size: tuple[int, int] = (224, 224)
+    final_size: tuple[int, int] | None = None
     resize: str = "squish"
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -64,14 +68,13 @@ class Examples:
 
     ids: (rows,) the text that names a row.
     images: one reader per image column.
-    labels: target -> (rows,) int64 class index, -1 where the label is missing or no class of the run.
-    weights: target -> (rows,) float64 weight of the row in that target's loss, 0 where it is missing.
+    labels, weights: target -> as `data.labels` describes them; the weight is 0 where nothing is known.
     """
 
     ids: NDArray[np.object_]
     images: tuple[ImageReader, ...]
-    labels: Mapping[str, NDArray[np.int64]]
-    weights: Mapping[str, NDArray[np.float64]]
+    labels: Mapping[str, Labels]
+    weights: Mapping[str, Weights]
 
     @property
     def rows(self) -> int:
@@ -93,10 +96,12 @@ def fit_encoding(
     mean, std, interpolation: what the backbone wants. Returns the encoding and notes, one a line.
     Raises SchemaError for a target without labels or with one class only.
     """
-    classes, notes = fit_classes(schema, table)
+    classes, facts, notes = fit_targets(schema, table)
     encoding = Encoding(
         classes=classes,
-        image_size=recipe.image_size,
+        targets=facts,
+        image_size=recipe.item_size or recipe.image_size,
+        final_size=recipe.image_size if recipe.item_size not in (None, recipe.image_size) else None,
         resize=recipe.resize,
         interpolation=interpolation,
         mean=tuple(mean),
@@ -124,5 +129,5 @@ def encode(
         ids = table.text(name) if name else np.array([str(line) for line in table.lines], dtype=object)
     if not targets:
         return Examples(ids, tuple(images), {}, {}), []
-    labels, weights, notes = label_arrays(encoding.classes, schema, table)
+    labels, weights, notes = label_arrays(encoding.classes, encoding.targets, schema, table)
     return Examples(ids, tuple(images), labels, weights), notes

@@ -1,15 +1,73 @@
-"""Labels: what a target's cells mean, decided from the whole table; labels and their weights as arrays."""
+"""Labels: what a target's cells mean, decided from the whole table; labels and their weights as arrays.
+
+Labels of one target are, by its kind:
+
+- ``category``, ``ordered``: (rows,) int64 class index, -1 where missing or no class of the run;
+- ``open``: the same, and the number of classes where the row belongs to none of them;
+- ``multilabel``: (rows, classes) int64 of 0 and 1, -1 where not known;
+- ``number``: (rows,) float64, NaN where missing.
+
+Weights are (rows,), or (rows, classes) where each class is a question of its own; 0 where nothing is known.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.table import Table, guess_kind, look_alikes
 from tenfold.errors import LISTED, SchemaError, TableError
-from tenfold.schema import CategoryTarget, Schema, UndecidedTarget
+from tenfold.schema import (
+    CategoryTarget,
+    Frozen,
+    MultiLabelTarget,
+    NetworkTarget,
+    NumberTarget,
+    OpenTarget,
+    OrderedTarget,
+    Schema,
+    UndecidedTarget,
+    target_columns,
+)
+
+#: What may stand between the tags of a cell, in the order in which it is looked for.
+SEPARATORS = (";", "|", ",", " ")
+#: A column with more different numbers has no step that its range could be stretched by half of.
+MOST_STEPS = 50
+#: How a column of a class says yes and no.
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+
+Classes = Mapping[str, tuple[str, ...]]
+Labels = NDArray[Any]
+Weights = NDArray[np.float64]
+
+
+class TargetFacts(Frozen):
+    """What was decided of one target besides its classes, and is needed to read an answer again.
+
+    separator: between the tags of a cell.
+    mean, deviation: of a number's training labels, which are standardised by them.
+    low, high: where the sigmoid of a bounded number ends: its range and the stretch.
+    thresholds: per class, the least probability of a yes; 0.5 where there are none (not tuned yet).
+    temperature: what the raw outputs are divided by, so that probabilities are calibrated.
+    """
+
+    refusal: ClassVar = SchemaError
+
+    separator: str = ""
+    mean: float = 0.0
+    deviation: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+
+# --- kinds -------------------------------------------------------------------------------------------
 
 
 def decide_targets(schema: Schema, table: Table) -> Schema:
@@ -20,18 +78,11 @@ def decide_targets(schema: Schema, table: Table) -> Schema:
     """
     if not schema.targets:
         raise SchemaError("what to predict is not said", fix="name a target: --target COLUMN")
-    decided: list[CategoryTarget] = []
+    decided: list[NetworkTarget] = []
     for target in schema.targets:
         if isinstance(target, UndecidedTarget):
-            kind, sentence = guess_kind(table, target.name)
-            # A column without any label is refused below, with a better word.
-            if kind != "category" and not table.missing(target.name).all():
-                raise SchemaError(
-                    f"{table.source}: target {sentence}",
-                    fix=f"give --target {target.name}:category to predict its values as classes",
-                )
-            target = CategoryTarget(name=target.name)
-        if not isinstance(target, CategoryTarget):
+            target = _decide(target.name, table)
+        if not isinstance(target, NetworkTarget):
             raise SchemaError(
                 f"target {target.name!r} is a {target.kind}, which needs two id columns",
                 fix="give --user and --item for a recommender, or a target of kind category",
@@ -40,54 +91,127 @@ def decide_targets(schema: Schema, table: Table) -> Schema:
     return schema.model_copy(update={"targets": tuple(decided)})
 
 
-def fit_classes(schema: Schema, table: Table) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Target -> class names, decided from the whole table, before any split; and notes, one a line.
+def _decide(name: str, table: Table) -> NetworkTarget:
+    kind, sentence = guess_kind(table, name)
+    if kind == "number":
+        return NumberTarget(name=name)
+    # A column without any label is refused later, with a better word.
+    if kind != "category" and not table.missing(name).all():
+        wish = f"give --target {name}:category to predict its values as classes"
+        if kind == "undecided":
+            wish += f", {name}:number to predict a quantity, {name}:ordered for grades that have an order"
+        raise SchemaError(f"{table.source}: target {sentence}", fix=wish)
+    return CategoryTarget(name=name)
 
-    Raises SchemaError for a target without labels or with one class only.
+
+def fit_targets(
+    schema: Schema, table: Table
+) -> tuple[dict[str, tuple[str, ...]], dict[str, TargetFacts], list[str]]:
+    """Classes and facts of every target, decided from the whole table, before any split; and notes.
+
+    classes: target -> class names, of the kinds that have any.
+    Raises SchemaError for a target without labels, or with one class only where two are needed.
     """
     classes: dict[str, tuple[str, ...]] = {}
+    facts: dict[str, TargetFacts] = {}
     notes: list[str] = []
-    for target in schema.categories:
-        names, said = _class_list(target, table)
-        classes[target.name] = names
+    for target in schema.answers:
+        if isinstance(target, NumberTarget):
+            facts[target.name], said = _fit_number(target, table)
+        elif isinstance(target, MultiLabelTarget):
+            classes[target.name], facts[target.name], said = _fit_tags(target, table)
+        else:
+            classes[target.name], said = _class_list(target, table)
+            facts[target.name] = TargetFacts()
         notes += said
-    return classes, notes
+    return classes, facts, notes
 
 
-def _class_list(target: CategoryTarget, table: Table) -> tuple[tuple[str, ...], list[str]]:
+# --- classes -----------------------------------------------------------------------------------------
+
+
+def _class_list(
+    target: CategoryTarget | OpenTarget | OrderedTarget, table: Table
+) -> tuple[tuple[str, ...], list[str]]:
     codes, words = table.codes(target.name)
     missing = table.missing(target.name)
     counts = np.bincount(codes[~missing], minlength=len(words))
     found = {str(word): int(count) for word, count in zip(words, counts, strict=True) if count}
     absent = int(missing.sum())
     if not found:
+        raise _no_labels(target.name, table)
+    none = target.none if isinstance(target, OpenTarget) else ""
+    nothing = found.pop(none, 0)
+    numbers = isinstance(target, OrderedTarget) and all(map(_NUMBER.fullmatch, found))
+    names = target.classes or tuple(sorted(found, key=float if numbers else _natural))
+    _check_list(target, table, names, found)
+    notes = [f"{target.name}: {len(names)} classes: {shortened(names)}"]
+    if isinstance(target, OrderedTarget):
+        notes = [f"{target.name}: {len(names)} classes in order: {' < '.join(names[:LISTED])}"]
+    if none:
+        notes.append(f"{target.name}: {nothing} rows belong to none of them ({none!r})")
+    if absent:
+        notes.append(f"{target.name}: {absent} of {table.rows} labels missing")
+    return names, notes + _class_notes(target.name, found)
+
+
+def _check_list(
+    target: CategoryTarget | OpenTarget | OrderedTarget,
+    table: Table,
+    names: Sequence[str],
+    found: Mapping[str, int],
+) -> None:
+    name = target.name
+    _check_unlisted(name, table, names, found)
+    if len(names) < (1 if isinstance(target, OpenTarget) else 2):
         raise SchemaError(
-            f"{table.source}: column {target.name!r} (target) has no label in any of {table.rows} rows",
-            fix="name another target, or fill the column",
+            f"{table.source}: column {name!r} (target) has one class only: {', '.join(names)!r}",
+            fix="name a target that differs between rows",
         )
-    names = target.classes or tuple(sorted(found, key=_natural))
-    unlisted = [name for name in found if name not in names]
+    if isinstance(target, CategoryTarget) and target.two and len(names) != 2:
+        raise SchemaError(
+            f"{table.source}: column {name!r} (target) has {len(names)} classes, not two",
+            found=shortened(names),
+            fix=f"give --target {name}:category, or mend the labels",
+        )
+    if isinstance(target, OrderedTarget) and target.classes is None:
+        words = [one for one in names if not _NUMBER.fullmatch(one)]
+        if words:
+            raise SchemaError(
+                f"{table.source}: the order of column {name!r} (target) is not known: "
+                f"{shortened(list(map(repr, words)))} is no number",
+                fix=f"say it, the lowest first: --target '{name}:ordered[{'<'.join(names[:LISTED])}]'",
+            )
+
+
+def _check_unlisted(name: str, table: Table, names: Sequence[str], found: Mapping[str, int]) -> None:
+    unlisted = [one for one in found if one not in names]
     if unlisted:
         raise SchemaError(
-            f"{table.source}: column {target.name!r} has labels outside its class list",
-            problems=[f"{name!r}: {found[name]} rows" for name in unlisted],
+            f"{table.source}: column {name!r} has labels outside its class list",
+            problems=[f"{one!r}: {found[one]} rows" for one in unlisted],
             found=f"the list is {', '.join(names)}",
             fix="mend the labels, or add them to the list",
         )
-    if len(names) < 2:
-        raise SchemaError(
-            f"{table.source}: column {target.name!r} (target) has one class only: {', '.join(names)!r}",
-            fix="name a target that differs between rows",
-        )
-    notes = [f"{target.name}: {len(names)} classes: {shortened(names)}"]
-    if absent:
-        notes.append(f"{target.name}: {absent} of {table.rows} labels missing")
-    for group in look_alikes(list(found)):
-        notes.append(f"{target.name}: look-alikes {' / '.join(group)} are kept as different classes")
+
+
+def _class_notes(target: str, found: Mapping[str, int]) -> list[str]:
+    notes = [
+        f"{target}: look-alikes {' / '.join(group)} are kept as different classes"
+        for group in look_alikes(list(found))
+    ]
     single = [name for name, count in found.items() if count == 1]
-    if single:
-        notes.append(f"{target.name}: 1 row only: {shortened(single)}")
-    return names, notes
+    return [*notes, f"{target}: 1 row only: {shortened(single)}"] if single else notes
+
+
+def _no_labels(target: str, table: Table) -> SchemaError:
+    return SchemaError(
+        f"{table.source}: column {target!r} (target) has no label in any of {table.rows} rows",
+        fix="name another target, or fill the column",
+    )
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def _natural(name: str) -> tuple[int, float, str]:
@@ -105,34 +229,267 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(str(name) for name in names[:LISTED]) + rest
 
 
+# --- tags --------------------------------------------------------------------------------------------
+
+
+def _fit_tags(target: MultiLabelTarget, table: Table) -> tuple[tuple[str, ...], TargetFacts, list[str]]:
+    name = target.name
+    if target.columns:
+        labels = _yes_and_no(target, table)
+        if not (labels >= 0).any():
+            raise _no_labels(", ".join(target.columns), table)
+        known, yes = (labels >= 0).sum(axis=0), (labels == 1).sum(axis=0)
+        counts = [f"{one} {a} of {b}" for one, a, b in zip(target.columns, yes, known, strict=True)]
+        return target.columns, TargetFacts(), [f"{name}: yes in {shortened(counts)}"]
+    codes, words = table.codes(name)
+    counts = np.bincount(codes[~table.missing(name)], minlength=len(words))
+    cells = {str(word): int(count) for word, count in zip(words, counts, strict=True) if count}
+    if not cells:
+        raise _no_labels(name, table)
+    nothing = cells.pop(target.none, 0)
+    separator = target.separator or next(
+        (one for one in SEPARATORS if any(one in cell for cell in cells)), ""
+    )
+    found: dict[str, int] = {}
+    for cell, count in cells.items():
+        for tag in _tags(cell, separator):
+            found[tag] = found.get(tag, 0) + count
+    names = target.classes or tuple(sorted(found, key=_natural))
+    _check_unlisted(name, table, names, found)
+    if not names:
+        raise _no_labels(name, table)
+    how = "nothing stands between two tags: one a cell"
+    if separator:
+        how = f"tags are separated by {'blanks' if separator == ' ' else repr(separator)}"
+    notes = [f"{name}: {len(names)} classes: {shortened(names)}; {how}"]
+    if target.none:
+        notes.append(f"{name}: {nothing} rows have no tag ({target.none!r})")
+    absent = int(table.missing(name).sum())
+    if absent:
+        said = "" if target.none else "; an empty cell is a missing label (give none=WORD for 'no tag')"
+        notes.append(f"{name}: {absent} of {table.rows} labels missing{said}")
+    return names, TargetFacts(separator=separator), notes + _class_notes(name, found)
+
+
+def _tags(cell: str, separator: str) -> list[str]:
+    if not separator:
+        return [cell]
+    parts = cell.split() if separator == " " else cell.split(separator)
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _yes_and_no(target: MultiLabelTarget, table: Table) -> NDArray[np.int64]:
+    """(rows, columns) 0, 1, or -1 where the cell is empty."""
+    found, problems = np.full((table.rows, len(target.columns)), -1, dtype=np.int64), []
+    for place, column in enumerate(target.columns):
+        codes, words = table.codes(column)
+        known = {**dict.fromkeys(NO, 0), **dict.fromkeys(YES, 1), "": -1}
+        lookup = np.array([known.get(str(word).lower(), -2) for word in words], dtype=np.int64)
+        values = lookup[codes] if len(words) else np.full(table.rows, -1, dtype=np.int64)
+        found[:, place] = np.where(table.missing(column), -1, values)
+        problems += table.places(column, np.flatnonzero(found[:, place] == -2))
+    if problems:
+        raise TableError(
+            f"{table.source}: columns of a multilabel target hold 0 and 1 (or yes and no, true and false)",
+            problems=problems,
+            fix="mend these cells; leave those empty that are not known",
+        )
+    return found
+
+
+def _tag_table(
+    target: MultiLabelTarget, facts: TargetFacts, classes: Sequence[str], table: Table
+) -> tuple[NDArray[np.int64], dict[str, int], NDArray[np.bool_]]:
+    """(rows, classes) labels; tags that are no class, with counts; and the rows that have one of these."""
+    if target.columns:
+        return _yes_and_no(target, table), {}, np.zeros(table.rows, dtype=bool)
+    codes, words = table.codes(target.name)
+    counts = np.bincount(codes, minlength=len(words))
+    place = {name: position for position, name in enumerate(classes)}
+    rows = np.zeros((len(words), len(classes)), dtype=np.int64)
+    strange = np.zeros(len(words), dtype=bool)
+    unknown: dict[str, int] = {}
+    for number, word in enumerate(words):
+        if word in ("", target.none):
+            continue
+        for tag in _tags(str(word), facts.separator):
+            if tag in place:
+                rows[number, place[tag]] = 1
+            elif counts[number]:
+                unknown[tag] = unknown.get(tag, 0) + int(counts[number])
+                strange[number] = True
+    if not len(words):
+        return np.full((table.rows, len(classes)), -1, dtype=np.int64), {}, np.zeros(table.rows, dtype=bool)
+    missing = table.missing(target.name)
+    return np.where(missing[:, None], -1, rows[codes]), unknown, strange[codes] & ~missing
+
+
+# --- numbers -----------------------------------------------------------------------------------------
+
+
+def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[str]]:
+    name, values = target.name, table.numbers(target.name)
+    there = values[~np.isnan(values)]
+    if not len(there):
+        raise _no_labels(name, table)
+    notes = [f"{name}: a number from {there.min():g} to {there.max():g}"]
+    facts = TargetFacts()
+    if target.low is not None and target.high is not None:
+        outside = np.flatnonzero((values < target.low) | (values > target.high))
+        if len(outside):
+            raise TableError(
+                f"{table.source}: {name!r} leaves {target.low:g} to {target.high:g} in {len(outside)} rows",
+                problems=table.places(name, outside),
+                fix="mend these cells, or state a wider range",
+            )
+        stretch = target.stretch
+        if stretch is None:
+            stretch = _half_step(there, target.low, target.high)
+        facts = TargetFacts(low=target.low - stretch, high=target.high + stretch)
+        notes[0] += (
+            f"; answers from {target.low:g} to {target.high:g}, sigmoid from {facts.low:g} to {facts.high:g}"
+        )
+    if len(there) < table.rows:
+        notes.append(f"{name}: {table.rows - len(there)} of {table.rows} labels missing")
+    if there.min() == there.max():
+        notes.append(f"{name}: all labels are {there.min():g}: nothing to learn")
+    return facts, notes
+
+
+def _half_step(values: NDArray[np.float64], low: float, high: float) -> float:
+    """Half the smallest step between the column's values; a twentieth of the range where it has no steps."""
+    different = np.unique([*values, low, high])
+    return float(np.diff(different).min()) / 2 if len(different) <= MOST_STEPS else (high - low) / 20
+
+
+def standardise(
+    facts: Mapping[str, TargetFacts], labels: Mapping[str, Labels], train: NDArray[np.int64]
+) -> dict[str, TargetFacts]:
+    """The facts with each number's mean and deviation, taken from the training rows alone."""
+    settled = dict(facts)
+    for name, values in labels.items():
+        if values.dtype.kind == "f":
+            known = values[train][~np.isnan(values[train])]
+            if len(known):
+                spread = float(known.std())
+                settled[name] = facts[name].model_copy(
+                    # Without any spread a unit is as good as another.
+                    update={"mean": float(known.mean()), "deviation": spread if spread > 0 else 1.0}
+                )
+    return settled
+
+
+# --- arrays ------------------------------------------------------------------------------------------
+
+
 def label_arrays(
-    classes: Mapping[str, tuple[str, ...]], schema: Schema, table: Table
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.float64]], list[str]]:
+    classes: Classes, facts: Mapping[str, TargetFacts], schema: Schema, table: Table
+) -> tuple[dict[str, Labels], dict[str, Weights], list[str]]:
     """Labels and weights of every target, and notes on labels that are no class of the run.
 
     Row weights are relative: they are scaled by a power of two, which is exact, so that the largest is in
     [1, 2) and no loss overflows or vanishes; what is then below 2**-100 is 0.
     """
-    labels: dict[str, NDArray[np.int64]] = {}
-    weights: dict[str, NDArray[np.float64]] = {}
+    labels: dict[str, Labels] = {}
+    weights: dict[str, Weights] = {}
     notes: list[str] = []
     row_weights = _row_weights(schema, table)
-    for target in schema.categories:
-        codes, unknown = class_codes(table, target.name, classes[target.name])
+    for target in schema.answers:
+        name, names = target.name, classes.get(target.name, ())
+        found, unknown, _ = _read(target, names, facts.get(name, TargetFacts()), table)
         for word, count in unknown.items():
-            notes.append(f"{target.name}: {word!r} is no class of this run ({count} rows)")
-        counts = np.bincount(codes[codes >= 0], minlength=len(classes[target.name]))
-        if not counts.any():
+            notes.append(f"{name}: {word!r} is no class of this run ({count} rows)")
+        known = known_rows(found)
+        if not known.any():
+            column = ", ".join(target_columns(target))
             raise SchemaError(
-                f"{table.source}: no usable row has a label of column {target.name!r} (target)",
+                f"{table.source}: no usable row has a label of column {column!r} (target)",
                 fix="mend the rows that have one, or name another target",
             )
-        absent = [name for name, rows in zip(classes[target.name], counts, strict=True) if not rows]
+        absent = [one for one, rows in zip(names, class_counts(found, len(names)), strict=True) if not rows]
         if absent:
-            notes.append(f"{target.name}: no row is labelled {shortened(absent)}")
-        labels[target.name] = codes
-        weights[target.name] = np.where(codes >= 0, row_weights, 0.0)
+            notes.append(f"{name}: no row is labelled {shortened(absent)}")
+        labels[name] = found
+        weights[name] = np.where(known, row_weights, 0.0)
+        if found.ndim == 2:
+            weights[name] = np.where(found >= 0, row_weights[:, None], 0.0)
+        elif isinstance(target, OpenTarget):
+            weights[name] = np.repeat(weights[name][:, None], len(names), axis=1)
     return labels, weights, notes
+
+
+def _read(
+    target: NetworkTarget, classes: tuple[str, ...], facts: TargetFacts, table: Table
+) -> tuple[Labels, dict[str, int], NDArray[np.bool_]]:
+    """Labels, words that are no class of the run with counts, and the rows that hold such a word."""
+    if isinstance(target, NumberTarget):
+        return table.numbers(target.name), {}, np.zeros(table.rows, dtype=bool)
+    if isinstance(target, MultiLabelTarget):
+        return _tag_table(target, facts, classes, table)
+    codes, unknown = class_codes(table, target.name, classes)
+    if isinstance(target, OpenTarget) and target.none:
+        none = table.text(target.name) == target.none
+        codes = np.where(none & (codes < 0), len(classes), codes)
+        unknown.pop(target.none, None)
+    return codes, unknown, (codes < 0) & ~table.missing(target.name)
+
+
+def scoring_labels(
+    target: NetworkTarget, classes: tuple[str, ...], facts: TargetFacts, table: Table
+) -> tuple[Labels, list[str]]:
+    """Labels of rows that a finished run is measured on, where a stranger counts, and notes that name them.
+
+    A word that is no class of the run is beyond the class list: wrong whatever is answered, and for an open
+    target right where the answer is none of its classes. An unknown tag is one more column, never answered.
+    """
+    labels, unknown, strange = _read(target, classes, facts, table)
+    says = "right is to answer none" if isinstance(target, OpenTarget) else "count as wrong"
+    notes = [
+        f"{target.name}: {word!r} is no class of this run: its {count} rows {says}"
+        if says == "count as wrong"
+        else f"{target.name}: {word!r} is no class of this run ({count} rows): {says}"
+        for word, count in unknown.items()
+    ]
+    if labels.ndim == 2:
+        return (np.column_stack([labels, strange.astype(np.int64)]) if strange.any() else labels), notes
+    return (np.where(strange, len(classes), labels) if labels.dtype.kind == "i" else labels), notes
+
+
+def known_rows(labels: Labels) -> NDArray[np.bool_]:
+    """(rows,) true where anything is known of the row's label."""
+    if labels.dtype.kind == "f":
+        return ~np.isnan(labels)
+    known = labels >= 0
+    return np.asarray(known.any(axis=1)) if labels.ndim == 2 else known
+
+
+def class_counts(labels: Labels, classes: int) -> NDArray[np.int64]:
+    """(classes,) rows that are labelled with each class."""
+    if labels.ndim == 2:
+        return (labels == 1).sum(axis=0)
+    if labels.dtype.kind == "f":
+        return np.zeros(classes, dtype=np.int64)
+    return np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
+
+
+def label_words(
+    target: NetworkTarget, classes: tuple[str, ...], facts: TargetFacts, labels: Labels
+) -> dict[str, NDArray[Any]]:
+    """Column -> labels as the table would have them: words (None where missing), or numbers (NaN)."""
+    if labels.dtype.kind == "f":
+        return {target.name: labels}
+    if isinstance(target, MultiLabelTarget):
+        if target.columns:
+            return {
+                name: np.where(labels[:, place] >= 0, labels[:, place].astype(float), np.nan)
+                for place, name in enumerate(target.columns)
+            }
+        names = np.array(classes, dtype=object)
+        join = facts.separator or SEPARATORS[0]
+        words = [join.join(names[row == 1]) or target.none if (row >= 0).all() else None for row in labels]
+        return {target.name: np.array(words, dtype=object)}
+    none = target.none if isinstance(target, OpenTarget) else ""
+    return {target.name: np.array([*classes, none, None], dtype=object)[np.where(labels < 0, -1, labels)]}
 
 
 def class_codes(
@@ -151,6 +508,11 @@ def class_codes(
         if count and str(word) not in place
     }
     return labels, unknown
+
+
+def strata(labels: Mapping[str, Labels], codes: Any) -> dict[str, NDArray[np.int64]]:
+    """Labels as `data.split` deals them evenly over its parts. codes: numbers -> codes of equal shares."""
+    return {name: codes(values) if values.dtype.kind == "f" else values for name, values in labels.items()}
 
 
 def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
@@ -172,26 +534,3 @@ def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
         )
     scaled = np.ldexp(weights, 1 - np.frexp(largest)[1])
     return np.where(scaled < 2.0**-100, 0.0, scaled)
-
-
-def balanced_weights(
-    labels: Mapping[str, NDArray[np.int64]],
-    weights: Mapping[str, NDArray[np.float64]],
-    classes: Mapping[str, tuple[str, ...]],
-    train: NDArray[np.int64],
-) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
-    """Multiply each row's weight by rows / (classes x rows of its class), counted on the training rows.
-
-    A class without a training row keeps weight 1: it can meet no training row, and validation must
-    stay finite. Returns the weights and notes that name such classes.
-    """
-    balanced, notes = dict(weights), []
-    for target, codes in labels.items():
-        names = classes[target]
-        known = codes[train]
-        counts = np.bincount(known[known >= 0], minlength=len(names))
-        balance = np.where(counts > 0, counts.sum() / (len(names) * np.maximum(counts, 1)), 1.0)
-        for name in np.array(names, dtype=object)[counts == 0]:
-            notes.append(f"{target}: class {name!r} has no training row; its weight stays 1")
-        balanced[target] = balanced[target] * np.where(codes >= 0, balance[codes], 0.0)
-    return balanced, notes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
-from tenfold.nn.augment import augment, draw_mix, mixed
+from tenfold.nn.augment import augment, draw_mix, mixed, resized
 from tenfold.nn.network import input_name
 from tenfold.nn.rows import group_sizes
 from tenfold.recipe import Recipe
@@ -21,7 +21,7 @@ from tenfold.recipe import Recipe
 
 @dataclass(frozen=True)
 class Labels:
-    """One set of labels of a target: (rows,) int64 classes and (rows,) float64 weights, 0 where missing."""
+    """One set of labels of a target, as `data.labels` describes them: 0 in both where nothing is known."""
 
     labels: Tensor
     weights: Tensor
@@ -35,6 +35,7 @@ class Batch:
     inputs: encoder name -> tensor, first axis rows.
     targets: target -> label sets; one, or two after mixup (each row's own and its partner's).
     denominators: target -> sum of all weights *of the whole batch*, the same in every micro-batch.
+    size: rows of the whole batch, likewise.
     groups: sizes of the BatchNorm groups, in row order; they sum to the number of rows.
     """
 
@@ -43,6 +44,7 @@ class Batch:
     targets: Mapping[str, tuple[Labels, ...]]
     denominators: Mapping[str, float]
     groups: tuple[int, ...]
+    size: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,6 +77,7 @@ class Batch:
             },
             self.denominators,
             groups,
+            self.size or len(self),
         )
 
 
@@ -124,9 +127,29 @@ class Preparation:
     dtype: torch.dtype
     channels_last: bool
 
-    def pixels(self, stored: NDArray[np.uint8]) -> Tensor:
-        """(rows, height, width, 3) uint8 -> (rows, 3, height, width) in 0..1 on the device."""
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) that enters the network."""
+        return self.encoding.final_size or self.encoding.image_size
+
+    def pixels(self, stored: NDArray[np.uint8], *, min_scale: float = 1.0) -> Tensor:
+        """(rows, height, width, 3) uint8 -> (rows, 3, height, width) in 0..1 on the device.
+
+        min_scale: smallest part of the area that a crop keeps. Pictures kept larger than the network's size
+        come as large as such a crop needs to be sharp, and with 1 at the network's size.
+        """
         moved = torch.from_numpy(stored).to(self.device, non_blocking=True)
+        if self.encoding.final_size is None:
+            return self._scaled(moved)
+        kept = self.encoding.image_size
+        wanted = [math.ceil(side / math.sqrt(min_scale)) for side in self.size]
+        if min_scale < 1:
+            wanted = [min(side, most) for side, most in zip(wanted, kept, strict=True)]
+        # A few rows at a time: large pictures would be four times as large in floating point.
+        parts = moved.split(8)
+        return torch.cat([resized(self._scaled(part), (wanted[0], wanted[1])) for part in parts])
+
+    def _scaled(self, moved: Tensor) -> Tensor:
         return moved.permute(0, 3, 1, 2).to(self.dtype).mul_(1 / 255)
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -168,13 +191,14 @@ def training_batches(
         inputs = {}
         for column, pixels in enumerate(stored):
             images = augment(
-                preparation.pixels(pixels),
+                preparation.pixels(pixels, min_scale=recipe.min_scale),
                 rows,
                 seed=recipe.seed + column,
                 epoch=epoch,
                 strength=recipe.augment,
                 flip=recipe.flip,
                 min_scale=recipe.min_scale,
+                size=preparation.size,
             )
             if mix is not None:
                 images = mixed(images, mix)
@@ -182,13 +206,19 @@ def training_batches(
         targets, denominators = {}, {}
         for name, all_labels in examples.labels.items():
             labels, weights = all_labels[index], examples.weights[name][index]
+            # What is missing gets the label 0, which no loss looks at.
+            seen = weights if labels.ndim == weights.ndim else weights.max(axis=1)
+            labels = np.where(seen > 0, labels, 0).astype(labels.dtype)
             sets = [(labels, weights)]
             if mix is not None:
+                # Every loss here is that of both labels by their shares, which for questions and squares has
+                # the gradient of the mixed label.
                 partner, share = mix.partner.cpu().numpy(), mix.share.cpu().double().numpy()
+                share = share.reshape(-1, *[1] * (weights.ndim - 1))
                 sets = [(labels, weights * share), (labels[partner], weights[partner] * (1 - share))]
             targets[name] = tuple(
                 Labels(
-                    torch.from_numpy(known).clamp(min=0).to(preparation.device),
+                    torch.from_numpy(known).to(preparation.device),
                     torch.from_numpy(weight).to(preparation.device),
                 )
                 for known, weight in sets
@@ -196,4 +226,4 @@ def training_batches(
             # Known from the table, before the first backward pass: every micro-batch divides by it.
             denominators[name] = float(sum(weight.sum() for _, weight in sets))
         groups = group_sizes(len(index), group) if group else (1,) * len(index)
-        yield Batch(rows.to(preparation.device), inputs, targets, denominators, groups)
+        yield Batch(rows.to(preparation.device), inputs, targets, denominators, groups, len(index))

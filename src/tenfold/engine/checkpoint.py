@@ -25,6 +25,7 @@ class Progress:
 
     epoch: epochs finished.  step: optimizer steps taken in all.  epoch_step: steps taken in this epoch.
     totals: target -> (sum of losses, steps) of this epoch so far.
+    best, best_epoch: the best figure so far (see `engine.monitor`) and its epoch, -1 for none.
     skipped: updates left out because a half-precision gradient overflowed.
     """
 
@@ -37,6 +38,8 @@ class Progress:
     micro_batch: int = 0
     totals: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    best: float | None = None
+    best_epoch: int = -1
 
 
 def save_checkpoint(
@@ -48,10 +51,12 @@ def save_checkpoint(
     scaler: torch.amp.GradScaler,
     identity: Mapping[str, Any],
     good: Mapping[str, Tensor] | None = None,
+    best: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the state of a training; what was written before stays until this is whole.
 
     good: weights to end with if the training comes to grief, where they are not the network's own.
+    best: weights of the best epoch, where they are to be kept.
     identity: describes schema, recipe and data in JSON's types, so that another training cannot be gone
     on with by mistake.
     """
@@ -59,6 +64,7 @@ def save_checkpoint(
     if averaged is not None:
         arrays |= {f"averaged/{name}": to_array(value) for name, value in averaged.state.items()}
     arrays |= {f"good/{name}": to_array(value) for name, value in (good or {}).items()}
+    arrays |= {f"best/{name}": to_array(value) for name, value in (best or {}).items()}
     state = optimizer.state_dict()
     for number, slots in state["state"].items():
         arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in slots.items()}

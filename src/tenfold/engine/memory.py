@@ -144,6 +144,7 @@ def plan_memory(
     device: str = "cuda",
     card: str | Card | None = None,
     evaluated: int | None = None,
+    context: Band | None = None,
     cached: bool = True,
 ) -> Plan:
     """The largest micro-batch with which a training fits the budget, and what it will hold.
@@ -152,6 +153,7 @@ def plan_memory(
     budget_bytes: what the whole process may hold.  micro_batch: take this many rows, and say what they need.
     precision: as in a recipe; ``auto`` is bfloat16 or float16 as the card has it, float32 on a CPU.
     device: ``cuda`` or ``cpu``; it need not be there.  card: name, where it is known.
+    context: what the process that will train holds beside its tensors, where that is known.
     cached: look up and keep answers for architectures in the user's cache folder.
     Raises RecipeError where the network refuses the size or cannot be traced, with the reason.
     """
@@ -175,7 +177,7 @@ def plan_memory(
         augment=augment,
         evaluated=EVALUATED[device] if evaluated is None else evaluated,
     )
-    asked = _Asked(settings, batch_size, budget_bytes, micro_batch, device, known)
+    asked = _Asked(settings, batch_size, budget_bytes, micro_batch, device, known, context)
     asked.check()
     if not isinstance(arch, str):
         return _plan(arch, asked)
@@ -256,6 +258,7 @@ class _Asked:
     micro_batch: int | None
     device: str
     card: Card | None
+    context: Band | None = None
 
     def check(self) -> None:
         problems = []
@@ -273,10 +276,15 @@ class _Asked:
         if problems:
             raise RecipeError("a memory plan cannot be made of this", problems=problems)
 
+    def known_context(self) -> tuple[Band, str]:
+        if self.context is None:
+            return known_context(self.device, self.card)
+        return self.context, f"this process holds {show_bytes(self.context.low)} before its training"
+
     def planner(self, arch: Trained) -> _Planner:
         program = ImageProgram(arch, self.settings, device=self.device)
         capability = (self.card.capability if self.card else (8, 0)) if self.device == "cuda" else None
-        context, said = known_context(self.device, self.card)
+        context, said = self.known_context()
         forecaster = Forecaster(
             program,
             device=self.device,
@@ -476,7 +484,7 @@ def _precision(precision: str, device: str, card: Card | None) -> str:
 
 def _key(arch: str, asked: _Asked) -> str:
     """Digest of everything that decides the plan of an architecture."""
-    context, _ = known_context(asked.device, asked.card)
+    context, _ = asked.known_context()
     threads = torch.get_num_threads() if asked.device == "cpu" else 0
     decides = [arch, asdict(asked), asdict(context), threads]
     return digest([*decides, torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()])

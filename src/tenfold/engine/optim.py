@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from tenfold.nn.network import Network, describe_layers
 from tenfold.recipe import Recipe
+
+#: Rate of learnt task weights as a part of the head's.
+TASK_RATE = 10.0
 
 
 def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.optim.AdamW:
@@ -26,7 +30,8 @@ def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.opt
         parameter.requires_grad_(trained)
         if not trained:
             continue
-        rate = recipe.lr
+        # A handful of numbers that should follow the losses, which fall fast at first.
+        rate = recipe.lr * (TASK_RATE if layer.name == "log_variances" else 1.0)
         if layer.part == "body":
             rate *= recipe.body_lr * recipe.layer_decay ** (layer.count - 1 - layer.number)
         groups.setdefault((rate, layer.decays), []).append(parameter)
@@ -91,6 +96,20 @@ class AveragedWeights:
             else:
                 value.copy_(live[name])
         torch._foreach_lerp_(averaged, fresh, part)
+
+
+@contextmanager
+def swapped_weights(network: nn.Module, averaged: AveragedWeights | None) -> Iterator[None]:
+    """Within the block the network holds the averaged weights; afterwards its own again."""
+    if averaged is None:
+        yield
+        return
+    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(averaged.state)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)
 
 
 def clip_gradients(parameters: list[nn.Parameter], most: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -10,11 +10,23 @@ from numpy.typing import NDArray
 
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation, read_ahead
-from tenfold.nn.augment import views
+from tenfold.nn.augment import PLAIN, Views, each_view, row_keys
 from tenfold.nn.network import Network, input_name
 
 #: Rows that pass through the network together at prediction.
 ROWS_AT_ONCE = {"cpu": 16, "cuda": 64}
+
+
+#: Half-precision types of the forward pass, by the recipe's word.
+HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def prediction_autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """Half-precision type of a run's predictions, the one rule for all of them: only a GPU gains by it."""
+    return HALF.get(precision) if device.type == "cuda" else None
+
+
+Answers = dict[str, NDArray[np.float64]]
 
 
 def predict_network(
@@ -23,21 +35,46 @@ def predict_network(
     rows: NDArray[np.int64],
     preparation: Preparation,
     *,
-    view_count: int = 1,
+    views: Views = PLAIN,
     autocast: torch.dtype | None = None,
     workers: int = 2,
     on_rows: Callable[[int], None] | None = None,
-) -> dict[str, NDArray[np.float64]]:
-    """Target -> (rows, outputs) float64 probabilities, in the order of `rows`.
+) -> Answers:
+    """Target -> (rows, answers) float64 probabilities (of a number: the number), in the order of `rows`.
 
-    view_count: mirrored views whose *probabilities* are averaged, each with the same weight; one view
-    is the plain picture.  on_rows: told how many rows are done.
+    views: of whose *probabilities* the weighted mean is taken.  on_rows: told how many rows are done.
     The last batch is filled up with repeated rows, so that a row meets the same arithmetic wherever it
     stands in the table.
     """
+    return predict_views(
+        network,
+        examples,
+        rows,
+        preparation,
+        views=views,
+        autocast=autocast,
+        workers=workers,
+        on_rows=on_rows,
+    )[0]
+
+
+def predict_views(
+    network: Network,
+    examples: Examples,
+    rows: NDArray[np.int64],
+    preparation: Preparation,
+    *,
+    views: Views = PLAIN,
+    autocast: torch.dtype | None = None,
+    workers: int = 2,
+    on_rows: Callable[[int], None] | None = None,
+) -> tuple[Answers, Answers]:
+    """As `predict_network`: the answers of all views together, and those of the plain view alone."""
     size = ROWS_AT_ONCE.get(preparation.device.type, 16)
     reads = [rows[start : start + size] for start in range(0, len(rows), size)]
-    found: dict[str, list[NDArray[np.float64]]] = {head.name: [] for head in network.heads}
+    found: list[dict[str, list[NDArray[np.float64]]]] = [
+        {head.name: [] for head in network.heads} for _ in "ab"
+    ]
     training = network.training
     network.eval()
     done = 0
@@ -52,24 +89,51 @@ def predict_network(
             torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
         ):
             for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
-                columns = [views(preparation.pixels(pixels), view_count) for pixels in stored]
-                sums: list[torch.Tensor] = []
-                for seen in zip(*columns, strict=True):
-                    inputs = {
-                        input_name(column): preparation.normalised(images)
-                        for column, images in enumerate(seen)
-                    }
-                    raw = network(inputs)
-                    parts = [head.probabilities(part) for head, part in zip(network.heads, raw, strict=True)]
-                    sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
-                for head, total in zip(network.heads, sums, strict=True):
-                    found[head.name].append((total / view_count).cpu().numpy()[: len(index)])
+                names = examples.ids[np.resize(index, size)]
+                both = _batch_answers(network, preparation, stored, names, views)
+                for kept, parts in zip(found, both, strict=True):
+                    for head, part in zip(network.heads, parts, strict=True):
+                        kept[head.name].append(part.cpu().numpy()[: len(index)])
                 done += len(index)
                 if on_rows is not None:
                     on_rows(done)
     finally:
         network.train(training)
+    return _joined(network, found[0]), _joined(network, found[1])
+
+
+def _batch_answers(
+    network: Network,
+    preparation: Preparation,
+    stored: list[NDArray[np.uint8]],
+    names: NDArray[np.object_],
+    views: Views,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Per head, the weighted mean over the views, and the plain view's answer."""
+    keys = row_keys(names) if views.drawn else torch.zeros(len(names), dtype=torch.int64)
+    columns = []
+    for column, pixels in enumerate(stored):
+        plain = preparation.pixels(pixels)
+        wide = preparation.pixels(pixels, min_scale=views.min_scale) if views.drawn else plain
+        columns.append(each_view(plain, wide, keys, views, column=column))
+    sums: list[torch.Tensor] = []
+    first: list[torch.Tensor] = []
+    for weight, seen in zip(views.weights, zip(*columns, strict=True), strict=True):
+        inputs = {input_name(column): preparation.normalised(images) for column, images in enumerate(seen)}
+        raw = network(inputs)
+        parts = [head.probabilities(part) for head, part in zip(network.heads, raw, strict=True)]
+        # Equal weights divide once, at the end, so that one plain view is itself to the last bit.
+        weighed = [part * weight for part in parts] if views.drawn else parts
+        sums = [a + b for a, b in zip(sums, weighed, strict=True)] if sums else weighed
+        first = first or parts
+    return (sums if views.drawn else [one / views.mirrored for one in sums]), first
+
+
+def _joined(network: Network, found: Mapping[str, list[NDArray[np.float64]]]) -> Answers:
+    # Calibrated after the views are averaged, so that what is calibrated is what is answered.
     return {
-        head.name: np.concatenate(found[head.name]) if found[head.name] else np.zeros((0, head.outputs))
+        head.name: head.calibrated(
+            np.concatenate(found[head.name]) if found[head.name] else np.zeros((0, head.answers))
+        )
         for head in network.heads
     }

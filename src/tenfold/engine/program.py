@@ -213,7 +213,7 @@ class ImageProgram:
         return step
 
     def evaluate(self, network: nn.Module, device: str, cast: Cast) -> Any:
-        """See `engine.predict.predict_network`, and `swapped_weights` in `engine.train`."""
+        """See `engine.predict.predict_network`, and `swapped_weights` in `engine.optim`."""
         rows = self.settings.evaluated
         if not rows:
             return None

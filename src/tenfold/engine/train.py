@@ -1,21 +1,20 @@
-"""Training: one exact optimizer step, whole trainings that can be stopped anywhere, and the rate finder."""
+"""Training: epochs of exact optimizer steps, which can be stopped anywhere and gone on with."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
-from tenfold.engine.batches import Batch, Preparation, epoch_order, steps_per_epoch, training_batches
+from tenfold.engine.batches import epoch_order, steps_per_epoch, training_batches
 from tenfold.engine.checkpoint import (
     Progress,
     peek_checkpoint,
@@ -23,12 +22,20 @@ from tenfold.engine.checkpoint import (
     save_checkpoint,
     tensors_under,
 )
-from tenfold.engine.device import free_memory, peak_bytes
-from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients, one_cycle, set_rate
+from tenfold.engine.device import peak_bytes
+from tenfold.engine.loss import task_weights_of
+from tenfold.engine.monitor import is_gain, monitored
+from tenfold.engine.optim import (
+    AveragedWeights,
+    build_optimizer,
+    one_cycle,
+    set_rate,
+    swapped_weights,
+)
 from tenfold.engine.predict import predict_network
-from tenfold.errors import MemoryBudgetError, TrainingError
-from tenfold.metrics import category_scores
-from tenfold.nn.network import Network, recompute, uses_channels_last
+from tenfold.engine.update import StepResult, Training, begin_training, train_step
+from tenfold.errors import TrainingError
+from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
 from tenfold.store.run import RunFolder
 from tenfold.values import MemoryPlan
@@ -38,166 +45,20 @@ CHECKPOINT_SECONDS = 60.0
 #: Updates in a row that half precision may leave out before the training is given up.
 MOST_SKIPPED = 25
 
-#: Half-precision types of the forward pass, by the recipe's word.
-HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def prediction_autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """Half-precision type of a run's predictions, the one rule for all of them: only a GPU gains by it."""
-    return HALF.get(precision) if device.type == "cuda" else None
-
-
-@dataclass
-class Training:
-    """What one training needs at every step; made by `fit_network`, and by tests that look inside.
-
-    micro_batch: rows that go through the network at once; shrinks when memory runs out.
-    head_only: the body is kept as it is and needs no gradients.
-    """
-
-    network: Network
-    recipe: Recipe
-    preparation: Preparation
-    precision: str
-    micro_batch: int
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    head_only: bool = False
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def autocast(self) -> torch.dtype | None:
-        """Half-precision type of the forward pass, or None."""
-        return HALF.get(self.precision)
-
-    @property
-    def group(self) -> int | None:
-        """Rows to a BatchNorm group, or None where no layer looks beyond its row."""
-        group = self.recipe.batchnorm_group
-        return group if isinstance(group, int) and self.network.context.norms else None
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """losses: target -> loss of the batch, NaN where it has no label.  norm: gradient norm before clipping.
-    updated: false where half precision overflowed and the whole update was left out."""
-
-    losses: dict[str, float]
-    norm: float
-    updated: bool
-
-
-def train_step(training: Training, batch: Batch, step: int) -> StepResult:
-    """One optimizer step on a batch, through as many micro-batches as the plan asks for.
-
-    Each micro-batch adds its *sum* of losses divided by the *batch's* denominator, so the gradient is
-    the undivided batch's (docs/memory.md). If memory runs out, nothing of the attempt is kept, the
-    micro-batch is halved, and the same step is taken again from the same state and the same draws.
-    """
-    while True:
-        try:
-            return _attempt(training, batch, step)
-        except torch.OutOfMemoryError as error:
-            message = (str(error).splitlines() or ["out of memory"])[0]
-        # Out of the except block: while it is open, the error holds the frames and they the tensors.
-        training.optimizer.zero_grad(set_to_none=True)
-        training.network.context.discard_statistics()
-        free_memory()
-        smallest = max(batch.groups)
-        largest = max(len(part) for part in batch.split(training.micro_batch))
-        if largest <= smallest:
-            raise MemoryBudgetError(
-                f"memory ran out with the smallest possible micro-batch, {largest} rows",
-                found=message,
-                fix="a smaller image_size or batchnorm_group, --checkpoint, or another architecture",
-            )
-        training.micro_batch = max(smallest, largest // 2)
-        training.notes.append(
-            f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
-        )
-
-
-def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
-    network, recipe, optimizer = training.network, training.recipe, training.optimizer
-    optimizer.zero_grad(set_to_none=True)
-    sums = {head.name: 0.0 for head in network.heads}
-    for micro in batch.split(training.micro_batch):
-        network.context.begin(step, micro.rows, micro.groups)
-        with _autocast(training):
-            if training.head_only:
-                with torch.no_grad():
-                    features = network.features(micro.inputs)
-                raw = network.raw(features)
-            else:
-                raw = network(micro.inputs)
-        network.context.end_forward()
-        total = batch_loss(network, raw, micro, recipe.task_weights, sums)
-        if total.requires_grad:
-            training.scaler.scale(total).backward()
-        del raw, total
-    losses = {
-        name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
-        for name, value in sums.items()
-    }
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if not trained:
-        # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
-        network.context.commit_statistics()
-        return StepResult(losses, 0.0, True)
-    training.scaler.unscale_(optimizer)
-    norm = float(clip_gradients(trained, recipe.clip_norm))
-    finite = math.isfinite(norm)
-    if finite or training.scaler.is_enabled():
-        training.scaler.step(optimizer)
-    if training.scaler.is_enabled():
-        training.scaler.update()
-    if finite:
-        network.context.commit_statistics()
-    else:
-        network.context.discard_statistics()
-    return StepResult(losses, norm, finite)
-
-
-def batch_loss(
-    network: Network,
-    raw: tuple[Tensor, ...],
-    micro: Batch,
-    task_weights: Mapping[str, float],
-    sums: dict[str, float],
-) -> Tensor:
-    """The micro-batch's part of its batch's loss: sum over targets of task weight x sum of row losses
-    / the batch's denominator. Adds the unweighted sums to `sums`. A target without labels adds 0."""
-    total = raw[0].new_zeros(()).float()
-    for head, outputs in zip(network.heads, raw, strict=True):
-        denominator = micro.denominators[head.name]
-        if denominator <= 0:
-            continue
-        for one in micro.targets[head.name]:
-            loss = head.loss_sum(outputs, one.labels, one.weights)
-            sums[head.name] += float(loss.detach())
-            total = total + loss * (task_weights.get(head.name, 1.0) / denominator)
-    return total
-
-
-@contextmanager
-def _autocast(training: Training) -> Iterator[None]:
-    kind = training.preparation.device.type
-    with torch.autocast(kind, training.autocast or torch.bfloat16, enabled=training.autocast is not None):
-        yield
-
 
 @dataclass(frozen=True)
 class Trained:
     """What a training leaves. The network holds the final weights (the averaged ones where they are on).
 
     history: one record per epoch.  micro_batch: rows that went through at once in the end.
-    stopped: why it ended early, or "".
+    stopped: what went wrong, or "".  kept: the epoch, from 0, whose weights these are.
     """
 
     history: list[dict[str, Any]]
     micro_batch: int
     notes: list[str]
     stopped: str = ""
+    kept: int = -1
 
 
 def fit_network(
@@ -244,42 +105,25 @@ def fit_network(
         restore_checkpoint(found[1], network, None if seam else training.optimizer, averaged)
         training.scaler.load_state_dict(found[2])
     good = tensors_under(found[1], "good/") if found else {}
+    best = tensors_under(found[1], "best/") if found else {}
     del found
     loop = _Loop(
-        training, examples, train, valid, plan, averaged, progress, folder, identity or {}, on_progress, good
+        training,
+        examples,
+        train,
+        valid,
+        plan,
+        averaged,
+        progress,
+        folder,
+        identity or {},
+        on_progress,
+        good,
+        best,
     )
     stopped = loop.run()
-    if averaged is not None and not stopped:
-        network.load_state_dict(averaged.state)
-    return Trained(progress.history, training.micro_batch, loop.training.notes, stopped)
-
-
-def begin_training(
-    network: Network,
-    encoding: Encoding,
-    recipe: Recipe,
-    *,
-    device: torch.device,
-    precision: str,
-    micro_batch: int,
-    head_only: bool = False,
-) -> Training:
-    """Move the network to its device and make what its steps need.
-
-    precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
-    """
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    network.to(device=device, dtype=dtype)
-    return Training(
-        network,
-        recipe,
-        Preparation(encoding, device, dtype, channels_last=uses_channels_last(network)),
-        precision,
-        micro_batch,
-        build_optimizer(network, recipe, part="head" if head_only else "all"),
-        torch.amp.GradScaler(device.type, enabled=precision == "float16"),
-        head_only,
-    )
+    kept = loop.leave_weights(stopped)
+    return Trained(progress.history, training.micro_batch, loop.training.notes, stopped, kept)
 
 
 @dataclass
@@ -298,12 +142,14 @@ class _Loop:
     on_progress: Callable[[dict[str, Any]], None] | None
     #: Weights at the end of the last epoch, which was good; empty before the first one has ended.
     good: dict[str, Tensor]
+    #: Weights of the best epoch so far, where they are to be kept.
+    best: dict[str, Tensor]
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
         if progress.history and not progress.epoch_step:
             self.good = self._weights()
-        while progress.epoch < recipe.frozen_epochs + recipe.epochs:
+        while progress.epoch < recipe.frozen_epochs + recipe.epochs and not self._out_of_patience():
             if self.training.head_only and progress.epoch >= recipe.frozen_epochs:
                 old = self.training
                 self.training = replace(
@@ -318,13 +164,53 @@ class _Loop:
                 self.training.network.load_state_dict(self.good)
                 return str(error)
             self.good = self._weights()
+            self._judge()
             self._save()
         return ""
 
+    def _judge(self) -> None:
+        """Keep the epoch that has just ended if none was better."""
+        recipe, progress, record = self.training.recipe, self.progress, self.progress.history[-1]
+        if not record["valid"]:
+            return
+        value = monitored(recipe, self.training.network.heads, record["valid"])
+        if is_gain(value, progress.best):
+            progress.best, progress.best_epoch = value, record["epoch"]
+            self.best = self.good if recipe.keeps_best else {}
+
+    def _out_of_patience(self) -> bool:
+        # Epochs of the head alone are a start, and none is held against the training.
+        recipe, progress = self.training.recipe, self.progress
+        since = progress.epoch - max(progress.best_epoch + 1, recipe.frozen_epochs)
+        return 0 < recipe.patience <= since and not progress.epoch_step
+
+    def leave_weights(self, stopped: str) -> int:
+        """Fill the network with the weights to keep; returns their epoch. After a failure they are there."""
+        training, progress = self.training, self.progress
+        last = len(progress.history) - 1
+        if self._out_of_patience():
+            training.notes.append(
+                f"stopped after epoch {progress.epoch}: no gain in {training.recipe.patience} epochs"
+            )
+        if training.recipe.keeps_best and self.best:
+            training.network.load_state_dict(self.best)
+            training.notes.append(
+                f"kept: epoch {progress.best_epoch + 1}, the best by {training.recipe.monitor} "
+                f"({abs(progress.best or 0.0):.4g})"
+            )
+            return progress.best_epoch
+        if self.averaged is not None and not stopped:
+            training.network.load_state_dict(self.averaged.state)
+        return last
+
     def _check_epoch(self) -> None:
         """Refuse an epoch whose last update spoilt the weights, which no later loss would show."""
-        scores = self.progress.history[-1]["valid"].values()
-        spoilt = not all(math.isfinite(score["log_loss"]) for score in scores if score["scored"])
+        scores = self.progress.history[-1]["valid"]
+        spoilt = not all(
+            math.isfinite(head.standing(scores[head.name]))
+            for head in self.training.network.heads
+            if head.name in scores and scores[head.name]["scored"]
+        )
         state = self.averaged.state if self.averaged else self.training.network.state_dict()
         # Parameters only: a buffer may be infinite by design, as a mask of attention is.
         names = [name for name, _ in self.training.network.named_parameters()]
@@ -353,6 +239,7 @@ class _Loop:
                 self.identity,
                 # Between epochs the good weights are those of the training itself.
                 self.good if self.progress.epoch_step else {},
+                self.best,
             )
 
     def _epoch(self) -> None:
@@ -407,6 +294,7 @@ class _Loop:
             "micro_batch": training.micro_batch,
             "skipped": progress.skipped,
             "train": {name: {"loss": value} for name, value in self._mean_losses().items()},
+            "task_weights": task_weights_of(training.network, recipe),
             "valid": self._validate(),
             "peak_bytes": peak_bytes(training.preparation.device),
         }
@@ -448,7 +336,7 @@ class _Loop:
         # Mean over steps, for the eye; what is measured is measured on the validation rows.
         return {name: total / count for name, (total, count) in self.progress.totals.items() if count}
 
-    def _validate(self) -> dict[str, dict[str, float]]:
+    def _validate(self) -> dict[str, dict[str, Any]]:
         if not len(self.valid):
             return {}
         training = self.training
@@ -463,23 +351,10 @@ class _Loop:
             )
         labels = self.examples.labels
         return {
-            name: category_scores(found, labels[name][self.valid]) for name, found in probabilities.items()
+            head.name: head.scores(probabilities[head.name], labels[head.name][self.valid])
+            for head in training.network.heads
         }
 
     def _tell(self, **what: Any) -> None:
         if self.on_progress is not None:
             self.on_progress(what)
-
-
-@contextmanager
-def swapped_weights(network: nn.Module, averaged: AveragedWeights | None) -> Iterator[None]:
-    """Within the block the network holds the averaged weights; afterwards its own again."""
-    if averaged is None:
-        yield
-        return
-    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(averaged.state)
-    try:
-        yield
-    finally:
-        network.load_state_dict(own)

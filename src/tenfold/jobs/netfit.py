@@ -11,12 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tenfold.data.table import write_parquet
-from tenfold.engine.batches import Preparation
-from tenfold.engine.cards import parse_bytes, show_bytes
+from tenfold.engine.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import (
     free_memory,
@@ -24,26 +19,28 @@ from tenfold.engine.device import (
     peak_bytes,
     pick_device,
     pick_precision,
+    process_bytes,
     reset_peak,
 )
 from tenfold.engine.memory import plan_to_fit
-from tenfold.engine.predict import predict_network
 from tenfold.engine.probe import measure_peak
-from tenfold.engine.train import Trained, fit_network, prediction_autocast
+from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import (
     RunError,
     TrainingError,
 )
 from tenfold.jobs.inputs import Machine, Reading
-from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
+from tenfold.jobs.netprepare import Notes, SplitRule, TrainingWork, prepare_training
 from tenfold.jobs.netrun import NetworkRun, open_network_run
+from tenfold.jobs.netscore import judge_validation, usual_answers
 from tenfold.jobs.plan import recipe_options
-from tenfold.metrics import category_scores, majority_class
-from tenfold.nn.network import uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 from tenfold.store.run import RunFolder, begin_run, differences, or_null, read_run
 from tenfold.values import MemoryPlan
+
+#: What this process holds is rounded to.
+CONTEXT_STEP = 32 * MIB
 
 Teller = Callable[[dict[str, Any]], None]
 
@@ -57,6 +54,7 @@ def fit_network_run(
     resume: bool = False,
     reading: Reading | None = None,
     machine: Machine | None = None,
+    split_rule: SplitRule | None = None,
     on_progress: Teller | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> NetworkRun:
@@ -66,6 +64,7 @@ def fit_network_run(
     run: the folder to make; an older run of that name stays until this one has finished.
     resume: go on with an unfinished run there, to the same weights as if it had never stopped.
     reading: how tables and pictures are read.  machine: how this machine is used.
+    split_rule: how rows are split in place of the recipe's way (see `prepare_training`).
     on_progress: told of pictures, steps and epochs.  on_note: told what was decided, one line at a time.
     Raises a TenfoldError that names what is wrong with the input before anything is trained.
     """
@@ -81,7 +80,7 @@ def fit_network_run(
         keep_freed_memory()
     reset_peak(device)
     with _begun(run, resume, notes) as folder:
-        work = prepare_training(schema, recipe, table, reading, notes)
+        work = prepare_training(schema, recipe, table, reading, notes, split_rule=split_rule)
         if _already(folder, work.identity, resume, notes):
             folder.discard()
             return open_network_run(*read_run(folder.final))
@@ -105,11 +104,18 @@ def fit_network_run(
             on_progress=on_progress,
         )
         notes.add(trained.notes)
+        verdict = judge_validation(folder, work, recipe, device, precision)
+        work.encoding = verdict.encoding
+        notes.add(verdict.notes)
         about = {
             "kind": "network",
             "rows": len(work.examples.ids),
-            "targets": or_null(_write_validation(folder, work, recipe, device, precision)),
-            "majority": _majority(work),
+            "targets": or_null(verdict.scores),
+            "without_views": or_null(verdict.plain_scores),
+            "calibration": or_null(verdict.calibration),
+            "majority": usual_answers(work),
+            "epochs": len(trained.history),
+            "kept_epoch": trained.kept + 1,
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, trained.micro_batch),
@@ -168,7 +174,19 @@ def plan_training(
         checkpoint=machine.checkpoint,
         device=device.type,
         card=size.card,
+        context=_own_context(work) if device.type == "cpu" else None,
     )
+
+
+def _own_context(work: TrainingWork) -> Band:
+    """What this process holds beside its tensors: what it has now, less the weights, which the plan counts.
+
+    Rounded up, so that a plan on disk is found again by the same training.
+    """
+    weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
+    held = -(-max(process_bytes() - weights, 0) // CONTEXT_STEP) * CONTEXT_STEP
+    # Code and threads that the first step brings, and pictures read ahead.
+    return Band(held, held + CONTEXT_STEP, held + 4 * CONTEXT_STEP)
 
 
 def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: Any, precision: str) -> str:
@@ -236,58 +254,6 @@ def _already(folder: RunFolder, identity: dict[str, Any], resume: bool, notes: N
         )
     notes.add([f"{folder.final} has finished already: nothing to go on with"])
     return True
-
-
-def _majority(work: TrainingWork) -> dict[str, int]:
-    found = {}
-    for name, labels in work.examples.labels.items():
-        answer = majority_class(labels[work.split.train])
-        if answer is not None:
-            found[name] = int(answer)
-    return found
-
-
-def _write_validation(
-    folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
-) -> dict[str, dict[str, float]]:
-    """Predict the validation rows, write them with their labels, and score them."""
-    valid, labels = work.split.valid, work.examples.labels
-    if not len(valid):
-        return {}
-    network = work.network
-    found = predict_network(
-        network,
-        work.examples,
-        valid,
-        Preparation(
-            work.encoding, device, next(network.parameters()).dtype, channels_last=uses_channels_last(network)
-        ),
-        view_count=recipe.views,
-        autocast=prediction_autocast(precision, device),
-    )
-    columns: dict[str, NDArray[Any]] = {}
-
-    def add(name: str, values: NDArray[Any]) -> None:
-        # A target may be called row, and a class predicted: no column takes the place of one before it.
-        while name in columns:
-            name += "_"
-        columns[name] = values
-
-    add("id", work.examples.ids[valid])
-    add("row", valid)
-    scores = {}
-    for head in network.heads:
-        probabilities = found[head.name]
-        names = np.array([*work.encoding.classes[head.name], None], dtype=object)
-        add(head.name, names[labels[head.name][valid]])
-        add(f"{head.name}:predicted", head.decode(probabilities).values)
-        for position, name in enumerate(work.encoding.classes[head.name]):
-            add(f"{head.name}:{name}", probabilities[:, position])
-        scores[head.name] = category_scores(
-            probabilities, labels[head.name][valid], train_labels=labels[head.name][work.split.train]
-        )
-    write_parquet(folder.file("validation.parquet"), columns)
-    return scores
 
 
 def _write_run(

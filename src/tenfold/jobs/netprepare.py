@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tenfold.data.classweights import check_class_weights, class_weighted
 from tenfold.data.encode import Encoding, Examples, PickedImages, encode, fit_encoding
-from tenfold.data.labels import balanced_weights, decide_targets, shortened
-from tenfold.data.split import Split, given, holdout
+from tenfold.data.labels import decide_targets, known_rows, shortened, standardise, strata
+from tenfold.data.split import Split, given, holdout, number_codes
+from tenfold.engine.monitor import check_monitor
 from tenfold.errors import (
     ImageError,
     RecipeError,
@@ -22,9 +25,9 @@ from tenfold.errors import (
 )
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
 from tenfold.nn.encoders import preprocessing_of
-from tenfold.nn.network import Network, build_network
+from tenfold.nn.network import Network, build_heads, build_network
 from tenfold.recipe import Recipe
-from tenfold.schema import Schema
+from tenfold.schema import Schema, target_columns
 from tenfold.store.weights import read_weights
 
 
@@ -56,10 +59,24 @@ class TrainingWork:
     summary: list[str]
 
 
+#: How rows are split in place of the recipe's way: called as `data.split.holdout` is, less fraction and seed.
+SplitRule = Callable[..., Split]
+
+
 def prepare_training(
-    schema: Schema, recipe: Recipe, source: Any, reading: Reading, notes: Notes
+    schema: Schema,
+    recipe: Recipe,
+    source: Any,
+    reading: Reading,
+    notes: Notes,
+    *,
+    split_rule: SplitRule | None = None,
 ) -> TrainingWork:
-    """Read, check, split and encode the rows, and build the network; nothing is trained yet."""
+    """Read, check, split and encode the rows, and build the network; nothing is trained yet.
+
+    split_rule: splits the rows instead of the recipe's ``valid`` and ``seed``; a split that the table states
+    stands all the same.
+    """
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.names, table.source)
@@ -73,6 +90,7 @@ def prepare_training(
         std=preprocessing.std,
         interpolation=preprocessing.interpolation,
     )
+    class_weights = _class_weights(schema, recipe, encoding)
     weights = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
     # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
     network, built = build_network(
@@ -84,12 +102,18 @@ def prepare_training(
     encoding = encoding.model_copy(update={"white": rows.white})
     examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
     notes.add([*said, *_conflicts(rows, schema, examples)])
-    split = _split(schema, recipe, rows, examples, encoding)
+    split = _split(schema, recipe, rows, examples, encoding, split_rule)
     notes.add(split.notes)
-    if recipe.class_weights == "balanced":
-        weights, said = balanced_weights(examples.labels, examples.weights, encoding.classes, split.train)
-        examples = replace(examples, weights=weights)
-        notes.add(said)
+    check_monitor(recipe, network.heads, len(split.valid))
+    weighted, said = class_weighted(
+        class_weights, encoding.classes, examples.labels, examples.weights, split.train
+    )
+    examples = replace(examples, weights=weighted)
+    notes.add(said)
+    facts = standardise(encoding.targets, examples.labels, split.train)
+    encoding = encoding.model_copy(update={"targets": facts})
+    # What the training rows decided is no weight: the heads are made anew, the layers stay.
+    network.heads = build_heads(encoding, schema, recipe)
     return TrainingWork(
         schema,
         encoding,
@@ -102,7 +126,9 @@ def prepare_training(
 
 
 def _check_task_weights(schema: Schema, recipe: Recipe) -> None:
-    names = [target.name for target in schema.categories]
+    if isinstance(recipe.task_weights, str):
+        return
+    names = [target.name for target in schema.answers]
     strange = [name for name in recipe.task_weights if name not in names]
     if strange:
         raise RecipeError(
@@ -110,6 +136,22 @@ def _check_task_weights(schema: Schema, recipe: Recipe) -> None:
         )
     if all(recipe.task_weights.get(name) == 0 for name in names):
         raise RecipeError("task_weights gives no target any weight", fix="weigh one target at least above 0")
+
+
+def _class_weights(schema: Schema, recipe: Recipe, encoding: Encoding) -> Any:
+    """The recipe's class weights with every target by its name."""
+    wanted: Any = recipe.class_weights
+    if isinstance(wanted, dict) and "" in wanted:
+        names = list(encoding.classes)
+        if len(names) != 1:
+            raise RecipeError(
+                "class_weights does not say of which target",
+                found=", ".join(names),
+                fix="write TARGET:CLASS=WEIGHT,... and ';' between targets",
+            )
+        wanted = {name or names[0]: weights for name, weights in wanted.items()}
+    check_class_weights(wanted, schema, encoding.classes)
+    return wanted
 
 
 def _usable(rows: Rows) -> Rows:
@@ -140,9 +182,10 @@ def _conflicts(rows: Rows, schema: Schema, examples: Examples) -> list[str]:
     # Where a column states the split, `_straddlers` says which do not.
     stay = "" if schema.split else "; a picture's rows stay on one side of the split"
     notes = [f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once{stay}"]
-    for target in schema.targets:
-        words = rows.table.text(target.name)
-        known = examples.labels[target.name] >= 0
+    for target in schema.answers:
+        columns = [rows.table.text(name) for name in target_columns(target)]
+        words = [", ".join(cells) for cells in zip(*columns, strict=True)]
+        known = known_rows(examples.labels[target.name])
         seen: dict[int, dict[str, str]] = {}
         for row in repeated:
             if known[row]:
@@ -155,28 +198,36 @@ def _conflicts(rows: Rows, schema: Schema, examples: Examples) -> list[str]:
     return notes
 
 
-def _split(schema: Schema, recipe: Recipe, rows: Rows, examples: Examples, encoding: Encoding) -> Split:
+def _split(
+    schema: Schema,
+    recipe: Recipe,
+    rows: Rows,
+    examples: Examples,
+    encoding: Encoding,
+    rule: SplitRule | None,
+) -> Split:
     # A row without a group (an empty cell) stands for itself.
     groups = [*rows.contents, *(rows.table.text(name) for name in schema.group)]
-    classes = {name: encoding.classes[name] for name in examples.labels}
+    # "None of these" is dealt out as a class is; numbers are, in ten parts, and are not spoken of.
+    classes = {
+        target.name: (*encoding.classes[target.name], *([target.none] if target.kind == "open" else []))
+        for target in schema.answers
+        if target.name in encoding.classes
+    }
+    labels = strata(examples.labels, number_codes)
     if schema.split is not None:
         split = given(
             rows.table.text(schema.split),
             column=schema.split,
             source=rows.table.source,
             lines=rows.table.lines,
-            labels=examples.labels,
+            labels=labels,
             classes=classes,
         )
         return replace(split, notes=(*split.notes, *_straddlers(schema, rows, split)))
-    split = holdout(
-        len(rows.ids),
-        fraction=recipe.valid,
-        seed=recipe.seed,
-        labels=examples.labels,
-        classes=classes,
-        groups=groups,
-    )
+    if rule is None:
+        rule = partial(holdout, fraction=recipe.valid, seed=recipe.seed)
+    split = rule(len(rows.ids), labels=labels, classes=classes, groups=groups)
     if not len(split.train):
         raise SplitError(
             f"no row is left to train on: {len(rows.ids)} rows, {recipe.valid} of them held out",
@@ -226,6 +277,7 @@ def _identity(
     settled = {
         "inputs": inputs,
         "classes": {name: list(words) for name, words in encoding.classes.items()},
+        "targets": [target.model_dump(mode="json", exclude_none=True) for target in schema.answers],
         "group": list(schema.group),
         "split": schema.split,
         "weight": schema.weight,

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, encode
-from tenfold.data.labels import class_codes
+from tenfold.data.labels import TargetFacts, scoring_labels
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
-from tenfold.engine.predict import predict_network
-from tenfold.engine.train import prediction_autocast
+from tenfold.engine.predict import Answers, predict_views, prediction_autocast
 from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows
-from tenfold.metrics import category_scores
+from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
@@ -60,7 +58,10 @@ class NetworkRun:
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""
-        kept = ("rows", "targets", "seconds", "peak_bytes")
+        kept = ["rows", "targets", "seconds", "peak_bytes"]
+        kept += ["epochs", "kept_epoch"] if self.recipe.patience or self.recipe.keeps_best else []
+        kept += ["calibration"] if self.recipe.calibrate_probabilities else []
+        kept += ["without_views"] if self.about.get("without_views") else []
         return {"run": str(self.path), **{name: self.about[name] for name in kept}}
 
     @property
@@ -80,7 +81,7 @@ def open_network_run(folder: Path, about: Mapping[str, Any]) -> NetworkRun:
         Schema.from_toml(read("schema.toml")),
         Recipe.from_toml(read("recipe.toml")),
         Encoding(**json.loads(read("encoding.json"))),
-        {**about, "targets": or_nan(about["targets"])},
+        {**about, **{name: or_nan(about[name]) for name in ("targets", "without_views") if name in about}},
     )
 
 
@@ -114,13 +115,15 @@ def predict_rows(
     source: Any,
     *,
     views: int | None = None,
+    tta: int | None = None,
+    plain_weight: float | None = None,
     reading: Reading | None = None,
     device: str = "auto",
     on_note: Callable[[str], None] | None = None,
 ) -> Predictions:
     """One answer per row of a table (path, data frame, mapping) or per picture of a folder, in its order.
 
-    views: mirrored views to average, the recipe's where not given.  reading: how to read the rows.
+    views, tta, plain_weight: see `Seeing`.  reading: how to read the rows.
     Raises ImageError that names unusable pictures; with ``Reading(skip_bad=True)`` those rows stay, marked.
     A row whose probabilities are no numbers is marked likewise, and is never a class.
     """
@@ -129,7 +132,8 @@ def predict_rows(
     if on_note is not None:
         for note in rows.notes:
             on_note(note)
-    heads, found = _probabilities(run, rows, views, reading, device)
+    seeing = Seeing(views, tta, plain_weight)
+    heads, found, _ = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
     spoilt = np.any([np.isnan(one).any(axis=1) for one in found.values()], axis=0)
     bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **rows.bad}
     answers = {head.name: without_rows(head.decode(found[head.name]), sorted(bad)) for head in heads}
@@ -143,26 +147,55 @@ def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
     if not bad:
         return answer
     values, probabilities = answer.values.copy(), answer.probabilities
-    values[bad] = "" if values.dtype == object else np.nan
+    for row in bad:
+        values[row] = () if answer.kind == "multilabel" else "" if values.dtype == object else np.nan
     if probabilities is not None:
         probabilities = probabilities.copy()
         probabilities[bad] = np.nan
     return replace(answer, values=values, probabilities=probabilities)
 
 
-def _probabilities(
-    run: NetworkRun, rows: Rows, views: int | None, reading: Reading, device: str
-) -> tuple[tuple[Head, ...], dict[str, NDArray[np.float64]]]:
-    # Made anew, so that a number of views that there is not is refused as in a recipe.
-    recipe = run.recipe if views is None else Recipe(**{**run.recipe.model_dump(), "views": views})
-    recipe.check()
+@dataclass(frozen=True)
+class Seeing:
+    """Which views of a picture are predicted; what is None is as the run's recipe says.
+
+    views: mirrored views.  tta: augmented views.  plain_weight: part of the plain view beside these.
+    """
+
+    views: int | None = None
+    tta: int | None = None
+    plain_weight: float | None = None
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe with these views. Raises RecipeError for views that there are not."""
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        # Mirrored and augmented views exclude each other: who asks for the ones does not want the others.
+        if (self.views or 1) > 1 and self.tta is None:
+            said["tta"] = 0
+        if self.tta and self.views is None:
+            said["views"] = 1
+        # Made anew, so that a number of views that there is not is refused as in a recipe.
+        chosen = Recipe(**{**recipe.model_dump(), **said}) if said else recipe
+        chosen.check()
+        return chosen
+
+
+#: The views of the run's own recipe.
+AS_TRAINED = Seeing()
+
+
+def answer_rows(
+    run: NetworkRun, rows: Rows, *, seeing: Seeing = AS_TRAINED, reading: Reading, device: str = "auto"
+) -> tuple[tuple[Head, ...], Answers, Answers]:
+    """The run's heads, their probabilities of prepared rows, and those from the plain view alone."""
+    recipe = seeing.recipe(run.recipe)
     place = pick_device(device)
     precision = run.about.get("precision") or pick_precision(recipe.precision, place)
     network = load_network(run).to(place)
     examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
     tell = reading.on_progress
     total = len(rows.ids)
-    return network.heads, predict_network(
+    found, plain = predict_views(
         network,
         examples,
         np.arange(total),
@@ -172,11 +205,12 @@ def _probabilities(
             next(network.parameters()).dtype,
             channels_last=uses_channels_last(network),
         ),
-        view_count=recipe.views,
+        views=views_of(recipe),
         autocast=prediction_autocast(precision, place),
         workers=reading.workers,
         on_rows=None if tell is None else lambda done: tell({"event": "rows", "done": done, "total": total}),
     )
+    return network.heads, found, plain
 
 
 def evaluate_rows(
@@ -184,6 +218,8 @@ def evaluate_rows(
     source: Any,
     *,
     views: int | None = None,
+    tta: int | None = None,
+    plain_weight: float | None = None,
     reading: Reading | None = None,
     device: str = "auto",
     on_note: Callable[[str], None] | None = None,
@@ -198,42 +234,31 @@ def evaluate_rows(
     reading = reading or Reading()
     place = pick_device(device)
     reset_peak(place)
-    schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None})
+    schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None, "time": None})
     rows = prepare_rows(source, schema, run.encoding, reading, targets=True)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
     notes = list(rows.notes)
-    _, found = _probabilities(run, rows, views, reading, device)
-    targets = {}
-    for target in run.schema.targets:
-        labels, said = evaluation_labels(rows, target.name, run.encoding.classes[target.name])
+    seeing = Seeing(views, tta, plain_weight)
+    heads, found, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
+    several = views_of(seeing.recipe(run.recipe)).count > 1
+    targets, without = {}, {}
+    for target, head in zip(run.schema.answers, heads, strict=True):
+        facts = run.encoding.targets.get(head.name, TargetFacts())
+        labels, said = scoring_labels(target, head.classes, facts, rows.table)
         notes += said
-        majority = run.about["majority"].get(target.name)
-        targets[target.name] = category_scores(
-            found[target.name][good],
-            labels[good],
-            train_labels=None if majority is None else np.array([majority]),
+        targets[head.name] = head.scores(
+            found[head.name][good], labels[good], usual=run.about["majority"].get(head.name)
         )
+        without[head.name] = head.scores(plain[head.name][good], labels[good])
     for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     return {
         "run": str(run.path),
         "rows": len(good),
         "targets": targets,
+        **({"without_views": without} if several else {}),
         "seconds": round(time.monotonic() - started, 3),
         "peak_bytes": peak_bytes(place),
     }
-
-
-def evaluation_labels(
-    rows: Rows, target: str, classes: tuple[str, ...]
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Class index per row: -1 where missing, beyond the list where it is no class of the run."""
-    labels, unknown = class_codes(rows.table, target, classes)
-    stranger = (labels < 0) & ~rows.table.missing(target)
-    notes = [
-        f"{target}: {word!r} is no class of this run: its {count} rows count as wrong"
-        for word, count in unknown.items()
-    ]
-    return np.where(stranger, len(classes), labels), notes

@@ -26,7 +26,7 @@ _RATINGS = ("user", "item", "target", "time", "user_table", "item_table", "item_
 _COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
 #: Options of reading, of scoring and of the machine that only one wing takes.
 _FOR_PICTURES = (
-    *("image", "allow_outside", "max_pixels", "workers", "cache", "views"),
+    *("image", "allow_outside", "max_pixels", "workers", "cache", "views", "tta", "plain_weight"),
     *("device", "micro_batch", "budget", "checkpoint", "probe"),
 )
 _FOR_RATINGS = ("time_format", "lists", "liked")
@@ -187,7 +187,8 @@ def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
     _refuse_other_wing(run.schema, given)
     if run.schema.ids:
         return {"table_options": table_options(given)}
-    return {"reading": _reading(given, tell), "views": given["views"], "device": given["device"]}
+    seeing = {name: given[name] for name in ("views", "tta", "plain_weight")}
+    return {"reading": _reading(given, tell), **seeing, "device": given["device"]}
 
 
 def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

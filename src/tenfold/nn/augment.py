@@ -1,4 +1,4 @@
-"""Changes drawn per picture on the whole batch, mixing of pictures, and mirrored views.
+"""Changes drawn per picture on the whole batch, mixing of pictures, and views of them at prediction.
 
 Everything acts before the batch is cut, on the device, and every draw depends on (seed, epoch, row)
 only: pixels are small, activations are large, and no thread or micro-batch can change a draw.
@@ -6,8 +6,11 @@ only: pixels are small, activations are large, and no thread or micro-batch can 
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +19,7 @@ from torch import Tensor
 from tenfold.nn.rows import uniform
 
 #: Names the stream of draws, so that augmentation never repeats the numbers of dropout or mixing.
-_AUGMENT, _MIX = 101, 102
+_AUGMENT, _MIX, _VIEW = 101, 102, 103
 
 
 @dataclass(frozen=True)
@@ -43,22 +46,33 @@ STRENGTHS = {
 
 
 def augment(
-    images: Tensor, rows: Tensor, *, seed: int, epoch: int, strength: str, flip: str, min_scale: float
+    images: Tensor,
+    rows: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    strength: str,
+    flip: str,
+    min_scale: float,
+    size: tuple[int, int] | None = None,
+    stream: int = _AUGMENT,
 ) -> Tensor:
     """Change pictures at random.
 
     images: (rows, 3, height, width) in 0..1.  rows: (rows,) int64 ids that the draws depend on.
     strength: ``off``, ``light`` or ``strong``.  flip: ``none``, ``horizontal`` or ``both``.
     min_scale: smallest part of the area that a random crop keeps.
+    size: (height, width) of the result, that of the pictures where not given.
+    stream: names the draws, so that two uses never share them.
     Mirroring, rotation, crop, change of aspect and perspective are one resampling, so that a picture is
     blurred once and not five times.
     """
-    draws = uniform(rows.to(images.device), 16, seed, _AUGMENT, epoch).to(images.dtype)
+    draws = uniform(rows.to(images.device), 16, seed, stream, epoch).to(images.dtype)
     mirrors = _signs(draws, flip)
+    height, width = size or images.shape[-2:]
     if strength == "off":
-        return _mirrored(images, mirrors)
+        return _mirrored(resized(images, (height, width)), mirrors)
     how = STRENGTHS[strength]
-    height, width = images.shape[-2:]
     matrix = _placement(draws, how, mirrors, min_scale, height / width)
     grid = _grid(matrix, height, width)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -179,7 +193,92 @@ def mixed(images: Tensor, mix: Mix) -> Tensor:
     return images[mix.partner].lerp_(images, share)
 
 
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (rows, 3, height, width) at another size, each pixel a weighted mean of what it covers."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True).clamp_(0.0, 1.0)
+
+
 def views(images: Tensor, count: int) -> list[Tensor]:
     """1, 2 or 4 mirrored views of pictures (rows, 3, height, width): plain, across, down, both."""
     axes: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)]
     return [images.flip(which) if which else images for which in axes[:count]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Test-time augmentation: what of a picture is predicted, and how much each answer counts.
+
+    mirrored: 1, 2 or 4 mirrored views of the same weight.
+    drawn: augmented views, drawn as in training from (seed, the row's name, number of the view); together
+        they weigh 1 - `plain`, and the plain view `plain`.
+    """
+
+    mirrored: int = 1
+    drawn: int = 0
+    plain: float = 0.25
+    strength: str = "light"
+    flip: str = "horizontal"
+    min_scale: float = 0.75
+    seed: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many views there are, the plain one among them."""
+        return 1 + self.drawn if self.drawn else self.mirrored
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each view's probabilities, the plain one first; they sum to 1."""
+        if self.drawn:
+            return (self.plain, *[(1 - self.plain) / self.drawn] * self.drawn)
+        return (1 / self.mirrored,) * self.mirrored
+
+
+#: The picture as it is.
+PLAIN = Views()
+
+
+def views_of(recipe: Any) -> Views:
+    """The views that a recipe asks for."""
+    return Views(
+        recipe.views,
+        recipe.tta,
+        recipe.plain_weight,
+        recipe.augment,
+        recipe.flip,
+        recipe.min_scale,
+        recipe.seed,
+    )
+
+
+def row_keys(names: Sequence[Any]) -> Tensor:
+    """(rows,) int64 from the rows' names: what their views are drawn from, wherever they stand in a table."""
+    digests = [hashlib.blake2b(str(name).encode("utf-8", "surrogateescape"), digest_size=7) for name in names]
+    return torch.tensor([int.from_bytes(one.digest(), "big") for one in digests], dtype=torch.int64)
+
+
+def each_view(plain: Tensor, wide: Tensor, keys: Tensor, how: Views, *, column: int = 0) -> Iterator[Tensor]:
+    """The views of pictures, one after another, the plain one first.
+
+    plain: (rows, 3, height, width) in 0..1 at the network's size.  wide: the same pictures at the size that
+    crops are cut from.  keys: see `row_keys`.  column: which image column, so that no two share draws.
+    """
+    if not how.drawn:
+        yield from views(plain, how.mirrored)
+        return
+    yield plain
+    height, width = plain.shape[-2:]
+    for number in range(how.drawn):
+        yield augment(
+            wide,
+            keys,
+            seed=how.seed + column,
+            epoch=number,
+            strength=how.strength,
+            flip=how.flip,
+            min_scale=how.min_scale,
+            size=(height, width),
+            stream=_VIEW,
+        )

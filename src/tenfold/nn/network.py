@@ -28,6 +28,7 @@ class Network(nn.Module):
     """Raw outputs of all targets from the encoded inputs of some rows.
 
     heads: one per target, in the schema's order; the last layer's outputs are split in that order.
+    log_variances: (targets,) where the targets' weights are learnt, or None.
     context: which rows are in the network now (see `nn.rows`).
     """
 
@@ -37,7 +38,12 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.heads = tuple(heads)
         self.last = nn.Linear(width, sum(head.outputs for head in heads))
+        self.log_variances: nn.Parameter | None = None
         self.context: RowContext = RowContext(0)
+
+    def learn_task_weights(self) -> None:
+        """Give every target a log variance to be learnt, 0 at first (see `engine.loss.batch_loss`)."""
+        self.log_variances = nn.Parameter(torch.zeros(len(self.heads)))
 
     def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Features (rows, width) of the encoded inputs, one encoder beside the other."""
@@ -106,11 +112,9 @@ def build_network(
                 notes += load_weights(backbone, weights, weights_name)
             width += feature_width(backbone, recipe.arch, recipe.image_size)
             encoders[f"image{position}"] = backbone
-        heads = [
-            build_head(target, encoding.classes[target.name], label_smoothing=recipe.label_smoothing)
-            for target in schema.targets
-        ]
-        network = Network(encoders, width, heads, recipe.dropout)
+        network = Network(encoders, width, build_heads(encoding, schema, recipe), recipe.dropout)
+    if recipe.task_weights == "learned":
+        network.learn_task_weights()
     # A head that starts at zero gives every class the same probability, so that the first step is small.
     nn.init.zeros_(network.last.weight)
     nn.init.zeros_(network.last.bias)
@@ -122,6 +126,20 @@ def build_network(
         said = "kept frozen" if how == "frozen" else f"averaged over fixed groups of at most {how} rows"
         notes.append(f"{len(network.context.norms)} BatchNorm layers, {said}: the micro-batch cannot matter")
     return network, notes
+
+
+def build_heads(encoding: Encoding, schema: Schema, recipe: Recipe) -> tuple[Head, ...]:
+    """One head per target, with what is known of it now; they hold no weights."""
+    return tuple(
+        build_head(
+            target,
+            encoding.classes.get(target.name, ()),
+            label_smoothing=recipe.label_smoothing,
+            facts=encoding.targets.get(target.name),
+            huber=recipe.number_loss == "huber",
+        )
+        for target in schema.answers
+    )
 
 
 def uses_channels_last(network: Network) -> bool:

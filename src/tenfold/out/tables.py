@@ -24,7 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 from tenfold.errors import LISTED, OutputError, SchemaError, did_you_mean
 from tenfold.out.files import replacing
 from tenfold.out.sample import Sample, match_ids, read_sample, write_sample
-from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations, TargetPrediction
+from tenfold.values import (
+    Neighbours,
+    PairPredictions,
+    Predictions,
+    Recommendations,
+    TargetPrediction,
+    answer_table,
+    answer_words,
+)
 
 __all__ = [
     "write_neighbours",
@@ -113,13 +121,16 @@ def write_predictions(
 ) -> tuple[str, ...]:
     """One line per input row, in input order: its id, each target's answer, on request ``target:class``.
 
+    Several labels of a row are joined by the target's separator; where they were read from columns of 0 and
+    1, they are such columns again.
+
     If any row failed, columns `failed` (0 or 1) and `reason` follow, and its answers are empty. Numbers have
     all their digits, so that a metric of the file is the metric that was printed. Returns what is to be said.
     """
     failed = np.asarray(predictions.failed, dtype=bool)
     columns = [_words(id_name, predictions.ids)]
     for name, target in predictions.targets.items():
-        columns.append(_answers(name, target, failed))
+        columns += _answers(name, target, failed)
         if probabilities and target.probabilities is not None:
             for place, word in enumerate(target.classes):
                 column = np.where(failed, np.nan, target.probabilities[:, place])
@@ -132,19 +143,23 @@ def write_predictions(
     return _write(path, columns, spreadsheet_safe)
 
 
-def _answers(name: str, target: TargetPrediction, failed: NDArray[np.bool_]) -> _Column:
-    values = np.asarray(target.values)
+def _answers(name: str, target: TargetPrediction, failed: NDArray[np.bool_]) -> list[_Column]:
+    if target.columns:
+        table = answer_table(target)
+        return [
+            _numbers(column, np.where(failed, np.nan, table[:, place]), whole=True)
+            for place, column in enumerate(target.columns)
+        ]
+    values = np.asarray(answer_words(target))
     if values.dtype.kind in "iuf":
-        return _numbers(name, np.where(failed, np.nan, values) if failed.any() else values)
+        return [_numbers(name, np.where(failed, np.nan, values) if failed.any() else values)]
     words = ["" if gone else _text(one) for one, gone in zip(values.tolist(), failed, strict=True)]
-    return _Column(name, words, True)
+    return [_Column(name, words, True)]
 
 
 def _text(value: Any) -> str:
-    """A decoded answer as text; several of them (tags) separated by blanks."""
-    if value is None:
-        return ""
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    """A decoded answer as text."""
+    return "" if value is None else str(value)
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -327,7 +342,7 @@ def _as_text(target: TargetPrediction, word: str | None) -> list[str]:
     """A target's answers, or the probabilities of one class, as texts."""
     if word is not None and target.probabilities is not None:
         return [repr(one) for one in target.probabilities[:, target.classes.index(word)].tolist()]
-    values = np.asarray(target.values)
+    values = np.asarray(answer_words(target))
     if values.dtype.kind == "f":
         return [repr(float(one)) for one in values.tolist()]
     return [_text(one) for one in values.tolist()]

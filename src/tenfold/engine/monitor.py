@@ -1,0 +1,69 @@
+"""Which epoch is the best: one figure to an epoch, and when to stop for want of a better one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tenfold.errors import RecipeError, did_you_mean
+from tenfold.nn.heads import Head
+from tenfold.recipe import Recipe
+from tenfold.scores import HIGHER_IS_BETTER, SCORES
+
+
+def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> None:
+    """Refuse a recipe that watches what there is not: a target, a score, or validation rows."""
+    wishes = {
+        "patience": recipe.patience > 0,
+        "keep = 'best'": recipe.keeps_best,
+        "calibrate_probabilities": recipe.calibrate_probabilities,
+    }
+    wanting = [name for name, wished in wishes.items() if wished]
+    if wanting and not valid_rows:
+        raise RecipeError(f"{wanting[0]} needs validation rows, and there are none", fix="give --valid 0.2")
+    name, score = _parts(recipe.monitor, heads)
+    kinds = {head.name: head.kind for head in heads}
+    if name is None:
+        return
+    if name not in kinds:
+        raise RecipeError(
+            f"monitor names {name!r}, which is no target", fix=did_you_mean(name, [*kinds, "mean"])
+        )
+    if score and score not in SCORES[kinds[name]]:
+        raise RecipeError(
+            f"monitor names {score!r}, which is no score of {name!r} ({kinds[name]})",
+            fix=did_you_mean(score, SCORES[kinds[name]]),
+        )
+
+
+def monitored(recipe: Recipe, heads: Sequence[Head], scores: Mapping[str, Mapping[str, Any]]) -> float:
+    """The epoch's figure, of which less is better; NaN where no label is known.
+
+    scores: target -> scores on the validation rows.
+    ``mean`` is the plain mean over targets of what stands for each: log loss, or for a number the mean
+    squared error in units of the training labels' variance, which are the losses that training weighs
+    against each other. ``TARGET`` is one of these, ``TARGET:SCORE`` any score of it.
+    """
+    name, score = _parts(recipe.monitor, heads)
+    if name is not None and score:
+        value = float(scores[name][score])
+        return -value if score in HIGHER_IS_BETTER else value
+    found = [head.standing(scores[head.name]) for head in heads if name in (None, head.name)]
+    there = [value for value in found if not math.isnan(value)]
+    return sum(there) / len(there) if there else math.nan
+
+
+def is_gain(value: float, best: float | None) -> bool:
+    """Whether a figure is better than the best one; NaN never is."""
+    return not math.isnan(value) and (best is None or value < best)
+
+
+def _parts(monitor: str, heads: Sequence[Head]) -> tuple[str | None, str]:
+    """(target, or None for the mean; score, or "" for what stands for the target)."""
+    if monitor in {head.name for head in heads}:
+        return monitor, ""
+    if monitor == "mean":
+        return None, ""
+    name, colon, score = monitor.rpartition(":")
+    return (name, score) if colon else (monitor, "")

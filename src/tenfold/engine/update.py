@@ -1,0 +1,166 @@
+"""One exact optimizer step: as many micro-batches as the plan asks for, the whole batch's gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from tenfold.data.encode import Encoding
+from tenfold.engine.batches import Batch, Preparation
+from tenfold.engine.device import free_memory
+from tenfold.engine.loss import batch_loss
+from tenfold.engine.optim import build_optimizer, clip_gradients
+from tenfold.engine.predict import HALF
+from tenfold.errors import MemoryBudgetError
+from tenfold.nn.network import Network, uses_channels_last
+from tenfold.recipe import Recipe
+
+
+@dataclass
+class Training:
+    """What one training needs at every step; made by `fit_network`, and by tests that look inside.
+
+    micro_batch: rows that go through the network at once; shrinks when memory runs out.
+    head_only: the body is kept as it is and needs no gradients.
+    """
+
+    network: Network
+    recipe: Recipe
+    preparation: Preparation
+    precision: str
+    micro_batch: int
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    head_only: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Half-precision type of the forward pass, or None."""
+        return HALF.get(self.precision)
+
+    @property
+    def group(self) -> int | None:
+        """Rows to a BatchNorm group, or None where no layer looks beyond its row."""
+        group = self.recipe.batchnorm_group
+        return group if isinstance(group, int) and self.network.context.norms else None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """losses: target -> loss of the batch, NaN where it has no label.  norm: gradient norm before clipping.
+    updated: false where half precision overflowed and the whole update was left out."""
+
+    losses: dict[str, float]
+    norm: float
+    updated: bool
+
+
+def train_step(training: Training, batch: Batch, step: int) -> StepResult:
+    """One optimizer step on a batch, through as many micro-batches as the plan asks for.
+
+    Each micro-batch adds its *sum* of losses divided by the *batch's* denominator, so the gradient is
+    the undivided batch's (docs/memory.md). If memory runs out, nothing of the attempt is kept, the
+    micro-batch is halved, and the same step is taken again from the same state and the same draws.
+    """
+    while True:
+        try:
+            return _attempt(training, batch, step)
+        except torch.OutOfMemoryError as error:
+            message = (str(error).splitlines() or ["out of memory"])[0]
+        # Out of the except block: while it is open, the error holds the frames and they the tensors.
+        training.optimizer.zero_grad(set_to_none=True)
+        training.network.context.discard_statistics()
+        free_memory()
+        smallest = max(batch.groups)
+        largest = max(len(part) for part in batch.split(training.micro_batch))
+        if largest <= smallest:
+            raise MemoryBudgetError(
+                f"memory ran out with the smallest possible micro-batch, {largest} rows",
+                found=message,
+                fix="a smaller image_size or batchnorm_group, --checkpoint, or another architecture",
+            )
+        training.micro_batch = max(smallest, largest // 2)
+        training.notes.append(
+            f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
+        )
+
+
+def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
+    network, recipe, optimizer = training.network, training.recipe, training.optimizer
+    optimizer.zero_grad(set_to_none=True)
+    sums = {head.name: 0.0 for head in network.heads}
+    for micro in batch.split(training.micro_batch):
+        network.context.begin(step, micro.rows, micro.groups)
+        with _autocast(training):
+            if training.head_only:
+                with torch.no_grad():
+                    features = network.features(micro.inputs)
+                raw = network.raw(features)
+            else:
+                raw = network(micro.inputs)
+        network.context.end_forward()
+        total = batch_loss(network, raw, micro, recipe.task_weights, sums)
+        if total.requires_grad:
+            training.scaler.scale(total).backward()
+        del raw, total
+    losses = {
+        name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
+        for name, value in sums.items()
+    }
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not trained:
+        # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
+        network.context.commit_statistics()
+        return StepResult(losses, 0.0, True)
+    training.scaler.unscale_(optimizer)
+    norm = float(clip_gradients(trained, recipe.clip_norm))
+    finite = math.isfinite(norm)
+    if finite or training.scaler.is_enabled():
+        training.scaler.step(optimizer)
+    if training.scaler.is_enabled():
+        training.scaler.update()
+    if finite:
+        network.context.commit_statistics()
+    else:
+        network.context.discard_statistics()
+    return StepResult(losses, norm, finite)
+
+
+@contextmanager
+def _autocast(training: Training) -> Iterator[None]:
+    kind = training.preparation.device.type
+    with torch.autocast(kind, training.autocast or torch.bfloat16, enabled=training.autocast is not None):
+        yield
+
+
+def begin_training(
+    network: Network,
+    encoding: Encoding,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    precision: str,
+    micro_batch: int,
+    head_only: bool = False,
+) -> Training:
+    """Move the network to its device and make what its steps need.
+
+    precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
+    """
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    network.to(device=device, dtype=dtype)
+    return Training(
+        network,
+        recipe,
+        Preparation(encoding, device, dtype, channels_last=uses_channels_last(network)),
+        precision,
+        micro_batch,
+        build_optimizer(network, recipe, part="head" if head_only else "all"),
+        torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+        head_only,
+    )

@@ -1,0 +1,175 @@
+"""The image wing: what the validation rows decide after a training, and what they say of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding
+from tenfold.data.labels import Labels, TargetFacts, label_words, shortened
+from tenfold.data.table import write_parquet
+from tenfold.engine.batches import Preparation
+from tenfold.engine.predict import predict_views, prediction_autocast
+from tenfold.jobs.netprepare import TrainingWork
+from tenfold.nn.augment import views_of
+from tenfold.nn.heads import Head
+from tenfold.nn.network import build_heads, uses_channels_last
+from tenfold.recipe import Recipe
+from tenfold.store.run import RunFolder
+from tenfold.values import answer_table, answer_words
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Verdict:
+    """What the validation rows say.
+
+    encoding: with thresholds and temperatures.  scores: target -> score -> value.
+    plain_scores: the same of the plain view alone, where there are several.
+    calibration: target -> temperature, and the expected calibration error before and after it.
+    """
+
+    encoding: Encoding
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plain_scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def usual_answers(work: TrainingWork) -> dict[str, Any]:
+    """Target -> what one would answer without a model: the most common label or the mean of training."""
+    found = {
+        head.name: head.usual(work.examples.labels[head.name][work.split.train])
+        for head in work.network.heads
+    }
+    return {name: answer for name, answer in found.items() if answer is not None}
+
+
+def judge_validation(
+    folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
+) -> Verdict:
+    """Predict the validation rows, tune what is to be tuned on them, write and score them.
+
+    precision: as `device.pick_precision` returns it.
+    """
+    valid = work.split.valid
+    verdict = Verdict(work.encoding)
+    if not len(valid):
+        return verdict
+    network = work.network
+    dtype = next(network.parameters()).dtype
+    found, plain = predict_views(
+        network,
+        work.examples,
+        valid,
+        Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network)),
+        views=views_of(recipe),
+        autocast=prediction_autocast(precision, device),
+    )
+    labels = {head.name: work.examples.labels[head.name][valid] for head in network.heads}
+    if recipe.calibrate_probabilities:
+        for head in network.heads:
+            _calibrate(verdict, head, found[head.name], labels[head.name])
+        network.heads = build_heads(verdict.encoding, work.schema, recipe)
+        found = {head.name: head.calibrated(found[head.name]) for head in network.heads}
+        plain = {head.name: head.calibrated(plain[head.name]) for head in network.heads}
+    for head in network.heads:
+        _settle(verdict, head, head.tuned(found[head.name], labels[head.name]))
+    network.heads = build_heads(verdict.encoding, work.schema, recipe)
+    verdict.notes += _threshold_notes(verdict, len(valid))
+    usual = usual_answers(work)
+    for head in network.heads:
+        verdict.scores[head.name] = head.scores(
+            found[head.name], labels[head.name], usual=usual.get(head.name)
+        )
+        if views_of(recipe).count > 1:
+            verdict.plain_scores[head.name] = head.scores(plain[head.name], labels[head.name])
+    _write(folder, work, verdict.encoding, found, labels)
+    return verdict
+
+
+def _settle(verdict: Verdict, head: Head, facts: TargetFacts) -> None:
+    targets = {**verdict.encoding.targets, head.name: facts}
+    verdict.encoding = verdict.encoding.model_copy(update={"targets": targets})
+
+
+def _calibrate(verdict: Verdict, head: Head, chance: Floats, labels: Labels) -> None:
+    """Fit the target's temperature, and say how much it helps rows that it was not fitted on."""
+    temperature = head.temperature(chance, labels)
+    if temperature is None:
+        return
+    facts = verdict.encoding.targets.get(head.name, TargetFacts())
+    after, halves = chance.copy(), (np.arange(len(chance)) % 2 == 0, np.arange(len(chance)) % 2 == 1)
+    for one, other in (halves, halves[::-1]):
+        half = head.temperature(chance[one], labels[one])
+        after[other] = _with(head, facts, half or temperature).calibrated(chance[other])
+    _settle(verdict, head, facts.model_copy(update={"temperature": temperature}))
+    found = {
+        "temperature": temperature,
+        "ece_before": head.calibration_error(chance, labels),
+        "ece_after": head.calibration_error(after, labels),
+    }
+    verdict.calibration[head.name] = found
+    verdict.notes.append(
+        f"{head.name}: temperature {temperature:.3f}; expected calibration error {found['ece_before']:.4f} "
+        f"before, {found['ece_after']:.4f} after (each half of the rows with the other half's temperature)"
+    )
+
+
+def _with(head: Head, facts: TargetFacts, temperature: float) -> Head:
+    other = copy.copy(head)
+    other.facts = facts.model_copy(update={"temperature": temperature})
+    return other
+
+
+def _threshold_notes(verdict: Verdict, rows: int) -> list[str]:
+    notes = []
+    for name, facts in verdict.encoding.targets.items():
+        if facts.thresholds:
+            pairs = zip(verdict.encoding.classes[name], facts.thresholds, strict=True)
+            said = shortened([f"{word} {least:.2f}" for word, least in pairs])
+            notes.append(f"{name}: thresholds tuned on {rows} validation rows: {said}")
+    return notes
+
+
+class _Columns(dict[str, NDArray[Any]]):
+    """Columns of a table; a target may be called row, and a class predicted: none takes another's place."""
+
+    def add(self, name: str, values: NDArray[Any]) -> None:
+        while name in self:
+            name += "_"
+        self[name] = values
+
+
+def _write(
+    folder: RunFolder,
+    work: TrainingWork,
+    encoding: Encoding,
+    found: Mapping[str, Floats],
+    labels: Mapping[str, Labels],
+) -> None:
+    valid = work.split.valid
+    columns = _Columns()
+    columns.add("id", work.examples.ids[valid])
+    columns.add("row", valid)
+    for target, head in zip(work.schema.answers, work.network.heads, strict=True):
+        name, classes = head.name, encoding.classes.get(head.name, ())
+        facts = encoding.targets.get(name, TargetFacts())
+        for column, words in label_words(target, classes, facts, labels[name]).items():
+            columns.add(column, words)
+        answer = head.decode(found[name])
+        if answer.columns:
+            yes = answer_table(answer)
+            for place, column in enumerate(answer.columns):
+                columns.add(f"{column}:predicted", yes[:, place])
+        else:
+            columns.add(f"{name}:predicted", answer_words(answer))
+        for place, word in enumerate(classes):
+            columns.add(f"{name}:{word}", found[name][:, place])
+    write_parquet(folder.file("validation.parquet"), columns)
