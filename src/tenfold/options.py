@@ -130,7 +130,7 @@ COLUMNS = [
     option("weight", str | None, "column of row weights"),
     option("user", str | None, "column of users: makes a recommender"),
     option("item", str | None, "column of items"),
-    option("time", str | None, "column of the moment of a rating, or none"),
+    option("time", str | None, "column of times: of a rating, or none; of pictures: later rows are held out"),
     option("time_format", str | None, "seconds, milliseconds, iso, or a pattern as %d/%m/%Y"),
     option("user_table", str | None, "table that describes users"),
     option("item_table", str | None, "table that describes items"),

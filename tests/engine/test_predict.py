@@ -141,7 +141,7 @@ def test_several_pictures_to_a_row() -> None:
     images = (Pictures(pixels), Pictures(pixels[::-1].copy()))
     examples = Examples(np.array(["a", "b"], dtype=object), images, {}, {})
     network: object = Difference()
-    found = predict_network(network, examples, np.arange(2), preparation, view_count=2)  # type: ignore[arg-type]
+    found = predict_network(network, examples, np.arange(2), preparation, views=Views(2))  # type: ignore[arg-type]
     assert found["side"].argmax(axis=1).tolist() == [1, 0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ import numpy as np
 from tenfold.data.classweights import check_class_weights, class_weighted
 from tenfold.data.encode import Encoding, Examples, PickedImages, encode, fit_encoding
 from tenfold.data.labels import decide_targets, known_rows, shortened, standardise, strata
-from tenfold.data.split import Split, given, holdout, number_codes
+from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
+from tenfold.data.times import read_times
 from tenfold.engine.monitor import check_monitor
 from tenfold.errors import (
     ImageError,
@@ -82,6 +83,7 @@ def prepare_training(
     schema.check_columns(table.names, table.source)
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
+    _check_folds(schema, recipe)
     encoding, said = fit_encoding(
         schema,
         recipe,
@@ -123,6 +125,19 @@ def prepare_training(
         _identity(schema, recipe, encoding, rows, examples, split),
         built,
     )
+
+
+def _check_folds(schema: Schema, recipe: Recipe) -> None:
+    if recipe.folds and not recipe.fold:
+        raise RecipeError(
+            f"folds = {recipe.folds} without a fold: one training holds out one of them",
+            fix=f"give --fold 1 to {recipe.folds}, or train them all with `tenfold ensemble`",
+        )
+    if recipe.folds and schema.split is not None:
+        raise RecipeError(
+            f"folds = {recipe.folds}, but column {schema.split!r} states which rows are held out",
+            fix="set folds = 0, or leave the split column out",
+        )
 
 
 def _check_task_weights(schema: Schema, recipe: Recipe) -> None:
@@ -226,7 +241,7 @@ def _split(
         )
         return replace(split, notes=(*split.notes, *_straddlers(schema, rows, split)))
     if rule is None:
-        rule = partial(holdout, fraction=recipe.valid, seed=recipe.seed)
+        rule = partial(_drawn, schema, recipe, rows)
     split = rule(len(rows.ids), labels=labels, classes=classes, groups=groups)
     if not len(split.train):
         raise SplitError(
@@ -234,6 +249,26 @@ def _split(
             fix="a smaller --valid, or more rows",
         )
     return split
+
+
+def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any) -> Split:
+    """One fold of several, or one part held out; by time where the schema names a column of times."""
+    seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    if schema.time is None and not recipe.folds:
+        return holdout(count, fraction=recipe.valid, seed=seed, **facts)
+    if schema.time is None:
+        folds = kfold(count, folds=recipe.folds, seed=seed, **facts)
+        said: Sequence[str] = ()
+    else:
+        times, said = read_times(rows.table, schema.time)
+        where = {"source": rows.table.source, "lines": rows.table.lines}
+        if not recipe.folds:
+            spoken = {name: facts[name] for name in ("labels", "classes")}
+            split = by_time(times, fraction=recipe.valid, **spoken, **where)
+            return replace(split, notes=(*said, *split.notes))
+        folds = folds_by_time(times, folds=recipe.folds, **where)
+    note = f"fold {recipe.fold} of {recipe.folds} is held out"
+    return replace(folds.split(recipe.fold - 1), notes=(*said, note, *folds.notes))
 
 
 def _straddlers(schema: Schema, rows: Rows, split: Split) -> list[str]:

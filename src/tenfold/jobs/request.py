@@ -21,7 +21,7 @@ from tenfold.schema import (
 Given = Mapping[str, Any]
 
 #: Options that name columns, by the wing that takes them.
-_PICTURES = ("image", "target", "id", "group", "split_column", "weight")
+_PICTURES = ("image", "target", "id", "group", "split_column", "weight", "time")
 _RATINGS = ("user", "item", "target", "time", "user_table", "item_table", "item_name", "side")
 _COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
 #: Options of reading, of scoring and of the machine that only one wing takes.
@@ -120,6 +120,7 @@ def _schema(given: Given) -> Schema:
         group=tuple(given["group"] or ()),
         split=given["split_column"],
         weight=given["weight"],
+        time=given["time"],
     )
 
 
