@@ -74,6 +74,20 @@ def parse_class_weights(value: Any) -> Any:
     return found
 
 
+def parse_fold(value: Any) -> Any:
+    """``"2/5"`` or ``(2, 5)`` -> (2, 5): the second of five parts."""
+    parts = value.split("/") if isinstance(value, str) else value
+    if parts is None:
+        return None
+    try:
+        fold, folds = (int(str(part)) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError("write K/N, for example 2/5") from None
+    if folds < 2 or not 1 <= fold <= folds:
+        raise ValueError("N is 2 or more, and K from 1 to N")
+    return fold, folds
+
+
 AboveZero = Annotated[float, Field(ge=0)]
 
 
@@ -129,6 +143,7 @@ class Recipe(Frozen):
     precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = Field(
         "auto", description="auto: mixed where the device gains by it, else float32"
     )
+    familiarity: bool = Field(True, description="open targets: doubt rows that are like none of training's")
     patience: int = Field(0, ge=0, description="epochs without a gain before it stops; 0 is off")
     keep: Literal["auto", "last", "best"] = Field(
         "auto", description="weights of which epoch; auto: best where patience is on, else last"
@@ -136,8 +151,9 @@ class Recipe(Frozen):
     monitor: str = Field("mean", description="TARGET, TARGET:SCORE, or mean of all targets: what a gain is")
     calibrate_probabilities: bool = Field(False, description="fit a temperature on the validation rows")
     valid: float = Field(0.2, ge=0, lt=1, description="part of the rows held out")
-    folds: int = Field(0, ge=0, description="parts of a cross-validation; 0 is none")
-    fold: int = Field(0, ge=0, description="which of them is held out, from 1")
+    fold: Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)] = Field(
+        None, description="K/N: hold out the K-th of N equal parts, K from 1"
+    )
     split_seed: Seed | None = Field(None, description="of the split alone [seed]")
     seed: Seed = Field(0, description="of the split, the order, the weights and the augmentation")
 
@@ -169,11 +185,6 @@ class Recipe(Frozen):
                 f"tta = {self.tta} draws views as training draws them, and with augment = 'off' and "
                 "flip = 'none' nothing is drawn",
                 fix="set augment = 'light', or tta = 0",
-            )
-        if self.folds == 1 or self.fold > self.folds:
-            raise RecipeError(
-                f"fold = {self.fold} of folds = {self.folds} does not exist",
-                fix="give folds = 2 or more, and a fold from 1 to folds",
             )
 
 

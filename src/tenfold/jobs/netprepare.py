@@ -83,7 +83,7 @@ def prepare_training(
     schema.check_columns(table.names, table.source)
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
-    _check_folds(schema, recipe)
+    _check_fold(schema, recipe)
     encoding, said = fit_encoding(
         schema,
         recipe,
@@ -127,16 +127,12 @@ def prepare_training(
     )
 
 
-def _check_folds(schema: Schema, recipe: Recipe) -> None:
-    if recipe.folds and not recipe.fold:
+def _check_fold(schema: Schema, recipe: Recipe) -> None:
+    if recipe.fold and schema.split is not None:
         raise RecipeError(
-            f"folds = {recipe.folds} without a fold: one training holds out one of them",
-            fix=f"give --fold 1 to {recipe.folds}, or train them all with `tenfold ensemble`",
-        )
-    if recipe.folds and schema.split is not None:
-        raise RecipeError(
-            f"folds = {recipe.folds}, but column {schema.split!r} states which rows are held out",
-            fix="set folds = 0, or leave the split column out",
+            f"fold {recipe.fold[0]} of {recipe.fold[1]} is to be held out, but column {schema.split!r} "
+            "states which rows are",
+            fix="give the one or the other",
         )
 
 
@@ -254,21 +250,22 @@ def _split(
 def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any) -> Split:
     """One fold of several, or one part held out; by time where the schema names a column of times."""
     seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
-    if schema.time is None and not recipe.folds:
-        return holdout(count, fraction=recipe.valid, seed=seed, **facts)
-    if schema.time is None:
-        folds = kfold(count, folds=recipe.folds, seed=seed, **facts)
-        said: Sequence[str] = ()
-    else:
+    said: Sequence[str] = ()
+    if schema.time is not None:
         times, said = read_times(rows.table, schema.time)
         where = {"source": rows.table.source, "lines": rows.table.lines}
-        if not recipe.folds:
+        if recipe.fold is None:
             spoken = {name: facts[name] for name in ("labels", "classes")}
             split = by_time(times, fraction=recipe.valid, **spoken, **where)
             return replace(split, notes=(*said, *split.notes))
-        folds = folds_by_time(times, folds=recipe.folds, **where)
-    note = f"fold {recipe.fold} of {recipe.folds} is held out"
-    return replace(folds.split(recipe.fold - 1), notes=(*said, note, *folds.notes))
+        folds = folds_by_time(times, folds=recipe.fold[1], **where)
+    elif recipe.fold is None:
+        return holdout(count, fraction=recipe.valid, seed=seed, **facts)
+    else:
+        folds = kfold(count, folds=recipe.fold[1], seed=seed, **facts)
+    fold, number = recipe.fold
+    note = f"fold {fold} of {number} is held out"
+    return replace(folds.split(fold - 1), notes=(*said, note, *folds.notes))
 
 
 def _straddlers(schema: Schema, rows: Rows, split: Split) -> list[str]:
