@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,40 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, Examples
+from tenfold.data.labels import TargetFacts
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.train import Training, begin_training
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import Recipe
-from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.schema import (
+    CategoryTarget,
+    ImageColumn,
+    MultiLabelTarget,
+    NetworkTarget,
+    NumberTarget,
+    OpenTarget,
+    OrderedTarget,
+    Schema,
+)
 
 CLASSES = {"disease": ("blast", "healthy", "rust"), "variety": ("a", "b")}
+KIND_CLASSES = {
+    "disease": ("blast", "healthy", "rust"),
+    "sick": ("no", "yes"),
+    "stage": ("1", "2", "3", "4"),
+    "pest": ("ant", "bug", "fly", "moth"),
+    "signs": ("dry", "spots", "wilt"),
+}
+#: One target of each kind, for what must hold for all of them.
+EVERY_KIND: tuple[NetworkTarget, ...] = (
+    CategoryTarget(name="disease"),
+    CategoryTarget(name="sick", two=True),
+    OrderedTarget(name="stage"),
+    OpenTarget(name="pest"),
+    MultiLabelTarget(name="signs"),
+    NumberTarget(name="age"),
+    NumberTarget(name="stars", low=1, high=5),
+)
 SCHEMA = Schema(
     inputs=(ImageColumn(name="image", folder="photos"),),
     targets=tuple(CategoryTarget(name=name) for name in CLASSES),
@@ -47,13 +75,51 @@ def make_examples(rows: int, *, size: int = 32, missing: float = 0.0, seed: int 
     return Examples(ids, (Pictures(pixels),), labels, weights)
 
 
-def make_encoding(recipe: Recipe) -> Encoding:
-    return Encoding(classes=CLASSES, image_size=recipe.image_size)
+def kinds_schema(targets: Sequence[NetworkTarget] = EVERY_KIND) -> Schema:
+    """Pictures, and these targets."""
+    return Schema(inputs=SCHEMA.inputs, targets=tuple(targets))
 
 
-def make_training(recipe: Recipe, *, micro_batch: int, precision: str = "float64") -> Training:
+def make_kinds(rows: int, *, size: int = 32, missing: float = 0.0, seed: int = 0) -> Examples:
+    """Noise with labels of every kind, row weights, and some labels missing; of tags some of a row."""
+    rng = np.random.default_rng([seed, 7])
+    pixels = rng.integers(0, 256, (rows, size, size, 3)).astype(np.uint8)
+    importance = rng.uniform(0.5, 2.0, rows)
+    labels: dict[str, NDArray[Any]] = {}
+    weights: dict[str, NDArray[np.float64]] = {}
+    for target in EVERY_KIND:
+        known = rng.random(rows) >= missing
+        weights[target.name] = importance * known
+        if isinstance(target, NumberTarget):
+            labels[target.name] = np.where(known, rng.uniform(1, 5, rows), np.nan)
+        elif isinstance(target, MultiLabelTarget):
+            asked = known[:, None] & (rng.random((rows, 3)) >= missing / 2)
+            labels[target.name] = np.where(asked, rng.integers(0, 2, (rows, 3)), -1)
+            weights[target.name] = importance[:, None] * asked
+        else:
+            classes = len(KIND_CLASSES[target.name]) + isinstance(target, OpenTarget)
+            labels[target.name] = np.where(known, rng.integers(0, classes, rows), -1)
+        if isinstance(target, OpenTarget):
+            weights[target.name] = np.repeat(weights[target.name][:, None], 4, axis=1) * [1, 3, 1, 0.5]
+    ids = np.array([f"{row}.png" for row in range(rows)], dtype=object)
+    return Examples(ids, (Pictures(pixels),), labels, weights)
+
+
+def make_encoding(recipe: Recipe, schema: Schema = SCHEMA) -> Encoding:
+    if schema is SCHEMA:
+        return Encoding(classes=CLASSES, image_size=recipe.image_size)
+    facts = {
+        "age": TargetFacts(mean=3.0, deviation=1.2),
+        "stars": TargetFacts(mean=3.0, deviation=1.2, low=0.5, high=5.5),
+    }
+    return Encoding(classes=KIND_CLASSES, targets=facts, image_size=recipe.image_size)
+
+
+def make_training(
+    recipe: Recipe, *, micro_batch: int, precision: str = "float64", schema: Schema = SCHEMA
+) -> Training:
     """A training of a fresh network on the CPU."""
-    network, _ = build_network(make_encoding(recipe), SCHEMA, recipe, fetch=False)
+    network, _ = build_network(make_encoding(recipe, schema), schema, recipe, fetch=False)
     # The last layer starts at zero; random weights make every gradient count from the first step.
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -61,7 +127,7 @@ def make_training(recipe: Recipe, *, micro_batch: int, precision: str = "float64
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return begin_training(
         network,
-        make_encoding(recipe),
+        make_encoding(recipe, schema),
         recipe,
         device=torch.device("cpu"),
         precision=precision,

@@ -100,6 +100,9 @@ class Brightness(torch.nn.Module):
         raw = torch.where(left, 8.0, -3.0)
         return (torch.stack([raw, torch.zeros_like(raw)], 1),)
 
+    def answers(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        return [self.heads[0].probabilities(self(inputs)[0])]
+
 
 def test_views_average_probabilities_and_not_raw_outputs() -> None:
     pixels = np.zeros((3, 4, 4, 3), dtype=np.uint8)
@@ -133,6 +136,9 @@ def test_several_pictures_to_a_row() -> None:
         def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
             front, back = inputs["image0"].mean((1, 2, 3)), inputs["image1"].mean((1, 2, 3))
             return (torch.stack([front, back], 1) * 100,)
+
+        def answers(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+            return [self.heads[0].probabilities(self(inputs)[0])]
 
     pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     pixels[1] = 255

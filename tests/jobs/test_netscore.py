@@ -181,3 +181,48 @@ def test_a_row_that_cannot_be_read_has_no_answer_of_any_kind(
     assert found.targets["tags"].values[1] == () and np.isnan(found.targets["price"].values[1])
     write_predictions(tmp_path / "out.csv", found)
     assert read_table(tmp_path / "out.csv").text("is red").tolist()[1] == ""
+
+
+def test_a_picture_of_another_kind_is_none_of_the_classes(tmp_path: Path) -> None:
+    # The lesson's cat, shown to a classifier of bears: softmax must name a bear, one-vs-rest need not.
+    columns = write_pictures(tmp_path / "photos", 120)
+    table = write_table(tmp_path / "train.csv", {"id": columns["id"], "colour": columns["colour"]})
+    more = write_pictures(tmp_path / "more", 90, seed=7)
+    others = tmp_path / "others"
+    others.mkdir()
+    rng = np.random.default_rng(9)
+    for name, colour in {
+        "grey": 128,
+        "white": 240,
+        "yellow": (210, 210, 30),
+        "purple": (150, 30, 150),
+    }.items():
+        pixels = np.ones((32, 32, 3)) * colour + rng.integers(-6, 6, (32, 32, 3))
+        (others / f"{name}.png").write_bytes(encode_png(pixels.clip(0, 255).astype(np.uint8)))
+    (others / "noise.png").write_bytes(encode_png(rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)))
+    answers, doubts = {}, {}
+    for kind in ("category", "open"):
+        run = tenfold.fit(
+            schema_of(tmp_path / "photos", f"colour:{kind}"), quick(epochs=10), table, run=tmp_path / kind
+        )
+        assert run.scores["colour"]["error_rate"] <= 0.05
+        answers[kind] = run.predict(others).targets["colour"].values.tolist()
+        known = run.predict(tmp_path / "more")
+        right = dict(zip(more["id"], more["colour"], strict=True))
+        doubts[kind] = np.mean(
+            [right[one] != said for one, said in zip(known.ids, known.targets["colour"].values)]
+        )
+    assert set(answers["category"]) <= set(COLOURS) and answers["open"] == [""] * 5
+    # New pictures of the old kinds are still named.
+    assert doubts["open"] <= 0.06
+
+
+def test_without_familiarity_or_rows_nothing_is_doubted(tmp_path: Path) -> None:
+    columns = write_pictures(tmp_path / "photos", 12)
+    table = write_table(tmp_path / "train.csv", {"id": columns["id"], "colour": columns["colour"]})
+    schema = schema_of(tmp_path / "photos", "colour:open")
+    plain = tenfold.fit(schema, quick(epochs=1, familiarity=False), table, run=tmp_path / "plain")
+    small = tenfold.fit(schema, quick(epochs=1), table, run=tmp_path / "small")
+    assert any("too few rows to say" in note for note in small.about["notes"])
+    one, other = (run.predict(tmp_path / "photos").targets["colour"].probabilities for run in (plain, small))
+    assert np.array_equal(one, other)

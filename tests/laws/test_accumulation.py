@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tenfold.engine.train import train_step
 from tenfold.nn.network import recompute
 from tenfold.recipe import Recipe
-from training import largest_difference, make_batches, make_examples, make_training, state_of
+from training import (
+    EVERY_KIND,
+    kinds_schema,
+    largest_difference,
+    make_batches,
+    make_examples,
+    make_kinds,
+    make_training,
+    state_of,
+)
 
 #: float64 after several AdamW steps, which make round-off of tiny gradients larger than it was.
 EXACT = 1e-10
@@ -95,6 +106,50 @@ def test_every_choice(values: dict[str, object]) -> None:
     recipe = changed(**values)
     whole = weights_after(recipe, 16, missing=0.3)
     assert largest_difference(whole, weights_after(recipe, 4, missing=0.3)) < EXACT
+
+
+def kinds_after(recipe: Recipe, micro_batch: int, name: str, *, missing: float, rows: int = 38) -> dict:
+    """Weights after an epoch of the target of that name, or of all of them."""
+    targets = [target for target in EVERY_KIND if name in ("all", target.name)]
+    examples = make_kinds(rows, size=recipe.image_size[0], missing=missing)
+    kept = {target.name for target in targets}
+    examples = replace(
+        examples,
+        labels={one: labels for one, labels in examples.labels.items() if one in kept},
+        weights={one: weights for one, weights in examples.weights.items() if one in kept},
+    )
+    training = make_training(recipe, micro_batch=micro_batch, schema=kinds_schema(targets))
+    training.network.train()
+    for step, batch in enumerate(make_batches(training, examples)):
+        assert train_step(training, batch, step).updated
+    return state_of(training.network)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("name", [*(target.name for target in EVERY_KIND), "all"])
+def test_every_kind_of_target(name: str, missing: float) -> None:
+    recipe = changed(task_weights="learned" if name == "all" else {}, mixup=0.3 if missing == 0.5 else 0.0)
+    whole = kinds_after(recipe, 16, name, missing=missing)
+    for micro_batch in (5, 1):
+        assert largest_difference(whole, kinds_after(recipe, micro_batch, name, missing=missing)) < EXACT
+    assert all(torch.isfinite(value).all() for value in whole.values())
+
+
+@pytest.mark.parametrize(
+    "values", [{"number_loss": "huber"}, {"label_smoothing": 0.0}, {"mixup": 1.0}], ids=str
+)
+def test_every_choice_of_every_kind(values: dict[str, object]) -> None:
+    recipe = changed(**values)
+    whole = kinds_after(recipe, 16, "all", missing=0.4)
+    assert largest_difference(whole, kinds_after(recipe, 3, "all", missing=0.4)) < EXACT
+
+
+def test_learnt_task_weights_move_alike_whatever_the_cut() -> None:
+    recipe = changed(task_weights="learned", lr=0.1)
+    whole = kinds_after(recipe, 16, "all", missing=0.4)
+    cut = kinds_after(recipe, 3, "all", missing=0.4)
+    assert (whole["log_variances"] - cut["log_variances"]).abs().max() < EXACT
+    assert whole["log_variances"].abs().min() > 1e-3 and len(whole["log_variances"]) == 7
 
 
 def test_the_cut_would_matter_with_a_mean_of_means() -> None:

@@ -48,7 +48,7 @@ HOUSE = (
     ),
     (1, "store", ("run", "weights")),
     (1, "out", ("files", "sample", "tables", "figures", "report", "workbook")),
-    (2, "nn", ("rows", "encoders", "body", "heads", "network", "augment")),
+    (2, "nn", ("rows", "encoders", "body", "heads", "familiar", "network", "augment")),
     (
         2,
         "collab",
@@ -120,11 +120,27 @@ HOUSE = (
             "blend",
             "history",
             "ensemble",
+            "trials",
             "tune",
+            "compare",
             "cluster",
         ),
     ),
-    (5, "", ("options", "screen", "commands", "cli_train", "cli_ratings", "cli", "__init__", "__main__")),
+    (
+        5,
+        "",
+        (
+            "options",
+            "screen",
+            "commands",
+            "cli_train",
+            "cli_ratings",
+            "cli_tune",
+            "cli",
+            "__init__",
+            "__main__",
+        ),
+    ),
 )
 
 #: What a file may import beside the standard library. One library, one room, unless it is a language of

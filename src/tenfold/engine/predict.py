@@ -120,13 +120,47 @@ def _batch_answers(
     first: list[torch.Tensor] = []
     for weight, seen in zip(views.weights, zip(*columns, strict=True), strict=True):
         inputs = {input_name(column): preparation.normalised(images) for column, images in enumerate(seen)}
-        raw = network(inputs)
-        parts = [head.probabilities(part) for head, part in zip(network.heads, raw, strict=True)]
+        parts = network.answers(inputs)
         # Equal weights divide once, at the end, so that one plain view is itself to the last bit.
         weighed = [part * weight for part in parts] if views.drawn else parts
         sums = [a + b for a, b in zip(sums, weighed, strict=True)] if sums else weighed
         first = first or parts
     return (sums if views.drawn else [one / views.mirrored for one in sums]), first
+
+
+def predict_features(
+    network: Network,
+    examples: Examples,
+    rows: NDArray[np.int64],
+    preparation: Preparation,
+    *,
+    autocast: torch.dtype | None = None,
+    workers: int = 2,
+) -> NDArray[np.float32]:
+    """(rows, width) what the last layer sees of the plain view, in the order of `rows`."""
+    size = ROWS_AT_ONCE.get(preparation.device.type, 16)
+    reads = [rows[start : start + size] for start in range(0, len(rows), size)]
+    training = network.training
+    network.eval()
+    found = [np.zeros((0, network.last.in_features), dtype=np.float32)]
+
+    def read(index: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        return [reader.read(np.resize(index, size)) for reader in examples.images]
+
+    try:
+        with (
+            torch.no_grad(),
+            torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
+        ):
+            for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
+                inputs = {
+                    input_name(column): preparation.normalised(preparation.pixels(pixels))
+                    for column, pixels in enumerate(stored)
+                }
+                found.append(network.features(inputs).float().cpu().numpy()[: len(index)])
+    finally:
+        network.train(training)
+    return np.concatenate(found)
 
 
 def _joined(network: Network, found: Mapping[str, list[NDArray[np.float64]]]) -> Answers:

@@ -14,7 +14,7 @@ from tenfold.data.encode import Encoding
 from tenfold.data.labels import Labels, TargetFacts, label_words, shortened
 from tenfold.data.table import write_parquet
 from tenfold.engine.batches import Preparation
-from tenfold.engine.predict import predict_views, prediction_autocast
+from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
 from tenfold.jobs.netprepare import TrainingWork
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
@@ -24,6 +24,9 @@ from tenfold.store.run import RunFolder
 from tenfold.values import answer_table, answer_words
 
 Floats = NDArray[np.float64]
+
+#: Training rows that are looked at for what is usual.
+MOST_FEATURES = 4000
 
 
 @dataclass
@@ -59,18 +62,20 @@ def judge_validation(
     precision: as `device.pick_precision` returns it.
     """
     valid = work.split.valid
-    verdict = Verdict(work.encoding)
+    verdict, network = Verdict(work.encoding), work.network
+    dtype = next(network.parameters()).dtype
+    preparation = Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network))
+    autocast = prediction_autocast(precision, device)
+    verdict.notes += _learn_what_is_usual(work, preparation, autocast)
     if not len(valid):
         return verdict
-    network = work.network
-    dtype = next(network.parameters()).dtype
     found, plain = predict_views(
         network,
         work.examples,
         valid,
-        Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network)),
+        preparation,
         views=views_of(recipe),
-        autocast=prediction_autocast(precision, device),
+        autocast=autocast,
     )
     labels = {head.name: work.examples.labels[head.name][valid] for head in network.heads}
     if recipe.calibrate_probabilities:
@@ -92,6 +97,30 @@ def judge_validation(
             verdict.plain_scores[head.name] = head.scores(plain[head.name], labels[head.name])
     _write(folder, work, verdict.encoding, found, labels)
     return verdict
+
+
+def _learn_what_is_usual(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
+    """Let open targets know what training rows are like; returns what is to be said."""
+    network, notes = work.network, []
+    if not network.familiar:
+        return notes
+    train, valid = work.split.train, work.split.valid
+    rows = train[np.linspace(0, len(train) - 1, min(len(train), MOST_FEATURES)).astype(np.int64)]
+    # Rows that trained are nearer than new ones; without validation rows every second one is set aside.
+    rows, checked = (rows, valid[:MOST_FEATURES]) if len(valid) else (rows[::2], rows[1::2])
+    seen, new = (
+        predict_features(network, work.examples, one, preparation, autocast=autocast)
+        for one in (rows, checked)
+    )
+    for place, familiar in network.familiar.items():
+        name = network.heads[int(place)].name
+        labels = work.examples.labels[name]
+        own = (labels[checked] >= 0) & (labels[checked] < len(network.heads[int(place)].classes))
+        if familiar.fit(seen, labels[rows], new[own]):  # type: ignore[operator]
+            notes.append(f"{name}: rows that are unlike all {len(rows)} training rows looked at are doubted")
+        else:
+            notes.append(f"{name}: too few rows to say which are unlike them: none is doubted")
+    return notes
 
 
 def _settle(verdict: Verdict, head: Head, facts: TargetFacts) -> None:

@@ -18,6 +18,7 @@ from tenfold.nn.encoders import (
     load_weights,
     recompute_activations,
 )
+from tenfold.nn.familiar import Familiarity
 from tenfold.nn.heads import Head, build_head
 from tenfold.nn.rows import RowContext, make_row_exact
 from tenfold.recipe import Recipe
@@ -29,6 +30,7 @@ class Network(nn.Module):
 
     heads: one per target, in the schema's order; the last layer's outputs are split in that order.
     log_variances: (targets,) where the targets' weights are learnt, or None.
+    familiar: name of an open target's place -> how much a row is like those of training.
     context: which rows are in the network now (see `nn.rows`).
     """
 
@@ -39,11 +41,27 @@ class Network(nn.Module):
         self.heads = tuple(heads)
         self.last = nn.Linear(width, sum(head.outputs for head in heads))
         self.log_variances: nn.Parameter | None = None
+        self.familiar = nn.ModuleDict()
         self.context: RowContext = RowContext(0)
 
     def learn_task_weights(self) -> None:
         """Give every target a log variance to be learnt, 0 at first (see `engine.loss.batch_loss`)."""
         self.log_variances = nn.Parameter(torch.zeros(len(self.heads)))
+
+    def doubt_strangers(self) -> None:
+        """Let open targets doubt rows that are like none of training's, once what is usual is known."""
+        width = self.last.in_features
+        for place, head in enumerate(self.heads):
+            if head.kind == "open":
+                self.familiar[str(place)] = Familiarity(len(head.classes), width)
+
+    def answers(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """(rows, answers) float64 per target: probabilities, and numbers."""
+        features = self.features(inputs)
+        found = [head.probabilities(raw) for head, raw in zip(self.heads, self.raw(features), strict=True)]
+        for place, familiar in self.familiar.items():
+            found[int(place)] = found[int(place)] * familiar(features)
+        return found
 
     def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Features (rows, width) of the encoded inputs, one encoder beside the other."""
@@ -115,6 +133,8 @@ def build_network(
         network = Network(encoders, width, build_heads(encoding, schema, recipe), recipe.dropout)
     if recipe.task_weights == "learned":
         network.learn_task_weights()
+    if recipe.familiarity:
+        network.doubt_strangers()
     # A head that starts at zero gives every class the same probability, so that the first step is small.
     nn.init.zeros_(network.last.weight)
     nn.init.zeros_(network.last.bias)

@@ -1,0 +1,83 @@
+"""How much a row is like those of training: what lets an open target doubt a picture of another kind.
+
+A network that has only ever seen bears is as sure of a cat as of a bear, for it was taught what tells bears
+from each other and nothing else: this holds for one-vs-rest as for softmax. But the features of a cat lie
+where no bear's do. The distance is that of Mahalanobis from the nearest class (Lee, Lee, Lee and Shin 2018,
+arXiv 1807.03888, equation 2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+#: Rows below which nothing is said of what is usual.
+LEAST_ROWS, LEAST_CHECKED = 10, 5
+#: Part of the mean variance that every direction is given at least: there are fewer rows than directions.
+SHRINKAGE = 0.05
+
+
+class Familiarity(nn.Module):
+    """min(1, limit / d) of the squared distance d from the nearest class in features of the last layer.
+
+    It multiplies the probabilities: 1 for nearly every row like the training's, 1/2 at twice the limit.
+    Buffers, which travel with the weights: centres (classes, width), whitener (width, width), limit (1,), 0
+    while nothing is known.
+    """
+
+    centres: Tensor
+    whitener: Tensor
+    limit: Tensor
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(classes, width))
+        self.register_buffer("whitener", torch.zeros(width, width))
+        self.register_buffer("limit", torch.zeros(1))
+
+    def distances(self, features: Tensor) -> Tensor:
+        """(rows,) squared distances of features (rows, width) from the nearest class, in float64."""
+        placed = features.double() @ self.whitener.double()
+        centres = self.centres.double() @ self.whitener.double()
+        return torch.cdist(placed, centres).square().amin(dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(rows, 1) float64 in 0..1."""
+        if not bool(self.limit > 0):
+            return features.new_ones(len(features), 1, dtype=torch.float64)
+        return (self.limit.double() / self.distances(features)).clamp(max=1.0)[:, None]
+
+    def fit(
+        self,
+        features: NDArray[np.floating],
+        labels: NDArray[np.int64],
+        checked: NDArray[np.floating],
+    ) -> bool:
+        """Learn what is usual; false where there are too few rows to say.
+
+        features: (rows, width) of training rows.  labels: (rows,) their classes, negative or beyond the
+        classes where they have none.  checked: (rows, width) features of rows that did not train; the
+        distance that 99 % of them keep becomes the limit.
+        """
+        known = (labels >= 0) & (labels < len(self.centres))
+        rows, codes = features[known].astype(np.float64), labels[known]
+        if len(rows) < LEAST_ROWS or len(checked) < LEAST_CHECKED:
+            return False
+        # A class without a row stands at the middle of all.
+        centres = np.tile(rows.mean(axis=0), (len(self.centres), 1))
+        for code in np.unique(codes):
+            centres[code] = rows[codes == code].mean(axis=0)
+        inside = rows - centres[codes]
+        spread = inside.T @ inside / len(rows)
+        mean = np.trace(spread) / len(spread)
+        if not mean > 0:
+            return False
+        sizes, directions = np.linalg.eigh(spread + SHRINKAGE * mean * np.eye(len(spread)))
+        with torch.no_grad():
+            self.centres.copy_(torch.from_numpy(centres))
+            self.whitener.copy_(torch.from_numpy(directions / np.sqrt(sizes)))
+            found = self.distances(torch.from_numpy(checked).to(self.centres.device)).cpu().numpy()
+            self.limit.fill_(float(np.quantile(found, 0.99, method="higher")))
+        return bool(self.limit > 0)
