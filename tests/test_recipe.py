@@ -108,3 +108,39 @@ def test_a_seed_is_one_that_every_generator_takes(recipe: type[Recipe] | type[Fa
     for seed in (-1, 2**63):
         with pytest.raises(RecipeError, match="seed"):
             recipe(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [
+        ("none", "none"),
+        ("balanced", "balanced"),
+        ("disease:healthy=1,rust=3", {"disease": {"healthy": 1.0, "rust": 3.0}}),
+        ("a:x=2; b:balanced", {"a": {"x": 2.0}, "b": "balanced"}),
+        ("healthy=1,rust=.5", {"": {"healthy": 1.0, "rust": 0.5}}),
+        ({"a": {"x": 2}}, {"a": {"x": 2.0}}),
+    ],
+)
+def test_class_weights_in_every_spelling(given: Any, weights: Any) -> None:
+    recipe = Recipe(class_weights=given)
+    assert recipe.class_weights == weights and Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize("given", ["balance", "a:", "a:x", "a:x=-1", "a:x=much", {"a": {"x": -1}}])
+def test_class_weights_that_make_no_sense_are_refused(given: Any) -> None:
+    with pytest.raises(RecipeError, match="class_weights"):
+        Recipe(class_weights=given)
+
+
+def test_task_weights_are_given_equal_or_learned() -> None:
+    assert Recipe(task_weights="equal").task_weights == {} == Recipe().task_weights
+    assert Recipe(task_weights="a=2,b=0.5").task_weights == {"a": 2.0, "b": 0.5}
+    learned = Recipe(task_weights="learned")
+    assert learned.task_weights == "learned" and Recipe.from_toml(learned.to_toml()) == learned
+    with pytest.raises(RecipeError, match="TARGET=WEIGHT"):
+        Recipe(task_weights="learnt")
+
+
+def test_the_best_epoch_is_kept_where_patience_is_on() -> None:
+    assert not Recipe().keeps_best and Recipe(patience=3).keeps_best and Recipe(keep="best").keeps_best
+    assert not Recipe(patience=3, keep="last").keeps_best

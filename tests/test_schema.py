@@ -11,11 +11,17 @@ from tenfold.schema import (
     Frozen,
     IdColumn,
     ImageColumn,
+    MultiLabelTarget,
     NumberColumn,
+    NumberTarget,
+    OpenTarget,
+    OrderedTarget,
     Schema,
+    Target,
     UndecidedTarget,
     parse_image,
     parse_target,
+    parse_targets,
 )
 
 LEAVES = Schema(
@@ -168,3 +174,100 @@ def test_a_class_list_names_each_class_once() -> None:
 def test_any_name_at_all_can_be_asked_for_and_is_refused() -> None:
     with pytest.raises(SchemaError, match="unknown name 'self'"):
         Schema.from_toml("inputs = []\ntargets = []\nself = 3\n")
+
+
+# Targets in one word
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("price:number", NumberTarget(name="price")),
+        ("stars:number[1,5]", NumberTarget(name="stars", low=1, high=5)),
+        (
+            "stars:number[low=1, high=5, stretch=0.25]",
+            NumberTarget(name="stars", low=1, high=5, stretch=0.25),
+        ),
+        ("loss:number[-1.5,0]", NumberTarget(name="loss", low=-1.5, high=0)),
+        ("grade:ordered", OrderedTarget(name="grade")),
+        ("grade:ordered[low<mid<high]", OrderedTarget(name="grade", classes=("low", "mid", "high"))),
+        ("grade:Ordinal[low, mid]", OrderedTarget(name="grade", classes=("low", "mid"))),
+        ("kind:open", OpenTarget(name="kind")),
+        ("kind:open[cat,dog,none=other]", OpenTarget(name="kind", classes=("cat", "dog"), none="other")),
+        ("sick:two-class", CategoryTarget(name="sick", two=True)),
+        ("sick:binary", CategoryTarget(name="sick", two=True)),
+        ("a=b:category[x=1,y]", CategoryTarget(name="a=b", classes=("x=1", "y"))),
+        ("tags:multilabel", MultiLabelTarget(name="tags")),
+        ("tags:multi-label[;]", MultiLabelTarget(name="tags", separator=";")),
+        ("tags:multilabel[,]", MultiLabelTarget(name="tags", separator=",")),
+        ("tags:multilabel[ ]", MultiLabelTarget(name="tags", separator=" ")),
+        ("tags:multilabel[separator= ,none=-]", MultiLabelTarget(name="tags", separator=" ", none="-")),
+        ("cat,dog:multilabel", MultiLabelTarget(name="cat,dog", columns=("cat", "dog"))),
+        ("pets=cat, dog:multilabel", MultiLabelTarget(name="pets", columns=("cat", "dog"))),
+    ],
+)
+def test_a_target_is_said_in_one_word_in_python_and_in_toml(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+    schema = Schema(inputs=(), targets=(text,))  # type: ignore[arg-type]
+    assert schema.targets == (target,)
+    assert Schema.from_toml(schema.to_toml()) == schema
+    assert Schema.from_toml(f"inputs = []\ntargets = ['{text}']") == schema
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "fix"),
+    [
+        ("price:numbr", "there is no kind 'numbr'", "did you mean 'number'?"),
+        ("price:multilable", "there is no kind 'multilable'", "did you mean 'multilabel'?"),
+        ("price:", "there is no kind ''", "number"),
+        ("stars:number[1]", "a range has two ends", ""),
+        ("stars:number[5,1]", "low is below high", ""),
+        ("stars:number[1,5,9]", "'9' is one value too many", "low, high"),
+        ("stars:number[lo=1,high=5]", "'lo' is nothing that its kind can be told", "did you mean 'low'?"),
+        ("stars:number[one,5]", "low = 'one'", ""),
+        ("stars:number[stretch=1]", "stretch belongs to a range", ""),
+        ("stars:number[1,5,stretch=-1]", "stretch = '-1'", ""),
+        ("grade:ordered[a<b<a]", "'a' is listed more than once", ""),
+        ("cat,cat:multilabel", "'cat' is listed more than once", ""),
+        ("cat,dog:multilabel[;]", "have no separator", ""),
+    ],
+)
+def test_a_target_that_makes_no_sense_is_refused_in_words(text: str, words: str, fix: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        parse_target(text)
+    assert words in str(caught.value) and fix in caught.value.labels["fix"]
+
+
+def test_wrong_names_of_a_target_in_toml_are_refused_with_the_nearest() -> None:
+    for values, fix in (
+        ("kind = 'number'\nname = 'a'\nhi = 5", "high"),
+        ("kind = 'numbr'\nname = 'a'", "did you mean 'number'?"),
+        ("kind = 'open'\nname = 'a'\nnon = 'x'", "did you mean 'none'?"),
+    ):
+        with pytest.raises(SchemaError) as caught:
+            Schema.from_toml(f"inputs = []\n[[targets]]\n{values}\n")
+        assert fix in caught.value.labels["fix"]
+
+
+def test_kinds_and_separators_may_be_said_apart() -> None:
+    found = parse_targets(["a", "b:number", "tags:multilabel"], separator="|", types=["open"])
+    assert found == (
+        OpenTarget(name="a"),
+        NumberTarget(name="b"),
+        MultiLabelTarget(name="tags", separator="|"),
+    )
+    assert parse_targets(["a", "b"], types=["b=number[1,5]"])[1] == NumberTarget(name="b", low=1, high=5)
+    with pytest.raises(SchemaError, match="does not say of which target"):
+        parse_targets(["a", "b"], types=["number"])
+    with pytest.raises(SchemaError, match="belongs to a multilabel target"):
+        parse_targets(["a", "b"], separator=";")
+
+
+def test_columns_of_a_group_are_columns_of_the_table() -> None:
+    schema = Schema(inputs=(), targets=(MultiLabelTarget(name="pets", columns=("cat", "dog")),))
+    schema.check_columns(("cat", "dog"), "t.csv")
+    with pytest.raises(SchemaError, match="no column 'dog'"):
+        schema.check_columns(("cat", "dig"), "t.csv")
+    twice = Schema(inputs=(), targets=(*schema.targets, CategoryTarget(name="cat")))
+    with pytest.raises(SchemaError, match="'cat' is used twice"):
+        twice.check_columns(("cat", "dog"), "t.csv")

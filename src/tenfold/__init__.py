@@ -23,7 +23,18 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from tenfold.jobs.plan import plan
     from tenfold.jobs.predict import evaluate, load_run, predict
     from tenfold.recipe import FactorRecipe, Recipe
-    from tenfold.schema import CategoryColumn, CategoryTarget, IdColumn, ImageColumn, NumberColumn, Schema
+    from tenfold.schema import (
+        CategoryColumn,
+        CategoryTarget,
+        IdColumn,
+        ImageColumn,
+        MultiLabelTarget,
+        NumberColumn,
+        NumberTarget,
+        OpenTarget,
+        OrderedTarget,
+        Schema,
+    )
     from tenfold.values import FactorModel, Predictions, Recommendations
 
 __all__ = [
@@ -33,7 +44,11 @@ __all__ = [
     "FactorRecipe",
     "IdColumn",
     "ImageColumn",
+    "MultiLabelTarget",
     "NumberColumn",
+    "NumberTarget",
+    "OpenTarget",
+    "OrderedTarget",
     "Predictions",
     "Recipe",
     "Recommendations",
@@ -58,7 +73,11 @@ _HOMES = {
     "FactorModel": "tenfold.values",
     "IdColumn": "tenfold.schema",
     "ImageColumn": "tenfold.schema",
+    "MultiLabelTarget": "tenfold.schema",
     "NumberColumn": "tenfold.schema",
+    "NumberTarget": "tenfold.schema",
+    "OpenTarget": "tenfold.schema",
+    "OrderedTarget": "tenfold.schema",
     "Predictions": "tenfold.values",
     "Recipe": "tenfold.recipe",
     "Recommendations": "tenfold.values",

@@ -123,7 +123,15 @@ JSON = option("as_json", bool, "print one JSON object on standard output", "--js
 COLUMNS = [
     option("image", list[str] | None, "COLUMN=FOLDER of pictures", "--image"),
     option("image_folder", str | None, "folder whose sub-folders name the classes"),
-    option("target", list[str] | None, "COLUMN or COLUMN:KIND to predict", "--target"),
+    option(
+        "target",
+        list[str] | None,
+        "COLUMN or COLUMN:KIND to predict: category, two-class, open, multilabel, number, number[LOW,HIGH], "
+        "ordered, ordered[LOW<...<HIGH] (docs/losses.md)",
+        "--target",
+    ),
+    option("target_type", list[str] | None, "KIND of a target, or COLUMN=KIND", "--target-type"),
+    option("label_separator", str | None, "what separates the tags of a cell; found where not given"),
     option("id", str | None, "column that names a row"),
     option("group", list[str] | None, "column whose rows stay on one side of the split", "--group"),
     option("split_column", str | None, "column of 0 and 1: 1 is held out"),

@@ -6,12 +6,20 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from tenfold.errors import SchemaError, TenfoldError, did_you_mean
 
@@ -257,8 +265,14 @@ _SAME_WORD = {
 }
 
 
+def _read_targets(values: Any) -> Any:
+    if isinstance(values, (list, tuple)):
+        return tuple(parse_target(one) if isinstance(one, str) else one for one in values)
+    return values
+
+
 class Schema(Frozen):
-    """Input columns and target columns of one table.
+    """Input columns and target columns of one table. A target may also be the text of ``--target``.
 
     id: column that names a row in the predictions; the first image column where it is not given.
     group: columns whose equal values never stand on both sides of a split.
@@ -274,7 +288,7 @@ class Schema(Frozen):
     """
 
     inputs: tuple[InputColumn, ...]
-    targets: tuple[Target, ...]
+    targets: Annotated[tuple[Target, ...], BeforeValidator(_read_targets)]
     id: str | None = None
     group: tuple[str, ...] = ()
     split: str | None = None
@@ -377,6 +391,41 @@ def parse_target(text: str) -> NetworkTarget | UndecidedTarget:
         values["columns"] = tuple(one.strip() for one in (columns if equals else name).split(","))
         values["name"] = group.strip() if equals else name
     return word.model(**values)
+
+
+def parse_targets(
+    texts: Sequence[str], *, separator: str | None = None, types: Sequence[str] = ()
+) -> tuple[NetworkTarget | UndecidedTarget, ...]:
+    """Several texts of ``--target``.
+
+    separator: between the tags of every multilabel target that does not say its own.
+    types: kinds of targets that do not say theirs, as ``KIND`` where there is one such, or ``COL=KIND``.
+    """
+    found = [parse_target(text) for text in texts]
+    for text in types:
+        name, equals, kind = text.partition("=")
+        open_ones = [place for place, one in enumerate(found) if isinstance(one, UndecidedTarget)]
+        if equals and name.strip() in {found[place].name for place in open_ones}:
+            places = [place for place in open_ones if found[place].name == name.strip()]
+        elif len(open_ones) == 1:
+            places, kind = open_ones, text
+        else:
+            raise SchemaError(
+                f"--target-type {text!r} does not say of which target",
+                found=", ".join(found[place].name for place in open_ones) or "no target without a kind",
+                fix="write COLUMN=KIND, or --target COLUMN:KIND",
+            )
+        for place in places:
+            found[place] = parse_target(f"{found[place].name}:{kind.strip()}")
+    if separator:
+        tagged = [one for one in found if isinstance(one, MultiLabelTarget) and not one.columns]
+        if not tagged:
+            raise SchemaError("--label-separator belongs to a multilabel target", fix="leave it out")
+        found = [
+            one.model_copy(update={"separator": separator}) if one in tagged and not one.separator else one
+            for one in found
+        ]
+    return tuple(found)
 
 
 def _inside(text: str, word: TargetWord, inside: str) -> dict[str, Any]:

@@ -10,11 +10,30 @@ import pytest
 
 from tenfold.data.classweights import class_weighted
 from tenfold.data.encode import Encoding, encode, fit_encoding
-from tenfold.data.labels import TargetFacts, class_codes, decide_targets, scoring_labels
+from tenfold.data.labels import (
+    TargetFacts,
+    class_codes,
+    decide_targets,
+    fit_targets,
+    known_rows,
+    label_arrays,
+    label_words,
+    scoring_labels,
+    standardise,
+)
 from tenfold.data.table import Table, read_table
 from tenfold.errors import SchemaError, TableError
 from tenfold.recipe import Recipe
-from tenfold.schema import CategoryTarget, ImageColumn, RatingTarget, Schema, UndecidedTarget
+from tenfold.schema import (
+    CategoryTarget,
+    ImageColumn,
+    MultiLabelTarget,
+    OpenTarget,
+    RatingTarget,
+    Schema,
+    UndecidedTarget,
+    parse_target,
+)
 
 IMAGE = ImageColumn(name="id", folder="photos")
 RECIPE = Recipe(arch="test_resnet", weights="none", image_size="32x48")
@@ -275,3 +294,184 @@ def test_balanced_weights_multiply_row_weights_and_leave_missing_labels_out() ->
     assert balanced["label"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 3.0, 0.0])
     assert notes == [] and not math.isnan(balanced["label"].sum())
     assert examples.weights["label"][0] == 1.0  # what came in is not changed
+
+
+# Open, ordered, tags, numbers
+
+
+def kinds(table: Table, text: str) -> tuple[Any, TargetFacts, list[str]]:
+    """Labels, facts and notes of one target, as a training would have them."""
+    schema = Schema(inputs=(IMAGE,), targets=(parse_target(text),))
+    classes, facts, notes = fit_targets(schema, table)
+    name = schema.answers[0].name
+    labels, weights, said = label_arrays(classes, facts, schema, table)
+    known = known_rows(labels[name])
+    assert np.array_equal(known, weights[name].reshape(table.rows, -1).max(axis=1) > 0)
+    words = label_words(schema.answers[0], classes.get(name, ()), facts[name], labels[name])
+    for column, cells in words.items():
+        if cells.dtype == object:
+            assert [cell or "" for cell in cells] == table.text(column).tolist()
+        else:
+            assert np.array_equal(cells, table.numbers(column), equal_nan=True)
+    return labels[name], facts[name], notes + said
+
+
+def test_numbers_are_floats_and_missing_ones_are_nan() -> None:
+    labels, facts, notes = kinds(table_of(price=["1.5", "", "-2", "1e3"]), "price:number")
+    assert labels.tolist()[0] == 1.5 and np.isnan(labels[1]) and labels[3] == 1000
+    assert facts == TargetFacts() and notes[0] == "price: a number from -2 to 1000"
+    assert "price: 1 of 4 labels missing" in notes
+    settled = standardise({"price": facts}, {"price": labels}, np.array([0, 1, 2]))["price"]
+    assert (settled.mean, settled.deviation) == (-0.25, 1.75)
+
+
+def test_a_floating_column_is_a_number_unless_it_is_said_otherwise() -> None:
+    table = table_of(price=[f"{row}.5" for row in range(200)], points=["1.0", "2.0"] * 100)
+    schema = decide_targets(schema_of("price", "points"), table)
+    assert [target.kind for target in schema.answers] == ["number", "category"]
+    with pytest.raises(SchemaError) as caught:
+        decide_targets(schema_of("age"), table_of(age=[str(20 + row % 70) for row in range(200)]))
+    fix = caught.value.labels["fix"]
+    assert all(f"age:{kind}" in fix for kind in ("category", "number", "ordered"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "text", "low", "high"),
+    [
+        (["1", "2", "5"], "x:number[1,5]", 0.5, 5.5),
+        (["0.5", "5", "4.5"], "x:number[0.5,5]", 0.25, 5.25),
+        (["1", "2", "5"], "x:number[1,5,stretch=0]", 1.0, 5.0),
+        (["1", "2"], "x:number[low=0,high=10,stretch=3]", -3.0, 13.0),
+        ([str(row / 100) for row in range(100)], "x:number[0,1]", -0.05, 1.05),
+    ],
+)
+def test_a_range_is_stretched_by_half_a_step(cells: list[str], text: str, low: float, high: float) -> None:
+    _, facts, notes = kinds(table_of(x=cells), text)
+    assert (facts.low, facts.high) == (pytest.approx(low), pytest.approx(high))
+    assert f"sigmoid from {low:g} to {high:g}" in notes[0]
+
+
+def test_numbers_outside_the_range_and_cells_that_are_none_are_named() -> None:
+    with pytest.raises(TableError) as caught:
+        kinds(table_of(x=["1", "7", "", "0"]), "x:number[1,5]")
+    text = str(caught.value)
+    assert "leaves 1 to 5 in 2 rows" in text and "row 2, column x: '7'" in text and "row 4" in text
+    with pytest.raises(TableError, match="'four'"):
+        kinds(table_of(x=["1", "four"]), "x:number")
+    with pytest.raises(SchemaError, match="has no label in any"):
+        kinds(table_of(x=["", ""]), "x:number")
+
+
+def test_equal_numbers_have_a_deviation_all_the_same() -> None:
+    labels, facts, notes = kinds(table_of(x=["3", "3", "3"]), "x:number")
+    assert "x: all labels are 3: nothing to learn" in notes
+    assert standardise({"x": facts}, {"x": labels}, np.arange(3))["x"].deviation == 1.0
+
+
+@pytest.mark.parametrize(
+    ("cells", "text", "classes"),
+    [
+        (["10", "9", "-1", "0.5"], "x:ordered", ("-1", "0.5", "9", "10")),
+        (["high", "low", "mid"], "x:ordered[low<mid<high]", ("low", "mid", "high")),
+        (["b", "a", ""], "x:ordered[a,b,c]", ("a", "b", "c")),
+    ],
+)
+def test_ordered_classes_stand_in_their_order(cells: list[str], text: str, classes: tuple[str, ...]) -> None:
+    labels, _, notes = kinds(table_of(x=cells), text)
+    assert labels.tolist() == [classes.index(cell) if cell else -1 for cell in cells]
+    assert notes[0] == f"x: {len(classes)} classes in order: {' < '.join(classes)}"
+
+
+def test_an_order_of_words_is_asked_for() -> None:
+    with pytest.raises(SchemaError) as caught:
+        kinds(table_of(x=["low", "high", "3"]), "x:ordered")
+    assert "the order of column 'x'" in str(caught.value)
+    assert "--target 'x:ordered[" in caught.value.labels["fix"]
+
+
+def test_two_classes_are_two_classes() -> None:
+    assert kinds(table_of(x=["a", "b"]), "x:two-class")[0].tolist() == [0, 1]
+    with pytest.raises(SchemaError, match="has 3 classes, not two"):
+        kinds(table_of(x=["a", "b", "c"]), "x:two-class")
+
+
+def test_none_of_the_classes_is_a_label_beyond_them() -> None:
+    labels, _, notes = kinds(table_of(x=["cat", "other", "", "dog"]), "x:open[none=other]")
+    assert labels.tolist() == [0, 2, -1, 1]
+    assert "x: 1 rows belong to none of them ('other')" in notes
+    # One class is enough: is it one, or not?
+    assert kinds(table_of(x=["cat", "cat"]), "x:open")[0].tolist() == [0, 0]
+    with pytest.raises(SchemaError, match="labels outside its class list"):
+        kinds(table_of(x=["cat", "owl"]), "x:open[cat,dog]")
+
+
+def test_a_stranger_is_none_of_an_open_targets_classes() -> None:
+    target = OpenTarget(name="x", none="other")
+    labels, notes = scoring_labels(
+        target, ("cat", "dog"), TargetFacts(), table_of(x=["owl", "other", "", "dog"])
+    )
+    assert labels.tolist() == [2, 2, -1, 1]
+    assert notes == ["x: 'owl' is no class of this run (1 rows): right is to answer none"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "classes"),
+    [
+        (["red;big", "big", "", "red"], ";", ("big", "red")),
+        (["red|big", "a b", ""], "|", ("a b", "big", "red")),
+        (["new york, paris", "paris"], ",", ("new york", "paris")),
+        (["red big", "big"], " ", ("big", "red")),
+        (["red", "big"], "", ("big", "red")),
+        (["9;10;9", "10"], ";", ("9", "10")),
+    ],
+)
+def test_the_separator_of_tags_is_found_and_said(
+    cells: list[str], separator: str, classes: tuple[str, ...]
+) -> None:
+    table = table_of(x=cells)
+    schema = Schema(inputs=(IMAGE,), targets=(parse_target("x:multilabel"),))
+    found, facts, notes = fit_targets(schema, table)
+    assert found["x"] == classes and facts["x"].separator == separator
+    said = "blanks" if separator == " " else repr(separator)
+    assert (f"separated by {said}" if separator else "nothing stands between") in notes[0]
+
+
+def test_tags_are_a_table_of_yes_and_no() -> None:
+    labels, _, notes = kinds(table_of(x=["big;red", "", "red", "-"]), "x:multilabel[separator=;,none=-]")
+    assert labels.tolist() == [[1, 1], [-1, -1], [0, 1], [0, 0]]
+    assert "x: 1 rows have no tag ('-')" in notes and "x: 1 of 4 labels missing" in notes
+    _, _, notes = kinds(table_of(x=["a;b", ""]), "x:multilabel")
+    assert any("an empty cell is a missing label" in note for note in notes)
+
+
+def test_tags_that_are_no_class_are_counted_and_make_a_column() -> None:
+    target = MultiLabelTarget(name="x")
+    facts = TargetFacts(separator=";")
+    labels, notes = scoring_labels(target, ("a", "b"), facts, table_of(x=["a;z", "b", "", "z"]))
+    assert labels.tolist() == [[1, 0, 1], [0, 1, 0], [-1, -1, 0], [0, 0, 1]]
+    assert notes == ["x: 'z' is no class of this run: its 2 rows count as wrong"]
+    plain, _ = scoring_labels(target, ("a", "b"), facts, table_of(x=["a", "b"]))
+    assert plain.shape == (2, 2)
+
+
+def test_several_columns_are_one_target_known_in_part() -> None:
+    table = table_of(cat=["1", "0", "", ""], dog=["0", "", "1", ""])
+    labels, _, notes = kinds(table, "pets=cat,dog:multilabel")
+    assert labels.tolist() == [[1, 0], [0, -1], [-1, 1], [-1, -1]]
+    assert notes[0] == "pets: yes in cat 1 of 2, dog 1 of 2"
+    words = table_of(cat=["Yes", "no"], dog=["TRUE", "0.0"])
+    schema = Schema(inputs=(IMAGE,), targets=(parse_target("cat,dog:multilabel"),))
+    assert label_arrays({"cat,dog": ("cat", "dog")}, {}, schema, words)[0]["cat,dog"].tolist() == [
+        [1, 1],
+        [0, 0],
+    ]
+    with pytest.raises(TableError, match="row 2, column dog: 'maybe'"):
+        kinds(table_of(cat=["1", "0"], dog=["0", "maybe"]), "cat,dog:multilabel")
+
+
+def test_row_weights_of_questions_stand_in_each() -> None:
+    table = table_of(x=["a;b", "", "a"], w=["1", "1", "0.5"])
+    schema = Schema(inputs=(IMAGE,), targets=(parse_target("x:multilabel"),), weight="w")
+    classes, facts, _ = fit_targets(schema, table)
+    weights = label_arrays(classes, facts, schema, table)[1]["x"]
+    assert weights.tolist() == [[1, 1], [0, 0], [0.5, 0.5]]

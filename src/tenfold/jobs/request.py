@@ -15,13 +15,23 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
     parse_image,
-    parse_target,
+    parse_targets,
 )
 
 Given = Mapping[str, Any]
 
 #: Options that name columns, by the wing that takes them.
-_PICTURES = ("image", "target", "id", "group", "split_column", "weight", "time")
+_PICTURES = (
+    "image",
+    "target",
+    "target_type",
+    "label_separator",
+    "id",
+    "group",
+    "split_column",
+    "weight",
+    "time",
+)
 _RATINGS = ("user", "item", "target", "time", "user_table", "item_table", "item_name", "side")
 _COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
 #: Options of reading, of scoring and of the machine that only one wing takes.
@@ -115,7 +125,11 @@ def _schema(given: Given) -> Schema:
     _refuse(given, [name for name in _COLUMNS if name not in _PICTURES], "of a training from pictures")
     return Schema(
         inputs=tuple(parse_image(text) for text in given["image"]),
-        targets=tuple(parse_target(text) for text in given["target"]),
+        targets=parse_targets(
+            given["target"],
+            separator=given.get("label_separator"),
+            types=given.get("target_type") or (),
+        ),
         id=given["id"],
         group=tuple(given["group"] or ()),
         split=given["split_column"],
