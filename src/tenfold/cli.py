@@ -5,7 +5,8 @@ from __future__ import annotations
 # Each registers its commands when it is imported.
 # isort: off
 import tenfold.cli_train
-import tenfold.cli_ratings  # noqa: F401
+import tenfold.cli_ratings
+import tenfold.cli_tune  # noqa: F401
 
 # isort: on
 from tenfold.commands import app

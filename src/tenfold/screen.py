@@ -274,6 +274,68 @@ def show_rates(curve: Any, output: str | None) -> None:
         tell(f"curve: {output}")
 
 
+def show_tuned(record: Mapping[str, Any]) -> None:
+    """Every value that was tried with its score, and what follows from them."""
+    grid = Grid(box=None, pad_edge=False)
+    several = len(record["seeds"]) > 1
+    targets = dict.fromkeys(name for one in record["settings"] for name in one["targets"])
+    shown = [
+        (name, key)
+        for name in targets
+        for key in ("error_rate", "micro_f1", "rmse", "mae")
+        if any(key in one["targets"].get(name, {}) for one in record["settings"])
+        and not (key == record["score"] == "rmse")
+    ]
+    heads = [record["tuned"].replace("_", " "), record["score"]]
+    heads += ["between seeds", "behind"] if several else []
+    for name in (*heads, *(f"{name} {_SCORES[key]}" for name, key in shown)):
+        grid.add_column(Text(name), justify="right")
+    grid.add_column("")
+    for one in record["settings"]:
+        words = [f"{one['value']:g}", _number4(one["mean"])]
+        words += [_number4(one["deviation"]), _number4(one["behind"])] if several else []
+        words += [_cell(key, one["targets"].get(name, {}).get(key)) for name, key in shown]
+        marks = ["best"] if one["value"] == record["best"] else []
+        marks += ["recipe"] if one["value"] == record["recipe_value"] else []
+        grid.add_row(*words, Text(", ".join(marks) or one["failed"] or ""))
+    _output.print(grid)
+    for line in record["verdict"]:
+        tell(line)
+    if record["output"]:
+        tell(f"picture: {record['output']}")
+
+
+def _number4(value: float) -> str:
+    return "-" if value != value else f"{value:.4f}"
+
+
+def show_compared(record: Mapping[str, Any]) -> None:
+    """Each target alone and together with the others, and what their difference is worth."""
+    grid = Grid(box=None, pad_edge=False)
+    for name in ("target", "score", "alone", "together", "difference", "standard error", "95 % interval"):
+        grid.add_column(name, justify="left" if name in ("target", "score") else "right")
+    for name, one in record["targets"].items():
+        for score, found in one["scores"].items():
+            low, high = found["interval"]
+            numbers = (found["alone"], found["together"])
+            grid.add_row(
+                Text(name if score == one["score"] else ""),
+                _SCORES.get(score, score),
+                *(_number4(value) for value in numbers),
+                f"{found['difference']:+.4f}",
+                _number4(found["standard_error"]),
+                "-" if low != low else f"{low:+.4f} to {high:+.4f}",
+            )
+    _output.print(grid)
+    for name, one in record["targets"].items():
+        others = " and ".join(one["others"])
+        verdict = {
+            "helps": f"learning {others} too helps {name}",
+            "harms": f"learning {others} too harms {name}",
+        }.get(one["answer"], f"whether learning {others} too helps {name} cannot be told from chance")
+        tell(f"{verdict} ({_SCORES.get(one['score'], one['score'])}, {len(one['per_fold'])} pairs)")
+
+
 def show_plans(found: Sequence[Any], plot: str | None) -> None:
     """One row per architecture: how it is cut, what it needs, and of what."""
     grid = Grid(box=None, pad_edge=False)

@@ -6,7 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tenfold.out.figures import escaped, figure_html, map_figure, memory_figure, rate_figure, write_figure
+from tenfold.out.figures import (
+    escaped,
+    figure_html,
+    map_figure,
+    memory_figure,
+    rate_figure,
+    tuning_figure,
+    write_figure,
+)
 
 
 def test_a_rate_curve_has_its_points_and_a_line_at_the_steepest_fall(tmp_path) -> None:
@@ -59,3 +67,19 @@ def test_names_are_written_only_where_they_cover_no_other() -> None:
     place = np.array([[0.0, 0.0], [0.001, 0.0], [1.0, 1.0]])
     figure = map_figure(place, ["first", "second", "third"], [3, 2, 1], (1.0, 0.0))
     assert list(figure.data[0].text) == ["first", "", "third"]
+
+
+def test_a_tuning_has_a_place_for_nought_and_a_dot_per_seed() -> None:
+    values, scores = [0.0, 0.01, 0.1], [[1.0, 1.2], [0.8, 0.9], [2.0, float("nan")]]
+    drawn = tuning_figure(values, scores, best=0.01, own=0.1, labels=("weight decay", "<b>rmse"))
+    line, dots = drawn.data
+    assert list(line.x) == [-3.0, -2.0, -1.0] and line.y[0] == 1.1
+    assert len(dots.x) == 6
+    assert list(drawn.layout.xaxis.ticktext) == ["0", "0.01", "0.1"]
+    assert "&lt;b&gt;" in drawn.layout.yaxis.title.text
+    assert {one.text for one in drawn.layout.annotations} == {"best", "recipe"}
+
+
+def test_a_tuning_with_one_seed_is_a_line() -> None:
+    drawn = tuning_figure([0.0], [[1.0]], best=0.0, own=None, labels=("x", "y"))
+    assert len(drawn.data) == 1

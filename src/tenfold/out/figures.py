@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,51 @@ def rate_figure(rates: Sequence[float], losses: Sequence[float], steepest: float
     figure.update_layout(template="plotly_white", title="Loss while the learning rate grows")
     figure.update_xaxes(type="log", title="learning rate of the head", exponentformat="power")
     figure.update_yaxes(title="smoothed loss, all targets")
+    return figure
+
+
+def tuning_figure(
+    values: Sequence[float],
+    scores: Sequence[Sequence[float]],
+    *,
+    best: float,
+    own: float | None,
+    labels: tuple[str, str],
+) -> Figure:
+    """A score over the values of a setting: the mean as a line, every seed as a dot.
+
+    values: ascending; nought stands one step left of the others, since a logarithm has no place for it.
+    best, own: values to mark.  labels: of both axes.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    above = [value for value in values if value > 0]
+    least = min(above, default=1.0)
+    places = [math.log10(value if value > 0 else least / 10) for value in values]
+    means = [float(np.mean(some)) for some in scores]
+    figure = Figure(Scatter(x=places, y=means, mode="lines+markers", name="mean", line={"color": _DOT}))
+    dots = [(place, one) for place, some in zip(places, scores, strict=True) for one in some]
+    if len(dots) > len(values):
+        marks = {"color": _INK, "size": 5, "opacity": 0.7}
+        x, y = [list(one) for one in zip(*dots, strict=True)]
+        figure.add_trace(Scatter(x=x, y=y, mode="markers", name="one seed", marker=marks))
+    for value, word, place in ((own, "recipe", "bottom"), (best, "best", "top")):
+        if value in values:
+            x = places[list(values).index(value)]
+            note = {"annotation_text": word, "annotation_position": place}
+            figure.add_vline(x=x, line_dash="dot", line_color=_INK, **note)
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _INK, "size": 12},
+        margin={"l": 64, "r": 16, "t": 32, "b": 48},
+        height=420,
+        showlegend=len(dots) > len(values),
+    )
+    ticks = [f"{value:g}" for value in values]
+    figure.update_xaxes(title=escaped(labels[0]), tickvals=places, ticktext=ticks, gridcolor=_GRID)
+    figure.update_yaxes(title=escaped(labels[1]), gridcolor=_GRID, zeroline=False)
     return figure
 
 

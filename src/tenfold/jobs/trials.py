@@ -1,0 +1,238 @@
+"""What comes of many trainings that differ in one thing, and where they are kept while they run."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenfold.errors import TrainingError
+
+__all__ = ["RunPlace", "Setting", "Teller", "Trial", "Tuned", "mean_scores", "quiet"]
+
+#: A setting is near the best if its score is within this part of it.
+NEAR = 0.01
+
+Teller = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: its value and seed, its score, and all of its scores by target.
+
+    score: NaN where the training failed; `failed` says why.
+    """
+
+    value: float
+    seed: int
+    score: float
+    targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value over all seeds.
+
+    deviation: of the score between seeds, NaN for one.  behind: how much worse than the best mean, from 0.
+    near: within 1 % of the best.  even: not told apart from the best by these seeds; false for one seed.
+    """
+
+    value: float
+    trials: tuple[Trial, ...]
+    mean: float
+    deviation: float
+    behind: float
+    near: bool
+    even: bool
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was tried and what came of it.
+
+    field: of the recipe.  score: what was compared: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
+    recipe_value: the recipe's own value, which is always among those tried.
+    """
+
+    field: str
+    score: str
+    higher_is_better: bool
+    recipe_value: float | None
+    trials: tuple[Trial, ...]
+    train_rows: int
+    valid_rows: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, each of which trained every value."""
+        return tuple(dict.fromkeys(trial.seed for trial in self.trials))
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """One entry per value, smallest first."""
+        groups, means = self._by_value(), self._means()
+        best, sign = means[self.best], -1.0 if self.higher_is_better else 1.0
+        found = []
+        for value, some in sorted(groups.items()):
+            deviation = float(np.std([one.score for one in some], ddof=1)) if len(some) > 1 else math.nan
+            behind = sign * (means[value] - best)
+            near, even = behind <= NEAR * abs(best), behind <= self.resolution
+            found.append(Setting(value, tuple(some), means[value], deviation, behind, near, even))
+        return tuple(found)
+
+    def _by_value(self) -> dict[float, list[Trial]]:
+        groups: dict[float, list[Trial]] = {}
+        for trial in self.trials:
+            groups.setdefault(trial.value, []).append(trial)
+        return groups
+
+    def _means(self) -> dict[float, float]:
+        return {
+            value: float(np.mean([one.score for one in some])) for value, some in self._by_value().items()
+        }
+
+    @property
+    def best(self) -> float:
+        """The value with the best mean score on the validation rows; the smallest of equals."""
+        finite = {value: score for value, score in self._means().items() if math.isfinite(score)}
+        if not finite:
+            failed = dict.fromkeys(trial.failed for trial in self.trials)
+            raise TrainingError(
+                "no value that was tried could be trained",
+                problems=[one for one in failed if one],
+                fix="try other --values, or a lower --lr",
+            )
+        return min(
+            sorted(finite), key=lambda value: -finite[value] if self.higher_is_better else finite[value]
+        )
+
+    @property
+    def noise(self) -> float:
+        """What seeds alone do to the score: root mean square of the deviations between seeds, over the values
+        within 1 % of the best; NaN for one seed. (Where training all but fails, seeds differ wildly.)
+        """
+        if len(self.seeds) < 2:
+            return math.nan
+        means, best = self._means(), self._means()[self.best]
+        some = [
+            np.var([one.score for one in group], ddof=1)
+            for value, group in self._by_value().items()
+            if abs(means[value] - best) <= NEAR * abs(best)
+        ]
+        return float(np.sqrt(np.mean(some)))
+
+    @property
+    def resolution(self) -> float:
+        """Means that differ by less are not told apart: twice the standard error of a difference of two means
+        of so many seeds, 2 x noise x sqrt(2 / seeds); NaN for one seed.
+        """
+        return 2 * self.noise * math.sqrt(2 / len(self.seeds))
+
+    def verdict(self) -> list[str]:
+        """The suggestion, and how flat the curve around it is, one sentence a line."""
+        flag = f"--{self.field.replace('_', '-')}"
+        settings, best = self.settings, self.best
+        tried = [one.value for one in settings if math.isfinite(one.mean)]
+        top = next(one for one in settings if one.value == best)
+        said = [f"best on the validation rows: {flag} {best:g} ({self.score} {top.mean:.4f})"]
+        near = [one.value for one in settings if one.near and one.value != best]
+        said.append(
+            f"flat: {_listed(near)} within {NEAR:.0%} of it"
+            if near
+            else f"steep: no other value is within {NEAR:.0%} of it"
+        )
+        if len(self.seeds) > 1:
+            even = [one.value for one in settings if one.even and one.value != best]
+            apart = f"{_listed(even)} not told apart from it" if even else "told apart from all others"
+            said.append(f"{len(self.seeds)} seeds move the score by {self.noise:.4f}; {apart}")
+        else:
+            said.append("one seed each: --repeats 3 shows how much of this is chance")
+        if best in (tried[0], tried[-1]) and best != 0 and len(tried) > 1:
+            side = "smallest" if best == tried[0] else "largest"
+            said.append(f"it is the {side} value tried: look beyond it with --values")
+        return said
+
+    def record(self) -> dict[str, Any]:
+        """What ``--json`` prints (docs/formats.md)."""
+        return {
+            "tuned": self.field,
+            "score": self.score,
+            "higher_is_better": self.higher_is_better,
+            "best": self.best,
+            "recipe_value": self.recipe_value,
+            "settings": [_setting_record(one) for one in self.settings],
+            "noise": self.noise,
+            "resolution": self.resolution,
+            "seeds": list(self.seeds),
+            "train_rows": self.train_rows,
+            "valid_rows": self.valid_rows,
+            "verdict": self.verdict(),
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+
+def _setting_record(one: Setting) -> dict[str, Any]:
+    failed = [trial.failed for trial in one.trials if trial.failed]
+    return {
+        "value": one.value,
+        "mean": one.mean,
+        "deviation": one.deviation,
+        "behind": one.behind,
+        "near": one.near,
+        "even": one.even,
+        "scores": [trial.score for trial in one.trials],
+        "targets": mean_scores([trial.targets for trial in one.trials]),
+        "seconds": round(sum(trial.seconds for trial in one.trials), 3),
+        "failed": failed[0] if failed else None,
+    }
+
+
+def mean_scores(trials: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Target -> score -> mean over trainings, of the scores that are plain numbers."""
+    found: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for one in trials for name in one):
+        some = [one[name] for one in trials if name in one]
+        keys = [key for key, value in some[0].items() if isinstance(value, int | float)]
+        found[name] = {key: float(np.mean([one[key] for one in some])) for key in keys}
+    return found
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) + (" is" if len(values) == 1 else " are")
+
+
+def quiet(on_progress: Teller | None) -> Teller | None:
+    """Progress without a line per epoch: there are many trainings."""
+    if on_progress is None:
+        return None
+    return lambda event: None if event["event"] == "epoch" else on_progress(event)
+
+
+class RunPlace:
+    """The folder of the trainings: one that stays where it is given, else one that goes with the block."""
+
+    def __init__(self, given: str | os.PathLike[str] | None) -> None:
+        self._given, self._temporary = given, None
+        self.folder = Path()
+
+    def __enter__(self) -> None:
+        if self._given is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="tenfold-")
+            self.folder = Path(self._temporary.name)
+        else:
+            self.folder = Path(self._given)
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()

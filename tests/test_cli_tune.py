@@ -1,0 +1,98 @@
+"""``tenfold tune`` and ``tenfold compare`` as a person types them: in a process of their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from photos import QUICK_OPTIONS, write_photos, write_table
+from tenfold.data.synthetic import draw_ratings
+
+
+def tenfold(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tenfold", *map(str, words)], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    drawn = draw_ratings(60, 40, 900, seed=2)
+    with open(folder / "ratings.csv", "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(
+            [("user", "item", "stars"), *zip(drawn["user"], drawn["item"], drawn["rating"], strict=True)]
+        )
+    write_table(folder / "train.csv", write_photos(folder, 30))
+    return folder
+
+
+PAIRS = ("ratings.csv", "--user", "user", "--item", "item", "--target", "stars")
+PHOTOS = ("train.csv", "--image", "id=photos", *QUICK_OPTIONS, "--epochs", 1)
+
+
+def test_tuning_ratings_prints_a_table_and_a_picture(place: Path) -> None:
+    done = tenfold("tune", "wd", *PAIRS, "--method", "als", "-o", "wd.html", cwd=place)
+    assert "weight decay" in done.stdout and "best on the validation rows: --weight-decay" in done.stdout
+    assert "3 seeds move the score" in done.stdout
+    page = (place / "wd.html").read_text("utf-8")
+    assert "Tuning weight decay" in page and "<script" in page
+    assert 'src="http' not in page
+
+
+def test_json_is_one_object(place: Path) -> None:
+    words = ("--method", "sgd", "--values", "0.01,0.1", "--repeats", 2, "--json")
+    found = json.loads(tenfold("tune", "wd", *PAIRS, *words, cwd=place).stdout)
+    assert [one["value"] for one in found["settings"]] == [0.01, 0.06, 0.1]
+    assert all(len(one["scores"]) == 2 for one in found["settings"])
+    assert found["best"] in (0.01, 0.06, 0.1) and found["tuned"] == "weight_decay"
+    assert found["output"] is None and found["seeds"] == [0, 1]
+
+
+def test_gibbs_has_none(place: Path) -> None:
+    done = tenfold("tune", "wd", *PAIRS, cwd=place, code=2)
+    assert "gibbs has no weight decay to tune" in done.stderr and "--method als" in done.stderr
+
+
+def test_tuning_a_network(place: Path) -> None:
+    words = ("--target", "label", "--values", "0,0.1", "--json")
+    found = json.loads(tenfold("tune", "wd", *PHOTOS, *words, cwd=place).stdout)
+    assert [one["value"] for one in found["settings"]] == [0, 0.05, 0.1]
+    assert found["score"] == "loss" and found["noise"] is None
+    assert found["train_rows"] + found["valid_rows"] == 30
+    assert "error_rate" in found["settings"][0]["targets"]["label"]
+
+
+def test_comparing_targets(place: Path) -> None:
+    words = (*PHOTOS, "--target", "label", "--target", "size", "--folds", 2)
+    done = tenfold("compare", *words, cwd=place)
+    for word in ("alone", "together", "95 % interval", "helps label", "helps size"):
+        assert word in done.stdout
+    found = json.loads(tenfold("compare", *words, "--of", "label", "--json", cwd=place).stdout)
+    assert list(found["targets"]) == ["label"] and found["folds"] == 2
+    one = found["targets"]["label"]
+    assert set(one) >= {"answer", "alone", "together", "difference", "standard_error", "per_fold"}
+    differences = [fold["difference"] for fold in one["per_fold"]]
+    assert one["difference"] == pytest.approx(sum(differences) / 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("compare", *PHOTOS, "--target", "label"), "give --target twice"),
+        (("compare", *PHOTOS, "--target", "label", "--target", "sise"), "sise"),
+        (("tune", "depth", *PHOTOS, "--target", "label"), "there is: wd, lr, factors"),
+        (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is no number"),
+        (("tune", "wd", *PAIRS, "--method", "als", "--image-size", "32"), "no option of a training from"),
+    ],
+)
+def test_mistakes_are_told(place: Path, words: tuple[object, ...], said: str) -> None:
+    assert said in tenfold(*words, cwd=place, code=2).stderr
