@@ -6,6 +6,7 @@
     python bench/memory_plan.py --time            seconds to a plan of each of the lesson's models
     python bench/memory_plan.py --steps           what more than two optimizer steps change
     python bench/memory_plan.py --context         what a CPU process holds beside its tensors
+    python bench/memory_plan.py --heap            trainings on this CPU: predicted and measured
 
 The lesson's notebook prints the memory of the *process*: what the allocator reserved, and a context that
 differs from machine to machine. One context per machine is read off one setting (convnext_small, 16 rows at
@@ -17,8 +18,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import random
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +41,7 @@ from tenfold.engine.forecast import Forecaster
 from tenfold.engine.ghost import build_untouched
 from tenfold.engine.step import Phases, Script
 from tenfold.engine.trace import WEIGHTS
+from tenfold.jobs.demo import write_demo_data
 
 DATA = Path(os.environ.get("TENFOLD_DATA", "../shared/data"))
 
@@ -280,9 +286,37 @@ def show_context() -> None:
     print(f"{name}: {size / MIB:.0f} MiB beside the tensors")
 
 
+#: Architecture and side of trainings that are run, of drawn leaves, 64 rows to a batch.
+TRAINED = (
+    ("test_convnext", 64), ("test_vit", 96), ("test_resnet", 160), ("convnext_atto", 96),
+    ("resnet18", 128), ("vit_tiny_patch16_224", 224), ("tf_efficientnet_lite0", 128),
+)  # fmt: skip
+
+
+def show_heap() -> None:
+    """`tenfold fit --budget 8GiB` of each, in a process of its own: the plan beside the process's peak."""
+    heads = ("tensors", "predicted", "high end", "measured")
+    print(f"{'architecture':<24}{'side':>5}" + "".join(f"{head:>10}" for head in heads) + "  growth")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_demo_data(folder, rows=160)
+        for arch, side in TRAINED:
+            run = folder / arch
+            words = [str(data.train), "--image", f"image_id={data.photos}", "--target", "disease"]
+            words += ["--arch", arch, "--weights", "none", "--image-size", str(side)]
+            words += ["--epochs", "1", "--frozen-epochs", "0", "--budget", "8GiB", "-o", str(run)]
+            subprocess.run([sys.executable, "-m", "tenfold", "fit", *words], check=True, capture_output=True)
+            plan = json.loads((run / "run.json").read_text(encoding="utf-8"))["plan"]
+            tensors = plan["predicted_bytes"] - plan["parts"]["context"]
+            growth = (plan["measured_bytes"] - plan["parts"]["context"]) / tensors
+            shown = [tensors, plan["predicted_bytes"], plan["band_bytes"][1], plan["measured_bytes"]]
+            sizes = "".join(f"{size / MIB:>10.0f}" for size in shown)
+            print(f"{arch:<24}{side:>5}{sizes}  {growth:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for name in ("lesson", "time", "steps", "context"):
+    for name in ("lesson", "time", "steps", "context", "heap"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--brackets", type=int, default=0)
     parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw")
@@ -290,7 +324,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     print(f"torch {torch.__version__}, timm {timm.__version__}")
-    if given.lesson or not any((given.time, given.steps, given.context, given.brackets, given.coverage)):
+    asked = vars(given)
+    if given.lesson or not any(
+        asked[name] for name in ("time", "steps", "context", "heap", "brackets", "coverage")
+    ):
         show_lesson()
     if given.time:
         show_time()
@@ -302,6 +339,8 @@ def main() -> None:
         show_coverage(given.coverage, given.seed)
     if given.context:
         show_context()
+    if given.heap:
+        show_heap()
 
 
 if __name__ == "__main__":

@@ -66,9 +66,11 @@ def show_run(summary: dict[str, Any]) -> None:
     if summary.get("without_views"):
         tell("\nthe same from the plain view alone, without the other views:")
         show_scores(summary["without_views"])
-    tell(
-        f"{summary['rows']} rows, {summary['seconds']:.0f} s, {summary['peak_bytes'] / 2**30:.2f} GiB at most"
-    )
+    peak, foreseen = summary["peak_bytes"], summary.get("plan", {}).get("predicted_bytes")
+    if foreseen:
+        peak = summary["plan"]["measured_bytes"]
+    told = f"{summary['rows']} rows, {summary['seconds']:.0f} s, {peak / 2**30:.2f} GiB at most"
+    tell(told + (f" (planned: {foreseen / 2**30:.2f} GiB)" if foreseen else ""))
     tell(f"run: {summary['run']}")
 
 

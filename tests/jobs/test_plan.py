@@ -93,7 +93,8 @@ def test_fit_uses_the_plan_and_writes_prediction_and_truth(tmp_path: Path) -> No
     assert kept["micro_batch"] == 32 and kept["predicted_bytes"] > 0
     assert kept["band_bytes"][0] <= kept["predicted_bytes"] <= kept["band_bytes"][1]
     assert any(note.startswith("probe: predicted peak") for note in run.about["notes"])
-    assert run.about["peak_bytes"] > 0
+    assert 0 < kept["measured_bytes"] <= kept["band_bytes"][1]
+    assert run.summary["plan"]["measured_bytes"] == kept["measured_bytes"]
 
 
 def test_a_probe_changes_nothing(tmp_path: Path) -> None:

@@ -136,6 +136,15 @@ def peak_bytes(device: torch.device) -> int:
     return process_bytes("VmHWM")
 
 
+def process_peak(device: torch.device) -> int:
+    """`peak_bytes` with what the process holds on the device beside its tensors: what a plan predicts."""
+    if device.type != "cuda":
+        return peak_bytes(device)
+    # The driver's view less the allocator's. Other processes of the card are counted, too.
+    free, total = torch.cuda.mem_get_info(device)
+    return peak_bytes(device) + max(0, total - free - torch.cuda.memory_reserved(device))
+
+
 def process_bytes(line: str = "VmRSS") -> int:
     """Resident memory of this process, now (``VmRSS``) or at its highest (``VmHWM``)."""
     if _STATUS.exists():

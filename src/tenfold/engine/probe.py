@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import training_batches
-from tenfold.engine.device import free_memory, peak_bytes, reset_peak
+from tenfold.engine.device import free_memory, process_peak, reset_peak
 from tenfold.engine.train import begin_training, train_step
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
@@ -52,11 +52,7 @@ def measure_peak(
     )
     for step, batch in enumerate(batches):
         train_step(training, batch, step)
-    peak = peak_bytes(device)
-    if device.type == "cuda":
-        # What the process holds beside its tensors: the driver's view less the allocator's.
-        free, total = torch.cuda.mem_get_info(device)
-        peak += max(0, total - free - torch.cuda.memory_reserved(device))
+    peak = process_peak(device)
     training.optimizer.zero_grad(set_to_none=True)
     network.load_state_dict(kept)
     for parameter in network.parameters():

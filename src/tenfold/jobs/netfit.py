@@ -20,6 +20,7 @@ from tenfold.engine.device import (
     pick_device,
     pick_precision,
     process_bytes,
+    process_peak,
     reset_peak,
 )
 from tenfold.engine.memory import plan_to_fit
@@ -118,7 +119,7 @@ def fit_network_run(
             "kept_epoch": trained.kept + 1,
             "precision": precision,
             "device": str(device),
-            "plan": _plan_record(plan, trained.micro_batch),
+            "plan": _plan_record(plan, trained.micro_batch, process_peak(device)),
             "train_rows": len(work.split.train),
             "valid_rows": len(work.split.valid),
             "identity": work.identity,
@@ -205,13 +206,14 @@ def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: Any, pr
     return f"probe: predicted peak {predicted}, measured {show_bytes(found)}"
 
 
-def _plan_record(plan: MemoryPlan, micro_batch: int) -> dict[str, Any]:
-    """The plan and what it foresaw, for the run folder; the truth stands beside it as `peak_bytes`."""
+def _plan_record(plan: MemoryPlan, micro_batch: int, measured: int) -> dict[str, Any]:
+    """The plan and what it foresaw, with the truth beside it, for the run folder."""
     return {
         "micro_batch": micro_batch,
         "accumulation": plan.accumulation,
         "checkpoint": plan.checkpoint,
         "predicted_bytes": plan.predicted_bytes,
+        "measured_bytes": measured,
         "band_bytes": list(plan.band_bytes),
         "parts": dict(plan.parts),
     }

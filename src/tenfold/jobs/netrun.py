@@ -62,7 +62,13 @@ class NetworkRun:
         kept += ["epochs", "kept_epoch"] if self.recipe.patience or self.recipe.keeps_best else []
         kept += ["calibration"] if self.recipe.calibrate_probabilities else []
         kept += ["without_views"] if self.about.get("without_views") else []
-        return {"run": str(self.path), **{name: self.about[name] for name in kept}}
+        plan = self.about.get("plan", {})
+        told = ("micro_batch", "accumulation", "predicted_bytes", "measured_bytes")
+        return {
+            "run": str(self.path),
+            **{name: self.about[name] for name in kept},
+            "plan": {name: plan[name] for name in told if name in plan},
+        }
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
