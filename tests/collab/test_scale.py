@@ -2,9 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from collab.some_ratings import make_ratings
-from tenfold.collab.scale import check_choices, choose_factors, constant_model, measure, threads_for
+from tenfold.collab.scale import (
+    check_choices,
+    choose_factors,
+    constant_model,
+    measure,
+    thread_pool,
+    threads_for,
+)
 from tenfold.errors import RatingsError, RecipeError
 
 
@@ -61,3 +69,15 @@ def test_the_constant_model_says_the_constant():
     assert model.user_factors.shape == model.item_factors.shape == (2, 4)
     assert not model.user_factors.any() and not model.user_bias.any()
     assert any("all ratings are 3: nothing to learn" in note for note in model.notes)
+
+
+def test_threads_of_a_pool_start_no_threads_of_their_own() -> None:
+    def threads_of_blas() -> set[int]:
+        np.dot(np.ones((2, 2)), np.ones((2, 2)))
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    before = threads_of_blas()
+    with thread_pool(2, 4) as pool:
+        assert pool._max_workers == 2
+        assert pool.submit(threads_of_blas).result() == {1}
+    assert threads_of_blas() == before

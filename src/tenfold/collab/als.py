@@ -25,7 +25,7 @@ from tenfold.collab.scale import (
     constant_model,
     measure,
     plain_model,
-    threads_for,
+    thread_pool,
 )
 from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import FactorModel, Ratings
@@ -71,7 +71,7 @@ def fit_als(
         return constant_model(ratings, "als", scale.center, factors)
     rng = np.random.Generator(np.random.SFC64(seed))
     epochs = EPOCHS if epochs is None else epochs
-    with ThreadPoolExecutor(threads_for(threads, PARTS)) as pool:
+    with thread_pool(threads, PARTS) as pool:
         if ratings.implicit:
             return _fit_events(ratings, factors, epochs, weight_decay, rng, pool)
         return _fit_ratings(ratings, scale, factors, epochs, weight_decay, rng, pool)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from tenfold.collab import kernels
 from tenfold.collab.chain import Chain, Features, Observations, Spans
 from tenfold.collab.posterior import RANK, Draws, build_model
-from tenfold.collab.scale import Scale, check_choices, choose_factors, constant_model, measure, threads_for
+from tenfold.collab.scale import Scale, check_choices, choose_factors, constant_model, measure, thread_pool
 from tenfold.collab.times import choose_lengths, span_starts
 from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import FactorModel, Ratings, SideFeatures
@@ -107,13 +106,13 @@ def fit_gibbs(
     def run(share: int, seed_sequence: np.random.SeedSequence) -> Draws:
         return _run(Chain(data, blocks, seed_sequence), share, burn_in, kept, report)
 
-    with ThreadPoolExecutor(threads_for(threads, CHAINS)) as pool:
+    with thread_pool(threads, CHAINS) as pool:
         try:
             draws = list(pool.map(run, *zip(*chains, strict=True)))
         except BaseException:
             report.stopped = True
             raise
-    return build_model(ratings, data, draws, scale)
+        return build_model(ratings, data, draws, scale)
 
 
 # --- what the chains see --------------------------------------------------------------------------------

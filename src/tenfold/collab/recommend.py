@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.explain import Explainer, titles
 from tenfold.collab.predict import Scorer, as_ids, locate
+from tenfold.collab.scale import thread_pool
 from tenfold.errors import RatingsError, RecipeError, listed
 from tenfold.values import FactorModel, Neighbours, Recommendations
 
@@ -236,7 +236,7 @@ def _first_columns(
     workers = min(len(parts), threads or os.cpu_count() or 1)
     shares = [parts[len(parts) * w // workers : len(parts) * (w + 1) // workers] for w in range(workers)]
     if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
+        with thread_pool(workers, workers) as pool:
             answers = [one for share in pool.map(work, shares) for one in share]
     else:
         answers = work(parts)

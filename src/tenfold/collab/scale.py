@@ -6,11 +6,15 @@ So priors, weight decay and learning rates mean the same for stars, percents and
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import FactorModel, Ratings
@@ -22,6 +26,7 @@ __all__ = [
     "constant_model",
     "measure",
     "plain_model",
+    "thread_pool",
     "threads_for",
 ]
 
@@ -69,6 +74,17 @@ def check_choices(**choices: Any) -> None:
 def threads_for(threads: int | None, most: int) -> int:
     """How many threads work at once; None is all processors."""
     return max(1, min(threads or os.cpu_count() or 1, most))
+
+
+@contextmanager
+def thread_pool(threads: int | None, most: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that work at once, each on linear algebra of its own.
+
+    numpy's products of matrices would start threads in every one of them; products as small as these then
+    wait for each other longer than they take, and their last bits would depend on the processors.
+    """
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads_for(threads, most)) as pool:
+        yield pool
 
 
 def plain_model(ratings: Ratings, method: str, **parts: Any) -> FactorModel:
