@@ -240,3 +240,90 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
         cwd=tmp_path, code=2,
     )  # fmt: skip
     assert "400,000,000 pixels" in done.stderr and "--max-pixels" in done.stderr
+
+
+# Kinds of targets
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table with a column for each kind of target; what it says follows from the picture."""
+    folder = tmp_path_factory.mktemp("kinds")
+    columns: dict[str, list[object]] = dict(write_photos(folder, 90))
+    places = [["cat", "dog", "bird"].index(str(label)) for label in columns["label"]]
+    columns["price"] = [f"{10 * place + 0.5 * (row % 3)}" for row, place in enumerate(places)]
+    columns["stars"] = [1 + 2 * place for place in places]
+    columns["stage"] = [("early", "middle", "late")[place] for place in places]
+    columns["tags"] = [
+        ("legs|fur", "legs|fur|barks", "legs")[place] if row % 9 else "" for row, place in enumerate(places)
+    ]
+    columns["fur"] = [int(place < 2) for place in places]
+    columns["wings"] = [int(place == 2) if row % 4 else "" for row, place in enumerate(places)]
+    write_table(folder / "train.csv", columns)
+    tenfold(
+        "fit", "train.csv", "--image", "id=photos", "--target", "label:open", "--target", "price",
+        "--target", "stars:number[1,5]", "--target", "stage:ordered[early<middle<late]",
+        "--target", "tags:multilabel", "--label-separator", "|", "--target", "has=fur,wings:multilabel",
+        *QUICK_OPTIONS, "--patience", "6", "--monitor", "label", "--task-weights", "learned",
+        "--calibrate-probabilities", "-o", "run", cwd=folder,
+    )  # fmt: skip
+    return folder
+
+
+def test_every_kind_is_fitted_scored_and_predicted(kinds: Path) -> None:
+    found = json.loads(tenfold("evaluate", "run", "train.csv", "--json", cwd=kinds).stdout)["targets"]
+    assert found["label"]["error_rate"] <= 0.1 and found["stage"]["error_rate"] <= 0.15
+    assert found["price"]["r2"] > 0.6 and found["stars"]["rmse"] < 1.2
+    assert found["tags"]["micro_f1"] > 0.9 and set(found["tags"]["labels"]) == {"barks", "fur", "legs"}
+    assert found["has"]["macro_ap"] > 0.9
+    tenfold("predict", "run", "train.csv", "-o", "out.csv", cwd=kinds)
+    lines = (kinds / "out.csv").read_text().splitlines()
+    assert lines[0] == "id,label,price,stars,stage,tags,fur,wings" and len(lines) == 91
+    assert {cell for line in lines[1:] for cell in line.split(",")[5].split("|")} <= {"barks", "fur", "legs"}
+    text = tenfold("evaluate", "run", "train.csv", cwd=kinds).stdout
+    assert all(word in text for word in ("RMSE", "R2", "micro F1", "ranks off", "kappa"))
+
+
+def test_epochs_show_every_targets_scores_and_weights(kinds: Path) -> None:
+    done = tenfold(
+        "fit", "train.csv", "--image", "id=photos", "--target", "label", "--target", "price:number",
+        *QUICK_OPTIONS, "--epochs", 2, "--task-weights", "learned", "--keep", "best", "--json", "-o", "two",
+        cwd=kinds,
+    )  # fmt: skip
+    for part in ("label: loss", "error", "price: loss", "validation RMSE", "R2", "weight 0."):
+        assert part in done.stderr
+    found = json.loads(done.stdout)
+    assert found["epochs"] == 2 and found["kept_epoch"] in (1, 2)
+    assert {"rmse", "mae", "r2", "mean_rmse", "scored"} <= set(found["targets"]["price"])
+
+
+def test_a_sample_has_one_column_to_a_class(kinds: Path) -> None:
+    ids = [f"{number:04d}.png" for number in (4, 1, 7)]
+    (kinds / "sample.csv").write_text("id,legs,barks,tags\n" + "".join(f"{one},0.5,0.5,x\n" for one in ids))
+    tenfold("predict", "run", "train.csv", "--like", "sample.csv", "-o", "filled.csv", cwd=kinds)
+    rows = [line.split(",") for line in (kinds / "filled.csv").read_text().splitlines()]
+    assert [row[0] for row in rows] == ["id", *ids] and rows[0] == ["id", "legs", "barks", "tags"]
+    assert all(0 <= float(row[1]) <= 1 and float(row[1]) > 0.5 and "legs" in row[3] for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--target", "label:opne"], "did you mean 'open'?"),
+        (["--target", "stage:ordered"], "ordered[early<late<middle]"),
+        (["--target", "stars:number[1,4]"], "line 4, column stars: '5'"),
+        (["--target", "label:two-class"], "has 3 classes, not two"),
+        (["--target", "stars", "--target-type", "numbr"], "did you mean 'number'?"),
+        (["--target", "label", "--class-weights", "label:cta=3"], "did you mean 'cat'?"),
+        (["--target", "label", "--monitor", "lable"], "did you mean 'label'?"),
+        (["--target", "label", "--patience", "2", "--valid", "0"], "needs validation rows"),
+        (["--target", "label", "--label-separator", ";"], "belongs to a multilabel target"),
+        (["--target", "fur,wing:multilabel"], "did you mean 'wings'?"),
+        (["--target", "fur,price:multilabel"], "hold 0 and 1"),
+    ],
+)
+def test_targets_that_make_no_sense_are_refused_in_words(kinds: Path, words: list[str], fault: str) -> None:
+    done = tenfold(
+        "fit", "train.csv", "--image", "id=photos", *words, *QUICK_OPTIONS, "-o", "no", cwd=kinds, code=2
+    )
+    assert fault in done.stderr and not (kinds / "no").exists()

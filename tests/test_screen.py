@@ -138,3 +138,37 @@ def test_a_command_does_not_fail_over_the_letters_of_a_name() -> None:
     )
     assert done.returncode == 2 and b"Traceback" not in done.stderr
     assert b"runs/\\u56fe does not exist" in done.stderr
+
+
+def test_targets_of_different_kinds_have_tables_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"error_rate": 0.25, "log_loss": 0.5, "macro_f1": 0.7, "scored": 8}
+    show_scores(
+        {
+            "label": error,
+            "sick": {**error, "auc": 0.875},
+            "price": {"rmse": 2.0, "mae": 1.5, "r2": 0.75, "mean_rmse": 4.0, "scored": 9, "unscored": 0},
+            "tags": {"log_loss": 0.4, "micro_f1": 0.9, "subset_accuracy": 0.5, "scored": 7, "labels": {}},
+        }
+    )
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == ["target", "label", "sick", "target", "price", "target", "tags"]
+    assert "0.875" in lines[2] and lines[4][1:] == ["2.000", "4.000", "1.500", "0.750", "9"]
+    assert "50.0%" in lines[6]
+
+
+def test_an_epoch_shows_the_scores_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    record = {
+        "epoch": 2,
+        "stage": "all",
+        "train": {"stage": {"loss": 0.5}, "price": {"loss": 0.25}},
+        "valid": {
+            "stage": {"log_loss": 0.75, "error_rate": 0.5, "rank_error": 0.625, "scored": 8},
+            "price": {"rmse": 2.5, "r2": 0.5, "mae": 2.0, "scored": 8},
+        },
+        "task_weights": {"stage": 1.0, "price": 0.5},
+        "skipped": 0,
+        "seconds": 3.0,
+    }
+    text = epoch_line(record)
+    assert "stage: loss 0.500, validation 0.750, error 50.0%, ranks off 0.625" in text
+    assert "price: loss 0.250, validation RMSE 2.500, R2 0.500, weight 0.50" in text

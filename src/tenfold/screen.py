@@ -51,6 +51,16 @@ def tell(text: str) -> None:
     _output.print(Text(text))
 
 
+def progress_console() -> Console:
+    """Where progress goes."""
+    return _errors
+
+
+def output_grid(grid: Grid) -> None:
+    """A table to standard output."""
+    _output.print(grid)
+
+
 def print_json(value: Any) -> None:
     """One JSON object on standard output; what is not a number (no labels) is null."""
     plain = _finite(value)
@@ -196,9 +206,17 @@ _LISTS = {
 
 
 def show_scores(targets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Tables of scores: one row per target, then its baselines; and of lists, where there are any."""
-    plain = {name: scores for name, scores in targets.items() if scores.keys() & _SCORES.keys()}
-    _show_grid("target", _SCORES, plain)
+    """Tables of scores: one row per target, then its baselines; and of lists, where there are any.
+
+    Targets of different kinds have different scores, and so a table for each kind.
+    """
+    alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for name, scores in targets.items():
+        shown = tuple(one for one in _SCORES if one in scores and one != "auc")
+        if shown:
+            alike.setdefault(shown, {})[name] = scores
+    for group in alike.values():
+        _show_grid("target", _SCORES, group)
     for scores in targets.values():
         if "lists" in scores:
             _show_grid(f"lists of {scores['lists']['n']}", _LISTS, {"this run": scores["lists"]})
@@ -457,3 +475,32 @@ def show_demo_ratings(data: Any, found: Mapping[str, Any]) -> None:
         f"--target rating --item-table {data.films} --item-name title -o runs/films\n"
         f"  tenfold inspect {found['run']} -o films.html"
     )
+
+
+def show_explained(found: Mapping[str, Any]) -> None:
+    """Which rows a workbook explains, and where it is."""
+    rows = []
+    for one in found.get("rows", ()):
+        for name, answer in one["targets"].items():
+            # Chosen for one of several targets, a row is shown with that one.
+            if ": " in one["why"] and not one["why"].startswith(f"{name}: "):
+                continue
+            chance = answer.get("probabilities")
+            best = max(chance, key=chance.get) if chance else answer.get("number")
+            sure = chance[best] if chance else math.nan
+            loss = math.nan if answer["loss"] is None else answer["loss"]
+            rows.append(
+                {"row": one["id"], "target": name, "label": answer["label"] or "", "most probable": best,
+                 "probability": sure, "loss": loss, "chosen because": one["why"]}
+            )  # fmt: skip
+    show_records(rows)
+    if "users" in found:
+        tell(f"{len(found['users'])} users by {len(found['items'])} items, {found['rated']} ratings")
+        tell(
+            "RMSE over these ratings: "
+            + ("none" if found["rmse"] != found["rmse"] else f"{found['rmse']:.4f}")
+        )
+    for note in found["notes"]:
+        say(note)
+    tell(f"sheets: {', '.join(found['sheets'])}")
+    tell(f"workbook: {found['output']}")
