@@ -9,9 +9,9 @@ import typer
 
 from tenfold.commands import Given, command, show_run, show_written
 from tenfold.jobs.request import (
+    asking_of,
     job_of,
     picture_job_of,
-    reading_of,
     rows_of,
     scoring_of,
     wing_options,
@@ -86,6 +86,7 @@ def _fit(given: Given) -> None:
     option("item", list[str] | None, "ratings: an item's id, one to each user", "--item"),
     option("like", str | None, "sample submission whose ids, order and columns are kept"),
     option("probabilities", bool, "write every class's probability, too", "--probabilities", default=False),
+    option("members", bool, "of a blend: write each member's answers, too", "--members", default=False),
     SAFE,
     *VIEWS,
     *READING,
@@ -95,15 +96,18 @@ def _fit(given: Given) -> None:
 )
 def _predict(given: Given) -> None:
     """Predict the rows of a table, or the pictures of a folder, in their order."""
+    from tenfold.jobs.history import record_submission
     from tenfold.jobs.predict import load_run
     from tenfold.jobs.write import write_answers
 
     run = load_run(given["run"])
     with Display() as display:
         found = run.predict(
-            rows_of(run, given), **reading_of(run, given, display.progress), on_note=display.note
+            rows_of(run, given), **asking_of(run, given, display.progress), on_note=display.note
         )
     written = write_answers(found, given, id_name=run.schema.row_name or "line")
+    for note in record_submission(run.path, written.get("output", ""), like=given["like"] or ""):
+        say(note)
     show_written(written, given)
     if written["failed"]:
         raise typer.Exit(1)

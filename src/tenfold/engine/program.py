@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from tenfold.engine.ghost import build_untouched, haunted, to_ghost
 from tenfold.errors import RecipeError
 from tenfold.nn.augment import augment
-from tenfold.nn.encoders import build_backbone, native_size
+from tenfold.nn.encoders import build_backbone, feature_width, native_size
 from tenfold.nn.heads import CategoryHead
 from tenfold.nn.network import Network, input_name, uses_channels_last
 from tenfold.nn.rows import group_sizes, make_row_exact
@@ -178,7 +178,7 @@ class ImageProgram:
         if isinstance(network, Network):
             network.context.begin(0, labels, self.groups(rows))
             with cast:
-                raw = network(dict.fromkeys(network.encoders, images))
+                raw = network(network.sample_inputs(images))
             network.context.end_forward()
             network.context.discard_statistics()
         else:
@@ -222,7 +222,7 @@ class ImageProgram:
         given = self.slices(rows, device)
         with cast:
             if isinstance(network, Network):
-                raw = network(dict.fromkeys(network.encoders, given[0]))
+                raw = network(network.sample_inputs(given[0]))
             else:
                 raw = network(given[0])
         return own, raw
@@ -230,7 +230,7 @@ class ImageProgram:
 
 def set_checkpointing(network: nn.Module) -> None:
     """Recompute activations in the backward pass, block by block; RecipeError where a backbone cannot."""
-    backbones = network.encoders.values() if isinstance(network, Network) else (network,)
+    backbones = network.backbones.values() if isinstance(network, Network) else (network,)
     for backbone in backbones:
         switch = getattr(backbone, "set_grad_checkpointing", None)
         try:
@@ -253,6 +253,21 @@ def _build_network(arch: str, settings: Settings, device: str) -> Network:
     if uses_channels_last(network):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def check_architecture_size(arch: str, image_size: tuple[int, int]) -> nn.Module:
+    """The architecture's body for pictures of this size, without its memory where that can be.
+
+    Raises RecipeError for a name that there is not, or a size that it refuses.
+    """
+    try:
+        body = build_untouched(lambda: build_backbone(arch, image_size=image_size))
+        _feature_width(body, arch, image_size)
+    except RecipeError:
+        # A few networks cannot run as ghosts: what is refused is asked once more with a real picture.
+        body = build_backbone(arch, image_size=image_size)
+        feature_width(body, arch, image_size)
+    return body
 
 
 def _feature_width(body: nn.Module, arch: str, image_size: tuple[int, int]) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import SchemaError
+from tenfold.jobs.history import record_run
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.schema import Schema
 
@@ -41,12 +43,21 @@ def fit(
             )
         from tenfold.jobs.ratingsfit import fit_ratings_run
 
-        return fit_ratings_run(schema, recipe, table, run=run, **options)
+        return _recorded(fit_ratings_run(schema, recipe, table, run=run, **options), options)
     if not isinstance(recipe, Recipe):
         raise SchemaError("a schema without id columns is fitted by a Recipe", fix="give a Recipe()")
     from tenfold.jobs.netfit import fit_network_run
 
-    return fit_network_run(schema, recipe, table, run=run, **options)
+    return _recorded(fit_network_run(schema, recipe, table, run=run, **options), options)
+
+
+def _recorded(run: Any, options: Mapping[str, Any]) -> Any:
+    """The run, after it is added to the history beside it."""
+    tell = options.get("on_note")
+    for note in record_run(run.path):
+        if tell is not None:
+            tell(note)
+    return run
 
 
 def _next_run() -> Path:

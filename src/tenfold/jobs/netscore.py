@@ -95,7 +95,9 @@ def judge_validation(
         )
         if views_of(recipe).count > 1:
             verdict.plain_scores[head.name] = head.scores(plain[head.name], labels[head.name])
-    _write(folder, work, verdict.encoding, found, labels)
+    _write(folder, "validation.parquet", work, verdict.encoding, found, labels)
+    if verdict.plain_scores:
+        _write(folder, "validation_plain.parquet", work, verdict.encoding, plain, labels)
     return verdict
 
 
@@ -178,6 +180,7 @@ class _Columns(dict[str, NDArray[Any]]):
 
 def _write(
     folder: RunFolder,
+    file: str,
     work: TrainingWork,
     encoding: Encoding,
     found: Mapping[str, Floats],
@@ -201,4 +204,4 @@ def _write(
             columns.add(f"{name}:predicted", answer_words(answer))
         for place, word in enumerate(classes):
             columns.add(f"{name}:{word}", found[name][:, place])
-    write_parquet(folder.file("validation.parquet"), columns)
+    write_parquet(folder.file(file), columns)

@@ -10,11 +10,10 @@ from tenfold.store.run import read_run
 from tenfold.values import Predictions
 
 if TYPE_CHECKING:
-    from tenfold.jobs.netrun import NetworkRun
     from tenfold.jobs.ratings import RatingsRun
 
 
-def load_run(path: str | os.PathLike[str]) -> NetworkRun | RatingsRun:
+def load_run(path: str | os.PathLike[str]) -> Any:
     """Open a finished run folder. Its files are checked against their sums and cannot run code.
 
     Raises RunError where there is no run, or it is damaged, unfinished or of a later version.
@@ -30,6 +29,14 @@ def load_run(path: str | os.PathLike[str]) -> NetworkRun | RatingsRun:
         from tenfold.jobs.ratings import open_ratings_run
 
         return open_ratings_run(folder, about)
+    if kind == "blend" and about.get("of") == "ratings":
+        from tenfold.jobs.ratingsblend import open_ratings_blend
+
+        return open_ratings_blend(folder, about)
+    if kind == "blend":
+        from tenfold.jobs.netblend import open_network_blend
+
+        return open_network_blend(folder, about)
     raise RunError(f"{path} is a run of an unknown kind", found=repr(kind), fix="upgrade tenfold")
 
 

@@ -10,8 +10,10 @@ from tenfold.data.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.schema import (
+    CategoryColumn,
     IdColumn,
     ImageColumn,
+    NumberColumn,
     RatingTarget,
     Schema,
     parse_image,
@@ -23,6 +25,8 @@ Given = Mapping[str, Any]
 #: Options that name columns, by the wing that takes them.
 _PICTURES = (
     "image",
+    "category",
+    "number",
     "target",
     "target_type",
     "label_separator",
@@ -113,10 +117,11 @@ def _folder(given: Given) -> tuple[Any, Schema]:
 def _schema(given: Given) -> Schema:
     if given["user"] or given["item"]:
         return _ratings_schema(given)
-    if not given["image"]:
+    if not any(given.get(name) for name in ("image", "category", "number")):
         raise SchemaError(
             "what to train from is not said",
-            fix="give --image COLUMN=FOLDER and --target COLUMN, or --user COLUMN and --item COLUMN",
+            fix="give --image COLUMN=FOLDER, --category COLUMN or --number COLUMN, and --target COLUMN; "
+            "or --user COLUMN and --item COLUMN",
         )
     if not given["target"]:
         raise SchemaError(
@@ -124,7 +129,7 @@ def _schema(given: Given) -> Schema:
         )
     _refuse(given, [name for name in _COLUMNS if name not in _PICTURES], "of a training from pictures")
     return Schema(
-        inputs=tuple(parse_image(text) for text in given["image"]),
+        inputs=(*(parse_image(text) for text in given["image"] or ()), *_cells(given)),
         targets=parse_targets(
             given["target"],
             separator=given.get("label_separator"),
@@ -136,6 +141,12 @@ def _schema(given: Given) -> Schema:
         weight=given["weight"],
         time=given["time"],
     )
+
+
+def _cells(given: Given) -> tuple[CategoryColumn | NumberColumn, ...]:
+    """The columns of categories and of numbers."""
+    categories = (CategoryColumn(name=name.strip()) for name in given.get("category") or ())
+    return (*categories, *(NumberColumn(name=name.strip()) for name in given.get("number") or ()))
 
 
 def _ratings_schema(given: Given) -> Schema:
@@ -206,12 +217,31 @@ def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
     return {"reading": _reading(given, tell), **seeing, "device": given["device"]}
 
 
+def asking_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Options of a run's `predict`; ``--members`` is of a blend alone."""
+    found = reading_of(run, given, tell)
+    if given.get("members"):
+        if not hasattr(run, "members"):
+            raise RecipeError(
+                f"--members asks for the members of a blend, and {run.path} is a single run",
+                fix="leave it out, or give the folder of an ensemble",
+            )
+        found["members"] = True
+    return found
+
+
 def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of a run's `evaluate`."""
     found = reading_of(run, given, tell)
     if run.schema.ids:
         found |= {"n": given["lists"], "relevant_from": given["liked"], "skip_bad": given["skip_bad"]}
     return found
+
+
+def explaining_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Options of `jobs.explain.explain`."""
+    found = {"table": given["table"], "items": given["item"] or (), "n": given["n"]}
+    return found if run.schema.ids else {**found, "reading": _reading(given, tell), "device": given["device"]}
 
 
 def rows_of(run: Any, given: Given) -> Any:
@@ -245,7 +275,9 @@ def _check_output(run: Any, given: Given) -> None:
         raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
     if given["like"]:
         _refuse(
-            given, ("probabilities", "spreadsheet_safe"), "beside --like, whose file is filled in as it is"
+            given,
+            ("probabilities", "members", "spreadsheet_safe"),
+            "beside --like, whose file is filled in as it is",
         )
     return None
 

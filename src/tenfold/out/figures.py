@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,3 +191,35 @@ def figure_html(figure: Figure, *, program: bool) -> str:
         include_mathjax=False,
         config={"responsive": True, "displayModeBar": False, "typesetMath": False},
     )
+
+
+def course_figure(courses: Mapping[str, Any]) -> Figure:
+    """Scores of runs over time, one line for each list of targets, and the best so far as a step.
+
+    courses: targets -> times, scores, names, changes and leaderboard scores, in order of time.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    for targets, course in courses.items():
+        said = [f"{name}<br>{change}" for name, change in zip(course.names, course.changes, strict=True)]
+        shown = {
+            "x": course.times,
+            "text": [one.replace("<br>", "\n") for one in said],
+            "hoverinfo": "text+y",
+        }
+        figure.add_trace(Scatter(y=course.scores, mode="lines+markers", name=targets or "no target", **shown))
+        best, lowest = [], float("inf")
+        for score in course.scores:
+            lowest = min(lowest, score) if score == score else lowest
+            best.append(lowest if lowest < float("inf") else None)
+        line = {"dash": "dot", "shape": "hv"}
+        figure.add_trace(Scatter(x=course.times, y=best, mode="lines", name=f"{targets}: best", line=line))
+        if any(one is not None for one in course.leaderboard):
+            board = {"mode": "markers", "name": f"{targets}: leaderboard", "marker": {"symbol": "star"}}
+            figure.add_trace(Scatter(y=course.leaderboard, yaxis="y2", **board, **shown))
+            figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "title": "leaderboard"})
+    figure.update_layout(template="plotly_white", title="Scores of the runs over time")
+    figure.update_xaxes(title="finished (UTC)")
+    figure.update_yaxes(title="mean score on held-out rows (less is better)", selector={"anchor": "x"})
+    return figure

@@ -62,7 +62,7 @@ class RunFolder:
         for name in ("checkpoint.safetensors", "lock"):
             self.file(name).unlink(missing_ok=True)
         files = {
-            path.relative_to(self.path).as_posix(): _checksum(path)
+            path.relative_to(self.path).as_posix(): file_digest(path)
             for path in sorted(self.path.rglob("*"))
             if path.is_file() and path.name != "run.json"
         }
@@ -117,7 +117,7 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
         )
     try:
         work.mkdir(parents=True, exist_ok=True)
-        lock = _lock(work, path)
+        lock = lock_folder(work, path)
     except OSError as error:
         raise RunError(
             f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
@@ -132,7 +132,11 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
     return RunFolder(final, work, lock), notes
 
 
-def _lock(work: Path, path: str | os.PathLike[str]) -> int:
+def lock_folder(work: Path, path: str | os.PathLike[str]) -> int:
+    """A handle that keeps every other process out of a folder; RunError where one is in it.
+
+    path: how the folder is called in messages.
+    """
     handle = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     if sys.platform == "win32":
         return handle
@@ -199,7 +203,7 @@ def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
             problems.append(f"{name}: lies outside the run folder")
         elif not target.exists():
             problems.append(f"{name}: missing")
-        elif _checksum(target) != checksum:
+        elif file_digest(target) != checksum:
             problems.append(f"{name}: changed or damaged")
     if problems:
         raise RunError(
@@ -268,6 +272,7 @@ def package_versions() -> dict[str, str]:
     return {"python": ".".join(str(part) for part in sys.version_info[:3]), **found}
 
 
-def _checksum(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

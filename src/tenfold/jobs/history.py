@@ -1,0 +1,338 @@
+"""What was run, one line each, and what each change gave: kept beside the runs, and never taken back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import RunError, did_you_mean
+from tenfold.store.run import differences, file_digest, or_null, package_versions
+
+#: The history of all runs in a folder.
+FILE = ".tenfold-runs.jsonl"
+#: Fields of a recipe that say where something lies, or what is drawn, and so explain no gain.
+_QUIET = ("seed", "split_seed")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One run, as it was when it finished.
+
+    run: its folder's name.  digest: of its ``run.json``.  finished: UTC, ISO 8601.
+    data: fingerprint of rows, labels, pictures and split.  recipe: all settings.  version: of tenfold.
+    targets: target -> scores on the held-out rows.  score: one figure for them, of which less is better; NaN.
+    parent: the run before it with the same targets, or "".  changed: what differs from it.
+    gain: how much less its score is than its parent's; NaN where there is none.
+    leaderboard: scores that were added by hand.  submissions: files that it made.  there: false where its
+        folder is gone, or holds a later run.
+    """
+
+    run: str
+    digest: str
+    finished: str
+    kind: str
+    data: str
+    recipe: Mapping[str, Any]
+    version: str
+    targets: Mapping[str, Mapping[str, Any]]
+    score: float
+    seconds: float
+    peak_bytes: int
+    members: tuple[str, ...] = ()
+    parent: str = ""
+    changed: tuple[str, ...] = ()
+    gain: float = math.nan
+    leaderboard: tuple[float, ...] = ()
+    submissions: tuple[Mapping[str, Any], ...] = ()
+    there: bool = True
+
+    def record(self) -> dict[str, Any]:
+        """As ``tenfold runs --json`` prints it (docs/formats.md)."""
+        return {
+            **{name: value for name, value in vars(self).items() if name != "recipe"},
+            "seed": self.recipe.get("seed"),
+            "recipe": dict(self.recipe),
+        }
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+def record_run(path: str | os.PathLike[str]) -> list[str]:
+    """Add a finished run to the history beside it; returns notes where that could not be done."""
+    folder = Path(path).absolute()
+    found = _described(folder)
+    if found is None or found["digest"] in {one.get("digest") for one in _lines(folder.parent)}:
+        return []
+    return _append(folder.parent, {"event": "run", **found})
+
+
+def record_score(path: str | os.PathLike[str], value: float) -> str:
+    """Add a score from a leaderboard to a run; returns what is to be said. RunError where there is no run."""
+    folder = Path(path).absolute()
+    found = _described(folder)
+    known = [one for one in _lines(folder.parent) if one["event"] == "run"]
+    own = [one for one in known if one["run"] == folder.name]
+    if found is None and not own:
+        names = [one["run"] for one in known]
+        raise RunError(f"{path} is no run", fix=did_you_mean(folder.name, names) or "give a run's folder")
+    if not math.isfinite(value):
+        raise RunError(f"{value} is no score", fix="give the number that the leaderboard shows")
+    digest = found["digest"] if found is not None else own[-1]["digest"]
+    if found is not None:
+        record_run(folder)
+    notes = _append(
+        folder.parent,
+        {"event": "score", "run": folder.name, "digest": digest, "value": value, "when": _now()},
+    )
+    if notes:
+        raise RunError(notes[0], fix="give a folder that you may write to")
+    return f"{folder.name}: leaderboard {value:g}"
+
+
+def record_submission(
+    path: str | os.PathLike[str], file: str | os.PathLike[str], *, like: str = ""
+) -> list[str]:
+    """Tie a file of predictions to the run that made it, by the file's checksum; returns notes."""
+    folder = Path(path).absolute()
+    found = _described(folder)
+    made = Path(file)
+    if found is None or not made.is_file():
+        return []
+    record_run(folder)
+    line = {
+        "event": "submission",
+        "run": folder.name,
+        "digest": found["digest"],
+        "file": str(made.absolute()),
+        "sha256": file_digest(made),
+        "like": like,
+        "members": found["members"],
+        "when": _now(),
+    }
+    return _append(folder.parent, line)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _append(folder: Path, line: Mapping[str, Any]) -> list[str]:
+    text = json.dumps(or_null(line), ensure_ascii=False, default=str) + "\n"
+    try:
+        # One write in append mode: two processes that finish together do not mix their lines.
+        with open(folder / FILE, "ab") as stream:
+            stream.write(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        return [f"the history {folder / FILE} cannot be written: {error.strerror or error}"]
+    return []
+
+
+def _described(folder: Path) -> dict[str, Any] | None:
+    """What a run's ``run.json`` says of it, in the history's words; None where there is none."""
+    path = folder / "run.json"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        kind = about["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    identity = about.get("identity", {})
+    recipe = about.get("recipe") or identity.get("recipe", {})
+    members = [one["name"] for one in about.get("members", ()) if one.get("status") == "finished"]
+    if members:
+        weights = {one["name"]: one["weight"] for one in about["members"] if one["name"] in members}
+        recipe = {**recipe, "members": members, "member_weights": weights}
+    marks = sorted(str(one.get("mark")) for one in about.get("units", {}).values())
+    return {
+        "run": folder.name,
+        "digest": file_digest(path),
+        "finished": about.get("finished", ""),
+        "kind": kind,
+        "data": identity.get("data") or identity.get("ratings") or (marks[0] if marks else ""),
+        "recipe": recipe,
+        "version": about.get("versions", {}).get("tenfold", ""),
+        "code": package_versions().get("tenfold", ""),
+        "targets": {name: _short(scores) for name, scores in about.get("targets", {}).items()},
+        "seconds": about.get("seconds", 0.0),
+        "peak_bytes": about.get("peak_bytes", 0),
+        "members": members,
+    }
+
+
+def _short(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores without what is told class by class."""
+    return {name: value for name, value in scores.items() if name not in ("labels", "known")}
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def read_history(folder: str | os.PathLike[str]) -> tuple[Recorded, ...]:
+    """All runs of a folder, best first; among those of one score the earlier comes first.
+
+    Runs that finished before there was a history, and runs copied here, are found in their folders. Runs with
+    other targets are no rivals: those of the most runs come first, then the next.
+    Raises RunError where there is no such folder.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise RunError(f"there is no folder {folder}", fix="give the folder that holds your runs")
+    lines = _lines(place)
+    runs = {one["digest"]: one for one in lines if one["event"] == "run"}
+    for entry in sorted(place.iterdir()):
+        found = _described(entry) if entry.is_dir() else None
+        if found is not None:
+            runs.setdefault(found["digest"], found)
+            runs[found["digest"]]["there"] = True
+    ordered = sorted(runs.values(), key=lambda one: one["finished"])
+    recorded: list[Recorded] = []
+    last: dict[tuple[str, ...], Recorded] = {}
+    for one in ordered:
+        group = tuple(sorted(one["targets"]))
+        made = _recorded(one, last.get(group), lines)
+        last[group] = made
+        recorded.append(made)
+    size = {group: sum(tuple(sorted(one.targets)) == group for one in recorded) for group in last}
+
+    def rank(one: Recorded) -> tuple[Any, ...]:
+        group = tuple(sorted(one.targets))
+        return (-size[group], group, math.isnan(one.score), one.score, one.finished)
+
+    return tuple(sorted(recorded, key=rank))
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    """The history's lines; one that was cut off in the middle is passed over."""
+    try:
+        text = (folder / FILE).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError:
+        return []
+    found = []
+    for line in text.splitlines():
+        try:
+            one = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(one, dict) and {"event", "digest", "run"} <= one.keys():
+            found.append(one)
+    return found
+
+
+def _recorded(
+    one: Mapping[str, Any], parent: Recorded | None, lines: Sequence[Mapping[str, Any]]
+) -> Recorded:
+    own = [line for line in lines if line["digest"] == one["digest"]]
+    score = main_score(one["targets"])
+    changed: list[str] = []
+    if parent is not None:
+        changed = differences(_loud(parent.recipe), _loud(one["recipe"]))
+        if parent.data != one["data"]:
+            changed.append("other rows, labels, pictures or split")
+        if parent.version != one["version"]:
+            changed.append(f"tenfold {parent.version} -> {one['version']}")
+        if not changed:
+            changed = differences(parent.recipe, one["recipe"]) or ["nothing"]
+    return Recorded(
+        one["run"],
+        one["digest"],
+        one["finished"],
+        one["kind"],
+        one["data"],
+        one["recipe"],
+        one["version"],
+        one["targets"],
+        score,
+        one["seconds"],
+        one["peak_bytes"],
+        tuple(one.get("members", ())),
+        parent.run if parent else "",
+        tuple(changed),
+        parent.score - score if parent else math.nan,
+        tuple(line["value"] for line in own if line["event"] == "score"),
+        tuple(
+            {name: line[name] for name in ("file", "sha256", "when")}
+            for line in own
+            if line["event"] == "submission"
+        ),
+        bool(one.get("there")),
+    )
+
+
+def _loud(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in _QUIET}
+
+
+def main_score(targets: Mapping[str, Mapping[str, Any]]) -> float:
+    """One figure for the scores of all targets, of which less is better: their plain mean; NaN without any.
+
+    Of classes it is the error rate, of tags 1 - micro F1, of numbers the RMSE as a part of that of always
+    answering the mean, of ratings the RMSE, and of lists 1 - NDCG.
+    """
+    found = [value for value in map(_standing, targets.values()) if value is not None]
+    return sum(found) / len(found) if found else math.nan
+
+
+def _standing(scores: Mapping[str, Any]) -> float | None:
+    def of(name: str) -> float | None:
+        value = scores.get(name)
+        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+    if of("error_rate") is not None:
+        return of("error_rate")
+    if of("micro_f1") is not None:
+        return 1 - (of("micro_f1") or 0.0)
+    rmse, usual = of("rmse"), of("mean_rmse")
+    if rmse is not None:
+        return rmse / usual if usual else rmse
+    ndcg = scores.get("lists", {}).get("ndcg")
+    return None if ndcg is None else 1 - ndcg
+
+
+def find_maker(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
+    """The history's lines of a file of predictions, by its checksum: which run made it, of which members.
+
+    Raises RunError where no run of the folder did.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise RunError(f"there is no file {file}", fix="give a file that tenfold predict wrote")
+    digest = file_digest(path)
+    found = [one for one in _lines(Path(folder)) if one["event"] == "submission" and one["sha256"] == digest]
+    if not found:
+        raise RunError(
+            f"no run in {folder} has made {file}, as it is now",
+            fix="give the folder that holds its run, or write it again with tenfold predict",
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Course:
+    """Scores over time, for a picture."""
+
+    times: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    leaderboard: list[float | None] = field(default_factory=list)
+
+
+def course_of(runs: Sequence[Recorded]) -> dict[str, Course]:
+    """Targets -> their runs' scores in the order in which they finished."""
+    found: dict[str, Course] = {}
+    for one in sorted(runs, key=lambda one: one.finished):
+        if math.isnan(one.score) and not one.leaderboard:
+            continue
+        course = found.setdefault(", ".join(sorted(one.targets)), Course())
+        course.times.append(one.finished)
+        course.scores.append(one.score)
+        course.names.append(one.run)
+        course.changes.append("; ".join(one.changed))
+        course.leaderboard.append(one.leaderboard[-1] if one.leaderboard else None)
+    return found

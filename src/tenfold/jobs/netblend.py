@@ -1,0 +1,409 @@
+"""The image wing: many runs as one, whose answers are averaged."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.labels import TargetFacts, scoring_labels
+from tenfold.data.table import read_table
+from tenfold.engine.device import peak_bytes, pick_device, reset_peak
+from tenfold.errors import RunError, SchemaError
+from tenfold.jobs.blend import blended, by_name, joined_classes
+from tenfold.jobs.inputs import Reading, Rows, prepare_rows
+from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, open_network_run, without_rows
+from tenfold.nn.heads import Head, build_head
+from tenfold.schema import NetworkTarget, OrderedTarget, Schema
+from tenfold.store.run import file_digest, or_nan, read_run
+from tenfold.values import Predictions
+
+Floats = NDArray[np.float64]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BlendMember:
+    """One member: its runs, one a fold, whose answers count alike."""
+
+    name: str
+    weight: float
+    runs: tuple[NetworkRun, ...]
+
+
+@dataclass(frozen=True)
+class NetworkBlend:
+    """Many runs of the image wing as one.
+
+    path: its folder.  schema: the inputs, and the targets of all members.  classes: target -> joined classes.
+    weights: target -> member -> its part.  about: what ``run.json`` says.
+    """
+
+    path: Path
+    schema: Schema
+    members: tuple[BlendMember, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    weights: Mapping[str, Mapping[str, float]]
+    about: Mapping[str, Any]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``tenfold ensemble --json`` and ``tenfold blend --json`` print (docs/formats.md)."""
+        kept = ("rows", "targets", "without_views", "weights", "blends", "members", "seconds", "peak_bytes")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
+
+    @property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Target -> score -> value on the held-out rows."""
+        return self.about.get("targets", {})
+
+    def heads(self) -> tuple[Head, ...]:
+        """One head a target, which decodes and scores the blend's answers."""
+        facts = self.about.get("facts", {})
+        return tuple(
+            build_head(
+                target,
+                self.classes.get(target.name, ()),
+                label_smoothing=0.0,
+                facts=TargetFacts(**facts.get(target.name, {})),
+            )
+            for target in self.schema.answers
+        )
+
+    def predict(self, source: Any, **options: Any) -> Predictions:
+        """Predict the rows of a table or the pictures of a folder; see `predict_rows`."""
+        return predict_rows(self, source, **options)
+
+    def evaluate(self, source: Any, **options: Any) -> dict[str, Any]:
+        """Scores on rows whose answer is known; see `evaluate_rows`."""
+        return evaluate_rows(self, source, **options)
+
+
+def open_network_blend(folder: Path, about: Mapping[str, Any]) -> NetworkBlend:
+    """The blend in a folder that `store.run.read_run` has checked. Members are checked, too.
+
+    Raises RunError for a member that is missing, damaged, or another run than the one that was blended.
+    """
+    members, problems = [], []
+    for one in about["members"]:
+        if one["status"] != "finished" or not one["runs"]:
+            continue
+        runs = []
+        for kept in one["runs"]:
+            try:
+                runs.append(_same_run(folder / kept["path"], kept["sha256"]))
+            except RunError as error:
+                problems.append(f"{one['name']}: {error.headline}")
+        members.append(BlendMember(one["name"], one["weight"], tuple(runs)))
+    if problems:
+        raise RunError(f"{folder} lacks members", problems=problems, fix="make it again, or blend the others")
+    if not members:
+        raise RunError(
+            f"no member of {folder} has finished", fix="go on with it: tenfold ensemble RECIPE.toml"
+        )
+    return blend_of(folder, members, about.get("weights", {}), about)
+
+
+def _same_run(path: Path, digest: str) -> NetworkRun:
+    found, about = read_run(path)
+    if about.get("kind") != "network":
+        raise RunError(f"{path} is no run of pictures", fix="blend runs of one kind")
+    if digest and file_digest(found / "run.json") != digest:
+        raise RunError(f"{path} has changed since it was blended", fix="blend it again")
+    return open_network_run(found, about)
+
+
+def blend_of(
+    folder: Path,
+    members: Sequence[BlendMember],
+    weights: Mapping[str, Mapping[str, float]],
+    about: Mapping[str, Any],
+) -> NetworkBlend:
+    """Members as one. Raises RunError where their inputs, or the kinds of a target, differ.
+
+    A target that some members lack is answered by the others. Classes are joined by name; a member gives 0 to
+    those that it does not know.
+    """
+    first = members[0].runs[0]
+    problems: list[str] = []
+    targets: dict[str, NetworkTarget] = {}
+    classes: dict[str, tuple[str, ...]] = {}
+    lists: dict[str, dict[str, tuple[str, ...]]] = {}
+    for member in members:
+        for run in member.runs:
+            if [(one.kind, one.name) for one in run.schema.inputs] != [
+                (one.kind, one.name) for one in first.schema.inputs
+            ]:
+                names = ", ".join(one.name for one in run.schema.inputs)
+                problems.append(f"{member.name} has the inputs {names}")
+            for target in run.schema.answers:
+                known = targets.setdefault(target.name, target)
+                if known.kind != target.kind:
+                    problems.append(
+                        f"{member.name}: target {target.name!r} is a {target.kind}, elsewhere a {known.kind}"
+                    )
+                if target.name in run.encoding.classes:
+                    lists.setdefault(target.name, {})[member.name] = run.encoding.classes[target.name]
+    notes = []
+    for name, each in lists.items():
+        classes[name], said = joined_classes(each)
+        notes += [f"{name}: {one}" for one in said]
+        if said and isinstance(targets[name], OrderedTarget):
+            problems.append(f"target {name!r} is ordered, and its members know different classes")
+    if problems:
+        raise RunError(
+            "these runs cannot be blended",
+            problems=list(dict.fromkeys(problems)),
+            fix="blend runs of the same inputs, whose targets of one name are of one kind",
+        )
+    for name in targets:
+        lacking = [one.name for one in members if name not in _targets(one)]
+        if lacking:
+            notes.append(f"{name} is answered without {', '.join(lacking)}, which have no such target")
+    schema = first.schema.model_copy(update={"targets": tuple(targets.values())})
+    stated = {name: {one.name: one.weight for one in members if name in _targets(one)} for name in targets}
+    chosen = {name: dict(weights.get(name, stated[name])) for name in targets}
+    about = {**about, **{name: or_nan(about[name]) for name in ("targets", "without_views") if name in about}}
+    return NetworkBlend(
+        folder, schema, tuple(members), classes, chosen, {**about, "joining": [*dict.fromkeys(notes)]}
+    )
+
+
+def _targets(member: BlendMember) -> set[str]:
+    return {target.name for target in member.runs[0].schema.answers}
+
+
+# --- prediction --------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Gathered:
+    """answers, plain: target -> member -> (rows, answers).  bad: row -> why."""
+
+    rows: Rows
+    bad: dict[int, str] = field(default_factory=dict)
+    answers: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    plain: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    views: bool = False
+
+
+def _gather(
+    blend: NetworkBlend, source: Any, seeing: Seeing, reading: Reading, device: str, targets: bool
+) -> _Gathered:
+    """Every member's answers. Runs that want their pictures alike share one reading of them."""
+    groups: dict[tuple[Any, ...], list[tuple[BlendMember, NetworkRun]]] = {}
+    for member in blend.members:
+        for run in member.runs:
+            how = run.encoding
+            key = (how.image_size, how.resize, how.interpolation, how.white)
+            groups.setdefault(key, []).append((member, run))
+    asked = {"group": (), "split": None, "weight": None, "time": None}
+    schema = blend.schema.model_copy(update=asked)
+    found: _Gathered | None = None
+    for users in groups.values():
+        rows = prepare_rows(source, schema, users[0][1].encoding, reading, targets=targets)
+        found = found or _Gathered(rows)
+        found.bad |= {row: why for row, why in rows.bad.items() if row not in found.bad}
+        for member, run in users:
+            heads, all_views, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
+            recipe = seeing.recipe(run.recipe)
+            found.views = found.views or recipe.views > 1 or recipe.tta > 0
+            for head in heads:
+                joined = blend.classes.get(head.name, ())
+                for kept, one in ((found.answers, all_views), (found.plain, plain)):
+                    mine = kept.setdefault(head.name, {})
+                    answer = by_name(one[head.name], head.classes, joined) / len(member.runs)
+                    mine[member.name] = mine[member.name] + answer if member.name in mine else answer
+    assert found is not None
+    return found
+
+
+def _mixed(blend: NetworkBlend, answers: Mapping[str, Floats], target: str) -> Floats:
+    """The blend's answers of one target. Of a row that a member could not answer, the others decide."""
+    names = [member.name for member in blend.members if member.name in answers]
+    weights = np.array([blend.weights[target].get(name, 0.0) for name in names])
+    return blended(np.stack([answers[name] for name in names]), weights)
+
+
+def predict_rows(
+    blend: NetworkBlend,
+    source: Any,
+    *,
+    views: int | None = None,
+    tta: int | None = None,
+    plain_weight: float | None = None,
+    members: bool = False,
+    reading: Reading | None = None,
+    device: str = "auto",
+    on_note: Tell | None = None,
+) -> Predictions:
+    """One answer per row of a table or picture of a folder, in its order; as `netrun.predict_rows`.
+
+    members: every member's own answers, too, as targets called ``target@member``.
+    """
+    reading = reading or Reading()
+    found = _gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=False)
+    for note in (*blend.about.get("joining", ()), *found.rows.notes) if on_note is not None else ():
+        on_note(note)  # type: ignore[misc]
+    mixed = {head.name: _mixed(blend, found.answers[head.name], head.name) for head in blend.heads()}
+    spoilt = np.any([np.isnan(one).any(axis=1) for one in mixed.values()], axis=0)
+    bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **found.bad}
+    answers = {head.name: without_rows(head.decode(mixed[head.name]), sorted(bad)) for head in blend.heads()}
+    if members:
+        for head in blend.heads():
+            for name, own in found.answers[head.name].items():
+                answers[f"{head.name}@{name}"] = without_rows(head.decode(own), sorted(bad))
+    failed = np.zeros(len(found.rows.ids), dtype=bool)
+    failed[sorted(bad)] = True
+    return Predictions(found.rows.ids, answers, failed, bad, found.rows.notes)
+
+
+def evaluate_rows(
+    blend: NetworkBlend,
+    source: Any,
+    *,
+    views: int | None = None,
+    tta: int | None = None,
+    plain_weight: float | None = None,
+    reading: Reading | None = None,
+    device: str = "auto",
+    on_note: Tell | None = None,
+) -> dict[str, Any]:
+    """Scores of a blend, and of each member, on rows whose answer is known; as `netrun.evaluate_rows`."""
+    started = time.monotonic()
+    reading = reading or Reading()
+    place = pick_device(device)
+    reset_peak(place)
+    found = _gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=True)
+    rows = found.rows
+    good = np.array([row for row in range(len(rows.ids)) if row not in found.bad], dtype=np.int64)
+    if not len(good):
+        raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
+    notes = [*blend.about.get("joining", ()), *rows.notes]
+    scores: dict[str, dict[str, Any]] = {"targets": {}, "without_views": {}}
+    each: dict[str, dict[str, Any]] = {member.name: {} for member in blend.members}
+    for target, head in zip(blend.schema.answers, blend.heads(), strict=True):
+        name = head.name
+        labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
+        notes += said
+        labels = labels[good]
+        usual = blend.about.get("majority", {}).get(name)
+        for word, answers in (("targets", found.answers), ("without_views", found.plain)):
+            mixed = _mixed(blend, answers[name], name)[good]
+            scores[word][name] = head.scores(mixed, labels, usual=usual)
+        for member, own in found.answers[name].items():
+            each[member][name] = head.scores(own[good], labels)
+    for note in notes if on_note is not None else ():
+        on_note(note)  # type: ignore[misc]
+    return {
+        "run": str(blend.path),
+        "rows": len(good),
+        "targets": scores["targets"],
+        **({"without_views": scores["without_views"]} if found.views else {}),
+        "members": each,
+        "seconds": round(time.monotonic() - started, 3),
+        "peak_bytes": peak_bytes(place),
+    }
+
+
+# --- what the members said of rows that they did not train on ----------------------------------------
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A member's answers to rows that it did not train on.
+
+    rows: (rows,) numbers in the training table.  ids: their names.  fold: (rows,) from 1, or 0.
+    labels, answers: target -> as `data.labels` and `Head.probabilities` have them, classes as in the blend.
+    words: columns of the labels as the table has them.
+    """
+
+    rows: NDArray[np.int64]
+    ids: NDArray[np.object_]
+    fold: NDArray[np.int64]
+    labels: Mapping[str, NDArray[Any]]
+    answers: Mapping[str, Floats]
+    words: Mapping[str, NDArray[Any]]
+
+
+def held_out(blend: NetworkBlend, member: BlendMember, *, plain: bool = False) -> HeldOut | None:
+    """What the member's run folders keep of their validation rows; None where there are none.
+
+    plain: from the plain view alone, where there were several.
+    """
+    parts = [one for one in (_of_run(blend, run, plain) for run in member.runs) if one is not None]
+    if not parts:
+        return None
+    names = parts[0].labels
+
+    def joined(pick: Callable[[HeldOut], Any]) -> Any:
+        return np.concatenate([pick(one) for one in parts])
+
+    return HeldOut(
+        joined(lambda one: one.rows),
+        joined(lambda one: one.ids),
+        joined(lambda one: one.fold),
+        {name: joined(lambda one, name=name: one.labels[name]) for name in names},
+        {name: joined(lambda one, name=name: one.answers[name]) for name in names},
+        {name: joined(lambda one, name=name: one.words[name]) for name in parts[0].words},
+    )
+
+
+def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None:
+    path = run.path / "validation_plain.parquet"
+    if not plain or not path.exists():
+        path = run.path / "validation.parquet"
+    if not path.exists():
+        return None
+    table = read_table(path)
+    taken: set[str] = set()
+
+    def real(name: str) -> str:
+        # As `netscore` names the columns that it writes: a name that is taken gets an underscore.
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    ids, rows = real("id"), real("row")
+    labels, answers, words = {}, {}, {}
+    for target in run.schema.answers:
+        own = run.encoding.classes.get(target.name, ())
+        facts = run.encoding.targets.get(target.name, TargetFacts())
+        columns = getattr(target, "columns", ()) or (target.name,)
+        there = {name: real(name) for name in columns}
+        predicted = [real(f"{name}:predicted") for name in columns]
+        chances = [real(f"{target.name}:{word}") for word in own]
+        facts = facts if facts.separator else facts.model_copy(update={"separator": ";"})
+        as_table = read_table({name: _cells(table, kept) for name, kept in there.items()})
+        words |= {name: as_table.text(name) for name in columns}
+        # A member's own class list is a part of the blend's, so that no label is a stranger to it.
+        labels[target.name], _ = scoring_labels(target, blend.classes.get(target.name, ()), facts, as_table)
+        if own:
+            given = np.column_stack([table.numbers(name) for name in chances])
+            answers[target.name] = by_name(given, own, blend.classes[target.name])
+        else:
+            answers[target.name] = table.numbers(predicted[0])[:, None]
+    fold = run.recipe.fold[0] if run.recipe.fold else 0
+    place = table.numbers(rows).astype(np.int64)
+    return HeldOut(place, table.text(ids), np.full(len(place), fold), labels, answers, words)
+
+
+def _cells(table: Any, name: str) -> list[Any]:
+    return [None if gone else cell for cell, gone in zip(table.text(name), table.missing(name), strict=True)]
+
+
+def number_scale(blend: NetworkBlend, target: str) -> float:
+    """The deviation of a number's training labels, in whose squares its loss is told; 1 where not known."""
+    for member in blend.members:
+        for run in member.runs:
+            facts = run.encoding.targets.get(target)
+            if facts is not None and math.isfinite(facts.deviation) and facts.deviation > 0:
+                return facts.deviation
+    return 1.0

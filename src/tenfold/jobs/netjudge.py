@@ -1,0 +1,305 @@
+"""The image wing: what held-out rows say of a blend: its weights, its scores, a table of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.labels import TargetFacts, known_rows
+from tenfold.data.table import write_parquet
+from tenfold.jobs.blend import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
+from tenfold.jobs.netblend import HeldOut, NetworkBlend, held_out, number_scale
+from tenfold.nn.heads import Head, build_head
+from tenfold.schema import NetworkTarget
+from tenfold.store.run import RunFolder, or_null
+from tenfold.values import answer_words
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Rows that all members were asked about, from which weights can be learned.
+LEAST_ROWS = 10
+
+
+@dataclass
+class Judged:
+    """What was decided of a blend from held-out rows, target by target.
+
+    weights: target -> member -> its part.  facts: target -> thresholds and the like.
+    scores, without_views: of the blend.  members: member -> target -> scores, of its own held-out rows.
+    blends: target -> way of blending -> weights, scores and loss.
+    """
+
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    facts: dict[str, TargetFacts] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    without_views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    members: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    blends: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.json``."""
+        return {
+            "weights": self.weights,
+            "facts": {name: one.model_dump(mode="json") for name, one in self.facts.items()},
+            "targets": or_null(self.scores),
+            "without_views": or_null(self.without_views),
+            "blends": or_null(self.blends),
+        }
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """All members' answers on one list of rows: (members, rows, answers), NaN where a member has none."""
+
+    names: tuple[str, ...]
+    answers: Floats
+    labels: NDArray[Any]
+    part: Ints
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """(rows,) which every member has answered."""
+        return ~np.isnan(self.answers).any(axis=(0, 2))
+
+
+def judge_blend(
+    folder: RunFolder | None, blend: NetworkBlend, *, method: str = "weights", seed: int = 0
+) -> Judged:
+    """Learn the weights of a blend, score it honestly, and write ``oof.parquet``.
+
+    method: ``weights``, ``greedy``, ``convex``, or the ``best`` of them. All three are tried and told where
+        every member was asked about the same rows. Weights that are learned are scored by nested folds: a
+        row's blend has weights that were learned without its fold.
+    folder: where the table goes; None writes none.
+    """
+    judged = Judged()
+    held = {one.name: found for one in blend.members if (found := held_out(blend, one)) is not None}
+    if not held:
+        judged.notes.append("no member held rows out: the blend has no score, and its weights are as stated")
+        judged.weights = {name: _shares(each) for name, each in blend.weights.items()}
+        return judged
+    plain = {
+        one.name: found for one in blend.members if (found := held_out(blend, one, plain=True)) is not None
+    }
+    rows = np.unique(np.concatenate([one.rows for one in held.values()]))
+    part = _parts(list(held.values()), rows, seed)
+    judged.notes += _said(held, rows)
+    mixed: dict[str, Floats] = {}
+    stacks: dict[str, _Stack] = {}
+    for target in blend.schema.answers:
+        stack = _stack(target.name, held, rows, part)
+        if stack is None:
+            judged.weights[target.name] = _shares(blend.weights[target.name])
+            continue
+        stacks[target.name] = stack
+        weights = _choose(judged, blend, target, stack, method)
+        mixed[target.name] = blended(stack.answers, weights)
+        head = _settle(judged, blend, target, mixed[target.name], stack.labels)
+        usual = _usual(blend, target.name)
+        judged.scores[target.name] = head.scores(mixed[target.name], stack.labels, usual=usual)
+        seen = _stack(target.name, plain, rows, part)
+        if _has_views(blend) and seen is not None:
+            judged.without_views[target.name] = head.scores(blended(seen.answers, weights), seen.labels)
+        for name, own in zip(stack.names, stack.answers, strict=True):
+            there = ~np.isnan(own).any(axis=1)
+            scores = head.scores(own[there], stack.labels[there])
+            judged.members.setdefault(name, {})[target.name] = scores
+    if folder is not None:
+        _write(folder, blend, judged, held, rows, stacks, mixed)
+    return judged
+
+
+def _shares(weights: Mapping[str, float]) -> dict[str, float]:
+    total = sum(weights.values()) or 1.0
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def _parts(held: Sequence[HeldOut], rows: Ints, seed: int) -> Ints:
+    """(rows,) the fold that held a row out, where all members have the same; else parts drawn at random."""
+    fold = np.zeros(len(rows), dtype=np.int64)
+    for one in held:
+        at = np.searchsorted(rows, one.rows)
+        if not one.fold.all() or ((fold[at] > 0) & (fold[at] != one.fold)).any():
+            return random_parts(len(rows), seed=seed)
+        fold[at] = one.fold
+    return np.unique(fold, return_inverse=True)[1].astype(np.int64)
+
+
+def _said(held: Mapping[str, HeldOut], rows: Ints) -> list[str]:
+    asked = sum(len(one.rows) for one in held.values()) / len(rows)
+    if asked == len(held) or len(held) == 1:
+        return []
+    return [
+        f"{len(rows)} rows were held out, by {asked:.1f} of {len(held)} members on average: the blend's "
+        "score is of these alone, and so too low; folds, or split = 'same', ask every member"
+    ]
+
+
+def _stack(target: str, held: Mapping[str, HeldOut], rows: Ints, part: Ints) -> _Stack | None:
+    names = tuple(name for name, one in held.items() if target in one.answers)
+    if not names:
+        return None
+    width = held[names[0]].answers[target].shape[1]
+    answers = np.full((len(names), len(rows), width), np.nan)
+    first = held[names[0]].labels[target]
+    labels = np.full((len(rows), *first.shape[1:]), np.nan if first.dtype.kind == "f" else -1, first.dtype)
+    for place, name in enumerate(names):
+        at = np.searchsorted(rows, held[name].rows)
+        answers[place, at] = held[name].answers[target]
+        labels[at] = held[name].labels[target]
+    return _Stack(names, answers, labels, part)
+
+
+def _evidence(head: Head, stack: _Stack, scale: float) -> Evidence:
+    """What the rows that every member answered, and whose label is known, say of the members."""
+    rows = np.flatnonzero(stack.complete & known_rows(stack.labels))
+    answers, labels = stack.answers[:, rows], stack.labels[rows]
+    if head.kind == "number":
+        return Evidence(answers[:, :, 0].T / scale, rows, labels / scale)
+    if head.kind in ("category", "ordered"):
+        inside = labels < answers.shape[2]
+        rows, labels, answers = rows[inside], labels[inside], answers[:, inside]
+        return Evidence(answers[:, np.arange(len(rows)), labels].T, rows)
+    asked = head.asked(labels)  # type: ignore[attr-defined]
+    row, place = np.nonzero(asked >= 0)
+    yes = answers[:, row, place].T
+    return Evidence(np.where(asked[row, place, None] == 1, yes, 1 - yes), rows[row])
+
+
+def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _Stack, method: str) -> Floats:
+    """(rows, members) weights for the blend's honest answers; what was chosen stands in `judged`."""
+    name = target.name
+    own = [blend.weights[name].get(one, 0.0) for one in stack.names]
+    stated = own if sum(own) else [1.0] * len(own)
+    head = _head(blend, target, TargetFacts())
+    evidence = _evidence(head, stack, number_scale(blend, name))
+    enough = len(np.unique(evidence.row)) >= LEAST_ROWS and len(stack.names) > 1
+    tried: dict[str, tuple[Floats, Floats, float]] = {}
+    for way in METHODS if enough else METHODS[:1]:
+        # Stated weights saw no rows at all, so every part may have them.
+        nested = nested_weights(evidence, stack.part, way, stated)[stack.part]
+        loss = float("nan")
+        if enough:
+            rows = np.unique(evidence.row)
+            loss = _nested_loss(evidence, nested)
+            settled = head if head.kind == "number" else _head(blend, target, _tuned(head, stack, nested))
+            scores = settled.scores(blended(stack.answers, nested)[rows], stack.labels[rows])
+        else:
+            scores = {}
+        weights = fit_weights(evidence, way, stated)
+        tried[way] = (weights, nested, loss)
+        judged.blends.setdefault(name, {})[way] = {
+            "weights": dict(zip(stack.names, weights.tolist(), strict=True)),
+            "loss": loss,
+            "scores": scores,
+        }
+    if method not in ("best", *tried):
+        judged.notes.append(
+            f"{name}: too few rows that every member held out to learn weights: they are as stated"
+        )
+    way = method if method in tried else "weights"
+    if method == "best" and enough:
+        way = min(tried, key=lambda one: tried[one][2])
+    if enough and len(tried) > 1:
+        told = ", ".join(f"{one} {tried[one][2]:.4f}" for one in tried)
+        judged.notes.append(f"{name}: loss on rows that chose no weights: {told}; taken: {way}")
+    judged.weights[name] = dict(zip(stack.names, tried[way][0].tolist(), strict=True))
+    return tried[way][1]
+
+
+def _nested_loss(evidence: Evidence, weights: Floats) -> float:
+    mixed = (evidence.given * weights[evidence.row]).sum(axis=1)
+    one = Evidence(mixed[:, None], evidence.row, evidence.truth)
+    return one.loss(np.ones(1))
+
+
+def _tuned(head: Head, stack: _Stack, weights: Floats) -> TargetFacts:
+    return head.tuned(blended(stack.answers, weights), stack.labels)
+
+
+def _head(blend: NetworkBlend, target: NetworkTarget, facts: TargetFacts) -> Head:
+    return build_head(target, blend.classes.get(target.name, ()), label_smoothing=0.0, facts=facts)
+
+
+def _settle(
+    judged: Judged, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, labels: NDArray[Any]
+) -> Head:
+    """The head with thresholds tuned on the blend's own answers."""
+    own = [run.encoding.targets.get(target.name) for member in blend.members for run in member.runs]
+    base = next((one for one in own if one is not None), TargetFacts())
+    # Members' answers are calibrated each by itself, and their classes may be fewer than the blend's.
+    head = _head(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
+    there = ~np.isnan(mixed).any(axis=1)
+    judged.facts[target.name] = head.tuned(mixed[there], labels[there])
+    return _head(blend, target, judged.facts[target.name])
+
+
+def _usual(blend: NetworkBlend, target: str) -> Any:
+    """What the first member would answer without a model, with its class where the blend has it."""
+    for member in blend.members:
+        run = member.runs[0]
+        found = run.about.get("majority", {}).get(target)
+        if found is not None:
+            same = run.encoding.classes.get(target, ()) == blend.classes.get(target, ())
+            return found if same else None
+    return None
+
+
+def _has_views(blend: NetworkBlend) -> bool:
+    return any(run.recipe.views > 1 or run.recipe.tta for member in blend.members for run in member.runs)
+
+
+def _write(
+    folder: RunFolder,
+    blend: NetworkBlend,
+    judged: Judged,
+    held: Mapping[str, HeldOut],
+    rows: Ints,
+    stacks: Mapping[str, _Stack],
+    mixed: Mapping[str, Floats],
+) -> None:
+    """One line a held-out row, in the table's order: labels, the blend's answers, and each member's."""
+    columns: dict[str, NDArray[Any]] = {}
+
+    def add(name: str, values: NDArray[Any]) -> None:
+        while name in columns:
+            name += "_"
+        columns[name] = values
+
+    def spread(pick: Any, empty: Any) -> NDArray[Any]:
+        found = np.full(len(rows), empty, dtype=object if not isinstance(empty, int) else np.int64)
+        for one in held.values():
+            values = pick(one)
+            if values is not None:
+                found[np.searchsorted(rows, one.rows)] = values
+        return found
+
+    add("id", spread(lambda one: one.ids, ""))
+    add("row", rows)
+    add("fold", spread(lambda one: one.fold, 0))
+    words = dict.fromkeys(name for one in held.values() for name in one.words)
+    for name in words:
+        add(name, spread(lambda one, name=name: one.words.get(name), None))
+    for target in blend.schema.answers:
+        if target.name not in stacks:
+            continue
+        head = _head(blend, target, judged.facts[target.name])
+        stack = stacks[target.name]
+        add(f"{target.name}:predicted", answer_words(head.decode(mixed[target.name])))
+        for place, word in enumerate(head.classes):
+            add(f"{target.name}:{word}", mixed[target.name][:, place])
+        for name, own in zip(stack.names, stack.answers, strict=True):
+            if not head.classes:
+                add(f"{target.name}@{name}", own[:, 0])
+            for place, word in enumerate(head.classes):
+                add(f"{target.name}:{word}@{name}", own[:, place])
+    path = folder.file("oof.parquet")
+    temporary = path.with_name(".oof.parquet.tmp")
+    write_parquet(temporary, columns)
+    temporary.replace(path)

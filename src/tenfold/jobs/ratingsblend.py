@@ -1,0 +1,262 @@
+"""The ratings wing: many runs as one. Ratings are averaged; lists of events are fused by reciprocal rank."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.predict import predict_pairs
+from tenfold.errors import RunError
+from tenfold.jobs.blend import fuse_ranks
+from tenfold.jobs.ratings import RatingsRun, open_ratings_run, peak_bytes, read_test_ratings
+from tenfold.schema import Schema
+from tenfold.store.run import file_digest, read_run
+from tenfold.values import PairPredictions, Recommendations, id_text
+
+__all__ = ["RatingsBlend", "open_ratings_blend", "ratings_blend_of"]
+
+#: Items that each member puts forward for a list of n: this many times n, but at least so many.
+WIDER, LEAST = 10, 200
+
+
+@dataclass(frozen=True)
+class RatingsBlend:
+    """Many runs of the ratings wing as one.
+
+    path: its folder.  names, weights, runs: one a member.  about: what ``run.json`` says.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    runs: tuple[RatingsRun, ...]
+    about: Mapping[str, Any]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members' names."""
+        return self.names
+
+    @property
+    def schema(self) -> Schema:
+        """The first member's schema, whose columns tables are read by."""
+        return self.runs[0].schema
+
+    @property
+    def implicit(self) -> bool:
+        """Whether the members know of events only, and not of stars."""
+        return self.runs[0].model.implicit
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``tenfold blend --json`` prints (docs/formats.md)."""
+        kept = ("targets", "weights", "members", "seconds", "peak_bytes")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Nothing: members of ratings keep no held-out answers. See `evaluate`."""
+        return self.about.get("targets", {})
+
+    def with_ratings(self, source: Any, **options: Any) -> RatingsBlend:
+        """This blend with further ratings learnt by every member; see `RatingsRun.with_ratings`."""
+        runs = tuple(run.with_ratings(source, **options) for run in self.runs)
+        about = {**self.about, "added_users": runs[0].about["added_users"]}
+        return replace(self, runs=runs, about=about)
+
+    def predict_pairs(self, users: Any, items: Any, **options: Any) -> PairPredictions:
+        """The weighted mean of the members' ratings; the deviation is that of their mixture."""
+        return self._mixed([run.predict_pairs(users, items, **options) for run in self.runs])
+
+    def predict(
+        self, source: Any, *, members: bool = False, on_note: Any = None, **options: Any
+    ) -> PairPredictions:
+        """Scores of the pairs in a table, one per row, in its order; see `RatingsRun.predict`."""
+        if members:
+            raise RunError("members' own ratings are asked of the members", fix="predict with each run")
+        said: list[str] = []
+        found = [run.predict(source, on_note=said.append, **options) for run in self.runs]
+        for note in dict.fromkeys(said) if on_note is not None else ():
+            on_note(note)
+        return self._mixed(found)
+
+    def _mixed(self, found: Sequence[PairPredictions]) -> PairPredictions:
+        if self.implicit:
+            raise RunError(
+                f"{self.path} blends lists of events, whose scores have no common unit",
+                fix="ask it for lists: tenfold recommend",
+            )
+        share = np.array(self.weights) / sum(self.weights)
+        scores = np.stack([one.score.astype(np.float64) for one in found])
+        mean = share @ scores
+        spread = np.stack([one.deviation.astype(np.float64) for one in found])
+        variance = share @ (spread**2 + scores**2) - mean**2
+        first = found[0]
+        known_user = np.any([one.known_user for one in found], axis=0)
+        known_item = np.any([one.known_item for one in found], axis=0)
+        state = first.item_state.copy()
+        for one in found[1:]:
+            state = np.where(one.known_item & ~first.known_item, one.item_state, state)
+        notes = tuple(dict.fromkeys(note for one in found for note in one.notes))
+        deviation = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+        return PairPredictions(
+            first.users,
+            first.items,
+            mean.astype(np.float32),
+            deviation,
+            known_user,
+            known_item,
+            state,
+            notes,
+        )
+
+    def recommend(self, users: Any = None, *, n: int = 10, **options: Any) -> Recommendations:
+        """The best n items for each user: by mean rating, or of events by reciprocal rank.
+
+        Every member puts forward more than n; what any of them names is rated by all.
+        options: as `RatingsRun.recommend` takes them.
+        """
+        options["reasons"] = 0
+        wide = max(LEAST, WIDER * n)
+        lists = [run.recommend(users, n=wide, **options) for run in self.runs]
+        order = list(dict.fromkeys(str(user) for one in lists for user in one.users))
+        titles = {
+            item: name for one in lists for item, name in zip(one.items, one.names, strict=True) if name
+        }
+        known = {user for one in lists for user in one.users[one.known_user]}
+        each = [_by_user(one) for one in lists]
+        rows: list[tuple[str, Any, int, float, float]] = []
+        for user in order:
+            ranked = [own.get(user, []) for own in each]
+            for rank, (item, score, deviation) in enumerate(self._best(user, ranked, n), start=1):
+                rows.append((user, item, rank, score, deviation))
+        notes = tuple(dict.fromkeys(note for one in lists for note in one.notes))
+        columns = list(zip(*rows, strict=True)) or [(), (), (), (), ()]
+        return Recommendations(
+            np.array(columns[0], dtype=object),
+            np.array(columns[1], dtype=object),
+            np.array([titles.get(item, "") for item in columns[1]], dtype=object),
+            np.array(columns[2], dtype=np.int64),
+            np.array(columns[3], dtype=np.float32),
+            np.array(columns[4], dtype=np.float32),
+            np.array([user in known for user in columns[0]], dtype=bool),
+            (),
+            notes,
+        )
+
+    def _best(self, user: str, ranked: Sequence[Sequence[Any]], n: int) -> list[tuple[Any, float, float]]:
+        if self.implicit:
+            return [(item, score, float("nan")) for item, score in fuse_ranks(ranked, self.weights, n)]
+        items = list(dict.fromkeys(item for own in ranked for item in own))
+        if not items:
+            return []
+        found = self.predict_pairs([user] * len(items), items)
+        best = np.argsort(-found.score, kind="stable")[:n]
+        return [(items[one], float(found.score[one]), float(found.deviation[one])) for one in best]
+
+    def similar(self, *_: Any, **__: Any) -> Any:
+        """Refused: factors of different members have no common directions."""
+        raise RunError(f"{self.path} is a blend, whose members have factors of their own", fix="ask a member")
+
+    def evaluate(
+        self,
+        source: Any,
+        *,
+        n: int | None = None,
+        relevant_from: float | None = None,
+        table_options: Mapping[str, Any] | None = None,
+        skip_bad: bool = False,
+        on_note: Callable[[str], None] | None = None,
+    ) -> dict[str, Any]:
+        """Errors of the blend, and of each member, on ratings that none was trained on."""
+        started = time.monotonic()
+        if n is not None or self.implicit:
+            raise RunError("the lists of a blend are not scored", fix="leave --lists out, or score a member")
+        test = read_test_ratings(self.runs[0], source, table_options=table_options, skip_bad=skip_bad)
+        for note in test.notes if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
+        users, items = test.users[test.user_index], test.items[test.item_index]
+        found = [predict_pairs(run.model, users, items, times=test.times) for run in self.runs]
+        truth = test.ratings.astype(np.float64)
+        mixed = self._mixed(found)
+        scores = {
+            **_errors(mixed.score, truth),
+            "fallback": int((~(mixed.known_user & mixed.known_item)).sum()),
+        }
+        target = self.schema.targets[0].name or "rating"
+        each = {
+            name: {target: _errors(one.score, truth)} for name, one in zip(self.names, found, strict=True)
+        }
+        return {
+            "run": str(self.path),
+            **scores,
+            "rows": len(truth),
+            "targets": {target: scores},
+            "members": each,
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": peak_bytes(),
+        }
+
+
+def _errors(score: NDArray[np.float32], truth: NDArray[np.float64]) -> dict[str, Any]:
+    off = score.astype(np.float64) - truth
+    return {
+        "rmse": float(np.sqrt((off**2).mean())),
+        "mae": float(np.abs(off).mean()),
+        "scored": len(truth),
+    }
+
+
+def _by_user(one: Recommendations) -> dict[str, list[Any]]:
+    """User -> items, best first."""
+    found: dict[str, list[Any]] = {}
+    for user, item in zip(one.users, one.items, strict=True):
+        found.setdefault(id_text(user), []).append(item)
+    return found
+
+
+def open_ratings_blend(folder: Path, about: Mapping[str, Any]) -> RatingsBlend:
+    """The blend in a folder that `store.run.read_run` has checked. Members are checked, too."""
+    names, weights, runs, problems = [], [], [], []
+    for one in about["members"]:
+        kept = one["runs"][0]
+        try:
+            path, described = read_run(folder / kept["path"])
+            if kept["sha256"] != file_digest(path / "run.json"):
+                raise RunError(f"{path} has changed since it was blended")
+            runs.append(open_ratings_run(path, described))
+            names.append(one["name"])
+            weights.append(one["weight"])
+        except RunError as error:
+            problems.append(f"{one['name']}: {error.headline}")
+    if problems:
+        raise RunError(f"{folder} lacks members", problems=problems, fix="blend its runs again")
+    return ratings_blend_of(folder, names, weights, runs, about)
+
+
+def ratings_blend_of(
+    folder: Path,
+    names: Sequence[str],
+    weights: Sequence[float],
+    runs: Sequence[RatingsRun],
+    about: Mapping[str, Any],
+) -> RatingsBlend:
+    """Members as one. Raises RunError where some rate and others only know of events, or scales differ."""
+    first = runs[0].model
+    problems = []
+    for name, run in zip(names, runs, strict=True):
+        if run.model.implicit != first.implicit:
+            kind = "events" if run.model.implicit else "ratings"
+            problems.append(f"{name} was fitted to {kind}, {names[0]} was not")
+        elif not first.implicit and tuple(run.model.scale) != tuple(first.scale):
+            problems.append(f"{name} rates from {run.model.scale[0]:g} to {run.model.scale[1]:g}")
+    if problems:
+        fix = "blend runs of one kind and scale"
+        raise RunError("these runs cannot be blended", problems=problems, fix=fix)
+    return RatingsBlend(folder, tuple(names), tuple(weights), tuple(runs), about)

@@ -1,0 +1,153 @@
+"""Many trainings for one answer: the members of an ensemble, and their folds."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, product
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tenfold.errors import RecipeError
+from tenfold.recipe import Recipe
+from tenfold.schema import Frozen
+
+
+class EnsembleRecipe(Frozen):
+    """How members are split, and how their answers become one: ``[ensemble]`` in its file.
+
+    split: every member a random split of its own, or the same for all. With folds it is the same for all.
+    folds: parts of a cross-validation, each held out once by every member; 0 is one split.
+    blend: ``weights`` as the members state them; ``greedy`` or ``convex``, learned from held-out rows; or the
+        ``best`` of these by nested folds.
+    soup: try the averaged weights of members of one architecture, kept only if held-out rows gain.
+    """
+
+    refusal: ClassVar = RecipeError
+
+    split: Literal["different", "same"] = "different"
+    folds: int = Field(0, ge=0, le=100)
+    blend: Literal["weights", "greedy", "convex", "best"] = "weights"
+    soup: bool = False
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an ensemble.
+
+    name: of its folder.  weight: how often its answer counts.  recipe: without its fold.
+    """
+
+    name: str
+    weight: float
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training of an ensemble: a member, and one of its folds, from 1 (0 where there is none)."""
+
+    member: str
+    fold: int
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.member}-fold{self.fold}" if self.fold else self.member
+
+
+def expand(members: Sequence[Member], how: EnsembleRecipe) -> tuple[Unit, ...]:
+    """Members x folds, in the order in which they are trained: all folds of a member together."""
+    units = []
+    for member in members:
+        for fold in range(1, how.folds + 1) if how.folds else (0,):
+            changes = {"fold": (fold, how.folds)} if fold else {}
+            units.append(Unit(member.name, fold, member.recipe.model_copy(update=changes)))
+    return tuple(units)
+
+
+def read_members(sections: Mapping[str, Any], how: EnsembleRecipe) -> tuple[Member, ...]:
+    """The members of ``[[member]]`` and of ``[[grid]]``, each with the settings of ``[recipe]``.
+
+    A grid gives lists for some fields, and makes a member of every combination. A member's seed, and so its
+    own split, comes from the shared seed and its name: to add or remove a member changes no other one.
+    Raises RecipeError with the faults of all members.
+    """
+    shared = dict(sections.get("recipe", {}))
+    problems, hint = _faults("[recipe]", shared)
+    wanted = [(f"member {place}", own) for place, own in enumerate(sections.get("member", ()), start=1)]
+    for place, grid in enumerate(sections.get("grid", ()), start=1):
+        cells = _grid(grid)
+        wanted += [(f"grid {place}, member {number}", own) for number, own in enumerate(cells, start=1)]
+    if not wanted:
+        problems.append("there is no member: give [[member]] or [[grid]]")
+    if "fold" in shared:
+        problems.append("[recipe]: fold is no setting of members; set folds in [ensemble]")
+    found: list[Member] = []
+    for where, own in wanted:
+        where += f" ({own['arch']})" if isinstance(own.get("arch"), str) else ""
+        try:
+            found.append(_member(own, shared, how, {one.name for one in found}))
+        except RecipeError as error:
+            own_faults, said = _faults(where, {key: own[key] for key in own if key not in ("name", "weight")})
+            hint = hint or said
+            problems += own_faults
+            # What only the member and the shared settings together do wrong, or its name and weight.
+            if not own_faults and not problems:
+                problems += [f"{where}: {one}" for one in error.problems or (error.headline,)]
+                hint = hint or error.labels.get("fix", "")
+    if problems:
+        raise RecipeError("the ensemble's recipe has faults", problems=problems, fix=hint)
+    return tuple(found)
+
+
+def _faults(where: str, values: Mapping[str, Any]) -> tuple[list[str], str]:
+    try:
+        Recipe(**values)
+    except RecipeError as error:
+        return [f"{where}: {one}" for one in error.problems], error.labels.get("fix", "")
+    return [], ""
+
+
+def _grid(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the listed values, the last field changing fastest."""
+    choices = [value if isinstance(value, list) else [value] for value in grid.values()]
+    return [dict(zip(grid, cells, strict=True)) for cells in product(*choices)]
+
+
+def _member(
+    own: Mapping[str, Any], shared: Mapping[str, Any], how: EnsembleRecipe, taken: set[str]
+) -> Member:
+    values = {**shared, **own}
+    weight, name = values.pop("weight", 1.0), values.pop("name", None)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        raise RecipeError("a weight is a number from 0 up", problems=[f"weight = {weight!r}: give 0 or more"])
+    if "fold" in own:
+        raise RecipeError("fold is no setting of members", fix="set folds in [ensemble]")
+    recipe = Recipe(**values)
+    recipe.check()
+    if name is not None and not (isinstance(name, str) and re.fullmatch(r"[\w][\w.+-]{0,99}", name)):
+        raise RecipeError(f"name = {name!r} is no name of a folder", fix="use letters, digits, - and _")
+    if name in taken:
+        raise RecipeError(f"two members have the name {name!r}", fix="give each its own")
+    name = name or _name(recipe, taken)
+    changes: dict[str, Any] = {}
+    if "seed" not in own:
+        changes["seed"] = (recipe.seed + zlib.crc32(name.encode())) % 2**31
+    if (how.split == "same" or how.folds) and recipe.split_seed is None:
+        changes["split_seed"] = recipe.seed if "seed" not in own else int(shared.get("seed", 0))
+    return Member(name, float(weight), recipe.model_copy(update=changes))
+
+
+def _name(recipe: Recipe, taken: set[str]) -> str:
+    """A folder's name that says what is inside, and a number where there are two such members."""
+    sizes = [recipe.image_size] if recipe.item_size is None else [recipe.item_size, recipe.image_size]
+    shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
+    plain = re.sub(r"[^\w.+-]", "_", "-".join([recipe.arch, recipe.resize, *shown]))
+    numbered = (f"{plain}-{number}" for number in count(2))
+    return plain if plain not in taken else next(name for name in numbered if name not in taken)
