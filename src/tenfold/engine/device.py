@@ -107,6 +107,11 @@ def keep_freed_memory() -> bool:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: of a GPU, or of the CPU, whose allocator has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def free_memory() -> None:
     """Give back all memory that no live object holds, to the device and to the system."""
     gc.collect()

@@ -11,10 +11,11 @@ import torch
 
 from tenfold.data.encode import Encoding
 from tenfold.engine.batches import Batch, Preparation
-from tenfold.engine.device import free_memory
+from tenfold.engine.device import free_memory, is_out_of_memory
 from tenfold.engine.loss import batch_loss
 from tenfold.engine.optim import build_optimizer, clip_gradients
 from tenfold.engine.predict import HALF
+from tenfold.engine.undo import keep_undo
 from tenfold.errors import MemoryBudgetError
 from tenfold.nn.network import Network, uses_channels_last
 from tenfold.recipe import Recipe
@@ -25,7 +26,7 @@ class Training:
     """What one training needs at every step; made by `fit_network`, and by tests that look inside.
 
     micro_batch: rows that go through the network at once; shrinks when memory runs out.
-    head_only: the body is kept as it is and needs no gradients.
+    head_only: backbones are kept as they are and need no gradients.
     """
 
     network: Network
@@ -49,6 +50,13 @@ class Training:
         group = self.recipe.batchnorm_group
         return group if isinstance(group, int) and self.network.context.norms else None
 
+    def restart_scaler(self) -> None:
+        """Forget how far a step had come that was thrown away; the scale stays what it was."""
+        if self.scaler.is_enabled():
+            state = self.scaler.state_dict()
+            self.scaler = torch.amp.GradScaler(self.preparation.device.type)
+            self.scaler.load_state_dict(state)
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -70,11 +78,14 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
     while True:
         try:
             return _attempt(training, batch, step)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             message = (str(error).splitlines() or ["out of memory"])[0]
         # Out of the except block: while it is open, the error holds the frames and they the tensors.
         training.optimizer.zero_grad(set_to_none=True)
         training.network.context.discard_statistics()
+        training.restart_scaler()
         free_memory()
         smallest = max(batch.groups)
         largest = max(len(part) for part in batch.split(training.micro_batch))
@@ -98,9 +109,7 @@ def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
         network.context.begin(step, micro.rows, micro.groups)
         with _autocast(training):
             if training.head_only:
-                with torch.no_grad():
-                    features = network.features(micro.inputs)
-                raw = network.raw(features)
+                raw = network.raw(network.features(micro.inputs, frozen=True))
             else:
                 raw = network(micro.inputs)
         network.context.end_forward()
@@ -121,7 +130,13 @@ def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
     norm = float(clip_gradients(trained, recipe.clip_norm))
     finite = math.isfinite(norm)
     if finite or training.scaler.is_enabled():
-        training.scaler.step(optimizer)
+        undo = keep_undo(optimizer)
+        try:
+            training.scaler.step(optimizer)
+        except (torch.OutOfMemoryError, RuntimeError):
+            if undo is not None:
+                undo.take_back()
+            raise
     if training.scaler.is_enabled():
         training.scaler.update()
     if finite:

@@ -1,0 +1,80 @@
+"""Taking an update back that ran out of memory half-way.
+
+A forward or backward pass changes nothing that a retry could not drop. An optimizer that asks for scratch
+memory between two parameters does: some have moved, some have not. So a copy of what it changes is kept,
+in the host's memory, wherever it costs next to nothing or memory is scarce.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tenfold.engine.cards import MIB
+
+#: A copy up to this size is always kept: it is made in a few milliseconds.
+SMALL_COPY = 64 * MIB
+#: An update of this many times the parameters' bytes is taken to need scratch memory: PyTorch's foreach
+#: AdamW holds one temporary of all parameters of a group, and a second while it divides.
+SCRATCH = 2
+
+
+class Undo:
+    """What an optimizer was about to change; `take_back` puts it there again."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._parameters = [
+            (parameter, parameter.detach().to("cpu", copy=True)) for parameter in _moved(optimizer)
+        ]
+        self._states = {
+            parameter: {name: _copied(value) for name, value in optimizer.state[parameter].items()}
+            for parameter, _ in self._parameters
+            if parameter in optimizer.state
+        }
+
+    @torch.no_grad()
+    def take_back(self) -> None:
+        """Parameters and the optimizer's state as they were. Nothing is allocated on the device."""
+        for parameter, value in self._parameters:
+            parameter.copy_(value)
+            if parameter not in self._states:
+                self._optimizer.state.pop(parameter, None)
+                continue
+            state = self._optimizer.state[parameter]
+            for name, kept in self._states[parameter].items():
+                if isinstance(kept, Tensor):
+                    state[name].copy_(kept)
+                else:
+                    state[name] = kept
+
+
+def keep_undo(optimizer: torch.optim.Optimizer) -> Undo | None:
+    """A copy for `Undo`, where it is small or the update may run out of memory; else None."""
+    changed = sum(
+        _bytes(p) + sum(map(_bytes, optimizer.state.get(p, {}).values())) for p in _moved(optimizer)
+    )
+    return Undo(optimizer) if changed <= SMALL_COPY or _is_scarce(optimizer) else None
+
+
+def _is_scarce(optimizer: torch.optim.Optimizer) -> bool:
+    moved = _moved(optimizer)
+    if not moved or moved[0].device.type != "cuda":
+        return False  # a CPU's allocations fail at once or not at all
+    free, _ = torch.cuda.mem_get_info(moved[0].device)
+    free += torch.cuda.memory_reserved(moved[0].device) - torch.cuda.memory_allocated(moved[0].device)
+    return free < SCRATCH * sum(map(_bytes, moved))
+
+
+def _moved(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def _bytes(value: Any) -> int:
+    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
