@@ -436,6 +436,12 @@ def test_the_separator_of_tags_is_found_and_said(
     assert (f"separated by {said}" if separator else "nothing stands between") in notes[0]
 
 
+def test_a_category_whose_labels_look_like_tags_is_pointed_out() -> None:
+    hint = "x: most labels hold ';'; if each lists several, give --target x:multilabel"
+    assert hint in kinds(table_of(x=["a;b", "b;c", "a"] * 3), "x:category")[2]
+    assert not any("multilabel" in note for note in kinds(table_of(x=["a;b", "b", "a"]), "x:category")[2])
+
+
 def test_tags_are_a_table_of_yes_and_no() -> None:
     labels, _, notes = kinds(table_of(x=["big;red", "", "red", "-"]), "x:multilabel[separator=;,none=-]")
     assert labels.tolist() == [[1, 1], [-1, -1], [0, 1], [0, 0]]

@@ -48,7 +48,9 @@ def test_targets_without_labels_are_left_out_of_the_mean() -> None:
 
 def test_nan_is_never_a_gain() -> None:
     assert is_gain(0.5, None) and is_gain(0.4, 0.5) and not is_gain(0.5, 0.5)
-    assert not is_gain(math.nan, None) and not is_gain(math.nan, 0.5)
+    assert not is_gain(math.nan, None) and not is_gain(math.nan, 0.5) and not is_gain(math.inf, None)
+    spoilt = {"rmse": math.nan, "r2": math.nan, "unscored": 3}
+    assert math.isinf(monitored(Recipe(monitor="price"), HEADS, {**SCORES, "price": spoilt}))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tenfold.engine.optim import (
+    TASK_RATE,
     AveragedWeights,
     build_optimizer,
     clip_gradients,
@@ -162,3 +163,11 @@ def test_a_state_fits_whole_or_is_refused() -> None:
     assert network(torch.tensor([[2.0, 3.0]])).item() == 5.0
     with pytest.raises(RuntimeError, match="bias"):
         load_state(network, {"weight": torch.ones(1, 2)})
+
+
+def test_learnt_task_weights_have_a_rate_of_their_own_and_no_decay() -> None:
+    recipe = Recipe(**{**RECIPE.model_dump(), "task_weights": "learned"})
+    training = make_training(recipe, micro_batch=8)
+    learnt = training.network.log_variances
+    (group,) = [one for one in training.optimizer.param_groups if any(p is learnt for p in one["params"])]
+    assert group["peak_lr"] == recipe.lr * TASK_RATE and group["weight_decay"] == 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation
-from tenfold.engine.predict import ROWS_AT_ONCE, predict_network
+from tenfold.engine.predict import ROWS_AT_ONCE, predict_features, predict_network
 from tenfold.nn.augment import Views
 from tenfold.nn.heads import CategoryHead
 from tenfold.recipe import Recipe
@@ -155,3 +155,18 @@ def test_doubles_stay_doubles() -> None:
     single, double = predictor(5)[0](range(5)), predictor(5, "float64")[0](range(5))
     difference = np.abs(single["disease"] - double["disease"]).max()
     assert 0 < difference < 1e-5
+
+
+def test_features_are_those_of_the_last_layer_whatever_stands_beside_a_row() -> None:
+    training = make_training(RECIPE, micro_batch=8, precision="float32")
+    examples = make_examples(21)
+    found = predict_features(training.network, examples, np.arange(21), training.preparation)
+    assert found.shape == (21, training.network.last.in_features)
+    again = predict_features(training.network, examples, np.array([20, 3]), training.preparation)
+    assert np.array_equal(again, found[[20, 3]])
+    chance = predict_network(training.network, examples, np.arange(21), training.preparation)["disease"]
+    training.network.eval()
+    raw = training.network.raw(torch.from_numpy(found))[0]
+    expected = training.network.heads[0].probabilities(raw).detach().numpy()
+    assert np.allclose(expected, chance, atol=1e-5)
+    assert predict_features(training.network, examples, np.arange(0), training.preparation).shape[0] == 0

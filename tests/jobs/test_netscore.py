@@ -14,6 +14,7 @@ from photos import QUICK, write_table
 from tenfold.data.images import encode_png
 from tenfold.data.table import read_parquet_columns, read_table
 from tenfold.errors import SchemaError
+from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.out.tables import write_predictions, write_submission
 from tenfold.recipe import Recipe
@@ -173,8 +174,6 @@ def test_a_sample_submission_is_filled_by_any_kind(every: tuple[Path, NetworkRun
 def test_a_row_that_cannot_be_read_has_no_answer_of_any_kind(
     every: tuple[Path, NetworkRun], tmp_path: Path
 ) -> None:
-    from tenfold.jobs.inputs import Reading
-
     _, run = every
     found = run.predict({"id": ["0-001.png", "gone.png"]}, reading=Reading(skip_bad=True))
     assert found.failed.tolist() == [False, True]
@@ -212,6 +211,13 @@ def test_a_picture_of_another_kind_is_none_of_the_classes(tmp_path: Path) -> Non
         doubts[kind] = np.mean(
             [right[one] != said for one, said in zip(known.ids, known.targets["colour"].values)]
         )
+        strangers = {"id": [f"{name}.png" for name in ("grey", "noise", "yellow")], "colour": ["grey"] * 3}
+        folders = Reading(folders={"id": str(others)})
+        doubts[f"{kind} strangers"] = run.evaluate(strangers, reading=folders)["targets"]["colour"][
+            "error_rate"
+        ]
+    # A stranger's label is no class: named by softmax it is wrong, and right where the answer is none.
+    assert doubts["category strangers"] == 1.0 and doubts["open strangers"] == 0.0
     assert set(answers["category"]) <= set(COLOURS) and answers["open"] == [""] * 5
     # New pictures of the old kinds are still named.
     assert doubts["open"] <= 0.06

@@ -200,6 +200,12 @@ def _class_notes(target: str, found: Mapping[str, int]) -> list[str]:
         f"{target}: look-alikes {' / '.join(group)} are kept as different classes"
         for group in look_alikes(list(found))
     ]
+    for mark in SEPARATORS[:2]:
+        if 2 * sum(mark in name for name in found) > len(found):
+            notes.append(
+                f"{target}: most labels hold {mark!r}; if each lists several, give "
+                f"--target {target}:multilabel"
+            )
     single = [name for name, count in found.items() if count == 1]
     return [*notes, f"{target}: 1 row only: {shortened(single)}"] if single else notes
 

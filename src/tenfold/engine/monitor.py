@@ -55,8 +55,8 @@ def monitored(recipe: Recipe, heads: Sequence[Head], scores: Mapping[str, Mappin
 
 
 def is_gain(value: float, best: float | None) -> bool:
-    """Whether a figure is better than the best one; NaN never is."""
-    return not math.isnan(value) and (best is None or value < best)
+    """Whether a figure is better than the best one; NaN and infinity never are."""
+    return math.isfinite(value) and (best is None or value < best)
 
 
 def _parts(monitor: str, heads: Sequence[Head]) -> tuple[str | None, str]:

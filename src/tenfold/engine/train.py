@@ -209,7 +209,8 @@ class _Loop:
         spoilt = not all(
             math.isfinite(head.standing(scores[head.name]))
             for head in self.training.network.heads
-            if head.name in scores and scores[head.name]["scored"]
+            # A number that is none was not scored, and is no want of labels.
+            if head.name in scores and (scores[head.name]["scored"] or scores[head.name].get("unscored"))
         )
         state = self.averaged.state if self.averaged else self.training.network.state_dict()
         # Parameters only: a buffer may be infinite by design, as a mask of attention is.

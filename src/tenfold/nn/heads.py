@@ -487,8 +487,8 @@ class NumberHead:
         return quantity_scores(probabilities[:, 0], labels, usual=usual)
 
     def standing(self, scores: Mapping[str, Any]) -> float:
-        """The mean squared error in units of the training labels' variance."""
-        return (scores["rmse"] / self.facts.deviation) ** 2
+        """The mean squared error in units of the training labels' variance; infinite if an answer is."""
+        return float("inf") if scores.get("unscored") else (scores["rmse"] / self.facts.deviation) ** 2
 
     def tuned(self, probabilities: Floats, labels: NDArray[Any]) -> TargetFacts:
         """The facts as they are: nothing is decided by a threshold."""
