@@ -19,9 +19,11 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from tenfold.data.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
+    from tenfold.jobs.compare import compare_targets
     from tenfold.jobs.fit import fit
     from tenfold.jobs.plan import plan
     from tenfold.jobs.predict import evaluate, load_run, predict
+    from tenfold.jobs.tune import tune
     from tenfold.recipe import FactorRecipe, Recipe
     from tenfold.schema import (
         CategoryColumn,
@@ -56,6 +58,7 @@ __all__ = [
     "Table",
     "TenfoldError",
     "__version__",
+    "compare_targets",
     "device",
     "evaluate",
     "fit",
@@ -63,6 +66,7 @@ __all__ = [
     "plan",
     "predict",
     "read_table",
+    "tune",
 ]
 
 #: Public name -> the module that has it, or the package of which it is a module.
@@ -84,6 +88,7 @@ _HOMES = {
     "Schema": "tenfold.schema",
     "Table": "tenfold.data.table",
     "TenfoldError": "tenfold.errors",
+    "compare_targets": "tenfold.jobs.compare",
     "device": "tenfold.engine",
     "evaluate": "tenfold.jobs.predict",
     "fit": "tenfold.jobs.fit",
@@ -91,6 +96,7 @@ _HOMES = {
     "plan": "tenfold.jobs.plan",
     "predict": "tenfold.jobs.predict",
     "read_table": "tenfold.data.table",
+    "tune": "tenfold.jobs.tune",
 }
 
 
