@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenfold.engine.optim import one_cycle
+from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import RunError, TrainingError
 from tenfold.nn.network import build_network

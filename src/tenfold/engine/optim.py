@@ -1,4 +1,4 @@
-"""Parameter groups, the one-cycle schedule, and averaged weights."""
+"""Parameter groups, their rates, and averaged weights."""
 
 from __future__ import annotations
 
@@ -48,22 +48,6 @@ def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.opt
         betas=(0.9, 0.99),
         eps=1e-8,
     )
-
-
-def one_cycle(step: int, steps: int, *, warmup: float) -> float:
-    """The rate at a step as a part of its highest: up in a half cosine, then down in one (Smith 2018,
-    arXiv 1803.09820). Counts optimizer steps; one step has the highest rate and, of two or more, the last
-    has 1/1000 of it.
-
-    step: 0 .. steps - 1.
-    """
-    low, end = 0.04, 1e-3
-    # However long the rise, the highest step and the last one stay: a training of two steps has no other.
-    top = min(max(1, round(warmup * steps)), max(0, steps - 2))
-    if step < top:
-        return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / top))
-    place = (step - top) / max(1, steps - 1 - top)
-    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, place)))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, part: float) -> float:

@@ -28,11 +28,11 @@ from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import (
     AveragedWeights,
     build_optimizer,
-    one_cycle,
     set_rate,
     swapped_weights,
 )
 from tenfold.engine.predict import predict_network
+from tenfold.engine.schedule import one_cycle
 from tenfold.engine.update import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
 from tenfold.nn.network import Network, recompute
@@ -309,7 +309,7 @@ class _Loop:
     def _train_mode(self) -> None:
         self.training.network.train()
         if self.training.head_only:
-            for encoder in self.training.network.encoders.values():
+            for encoder in self.training.network.backbones.values():
                 encoder.eval()
 
     def _count(self, result: StepResult, epoch: int) -> None:
