@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding, Examples
+from tenfold.data.encode import ColumnFacts, Encoding, Examples
 from tenfold.data.labels import TargetFacts
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.train import Training, begin_training
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import Recipe
 from tenfold.schema import (
+    CategoryColumn,
     CategoryTarget,
+    IdColumn,
     ImageColumn,
     MultiLabelTarget,
     NetworkTarget,
+    NumberColumn,
     NumberTarget,
     OpenTarget,
     OrderedTarget,
@@ -105,6 +108,28 @@ def make_kinds(rows: int, *, size: int = 32, missing: float = 0.0, seed: int = 0
     return Examples(ids, (Pictures(pixels),), labels, weights)
 
 
+#: A column of every kind that is no picture.
+CELLS = (CategoryColumn(name="farm"), NumberColumn(name="height"), IdColumn(name="plot"))
+
+
+def cells_schema(*, pictures: bool, targets: Sequence[NetworkTarget] = EVERY_KIND) -> Schema:
+    """`CELLS`, with pictures or without."""
+    return Schema(inputs=(*(SCHEMA.inputs if pictures else ()), *CELLS), targets=tuple(targets))
+
+
+def with_cells(examples: Examples, *, pictures: bool, seed: int = 0) -> Examples:
+    """The examples with cells of `CELLS`; some are unknown, or missing."""
+    rng = np.random.default_rng([seed, 8])
+    heights = rng.normal(size=(examples.rows, 2)).astype(np.float32)
+    heights[:, 1] = rng.random(examples.rows) < 0.2
+    columns = {
+        "farm": rng.integers(0, 4, examples.rows),
+        "height": heights,
+        "plot": rng.integers(0, 9, examples.rows),
+    }
+    return replace(examples, images=examples.images if pictures else (), columns=columns)
+
+
 def make_encoding(recipe: Recipe, schema: Schema = SCHEMA) -> Encoding:
     if schema is SCHEMA:
         return Encoding(classes=CLASSES, image_size=recipe.image_size)
@@ -112,7 +137,12 @@ def make_encoding(recipe: Recipe, schema: Schema = SCHEMA) -> Encoding:
         "age": TargetFacts(mean=3.0, deviation=1.2),
         "stars": TargetFacts(mean=3.0, deviation=1.2, low=0.5, high=5.5),
     }
-    return Encoding(classes=KIND_CLASSES, targets=facts, image_size=recipe.image_size)
+    columns = {
+        "farm": ColumnFacts(words=("a", "b", "c")),
+        "height": ColumnFacts(gaps=True),
+        "plot": ColumnFacts(words=tuple("12345678")),
+    }
+    return Encoding(classes=KIND_CLASSES, targets=facts, image_size=recipe.image_size, columns=columns)
 
 
 def make_training(

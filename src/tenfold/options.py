@@ -122,6 +122,8 @@ SAFE = option(
 JSON = option("as_json", bool, "print one JSON object on standard output", "--json", default=False)
 COLUMNS = [
     option("image", list[str] | None, "COLUMN=FOLDER of pictures", "--image"),
+    option("category", list[str] | None, "column of categories to learn from", "--category"),
+    option("number", list[str] | None, "column of numbers to learn from", "--number"),
     option("image_folder", str | None, "folder whose sub-folders name the classes"),
     option(
         "target",

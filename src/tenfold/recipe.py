@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from tenfold.errors import RecipeError
-from tenfold.schema import Frozen
+from tenfold.schema import Frozen, Schema
 
 
 def parse_size(value: Any) -> tuple[int, int]:
@@ -39,6 +40,13 @@ def _group(value: Any) -> Any:
     if isinstance(value, int) and value < 2:
         raise ValueError("a BatchNorm group has at least 2 rows; or give 'frozen'")
     return value
+
+
+def parse_layers(value: Any) -> Any:
+    """``"128,64"`` -> ``("128", "64")``; an empty text is no layer; anything else stays as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.replace("x", ",").split(",") if part.strip())
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def parse_weights(value: Any) -> Any:
@@ -106,6 +114,19 @@ class Recipe(Frozen):
     resize: Literal["squish", "crop", "pad"] = Field("squish", description="how a picture becomes that size")
     item_size: Size | None = Field(
         None, description="larger size to keep pictures at, which random crops are cut from [image size]"
+    )
+    body: Literal["auto", "linear", "mlp", "dot"] = Field(
+        "auto", description="between features and outputs; auto: linear for pictures alone, else mlp"
+    )
+    hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(parse_layers)] = Field(
+        (128, 64), description="widths of the mlp's layers, with commas between them"
+    )
+    body_dropout: float = Field(0.2, ge=0, lt=1, description="part of each mlp layer dropped, per row")
+    embedding: PositiveInt | None = Field(
+        None, description="widths of embeddings; by a rule of their rows where not given"
+    )
+    unknown_rate: float = Field(
+        0.02, ge=0, lt=1, description="part of known ids and categories that training shows as unknown"
     )
     epochs: PositiveInt = Field(12, description="passes over the training rows, all layers trained")
     frozen_epochs: int = Field(1, ge=0, description="epochs before those in which only the head is trained")
@@ -188,6 +209,37 @@ class Recipe(Frozen):
             )
 
 
+#: What a table without pictures is trained with where the recipe does not say: many passes of small steps,
+#: which a small network needs and a small table can afford, and no stage for a head alone.
+TABLE_DEFAULTS: Mapping[str, Any] = {
+    "epochs": 40,
+    "frozen_epochs": 0,
+    "weight_decay": 0.1,
+    "label_smoothing": 0.05,
+}
+
+
+def suited(recipe: Recipe, schema: Schema) -> Recipe:
+    """The recipe with the defaults of its kind of input: `TABLE_DEFAULTS` where there are no pictures.
+
+    Raises RecipeError for choices that these inputs do not allow.
+    """
+    if schema.columns and recipe.mixup:
+        raise RecipeError(
+            f"mixup = {recipe.mixup:g} mixes pictures, and these inputs have no mixture",
+            found=", ".join(f"{column.name} ({column.kind})" for column in schema.columns),
+            fix="set mixup = 0",
+        )
+    if schema.images or not schema.columns:
+        return recipe
+    if "weights" in recipe.model_fields_set and recipe.weights not in ("hub", "none"):
+        raise RecipeError(
+            f"weights = {recipe.weights!r} are of a backbone, and there are no pictures", fix="leave it out"
+        )
+    mine = {name: value for name, value in TABLE_DEFAULTS.items() if name not in recipe.model_fields_set}
+    return recipe.model_copy(update=mine)
+
+
 class FactorRecipe(Frozen):
     """Every choice of a ratings training. Fields are also options of ``tenfold fit`` for ratings.
 
@@ -209,7 +261,7 @@ class FactorRecipe(Frozen):
     use_time: bool = Field(True, description="gibbs: learn from the time column, where there is one")
     scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
     kind: Literal["auto", "explicit", "implicit"] = Field("auto", description="stars, or a log of events")
-    duplicates: Literal["last", "first", "mean", "sum", "error"] | None = Field(
+    duplicates: Literal["last", "first", "mean", "max", "min", "sum", "error"] | None = Field(
         None, description="what a pair that occurs twice counts as"
     )
     valid: float = Field(0.0, ge=0, lt=1, description="part of the ratings held out")

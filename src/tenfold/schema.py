@@ -310,6 +310,16 @@ class Schema(Frozen):
         return tuple(column for column in self.inputs if isinstance(column, ImageColumn))
 
     @property
+    def columns(self) -> tuple[IdColumn | CategoryColumn | NumberColumn, ...]:
+        """The input columns that stand in the table itself: all but pictures."""
+        return tuple(column for column in self.inputs if not isinstance(column, ImageColumn))
+
+    @property
+    def rated(self) -> bool:
+        """Whether it describes ratings: id columns, and a target that is a rating."""
+        return bool(self.ids) and any(isinstance(target, RatingTarget) for target in self.targets)
+
+    @property
     def answers(self) -> tuple[NetworkTarget, ...]:
         """The targets of a network, once every target's kind is settled."""
         return tuple(target for target in self.targets if isinstance(target, NetworkTarget))

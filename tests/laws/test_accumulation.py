@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import timm
 import torch
+from timm.models import SwinTransformer, register_model
 
 from tenfold.engine.train import train_step
 from tenfold.nn.network import recompute
 from tenfold.recipe import Recipe
 from training import (
     EVERY_KIND,
+    cells_schema,
     kinds_schema,
     largest_difference,
     make_batches,
@@ -19,6 +23,7 @@ from training import (
     make_kinds,
     make_training,
     state_of,
+    with_cells,
 )
 
 #: float64 after several AdamW steps, which make round-off of tiny gradients larger than it was.
@@ -34,16 +39,23 @@ BASE = Recipe(
     lr=1e-2,
     seed=3,
 )
-#: Tiny networks of the families that people use. BatchNorm ones are among them on purpose.
-ARCHITECTURES = (
-    "test_byobnet",
-    "test_convnext",
-    "test_efficientnet",
-    "test_efficientnet_gn",
-    "test_resnet",
-    "test_vit",
-    "test_vit2",
-)
+
+
+@register_model
+def tiny_swin(
+    pretrained: bool = False, num_classes: int = 0, img_size: Any = 64, drop_path_rate: float = 0.1, **_: Any
+) -> SwinTransformer:
+    """A shifted-window transformer of two stages, which timm has no tiny one of."""
+    return SwinTransformer(
+        img_size, patch_size=4, window_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4),
+        num_classes=num_classes, drop_path_rate=drop_path_rate or 0.0,
+    )  # fmt: skip
+
+
+#: Every tiny network of timm, of all families that people use, BatchNorm ones among them; and a Swin.
+ARCHITECTURES = (*timm.list_models("test_*"), "tiny_swin")
+#: Those that take no picture smaller than this.
+FIXED = {"test_vit": 160, "test_coatnet": 160, "test_maxvit": 160}
 
 
 def changed(**values: object) -> Recipe:
@@ -65,11 +77,11 @@ def weights_after(
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_family(arch: str) -> None:
-    size = 160 if arch.startswith("test_vit") else 64
+    size = next((side for name, side in FIXED.items() if arch.startswith(name)), 64)
     recipe = changed(arch=arch, image_size=size, batch_size=8, augment="off")
-    whole = weights_after(recipe, 8, rows=19)
+    whole = weights_after(recipe, 8, rows=11)
     for micro_batch in (4, 1):
-        assert largest_difference(whole, weights_after(recipe, micro_batch, rows=19)) < EXACT
+        assert largest_difference(whole, weights_after(recipe, micro_batch, rows=11)) < EXACT
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.4, 0.9, 1.0])
@@ -142,6 +154,40 @@ def test_every_choice_of_every_kind(values: dict[str, object]) -> None:
     recipe = changed(**values)
     whole = kinds_after(recipe, 16, "all", missing=0.4)
     assert largest_difference(whole, kinds_after(recipe, 3, "all", missing=0.4)) < EXACT
+
+
+def cells_after(recipe: Recipe, micro_batch: int, *, pictures: bool, missing: float = 0.3) -> dict:
+    """Weights after an epoch of every kind of target from ids, categories, numbers and maybe pictures."""
+    schema = cells_schema(pictures=pictures)
+    examples = make_kinds(38, size=recipe.image_size[0], missing=missing)
+    training = make_training(recipe, micro_batch=micro_batch, schema=schema)
+    training.network.train()
+    for step, batch in enumerate(make_batches(training, with_cells(examples, pictures=pictures))):
+        assert train_step(training, batch, step).updated
+    return state_of(training.network)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"body": "linear"},
+        {"hidden": (8,), "body_dropout": 0.5, "unknown_rate": 0.3},
+        {"arch": "test_resnet", "image_size": 64},
+        {"task_weights": "learned", "unknown_rate": 0.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("pictures", [True, False])
+def test_every_kind_of_input(values: dict[str, object], pictures: bool) -> None:
+    recipe = changed(**values)
+    whole = cells_after(recipe, 16, pictures=pictures)
+    for micro_batch in (5, 1):
+        assert largest_difference(whole, cells_after(recipe, micro_batch, pictures=pictures)) < EXACT
+    # The row for what is unknown is trained as all others are.
+    fresh = make_training(recipe, micro_batch=16, schema=cells_schema(pictures=pictures)).network
+    moved = whole["encoders.column0.table.weight"][0] - fresh.state_dict()["encoders.column0.table.weight"][0]
+    assert moved.abs().max() > 1e-4
 
 
 def test_learnt_task_weights_move_alike_whatever_the_cut() -> None:

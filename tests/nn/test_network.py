@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tenfold.data.encode import Encoding
+from tenfold.data.encode import ColumnFacts, Encoding
 from tenfold.errors import RecipeError
 from tenfold.nn.network import build_network, describe_layers, recompute, uses_channels_last
 from tenfold.recipe import Recipe
@@ -94,9 +94,22 @@ def test_a_schema_without_pictures_is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize("column", [NumberColumn(name="age"), CategoryColumn(name="farm")])
-def test_a_column_that_would_be_passed_over_is_refused(column: NumberColumn | CategoryColumn) -> None:
-    schema = Schema(inputs=(*SCHEMA.inputs, column), targets=SCHEMA.targets)
-    with pytest.raises(RecipeError, match="pictures only") as caught:
-        build_network(make_encoding(RECIPE), schema, RECIPE, fetch=False)
-    assert caught.value.labels["found"] == f"{column.name} ({column.kind})"
+def test_a_picture_and_columns_of_a_table_stand_side_by_side() -> None:
+    columns = (NumberColumn(name="age"), CategoryColumn(name="farm"))
+    schema = Schema(inputs=(*SCHEMA.inputs, *columns), targets=SCHEMA.targets)
+    facts = {"age": ColumnFacts(), "farm": ColumnFacts(words=("a", "b", "c"))}
+    encoding = make_encoding(RECIPE).model_copy(update={"columns": facts})
+    network, _ = build_network(encoding, schema, RECIPE, fetch=False)
+    inputs = network.sample_inputs(torch.rand(3, 3, 64, 64))
+    assert list(inputs) == ["image0", "column0", "column1"]
+    assert [len(part[0]) for part in network.eval()(inputs)] == [len(words) for words in CLASSES.values()]
+    # Only what was trained before rests while the head alone is trained.
+    parts = {layer.name.split(".")[0]: layer.part for layer in describe_layers(network)}
+    assert parts == {"encoders": "head", "body": "head", "last": "head"} | {"encoders": parts["encoders"]}
+    resting = [layer.name for layer in describe_layers(network) if layer.part == "body"]
+    assert resting and all(name.startswith("encoders.image0.") for name in resting)
+    network.train()
+    network.context.begin(0, torch.arange(3), (3,))
+    network.features(inputs, frozen=True).sum().backward()
+    grown = {name for name, each in network.named_parameters() if each.grad is not None}
+    assert "encoders.column1.table.weight" in grown and not grown & set(resting)

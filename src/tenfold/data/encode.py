@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.labels import Labels, TargetFacts, Weights, fit_targets, label_arrays
+from tenfold.data.labels import Labels, TargetFacts, Weights, fit_targets, label_arrays, shortened
 from tenfold.data.table import Table
 from tenfold.errors import SchemaError
 from tenfold.recipe import Recipe
-from tenfold.schema import Frozen, Schema
+from tenfold.schema import Frozen, NumberColumn, Schema
+
+#: A number further from the mean counts as so many deviations: one slip of the pen moves no other row.
+MOST_DEVIATIONS = 6.0
 
 
 class ImageReader(Protocol):
@@ -24,6 +27,22 @@ class ImageReader(Protocol):
         ...
 
 
+class ColumnFacts(Frozen):
+    """What the training rows decided of one input column.
+
+    words: of an id or a category, in order of spelling; a word's code is its place here plus 1, and 0 is
+        unknown. "" among them stands for an empty cell, if training had any.
+    mean, deviation: of a number. gaps: whether training had cells without one.
+    """
+
+    refusal: ClassVar = SchemaError
+
+    words: tuple[str, ...] = ()
+    mean: float = 0.0
+    deviation: float = 1.0
+    gaps: bool = False
+
+
 class Encoding(Frozen):
     """Everything that was decided from the training table and is needed to prepare a row again.
 
@@ -31,6 +50,7 @@ class Encoding(Frozen):
 
     classes: target -> class names, in the order of the network's outputs; no entry for a number.
     targets: target -> what else was decided of it.
+    columns: input column that is no picture -> what was decided of it.
     image_size: (height, width) that pictures are kept at.  resize, interpolation: how they get there.
     final_size: (height, width) that enters the network, where it is another.
     mean, std: per channel, of pixels scaled to 0..1.
@@ -41,6 +61,7 @@ class Encoding(Frozen):
 
     classes: dict[str, tuple[str, ...]]
     targets: dict[str, TargetFacts] = {}
+    columns: dict[str, ColumnFacts] = {}
     image_size: tuple[int, int] = (224, 224)
     final_size: tuple[int, int] | None = None
     resize: str = "squish"
@@ -69,12 +90,15 @@ class Examples:
     ids: (rows,) the text that names a row.
     images: one reader per image column.
     labels, weights: target -> as `data.labels` describes them; the weight is 0 where nothing is known.
+    columns: input column that is no picture -> (rows,) int64 codes of an id or a category, or (rows, 2)
+        float32 of a number: the standardised number, and 1 where it is missing.
     """
 
     ids: NDArray[np.object_]
     images: tuple[ImageReader, ...]
     labels: Mapping[str, Labels]
     weights: Mapping[str, Weights]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -127,7 +151,110 @@ def encode(
     if ids is None:
         name = schema.row_name
         ids = table.text(name) if name else np.array([str(line) for line in table.lines], dtype=object)
+    columns, said = encode_columns(encoding.columns, schema, table)
     if not targets:
-        return Examples(ids, tuple(images), {}, {}), []
+        return Examples(ids, tuple(images), {}, {}, columns), said
     labels, weights, notes = label_arrays(encoding.classes, encoding.targets, schema, table)
-    return Examples(ids, tuple(images), labels, weights), notes
+    return Examples(ids, tuple(images), labels, weights, columns), [*notes, *said]
+
+
+# --- columns of the table itself ---------------------------------------------------------------------
+
+
+def fit_columns(
+    schema: Schema, table: Table, train: NDArray[np.int64]
+) -> tuple[dict[str, ColumnFacts], list[str]]:
+    """What the training rows, and no others, decide of every input column that is no picture; and notes.
+
+    Raises TableError for cells of a number column that are no numbers.
+    """
+    facts: dict[str, ColumnFacts] = {}
+    notes: list[str] = []
+    for column in schema.columns:
+        name = column.name
+        if isinstance(column, NumberColumn):
+            facts[name] = _fit_number(table.numbers(name)[train])
+            known = ~table.missing(name)[train]
+        else:
+            codes, words = table.codes(name)
+            known = ~table.missing(name)[train]
+            found = {str(words[code]) for code in np.unique(codes[train][known])}
+            found |= set() if known.all() else {""}
+            facts[name] = ColumnFacts(words=tuple(sorted(found)), gaps=not known.all())
+            notes.append(f"{name}: {len(found - {''})} different values in training")
+        if not known.any():
+            notes.append(f"{name} is empty in every training row: nothing is learnt from it")
+        elif isinstance(column, NumberColumn):
+            one = facts[name]
+            notes.append(f"{name}: mean {one.mean:.6g}, deviation {one.deviation:.6g} in training")
+        if known.any() and not known.all():
+            notes.append(f"{name}: {int((~known).sum())} of {len(train)} cells missing in training")
+    return facts, notes
+
+
+def _fit_number(values: NDArray[np.float64]) -> ColumnFacts:
+    gaps = bool(np.isnan(values).any())
+    known = values[~np.isnan(values)]
+    # Scaled before it is squared, which numbers of 1e200 would not survive.
+    largest = float(np.abs(known).max(initial=0.0))
+    if largest == 0.0:
+        return ColumnFacts(gaps=gaps)
+    part = known / largest
+    mean, deviation = float(part.mean()) * largest, float(part.std()) * largest
+    # Of equal numbers the deviation is rounding, if not 0: such a column stays at 0, whatever is asked.
+    constant = not part.std() > 1e-12
+    return ColumnFacts(mean=mean, deviation=1.0 if constant else deviation, gaps=gaps)
+
+
+def encode_columns(
+    facts: Mapping[str, ColumnFacts], schema: Schema, table: Table
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The input columns that are no pictures as arrays (see `Examples`); what training never saw is said.
+
+    A column of which nothing was decided yet is left out.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    notes: list[str] = []
+    for column in schema.columns:
+        if column.name not in facts:
+            continue
+        encoded = _encode_number if isinstance(column, NumberColumn) else _encode_words
+        found[column.name], said = encoded(facts[column.name], table, column.name)
+        notes += said
+    return found, notes
+
+
+def _encode_number(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
+    values = table.numbers(name)
+    missing = np.isnan(values)
+    with np.errstate(over="ignore"):
+        scaled = np.clip((values - facts.mean) / facts.deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+    notes = []
+    if missing.any() and not facts.gaps:
+        notes.append(
+            f"{name}: {int(missing.sum())} cells missing, none in training: its mean stands for them"
+        )
+    # A mark that training never set has a weight that nobody taught.
+    mark = missing if facts.gaps else np.zeros(len(values), dtype=np.bool_)
+    return np.stack([np.where(missing, 0.0, scaled), mark], axis=1).astype(np.float32), notes
+
+
+def _encode_words(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
+    codes, words = table.codes(name)
+    place = {word: code for code, word in enumerate(facts.words, start=1)}
+    lookup = np.array([place.get(str(word), 0) for word in words], dtype=np.int64)
+    missing = table.missing(name)
+    found = lookup[codes] if len(words) else np.zeros(table.rows, dtype=np.int64)
+    found = np.where(missing, place.get("", 0), found)
+    strange = np.unique(codes[(found == 0) & ~missing])
+    notes = []
+    if len(strange):
+        rows = int(((found == 0) & ~missing).sum())
+        what = "1 value" if len(strange) == 1 else f"{len(strange)} values"
+        listed = shortened([str(words[code]) for code in strange])
+        notes.append(f"{name}: {what} not seen in training ({listed}): {rows} rows go to its unknown row")
+    if missing.any() and "" not in place:
+        notes.append(
+            f"{name}: {int(missing.sum())} empty cells, none in training: they go to its unknown row"
+        )
+    return found, notes

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.nn.augment import augment, draw_mix, mixed, resized
-from tenfold.nn.network import input_name
-from tenfold.nn.rows import group_sizes
+from tenfold.nn.network import column_name, input_name
+from tenfold.nn.rows import group_sizes, uniform
 from tenfold.recipe import Recipe
 
 
@@ -160,6 +160,36 @@ class Preparation:
         return ((images - mean) / std).contiguous(memory_format=layout)
 
 
+#: Numbers the draws of `unknown_codes`, apart from those of a network's layers, which count from 0.
+_UNKNOWN = 1 << 20
+
+
+def column_inputs(
+    examples: Examples, index: NDArray[np.int64], preparation: Preparation
+) -> dict[str, Tensor]:
+    """Encoder name -> codes (rows,) int64 or numbers (rows, 2) of the columns that are no pictures."""
+    found = {}
+    for position, values in enumerate(examples.columns.values()):
+        moved = torch.from_numpy(values[index]).to(preparation.device)
+        found[column_name(position)] = moved.to(preparation.dtype) if moved.is_floating_point() else moved
+    return found
+
+
+def unknown_codes(
+    inputs: dict[str, Tensor], rows: Tensor, *, rate: float, seed: int, epoch: int
+) -> dict[str, Tensor]:
+    """The inputs with that part of their codes made 0, so that the row for what is unknown is trained.
+
+    Drawn from (seed, epoch, column, row): the cut of a batch has no say in it.
+    """
+    found = dict(inputs)
+    for place, (name, codes) in enumerate(inputs.items()):
+        if rate and not codes.is_floating_point():
+            drawn = uniform(rows, 1, seed, epoch, _UNKNOWN + place)[:, 0]
+            found[name] = torch.where(drawn.to(codes.device) < rate, 0, codes)
+    return found
+
+
 def training_batches(
     examples: Examples,
     order: list[NDArray[np.int64]],
@@ -180,7 +210,8 @@ def training_batches(
     def read(rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
         return [reader.read(rows) for reader in examples.images]
 
-    for position, stored in enumerate(read_ahead(order, read, workers)):
+    # Without pictures there is nothing to wait for.
+    for position, stored in enumerate(read_ahead(order, read, workers if examples.images else 0)):
         index = order[position]
         rows = torch.from_numpy(index)
         mix = (
@@ -188,7 +219,13 @@ def training_batches(
             if recipe.mixup
             else None
         )
-        inputs = {}
+        inputs = unknown_codes(
+            column_inputs(examples, index, preparation),
+            rows,
+            rate=recipe.unknown_rate,
+            seed=recipe.seed,
+            epoch=epoch,
+        )
         for column, pixels in enumerate(stored):
             images = augment(
                 preparation.pixels(pixels, min_scale=recipe.min_scale),

@@ -7,6 +7,8 @@ import ctypes.util
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +107,17 @@ def keep_freed_memory() -> bool:
     return all(
         [mallopt(_M_MMAP_THRESHOLD, most), mallopt(_M_TRIM_THRESHOLD, most), mallopt(_M_TOP_PAD, 2**26)]
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block torch computes on one thread: of a small network others only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

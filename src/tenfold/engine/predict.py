@@ -9,12 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Examples
-from tenfold.engine.batches import Preparation, read_ahead
+from tenfold.engine.batches import Preparation, column_inputs, read_ahead
 from tenfold.nn.augment import PLAIN, Views, each_view, row_keys
 from tenfold.nn.network import Network, input_name
 
 #: Rows that pass through the network together at prediction.
 ROWS_AT_ONCE = {"cpu": 16, "cuda": 64}
+#: The same where there are no pictures.
+CELLS_AT_ONCE = 1024
+
+
+def _at_once(examples: Examples, device: torch.device) -> int:
+    return ROWS_AT_ONCE.get(device.type, 16) if examples.images else CELLS_AT_ONCE
 
 
 #: Half-precision types of the forward pass, by the recipe's word.
@@ -70,7 +76,8 @@ def predict_views(
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[Answers, Answers]:
     """As `predict_network`: the answers of all views together, and those of the plain view alone."""
-    size = ROWS_AT_ONCE.get(preparation.device.type, 16)
+    size = _at_once(examples, preparation.device)
+    workers = workers if examples.images else 0
     reads = [rows[start : start + size] for start in range(0, len(rows), size)]
     found: list[dict[str, list[NDArray[np.float64]]]] = [
         {head.name: [] for head in network.heads} for _ in "ab"
@@ -89,8 +96,9 @@ def predict_views(
             torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
         ):
             for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
-                names = examples.ids[np.resize(index, size)]
-                both = _batch_answers(network, preparation, stored, names, views)
+                full = np.resize(index, size)
+                cells = column_inputs(examples, full, preparation)
+                both = _batch_answers(network, preparation, stored, cells, examples.ids[full], views)
                 for kept, parts in zip(found, both, strict=True):
                     for head, part in zip(network.heads, parts, strict=True):
                         kept[head.name].append(part.cpu().numpy()[: len(index)])
@@ -106,6 +114,7 @@ def _batch_answers(
     network: Network,
     preparation: Preparation,
     stored: list[NDArray[np.uint8]],
+    cells: dict[str, torch.Tensor],
     names: NDArray[np.object_],
     views: Views,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -118,8 +127,11 @@ def _batch_answers(
         columns.append(each_view(plain, wide, keys, views, column=column))
     sums: list[torch.Tensor] = []
     first: list[torch.Tensor] = []
-    for weight, seen in zip(views.weights, zip(*columns, strict=True), strict=True):
-        inputs = {input_name(column): preparation.normalised(images) for column, images in enumerate(seen)}
+    # Without a picture all views are the plain one.
+    every = zip(*columns, strict=True) if columns else [()] * len(views.weights)
+    for weight, seen in zip(views.weights, every, strict=True):
+        pictures = {input_name(column): preparation.normalised(images) for column, images in enumerate(seen)}
+        inputs = {**cells, **pictures}
         parts = network.answers(inputs)
         # Equal weights divide once, at the end, so that one plain view is itself to the last bit.
         weighed = [part * weight for part in parts] if views.drawn else parts
@@ -138,7 +150,8 @@ def predict_features(
     workers: int = 2,
 ) -> NDArray[np.float32]:
     """(rows, width) what the last layer sees of the plain view, in the order of `rows`."""
-    size = ROWS_AT_ONCE.get(preparation.device.type, 16)
+    size = _at_once(examples, preparation.device)
+    workers = workers if examples.images else 0
     reads = [rows[start : start + size] for start in range(0, len(rows), size)]
     training = network.training
     network.eval()
@@ -153,10 +166,9 @@ def predict_features(
             torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
         ):
             for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
-                inputs = {
-                    input_name(column): preparation.normalised(preparation.pixels(pixels))
-                    for column, pixels in enumerate(stored)
-                }
+                inputs = column_inputs(examples, np.resize(index, size), preparation)
+                for column, pixels in enumerate(stored):
+                    inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
                 found.append(network.features(inputs).float().cpu().numpy()[: len(index)])
     finally:
         network.train(training)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import (
     free_memory,
     keep_freed_memory,
+    one_thread,
     peak_bytes,
     pick_device,
     pick_precision,
@@ -27,6 +28,7 @@ from tenfold.engine.memory import plan_to_fit
 from tenfold.engine.probe import measure_peak
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import (
+    MemoryBudgetError,
     RunError,
     TrainingError,
 )
@@ -35,13 +37,17 @@ from tenfold.jobs.netprepare import Notes, SplitRule, TrainingWork, prepare_trai
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netscore import judge_validation, usual_answers
 from tenfold.jobs.plan import recipe_options
-from tenfold.recipe import Recipe
+from tenfold.nn.network import layer_widths
+from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema
 from tenfold.store.run import RunFolder, begin_run, differences, or_null, read_run
 from tenfold.values import MemoryPlan
 
 #: What this process holds is rounded to.
 CONTEXT_STEP = 32 * MIB
+#: Copies of a layer's features that a step holds of each row: before and after its rectifier and its dropout,
+#: with their masks, and the gradients of these.
+CELL_COPIES = 8
 
 Teller = Callable[[dict[str, Any]], None]
 
@@ -70,6 +76,7 @@ def fit_network_run(
     Raises a TenfoldError that names what is wrong with the input before anything is trained.
     """
     recipe.check()
+    recipe = suited(recipe, schema)
     started = time.monotonic()
     reading, machine = reading or Reading(), machine or Machine()
     if on_progress is not None and reading.on_progress is None:
@@ -80,7 +87,8 @@ def fit_network_run(
     if device.type == "cpu":
         keep_freed_memory()
     reset_peak(device)
-    with _begun(run, resume, notes) as folder:
+    small = device.type == "cpu" and not schema.images
+    with _begun(run, resume, notes) as folder, one_thread() if small else nullcontext():
         work = prepare_training(schema, recipe, table, reading, notes, split_rule=split_rule)
         if _already(folder, work.identity, resume, notes):
             folder.discard()
@@ -111,6 +119,7 @@ def fit_network_run(
         about = {
             "kind": "network",
             "rows": len(work.examples.ids),
+            "table": str(table) if isinstance(table, (str, os.PathLike)) else None,
             "targets": or_null(verdict.scores),
             "without_views": or_null(verdict.plain_scores),
             "calibration": or_null(verdict.calibration),
@@ -162,12 +171,14 @@ def plan_training(
     """
     rows = len(work.split.train)
     batch = min(recipe.batch_size, rows)
+    if not work.schema.images:
+        return plan_cells(machine, work, batch)
     if machine.budget is None and device.type != "cuda":
         micro = min(machine.micro_batch or min(batch, 32), batch)
         return MemoryPlan(micro, accumulation=-(-batch // micro), checkpoint=machine.checkpoint)
     size = parse_bytes(machine.budget or "auto")
     return plan_to_fit(
-        recipe.arch,
+        work.network if work.schema.columns else recipe.arch,
         **{**recipe_options(recipe), "batch_size": batch, "precision": precision},
         budget_bytes=size.size_bytes,
         micro_batch=machine.micro_batch,
@@ -176,6 +187,41 @@ def plan_training(
         device=device.type,
         card=size.card,
         context=_own_context(work) if device.type == "cpu" else None,
+    )
+
+
+def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
+    """The plan of a network without pictures, by counting: four copies of its weights and the gradients,
+    and of every row the features of every layer, forward and backward.
+
+    Raises MemoryBudgetError where not one row fits.
+    """
+    weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
+    row = 4 * layer_widths(work.network) * CELL_COPIES
+    size = parse_bytes(machine.budget or "auto").size_bytes
+    held = process_bytes()
+    room = size - held - 4 * weights
+    micro = machine.micro_batch or batch
+    if machine.budget is not None and machine.micro_batch is None:
+        micro = min(batch, room // row)
+    if micro < 1 or (machine.budget is not None and room < row * min(micro, batch)):
+        raise MemoryBudgetError(
+            f"a micro-batch of {max(1, min(micro, batch))} rows of this table's network does not fit "
+            f"{show_bytes(size)}",
+            parts=f"process {show_bytes(held)}  weights, gradients and optimizer {show_bytes(5 * weights)}",
+            fix=f"a budget of {show_bytes(held + 5 * weights + row * max(1, micro))}, or a smaller body",
+        )
+    micro = min(micro, batch)
+    parts = {"weights": weights, "gradients": weights, "optimizer": 2 * weights, "activations": micro * row}
+    needed = sum(parts.values()) + weights + held
+    return MemoryPlan(
+        micro,
+        accumulation=-(-batch // micro),
+        checkpoint=False,
+        predicted_bytes=needed,
+        band_bytes=(needed, needed + CONTEXT_STEP),
+        parts={**parts, "averaged weights": weights, "process": held},
+        workers=0,
     )
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from tenfold.data.classweights import check_class_weights, class_weighted
-from tenfold.data.encode import Encoding, Examples, PickedImages, encode, fit_encoding
+from tenfold.data.encode import (
+    Encoding,
+    Examples,
+    PickedImages,
+    encode,
+    encode_columns,
+    fit_columns,
+    fit_encoding,
+)
 from tenfold.data.labels import decide_targets, known_rows, shortened, standardise, strata
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.times import read_times
@@ -25,9 +33,10 @@ from tenfold.errors import (
     listed,
 )
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema, target_columns
 from tenfold.store.weights import read_weights
 
@@ -78,6 +87,8 @@ def prepare_training(
     split_rule: splits the rows instead of the recipe's ``valid`` and ``seed``; a split that the table states
     stands all the same.
     """
+    recipe = suited(recipe, schema)
+    # Checked here although the network comes later: a wrong name is refused before a picture is decoded.
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.names, table.source)
@@ -94,10 +105,12 @@ def prepare_training(
     )
     class_weights = _class_weights(schema, recipe, encoding)
     weights = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
-    # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
-    network, built = build_network(
-        encoding, schema, recipe, weights=weights, weights_name=Path(recipe.weights).name
-    )
+    building = {"weights": weights, "weights_name": Path(recipe.weights).name}
+    body_kind(schema, recipe)
+    network: Network | None = None
+    if not schema.columns:
+        # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
+        network, built = build_network(encoding, schema, recipe, **building)
     rows = prepare_rows(table, schema, encoding, reading, targets=True)
     notes.add([*rows.notes, *said])
     rows = _usable(rows)
@@ -106,6 +119,15 @@ def prepare_training(
     notes.add([*said, *_conflicts(rows, schema, examples)])
     split = _split(schema, recipe, rows, examples, encoding, split_rule)
     notes.add(split.notes)
+    if network is None:
+        # How wide the first layers of a table are is decided by its training rows.
+        columns, said = fit_columns(schema, rows.table, split.train)
+        encoding = encoding.model_copy(update={"columns": columns})
+        notes.add(said)
+        cells, said = encode_columns(columns, schema, rows.table)
+        examples = replace(examples, columns=cells)
+        notes.add(said)
+        network, built = build_network(encoding, schema, recipe, **building)
     check_monitor(recipe, network.heads, len(split.valid))
     weighted, said = class_weighted(
         class_weights, encoding.classes, examples.labels, examples.weights, split.train
@@ -124,6 +146,16 @@ def prepare_training(
         network,
         _identity(schema, recipe, encoding, rows, examples, split),
         built,
+    )
+
+
+def check_choices(schema: Schema, recipe: Recipe, encoding: Encoding) -> None:
+    """Refuse a recipe that speaks of targets, classes or scores that there are not."""
+    _check_task_weights(schema, recipe)
+    _check_fold(schema, recipe)
+    _class_weights(schema, recipe, encoding)
+    check_monitor(
+        recipe, build_heads(encoding, schema, recipe), int(recipe.valid > 0 or recipe.fold is not None)
     )
 
 
@@ -186,6 +218,9 @@ def _usable(rows: Rows) -> Rows:
 
 def _conflicts(rows: Rows, schema: Schema, examples: Examples) -> list[str]:
     """Repeats of one picture, counted; and those whose labels contradict each other, by name."""
+    if not schema.images:
+        # Rows of a few columns are often alike, and that says nothing.
+        return []
     _, place, counts = np.unique(rows.content, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[place] > 1)
     if not len(repeated):
@@ -219,13 +254,7 @@ def _split(
 ) -> Split:
     # A row without a group (an empty cell) stands for itself.
     groups = [*rows.contents, *(rows.table.text(name) for name in schema.group)]
-    # "None of these" is dealt out as a class is; numbers are, in ten parts, and are not spoken of.
-    classes = {
-        target.name: (*encoding.classes[target.name], *([target.none] if target.kind == "open" else []))
-        for target in schema.answers
-        if target.name in encoding.classes
-    }
-    labels = strata(examples.labels, number_codes)
+    labels, classes = strata(schema, encoding.classes, examples.labels, number_codes)
     if schema.split is not None:
         split = given(
             rows.table.text(schema.split),
@@ -300,6 +329,8 @@ def _identity(
         digest.update(str(text).encode("utf-8", "surrogateescape") + b"\0")
     for name in sorted(examples.labels):
         digest.update(name.encode() + examples.labels[name].tobytes() + examples.weights[name].tobytes())
+    for name in sorted(examples.columns):
+        digest.update(name.encode() + examples.columns[name].tobytes())
     digest.update(split.train.tobytes() + b"\0" + split.valid.tobytes())
     chosen = recipe.model_dump(mode="json")
     if Path(recipe.weights).is_file():

@@ -15,7 +15,9 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from tenfold.data.encode import ColumnFacts
 from tenfold.errors import DependencyError, RecipeError, WeightsError, did_you_mean
+from tenfold.schema import CategoryColumn, IdColumn, NumberColumn
 
 #: Blocks of each stage of the EfficientNet-Lite networks, by their number of blocks (lite1 and lite2 agree).
 _LITE_STAGES = {
@@ -40,6 +42,56 @@ _LITE_EXPANDED = {
     "_bn2": "bn3",
 }
 _LITE_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+class CodeEncoder(nn.Module):
+    """Ids and categories: a row of a trained matrix for each word, and row 0 for what is unknown.
+
+    Looking a row up is the product of a one-hot vector and the matrix (docs/maths.md), without the zeros.
+    """
+
+    def __init__(self, words: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.table = nn.Embedding(words + 1, width)
+        # So small that no word stands out before anything is known of it.
+        nn.init.normal_(self.table.weight, std=0.05)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """(rows,) int64 codes -> (rows, width)."""
+        return self.table(codes)
+
+    def sample(self, rows: int, device: str) -> Tensor:
+        """An input of that many rows, for a memory plan."""
+        return torch.zeros(rows, dtype=torch.int64, device=device)
+
+
+class NumberEncoder(nn.Module):
+    """Numbers as they are encoded: the standardised number, and a mark where it is missing."""
+
+    width = 2
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(rows, 2) -> (rows, 2)."""
+        return numbers
+
+    def sample(self, rows: int, device: str) -> Tensor:
+        """An input of that many rows, for a memory plan."""
+        return torch.zeros(rows, self.width, device=device)
+
+
+def embedding_width(words: int, given: int | None = None) -> int:
+    """Width of an embedding: as given, or 1.6 n^0.56 for n words and the unknown one, at most 128."""
+    return given or min(128, round(1.6 * (words + 1) ** 0.56))
+
+
+def build_column_encoder(
+    column: IdColumn | CategoryColumn | NumberColumn, facts: ColumnFacts, *, embedding: int | None = None
+) -> CodeEncoder | NumberEncoder:
+    """The first layer of a column that is no picture. embedding: see `embedding_width`."""
+    if isinstance(column, NumberColumn):
+        return NumberEncoder()
+    return CodeEncoder(len(facts.words), embedding_width(len(facts.words), embedding))
 
 
 @dataclass(frozen=True)

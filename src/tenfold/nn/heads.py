@@ -38,6 +38,7 @@ class Head(Protocol):
 
     facts: what was decided of the target.
     classes: class names; empty for numbers.  answers: columns of what `probabilities` returns.
+    doubts: whether it answers less surely where a row is like none of training's (`nn.familiar`).
     variance: what its loss is to a Gaussian or Gibbs likelihood of variance 1: 1, or 1/2 for squared errors.
     """
 
@@ -46,6 +47,7 @@ class Head(Protocol):
     classes: tuple[str, ...]
     outputs: int
     answers: int
+    doubts: bool
     variance: float
     facts: TargetFacts
 
@@ -97,6 +99,7 @@ class _Classes:
     """What the kinds with one class a row have in common: softmax-like probabilities that sum to 1."""
 
     kind = "category"
+    doubts = False
     variance = 1.0
 
     def __init__(
@@ -245,6 +248,7 @@ class _Questions:
     """
 
     kind = "multilabel"
+    doubts = False
     variance = 1.0
 
     def __init__(
@@ -324,6 +328,7 @@ class OpenHead(_Questions):
     """
 
     kind = "open"
+    doubts = True
 
     def __init__(self, target: OpenTarget, classes: tuple[str, ...], **options: Any) -> None:
         super().__init__(target.name, classes, **options)
@@ -436,6 +441,7 @@ class NumberHead:
     kind = "number"
     classes: tuple[str, ...] = ()
     outputs = answers = 1
+    doubts = False
     variance = 0.5
 
     def __init__(self, target: NumberTarget, facts: TargetFacts, *, huber: bool = False) -> None:

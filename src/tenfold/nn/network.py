@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError
+from tenfold.nn.body import ConcatBody, body_kind, build_body, joined
 from tenfold.nn.encoders import (
     build_backbone,
+    build_column_encoder,
     feature_width,
     has_convolutions,
     layer_numbers,
@@ -24,19 +26,33 @@ from tenfold.nn.rows import RowContext, make_row_exact
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 
+#: Beginnings of the names of encoders.
+_IMAGE, _COLUMN = "image", "column"
+#: Factors of a biased dot product where the recipe does not say: fast.ai's lesson 7 has as many.
+DOT_FACTORS = 50
+
 
 class Network(nn.Module):
     """Raw outputs of all targets from the encoded inputs of some rows.
 
+    encoders: by `input_name` and `column_name`, in the order in which their features stand side by side.
     heads: one per target, in the schema's order; the last layer's outputs are split in that order.
     log_variances: (targets,) where the targets' weights are learnt, or None.
     familiar: name of an open target's place -> how much a row is like those of training.
     context: which rows are in the network now (see `nn.rows`).
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], width: int, heads: Sequence[Head], dropout: float):
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        heads: Sequence[Head],
+        dropout: float,
+        body: nn.Module | None = None,
+    ):
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
+        self.body = ConcatBody(width) if body is None else body
         self.dropout = nn.Dropout(dropout)
         self.heads = tuple(heads)
         self.last = nn.Linear(width, sum(head.outputs for head in heads))
@@ -52,7 +68,7 @@ class Network(nn.Module):
         """Let open targets doubt rows that are like none of training's, once what is usual is known."""
         width = self.last.in_features
         for place, head in enumerate(self.heads):
-            if head.kind == "open":
+            if head.doubts:
                 self.familiar[str(place)] = Familiarity(len(head.classes), width)
 
     def answers(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -63,10 +79,33 @@ class Network(nn.Module):
             found[int(place)] = found[int(place)] * familiar(features)
         return found
 
-    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Features (rows, width) of the encoded inputs, one encoder beside the other."""
-        parts = [encoder(inputs[name]) for name, encoder in self.encoders.items()]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    @property
+    def backbones(self) -> dict[str, nn.Module]:
+        """The encoders of pictures, by name."""
+        return {name: each for name, each in self.encoders.items() if name.startswith(_IMAGE)}
+
+    def features(self, inputs: Mapping[str, Tensor], *, frozen: bool = False) -> Tensor:
+        """Features (rows, width) that the last layer sees: of all columns, through the body.
+
+        frozen: backbones are kept as they are, and need no gradients.
+        """
+        parts = []
+        for name, encoder in self.encoders.items():
+            still = frozen and name.startswith(_IMAGE)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not still):
+                parts.append(encoder(inputs[name]))
+        return self.body(joined(parts))
+
+    def sample_inputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Inputs of as many rows as there are images, which stand for every column of pictures."""
+        found = {}
+        for name, encoder in self.encoders.items():
+            if name.startswith(_IMAGE):
+                found[name] = images
+                continue
+            cells = encoder.sample(len(images), str(images.device))
+            found[name] = cells.to(self.last.weight.dtype) if cells.is_floating_point() else cells
+        return found
 
     def raw(self, features: Tensor) -> tuple[Tensor, ...]:
         """Raw outputs (rows, outputs) per target from features (rows, width)."""
@@ -108,17 +147,17 @@ def build_network(
     Random numbers come from the recipe's seed; the global generator is left as it was.
     """
     recipe.check()
-    others = [f"{column.name} ({column.kind})" for column in schema.inputs if column not in schema.images]
-    if others or not schema.images:
+    if not schema.inputs:
         raise RecipeError(
-            "this version trains from pictures only",
-            found=", ".join(others) or "no input column",
-            fix="name image columns and no others: --image COLUMN=FOLDER",
+            "there is no input column",
+            fix="name one: --image COLUMN=FOLDER, --category COLUMN or --number COLUMN",
         )
+    kind = body_kind(schema, recipe)
     notes: list[str] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # noqa: TID251 - timm draws from the global generator, forked here
-        encoders, width = {}, 0
+        encoders: dict[str, nn.Module] = {}
+        widths: list[int] = []
         for position in range(len(schema.images)):
             backbone = build_backbone(
                 recipe.arch,
@@ -128,9 +167,17 @@ def build_network(
             )
             if weights is not None:
                 notes += load_weights(backbone, weights, weights_name)
-            width += feature_width(backbone, recipe.arch, recipe.image_size)
-            encoders[f"image{position}"] = backbone
-        network = Network(encoders, width, build_heads(encoding, schema, recipe), recipe.dropout)
+            widths.append(feature_width(backbone, recipe.arch, recipe.image_size))
+            encoders[input_name(position)] = backbone
+        # Both embeddings of a dot product are of one width, and have a bias beside their factors.
+        fixed = 1 + (recipe.embedding or DOT_FACTORS) if kind == "dot" else recipe.embedding
+        for position, column in enumerate(schema.columns):
+            encoder = build_column_encoder(column, encoding.columns[column.name], embedding=fixed)
+            widths.append(encoder.width)
+            encoders[column_name(position)] = encoder
+        body = build_body(kind, widths, recipe)
+        heads = build_heads(encoding, schema, recipe)
+        network = Network(encoders, body.width, heads, recipe.dropout, body)
     if recipe.task_weights == "learned":
         network.learn_task_weights()
     if recipe.familiarity:
@@ -138,6 +185,9 @@ def build_network(
     # A head that starts at zero gives every class the same probability, so that the first step is small.
     nn.init.zeros_(network.last.weight)
     nn.init.zeros_(network.last.bias)
+    if kind == "dot":
+        # The dot product is the raw output: the last layer only shifts and scales it.
+        nn.init.ones_(network.last.weight)
     network.context = make_row_exact(network, seed=recipe.seed, batchnorm_group=recipe.batchnorm_group)
     if uses_channels_last(network):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -164,25 +214,37 @@ def build_heads(encoding: Encoding, schema: Schema, recipe: Recipe) -> tuple[Hea
 
 def uses_channels_last(network: Network) -> bool:
     """True where the network runs faster with channels as the last axis in memory: convolution nets."""
-    return any(has_convolutions(encoder) for encoder in network.encoders.values())
+    return any(has_convolutions(encoder) for encoder in network.backbones.values())
 
 
 def recompute(network: Network, on: bool = True) -> bool:
-    """Let every encoder compute activations again in the backward pass; false where one cannot."""
-    switched = [recompute_activations(encoder, on) for encoder in network.encoders.values()]
+    """Let every backbone compute activations again in the backward pass; false where one cannot."""
+    switched = [recompute_activations(encoder, on) for encoder in network.backbones.values()]
     return all(switched)
 
 
 def input_name(position: int) -> str:
     """Name of the image column at `position` inside `Network.encoders` and `Batch.inputs`."""
-    return f"image{position}"
+    return f"{_IMAGE}{position}"
+
+
+def column_name(position: int) -> str:
+    """The same of the column at `position` among those that are no pictures (`Schema.columns`)."""
+    return f"{_COLUMN}{position}"
+
+
+def layer_widths(network: Network) -> int:
+    """How many features one row has in all layers together, backbones apart."""
+    linear = [each.out_features for each in network.modules() if isinstance(each, nn.Linear)]
+    columns = [each.width for name, each in network.encoders.items() if name not in network.backbones]
+    return sum(linear) + sum(int(width) for width in columns)
 
 
 def describe_layers(network: Network) -> list[Layer]:
     """Every parameter of the network with its depth, for the optimizer's groups."""
     found = []
     numbers: dict[str, int] = {}
-    for name, encoder in network.encoders.items():
+    for name, encoder in network.backbones.items():
         for key, number in layer_numbers(encoder).items():
             numbers[f"encoders.{name}.{key}"] = number
     count = 1 + max(numbers.values(), default=0)
