@@ -92,7 +92,7 @@ def blend_runs(
     try:
         about, notes = make(folder, parts, method, seed)
         about |= {"seconds": round(time.monotonic() - started, 3)}
-        about["recipe"] = {"blend": method}
+        about["recipe"] = {"blend": method, "members": {one.name: {"weight": one.weight} for one in parts}}
         folder.write_text("schema.toml", about.pop("schema"))
         describe_bundle(folder, about, ("schema.toml", "oof.parquet"))
     finally:

@@ -41,6 +41,7 @@ class Standing:
     part: float = 0.0
     began: float = 0.0
     seconds: float = 0.0
+    overhead: float = 0.0
     peak_bytes: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
 
@@ -169,12 +170,13 @@ class _Ensemble:
     note: Callable[[str], None]
     standings: dict[str, Standing] = field(default_factory=dict)
     plans: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
     started: float = field(default_factory=time.monotonic)
 
     def run(self, folder: RunFolder, before: Mapping[str, Any]) -> Finished:
         """Check, train and blend."""
         # What is wrong with the files is told by the check; their marks are only compared.
-        data = _data_mark(self.file, self.reading)
+        data = self.data = _data_mark(self.file, self.reading)
         for unit in expand(self.members, self.how):
             self.standings[unit.name] = Standing(unit, _mark(data, unit.recipe))
         known = before.get("units", {})
@@ -186,6 +188,9 @@ class _Ensemble:
         waiting = [one for one in self.standings.values() if one.status == "waiting"]
         if waiting:
             self._check(folder)
+        elif before.get("done") == self._done(folder):
+            self.note("nothing is left to do")
+            return self._finished(folder, before)
         self._describe(folder, {})
         self._show()
         try:
@@ -309,6 +314,7 @@ class _Ensemble:
             return
         self._log(folder, one).unlink(missing_ok=True)
         summary = child.answer["summary"]
+        one.overhead = child.seconds - summary["seconds"]
         self._take(one, {**summary, "targets": or_nan(summary["targets"])})
 
     def _heard(self, name: str, event: Mapping[str, Any]) -> None:
@@ -331,6 +337,25 @@ class _Ensemble:
 
     def _show(self) -> None:
         self.tell({"event": "members", "rows": [one.row() for one in self.standings.values()]})
+
+    def _recipe(self) -> dict[str, Any]:
+        """What the history says of this ensemble: its choices, and every member's beside the defaults."""
+        plain = Recipe().model_dump(mode="json")
+        members = {}
+        for member in self.members:
+            own = member.recipe.model_dump(mode="json")
+            other = {name: value for name, value in own.items() if value != plain[name]}
+            members[member.name] = {"weight": member.weight, **other}
+        return {**self.how.model_dump(mode="json"), "members": members}
+
+    def _done(self, folder: RunFolder) -> list[Any]:
+        """What a blend was made of: where this is the same, so is the blend."""
+        runs = [
+            [name, one.status, file_digest(self._path(folder, one) / "run.json")]
+            for name, one in self.standings.items()
+            if one.status == "finished"
+        ]
+        return [self._recipe(), runs]
 
     # --- what is left behind
 
@@ -365,12 +390,14 @@ class _Ensemble:
                     ],
                     "scores": scores.get(member.name, units[0].scores if len(units) == 1 else {}),
                     "seconds": round(sum(one.seconds for one in units), 3),
+                    "overhead_seconds": round(max(one.overhead for one in units), 3),
                     "peak_bytes": max(one.peak_bytes for one in units),
                 }
             )
         about = {
             "of": "network",
-            "recipe": {**self.how.model_dump(mode="json"), "members": len(self.members)},
+            "recipe": self._recipe(),
+            "identity": {"data": self.data},
             "members": members,
             # Of what has not finished, the folder may hold an older run of other data.
             "units": {
@@ -378,6 +405,7 @@ class _Ensemble:
                 for name, one in self.standings.items()
             },
             **judged.get("judged", {}),
+            "done": self._done(folder) if judged else None,
             "method": self.how.blend,
             "seconds": round(time.monotonic() - self.started, 3),
             "peak_bytes": max(one.peak_bytes for one in self.standings.values()),
@@ -410,12 +438,15 @@ class _Ensemble:
         folder.write_text("schema.toml", found["schema"])
         about = self._describe(folder, found)
         _remove_if_empty(folder.file("logs"))
-        failed = tuple(member.name for member in self.members if member not in finished)
         for note in record_run(folder.path):
             self.note(note)
+        return self._finished(folder, about)
+
+    def _finished(self, folder: RunFolder, about: Mapping[str, Any]) -> Finished:
         kept = ("rows", "targets", "without_views", "weights", "blends", "members", "seconds", "peak_bytes")
-        summary = {"run": str(folder.path), **{name: about[name] for name in kept if name in about}}
-        return Finished(folder.path, {**summary, "failed": list(failed)}, failed)
+        found = {name: about[name] for name in kept if name in about}
+        failed = [one["name"] for one in about["members"] if one["status"] != "finished"]
+        return Finished(folder.path, {"run": str(folder.path), **found, "failed": failed}, tuple(failed))
 
 
 def _remove_if_empty(folder: Path) -> None:

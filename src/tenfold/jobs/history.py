@@ -145,16 +145,12 @@ def _described(folder: Path) -> dict[str, Any] | None:
     identity = about.get("identity", {})
     recipe = about.get("recipe") or identity.get("recipe", {})
     members = [one["name"] for one in about.get("members", ()) if one.get("status") == "finished"]
-    if members:
-        weights = {one["name"]: one["weight"] for one in about["members"] if one["name"] in members}
-        recipe = {**recipe, "members": members, "member_weights": weights}
-    marks = sorted(str(one.get("mark")) for one in about.get("units", {}).values())
     return {
         "run": folder.name,
         "digest": file_digest(path),
         "finished": about.get("finished", ""),
         "kind": kind,
-        "data": identity.get("data") or identity.get("ratings") or (marks[0] if marks else ""),
+        "data": str(identity.get("data") or identity.get("ratings") or ""),
         "recipe": recipe,
         "version": about.get("versions", {}).get("tenfold", ""),
         "code": package_versions().get("tenfold", ""),

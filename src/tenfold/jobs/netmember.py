@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,8 @@ Tell = Callable[[dict[str, Any]], None]
 
 def main() -> int:
     """Answer the request on standard input; 0 where it went well, 2 for what a user can mend."""
+    # Whoever started it may ignore Ctrl-C, as a shell's background job does; it must stop when it is told to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with _own_output() as stream:
         tell = _teller(stream)
         request = json.load(sys.stdin)
