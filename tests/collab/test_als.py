@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from collab.some_ratings import all_scores, checkerboard, known_ratings, make_ratings, same_bytes
+from tenfold.collab import als
 from tenfold.collab.als import FLOOR, fit_als, fold_in
 from tenfold.collab.gibbs import fit_gibbs
 from tenfold.collab.sgd import fit_sgd
-from tenfold.errors import RatingsError, RecipeError
+from tenfold.errors import RatingsError, RecipeError, TrainingError
 
 
 def seen(model, user):
@@ -197,3 +198,10 @@ def test_a_fold_in_says_what_it_cannot_use():
         fold_in(model, [0, 1], [3])
     with pytest.raises(RecipeError, match="side"):
         fold_in(model, [0], [3], side="film")
+
+
+def test_factors_that_are_no_numbers_are_an_error(monkeypatch):
+    # On real ratings without decay the floor may be too low for single precision; without it, any few are.
+    monkeypatch.setattr(als, "FLOOR", 0.0)
+    with pytest.raises(TrainingError, match="weight_decay 0"):
+        fit_als(known_ratings(count=300)[0], factors=16, weight_decay=0.0)

@@ -22,7 +22,8 @@ def test_the_best_is_the_lowest_mean_or_the_highest() -> None:
     scores = {0.0: [1.0, 0.8], 0.1: [0.7, 0.9], 1.0: [2.0, 2.0]}
     assert tuned(scores).best == 0.1
     assert tuned(scores, higher=True).best == 1.0
-    assert tuned({0.1: [0.5], 0.01: [0.5]}).best == 0.01  # of equals the smallest
+    assert tuned({1.0: [0.5], 0.01: [0.5]}).best == 0.01  # of equals the smallest
+    assert tuned({0.1: [0.5], 0.01: [0.5]}).best == 0.1  # but before that the recipe's own
 
 
 def test_a_value_is_near_within_a_hundredth() -> None:
@@ -57,6 +58,7 @@ def test_one_seed_says_nothing_of_chance() -> None:
         ({0.01: [1.0], 0.1: [2.0], 1.0: [3.0]}, "smallest"),
         ({0.01: [3.0], 0.1: [1.0], 1.0: [3.0]}, ""),
         ({0.0: [1.0], 0.1: [2.0], 1.0: [3.0]}, ""),  # there is nothing beyond nought
+        ({0.01: [1.000], 0.1: [1.001], 1.0: [1.002]}, ""),  # nor where it is flat
     ],
 )
 def test_the_best_at_an_end_is_told(scores: dict[float, list[float]], said: str) -> None:
@@ -112,3 +114,11 @@ def test_epochs_are_not_told_of_each_training() -> None:
         tell({"event": event})
     assert told == [{"event": "step"}]
     assert quiet(None) is None
+
+
+def test_beyond_an_end_that_failed_there_is_nothing_to_look_for() -> None:
+    failed = Trial(0.0, 0, math.nan, failed="no numbers")
+    found = Tuned(
+        "weight_decay", "rmse", False, None, (failed, Trial(0.1, 0, 1.0), Trial(1, 0, 2.0)), 9, 1, 0.0
+    )
+    assert "value tried" not in " ".join(found.verdict())

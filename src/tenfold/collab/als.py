@@ -12,6 +12,7 @@ A row that comes later is the same regression on factors that stay as they are: 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from tenfold.collab.scale import (
     plain_model,
     thread_pool,
 )
-from tenfold.errors import RatingsError, RecipeError
+from tenfold.errors import RatingsError, RecipeError, TrainingError
 from tenfold.values import FactorModel, Ratings
 
 __all__ = ["FoldedIn", "fit_als", "fold_in"]
@@ -60,7 +61,8 @@ def fit_als(
     factors: see `choose_factors`.  epochs: how often both sides are solved for (12).
     weight_decay: of ratings, per rating and in units of their variance (0.12); of events, per row (10).
 
-    The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices.
+    The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
+    TrainingError where the factors are no numbers in the end.
     """
     check_choices(factors=factors, epochs=epochs, threads=threads)
     if weight_decay is not None and not 0 <= weight_decay < np.inf:
@@ -72,9 +74,15 @@ def fit_als(
     rng = np.random.Generator(np.random.SFC64(seed))
     epochs = EPOCHS if epochs is None else epochs
     with thread_pool(threads, PARTS) as pool:
-        if ratings.implicit:
-            return _fit_events(ratings, factors, epochs, weight_decay, rng, pool)
-        return _fit_ratings(ratings, scale, factors, epochs, weight_decay, rng, pool)
+        fit = partial(_fit_ratings, ratings, scale) if not ratings.implicit else partial(_fit_events, ratings)
+        model = fit(factors, epochs, weight_decay, rng, pool)
+    # Without decay a row of few ratings has a regression that single precision cannot solve.
+    if not all(np.isfinite(one).all() for one in (model.user_factors, model.item_factors)):
+        raise TrainingError(
+            f"the factors left all bounds at weight_decay {float(model.extra['weight_decay']):g}",
+            fix=f"a larger one, or leave it out ({WEIGHT_DECAY:g} for ratings)",
+        )
+    return model
 
 
 def _fit_ratings(

@@ -85,7 +85,7 @@ class Tuned:
         found = []
         for value, some in sorted(groups.items()):
             deviation = float(np.std([one.score for one in some], ddof=1)) if len(some) > 1 else math.nan
-            behind = sign * (means[value] - best)
+            behind = sign * (means[value] - best) + 0.0  # no minus nought
             near, even = behind <= NEAR * abs(best), behind <= self.resolution
             found.append(Setting(value, tuple(some), means[value], deviation, behind, near, even))
         return tuple(found)
@@ -103,7 +103,7 @@ class Tuned:
 
     @property
     def best(self) -> float:
-        """The value with the best mean score on the validation rows; the smallest of equals."""
+        """The value with the best mean score on the validation rows; of equals the recipe's or the least."""
         finite = {value: score for value, score in self._means().items() if math.isfinite(score)}
         if not finite:
             failed = dict.fromkeys(trial.failed for trial in self.trials)
@@ -112,9 +112,8 @@ class Tuned:
                 problems=[one for one in failed if one],
                 fix="try other --values, or a lower --lr",
             )
-        return min(
-            sorted(finite), key=lambda value: -finite[value] if self.higher_is_better else finite[value]
-        )
+        sign = -1.0 if self.higher_is_better else 1.0
+        return min(finite, key=lambda value: (sign * finite[value], value != self.recipe_value, value))
 
     @property
     def noise(self) -> float:
@@ -142,7 +141,7 @@ class Tuned:
         """The suggestion, and how flat the curve around it is, one sentence a line."""
         flag = f"--{self.field.replace('_', '-')}"
         settings, best = self.settings, self.best
-        tried = [one.value for one in settings if math.isfinite(one.mean)]
+        tried = [one.value for one in settings]
         top = next(one for one in settings if one.value == best)
         said = [f"best on the validation rows: {flag} {best:g} ({self.score} {top.mean:.4f})"]
         near = [one.value for one in settings if one.near and one.value != best]
@@ -157,10 +156,15 @@ class Tuned:
             said.append(f"{len(self.seeds)} seeds move the score by {self.noise:.4f}; {apart}")
         else:
             said.append("one seed each: --repeats 3 shows how much of this is chance")
-        if best in (tried[0], tried[-1]) and best != 0 and len(tried) > 1:
+        if best in (tried[0], tried[-1]) and best != 0 and not self._beside(best).near:
             side = "smallest" if best == tried[0] else "largest"
             said.append(f"it is the {side} value tried: look beyond it with --values")
         return said
+
+    def _beside(self, value: float) -> Setting:
+        """The neighbour of a value at an end."""
+        found = self.settings
+        return found[min(1, len(found) - 1)] if found[0].value == value else found[-2]
 
     def record(self) -> dict[str, Any]:
         """What ``--json`` prints (docs/formats.md)."""

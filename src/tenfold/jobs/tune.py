@@ -175,7 +175,8 @@ def _trial(plan: _Plan, value: float, seed: int) -> Trial:
     except TrainingError as error:
         # A rate at which the loss leaves all bounds is an answer, too.
         return Trial(value, seed, math.nan, {}, time.monotonic() - started, error.headline)
-    return Trial(value, seed, score, targets, time.monotonic() - started)
+    failed = "" if math.isfinite(score) else "its score is no number"
+    return Trial(value, seed, score, targets, time.monotonic() - started, failed)
 
 
 # --- ratings ---------------------------------------------------------------------------------------
