@@ -32,6 +32,8 @@ def find_weights() -> str:
 
 
 def compare(args: argparse.Namespace) -> Compared:
+    if not DATA.is_dir():
+        sys.exit(f"no photos in {DATA}: set TENFOLD_DATA to the folder of data sets")
     schema = Schema(
         inputs=(ImageColumn(name="image_id", folder=str(DATA / "images")),),
         targets=(CategoryTarget(name="stress"), CategoryTarget(name="severity")),
