@@ -20,6 +20,8 @@ from tenfold.data.labels import (
     label_words,
     scoring_labels,
     standardise,
+    strata,
+    strata_names,
 )
 from tenfold.data.table import Table, read_table
 from tenfold.errors import SchemaError, TableError
@@ -473,6 +475,15 @@ def test_several_columns_are_one_target_known_in_part() -> None:
     ]
     with pytest.raises(TableError, match="row 2, column dog: 'maybe'"):
         kinds(table_of(cat=["1", "0"], dog=["0", "maybe"]), "cat,dog:multilabel")
+
+
+def test_labels_are_dealt_out_by_kind_and_none_is_dealt_as_a_class_is() -> None:
+    schema = Schema(inputs=(IMAGE,), targets=("x:open[none=other]", "y:number", "z:multilabel"))  # type: ignore[arg-type]
+    labels = {"x": np.array([0, 2]), "y": np.array([0.5, 1.5]), "z": np.array([[1, 0], [0, 1]])}
+    classes = {"x": ("a", "b"), "z": ("s", "t")}
+    dealt = strata(labels, lambda values: (values > 1).astype(np.int64))
+    assert strata_names(schema, classes) == {"x": ("a", "b", "other"), "z": ("s", "t")}
+    assert dealt["y"].tolist() == [0, 1] and dealt["x"] is labels["x"] and dealt["z"] is labels["z"]
 
 
 def test_row_weights_of_questions_stand_in_each() -> None:

@@ -420,7 +420,8 @@ def label_arrays(
         if found.ndim == 2:
             weights[name] = np.where(found >= 0, row_weights[:, None], 0.0)
         elif isinstance(target, OpenTarget):
-            weights[name] = np.repeat(weights[name][:, None], len(names), axis=1)
+            # One weight to all questions of a row, without the memory of as many.
+            weights[name] = np.broadcast_to(weights[name][:, None], (table.rows, len(names)))
     return labels, weights, notes
 
 
@@ -519,6 +520,16 @@ def class_codes(
 def strata(labels: Mapping[str, Labels], codes: Any) -> dict[str, NDArray[np.int64]]:
     """Labels as `data.split` deals them evenly over its parts. codes: numbers -> codes of equal shares."""
     return {name: codes(values) if values.dtype.kind == "f" else values for name, values in labels.items()}
+
+
+def strata_names(schema: Schema, classes: Classes) -> dict[str, tuple[str, ...]]:
+    """What a split calls the classes that it deals out; numbers are balanced and not spoken of."""
+    names = {target.name: classes[target.name] for target in schema.answers if target.name in classes}
+    for target in schema.answers:
+        if isinstance(target, OpenTarget):
+            # "None of these" is dealt out as a class is.
+            names[target.name] = (*names[target.name], target.none)
+    return names
 
 
 def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:

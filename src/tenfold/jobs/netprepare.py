@@ -21,7 +21,7 @@ from tenfold.data.encode import (
     fit_columns,
     fit_encoding,
 )
-from tenfold.data.labels import decide_targets, known_rows, shortened, standardise, strata
+from tenfold.data.labels import decide_targets, known_rows, shortened, standardise, strata, strata_names
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.times import read_times
 from tenfold.engine.monitor import check_monitor
@@ -254,7 +254,8 @@ def _split(
 ) -> Split:
     # A row without a group (an empty cell) stands for itself.
     groups = [*rows.contents, *(rows.table.text(name) for name in schema.group)]
-    labels, classes = strata(schema, encoding.classes, examples.labels, number_codes)
+    classes = strata_names(schema, encoding.classes)
+    labels = strata(examples.labels, number_codes)
     if schema.split is not None:
         split = given(
             rows.table.text(schema.split),

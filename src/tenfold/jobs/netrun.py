@@ -154,7 +154,7 @@ def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
         return answer
     values, probabilities = answer.values.copy(), answer.probabilities
     for row in bad:
-        values[row] = () if answer.kind == "multilabel" else "" if values.dtype == object else np.nan
+        values[row] = () if isinstance(values[row], tuple) else "" if values.dtype == object else np.nan
     if probabilities is not None:
         probabilities = probabilities.copy()
         probabilities[bad] = np.nan
