@@ -166,3 +166,22 @@ def test_layers_that_drop_nothing_are_left_alone() -> None:
     network = nn.Sequential(nn.Dropout(0.0))
     make_row_exact(network, seed=0, batchnorm_group=2)
     assert type(network[0]) is nn.Dropout
+
+
+def test_a_table_that_all_rows_share_loses_the_same_places_whatever_the_cut() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.meta_mlp = nn.Sequential(nn.Identity(), nn.Dropout(0.5))
+
+    block = Block()
+    context = make_row_exact(block, seed=0, batchnorm_group=2)
+    table = torch.ones(12, 40)  # 12 divides by every number of rows below
+    found = []
+    for rows in ([0, 1, 2], [3], [4, 5]):
+        context.begin(7, torch.tensor(rows), (len(rows),))
+        found.append(block.meta_mlp(table))
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert 0.35 < (found[0] == 0).float().mean() < 0.65
+    context.begin(8, torch.tensor([0]), (1,))
+    assert not torch.equal(found[0], block.meta_mlp(table))

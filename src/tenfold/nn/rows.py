@@ -112,17 +112,31 @@ class RowContext:
         per_row = x.shape[0] // rows
         return keep.repeat_interleave(per_row, 0).reshape(-1, *(1,) * (x.ndim - 1))
 
+    def keep_table(self, x: Tensor, drop: float, layer: int) -> Tensor:
+        """Mask for x without rows: a table that all rows share. Drawn from (seed, step, layer, place)."""
+        places = torch.arange(len(x), device=x.device)
+        drawn = uniform(places, x.numel() // len(x), self.seed, self.step, layer)
+        return ((drawn >= drop).to(x.dtype) / (1.0 - drop)).reshape(x.shape)
+
 
 class RowDropout(nn.Module):
-    """Dropout whose mask is drawn per row; with `whole_rows`, stochastic depth (Huang et al. 2016)."""
+    """Dropout whose mask is drawn per row; with `whole_rows`, stochastic depth (Huang et al. 2016).
 
-    def __init__(self, context: RowContext, drop: float, layer: int, *, whole_rows: bool) -> None:
+    table: it sees no rows, but one table of positions that all of them share.
+    """
+
+    def __init__(
+        self, context: RowContext, drop: float, layer: int, *, whole_rows: bool, table: bool = False
+    ) -> None:
         super().__init__()
         self.context, self.drop, self.layer, self.whole_rows = context, drop, layer, whole_rows
+        self.table = table
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.drop == 0.0:
             return x
+        if self.table:
+            return x * self.context.keep_table(x, self.drop, self.layer)
         return x * self.context.keep_mask(x, self.drop, self.layer, whole_rows=self.whole_rows)
 
     def extra_repr(self) -> str:
@@ -229,11 +243,18 @@ def make_row_exact(network: nn.Module, *, seed: int, batchnorm_group: int | Lite
     """
     context = RowContext(seed)
     layer = 0
+    tables = {
+        id(inner)
+        for path, module in network.named_modules()
+        if path.rpartition(".")[2] == "meta_mlp" or type(module).__name__ == "RelPosMlp"
+        for inner in module.modules()
+    }
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             drop, whole = _drop_of(child)
             if drop:
-                setattr(parent, name, RowDropout(context, drop, layer, whole_rows=whole))
+                table = id(child) in tables
+                setattr(parent, name, RowDropout(context, drop, layer, whole_rows=whole, table=table))
                 layer += 1
             elif isinstance(child, _BatchNorm):
                 child.__class__ = _grouped(type(child))
