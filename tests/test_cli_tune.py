@@ -58,7 +58,7 @@ def test_json_is_one_object(place: Path) -> None:
 
 
 def test_gibbs_has_none(place: Path) -> None:
-    done = tenfold("tune", "wd", *PAIRS, cwd=place, code=2)
+    done = tenfold("tune", "wd", *PAIRS, "--method", "gibbs", cwd=place, code=2)
     assert "gibbs has no weight decay to tune" in done.stderr and "--method als" in done.stderr
 
 

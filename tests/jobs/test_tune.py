@@ -78,6 +78,15 @@ def test_rates_and_factors(drawn: dict[str, Any]) -> None:
     assert factors.recipe_value == 8
 
 
+@pytest.mark.parametrize("what", ["wd", "lr"])
+def test_the_default_has_nothing_to_tune_and_gives_way(drawn: dict[str, Any], what: str) -> None:
+    notes: list[str] = []
+    found = tune(what, RATINGS, FactorRecipe(), drawn, values=(0.1,), repeats=1, on_note=notes.append)
+    assert any("method sgd, since gibbs" in note for note in notes)
+    assert "--method sgd --" in found.verdict()[0]
+    assert found.recipe_value == {"wd": 0.06, "lr": 0.05}[what]
+
+
 def test_events_are_ranked(drawn: dict[str, Any]) -> None:
     events = {name: drawn[name] for name in ("user", "item")}
     found = tune("wd", EVENTS, FactorRecipe(epochs=3), events, values=(1, 100), repeats=1)
@@ -88,7 +97,6 @@ def test_events_are_ranked(drawn: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("what", "recipe", "said"),
     [
-        ("wd", FactorRecipe(), "gibbs has no weight decay"),
         ("wd", FactorRecipe(method="gibbs"), "gibbs has no weight decay"),
         ("lr", FactorRecipe(method="als"), "als has no learning rate"),
         ("depth", FactorRecipe(), "'depth' cannot be tuned"),

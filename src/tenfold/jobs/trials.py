@@ -60,6 +60,7 @@ class Tuned:
 
     field: of the recipe.  score: what was compared: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
     recipe_value: the recipe's own value, which is always among those tried.
+    beside: options that must stand beside the best value, where they were chosen here.
     """
 
     field: str
@@ -71,6 +72,7 @@ class Tuned:
     valid_rows: int
     seconds: float
     notes: tuple[str, ...] = ()
+    beside: str = ""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -143,7 +145,7 @@ class Tuned:
         settings, best = self.settings, self.best
         tried = [one.value for one in settings]
         top = next(one for one in settings if one.value == best)
-        said = [f"best on the validation rows: {flag} {best:g} ({self.score} {top.mean:.4f})"]
+        said = [f"best on the validation rows: {self.beside}{flag} {best:g} ({self.score} {top.mean:.4f})"]
         near = [one.value for one in settings if one.near and one.value != best]
         said.append(
             f"flat: {_listed(near)} within {NEAR:.0%} of it"

@@ -92,6 +92,7 @@ def tune(
         given for ratings, 1 for networks.
     runs: keep the networks' trainings in this folder, and go on with those that have finished there.
     options: as `fit_network_run` or `fit_ratings_run` takes them.
+    Ratings whose method is not said are fitted by ``sgd``, since the default has neither decay nor rate.
     Raises RecipeError for what there is not to tune, and where no rows are held out to choose by.
     """
     started = time.monotonic()
@@ -133,6 +134,7 @@ def tune(
         *plan.rows(),
         round(time.monotonic() - started, 3),
         tuple(notes),
+        plan.beside,
     )
     found.best  # noqa: B018 - raises where nothing could be trained
     return found
@@ -154,6 +156,7 @@ class _Plan:
     train: Callable[[float, int], tuple[float, Mapping[str, Any]]]
     rows: Callable[[], tuple[int, int]]
     place: Any = field(default_factory=nullcontext)
+    beside: str = ""
 
 
 def _values(name: str, plan: _Plan, given: Sequence[float] | None) -> list[float]:
@@ -202,7 +205,11 @@ def _ratings_plan(
             note(line)
 
     work = prepare_ratings(schema, recipe, table, on_notes=tell, **options)
-    recipe = work.recipe
+    recipe, beside = work.recipe, ""
+    if recipe.method == "gibbs" and name != "factors":
+        # Nobody asked for the method that has nothing to tune; the lesson's model has.
+        recipe, beside = recipe.model_copy(update={"method": "sgd"}), "--method sgd "
+        note(f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)")
     _refuse_method(name, recipe.method)
     if not len(work.split.valid):
         raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
@@ -224,6 +231,7 @@ def _ratings_plan(
         check=lambda value: FactorRecipe(**{name: value}),
         train=train,
         rows=lambda: (len(work.split.train), len(work.split.valid)),
+        beside=beside,
     )
 
 
