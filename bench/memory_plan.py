@@ -247,9 +247,9 @@ def show_coverage(count: int, seed: int) -> None:
         )[0]
         if isinstance(found, Refusal):
             reasons.append(f"  {arch}: {found.reason}")
+            print(reasons[-1], flush=True)
         else:
             planned += 1
-    print("\n".join(reasons))
     seconds = time.perf_counter() - started
     print(f"{planned} of {count} planned, {len(reasons)} with a reason; {seconds / count:.1f} s to each")
 

@@ -82,6 +82,21 @@ def test_other_threads_are_answered_as_before() -> None:
     assert torch.equal(found[0], F.scaled_dot_product_attention(query, query, query))
 
 
+def test_values_out_of_bounds_are_not_drawn_again_for_ever() -> None:
+    garbage = torch.full((300, 300), 100.0)
+    table = torch.full((3,), 100.0)
+
+    def build() -> nn.Module:
+        nn.init.trunc_normal_(garbage, std=0.02)
+        nn.init.trunc_normal_(table, std=0.02)
+        return nn.Identity()
+
+    build_untouched(build)
+    assert garbage[0, 0] == 100.0 and table.abs().max() < 2
+    nn.init.trunc_normal_(garbage, std=0.02)  # and outside everything is as it was
+    assert garbage.abs().max() < 2
+
+
 def test_an_untouched_network_leaves_the_generator_alone() -> None:
     state = torch.get_rng_state()
     network = build_untouched(lambda: nn.Sequential(nn.Linear(300, 300), nn.BatchNorm1d(300)))

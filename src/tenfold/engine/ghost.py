@@ -80,9 +80,22 @@ def build_untouched(build: Callable[[], nn.Module]) -> nn.Module:
     Takes address space but hardly any memory, and a fraction of the time. The global random state is
     left as it was.
     """
-    with torch.random.fork_rng(devices=[]), _Untouched(), warnings.catch_warnings():
+    with _REGION, ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        # PyTorch draws a truncated normal again until all is within its bounds: with draws left out, never.
+        drawn = getattr(nn.init, "_no_grad_trunc_normal_", None)
+        if drawn is not None:
+            stack.enter_context(
+                _in_this_thread(nn.init, "_no_grad_trunc_normal_", partial(_unless_large, drawn))
+            )
+        stack.enter_context(_Untouched())
         return build()
+
+
+def _unless_large(fill: Callable[..., Tensor], tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return tensor if _is_large(tensor) else fill(tensor, *args, **kwargs)
 
 
 def to_ghost(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch.dtype | None) -> nn.Module:
