@@ -180,8 +180,8 @@ def test_an_error_of_the_listener_ends_the_fit():
 
 
 def test_rules():
-    assert choose_sweeps(10) == choose_sweeps(100_000) == 600
-    assert 200 == choose_sweeps(10**9) < choose_sweeps(1_000_000) < 600
+    assert choose_sweeps(10) == choose_sweeps(100_000) == 400
+    assert 200 == choose_sweeps(10**9) < choose_sweeps(1_000_000) < 400
     assert choose_burn_in(600) == 50
     assert choose_burn_in(40) == 5
     assert choose_burn_in(1) == 0

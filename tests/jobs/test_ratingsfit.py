@@ -194,3 +194,40 @@ def test_progress_is_told(tmp_path):
         recipe = FactorRecipe(method=method, **METHODS[method])
         tenfold.fit(schema, recipe, TABLE, run=tmp_path / method, on_progress=events.append)
         assert events[-1]["event"] == "sweep" and events[-1]["done"] == events[-1]["total"]
+
+
+@pytest.mark.parametrize("choices", [{"valid": 0.2}, {"valid": 0.2, "split": "random"}, {"split": "last"}])
+def test_times_that_are_there_and_not_read_are_warned_of(choices, tmp_path):
+    def notes_of(time, **values):
+        schema = Schema(
+            inputs=(IdColumn(name="user"), IdColumn(name="item")),
+            targets=(RatingTarget(name="rating"),),
+            time=time,
+        )
+        run = fit(tmp_path / "run", TABLE, "als", schema, **values)
+        return [note for note in run.about["notes"] if "optimistic" in note]
+
+    assert "(time)" in notes_of("none", **choices)[0]
+    assert notes_of("time", valid=0.2, split="time") == []
+    assert notes_of("none") == []
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("max", 5), ("min", 2), ("mean", 3.5), ("first", 5), ("last", 2)])
+def test_each_rule_for_repeated_pairs_can_be_asked_for(rule, kept, tmp_path):
+    table = {"user": ["u", "u", "v"], "item": ["a", "a", "a"], "rating": [5, 2, 3]}
+    run = fit(tmp_path / "run", table, "als", duplicates=rule)
+    assert run.model.seen_ratings.tolist() == [kept, 3]
+
+
+@pytest.mark.parametrize("method", ["gibbs", "sgd"])
+def test_an_interrupted_fit_leaves_nothing(method, tmp_path):
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    schema = Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),)
+    )
+    recipe = FactorRecipe(method=method, **METHODS[method])
+    with pytest.raises(KeyboardInterrupt):
+        tenfold.fit(schema, recipe, TABLE, run=tmp_path / "run", on_progress=interrupt)
+    assert list(tmp_path.iterdir()) == []

@@ -41,8 +41,8 @@ class SweepRecord(NamedTuple):
 
 
 def choose_sweeps(ratings: int) -> int:
-    """600 up to 100,000 ratings, then falling with their fifth root to no fewer than 200."""
-    return int(np.clip(600 * (1e5 / max(ratings, 1)) ** 0.2, 200, 600))
+    """400 up to 760,000 ratings, then falling with their fifth root to no fewer than 200."""
+    return int(np.clip(600 * (1e5 / max(ratings, 1)) ** 0.2, 200, 400))
 
 
 def choose_burn_in(sweeps: int) -> int:

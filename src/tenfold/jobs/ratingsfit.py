@@ -257,6 +257,11 @@ def _read(
         **options,
     )
     on_notes(ratings.notes)
+    if no_time and (recipe.valid > 0 or recipe.split == "last"):
+        unread = find_roles(table, **{**columns, "time": None}).time
+        if unread is not None:
+            said = "score is optimistic, since training sees what came after a held-out row"
+            on_notes([f"times ignored ({unread}): {said}"])
     roles = find_roles(table, **columns)
     found = schema.model_copy(
         update={
