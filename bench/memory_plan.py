@@ -32,7 +32,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import set_fused_attn
+from timm.layers import LayerNorm2d, set_fused_attn
 from torch import Tensor, nn
 
 from tenfold.engine.allocator import CachingAllocator, replay
@@ -68,12 +68,28 @@ class BothPools(nn.Module):
         return torch.cat([F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)], 1)
 
 
+class NormOfThen(nn.LayerNorm):
+    """timm's norm over channels as it was in 2022, version 0.6: where the maps lie channels-last it was taken
+    apart into steps that keep two more maps for the backward pass. Today's is one kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_contiguous():
+            last = F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
+            return last.movedim(-1, 1)
+        variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+        scaled = (x - mean) * (variance + self.eps).rsqrt()
+        return scaled * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
 class LessonNet(nn.Module):
     """A timm body with fastai's head for one class; bodies that pool for themselves keep their way."""
 
     def __init__(self, arch: str) -> None:
         super().__init__()
         self.body = timm.create_model(arch, num_classes=0)
+        for module in self.body.modules():
+            if isinstance(module, LayerNorm2d):
+                module.__class__ = NormOfThen
         self.maps = self.body.default_cfg.get("pool_size") is not None and not arch.startswith("swin")
         width = self.body.num_features * (2 if self.maps else 1)
         self.head = nn.Sequential(
