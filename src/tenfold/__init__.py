@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from tenfold.jobs.fit import fit
     from tenfold.jobs.plan import plan
     from tenfold.jobs.predict import evaluate, load_run, predict
+    from tenfold.jobs.showing import show_batch
     from tenfold.jobs.tune import tune
     from tenfold.recipe import FactorRecipe, Recipe
     from tenfold.schema import (
@@ -66,6 +67,7 @@ __all__ = [
     "plan",
     "predict",
     "read_table",
+    "show_batch",
     "tune",
 ]
 
@@ -96,6 +98,7 @@ _HOMES = {
     "plan": "tenfold.jobs.plan",
     "predict": "tenfold.jobs.predict",
     "read_table": "tenfold.data.table",
+    "show_batch": "tenfold.jobs.showing",
     "tune": "tenfold.jobs.tune",
 }
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 # isort: off
 import tenfold.cli_train
 import tenfold.cli_ratings
-import tenfold.cli_tune  # noqa: F401
+import tenfold.cli_tune
+import tenfold.cli_many
+import tenfold.cli_show  # noqa: F401
 
 # isort: on
 from tenfold.commands import app

@@ -53,6 +53,7 @@ from tenfold.screen import (
     *MACHINE,
     OUTPUT,
     option("resume", bool, "go on with an unfinished run", "--resume", default=False),
+    option("report", bool, "leave report.html in the run folder [on]", "--report/--no-report", default=True),
     JSON,
 )
 def _fit(given: Given) -> None:
@@ -70,9 +71,10 @@ def _fit(given: Given) -> None:
             job.table,
             run=job.output,
             resume=given["resume"],
+            report=given["report"],
             on_progress=display.progress,
             on_note=display.note,
-            **wing_options(job.schema, given),
+            **wing_options(job.schema, given, job.recipe),
         )
     print_json(run.summary) if given["as_json"] else show_run(run.summary)
 

@@ -73,8 +73,8 @@ def test_the_run_folder_is_complete(trained) -> None:
     _, run, _ = trained
     names = {entry.name for entry in run.path.iterdir()}
     assert names == {
-        "encoding.json", "history.jsonl", "recipe.toml", "run.json", "schema.toml", "validation.parquet",
-        "weights.safetensors",
+        "encoding.json", "history.jsonl", "recipe.toml", "report.html", "run.json", "schema.toml",
+        "validation.parquet", "weights.safetensors",
     }  # fmt: skip
     assert len(run.history) == 8
     assert json.loads((run.path / "encoding.json").read_text())["mean"] == list(run.encoding.mean)

@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import SchemaError
+from tenfold.errors import SchemaError, TenfoldError
 from tenfold.jobs.history import record_run
+from tenfold.jobs.report import write_run_report
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.schema import Schema
 
@@ -24,40 +25,55 @@ def fit(
     table: Any,
     *,
     run: str | os.PathLike[str] | None = None,
+    report: bool = True,
     **options: Any,
 ) -> NetworkRun | RatingsRun:
     """Train on the rows of a table and leave a run folder.
 
-    schema: two id columns and a rating make a recommender; image columns make a classifier.
-    recipe: a `FactorRecipe` for ratings, a `Recipe` for everything else.
+    schema: two id columns and a rating make a recommender; other inputs are for networks.
+    recipe: a `FactorRecipe` for ratings, or a `PairRecipe` for a network of them; a `Recipe` otherwise.
     table: a path, a data frame, a mapping of columns, a folder of pictures, or a `Table`.
     run: the folder to make; an older run of that name stays until this one has finished. Where it is not
         given, the next free number under ``runs/``.
+    report: leave the run's page in its folder, too: ``report.html``.
     options: as the wing takes them: ``resume``, ``reading``, ``machine``, ``on_progress``, ``on_note``.
     """
     run = _next_run() if run is None else run
-    if schema.ids:
+    if schema.rated and isinstance(recipe, Recipe):
+        from tenfold.jobs.pairsfit import fit_pair_run
+
+        return _recorded(fit_pair_run(schema, recipe, table, run=run, **options), options, False)
+    if schema.rated:
         if not isinstance(recipe, FactorRecipe):
             raise SchemaError(
-                "a schema with id columns is fitted by a FactorRecipe", fix="give a FactorRecipe()"
+                "a schema of ratings is fitted by a FactorRecipe", fix="give a FactorRecipe()"
             )
         from tenfold.jobs.ratingsfit import fit_ratings_run
 
-        return _recorded(fit_ratings_run(schema, recipe, table, run=run, **options), options)
+        return _recorded(fit_ratings_run(schema, recipe, table, run=run, **options), options, report)
     if not isinstance(recipe, Recipe):
         raise SchemaError("a schema without id columns is fitted by a Recipe", fix="give a Recipe()")
     from tenfold.jobs.netfit import fit_network_run
 
-    return _recorded(fit_network_run(schema, recipe, table, run=run, **options), options)
+    return _recorded(fit_network_run(schema, recipe, table, run=run, **options), options, report)
 
 
-def _recorded(run: Any, options: Mapping[str, Any]) -> Any:
-    """The run, after it is added to the history beside it."""
+def _recorded(run: Any, options: Mapping[str, Any], report: bool) -> Any:
+    """The run, after it is added to the history beside it and its page is written."""
     tell = options.get("on_note")
-    for note in record_run(run.path):
-        if tell is not None:
-            tell(note)
+    notes = [*record_run(run.path), *(_reported(run) if report else ())]
+    for note in notes if tell is not None else ():
+        tell(note)
     return run
+
+
+def _reported(run: Any) -> list[str]:
+    """Write the run's page; a run that has finished is not lost because its page cannot be written."""
+    try:
+        write_run_report(run)
+    except TenfoldError as error:
+        return [f"no report was written: {error.headline}"]
+    return []
 
 
 def _next_run() -> Path:

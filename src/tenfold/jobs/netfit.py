@@ -117,8 +117,7 @@ def fit_network_run(
         work.encoding = verdict.encoding
         notes.add(verdict.notes)
         about = {
-            "kind": "network",
-            "rows": len(work.examples.ids),
+            **_sizes(work),
             "table": str(table) if isinstance(table, (str, os.PathLike)) else None,
             "targets": or_null(verdict.scores),
             "without_views": or_null(verdict.plain_scores),
@@ -129,8 +128,6 @@ def fit_network_run(
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, trained.micro_batch, process_peak(device)),
-            "train_rows": len(work.split.train),
-            "valid_rows": len(work.split.valid),
             "identity": work.identity,
             "peak_bytes": peak_bytes(device),
             "seconds": round(time.monotonic() - started, 3),
@@ -146,6 +143,15 @@ def fit_network_run(
             fix="a lower --lr, or --precision bfloat16 where float16 was used",
         )
     return open_network_run(*read_run(path))
+
+
+def _sizes(work: TrainingWork) -> dict[str, Any]:
+    return {
+        "kind": "network",
+        "rows": len(work.examples.ids),
+        "train_rows": len(work.split.train),
+        "valid_rows": len(work.split.valid),
+    }
 
 
 @contextmanager

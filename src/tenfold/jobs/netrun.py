@@ -49,6 +49,24 @@ class NetworkRun:
         """Scores on rows whose answer is known; see `evaluate_rows`."""
         return evaluate_rows(self, source, **options)
 
+    def show(self) -> Any:
+        """The run's page, which a notebook shows; see `jobs.showing.show_run`."""
+        from tenfold.jobs.showing import show_run
+
+        return show_run(self)
+
+    def plot_losses(self) -> Any:
+        """The curves of the training, which a notebook shows; see `jobs.showing.plot_losses`."""
+        from tenfold.jobs.showing import plot_losses
+
+        return plot_losses(self)
+
+    def show_batch(self, table: Any = None, **options: Any) -> Any:
+        """Rows of a table (the training's where none is given), which a notebook shows."""
+        from tenfold.jobs.showing import show_run_batch
+
+        return show_run_batch(self, table, **options)
+
     @property
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""

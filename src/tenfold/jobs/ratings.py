@@ -57,6 +57,12 @@ class RatingsRun:
         """The factors, biases and what each user has rated."""
         return unpack_factor_model(*read_arrays(self.path / MODEL))
 
+    def show(self) -> Any:
+        """The run's page, which a notebook shows; see `jobs.showing.show_run`."""
+        from tenfold.jobs.showing import show_run
+
+        return show_run(self)
+
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tenfold.data.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import (
     CategoryColumn,
     IdColumn,
@@ -36,7 +36,10 @@ _PICTURES = (
     "weight",
     "time",
 )
-_RATINGS = ("user", "item", "target", "time", "user_table", "item_table", "item_name", "side")
+_RATINGS = (
+    *("user", "item", "target", "time", "user_table", "item_table", "item_name", "side"),
+    *("category", "number"),
+)
 _COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
 #: Options of reading, of scoring and of the machine that only one wing takes.
 _FOR_PICTURES = (
@@ -44,6 +47,8 @@ _FOR_PICTURES = (
     *("device", "micro_batch", "budget", "checkpoint", "probe"),
 )
 _FOR_RATINGS = ("time_format", "lists", "liked")
+#: Of those of pictures, what a network of ratings takes, too.
+_FOR_PAIRS = ("device", "micro_batch")
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def job_of(given: Given) -> Request:
 def picture_job_of(given: Given) -> Request:
     """As `job_of`, for a command that knows nothing of ratings."""
     job = job_of(given)
-    if job.schema.ids:
+    if job.schema.rated:
         raise SchemaError(
             "this command is for pictures", fix="give --image COLUMN=FOLDER and --target COLUMN"
         )
@@ -155,7 +160,7 @@ def _ratings_schema(given: Given) -> Schema:
         raise SchemaError("ratings have one target", found=", ".join(targets), fix="give one --target")
     _refuse(given, [name for name in _COLUMNS if name not in _RATINGS], "of a training from ratings")
     return Schema(
-        inputs=(IdColumn(name=given["user"] or ""), IdColumn(name=given["item"] or "")),
+        inputs=(IdColumn(name=given["user"] or ""), IdColumn(name=given["item"] or ""), *_cells(given)),
         targets=(RatingTarget(name=targets[0] if targets else None),),
         time=given["time"],
         user_table=given["user_table"],
@@ -166,14 +171,21 @@ def _ratings_schema(given: Given) -> Schema:
 
 
 def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe | FactorRecipe:
-    mine, other = (FactorRecipe, Recipe) if schema.ids else (Recipe, FactorRecipe)
     chosen = dict(settings)
+    mine: type[Recipe] | type[FactorRecipe] = FactorRecipe if schema.rated else Recipe
+    if schema.rated and (given.get("body") or "body" in settings or len(schema.columns) > 2):
+        # What has a body, or further columns, is a network.
+        mine = PairRecipe
+    other = Recipe if mine is FactorRecipe else FactorRecipe
     for name in {**mine.model_fields, **other.model_fields}:
         value = given.get(name)
         if value is None:
             continue
         if name not in mine.model_fields:
-            wing = "ratings" if schema.ids else "pictures"
+            wing = "ratings" if schema.rated else "pictures"
+            wing = (
+                f"ratings by a network (--body {given.get('body') or 'mlp'})" if mine is PairRecipe else wing
+            )
             raise RecipeError(
                 f"--{name.replace('_', '-')} is no option of a training from {wing}",
                 fix=f"leave it out; the options are: {', '.join(mine.model_fields)}",
@@ -182,14 +194,22 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
     return mine(**chosen)
 
 
-def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
-    """Options of a job that are no part of schema or recipe: how to read, and how to use the machine."""
-    _refuse_other_wing(schema, given)
-    if schema.ids:
+def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | None = None) -> dict[str, Any]:
+    """Options of a job that are no part of schema or recipe: how to read, and how to use the machine.
+
+    recipe: tells a network of ratings from factors.
+    """
+    network = isinstance(recipe, PairRecipe)
+    _refuse_other_wing(schema, given, _FOR_PAIRS if network else ())
+    if schema.rated and not network:
         kept = {name: given[name] for name in ("skip_bad", "time_format")}
         return {"table_options": table_options(given), **kept}
     from tenfold.jobs.inputs import Machine
 
+    if schema.rated:
+        _refuse(given, ("time_format",), "of a network of ratings")
+        machine = Machine(device=given["device"], micro_batch=given["micro_batch"])
+        return {"table_options": table_options(given), "skip_bad": given["skip_bad"], "machine": machine}
     machine = Machine(
         device=given["device"],
         micro_batch=given["micro_batch"],
@@ -200,18 +220,18 @@ def wing_options(schema: Schema, given: Given) -> dict[str, Any]:
     return {"reading": _reading(given, None), "machine": machine}
 
 
-def _refuse_other_wing(schema: Schema, given: Given) -> None:
+def _refuse_other_wing(schema: Schema, given: Given, but: Iterable[str] = ()) -> None:
     _refuse(
         given,
-        _FOR_PICTURES if schema.ids else _FOR_RATINGS,
-        "where ratings are fitted or asked for" if schema.ids else "where pictures are",
+        [name for name in _FOR_PICTURES if name not in but] if schema.rated else _FOR_RATINGS,
+        "where ratings are fitted or asked for" if schema.rated else "where pictures are",
     )
 
 
 def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of a run's `predict` or `evaluate`."""
     _refuse_other_wing(run.schema, given)
-    if run.schema.ids:
+    if run.schema.rated:
         return {"table_options": table_options(given)}
     seeing = {name: given[name] for name in ("views", "tta", "plain_weight")}
     return {"reading": _reading(given, tell), **seeing, "device": given["device"]}
@@ -233,7 +253,7 @@ def asking_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) ->
 def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of a run's `evaluate`."""
     found = reading_of(run, given, tell)
-    if run.schema.ids:
+    if run.schema.rated:
         found |= {"n": given["lists"], "relevant_from": given["liked"], "skip_bad": given["skip_bad"]}
     return found
 
@@ -241,7 +261,9 @@ def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
 def explaining_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of `jobs.explain.explain`."""
     found = {"table": given["table"], "items": given["item"] or (), "n": given["n"]}
-    return found if run.schema.ids else {**found, "reading": _reading(given, tell), "device": given["device"]}
+    return (
+        found if run.schema.rated else {**found, "reading": _reading(given, tell), "device": given["device"]}
+    )
 
 
 def rows_of(run: Any, given: Given) -> Any:
@@ -255,7 +277,7 @@ def rows_of(run: Any, given: Given) -> Any:
         if given["table"] is None:
             raise SchemaError("no table is given", fix="tenfold predict RUN TABLE -o FILE")
         return given["table"]
-    if given["table"] is not None or not run.schema.ids:
+    if given["table"] is not None or not run.schema.rated:
         raise SchemaError(
             "--user and --item stand for a table of pairs of a ratings run",
             fix="give either a table, or --user ID --item ID and a ratings run",
@@ -269,7 +291,7 @@ def rows_of(run: Any, given: Given) -> Any:
 
 
 def _check_output(run: Any, given: Given) -> None:
-    if run.schema.ids:
+    if run.schema.rated:
         return _refuse(given, ("like", "probabilities"), "where ratings are predicted, not classes")
     if not given["output"]:
         raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")

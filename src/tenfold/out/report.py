@@ -1,20 +1,39 @@
 """One HTML file that needs nothing else: no network, no other file. The only room of jinja2.
 
-A report is made of sections, a section of parts: a `Grid` or a `Picture`. Every text is escaped where it is
-put, and the page forbids itself (by a Content-Security-Policy) to load anything from anywhere.
+A report is made of sections, a section of parts: tables, charts, pictures. Every text is escaped where it
+is put, and the page forbids itself (by a Content-Security-Policy) to load anything from anywhere. Its own
+program puts texts into the page as texts only.
 """
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tenfold.out.figures import figure_html
 from tenfold.out.files import replacing
+from tenfold.out.page import PAGE, POLICY, SCRIPT, STYLE, TABLE
 
-__all__ = ["Cell", "Grid", "Picture", "Section", "report_html", "write_report"]
+__all__ = [
+    "Cell",
+    "Charts",
+    "Clickable",
+    "Grid",
+    "Notes",
+    "Part",
+    "Photo",
+    "Photos",
+    "Picture",
+    "Section",
+    "Shown",
+    "report_html",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
@@ -22,12 +41,14 @@ class Cell:
     """A number, or a mark, in a table.
 
     heat: 0 to 1 colours the cell.  faint: slanted, for what is computed among what is given.
+    key: of a `Clickable`, which list a click on the cell shows.
     """
 
     text: str
     heat: float | None = None
     faint: bool = False
     strong: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,7 @@ class Grid:
     headings: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
     title: str = ""
+    upright: bool = False  # headings stand on end, where there are many narrow columns
 
 
 @dataclass(frozen=True)
@@ -47,83 +69,74 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Charts:
+    """Charts of `out.charts`, beside each other where there is room."""
+
+    charts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A small picture (bytes of a PNG file, or None where it cannot be shown), its name, lines about it."""
+
+    name: str
+    png: bytes | None
+    lines: Sequence[str]
+
+    @property
+    def source(self) -> str:
+        """The picture as a part of the page."""
+        return "data:image/png;base64," + base64.b64encode(self.png or b"").decode("ascii")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Small pictures beside each other."""
+
+    photos: Sequence[Photo]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Clickable:
+    """A table whose cells with a key show a list when they are clicked.
+
+    lists: key -> its rows, as wide as `headings`.  titles: key -> what the list is of.  hint: shown at first.
+    """
+
+    grid: Grid
+    headings: Sequence[str]
+    lists: Mapping[str, Sequence[Sequence[str]]]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
+
+    @property
+    def data(self) -> str:
+        """The lists as JSON that can stand in a page: no letter of it ends a script or begins a tag."""
+        text = json.dumps(
+            {"headings": list(self.headings), "lists": dict(self.lists), "titles": dict(self.titles)}
+        )
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Lines that are folded away until they are asked for."""
+
+    title: str
+    lines: Sequence[str]
+
+
+Part = Grid | Picture | Charts | Photos | Clickable | Notes
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading, a paragraph, and what it is about."""
 
     title: str
     text: str
-    parts: Sequence[Grid | Picture] = ()
-
-
-#: What the page may do: its own styles and scripts, pictures made in place, and nothing from outside.
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
-)
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d8dde3; --soft: #57606a;
-  --low: #f7d9c4; --high: #b9dcf2; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ec; --paper: #14171a; --line: #343a41; --soft: #9aa4af;
-    --low: #6b3a1e; --high: #1d4f73; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 66rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
-p { max-width: 44rem; } .soft { color: var(--soft); }
-.wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: left; font-weight: 400;
-  overflow-wrap: normal; }
-thead th { color: var(--soft); vertical-align: bottom; }
-th[scope=row] { position: sticky; left: 0; background: var(--paper); min-width: 7rem; max-width: 16rem; }
-.number { text-align: right; white-space: nowrap; }
-.heat { background: color-mix(in srgb, var(--high) calc(var(--heat) * 100%), var(--low)); }
-.faint { font-style: italic; opacity: .75; } .strong { font-weight: 700; }
-"""
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{{ title }}</title>
-<style>{{ style | safe }}</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-{% if lead %}<p class="soft">{{ lead }}</p>{% endif %}
-{% for section in sections %}
-<section>
-<h2>{{ section.title }}</h2>
-<p>{{ section.text }}</p>
-{% for part in section.parts %}{% if part.figure is defined %}
-<div class="picture">{{ figures[part.figure | id] | safe }}</div>
-{% else %}
-<div class="wide"><table>
-{% if part.title %}<caption>{{ part.title }}</caption>{% endif %}
-<thead><tr>{% for text in part.headings %}<th scope="col"{% if loop.index0 in numeric(part) %} class="number"
-{%- endif %}>{{ text }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in part.rows %}<tr>{% for cell in row %}{% if cell is string %}
-<{{ 'th scope="row"' | safe if loop.first else 'td' }}>{{ cell }}</{{ 'th' if loop.first else 'td' }}>
-{%- else %}
-<td class="number{{ ' heat' if cell.heat is not none }}{{ ' faint' if cell.faint }}
-{{- ' strong' if cell.strong }}"
-{%- if cell.heat is not none %} style="--heat: {{ '%.3f' | format(cell.heat) }}"{% endif %}>
-{{- cell.text }}</td>
-{%- endif %}{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-{% endif %}{% endfor %}</section>
-{% endfor %}
-</body>
-</html>
-"""
+    parts: Sequence[Part] = ()
 
 
 def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
@@ -136,14 +149,20 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
     pictures = [part.figure for one in sections for part in one.parts if isinstance(part, Picture)]
     # plotly's own program is in the page once, before the first picture.
     drawn = {id(one): figure_html(one, program=place == 0) for place, one in enumerate(pictures)}
-    return world.from_string(PAGE).render(
-        title=title,
-        lead=lead,
-        sections=sections,
-        figures=drawn,
-        numeric=_numeric,
-        policy=POLICY,
-        style=STYLE,
+    return (
+        world.from_string(TABLE + PAGE)
+        .render(
+            title=title,
+            lead=lead,
+            sections=sections,
+            figures=drawn,
+            numeric=_numeric,
+            policy=POLICY,
+            style=STYLE,
+            script=SCRIPT,
+            active=any(isinstance(part, Charts | Clickable) for one in sections for part in one.parts),
+        )
+        .lstrip()
     )
 
 
@@ -160,3 +179,29 @@ def write_report(
 def _numeric(grid: Grid) -> set[int]:
     """Columns of cells, whose headings stand to the right as their numbers do."""
     return {place for row in grid.rows for place, one in enumerate(row) if isinstance(one, Cell)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A page that a notebook shows where it is the value of a cell; elsewhere it says what it is.
+
+    words: what it is.  page: the whole HTML.  height: of its frame, in pixels.
+    """
+
+    words: str
+    page: str
+    height: int = 480
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: neither the notebook's styles nor the page's reach into the other.
+        page = html.escape(self.page, quote=True)
+        style = f"width:100%;height:{self.height}px;border:0"
+        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+
+    def __repr__(self) -> str:
+        return f"<{self.words}; a notebook shows it, and .save('page.html') writes it>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page as a file of its own."""
+        with replacing(path) as stream:
+            stream.write(self.page.encode("utf-8", "replace"))

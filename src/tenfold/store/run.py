@@ -245,15 +245,18 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read_arrays(path: Path, *, beginning: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and their JSON description from a safetensors file. Cannot run code.
+
+    beginning: of the names of the arrays that are wanted; all where it is not given.
 
     Raises RunError where the file is damaged or no such file at all.
     """
     try:
         with safe_open(path, framework="numpy") as stream:
             about = json.loads((stream.metadata() or {}).get("about", "{}"))
-            return {name: stream.get_tensor(name) for name in stream.keys()}, about
+            wanted = [name for name in stream.keys() if name.startswith(beginning)]
+            return {name: stream.get_tensor(name) for name in wanted}, about
     except (SafetensorError, ValueError) as error:
         raise RunError(
             f"{path} is damaged or no tensor file: {error}",

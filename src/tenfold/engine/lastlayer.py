@@ -1,0 +1,72 @@
+"""The last layer by itself: its weights, and what it makes of features, for those who show its arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tenfold.nn.network import Network
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """weight (outputs, width), bias (outputs,): of all targets, one below the other.
+
+    learnt: target -> log variance where the targets' weights are learnt.
+    familiar: open target -> (rows,) what its probabilities are multiplied by.
+    losses: target -> (rows,) the network's own loss of each row, the mean over its known questions.
+    """
+
+    weight: Floats
+    bias: Floats
+    learnt: Mapping[str, float]
+    familiar: Mapping[str, Floats]
+    losses: Mapping[str, Floats]
+
+
+@torch.no_grad()
+def read_last_layer(
+    network: Network,
+    features: NDArray[np.float32],
+    labels: Mapping[str, tuple[NDArray[Any], Floats]],
+) -> LastLayer:
+    """The network's last layer, and what it makes of features (rows, width).
+
+    labels: target -> labels and weights, as `data.labels` describes them.
+    """
+    training = network.training
+    network.eval()
+    last = network.last
+    try:
+        seen = torch.from_numpy(features).to(last.weight.device, last.weight.dtype)
+        outputs = network.raw(seen)
+        losses, familiar = {}, {}
+        for place, (head, raw) in enumerate(zip(network.heads, outputs, strict=True)):
+            own, weights = labels[head.name]
+            found = np.zeros(len(features))
+            for row in range(len(features)):
+                one = slice(row, row + 1)
+                parts = (torch.from_numpy(np.ascontiguousarray(some[one])) for some in (own, weights))
+                total = float(head.loss_sum(raw[one].cpu(), *parts))
+                found[row] = total / max(1.0, float(weights[one].sum()))
+            losses[head.name] = found
+            if str(place) in network.familiar:
+                familiar[head.name] = network.familiar[str(place)](seen)[:, 0].cpu().numpy()
+        spreads = network.log_variances
+        logs = [] if spreads is None else spreads.double().cpu().tolist()
+        return LastLayer(
+            weight=last.weight.double().cpu().numpy(),
+            bias=last.bias.double().cpu().numpy(),
+            learnt=dict(zip((head.name for head in network.heads), logs, strict=False)),
+            familiar=familiar,
+            losses=losses,
+        )
+    finally:
+        network.train(training)

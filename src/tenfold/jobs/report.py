@@ -1,0 +1,316 @@
+"""A run's page: what was trained on what, curves, confusion, the worst rows, memory. Loads no torch.
+
+Everything comes from the files of the run folder, and pictures from where the training found them; what is
+not there any more is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tenfold.data.table import read_parquet_columns
+from tenfold.errors import RunError, TenfoldError
+from tenfold.jobs.reportparts import (
+    calibration_charts,
+    confusion_part,
+    curve_charts,
+    memory_parts,
+    rate_chart,
+    scores_grid,
+)
+from tenfold.jobs.telling import JudgedTarget, judge_target
+from tenfold.jobs.thumbnails import find_thumbnails
+from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, Section, write_report
+from tenfold.schema import Schema
+from tenfold.store.run import or_nan, read_run
+
+__all__ = ["NAME", "run_page", "write_run_report"]
+
+#: Where the page goes when nothing is said.
+NAME = "report.html"
+
+
+@dataclass
+class _Run:
+    """What the files of a run say."""
+
+    path: Path
+    about: Mapping[str, Any]
+    schema: Schema
+    recipe: Mapping[str, Any]
+    history: list[dict[str, Any]]
+    classes: Mapping[str, list[str]]
+    judged: list[JudgedTarget]
+    ids: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def write_run_report(
+    run: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    folders: Mapping[str, str] | None = None,
+    worst: int = 12,
+) -> dict[str, Any]:
+    """Write a run's page; ``report.html`` in its folder where no output is given.
+
+    run: a run, or its folder.  folders: image column -> folder of pictures, instead of the schema's.
+    worst: rows with the highest loss that are shown, per target.
+    Returns what ``tenfold report --json`` prints (docs/formats.md).
+    """
+    folder, about = read_run(getattr(run, "path", run))
+    path = Path(output) if output is not None else folder / NAME
+    title, lead, sections, notes = run_page(folder, about, folders=folders, worst=worst)
+    write_report(path, title, sections, lead=lead)
+    return {
+        "run": str(folder),
+        "output": str(path),
+        "kind": about.get("kind"),
+        "sections": [one.title for one in sections],
+        "bytes": path.stat().st_size if path.is_file() else 0,
+        "notes": notes,
+    }
+
+
+def run_page(
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    folders: Mapping[str, str] | None = None,
+    worst: int = 12,
+) -> tuple[str, str, list[Section], list[str]]:
+    """Title, line below it, sections, and what is to be said, of a run that `store.run.read_run` has read."""
+    kind = about.get("kind")
+    if kind == "ratings":
+        from tenfold.jobs.ratingspage import ratings_page
+
+        return ratings_page(folder, about)
+    if kind in ("network", "blend"):
+        return _network_page(_read(folder, about), dict(folders or {}), worst)
+    raise RunError(f"{folder} is a run of an unknown kind", found=repr(kind), fix="upgrade tenfold")
+
+
+def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
+    def text(name: str) -> str:
+        path = folder / name
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    schema = Schema.from_toml(text("schema.toml"))
+    encoding = json.loads(text("encoding.json") or "{}")
+    history = [_or_nan(json.loads(line)) for line in text("history.jsonl").splitlines()]
+    recipe = about.get("identity", {}).get("recipe", {}) or about.get("recipe", {})
+    classes = encoding.get("classes") or about.get("classes") or {}
+    columns: dict[str, Any] = {}
+    for name in ("validation.parquet", "oof.parquet"):
+        if (folder / name).exists():
+            columns, _ = read_parquet_columns(folder / name)
+            break
+    judged = [
+        judge_target(columns, target, classes.get(target.name) or _found_classes(columns, target.name))
+        for target in schema.targets
+        if columns and target.name
+    ]
+    ids = [str(one) for one in columns.get("id", ())]
+    there = [one for one in judged if one is not None]
+    return _Run(folder, about, schema, recipe, history, classes, there, ids)
+
+
+def _found_classes(columns: Mapping[str, Any], name: str) -> list[str]:
+    """Classes by the columns of their probabilities, where no list of them is kept."""
+    prefix = f"{name}:"
+    return [one[len(prefix) :] for one in columns if one.startswith(prefix) and one != f"{prefix}predicted"]
+
+
+def _or_nan(value: Any) -> Any:
+    """`or_nan` of everything in nested mappings."""
+    if isinstance(value, dict):
+        return {name: _or_nan(one) for name, one in value.items()}
+    return or_nan(value) if value is None else value
+
+
+def _network_page(
+    run: _Run, folders: dict[str, str], worst: int
+) -> tuple[str, str, list[Section], list[str]]:
+    about = run.about
+    targets = ", ".join(f"{target.name} ({target.kind})" for target in run.schema.targets)
+    inputs = ", ".join(f"{column.name} ({column.kind})" for column in run.schema.inputs)
+    sections = [
+        Section(
+            "Scores",
+            _where_scored(run),
+            (scores_grid(_or_nan(dict(about.get("targets", {})))),),
+        )
+    ]
+    if about.get("members"):
+        sections.append(_members_section(about))
+    sections.append(_trained_section(run))
+    if run.history:
+        sections.append(
+            Section(
+                "Curves",
+                "Each target's loss in training (with smoothing, augmentation, dropout where they are used) "
+                "and on the validation rows, and its scores there, epoch by epoch.",
+                (Charts(curve_charts(run.history, [target.name for target in run.schema.targets])),),
+            )
+        )
+        chart = rate_chart(run.history, run.recipe)
+        if chart:
+            text = "The head's rate at every optimizer step; the body's is a part of it."
+            sections.append(Section("Learning rate", text, (Charts([chart]),)))
+    sections += _judged_sections(run, folders, worst)
+    maps = _maps(run)
+    if maps:
+        text = (
+            "Weights that belong to names, on the two directions in which they differ most (principal "
+            "components). What lies near each other is alike to the network. Point at a dot for its name."
+        )
+        sections.append(Section("Maps", text, (Charts(maps),)))
+    memory = memory_parts(about, run.history)
+    if memory:
+        text = "What was planned before the first step, and what was measured."
+        sections.append(Section("Memory", text, memory))
+    lead = f"{run.recipe.get('arch', about.get('kind', ''))}: {inputs} -> {targets}"
+    return f"Report of {run.path.name}", lead, sections, run.notes
+
+
+def _where_scored(run: _Run) -> str:
+    if not run.ids:
+        return "No rows were held out, so nothing was measured."
+    held = "out-of-fold" if run.about.get("kind") == "blend" else "validation"
+    return f"On {len(run.ids)} {held} rows, which did not train; majority and mean: answers without a model."
+
+
+def _members_section(about: Mapping[str, Any]) -> Section:
+    """Members of an ensemble: weight, scores, time and memory."""
+    members = about["members"]
+    names: dict[tuple[str, str], None] = {}
+    for one in members:
+        for target, scores in (one.get("scores") or {}).items():
+            for score in ("error_rate", "log_loss", "rmse", "micro_f1"):
+                if isinstance(scores, Mapping) and score in scores:
+                    names[target, score] = None
+    shown = list(names)[:8]
+    heads = (
+        "member",
+        "state",
+        "weight",
+        *(f"{target}: {score.replace('_', ' ')}" for target, score in shown),
+    )
+    rows: list[list[Cell | str]] = []
+    learnt = about.get("weights") or {}
+    for one in members:
+        weight = one.get("weight")
+        found = [weights.get(one["name"]) for weights in learnt.values() if isinstance(weights, Mapping)]
+        said = ", ".join(f"{value:.3f}" for value in found if isinstance(value, (int, float)))
+        row: list[Cell | str] = [str(one["name"]), str(one.get("status", "finished"))]
+        row.append(Cell(said or ("" if weight is None else f"{weight:g}")))
+        for target, score in shown:
+            value = ((one.get("scores") or {}).get(target) or {}).get(score)
+            row.append(Cell("" if value is None else f"{value:.4f}"))
+        row.append(Cell(f"{one.get('seconds') or 0:.0f}"))
+        row.append(Cell(f"{(one.get('peak_bytes') or 0) / 2**30:.2f}"))
+        rows.append(row)
+    text = "Each member by itself; the scores above are those of their blend."
+    return Section("Members", text, (Grid((*heads, "seconds", "GiB"), rows),))
+
+
+def _trained_section(run: _Run) -> Section:
+    about, recipe = run.about, run.recipe
+    size = recipe.get("image_size")
+    facts = {
+        "table": about.get("table"),
+        "rows": about.get("rows"),
+        "to train on": about.get("train_rows"),
+        "to validate on": about.get("valid_rows"),
+        "architecture": recipe.get("arch"),
+        "first weights": recipe.get("weights"),
+        "picture": "x".join(map(str, size)) + " pixels"
+        if isinstance(size, list) and run.schema.images
+        else None,
+        "batch": recipe.get("batch_size"),
+        "epochs": about.get("epochs") or len(run.history) or None,
+        "kept epoch": about.get("kept_epoch"),
+        "seed": recipe.get("seed"),
+        "device": f"{about['device']}, {about.get('precision', '')}" if about.get("device") else None,
+        "time": f"{about.get('seconds', 0):.0f} s",
+        "finished": about.get("finished"),
+        "made by": ", ".join(f"{name} {one}" for name, one in about.get("versions", {}).items()),
+    }
+    rows: list[list[Cell | str]] = [
+        [name, str(value)] for name, value in facts.items() if value not in (None, "")
+    ]
+    parts: list[Part] = [Grid(("", ""), rows)]
+    chosen = [f"{name} = {value}" for name, value in recipe.items()]
+    parts += [Notes("the whole recipe", chosen)] if chosen else []
+    said = [str(one) for one in about.get("notes", ())]
+    parts += [Notes(f"{len(said)} things that were decided or noticed", said)] if said else []
+    columns = [f"{one.name}: {one.kind} (input)" for one in run.schema.inputs]
+    for one in run.schema.targets:
+        words = run.classes.get(str(one.name))
+        columns.append(f"{one.name}: {one.kind} (target" + (f", {len(words)} classes)" if words else ")"))
+    return Section("What was trained on what", "; ".join(columns), tuple(parts))
+
+
+def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Section]:
+    """Confusion, worst rows and calibration, of the rows that were held out."""
+    if not run.judged:
+        return []
+    wanted: dict[int, None] = {}
+    worst_of = {one.name: _worst(one, worst) for one in run.judged}
+    for rows in worst_of.values():
+        wanted |= dict.fromkeys(rows)
+    photos: dict[int, bytes] = {}
+    if run.schema.images and wanted:
+        photos, said = find_thumbnails(run.schema, run.about, run.ids, list(wanted), folders)
+        run.notes += said
+    right = (
+        "Rows by their label, down, and the answer, across. Click a number to see its rows, those with the "
+        "highest loss first."
+    )
+    confusion = tuple(part for one in run.judged for part in confusion_part(one, run.ids))
+    costly = " ".join(["The rows that cost most: hard ones, rare ones, and wrong labels.", *run.notes])
+    shown = tuple(_photos(run, one, worst_of[one.name], photos) for one in run.judged if worst_of[one.name])
+    sections = [Section("Right and wrong", right, confusion), Section("The highest losses", costly, shown)]
+    charts = [chart for one in run.judged for chart in calibration_charts(one)]
+    if charts:
+        text = (
+            "How often answers of each probability are right. On the dashed line a probability means what it "
+            "says; bars below it belong to answers that are too sure."
+        )
+        sections.append(Section("Calibration", text, (Charts(charts),)))
+    return sections
+
+
+def _worst(one: JudgedTarget, count: int) -> list[int]:
+    loss = [(-value, row) for row, value in enumerate(one.loss.tolist()) if value == value]
+    return [row for _, row in sorted(loss)[:count]]
+
+
+def _photos(run: _Run, one: JudgedTarget, rows: list[int], photos: Mapping[int, bytes]) -> Part:
+    title = one.name if len(run.judged) > 1 else ""
+    if not run.schema.images:
+        cells: list[list[Cell | str]] = [
+            [run.ids[row], one.label[row], one.predicted[row], Cell(f"{one.loss[row]:.3f}")] for row in rows
+        ]
+        return Grid(("row", "label", "answer", "loss"), cells, title=title)
+    shown = []
+    for row in rows:
+        sure = "" if one.kind in ("number", "multilabel") else f" ({one.sure[row]:.0%})"
+        lines = [f"answer {one.predicted[row] or 'none'}{sure}", f"label {one.label[row] or 'none'}"]
+        lines.append(f"{'error' if one.kind == 'number' else 'loss'} {one.loss[row]:.3f}")
+        shown.append(Photo(run.ids[row], photos.get(row), lines))
+    return Photos(shown, title=title)
+
+
+def _maps(run: _Run) -> list[str]:
+    from tenfold.jobs.weightmaps import weight_maps
+
+    try:
+        return weight_maps(run.path, [str(target.name) for target in run.schema.targets], run.classes)
+    except TenfoldError:  # a run of many members has no weights of its own
+        return []

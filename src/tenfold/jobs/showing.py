@@ -1,0 +1,123 @@
+"""What a notebook shows: a run's page, its losses, and rows of a table as a training meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenfold.data.imagefiles import find_images
+from tenfold.data.images import decode_image, encode_png
+from tenfold.data.table import Table, read_table
+from tenfold.errors import ImageError, RecipeError, RunError, TenfoldError
+from tenfold.jobs.inputs import read_image_folder
+from tenfold.jobs.report import run_page
+from tenfold.jobs.reportparts import curve_charts, rate_chart
+from tenfold.out.report import Charts, Grid, Photo, Photos, Section, Shown, report_html
+from tenfold.recipe import Recipe
+from tenfold.schema import Schema
+from tenfold.store.run import or_nan, read_run
+
+__all__ = ["plot_losses", "show_batch", "show_run", "show_run_batch"]
+
+
+def show_run(run: Any) -> Shown:
+    """The page of a run, or of the run in a folder, as `write_run_report` writes it."""
+    folder, about = read_run(getattr(run, "path", run))
+    title, lead, sections, _ = run_page(folder, about)
+    return Shown(title, report_html(title, sections, lead=lead), 720)
+
+
+def plot_losses(run: Any) -> Shown:
+    """The curves of a training, and its learning rates. RunError where a run has none (ratings)."""
+    folder, about = read_run(getattr(run, "path", run))
+    path = folder / "history.jsonl"
+    if not path.exists():
+        raise RunError(f"{folder} has no epochs to draw", fix="give a run that was trained from pictures")
+    history = [_plain(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    schema = Schema.from_toml((folder / "schema.toml").read_text(encoding="utf-8"))
+    charts = curve_charts(history, [target.name for target in schema.targets])
+    rate = rate_chart(history, about.get("identity", {}).get("recipe", {}))
+    title = f"Losses of {folder.name}"
+    section = Section("", "", (Charts([*charts, *([rate] if rate else [])]),))
+    return Shown(title, report_html(title, [section]), 340 * (1 + len(charts)) // 2 + 120)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return or_nan(value) if value is None else value
+
+
+def show_batch(
+    schema: Schema, table: Any, *, recipe: Recipe | None = None, n: int = 9, seed: int = 0, **options: Any
+) -> Shown:
+    """Some rows of a table, drawn from the seed: pictures at the size that the network gets, or cells.
+
+    schema: names the pictures, targets and ids.  table: as `tenfold.fit` takes it.
+    recipe: gives the size and how a picture comes to it.  options: of `read_table`.
+    """
+    if n < 1:
+        raise RecipeError(f"n = {n}: one row at least is shown", fix="give n = 9")
+    recipe = recipe or Recipe()
+    source = _table(schema, table, options)
+    rows = np.sort(np.random.default_rng(seed).permutation(source.rows)[:n])
+    targets = [str(target.name) for target in schema.targets if target.name in source.names]
+    title = f"{len(rows)} of {source.rows} rows of {source.source}"
+    if not schema.images:
+        names = [column.name for column in schema.inputs] + targets
+        grid = Grid(names, [[str(source.text(name)[row]) for name in names] for row in rows])
+        return Shown(title, report_html(title, [Section("", "", (grid,))]), 60 + 34 * (len(rows) + 2))
+    parts = []
+    for column in schema.images:
+        photos = _photos(source, column.name, Path(column.folder), rows.tolist(), recipe, targets)
+        parts.append(Photos(photos, title=column.name if len(schema.images) > 1 else ""))
+    size = "x".join(str(side) for side in recipe.image_size)
+    text = f"As the network gets them: {size} pixels ({recipe.resize}), before augmentation."
+    return Shown(title, report_html(title, [Section("", text, tuple(parts))]), 640)
+
+
+def show_run_batch(run: Any, table: Any = None, **options: Any) -> Shown:
+    """`show_batch` of a run: its schema and recipe, and the training's table where no other is given."""
+    table = run.about.get("table") if table is None else table
+    if table is None:
+        raise RunError(
+            "the run was fitted from Python, so it knows no file of its table", fix="give the table"
+        )
+    return show_batch(run.schema, table, recipe=run.recipe, **options)
+
+
+def _table(schema: Schema, table: Any, options: dict[str, Any]) -> Table:
+    if isinstance(table, Table):
+        return table
+    if isinstance(table, (str, os.PathLike)) and os.path.isdir(table):
+        labels = any(target.name == "label" for target in schema.targets)
+        return read_image_folder(table, labels=labels, name=schema.images[0].name)
+    return read_table(table, **options)
+
+
+def _photos(
+    table: Table, column: str, folder: Path, rows: list[int], recipe: Recipe, targets: list[str]
+) -> list[Photo]:
+    names = table.text(column)[rows]
+    if not folder.is_dir():
+        raise ImageError(f"there is no folder {str(folder)!r}", fix=f"give the folder of column {column!r}")
+    found = find_images(names, folder, lines=table.lines[rows], source=table.source, column=column)
+    shown = []
+    for place, row in enumerate(rows):
+        lines = [f"{name}: {table.text(name)[row] or 'missing'}" for name in targets]
+        png = None
+        try:
+            path = found.paths[place]
+            if path is None:
+                lines.append(str(found.problems[place]))
+            else:
+                size, name = recipe.image_size, str(names[place])
+                png = encode_png(decode_image(path, size, recipe.resize, name=name))
+        except TenfoldError as error:
+            lines.append(error.headline)
+        shown.append(Photo(str(names[place]), png, lines))
+    return shown

@@ -1,0 +1,197 @@
+"""Rows worth looking at: right and sure, wrong and sure, undecided; and those with the highest loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["JudgedTarget", "judge_target", "telling_rows"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class JudgedTarget:
+    """One target of the validation rows.
+
+    label, predicted: (rows,) words, "" where missing.  known: (rows,) whether there is a label.
+    right: (rows,).  sure: (rows,) probability of the answer; of a number minus its error.
+    loss: (rows,) -log probability of the label (of tags the mean over the questions; of a number its
+    absolute error), NaN where there is no label.
+    chance: (rows, classes), None of a number.  codes: (rows,) class of the label, -1 without, or None.
+    truth, guess: (rows,) a number's label and answer, or None.  yes: (rows, classes) 0 and 1, or NaN.
+    """
+
+    name: str
+    kind: str
+    classes: Sequence[str]
+    label: Sequence[str]
+    predicted: Sequence[str]
+    known: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    sure: Floats
+    loss: Floats
+    chance: Floats | None = None
+    codes: NDArray[np.int64] | None = None
+    guesses: NDArray[np.int64] | None = None
+    truth: Floats | None = None
+    guess: Floats | None = None
+    yes: Floats | None = None
+
+
+def judge_target(columns: Mapping[str, Any], target: Any, classes: Sequence[str]) -> JudgedTarget | None:
+    """What the file of validation rows says of a target; None where it lacks its columns."""
+    name = target.name
+    if target.kind == "number":
+        return _judge_number(columns, name)
+    chance = _chances(columns, name, classes)
+    if chance is None:
+        return None
+    if target.kind == "multilabel":
+        return _judge_tags(columns, target, classes, chance)
+    words, said = _words(_of(columns, name)), _words(_of(columns, f"{name}:predicted"))
+    if not words:
+        return None
+    place = {one: code for code, one in enumerate(classes)}
+    none = len(classes)
+    known = np.array([bool(one) for one in words])
+    codes = np.array([place.get(one, none if one else -1) for one in words], dtype=np.int64)
+    guesses = np.array([place.get(one, none) for one in said], dtype=np.int64)
+    rows = np.arange(len(codes))
+    own = np.where((codes >= 0) & (codes < none), chance[rows, np.clip(codes, 0, none - 1)], np.nan)
+    stranger = codes == none
+    # Of an open target, "none of these" is the more likely the less likely every class is.
+    none_of_these = 1 - chance.max(axis=1, initial=0.0)
+    own = np.where(stranger, none_of_these, own)
+    sure = np.where(guesses < none, chance[rows, np.clip(guesses, 0, none - 1)], none_of_these)
+    return JudgedTarget(
+        name, target.kind, classes, words, said, known, known & (codes == guesses), sure,
+        -np.log(np.maximum(own, 1e-15)), chance, codes, guesses,
+    )  # fmt: skip
+
+
+def _judge_number(columns: Mapping[str, Any], name: str) -> JudgedTarget | None:
+    label, answer = _of(columns, name), _of(columns, f"{name}:predicted")
+    if label is None or answer is None:
+        return None
+    truth = np.array([np.nan if one in (None, "") else float(one) for one in label], dtype=np.float64)
+    guess = np.array([np.nan if one in (None, "") else float(one) for one in answer], dtype=np.float64)
+    error = np.abs(guess - truth)
+    words = [["" if one != one else f"{one:g}" for one in values] for values in (truth, guess)]
+    known = ~np.isnan(truth)
+    middle = np.nanmedian(error) if known.any() else 0.0
+    return JudgedTarget(
+        name, "number", (), words[0], words[1], known, known & (error <= middle), -error, error,
+        truth=truth, guess=guess,
+    )  # fmt: skip
+
+
+def _judge_tags(
+    columns: Mapping[str, Any], target: Any, classes: Sequence[str], chance: Floats
+) -> JudgedTarget | None:
+    if target.columns:
+        cells, said = ([_of(columns, f"{one}{end}") for one in target.columns] for end in ("", ":predicted"))
+        if any(one is None for one in (*cells, *said)):
+            return None
+        yes, guess = (_matrix(one) for one in (cells, said))
+        label, predicted = (_tag_words(one, classes) for one in (yes, guess))
+    else:
+        label, predicted = _words(_of(columns, target.name)), _words(_of(columns, f"{target.name}:predicted"))
+        if not label:
+            return None
+        yes, guess = (_split_tags(one, classes, target) for one in (label, predicted))
+        yes[np.array([not one for one in label])] = np.nan
+    asked = ~np.isnan(yes)
+    known = asked.any(axis=1)
+    p = np.clip(chance, 1e-15, 1 - 1e-15)
+    loss = np.where(asked, -(yes * np.log(p) + (1 - yes) * np.log(1 - p)), 0).sum(1)
+    loss = np.where(known, loss / np.maximum(asked.sum(1), 1), np.nan)
+    right = known & ((yes == guess) | ~asked).all(axis=1)
+    sure = np.maximum(chance, 1 - chance).min(axis=1, initial=1.0)
+    return JudgedTarget(
+        target.name, "multilabel", classes, label, predicted, known, right, sure, loss, chance, yes=yes
+    )
+
+
+def _split_tags(words: Sequence[str], classes: Sequence[str], target: Any) -> Floats:
+    """Words of tags as 0 and 1; any class whose name stands between separators counts."""
+    found = np.zeros((len(words), len(classes)))
+    for row, text in enumerate(words):
+        parts = {text.strip()}
+        for mark in (target.separator,) if target.separator else (";", "|", ",", " "):
+            parts |= {part.strip() for part in text.split(mark)}
+        for place, name in enumerate(classes):
+            found[row, place] = name in parts
+    return found
+
+
+def _matrix(columns: Sequence[Any]) -> Floats:
+    cells = [[np.nan if one in (None, "") else float(one) for one in column] for column in columns]
+    return np.array(cells, dtype=np.float64).T
+
+
+def _tag_words(yes: Floats, classes: Sequence[str]) -> list[str]:
+    return [", ".join(classes[place] for place in np.flatnonzero(row == 1)) for row in yes]
+
+
+def _of(columns: Mapping[str, Any], name: str) -> Any:
+    return columns.get(name)
+
+
+def _chances(columns: Mapping[str, Any], name: str, classes: Sequence[str]) -> Floats | None:
+    found = [columns.get(f"{name}:{one}") for one in classes]
+    if not found or any(one is None for one in found):
+        return None
+    return np.array([np.asarray(one, dtype=np.float64) for one in found]).T
+
+
+def _words(cells: Any) -> list[str]:
+    return [] if cells is None else ["" if one is None else str(one) for one in cells]
+
+
+def telling_rows(
+    columns: Mapping[str, Any], targets: Sequence[Any], classes: Mapping[str, Sequence[str]], n: int
+) -> list[tuple[str, str]]:
+    """Ids of n validation rows at most, and why each is telling: of every target the most sure of the right
+    and of the wrong ones, and those between two answers; of a number the best, the worst and the middle."""
+    judged = [judge_target(columns, target, classes.get(target.name, ())) for target in targets]
+    there = [one for one in judged if one is not None and one.known.any()]
+    each = max(1, n // (3 * len(there))) if there else 0
+    chosen: dict[int, str] = {}
+    for one in there:
+        prefix = f"{one.name}: " if len(targets) > 1 else ""
+        for why, order in _orders(one):
+            fresh = [int(row) for row in order if int(row) not in chosen][:each]
+            chosen |= dict.fromkeys(fresh, prefix + why)
+    ids = [str(one) for one in columns["id"]]
+    return [(ids[row], why) for row, why in list(chosen.items())[:n]]
+
+
+def _orders(one: JudgedTarget) -> list[tuple[str, NDArray[np.int64]]]:
+    def sorted_by(keys: Floats, which: NDArray[np.bool_]) -> NDArray[np.int64]:
+        rows = np.flatnonzero(which)
+        return rows[np.argsort(keys[rows], kind="stable")]
+
+    if one.kind == "number":
+        middle = np.abs(one.loss - np.nanmedian(one.loss))
+        return [
+            ("nearest to its label", sorted_by(one.loss, one.known)),
+            ("farthest from its label", sorted_by(-one.loss, one.known)),
+            ("an error in the middle", sorted_by(middle, one.known)),
+        ]
+    wrong = one.known & ~one.right
+    chance = one.chance if one.chance is not None else np.zeros((len(one.known), 1))
+    if one.kind in ("open", "multilabel") or chance.shape[1] < 2:
+        margin = np.abs(chance - 0.5).min(axis=1)
+    else:
+        top = np.sort(chance, axis=1)
+        margin = top[:, -1] - top[:, -2]
+    return [
+        ("right and sure", sorted_by(-one.sure, one.right)),
+        ("wrong and sure", sorted_by(-one.sure, wrong)),
+        ("undecided", sorted_by(margin, one.known)),
+    ]

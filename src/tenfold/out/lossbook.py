@@ -1,0 +1,252 @@
+"""A workbook of a network's last layer: outputs, probabilities and losses of some rows, as live formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.out.losskinds import target_sheet
+from tenfold.out.rowsheet import Answered, RowsSheet, TargetRows
+from tenfold.out.workbook import MOST_COLUMNS, Book, Sheet
+
+__all__ = ["ExplainedRows", "build_loss_book"]
+
+Floats = NDArray[np.float64]
+#: Weights of the last layer that a sheet holds; beyond, raw outputs of the least telling classes are numbers.
+MOST_WEIGHTS = 400_000
+
+
+@dataclass(frozen=True)
+class ExplainedRows:
+    """Some rows as the last layer sees them.
+
+    run: its name.  trained: what it was trained on, one line each.
+    ids: (rows,) names.  why: (rows,) why each was chosen.
+    features: (rows, width).  weight (outputs, width), bias (outputs,): the last layer, all targets.
+    targets: in the order of the last layer's outputs.
+    learnt: target -> log variance, where weights are learnt.
+    """
+
+    run: str
+    trained: Sequence[str]
+    ids: Sequence[str]
+    why: Sequence[str]
+    features: Floats
+    weight: Floats
+    bias: Floats
+    targets: Sequence[TargetRows]
+    learnt: dict[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def weight_of(self, target: TargetRows) -> float:
+        """What a target's mean loss is multiplied by."""
+        spread = self.learnt.get(target.name)
+        return target.task_weight if spread is None else target.variance * float(np.exp(-spread))
+
+    @property
+    def loss(self) -> float:
+        """All targets together: weight x mean loss, and s / 2 where weights are learnt."""
+        means = {one.name: one.mean_loss for one in self.targets}
+        known = [one for one in self.targets if means[one.name] == means[one.name]]
+        return sum(self.weight_of(one) * means[one.name] for one in known) + sum(self.learnt.values()) / 2
+
+
+def build_loss_book(found: ExplainedRows) -> Book:
+    """The whole workbook; `Book.write` writes it."""
+    book = Book(f"Losses of {found.run}")
+    first, rows = book.sheet("Read me"), book.sheet("Rows")
+    sheets = [book.sheet(target.name or "target", colour="#3D8F6E") for target in found.targets]
+    total = book.sheet("Loss", colour="#B5533C")
+    features, last = book.sheet("Features", colour="#8A8F98"), book.sheet("Last layer", colour="#8A8F98")
+    linked = _layer_sheets(features, last, found)
+    answered = []
+    start = 0
+    for sheet, target in zip(sheets, found.targets, strict=True):
+        outputs = target.raw.shape[1]
+        made = RowsSheet(sheet, list(found.ids), linked(start, outputs))
+        answered.append(target_sheet(made, target))
+        start += outputs
+    sums = _total_sheet(total, found, answered)
+    _rows_sheet(rows, found, answered)
+    _first_sheet(first, found, sheets, (rows, total, features, last), answered, sums)
+    return book
+
+
+def _layer_sheets(
+    features: Sheet, last: Sheet, found: ExplainedRows
+) -> Callable[[int, int], Callable[[int, int], str | None]]:
+    """Features and the last layer, one feature a line; returns how a raw output is made from them."""
+    rows, width = found.features.shape
+    features.text(0, 0, "Features: what the body makes of each row, and the last layer sees", "title")
+    features.text(1, 0, "One line a feature, one column a row. Change one and its answers follow.", "lead")
+    features.texts(3, 0, ["feature", *found.ids], "head")
+    last.text(0, 0, "The last layer: its bias, and a weight for every feature", "title")
+    last.text(1, 0, "raw output = bias + sum over features of feature x weight", "lead")
+    kept = _kept_outputs(found)
+    names = [
+        f"{target.name}: {one}" if len(found.targets) > 1 else one
+        for target in found.targets
+        for one in target.output_names
+    ]
+    last.texts(3, 0, ["", *(names[one] for one in kept)], "head")
+    last.text(4, 0, "bias", "id")
+    for place, one in enumerate(kept):
+        last.number(4, 1 + place, found.bias[one], "given")
+    for line in range(width):
+        for sheet in (features, last):
+            sheet.number(5 + line, 0, line + 1, "id")
+        for row in range(rows):
+            features.number(5 + line, 1 + row, found.features[row, line])
+        for place, one in enumerate(kept):
+            last.number(5 + line, 1 + place, found.weight[one, line])
+    for sheet in (features, last):
+        sheet.freeze(5 if sheet is last else 4, 1)
+        sheet.widths((0, 0, 10), (1, max(rows, len(kept)), 14))
+    place_of = {one: place for place, one in enumerate(kept)}
+
+    def linked(start: int, outputs: int) -> Callable[[int, int], str | None]:
+        def formula(row: int, column: int) -> str | None:
+            place = place_of.get(start + column)
+            if place is None:
+                return None
+            lines = features.range(5, 1 + row, 4 + width, 1 + row, fixed="both", outside=True)
+            weights = last.range(5, 1 + place, 4 + width, 1 + place, fixed="both", outside=True)
+            return f"SUMPRODUCT({lines},{weights})+{last.at(4, 1 + place, fixed='both', outside=True)}"
+
+        return formula
+
+    return linked
+
+
+def _kept_outputs(found: ExplainedRows) -> list[int]:
+    """Outputs whose weights the workbook holds: all, or those that come highest in any of the rows."""
+    outputs, width = found.weight.shape
+    most = max(1, min(MOST_COLUMNS - 2, MOST_WEIGHTS // max(1, width)))
+    if outputs <= most:
+        return list(range(outputs))
+    raw = np.concatenate([target.raw for target in found.targets], axis=1)
+    return sorted(np.argsort(-raw.max(axis=0), kind="stable")[:most].tolist())
+
+
+def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered]) -> str:
+    """The sum over targets; returns the cell that holds it."""
+    sheet.text(0, 0, "The loss: all targets together", "title")
+    lead = "Each target's mean over its known rows, times its weight; the sum is what training makes small."
+    sheet.text(1, 0, lead, "lead")
+    names = [target.name for target in found.targets]
+    sheet.texts(3, 0, ["row", *names], "head")
+    for row, name in enumerate(found.ids):
+        sheet.text(4 + row, 0, name, "id")
+        for place, one in enumerate(answered):
+            sheet.formula(4 + row, 1 + place, one.loss_at(row), float(one.losses[row]))
+    line = 5 + len(found.ids)
+    lines = ["mean of the batch", "log variance s"] if found.learnt else ["mean of the batch"]
+    lines += ["weight", "weight x mean", *(["s / 2"] if found.learnt else [])]
+    at = {word: line + place for place, word in enumerate(lines)}
+    for word in lines:
+        sheet.text(at[word], 0, word, "head_left")
+    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True)):
+        column = 1 + place
+        sheet.formula(at["mean of the batch"], column, one.mean_at, one.mean)
+        weight, spread = found.weight_of(target), found.learnt.get(target.name)
+        if spread is not None:
+            sheet.number(at["log variance s"], column, spread)
+            made = f"{target.variance!r}*EXP(-{sheet.at(at['log variance s'], column)})"
+            sheet.formula(at["weight"], column, made, weight)
+            sheet.formula(at["s / 2"], column, f"{sheet.at(at['log variance s'], column)}/2", spread / 2)
+        else:
+            sheet.number(at["weight"], column, weight)
+        product = f"{sheet.at(at['weight'], column)}*{sheet.at(at['mean of the batch'], column)}"
+        sheet.formula(at["weight x mean"], column, product, weight * one.mean)
+    end = line + len(lines) + 1
+    sheet.text(end, 0, "loss", "head_left")
+    parts = [at["weight x mean"], *([at["s / 2"]] if found.learnt else [])]
+    summed = "+".join(f"SUM({sheet.range(row, 1, row, len(names))})" for row in parts)
+    sheet.formula(end, 1, summed, found.loss, "result")
+    if found.learnt:
+        text = "weight = c exp(-s), c = 1/2 for squared errors, else 1; s/2 keeps it from vanishing"
+        sheet.text(end + 1, 0, text, "lead")
+    sheet.freeze(4, 1)
+    sheet.widths((0, 0, 26), (1, max(1, len(names)), 20))
+    return sheet.at(end, 1, fixed="both", outside=True)
+
+
+def _rows_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered]) -> None:
+    sheet.text(0, 0, "The rows that are explained", "title")
+    sheet.text(1, 0, "Labels, answers and losses are those of the target's own sheet, and follow it.", "lead")
+    sheet.texts(3, 0, ["row", "chosen because"], "head_left")
+    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True)):
+        column = 2 + 4 * place
+        sheet.texts(2, column, [target.name, "", "", ""], "head")
+        sheet.texts(3, column, ["label", "answer", one.sure_word, "loss"], "head")
+        for row in range(len(found.ids)):
+            for shift, style, cell, value in (
+                (0, "word", one.label_at(row), target.label_words[row]),
+                (1, "word", one.answer_at(row), one.answers[row]),
+                (2, one.sure_style, one.sure_at(row), float(one.sure[row])),
+                (3, "calc", one.loss_at(row), float(one.losses[row])),
+            ):
+                sheet.formula(4 + row, column + shift, cell, value, style)
+    for row, (name, why) in enumerate(zip(found.ids, found.why, strict=True)):
+        sheet.text(4 + row, 0, name, "id")
+        sheet.text(4 + row, 1, why, "id")
+    sheet.freeze(4, 1)
+    sheet.widths((0, 0, 26), (1, 1, 30), (2, 1 + 4 * len(answered), 14))
+
+
+def _first_sheet(
+    sheet: Sheet,
+    found: ExplainedRows,
+    targets: Sequence[Sheet],
+    others: tuple[Sheet, Sheet, Sheet, Sheet],
+    answered: Sequence[Answered],
+    loss: str,
+) -> None:
+    """What this is, where what is, what the colours mean, and whether it agrees with the model."""
+    sheet.text(0, 0, f"How {found.run} comes to its answers", "title")
+    sheet.text(
+        1, 0, "Numbers that are not yellow are formulas: change a yellow cell and all follows.", "lead"
+    )
+    line = 3
+    for text in (*found.trained, *found.notes):
+        sheet.text(line, 0, text, "lead")
+        line += 1
+    line += 1
+    sheet.texts(line, 0, ["sheet", "what it shows"], "head_left")
+    rows, total, features, last = others
+    texts = [
+        (rows, "the rows, why they were chosen, and what the network says of them"),
+        *(
+            (one, f"{target.name} ({target.kind}): from raw outputs to the loss, step by step")
+            for one, target in zip(targets, found.targets, strict=True)
+        ),
+        (total, "the targets' losses, their weights, and the sum"),
+        (features, "what the body of the network makes of each row"),
+        (last, "bias and weights that turn features into raw outputs"),
+    ]
+    for place, (one, text) in enumerate(texts, line + 1):
+        sheet.link(place, 0, one)
+        sheet.text(place, 1, text, "id")
+    line += len(texts) + 2
+    sheet.texts(line, 0, ["colour", "what it means"], "head_left")
+    for place, (style, text) in enumerate(
+        (("given", "a number or word to change: features, weights, labels"), ("calc", "a formula"),
+         ("result", "a formula whose answer matters: a loss, an answer"))
+    ):  # fmt: skip
+        sheet.text(line + 1 + place, 0, "", style)
+        sheet.text(line + 1 + place, 1, text, "id")
+    line += 5
+    sheet.texts(line, 0, ["this workbook against the model", "largest difference", "", "loss"], "head_left")
+    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True), line + 1):
+        sheet.text(place, 0, target.name, "id")
+        sheet.formula(place, 1, one.gap_at, one.gap, "tiny")
+        sheet.formula(place, 3, one.mean_at, one.mean)
+    end = line + 1 + len(answered)
+    sheet.text(end, 0, "all targets, weighted", "head_left")
+    sheet.formula(end, 3, loss, found.loss, "result")
+    text = "The difference is that of double precision from the network's own, until you change a cell."
+    sheet.text(end + 1, 0, text, "lead")
+    sheet.widths((0, 0, 34), (1, 1, 64), (2, 2, 3), (3, 3, 14))

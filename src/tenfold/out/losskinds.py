@@ -1,0 +1,392 @@
+"""One sheet to a target: from raw outputs to its loss and its answer, a block of formulas to each step."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.out.numbersheet import number_sheet, sigmoid
+from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows
+from tenfold.out.workbook import Block
+
+__all__ = ["target_sheet"]
+
+Floats = NDArray[np.float64]
+
+
+def target_sheet(made: RowsSheet, target: TargetRows) -> Answered:
+    """Write the sheet of a target of any kind."""
+    if target.kind == "number":
+        return number_sheet(made, target)
+    if target.kind == "ordered":
+        return _ordered(made, target)
+    return _category(made, target) if target.kind == "category" else _questions(made, target)
+
+
+def _category(made: RowsSheet, target: TargetRows) -> Answered:
+    """Softmax and cross-entropy, plain and safe; beside them what one-vs-rest makes of the outputs."""
+    z = target.raw
+    made.begin(target, target.classes, "One of these classes: softmax and cross-entropy, step by step.")
+    smooth = made.given("label smoothing e", target.smoothing)
+    heat = made.given("temperature T", target.temperature)
+    raw, top = made.raw(target)
+    with np.errstate(over="ignore", invalid="ignore"):
+        power, total = np.exp(z), np.exp(z).sum(1, keepdims=True)
+        made_sum = Side("sum", lambda one, row: f"SUM({one.row(row)})", total[:, 0])
+        powers, sums = made.block(
+            "exp(z)", "makes every output positive", power, lambda r, c: f"EXP({raw.at(r, c)})", made_sum
+        )
+        ones = Side("sum", lambda one, row: f"SUM({one.row(row)})", (power / total).sum(1))
+        made.block(
+            "softmax = exp(z) / sum", "one row adds up to 1", power / total,
+            lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}", ones, style="percent",
+        )  # fmt: skip
+    shift = _safe_softmax(made, z, raw, top)
+    hot, known = _one_hot(made, target)
+    logs = z - z.max(1, keepdims=True) - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
+    log, _ = made.block(
+        "log of the safe softmax", "(z - largest) - log(sum): no probability is rounded to 0 first", logs,
+        lambda r, c: f"{raw.at(r, c)}-{top.at(r)}-LN({shift.at(r)})",
+    )  # fmt: skip
+    answered = _cross_entropy(made, target, hot, known, log, logs, smooth)
+    losses, values, mean_at, mean, weights = answered
+    _binary_beside(made, target, raw, hot, known, weights)
+    chance = np.exp(logs / target.temperature)
+    chance /= chance.sum(1, keepdims=True)
+    best = [target.classes[int(place)] for place in chance.argmax(1)]
+    heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
+    answer, side = made.block(
+        "answer: softmax of z / T",
+        "what the run predicts; T is 1 unless it was calibrated",
+        chance,
+        lambda r, c: (
+            f"EXP(({raw.at(r, c)}-{top.at(r)})/{heat})/SUMPRODUCT(EXP(({raw.row(r)}-{top.at(r)})/{heat}))"
+        ),
+        Side("answer", lambda one, row: _best_of(one, row, heads), best, "result_word"),
+        style="percent",
+    )
+    made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
+    gap_at, gap = made.compare(target, answer, chance, losses, values)
+    return _answered(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), (gap_at, gap))
+
+
+def _best_of(one: Block, row: int, heads: str) -> str:
+    return f"INDEX({heads},MATCH(MAX({one.row(row)}),{one.row(row)},0))"
+
+
+def _answered(
+    made: RowsSheet,
+    answer: Block,
+    side: Block,
+    best: list[str],
+    sure: Floats,
+    losses: Block,
+    values: Floats,
+    mean: tuple[str, float],
+    gap: tuple[str, float],
+) -> Answered:
+    def outside(block: Block, row: int) -> str:
+        return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
+
+    def sure_at(row: int) -> str:
+        right = answer.left + answer.columns - 1
+        line = answer.top + row
+        return f"MAX({made.sheet.range(line, answer.left, line, right, fixed='both', outside=True)})"
+
+    return Answered(
+        label_at=lambda row: f'{made.sheet.quoted}!{made.label(row)}&""',
+        answer_at=lambda row: outside(side, row),
+        sure_at=sure_at,
+        loss_at=lambda row: outside(losses, row),
+        mean_at=mean[0],
+        gap_at=gap[0],
+        answers=best,
+        sure=sure,
+        losses=values,
+        mean=mean[1],
+        gap=gap[1],
+    )
+
+
+def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
+    """The same softmax from outputs less their largest; returns the sums."""
+    power = np.exp(z - z.max(1, keepdims=True))
+    powers, sums = made.block(
+        "safe form: exp(z - largest)", "the same softmax, and nothing can grow too large", power,
+        lambda r, c: f"EXP({raw.at(r, c)}-{top.at(r)})",
+        Side("sum", lambda one, row: f"SUM({one.row(row)})", power.sum(1)),
+    )  # fmt: skip
+    chance = power / power.sum(1, keepdims=True)
+    made.block(
+        "safe softmax", "equal to the one above", chance,
+        lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}",
+        Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+    )  # fmt: skip
+    return sums
+
+
+def _one_hot(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+    """1 under the label, 0 elsewhere, by comparing the label's cell with the columns' names."""
+    classes = np.array(target.classes, dtype=object)
+    hot = np.array([[float(word == one) for one in classes] for word in target.label_words])
+    return made.block(
+        "one-hot target",
+        "1 under the label; nothing where the label is missing: such a row counts for nothing",
+        hot,
+        lambda r, c: f"IF(EXACT({made.label(r)},{made.head(c)}),1,0)",
+        Side("known", lambda one, row: f"SUM({one.row(row)})", hot.sum(1), "whole"),
+        style="whole",
+    )
+
+
+def _hot_values(target: TargetRows) -> Floats:
+    return np.array([[float(word == one) for one in target.classes] for word in target.label_words])
+
+
+def _cross_entropy(
+    made: RowsSheet,
+    target: TargetRows,
+    hot: Block,
+    known: Block,
+    log: Block,
+    logs: Floats,
+    smooth: str,
+) -> tuple[Block, Floats, str, float, Floats]:
+    """Product, cross-entropy and its mean, and the same smoothed. Returns the loss that trained."""
+    ones, classes = _hot_values(target), len(target.classes)
+    weights = ones.sum(1)
+    product, losses = made.block(
+        "target x log", "only the label's column is left", ones * logs,
+        lambda r, c: f"{hot.at(r, c)}*{log.at(r, c)}",
+        Side("cross-entropy", lambda one, row: f"-SUM({one.row(row)})", -(ones * logs).sum(1), "result"),
+    )  # fmt: skip
+    values = -(ones * logs).sum(1)
+    mean = made.mean("mean of the batch", losses, known, values, weights)
+    mean_at = made.last_result
+    if not target.smoothing:
+        return losses, values, mean_at, mean, weights
+    e = target.smoothing
+    spread = ((1 - e) * ones + e / classes) * weights[:, None]
+    soft, _ = made.block(
+        "smoothed target", "(1 - e) x one-hot + e / classes: no answer needs to be certain", spread,
+        lambda r, c: f"((1-{smooth})*{hot.at(r, c)}+{smooth}/{classes})*{known.at(r)}",
+        Side("sum", lambda one, row: f"SUM({one.row(row)})", spread.sum(1)),
+    )  # fmt: skip
+    values = -(spread * logs).sum(1)
+    _, losses = made.block(
+        "smoothed target x log", "this is the loss that the run was trained with", spread * logs,
+        lambda r, c: f"{soft.at(r, c)}*{log.at(r, c)}",
+        Side("loss", lambda one, row: f"-SUM({one.row(row)})", values, "result"),
+    )  # fmt: skip
+    mean = made.mean("mean of the batch", losses, known, values, weights)
+    return losses, values, made.last_result, mean, weights
+
+
+def _binary_beside(
+    made: RowsSheet, target: TargetRows, raw: Block, hot: Block, known: Block, weights: Floats
+) -> None:
+    """What binary cross-entropy makes of the same outputs: each class a yes-or-no question of its own."""
+    z, ones = target.raw, _hot_values(target)
+    chance = sigmoid(z)
+    made.block(
+        "beside it, the binary form: sigmoid(z)", "each class for itself: a row need not add up to 1", chance,
+        lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
+        Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+    )  # fmt: skip
+    loss = _binary(z, ones)
+    _, means = made.block(
+        "binary cross-entropy", "max(z, 0) - z t + log(1 + exp(-|z|)), for t of the one-hot target", loss,
+        lambda r, c: _binary_formula(raw.at(r, c), hot.at(r, c)),
+        Side("mean", lambda one, row: f"AVERAGE({one.row(row)})", loss.mean(1)),
+    )  # fmt: skip
+    made.mean("mean of the batch", means, known, loss.mean(1), weights)
+
+
+def _binary(z: Floats, t: Floats) -> Floats:
+    return np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
+
+
+def _binary_formula(z: str, t: str) -> str:
+    return f"MAX({z},0)-{z}*{t}+LN(1+EXP(-ABS({z})))"
+
+
+def _questions(made: RowsSheet, target: TargetRows) -> Answered:
+    """A yes-or-no question to each class: sigmoid and binary cross-entropy."""
+    z, tags = target.raw, target.labels
+    lead = "Any of these classes" if tags is not None else "One of these classes, or none"
+    made.begin(target, target.classes, f"{lead}: a yes-or-no question to each, step by step.")
+    smooth = made.given("label smoothing e", target.smoothing)
+    heat = made.given("temperature T", target.temperature)
+    raw, _ = made.raw(target)
+    chance = sigmoid(z)
+    share, _ = made.block(
+        "sigmoid(z) = 1 / (1 + exp(-z))", "each class for itself: a row need not add up to 1", chance,
+        lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
+        Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+    )  # fmt: skip
+    truth, known, answers = _question_targets(made, target)
+    asked = ~np.isnan(truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plain = np.asarray(-(truth * np.log(chance) + (1 - truth) * np.log(1 - chance)), dtype=object)
+    plain[(chance == 0) | (chance == 1)] = "too sure"
+    plain[~asked] = 0.0
+    made.block(
+        "-(t log p + (1 - t) log(1 - p))", "the plain form; 'too sure' where it needs the logarithm of 0",
+        plain,
+        lambda r, c: (
+            f"IF(ISNUMBER({answers.at(r, c)}),IFERROR(-({answers.at(r, c)}*LN({share.at(r, c)})"
+            f'+(1-{answers.at(r, c)})*LN(1-{share.at(r, c)})),"too sure"),0)'
+        ),
+    )  # fmt: skip
+    spread = target.smoothing / (2 if tags is not None else max(2, len(target.classes)))
+    part = "2" if tags is not None else str(max(2, len(target.classes)))
+    soft = np.where(asked, truth * (1 - target.smoothing) + spread, 0)
+    t, _ = made.block(
+        "smoothed answer", f"t (1 - e) + e / {part}", soft,
+        lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{answers.at(r, c)}*(1-{smooth})+{smooth}/{part},0)",
+    )  # fmt: skip
+    loss = np.where(asked, _binary(z, soft), 0)
+    count = np.maximum(asked.sum(1), 1)
+    values = loss.sum(1) / count
+    cells, losses = made.block(
+        "loss, safe form", "max(z, 0) - z t + log(1 + exp(-|z|)): what the run was trained with", loss,
+        lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{_binary_formula(raw.at(r, c), t.at(r, c))},0)",
+        Side("mean", lambda one, row: f"SUM({one.row(row)})/MAX(1,{known.at(row)})", values, "result"),
+    )  # fmt: skip
+    mean = float(loss.sum() / max(1, asked.sum()))
+    made.result("mean of the batch's questions", f"SUM({cells.all()})/MAX(1,COUNT({answers.all()}))", mean)
+    mean_at = made.last_result
+    answer, side, found, best, sure = _decide(made, target, share, chance, heat)
+    gap_at, gap = made.compare(target, answer, found, losses, values)
+    return _answered(made, answer, side, best, sure, losses, values, (mean_at, mean), (gap_at, gap))
+
+
+def _question_targets(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block, Block]:
+    """Answers t to the questions, 1 yes and 0 no: of tags they are given, else made from the label."""
+    if target.labels is not None:
+        truth = target.labels
+        answers, known = made.block(
+            "answers t", "1 yes, 0 no, empty where it is not known; these may be changed", truth, None,
+            Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
+            style="given_short",
+        )  # fmt: skip
+        return truth, known, answers
+    words = np.array(target.label_words, dtype=object)
+    truth = np.where((words == "")[:, None], np.nan, _hot_values(target))
+    # Text in the cells of a row without a label, so that they count as no number.
+    values = np.where(np.isnan(truth), "", truth.astype(object))
+    answers, known = made.block(
+        "answers t", "1 under the label, 0 under all others; all 0 where it is none of these classes", values,
+        lambda r, c: f'IF({made.label(r)}="","",IF(EXACT({made.label(r)},{made.head(c)}),1,0))',
+        Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
+        style="whole",
+    )  # fmt: skip
+    return truth, known, answers
+
+
+def _decide(
+    made: RowsSheet, target: TargetRows, share: Block, chance: Floats, heat: str
+) -> tuple[Block, Block, Floats, list[str], Floats]:
+    """Probabilities as the run gives them, thresholds, and the answer."""
+    rows, classes = chance.shape
+    familiar = np.ones(rows) if target.familiar is None else target.familiar
+    factor: Block | None = None
+    if target.familiar is not None:
+        factor, _ = made.block(
+            "familiarity", "how much the row is like those of training: 1, or less for a stranger",
+            familiar[:, None], None,
+        )  # fmt: skip
+    temperature = target.temperature
+    found = chance * familiar[:, None]
+    if temperature != 1:
+        found = 1 / (1 + np.exp((np.log1p(-found) - np.log(found)) / temperature))
+
+    def formula(row: int, column: int) -> str:
+        p = share.at(row, column) + (f"*{factor.at(row)}" if factor else "")
+        return f"IF({heat}=1,{p},1/(1+((1-{p})/({p}))^(1/{heat})))"
+
+    thresholds = np.array(target.thresholds or [0.5] * classes)
+    least = Block(made.sheet, made.line + 2, 3, 1, classes)
+    made.sheet.texts(made.line + 1, 0, ["thresholds", "", ""], "section")
+    made.sheet.text(made.line + 1, 3, "the least probability of a yes", "note")
+    made.sheet.text(least.top, 0, "threshold", "id")
+    for column in range(classes):
+        made.sheet.number(least.top, 3 + column, float(thresholds[column]), "given")
+    made.line = least.below
+    answer, _ = made.block("answer: probabilities", "what the run predicts", found, formula, style="percent")
+    made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
+    sure = np.where(found >= thresholds, found, 0.0)
+    heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
+    none = target.none.replace('"', '""')
+    if target.labels is None:
+        best = [target.classes[int(row.argmax())] if row.any() else target.none for row in sure]
+        # A text in a formula has 255 letters at most; a longer word for "none" is cut in this sheet.
+        side = Side(
+            "answer",
+            lambda one, row: f'IF(SUM({one.row(row)})=0,"{none[:250]}",{_best_of(one, row, heads)})',
+            best,
+            "result_word",
+        )
+    else:
+        best = [str(int((row > 0).sum())) for row in sure]
+        side = Side("classes", lambda one, row: f'COUNTIF({one.row(row)},">0")&""', best, "result_word")
+    _, words = made.block(
+        "probabilities that reach their threshold", "the others count as 0", sure,
+        lambda r, c: f"IF({answer.at(r, c)}>={least.fixed(c)},{answer.at(r, c)},0)",
+        side, style="percent",
+    )  # fmt: skip
+    return answer, words, found, best, found.max(1)
+
+
+def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
+    """Is it higher than this class, class by class: the probabilities of all classes, and cross-entropy."""
+    z, classes = target.raw, len(target.classes)
+    made.begin(target, target.classes, "Classes in order: is it higher than this one? Step by step.")
+    smooth = made.given("label smoothing e", target.smoothing)
+    heat = made.given("temperature T", target.temperature)
+    raw, _ = made.raw(target)
+    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    up, _ = made.block(
+        "log sigmoid(z): higher than this class", "given that it is at least this class", yes,
+        lambda r, c: f"MIN({raw.at(r, c)},0)-LN(1+EXP(-ABS({raw.at(r, c)})))",
+    )  # fmt: skip
+    stay, _ = made.block(
+        "log(1 - sigmoid(z)): not higher", "", no,
+        lambda r, c: f"MIN(-{raw.at(r, c)},0)-LN(1+EXP(-ABS({raw.at(r, c)})))",
+    )  # fmt: skip
+    logs = np.pad(yes.cumsum(1), ((0, 0), (1, 0))) + np.pad(no, ((0, 0), (0, 1)))
+
+    def formula(row: int, column: int) -> str:
+        passed = [f"SUM({up.row(row, last=column - 1)})"] if column else []
+        return "+".join([*passed, *([stay.at(row, column)] if column < classes - 1 else [])])
+
+    log, _ = made.block("log probability", "passed all classes below, and not this one", logs, formula)
+    made.block(
+        "probability", "one row adds up to 1, whatever the outputs", np.exp(logs),
+        lambda r, c: f"EXP({log.at(r, c)})",
+        Side("sum", lambda one, row: f"SUM({one.row(row)})", np.exp(logs).sum(1)), style="percent",
+    )  # fmt: skip
+    hot, known = _one_hot(made, target)
+    losses, values, mean_at, mean, _ = _cross_entropy(made, target, hot, known, log, logs, smooth)
+    chance = np.exp(logs / target.temperature)
+    chance /= chance.sum(1, keepdims=True)
+    answer, _ = made.block(
+        "answer: probabilities at temperature T", "what the run predicts; T is 1 unless it was calibrated",
+        chance, lambda r, c: f"EXP({log.at(r, c)}/{heat})/SUMPRODUCT(EXP({log.row(r)}/{heat}))",
+        style="percent",
+    )  # fmt: skip
+    made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
+    heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
+    median = (chance.cumsum(1)[:, :-1] < 0.5).sum(1)
+    best = [target.classes[int(place)] for place in median]
+
+    def middle(one: Block, row: int) -> str:
+        return f'INDEX({heads},COUNTIF({one.row(row, last=classes - 2)},"<0.5")+1)'
+
+    _, side = made.block(
+        "summed up from the lowest class", "the answer is the first class that reaches one half: the median",
+        chance.cumsum(1), lambda r, c: f"SUM({answer.row(r, last=c)})",
+        Side("answer", middle, best, "result_word"), style="percent",
+    )  # fmt: skip
+    gap_at, gap = made.compare(target, answer, chance, losses, values)
+    return _answered(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), (gap_at, gap))

@@ -1,0 +1,99 @@
+"""Rows of targets of every kind, with answers and losses computed by torch's own functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tenfold.out.lossbook import ExplainedRows
+from tenfold.out.rowsheet import TargetRows
+
+CLASSES = ("=cat()", "do\"g' <b>", "A1", "a1")
+ROWS, WIDTH = 5, 7
+
+
+def rows_of(*kinds: str, smoothing: float = 0.1, temperature: float = 1.0, seed: int = 0) -> ExplainedRows:
+    """One target of each kind (``bounded`` and ``huber`` are numbers), linked to the same features."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(ROWS, WIDTH))
+    targets, weights, biases = [], [], []
+    for kind in kinds:
+        outputs = {"ordered": 3, "number": 1, "bounded": 1, "huber": 1}.get(kind, len(CLASSES))
+        weight, bias = rng.normal(size=(outputs, WIDTH)), rng.normal(size=outputs)
+        weights.append(weight)
+        biases.append(bias)
+        raw = features @ weight.T + bias
+        made = target_of(kind, raw, rng, smoothing, temperature)
+        targets.append(replace(made, name=f"{kind} {len(targets)}", task_weight=1.0 + len(targets)))
+    return ExplainedRows(
+        "runs/x", ["=trained"], [f"@{one}.png" for one in range(ROWS)], ["asked for"] * ROWS, features,
+        np.concatenate(weights), np.concatenate(biases), targets, notes=["+note"],
+    )  # fmt: skip
+
+
+def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, heat: float) -> TargetRows:
+    z = torch.from_numpy(raw)
+    codes = rng.integers(0, len(CLASSES), ROWS)
+    codes[1] = -1  # a label that is missing
+    words = [CLASSES[one] if one >= 0 else "" for one in codes]
+    known = torch.from_numpy(codes >= 0)
+    safe = torch.from_numpy(np.maximum(codes, 0))
+    common = {"name": kind, "classes": CLASSES, "raw": raw, "smoothing": e, "temperature": heat}
+    if kind == "category":
+        loss = F.cross_entropy(z, safe, reduction="none", label_smoothing=e)
+        answers = torch.softmax(z / heat, 1)
+        return TargetRows(
+            kind="category",
+            label_words=words,
+            answers=answers.numpy(),
+            losses=(loss * known).numpy(),
+            **common,
+        )
+    if kind == "ordered":
+        logs = F.pad(F.logsigmoid(z).cumsum(1), (1, 0)) + F.pad(F.logsigmoid(-z), (0, 1))
+        loss = F.nll_loss(logs, safe, reduction="none") * (1 - e) - e * logs.mean(1)
+        answers = torch.softmax(logs / heat, 1)
+        return TargetRows(
+            kind="ordered",
+            label_words=words,
+            answers=answers.numpy(),
+            losses=(loss * known).numpy(),
+            **common,
+        )
+    if kind in ("open", "multilabel"):
+        truth = F.one_hot(safe, len(CLASSES)).double()
+        if kind == "multilabel":
+            truth = torch.from_numpy(rng.integers(0, 2, raw.shape).astype(float))
+        asked = known[:, None].repeat(1, len(CLASSES))
+        if kind == "multilabel":
+            asked[2, 1] = False
+        part = e / 2 if kind == "multilabel" else e / len(CLASSES)
+        loss = F.binary_cross_entropy_with_logits(z, truth * (1 - e) + part, reduction="none") * asked
+        familiar = rng.uniform(0.2, 1, ROWS) if kind == "open" else np.ones(ROWS)
+        p = torch.sigmoid(z).numpy() * familiar[:, None]
+        answers = 1 / (1 + ((1 - p) / p) ** (1 / heat))
+        return TargetRows(
+            kind=kind, label_words=words, answers=answers,
+            losses=(loss.sum(1) / asked.sum(1).clamp(min=1)).numpy(),
+            labels=np.where(asked, truth, np.nan) if kind == "multilabel" else None,
+            thresholds=(0.3, 0.5, 0.6, 0.7), familiar=familiar if kind == "open" else None, none='no "one"',
+            **common,
+        )  # fmt: skip
+    mean, deviation, low, high = 20.0, 4.0, 9.0, 31.0
+    bounded = kind == "bounded"
+    value = low + (high - low) * torch.sigmoid(z) if bounded else mean + deviation * z
+    labels = np.where(codes[:, None] >= 0, rng.normal(20, 4, (ROWS, 1)), np.nan)
+    labels[0] = 50.0  # an error of many deviations
+    error = (value - torch.from_numpy(np.nan_to_num(labels))) / deviation
+    loss = 2 * F.huber_loss(error, torch.zeros_like(error), reduction="none") if kind == "huber" else error**2
+    return TargetRows(
+        name=kind, kind="number", classes=(), raw=raw,
+        label_words=["" if one != one else f"{one:g}" for one in labels[:, 0]],
+        answers=value.clamp(10, 30).numpy() if bounded else value.numpy(),
+        losses=(loss[:, 0].numpy() * ~np.isnan(labels[:, 0])), labels=labels[:, 0], variance=0.5, mean=mean,
+        deviation=deviation, low=low if bounded else None, high=high if bounded else None,
+        ends=(10.0, 30.0) if bounded else None, huber=kind == "huber",
+    )  # fmt: skip
