@@ -100,11 +100,12 @@ class Children:
                 process.stdin.close()
             except OSError:
                 pass  # it died at once; what it printed says why
-            for line in process.stdout:
-                try:
-                    self._said.put((child, json.loads(line)))
-                except ValueError:
-                    continue
+            with process.stdout as lines:
+                for line in lines:
+                    try:
+                        self._said.put((child, json.loads(line)))
+                    except ValueError:
+                        continue
         process.wait()
         self._said.put((child, None))
 

@@ -16,7 +16,7 @@ from tenfold.jobs.children import Child, Children, ask
 from tenfold.jobs.history import record_run
 from tenfold.jobs.inputs import Machine, Reading
 from tenfold.members import EnsembleRecipe, Member, Unit, expand, read_members
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, suited
 from tenfold.store.bundle import begin_bundle, describe_bundle
 from tenfold.store.run import RunFolder, differences, file_digest, or_nan, read_run
 
@@ -220,7 +220,8 @@ class _Ensemble:
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
             return
-        changed = differences(recipe.model_dump(mode="json"), one.unit.recipe.model_dump(mode="json"))
+        wanted = suited(one.unit.recipe, self.file.schema)
+        changed = differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
         if changed:
             self.note(f"{name} is trained again: {', '.join(changed)}")
         elif kept.get("mark") != one.mark:
@@ -255,7 +256,8 @@ class _Ensemble:
             folds=self.how.folds,
             plan=self.most if self.most > 1 else 0,
             members=[
-                {"name": one.name, "recipe": one.recipe.model_dump(mode="json")} for one in self.members
+                {"name": one.name, "recipe": one.recipe.model_dump(mode="json", exclude_unset=True)}
+                for one in self.members
             ],
         )
         errors = folder.file("logs") / "check.txt"
@@ -295,7 +297,7 @@ class _Ensemble:
             machine["budget"] = str(self.plans["budget_bytes"] // self.most)
         request = self._request(
             task="fit",
-            recipe=one.unit.recipe.model_dump(mode="json", exclude_none=True),
+            recipe=one.unit.recipe.model_dump(mode="json", exclude_unset=True),
             run=str(self._path(folder, one)),
         )
         one.status, one.stage, one.began = "running", "starting", time.monotonic()

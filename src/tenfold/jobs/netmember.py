@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from tenfold.data.encode import Encoding, fit_encoding
 from tenfold.data.imagefiles import find_images
-from tenfold.data.labels import decide_targets, label_arrays, strata
+from tenfold.data.labels import decide_targets, label_arrays
 from tenfold.data.split import folds_by_time, kfold, number_codes
 from tenfold.data.table import Table
 from tenfold.data.times import read_times
@@ -157,10 +157,10 @@ def _check(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     seen: dict[str, TenfoldError | None] = {}
     for name, recipe in members.items():
         key = f"{recipe.arch} {recipe.image_size} {recipe.weights}"
-        if key not in seen:
+        if key not in seen and schema.images:
             tell({"event": "stage", "name": f"checking {recipe.arch}"})
             seen[key] = _network_fault(recipe)
-        fault = seen[key]
+        fault = seen.get(key)
         if fault is not None:
             faults.append((name, fault))
         try:
@@ -195,7 +195,8 @@ def _check_folds(schema: Schema, encoding: Encoding, table: Table, folds: int) -
         return
     labels, _, _ = label_arrays(encoding.classes, encoding.targets, schema, table)
     groups = [table.text(name) for name in schema.group]
-    kfold(table.rows, folds=folds, seed=0, labels=strata(labels, number_codes), groups=groups)
+    dealt = {name: number_codes(one) if one.dtype.kind == "f" else one for name, one in labels.items()}
+    kfold(table.rows, folds=folds, seed=0, labels=dealt, groups=groups)
 
 
 def _pictures(table: Table, schema: Schema, reading: Reading) -> list[TenfoldError]:

@@ -1,0 +1,154 @@
+"""The history: every run, what changed since its parent, leaderboard scores, and whose a submission is."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenfold.errors import RunError
+from tenfold.jobs.history import (
+    FILE,
+    course_of,
+    find_maker,
+    main_score,
+    read_history,
+    record_run,
+    record_score,
+    record_submission,
+)
+
+
+def make_run(
+    folder: Path, when: str, error: float, data: str = "d", target: str = "label", **recipe: Any
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "format": 1,
+        "kind": "network",
+        "finished": f"2026-01-0{when}T00:00:00+00:00",
+        "versions": {"tenfold": "0.1"},
+        "targets": {target: {"error_rate": error, "labels": {"a": 1}}},
+        "identity": {"data": data, "recipe": {"epochs": 3, "seed": 1, **recipe}},
+        "seconds": 2.0,
+        "peak_bytes": 1 << 30,
+        "files": {},
+    }
+    (folder / "run.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_runs_come_best_first_with_what_changed_and_the_gain(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    record_run(make_run(tmp_path / "two", "2", 0.1, epochs=9))
+    record_run(make_run(tmp_path / "three", "3", 0.2, data="other", epochs=9, seed=2))
+    found = read_history(tmp_path)
+    assert [one.run for one in found] == ["two", "three", "one"]
+    two, three, one = found
+    assert two.parent == "one" and two.changed == ("epochs: 3 -> 9",) and two.gain == pytest.approx(0.2)
+    assert three.parent == "two" and three.gain == pytest.approx(-0.1)
+    assert three.changed == ("other rows, labels, pictures or split",)
+    assert one.parent == "" and math.isnan(one.gain)
+    record = two.record()
+    assert (record["seed"], record["recipe"]["epochs"], record["data"], record["version"]) == (
+        1,
+        9,
+        "d",
+        "0.1",
+    )
+    assert record["targets"]["label"] == {"error_rate": 0.1}
+
+
+def test_a_run_that_was_replaced_or_removed_stays_in_the_history(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    record_run(make_run(tmp_path / "one", "2", 0.2, epochs=5))
+    record_run(tmp_path / "one")  # nothing new
+    found = read_history(tmp_path)
+    assert [(one.run, one.there) for one in found] == [("one", True), ("one", False)]
+    assert found[0].changed == ("epochs: 3 -> 5",)
+
+
+def test_runs_without_a_history_are_found_in_their_folders(tmp_path: Path) -> None:
+    make_run(tmp_path / "old", "1", 0.3)
+    (tmp_path / "no run").mkdir()
+    assert [one.run for one in read_history(tmp_path)] == ["old"]
+    assert not (tmp_path / FILE).exists()
+    with pytest.raises(RunError, match="no folder"):
+        read_history(tmp_path / "none")
+
+
+def test_only_another_seed_is_said_too(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    record_run(make_run(tmp_path / "two", "2", 0.25, seed=4))
+    assert read_history(tmp_path)[0].changed == ("seed: 1 -> 4",)
+
+
+def test_runs_of_other_targets_are_no_rivals(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "1", 0.3)
+    make_run(tmp_path / "b", "2", 0.01, target="other")
+    make_run(tmp_path / "c", "3", 0.2)
+    found = read_history(tmp_path)
+    assert [one.run for one in found] == ["c", "a", "b"]
+    assert found[0].parent == "a" and found[2].parent == ""
+
+
+def test_a_line_that_was_cut_off_spoils_nothing(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    with open(tmp_path / FILE, "a") as stream:
+        stream.write('{"event": "run", "ru')
+    assert len(read_history(tmp_path)) == 1
+
+
+def test_leaderboard_scores_belong_to_the_run_as_it_was(tmp_path: Path) -> None:
+    make_run(tmp_path / "one", "1", 0.3)
+    assert record_score(tmp_path / "one", 0.9876) == "one: leaderboard 0.9876"
+    record_score(tmp_path / "one", 0.99)
+    assert read_history(tmp_path)[0].leaderboard == (0.9876, 0.99)
+    record_run(make_run(tmp_path / "one", "2", 0.2))
+    assert [one.leaderboard for one in read_history(tmp_path)] == [(), (0.9876, 0.99)]
+    with pytest.raises(RunError) as caught:
+        record_score(tmp_path / "onee", 0.5)
+    assert "did you mean 'one'?" in str(caught.value)
+    with pytest.raises(RunError, match="no score"):
+        record_score(tmp_path / "one", math.nan)
+
+
+def test_a_submission_is_tied_to_its_run_by_its_bytes(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "one", "1", 0.3)
+    file = tmp_path / "sub.csv"
+    file.write_text("id,label\n1,a\n")
+    assert record_submission(tmp_path / "runs" / "one", file) == []
+    (tmp_path / "elsewhere.csv").write_bytes(file.read_bytes())
+    assert find_maker(tmp_path / "elsewhere.csv", tmp_path / "runs")[0]["run"] == "one"
+    assert read_history(tmp_path / "runs")[0].submissions[0]["file"] == str(file)
+    file.write_text("id,label\n1,b\n")
+    with pytest.raises(RunError, match="no run"):
+        find_maker(file, tmp_path / "runs")
+    with pytest.raises(RunError, match="no file"):
+        find_maker(tmp_path / "none.csv", tmp_path / "runs")
+
+
+def test_one_figure_for_all_targets() -> None:
+    assert main_score({"a": {"error_rate": 0.2}, "b": {"micro_f1": 0.7}}) == pytest.approx(0.25)
+    assert main_score({"a": {"rmse": 3.0, "mean_rmse": 6.0}}) == 0.5
+    assert main_score({"a": {"rmse": 0.9}}) == 0.9
+    assert main_score({"a": {"lists": {"ndcg": 0.75}}}) == 0.25
+    assert math.isnan(main_score({})) and math.isnan(main_score({"a": {"error_rate": None}}))
+
+
+def test_the_course_is_in_the_order_of_time(tmp_path: Path) -> None:
+    make_run(tmp_path / "b", "2", 0.1)
+    make_run(tmp_path / "a", "1", 0.3)
+    record_score(tmp_path / "a", 0.5)
+    course = course_of(read_history(tmp_path))["label"]
+    assert (course.names, course.scores, course.leaderboard) == (["a", "b"], [0.3, 0.1], [0.5, None])
+
+
+def test_a_folder_that_takes_no_history_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    make_run(tmp_path / "one", "1", 0.3)
+    (tmp_path / FILE).mkdir()
+    notes = record_run(tmp_path / "one")
+    assert len(notes) == 1 and "cannot be written" in notes[0]
