@@ -119,3 +119,11 @@ def test_a_file_is_named_by_line(tmp_path):
 def test_a_moment_is_shown_in_utc():
     assert format_time(1300000100) == "2011-03-13 07:08:20"
     assert format_time(1e30) == "1e+30"
+
+
+def test_times_in_the_future_are_pointed_out():
+    found, note = times("1614556800", "32503680000", "1614556801")
+    assert found[1] == 32503680000
+    assert "1 of 3 times lies in the future, first at row 2 (3000-01-01 00:00:00)" in note
+    assert "2 of 2 times lie in the future" in times("2999-05-01", "2999-06-01")[1]
+    assert "future" not in times("1614556800", "1612173600")[1]

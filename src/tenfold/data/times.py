@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -40,8 +41,14 @@ def read_times(
 
     Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
     zone. A column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
-    TableError with example lines.
+    TableError with example lines. Times later than today are read as they are and counted among what is said,
+    since their unit or year may be wrong.
     """
+    seconds, notes = _read(table, column, time_format)
+    return seconds, (*notes, *_later_than_now(table, column, seconds))
+
+
+def _read(table: Table, column: str, time_format: str | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     if time_format is not None and time_format not in FORMATS and "%" not in time_format:
         raise RecipeError(
             f"time format {time_format!r} is not known",
@@ -56,6 +63,16 @@ def read_times(
     except TableError:
         return _written(table, column, None)
     return _counted(table, column, numbers, None)
+
+
+def _later_than_now(table: Table, column: str, seconds: NDArray[np.float64]) -> list[str]:
+    # A day of grace, for clocks that run ahead and for times without a zone.
+    later = np.flatnonzero(seconds > time.time() + 86400)
+    if not len(later):
+        return []
+    what = "times lies" if len(later) == 1 else "times lie"
+    first = f"{table.unit} {table.take(later[:1]).lines[0]} ({format_time(float(seconds[later[0]]))})"
+    return [f"{column}: {len(later)} of {len(seconds)} {what} in the future, first at {first}"]
 
 
 def format_time(seconds: float) -> str:
