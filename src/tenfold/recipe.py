@@ -240,6 +240,32 @@ def suited(recipe: Recipe, schema: Schema) -> Recipe:
     return recipe.model_copy(update=mine)
 
 
+class PairRecipe(Recipe):
+    """Every choice of a network for ratings: embeddings of users and items, a body, and a number in a range.
+
+    The fields of a `Recipe` with defaults of their own, and those of a `FactorRecipe` that speak of ratings.
+    """
+
+    body: Literal["auto", "linear", "mlp", "dot"] = Field("mlp", description="between ids and rating")
+    epochs: PositiveInt = 6
+    frozen_epochs: int = Field(0, ge=0)
+    batch_size: PositiveInt = 512
+    lr: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    unknown_rate: float = Field(0.01, ge=0, lt=1)
+    valid: float = Field(0.0, ge=0, lt=1)
+    range: tuple[float, float] | None = Field(None, description="ends of the stretched sigmoid")
+    scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
+    kind: Literal["auto", "explicit"] = "auto"
+    duplicates: Literal["last", "first", "mean", "error"] | None = None
+    split: Literal["auto", "random", "time", "last"] = "auto"
+
+    def ratings(self) -> FactorRecipe:
+        """What it says of reading and splitting ratings, as the factor models take it."""
+        names = ("scale", "duplicates", "valid", "split", "seed")
+        return FactorRecipe(kind="explicit", **{name: getattr(self, name) for name in names})
+
+
 class FactorRecipe(Frozen):
     """Every choice of a ratings training. Fields are also options of ``tenfold fit`` for ratings.
 

@@ -144,6 +144,7 @@ class Ratings:
     times: (ratings,) float64 seconds since 1970, or None.
     scale: lowest and highest rating, as given or as found.
     implicit: true where the table is a log of events and not a table of ratings.
+    rows: (ratings,) row of the table that each stands for, or None where nobody asked for it.
     item_names: item id -> title, empty where no item table was given.
     notes: what was decided or resolved, one a line.
     """
@@ -158,6 +159,7 @@ class Ratings:
     implicit: bool = False
     item_names: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

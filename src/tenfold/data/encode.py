@@ -30,14 +30,18 @@ class ImageReader(Protocol):
 class ColumnFacts(Frozen):
     """What the training rows decided of one input column.
 
-    words: of an id or a category, in order of spelling; a word's code is its place here plus 1, and 0 is
-        unknown. "" among them stands for an empty cell, if training had any.
+    words: of an id or a category; a word's code is its place here plus 1, and 0 is unknown. "" among them
+        stands for an empty cell, if training had any.
+    features, about: of an id that a side table describes, the names of its features, and per word the places
+        of those that it has.
     mean, deviation: of a number. gaps: whether training had cells without one.
     """
 
     refusal: ClassVar = SchemaError
 
     words: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    about: tuple[tuple[int, ...], ...] = ()
     mean: float = 0.0
     deviation: float = 1.0
     gaps: bool = False

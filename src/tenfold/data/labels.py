@@ -350,7 +350,7 @@ def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[s
             )
         stretch = target.stretch
         if stretch is None:
-            stretch = _half_step(there, target.low, target.high)
+            stretch = half_step(there, target.low, target.high)
         facts = TargetFacts(low=target.low - stretch, high=target.high + stretch)
         notes[0] += (
             f"; answers from {target.low:g} to {target.high:g}, sigmoid from {facts.low:g} to {facts.high:g}"
@@ -362,7 +362,7 @@ def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[s
     return facts, notes
 
 
-def _half_step(values: NDArray[np.float64], low: float, high: float) -> float:
+def half_step(values: NDArray[np.float64], low: float, high: float) -> float:
     """Half the smallest step between the column's values; a twentieth of the range where it has no steps."""
     different = np.unique([*values, low, high])
     return float(np.diff(different).min()) / 2 if len(different) <= MOST_STEPS else (high - low) / 20

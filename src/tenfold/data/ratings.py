@@ -61,6 +61,7 @@ def index_ratings(
     duplicates: str | None = None,
     time_format: str | None = None,
     skip_bad: bool = False,
+    keep_rows: bool = False,
 ) -> Ratings:
     """Read users, items, ratings and times out of a table.
 
@@ -75,6 +76,7 @@ def index_ratings(
     duplicates: the rule for a pair that occurs again, one of `DUPLICATE_RULES`; by default ``last`` for
         ratings (by time where there are times, else by line) and ``sum`` for events.
     skip_bad: rows with an empty id or without a finite rating are left out and counted, not an error.
+    keep_rows: say which row each rating came from, for those who read other columns of it.
 
     Raises SchemaError for columns, TableError for cells, RatingsError for what contradicts itself.
     """
@@ -122,6 +124,7 @@ def index_ratings(
         implicit=implicit,
         item_names=names,
         notes=tuple(notes),
+        rows=None if not keep_rows else chosen.astype(np.int64) if rows.row is None else rows.row[chosen],
     )
 
 
@@ -398,4 +401,5 @@ def take_ratings(ratings: Ratings, rows: NDArray[np.int64]) -> Ratings:
         ratings=ratings.ratings[rows],
         times=None if ratings.times is None else ratings.times[rows],
         notes=(),
+        rows=None if ratings.rows is None else ratings.rows[rows],
     )

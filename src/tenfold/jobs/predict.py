@@ -29,6 +29,10 @@ def load_run(path: str | os.PathLike[str]) -> Any:
         from tenfold.jobs.ratings import open_ratings_run
 
         return open_ratings_run(folder, about)
+    if kind == "pairs":
+        from tenfold.jobs.pairs import open_pair_run
+
+        return open_pair_run(folder, about)
     if kind == "blend" and about.get("of") == "ratings":
         from tenfold.jobs.ratingsblend import open_ratings_blend
 
@@ -43,7 +47,7 @@ def load_run(path: str | os.PathLike[str]) -> Any:
 def open_recommender(path: str | os.PathLike[str]) -> RatingsRun:
     """The ratings run in a folder; RunError where it is a run of another kind."""
     run = load_run(path)
-    if not run.schema.ids:
+    if not run.schema.rated:
         raise RunError(
             f"{path} is no run of ratings", fix="give a run that was fitted with --user and --item"
         )

@@ -135,14 +135,16 @@ def prepare_ratings(
     table_options: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
     time_format: str | None = None,
+    keep_rows: bool = False,
     on_notes: Callable[[Sequence[str]], None],
 ) -> RatingsWork:
     """Read, check and split the ratings; nothing is fitted yet. Parameters as of `fit_ratings_run`."""
-    options = {"skip_bad": skip_bad, "time_format": time_format}
+    options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
     schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, on_notes)
     if ratings.implicit and "method" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"method": "als"})
         on_notes(["method als, since it is the one for events"])
+    on_notes(_passed_over(recipe))
     split = _split(ratings, recipe)
     on_notes(split.notes)
     train = take_ratings(ratings, split.train) if len(split.valid) else ratings
@@ -151,6 +153,31 @@ def prepare_ratings(
         # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
         train = replace(train, times=None)
     return RatingsWork(schema, recipe, ratings, split, train, sides, tables)
+
+
+#: Options of one method or of some, and which of them take it.
+TAKEN_BY = {
+    "sweeps": ("gibbs",),
+    "implicit": ("gibbs",),
+    "use_time": ("gibbs",),
+    "epochs": ("als", "sgd"),
+    "weight_decay": ("als", "sgd"),
+    "lr": ("sgd",),
+    "range": ("sgd",),
+    "use_range": ("sgd",),
+    "use_bias": ("sgd",),
+}
+
+
+def _passed_over(recipe: FactorRecipe) -> list[str]:
+    """Choices that were made and that the method has no use for, so that none is dropped without a word."""
+    return [
+        f"{name} is of method {' and '.join(methods)}: {recipe.method} has no use for it"
+        for name, methods in TAKEN_BY.items()
+        if name in recipe.model_fields_set
+        and recipe.method not in methods
+        and getattr(recipe, name) != type(recipe).model_fields[name].default
+    ]
 
 
 def fit_model(
@@ -265,7 +292,7 @@ def _read(
     roles = find_roles(table, **columns)
     found = schema.model_copy(
         update={
-            "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item)),
+            "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item), *schema.columns[2:]),
             "targets": (RatingTarget(name=roles.rating),),
             "time": None if no_time or schema.time is None else roles.time,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -48,18 +48,41 @@ class CodeEncoder(nn.Module):
     """Ids and categories: a row of a trained matrix for each word, and row 0 for what is unknown.
 
     Looking a row up is the product of a one-hot vector and the matrix (docs/maths.md), without the zeros.
+    Where a side table describes the words, the mean of the embeddings of a word's features stands beside its
+    own row; what is unknown has no features.
+
+    about: per word, the places of its features among so many `features`.
     """
 
-    def __init__(self, words: int, width: int) -> None:
+    def __init__(
+        self, words: int, width: int, *, about: Sequence[Sequence[int]] = (), features: int = 0
+    ) -> None:
         super().__init__()
-        self.width = width
         self.table = nn.Embedding(words + 1, width)
         # So small that no word stands out before anything is known of it.
         nn.init.normal_(self.table.weight, std=0.05)
+        self.width = width
+        self.side: nn.Embedding | None = None
+        if features:
+            side_width = embedding_width(features)
+            self.width += side_width
+            self.side = nn.Embedding(features + 1, side_width, padding_idx=0)
+            nn.init.normal_(self.side.weight[1:], std=0.05)
+            most = max((len(one) for one in about), default=0)
+            places = torch.zeros(words + 1, max(1, most), dtype=torch.int64)
+            for word, own in enumerate(about, start=1):
+                places[word, : len(own)] = torch.tensor(own, dtype=torch.int64) + 1
+            # Not among the weights: the encoding has it.
+            self.register_buffer("places", places, persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
         """(rows,) int64 codes -> (rows, width)."""
-        return self.table(codes)
+        own = self.table(codes)
+        if self.side is None:
+            return own
+        places = self.places[codes]  # type: ignore[index]
+        count = (places > 0).sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.cat([own, self.side(places).sum(dim=1) / count], dim=1)
 
     def sample(self, rows: int, device: str) -> Tensor:
         """An input of that many rows, for a memory plan."""
@@ -91,7 +114,8 @@ def build_column_encoder(
     """The first layer of a column that is no picture. embedding: see `embedding_width`."""
     if isinstance(column, NumberColumn):
         return NumberEncoder()
-    return CodeEncoder(len(facts.words), embedding_width(len(facts.words), embedding))
+    width = embedding_width(len(facts.words), embedding)
+    return CodeEncoder(len(facts.words), width, about=facts.about, features=len(facts.features))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,342 @@
+"""The neural route of ratings: a finished run, asked for predictions, lists, neighbours and scores."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.evaluate import fit_biases
+from tenfold.collab.explain import titles
+from tenfold.collab.pack import unpack_factor_model
+from tenfold.collab.predict import as_ids, locate
+from tenfold.collab.recommend import similar
+from tenfold.data.encode import Encoding, Examples, encode_columns
+from tenfold.data.ratings import index_ratings
+from tenfold.data.roles import find_column, find_roles
+from tenfold.data.side import choose_ids
+from tenfold.data.table import Table, read_table
+from tenfold.engine.batches import Preparation
+from tenfold.engine.checkpoint import tensors_under
+from tenfold.engine.device import one_thread, peak_bytes, pick_device
+from tenfold.engine.predict import predict_network
+from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, SchemaError, did_you_mean
+from tenfold.metrics import number_scores
+from tenfold.nn.network import Network, build_network
+from tenfold.recipe import PairRecipe
+from tenfold.schema import NumberTarget, Schema
+from tenfold.store.run import read_arrays
+from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
+
+#: Files of a run beside those of every network: vocabularies and what was rated, and the item table.
+KNOWN, ITEMS = "model.safetensors", "items.parquet"
+
+OnNote = Callable[[str], None] | None
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """A finished network of ratings.
+
+    path: its folder.  schema: with the columns as they were found: the user's, the item's, and others.
+    about: what ``run.json`` says.
+    """
+
+    path: Path
+    schema: Schema
+    recipe: PairRecipe
+    encoding: Encoding
+    about: Mapping[str, Any]
+
+    @cached_property
+    def known(self) -> FactorModel:
+        """Who and what is known, and what each user has rated; as factors, the embeddings of the items."""
+        return unpack_factor_model(*read_arrays(self.path / KNOWN))
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with its weights, on the CPU."""
+        network, _ = build_network(self.encoding, network_schema(self.schema, self.about), self.recipe)
+        arrays, _ = read_arrays(self.path / "weights.safetensors")
+        if any(value.dtype == np.float64 for value in arrays.values()):
+            network.double()
+        network.load_state_dict(tensors_under(arrays, ""), strict=True)
+        return network
+
+    @property
+    def model(self) -> FactorModel:
+        """Raises RunError: a network's score is no sum of factors that could be looked into."""
+        raise RunError(
+            f"{self.path} is a network of ratings, whose scores are no products of factors",
+            fix="predict, evaluate, recommend and similar work; for factors fit without --body",
+        )
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``tenfold fit --json`` prints (docs/formats.md)."""
+        kept = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept}}
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Target -> metric -> value on the held-out ratings."""
+        return self.about.get("targets", {})
+
+    def with_ratings(self, source: Any, **options: Any) -> PairRun:
+        """Raises RunError: the embeddings of a new user are learnt in a training."""
+        raise RunError(
+            f"{self.path} is a network of ratings, which learns a new user in a training only",
+            fix="fit again with these ratings, or fit without --body, where newcomers are folded in",
+        )
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        unknown: str = "fallback",
+        ranking: bool = False,
+        table_options: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        on_note: OnNote = None,
+    ) -> PairPredictions:
+        """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order.
+
+        Unknown users and items are answered through the row that training kept for them, and marked;
+        ``unknown="raise"`` refuses them.
+        """
+        if unknown not in ("fallback", "raise"):
+            raise RecipeError(
+                f"unknown = {unknown!r} is not known", fix=did_you_mean(unknown, ("fallback", "raise"))
+            )
+        table = read_table(source, **(table_options or {}))
+        roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
+        users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
+        index = locate(users, self.known.users), locate(items, self.known.items)
+        cells, said = self._cells(table)
+        notes = [*_unknown("users", users, index[0]), *_unknown("items", items, index[1]), *said]
+        if unknown == "raise" and ((index[0] < 0) | (index[1] < 0)).any():
+            raise RatingsError("some pairs are not known", problems=notes, fix="leave them out")
+        score = self.score(*index, cells, device=device)
+        state = np.full(len(items), "rated", object)
+        for row in np.flatnonzero(index[1] < 0):
+            state[row] = "listed" if items[row] in self.known.item_names else "unknown"
+        for note in [*table.notes, roles.notes[0], *notes] if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
+        return PairPredictions(
+            users=users,
+            items=items,
+            score=score.astype(np.float32),
+            deviation=np.full(len(score), np.nan, np.float32),
+            known_user=index[0] >= 0,
+            known_item=index[1] >= 0,
+            item_state=state,
+            notes=tuple(notes),
+        )
+
+    def _cells(self, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        schema = Schema(inputs=self.schema.columns[2:], targets=())
+        schema.check_columns(table.names, table.source)
+        return encode_columns(self.encoding.columns, schema, table)
+
+    def score(
+        self,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        cells: Mapping[str, NDArray[Any]],
+        *,
+        device: str = "auto",
+    ) -> NDArray[np.float64]:
+        """(pairs,) ratings of pairs of places in `known`, -1 for what is not there."""
+        names = [column.name for column in self.schema.columns[:2]]
+        columns = {names[0]: users + 1, names[1]: items + 1, **cells}
+        examples = Examples(np.full(len(users), "", object), (), {}, {}, columns)
+        place = pick_device(device)
+        network = self.network.to(place)
+        preparation = Preparation(self.encoding, place, next(network.parameters()).dtype, channels_last=False)
+        with quiet(place):
+            found = predict_network(network, examples, np.arange(len(users)), preparation)
+        return next(iter(found.values()))[:, 0]
+
+    def evaluate(
+        self,
+        source: Any,
+        *,
+        n: int | None = None,
+        relevant_from: float | None = None,
+        table_options: Mapping[str, Any] | None = None,
+        skip_bad: bool = False,
+        device: str = "auto",
+        on_note: OnNote = None,
+    ) -> dict[str, Any]:
+        """Errors on ratings that were not trained on. Returns the keys that ``--json`` prints."""
+        if n is not None or relevant_from is not None:
+            raise RecipeError(
+                "a network of ratings is scored by its errors, not by its lists", fix="leave out --lists"
+            )
+        started = time.monotonic()
+        table = read_table(source, **(table_options or {}))
+        names = found_names(self.schema, table, rating=True)
+        test = index_ratings(table, **names, time=False, kind="explicit", skip_bad=skip_bad, keep_rows=True)
+        scores, notes = score_test(self, test, table)
+        for note in [*test.notes, *notes] if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
+        return {
+            "run": str(self.path),
+            **scores,
+            "rows": len(test.ratings),
+            "targets": {self.about["target"]: scores},
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": peak_bytes(pick_device(device)),
+        }
+
+    def recommend(
+        self,
+        users: Any = None,
+        *,
+        n: int = 10,
+        include_seen: bool = False,
+        where: str | Sequence[str] = (),
+        exclude: Any = None,
+        reasons: int | None = None,
+    ) -> Recommendations:
+        """The n items of highest score for each user, best first, without those that they have rated.
+
+        A network gives no reasons. Raises RunError where a score needs cells of further columns.
+        """
+        if n < 1:
+            raise RecipeError(f"n = {n}: a list has at least 1 item", fix="give 1 or more")
+        if len(self.schema.columns) > 2:
+            others = ", ".join(column.name for column in self.schema.columns[2:])
+            raise RunError(
+                f"a score of this run needs {others}, too, which a list of items does not have",
+                fix="predict a table of pairs with these columns",
+            )
+        known = self.known
+        asked = known.users if users is None else as_ids(users)
+        allowed = self.items_where(where) if where else np.ones(len(known.items), np.bool_)
+        if exclude is not None:
+            allowed = allowed & ~np.isin(np.arange(len(known.items)), locate(as_ids(exclude), known.items))
+        rows: list[tuple[int, int, float, int]] = []
+        notes = ["a network gives no reasons"] if reasons else []
+        for place, user in enumerate(locate(asked, known.users)):
+            open_items = allowed.copy()
+            if user >= 0 and not include_seen:
+                open_items[known.seen_items[known.seen_start[user] : known.seen_start[user + 1]]] = False
+            items = np.flatnonzero(open_items)
+            score = self.score(np.full(len(items), user), items, {})
+            best = np.lexsort((items, -score))[:n]
+            if not len(best):
+                notes.append(f"no item remains for user {asked[place]!r}")
+            rows += [(place, int(items[one]), float(score[one]), rank + 1) for rank, one in enumerate(best)]
+        where_user = np.array([row[0] for row in rows], dtype=np.int64)
+        items = np.array([row[1] for row in rows], dtype=np.int64)
+        return Recommendations(
+            users=asked[where_user],
+            items=known.items[items],
+            names=titles(known, items),
+            rank=np.array([row[3] for row in rows], dtype=np.int64),
+            score=np.array([row[2] for row in rows], dtype=np.float32),
+            deviation=np.full(len(rows), np.nan, np.float32),
+            known_user=(locate(asked, known.users) >= 0)[where_user],
+            notes=tuple(notes),
+        )
+
+    def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
+        """(items,) which items meet all conditions on the item table (see `data.side.choose_ids`)."""
+        path = self.path / ITEMS
+        if not path.exists():
+            raise SchemaError(
+                "this run knows no columns of items, so they cannot be filtered",
+                fix="fit with --item-table, whose columns then can be asked for",
+            )
+        conditions = [where] if isinstance(where, str) else list(where)
+        return choose_ids(read_table(path), conditions, self.known.items, key=self.about["item_key"])
+
+    def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
+        """The n items nearest to each by the cosine of their embeddings."""
+        return similar(self.known, items, n=n, candidates=self.items_where(where) if where else None)
+
+
+def open_pair_run(folder: Path, about: Mapping[str, Any]) -> PairRun:
+    """The run in a folder that `store.run.read_run` has checked."""
+
+    def read(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    return PairRun(
+        folder,
+        Schema.from_toml(read("schema.toml")),
+        PairRecipe.from_toml(read("recipe.toml")),
+        Encoding(**json.loads(read("encoding.json"))),
+        about,
+    )
+
+
+def network_schema(schema: Schema, about: Mapping[str, Any]) -> Schema:
+    """What the network sees of a schema of ratings: the same inputs, and a number in its scale."""
+    low, high = about["scale"]
+    target = NumberTarget(name=about["target"], **({"low": low, "high": high} if low < high else {}))
+    return Schema(inputs=schema.columns, targets=(target,))
+
+
+def score_test(run: PairRun, test: Ratings, table: Table) -> tuple[dict[str, Any], list[str]]:
+    """Errors over all test pairs, on how many they stand, and the same of the baselines; and notes.
+
+    test: with its rows in `table`. Keys as of `collab.evaluate.evaluate_ratings`.
+    """
+    known = run.known
+    users = locate(test.users, known.users)[test.user_index]
+    items = locate(test.items, known.items)[test.item_index]
+    cells, notes = run._cells(table.take(test.rows))  # type: ignore[arg-type]
+    predicted = run.score(users, items, cells)
+    fallback = (users < 0) | (items < 0)
+    scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
+    scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
+    baseline = fit_biases(known)
+    biases = np.clip(baseline.predict(users, items), *known.scale)
+    scores["baselines"] = {
+        "global_mean": number_scores(test.ratings, np.full(len(users), baseline.mean)),
+        "biases": number_scores(test.ratings, biases),
+    }
+    if fallback.any():
+        notes.append(f"{len(users)} scored, {int(fallback.sum())} by fallback")
+    return scores, notes
+
+
+@contextmanager
+def quiet(device: Any) -> Iterator[None]:
+    """On a CPU one thread: the layers are too small for two."""
+    with one_thread() if device.type == "cpu" else nullcontext():
+        yield
+
+
+def found_names(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:
+    """The schema's columns that the table has; the others are for `find_roles` to find."""
+    wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
+    if rating:
+        wanted["rating"] = schema.targets[0].name or ""
+    found: dict[str, str | None] = {}
+    for role, name in wanted.items():
+        try:
+            found[role] = find_column(table, name) if name else None
+        except SchemaError:
+            found[role] = None
+    return found
+
+
+def _unknown(what: str, ids: NDArray[np.object_], index: NDArray[np.int64]) -> list[str]:
+    missing = list(dict.fromkeys(ids[index < 0]))
+    if not missing:
+        return []
+    distinct = len(set(ids))
+    shown = ", ".join(repr(one) for one in missing[:LISTED])
+    note = f"{len(missing)} of {distinct} {what} unknown, in {int((index < 0).sum())} of {len(ids)} pairs"
+    return [f"{note} - are ids of the same kind? {shown}" if len(missing) == distinct else f"{note}: {shown}"]

@@ -1,0 +1,336 @@
+"""The neural route of ratings: one run, from a table of ratings to a network in a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenfold.collab.pack import pack_factor_model
+from tenfold.data.encode import ColumnFacts, Encoding, Examples, encode_columns, fit_columns
+from tenfold.data.labels import TargetFacts, half_step, standardise
+from tenfold.data.ratings import take_ratings
+from tenfold.data.roles import find_column, find_key
+from tenfold.data.table import Table, read_table, write_parquet
+from tenfold.engine.checkpoint import to_array
+from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pick_device, pick_precision
+from tenfold.engine.train import Trained, fit_network
+from tenfold.errors import RatingsError, RunError, SchemaError, TrainingError
+from tenfold.jobs.inputs import Machine
+from tenfold.jobs.pairs import ITEMS, KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
+from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
+from tenfold.nn.network import Network, build_network
+from tenfold.recipe import PairRecipe, Recipe
+from tenfold.schema import Schema
+from tenfold.store.run import RunFolder, begin_run, differences, or_null, read_run
+from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
+
+Teller = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class _Work:
+    """What a training is made of. examples: the training ratings only."""
+
+    ratings: RatingsWork
+    table: Table
+    encoding: Encoding
+    examples: Examples
+    network: Network
+    about: dict[str, Any]
+
+
+def fit_pair_run(
+    schema: Schema,
+    recipe: Recipe,
+    table: Any,
+    *,
+    run: str | os.PathLike[str],
+    resume: bool = False,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+    machine: Machine | None = None,
+    on_progress: Teller | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> PairRun:
+    """Train embeddings of users and items, and a body, to predict ratings within their scale.
+
+    schema: two id columns, the user's first, then columns of categories and numbers of the same table; and a
+    rating. Side columns describe users and items as for factor models.
+    recipe: a `PairRecipe`; of a plain `Recipe` what it sets is taken over.
+    Other parameters as of `ratingsfit.fit_ratings_run`. Raises a TenfoldError that names what is wrong.
+    """
+    started = time.monotonic()
+    machine = machine or Machine()
+    if not isinstance(recipe, PairRecipe):
+        recipe = PairRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
+    lines: list[str] = []
+
+    def add(said: Sequence[str]) -> None:
+        lines.extend(said)
+        for line in said if on_note is not None else ():
+            on_note(line)  # type: ignore[misc]
+
+    device = pick_device(machine.device)
+    precision = pick_precision(recipe.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    folder, said = begin_run(run, resume=resume)
+    add(said)
+    try:
+        with quiet(device):
+            work = _prepare(schema, recipe, table, table_options or {}, skip_bad, add)
+            identity = {**_identity(work, recipe), "precision": precision}
+            finished = resume and not folder.file("checkpoint.safetensors").exists()
+            if finished and _already(folder, identity):
+                folder.discard()
+                return open_pair_run(*read_run(folder.final))
+            rows = work.examples.rows
+            batch = min(recipe.batch_size, rows)
+            micro = min(machine.micro_batch or batch, batch)
+            add([_describe(work, rows, str(device), precision)])
+            trained = fit_network(
+                work.network,
+                work.encoding,
+                work.examples,
+                train=np.arange(rows),
+                valid=np.zeros(0, np.int64),
+                recipe=recipe,
+                plan=MemoryPlan(micro, accumulation=-(-batch // micro), workers=0),
+                device=device,
+                precision=precision,
+                folder=folder,
+                identity=identity,
+                on_progress=on_progress,
+            )
+            add(trained.notes)
+            about = {
+                **work.about,
+                "identity": identity,
+                "device": str(device),
+                "precision": precision,
+                "seconds": round(time.monotonic() - started, 3),
+                "peak_bytes": peak_bytes(device),
+                "notes": lines,
+            }
+            path = _write(folder, work, recipe, trained, about, started, add)
+    finally:
+        folder.close()
+        if folder.path.exists() and not folder.file("checkpoint.safetensors").exists():
+            folder.discard()
+    free_memory()
+    if trained.stopped:
+        raise TrainingError(
+            trained.stopped, found=f"{path} holds the weights of the last good epoch", fix="a lower --lr"
+        )
+    return open_pair_run(*read_run(path))
+
+
+def _prepare(
+    schema: Schema,
+    recipe: PairRecipe,
+    source: Any,
+    table_options: Mapping[str, Any],
+    skip_bad: bool,
+    add: Callable[[Sequence[str]], None],
+) -> _Work:
+    table = read_table(source, **table_options)
+    cells_schema = Schema(inputs=schema.columns[2:], targets=())
+    cells_schema.check_columns(table.names, table.source)
+    ratings = prepare_ratings(
+        schema, recipe.ratings(), table, skip_bad=skip_bad, keep_rows=True, on_notes=add
+    )
+    train = ratings.train
+    if not len(train.ratings):
+        raise RatingsError("no rating is left to train on", fix="hold out fewer: --valid")
+    low, high = train.scale
+    found = ratings.schema
+    about: dict[str, Any] = {
+        "kind": "pairs",
+        "rows": len(ratings.ratings.ratings),
+        "users": len(ratings.ratings.users),
+        "items": len(ratings.ratings.items),
+        "method": "network",
+        "kind_of_ratings": "explicit",
+        "scale": [low, high],
+        "target": found.targets[0].name or "rating",
+        "train_rows": len(train.ratings),
+        "valid_rows": len(ratings.split.valid),
+        "item_key": _item_key(ratings),
+    }
+    own = table.take(train.rows)  # type: ignore[arg-type]
+    cells, said = fit_columns(cells_schema, own, np.arange(own.rows))
+    add(said)
+    user, item = (column.name for column in found.columns[:2])
+    columns = {
+        user: _id_facts(train.users, ratings.sides.get("user")),
+        item: _id_facts(train.items, ratings.sides.get("item")),
+        **cells,
+    }
+    values = train.ratings.astype(np.float64)
+    target = about["target"]
+    facts = _range(recipe, values, low, high)
+    facts = standardise({target: facts}, {target: values}, np.arange(len(values)))[target]
+    encoding = Encoding(classes={}, targets={target: facts}, columns=columns)
+    encoded, _ = encode_columns(cells, cells_schema, own)
+    codes = {user: train.user_index.astype(np.int64) + 1, item: train.item_index.astype(np.int64) + 1}
+    examples = Examples(
+        np.full(len(values), "", object),
+        (),
+        {target: values},
+        {target: np.ones(len(values))},
+        {**codes, **encoded},
+    )
+    network, said = build_network(encoding, network_schema(found, about), recipe)
+    add(said)
+    if facts.low is not None and facts.high is not None:
+        _start_at_mean(network, facts)
+        add([f"{target}: answers from {low:g} to {high:g}, sigmoid from {facts.low:g} to {facts.high:g}"])
+    return _Work(ratings, table, encoding, examples, network, about)
+
+
+def _id_facts(words: Any, side: SideFeatures | None) -> ColumnFacts:
+    if side is None:
+        return ColumnFacts(words=tuple(str(word) for word in words))
+    about = tuple(
+        tuple(int(one) for one in side.feature[side.start[row] : side.start[row + 1]])
+        for row in range(len(words))
+    )
+    return ColumnFacts(words=tuple(str(word) for word in words), features=tuple(side.names), about=about)
+
+
+def _range(recipe: PairRecipe, values: Any, low: float, high: float) -> TargetFacts:
+    """Where the sigmoid ends: as given, or half a step of the ratings beyond their scale."""
+    if recipe.range is not None:
+        ends = (min(recipe.range), max(recipe.range))
+        if not (ends[0] <= low and high <= ends[1] and ends[0] < ends[1]):
+            raise RatingsError(
+                f"range {ends[0]:g} to {ends[1]:g} does not hold the scale {low:g} to {high:g}",
+                fix="give a wider one, or leave it out",
+            )
+        return TargetFacts(low=ends[0], high=ends[1])
+    if not low < high:
+        return TargetFacts()
+    step = half_step(values, low, high)
+    return TargetFacts(low=low - step, high=high + step)
+
+
+def _start_at_mean(network: Network, facts: TargetFacts) -> None:
+    """The last layer's bias where the sigmoid gives the mean rating."""
+    part = (facts.mean - facts.low) / (facts.high - facts.low)  # type: ignore[operator]
+    network.last.bias.data.fill_(float(np.log(part / (1 - part))))
+
+
+def _item_key(work: RatingsWork) -> str | None:
+    table = work.tables.get("item")
+    if table is None:
+        return None
+    try:
+        return find_key(table, "item", find_column(table, work.schema.ids[1].name))
+    except SchemaError:
+        return find_key(table, "item")
+
+
+def _describe(work: _Work, rows: int, device: str, precision: str) -> str:
+    count = sum(parameter.numel() for parameter in work.network.parameters())
+    return f"{rows} ratings to train on; {count:,} parameters; device {device}, {precision}"
+
+
+def _identity(work: _Work, recipe: PairRecipe) -> dict[str, Any]:
+    """Everything that decides the weights, in JSON's types; the data by a checksum."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, values in (*work.examples.columns.items(), *work.examples.labels.items()):
+        digest.update(name.encode("utf-8", "surrogatepass") + values.tobytes())
+    digest.update(work.encoding.model_dump_json().encode("utf-8", "surrogatepass"))
+    schema = work.ratings.schema.model_dump(mode="json")
+    return {"recipe": recipe.model_dump(mode="json"), "schema": schema, "data": digest.hexdigest()}
+
+
+def _already(folder: RunFolder, identity: Mapping[str, Any]) -> bool:
+    """Whether a finished run stands there already; RunError where it is another one."""
+    if not (folder.final / "run.json").exists():
+        return False
+    _, about = read_run(folder.final)
+    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
+    if changed:
+        raise RunError(
+            f"the finished run in {folder.final} is of another fit",
+            problems=changed,
+            fix="give the same options as before, another -o, or leave --resume out to replace it",
+        )
+    return True
+
+
+def _known(work: _Work) -> FactorModel:
+    """Vocabularies and seen items, and the embeddings for neighbours."""
+    train: Ratings = work.ratings.train
+    users, items = (work.network.encoders[f"column{place}"].table.weight for place in range(2))
+    counts = np.bincount(train.user_index, minlength=len(train.users))
+    wide = max(users.shape[1], items.shape[1])
+
+    def factors(weight: Any) -> Any:
+        # Widened by zeros, which change no cosine.
+        values = np.asarray(to_array(weight.detach()), dtype=np.float32)[1:]
+        return np.pad(values, ((0, 0), (0, wide - values.shape[1])))
+
+    return FactorModel(
+        method="network",
+        users=train.users,
+        items=train.items,
+        mean=float(train.ratings.mean()),
+        user_bias=np.zeros(len(train.users), np.float32),
+        item_bias=np.zeros(len(train.items), np.float32),
+        user_factors=factors(users),
+        item_factors=factors(items),
+        scale=train.scale,
+        sigmoid_range=None,
+        seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        seen_items=train.item_index,
+        seen_ratings=train.ratings,
+        item_names=work.ratings.ratings.item_names,
+    )
+
+
+def _write(
+    folder: RunFolder,
+    work: _Work,
+    recipe: PairRecipe,
+    trained: Trained,
+    about: dict[str, Any],
+    started: float,
+    add: Callable[[Sequence[str]], None],
+) -> Path:
+    known = _known(work)
+    scores: dict[str, Any] = {}
+    if len(work.ratings.split.valid):
+        live = PairRun(folder.path, work.ratings.schema, recipe, work.encoding, about)
+        live.__dict__.update(known=known, network=work.network)
+        valid = take_ratings(work.ratings.ratings, work.ratings.split.valid)
+        scores, said = score_test(live, valid, work.table)
+        add(said)
+    folder.write_text("schema.toml", work.ratings.schema.to_toml())
+    folder.write_text("recipe.toml", recipe.to_toml())
+    folder.write_text("encoding.json", work.encoding.model_dump_json() + "\n")
+    history = [json.dumps(or_null(record)) + "\n" for record in trained.history]
+    folder.write_text("history.jsonl", "".join(history))
+    weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
+    folder.write_arrays("weights.safetensors", weights, {"body": recipe.body})
+    folder.write_arrays(KNOWN, *pack_factor_model(known))
+    items = work.ratings.tables.get("item")
+    if items is not None:
+        write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
+    return folder.finish(
+        {
+            **about,
+            "targets": or_null({about["target"]: scores}) if scores else {},
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )
