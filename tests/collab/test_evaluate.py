@@ -40,6 +40,14 @@ def test_every_pair_is_scored_and_the_fallbacks_are_counted():
     assert any("4 scored, 2 by fallback" in note for note in found["notes"])
 
 
+def test_ratings_outside_the_scale_of_the_run_are_pointed_out():
+    model = by_hand([[1.0], [0.0]], [[1.0], [0.0]], [[0, 1], [0]])
+    found = evaluate_ratings(model, ratings_of([("u0", "i0", 5), ("u1", "i1", 90), ("u1", "i0", 0)]))
+    assert any("2 of 3 test ratings lie outside the run's scale 1 to 5" in note for note in found["notes"])
+    inside = evaluate_ratings(model, ratings_of([("u0", "i0", 5), ("u1", "i1", 1)]))
+    assert not any("scale" in note for note in inside["notes"])
+
+
 def test_the_baselines_are_those_written_down():
     rows = [("u0", "i0", 5), ("u0", "i1", 3), ("u1", "i0", 4)]
     model = fit_small(rows)

@@ -231,3 +231,13 @@ def test_an_interrupted_fit_leaves_nothing(method, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tenfold.fit(schema, recipe, TABLE, run=tmp_path / "run", on_progress=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_choice_that_the_method_has_no_use_for_is_said(tmp_path):
+    run = fit(tmp_path / "run", TABLE, "als", sweeps=9, use_bias=False, use_range=True)
+    said = [note for note in run.about["notes"] if "has no use" in note]
+    assert said == [
+        "sweeps is of method gibbs: als has no use for it",
+        "use_bias is of method sgd: als has no use for it",
+    ]
+    assert not any("has no use" in note for note in fit(tmp_path / "run", TABLE, "als").about["notes"])

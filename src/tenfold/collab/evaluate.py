@@ -174,8 +174,15 @@ def _most_popular(model: FactorModel, users: NDArray[np.int64], n: int) -> ItemL
 def _notes(
     model: FactorModel, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> list[str]:
-    """How many test pairs have strangers in them, and how many stood in the training ratings already."""
+    """Ratings outside the scale, pairs with strangers in them, and pairs that were trained on already."""
     notes = []
+    low, high = model.scale
+    outside = np.flatnonzero((test.ratings < low) | (test.ratings > high))
+    if len(outside) and not model.implicit:
+        notes.append(
+            f"{len(outside)} of {len(users)} test ratings lie outside the run's scale {low:g} to {high:g}, "
+            f"which no score leaves, first {test.ratings[outside[0]]:g} - are they of the same kind?"
+        )
     fallback = (users < 0) | (items < 0)
     if fallback.any():
         who, what = int((users < 0).sum()), int((items < 0).sum())

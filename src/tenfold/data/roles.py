@@ -184,7 +184,8 @@ def _no_role(table: Table, role: str) -> SchemaError:
     return SchemaError(
         f"{table.source}: no column is known as the {role}",
         found=", ".join(table.names),
-        fix=f"name it: --{role} COLUMN ({role}= in Python)",
+        # On the command line a rating is what is predicted, as in any other training.
+        fix=f"name it: --{'target' if role == 'rating' else role} COLUMN ({role}= in Python)",
     )
 
 
