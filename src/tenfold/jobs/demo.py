@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,11 @@ class DemoData:
     columns: dict[str, list[Any]]
 
 
-def write_demo_data(folder: Path, *, rows: int = 800, test_rows: int = 160, seed: int = 1) -> DemoData:
+def write_demo_data(
+    folder: str | os.PathLike[str], *, rows: int = 800, test_rows: int = 160, seed: int = 1
+) -> DemoData:
     """Draw leaves and write them as a competition would give them: pictures, tables, a sample."""
+    folder = Path(folder)
     photos = folder / "photos"
     photos.mkdir(parents=True, exist_ok=True)
     images, columns = draw_leaves(rows + test_rows, seed=seed)
