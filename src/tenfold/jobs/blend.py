@@ -122,13 +122,14 @@ def _convex(evidence: Evidence) -> Floats:
 
 def _convex_squares(evidence: Evidence) -> Floats:
     """The least squared error on the simplex, by projected gradient steps of the safe length."""
-    given = evidence.given
-    truth = np.zeros(len(given)) if evidence.truth is None else evidence.truth
-    gram, pull = given.T @ given / len(given), given.T @ truth / len(given)
+    truth = np.zeros(len(evidence.given)) if evidence.truth is None else evidence.truth
+    # The weights sum to 1, so the error of the blend is the blend of the errors: a better shape to descend.
+    errors = evidence.given - truth[:, None]
+    gram = errors.T @ errors / len(errors)
     step = 1 / max(float(np.linalg.norm(gram, 2)), 1e-12)
-    weights = np.full(given.shape[1], 1 / given.shape[1])
+    weights = np.full(len(gram), 1 / len(gram))
     for _ in range(STEPS):
-        new = _on_simplex(weights - step * (gram @ weights - pull))
+        new = _on_simplex(weights - step * (gram @ weights))
         if np.abs(new - weights).max() < 1e-10:
             break
         weights = new

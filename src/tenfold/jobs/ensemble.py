@@ -141,6 +141,11 @@ def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]
             f"[ensemble]: blend = {how.blend!r} learns from rows that every member held out, but each has a "
             "split of its own: set folds = 5, or split = 'same'"
         )
+    if how.soup and not same:
+        problems.append(
+            "[ensemble]: soup is judged by rows that every member held out, but each has a split of its own: "
+            "set folds = 5, or split = 'same'"
+        )
     if how.folds and file.schema.split:
         problems.append("[ensemble]: folds, and a split column in [schema], say two things: leave one out")
     if problems:
@@ -396,6 +401,7 @@ class _Ensemble:
                     "peak_bytes": max(one.peak_bytes for one in units),
                 }
             )
+        members += [self._soup(folder, one, scores) for one in judged.get("soups", ())]
         about = {
             "of": "network",
             "recipe": self._recipe(),
@@ -419,9 +425,20 @@ class _Ensemble:
         describe_bundle(folder, about, FILES)
         return about
 
+    def _soup(self, folder: RunFolder, one: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+        """A member that was made of others' weights, in the words of `_describe`."""
+        runs = [{"path": path, "sha256": file_digest(folder.file(path) / "run.json")} for path in one["runs"]]
+        rest = {"error": "", "seconds": 0.0, "overhead_seconds": 0.0, "peak_bytes": 0}
+        own = scores.get(one["name"], {})
+        return {**one, "status": "finished", "runs": runs, "scores": own, **rest}
+
     def _blend(self, folder: RunFolder, finished: Sequence[Member]) -> Finished:
         request = {
             "task": "blend",
+            "soup": self.how.soup,
+            "table": self.file.table,
+            "reading": self.reading,
+            "machine": self.machine,
             "folder": str(folder.path),
             "method": self.how.blend,
             "seed": int(self.file.sections.get("recipe", {}).get("seed", 0)),

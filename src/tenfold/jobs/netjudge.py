@@ -31,7 +31,7 @@ class Judged:
 
     weights: target -> member -> its part.  facts: target -> thresholds and the like.
     scores, without_views: of the blend.  members: member -> target -> scores, of its own held-out rows.
-    blends: target -> way of blending -> weights, scores and loss.
+    blends: target -> way of blending -> weights, scores and loss.  taken: target -> the way that was taken.
     """
 
     weights: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -40,7 +40,14 @@ class Judged:
     without_views: dict[str, dict[str, Any]] = field(default_factory=dict)
     members: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     blends: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    taken: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """Mean over targets of the loss, on rows that chose no weights, of the way that was taken."""
+        found = [self.blends[name][way]["loss"] for name, way in self.taken.items()]
+        return float(np.mean(found)) if found else float("nan")
 
     def record(self) -> dict[str, Any]:
         """For ``run.json``."""
@@ -209,6 +216,7 @@ def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _
     if enough and len(tried) > 1:
         told = ", ".join(f"{one} {tried[one][2]:.4f}" for one in tried)
         judged.notes.append(f"{name}: loss on rows that chose no weights: {told}; taken: {way}")
+    judged.taken[name] = way
     judged.weights[name] = dict(zip(stack.names, tried[way][0].tolist(), strict=True))
     return tried[way][1]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -29,10 +30,11 @@ from tenfold.engine.program import check_architecture_size
 from tenfold.errors import RunError, TenfoldError
 from tenfold.jobs.fit import fit
 from tenfold.jobs.inputs import Machine, Reading, read_source
-from tenfold.jobs.netblend import BlendMember, blend_of
-from tenfold.jobs.netjudge import judge_blend
+from tenfold.jobs.netblend import BlendMember, NetworkBlend, blend_of
+from tenfold.jobs.netjudge import Judged, judge_blend
 from tenfold.jobs.netprepare import check_choices
 from tenfold.jobs.netrun import NetworkRun, open_network_run
+from tenfold.jobs.netsoup import make_soup, soup_groups
 from tenfold.jobs.plan import recipe_options
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
@@ -267,14 +269,46 @@ def _blend(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     blend = blend_of(folder, members, {}, {})
     # The lock is held by whoever asked.
     judged = judge_blend(RunFolder(folder, folder, -1), blend, method=request["method"], seed=request["seed"])
+    soups: list[dict[str, Any]] = []
+    if request.get("soup"):
+        members, judged, blend, soups = _with_soups(request, members, judged, blend)
     rows = max(run.about["rows"] for member in members for run in member.runs)
     majority = members[0].runs[0].about.get("majority", {})
     return {
         "judged": {**judged.record(), "rows": rows, "majority": majority},
         "scores": judged.members,
+        "soups": soups,
         "schema": blend.schema.to_toml(),
         "notes": [*blend.about["joining"], *judged.notes],
     }
+
+
+def _with_soups(
+    request: Mapping[str, Any], members: list[BlendMember], judged: Judged, blend: NetworkBlend
+) -> tuple[list[BlendMember], Judged, NetworkBlend, list[dict[str, Any]]]:
+    """Try a soup of each group of like members, and keep those that lower the blend's loss."""
+    folder, kept = Path(request["folder"]), list[dict[str, Any]]()
+    work, options = RunFolder(folder, folder, -1), {"method": request["method"], "seed": request["seed"]}
+    for group in soup_groups(members):
+        soup = make_soup(
+            group, folder / "members", request["table"], _reading(request), request["machine"]["device"]
+        )
+        wider = blend_of(folder, [*members, soup], {}, {})
+        tried = judge_blend(None, wider, **options)
+        before, after = judged.loss, tried.loss
+        names = " and ".join(member.name for member in group)
+        if after < before:
+            members, blend = [*members, soup], wider
+            notes = judged.notes
+            judged = judge_blend(work, wider, **options)
+            judged.notes = [*notes, f"soup of {names}: loss {before:.4f} -> {after:.4f}: kept"]
+            paths = [f"members/{run.path.name}" for run in soup.runs]
+            kept.append({"name": soup.name, "weight": soup.weight, "runs": paths})
+            continue
+        judged.notes.append(f"soup of {names}: loss {before:.4f} -> {after:.4f}: not kept")
+        for run in soup.runs:
+            shutil.rmtree(run.path, ignore_errors=True)
+    return members, judged, blend, kept
 
 
 def _opened(path: Path) -> NetworkRun:

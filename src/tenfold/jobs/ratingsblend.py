@@ -72,6 +72,7 @@ class RatingsBlend:
 
     def predict_pairs(self, users: Any, items: Any, **options: Any) -> PairPredictions:
         """The weighted mean of the members' ratings; the deviation is that of their mixture."""
+        self._refuse_events()
         return self._mixed([run.predict_pairs(users, items, **options) for run in self.runs])
 
     def predict(
@@ -80,18 +81,21 @@ class RatingsBlend:
         """Scores of the pairs in a table, one per row, in its order; see `RatingsRun.predict`."""
         if members:
             raise RunError("members' own ratings are asked of the members", fix="predict with each run")
+        self._refuse_events()
         said: list[str] = []
         found = [run.predict(source, on_note=said.append, **options) for run in self.runs]
         for note in dict.fromkeys(said) if on_note is not None else ():
             on_note(note)
         return self._mixed(found)
 
-    def _mixed(self, found: Sequence[PairPredictions]) -> PairPredictions:
+    def _refuse_events(self) -> None:
         if self.implicit:
             raise RunError(
                 f"{self.path} blends lists of events, whose scores have no common unit",
                 fix="ask it for lists: tenfold recommend",
             )
+
+    def _mixed(self, found: Sequence[PairPredictions]) -> PairPredictions:
         share = np.array(self.weights) / sum(self.weights)
         scores = np.stack([one.score.astype(np.float64) for one in found])
         mean = share @ scores
