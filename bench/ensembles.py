@@ -43,15 +43,16 @@ flip = "both"
 seed = 1
 
 [[member]]
-name = "lite0-squish"
+name = "lite0-light"
 arch = "tf_efficientnet_lite0"
 weights = "{weights}"
 
 [[member]]
-name = "lite0-crop"
+name = "lite0-strong"
 arch = "tf_efficientnet_lite0"
 weights = "{weights}"
-resize = "crop"
+augment = "strong"
+lr = 4e-3
 
 [[member]]
 name = "resnet10t"
@@ -59,7 +60,7 @@ arch = "resnet10t"
 weights = "none"
 frozen_epochs = 0
 body_lr = 1.0
-epochs = 4
+epochs = 3
 """
 SMALL = """\
 table = "{table}"

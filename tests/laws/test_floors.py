@@ -144,6 +144,7 @@ HOUSE = (
             "netprepare",
             "netscore",
             "netjudge",
+            "netsoup",
             "netexplain",
             "plan",
             "netfit",
