@@ -123,7 +123,8 @@ def _choose(
         there = [(place[one], why) for one, why in picked if one in place]
         lost = len(picked) - len(there)
         notes = [f"{lost} telling validation rows are not in {table.source} any more"] if lost else []
-        if there:
+        # A table of other rows may share a few names with the training's.
+        if there and (own or 2 * len(there) >= len(picked)):
             return np.array([row for row, _ in there], dtype=np.int64), [why for _, why in there], notes
     count = min(n, table.rows)
     note = "no validation rows to choose from" if own else "rows of another table"

@@ -22,13 +22,14 @@ body { margin: 0 auto; padding: 1rem; max-width: 66rem; background: var(--paper)
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
 p { max-width: 44rem; } .soft { color: var(--soft); }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.wide { overflow-x: auto; scroll-padding-left: min(17rem, 42vw); margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: left; font-weight: 400;
   overflow-wrap: normal; }
 thead th { color: var(--soft); vertical-align: bottom; }
-th[scope=row] { position: sticky; left: 0; background: var(--paper); min-width: 7rem; max-width: 16rem; }
+th[scope=row] { position: sticky; left: 0; background: var(--paper); min-width: min(7rem, 30vw);
+  max-width: min(16rem, 40vw); overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; }
 .heat { background: color-mix(in srgb, var(--high) calc(var(--heat) * 100%), var(--low)); }
 .faint { font-style: italic; opacity: .75; } .strong { font-weight: 700; }

@@ -1,0 +1,70 @@
+"""Workbooks of runs of either wing, asked for as a user does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from office import read_book
+from shown import ODD, rated, trained
+from tenfold.errors import OutputError, RatingsError, RecipeError
+from tenfold.jobs.explain import explain, explain_ratings
+
+
+def test_of_a_network(tmp_path: Path) -> None:
+    _, run = trained()
+    found = explain(run.path, ["0003.png"], output=tmp_path / "b.xlsx")
+    assert found["kind"] == "network" and found["output"] == str(tmp_path / "b.xlsx")
+    assert found["sheets"] == list(read_book(tmp_path / "b.xlsx"))
+    [row] = found["rows"]
+    assert row["id"] == "0003.png" and set(row["targets"]) == {one.name for one in run.schema.targets}
+    own = row["targets"][ODD]
+    assert sum(own["probabilities"].values()) == pytest.approx(1) and own["loss"] > 0
+    assert isinstance(row["targets"]["age"]["number"], float)
+    wanted = sum(one["weight"] * one["loss"] for one in found["targets"].values())
+    assert found["loss"] == pytest.approx(wanted)
+    cells = read_book(tmp_path / "b.xlsx")["Loss"]
+    line = next(cell[1:] for cell, value in cells.items() if value == "loss")
+    assert cells[f"B{line}"] == pytest.approx(found["loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["sgd", "als", "gibbs"])
+def test_of_ratings_the_cells_are_the_runs_predictions(method: str) -> None:
+    _, run = rated(method)
+    found = explain_ratings(run, n=5)
+    assert len(found.users) == len(found.items) == 5 and found.gap < 1e-6
+    given = np.diff(run.model.seen_start)
+    assert [given[list(run.model.users).index(one)] for one in found.users] == sorted(given)[::-1][:5]
+    wanted = run.predict_pairs(np.repeat(found.users, 5), list(found.items) * 5).score.reshape(5, 5)
+    np.testing.assert_allclose(found.answers, wanted, atol=1e-6)
+    assert (found.range is not None) == (method == "sgd")
+
+
+def test_users_and_items_that_are_asked_for(tmp_path: Path) -> None:
+    _, run = rated()
+    found = explain(run, ["u3", "u1", "u3"], items=["<m2>"], output=tmp_path / "b.xlsx")
+    assert found["users"] == ["u3", "u1"] and found["items"] == ["<m2>"]
+    assert found["largest_difference"] < 1e-6
+    with pytest.raises(RatingsError, match="2 of 2 users"):
+        explain(run, ["u99", "nobody"], output=tmp_path / "b.xlsx")
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    _, run = rated()
+    with pytest.raises(OutputError, match=".xlsx"):
+        explain(run, output=tmp_path / "b.ods")
+    with pytest.raises(RecipeError, match="--table"):
+        explain(run, table="x.csv", output=tmp_path / "b.xlsx")
+    with pytest.raises(RecipeError, match="n = 0"):
+        explain(run, n=0)
+    with pytest.raises(RecipeError, match="no items"):
+        explain(trained()[1], items=["m1"], output=tmp_path / "b.xlsx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_it_goes_when_nothing_is_said() -> None:
+    _, run = rated()
+    assert explain(run)["output"] == str(run.path / "explain.xlsx")
+    assert (run.path / "explain.xlsx").exists()

@@ -1,0 +1,88 @@
+"""Charts are plain pictures: escaped, whole, and true to their numbers."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tenfold.out.charts import HEIGHT, WIDTH, Line, line_chart, nice_ticks, point_chart, reliability_chart
+
+BAD = '<img src=x onerror="alert(1)">&lt;\ud83d'
+
+
+def parsed(chart: str) -> ElementTree.Element:
+    return ElementTree.fromstring(chart)  # a stray < or & would be no XML
+
+
+def test_ticks_are_round_and_within() -> None:
+    assert nice_ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1]
+    assert nice_ticks(0, 97) == [0, 25, 50, 75]
+    assert (
+        nice_ticks(-0.003, 0.0011)
+        == [
+            -0.002,
+            0,
+        ]
+        or len(nice_ticks(-0.003, 0.0011)) <= 5
+    )
+    assert nice_ticks(2, 2) == [2] and nice_ticks(float("nan"), 1) == []
+
+
+def test_lines_have_gaps_where_nothing_is_known() -> None:
+    y = [1.0, 2.0, np.nan, 4.0, 5.0, np.nan, 7.0]
+    chart = parsed(line_chart([Line("a", range(7), y, dots=True)], title="t", x_name="x"))
+    lines = [one.get("points").split() for one in chart.iter("polyline")]
+    assert [len(one) for one in lines] == [2, 2]
+    assert len(list(chart.iter("circle"))) == 5
+    for point in lines[0]:
+        x, y_place = (float(one) for one in point.split(","))
+        assert 0 <= x <= WIDTH and 0 <= y_place <= HEIGHT
+
+
+def test_higher_is_up_and_later_is_right() -> None:
+    chart = parsed(line_chart([Line("a", [1, 2], [1.0, 3.0])], title="t", x_name="x", zero=True, whole=True))
+    (x0, y0), (x1, y1) = (
+        map(float, one.split(",")) for one in next(chart.iter("polyline")).get("points").split()
+    )
+    assert x1 > x0 and y1 < y0
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_few_points_or_none(count: int) -> None:
+    values = np.arange(count, dtype=float)
+    parsed(line_chart([Line("a", values, values)], title="t", x_name="x"))
+    parsed(point_chart(np.zeros((count, 2)), ["n"] * count, title="t", axes=("a", "b")))
+
+
+def test_a_long_line_is_thinned() -> None:
+    chart = parsed(line_chart([Line("a", range(100_000), np.arange(1e5))], title="t", x_name="x"))
+    assert len(next(chart.iter("polyline")).get("points").split()) <= 400
+
+
+def test_names_stay_text_wherever_they_stand() -> None:
+    charts = [
+        line_chart([Line(BAD, [1], [1]), Line("b", [1], [2])], title=BAD, x_name=BAD, y_name=BAD),
+        point_chart([[0, 0], [1, 1]], [BAD, "b"], title=BAD, axes=(BAD, BAD), notes=[BAD, ""], sizes=[1, 2]),
+        reliability_chart([0.5], [0.4], [3], title=BAD, error=0.1),
+    ]
+    for chart in charts:
+        assert "<img" not in chart and not any(one.tag == "img" for one in parsed(chart).iter())
+    points = list(parsed(charts[1]).iter("circle"))
+    assert points[0].get("data-name") == BAD.replace("\ud83d", "?")
+
+
+def test_a_bar_is_as_high_as_its_rows_are_right() -> None:
+    chart = parsed(reliability_chart([np.nan, 0.6], [np.nan, 0.5], [0, 4], title="t", error=0.1))
+    bars = list(chart.iter("rect"))
+    assert (
+        len(bars) == 1
+        and "50.0% right" in bars[0].find("title").text
+        and "0.100" in chart.find("figcaption").text
+    )
+
+
+def test_a_diagonal_has_equal_ends() -> None:
+    chart = parsed(point_chart([[0, 5], [10, 20]], ["a", "b"], title="t", axes=("l", "a"), diagonal=True))
+    assert sum("dashed" in (one.get("class") or "") for one in chart.iter("line")) == 1
