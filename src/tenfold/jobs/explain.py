@@ -61,6 +61,12 @@ def explain(
         }
     if items:
         raise RecipeError("this run has no items", fix="leave out --item")
+    kind = getattr(run, "about", {}).get("kind")
+    if kind != "network":
+        raise RecipeError(
+            f"{run.path} is a run of kind {kind!r}, whose arithmetic is not one last layer's",
+            fix="of an ensemble explain a member: RUN/members/NAME; of pairs, a run of --method sgd",
+        )
     from tenfold.jobs.netexplain import explain_network
     from tenfold.out.lossbook import build_loss_book
 

@@ -90,7 +90,7 @@ def run_page(
         from tenfold.jobs.ratingspage import ratings_page
 
         return ratings_page(folder, about)
-    if kind in ("network", "blend"):
+    if kind in ("network", "blend", "pairs"):
         return _network_page(_read(folder, about), dict(folders or {}), worst)
     raise RunError(f"{folder} is a run of an unknown kind", found=repr(kind), fix="upgrade tenfold")
 
