@@ -159,6 +159,7 @@ HOUSE = (
             "children",
             "blendruns",
             "example",
+            "standing",
             "ensemble",
             "kaggle",
             "trials",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,8 @@ from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.jobs.children import Child, Children, ask
 from tenfold.jobs.history import record_run
 from tenfold.jobs.inputs import Machine, Reading
-from tenfold.members import EnsembleRecipe, Member, Unit, expand, read_members
+from tenfold.jobs.standing import Standing, data_mark, refusal_of, unit_mark
+from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.recipe import Recipe, suited
 from tenfold.store.bundle import begin_bundle, describe_bundle
 from tenfold.store.run import RunFolder, differences, file_digest, or_nan, read_run
@@ -24,45 +24,6 @@ from tenfold.store.run import RunFolder, differences, file_digest, or_nan, read_
 FILES = ("schema.toml", "oof.parquet")
 
 Tell = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Standing:
-    """One training of a member, and how it stands.
-
-    status: ``waiting``, ``running``, ``finished`` or ``failed``.  stage: what it does now, or why it failed.
-    mark: identifies the data and weights file that it was, or is to be, trained with.
-    """
-
-    unit: Unit
-    mark: str = ""
-    status: str = "waiting"
-    stage: str = ""
-    part: float = 0.0
-    began: float = 0.0
-    seconds: float = 0.0
-    overhead: float = 0.0
-    peak_bytes: int = 0
-    scores: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Foreseen from the steps that it has taken; None where nothing is known yet."""
-        if self.status != "running" or self.part < 0.02:
-            return None
-        return (time.monotonic() - self.began) * (1 - self.part) / self.part
-
-    def row(self) -> dict[str, Any]:
-        """For the table that is shown while it runs."""
-        return {
-            "member": self.unit.name,
-            "status": self.status,
-            "stage": self.stage,
-            "scores": self.scores,
-            "peak_bytes": self.peak_bytes,
-            "seconds": self.seconds,
-            "seconds_left": self.seconds_left,
-        }
 
 
 @dataclass(frozen=True)
@@ -181,9 +142,9 @@ class _Ensemble:
     def run(self, folder: RunFolder, before: Mapping[str, Any]) -> Finished:
         """Check, train and blend."""
         # What is wrong with the files is told by the check; their marks are only compared.
-        data = self.data = _data_mark(self.file, self.reading)
+        data = self.data = data_mark(self.file, self.reading)
         for unit in expand(self.members, self.how):
-            self.standings[unit.name] = Standing(unit, _mark(data, unit.recipe))
+            self.standings[unit.name] = Standing(unit, unit_mark(data, unit.recipe))
         known = before.get("units", {})
         for one in self.standings.values():
             self._recall(folder, one, known.get(one.unit.name, {}))
@@ -268,7 +229,7 @@ class _Ensemble:
         errors = folder.file("logs") / "check.txt"
         found = ask(request, errors, lambda name, event: self._heard_check(event))
         if found.get("faults"):
-            raise _refusal(found["faults"])
+            raise refusal_of(found["faults"])
         self.plans = found["plans"]
 
     def _heard_check(self, event: Mapping[str, Any]) -> None:
@@ -473,52 +434,3 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return  # what a failed member printed is kept
-
-
-def _refusal(faults: Sequence[Mapping[str, Any]]) -> TenfoldError:
-    """All faults that the check has found, as one error."""
-    problems, hint = [], ""
-    for one in faults:
-        where = f"{one['member']}: " if one["member"] else ""
-        fix = f" ({one['fix']})" if one["fix"] else ""
-        problems.append(f"{where}{one['message']}{fix}")
-        problems += [f"{where}{problem}" for problem in one["problems"]]
-        hint = hint or one["fix"]
-    return RecipeError("the ensemble cannot be trained, and nothing was", problems=problems, fix=hint)
-
-
-def _data_mark(file: EnsembleFile, reading: Mapping[str, Any]) -> str:
-    """What table, schema and pictures look like from outside: the table's bytes, sizes and times of the rest.
-
-    Equal marks are equal data; of different ones a member's own process finds out what is different.
-    """
-    digest = hashlib.sha256(file.schema.to_toml().encode())
-    digest.update(repr(sorted((name, str(value)) for name, value in reading.items())).encode())
-    table = Path(file.table)
-    if table.is_file():
-        digest.update(file_digest(table).encode())
-    folders = [table] if table.is_dir() else []
-    folders += [Path(reading["folders"].get(one.name, one.folder)) for one in file.schema.images]
-    for folder in folders:
-        for line in _listing(folder):
-            digest.update(os.fsencode(line))
-    return digest.hexdigest()
-
-
-def _listing(folder: Path) -> list[str]:
-    found = []
-    for root, _, files in os.walk(folder):
-        for name in files:
-            path = os.path.join(root, name)
-            try:
-                status = os.stat(path)
-            except OSError:
-                continue
-            found.append(f"{os.path.relpath(path, folder)} {status.st_size} {status.st_mtime_ns}\n")
-    return sorted(found)
-
-
-def _mark(data: str, recipe: Recipe) -> str:
-    weights = Path(recipe.weights)
-    own = file_digest(weights) if weights.is_file() else recipe.weights
-    return hashlib.sha256(f"{data} {own}".encode()).hexdigest()
