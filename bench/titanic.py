@@ -45,7 +45,10 @@ def network_errors(table: Table, test: np.ndarray, rows: np.ndarray, **values: A
     marks = np.isin(rows, test).astype(int).astype(str)
     cells = {name: part.text(name) for name in (*CATEGORIES, *NUMBERS, TARGET)}
     schema = Schema(
-        inputs=(*(CategoryColumn(name=name) for name in CATEGORIES), *(NumberColumn(name=n) for n in NUMBERS)),
+        inputs=(
+            *(CategoryColumn(name=name) for name in CATEGORIES),
+            *(NumberColumn(name=n) for n in NUMBERS),
+        ),
         targets=(f"{TARGET}:category",),
         split=SPLIT,
     )
@@ -88,7 +91,8 @@ def compare(table: Table, folds: int, seeds: int) -> tuple[dict[str, list[float]
     """Model -> accuracy of each seed over all folds, and seconds to a fit."""
     labels = table.text(TARGET)
     matrix = np.stack(
-        [table.text(name) for name in CATEGORIES] + [table.numbers(name).astype(object) for name in NUMBERS], 1
+        [table.text(name) for name in CATEGORIES] + [table.numbers(name).astype(object) for name in NUMBERS],
+        1,
     )
     every = np.arange(table.rows)
     right: dict[str, list[float]] = {}
@@ -108,7 +112,9 @@ def compare(table: Table, folds: int, seeds: int) -> tuple[dict[str, list[float]
                 wrong[name] = wrong.get(name, 0) + int(errors.sum())
         for name, count in wrong.items():
             right.setdefault(name, []).append(1 - count / table.rows)
-        print(f"seed {seed}: " + ", ".join(f"{name} {one[-1]:.4f}" for name, one in right.items()), flush=True)
+        print(
+            f"seed {seed}: " + ", ".join(f"{name} {one[-1]:.4f}" for name, one in right.items()), flush=True
+        )
     return right, {name: total / folds / seeds for name, total in spent.items()}
 
 
@@ -131,8 +137,8 @@ def report(right: dict[str, list[float]], seconds: dict[str, float], folds: int,
     lines = [
         "# Titanic: who survived",
         "",
-        f"`python bench/titanic.py TABLE --folds {folds} --seeds {len(right['tenfold'])}`; {rows} passengers, "
-        f"{folds} stratified folds, dealt out anew for each of {len(right['tenfold'])} seeds; columns "
+        f"`python bench/titanic.py TABLE --folds {folds} --seeds {len(right['tenfold'])}`; {rows} "
+        f"passengers, {folds} stratified folds, dealt out anew for each of the seeds; columns "
         f"{', '.join(CATEGORIES)} (categories) and {', '.join(NUMBERS)} (numbers). "
         f"tenfold {tenfold.__version__} with its defaults, scikit-learn {sklearn.__version__} with its own. "
         "The machine (2 cores) was shared with other work, so that seconds are no more than a size.",

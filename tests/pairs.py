@@ -8,7 +8,10 @@ from tenfold.recipe import PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
 PAIR = (IdColumn(name="user"), IdColumn(name="item"))
-RECIPE = PairRecipe(epochs=30, batch_size=64, embedding=6, hidden=(16,), lr=1e-2, weight_decay=0.0)
+RECIPE = PairRecipe(
+    epochs=40, batch_size=64, embedding=6, hidden=(16,), lr=2e-2, weight_decay=0.0,
+    dropout=0.0, body_dropout=0.0, ema=0.0,
+)  # fmt: skip
 
 
 def ratings_of(users: int = 24, items: int = 16, seed: int = 0) -> dict[str, list[str]]:

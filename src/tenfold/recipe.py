@@ -247,6 +247,7 @@ class PairRecipe(Recipe):
     """
 
     body: Literal["auto", "linear", "mlp", "dot"] = Field("mlp", description="between ids and rating")
+    embedding: PositiveInt | None = Field(32, description="widths of embeddings")
     epochs: PositiveInt = 6
     frozen_epochs: int = Field(0, ge=0)
     batch_size: PositiveInt = 512
