@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.data.encode import Encoding, encode
+from tenfold.data.encode import Encoding, encode, encode_columns
 from tenfold.data.labels import TargetFacts, scoring_labels
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
@@ -153,6 +153,7 @@ def predict_rows(
     """
     reading = reading or Reading()
     rows = prepare_rows(source, run.schema, run.encoding, reading, targets=False)
+    rows = _with_strangers(run, rows)
     if on_note is not None:
         for note in rows.notes:
             on_note(note)
@@ -164,6 +165,12 @@ def predict_rows(
     failed = np.zeros(len(rows.ids), dtype=bool)
     failed[sorted(bad)] = True
     return Predictions(rows.ids, answers, failed, bad, rows.notes)
+
+
+def _with_strangers(run: NetworkRun, rows: Rows) -> Rows:
+    """The rows with what is to be said of cells that training never saw the like of."""
+    _, said = encode_columns(run.encoding.columns, run.schema, rows.table)
+    return replace(rows, notes=(*rows.notes, *said))
 
 
 def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
@@ -263,7 +270,7 @@ def evaluate_rows(
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
-    notes = list(rows.notes)
+    notes = list(_with_strangers(run, rows).notes)
     seeing = Seeing(views, tta, plain_weight)
     heads, found, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
     several = views_of(seeing.recipe(run.recipe)).count > 1
