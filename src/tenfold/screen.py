@@ -488,12 +488,10 @@ def show_explained(found: Mapping[str, Any]) -> None:
                 continue
             chance = answer.get("probabilities")
             best = max(chance, key=chance.get) if chance else answer.get("number")
-            sure = chance[best] if chance else math.nan
-            loss = math.nan if answer["loss"] is None else answer["loss"]
-            rows.append(
-                {"row": one["id"], "target": name, "label": answer["label"] or "", "most probable": best,
-                 "probability": sure, "loss": loss, "chosen because": one["why"]}
-            )  # fmt: skip
+            sure, loss = chance[best] if chance else math.nan, answer["loss"]
+            row = {"row": one["id"], "target": name, "label": answer["label"] or "", "most probable": best}
+            row |= {"probability": sure, "loss": math.nan if loss is None else loss}
+            rows.append({**row, "chosen because": one["why"]})
     show_records(rows)
     if "users" in found:
         tell(f"{len(found['users'])} users by {len(found['items'])} items, {found['rated']} ratings")
