@@ -7,7 +7,7 @@ without it, or where one of them is not installed, that is said and nothing stan
 ratings are read from the folder TENFOLD_DATA. Every part prints the rows of a Markdown table.
 
 Accuracy is that of `tenfold fit` with default settings: the same functions on the same table, no file
-written. Nothing is chosen by a test fold.
+written.
 """
 
 from __future__ import annotations
