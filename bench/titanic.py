@@ -4,8 +4,7 @@
 
 All see the same columns and the same folds, dealt out by tenfold's stratified k-fold, anew for every seed.
 Nothing is chosen by a test fold: tenfold trains with its defaults to the last epoch, scikit-learn's models
-with theirs. `--choose` compares settings by folds *inside* each training part, which is how the defaults
-were found.
+with theirs. `--choose` compares settings by folds *inside* each training part.
 """
 
 from __future__ import annotations
@@ -156,7 +155,7 @@ def report(right: dict[str, list[float]], seconds: dict[str, float], folds: int,
     lines += [
         "The defaults of tables (`tenfold.recipe.TABLE_DEFAULTS`) are "
         + ", ".join(f"{name} {value}" for name, value in TABLE_DEFAULTS.items())
-        + ". They were taken from a handful of settings by folds inside the training parts (`--choose`).",
+        + ". They were set before these folds were scored; `--choose` compares others inside the training parts.",
         "",
     ]
     return "\n".join(lines)
