@@ -155,7 +155,8 @@ def report(right: dict[str, list[float]], seconds: dict[str, float], folds: int,
     lines += [
         "The defaults of tables (`tenfold.recipe.TABLE_DEFAULTS`) are "
         + ", ".join(f"{name} {value}" for name, value in TABLE_DEFAULTS.items())
-        + ". They were set before these folds were scored; `--choose` compares others inside the training parts.",
+        + ". They were set before these folds were scored; `--choose` compares others inside the "
+        "training parts.",
         "",
     ]
     return "\n".join(lines)
