@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, product
+from itertools import count, product
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field

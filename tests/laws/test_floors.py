@@ -201,7 +201,7 @@ LIBRARIES = {
     "pyarrow": ("data/columns", "data/delimited", "data/table"),
     "PIL": ("data/images",),
     "pillow_heif": ("data/images",),
-    "pydantic": ("schema", "recipe"),
+    "pydantic": ("schema", "recipe", "members"),
     "tomli_w": ("schema",),
     "sklearn": ("metrics", "out/figures", "jobs/*"),
     "safetensors": ("store/*",),
@@ -209,14 +209,14 @@ LIBRARIES = {
     "plotly": ("out/figures",),
     "xlsxwriter": ("out/workbook",),
     "typer": ("options", "commands", "cli*"),
-    "rich": ("screen",),
+    "rich": ("screen*",),
     "ray": ("jobs/cluster",),
     "kaggle": ("jobs/kaggle",),
 }
 
 #: Loads for seconds; whoever is not of the neural wing reaches it inside a function, if at all.
 HEAVY = "torch"
-NEURAL = ("nn/*", "engine/*", "jobs/net*", "jobs/rates", "jobs/plan")
+NEURAL = ("nn/*", "engine/*", "jobs/net*", "jobs/pairs*", "jobs/rates", "jobs/plan")
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -386,6 +386,6 @@ def test_the_architecture_page_shows_the_same_house() -> None:
 def test_every_dependency_is_declared_and_has_its_room() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["ray"], *extras["heic"]]
+    lines = [*project["dependencies"], *extras["ray"], *extras["heic"], *extras["kaggle"]]
     declared = {re.split(r"[^\w-]", line)[0] for line in lines}
     assert declared == {DISTRIBUTIONS.get(library, library) for library in LIBRARIES}

@@ -129,3 +129,18 @@ def _likeness(name: str) -> object:
     for _ in range(2):
         text = unicodedata.normalize("NFKC", text).casefold()
     return re.sub(r"(?<=[^\W\d_])[-_\u2010-\u2015](?=[^\W\d_])", "", _BLANKS.sub("", text))
+
+
+def natural_order(name: str) -> tuple[int, float, str]:
+    """Whole numbers in order of size, before all other names in order of spelling."""
+    plain = name.lstrip("-")
+    if plain.isascii() and plain.isdecimal():
+        # As a float: one of hundreds of digits is then infinite, where int would refuse or overflow.
+        return 0, float(name) if name.count("-") <= 1 else 0.0, name
+    return 1, 0.0, name
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The names, or the first ten and how many more."""
+    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(str(name) for name in names[:LISTED]) + rest

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.cells import natural_order, shortened
 from tenfold.data.table import Table, guess_kind, look_alikes
 from tenfold.errors import LISTED, SchemaError, TableError
 from tenfold.schema import (
@@ -143,7 +144,7 @@ def _class_list(
     none = target.none if isinstance(target, OpenTarget) else ""
     nothing = found.pop(none, 0)
     numbers = isinstance(target, OrderedTarget) and all(map(_NUMBER.fullmatch, found))
-    names = target.classes or tuple(sorted(found, key=float if numbers else _natural))
+    names = target.classes or tuple(sorted(found, key=float if numbers else natural_order))
     _check_list(target, table, names, found)
     notes = [f"{target.name}: {len(names)} classes: {shortened(names)}"]
     if isinstance(target, OrderedTarget):
@@ -220,21 +221,6 @@ def _no_labels(target: str, table: Table) -> SchemaError:
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
-def _natural(name: str) -> tuple[int, float, str]:
-    """Whole numbers in order of size, before all other names in order of spelling."""
-    plain = name.lstrip("-")
-    if plain.isascii() and plain.isdecimal():
-        # As a float: one of hundreds of digits is then infinite, where int would refuse or overflow.
-        return 0, float(name) if name.count("-") <= 1 else 0.0, name
-    return 1, 0.0, name
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The names, or the first ten and how many more."""
-    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(str(name) for name in names[:LISTED]) + rest
-
-
 # --- tags --------------------------------------------------------------------------------------------
 
 
@@ -260,7 +246,7 @@ def _fit_tags(target: MultiLabelTarget, table: Table) -> tuple[tuple[str, ...], 
     for cell, count in cells.items():
         for tag in _tags(cell, separator):
             found[tag] = found.get(tag, 0) + count
-    names = target.classes or tuple(sorted(found, key=_natural))
+    names = target.classes or tuple(sorted(found, key=natural_order))
     _check_unlisted(name, table, names, found)
     if not names:
         raise _no_labels(name, table)
@@ -515,21 +501,6 @@ def class_codes(
         if count and str(word) not in place
     }
     return labels, unknown
-
-
-def strata(labels: Mapping[str, Labels], codes: Any) -> dict[str, NDArray[np.int64]]:
-    """Labels as `data.split` deals them evenly over its parts. codes: numbers -> codes of equal shares."""
-    return {name: codes(values) if values.dtype.kind == "f" else values for name, values in labels.items()}
-
-
-def strata_names(schema: Schema, classes: Classes) -> dict[str, tuple[str, ...]]:
-    """What a split calls the classes that it deals out; numbers are balanced and not spoken of."""
-    names = {target.name: classes[target.name] for target in schema.answers if target.name in classes}
-    for target in schema.answers:
-        if isinstance(target, OpenTarget):
-            # "None of these" is dealt out as a class is.
-            names[target.name] = (*names[target.name], target.none)
-    return names
 
 
 def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:

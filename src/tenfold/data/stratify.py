@@ -16,9 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from tenfold.data.labels import Classes, Labels
+from tenfold.schema import OpenTarget, Schema
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -299,3 +303,18 @@ def _only_unit(units: _Units) -> Ints:
     single = holders[units.label] == 1
     only[units.label[single]] = pattern_of[single]
     return only[:-1]
+
+
+def strata(labels: Mapping[str, Labels], codes: Any) -> dict[str, NDArray[np.int64]]:
+    """Labels as `data.split` deals them evenly over its parts. codes: numbers -> codes of equal shares."""
+    return {name: codes(values) if values.dtype.kind == "f" else values for name, values in labels.items()}
+
+
+def strata_names(schema: Schema, classes: Classes) -> dict[str, tuple[str, ...]]:
+    """What a split calls the classes that it deals out; numbers are balanced and not spoken of."""
+    names = {target.name: classes[target.name] for target in schema.answers if target.name in classes}
+    for target in schema.answers:
+        if isinstance(target, OpenTarget):
+            # "None of these" is dealt out as a class is.
+            names[target.name] = (*names[target.name], target.none)
+    return names

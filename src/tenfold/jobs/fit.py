@@ -45,9 +45,7 @@ def fit(
         return _recorded(fit_pair_run(schema, recipe, table, run=run, **options), options, False)
     if schema.rated:
         if not isinstance(recipe, FactorRecipe):
-            raise SchemaError(
-                "a schema of ratings is fitted by a FactorRecipe", fix="give a FactorRecipe()"
-            )
+            raise SchemaError("a schema of ratings is fitted by a FactorRecipe", fix="give a FactorRecipe()")
         from tenfold.jobs.ratingsfit import fit_ratings_run
 
         return _recorded(fit_ratings_run(schema, recipe, table, run=run, **options), options, report)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.data.cells import shortened
 from tenfold.data.classweights import check_class_weights, class_weighted
 from tenfold.data.encode import (
     Encoding,
@@ -21,8 +22,9 @@ from tenfold.data.encode import (
     fit_columns,
     fit_encoding,
 )
-from tenfold.data.labels import decide_targets, known_rows, shortened, standardise, strata, strata_names
+from tenfold.data.labels import decide_targets, known_rows, standardise
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
+from tenfold.data.stratify import strata, strata_names
 from tenfold.data.times import read_times
 from tenfold.engine.monitor import check_monitor
 from tenfold.errors import (

@@ -233,7 +233,7 @@ def open_ratings_blend(folder: Path, about: Mapping[str, Any]) -> RatingsBlend:
         try:
             path, described = read_run(folder / kept["path"])
             if kept["sha256"] != file_digest(path / "run.json"):
-                raise RunError(f"{path} has changed since it was blended")
+                raise RunError(f"{path} has changed since it was blended", fix="blend the runs again")
             runs.append(open_ratings_run(path, described))
             names.append(one["name"])
             weights.append(one["weight"])

@@ -135,10 +135,11 @@ def prepare_ratings(
     table_options: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
     time_format: str | None = None,
+    keep_rows: bool = False,
     on_notes: Callable[[Sequence[str]], None],
 ) -> RatingsWork:
     """Read, check and split the ratings; nothing is fitted yet. Parameters as of `fit_ratings_run`."""
-    options = {"skip_bad": skip_bad, "time_format": time_format}
+    options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
     schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, on_notes)
     if ratings.implicit and "method" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"method": "als"})
@@ -291,7 +292,7 @@ def _read(
     roles = find_roles(table, **columns)
     found = schema.model_copy(
         update={
-            "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item)),
+            "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item), *schema.columns[2:]),
             "targets": (RatingTarget(name=roles.rating),),
             "time": None if no_time or schema.time is None else roles.time,
         }

@@ -54,10 +54,11 @@ def tuning_figure(
         x, y = [list(one) for one in zip(*dots, strict=True)]
         figure.add_trace(Scatter(x=x, y=y, mode="markers", name="one seed", marker=marks))
     for value, word, place in ((own, "recipe", "bottom"), (best, "best", "top")):
-        if value in values:
+        if value is not None and value in values:
             x = places[list(values).index(value)]
-            note = {"annotation_text": word, "annotation_position": place}
-            figure.add_vline(x=x, line_dash="dot", line_color=_INK, **note)
+            figure.add_vline(
+                x=x, line_dash="dot", line_color=_INK, annotation_text=word, annotation_position=place
+            )
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
