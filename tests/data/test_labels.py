@@ -20,9 +20,8 @@ from tenfold.data.labels import (
     label_words,
     scoring_labels,
     standardise,
-    strata,
-    strata_names,
 )
+from tenfold.data.stratify import strata, strata_names
 from tenfold.data.table import Table, read_table
 from tenfold.errors import SchemaError, TableError
 from tenfold.recipe import Recipe
