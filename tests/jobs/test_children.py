@@ -69,9 +69,9 @@ def test_leaving_the_block_stops_all(monkeypatch, tmp_path: Path) -> None:
         monkeypatch,
         "import signal, time, pathlib\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        'print(\'{"event": "ready"}\', flush=True)\n'
         f"place = pathlib.Path({str(tmp_path / 'stopped')!r})\n"
-        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    place.touch()\n",
+        'try:\n    print(\'{"event": "ready"}\', flush=True)\n'
+        "    time.sleep(60)\nexcept KeyboardInterrupt:\n    place.touch()\n",
     )
     heard: list[Any] = []
     with pytest.raises(KeyboardInterrupt), Children(lambda name, event: heard.append(event)) as running:

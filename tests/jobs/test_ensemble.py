@@ -195,7 +195,7 @@ def test_all_that_is_wrong_is_told_before_anything_trains(trained: Any, tmp_path
 [[member]]
 arch = "test_resnett"
 [[member]]
-arch = "swin_tiny_patch4_window7_224"
+arch = "test_vit"
 image_size = 33
 [[member]]
 arch = "test_resnet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,10 +25,12 @@ def wings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     def record(name: str) -> Any:
         def wing(schema: Schema, recipe: Any, table: Any, *, run: Any, **options: Any) -> Any:
             called.append((name, Path(run)))
-            return schema, recipe, table, options
+            return SimpleNamespace(path=Path(run), asked=(schema, recipe, table, options))
 
         return wing
 
+    monkeypatch.setattr("tenfold.jobs.fit.record_run", lambda path: [])
+    monkeypatch.setattr("tenfold.jobs.fit.write_run_report", lambda run: None)
     monkeypatch.setattr("tenfold.jobs.netfit.fit_network_run", record("pictures"))
     monkeypatch.setattr("tenfold.jobs.ratingsfit.fit_ratings_run", record("ratings"))
     return called
@@ -36,14 +39,21 @@ def wings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 def test_pictures_and_ratings_go_their_ways(wings: list, tmp_path: Path) -> None:
     for schema, recipe in ((PICTURES, Recipe()), (RATINGS, FactorRecipe())):
         found = fit(schema, recipe, "t.csv", run=tmp_path / "run", resume=True)
-        assert found == (schema, recipe, "t.csv", {"resume": True})
+        assert found.asked == (schema, recipe, "t.csv", {"resume": True})
     assert wings == [("pictures", tmp_path / "run"), ("ratings", tmp_path / "run")]
 
 
-@pytest.mark.parametrize(("schema", "recipe"), [(PICTURES, FactorRecipe()), (RATINGS, Recipe())])
-def test_a_recipe_of_the_other_wing_is_refused(wings: list, schema: Schema, recipe: Any) -> None:
+def test_ratings_with_a_recipe_of_networks_go_to_their_network(
+    wings: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = lambda *_, run, **__: SimpleNamespace(path=Path(run))  # noqa: E731
+    monkeypatch.setattr("tenfold.jobs.pairsfit.fit_pair_run", told)
+    assert fit(RATINGS, Recipe(), "t.csv", run=tmp_path / "run").path == tmp_path / "run" and wings == []
+
+
+def test_a_recipe_of_the_other_wing_is_refused(wings: list) -> None:
     with pytest.raises(SchemaError, match="is fitted by") as caught:
-        fit(schema, recipe, "t.csv", run="run")
+        fit(PICTURES, FactorRecipe(), "t.csv", run="run")
     assert caught.value.labels["fix"].startswith("give a ") and wings == []
 
 

@@ -341,7 +341,8 @@ def test_resume(tmp_path: Path) -> None:
         schema_of(tmp_path), quick(epochs=3), table, run=tmp_path / "run", resume=True, on_note=notes.append
     )
     assert "finished already" in notes[-1] and again.path == run.path
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "run", "train.csv", "whole"]
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {"photos", "run", "train.csv", "whole", ".tenfold-runs.jsonl"}
 
 
 def test_two_runs_leave_no_memory_behind(tmp_path: Path) -> None:

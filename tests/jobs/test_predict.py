@@ -12,7 +12,7 @@ import pytest
 
 from tenfold.errors import RunError
 from tenfold.jobs.predict import evaluate, load_run, open_recommender, predict
-from tenfold.schema import IdColumn, ImageColumn, Schema
+from tenfold.schema import IdColumn, ImageColumn, RatingTarget, Schema
 from tenfold.store.run import begin_run
 
 
@@ -26,7 +26,9 @@ def make(path: Path, kind: str) -> Path:
 def wings(monkeypatch: pytest.MonkeyPatch) -> None:
     schemas = {
         "netrun.open_network_run": Schema(inputs=(ImageColumn(name="id", folder="x"),), targets=()),
-        "ratings.open_ratings_run": Schema(inputs=(IdColumn(name="u"),), targets=()),
+        "ratings.open_ratings_run": Schema(
+            inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),)
+        ),
     }
     for name, schema in schemas.items():
 

@@ -169,7 +169,7 @@ def test_what_is_not_said_or_does_not_fit_is_named(given: dict[str, Any], words:
     assert words in str(caught.value) and caught.value.labels["fix"]
 
 
-@pytest.mark.parametrize("name", ["time", "user_table", "item_table", "item_name"])
+@pytest.mark.parametrize("name", ["user_table", "item_table", "item_name"])
 def test_columns_of_ratings_are_no_option_for_pictures(name: str) -> None:
     with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option"):
         job_of(fit_options(**PICTURES, **{name: "x"}))

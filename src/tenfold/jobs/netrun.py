@@ -82,11 +82,9 @@ class NetworkRun:
         kept += ["without_views"] if self.about.get("without_views") else []
         plan = self.about.get("plan", {})
         told = ("micro_batch", "accumulation", "predicted_bytes", "measured_bytes")
-        return {
-            "run": str(self.path),
-            **{name: self.about[name] for name in kept},
-            "plan": {name: plan[name] for name in told if name in plan},
-        }
+        planned = {name: plan[name] for name in told if name in plan} if plan.get("predicted_bytes") else {}
+        found = {"run": str(self.path), **{name: self.about[name] for name in kept}}
+        return {**found, "plan": planned} if planned else found
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
