@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from tenfold.engine.checkpoint import (
     Progress,
@@ -180,10 +181,14 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tenfold.store.run.os.fsync", full)
-    with pytest.raises(RunError, match="No space left"):
-        save(folder, training, None, progress=Progress(step=2))
-    monkeypatch.undo()
+    def full_too(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    for name, fails in (("os.fsync", full), ("save_file", full_too)):
+        monkeypatch.setattr(f"tenfold.store.run.{name}", fails)
+        with pytest.raises(RunError, match="No space left"):
+            save(folder, training, None, progress=Progress(step=2))
+        monkeypatch.undo()
     found = peek_checkpoint(folder, IDENTITY)
     assert found is not None and found[0].step == 1
     assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoint.safetensors", "lock"]

@@ -161,9 +161,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk as an error of its own.
         raise RunError(
-            f"{path.name} cannot be written: {error.strerror or error}",
+            f"{path.name} cannot be written: {getattr(error, 'strerror', None) or error}",
             found=str(path.parent),
             fix="free some space or give another place; what was there before is untouched",
         ) from None
