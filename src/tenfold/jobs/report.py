@@ -174,7 +174,9 @@ def _network_page(
     if memory:
         text = "What was planned before the first step, and what was measured."
         sections.append(Section("Memory", text, memory))
-    lead = f"{run.recipe.get('arch', about.get('kind', ''))}: {inputs} -> {targets}"
+    # Without pictures there is no backbone, whatever the recipe's default would be.
+    what = run.recipe.get("arch") if run.schema.images else about.get("kind")
+    lead = f"{what}: {inputs} -> {targets}"
     return f"Report of {run.path.name}", lead, sections, run.notes
 
 
@@ -227,8 +229,8 @@ def _trained_section(run: _Run) -> Section:
         "rows": about.get("rows"),
         "to train on": about.get("train_rows"),
         "to validate on": about.get("valid_rows"),
-        "architecture": recipe.get("arch"),
-        "first weights": recipe.get("weights"),
+        "architecture": recipe.get("arch") if run.schema.images else None,
+        "first weights": recipe.get("weights") if run.schema.images else None,
         "picture": "x".join(map(str, size)) + " pixels"
         if isinstance(size, list) and run.schema.images
         else None,
