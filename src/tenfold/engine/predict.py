@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -76,38 +77,53 @@ def predict_views(
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[Answers, Answers]:
     """As `predict_network`: the answers of all views together, and those of the plain view alone."""
-    size = _at_once(examples, preparation.device)
-    workers = workers if examples.images else 0
-    reads = [rows[start : start + size] for start in range(0, len(rows), size)]
     found: list[dict[str, list[NDArray[np.float64]]]] = [
         {head.name: [] for head in network.heads} for _ in "ab"
     ]
+    done = 0
+    with _at_rest(network, preparation, autocast):
+        for count, full, stored in _full_batches(examples, rows, preparation, workers):
+            cells = column_inputs(examples, full, preparation)
+            both = _batch_answers(network, preparation, stored, cells, examples.ids[full], views)
+            for kept, parts in zip(found, both, strict=True):
+                for head, part in zip(network.heads, parts, strict=True):
+                    kept[head.name].append(part.cpu().numpy()[:count])
+            done += count
+            if on_rows is not None:
+                on_rows(done)
+    return _joined(network, found[0]), _joined(network, found[1])
+
+
+@contextmanager
+def _at_rest(network: Network, preparation: Preparation, autocast: torch.dtype | None) -> Iterator[None]:
+    """The network in evaluation, without gradients; afterwards as it was."""
     training = network.training
     network.eval()
-    done = 0
-
-    def read(index: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        full = np.resize(index, size)
-        return [reader.read(full) for reader in examples.images]
-
     try:
         with (
             torch.no_grad(),
             torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
         ):
-            for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
-                full = np.resize(index, size)
-                cells = column_inputs(examples, full, preparation)
-                both = _batch_answers(network, preparation, stored, cells, examples.ids[full], views)
-                for kept, parts in zip(found, both, strict=True):
-                    for head, part in zip(network.heads, parts, strict=True):
-                        kept[head.name].append(part.cpu().numpy()[: len(index)])
-                done += len(index)
-                if on_rows is not None:
-                    on_rows(done)
+            yield
     finally:
         network.train(training)
-    return _joined(network, found[0]), _joined(network, found[1])
+
+
+def _full_batches(
+    examples: Examples, rows: NDArray[np.int64], preparation: Preparation, workers: int
+) -> Iterator[tuple[int, NDArray[np.int64], list[NDArray[np.uint8]]]]:
+    """How many rows are meant, the rows of a full batch, and their pictures as they are stored."""
+    size = _at_once(examples, preparation.device)
+    reads = [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def read(index: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        full = np.resize(index, size)
+        return [reader.read(full) for reader in examples.images]
+
+    # Without pictures there is nothing to wait for.
+    stored = read_ahead(reads, read, workers if examples.images else 0)
+    for index, pictures in zip(reads, stored, strict=True):
+        yield len(index), np.resize(index, size), pictures
 
 
 def _batch_answers(
@@ -150,28 +166,14 @@ def predict_features(
     workers: int = 2,
 ) -> NDArray[np.float32]:
     """(rows, width) what the last layer sees of the plain view, in the order of `rows`."""
-    size = _at_once(examples, preparation.device)
-    workers = workers if examples.images else 0
-    reads = [rows[start : start + size] for start in range(0, len(rows), size)]
-    training = network.training
-    network.eval()
     found = [np.zeros((0, network.last.in_features), dtype=np.float32)]
 
-    def read(index: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        return [reader.read(np.resize(index, size)) for reader in examples.images]
-
-    try:
-        with (
-            torch.no_grad(),
-            torch.autocast(preparation.device.type, autocast or torch.bfloat16, enabled=autocast is not None),
-        ):
-            for index, stored in zip(reads, read_ahead(reads, read, workers), strict=True):
-                inputs = column_inputs(examples, np.resize(index, size), preparation)
-                for column, pixels in enumerate(stored):
-                    inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
-                found.append(network.features(inputs).float().cpu().numpy()[: len(index)])
-    finally:
-        network.train(training)
+    with _at_rest(network, preparation, autocast):
+        for count, full, stored in _full_batches(examples, rows, preparation, workers):
+            inputs = column_inputs(examples, full, preparation)
+            for column, pixels in enumerate(stored):
+                inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
+            found.append(network.features(inputs).float().cpu().numpy()[:count])
     return np.concatenate(found)
 
 

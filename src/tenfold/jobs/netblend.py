@@ -18,7 +18,7 @@ from tenfold.engine.device import peak_bytes, pick_device, reset_peak
 from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.blend import blended, by_name, joined_classes
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows
-from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, open_network_run, without_rows
+from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, decoded, open_network_run
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget, OrderedTarget, Schema
 from tenfold.store.run import file_digest, or_nan, read_run
@@ -252,16 +252,12 @@ def predict_rows(
     for note in (*blend.about.get("joining", ()), *found.rows.notes) if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     mixed = {head.name: _mixed(blend, found.answers[head.name], head.name) for head in blend.heads()}
-    spoilt = np.any([np.isnan(one).any(axis=1) for one in mixed.values()], axis=0)
-    bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **found.bad}
-    answers = {head.name: without_rows(head.decode(mixed[head.name]), sorted(bad)) for head in blend.heads()}
+    answers = {head.name: (head, mixed[head.name]) for head in blend.heads()}
     if members:
         for head in blend.heads():
             for name, own in found.answers[head.name].items():
-                answers[f"{head.name}@{name}"] = without_rows(head.decode(own), sorted(bad))
-    failed = np.zeros(len(found.rows.ids), dtype=bool)
-    failed[sorted(bad)] = True
-    return Predictions(found.rows.ids, answers, failed, bad, found.rows.notes)
+                answers[f"{head.name}@{name}"] = head, own
+    return decoded(found.rows, found.bad, answers, mixed.values())
 
 
 def evaluate_rows(
@@ -294,7 +290,8 @@ def evaluate_rows(
         notes += said
         labels = labels[good]
         usual = blend.about.get("majority", {}).get(name)
-        for word, answers in (("targets", found.answers), ("without_views", found.plain)):
+        seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
+        for word, answers in seen.items():
             mixed = _mixed(blend, answers[name], name)[good]
             scores[word][name] = head.scores(mixed, labels, usual=usual)
         for member, own in found.answers[name].items():

@@ -29,7 +29,6 @@ from tenfold.engine.probe import measure_peak
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import (
     MemoryBudgetError,
-    RunError,
     TrainingError,
 )
 from tenfold.jobs.inputs import Machine, Reading
@@ -40,7 +39,7 @@ from tenfold.jobs.plan import recipe_options
 from tenfold.nn.network import layer_widths
 from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema
-from tenfold.store.run import RunFolder, begin_run, differences, or_null, read_run
+from tenfold.store.run import RunFolder, begin_run, has_finished, or_null, read_run
 from tenfold.values import MemoryPlan
 
 #: What this process holds is rounded to.
@@ -292,20 +291,10 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
 
 def _already(folder: RunFolder, identity: dict[str, Any], resume: bool, notes: Notes) -> bool:
     """Whether the run has finished and is to be gone on with: then there is nothing left to do."""
-    if (
-        not resume
-        or not (folder.final / "run.json").exists()
-        or folder.file("checkpoint.safetensors").exists()
-    ):
+    if not resume or folder.file("checkpoint.safetensors").exists():
         return False
-    _, about = read_run(folder.final)
-    changed = differences(about.get("identity", {}), identity)
-    if changed:
-        raise RunError(
-            f"the finished run in {folder.final} is of another training",
-            problems=changed,
-            fix="give the same options as before, another -o, or leave --resume out to replace it",
-        )
+    if not has_finished(folder, identity, "training"):
+        return False
     notes.add([f"{folder.final} has finished already: nothing to go on with"])
     return True
 

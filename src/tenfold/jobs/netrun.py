@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, encode, encode_columns
 from tenfold.data.labels import TargetFacts, scoring_labels
@@ -157,12 +158,26 @@ def predict_rows(
             on_note(note)
     seeing = Seeing(views, tta, plain_weight)
     heads, found, _ = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
-    spoilt = np.any([np.isnan(one).any(axis=1) for one in found.values()], axis=0)
-    bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **rows.bad}
-    answers = {head.name: without_rows(head.decode(found[head.name]), sorted(bad)) for head in heads}
+    return decoded(rows, rows.bad, {head.name: (head, found[head.name]) for head in heads}, found.values())
+
+
+def decoded(
+    rows: Rows,
+    bad: Mapping[int, str],
+    answers: Mapping[str, tuple[Head, NDArray[np.float64]]],
+    needed: Iterable[NDArray[np.float64]],
+) -> Predictions:
+    """Answers in the user's words; nothing is said of rows that cannot be used or have no number.
+
+    bad: row -> why it cannot be used.  answers: target -> its head and probabilities.
+    needed: the probabilities without which a row has no answer.
+    """
+    spoilt = np.any([np.isnan(one).any(axis=1) for one in needed], axis=0)
+    bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **bad}
+    told = {name: without_rows(head.decode(found), sorted(bad)) for name, (head, found) in answers.items()}
     failed = np.zeros(len(rows.ids), dtype=bool)
     failed[sorted(bad)] = True
-    return Predictions(rows.ids, answers, failed, bad, rows.notes)
+    return Predictions(rows.ids, told, failed, bad, rows.notes)
 
 
 def _with_strangers(run: NetworkRun, rows: Rows) -> Rows:
@@ -280,7 +295,8 @@ def evaluate_rows(
         targets[head.name] = head.scores(
             found[head.name][good], labels[good], usual=run.about["majority"].get(head.name)
         )
-        without[head.name] = head.scores(plain[head.name][good], labels[good])
+        if several:
+            without[head.name] = head.scores(plain[head.name][good], labels[good])
     for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     return {

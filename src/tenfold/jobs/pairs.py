@@ -21,14 +21,14 @@ from tenfold.collab.predict import as_ids, locate
 from tenfold.collab.recommend import similar
 from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.ratings import index_ratings
-from tenfold.data.roles import find_column, find_roles
-from tenfold.data.side import choose_ids
+from tenfold.data.roles import find_roles
 from tenfold.data.table import Table, read_table
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import one_thread, peak_bytes, pick_device
 from tenfold.engine.predict import predict_network
-from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, SchemaError, did_you_mean
+from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, did_you_mean
+from tenfold.jobs.ratings import MODEL, found_names, items_where
 from tenfold.metrics import number_scores
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe
@@ -36,8 +36,8 @@ from tenfold.schema import NumberTarget, Schema
 from tenfold.store.run import read_arrays
 from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
 
-#: Files of a run beside those of every network: vocabularies and what was rated, and the item table.
-KNOWN, ITEMS = "model.safetensors", "items.parquet"
+#: File of a run beside those of every network: vocabularies and what was rated.
+KNOWN = MODEL
 
 OnNote = Callable[[str], None] | None
 
@@ -251,14 +251,7 @@ class PairRun:
 
     def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
         """(items,) which items meet all conditions on the item table (see `data.side.choose_ids`)."""
-        path = self.path / ITEMS
-        if not path.exists():
-            raise SchemaError(
-                "this run knows no columns of items, so they cannot be filtered",
-                fix="fit with --item-table, whose columns then can be asked for",
-            )
-        conditions = [where] if isinstance(where, str) else list(where)
-        return choose_ids(read_table(path), conditions, self.known.items, key=self.about["item_key"])
+        return items_where(self.path, where, self.known.items, key=self.about["item_key"])
 
     def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
         """The n items nearest to each by the cosine of their embeddings."""
@@ -316,20 +309,6 @@ def quiet(device: Any) -> Iterator[None]:
     """On a CPU one thread: the layers are too small for two."""
     with one_thread() if device.type == "cpu" else nullcontext():
         yield
-
-
-def found_names(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:
-    """The schema's columns that the table has; the others are for `find_roles` to find."""
-    wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
-    if rating:
-        wanted["rating"] = schema.targets[0].name or ""
-    found: dict[str, str | None] = {}
-    for role, name in wanted.items():
-        try:
-            found[role] = find_column(table, name) if name else None
-        except SchemaError:
-            found[role] = None
-    return found
 
 
 def _unknown(what: str, ids: NDArray[np.object_], index: NDArray[np.int64]) -> list[str]:

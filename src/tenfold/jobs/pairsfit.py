@@ -21,14 +21,15 @@ from tenfold.data.table import Table, read_table, write_parquet
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pick_device, pick_precision
 from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import RatingsError, RunError, SchemaError, TrainingError
+from tenfold.errors import RatingsError, SchemaError, TrainingError
 from tenfold.jobs.inputs import Machine
-from tenfold.jobs.pairs import ITEMS, KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
+from tenfold.jobs.pairs import KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
+from tenfold.jobs.ratings import ITEMS
 from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe, Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import RunFolder, begin_run, differences, or_null, read_run
+from tenfold.store.run import RunFolder, begin_run, has_finished, or_null, read_run
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
 
 Teller = Callable[[dict[str, Any]], None]
@@ -88,7 +89,7 @@ def fit_pair_run(
             work = _prepare(schema, recipe, table, table_options or {}, skip_bad, add)
             identity = {**_identity(work, recipe), "precision": precision}
             finished = resume and not folder.file("checkpoint.safetensors").exists()
-            if finished and _already(folder, identity):
+            if finished and has_finished(folder, identity, "fit"):
                 folder.discard()
                 return open_pair_run(*read_run(folder.final))
             rows = work.examples.rows
@@ -252,21 +253,6 @@ def _identity(work: _Work, recipe: PairRecipe) -> dict[str, Any]:
     digest.update(work.encoding.model_dump_json().encode("utf-8", "surrogatepass"))
     schema = work.ratings.schema.model_dump(mode="json")
     return {"recipe": recipe.model_dump(mode="json"), "schema": schema, "data": digest.hexdigest()}
-
-
-def _already(folder: RunFolder, identity: Mapping[str, Any]) -> bool:
-    """Whether a finished run stands there already; RunError where it is another one."""
-    if not (folder.final / "run.json").exists():
-        return False
-    _, about = read_run(folder.final)
-    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
-    if changed:
-        raise RunError(
-            f"the finished run in {folder.final} is of another fit",
-            problems=changed,
-            fix="give the same options as before, another -o, or leave --resume out to replace it",
-        )
-    return True
 
 
 def _known(work: _Work) -> FactorModel:

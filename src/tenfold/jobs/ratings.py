@@ -114,7 +114,7 @@ class RatingsRun:
         from tenfold.collab.newcomers import add_ratings
 
         table = read_table(source, **options)
-        names = _names(self.schema, table, rating=True)
+        names = found_names(self.schema, table, rating=True)
         kind = "implicit" if self.model.implicit else "explicit"
         if names["user"] is None and not names_users(table):
             columns = {name: table.text(name) for name in table.names}
@@ -129,14 +129,7 @@ class RatingsRun:
 
     def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
         """(items,) which items meet all conditions on the item table (see `data.side.choose_ids`)."""
-        path = self.path / ITEMS
-        if not path.exists():
-            raise SchemaError(
-                "this run knows no columns of items, so they cannot be filtered",
-                fix="fit with --item-table, whose columns then can be asked for",
-            )
-        conditions = [where] if isinstance(where, str) else list(where)
-        return choose_ids(read_table(path), conditions, self.model.items, key=self.about["item_key"])
+        return items_where(self.path, where, self.model.items, key=self.about["item_key"])
 
     def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
         """The n items nearest to each by the cosine of their factors; see `collab.recommend.similar`."""
@@ -163,7 +156,9 @@ class RatingsRun:
     ) -> PairPredictions:
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
         table = read_table(source, **(table_options or {}))
-        roles = find_roles(table, kind="implicit", time=False, **_names(self.schema, table, rating=False))
+        roles = find_roles(
+            table, kind="implicit", time=False, **found_names(self.schema, table, rating=False)
+        )
         times, said = self._times(table)
         found = predict_pairs(
             self.model,
@@ -211,6 +206,20 @@ class RatingsRun:
         }
 
 
+def items_where(
+    folder: Path, where: str | Sequence[str], items: NDArray[np.object_], *, key: str | None
+) -> NDArray[np.bool_]:
+    """(items,) which items meet all conditions on the item table that a run's folder keeps."""
+    path = folder / ITEMS
+    if not path.exists():
+        raise SchemaError(
+            "this run knows no columns of items, so they cannot be filtered",
+            fix="fit with --item-table, whose columns then can be asked for",
+        )
+    conditions = [where] if isinstance(where, str) else list(where)
+    return choose_ids(read_table(path), conditions, items, key=key)
+
+
 def open_ratings_run(folder: Path, about: Mapping[str, Any]) -> RatingsRun:
     """The run in a folder that `store.run.read_run` has checked."""
 
@@ -248,7 +257,7 @@ def read_test_ratings(
     """Ratings of a table with the columns, and of the kind, that the run was fitted to."""
     table = read_table(source, **(table_options or {}))
     kind = "implicit" if run.model.implicit else "explicit"
-    names = _names(run.schema, table, rating=True)
+    names = found_names(run.schema, table, rating=True)
     timed = run.schema.time is not None and run.schema.time in table.names
     return index_ratings(
         table,
@@ -271,7 +280,7 @@ def peak_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _names(schema: Schema, table: Table, *, rating: bool) -> dict[str, str | None]:
+def found_names(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:
     """The schema's columns that the table has; the others are for `find_roles` to find."""
     wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
     if rating:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +19,11 @@ from tenfold.data.roles import find_column, find_key, find_roles
 from tenfold.data.side import encode_side
 from tenfold.data.split import Split, by_time, holdout_ratings, leave_last_out
 from tenfold.data.table import Table, read_table, write_parquet
-from tenfold.errors import RecipeError, RunError, SchemaError
+from tenfold.errors import RecipeError, SchemaError
 from tenfold.jobs.ratings import ITEMS, MODEL, RatingsRun, open_ratings_run, peak_bytes, score_ratings
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
-from tenfold.store.run import RunFolder, begin_run, differences, read_run
+from tenfold.store.run import RunFolder, begin_run, has_finished, read_run
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
 __all__ = ["RatingsWork", "fit_model", "fit_ratings_run", "prepare_ratings"]
@@ -73,7 +72,7 @@ def fit_ratings_run(
         del table
         schema, recipe, ratings, split = work.schema, work.recipe, work.ratings, work.split
         identity = _identity(schema, recipe, work.train, work.sides)
-        if resume and _already(folder, identity):
+        if resume and has_finished(folder, identity, "fit"):
             notes.add([f"{folder.final} has finished already: nothing to go on with"])
             folder.discard()
             return open_ratings_run(*read_run(folder.final))
@@ -383,21 +382,6 @@ def _identity(
         "implicit": ratings.implicit,
         "data": digest.hexdigest(),
     }
-
-
-def _already(folder: RunFolder, identity: Mapping[str, Any]) -> bool:
-    """Whether a finished run stands there already; RunError where it is another one."""
-    if not (folder.final / "run.json").exists():
-        return False
-    _, about = read_run(folder.final)
-    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
-    if changed:
-        raise RunError(
-            f"the finished run in {folder.final} is of another fit",
-            problems=changed,
-            fix="give the same options as before, another -o, or leave --resume out to replace it",
-        )
-    return True
 
 
 def _write(

@@ -95,10 +95,9 @@ class Head(Protocol):
         ...
 
 
-class _Classes:
-    """What the kinds with one class a row have in common: softmax-like probabilities that sum to 1."""
+class _Listed:
+    """What the kinds with a list of classes have in common: an output and an answer for each."""
 
-    kind = "category"
     doubts = False
     variance = 1.0
 
@@ -110,10 +109,16 @@ class _Classes:
         label_smoothing: float = 0.0,
         facts: TargetFacts | None = None,
     ) -> None:
-        self.name, self.classes, self.answers = name, classes, len(classes)
-        self.outputs = self.answers
+        self.name, self.classes = name, classes
+        self.outputs = self.answers = len(classes)
         self.label_smoothing = label_smoothing
         self.facts = facts or TargetFacts()
+
+
+class _Classes(_Listed):
+    """What the kinds with one class a row have in common: softmax-like probabilities that sum to 1."""
+
+    kind = "category"
 
     def logs(self, raw: Tensor) -> Tensor:
         """Raw outputs (rows, outputs) -> log probabilities (rows, classes), in the precision of `raw`."""
@@ -239,7 +244,7 @@ class OrderedHead(_Classes):
         )
 
 
-class _Questions:
+class _Questions(_Listed):
     """What the kinds have in common that ask a yes-or-no question of each class: binary cross-entropy.
 
     The loss of a question with answer t (1 yes, 0 no) is max(z, 0) - z t + log(1 + exp(-|z|)), which is
@@ -248,21 +253,6 @@ class _Questions:
     """
 
     kind = "multilabel"
-    doubts = False
-    variance = 1.0
-
-    def __init__(
-        self,
-        name: str,
-        classes: tuple[str, ...],
-        *,
-        label_smoothing: float = 0.0,
-        facts: TargetFacts | None = None,
-    ) -> None:
-        self.name, self.classes = name, classes
-        self.outputs = self.answers = len(classes)
-        self.label_smoothing = label_smoothing
-        self.facts = facts or TargetFacts()
 
     @property
     def thresholds(self) -> Floats:

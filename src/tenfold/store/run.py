@@ -172,6 +172,25 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> bool:
+    """Whether a finished run of this identity stands at the folder's final place already.
+
+    identity: everything that decided the run, as `RunFolder.finish` was given it.  what: fit, or training.
+    Raises RunError that names the differences where another run stands there.
+    """
+    if not (folder.final / "run.json").exists():
+        return False
+    _, about = read_run(folder.final)
+    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
+    if changed:
+        raise RunError(
+            f"the finished run in {folder.final} is of another {what}",
+            problems=changed,
+            fix="give the same options as before, another -o, or leave --resume out to replace it",
+        )
+    return True
+
+
 def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     """The folder of a finished run and its ``run.json``, every file checked against its checksum.
 
