@@ -6,15 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from command import TENFOLD, tenfold
 from photos import QUICK_OPTIONS, write_photos, write_table
 
-TENFOLD = [sys.executable, "-m", "tenfold"]
 RECIPE = """\
 table = "train.csv"
 output = "runs/top"
@@ -36,13 +35,6 @@ name = "one"
 name = "two"
 epochs = 1
 """
-
-
-def tenfold(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*TENFOLD, *map(str, words)], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-TENFOLD = [sys.executable, "-m", "tenfold"]
+from command import tenfold as run_tenfold
+
 QUICK = ("--sweeps", 40, "--factors", 4)
 
 
-def tenfold(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*TENFOLD, *(str(word) for word in words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done
+#: Wide enough for the tables that are read below.
+tenfold = partial(run_tenfold, COLUMNS="200")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,23 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from command import TENFOLD, tenfold
 from photos import QUICK_OPTIONS, write_photo, write_photos, write_table
 from tenfold.data.images import encode_png
-
-TENFOLD = [sys.executable, "-m", "tenfold"]
-
-
-def tenfold(*words: object, cwd: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*TENFOLD, *(str(word) for word in words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
