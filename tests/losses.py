@@ -15,8 +15,13 @@ CLASSES = ("=cat()", "do\"g' <b>", "A1", "a1")
 ROWS, WIDTH = 5, 7
 
 
-def rows_of(*kinds: str, smoothing: float = 0.1, temperature: float = 1.0, seed: int = 0) -> ExplainedRows:
-    """One target of each kind (``bounded`` and ``huber`` are numbers), linked to the same features."""
+def rows_of(
+    *kinds: str, smoothing: float = 0.1, temperature: float = 1.0, seed: int = 0, weighed: bool = False
+) -> ExplainedRows:
+    """One target of each kind (``bounded`` and ``huber`` are numbers), linked to the same features.
+
+    weighed: with weights of classes and rows.
+    """
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(ROWS, WIDTH))
     targets, weights, biases = [], [], []
@@ -27,11 +32,30 @@ def rows_of(*kinds: str, smoothing: float = 0.1, temperature: float = 1.0, seed:
         biases.append(bias)
         raw = features @ weight.T + bias
         made = target_of(kind, raw, rng, smoothing, temperature)
+        made = weighed_target(made, rng) if weighed else made
         targets.append(replace(made, name=f"{kind} {len(targets)}", task_weight=1.0 + len(targets)))
     return ExplainedRows(
         "runs/x", ["=trained"], [f"@{one}.png" for one in range(ROWS)], ["asked for"] * ROWS, features,
         np.concatenate(weights), np.concatenate(biases), targets, notes=["+note"],
     )  # fmt: skip
+
+
+def weighed_target(made: TargetRows, rng: np.random.Generator) -> TargetRows:
+    """The same with weights, and the row losses of questions as torch weighs them."""
+    row_weights = rng.uniform(0.5, 2, ROWS)
+    if not made.classes:
+        return replace(made, row_weights=row_weights)
+    yes, no = rng.uniform(0.5, 3, (2, len(CLASSES)))
+    if made.kind not in ("open", "multilabel"):
+        return replace(made, row_weights=row_weights, yes_weights=tuple(yes))
+    part = made.smoothing / (2 if made.kind == "multilabel" else len(CLASSES))
+    asked = ~np.isnan(made.truth)
+    truth = np.nan_to_num(made.truth)
+    weight = torch.from_numpy(np.where(truth == 1, yes, no) * asked)
+    soft = torch.from_numpy(truth * (1 - made.smoothing) + part)
+    total = F.binary_cross_entropy_with_logits(torch.from_numpy(made.raw), soft, weight, reduction="none")
+    losses = (total.sum(1) / weight.sum(1).clamp(min=1e-9)).numpy()
+    return replace(made, row_weights=row_weights, yes_weights=tuple(yes), no_weights=tuple(no), losses=losses)
 
 
 def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, heat: float) -> TargetRows:

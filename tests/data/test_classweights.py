@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from tenfold.data.classweights import check_class_weights, class_weighted
+from tenfold.data.classweights import check_class_weights, class_weighted, decide_class_weights
 from tenfold.errors import RecipeError
 from tenfold.schema import CategoryTarget, NumberTarget, Schema
 
@@ -16,18 +18,23 @@ ONES = {"label": np.array([1.0, 1, 1, 1, 0]), "price": np.array([1.0, 1, 0, 1, 1
 ALL = np.arange(5)
 
 
+def weighed(given: Any, classes: Any, labels: Any, weights: Any, train: Any) -> tuple[Any, list[str]]:
+    facts, notes = decide_class_weights(given, classes, {}, labels, weights, train)
+    return class_weighted(facts, labels, weights), notes
+
+
 def test_given_weights_count_by_class_and_leave_numbers_alone() -> None:
-    weights, notes = class_weighted({"label": {"b": 9.0}}, CLASSES, LABELS, ONES, ALL)
+    weights, notes = weighed({"label": {"b": 9.0}}, CLASSES, LABELS, ONES, ALL)
     assert weights["label"].tolist() == [1, 1, 1, 9, 0] and notes == []
     assert weights["price"].tolist() == ONES["price"].tolist()
-    assert class_weighted("none", CLASSES, LABELS, ONES, ALL)[0]["label"].tolist() == ONES["label"].tolist()
+    assert weighed("none", CLASSES, LABELS, ONES, ALL)[0]["label"].tolist() == ONES["label"].tolist()
 
 
 def test_one_target_may_be_balanced_and_another_not() -> None:
     labels = {"label": LABELS["label"], "other": LABELS["label"]}
     weights = {"label": ONES["label"], "other": ONES["label"]}
     classes = {"label": ("a", "b"), "other": ("a", "b")}
-    found, _ = class_weighted({"other": "balanced"}, classes, labels, weights, ALL)
+    found, _ = weighed({"other": "balanced"}, classes, labels, weights, ALL)
     assert found["label"].tolist() == [1, 1, 1, 1, 0]
     assert found["other"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2, 0])
 
@@ -35,7 +42,7 @@ def test_one_target_may_be_balanced_and_another_not() -> None:
 def test_yes_and_no_of_each_question_are_balanced_against_each_other() -> None:
     labels = np.array([[1, 0], [0, 0], [0, 0], [0, -1]])
     weights = {"tags": (labels >= 0).astype(float)}
-    found, notes = class_weighted("balanced", {"tags": ("x", "y")}, {"tags": labels}, weights, np.arange(4))
+    found, notes = weighed("balanced", {"tags": ("x", "y")}, {"tags": labels}, weights, np.arange(4))
     # 4 known rows, 1 yes: 4/2 and 4/6. y has no yes, and keeps 1.
     assert found["tags"][:, 0] == pytest.approx([2, 2 / 3, 2 / 3, 2 / 3])
     assert found["tags"][:, 1].tolist() == [1, 1, 1, 0]
@@ -46,7 +53,7 @@ def test_a_given_weight_of_a_question_is_that_of_its_yes() -> None:
     open_labels = np.array([0, 1, 2, -1])
     weights = {"kind": np.repeat((open_labels >= 0).astype(float)[:, None], 2, axis=1)}
     given = {"kind": {"b": 3.0}}
-    found, _ = class_weighted(given, {"kind": ("a", "b")}, {"kind": open_labels}, weights, np.arange(4))
+    found, _ = weighed(given, {"kind": ("a", "b")}, {"kind": open_labels}, weights, np.arange(4))
     assert found["kind"].tolist() == [[1, 1], [1, 3], [1, 1], [0, 0]]
 
 

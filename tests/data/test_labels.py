@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tenfold.data.classweights import class_weighted
-from tenfold.data.encode import Encoding, encode, fit_encoding
+from tenfold.data.classweights import class_weighted, decide_class_weights
+from tenfold.data.encode import Encoding, Examples, encode, fit_encoding
 from tenfold.data.labels import (
+    Classes,
     TargetFacts,
     class_codes,
     decide_targets,
@@ -266,17 +268,21 @@ def test_bad_weights_are_named_up_to_ten_and_counted() -> None:
 
 
 def test_weights_of_nothing_but_zero_are_refused() -> None:
-    with pytest.raises(TableError, match="is 0 in every row"):
+    with pytest.raises(TableError, match="every row has weight 0"):
         encoded(table_of(label=["a", "b"], w=["0", "0.0"]), "label", weight="w")
+
+
+def balance(classes: Classes, examples: Examples, train: NDArray[np.int64]) -> tuple[Any, list[str]]:
+    labels, weights = examples.labels, examples.weights
+    facts, notes = decide_class_weights("balanced", classes, {}, labels, weights, train)
+    return class_weighted(facts, labels, weights), notes
 
 
 def test_balanced_weights_follow_the_whole_class_list_and_stay_finite() -> None:
     table = table_of(label=[*"aaaacc", "b", "a"])
     schema, encoding, _ = fitted(table, "label")
     examples, _ = encode(encoding, schema, table, ())
-    balanced, notes = class_weighted(
-        "balanced", encoding.classes, examples.labels, examples.weights, np.arange(6)
-    )
+    balanced, notes = balance(encoding.classes, examples, np.arange(6))
     weights = balanced["label"]
     # 6 rows / (3 classes x 4 or 2 rows of the class); b has no training row and keeps 1.
     assert weights.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 0.5]
@@ -289,9 +295,7 @@ def test_balanced_weights_multiply_row_weights_and_leave_missing_labels_out() ->
     schema = decide_targets(schema_of("label", weight="w"), table)
     encoding = Encoding(classes={"label": ("a", "b")})
     examples, _ = encode(encoding, schema, table, ())
-    balanced, notes = class_weighted(
-        "balanced", encoding.classes, examples.labels, examples.weights, np.arange(5)
-    )
+    balanced, notes = balance(encoding.classes, examples, np.arange(5))
     assert balanced["label"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 3.0, 0.0])
     assert notes == [] and not math.isnan(balanced["label"].sum())
     assert examples.weights["label"][0] == 1.0  # what came in is not changed

@@ -33,9 +33,13 @@ def gaps_of(cells: dict) -> list[float]:
 
 
 @needs_office
-@pytest.mark.parametrize(("smoothing", "temperature"), [(0.1, 1.0), (0.0, 1.7)])
-def test_every_formula_is_what_the_model_says(tmp_path: Path, smoothing: float, temperature: float) -> None:
-    found = rows_of(*KINDS, smoothing=smoothing, temperature=temperature)
+@pytest.mark.parametrize(
+    ("smoothing", "temperature", "weighed"), [(0.1, 1.0, False), (0.0, 1.7, False), (0.1, 1.0, True)]
+)
+def test_every_formula_is_what_the_model_says(
+    tmp_path: Path, smoothing: float, temperature: float, weighed: bool
+) -> None:
+    found = rows_of(*KINDS, smoothing=smoothing, temperature=temperature, weighed=weighed)
     path = written(found, tmp_path / "b.xlsx")
     kept, computed, formulas = read_book(path), recompute(path), read_formulas(path)
     assert sum(map(len, formulas.values())) > 800

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.labels import Classes, Labels, Weights, class_counts
+from tenfold.data.labels import Classes, Labels, TargetFacts, Weights, class_counts
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.schema import Schema
 
@@ -35,14 +35,15 @@ def check_class_weights(given: Any, schema: Schema, classes: Classes) -> None:
                 )
 
 
-def class_weighted(
+def decide_class_weights(
     given: Any,
     classes: Classes,
+    facts: Mapping[str, TargetFacts],
     labels: Mapping[str, Labels],
     weights: Mapping[str, Weights],
     train: NDArray[np.int64],
-) -> tuple[dict[str, Weights], list[str]]:
-    """Weights times those of the classes, and notes on classes without a training row.
+) -> tuple[dict[str, TargetFacts], list[str]]:
+    """The facts with what each class counts, and notes on classes without a training row.
 
     given: ``none``, ``balanced``, or target -> ``balanced`` or class -> weight (1 where none is given).
 
@@ -51,24 +52,43 @@ def class_weighted(
     one of the yes. A class without a training row keeps weight 1: it can meet no training row, and validation
     must stay finite.
     """
-    weighted, notes = dict(weights), []
+    decided, notes = dict(facts), []
     for target, found in labels.items():
         wanted = given if isinstance(given, str) else given.get(target, "none")
         if target not in classes or wanted == "none":
             continue
         names = classes[target]
+        rows, no = class_counts(found[train], len(names)), None
         if weights[target].ndim == 2:
-            yes, no, rows = _question_weights(wanted, names, found, weights[target], train)
-            present = found == 1 if found.ndim == 2 else found[:, None] == np.arange(len(names))
-            factor = np.where(present, yes, no)
+            yes, no = _question_weights(wanted, names, rows, weights[target][train])
         else:
-            rows = class_counts(found[train], len(names))
-            factor = _given_weights(wanted, names, rows)[np.where(found >= 0, found, 0)]
-            factor = np.where(found >= 0, factor, 0.0)
-        weighted[target] = weights[target] * factor
+            yes = _given_weights(wanted, names, rows)
+        own = {"yes_weights": tuple(yes.tolist()), "no_weights": () if no is None else tuple(no.tolist())}
+        decided[target] = decided.get(target, TargetFacts()).model_copy(update=own)
         for name in np.array(names, dtype=object)[rows == 0] if wanted == "balanced" else ():
             notes.append(f"{target}: class {name!r} has no training row; its weight stays 1")
-    return weighted, notes
+    return decided, notes
+
+
+def class_weighted(
+    facts: Mapping[str, TargetFacts], labels: Mapping[str, Labels], weights: Mapping[str, Weights]
+) -> dict[str, Weights]:
+    """Weights times those of the classes, as `decide_class_weights` settled them."""
+    weighted = dict(weights)
+    for target, found in labels.items():
+        own = facts.get(target, TargetFacts())
+        if not own.yes_weights:
+            continue
+        yes = np.array(own.yes_weights)
+        if own.no_weights:
+            present = found == 1 if found.ndim == 2 else found[:, None] == np.arange(len(yes))
+            factor = np.where(present, yes, np.array(own.no_weights))
+        else:
+            # A missing label has no class; nor has one that is no class of the run.
+            known = (found >= 0) & (found < len(yes))
+            factor = np.where(known, yes[np.where(known, found, 0)], 0.0)
+        weighted[target] = weights[target] * factor
+    return weighted
 
 
 def _given_weights(wanted: Any, names: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -78,17 +98,19 @@ def _given_weights(wanted: Any, names: Sequence[str], rows: NDArray[np.int64]) -
 
 
 def _question_weights(
-    wanted: Any, names: Sequence[str], labels: Labels, weights: Weights, train: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Weights of yes and of no per class, and how many training rows say yes."""
-    yes = class_counts(labels[train], len(names))
+    wanted: Any, names: Sequence[str], yes: NDArray[np.int64], weights: Weights
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights of yes and of no per class.
+
+    yes: (classes,) training rows that say yes.  weights: (training rows, classes).
+    """
+    one = np.ones(len(names))
     if wanted != "balanced":
-        return _given_weights(wanted, names, yes), np.ones(len(names)), yes
-    known = (weights[train] > 0).sum(axis=0)
-    no, one = known - yes, np.ones(len(names))
+        return _given_weights(wanted, names, yes), one
+    known = (weights > 0).sum(axis=0)
+    no = known - yes
     both = (yes > 0) & (no > 0)
     return (
         np.where(both, known / (2 * np.maximum(yes, 1)), one),
         np.where(both, known / (2 * np.maximum(no, 1)), one),
-        yes,
     )

@@ -55,6 +55,8 @@ class TargetFacts(Frozen):
     low, high: where the sigmoid of a bounded number ends: its range and the stretch.
     thresholds: per class, the least probability of a yes; 0.5 where there are none (not tuned yet).
     temperature: what the raw outputs are divided by, so that probabilities are calibrated.
+    yes_weights: per class, what a row of it, or a yes to it, counts in the loss; 1 where there are none.
+    no_weights: where each class is a question of its own, what a no counts.
     """
 
     refusal: ClassVar = SchemaError
@@ -66,6 +68,8 @@ class TargetFacts(Frozen):
     high: float | None = None
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    yes_weights: tuple[float, ...] = ()
+    no_weights: tuple[float, ...] = ()
 
 
 # --- kinds -------------------------------------------------------------------------------------------
@@ -385,7 +389,7 @@ def label_arrays(
     labels: dict[str, Labels] = {}
     weights: dict[str, Weights] = {}
     notes: list[str] = []
-    row_weights = _row_weights(schema, table)
+    own = _scaled(row_weights(schema, table), table.source)
     for target in schema.answers:
         name, names = target.name, classes.get(target.name, ())
         found, unknown, _ = _read(target, names, facts.get(name, TargetFacts()), table)
@@ -402,9 +406,9 @@ def label_arrays(
         if absent:
             notes.append(f"{name}: no row is labelled {shortened(absent)}")
         labels[name] = found
-        weights[name] = np.where(known, row_weights, 0.0)
+        weights[name] = np.where(known, own, 0.0)
         if found.ndim == 2:
-            weights[name] = np.where(found >= 0, row_weights[:, None], 0.0)
+            weights[name] = np.where(found >= 0, own[:, None], 0.0)
         elif isinstance(target, OpenTarget):
             # One weight to all questions of a row, without the memory of as many.
             weights[name] = np.broadcast_to(weights[name][:, None], (table.rows, len(names)))
@@ -503,7 +507,8 @@ def class_codes(
     return labels, unknown
 
 
-def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
+def row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
+    """(rows,) what each row counts, as its column says; 1 without such a column."""
     if schema.weight is None:
         return np.ones(table.rows)
     weights = table.numbers(schema.weight)
@@ -514,11 +519,14 @@ def _row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
             problems=table.places(schema.weight, bad),
             fix="mend these cells, or leave the weight column out",
         )
-    largest = weights.max(initial=0.0)
-    if not largest > 0:
+    return weights
+
+
+def _scaled(weights: NDArray[np.float64], source: str) -> NDArray[np.float64]:
+    if len(weights) and not weights.any():
         raise TableError(
-            f"{table.source}: column {schema.weight!r} (weight) is 0 in every row: nothing would be learnt",
+            f"{source}: every row has weight 0: nothing would be learnt",
             fix="give some rows a weight, or leave the weight column out",
         )
-    scaled = np.ldexp(weights, 1 - np.frexp(largest)[1])
+    scaled = np.ldexp(weights, 1 - np.frexp(weights.max(initial=0.0))[1])
     return np.where(scaled < 2.0**-100, 0.0, scaled)

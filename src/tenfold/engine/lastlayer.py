@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tenfold.nn.network import Network
@@ -21,7 +22,8 @@ class LastLayer:
 
     learnt: target -> log variance where the targets' weights are learnt.
     familiar: open target -> (rows,) what its probabilities are multiplied by.
-    losses: target -> (rows,) the network's own loss of each row, the mean over its known questions.
+    losses: target -> (rows,) the heads' own loss of each row, the weighted mean over its known questions, in
+    double precision.
     """
 
     weight: Floats
@@ -46,7 +48,9 @@ def read_last_layer(
     last = network.last
     try:
         seen = torch.from_numpy(features).to(last.weight.device, last.weight.dtype)
-        outputs = network.raw(seen)
+        # In double precision: a loss of many squared deviations would show single precision's last digits.
+        raw = F.linear(seen.double(), last.weight.double(), last.bias.double()).cpu()
+        outputs = raw.split([head.outputs for head in network.heads], dim=1)
         losses, familiar = {}, {}
         for place, (head, raw) in enumerate(zip(network.heads, outputs, strict=True)):
             own, weights = labels[head.name]
@@ -54,8 +58,8 @@ def read_last_layer(
             for row in range(len(features)):
                 one = slice(row, row + 1)
                 parts = (torch.from_numpy(np.ascontiguousarray(some[one])) for some in (own, weights))
-                total = float(head.loss_sum(raw[one].cpu(), *parts))
-                found[row] = total / max(1.0, float(weights[one].sum()))
+                total = float(head.loss_sum(raw[one], *parts))
+                found[row] = total / (float(weights[one].sum()) or 1.0)
             losses[head.name] = found
             if str(place) in network.familiar:
                 familiar[head.name] = network.familiar[str(place)](seen)[:, 0].cpu().numpy()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.classweights import class_weighted
 from tenfold.data.encode import encode
-from tenfold.data.labels import TargetFacts, scoring_labels
+from tenfold.data.labels import TargetFacts, row_weights, scoring_labels
 from tenfold.data.table import Table, read_parquet_columns
 from tenfold.engine.batches import Preparation
 from tenfold.engine.device import pick_device, pick_precision
@@ -154,12 +155,14 @@ def _explained(
     answers = predict_network(network, examples, good, **options)
     labels: dict[str, tuple[NDArray[Any], Floats]] = {}
     words = {}
+    rows_weigh, said = _row_weights(run, rows, good)
+    notes += said
     for target, head in zip(run.schema.answers, network.heads, strict=True):
         own, said = _labels(run, target, head, rows, good)
         notes += said
         words[head.name] = _label_words(target, head, rows, good, own)
-        labels[head.name] = _weighted(target.kind, len(head.classes), own)
-    last = read_last_layer(network, features, labels)
+        labels[head.name] = _known(target.kind, len(head.classes), own)
+    last = read_last_layer(network, features, _weighed(network.heads, labels))
     raw = features.astype(np.float64) @ last.weight.T + last.bias
     weights = task_weights_of(network, run.recipe)
     targets, start = [], 0
@@ -176,13 +179,14 @@ def _explained(
                 words=words[name],
                 task_weight=weights[name],
                 familiar=last.familiar.get(name),
+                row_weights=rows_weigh,
             )
         )
         start += head.outputs
     if views_of(run.recipe).count > 1:
         notes.append("the run averages several views of a picture; explained is the plain view alone")
-    if run.recipe.class_weights != "none":
-        notes.append("the run weighed classes in training; here every row counts the same")
+    if run.recipe.class_weights != "none" and not any(head.facts.yes_weights for head in network.heads):
+        notes.append("the run does not remember its class weights: here every row counts the same")
     return ExplainedRows(
         run=str(run.path),
         trained=_trained(run),
@@ -239,8 +243,30 @@ def _label_words(
     ]
 
 
-def _weighted(kind: str, classes: int, labels: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
-    """Labels and weights as a head's loss takes them: 1 where something is known."""
+def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:
+    """What each row counts, as its table says; None where all count the same."""
+    if run.schema.weight is None:
+        return None, []
+    if run.schema.weight not in rows.table.names:
+        return None, [f"{rows.table.source} has no column {run.schema.weight!r}: every row counts the same"]
+    return row_weights(run.schema, rows.table)[good], []
+
+
+def _weighed(
+    heads: Iterable[Head], labels: Mapping[str, tuple[NDArray[Any], Floats]]
+) -> dict[str, tuple[NDArray[Any], Floats]]:
+    """Labels, and what each question counts in the loss of its row; a row's one label is its whole loss."""
+    weighed = {}
+    for head in heads:
+        found, known = labels[head.name]
+        if known.ndim == 2:
+            known = class_weighted({"": head.facts}, {"": found}, {"": known})[""]
+        weighed[head.name] = found, known
+    return weighed
+
+
+def _known(kind: str, classes: int, labels: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
+    """Labels, and 1 where something is known of them."""
     if kind == "number":
         known = ~np.isnan(labels)
         return np.where(known, labels, 0), known.astype(np.float64)
@@ -262,6 +288,7 @@ def _target_rows(
     words: list[str],
     task_weight: float,
     familiar: Floats | None,
+    row_weights: Floats | None,
 ) -> TargetRows:
     facts = head.facts
     given = target.kind in ("number", "multilabel")
@@ -287,4 +314,7 @@ def _target_rows(
         high=facts.high,
         ends=getattr(head, "range", None),
         huber=getattr(head, "huber", False),
+        yes_weights=facts.yes_weights,
+        no_weights=facts.no_weights,
+        row_weights=row_weights,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.data.cells import shortened
-from tenfold.data.classweights import check_class_weights, class_weighted
+from tenfold.data.classweights import check_class_weights, class_weighted, decide_class_weights
 from tenfold.data.encode import (
     Encoding,
     Examples,
@@ -131,12 +131,12 @@ def prepare_training(
         notes.add(said)
         network, built = build_network(encoding, schema, recipe, **building)
     check_monitor(recipe, network.heads, len(split.valid))
-    weighted, said = class_weighted(
-        class_weights, encoding.classes, examples.labels, examples.weights, split.train
+    facts, said = decide_class_weights(
+        class_weights, encoding.classes, encoding.targets, examples.labels, examples.weights, split.train
     )
-    examples = replace(examples, weights=weighted)
     notes.add(said)
-    facts = standardise(encoding.targets, examples.labels, split.train)
+    examples = replace(examples, weights=class_weighted(facts, examples.labels, examples.weights))
+    facts = standardise(facts, examples.labels, split.train)
     encoding = encoding.model_copy(update={"targets": facts})
     # What the training rows decided is no weight: the heads are made anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)

@@ -247,6 +247,9 @@ def _first_sheet(
     end = line + 1 + len(answered)
     sheet.text(end, 0, "all targets, weighted", "head_left")
     sheet.formula(end, 3, loss, found.loss, "result")
-    text = "The difference is that of double precision from the network's own, until you change a cell."
+    text = (
+        "What differs are the last digits of the network's precision, until you change a cell; of a number,"
+    )
+    sheet.text(end + 2, 0, "in units of its deviation.", "lead")
     sheet.text(end + 1, 0, text, "lead")
     sheet.widths((0, 0, 34), (1, 1, 64), (2, 2, 3), (3, 3, 14))

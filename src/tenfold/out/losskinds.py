@@ -43,14 +43,14 @@ def _category(made: RowsSheet, target: TargetRows) -> Answered:
         )  # fmt: skip
     shift = _safe_softmax(made, z, raw, top)
     hot, known = _one_hot(made, target)
+    _, counted = made.weighed(target, hot, known)
     logs = z - z.max(1, keepdims=True) - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
     log, _ = made.block(
         "log of the safe softmax", "(z - largest) - log(sum): no probability is rounded to 0 first", logs,
         lambda r, c: f"{raw.at(r, c)}-{top.at(r)}-LN({shift.at(r)})",
     )  # fmt: skip
-    answered = _cross_entropy(made, target, hot, known, log, logs, smooth)
-    losses, values, mean_at, mean, weights = answered
-    _binary_beside(made, target, raw, hot, known, weights)
+    losses, values, mean_at, mean = _cross_entropy(made, target, (hot, known, counted), log, logs, smooth)
+    _binary_beside(made, target, raw, hot, known)
     chance = np.exp(logs / target.temperature)
     chance /= chance.sum(1, keepdims=True)
     best = [target.classes[int(place)] for place in chance.argmax(1)]
@@ -127,8 +127,7 @@ def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
 
 def _one_hot(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
     """1 under the label, 0 elsewhere, by comparing the label's cell with the columns' names."""
-    classes = np.array(target.classes, dtype=object)
-    hot = np.array([[float(word == one) for one in classes] for word in target.label_words])
+    hot = np.nan_to_num(target.truth)
     return made.block(
         "one-hot target",
         "1 under the label; nothing where the label is missing: such a row counts for nothing",
@@ -139,34 +138,32 @@ def _one_hot(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
     )
 
 
-def _hot_values(target: TargetRows) -> Floats:
-    return np.array([[float(word == one) for one in target.classes] for word in target.label_words])
-
-
 def _cross_entropy(
     made: RowsSheet,
     target: TargetRows,
-    hot: Block,
-    known: Block,
+    labels: tuple[Block, Block, Block],
     log: Block,
     logs: Floats,
     smooth: str,
-) -> tuple[Block, Floats, str, float, Floats]:
-    """Product, cross-entropy and its mean, and the same smoothed. Returns the loss that trained."""
-    ones, classes = _hot_values(target), len(target.classes)
-    weights = ones.sum(1)
+) -> tuple[Block, Floats, str, float]:
+    """Product, cross-entropy and its mean, and the same smoothed. Returns the loss that trained.
+
+    labels: one-hot; what is known of each row; and what it counts.
+    """
+    ones, classes = np.nan_to_num(target.truth), len(target.classes)
+    hot, known, counted = labels
+    weights, words = target.weights, "weighted mean" if target.weighed else "mean of the batch"
     product, losses = made.block(
         "target x log", "only the label's column is left", ones * logs,
         lambda r, c: f"{hot.at(r, c)}*{log.at(r, c)}",
         Side("cross-entropy", lambda one, row: f"-SUM({one.row(row)})", -(ones * logs).sum(1), "result"),
     )  # fmt: skip
     values = -(ones * logs).sum(1)
-    mean = made.mean("mean of the batch", losses, known, values, weights)
-    mean_at = made.last_result
+    mean = made.mean(words, losses, counted, values, weights)
     if not target.smoothing:
-        return losses, values, mean_at, mean, weights
+        return losses, values, made.last_result, mean
     e = target.smoothing
-    spread = ((1 - e) * ones + e / classes) * weights[:, None]
+    spread = ((1 - e) * ones + e / classes) * ones.sum(1)[:, None]
     soft, _ = made.block(
         "smoothed target", "(1 - e) x one-hot + e / classes: no answer needs to be certain", spread,
         lambda r, c: f"((1-{smooth})*{hot.at(r, c)}+{smooth}/{classes})*{known.at(r)}",
@@ -178,15 +175,13 @@ def _cross_entropy(
         lambda r, c: f"{soft.at(r, c)}*{log.at(r, c)}",
         Side("loss", lambda one, row: f"-SUM({one.row(row)})", values, "result"),
     )  # fmt: skip
-    mean = made.mean("mean of the batch", losses, known, values, weights)
-    return losses, values, made.last_result, mean, weights
+    mean = made.mean(words, losses, counted, values, weights)
+    return losses, values, made.last_result, mean
 
 
-def _binary_beside(
-    made: RowsSheet, target: TargetRows, raw: Block, hot: Block, known: Block, weights: Floats
-) -> None:
+def _binary_beside(made: RowsSheet, target: TargetRows, raw: Block, hot: Block, known: Block) -> None:
     """What binary cross-entropy makes of the same outputs: each class a yes-or-no question of its own."""
-    z, ones = target.raw, _hot_values(target)
+    z, ones = target.raw, np.nan_to_num(target.truth)
     chance = sigmoid(z)
     made.block(
         "beside it, the binary form: sigmoid(z)", "each class for itself: a row need not add up to 1", chance,
@@ -199,7 +194,7 @@ def _binary_beside(
         lambda r, c: _binary_formula(raw.at(r, c), hot.at(r, c)),
         Side("mean", lambda one, row: f"AVERAGE({one.row(row)})", loss.mean(1)),
     )  # fmt: skip
-    made.mean("mean of the batch", means, known, loss.mean(1), weights)
+    made.mean("mean of the batch", means, known, loss.mean(1), ones.sum(1))
 
 
 def _binary(z: Floats, t: Floats) -> Floats:
@@ -225,6 +220,7 @@ def _questions(made: RowsSheet, target: TargetRows) -> Answered:
         Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
     )  # fmt: skip
     truth, known, answers = _question_targets(made, target)
+    counts, counted = made.weighed(target, answers, known)
     asked = ~np.isnan(truth)
     with np.errstate(divide="ignore", invalid="ignore"):
         plain = np.asarray(-(truth * np.log(chance) + (1 - truth) * np.log(1 - chance)), dtype=object)
@@ -246,15 +242,22 @@ def _questions(made: RowsSheet, target: TargetRows) -> Answered:
         lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{answers.at(r, c)}*(1-{smooth})+{smooth}/{part},0)",
     )  # fmt: skip
     loss = np.where(asked, _binary(z, soft), 0)
-    count = np.maximum(asked.sum(1), 1)
-    values = loss.sum(1) / count
-    cells, losses = made.block(
+    weights, total = target.counts, target.weights
+    values = np.divide((weights * loss).sum(1), total, out=np.zeros(len(total)), where=total > 0)
+
+    def row_mean(one: Block, row: int) -> str:
+        if not target.weighed:
+            return f"SUM({one.row(row)})/MAX(1,{known.at(row)})"
+        weight = counted.at(row)
+        return f"IF({weight}=0,0,SUMPRODUCT({one.row(row)},{counts.row(row)})/{weight})"
+
+    _, losses = made.block(
         "loss, safe form", "max(z, 0) - z t + log(1 + exp(-|z|)): what the run was trained with", loss,
         lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{_binary_formula(raw.at(r, c), t.at(r, c))},0)",
-        Side("mean", lambda one, row: f"SUM({one.row(row)})/MAX(1,{known.at(row)})", values, "result"),
+        Side("mean", row_mean, values, "result"),
     )  # fmt: skip
-    mean = float(loss.sum() / max(1, asked.sum()))
-    made.result("mean of the batch's questions", f"SUM({cells.all()})/MAX(1,COUNT({answers.all()}))", mean)
+    words = "weighted mean" if target.weighed else "mean of the batch's questions"
+    mean = made.mean(words, losses, counted, values, total)
     mean_at = made.last_result
     answer, side, found, best, sure = _decide(made, target, share, chance, heat)
     gap_at, gap = made.compare(target, answer, found, losses, values)
@@ -271,8 +274,7 @@ def _question_targets(made: RowsSheet, target: TargetRows) -> tuple[Floats, Bloc
             style="given_short",
         )  # fmt: skip
         return truth, known, answers
-    words = np.array(target.label_words, dtype=object)
-    truth = np.where((words == "")[:, None], np.nan, _hot_values(target))
+    truth = target.truth
     # Text in the cells of a row without a label, so that they count as no number.
     values = np.where(np.isnan(truth), "", truth.astype(object))
     answers, known = made.block(
@@ -306,13 +308,7 @@ def _decide(
         return f"IF({heat}=1,{p},1/(1+((1-{p})/({p}))^(1/{heat})))"
 
     thresholds = np.array(target.thresholds or [0.5] * classes)
-    least = Block(made.sheet, made.line + 2, 3, 1, classes)
-    made.sheet.texts(made.line + 1, 0, ["thresholds", "", ""], "section")
-    made.sheet.text(made.line + 1, 3, "the least probability of a yes", "note")
-    made.sheet.text(least.top, 0, "threshold", "id")
-    for column in range(classes):
-        made.sheet.number(least.top, 3 + column, float(thresholds[column]), "given")
-    made.line = least.below
+    (least,) = made.givens("thresholds", "the least probability of a yes", {"threshold": list(thresholds)})
     answer, _ = made.block("answer: probabilities", "what the run predicts", found, formula, style="percent")
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
     sure = np.where(found >= thresholds, found, 0.0)
@@ -367,7 +363,8 @@ def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
         Side("sum", lambda one, row: f"SUM({one.row(row)})", np.exp(logs).sum(1)), style="percent",
     )  # fmt: skip
     hot, known = _one_hot(made, target)
-    losses, values, mean_at, mean, _ = _cross_entropy(made, target, hot, known, log, logs, smooth)
+    _, counted = made.weighed(target, hot, known)
+    losses, values, mean_at, mean = _cross_entropy(made, target, (hot, known, counted), log, logs, smooth)
     chance = np.exp(logs / target.temperature)
     chance /= chance.sum(1, keepdims=True)
     answer, _ = made.block(

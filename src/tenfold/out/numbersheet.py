@@ -47,7 +47,7 @@ def number_sheet(made: RowsSheet, target: TargetRows) -> Answered:
         "label", "empty where it is missing; may be changed", labels, None,
         Side("known", lambda one, row: f"COUNT({one.at(row)})", (~np.isnan(labels)).sum(1), "whole"),
     )  # fmt: skip
-    weights = (~np.isnan(labels)).sum(1).astype(np.float64)
+    _, counted = made.weighed(target, truth, known)
     error = np.where(np.isnan(labels), 0, (value - labels) / target.deviation)
     wrong, _ = made.block(
         "standardised error", "(number - label) / deviation", error,
@@ -65,7 +65,8 @@ def number_sheet(made: RowsSheet, target: TargetRows) -> Answered:
         "loss", f"the error {huber}: the loss that the run was trained with", square, lost,
         Side("loss", lambda one, row: one.at(row), values, "result"),
     )  # fmt: skip
-    mean = made.mean("mean of the batch", losses, known, values, weights)
+    words = "weighted mean" if target.weighed else "mean of the batch"
+    mean = made.mean(words, losses, counted, values, target.weights)
     mean_at = made.last_result
     cut = value if target.ends is None else np.clip(value, *target.ends)
     ends = target.ends
@@ -77,7 +78,7 @@ def number_sheet(made: RowsSheet, target: TargetRows) -> Answered:
         "answer", "the number, cut to its range" if ends else "the number", cut,
         cut_to, style="result",
     )  # fmt: skip
-    gap_at, gap = made.compare(target, answer, cut, losses, values)
+    gap_at, gap = made.compare(target, answer, cut, losses, values, (unit, target.deviation))
     side = Block(made.sheet, answer.top, answer.left, answer.rows, 1)
     return Answered(
         label_at=lambda row: f'{made.sheet.quoted}!{made.label(row)}&""',

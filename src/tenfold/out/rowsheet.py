@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ class TargetRows:
     smoothing, temperature, thresholds, task_weight: as the run has them.  variance: see `nn.heads.Head`.
     familiar: (rows,) what an open target's probabilities are multiplied by.  none: the word for no class.
     mean, deviation, low, high, ends: a number's facts; ends: what its answer is cut to.
+    yes_weights, no_weights: (classes,) what a row of a class, or a yes to it, counts in the loss, and a no;
+    all the same where empty.  row_weights: (rows,) what each row counts, where its table says so.
     """
 
     name: str
@@ -48,15 +50,41 @@ class TargetRows:
     high: float | None = None
     ends: tuple[float, float] | None = None
     huber: bool = False
+    yes_weights: Sequence[float] = ()
+    no_weights: Sequence[float] = ()
+    row_weights: Floats | None = None
+
+    @property
+    def weighed(self) -> bool:
+        """Whether some labels count more than others."""
+        return bool(self.yes_weights) or self.row_weights is not None
+
+    @property
+    def truth(self) -> Floats:
+        """(rows, classes) 1 for the label's class, or a yes, and 0 elsewhere; NaN where not known."""
+        if self.labels is not None:
+            return self.labels
+        hot = np.array([[float(word == one) for one in self.classes] for word in self.label_words])
+        known = [bool(one) if self.kind == "open" else one in self.classes for one in self.label_words]
+        return np.where(np.array(known)[:, None], hot, np.nan)
+
+    @property
+    def counts(self) -> Floats:
+        """(rows, classes) what each answer counts in the loss: of one class, that of the label's alone."""
+        truth = self.truth if self.truth.ndim == 2 else self.truth[:, None]
+        yes = np.array(self.yes_weights or np.ones(truth.shape[1]))
+        no = np.array(self.no_weights or np.ones(truth.shape[1]))
+        if self.kind not in ("open", "multilabel"):
+            found = yes if self.kind == "number" else truth * yes
+        else:
+            found = truth * yes + (1 - truth) * no
+        rows = 1.0 if self.row_weights is None else self.row_weights[:, None]
+        return np.where(np.isnan(truth), 0.0, found) * rows
 
     @property
     def weights(self) -> Floats:
-        """(rows,) how many labels, or answers to questions, are known."""
-        if self.labels is not None:
-            asked = ~np.isnan(self.labels)
-            return (asked.sum(axis=1) if asked.ndim == 2 else asked).astype(np.float64)
-        known = [bool(one) if self.kind == "open" else one in self.classes for one in self.label_words]
-        return np.array(known, dtype=np.float64)
+        """(rows,) what a row counts in the mean loss: all that is known of it, weighed."""
+        return self.counts.sum(axis=1)
 
     @property
     def mean_loss(self) -> float:
@@ -130,6 +158,60 @@ class RowsSheet:
         self.line += 1
         return self.sheet.at(self.line - 1, 2, fixed="both")
 
+    def givens(self, title: str, note: str, lines: Mapping[str, Sequence[float]]) -> list[Block]:
+        """Numbers of each column that may be changed, a line to each name."""
+        self.line += 1
+        self._section(title, note)
+        made = []
+        for name, values in lines.items():
+            self.line += 1
+            self.sheet.text(self.line, 0, name, "id")
+            for column, value in enumerate(values):
+                self.sheet.number(self.line, 3 + column, float(value), "given")
+            made.append(Block(self.sheet, self.line, 3, 1, len(values)))
+        self.line += 1
+        return made
+
+    def weighed(self, target: TargetRows, ones: Block, known: Block) -> tuple[Block, Block]:
+        """What each row counts in the mean: what is known, times the weights of classes and rows.
+
+        ones: cells of 1 under what is counted, as text where it is not known.  known: their number, row by
+        row.  Returns the weight of each of these cells, and of each row.
+        """
+        if not target.weighed:
+            return ones, known
+        yes = no = rows = None
+        if target.yes_weights:
+            lines = {"yes" if target.no_weights else "weight": target.yes_weights}
+            lines |= {"no": target.no_weights} if target.no_weights else {}
+            what = "a yes and a no to each class count" if target.no_weights else "a row of each class counts"
+            yes, *others = self.givens("class weights", f"what {what} in the loss", lines)
+            no = others[0] if others else None
+        if target.row_weights is not None:
+            note = "what its table says that the row counts"
+            rows, _ = self.block("row weight", note, target.row_weights[:, None], None)
+
+        def formula(row: int, column: int) -> str:
+            one = ones.at(row, column)
+            times = f"*{rows.at(row)}" if rows else ""
+            if target.kind not in ("open", "multilabel"):
+                own = f"*{yes.fixed(column)}" if yes else ""
+                return (
+                    f"IF(ISNUMBER({one}),{known.at(row) if target.kind == 'number' else one}{own}{times},0)"
+                )
+            own = f"({one}*{yes.fixed(column)}+(1-{one})*{no.fixed(column)})" if yes and no else "1"
+            return f"IF(ISNUMBER({one}),{own}{times},0)"
+
+        counts = target.counts
+        made_sum = Side("weight", lambda one, row: f"SUM({one.row(row)})", counts.sum(1))
+        return self.block(
+            "weight in the loss", "the mean of the batch counts by these", counts, formula, made_sum
+        )
+
+    def _section(self, title: str, note: str, side: str = "") -> None:
+        self.sheet.texts(self.line, 0, [title, "", side], "section")
+        self.sheet.text(self.line, 3, note, "note")
+
     def block(
         self,
         title: str,
@@ -143,8 +225,7 @@ class RowsSheet:
         """A step: a line that names it, then a line to each row. Returns the cells and the third column."""
         sheet, rows = self.sheet, len(self.ids)
         self.line += 1
-        sheet.texts(self.line, 0, [title, "", side.name if side else ""], "section")
-        sheet.text(self.line, 3, note, "note")
+        self._section(title, note, side.name if side else "")
         top = self.line + 1
         made = Block.put(sheet, top, 3, values, formula, style)
         if self.labels < 0:
@@ -199,18 +280,29 @@ class RowsSheet:
         return self.sheet.at(self.line - 1, 2, fixed="both", outside=True)
 
     def compare(
-        self, target: TargetRows, answer: Block, found: Floats, losses: Block, lost: Floats
+        self,
+        target: TargetRows,
+        answer: Block,
+        found: Floats,
+        losses: Block,
+        lost: Floats,
+        unit: tuple[str, float] = ("1", 1.0),
     ) -> tuple[str, float]:
-        """The model's own answers and losses; returns the cell of the largest difference, and that."""
+        """The model's own answers and losses; returns the cell of the largest difference, and that.
+
+        unit: a cell, and its value, in which differences of answers are measured.
+        """
         own, side = self.block(
             "the model's own answer",
-            "as the network itself computed it, to compare with; in the third column its own loss",
+            "as the run predicts it, to compare with; in the third column the loss by its own code",
             target.answers,
             None,
             Side("loss", None, target.losses),
         )
         gaps = [f"MAX(ABS({one.all()}-{two.all()}))" for one, two in ((answer, own), (losses, side))]
-        gap = max(np.abs(found - target.answers).max(initial=0), np.abs(lost - target.losses).max(initial=0))
+        gaps[0] += f"/{unit[0]}" if unit[0] != "1" else ""
+        far = np.abs(found - target.answers).max(initial=0) / unit[1]
+        gap = max(far, np.abs(lost - target.losses).max(initial=0))
         # Within SUMPRODUCT a spreadsheet takes the differences cell by cell, whatever its version.
         self.result("largest difference", f"MAX(SUMPRODUCT({gaps[0]}),SUMPRODUCT({gaps[1]}))", float(gap))
         return self.last_result, float(gap)
