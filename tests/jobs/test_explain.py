@@ -10,6 +10,7 @@ import pytest
 from office import read_book
 from shown import ODD, rated, trained
 from tenfold.errors import OutputError, RatingsError, RecipeError
+from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain, explain_ratings
 
 
@@ -68,3 +69,11 @@ def test_where_it_goes_when_nothing_is_said() -> None:
     _, run = rated()
     assert explain(run)["output"] == str(run.path / "explain.xlsx")
     assert (run.path / "explain.xlsx").exists()
+
+
+def test_a_blend_of_ratings_names_the_members_that_can_be_explained(tmp_path: Path) -> None:
+    _, run = rated()
+    blend = blend_runs([run.path, rated("als")[1].path], output=tmp_path / "blend")
+    with pytest.raises(RecipeError, match="factors of its own") as caught:
+        explain(blend)
+    assert str(run.path) in str(caught.value) and ".." not in str(caught.value)

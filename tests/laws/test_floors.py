@@ -138,6 +138,7 @@ HOUSE = (
             "ratingsfit",
             "pairs",
             "pairsfit",
+            "pairsexplain",
             "ratingsblend",
             "netrun",
             "netblend",

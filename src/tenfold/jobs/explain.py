@@ -12,8 +12,9 @@ import numpy as np
 from tenfold.collab.predict import Scorer, as_ids, locate
 from tenfold.errors import OutputError, RatingsError, RecipeError, did_you_mean
 from tenfold.jobs.predict import load_run
-from tenfold.jobs.ratings import RatingsRun
+from tenfold.jobs.ratings import ratings_between
 from tenfold.out.crosstab import ExplainedRatings, build_ratings_book
+from tenfold.values import FactorModel
 
 if TYPE_CHECKING:
     from tenfold.out.lossbook import ExplainedRows
@@ -48,24 +49,15 @@ def explain(
         raise OutputError(f"{path}: workbooks are written as .xlsx", fix="name it book.xlsx")
     if n is not None and n < 1:
         raise RecipeError(f"n = {n}: one row at least is explained", fix="give n = 12")
-    if isinstance(run, RatingsRun):
-        if table is not None:
-            raise RecipeError("a ratings run is explained by its own factors", fix="leave out --table")
-        found = explain_ratings(run, rows, items, n=n or 12)
-        book = build_ratings_book(found)
-        book.write(path)
-        return {
-            **_ratings_record(found, run),
-            "output": str(path),
-            "sheets": [one.name for one in book.sheets],
-        }
+    if run.schema.rated:
+        return _explain_rated(run, rows, items, table, n or 12, path)
     if items:
         raise RecipeError("this run has no items", fix="leave out --item")
     kind = getattr(run, "about", {}).get("kind")
     if kind != "network":
         raise RecipeError(
             f"{run.path} is a run of kind {kind!r}, whose arithmetic is not one last layer's",
-            fix="of an ensemble explain a member: RUN/members/NAME; of pairs, a run of --method sgd",
+            fix="of an ensemble explain a member: RUN/members/NAME",
         )
     from tenfold.jobs.netexplain import explain_network
     from tenfold.out.lossbook import build_loss_book
@@ -76,53 +68,96 @@ def explain(
     return {**_rows_record(rows_found, run), "output": str(path), "sheets": [one.name for one in book.sheets]}
 
 
-def explain_ratings(
-    run: RatingsRun, users: Sequence[str] = (), items: Sequence[str] = (), *, n: int = 12
-) -> ExplainedRatings:
-    """Some users and items of a ratings run: those asked for, else the most active and the most rated.
+def _explain_rated(
+    run: Any, users: Sequence[str], items: Sequence[str], table: Any, n: int, path: Path
+) -> dict[str, Any]:
+    """A ratings run, a network of ratings, or the refusal of a blend of them."""
+    kind, found = run.about["kind"], None
+    if kind == "blend":
+        raise RecipeError(
+            f"{run.path} blends runs of ratings, each with factors of its own",
+            fix=f"explain a member: {', '.join(os.path.normpath(one.path) for one in run.runs)}",
+        )
+    if kind == "pairs":
+        from tenfold.jobs.pairsexplain import explain_pairs, is_dot
 
+        if not is_dot(run):
+            places = [
+                _places(what, wanted, known, None, n) if wanted else None
+                for what, wanted, known in (
+                    ("users", users, run.known.users),
+                    ("items", items, run.known.items),
+                )
+            ]
+            found = explain_pairs(run, *places, table=table, n=n)
+    if found is not None:
+        from tenfold.out.lossbook import build_loss_book
+
+        book, record = build_loss_book(found), _rows_record(found, run)
+    else:
+        if table is not None:
+            raise RecipeError("a ratings run is explained by its own factors", fix="leave out --table")
+        shown = explain_ratings(run, users, items, n=n)
+        book, record = build_ratings_book(shown), _ratings_record(shown, run)
+    book.write(path)
+    return {**record, "output": str(path), "sheets": [one.name for one in book.sheets]}
+
+
+def explain_ratings(
+    run: Any, users: Sequence[str] = (), items: Sequence[str] = (), *, n: int = 12
+) -> ExplainedRatings:
+    """Some users and items of a run of factors: those asked for, else the most active and the most rated.
+
+    run: a ratings run, or a network of ratings whose body is a dot product.
     Raises RatingsError with the ids that the run does not know.
     """
-    model, scorer = run.model, Scorer(run.model)
+    network = run.about["kind"] == "pairs"
+    model: FactorModel = run.known if network else run.model
     given, received = np.diff(model.seen_start), np.bincount(model.seen_items, minlength=len(model.items))
     rows = _places("users", users, model.users, np.asarray(given), n)
     columns = _places("items", items, model.items, received, n)
-    rating = np.full((len(rows), len(columns)), np.nan)
-    column_of = np.full(len(model.items), -1)
-    column_of[columns] = np.arange(len(columns))
-    for row, user in enumerate(rows):
-        own = slice(model.seen_start[user], model.seen_start[user + 1])
-        place = column_of[model.seen_items[own]]
-        rating[row, place[place >= 0]] = model.seen_ratings[own][place >= 0]
-    predicted, _ = scorer.scores(np.repeat(rows, len(columns)), np.tile(columns, len(rows)))
+    if network:
+        from tenfold.jobs.pairsexplain import dot_factors
+
+        parts = dot_factors(run, rows, columns)
+    else:
+        parts = _factors(model, rows, columns)
     notes = []
     if model.implicit:
         notes.append("a run of events: scores rank items, and are no ratings; errors mean little")
     if "time_lengths" in model.extra:
         notes.append("the run knows of times; these predictions are of no certain moment")
-    scale = None if model.implicit else (float(model.scale[0]), float(model.scale[1]))
+    factors = parts["item_factors"].shape[1]
     return ExplainedRatings(
         run=str(run.path),
         trained=[
             f"method {model.method}; {len(model.seen_items)} ratings of {len(model.items)} items by "
-            f"{len(model.users)} users; {model.item_factors.shape[1]} factors",
+            f"{len(model.users)} users; {factors} factors",
             f"shown are {len(rows)} users by {len(columns)} items"
             + ("" if users else ", the most active ones") + ("" if items else ", the most rated ones"),
         ],
         users=[str(one) for one in model.users[rows]],
         items=[str(one) for one in model.items[columns]],
         names=[str(model.item_names.get(one) or one) for one in model.items[columns]],
-        rating=rating,
-        mean=float(model.mean),
-        user_bias=model.user_bias[rows].astype(np.float64),
-        item_bias=model.item_bias[columns].astype(np.float64),
-        user_factors=model.user_factors[rows].astype(np.float64),
-        item_factors=model.item_factors[columns].astype(np.float64),
-        range=model.sigmoid_range,
-        scale=scale,
-        predicted=predicted.reshape(rating.shape).astype(np.float64),
+        rating=ratings_between(model, rows, columns),
         notes=tuple(notes),
+        **parts,
     )  # fmt: skip
+
+
+def _factors(model: FactorModel, rows: Any, columns: Any) -> dict[str, Any]:
+    """A factor model's part of some users and items, as `out.crosstab.ExplainedRatings` has it."""
+    predicted, _ = Scorer(model).scores(np.repeat(rows, len(columns)), np.tile(columns, len(rows)))
+    return {
+        "mean": float(model.mean),
+        "user_bias": model.user_bias[rows].astype(np.float64),
+        "item_bias": model.item_bias[columns].astype(np.float64),
+        "user_factors": model.user_factors[rows].astype(np.float64),
+        "item_factors": model.item_factors[columns].astype(np.float64),
+        "range": model.sigmoid_range,
+        "scale": None if model.implicit else (float(model.scale[0]), float(model.scale[1])),
+        "predicted": predicted.reshape(len(rows), len(columns)).astype(np.float64),
+    }
 
 
 def _places(what: str, wanted: Sequence[str], known: Any, count: Any, n: int) -> Any:
@@ -142,10 +177,10 @@ def _places(what: str, wanted: Sequence[str], known: Any, count: Any, n: int) ->
     return np.array(list(dict.fromkeys(found.tolist())), dtype=np.int64)
 
 
-def _ratings_record(found: ExplainedRatings, run: RatingsRun) -> dict[str, Any]:
+def _ratings_record(found: ExplainedRatings, run: Any) -> dict[str, Any]:
     return {
         "run": str(run.path),
-        "kind": "ratings",
+        "kind": run.about["kind"],
         "users": list(found.users),
         "items": list(found.items),
         "rated": int((~np.isnan(found.rating)).sum()),
@@ -178,7 +213,7 @@ def _rows_record(found: ExplainedRows, run: Any) -> dict[str, Any]:
     }
     return {
         "run": str(run.path),
-        "kind": "network",
+        "kind": run.about["kind"],
         "rows": rows,
         "targets": targets,
         "loss": found.loss,

@@ -120,7 +120,7 @@ class PairRun:
         roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
         users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
         index = locate(users, self.known.users), locate(items, self.known.items)
-        cells, said = self._cells(table)
+        cells, said = self.cells(table)
         notes = [*_unknown("users", users, index[0]), *_unknown("items", items, index[1]), *said]
         if unknown == "raise" and ((index[0] < 0) | (index[1] < 0)).any():
             raise RatingsError("some pairs are not known", problems=notes, fix="leave them out")
@@ -141,7 +141,8 @@ class PairRun:
             notes=tuple(notes),
         )
 
-    def _cells(self, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    def cells(self, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """The cells of further columns, encoded, and what is to be said of them."""
         schema = Schema(inputs=self.schema.columns[2:], targets=())
         schema.check_columns(table.names, table.source)
         return encode_columns(self.encoding.columns, schema, table)
@@ -155,15 +156,26 @@ class PairRun:
         device: str = "auto",
     ) -> NDArray[np.float64]:
         """(pairs,) ratings of pairs of places in `known`, -1 for what is not there."""
+        place = pick_device(device)
+        self.network.to(place)
+        examples, preparation = self.inputs(users, items, cells, place)
+        with quiet(place):
+            found = predict_network(self.network, examples, np.arange(len(users)), preparation)
+        return next(iter(found.values()))[:, 0]
+
+    def inputs(
+        self,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        cells: Mapping[str, NDArray[Any]],
+        place: Any,
+    ) -> tuple[Examples, Preparation]:
+        """Pairs as the network takes them, on a device."""
         names = [column.name for column in self.schema.columns[:2]]
         columns = {names[0]: users + 1, names[1]: items + 1, **cells}
+        dtype = next(self.network.parameters()).dtype
         examples = Examples(np.full(len(users), "", object), (), {}, {}, columns)
-        place = pick_device(device)
-        network = self.network.to(place)
-        preparation = Preparation(self.encoding, place, next(network.parameters()).dtype, channels_last=False)
-        with quiet(place):
-            found = predict_network(network, examples, np.arange(len(users)), preparation)
-        return next(iter(found.values()))[:, 0]
+        return examples, Preparation(self.encoding, place, dtype, channels_last=False)
 
     def evaluate(
         self,
@@ -288,7 +300,7 @@ def score_test(run: PairRun, test: Ratings, table: Table) -> tuple[dict[str, Any
     known = run.known
     users = locate(test.users, known.users)[test.user_index]
     items = locate(test.items, known.items)[test.item_index]
-    cells, notes = run._cells(table.take(test.rows))  # type: ignore[arg-type]
+    cells, notes = run.cells(table.take(test.rows))  # type: ignore[arg-type]
     predicted = run.score(users, items, cells)
     fallback = (users < 0) | (items < 0)
     scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)

@@ -21,11 +21,12 @@ from tenfold.data.table import Table, read_table, write_parquet
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pick_device, pick_precision
 from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import RatingsError, SchemaError, TrainingError
+from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
 from tenfold.jobs.inputs import Machine
 from tenfold.jobs.pairs import KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
 from tenfold.jobs.ratings import ITEMS
 from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
+from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe, Recipe
 from tenfold.schema import Schema
@@ -188,12 +189,24 @@ def _prepare(
         {target: np.ones(len(values))},
         {**codes, **encoded},
     )
+    _check_widths(recipe, ratings.sides)
     network, said = build_network(encoding, network_schema(found, about), recipe)
     add(said)
     if facts.low is not None and facts.high is not None:
         _start_at_mean(network, facts)
         add([f"{target}: answers from {low:g} to {high:g}, sigmoid from {facts.low:g} to {facts.high:g}"])
     return _Work(ratings, table, encoding, examples, network, about)
+
+
+def _check_widths(recipe: PairRecipe, sides: Mapping[str, SideFeatures]) -> None:
+    """Refuse side columns that make one embedding of a dot product wider than the other."""
+    wide = {role: embedding_width(len(side.names)) for role, side in sides.items()}
+    if recipe.body == "dot" and len({wide.get(role, 0) for role in ("user", "item")}) > 1:
+        raise RecipeError(
+            "body = 'dot' multiplies embeddings of one width, and side columns widen one of them",
+            found=", ".join(f"{role}: {len(side.names)} features" for role, side in sides.items()),
+            fix="set body = 'mlp', or leave out --side",
+        )
 
 
 def _id_facts(words: Any, side: SideFeatures | None) -> ColumnFacts:
