@@ -11,6 +11,7 @@ import pytest
 from photos import QUICK, write_photos
 from tenfold.errors import RecipeError, RunError
 from tenfold.jobs import netblend
+from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.inputs import prepare_rows
 from tenfold.jobs.netblend import BlendMember, NetworkBlend, blend_of, held_out, number_scale
 from tenfold.jobs.netfit import fit_network_run
@@ -145,3 +146,11 @@ def test_rows_whose_picture_is_bad_stay_and_are_marked(runs, tmp_path: Path) -> 
         {"id": ["0001.png", "none.png"]}, reading=Reading(skip_bad=True)
     )
     assert found.failed.tolist() == [False, True] and found.targets["label"].values[1] == ""
+
+
+def test_a_blend_shows_its_page_and_says_whose_curves_there_are(runs, tmp_path: Path) -> None:
+    blend = blend_runs([runs["both"].path, runs["few"].path], output=tmp_path / "blend")
+    assert "Members" in blend.show().page
+    with pytest.raises(RunError, match="no epochs") as caught:
+        blend.plot_losses()
+    assert str(runs["few"].path) in str(caught.value)

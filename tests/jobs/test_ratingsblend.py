@@ -26,7 +26,9 @@ def run_of(score: float, known: bool, *, implicit: bool = False, scale: tuple[fl
         ("note",),
     )
     return SimpleNamespace(
-        model=SimpleNamespace(implicit=implicit, scale=scale), predict_pairs=lambda users, items: found
+        about={"kind": "ratings"},
+        model=SimpleNamespace(implicit=implicit, scale=scale),
+        predict_pairs=lambda users, items: found,
     )
 
 
@@ -48,6 +50,14 @@ def test_kinds_and_scales_are_compared() -> None:
     assert "two rates from 0 to 10" in str(caught.value)
     with pytest.raises(RunError, match="cannot be blended"):
         blend(run_of(1, True), run_of(1, True, implicit=True))
+
+
+def test_networks_are_named_and_refused() -> None:
+    other = run_of(1, True)
+    other.about = {"kind": "pairs"}
+    with pytest.raises(RunError, match="cannot be blended") as caught:
+        blend(run_of(1, True), other)
+    assert "two is a network" in str(caught.value) and "one is" not in str(caught.value)
 
 
 def test_what_a_blend_has_not() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 import tenfold
+from pairs import RECIPE, ratings_of, schema_of
 from shown import NAMES, ODD, rated, trained
 from tenfold.errors import RecipeError, RunError
+from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.showing import show_batch
 
 
@@ -22,6 +24,19 @@ def test_a_run_shows_its_page_and_its_losses() -> None:
     assert "Maps of the factors" in rated()[1].show().page
     with pytest.raises(RunError, match="no epochs"):
         tenfold.jobs.showing.plot_losses(rated()[1])
+
+
+def test_a_network_of_ratings_shows_both_and_what_has_no_epochs_says_what_to_do(tmp_path: Path) -> None:
+    recipe = type(RECIPE)(**{**RECIPE.model_dump(), "epochs": 2})
+    run = tenfold.fit(schema_of(), recipe, ratings_of(), run=tmp_path / "run")
+    assert "Maps of the embeddings" in run.show().page
+    assert "stars: loss" in run.plot_losses().page and "learning rate" in run.plot_losses().page
+    blend = blend_runs([rated()[1].path, rated("als")[1].path], output=tmp_path / "blend")
+    assert "Members" in blend.show().page
+    for one, said in ((rated()[1], "run.show()"), (blend, str(rated("als")[1].path))):
+        with pytest.raises(RunError, match="no epochs") as caught:
+            one.plot_losses()
+        assert said in str(caught.value)
 
 
 def test_a_batch_of_pictures_has_labels_and_is_the_same_again() -> None:

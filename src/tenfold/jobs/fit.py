@@ -42,7 +42,7 @@ def fit(
     if schema.rated and isinstance(recipe, Recipe):
         from tenfold.jobs.pairsfit import fit_pair_run
 
-        return _recorded(fit_pair_run(schema, recipe, table, run=run, **options), options, False)
+        return _recorded(fit_pair_run(schema, recipe, table, run=run, **options), options, report)
     if schema.rated:
         if not isinstance(recipe, FactorRecipe):
             raise SchemaError("a schema of ratings is fitted by a FactorRecipe", fix="give a FactorRecipe()")

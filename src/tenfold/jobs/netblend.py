@@ -52,6 +52,18 @@ class NetworkBlend:
     weights: Mapping[str, Mapping[str, float]]
     about: Mapping[str, Any]
 
+    def show(self) -> Any:
+        """The blend's page, which a notebook shows; see `jobs.showing.show_run`."""
+        from tenfold.jobs.showing import show_run
+
+        return show_run(self)
+
+    def plot_losses(self) -> Any:
+        """Raises RunError: its members have the curves; see `jobs.showing.plot_losses`."""
+        from tenfold.jobs.showing import plot_losses
+
+        return plot_losses(self)
+
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold ensemble --json`` and ``tenfold blend --json`` print (docs/formats.md)."""

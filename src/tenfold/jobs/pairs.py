@@ -79,6 +79,18 @@ class PairRun:
             fix="predict, evaluate, recommend and similar work; for factors fit without --body",
         )
 
+    def show(self) -> Any:
+        """The run's page, which a notebook shows; see `jobs.showing.show_run`."""
+        from tenfold.jobs.showing import show_run
+
+        return show_run(self)
+
+    def plot_losses(self) -> Any:
+        """The curves of the training, which a notebook shows; see `jobs.showing.plot_losses`."""
+        from tenfold.jobs.showing import plot_losses
+
+        return plot_losses(self)
+
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""
@@ -197,7 +209,7 @@ class PairRun:
         table = read_table(source, **(table_options or {}))
         names = found_names(self.schema, table, rating=True)
         test = index_ratings(table, **names, time=False, kind="explicit", skip_bad=skip_bad, keep_rows=True)
-        scores, notes = score_test(self, test, table)
+        scores, _, notes = score_test(self, test, table)
         for note in [*test.notes, *notes] if on_note is not None else ():
             on_note(note)  # type: ignore[misc]
         return {
@@ -292,8 +304,10 @@ def network_schema(schema: Schema, about: Mapping[str, Any]) -> Schema:
     return Schema(inputs=schema.columns, targets=(target,))
 
 
-def score_test(run: PairRun, test: Ratings, table: Table) -> tuple[dict[str, Any], list[str]]:
-    """Errors over all test pairs, on how many they stand, and the same of the baselines; and notes.
+def score_test(
+    run: PairRun, test: Ratings, table: Table
+) -> tuple[dict[str, Any], NDArray[np.float64], list[str]]:
+    """Errors over all test pairs, on how many they stand, and the same of the baselines; answers; and notes.
 
     test: with its rows in `table`. Keys as of `collab.evaluate.evaluate_ratings`.
     """
@@ -313,7 +327,7 @@ def score_test(run: PairRun, test: Ratings, table: Table) -> tuple[dict[str, Any
     }
     if fallback.any():
         notes.append(f"{len(users)} scored, {int(fallback.sum())} by fallback")
-    return scores, notes
+    return scores, predicted, notes
 
 
 @contextmanager

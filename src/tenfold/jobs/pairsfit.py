@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.collab.pack import pack_factor_model
 from tenfold.data.encode import ColumnFacts, Encoding, Examples, encode_columns, fit_columns
@@ -298,6 +299,25 @@ def _known(work: _Work) -> FactorModel:
     )
 
 
+def _write_validation(
+    folder: RunFolder, schema: Schema, target: str, valid: Ratings, answers: NDArray[Any]
+) -> None:
+    """The held-out ratings, whose they are, and what was predicted of them, for the run's page."""
+    users, items = valid.users[valid.user_index], valid.items[valid.item_index]
+    names = [f"user {user}, item {item}" for user, item in zip(users, items, strict=True)]
+    found: dict[str, Any] = {"id": np.array(names, dtype=object), "row": valid.rows}
+    for name, values in (
+        (target, valid.ratings.astype(np.float64)),
+        (f"{target}:predicted", answers),
+        (schema.ids[0].name, users),
+        (schema.ids[1].name, items),
+    ):
+        while name in found:
+            name += "_"
+        found[name] = values
+    write_parquet(folder.file("validation.parquet"), found)
+
+
 def _write(
     folder: RunFolder,
     work: _Work,
@@ -313,8 +333,9 @@ def _write(
         live = PairRun(folder.path, work.ratings.schema, recipe, work.encoding, about)
         live.__dict__.update(known=known, network=work.network)
         valid = take_ratings(work.ratings.ratings, work.ratings.split.valid)
-        scores, said = score_test(live, valid, work.table)
+        scores, answers, said = score_test(live, valid, work.table)
         add(said)
+        _write_validation(folder, work.ratings.schema, about["target"], valid, answers)
     folder.write_text("schema.toml", work.ratings.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())
     folder.write_text("encoding.json", work.encoding.model_dump_json() + "\n")

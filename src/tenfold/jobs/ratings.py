@@ -63,6 +63,12 @@ class RatingsRun:
 
         return show_run(self)
 
+    def plot_losses(self) -> Any:
+        """Raises RunError: factors have no epochs to draw; see `jobs.showing.plot_losses`."""
+        from tenfold.jobs.showing import plot_losses
+
+        return plot_losses(self)
+
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""

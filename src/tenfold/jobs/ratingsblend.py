@@ -53,6 +53,18 @@ class RatingsBlend:
         """Whether the members know of events only, and not of stars."""
         return self.runs[0].model.implicit
 
+    def show(self) -> Any:
+        """The blend's page, which a notebook shows; see `jobs.showing.show_run`."""
+        from tenfold.jobs.showing import show_run
+
+        return show_run(self)
+
+    def plot_losses(self) -> Any:
+        """Raises RunError: its members have the curves, if any; see `jobs.showing.plot_losses`."""
+        from tenfold.jobs.showing import plot_losses
+
+        return plot_losses(self)
+
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold blend --json`` prints (docs/formats.md)."""
@@ -251,9 +263,16 @@ def ratings_blend_of(
     runs: Sequence[RatingsRun],
     about: Mapping[str, Any],
 ) -> RatingsBlend:
-    """Members as one. Raises RunError where some rate and others only know of events, or scales differ."""
+    """Members as one. Raises RunError for networks, where some only know of events, or scales differ."""
+    problems = [
+        f"{name} is a network (--body), whose scores are no products of factors"
+        for name, run in zip(names, runs, strict=True)
+        if run.about.get("kind") == "pairs"
+    ]
+    if problems:
+        fix = "blend runs that were fitted without --body; predict with each network, and average the files"
+        raise RunError("these runs cannot be blended", problems=problems, fix=fix)
     first = runs[0].model
-    problems = []
     for name, run in zip(names, runs, strict=True):
         if run.model.implicit != first.implicit:
             kind = "events" if run.model.implicit else "ratings"

@@ -18,16 +18,20 @@ from tenfold.errors import RunError, TenfoldError
 from tenfold.jobs.reportparts import (
     calibration_charts,
     confusion_part,
-    curve_charts,
+    costly_grid,
+    costly_rows,
+    curve_sections,
+    members_section,
     memory_parts,
-    rate_chart,
+    read_history,
     scores_grid,
+    with_nan,
 )
 from tenfold.jobs.telling import JudgedTarget, judge_target
 from tenfold.jobs.thumbnails import find_thumbnails
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, Section, write_report
 from tenfold.schema import Schema
-from tenfold.store.run import or_nan, read_run
+from tenfold.store.run import read_run
 
 __all__ = ["NAME", "run_page", "write_run_report"]
 
@@ -86,11 +90,11 @@ def run_page(
 ) -> tuple[str, str, list[Section], list[str]]:
     """Title, line below it, sections, and what is to be said, of a run that `store.run.read_run` has read."""
     kind = about.get("kind")
-    if kind == "ratings":
+    if kind in ("ratings", "pairs") or about.get("of") == "ratings":
         from tenfold.jobs.ratingspage import ratings_page
 
-        return ratings_page(folder, about)
-    if kind in ("network", "blend", "pairs"):
+        return ratings_page(folder, about, worst=worst)
+    if kind in ("network", "blend"):
         return _network_page(_read(folder, about), dict(folders or {}), worst)
     raise RunError(f"{folder} is a run of an unknown kind", found=repr(kind), fix="upgrade tenfold")
 
@@ -102,7 +106,7 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
 
     schema = Schema.from_toml(text("schema.toml"))
     encoding = json.loads(text("encoding.json") or "{}")
-    history = [_or_nan(json.loads(line)) for line in text("history.jsonl").splitlines()]
+    history = read_history(folder)
     recipe = about.get("identity", {}).get("recipe", {}) or about.get("recipe", {})
     classes = encoding.get("classes") or about.get("classes") or {}
     columns: dict[str, Any] = {}
@@ -126,13 +130,6 @@ def _found_classes(columns: Mapping[str, Any], name: str) -> list[str]:
     return [one[len(prefix) :] for one in columns if one.startswith(prefix) and one != f"{prefix}predicted"]
 
 
-def _or_nan(value: Any) -> Any:
-    """`or_nan` of everything in nested mappings."""
-    if isinstance(value, dict):
-        return {name: _or_nan(one) for name, one in value.items()}
-    return or_nan(value) if value is None else value
-
-
 def _network_page(
     run: _Run, folders: dict[str, str], worst: int
 ) -> tuple[str, str, list[Section], list[str]]:
@@ -143,25 +140,14 @@ def _network_page(
         Section(
             "Scores",
             _where_scored(run),
-            (scores_grid(_or_nan(dict(about.get("targets", {})))),),
+            (scores_grid(with_nan(dict(about.get("targets", {})))),),
         )
     ]
     if about.get("members"):
-        sections.append(_members_section(about))
+        sections.append(members_section(about))
     sections.append(_trained_section(run))
-    if run.history:
-        sections.append(
-            Section(
-                "Curves",
-                "Each target's loss in training (with smoothing, augmentation, dropout where they are used) "
-                "and on the validation rows, and its scores there, epoch by epoch.",
-                (Charts(curve_charts(run.history, [target.name for target in run.schema.targets])),),
-            )
-        )
-        chart = rate_chart(run.history, run.recipe)
-        if chart:
-            text = "The head's rate at every optimizer step; the body's is a part of it."
-            sections.append(Section("Learning rate", text, (Charts([chart]),)))
+    targets_named = [target.name for target in run.schema.targets]
+    sections += curve_sections(run.history, run.recipe, targets_named, backbone=bool(run.schema.images))
     sections += _judged_sections(run, folders, worst)
     maps = _maps(run)
     if maps:
@@ -185,40 +171,6 @@ def _where_scored(run: _Run) -> str:
         return "No rows were held out, so nothing was measured."
     held = "out-of-fold" if run.about.get("kind") == "blend" else "validation"
     return f"On {len(run.ids)} {held} rows, which did not train; majority and mean: answers without a model."
-
-
-def _members_section(about: Mapping[str, Any]) -> Section:
-    """Members of an ensemble: weight, scores, time and memory."""
-    members = about["members"]
-    names: dict[tuple[str, str], None] = {}
-    for one in members:
-        for target, scores in (one.get("scores") or {}).items():
-            for score in ("error_rate", "log_loss", "rmse", "micro_f1"):
-                if isinstance(scores, Mapping) and score in scores:
-                    names[target, score] = None
-    shown = list(names)[:8]
-    heads = (
-        "member",
-        "state",
-        "weight",
-        *(f"{target}: {score.replace('_', ' ')}" for target, score in shown),
-    )
-    rows: list[list[Cell | str]] = []
-    learnt = about.get("weights") or {}
-    for one in members:
-        weight = one.get("weight")
-        found = [weights.get(one["name"]) for weights in learnt.values() if isinstance(weights, Mapping)]
-        said = ", ".join(f"{value:.3f}" for value in found if isinstance(value, (int, float)))
-        row: list[Cell | str] = [str(one["name"]), str(one.get("status", "finished"))]
-        row.append(Cell(said or ("" if weight is None else f"{weight:g}")))
-        for target, score in shown:
-            value = ((one.get("scores") or {}).get(target) or {}).get(score)
-            row.append(Cell("" if value is None else f"{value:.4f}"))
-        row.append(Cell(f"{one.get('seconds') or 0:.0f}"))
-        row.append(Cell(f"{(one.get('peak_bytes') or 0) / 2**30:.2f}"))
-        rows.append(row)
-    text = "Each member by itself; the scores above are those of their blend."
-    return Section("Members", text, (Grid((*heads, "seconds", "GiB"), rows),))
 
 
 def _trained_section(run: _Run) -> Section:
@@ -263,7 +215,7 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
     if not run.judged:
         return []
     wanted: dict[int, None] = {}
-    worst_of = {one.name: _worst(one, worst) for one in run.judged}
+    worst_of = {one.name: costly_rows(one, worst) for one in run.judged}
     for rows in worst_of.values():
         wanted |= dict.fromkeys(rows)
     photos: dict[int, bytes] = {}
@@ -288,18 +240,10 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
     return sections
 
 
-def _worst(one: JudgedTarget, count: int) -> list[int]:
-    loss = [(-value, row) for row, value in enumerate(one.loss.tolist()) if value == value]
-    return [row for _, row in sorted(loss)[:count]]
-
-
 def _photos(run: _Run, one: JudgedTarget, rows: list[int], photos: Mapping[int, bytes]) -> Part:
     title = one.name if len(run.judged) > 1 else ""
     if not run.schema.images:
-        cells: list[list[Cell | str]] = [
-            [run.ids[row], one.label[row], one.predicted[row], Cell(f"{one.loss[row]:.3f}")] for row in rows
-        ]
-        return Grid(("row", "label", "answer", "loss"), cells, title=title)
+        return costly_grid(one, rows, run.ids, title=title)
     shown = []
     for row in rows:
         sure = "" if one.kind in ("number", "multilabel") else f" ({one.sure[row]:.0%})"

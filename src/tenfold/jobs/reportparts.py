@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,22 @@ from tenfold.engine.schedule import one_cycle
 from tenfold.jobs.telling import JudgedTarget
 from tenfold.metrics import calibration_bins, expected_calibration_error
 from tenfold.out.charts import Line, line_chart, point_chart, reliability_chart
-from tenfold.out.report import Cell, Charts, Clickable, Grid, Part
+from tenfold.out.report import Cell, Charts, Clickable, Grid, Part, Section
+from tenfold.store.run import or_nan
 
 __all__ = [
     "calibration_charts",
     "confusion_part",
+    "costly_grid",
+    "costly_rows",
     "curve_charts",
+    "curve_sections",
+    "members_section",
     "memory_parts",
     "rate_chart",
+    "read_history",
     "scores_grid",
+    "with_nan",
 ]
 
 #: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
@@ -51,6 +60,20 @@ def _number(score: str, value: float) -> str:
     if score in ("scored", "unscored", "fallback"):
         return f"{value:.0f}"
     return f"{value:.2%}" if score.endswith("error_rate") else f"{value:.4f}"
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """What a training told of its epochs, NaN where a number is none; nothing where there are no epochs."""
+    path = folder / "history.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [with_nan(json.loads(line)) for line in lines]
+
+
+def with_nan(value: Any) -> Any:
+    """`or_nan` of everything in nested mappings."""
+    if isinstance(value, dict):
+        return {name: with_nan(one) for name, one in value.items()}
+    return or_nan(value) if value is None else value
 
 
 def curve_charts(history: Sequence[Mapping[str, Any]], targets: Sequence[str | None]) -> list[str]:
@@ -95,8 +118,13 @@ def _series(history: Sequence[Mapping[str, Any]], side: str, name: str, score: s
     return np.array([math.nan if one is None else float(one) for one in found], dtype=np.float64)
 
 
-def rate_chart(history: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> str:
-    """The head's rate over the optimizer steps that were taken, by the recipe's schedule; "" if unknown."""
+def rate_chart(
+    history: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any], *, what: str = "the head"
+) -> str:
+    """The rate over the optimizer steps that were taken, by the recipe's schedule; "" if unknown.
+
+    what: whose it is, where there are several.
+    """
     if not history or not {"lr", "warmup", "epochs", "frozen_epochs"} <= recipe.keys():
         return ""
     each = max(1, int(history[0].get("steps") or 1))
@@ -107,9 +135,73 @@ def rate_chart(history: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) 
         whole = max(1, length) * each
         steps += [recipe["lr"] * one_cycle(step, whole, warmup=recipe["warmup"]) for step in range(taken)]
     line = Line("rate", np.arange(1, len(steps) + 1), steps)
-    return line_chart(
-        [line], title="learning rate of the head", x_name="optimizer step", zero=True, whole=True
+    title = f"learning rate of {what}" if what else "learning rate"
+    return line_chart([line], title=title, x_name="optimizer step", zero=True, whole=True)
+
+
+def curve_sections(
+    history: Sequence[Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    targets: Sequence[str | None],
+    *,
+    backbone: bool = False,
+) -> list[Section]:
+    """The curves of a training, and its learning rate; nothing where no epoch is kept.
+
+    backbone: whether a part of the network has a rate of its own.
+    """
+    if not history:
+        return []
+    beside = ", and on the validation rows, and its scores there" if _validated(history) else ""
+    text = (
+        f"Each target's loss in training (with whatever makes it harder there: dropout, smoothing){beside}."
     )
+    sections = [Section("Curves", text, (Charts(curve_charts(history, targets)),))]
+    chart = rate_chart(history, recipe, what="the head" if backbone else "")
+    if chart:
+        part = "head's rate at every optimizer step; the body's is a part of it."
+        text = f"The {part if backbone else 'rate at every optimizer step.'}"
+        sections.append(Section("Learning rate", text, (Charts([chart]),)))
+    return sections
+
+
+def _validated(history: Sequence[Mapping[str, Any]]) -> bool:
+    return any(record.get("valid") for record in history)
+
+
+def members_section(about: Mapping[str, Any]) -> Section:
+    """Members of an ensemble, or of a blend: weight, scores, time and memory."""
+    members = about["members"]
+    names: dict[tuple[str, str], None] = {}
+    for one in members:
+        for target, scores in (one.get("scores") or {}).items():
+            for score in ("error_rate", "log_loss", "rmse", "micro_f1"):
+                if isinstance(scores, Mapping) and score in scores:
+                    names[target, score] = None
+    shown = list(names)[:8]
+    heads = (
+        "member",
+        "state",
+        "weight",
+        *(f"{target}: {score.replace('_', ' ')}" for target, score in shown),
+    )
+    rows: list[list[Cell | str]] = []
+    learnt = about.get("weights") or {}
+    for one in members:
+        weight = one.get("weight")
+        found = [weights.get(one["name"]) for weights in learnt.values() if isinstance(weights, Mapping)]
+        said = ", ".join(f"{value:.3f}" for value in found if isinstance(value, (int, float)))
+        row: list[Cell | str] = [str(one["name"]), str(one.get("status", "finished"))]
+        row.append(Cell(said or ("" if weight is None else f"{weight:g}")))
+        for target, score in shown:
+            value = ((one.get("scores") or {}).get(target) or {}).get(score)
+            row.append(Cell("" if value is None else f"{value:.4f}"))
+        row.append(Cell(f"{one.get('seconds') or 0:.0f}"))
+        row.append(Cell(f"{(one.get('peak_bytes') or 0) / 2**30:.2f}"))
+        rows.append(row)
+    scored = any(about.get("targets", {}).values())
+    text = "Each member by itself" + ("; the scores above are those of their blend." if scored else ".")
+    return Section("Members", text, (Grid((*heads, "seconds", "GiB"), rows),))
 
 
 # --- right and wrong -----------------------------------------------------------------------------------
@@ -260,6 +352,20 @@ def _scatter(one: JudgedTarget, ids: Sequence[str]) -> list[Part]:
         diagonal=True,
     )
     return [Charts([chart])]
+
+
+def costly_rows(one: JudgedTarget, count: int) -> list[int]:
+    """Rows with the highest loss, the worst first."""
+    loss = [(-value, row) for row, value in enumerate(one.loss.tolist()) if value == value]
+    return [row for _, row in sorted(loss)[:count]]
+
+
+def costly_grid(one: JudgedTarget, rows: Sequence[int], ids: Sequence[str], *, title: str = "") -> Grid:
+    """Rows with their label, answer and loss, where there are no pictures of them."""
+    cells: list[list[Cell | str]] = [
+        [str(ids[row]), one.label[row], one.predicted[row], Cell(f"{one.loss[row]:.3f}")] for row in rows
+    ]
+    return Grid(("row", "label", "answer", "error" if one.kind == "number" else "loss"), cells, title=title)
 
 
 def calibration_charts(one: JudgedTarget) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, RunError, TenfoldError
 from tenfold.jobs.inputs import read_image_folder
 from tenfold.jobs.report import run_page
-from tenfold.jobs.reportparts import curve_charts, rate_chart
+from tenfold.jobs.reportparts import curve_charts, rate_chart, read_history
 from tenfold.out.report import Charts, Grid, Photo, Photos, Section, Shown, report_html
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import or_nan, read_run
+from tenfold.store.run import read_run
 
 __all__ = ["plot_losses", "show_batch", "show_run", "show_run_batch"]
 
@@ -32,12 +32,11 @@ def show_run(run: Any) -> Shown:
 
 
 def plot_losses(run: Any) -> Shown:
-    """The curves of a training, and its learning rates. RunError where a run has none (ratings)."""
+    """The curves of a training, and its learning rates. RunError where a run has none (factors, blends)."""
     folder, about = read_run(getattr(run, "path", run))
-    path = folder / "history.jsonl"
-    if not path.exists():
-        raise RunError(f"{folder} has no epochs to draw", fix="give a run that was trained from pictures")
-    history = [_plain(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    history = read_history(folder)
+    if not history:
+        raise RunError(f"{folder} has no epochs to draw", fix=_without_epochs(folder, about))
     schema = Schema.from_toml((folder / "schema.toml").read_text(encoding="utf-8"))
     charts = curve_charts(history, [target.name for target in schema.targets])
     rate = rate_chart(history, about.get("identity", {}).get("recipe", {}))
@@ -46,10 +45,12 @@ def plot_losses(run: Any) -> Shown:
     return Shown(title, report_html(title, [section]), 340 * (1 + len(charts)) // 2 + 120)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return or_nan(value) if value is None else value
+def _without_epochs(folder: Path, about: Mapping[str, Any]) -> str:
+    """What to do instead, by the kind of run."""
+    if about.get("kind") == "blend":
+        found = [str(run["path"]) for one in about.get("members", ()) for run in one.get("runs", ())]
+        return f"its members have them: {', '.join(os.path.normpath(folder / one) for one in found)}"
+    return "give a run of a network; the page of factors is run.show(), and tenfold inspect looks into them"
 
 
 def show_batch(

@@ -41,7 +41,8 @@ th[scope=row] { position: sticky; left: 0; background: var(--paper); min-width: 
 figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; font-size: .875rem; }
 svg.chart { width: 100%; height: auto; display: block; max-width: 40rem; }
 svg.chart text { fill: var(--soft); font-size: 11px; }
-svg.chart text.label { font-size: 10px; fill: var(--ink); }
+svg.chart text.label { font-size: 10px; fill: var(--ink); paint-order: stroke; stroke: var(--paper);
+  stroke-width: 3px; stroke-linejoin: round; pointer-events: none; }
 svg.chart .grid { stroke: var(--line); stroke-width: 1; }
 svg.chart polyline, svg.chart line.c3 { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); } .c3 { stroke: var(--c3); }
