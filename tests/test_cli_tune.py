@@ -47,6 +47,14 @@ def test_json_is_one_object(place: Path) -> None:
     assert found["output"] is None and found["seeds"] == [0, 1]
 
 
+def test_tuning_a_network_of_ratings(place: Path) -> None:
+    words = ("--body", "dot", "--epochs", 1, "--values", "0,10", "-o", "net.html", "--json")
+    found = json.loads(tenfold("tune", "wd", *PAIRS, *words, cwd=place).stdout)
+    assert [one["value"] for one in found["settings"]] == [0, 0.1, 10] and found["score"] == "rmse"
+    assert (found["train_rows"], found["valid_rows"]) == (810, 90)
+    assert "Tuning weight decay" in (place / "net.html").read_text("utf-8")
+
+
 def test_gibbs_has_none(place: Path) -> None:
     done = tenfold("tune", "wd", *PAIRS, "--method", "gibbs", cwd=place, code=2)
     assert "gibbs has no weight decay to tune" in done.stderr and "--method als" in done.stderr
@@ -79,6 +87,9 @@ def test_comparing_targets(place: Path) -> None:
     [
         (("compare", *PHOTOS, "--target", "label"), "give --target twice"),
         (("compare", *PHOTOS, "--target", "label", "--target", "sise"), "sise"),
+        (("compare", *PAIRS), "tenfold tune"),
+        (("compare", *PAIRS, "--body", "mlp"), "tenfold evaluate each"),
+        (("tune", "factors", *PAIRS, "--body", "mlp"), "no factors to tune"),
         (("tune", "depth", *PHOTOS, "--target", "label"), "there is: wd, lr, factors"),
         (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is no number"),
         (("tune", "wd", *PAIRS, "--method", "als", "--image-size", "32"), "no option of a training from"),

@@ -12,6 +12,10 @@ TABLE = argument("table", "table, folder of pictures, or job file (.toml)", opti
 RUNS = option("runs", str | None, "folder to keep the trainings in, and to go on from")
 #: Of the recipe, what a comparison decides by itself.
 DECIDED = ("valid", "fold", "split_seed")
+#: What to do with ratings, which have one target.
+INSTEAD = (
+    "to choose a setting, tenfold tune; to compare runs, tenfold evaluate each of them on the same table"
+)
 PAGE = option("output", str | None, "HTML page with the table and the picture", "-o", "--output")
 
 
@@ -50,7 +54,7 @@ def _tune(given: Given) -> None:
             runs=given["runs"],
             on_progress=display.progress,
             on_note=display.note,
-            **wing_options(job.schema, given),
+            **wing_options(job.schema, given, job.recipe),
         )
     if given["output"]:
         write_report(given["output"], *tuning_page(found))
@@ -75,7 +79,7 @@ def _compare(given: Given) -> None:
     """Does a second target help the first? Train with and without the others, on the same folds and seeds."""
     from tenfold.jobs.compare import compare_targets
 
-    job = picture_job_of({**given, "output": "no run", **dict.fromkeys(DECIDED)})
+    job = picture_job_of({**given, "output": "no run", **dict.fromkeys(DECIDED)}, INSTEAD)
     with Display() as display:
         found = compare_targets(
             job.schema,

@@ -263,8 +263,9 @@ class PairRecipe(Recipe):
 
     def ratings(self) -> FactorRecipe:
         """What it says of reading and splitting ratings, as the factor models take it."""
-        names = ("scale", "duplicates", "valid", "split", "seed")
-        return FactorRecipe(kind="explicit", **{name: getattr(self, name) for name in names})
+        names = ("scale", "duplicates", "valid", "split")
+        seed = self.seed if self.split_seed is None else self.split_seed
+        return FactorRecipe(kind="explicit", seed=seed, **{name: getattr(self, name) for name in names})
 
 
 class FactorRecipe(Frozen):

@@ -204,8 +204,19 @@ def test_columns_are_named_in_one_place(tmp_path: Path, place: str, name: str) -
 
 def test_a_command_for_pictures_refuses_ratings() -> None:
     assert picture_job_of(fit_options(**PICTURES)).table == "train.csv"
-    with pytest.raises(SchemaError, match="this command is for pictures"):
+    with pytest.raises(SchemaError, match="this command is for pictures") as caught:
         picture_job_of(fit_options(**RATINGS))
+    assert "--user" in str(caught.value)
+    with pytest.raises(SchemaError, match="not for ratings") as caught:
+        picture_job_of(fit_options(**RATINGS), "tenfold tune")
+    assert "fix    tenfold tune" in str(caught.value)
+
+
+def test_a_run_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SchemaError, match="is a finished run") as caught:
+        job_of(fit_options(**{**PICTURES, "table": str(tmp_path)}))
+    assert "tenfold report" in str(caught.value)
 
 
 # Reading and the machine

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from photos import QUICK, write_photos, write_table
+from shown import needs_browser, opened
 from tenfold.data.synthetic import draw_ratings
 from tenfold.data.table import read_parquet_columns
 from tenfold.errors import RecipeError
+from tenfold.jobs.predict import load_run
 from tenfold.jobs.ratingsfit import fit_ratings_run
 from tenfold.jobs.tune import parse_values, tune, tuning_page
-from tenfold.out.report import report_html
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.out.report import report_html, write_report
+from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import IdColumn, ImageColumn, RatingTarget, Schema, UndecidedTarget
 
 RATINGS = Schema(
@@ -92,6 +94,34 @@ def test_events_are_ranked(drawn: dict[str, Any]) -> None:
     found = tune("wd", EVENTS, FactorRecipe(epochs=3), events, values=(1, 100), repeats=1)
     assert found.higher_is_better and found.score == "ndcg" and found.recipe_value == 10
     assert found.best == max(found.settings, key=lambda one: one.mean).value
+
+
+@pytest.mark.parametrize("body", ["mlp", "dot"])
+def test_a_network_of_ratings_shares_a_split_and_not_a_seed(
+    drawn: dict[str, Any], body: str, tmp_path: Path
+) -> None:
+    recipe = PairRecipe(body=body, epochs=2, embedding=4, seed=3)
+    kept, notes = tmp_path / "kept", list[str]()
+    found = tune(
+        "lr", RATINGS, recipe, drawn, values=(1e-6, 1e-2), repeats=2, runs=kept, on_note=notes.append
+    )
+    assert found.score == "rmse" and not found.higher_is_better and found.seeds == (3, 4)
+    assert found.best != 1e-6 and found.recipe_value == recipe.lr  # at 1e-6 nothing is learnt
+    assert (found.train_rows, found.valid_rows) == (2250, 250)
+    assert any("10% of the ratings are held out" in note for note in notes)
+    rows = {tuple(read_parquet_columns(one / "validation.parquet")[0]["row"]) for one in kept.iterdir()}
+    assert len(rows) == 1 and len(list(kept.iterdir())) == 6
+    scores = {trial.seed: trial.score for trial in found.trials if trial.value == recipe.lr}
+    assert scores[3] != scores[4]
+    run = load_run(kept / "lr-0.003-seed-4")
+    assert run.scores["rating"]["rmse"] == scores[4] and run.recipe.split_seed == 3
+    again = tune("lr", RATINGS, recipe, drawn, values=(1e-6, 1e-2), repeats=2, runs=kept)
+    assert [one.mean for one in again.settings] == [one.mean for one in found.settings]
+
+
+def test_a_network_of_ratings_has_no_factors(drawn: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="no factors"):
+        tune("factors", RATINGS, PairRecipe(), drawn)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +216,29 @@ def test_the_page_shows_every_value(drawn: dict[str, Any]) -> None:
     for word in ("behind the best", "one split for all"):
         assert word in page
     assert [row[0] for row in sections[1].parts[0].rows] == ["0", "0.1", "0.12 (the recipe's)"]
+    best = [row for row in sections[1].parts[0].rows if row[1].strong]
+    assert [row[-1].text for row in best] == [""]  # nothing is told apart from itself
+    assert sections[0].text.startswith("Best on the validation rows")
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, True), (390, False)])
+def test_the_picture_is_as_wide_as_the_window_and_nothing_covers_its_words(
+    drawn: dict[str, Any], tmp_path: Path, width: int, dark: bool
+) -> None:
+    found = tune("wd", RATINGS, FactorRecipe(method="als", epochs=3), drawn, values=(0.1, 1), repeats=2)
+    write_report(tmp_path / "t.html", *tuning_page(found))
+    with opened(tmp_path / "t.html", width=width, dark=dark) as (view, said):
+        view.wait_for_selector(".annotation-text")
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = view.evaluate(
+            "[...document.querySelectorAll('.annotation-text, .xtick text, .xtitle, .legendtext')]"
+            ".filter(e => e.textContent).map(e => e.getBoundingClientRect())"
+            ".map(b => [b.left, b.top, b.right, b.bottom])"
+        )
+        assert len(boxes) >= 7
+        for place, one in enumerate(boxes):
+            for other in boxes[:place]:
+                apart = one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] - 1
+                assert apart or other[1] >= one[3] - 1, (one, other)
+        assert not said

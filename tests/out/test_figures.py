@@ -77,7 +77,15 @@ def test_a_tuning_has_a_place_for_nought_and_a_dot_per_seed() -> None:
     assert len(dots.x) == 6
     assert list(drawn.layout.xaxis.ticktext) == ["0", "0.01", "0.1"]
     assert "&lt;b&gt;" in drawn.layout.yaxis.title.text
-    assert {one.text for one in drawn.layout.annotations} == {"best", "recipe"}
+    assert {one.text for one in drawn.layout.annotations} == {"best 0.01", "recipe 0.1"}
+    assert drawn.layout.xaxis.zeroline is False  # the logarithm of 1 is no nought
+
+
+def test_the_recipes_value_beside_another_is_named_once() -> None:
+    drawn = tuning_figure([0.1, 0.12, 1.0], [[1.0], [1.1], [2.0]], best=0.1, own=0.12, labels=("x", "y"))
+    assert list(drawn.layout.xaxis.ticktext) == ["0.1", "", "1"]
+    above = {one.text: one.yshift for one in drawn.layout.annotations}
+    assert set(above) == {"best 0.1", "recipe 0.12"} and len(set(above.values())) == 2
 
 
 def test_a_tuning_with_one_seed_is_a_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,11 @@ def job_of(given: Given) -> Request:
     Raises SchemaError where the columns are not said, RecipeError for options of the other wing.
     """
     table, output = given["table"], given["output"]
+    if isinstance(table, str) and os.path.isfile(os.path.join(table, "run.json")):
+        raise SchemaError(
+            f"{table} is a finished run, and this command trains from a table",
+            fix="give the table; to see what a run does: tenfold report, explain or evaluate",
+        )
     settings: dict[str, Any] = {}
     if isinstance(table, str) and table.lower().endswith(".toml"):
         job = read_job(table)
@@ -88,12 +94,13 @@ def job_of(given: Given) -> Request:
     return Request(table, schema, _recipe(schema, settings, given), output)
 
 
-def picture_job_of(given: Given) -> Request:
-    """As `job_of`, for a command that knows nothing of ratings."""
+def picture_job_of(given: Given, instead: str = "") -> Request:
+    """As `job_of`, for a command that knows nothing of ratings. instead: what to do with ratings."""
     job = job_of(given)
     if job.schema.rated:
         raise SchemaError(
-            "this command is for pictures", fix="give --image COLUMN=FOLDER and --target COLUMN"
+            "this command is for pictures and tables, not for ratings",
+            fix=instead or "give --image, --category or --number, and --target, without --user and --item",
         )
     return job
 

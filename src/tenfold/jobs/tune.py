@@ -20,7 +20,7 @@ from tenfold.jobs.ratings import score_ratings
 from tenfold.jobs.ratingsfit import RatingsWork, fit_model, prepare_ratings
 from tenfold.jobs.trials import RunPlace, Teller, Trial, Tuned, quiet
 from tenfold.out.report import Cell, Grid, Picture, Section
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import Schema
 from tenfold.scores import HIGHER_IS_BETTER, SCORES
 
@@ -38,6 +38,8 @@ FIELDS = {
 GRIDS: Mapping[tuple[str, str], tuple[float, ...]] = {
     ("network", "weight_decay"): (0, 1e-4, 1e-3, 1e-2, 1e-1, 1),
     ("network", "lr"): (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    ("pairs", "weight_decay"): (0, 1e-2, 1e-1, 1, 10),
+    ("pairs", "lr"): (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     ("sgd", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1),
     ("sgd", "lr"): (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     ("als", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1, 10),
@@ -91,7 +93,7 @@ def tune(
     repeats: seeds per value, counted up from the recipe's; the split stays that of the first. 3 where not
         given for ratings, 1 for networks.
     runs: keep the networks' trainings in this folder, and go on with those that have finished there.
-    options: as `fit_network_run` or `fit_ratings_run` takes them.
+    options: as `fit_network_run`, `fit_ratings_run` or `fit_pair_run` takes them.
     Ratings whose method is not said are fitted by ``sgd``, since the default has neither decay nor rate.
     Raises RecipeError for what there is not to tune, and where no rows are held out to choose by.
     """
@@ -114,7 +116,8 @@ def tune(
             )
         plan = _ratings_plan(name, schema, recipe, table, note, on_progress, **options)
     else:
-        plan = _network_plan(name, schema, recipe, table, note, on_progress, runs, **options)
+        make = _pairs_plan if schema.rated else _network_plan
+        plan = make(name, schema, recipe, table, note, on_progress, runs, **options)
     chosen = _values(name, plan, values)
     seeds = [recipe.seed + turn for turn in range(repeats or plan.repeats)]
     trials = []
@@ -196,9 +199,7 @@ def _ratings_plan(
 ) -> _Plan:
     if "method" in recipe.model_fields_set:
         _refuse_method(name, recipe.method)
-    if recipe.valid == 0 and recipe.split != "last":
-        recipe = recipe.model_copy(update={"valid": HELD_OUT})
-        note(f"{HELD_OUT:.0%} of the ratings are held out to choose by (--valid)")
+    recipe = _holding_out(recipe, note)
 
     def tell(lines: Sequence[str]) -> None:
         for line in lines:
@@ -233,6 +234,14 @@ def _ratings_plan(
         rows=lambda: (len(work.split.train), len(work.split.valid)),
         beside=beside,
     )
+
+
+def _holding_out(recipe: Any, note: Callable[[str], None]) -> Any:
+    """A recipe of ratings that leaves some to choose by."""
+    if recipe.valid or recipe.split == "last":
+        return recipe
+    note(f"{HELD_OUT:.0%} of the ratings are held out to choose by (--valid)")
+    return recipe.model_copy(update={"valid": HELD_OUT})
 
 
 def _refuse_method(name: str, method: str) -> None:
@@ -321,6 +330,59 @@ def _network_plan(
     )
 
 
+def _pairs_plan(
+    name: str,
+    schema: Schema,
+    recipe: Recipe,
+    table: Any,
+    note: Callable[[str], None],
+    on_progress: Teller | None,
+    runs: str | os.PathLike[str] | None,
+    **options: Any,
+) -> _Plan:
+    """A network of ratings, which is compared by its error on the ratings held out."""
+    from tenfold.jobs.pairsfit import fit_pair_run
+
+    if name == "factors":
+        raise RecipeError(
+            "a network of ratings has no factors to tune", fix="tune wd or lr, or leave out --body"
+        )
+    if not isinstance(recipe, PairRecipe):
+        recipe = PairRecipe(**{one: getattr(recipe, one) for one in recipe.model_fields_set})
+    recipe = _holding_out(recipe, note)
+    settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
+    place = RunPlace(runs)
+    seen: dict[str, int] = {}
+
+    def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
+        run = fit_pair_run(
+            schema,
+            PairRecipe(**{**recipe.model_dump(), **settled, name: value, "seed": seed}),
+            table,
+            run=place.folder / f"{name}-{value:g}-seed-{seed}",
+            resume=runs is not None,
+            on_progress=quiet(on_progress),
+            on_note=None if seen else note,
+            **options,
+        )
+        seen.update(train=run.about["train_rows"], valid=run.about["valid_rows"])
+        if not run.scores:
+            raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
+        return run.scores[run.about["target"]]["rmse"], run.scores
+
+    return _Plan(
+        grid=GRIDS["pairs", name],
+        own=getattr(recipe, name),
+        score="rmse",
+        higher=False,
+        repeats=1,
+        check=lambda value: PairRecipe(**{**recipe.model_dump(), name: value}),
+        train=train,
+        rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
+        place=place,
+    )
+
+
 # --- what is shown ---------------------------------------------------------------------------------
 
 
@@ -344,14 +406,15 @@ def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
             Cell("" if math.isnan(one.deviation) else f"{one.deviation:.4f}"),
             Cell(f"{one.behind:.4f}"),
             Cell("yes" if one.near else ""),
-            Cell("" if len(one.trials) < 2 else "no" if one.even else "yes"),
+            Cell("" if len(one.trials) < 2 or one.value == found.best else "no" if one.even else "yes"),
         ]
         for one in found.settings
     ]
     headings = [word, found.score, "between seeds", "behind the best", "within 1 %", "told apart"]
     seeds = ", ".join(map(str, found.seeds))
     lead = f"{found.train_rows} rows trained, {found.valid_rows} decided; seeds {seeds}; one split for all."
+    said = " ".join(f"{line[0].upper()}{line[1:]}." for line in found.verdict())
     return f"Tuning {word}", [
-        Section("What the validation rows say", ". ".join(found.verdict()) + ".", [Picture(figure)]),
+        Section("What the validation rows say", said, [Picture(figure)]),
         Section("Every value", lead, [Grid(headings, rows)]),
     ]

@@ -50,27 +50,36 @@ def tuning_figure(
     figure = Figure(Scatter(x=places, y=means, mode="lines+markers", name="mean", line={"color": _DOT}))
     dots = [(place, one) for place, some in zip(places, scores, strict=True) for one in some]
     if len(dots) > len(values):
-        marks = {"color": _INK, "size": 5, "opacity": 0.7}
+        marks = {"color": _INK, "size": 6, "opacity": 0.85}
         x, y = [list(one) for one in zip(*dots, strict=True)]
         figure.add_trace(Scatter(x=x, y=y, mode="markers", name="one seed", marker=marks))
-    for value, word, place in ((own, "recipe", "bottom"), (best, "best", "top")):
+    # Both words above the picture, one over the other, since the two values may be neighbours.
+    for value, word, up in ((own, "recipe", 14), (best, "best", 0)):
         if value is not None and value in values:
             x = places[list(values).index(value)]
-            figure.add_vline(
-                x=x, line_dash="dot", line_color=_INK, annotation_text=word, annotation_position=place
-            )
+            figure.add_vline(x=x, line_dash="dot", line_color=_INK)
+            label = {"text": f"{word} {value:g}", "showarrow": False, "yshift": up, "yanchor": "bottom"}
+            figure.add_annotation(x=x, y=1, yref="paper", **label)
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": _INK, "size": 12},
-        margin={"l": 64, "r": 16, "t": 32, "b": 48},
-        height=420,
+        margin={"l": 64, "r": 16, "t": 48, "b": 48},
+        height=440,
         showlegend=len(dots) > len(values),
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": -0.2, "yanchor": "top"},
     )
     ticks = [f"{value:g}" for value in values]
-    figure.update_xaxes(title=escaped(labels[0]), tickvals=places, ticktext=ticks, gridcolor=_GRID)
-    figure.update_yaxes(title=escaped(labels[1]), gridcolor=_GRID, zeroline=False)
+    if own is not None and own in values:
+        place = list(values).index(own)
+        beside = [abs(places[place] - one) for one in places if one != places[place]]
+        # The dotted line names it already, so a neighbour need not share its room.
+        ticks[place] = ticks[place] if min(beside, default=1) > 0.5 else ""
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
+    title = {"text": escaped(labels[0]), "standoff": 12}
+    figure.update_xaxes(title=title, tickvals=places, ticktext=ticks, **axis)
+    figure.update_yaxes(title=escaped(labels[1]), **axis)
     return figure
 
 
