@@ -107,6 +107,17 @@ def test_both_scores_all_ways_and_every_member_are_told(trained: Any) -> None:
     assert stages == {"waiting", "running", "finished"}
 
 
+def test_its_page_is_of_the_blend_and_its_members(trained: Any) -> None:
+    folder, _, _, _ = trained
+    page = (folder / "top" / "report.html").read_text("utf-8")
+    assert "2 members (test_resnet)" in page and "greedy" in page and "data:image/" in page
+    # The columns of members in the table of held-out rows are no classes.
+    assert "cat@plain" not in page and "crop-fold2" in page
+    about = json.loads((folder / "top" / "run.json").read_text("utf-8"))
+    assert about["classes"] == {"label": ["bird", "cat", "dog"], "size": ["big", "small"]}
+    assert (folder / "top" / about["table"]).exists()
+
+
 def test_run_again_it_does_nothing(trained: Any) -> None:
     folder, found, _, _ = trained
     before = (folder / "top" / "run.json").read_bytes()

@@ -13,6 +13,7 @@ from tenfold.errors import RecipeError, RunError, did_you_mean
 from tenfold.jobs.blend import METHODS
 from tenfold.jobs.history import record_run
 from tenfold.jobs.predict import load_run
+from tenfold.jobs.report import report_finished
 from tenfold.store.bundle import begin_bundle, describe_bundle
 from tenfold.store.run import file_digest
 
@@ -97,7 +98,8 @@ def blend_runs(
         describe_bundle(folder, about, ("schema.toml", "oof.parquet"))
     finally:
         folder.close()
-    for note in [*notes, *record_run(folder.path)] if on_note is not None else ():
+    notes += [*record_run(folder.path), *report_finished(folder.path)]
+    for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     return load_run(folder.path)
 
@@ -141,8 +143,10 @@ def _networks(
     members = [BlendMember(part.name, part.weight, (part.run,)) for part in parts]
     blend = blend_of(folder.path, members, {}, {})
     judged = judge_blend(folder, blend, method=method, seed=seed)
+    tables = {part.run.about.get("table") for part in parts}
     about = {
         "of": "network",
+        "table": tables.pop() if len(tables) == 1 else None,
         "members": [_member(folder, part, judged.members.get(part.name, {})) for part in parts],
         **judged.record(),
         "rows": max(part.run.about["rows"] for part in parts),

@@ -14,6 +14,7 @@ from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.jobs.children import Child, Children, ask
 from tenfold.jobs.history import record_run
 from tenfold.jobs.inputs import Machine, Reading
+from tenfold.jobs.report import report_finished
 from tenfold.jobs.standing import Standing, data_mark, refusal_of, unit_mark
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.recipe import Recipe, suited
@@ -365,6 +366,7 @@ class _Ensemble:
         members += [self._soup(folder, one, scores) for one in judged.get("soups", ())]
         about = {
             "of": "network",
+            "table": self.file.table,
             "recipe": self._recipe(),
             "identity": {"data": self.data},
             "members": members,
@@ -418,7 +420,7 @@ class _Ensemble:
         folder.write_text("schema.toml", found["schema"])
         about = self._describe(folder, found)
         _remove_if_empty(folder.file("logs"))
-        for note in record_run(folder.path):
+        for note in (*record_run(folder.path), *report_finished(folder.path)):
             self.note(note)
         return self._finished(folder, about)
 

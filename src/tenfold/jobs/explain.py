@@ -17,7 +17,9 @@ from tenfold.out.crosstab import ExplainedRatings, build_ratings_book
 from tenfold.values import FactorModel
 
 if TYPE_CHECKING:
+    from tenfold.out.blendbook import ExplainedBlend
     from tenfold.out.lossbook import ExplainedRows
+    from tenfold.out.rowsheet import TargetRows
 
 __all__ = ["explain", "explain_ratings"]
 
@@ -53,19 +55,20 @@ def explain(
         return _explain_rated(run, rows, items, table, n or 12, path)
     if items:
         raise RecipeError("this run has no items", fix="leave out --item")
-    kind = getattr(run, "about", {}).get("kind")
-    if kind != "network":
-        raise RecipeError(
-            f"{run.path} is a run of kind {kind!r}, whose arithmetic is not one last layer's",
-            fix="of an ensemble explain a member: RUN/members/NAME",
-        )
-    from tenfold.jobs.netexplain import explain_network
-    from tenfold.out.lossbook import build_loss_book
+    if run.about["kind"] == "blend":
+        from tenfold.jobs.netblendrows import explain_blend
+        from tenfold.out.blendbook import build_blend_book
 
-    rows_found = explain_network(run, rows, table=table, n=n or 12, **options)
-    book = build_loss_book(rows_found)
+        blend_found = explain_blend(run, rows, table=table, n=n or 12, **options)
+        book, record = build_blend_book(blend_found), _blend_record(blend_found, run)
+    else:
+        from tenfold.jobs.netexplain import explain_network
+        from tenfold.out.lossbook import build_loss_book
+
+        rows_found = explain_network(run, rows, table=table, n=n or 12, **options)
+        book, record = build_loss_book(rows_found), _rows_record(rows_found, run)
     book.write(path)
-    return {**_rows_record(rows_found, run), "output": str(path), "sheets": [one.name for one in book.sheets]}
+    return {**record, "output": str(path), "sheets": [one.name for one in book.sheets]}
 
 
 def _explain_rated(
@@ -193,19 +196,10 @@ def _ratings_record(found: ExplainedRatings, run: Any) -> dict[str, Any]:
 def _rows_record(found: ExplainedRows, run: Any) -> dict[str, Any]:
     rows = []
     for row, (name, why) in enumerate(zip(found.ids, found.why, strict=True)):
-        own = {}
-        for target in found.targets:
-            answer = target.answers[row]
-            own[target.name] = {
-                "label": target.label_words[row] or None,
-                "raw": target.raw[row].tolist(),
-                ("number" if target.kind == "number" else "probabilities"): (
-                    float(answer[0])
-                    if target.kind == "number"
-                    else dict(zip(target.classes, answer.tolist(), strict=True))
-                ),
-                "loss": float(target.losses[row]) if target.weights[row] else None,
-            }
+        own = {
+            target.name: {**_answer_record(target, row), "raw": target.raw[row].tolist()}
+            for target in found.targets
+        }
         rows.append({"id": name, "why": why, "targets": own})
     targets = {
         one.name: {"kind": one.kind, "loss": one.mean_loss, "weight": found.weight_of(one)}
@@ -217,5 +211,51 @@ def _rows_record(found: ExplainedRows, run: Any) -> dict[str, Any]:
         "rows": rows,
         "targets": targets,
         "loss": found.loss,
+        "notes": list(found.notes),
+    }
+
+
+def _answer_record(target: TargetRows, row: int) -> dict[str, Any]:
+    """What a target is in a row: its label, its answer, and the loss where the label is known."""
+    return {
+        "label": target.label_words[row] or None,
+        **_answer(target, target.answers[row]),
+        "loss": float(target.losses[row]) if target.weights[row] else None,
+    }
+
+
+def _answer(target: TargetRows, answer: Any) -> dict[str, Any]:
+    if target.kind == "number":
+        return {"number": float(answer[0])}
+    return {"probabilities": dict(zip(target.classes, answer.tolist(), strict=True))}
+
+
+def _blend_record(found: ExplainedBlend, run: Any) -> dict[str, Any]:
+    rows = []
+    for row, (name, why) in enumerate(zip(found.ids, found.why, strict=True)):
+        own = {
+            one.rows.name: {
+                **_answer_record(one.rows, row),
+                "members": {
+                    member: _answer(one.rows, given[row])
+                    for member, given in zip(one.members, one.given, strict=True)
+                },
+            }
+            for one in found.blended
+        }
+        rows.append({"id": name, "why": why, "targets": own})
+    targets = {
+        one.rows.name: {
+            "kind": one.rows.kind,
+            "loss": one.rows.mean_loss,
+            "weights": dict(zip(one.members, one.weights.tolist(), strict=True)),
+        }
+        for one in found.blended
+    }
+    return {
+        "run": str(run.path),
+        "kind": "blend",
+        "rows": rows,
+        "targets": targets,
         "notes": list(found.notes),
     }

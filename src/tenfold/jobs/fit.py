@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import SchemaError, TenfoldError
+from tenfold.errors import SchemaError
 from tenfold.jobs.history import record_run
-from tenfold.jobs.report import write_run_report
+from tenfold.jobs.report import report_finished
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.schema import Schema
 
@@ -59,19 +59,10 @@ def fit(
 def _recorded(run: Any, options: Mapping[str, Any], report: bool) -> Any:
     """The run, after it is added to the history beside it and its page is written."""
     tell = options.get("on_note")
-    notes = [*record_run(run.path), *(_reported(run) if report else ())]
+    notes = [*record_run(run.path), *(report_finished(run) if report else ())]
     for note in notes if tell is not None else ():
         tell(note)
     return run
-
-
-def _reported(run: Any) -> list[str]:
-    """Write the run's page; a run that has finished is not lost because its page cannot be written."""
-    try:
-        write_run_report(run)
-    except TenfoldError as error:
-        return [f"no report was written: {error.headline}"]
-    return []
 
 
 def _next_run() -> Path:

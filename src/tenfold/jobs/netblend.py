@@ -195,8 +195,12 @@ def _targets(member: BlendMember) -> set[str]:
 
 
 @dataclass
-class _Gathered:
-    """answers, plain: target -> member -> (rows, answers).  bad: row -> why."""
+class Gathered:
+    """What every member says of some rows.
+
+    answers, plain: target -> member -> (rows, answers), with all views and with the plain one.
+    bad: row -> why it cannot be used.  views: whether there are several.
+    """
 
     rows: Rows
     bad: dict[int, str] = field(default_factory=dict)
@@ -205,9 +209,9 @@ class _Gathered:
     views: bool = False
 
 
-def _gather(
+def gather(
     blend: NetworkBlend, source: Any, seeing: Seeing, reading: Reading, device: str, targets: bool
-) -> _Gathered:
+) -> Gathered:
     """Every member's answers. Runs that want their pictures alike share one reading of them."""
     groups: dict[tuple[Any, ...], list[tuple[BlendMember, NetworkRun]]] = {}
     for member in blend.members:
@@ -217,10 +221,10 @@ def _gather(
             groups.setdefault(key, []).append((member, run))
     asked = {"group": (), "split": None, "weight": None, "time": None}
     schema = blend.schema.model_copy(update=asked)
-    found: _Gathered | None = None
+    found: Gathered | None = None
     for users in groups.values():
         rows = prepare_rows(source, schema, users[0][1].encoding, reading, targets=targets)
-        found = found or _Gathered(rows)
+        found = found or Gathered(rows)
         found.bad |= {row: why for row, why in rows.bad.items() if row not in found.bad}
         for member, run in users:
             heads, all_views, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
@@ -236,7 +240,7 @@ def _gather(
     return found
 
 
-def _mixed(blend: NetworkBlend, answers: Mapping[str, Floats], target: str) -> Floats:
+def mixed_answers(blend: NetworkBlend, answers: Mapping[str, Floats], target: str) -> Floats:
     """The blend's answers of one target. Of a row that a member could not answer, the others decide."""
     names = [member.name for member in blend.members if member.name in answers]
     weights = np.array([blend.weights[target].get(name, 0.0) for name in names])
@@ -260,10 +264,10 @@ def predict_rows(
     members: every member's own answers, too, as targets called ``target@member``.
     """
     reading = reading or Reading()
-    found = _gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=False)
+    found = gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=False)
     for note in (*blend.about.get("joining", ()), *found.rows.notes) if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
-    mixed = {head.name: _mixed(blend, found.answers[head.name], head.name) for head in blend.heads()}
+    mixed = {head.name: mixed_answers(blend, found.answers[head.name], head.name) for head in blend.heads()}
     answers = {head.name: (head, mixed[head.name]) for head in blend.heads()}
     if members:
         for head in blend.heads():
@@ -288,7 +292,7 @@ def evaluate_rows(
     reading = reading or Reading()
     place = pick_device(device)
     reset_peak(place)
-    found = _gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=True)
+    found = gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=True)
     rows = found.rows
     good = np.array([row for row in range(len(rows.ids)) if row not in found.bad], dtype=np.int64)
     if not len(good):
@@ -304,7 +308,7 @@ def evaluate_rows(
         usual = blend.about.get("majority", {}).get(name)
         seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
         for word, answers in seen.items():
-            mixed = _mixed(blend, answers[name], name)[good]
+            mixed = mixed_answers(blend, answers[name], name)[good]
             scores[word][name] = head.scores(mixed, labels, usual=usual)
         for member, own in found.answers[name].items():
             each[member][name] = head.scores(own[good], labels)

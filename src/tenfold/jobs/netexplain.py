@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +10,16 @@ from numpy.typing import NDArray
 
 from tenfold.data.classweights import class_weighted
 from tenfold.data.encode import encode
-from tenfold.data.labels import TargetFacts, row_weights, scoring_labels
-from tenfold.data.table import Table, read_parquet_columns
+from tenfold.data.labels import row_weights
 from tenfold.engine.batches import Preparation
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.loss import task_weights_of
 from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
-from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
-from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.errors import SchemaError
+from tenfold.jobs.inputs import Reading, Rows, prepare_rows
+from tenfold.jobs.netrows import choose_rows, row_labels, row_words, rows_source
 from tenfold.jobs.netrun import NetworkRun, load_network
-from tenfold.jobs.telling import telling_rows
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import uses_channels_last
@@ -49,8 +46,11 @@ def explain_network(
     Raises RunError where the rows cannot be read any more, SchemaError for an id that is none of theirs.
     """
     reading = reading or Reading()
-    source, reading, notes = _source(run, table, reading)
-    index, why, said = _choose(run, source, [str(one) for one in rows], n, own=table is None)
+    source, reading, notes = rows_source(run, VALIDATION, table, reading)
+    wanted = [str(one) for one in rows]
+    index, why, said = choose_rows(
+        run, VALIDATION, run.encoding.classes, source, wanted, n, own=table is None
+    )
     notes += said
     schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None, "time": None})
     found = prepare_rows(source.take(index), schema, run.encoding, reading, targets=False)
@@ -58,78 +58,6 @@ def explain_network(
     if not len(good):
         raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")
     return _explained(run, found, good, [why[row] for row in good], notes, reading, device)
-
-
-def _source(run: NetworkRun, table: Any, reading: Reading) -> tuple[Table, Reading, list[str]]:
-    """The table of the rows: the given one, the one of the training, or what the run itself remembers."""
-    if table is not None:
-        source, reading = read_source(table, run.schema, reading)
-        return source, reading, []
-    known = run.about.get("table")
-    why = "the run was fitted from Python, so it knows no file of its table"
-    if known and os.path.exists(known):
-        try:
-            source, reading = read_source(known, run.schema, reading)
-            run.schema.check_columns(source.names, source.source, targets=False)
-            return source, reading, []
-        except TenfoldError as error:
-            why = f"{known}: {error.headline}"
-    elif known:
-        why = f"the training's table {known} is not there any more"
-    name = run.schema.row_name
-    if (run.path / VALIDATION).exists() and [column.name for column in run.schema.inputs] == [name]:
-        # The id is the name of the picture: the validation rows are known without a table.
-        columns, _ = read_parquet_columns(run.path / VALIDATION)
-        kept = {str(name): columns["id"]}
-        kept |= {one: columns[one] for one in _label_columns(run) if one in columns and one not in kept}
-        text = {one: ["" if cell is None else cell for cell in values] for one, values in kept.items()}
-        source, reading = read_source(text, run.schema, reading)
-        return source, reading, [f"{why}: explained are validation rows, as the run remembers them"]
-    raise RunError(
-        f"the rows of {run.path} cannot be read again: {why}",
-        found=f"searched from {Path.cwd()}",
-        fix="give the table with --table, and its pictures with --image COLUMN=FOLDER",
-    )
-
-
-def _label_columns(run: NetworkRun) -> list[str]:
-    return [
-        name for target in run.schema.answers for name in (getattr(target, "columns", ()) or (target.name,))
-    ]
-
-
-def _choose(
-    run: NetworkRun, table: Table, wanted: list[str], n: int, *, own: bool
-) -> tuple[NDArray[np.int64], list[str], list[str]]:
-    """Places of the chosen rows in the table, and why each was chosen."""
-    name = run.schema.row_name
-    ids = [str(one) for one in (table.text(name) if name else table.lines)]
-    place = {one: row for row, one in reversed(list(enumerate(ids)))}
-    if wanted:
-        stems = {Path(one).stem: row for one, row in reversed(list(place.items()))}
-        strange = [one for one in wanted if one.strip() not in place and one.strip() not in stems]
-        if strange:
-            raise SchemaError(
-                f"{len(strange)} of {len(wanted)} rows are not in {table.source}",
-                problems=[f"{one!r}: {did_you_mean(one, ids)}" for one in strange],
-                fix=f"give ids of column {name!r}" if name else "give line numbers; the header is line 1",
-            )
-        chosen = [place.get(one.strip(), stems.get(one.strip(), -1)) for one in wanted]
-        chosen = list(dict.fromkeys(chosen))
-        return np.array(chosen, dtype=np.int64), ["asked for"] * len(chosen), []
-    path = run.path / VALIDATION
-    if path.exists():
-        columns, _ = read_parquet_columns(path)
-        picked = telling_rows(columns, run.schema.answers, run.encoding.classes, n)
-        there = [(place[one], why) for one, why in picked if one in place]
-        lost = len(picked) - len(there)
-        notes = [f"{lost} telling validation rows are not in {table.source} any more"] if lost else []
-        # A table of other rows may share a few names with the training's.
-        if there and (own or 2 * len(there) >= len(picked)):
-            return np.array([row for row, _ in there], dtype=np.int64), [why for _, why in there], notes
-    count = min(n, table.rows)
-    note = "no validation rows to choose from" if own else "rows of another table"
-    return np.arange(count), ["first in the table"] * count, [f"{note}: the first {count} are explained"]
 
 
 def _explained(
@@ -158,9 +86,9 @@ def _explained(
     rows_weigh, said = _row_weights(run, rows, good)
     notes += said
     for target, head in zip(run.schema.answers, network.heads, strict=True):
-        own, said = _labels(run, target, head, rows, good)
+        own, said = row_labels(target, head, rows, good)
         notes += said
-        words[head.name] = _label_words(target, head, rows, good, own)
+        words[head.name] = row_words(target, head, rows, good, own)
         labels[head.name] = _known(target.kind, len(head.classes), own)
     last = read_last_layer(network, features, _weighed(network.heads, labels))
     raw = features.astype(np.float64) @ last.weight.T + last.bias
@@ -206,41 +134,6 @@ def _trained(run: NetworkRun) -> list[str]:
     targets = ", ".join(f"{target.name} ({target.kind})" for target in run.schema.answers)
     rows = f"{run.about.get('train_rows', '?')} rows to train, {run.about.get('valid_rows', '?')} to validate"
     return [f"{run.recipe.arch}: {columns} -> {targets}", rows]
-
-
-def _labels(
-    run: NetworkRun, target: Any, head: Head, rows: Rows, good: NDArray[np.int64]
-) -> tuple[NDArray[Any], list[str]]:
-    """Labels as `data.labels` has them; all missing where the table does not have them."""
-    columns = getattr(target, "columns", ()) or (target.name,)
-    if all(name in rows.table.names for name in columns):
-        facts = run.encoding.targets.get(head.name, TargetFacts())
-        labels, said = scoring_labels(target, head.classes, facts, rows.table)
-        return labels[good], list(said)
-    note = [f"{rows.table.source} has no labels of {target.name}: its losses are left out"]
-    if target.kind == "number":
-        return np.full(len(good), np.nan), note
-    shape = (len(good), len(head.classes)) if target.kind == "multilabel" else (len(good),)
-    return np.full(shape, -1, dtype=np.int64), note
-
-
-def _label_words(
-    target: Any, head: Head, rows: Rows, good: NDArray[np.int64], labels: NDArray[Any]
-) -> list[str]:
-    """Labels in words: classes as the run spells them."""
-    if target.kind == "number":
-        return ["" if one != one else f"{one:g}" for one in labels]
-    if target.kind == "multilabel":
-        own = labels[:, : len(head.classes)]
-        return [", ".join(head.classes[place] for place in np.flatnonzero(row == 1)) for row in own]
-    if target.name not in rows.table.names:
-        return [""] * len(good)
-    cells = rows.table.text(target.name)[good]
-    known = (labels >= 0) & (labels < len(head.classes))
-    return [
-        head.classes[int(code)] if fine else str(cell)
-        for code, fine, cell in zip(labels, known, cells, strict=True)
-    ]
 
 
 def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:

@@ -32,6 +32,7 @@ class Judged:
     weights: target -> member -> its part.  facts: target -> thresholds and the like.
     scores, without_views: of the blend.  members: member -> target -> scores, of its own held-out rows.
     blends: target -> way of blending -> weights, scores and loss.  taken: target -> the way that was taken.
+    classes: target -> its classes in the blend.
     """
 
     weights: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Judged:
     members: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     blends: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -53,6 +55,7 @@ class Judged:
         """For ``run.json``."""
         return {
             "weights": self.weights,
+            "classes": {name: list(words) for name, words in self.classes.items()},
             "facts": {name: one.model_dump(mode="json") for name, one in self.facts.items()},
             "targets": or_null(self.scores),
             "without_views": or_null(self.without_views),
@@ -85,7 +88,7 @@ def judge_blend(
         row's blend has weights that were learned without its fold.
     folder: where the table goes; None writes none.
     """
-    judged = Judged()
+    judged = Judged(classes=blend.classes)
     held = {one.name: found for one in blend.members if (found := held_out(blend, one)) is not None}
     if not held:
         judged.notes.append("no member held rows out: the blend has no score, and its weights are as stated")

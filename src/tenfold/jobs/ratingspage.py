@@ -12,12 +12,12 @@ import numpy as np
 from tenfold.collab.pack import unpack_factor_model
 from tenfold.data.table import read_parquet_columns
 from tenfold.errors import TenfoldError
+from tenfold.jobs.memberparts import members_section
 from tenfold.jobs.reportparts import (
     confusion_part,
     costly_grid,
     costly_rows,
     curve_sections,
-    members_section,
     memory_parts,
     read_history,
 )
@@ -153,7 +153,7 @@ def _blend_page(folder: Path, about: Mapping[str, Any]) -> tuple[str, str, list[
     )
     heads = ("member", "method", "ratings", "held out", "run folder")
     what = Section("What they are", " ".join(["Each has a report of its own.", *notes]), (Grid(heads, rows),))
-    members = members_section(about)
+    members = members_section(about, folder)
     sections = [Section(members.title, f"{members.text} {scored}", members.parts), what]
     lead = f"blend of {len(rows)} runs of ratings, whose answers are averaged by weight"
     return f"Report of {folder.name}", lead, sections, notes

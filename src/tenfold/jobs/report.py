@@ -15,13 +15,13 @@ from typing import Any
 
 from tenfold.data.table import read_parquet_columns
 from tenfold.errors import RunError, TenfoldError
+from tenfold.jobs.memberparts import member_memory, members_section, what_it_is_of
 from tenfold.jobs.reportparts import (
     calibration_charts,
     confusion_part,
     costly_grid,
     costly_rows,
     curve_sections,
-    members_section,
     memory_parts,
     read_history,
     scores_grid,
@@ -33,7 +33,7 @@ from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, S
 from tenfold.schema import Schema
 from tenfold.store.run import read_run
 
-__all__ = ["NAME", "run_page", "write_run_report"]
+__all__ = ["NAME", "report_finished", "run_page", "write_run_report"]
 
 #: Where the page goes when nothing is said.
 NAME = "report.html"
@@ -79,6 +79,15 @@ def write_run_report(
         "bytes": path.stat().st_size if path.is_file() else 0,
         "notes": notes,
     }
+
+
+def report_finished(run: Any) -> list[str]:
+    """Write a finished run's page; returns what is to be said where it cannot be: the run is not lost."""
+    try:
+        write_run_report(run)
+    except TenfoldError as error:
+        return [f"no report was written: {error.headline}"]
+    return []
 
 
 def run_page(
@@ -144,7 +153,7 @@ def _network_page(
         )
     ]
     if about.get("members"):
-        sections.append(members_section(about))
+        sections.append(members_section(about, run.path))
     sections.append(_trained_section(run))
     targets_named = [target.name for target in run.schema.targets]
     sections += curve_sections(run.history, run.recipe, targets_named, backbone=bool(run.schema.images))
@@ -156,12 +165,14 @@ def _network_page(
             "components). What lies near each other is alike to the network. Point at a dot for its name."
         )
         sections.append(Section("Maps", text, (Charts(maps),)))
-    memory = memory_parts(about, run.history)
+    many = about.get("kind") == "blend"
+    memory = member_memory(about, run.path) if many else memory_parts(about, run.history)
     if memory:
         text = "What was planned before the first step, and what was measured."
         sections.append(Section("Memory", text, memory))
     # Without pictures there is no backbone, whatever the recipe's default would be.
     what = run.recipe.get("arch") if run.schema.images else about.get("kind")
+    what = what_it_is_of(about, run.path) if many else what
     lead = f"{what}: {inputs} -> {targets}"
     return f"Report of {run.path.name}", lead, sections, run.notes
 
@@ -191,6 +202,7 @@ def _trained_section(run: _Run) -> Section:
         "kept epoch": about.get("kept_epoch"),
         "seed": recipe.get("seed"),
         "device": f"{about['device']}, {about.get('precision', '')}" if about.get("device") else None,
+        "blended by": about.get("method"),
         "time": f"{about.get('seconds', 0):.0f} s",
         "finished": about.get("finished"),
         "made by": ", ".join(f"{name} {one}" for name, one in about.get("versions", {}).items()),

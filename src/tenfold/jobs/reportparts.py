@@ -26,7 +26,6 @@ __all__ = [
     "costly_rows",
     "curve_charts",
     "curve_sections",
-    "members_section",
     "memory_parts",
     "rate_chart",
     "read_history",
@@ -167,41 +166,6 @@ def curve_sections(
 
 def _validated(history: Sequence[Mapping[str, Any]]) -> bool:
     return any(record.get("valid") for record in history)
-
-
-def members_section(about: Mapping[str, Any]) -> Section:
-    """Members of an ensemble, or of a blend: weight, scores, time and memory."""
-    members = about["members"]
-    names: dict[tuple[str, str], None] = {}
-    for one in members:
-        for target, scores in (one.get("scores") or {}).items():
-            for score in ("error_rate", "log_loss", "rmse", "micro_f1"):
-                if isinstance(scores, Mapping) and score in scores:
-                    names[target, score] = None
-    shown = list(names)[:8]
-    heads = (
-        "member",
-        "state",
-        "weight",
-        *(f"{target}: {score.replace('_', ' ')}" for target, score in shown),
-    )
-    rows: list[list[Cell | str]] = []
-    learnt = about.get("weights") or {}
-    for one in members:
-        weight = one.get("weight")
-        found = [weights.get(one["name"]) for weights in learnt.values() if isinstance(weights, Mapping)]
-        said = ", ".join(f"{value:.3f}" for value in found if isinstance(value, (int, float)))
-        row: list[Cell | str] = [str(one["name"]), str(one.get("status", "finished"))]
-        row.append(Cell(said or ("" if weight is None else f"{weight:g}")))
-        for target, score in shown:
-            value = ((one.get("scores") or {}).get(target) or {}).get(score)
-            row.append(Cell("" if value is None else f"{value:.4f}"))
-        row.append(Cell(f"{one.get('seconds') or 0:.0f}"))
-        row.append(Cell(f"{(one.get('peak_bytes') or 0) / 2**30:.2f}"))
-        rows.append(row)
-    scored = any(about.get("targets", {}).values())
-    text = "Each member by itself" + ("; the scores above are those of their blend." if scored else ".")
-    return Section("Members", text, (Grid((*heads, "seconds", "GiB"), rows),))
 
 
 # --- right and wrong -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.out.bookfront import first_sheet, rows_sheet
 from tenfold.out.losskinds import target_sheet
 from tenfold.out.rowsheet import Answered, RowsSheet, TargetRows
 from tenfold.out.workbook import MOST_COLUMNS, Book, Sheet
@@ -70,8 +71,21 @@ def build_loss_book(found: ExplainedRows) -> Book:
         answered.append(target_sheet(made, target))
         start += outputs
     sums = _total_sheet(total, found, answered)
-    _rows_sheet(rows, found, answered)
-    _first_sheet(first, found, sheets, (rows, total, features, last), answered, sums)
+    rows_sheet(rows, found.ids, found.why, found.targets, answered)
+    texts = [
+        (rows, "the rows, why they were chosen, and what the network says of them"),
+        *(
+            (one, f"{target.name} ({target.kind}): from raw outputs to the loss, step by step")
+            for one, target in zip(sheets, found.targets, strict=True)
+        ),
+        (total, "the targets' losses, their weights, and the sum"),
+        (features, "what the body of the network makes of each row"),
+        (last, "bias and weights that turn features into raw outputs"),
+    ]
+    said = [*found.trained, *found.notes]
+    line = first_sheet(first, found.run, said, texts, found.targets, answered)
+    first.text(line, 0, "all targets, weighted", "head_left")
+    first.formula(line, 3, sums, found.loss, "result")
     return book
 
 
@@ -172,84 +186,3 @@ def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered
     sheet.freeze(4, 1)
     sheet.widths((0, 0, 26), (1, max(1, len(names)), 20))
     return sheet.at(end, 1, fixed="both", outside=True)
-
-
-def _rows_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered]) -> None:
-    sheet.text(0, 0, "The rows that are explained", "title")
-    sheet.text(1, 0, "Labels, answers and losses are those of the target's own sheet, and follow it.", "lead")
-    sheet.texts(3, 0, ["row", "chosen because"], "head_left")
-    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True)):
-        column = 2 + 4 * place
-        sheet.texts(2, column, [target.name, "", "", ""], "head")
-        sheet.texts(3, column, ["label", "answer", one.sure_word, "loss"], "head")
-        for row in range(len(found.ids)):
-            for shift, style, cell, value in (
-                (0, "word", one.label_at(row), target.label_words[row]),
-                (1, "word", one.answer_at(row), one.answers[row]),
-                (2, one.sure_style, one.sure_at(row), float(one.sure[row])),
-                (3, "calc", one.loss_at(row), float(one.losses[row])),
-            ):
-                sheet.formula(4 + row, column + shift, cell, value, style)
-    for row, (name, why) in enumerate(zip(found.ids, found.why, strict=True)):
-        sheet.text(4 + row, 0, name, "id")
-        sheet.text(4 + row, 1, why, "id")
-    sheet.freeze(4, 1)
-    sheet.widths((0, 0, 26), (1, 1, 30), (2, 1 + 4 * len(answered), 14))
-
-
-def _first_sheet(
-    sheet: Sheet,
-    found: ExplainedRows,
-    targets: Sequence[Sheet],
-    others: tuple[Sheet, Sheet, Sheet, Sheet],
-    answered: Sequence[Answered],
-    loss: str,
-) -> None:
-    """What this is, where what is, what the colours mean, and whether it agrees with the model."""
-    sheet.text(0, 0, f"How {found.run} comes to its answers", "title")
-    sheet.text(
-        1, 0, "Numbers that are not yellow are formulas: change a yellow cell and all follows.", "lead"
-    )
-    line = 3
-    for text in (*found.trained, *found.notes):
-        sheet.text(line, 0, text, "lead")
-        line += 1
-    line += 1
-    sheet.texts(line, 0, ["sheet", "what it shows"], "head_left")
-    rows, total, features, last = others
-    texts = [
-        (rows, "the rows, why they were chosen, and what the network says of them"),
-        *(
-            (one, f"{target.name} ({target.kind}): from raw outputs to the loss, step by step")
-            for one, target in zip(targets, found.targets, strict=True)
-        ),
-        (total, "the targets' losses, their weights, and the sum"),
-        (features, "what the body of the network makes of each row"),
-        (last, "bias and weights that turn features into raw outputs"),
-    ]
-    for place, (one, text) in enumerate(texts, line + 1):
-        sheet.link(place, 0, one)
-        sheet.text(place, 1, text, "id")
-    line += len(texts) + 2
-    sheet.texts(line, 0, ["colour", "what it means"], "head_left")
-    for place, (style, text) in enumerate(
-        (("given", "a number or word to change: features, weights, labels"), ("calc", "a formula"),
-         ("result", "a formula whose answer matters: a loss, an answer"))
-    ):  # fmt: skip
-        sheet.text(line + 1 + place, 0, "", style)
-        sheet.text(line + 1 + place, 1, text, "id")
-    line += 5
-    sheet.texts(line, 0, ["this workbook against the model", "largest difference", "", "loss"], "head_left")
-    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True), line + 1):
-        sheet.text(place, 0, target.name, "id")
-        sheet.formula(place, 1, one.gap_at, one.gap, "tiny")
-        sheet.formula(place, 3, one.mean_at, one.mean)
-    end = line + 1 + len(answered)
-    sheet.text(end, 0, "all targets, weighted", "head_left")
-    sheet.formula(end, 3, loss, found.loss, "result")
-    text = (
-        "What differs are the last digits of the network's precision, until you change a cell; of a number,"
-    )
-    sheet.text(end + 2, 0, "in units of its deviation.", "lead")
-    sheet.text(end + 1, 0, text, "lead")
-    sheet.widths((0, 0, 34), (1, 1, 64), (2, 2, 3), (3, 3, 14))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from tenfold.out.numbersheet import number_sheet, sigmoid
 from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows
 from tenfold.out.workbook import Block
 
-__all__ = ["target_sheet"]
+__all__ = ["answered_by", "best_of", "decide", "median", "one_hot", "question_answers", "target_sheet"]
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +44,7 @@ def _category(made: RowsSheet, target: TargetRows) -> Answered:
             lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}", ones, style="percent",
         )  # fmt: skip
     shift = _safe_softmax(made, z, raw, top)
-    hot, known = _one_hot(made, target)
+    hot, known = one_hot(made, target)
     _, counted = made.weighed(target, hot, known)
     logs = z - z.max(1, keepdims=True) - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
     log, _ = made.block(
@@ -62,29 +64,32 @@ def _category(made: RowsSheet, target: TargetRows) -> Answered:
         lambda r, c: (
             f"EXP(({raw.at(r, c)}-{top.at(r)})/{heat})/SUMPRODUCT(EXP(({raw.row(r)}-{top.at(r)})/{heat}))"
         ),
-        Side("answer", lambda one, row: _best_of(one, row, heads), best, "result_word"),
+        Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"),
         style="percent",
     )
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
-    gap_at, gap = made.compare(target, answer, chance, losses, values)
-    return _answered(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), (gap_at, gap))
+    gap = made.compare(target, answer, chance, losses, values)
+    return answered_by(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), gap)
 
 
-def _best_of(one: Block, row: int, heads: str) -> str:
+def best_of(one: Block, row: int, heads: str) -> str:
+    """The formula of the name of a row's largest cell."""
     return f"INDEX({heads},MATCH(MAX({one.row(row)}),{one.row(row)},0))"
 
 
-def _answered(
+def answered_by(
     made: RowsSheet,
     answer: Block,
     side: Block,
-    best: list[str],
+    best: Sequence[str] | Floats,
     sure: Floats,
     losses: Block,
     values: Floats,
     mean: tuple[str, float],
     gap: tuple[str, float],
 ) -> Answered:
+    """What other sheets take of this one: the answer and how sure it is, the losses, mean and comparison."""
+
     def outside(block: Block, row: int) -> str:
         return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
 
@@ -125,7 +130,7 @@ def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
     return sums
 
 
-def _one_hot(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+def one_hot(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
     """1 under the label, 0 elsewhere, by comparing the label's cell with the columns' names."""
     hot = np.nan_to_num(target.truth)
     return made.block(
@@ -219,7 +224,7 @@ def _questions(made: RowsSheet, target: TargetRows) -> Answered:
         lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
         Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
     )  # fmt: skip
-    truth, known, answers = _question_targets(made, target)
+    truth, known, answers = question_answers(made, target)
     counts, counted = made.weighed(target, answers, known)
     asked = ~np.isnan(truth)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -259,12 +264,12 @@ def _questions(made: RowsSheet, target: TargetRows) -> Answered:
     words = "weighted mean" if target.weighed else "mean of the batch's questions"
     mean = made.mean(words, losses, counted, values, total)
     mean_at = made.last_result
-    answer, side, found, best, sure = _decide(made, target, share, chance, heat)
-    gap_at, gap = made.compare(target, answer, found, losses, values)
-    return _answered(made, answer, side, best, sure, losses, values, (mean_at, mean), (gap_at, gap))
+    answer, side, found, best, sure = decide(made, target, share, chance, heat)
+    gap = made.compare(target, answer, found, losses, values)
+    return answered_by(made, answer, side, best, sure, losses, values, (mean_at, mean), gap)
 
 
-def _question_targets(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block, Block]:
+def question_answers(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block, Block]:
     """Answers t to the questions, 1 yes and 0 no: of tags they are given, else made from the label."""
     if target.labels is not None:
         truth = target.labels
@@ -286,10 +291,13 @@ def _question_targets(made: RowsSheet, target: TargetRows) -> tuple[Floats, Bloc
     return truth, known, answers
 
 
-def _decide(
-    made: RowsSheet, target: TargetRows, share: Block, chance: Floats, heat: str
+def decide(
+    made: RowsSheet, target: TargetRows, share: Block, chance: Floats, heat: str = ""
 ) -> tuple[Block, Block, Floats, list[str], Floats]:
-    """Probabilities as the run gives them, thresholds, and the answer."""
+    """Probabilities as the run gives them, thresholds, and the answer.
+
+    share, chance: cells and values of the questions' probabilities.  heat: the temperature's cell.
+    """
     rows, classes = chance.shape
     familiar = np.ones(rows) if target.familiar is None else target.familiar
     factor: Block | None = None
@@ -305,7 +313,7 @@ def _decide(
 
     def formula(row: int, column: int) -> str:
         p = share.at(row, column) + (f"*{factor.at(row)}" if factor else "")
-        return f"IF({heat}=1,{p},1/(1+((1-{p})/({p}))^(1/{heat})))"
+        return f"IF({heat}=1,{p},1/(1+((1-{p})/({p}))^(1/{heat})))" if heat else p
 
     thresholds = np.array(target.thresholds or [0.5] * classes)
     (least,) = made.givens("thresholds", "the least probability of a yes", {"threshold": list(thresholds)})
@@ -319,7 +327,7 @@ def _decide(
         # A text in a formula has 255 letters at most; a longer word for "none" is cut in this sheet.
         side = Side(
             "answer",
-            lambda one, row: f'IF(SUM({one.row(row)})=0,"{none[:250]}",{_best_of(one, row, heads)})',
+            lambda one, row: f'IF(SUM({one.row(row)})=0,"{none[:250]}",{best_of(one, row, heads)})',
             best,
             "result_word",
         )
@@ -362,7 +370,7 @@ def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
         lambda r, c: f"EXP({log.at(r, c)})",
         Side("sum", lambda one, row: f"SUM({one.row(row)})", np.exp(logs).sum(1)), style="percent",
     )  # fmt: skip
-    hot, known = _one_hot(made, target)
+    hot, known = one_hot(made, target)
     _, counted = made.weighed(target, hot, known)
     losses, values, mean_at, mean = _cross_entropy(made, target, (hot, known, counted), log, logs, smooth)
     chance = np.exp(logs / target.temperature)
@@ -373,9 +381,16 @@ def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
         style="percent",
     )  # fmt: skip
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
+    side, best = median(made, target, answer, chance)
+    gap = made.compare(target, answer, chance, losses, values)
+    return answered_by(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), gap)
+
+
+def median(made: RowsSheet, target: TargetRows, answer: Block, chance: Floats) -> tuple[Block, list[str]]:
+    """The first class, from the lowest, up to which half the probability lies."""
+    classes = len(target.classes)
     heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
-    median = (chance.cumsum(1)[:, :-1] < 0.5).sum(1)
-    best = [target.classes[int(place)] for place in median]
+    best = [target.classes[int(place)] for place in (chance.cumsum(1)[:, :-1] < 0.5).sum(1)]
 
     def middle(one: Block, row: int) -> str:
         return f'INDEX({heads},COUNTIF({one.row(row, last=classes - 2)},"<0.5")+1)'
@@ -385,5 +400,4 @@ def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
         chance.cumsum(1), lambda r, c: f"SUM({answer.row(r, last=c)})",
         Side("answer", middle, best, "result_word"), style="percent",
     )  # fmt: skip
-    gap_at, gap = made.compare(target, answer, chance, losses, values)
-    return _answered(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), (gap_at, gap))
+    return side, best

@@ -227,9 +227,9 @@ class RowsSheet:
         self.line += 1
         self._section(title, note, side.name if side else "")
         top = self.line + 1
-        made = Block.put(sheet, top, 3, values, formula, style)
         if self.labels < 0:
             self.labels = top
+        made = Block.put(sheet, top, 3, values, formula, style)
         for row, name in enumerate(self.ids):
             sheet.text(top + row, 0, name, "id")
             if top == self.labels:

@@ -51,6 +51,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "word": {"bg_color": PALE, "align": "center", **_CELL},
     "given": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "num_format": "0.0000", **_CELL},
     "given_word": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "align": "center", **_CELL},
+    "given_percent": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "num_format": "0.00%", **_CELL},
     "given_short": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "num_format": "General", **_CELL},
     "calc": {"num_format": "0.0000", **_CELL},
     "whole": {"num_format": "0", "align": "center", **_CELL},

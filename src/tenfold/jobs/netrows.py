@@ -1,0 +1,153 @@
+"""Rows of a run that are to be explained: where they stand, which ones, and their labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.labels import Classes, scoring_labels
+from tenfold.data.table import Table, read_parquet_columns
+from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
+from tenfold.jobs.inputs import Reading, Rows, read_source
+from tenfold.jobs.telling import telling_rows
+from tenfold.nn.heads import Head
+from tenfold.schema import Schema
+
+
+class Explained(Protocol):
+    """A run, or a blend of runs."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """What its columns are."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What ``run.json`` says."""
+        ...
+
+
+def rows_source(run: Explained, held: str, table: Any, reading: Reading) -> tuple[Table, Reading, list[str]]:
+    """The table of the rows: the given one, the one of the training, or what the run itself remembers.
+
+    held: file of the run folder with its held-out rows.  Raises RunError where none can be read any more.
+    """
+    if table is not None:
+        source, reading = read_source(table, run.schema, reading)
+        return source, reading, []
+    known = run.about.get("table")
+    why = "the run was fitted from Python, so it knows no file of its table"
+    if run.about["kind"] == "blend":
+        why = "its members were fitted to different tables, or from Python"
+    if known and os.path.exists(known):
+        try:
+            source, reading = read_source(known, run.schema, reading)
+            run.schema.check_columns(source.names, source.source, targets=False)
+            return source, reading, []
+        except TenfoldError as error:
+            why = f"{known}: {error.headline}"
+    elif known:
+        why = f"the training's table {known} is not there any more"
+    name = run.schema.row_name
+    if (run.path / held).exists() and [column.name for column in run.schema.inputs] == [name]:
+        # The id is the name of the picture: the validation rows are known without a table.
+        columns, _ = read_parquet_columns(run.path / held)
+        kept = {str(name): columns["id"]}
+        kept |= {
+            one: columns[one] for one in _label_columns(run.schema) if one in columns and one not in kept
+        }
+        text = {one: ["" if cell is None else cell for cell in values] for one, values in kept.items()}
+        source, reading = read_source(text, run.schema, reading)
+        return source, reading, [f"{why}: explained are validation rows, as the run remembers them"]
+    raise RunError(
+        f"the rows of {run.path} cannot be read again: {why}",
+        found=f"searched from {Path.cwd()}",
+        fix="give the table with --table, and its pictures with --image COLUMN=FOLDER",
+    )
+
+
+def _label_columns(schema: Schema) -> list[str]:
+    return [name for target in schema.answers for name in (getattr(target, "columns", ()) or (target.name,))]
+
+
+def choose_rows(
+    run: Explained, held: str, classes: Classes, table: Table, wanted: list[str], n: int, *, own: bool
+) -> tuple[NDArray[np.int64], list[str], list[str]]:
+    """Places of the chosen rows in the table, why each was chosen, and what is to be said.
+
+    wanted: ids; telling held-out rows where there are none, n at most.  classes: target -> class list.
+    own: whether the table is the run's own.  Raises SchemaError for an id that is none of the table's.
+    """
+    name = run.schema.row_name
+    ids = [str(one) for one in (table.text(name) if name else table.lines)]
+    place = {one: row for row, one in reversed(list(enumerate(ids)))}
+    if wanted:
+        stems = {Path(one).stem: row for one, row in reversed(list(place.items()))}
+        strange = [one for one in wanted if one.strip() not in place and one.strip() not in stems]
+        if strange:
+            raise SchemaError(
+                f"{len(strange)} of {len(wanted)} rows are not in {table.source}",
+                problems=[f"{one!r}: {did_you_mean(one, ids)}" for one in strange],
+                fix=f"give ids of column {name!r}" if name else "give line numbers; the header is line 1",
+            )
+        chosen = [place.get(one.strip(), stems.get(one.strip(), -1)) for one in wanted]
+        chosen = list(dict.fromkeys(chosen))
+        return np.array(chosen, dtype=np.int64), ["asked for"] * len(chosen), []
+    path = run.path / held
+    if path.exists():
+        columns, _ = read_parquet_columns(path)
+        picked = telling_rows(columns, run.schema.answers, classes, n)
+        there = [(place[one], why) for one, why in picked if one in place]
+        lost = len(picked) - len(there)
+        notes = [f"{lost} telling validation rows are not in {table.source} any more"] if lost else []
+        # A table of other rows may share a few names with the training's.
+        if there and (own or 2 * len(there) >= len(picked)):
+            return np.array([row for row, _ in there], dtype=np.int64), [why for _, why in there], notes
+    count = min(n, table.rows)
+    note = "no validation rows to choose from" if own else "rows of another table"
+    return np.arange(count), ["first in the table"] * count, [f"{note}: the first {count} are explained"]
+
+
+def row_labels(
+    target: Any, head: Head, rows: Rows, good: NDArray[np.int64]
+) -> tuple[NDArray[Any], list[str]]:
+    """Labels as `data.labels` has them; all missing where the table does not have them."""
+    columns = getattr(target, "columns", ()) or (target.name,)
+    if all(name in rows.table.names for name in columns):
+        labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
+        return labels[good], list(said)
+    note = [f"{rows.table.source} has no labels of {target.name}: its losses are left out"]
+    if target.kind == "number":
+        return np.full(len(good), np.nan), note
+    shape = (len(good), len(head.classes)) if target.kind == "multilabel" else (len(good),)
+    return np.full(shape, -1, dtype=np.int64), note
+
+
+def row_words(
+    target: Any, head: Head, rows: Rows, good: NDArray[np.int64], labels: NDArray[Any]
+) -> list[str]:
+    """Labels in words: classes as the run spells them."""
+    if target.kind == "number":
+        return ["" if one != one else f"{one:g}" for one in labels]
+    if target.kind == "multilabel":
+        own = labels[:, : len(head.classes)]
+        return [", ".join(head.classes[place] for place in np.flatnonzero(row == 1)) for row in own]
+    if target.name not in rows.table.names:
+        return [""] * len(good)
+    cells = rows.table.text(target.name)[good]
+    known = (labels >= 0) & (labels < len(head.classes))
+    return [
+        head.classes[int(code)] if fine else str(cell)
+        for code, fine, cell in zip(labels, known, cells, strict=True)
+    ]
