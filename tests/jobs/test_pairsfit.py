@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tenfold
 from pairs import RECIPE, ratings_of, schema_of
-from tenfold.errors import RatingsError, RunError, TenfoldError
+from tenfold.data.table import read_table
+from tenfold.errors import RatingsError, RecipeError, RunError, TenfoldError
+from tenfold.jobs import pairsfit
 from tenfold.jobs.inputs import Machine
 from tenfold.recipe import PairRecipe, Recipe
-from tenfold.schema import Schema
+from tenfold.schema import NumberColumn, Schema
 from tenfold.store.run import read_arrays
 
 SHORT = PairRecipe(**{**RECIPE.model_dump(), "epochs": 2})
@@ -54,6 +58,117 @@ def test_held_out_ratings_are_scored_and_not_learnt(tmp_path: Path) -> None:
     assert run.about["train_rows"] + run.about["valid_rows"] == rows and run.about["valid_rows"] > rows / 8
     assert run.scores["stars"]["scored"] == run.about["valid_rows"]
     assert len(run.known.seen_items) == run.about["train_rows"]
+
+
+def with_strangers() -> dict[str, list[str]]:
+    """Ratings with times; among the last ones are a user and an item that no earlier one has."""
+    rows = ratings_of()
+    rows["time"] = [str(number) for number in range(len(rows["user"]))]
+    for user, item, stars in (("u01", "99", "5"), ("late", "03", "1"), ("late", "99", "1")):
+        for name, cell in (("user", user), ("item", item), ("stars", stars), ("time", "9999")):
+            rows[name].append(cell)
+    return rows
+
+
+def history_of(run: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "body_dropout": 0.2}, {"body": "dot"}])
+def test_each_epoch_scores_the_held_out_ratings_as_the_end_does(tmp_path: Path, changes: Any) -> None:
+    told: list[dict[str, Any]] = []
+    recipe = PairRecipe(**{**SHORT.model_dump(), "valid": 0.1, **changes})
+    run = fit(tmp_path / "a", recipe, schema_of(time="time"), rows=with_strangers(), on_progress=told.append)
+    found, epochs = run.scores["stars"], history_of(run)
+    assert found["fallback"] >= 3  # answered through the unknown rows, which the epochs must use, too
+    for score in ("rmse", "mae", "scored"):
+        assert epochs[-1]["valid"]["stars"][score] == pytest.approx(found[score], rel=1e-6)
+    assert epochs[0]["valid"]["stars"]["rmse"] != epochs[1]["valid"]["stars"]["rmse"]
+    assert "on the validation rows, and its scores there" in (run.path / "report.html").read_text()
+    shown = [one["valid"]["stars"]["rmse"] for one in told if one["event"] == "epoch"]
+    assert shown == [one["valid"]["stars"]["rmse"] for one in epochs]
+
+
+def test_held_out_ratings_change_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {**with_strangers(), "hour": [str(number % 7) for number in range(len(ratings_of()["user"]) + 3)]}
+    schema = schema_of(NumberColumn(name="hour"), time="time")
+    recipe = PairRecipe(**{**SHORT.model_dump(), "valid": 0.25, "ema": 0.9, "dropout": 0.1})
+    seen = fit(tmp_path / "a", recipe, schema, rows=rows)
+    unseen_fit = pairsfit.fit_network
+
+    def blind(*given: Any, **named: Any) -> Any:
+        """A training that is given the training ratings and nothing else."""
+        examples, train = given[2], named["train"]
+        assert train.tolist() == list(range(seen.about["train_rows"])) and examples.rows > len(train)
+        alone = pairsfit.Examples(
+            examples.ids[train],
+            (),
+            {name: values[train] for name, values in examples.labels.items()},
+            {name: values[train] for name, values in examples.weights.items()},
+            {name: values[train] for name, values in examples.columns.items()},
+        )
+        return unseen_fit(*given[:2], alone, **{**named, "valid": train[:0]})
+
+    monkeypatch.setattr(pairsfit, "fit_network", blind)
+    unseen = fit(tmp_path / "b", recipe, schema, rows=rows)
+    assert not history_of(unseen)[0]["valid"] and history_of(seen)[0]["valid"]
+    one, two = ((run.path / "weights.safetensors").read_bytes() for run in (seen, unseen))
+    assert one == two
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_a_training(tmp_path: Path) -> None:
+    # Ratings of no pattern: what is learnt of them is wrong elsewhere, so that a middle epoch is the best.
+    rows = ratings_of()
+    rng = np.random.default_rng(3)
+    rows["stars"] = [str(one) for one in rng.integers(1, 6, len(rows["user"]))]
+    recipe = PairRecipe(**{**RECIPE.model_dump(), "epochs": 30, "valid": 0.3, "keep": "best"})
+    run = fit(tmp_path / "a", recipe, rows=rows)
+    errors = [one["valid"]["stars"]["rmse"] for one in history_of(run)]
+    assert run.about["kept_epoch"] == 1 + int(np.argmin(errors)) < len(errors) == 30
+    assert run.scores["stars"]["rmse"] == pytest.approx(min(errors), rel=1e-6) and min(errors) < errors[-1]
+    assert (run.summary["epochs"], run.summary["kept_epoch"]) == (30, run.about["kept_epoch"])
+    patient = fit(
+        tmp_path / "b", PairRecipe(**{**recipe.model_dump(), "keep": "auto", "patience": 3}), rows=rows
+    )
+    assert patient.about["epochs"] < 30 and patient.about["epochs"] == patient.about["kept_epoch"] + 3
+    by_mae = fit(tmp_path / "c", PairRecipe(**{**recipe.model_dump(), "monitor": "stars:mae"}), rows=rows)
+    wanted = 1 + int(np.argmin([one["valid"]["stars"]["mae"] for one in history_of(by_mae)]))
+    assert by_mae.about["kept_epoch"] == wanted
+
+
+def test_what_is_watched_must_be_there(tmp_path: Path) -> None:
+    for changes, said in (
+        ({"keep": "best"}, "needs validation rows"),
+        ({"patience": 2}, "needs validation rows"),
+        ({"valid": 0.2, "monitor": "starz"}, "no target"),
+        ({"valid": 0.2, "monitor": "stars:f1"}, "no score"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            fit(tmp_path / "a", PairRecipe(**{**SHORT.model_dump(), **changes}))
+    assert not (tmp_path / "a").exists()
+
+
+def test_folds_hold_out_every_rating_once(tmp_path: Path) -> None:
+    rows = ratings_of()
+    held: list[str] = []
+    for fold in (1, 2, 3):
+        run = fit(tmp_path / f"{fold}", PairRecipe(**{**SHORT.model_dump(), "epochs": 1, "fold": (fold, 3)}))
+        assert any(f"fold {fold} of 3 is held out" in note for note in run.about["notes"])
+        held += read_table(run.path / "validation.parquet").text("id").tolist()
+    assert sorted(held) == sorted(
+        f"user {user}, item {item}" for user, item in zip(rows["user"], rows["item"], strict=True)
+    )
+
+
+def test_folds_by_time_train_on_what_came_before(tmp_path: Path) -> None:
+    rows = with_strangers()
+    recipe = PairRecipe(**{**SHORT.model_dump(), "epochs": 1, "fold": (2, 3)})
+    run = fit(tmp_path / "a", recipe, schema_of(time="time"), rows=rows)
+    held = read_table(run.path / "validation.parquet").text("row").astype(int)
+    assert run.about["train_rows"] == held.min() and run.about["train_rows"] + len(held) < len(rows["user"])
+    with pytest.raises(RecipeError, match="makes no folds") as caught:
+        fit(tmp_path / "b", PairRecipe(**{**recipe.model_dump(), "split": "last"}), rows=ratings_of())
+    assert "--split random" in str(caught.value)
 
 
 def test_a_repeated_pair_is_one_fact(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class PairRun:
     def summary(self) -> dict[str, Any]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""
         kept = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
-        return {"run": str(self.path), **{name: self.about[name] for name in kept}}
+        if self.recipe.patience or self.recipe.keeps_best:
+            kept = (*kept, "epochs", "kept_epoch")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
 
     @property
     def scores(self) -> dict[str, Any]:

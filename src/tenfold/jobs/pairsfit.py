@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.pack import pack_factor_model
+from tenfold.collab.predict import locate
 from tenfold.data.encode import ColumnFacts, Encoding, Examples, encode_columns, fit_columns
 from tenfold.data.labels import TargetFacts, half_step, standardise
 from tenfold.data.ratings import take_ratings
@@ -21,6 +22,7 @@ from tenfold.data.roles import find_column, find_key
 from tenfold.data.table import Table, read_table, write_parquet
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pick_device, pick_precision
+from tenfold.engine.monitor import check_monitor
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
 from tenfold.jobs.inputs import Machine
@@ -39,7 +41,7 @@ Teller = Callable[[dict[str, Any]], None]
 
 @dataclass
 class _Work:
-    """What a training is made of. examples: the training ratings only."""
+    """What a training is made of. examples: the ratings that train, in their order, then those held out."""
 
     ratings: RatingsWork
     table: Table
@@ -94,7 +96,7 @@ def fit_pair_run(
             if finished and has_finished(folder, identity, "fit"):
                 folder.discard()
                 return open_pair_run(*read_run(folder.final))
-            rows = work.examples.rows
+            rows = len(work.ratings.train.ratings)
             batch = min(recipe.batch_size, rows)
             micro = min(machine.micro_batch or batch, batch)
             add([_describe(work, rows, str(device), precision)])
@@ -103,7 +105,7 @@ def fit_pair_run(
                 work.encoding,
                 work.examples,
                 train=np.arange(rows),
-                valid=np.zeros(0, np.int64),
+                valid=np.arange(rows, work.examples.rows),
                 recipe=recipe,
                 plan=MemoryPlan(micro, accumulation=-(-batch // micro), workers=0),
                 device=device,
@@ -115,6 +117,8 @@ def fit_pair_run(
             add(trained.notes)
             about = {
                 **work.about,
+                "epochs": len(trained.history),
+                "kept_epoch": trained.kept + 1,
                 "identity": identity,
                 "device": str(device),
                 "precision": precision,
@@ -147,7 +151,7 @@ def _prepare(
     cells_schema = Schema(inputs=schema.columns[2:], targets=())
     cells_schema.check_columns(table.names, table.source)
     ratings = prepare_ratings(
-        schema, recipe.ratings(), table, skip_bad=skip_bad, keep_rows=True, on_notes=add
+        schema, recipe.ratings(), table, skip_bad=skip_bad, keep_rows=True, fold=recipe.fold, on_notes=add
     )
     train = ratings.train
     if not len(train.ratings):
@@ -181,22 +185,43 @@ def _prepare(
     facts = _range(recipe, values, low, high)
     facts = standardise({target: facts}, {target: values}, np.arange(len(values)))[target]
     encoding = Encoding(classes={}, targets={target: facts}, columns=columns)
-    encoded, _ = encode_columns(cells, cells_schema, own)
-    codes = {user: train.user_index.astype(np.int64) + 1, item: train.item_index.astype(np.int64) + 1}
-    examples = Examples(
-        np.full(len(values), "", object),
-        (),
-        {target: values},
-        {target: np.ones(len(values))},
-        {**codes, **encoded},
-    )
+    parts = [train]
+    if len(ratings.split.valid):
+        parts.append(take_ratings(ratings.ratings, ratings.split.valid))
+    examples = _examples(parts, table, encoding, cells_schema)
     _check_widths(recipe, ratings.sides)
     network, said = build_network(encoding, network_schema(found, about), recipe)
+    check_monitor(recipe, network.heads, len(ratings.split.valid))
     add(said)
     if facts.low is not None and facts.high is not None:
         _start_at_mean(network, facts)
         add([f"{target}: answers from {low:g} to {high:g}, sigmoid from {facts.low:g} to {facts.high:g}"])
     return _Work(ratings, table, encoding, examples, network, about)
+
+
+def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_schema: Schema) -> Examples:
+    """Ratings as rows of arrays, part after part; the first is the one whose users and items are known.
+
+    Whoever is not among them has code 0, the row of what is unknown, as when the finished run is asked.
+    """
+    known = parts[0]
+    user, item = list(encoding.columns)[:2]
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in encoding.columns}
+    for part in parts:
+        columns[user].append(locate(part.users, known.users)[part.user_index].astype(np.int64) + 1)
+        columns[item].append(locate(part.items, known.items)[part.item_index].astype(np.int64) + 1)
+        cells, _ = encode_columns(encoding.columns, cells_schema, table.take(part.rows))  # type: ignore[arg-type]
+        for name, values in cells.items():
+            columns[name].append(values)
+    labels = np.concatenate([part.ratings.astype(np.float64) for part in parts])
+    [target] = encoding.targets
+    return Examples(
+        np.full(len(labels), "", object),
+        (),
+        {target: labels},
+        {target: np.ones(len(labels))},
+        {name: np.concatenate(values) for name, values in columns.items()},
+    )
 
 
 def _check_widths(recipe: PairRecipe, sides: Mapping[str, SideFeatures]) -> None:

@@ -17,7 +17,14 @@ from tenfold.collab.pack import pack_factor_model
 from tenfold.data.ratings import index_ratings, take_ratings
 from tenfold.data.roles import find_column, find_key, find_roles
 from tenfold.data.side import encode_side
-from tenfold.data.split import Split, by_time, holdout_ratings, leave_last_out
+from tenfold.data.split import (
+    Split,
+    by_time,
+    folds_by_time,
+    holdout_ratings,
+    kfold_ratings,
+    leave_last_out,
+)
 from tenfold.data.table import Table, read_table, write_parquet
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.jobs.ratings import ITEMS, MODEL, RatingsRun, open_ratings_run, peak_bytes, score_ratings
@@ -135,16 +142,21 @@ def prepare_ratings(
     skip_bad: bool = False,
     time_format: str | None = None,
     keep_rows: bool = False,
+    fold: tuple[int, int] | None = None,
     on_notes: Callable[[Sequence[str]], None],
 ) -> RatingsWork:
-    """Read, check and split the ratings; nothing is fitted yet. Parameters as of `fit_ratings_run`."""
+    """Read, check and split the ratings; nothing is fitted yet. Parameters as of `fit_ratings_run`.
+
+    fold: (K, N), the K-th of N parts is held out, in place of the recipe's `valid`.
+    """
     options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
-    schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, on_notes)
+    held = fold is not None or recipe.valid > 0 or recipe.split == "last"
+    schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, held, on_notes)
     if ratings.implicit and "method" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"method": "als"})
         on_notes(["method als, since it is the one for events"])
     on_notes(_passed_over(recipe))
-    split = _split(ratings, recipe)
+    split = _split(ratings, recipe, fold)
     on_notes(split.notes)
     train = take_ratings(ratings, split.train) if len(split.valid) else ratings
     sides = _encode_sides(schema, train, tables, on_notes)
@@ -254,9 +266,13 @@ def _read(
     source: Any,
     table_options: Mapping[str, Any],
     options: Mapping[str, Any],
+    held: bool,
     on_notes: Callable[[Sequence[str]], None],
 ) -> tuple[Schema, Ratings, dict[str, Table]]:
-    """The ratings, the schema with the columns as they were found, and the side tables."""
+    """The ratings, the schema with the columns as they were found, and the side tables.
+
+    held: whether ratings are held out, of which it is said what makes their score too good.
+    """
     tables = {
         role: read_table(path)
         for role, path in (("user", schema.user_table), ("item", schema.item_table))
@@ -283,7 +299,7 @@ def _read(
         **options,
     )
     on_notes(ratings.notes)
-    if no_time and (recipe.valid > 0 or recipe.split == "last"):
+    if no_time and held:
         unread = find_roles(table, **{**columns, "time": None}).time
         if unread is not None:
             said = "score is optimistic, since training sees what came after a held-out row"
@@ -309,15 +325,21 @@ def _key(table: Table | None, name: str) -> str | None:
         return None
 
 
-def _split(ratings: Ratings, recipe: FactorRecipe) -> Split:
+def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None) -> Split:
     rows = len(ratings.ratings)
-    if recipe.valid == 0 and recipe.split != "last":
+    if fold is None and recipe.valid == 0 and recipe.split != "last":
         return Split(
             np.arange(rows), np.zeros(0, np.int64), ("no ratings are held out: nothing is validated",)
         )
     timed = ratings.times is not None and not np.isnan(ratings.times).any()
     how = recipe.split if recipe.split != "auto" else ("time" if timed else "random")
     if how == "last":
+        if fold is not None:
+            raise RecipeError(
+                "split = 'last' holds out each user's last rating, which makes no folds",
+                found=f"fold = {fold[0]}/{fold[1]}",
+                fix="--split random or --split time, or leave out --fold",
+            )
         return leave_last_out(ratings.user_index, times=ratings.times if timed else None)
     if how == "time":
         if ratings.times is None:
@@ -325,8 +347,17 @@ def _split(ratings: Ratings, recipe: FactorRecipe) -> Split:
                 "there is no time column, so the ratings cannot be split by time",
                 fix="name it with --time COLUMN, or choose --split random",
             )
-        return by_time(ratings.times, fraction=recipe.valid)
-    return holdout_ratings(ratings.user_index, fraction=recipe.valid, seed=recipe.seed, times=ratings.times)
+        if fold is None:
+            return by_time(ratings.times, fraction=recipe.valid)
+        folds = folds_by_time(ratings.times, folds=fold[1])
+    elif fold is None:
+        return holdout_ratings(
+            ratings.user_index, fraction=recipe.valid, seed=recipe.seed, times=ratings.times
+        )
+    else:
+        folds = kfold_ratings(ratings.user_index, folds=fold[1], seed=recipe.seed, times=ratings.times)
+    note = f"fold {fold[0]} of {fold[1]} is held out"
+    return replace(folds.split(fold[0] - 1), notes=(note, *folds.notes))
 
 
 def _encode_sides(

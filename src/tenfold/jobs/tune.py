@@ -238,7 +238,7 @@ def _ratings_plan(
 
 def _holding_out(recipe: Any, note: Callable[[str], None]) -> Any:
     """A recipe of ratings that leaves some to choose by."""
-    if recipe.valid or recipe.split == "last":
+    if recipe.valid or recipe.split == "last" or getattr(recipe, "fold", None):
         return recipe
     note(f"{HELD_OUT:.0%} of the ratings are held out to choose by (--valid)")
     return recipe.model_copy(update={"valid": HELD_OUT})
