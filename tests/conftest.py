@@ -8,9 +8,22 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TENFOLD_DATA") or ROOT.parent / "shared" / "data").resolve()
+
+#: The files of `nn` and `engine` whose tensors and arrays say their shapes: from here on every call of their
+#: functions is held to what they say. In this process only: no user has such a hook, no child process either.
+#: `engine.trace` is left out, which counts references to tensors and watches their end: a check adds to both.
+CHECKED = [
+    f"tenfold.{path.parent.name}.{path.stem}"
+    for room in ("nn", "engine")
+    for path in sorted((ROOT / "src" / "tenfold" / room).glob("*.py"))
+    if "\nfrom jaxtyping import " in path.read_text("utf-8") and path.stem != "trace"
+]
+# An int is a float here, as type checkers have it (PEP 484).
+install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

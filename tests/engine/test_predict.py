@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tenfold.engine.batches import Preparation
 from tenfold.engine.predict import ROWS_AT_ONCE, predict_features, predict_network
 from tenfold.nn.augment import Views
 from tenfold.nn.heads import CategoryHead
+from tenfold.nn.network import Network
 from tenfold.recipe import Recipe
 from training import Pictures, make_encoding, make_examples, make_training
 
@@ -90,18 +93,23 @@ def test_progress_counts_rows() -> None:
     assert done == [ROWS_AT_ONCE["cpu"], 2 * ROWS_AT_ONCE["cpu"], 37]
 
 
-class Brightness(torch.nn.Module):
+class OneHead(Network):
+    """A network of one head that makes its raw outputs by rule."""
+
+    def __init__(self) -> None:
+        super().__init__({}, 1, [CategoryHead("side", ("one", "two"))], 0.0)
+
+    def answers(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        return [self.heads[0].probabilities(self(inputs)[0])]
+
+
+class Brightness(OneHead):
     """Raw outputs (8, 0) for a picture that is bright at its left, (-3, 0) for its mirror picture."""
 
-    heads = (CategoryHead("side", ("one", "two")),)
-
-    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         left = inputs["image0"][:, 0, 0, 0] > 0.5
         raw = torch.where(left, 8.0, -3.0)
         return (torch.stack([raw, torch.zeros_like(raw)], 1),)
-
-    def answers(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-        return [self.heads[0].probabilities(self(inputs)[0])]
 
 
 def test_views_average_probabilities_and_not_raw_outputs() -> None:
@@ -112,8 +120,7 @@ def test_views_average_probabilities_and_not_raw_outputs() -> None:
     examples = Examples(np.array(["a", "b", "c"], dtype=object), (Pictures(pixels),), {}, {})
 
     def chances(views: int) -> list[float]:
-        network: object = Brightness()
-        found = predict_network(network, examples, np.arange(3), preparation, views=Views(views))  # type: ignore[arg-type]
+        found = predict_network(Brightness(), examples, np.arange(3), preparation, views=Views(views))
         assert found["side"].sum(axis=1) == pytest.approx(np.ones(3))
         return found["side"][:, 0].tolist()
 
@@ -123,22 +130,17 @@ def test_views_average_probabilities_and_not_raw_outputs() -> None:
     assert chances(2) == pytest.approx([(bright + dark) / 2, dark, dark], abs=1e-6)
     assert chances(4) == pytest.approx([(bright + dark) / 2, dark, dark], abs=1e-6)
     # Three views with outputs 8, -3 and -3, averaged by the same rule.
-    head = Brightness.heads[0]
+    head = Brightness().heads[0]
     views = torch.tensor([[8.0, 0.0], [-3.0, 0.0], [-3.0, 0.0]])
     mean = head.probabilities(views).mean(0)
     assert mean.tolist() == pytest.approx([0.3648, 0.6352], abs=5e-5)
 
 
 def test_several_pictures_to_a_row() -> None:
-    class Difference(torch.nn.Module):
-        heads = (CategoryHead("side", ("one", "two")),)
-
-        def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    class Difference(OneHead):
+        def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
             front, back = inputs["image0"].mean((1, 2, 3)), inputs["image1"].mean((1, 2, 3))
             return (torch.stack([front, back], 1) * 100,)
-
-        def answers(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-            return [self.heads[0].probabilities(self(inputs)[0])]
 
     pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     pixels[1] = 255
@@ -146,8 +148,7 @@ def test_several_pictures_to_a_row() -> None:
     preparation = Preparation(encoding, torch.device("cpu"), torch.float32, channels_last=False)
     images = (Pictures(pixels), Pictures(pixels[::-1].copy()))
     examples = Examples(np.array(["a", "b"], dtype=object), images, {}, {})
-    network: object = Difference()
-    found = predict_network(network, examples, np.arange(2), preparation, views=Views(2))  # type: ignore[arg-type]
+    found = predict_network(Difference(), examples, np.arange(2), preparation, views=Views(2))
     assert found["side"].argmax(axis=1).tolist() == [1, 0]
 
 

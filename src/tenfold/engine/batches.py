@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float, Int64, Num, UInt8
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
@@ -23,8 +23,8 @@ from tenfold.recipe import Recipe
 class Labels:
     """One set of labels of a target, as `data.labels` describes them: 0 in both where nothing is known."""
 
-    labels: Tensor
-    weights: Tensor
+    labels: Num[Tensor, " rows *questions"]
+    weights: Float[Tensor, " rows *asked"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Batch:
     groups: sizes of the BatchNorm groups, in row order; they sum to the number of rows.
     """
 
-    rows: Tensor
-    inputs: Mapping[str, Tensor]
+    rows: Int64[Tensor, " rows"]
+    inputs: Mapping[str, Num[Tensor, " rows *_"]]
     targets: Mapping[str, tuple[Labels, ...]]
     denominators: Mapping[str, float]
     groups: tuple[int, ...]
@@ -82,8 +82,8 @@ class Batch:
 
 
 def epoch_order(
-    rows: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
-) -> list[NDArray[np.int64]]:
+    rows: Int64[np.ndarray, " rows"], *, batch_size: int, seed: int, epoch: int
+) -> list[Int64[np.ndarray, " _"]]:
     """An epoch's training rows, shuffled by (seed, epoch) and cut into batches; the last may be shorter."""
     order = np.random.default_rng([seed, 1, epoch]).permutation(rows)
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -95,8 +95,10 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def read_ahead(
-    reads: list[NDArray[np.int64]], read: Callable[[NDArray[np.int64]], list[NDArray[np.uint8]]], workers: int
-) -> Iterator[list[NDArray[np.uint8]]]:
+    reads: list[Int64[np.ndarray, " _"]],
+    read: Callable[[Int64[np.ndarray, " rows"]], list[UInt8[np.ndarray, "rows height width 3"]]],
+    workers: int,
+) -> Iterator[list[UInt8[np.ndarray, "rows height width 3"]]]:
     """Call `read` for each of `reads`, in order, one or two ahead of the caller on other threads.
 
     With 0 workers everything happens on the caller's thread. Threads, not processes: reading releases
@@ -132,8 +134,10 @@ class Preparation:
         """(height, width) that enters the network."""
         return self.encoding.final_size or self.encoding.image_size
 
-    def pixels(self, stored: NDArray[np.uint8], *, min_scale: float = 1.0) -> Tensor:
-        """(rows, height, width, 3) uint8 -> (rows, 3, height, width) in 0..1 on the device.
+    def pixels(
+        self, stored: UInt8[np.ndarray, "rows height width 3"], *, min_scale: float = 1.0
+    ) -> Float[Tensor, "rows 3 new_height new_width"]:
+        """Stored pictures as floating point in 0..1, on the device.
 
         min_scale: smallest part of the area that a crop keeps. Pictures kept larger than the network's size
         come as large as such a crop needs to be sharp, and with 1 at the network's size.
@@ -149,10 +153,14 @@ class Preparation:
         parts = moved.split(8)
         return torch.cat([resized(self._scaled(part), (wanted[0], wanted[1])) for part in parts])
 
-    def _scaled(self, moved: Tensor) -> Tensor:
+    def _scaled(
+        self, moved: UInt8[Tensor, "rows height width channels"]
+    ) -> Float[Tensor, "rows channels height width"]:
         return moved.permute(0, 3, 1, 2).to(self.dtype).mul_(1 / 255)
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalised(
+        self, images: Float[Tensor, "rows channels height width"]
+    ) -> Float[Tensor, "rows channels height width"]:
         """Pixels in 0..1 -> what the backbone was trained on, in the network's memory layout."""
         mean = torch.tensor(self.encoding.mean, dtype=self.dtype, device=self.device)[:, None, None]
         std = torch.tensor(self.encoding.std, dtype=self.dtype, device=self.device)[:, None, None]
@@ -165,8 +173,8 @@ _UNKNOWN = 1 << 20
 
 
 def column_inputs(
-    examples: Examples, index: NDArray[np.int64], preparation: Preparation
-) -> dict[str, Tensor]:
+    examples: Examples, index: Int64[np.ndarray, " rows"], preparation: Preparation
+) -> dict[str, Num[Tensor, " rows *_"]]:
     """Encoder name -> codes (rows,) int64 or numbers (rows, 2) of the columns that are no pictures."""
     found = {}
     for position, values in enumerate(examples.columns.values()):
@@ -176,8 +184,13 @@ def column_inputs(
 
 
 def unknown_codes(
-    inputs: dict[str, Tensor], rows: Tensor, *, rate: float, seed: int, epoch: int
-) -> dict[str, Tensor]:
+    inputs: dict[str, Num[Tensor, " rows *_"]],
+    rows: Int64[Tensor, " rows"],
+    *,
+    rate: float,
+    seed: int,
+    epoch: int,
+) -> dict[str, Num[Tensor, " rows *_"]]:
     """The inputs with that part of their codes made 0, so that the row for what is unknown is trained.
 
     Drawn from (seed, epoch, column, row): the cut of a batch has no say in it.
@@ -192,7 +205,7 @@ def unknown_codes(
 
 def training_batches(
     examples: Examples,
-    order: list[NDArray[np.int64]],
+    order: list[Int64[np.ndarray, " _"]],
     recipe: Recipe,
     preparation: Preparation,
     *,
@@ -207,7 +220,7 @@ def training_batches(
     group: rows to a BatchNorm group, or None where no layer looks beyond its row.
     """
 
-    def read(rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    def read(rows: Int64[np.ndarray, " rows"]) -> list[UInt8[np.ndarray, "rows height width 3"]]:
         return [reader.read(rows) for reader in examples.images]
 
     # Without pictures there is nothing to wait for.

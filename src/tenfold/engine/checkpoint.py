@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from tenfold.engine.optim import AveragedWeights
@@ -50,8 +50,8 @@ def save_checkpoint(
     averaged: AveragedWeights | None,
     scaler: torch.amp.GradScaler,
     identity: Mapping[str, Any],
-    good: Mapping[str, Tensor] | None = None,
-    best: Mapping[str, Tensor] | None = None,
+    good: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
+    best: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
 ) -> None:
     """Write the state of a training; what was written before stays until this is whole.
 
@@ -78,7 +78,7 @@ def save_checkpoint(
 
 def peek_checkpoint(
     folder: RunFolder, identity: Mapping[str, Any]
-) -> tuple[Progress, dict[str, NDArray[Any]], Any] | None:
+) -> tuple[Progress, dict[str, Shaped[np.ndarray, " ..."]], Any] | None:
     """The progress, arrays and scaler state of the unfinished training in a folder, if there is one.
 
     Raises RunError that names what differs where it is another training's.
@@ -98,7 +98,7 @@ def peek_checkpoint(
 
 
 def restore_checkpoint(
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, Shaped[np.ndarray, " ..."]],
     network: nn.Module,
     optimizer: torch.optim.Optimizer | None,
     averaged: AveragedWeights | None,
@@ -110,7 +110,7 @@ def restore_checkpoint(
             averaged.state[name].copy_(value)
     if optimizer is None:
         return
-    slots: dict[int, dict[str, Tensor]] = {}
+    slots: dict[int, dict[str, Shaped[Tensor, " ..."]]] = {}
     for key, value in tensors_under(arrays, "optimizer/").items():
         number, slot = key.split("/")
         slots.setdefault(int(number), {})[slot] = value
@@ -126,12 +126,14 @@ def restore_checkpoint(
                     optimizer.state[parameter][slot] = like.copy_(value)
 
 
-def to_array(value: Tensor) -> NDArray[Any]:
+def to_array(value: Shaped[Tensor, "*any"]) -> Shaped[np.ndarray, "*any"]:
     """A tensor as a contiguous array on the CPU."""
     return value.detach().cpu().contiguous().numpy()
 
 
-def tensors_under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
+def tensors_under(
+    arrays: Mapping[str, Shaped[np.ndarray, " ..."]], prefix: str
+) -> dict[str, Shaped[Tensor, " ..."]]:
     """The arrays whose names start with `prefix`, as tensors, by the rest of their names."""
     return {
         name.removeprefix(prefix): torch.from_numpy(np.array(value))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int64
 
 from tenfold.engine.allocator import CachingAllocator, Usage, replay
 from tenfold.engine.cards import MIB, Band
@@ -46,14 +46,14 @@ class Timeline:
     """Memory over the events of one optimizer step.
 
     kinds: what bytes are for, in the order of `held`'s columns.
-    held: (events, kinds) int64 bytes of tensors after each event.
-    reserved: (events,) int64 bytes that the allocator has.
+    held: bytes of tensors after each event.
+    reserved: bytes that the allocator has.
     phases: (first event, name) of every phase.
     """
 
     kinds: tuple[str, ...]
-    held: NDArray[np.int64]
-    reserved: NDArray[np.int64]
+    held: Int64[np.ndarray, "events kinds"]
+    reserved: Int64[np.ndarray, " events"]
     phases: tuple[tuple[int, str], ...]
 
 

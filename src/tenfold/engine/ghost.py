@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -63,7 +64,7 @@ class _Untouched(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _is_large(tensor: Tensor) -> bool:
+def _is_large(tensor: Shaped[Tensor, " ..."]) -> bool:
     return tensor.is_floating_point() and tensor.numel() >= SKIPPED_ELEMENTS
 
 
@@ -94,7 +95,9 @@ def build_untouched(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def _unless_large(fill: Callable[..., Tensor], tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _unless_large(
+    fill: Callable[..., Any], tensor: Shaped[Tensor, "*any"], *args: Any, **kwargs: Any
+) -> Shaped[Tensor, "*any"]:
     return tensor if _is_large(tensor) else fill(tensor, *args, **kwargs)
 
 
@@ -107,7 +110,9 @@ def to_ghost(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch
     with mode:
         for tensor in [*network.parameters(), *network.buffers()]:
             kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-            fake: Tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=kind, device=device)
+            fake: Shaped[Tensor, " ..."] = torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=kind, device=device
+            )
             if isinstance(tensor, nn.Parameter):
                 fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
             fakes[id(tensor)] = fake
@@ -164,17 +169,17 @@ def _in_this_thread(owner: Any, name: str, replacement: Callable[..., Any]) -> I
 
 
 def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
+    query: Float[Tensor, "*heads queries width"],
+    key: Float[Tensor, "*groups keys width"],
+    value: Float[Tensor, "*groups keys depth"],
+    attn_mask: Shaped[Tensor, "*_ _ keys"] | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
     *,
     kind: str,
-) -> Tensor:
+) -> Float[Tensor, "*heads queries depth"]:
     """The kernel that PyTorch's own choice comes down to on a card (aten/.../cuda/sdp_utils.cpp).
 
     The choice itself asks the driver, so it cannot be made here: flash attention takes half precision

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64, Num
 
 from tenfold.nn.network import Network
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,18 @@ class LastLayer:
     double precision.
     """
 
-    weight: Floats
-    bias: Floats
+    weight: Float64[np.ndarray, "outputs width"]
+    bias: Float64[np.ndarray, " outputs"]
     learnt: Mapping[str, float]
-    familiar: Mapping[str, Floats]
-    losses: Mapping[str, Floats]
+    familiar: Mapping[str, Float64[np.ndarray, " rows"]]
+    losses: Mapping[str, Float64[np.ndarray, " rows"]]
 
 
 @torch.no_grad()
 def read_last_layer(
     network: Network,
-    features: NDArray[np.float32],
-    labels: Mapping[str, tuple[NDArray[Any], Floats]],
+    features: Float32[np.ndarray, "rows width"],
+    labels: Mapping[str, tuple[Num[np.ndarray, " rows *_"], Float64[np.ndarray, " rows *_"]]],
 ) -> LastLayer:
     """The network's last layer, and what it makes of features (rows, width).
 

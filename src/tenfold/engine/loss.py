@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tenfold.engine.batches import Batch
@@ -15,11 +16,11 @@ from tenfold.recipe import Recipe
 
 def batch_loss(
     network: Network,
-    raw: tuple[Tensor, ...],
+    raw: tuple[Float[Tensor, "rows _"], ...],
     micro: Batch,
     task_weights: Mapping[str, float] | str,
     sums: dict[str, float],
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """The micro-batch's part of its batch's loss: sum over targets of task weight x sum of row losses
     / the batch's denominator. Adds the unweighted sums to `sums`. A target without labels adds 0.
 

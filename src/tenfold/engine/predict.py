@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64, Int64, Num, Shaped, UInt8
+from torch import Tensor
 
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation, column_inputs, read_ahead
@@ -33,13 +34,13 @@ def prediction_autocast(precision: str, device: torch.device) -> torch.dtype | N
     return HALF.get(precision) if device.type == "cuda" else None
 
 
-Answers = dict[str, NDArray[np.float64]]
+Answers = dict[str, Float64[np.ndarray, "rows _"]]
 
 
 def predict_network(
     network: Network,
     examples: Examples,
-    rows: NDArray[np.int64],
+    rows: Int64[np.ndarray, " rows"],
     preparation: Preparation,
     *,
     views: Views = PLAIN,
@@ -68,7 +69,7 @@ def predict_network(
 def predict_views(
     network: Network,
     examples: Examples,
-    rows: NDArray[np.int64],
+    rows: Int64[np.ndarray, " rows"],
     preparation: Preparation,
     *,
     views: Views = PLAIN,
@@ -77,7 +78,7 @@ def predict_views(
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[Answers, Answers]:
     """As `predict_network`: the answers of all views together, and those of the plain view alone."""
-    found: list[dict[str, list[NDArray[np.float64]]]] = [
+    found: list[dict[str, list[Float64[np.ndarray, "_ _"]]]] = [
         {head.name: [] for head in network.heads} for _ in "ab"
     ]
     done = 0
@@ -110,13 +111,13 @@ def _at_rest(network: Network, preparation: Preparation, autocast: torch.dtype |
 
 
 def _full_batches(
-    examples: Examples, rows: NDArray[np.int64], preparation: Preparation, workers: int
-) -> Iterator[tuple[int, NDArray[np.int64], list[NDArray[np.uint8]]]]:
+    examples: Examples, rows: Int64[np.ndarray, " rows"], preparation: Preparation, workers: int
+) -> Iterator[tuple[int, Int64[np.ndarray, " full"], list[UInt8[np.ndarray, "full height width 3"]]]]:
     """How many rows are meant, the rows of a full batch, and their pictures as they are stored."""
     size = _at_once(examples, preparation.device)
     reads = [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def read(index: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    def read(index: Int64[np.ndarray, " _"]) -> list[UInt8[np.ndarray, "rows height width 3"]]:
         full = np.resize(index, size)
         return [reader.read(full) for reader in examples.images]
 
@@ -129,11 +130,11 @@ def _full_batches(
 def _batch_answers(
     network: Network,
     preparation: Preparation,
-    stored: list[NDArray[np.uint8]],
-    cells: dict[str, torch.Tensor],
-    names: NDArray[np.object_],
+    stored: list[UInt8[np.ndarray, "rows height width 3"]],
+    cells: dict[str, Num[Tensor, " rows *_"]],
+    names: Shaped[np.ndarray, " rows"],
     views: Views,
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+) -> tuple[list[Float64[Tensor, "rows _"]], list[Float64[Tensor, "rows _"]]]:
     """Per head, the weighted mean over the views, and the plain view's answer."""
     keys = row_keys(names) if views.drawn else torch.zeros(len(names), dtype=torch.int64)
     columns = []
@@ -141,8 +142,8 @@ def _batch_answers(
         plain = preparation.pixels(pixels)
         wide = preparation.pixels(pixels, min_scale=views.min_scale) if views.drawn else plain
         columns.append(each_view(plain, wide, keys, views, column=column))
-    sums: list[torch.Tensor] = []
-    first: list[torch.Tensor] = []
+    sums: list[Float64[Tensor, "rows _"]] = []
+    first: list[Float64[Tensor, "rows _"]] = []
     # Without a picture all views are the plain one.
     every = zip(*columns, strict=True) if columns else [()] * len(views.weights)
     for weight, seen in zip(views.weights, every, strict=True):
@@ -159,13 +160,13 @@ def _batch_answers(
 def predict_features(
     network: Network,
     examples: Examples,
-    rows: NDArray[np.int64],
+    rows: Int64[np.ndarray, " rows"],
     preparation: Preparation,
     *,
     autocast: torch.dtype | None = None,
     workers: int = 2,
-) -> NDArray[np.float32]:
-    """(rows, width) what the last layer sees of the plain view, in the order of `rows`."""
+) -> Float32[np.ndarray, "rows {network.last.in_features}"]:
+    """What the last layer sees of the plain view, in the order of `rows`."""
     found = [np.zeros((0, network.last.in_features), dtype=np.float32)]
 
     with _at_rest(network, preparation, autocast):
@@ -177,7 +178,7 @@ def predict_features(
     return np.concatenate(found)
 
 
-def _joined(network: Network, found: Mapping[str, list[NDArray[np.float64]]]) -> Answers:
+def _joined(network: Network, found: Mapping[str, list[Float64[np.ndarray, "_ _"]]]) -> Answers:
     # Calibrated after the views are averaged, so that what is calibrated is what is answered.
     return {
         head.name: head.calibrated(

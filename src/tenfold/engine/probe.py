@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Int64
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import training_batches
@@ -20,7 +20,7 @@ def measure_peak(
     encoding: Encoding,
     examples: Examples,
     *,
-    train: NDArray[np.int64],
+    train: Int64[np.ndarray, " rows"],
     recipe: Recipe,
     plan: MemoryPlan,
     device: torch.device,

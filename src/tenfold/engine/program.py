@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -61,6 +62,7 @@ class Settings:
     evaluated: int = 0
 
 
+@runtime_checkable
 class Program(Protocol):
     """What is trained, and how: everything a trace has to run. All methods run on a ghost."""
 
@@ -82,7 +84,7 @@ class Program(Protocol):
         """What a micro-batch of so many rows is given; its memory belongs to the batch."""
         ...
 
-    def forward(self, network: nn.Module, given: Any, rows: int, cast: Cast) -> Tensor:
+    def forward(self, network: nn.Module, given: Any, rows: int, cast: Cast) -> Float[Tensor, ""]:
         """The loss that goes back. `cast` is the context of autocast."""
         ...
 
@@ -172,7 +174,7 @@ class ImageProgram:
         labels = torch.empty(rows, dtype=torch.int64, device=device)
         return images, labels, torch.empty(rows, dtype=torch.float64, device=device)
 
-    def forward(self, network: nn.Module, given: Any, rows: int, cast: Cast) -> Tensor:
+    def forward(self, network: nn.Module, given: Any, rows: int, cast: Cast) -> Float[Tensor, ""]:
         """See `engine.train.train_step`."""
         images, labels, weights = given
         if isinstance(network, Network):
@@ -295,11 +297,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _state(network: nn.Module) -> list[Tensor]:
+def _state(network: nn.Module) -> list[Float[Tensor, " ..."]]:
     return [value for value in [*network.parameters(), *network.buffers()] if value.is_floating_point()]
 
 
-def _loss_sum(raw: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+def _loss_sum(
+    raw: Float[Tensor, "rows outputs"],
+    labels: Int64[Tensor, " rows"],
+    weights: Float64[Tensor, " rows"],
+    smoothing: float,
+) -> Float[Tensor, ""]:
     """`nn.heads.CategoryHead.loss_sum` where every row is known: a ghost cannot tell which are."""
     every = torch.arange(raw.shape[0], device=raw.device)
     raw, labels, weights = raw[every], labels[every], weights[every]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
@@ -82,7 +83,9 @@ def _convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
     return found
 
 
-def _channels_last(picture: Tensor, weight: Tensor) -> bool:
+def _channels_last(
+    picture: Float[Tensor, "rows channels *sides"], weight: Float[Tensor, "outputs inputs *window"]
+) -> bool:
     """Whether a convolution runs with channels last: one of the two asks for it (ConvUtils.h)."""
     return picture.ndim == 4 and any(
         suggest_memory_format(each) is torch.channels_last for each in (picture, weight)
@@ -116,7 +119,11 @@ def convolution_bytes(func: Any, args: Sequence[Any], out: Any) -> int:
 # ------------------------------------------------------------------------------------------------ CPU
 
 
-def _is_mkldnn(picture: Tensor, weight: Tensor, args: Sequence[Any]) -> bool:
+def _is_mkldnn(
+    picture: Float[Tensor, "rows channels *sides"],
+    weight: Float[Tensor, "outputs inputs *window"],
+    args: Sequence[Any],
+) -> bool:
     stride, padding, dilation, transposed, rest, groups = args
     backend = torch._C._select_conv_backend(
         picture,
@@ -139,7 +146,7 @@ def _filled(channels: int) -> int:
     return -(-channels // block) * block
 
 
-def _blocked(tensor: Tensor, groups: int) -> int:
+def _blocked(tensor: Float[Tensor, "rows channels *sides"], groups: int) -> int:
     """Bytes of a picture in a blocked format; 3 channels or fewer are read as they are."""
     channels = tensor.shape[1]
     if channels < 4:
@@ -148,7 +155,7 @@ def _blocked(tensor: Tensor, groups: int) -> int:
     return _bytes(tensor) // channels * (_filled(channels) if whole else channels)
 
 
-def _blocked_weight(weight: Tensor, groups: int) -> int:
+def _blocked_weight(weight: Float[Tensor, "outputs inputs *window"], groups: int) -> int:
     """Bytes of the weights in a blocked format: a depthwise one fills up its groups, others both axes."""
     outputs, inputs = weight.shape[:2]
     one = _bytes(weight) // (outputs * inputs)
@@ -157,7 +164,7 @@ def _blocked_weight(weight: Tensor, groups: int) -> int:
     return one * _filled(outputs) if inputs == 1 and outputs == groups else _bytes(weight)
 
 
-def _every_group_filled(weight: Tensor, groups: int) -> int:
+def _every_group_filled(weight: Float[Tensor, "outputs inputs *window"], groups: int) -> int:
     """The same where each group is filled up by itself: kernels that have no depthwise form."""
     outputs, inputs = weight.shape[:2]
     one = _bytes(weight) // (outputs * inputs)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -83,8 +84,8 @@ class Recorder(TorchDispatchMode):
         scratch: Mapping[Any, Callable[[Sequence[Any], Any], Sequence[int]]],
         *,
         kind: int = ACTIVATIONS,
-        parameters: Sequence[Tensor] = (),
-        there: Iterable[Tensor] = (),
+        parameters: Sequence[Shaped[Tensor, " ..."]] = (),
+        there: Iterable[Shaped[Tensor, " ..."]] = (),
         after: Recorder | None = None,
     ) -> None:
         super().__init__()
@@ -113,11 +114,11 @@ class Recorder(TorchDispatchMode):
             self.tape.widest = max(self.tape.widest, convolution_bytes(func, args, out))
         return out
 
-    def outside(self, tensors: Iterable[Tensor]) -> None:
+    def outside(self, tensors: Iterable[Shaped[Tensor, " ..."]]) -> None:
         """Note that these exist already and are no part of the tape."""
         self._outside |= {tensor.untyped_storage()._cdata for tensor in tensors}
 
-    def arrival(self, parameter: int, gradient: Tensor, keeps: bool) -> None:
+    def arrival(self, parameter: int, gradient: Float[Tensor, " ..."], keeps: bool) -> None:
         """Note that the gradient of parameter number `parameter` is complete."""
         number = self._live.get(gradient.untyped_storage()._cdata, (0,))[0]
         self.tape.events.append(0)
@@ -183,7 +184,7 @@ class _Saved:
 
     __slots__ = ("tensor",)
 
-    def __init__(self, tensor: Tensor | None) -> None:
+    def __init__(self, tensor: Shaped[Tensor, " ..."] | None) -> None:
         self.tensor = tensor
 
 
@@ -201,21 +202,25 @@ class Backward:
         """The context in which a forward pass saves its tensors for this walk."""
         return saved_tensors_hooks(_Saved, self._open)
 
-    def _open(self, box: _Saved) -> Tensor:
+    def _open(self, box: _Saved) -> Shaped[Tensor, " ..."]:
         self._opened.append(box)
         if box.tensor is None:
             raise RuntimeError("a saved tensor was needed twice in one backward pass")
         return box.tensor
 
     @torch.no_grad()
-    def run(self, loss: Tensor, arrive: Callable[[Tensor, Tensor, bool], None]) -> None:
+    def run(
+        self,
+        loss: Float[Tensor, ""],
+        arrive: Callable[[Float[Tensor, " ..."], Float[Tensor, " ..."], bool], None],
+    ) -> None:
         """Walk back from a scalar loss; `arrive(parameter, gradient, keeps)` for every complete gradient.
 
         The gradient is dropped when `arrive` returns, as when it is added to one that exists.
         """
         root = loss.grad_fn
         waiting = _count_inputs(root)
-        seeds: dict[Any, dict[int, Tensor]] = {root: {0: torch.ones_like(loss)}}
+        seeds: dict[Any, dict[int, Float[Tensor, " ..."]]] = {root: {0: torch.ones_like(loss)}}
         order = [(-_priority(root), 0, root)]
         count = 1
         del root
@@ -276,14 +281,14 @@ def _count_inputs(root: Any) -> dict[Any, int]:
     return waiting
 
 
-def _fitted(gradient: Tensor, meta: Any) -> Tensor:
+def _fitted(gradient: Float[Tensor, " ..."], meta: Any) -> Float[Tensor, " ..."]:
     """validate_outputs: a gradient is summed to its input's shape and cast to its type."""
     if tuple(gradient.shape) != tuple(meta.shape):
         gradient = gradient.sum_to_size(meta.shape)
     return gradient if gradient.dtype == meta.dtype else gradient.to(meta.dtype)
 
 
-def _add(held: dict[int, Tensor], index: int, gradient: Tensor) -> None:
+def _add(held: dict[int, Float[Tensor, " ..."]], index: int, gradient: Float[Tensor, " ..."]) -> None:
     """InputBuffer::accumulate: in place where nobody else can see it, else into a new tensor."""
     old = held.pop(index, None)
     if old is None:
@@ -296,7 +301,7 @@ def _add(held: dict[int, Tensor], index: int, gradient: Tensor) -> None:
     held[index] = old.add_(gradient) if alone and _is_dense(old) else old + gradient
 
 
-def _is_dense(tensor: Tensor) -> bool:
+def _is_dense(tensor: Shaped[Tensor, " ..."]) -> bool:
     """Whether the strides are those of some order of the axes, without gaps or overlaps."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
@@ -307,7 +312,7 @@ def _is_dense(tensor: Tensor) -> bool:
     return True
 
 
-def _same_layout(gradient: Tensor, parameter: Tensor) -> bool:
+def _same_layout(gradient: Float[Tensor, "*any"], parameter: Float[Tensor, "*any"]) -> bool:
     """utils::obeys_layout_contract: only then may the parameter keep the gradient as it came."""
     if not _is_dense(parameter):
         return gradient.is_contiguous()

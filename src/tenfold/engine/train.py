@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
@@ -66,8 +66,8 @@ def fit_network(
     encoding: Encoding,
     examples: Examples,
     *,
-    train: NDArray[np.int64],
-    valid: NDArray[np.int64],
+    train: Int64[np.ndarray, " train"],
+    valid: Int64[np.ndarray, " valid"],
     recipe: Recipe,
     plan: MemoryPlan,
     device: torch.device,
@@ -132,8 +132,8 @@ class _Loop:
 
     training: Training
     examples: Examples
-    train: NDArray[np.int64]
-    valid: NDArray[np.int64]
+    train: Int64[np.ndarray, " train"]
+    valid: Int64[np.ndarray, " valid"]
     plan: MemoryPlan
     averaged: AveragedWeights | None
     progress: Progress
@@ -141,9 +141,9 @@ class _Loop:
     identity: Mapping[str, Any]
     on_progress: Callable[[dict[str, Any]], None] | None
     #: Weights at the end of the last epoch, which was good; empty before the first one has ended.
-    good: dict[str, Tensor]
+    good: dict[str, Shaped[Tensor, " ..."]]
     #: Weights of the best epoch so far, where they are to be kept.
-    best: dict[str, Tensor]
+    best: dict[str, Shaped[Tensor, " ..."]]
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
@@ -223,7 +223,7 @@ class _Loop:
                 fix="a lower --lr",
             )
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _weights(self) -> dict[str, Shaped[Tensor, " ..."]]:
         state = self.averaged.state if self.averaged else self.training.network.state_dict()
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 

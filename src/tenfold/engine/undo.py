@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from tenfold.engine.cards import MIB
@@ -68,7 +69,7 @@ def _is_scarce(optimizer: torch.optim.Optimizer) -> bool:
     return free < SCRATCH * sum(map(_bytes, moved))
 
 
-def _moved(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def _moved(optimizer: torch.optim.Optimizer) -> list[Shaped[Tensor, " ..."]]:
     return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from tenfold.nn.rows import uniform
@@ -46,8 +47,8 @@ STRENGTHS = {
 
 
 def augment(
-    images: Tensor,
-    rows: Tensor,
+    images: Float[Tensor, "rows channels height width"],
+    rows: Int64[Tensor, " rows"],
     *,
     seed: int,
     epoch: int,
@@ -56,7 +57,7 @@ def augment(
     min_scale: float,
     size: tuple[int, int] | None = None,
     stream: int = _AUGMENT,
-) -> Tensor:
+) -> Float[Tensor, "rows channels new_height new_width"]:
     """Change pictures at random.
 
     images: (rows, 3, height, width) in 0..1.  rows: (rows,) int64 ids that the draws depend on.
@@ -79,14 +80,16 @@ def augment(
     return _relit(images, draws, how)
 
 
-def _signs(draws: Tensor, flip: str) -> Tensor:
+def _signs(draws: Float[Tensor, "rows draws"], flip: str) -> Float[Tensor, "rows 2"]:
     one = torch.ones_like(draws[:, 0])
     across = torch.where(draws[:, 0] < 0.5, -one, one) if flip != "none" else one
     down = torch.where(draws[:, 1] < 0.5, -one, one) if flip == "both" else one
     return torch.stack([across, down], 1)
 
 
-def _mirrored(images: Tensor, signs: Tensor) -> Tensor:
+def _mirrored(
+    images: Float[Tensor, "rows channels height width"], signs: Float[Tensor, "rows 2"]
+) -> Float[Tensor, "rows channels height width"]:
     across = (signs[:, 0] < 0)[:, None, None, None]
     down = (signs[:, 1] < 0)[:, None, None, None]
     if bool(across.any()):
@@ -96,23 +99,29 @@ def _mirrored(images: Tensor, signs: Tensor) -> Tensor:
     return images
 
 
-def _placement(draws: Tensor, how: Strength, signs: Tensor, min_scale: float, ratio: float) -> Tensor:
-    """(rows, 3, 3) homographies from output to input coordinates, both in -1..1."""
+def _symmetric(draws: Float[Tensor, " rows"], most: float) -> Float[Tensor, " rows"]:
+    return (draws * 2 - 1) * most
 
-    def symmetric(column: int, most: float) -> Tensor:
-        return (draws[:, column] * 2 - 1) * most
 
-    def chosen(column: int) -> Tensor:
-        return (draws[:, column] < how.chance).to(draws.dtype)
-
-    angle = symmetric(2, math.radians(how.rotate)) * chosen(3)
-    area = 1 - draws[:, 4] * (1 - min_scale) * chosen(5)
-    stretch = torch.exp(symmetric(6, math.log1p(how.aspect)) * chosen(5))
+def _placement(
+    draws: Float[Tensor, "rows draws"],
+    how: Strength,
+    signs: Float[Tensor, "rows 2"],
+    min_scale: float,
+    ratio: float,
+) -> Float[Tensor, "rows 3 3"]:
+    """Homographies from output to input coordinates, both in -1..1."""
+    chosen = (draws < how.chance).to(draws.dtype)
+    angle = _symmetric(draws[:, 2], math.radians(how.rotate)) * chosen[:, 3]
+    area = 1 - draws[:, 4] * (1 - min_scale) * chosen[:, 5]
+    stretch = torch.exp(_symmetric(draws[:, 6], math.log1p(how.aspect)) * chosen[:, 5])
     across = (area.sqrt() * stretch).clamp(max=1.0)
     down = (area.sqrt() / stretch).clamp(max=1.0)
     # A crop smaller than the picture may lie anywhere inside it.
-    shift_x, shift_y = symmetric(7, 1.0) * (1 - across), symmetric(8, 1.0) * (1 - down)
-    warp_x, warp_y = symmetric(9, how.warp) * chosen(10), symmetric(11, how.warp) * chosen(10)
+    shift_x = _symmetric(draws[:, 7], 1.0) * (1 - across)
+    shift_y = _symmetric(draws[:, 8], 1.0) * (1 - down)
+    warp_x = _symmetric(draws[:, 9], how.warp) * chosen[:, 10]
+    warp_y = _symmetric(draws[:, 11], how.warp) * chosen[:, 10]
     cos, sin = torch.cos(angle), torch.sin(angle)
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     flip_x, flip_y = signs[:, 0], signs[:, 1]
@@ -136,8 +145,10 @@ def _placement(draws: Tensor, how: Strength, signs: Tensor, min_scale: float, ra
     return affine @ perspective
 
 
-def _grid(matrix: Tensor, height: int, width: int) -> Tensor:
-    """Sampling positions (rows, height, width, 2) of the homographies."""
+def _grid(
+    matrix: Float[Tensor, "rows 3 3"], height: int, width: int
+) -> Float[Tensor, "rows {height} {width} 2"]:
+    """Sampling positions of the homographies."""
     y = (torch.arange(height, dtype=matrix.dtype, device=matrix.device) * 2 + 1) / height - 1
     x = (torch.arange(width, dtype=matrix.dtype, device=matrix.device) * 2 + 1) / width - 1
     m = matrix[:, :, :, None, None]
@@ -148,17 +159,20 @@ def _grid(matrix: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([x_top / bottom, y_top / bottom], dim=-1)
 
 
-def _relit(images: Tensor, draws: Tensor, how: Strength) -> Tensor:
-    def gain(column: int, most: float) -> Tensor:
-        return (1 + (draws[:, column] * 2 - 1) * most)[:, None, None, None]
+def _gain(draws: Float[Tensor, " rows"], most: float) -> Float[Tensor, "rows 1 1 1"]:
+    return (1 + _symmetric(draws, most))[:, None, None, None]
 
-    brightness, contrast = gain(12, how.brightness), gain(13, how.contrast)
+
+def _relit(
+    images: Float[Tensor, "rows channels height width"], draws: Float[Tensor, "rows draws"], how: Strength
+) -> Float[Tensor, "rows channels height width"]:
+    brightness, contrast = _gain(draws[:, 12], how.brightness), _gain(draws[:, 13], how.contrast)
     grey = images.mean(dim=(1, 2, 3), keepdim=True)
     # (x - grey) contrast + grey, times brightness, as one multiplication and one addition.
     images = images * (contrast * brightness) + grey * (1 - contrast) * brightness
     if how.saturation:
         colourless = images.mean(dim=1, keepdim=True)
-        images = torch.lerp(colourless, images, gain(14, how.saturation))
+        images = torch.lerp(colourless, images, _gain(draws[:, 14], how.saturation))
     return images.clamp_(0.0, 1.0)
 
 
@@ -169,11 +183,11 @@ class Mix:
     partner: (rows,) int64 positions in the batch.  share: (rows,) float32 in 0.5..1.
     """
 
-    partner: Tensor
-    share: Tensor
+    partner: Int64[Tensor, " rows"]
+    share: Float32[Tensor, " rows"]
 
 
-def draw_mix(rows: Tensor, *, alpha: float, seed: int, step: int) -> Mix:
+def draw_mix(rows: Int64[Tensor, " rows"], *, alpha: float, seed: int, step: int) -> Mix:
     """Mixup (Zhang et al. 2018, arXiv 1710.09412): partners and shares of a batch, from (seed, step).
 
     Each row's share is drawn from Beta(alpha, alpha) and folded to 0.5..1, so that a row stays itself.
@@ -187,20 +201,26 @@ def draw_mix(rows: Tensor, *, alpha: float, seed: int, step: int) -> Mix:
     return Mix(partner.to(rows.device), torch.maximum(share, 1 - share).to(rows.device))
 
 
-def mixed(images: Tensor, mix: Mix) -> Tensor:
+def mixed(
+    images: Float[Tensor, "rows channels height width"], mix: Mix
+) -> Float[Tensor, "rows channels height width"]:
     """Each picture mixed with its partner's."""
     share = mix.share.to(images.dtype)[:, None, None, None]
     return images[mix.partner].lerp_(images, share)
 
 
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(
+    images: Float[Tensor, "rows channels height width"], size: tuple[int, int]
+) -> Float[Tensor, "rows channels {size[0]} {size[1]}"]:
     """Pictures (rows, 3, height, width) at another size, each pixel a weighted mean of what it covers."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, size=size, mode="bilinear", antialias=True).clamp_(0.0, 1.0)
 
 
-def views(images: Tensor, count: int) -> list[Tensor]:
+def views(
+    images: Float[Tensor, "rows channels height width"], count: int
+) -> list[Float[Tensor, "rows channels height width"]]:
     """1, 2 or 4 mirrored views of pictures (rows, 3, height, width): plain, across, down, both."""
     axes: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)]
     return [images.flip(which) if which else images for which in axes[:count]]
@@ -253,13 +273,20 @@ def views_of(recipe: Any) -> Views:
     )
 
 
-def row_keys(names: Sequence[Any]) -> Tensor:
+def row_keys(names: Iterable[Any]) -> Int64[Tensor, " rows"]:
     """(rows,) int64 from the rows' names: what their views are drawn from, wherever they stand in a table."""
     digests = [hashlib.blake2b(str(name).encode("utf-8", "surrogateescape"), digest_size=7) for name in names]
     return torch.tensor([int.from_bytes(one.digest(), "big") for one in digests], dtype=torch.int64)
 
 
-def each_view(plain: Tensor, wide: Tensor, keys: Tensor, how: Views, *, column: int = 0) -> Iterator[Tensor]:
+def each_view(
+    plain: Float[Tensor, "rows channels height width"],
+    wide: Float[Tensor, "rows channels wide_height wide_width"],
+    keys: Int64[Tensor, " rows"],
+    how: Views,
+    *,
+    column: int = 0,
+) -> Iterator[Float[Tensor, "rows channels height width"]]:
     """The views of pictures, one after another, the plain one first.
 
     plain: (rows, 3, height, width) in 0..1 at the network's size.  wide: the same pictures at the size that

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import RecipeError
@@ -25,8 +26,8 @@ class MlpBody(nn.Module):
             self.width = wide
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(rows, width of the features) -> (rows, width of the last hidden layer)."""
+    def forward(self, features: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows {self.width}"]:
+        """Features -> outputs of the last hidden layer."""
         return self.layers(features)
 
 
@@ -42,7 +43,7 @@ class DotBody(nn.Module):
         super().__init__()
         self.factors = factors
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "rows 2*(1+{self.factors})"]) -> Float[Tensor, "rows 1"]:
         """(rows, 2 x (1 + factors)) -> (rows, 1)."""
         one, other = features.split(1 + self.factors, dim=1)
         product = (one[:, 1:] * other[:, 1:]).sum(dim=1, keepdim=True)
@@ -56,7 +57,7 @@ class ConcatBody(nn.Module):
         super().__init__()
         self.width = width
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "rows {self.width}"]) -> Float[Tensor, "rows {self.width}"]:
         """(rows, width) -> (rows, width)."""
         return features
 
@@ -84,6 +85,6 @@ def build_body(kind: str, widths: Sequence[int], recipe: Recipe) -> ConcatBody |
     return DotBody(widths[0] - 1) if kind == "dot" else ConcatBody(sum(widths))
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def joined(parts: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "rows width"]:
     """Features (rows, width) of several columns side by side; those of a single one as they are."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)

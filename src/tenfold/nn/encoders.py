@@ -12,6 +12,7 @@ from typing import Any
 
 import timm
 import torch
+from jaxtyping import Float, Int64, Shaped
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -75,7 +76,7 @@ class CodeEncoder(nn.Module):
             # Not among the weights: the encoding has it.
             self.register_buffer("places", places, persistent=False)
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Int64[Tensor, " rows"]) -> Float[Tensor, "rows {self.width}"]:
         """(rows,) int64 codes -> (rows, width)."""
         own = self.table(codes)
         if self.side is None:
@@ -84,7 +85,7 @@ class CodeEncoder(nn.Module):
         count = (places > 0).sum(dim=1, keepdim=True).clamp(min=1)
         return torch.cat([own, self.side(places).sum(dim=1) / count], dim=1)
 
-    def sample(self, rows: int, device: str) -> Tensor:
+    def sample(self, rows: int, device: str) -> Int64[Tensor, " {rows}"]:
         """An input of that many rows, for a memory plan."""
         return torch.zeros(rows, dtype=torch.int64, device=device)
 
@@ -94,11 +95,11 @@ class NumberEncoder(nn.Module):
 
     width = 2
 
-    def forward(self, numbers: Tensor) -> Tensor:
+    def forward(self, numbers: Float[Tensor, "rows 2"]) -> Float[Tensor, "rows 2"]:
         """(rows, 2) -> (rows, 2)."""
         return numbers
 
-    def sample(self, rows: int, device: str) -> Tensor:
+    def sample(self, rows: int, device: str) -> Float[Tensor, "{rows} 2"]:
         """An input of that many rows, for a memory plan."""
         return torch.zeros(rows, self.width, device=device)
 
@@ -254,7 +255,9 @@ def recompute_activations(backbone: nn.Module, on: bool = True) -> bool:
     return True
 
 
-def load_weights(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
+def load_weights(
+    backbone: nn.Module, weights: Mapping[str, Shaped[Tensor, " ..."]], source: str
+) -> list[str]:
     """Fill the backbone from a state dictionary of timm or of a project whose names are known.
 
     The classifier's own weights are left out. Returns notes, one a line.
@@ -294,7 +297,9 @@ def load_weights(backbone: nn.Module, weights: Mapping[str, Tensor], source: str
     return notes
 
 
-def _renamed(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def _renamed(
+    state: dict[str, Shaped[Tensor, " ..."]],
+) -> tuple[dict[str, Shaped[Tensor, " ..."]], list[str]]:
     for prefix in ("module.", "_orig_mod.", "model.", "backbone.", "encoders.image."):
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -303,7 +308,7 @@ def _renamed(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     return state, []
 
 
-def _from_lite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _from_lite(state: dict[str, Shaped[Tensor, " ..."]]) -> dict[str, Shaped[Tensor, " ..."]]:
     blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("_blocks."))
     stages = _LITE_STAGES.get(blocks)
     if stages is None:

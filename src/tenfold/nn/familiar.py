@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 #: Rows below which nothing is said of what is usual.
@@ -27,9 +27,9 @@ class Familiarity(nn.Module):
     while nothing is known.
     """
 
-    centres: Tensor
-    whitener: Tensor
-    limit: Tensor
+    centres: Float[Tensor, "classes width"]
+    whitener: Float[Tensor, "width width"]
+    limit: Float[Tensor, " 1"]
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Familiarity(nn.Module):
         self.register_buffer("whitener", torch.zeros(width, width))
         self.register_buffer("limit", torch.zeros(1))
 
-    def distances(self, features: Tensor) -> Tensor:
+    def distances(self, features: Float[Tensor, "rows width"]) -> Float64[Tensor, " rows"]:
         """(rows,) squared distances of features (rows, width) from the nearest class, in float64."""
         placed = features.double() @ self.whitener.double()
         centres = self.centres.double() @ self.whitener.double()
         return torch.cdist(placed, centres).square().amin(dim=1)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows 1"]:
         """(rows, 1) float64 in 0..1."""
         if not bool(self.limit > 0):
             return features.new_ones(len(features), 1, dtype=torch.float64)
@@ -51,14 +51,14 @@ class Familiarity(nn.Module):
 
     def fit(
         self,
-        features: NDArray[np.floating],
-        labels: NDArray[np.int64],
-        checked: NDArray[np.floating],
+        features: Float[np.ndarray, "rows width"],
+        labels: Int[np.ndarray, " rows"],
+        checked: Float[np.ndarray, "others width"],
     ) -> bool:
         """Learn what is usual; false where there are too few rows to say.
 
-        features: (rows, width) of training rows.  labels: (rows,) their classes, negative or beyond the
-        classes where they have none.  checked: (rows, width) features of rows that did not train; the
+        features: of training rows.  labels: their classes, negative or beyond the
+        classes where they have none.  checked: features of rows that did not train; the
         distance that 99 % of them keep becomes the limit.
         """
         known = (labels >= 0) & (labels < len(self.centres))

@@ -8,12 +8,12 @@ docs/losses.md says which kind suits which target.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float, Float64, Int, Int64, Num, Shaped
 from torch import Tensor
 
 from tenfold import decisions
@@ -30,9 +30,13 @@ from tenfold.schema import (
 from tenfold.scores import class_scores, open_scores, ordered_scores, quantity_scores, tag_scores
 from tenfold.values import TargetPrediction
 
-Floats = NDArray[np.float64]
+#: Probabilities, or of a number the number itself.
+Answers = Float64[np.ndarray, "rows answers"]
+#: Labels of any kind, as `data.labels` has them.
+Labels = Num[np.ndarray, " rows *questions"]
 
 
+@runtime_checkable
 class Head(Protocol):
     """What every target kind must offer. `outputs` is its share of the last layer's width.
 
@@ -51,30 +55,35 @@ class Head(Protocol):
     variance: float
     facts: TargetFacts
 
-    def loss_sum(self, raw: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def loss_sum(
+        self,
+        raw: Float[Tensor, "rows outputs"],
+        labels: Num[Tensor, " rows *questions"],
+        weights: Float[Tensor, " rows *asked"],
+    ) -> Float[Tensor, ""]:
         """Sum over rows (and questions) of weight x loss, exactly 0 where nothing is known.
 
         raw: (rows, outputs).  labels, weights: as `data.labels` says; any label where the weight is 0.
         """
         ...
 
-    def probabilities(self, raw: Tensor) -> Tensor:
+    def probabilities(self, raw: Float[Tensor, "rows outputs"]) -> Float64[Tensor, "rows answers"]:
         """Raw outputs (rows, outputs) -> (rows, answers) float64: probabilities, or the number itself."""
         ...
 
-    def calibrated(self, probabilities: Floats) -> Floats:
+    def calibrated(self, probabilities: Answers) -> Answers:
         """Probabilities with the stored temperature; numbers as they are."""
         ...
 
-    def decode(self, probabilities: Floats) -> TargetPrediction:
+    def decode(self, probabilities: Answers) -> TargetPrediction:
         """Probabilities (rows, answers) -> the answer in the user's words."""
         ...
 
-    def usual(self, labels: NDArray[Any]) -> Any:
+    def usual(self, labels: Labels) -> Any:
         """What one would answer without a model, from training labels, in JSON's types; None without any."""
         ...
 
-    def scores(self, probabilities: Floats, labels: NDArray[Any], *, usual: Any = None) -> dict[str, Any]:
+    def scores(self, probabilities: Answers, labels: Labels, *, usual: Any = None) -> dict[str, Any]:
         """Everything that is shown of the target, as in `scores`; `usual` adds the baseline."""
         ...
 
@@ -82,15 +91,15 @@ class Head(Protocol):
         """The one figure that stands for all scores, of which less is better."""
         ...
 
-    def tuned(self, probabilities: Floats, labels: NDArray[Any]) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Labels) -> TargetFacts:
         """The facts with thresholds tuned on these rows, which did not train."""
         ...
 
-    def temperature(self, probabilities: Floats, labels: NDArray[Any]) -> float | None:
+    def temperature(self, probabilities: Answers, labels: Labels) -> float | None:
         """The temperature that suits these rows best; None where the kind has none, or nothing is known."""
         ...
 
-    def calibration_error(self, probabilities: Floats, labels: NDArray[Any]) -> float:
+    def calibration_error(self, probabilities: Answers, labels: Labels) -> float:
         """Expected calibration error of probabilities; NaN where the kind has none."""
         ...
 
@@ -120,11 +129,16 @@ class _Classes(_Listed):
 
     kind = "category"
 
-    def logs(self, raw: Tensor) -> Tensor:
+    def logs(self, raw: Float[Tensor, "rows {self.outputs}"]) -> Float[Tensor, "rows {self.answers}"]:
         """Raw outputs (rows, outputs) -> log probabilities (rows, classes), in the precision of `raw`."""
         raise NotImplementedError
 
-    def loss_sum(self, raw: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def loss_sum(
+        self,
+        raw: Float[Tensor, "rows outputs"],
+        labels: Int64[Tensor, " rows"],
+        weights: Float[Tensor, " rows"],
+    ) -> Float[Tensor, ""]:
         """Sum over rows with weight > 0 of weight x smoothed cross-entropy; exactly 0 where there is none.
 
         raw: (rows, outputs).  labels: (rows,) int64 class index, anything where the weight is 0.
@@ -139,7 +153,7 @@ class _Classes(_Listed):
             loss = (1.0 - self.label_smoothing) * loss - self.label_smoothing * logs.mean(dim=1)
         return (weights.to(loss.dtype) * loss).sum()
 
-    def calibrated(self, probabilities: Floats) -> Floats:
+    def calibrated(self, probabilities: Answers) -> Answers:
         """Probabilities (rows, classes) with the stored temperature."""
         cold = self.facts.temperature == 1.0
         return probabilities if cold else decisions.tempered(probabilities, self.facts.temperature)
@@ -148,16 +162,16 @@ class _Classes(_Listed):
         """The log loss."""
         return scores["log_loss"]
 
-    def usual(self, labels: NDArray[Any]) -> Any:
+    def usual(self, labels: Int[np.ndarray, " rows"]) -> Any:
         """The most common class."""
         found = majority_class(labels)
         return None if found is None else int(found)
 
-    def tuned(self, probabilities: Floats, labels: NDArray[Any]) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> TargetFacts:
         """The facts as they are: one class is answered in any case."""
         return self.facts
 
-    def temperature(self, probabilities: Floats, labels: NDArray[Any]) -> float | None:
+    def temperature(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> float | None:
         """The temperature that suits these rows best."""
         known = (labels >= 0) & (labels < self.answers)
         chance, right = probabilities[known], labels[known]
@@ -165,7 +179,7 @@ class _Classes(_Listed):
             return None
         return decisions.class_temperature(chance, right)
 
-    def calibration_error(self, probabilities: Floats, labels: NDArray[Any]) -> float:
+    def calibration_error(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> float:
         """Mean gap between the answer's probability and how often it is right."""
         return expected_calibration_error(probabilities, labels)
 
@@ -178,20 +192,24 @@ class CategoryHead(_Classes):
     at least float32, so that no probability is ever rounded to zero before its logarithm.
     """
 
-    def logs(self, raw: Tensor) -> Tensor:
+    def logs(self, raw: Float[Tensor, "rows {self.outputs}"]) -> Float[Tensor, "rows {self.answers}"]:
         """Log of the softmax of raw outputs (rows, classes)."""
         return F.log_softmax(raw, dim=1)
 
-    def probabilities(self, raw: Tensor) -> Tensor:
+    def probabilities(
+        self, raw: Float[Tensor, "rows {self.outputs}"]
+    ) -> Float64[Tensor, "rows {self.answers}"]:
         """Softmax of raw outputs (rows, classes), in float64."""
         return torch.softmax(raw.double(), dim=1)
 
-    def decode(self, probabilities: Floats) -> TargetPrediction:
+    def decode(self, probabilities: Answers) -> TargetPrediction:
         """The most probable class of each row, by name; the first of equals."""
         names = np.array(self.classes, dtype=object)
         return TargetPrediction(self.kind, self.classes, probabilities, names[probabilities.argmax(axis=1)])
 
-    def scores(self, probabilities: Floats, labels: NDArray[Any], *, usual: Any = None) -> dict[str, Any]:
+    def scores(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], *, usual: Any = None
+    ) -> dict[str, Any]:
         """Error rate, log loss, macro F1, and AUC of two classes."""
         return class_scores(probabilities, labels, usual=usual)
 
@@ -218,25 +236,29 @@ class OrderedHead(_Classes):
         super().__init__(name, classes, label_smoothing=label_smoothing, facts=facts)
         self.outputs = len(classes) - 1
 
-    def logs(self, raw: Tensor) -> Tensor:
+    def logs(self, raw: Float[Tensor, "rows {self.outputs}"]) -> Float[Tensor, "rows {self.answers}"]:
         """Log probabilities (rows, classes) of raw outputs (rows, classes - 1)."""
         passed = F.pad(F.logsigmoid(raw).cumsum(dim=1), (1, 0))
         return passed + F.pad(F.logsigmoid(-raw), (0, 1))
 
-    def probabilities(self, raw: Tensor) -> Tensor:
+    def probabilities(
+        self, raw: Float[Tensor, "rows {self.outputs}"]
+    ) -> Float64[Tensor, "rows {self.answers}"]:
         """Probabilities (rows, classes) in float64."""
         return self.logs(raw.double()).exp()
 
-    def decode(self, probabilities: Floats) -> TargetPrediction:
+    def decode(self, probabilities: Answers) -> TargetPrediction:
         """The median class, which has the smallest expected distance in ranks."""
         names = np.array(self.classes, dtype=object)
         return TargetPrediction(self.kind, self.classes, probabilities, names[self._medians(probabilities)])
 
-    def _medians(self, probabilities: Floats) -> NDArray[np.int64]:
+    def _medians(self, probabilities: Answers) -> Int[np.ndarray, " rows"]:
         # The last column is left out, so that rounding of the sum cannot lead beyond the list.
         return (probabilities.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1)
 
-    def scores(self, probabilities: Floats, labels: NDArray[Any], *, usual: Any = None) -> dict[str, Any]:
+    def scores(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], *, usual: Any = None
+    ) -> dict[str, Any]:
         """As of a category, and how far off in ranks."""
         bad = np.isnan(probabilities).any(axis=1)
         return ordered_scores(
@@ -255,15 +277,20 @@ class _Questions(_Listed):
     kind = "multilabel"
 
     @property
-    def thresholds(self) -> Floats:
-        """(classes,) least probability of a yes."""
+    def thresholds(self) -> Float64[np.ndarray, " {self.answers}"]:
+        """Of each class, the least probability of a yes."""
         return np.array(self.facts.thresholds or [0.5] * self.answers)
 
-    def questions(self, labels: Tensor) -> Tensor:
+    def questions(self, labels: Num[Tensor, " rows *questions"]) -> Shaped[Tensor, "rows {self.answers}"]:
         """Labels of the kind -> (rows, classes) of 0 and 1; anything where nothing is known."""
         raise NotImplementedError
 
-    def loss_sum(self, raw: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def loss_sum(
+        self,
+        raw: Float[Tensor, "rows classes"],
+        labels: Num[Tensor, " rows *questions"],
+        weights: Float[Tensor, "rows classes"],
+    ) -> Float[Tensor, ""]:
         """Sum over known questions of weight x binary cross-entropy; exactly 0 where there is none.
 
         raw: (rows, classes).  labels: of the kind.  weights: (rows, classes), 0 where not known.
@@ -281,11 +308,13 @@ class _Questions(_Listed):
         """What smoothing gives to every answer: half, as yes and no are two classes."""
         return self.label_smoothing / 2
 
-    def probabilities(self, raw: Tensor) -> Tensor:
+    def probabilities(
+        self, raw: Float[Tensor, "rows {self.outputs}"]
+    ) -> Float64[Tensor, "rows {self.answers}"]:
         """Sigmoid of raw outputs (rows, classes), in float64; rows need not sum to 1."""
         return torch.sigmoid(raw.double())
 
-    def calibrated(self, probabilities: Floats) -> Floats:
+    def calibrated(self, probabilities: Answers) -> Answers:
         """Probabilities (rows, classes) with the stored temperature."""
         cold = self.facts.temperature == 1.0
         return probabilities if cold else decisions.tempered_questions(probabilities, self.facts.temperature)
@@ -294,18 +323,18 @@ class _Questions(_Listed):
         """The log loss."""
         return scores["log_loss"]
 
-    def asked(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+    def asked(self, labels: Labels) -> Int[np.ndarray, "rows {self.answers}"]:
         """(rows, classes) 1 yes, 0 no, -1 not known, for scores."""
         raise NotImplementedError
 
-    def temperature(self, probabilities: Floats, labels: NDArray[Any]) -> float | None:
+    def temperature(self, probabilities: Answers, labels: Labels) -> float | None:
         """The temperature that suits these rows best."""
         asked = self.asked(labels)
         if not (asked >= 0).any():
             return None
         return decisions.question_temperature(probabilities, asked)
 
-    def calibration_error(self, probabilities: Floats, labels: NDArray[Any]) -> float:
+    def calibration_error(self, probabilities: Answers, labels: Labels) -> float:
         """Expected calibration error over all questions."""
         return decisions.question_calibration_error(probabilities, self.asked(labels))
 
@@ -324,7 +353,7 @@ class OpenHead(_Questions):
         super().__init__(target.name, classes, **options)
         self.none = target.none
 
-    def questions(self, labels: Tensor) -> Tensor:
+    def questions(self, labels: Int64[Tensor, " rows"]) -> Bool[Tensor, "rows {self.answers}"]:
         """Class index per row (the number of classes for none) -> one yes at most."""
         return labels[:, None] == torch.arange(self.answers, device=labels.device)
 
@@ -333,16 +362,16 @@ class OpenHead(_Questions):
         """The smoothed part, spread over all classes; of a single class half, as of any question."""
         return self.label_smoothing / max(2, self.answers)
 
-    def asked(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+    def asked(self, labels: Int[np.ndarray, " rows"]) -> Int[np.ndarray, "rows {self.answers}"]:
         """(rows, classes) 1 yes, 0 no, -1 not known."""
         yes = (labels[:, None] == np.arange(self.answers)).astype(np.int64)
         return np.where(labels[:, None] >= 0, yes, -1)
 
-    def _best(self, probabilities: Floats) -> NDArray[np.int64]:
+    def _best(self, probabilities: Answers) -> Int[np.ndarray, " rows"]:
         sure = np.where(probabilities >= self.thresholds, probabilities, -1.0)
         return np.where((sure >= 0).any(axis=1), sure.argmax(axis=1), self.answers)
 
-    def decode(self, probabilities: Floats) -> TargetPrediction:
+    def decode(self, probabilities: Answers) -> TargetPrediction:
         """The most probable of the classes that reach their threshold, or none."""
         names = np.array([*self.classes, self.none], dtype=object)
         return TargetPrediction(
@@ -354,17 +383,19 @@ class OpenHead(_Questions):
             none=self.none,
         )
 
-    def usual(self, labels: NDArray[Any]) -> Any:
+    def usual(self, labels: Int[np.ndarray, " rows"]) -> Any:
         """The most common class; the number of classes is none of them."""
         found = majority_class(labels)
         return None if found is None else int(found)
 
-    def tuned(self, probabilities: Floats, labels: NDArray[Any]) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> TargetFacts:
         """Thresholds with the best F1 that still let "none" be an answer."""
         found = decisions.tune_thresholds(probabilities, self.asked(labels), reject=True)
         return self.facts.model_copy(update={"thresholds": tuple(found.tolist())})
 
-    def scores(self, probabilities: Floats, labels: NDArray[Any], *, usual: Any = None) -> dict[str, Any]:
+    def scores(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], *, usual: Any = None
+    ) -> dict[str, Any]:
         """Error rate with "none" as an answer; log loss and precision of the questions."""
         bad = np.isnan(probabilities).any(axis=1)
         best = np.where(bad, -1, self._best(probabilities))
@@ -378,15 +409,15 @@ class MultiLabelHead(_Questions):
         super().__init__(target.name, classes, **options)
         self.none, self.columns = target.none, target.columns
 
-    def questions(self, labels: Tensor) -> Tensor:
+    def questions(self, labels: Num[Tensor, "rows {self.answers}"]) -> Num[Tensor, "rows {self.answers}"]:
         """(rows, classes) of 0 and 1, as they are."""
         return labels
 
-    def asked(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+    def asked(self, labels: Int[np.ndarray, "rows _"]) -> Int[np.ndarray, "rows {self.answers}"]:
         """(rows, classes) without the column of strangers."""
         return labels[:, : self.answers]
 
-    def decode(self, probabilities: Floats) -> TargetPrediction:
+    def decode(self, probabilities: Answers) -> TargetPrediction:
         """The classes that reach their threshold, in the order of the class list."""
         values = np.empty(len(probabilities), dtype=object)
         for row, yes in enumerate(probabilities >= self.thresholds):
@@ -402,7 +433,7 @@ class MultiLabelHead(_Questions):
             columns=self.columns,
         )
 
-    def usual(self, labels: NDArray[Any]) -> Any:
+    def usual(self, labels: Int[np.ndarray, "rows _"]) -> Any:
         """The most common set of classes among the wholly known rows, as 0 and 1."""
         whole = labels[(labels >= 0).all(axis=1)]
         if not len(whole):
@@ -410,12 +441,14 @@ class MultiLabelHead(_Questions):
         sets, counts = np.unique(whole, axis=0, return_counts=True)
         return sets[counts.argmax()].tolist()
 
-    def tuned(self, probabilities: Floats, labels: NDArray[Any]) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Int[np.ndarray, "rows _"]) -> TargetFacts:
         """Thresholds with the best F1 of each class."""
         found = decisions.tune_thresholds(probabilities, self.asked(labels))
         return self.facts.model_copy(update={"thresholds": tuple(found.tolist())})
 
-    def scores(self, probabilities: Floats, labels: NDArray[Any], *, usual: Any = None) -> dict[str, Any]:
+    def scores(
+        self, probabilities: Answers, labels: Int[np.ndarray, "rows _"], *, usual: Any = None
+    ) -> dict[str, Any]:
         """F1 and average precision, micro, macro and of each class; and how often all is right."""
         return tag_scores(probabilities, labels, self.classes, self.thresholds, usual=usual)
 
@@ -438,7 +471,12 @@ class NumberHead:
         self.name, self.facts, self.huber = target.name, facts, huber
         self.range = None if target.low is None or target.high is None else (target.low, target.high)
 
-    def loss_sum(self, raw: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def loss_sum(
+        self,
+        raw: Float[Tensor, "rows 1"],
+        labels: Num[Tensor, " rows"],
+        weights: Float[Tensor, " rows"],
+    ) -> Float[Tensor, ""]:
         """Sum over rows with weight > 0 of weight x squared standardised error; exactly 0 without any.
 
         raw: (rows, 1).  labels, weights: (rows,), the label anything where the weight is 0.
@@ -453,32 +491,34 @@ class NumberHead:
             loss = (found - truth).square()
         return (weights[known].to(loss.dtype) * loss).sum()
 
-    def _standardised(self, raw: Tensor) -> Tensor:
+    def _standardised(self, raw: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         low, high = self.facts.low, self.facts.high
         if low is None or high is None:
             return raw
         start, width = (low - self.facts.mean) / self.facts.deviation, (high - low) / self.facts.deviation
         return start + width * torch.sigmoid(raw)
 
-    def probabilities(self, raw: Tensor) -> Tensor:
+    def probabilities(self, raw: Float[Tensor, "rows 1"]) -> Float64[Tensor, "rows 1"]:
         """The number itself (rows, 1), in float64 and in the labels' unit."""
         found = self.facts.mean + self.facts.deviation * self._standardised(raw.double())
         return found if self.range is None else found.clamp(*self.range)
 
-    def calibrated(self, probabilities: Floats) -> Floats:
+    def calibrated(self, probabilities: Answers) -> Answers:
         """The number as it is."""
         return probabilities
 
-    def decode(self, probabilities: Floats) -> TargetPrediction:
+    def decode(self, probabilities: Answers) -> TargetPrediction:
         """The number of each row."""
         return TargetPrediction(self.kind, (), None, probabilities[:, 0].copy())
 
-    def usual(self, labels: NDArray[Any]) -> Any:
+    def usual(self, labels: Num[np.ndarray, " rows"]) -> Any:
         """The mean."""
         known = labels[known_rows(labels)]
         return float(known.mean()) if len(known) else None
 
-    def scores(self, probabilities: Floats, labels: NDArray[Any], *, usual: Any = None) -> dict[str, Any]:
+    def scores(
+        self, probabilities: Answers, labels: Num[np.ndarray, " rows"], *, usual: Any = None
+    ) -> dict[str, Any]:
         """RMSE, MAE and R2, in the labels' unit."""
         return quantity_scores(probabilities[:, 0], labels, usual=usual)
 
@@ -486,15 +526,15 @@ class NumberHead:
         """The mean squared error in units of the training labels' variance; infinite if an answer is."""
         return float("inf") if scores.get("unscored") else (scores["rmse"] / self.facts.deviation) ** 2
 
-    def tuned(self, probabilities: Floats, labels: NDArray[Any]) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Num[np.ndarray, " rows"]) -> TargetFacts:
         """The facts as they are: nothing is decided by a threshold."""
         return self.facts
 
-    def temperature(self, probabilities: Floats, labels: NDArray[Any]) -> float | None:
+    def temperature(self, probabilities: Answers, labels: Num[np.ndarray, " rows"]) -> float | None:
         """None: a number has no probabilities."""
         return None
 
-    def calibration_error(self, probabilities: Floats, labels: NDArray[Any]) -> float:
+    def calibration_error(self, probabilities: Answers, labels: Num[np.ndarray, " rows"]) -> float:
         """NaN: a number has no probabilities."""
         return float("nan")
 
@@ -522,5 +562,5 @@ def build_head(
     return kind(target, classes, label_smoothing=label_smoothing, facts=facts)  # type: ignore[arg-type]
 
 
-def _wide(raw: Tensor) -> Tensor:
+def _wide(raw: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
     return raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw

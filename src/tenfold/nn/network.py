@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float64, Num, Shaped
 from torch import Tensor, nn
 
 from tenfold.data.encode import Encoding
@@ -71,8 +72,8 @@ class Network(nn.Module):
             if head.doubts:
                 self.familiar[str(place)] = Familiarity(len(head.classes), width)
 
-    def answers(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """(rows, answers) float64 per target: probabilities, and numbers."""
+    def answers(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> list[Float64[Tensor, "rows _"]]:
+        """(rows, answers) per target: probabilities, and numbers."""
         features = self.features(inputs)
         found = [head.probabilities(raw) for head, raw in zip(self.heads, self.raw(features), strict=True)]
         for place, familiar in self.familiar.items():
@@ -84,7 +85,9 @@ class Network(nn.Module):
         """The encoders of pictures, by name."""
         return {name: each for name, each in self.encoders.items() if name.startswith(_IMAGE)}
 
-    def features(self, inputs: Mapping[str, Tensor], *, frozen: bool = False) -> Tensor:
+    def features(
+        self, inputs: Mapping[str, Num[Tensor, " rows *_"]], *, frozen: bool = False
+    ) -> Float[Tensor, "rows {self.last.in_features}"]:
         """Features (rows, width) that the last layer sees: of all columns, through the body.
 
         frozen: backbones are kept as they are, and need no gradients.
@@ -96,7 +99,9 @@ class Network(nn.Module):
                 parts.append(encoder(inputs[name]))
         return self.body(joined(parts))
 
-    def sample_inputs(self, images: Tensor) -> dict[str, Tensor]:
+    def sample_inputs(
+        self, images: Float[Tensor, "rows channels height width"]
+    ) -> dict[str, Num[Tensor, " rows *_"]]:
         """Inputs of as many rows as there are images, which stand for every column of pictures."""
         found = {}
         for name, encoder in self.encoders.items():
@@ -107,12 +112,14 @@ class Network(nn.Module):
             found[name] = cells.to(self.last.weight.dtype) if cells.is_floating_point() else cells
         return found
 
-    def raw(self, features: Tensor) -> tuple[Tensor, ...]:
+    def raw(
+        self, features: Float[Tensor, "rows {self.last.in_features}"]
+    ) -> tuple[Float[Tensor, "rows _"], ...]:
         """Raw outputs (rows, outputs) per target from features (rows, width)."""
         outputs = self.last(self.dropout(features))
         return outputs.split([head.outputs for head in self.heads], dim=1)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> tuple[Float[Tensor, "rows _"], ...]:
         return self.raw(self.features(inputs))
 
 
@@ -136,7 +143,7 @@ def build_network(
     schema: Schema,
     recipe: Recipe,
     *,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
     weights_name: str = "",
     fetch: bool = True,
 ) -> tuple[Network, list[str]]:

@@ -14,18 +14,19 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Float32, Float64, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _MIX_1, _MIX_2, _GOLDEN = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15, -0x61C8864680B583EB
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
+def _shifted(x: Int64[Tensor, "*any"], bits: int) -> Int64[Tensor, "*any"]:
     """Logical right shift of int64, which torch itself shifts arithmetically."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _mixed(x: Tensor) -> Tensor:
+def _mixed(x: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
     # SplitMix64's finaliser: Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195, figure 16.
     x = (x ^ _shifted(x, 30)) * _MIX_1
     x = (x ^ _shifted(x, 27)) * _MIX_2
@@ -37,11 +38,11 @@ def _wrapped(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def uniform(rows: Tensor, width: int, *key: int) -> Tensor:
+def uniform(rows: Int64[Tensor, " rows"], width: int, *key: int) -> Float32[Tensor, "rows {width}"]:
     """Uniform numbers in [0, 1) that depend on the row and the key only.
 
-    rows: (rows,) int64.  width: numbers to a row.  key: seed, step, layer, ...
-    Returns (rows, width) float32 on the rows' device, the same on every device.
+    width: numbers to a row.  key: seed, step, layer, ...
+    They are on the rows' device, the same on every device.
     """
     state = torch.zeros((), dtype=torch.int64, device=rows.device)
     for part in key:
@@ -74,12 +75,12 @@ class RowContext:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.step = 0
-        self.rows: Tensor | None = None
+        self.rows: Int64[Tensor, " rows"] | None = None
         self.groups: tuple[int, ...] = ()
         self.recording = False
         self.norms: list[GroupedBatchNorm] = []
 
-    def begin(self, step: int, rows: Tensor, groups: Sequence[int]) -> None:
+    def begin(self, step: int, rows: Int64[Tensor, " rows"], groups: Sequence[int]) -> None:
         """Say which rows (int64 ids) come next, in which BatchNorm groups."""
         self.step, self.rows, self.groups = step, rows, tuple(groups)
         self.recording = True
@@ -98,7 +99,9 @@ class RowContext:
         for norm in self.norms:
             norm.discard()
 
-    def keep_mask(self, x: Tensor, drop: float, layer: int, *, whole_rows: bool) -> Tensor:
+    def keep_mask(
+        self, x: Float[Tensor, " parts *rest"], drop: float, layer: int, *, whole_rows: bool
+    ) -> Float[Tensor, " parts *kept"]:
         """Mask (0 or 1/(1-drop)) that broadcasts to x, drawn from (seed, step, layer, row)."""
         if self.rows is None or x.shape[0] % len(self.rows):
             raise RuntimeError("dropout met a batch that RowContext.begin was not told of")
@@ -112,7 +115,7 @@ class RowContext:
         per_row = x.shape[0] // rows
         return keep.repeat_interleave(per_row, 0).reshape(-1, *(1,) * (x.ndim - 1))
 
-    def keep_table(self, x: Tensor, drop: float, layer: int) -> Tensor:
+    def keep_table(self, x: Float[Tensor, "*places"], drop: float, layer: int) -> Float[Tensor, "*places"]:
         """Mask for x without rows: a table that all rows share. Drawn from (seed, step, layer, place)."""
         places = torch.arange(len(x), device=x.device)
         drawn = uniform(places, x.numel() // len(x), self.seed, self.step, layer)
@@ -132,7 +135,7 @@ class RowDropout(nn.Module):
         self.context, self.drop, self.layer, self.whole_rows = context, drop, layer, whole_rows
         self.table = table
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, " parts *rest"]) -> Float[Tensor, " parts *rest"]:
         if not self.training or self.drop == 0.0:
             return x
         if self.table:
@@ -152,12 +155,12 @@ class GroupedBatchNorm:
     training: bool
     track_running_stats: bool
     momentum: float | None
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor | None
-    _buffers: dict[str, Tensor | None]
+    running_mean: Float[Tensor, " channels"]
+    running_var: Float[Tensor, " channels"]
+    num_batches_tracked: Int64[Tensor, ""] | None
+    _buffers: dict[str, Shaped[Tensor, " ..."] | None]
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Float[Tensor, "parts channels *rest"]) -> Float[Tensor, "parts channels *rest"]:
         context = self.context
         if not self.training or not self.track_running_stats:
             return super().forward(input)  # type: ignore[misc]
@@ -175,14 +178,16 @@ class GroupedBatchNorm:
             raise RuntimeError(f"BatchNorm met {rows} rows where the batch has {total}")
         return [size * (rows // total) for size in self.context.groups]
 
-    def _with_running_statistics(self, x: Tensor) -> Tensor:
+    def _with_running_statistics(
+        self, x: Float[Tensor, "parts channels *rest"]
+    ) -> Float[Tensor, "parts channels *rest"]:
         self.training = False
         try:
             return super().forward(x)  # type: ignore[misc]
         finally:
             self.training = True
 
-    def _group(self, x: Tensor) -> Tensor:
+    def _group(self, x: Float[Tensor, "parts channels *rest"]) -> Float[Tensor, "parts channels *rest"]:
         # With momentum 1 the kernel leaves this group's own statistics in whatever running buffers it
         # is given, so they cost no second pass over the activations.
         kept, momentum = dict(self._buffers), self.momentum
@@ -200,7 +205,9 @@ class GroupedBatchNorm:
             self._record(count, mean.detach().double(), var.detach().double())
         return out
 
-    def _record(self, count: int, mean: Tensor, unbiased: Tensor) -> None:
+    def _record(
+        self, count: int, mean: Float64[Tensor, " channels"], unbiased: Float64[Tensor, " channels"]
+    ) -> None:
         square = unbiased * ((count - 1) / count) + mean.square()
         held = self.__dict__.get("_held")
         if held is None:
