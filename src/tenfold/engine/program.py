@@ -118,6 +118,8 @@ class ImageProgram:
                 (lambda: _build_network(network, settings, device)) if isinstance(network, str) else network
             )
         )
+        #: Columns of pictures, each of which a batch holds.
+        self._pictures = len(self.network.backbones) if isinstance(self.network, Network) else 1
         if settings.checkpoint:
             set_checkpointing(self.network)
         four = [parameter for parameter in self.network.parameters() if parameter.ndim == 4]
@@ -148,23 +150,25 @@ class ImageProgram:
     def prepare(self, rows: int, device: str) -> Any:
         """See `engine.batches.training_batches`."""
         height, width = self.settings.image_size
-        stored = torch.empty(rows, height, width, 3, dtype=torch.uint8, device=device)
-        images = stored.permute(0, 3, 1, 2).to(self.dtype or torch.float32).mul_(1 / 255)
-        del stored
         numbers = torch.empty(rows, dtype=torch.int64, device=device)
-        if self.settings.augment != "off":
-            images = augment(
-                images,
-                numbers,
-                seed=0,
-                epoch=0,
-                strength=self.settings.augment,
-                flip="horizontal",
-                min_scale=0.75,
-            )
-        mean = torch.zeros(3, 1, 1, dtype=images.dtype, device=device)
-        normal = ((images - mean) / mean).contiguous(memory_format=self._layout)
-        return images, normal, numbers
+        normal = []
+        for _ in range(self._pictures):
+            stored = torch.empty(rows, height, width, 3, dtype=torch.uint8, device=device)
+            images = stored.permute(0, 3, 1, 2).to(self.dtype or torch.float32).mul_(1 / 255)
+            del stored
+            if self.settings.augment != "off":
+                images = augment(
+                    images,
+                    numbers,
+                    seed=0,
+                    epoch=0,
+                    strength=self.settings.augment,
+                    flip="horizontal",
+                    min_scale=0.75,
+                )
+            mean = torch.zeros(3, 1, 1, dtype=images.dtype, device=device)
+            normal.append(((images - mean) / mean).contiguous(memory_format=self._layout))
+        return images, *normal, numbers
 
     def slices(self, rows: int, device: str) -> Any:
         """See `engine.batches.Batch.split`."""
@@ -222,12 +226,13 @@ class ImageProgram:
         own = [value.detach().clone() for value in _state(network)] if self.settings.ema else []
         network.eval()
         given = self.slices(rows, device)
+        others = [torch.empty_like(given[0]) for _ in range(self._pictures - 1)]
         with cast:
             if isinstance(network, Network):
                 raw = network(network.sample_inputs(given[0]))
             else:
                 raw = network(given[0])
-        return own, raw
+        return own, others, raw
 
 
 def set_checkpointing(network: nn.Module) -> None:
