@@ -91,7 +91,7 @@ TABLE = [
 ]
 READING = [
     *TABLE,
-    option("skip_bad", bool, "leave out rows with unusable pictures", "--skip-bad", default=False),
+    option("skip_bad", bool, "leave out rows with unusable pictures or numbers", "--skip-bad", default=False),
     option("allow_outside", bool, "allow pictures outside the folder", "--allow-outside", default=False),
     option("max_pixels", int | None, "largest picture that is decoded"),
     option("workers", int | None, "threads that read pictures [2]"),

@@ -419,6 +419,15 @@ def test_rows_can_be_taken_by_place_and_by_mask(tmp_path: Path) -> None:
     assert nothing.rows == 0 and nothing.text("y").tolist() == [] and nothing.numbers("x").tolist() == []
 
 
+def test_cells_can_be_left_out(tmp_path: Path) -> None:
+    table = read(tmp_path, "id,x\na,1\nb,two\nc,1\nd,two\n")
+    found = table.blank("x", np.array([False, True, True, False]))
+    assert found.missing("x").tolist() == [False, True, True, False] and found.text("x")[3] == "two"
+    assert found.text("id").tolist() == table.text("id").tolist() and not table.missing("x").any()
+    frame = read_table({"x": [1.5, np.nan, 3.0]}).blank("x", np.array([True, False, False]))
+    assert np.isnan(frame.numbers("x")).tolist() == [True, True, False]
+
+
 def test_padded_numbers_are_noticed(tmp_path: Path) -> None:
     table = read(tmp_path, "a,b,c,d\n1,007,0.5,x0\n0,1,-05,0\n,5,7,00\n")
     assert [table.padded(name) for name in table.names] == [False, True, True, True]

@@ -21,7 +21,7 @@ from tenfold.jobs.inputs import (
     read_image_folder,
     read_source,
 )
-from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
 
 ENCODING = Encoding(classes={"label": ("bird", "cat", "dog")}, image_size=(16, 24))
 
@@ -103,8 +103,27 @@ def test_bad_pictures_are_all_named_with_their_lines_or_skipped(place) -> None:
     rows = prepare(schema_of(folder), table, skip_bad=True)
     assert sorted(rows.bad) == [1, 2, 3] and len(rows.ids) == rows.table.rows == 5
     assert colour(rows, 4) == columns["label"][5]
-    assert "3 of 5 rows left out for their pictures" in rows.notes
+    assert "3 of 5 rows left out, which cannot be used" in rows.notes
     assert sum("t.csv line" in note for note in rows.notes) == 3
+
+
+def test_cells_that_are_no_numbers_are_all_named_with_their_lines_or_skipped(tmp_path: Path) -> None:
+    schema = Schema(
+        inputs=(NumberColumn(name="age"), NumberColumn(name="fare")), targets=(NumberTarget(name="price"),)
+    )
+    columns = {"age": ["1", "old", "", "4"], "fare": ["x", "y", "3", "4"], "price": ["1", "2", "n", "4"]}
+    table = write_table(tmp_path / "t.csv", columns)
+    with pytest.raises(TableError) as caught:
+        prepare(schema, table)
+    assert "line 3, column age: 'old'" in str(caught.value) and "--skip-bad" in caught.value.labels["fix"]
+    rows = prepare(schema, table, skip_bad=True)
+    assert rows.bad == {
+        0: "line 2, column fare: 'x' is no number",
+        1: "line 3, column age: 'old' is no number",
+    }
+    assert np.isnan(rows.table.numbers("age")).tolist() == [False, True, True, False]
+    # Where labels are read, a label that is no number is a fault like any other.
+    assert sorted(prepare(schema, table, skip_bad=True, targets=True).bad) == [0, 1, 2]
 
 
 def test_a_row_with_two_bad_pictures_is_one_bad_row(tmp_path: Path) -> None:

@@ -108,11 +108,11 @@ class Table:
             self._check_exact(name)
         return code_column(self._columns[name])
 
-    def numbers(self, name: str, *, required: bool = False) -> NDArray[np.float64]:
+    def numbers(self, name: str, *, required: bool = False, otherwise: str = "") -> NDArray[np.float64]:
         """(rows,) the cells as numbers, NaN where missing.
 
         required: take a missing cell for a fault. TableError with line, column and value of the cells that
-        are no finite numbers, up to ten.
+        are no finite numbers, up to ten.  otherwise: a further remedy, where there is one.
         """
         name = self.column(name)
         values, bad = self.try_numbers(name)
@@ -125,7 +125,7 @@ class Table:
                 f"{self.source}: {count} cell{'s' if count > 1 else ''} of column {name!r} "
                 f"{'are no numbers' if count > 1 else 'is no number'}",
                 problems=problems,
-                fix=self._number_fix(name, bad),
+                fix=self._number_fix(name, bad) + otherwise,
             )
         return values
 
@@ -153,6 +153,12 @@ class Table:
         chosen = pa.array(places)
         columns = {name: column.take(chosen) for name, column in self._columns.items()}
         return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places])
+
+    def blank(self, name: str, where: NDArray[np.bool_]) -> Table:
+        """The same table with these cells of a column missing. where: (rows,)."""
+        name = self.column(name)
+        kept = self._columns[name].take(pa.array(np.arange(self.rows), mask=where))
+        return replace(self, _columns={**self._columns, name: kept})
 
     def places(self, name: str, rows: Iterable[int]) -> list[str]:
         """``line 702, column rating: 'four'`` for each row; "" past the eleventh, which nobody lists."""

@@ -18,7 +18,7 @@ from tenfold.data.imagefiles import find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
 from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
-from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
 
 #: Names of the columns of a table made from a folder.
 FOLDER_IMAGE, FOLDER_LABEL = "image", "label"
@@ -30,7 +30,7 @@ SKIP = "mend these rows, or leave them out with --skip-bad"
 class Reading:
     """How tables and pictures are read: options that may change what is refused, never an answer.
 
-    skip_bad: leave out rows whose picture cannot be used, instead of stopping.
+    skip_bad: leave out rows whose picture, or number, cannot be used, instead of stopping.
     folders: image column -> folder, instead of the schema's.
     table: further options of `read_table` (separator, encoding, header, missing_values).
     workers: threads that decode.  cache: folder of the resized-image cache.
@@ -164,7 +164,8 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     """Read the table, find every picture, and fill the cache, which decodes and so checks each of them.
 
     targets: the target columns must be there too.
-    Raises ImageError that names up to ten bad pictures with line and reason, unless they are skipped.
+    Raises ImageError that names up to ten bad pictures with line and reason, and TableError that names cells
+    of number columns that are no numbers, unless they are skipped.
     """
     strange = [name for name in reading.folders if name not in {column.name for column in schema.images}]
     if strange:
@@ -176,7 +177,7 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     schema.check_columns(table.names, table.source, targets=targets)
     name = schema.row_name
     ids = table.text(name) if name else np.array([str(line) for line in table.lines], dtype=object)
-    bad: dict[int, str] = {}
+    table, bad = _check_numbers(table, schema, skip_bad=reading.skip_bad, targets=targets)
     caches: list[ImageCache] = []
     notes = list(table.notes)
     contents: list[NDArray[np.object_]] = []
@@ -216,10 +217,30 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
         contents.append(np.asarray(cache.content, dtype=object))
         caches.append(cache)
     if bad:
-        notes.append(f"{len(bad)} of {table.rows} rows left out for their pictures")
+        notes.append(f"{len(bad)} of {table.rows} rows left out, which cannot be used")
         notes += listed([reason for _, reason in sorted(bad.items())])
     white = tuple(cache.white for cache in caches)
     return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes))
+
+
+def _check_numbers(
+    table: Table, schema: Schema, *, skip_bad: bool, targets: bool
+) -> tuple[Table, dict[int, str]]:
+    """The table with those cells missing that should be numbers and are not, and row -> what is wrong."""
+    columns = [one for one in schema.columns if isinstance(one, NumberColumn)]
+    columns += [one for one in schema.answers if targets and isinstance(one, NumberTarget)]
+    bad: dict[int, str] = {}
+    for name in dict.fromkeys(one.name for one in columns):
+        if not skip_bad:
+            table.numbers(name, otherwise="; or leave out these rows: --skip-bad")
+            continue
+        _, wrong = table.try_numbers(name)
+        rows = np.flatnonzero(wrong)
+        found = table.take(rows)
+        for row, line, text in zip(rows.tolist(), found.lines, found.text(name), strict=True):
+            bad.setdefault(row, f"{table.unit} {line}, column {name}: {text!r} is no number")
+        table = table.blank(name, wrong) if len(rows) else table
+    return table, bad
 
 
 def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:
