@@ -16,7 +16,7 @@ from tenfold.errors import RatingsError, RecipeError, RunError, TenfoldError
 from tenfold.jobs import pairsfit
 from tenfold.jobs.inputs import Machine
 from tenfold.recipe import PairRecipe, Recipe
-from tenfold.schema import NumberColumn, Schema
+from tenfold.schema import IdColumn, NumberColumn, RatingTarget, Schema
 from tenfold.store.run import read_arrays
 
 SHORT = PairRecipe(**{**RECIPE.model_dump(), "epochs": 2})
@@ -169,6 +169,28 @@ def test_folds_by_time_train_on_what_came_before(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="makes no folds") as caught:
         fit(tmp_path / "b", PairRecipe(**{**recipe.model_dump(), "split": "last"}), rows=ratings_of())
     assert "--split random" in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("user", "item", "id"), ("user", "item", "row"), ("id", "row", "stars")])
+def test_a_column_called_as_the_runs_own_keeps_its_values(tmp_path: Path, names: tuple[str, ...]) -> None:
+    rows = dict(zip(names, ratings_of().values(), strict=True))
+    schema = Schema(
+        inputs=(IdColumn(name=names[0]), IdColumn(name=names[1])), targets=(RatingTarget(name=names[2]),)
+    )
+    run = fit(tmp_path / "a", PairRecipe(**{**SHORT.model_dump(), "valid": 0.25}), schema, rows)
+    table = read_table(run.path / "validation.parquet")
+    own = {name: f"{name}_" if name in ("id", "row") else name for name in names}
+    for row, name, *cells in zip(
+        table.text("row"), table.text("id"), *(table.text(own[one]) for one in names), strict=True
+    ):
+        user, item, rating = (rows[one][int(row)] for one in names)
+        assert (cells[0], cells[1], float(cells[2])) == (user, item, float(rating))
+        assert name == f"user {user}, item {item}"
+    errors = table.numbers(own[names[2]]) - table.numbers(f"{names[2]}:predicted")
+    assert np.sqrt((errors**2).mean()) == pytest.approx(run.scores[names[2]]["rmse"], rel=1e-6)
+    page = (run.path / "report.html").read_text()
+    worst = int(np.argmax(np.abs(errors)))
+    assert f"user {table.text(own[names[0]])[worst]}, {table.text(own[names[1]])[worst]}" in page
 
 
 def test_a_repeated_pair_is_one_fact(tmp_path: Path) -> None:

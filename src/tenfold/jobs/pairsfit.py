@@ -29,6 +29,7 @@ from tenfold.jobs.inputs import Machine
 from tenfold.jobs.pairs import KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
 from tenfold.jobs.ratings import ITEMS
 from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
+from tenfold.jobs.ratingspage import held_out_names
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe, Recipe
@@ -330,16 +331,15 @@ def _write_validation(
     """The held-out ratings, whose they are, and what was predicted of them, for the run's page."""
     users, items = valid.users[valid.user_index], valid.items[valid.item_index]
     names = [f"user {user}, item {item}" for user, item in zip(users, items, strict=True)]
-    found: dict[str, Any] = {"id": np.array(names, dtype=object), "row": valid.rows}
-    for name, values in (
-        (target, valid.ratings.astype(np.float64)),
-        (f"{target}:predicted", answers),
-        (schema.ids[0].name, users),
-        (schema.ids[1].name, items),
-    ):
-        while name in found:
-            name += "_"
-        found[name] = values
+    columns = (
+        np.array(names, dtype=object),
+        valid.rows,
+        valid.ratings.astype(np.float64),
+        answers,
+        users,
+        items,
+    )
+    found: dict[str, Any] = dict(zip(held_out_names(schema, target), columns, strict=True))
     write_parquet(folder.file("validation.parquet"), found)
 
 

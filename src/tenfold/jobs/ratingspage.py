@@ -21,7 +21,7 @@ from tenfold.jobs.reportparts import (
     memory_parts,
     read_history,
 )
-from tenfold.jobs.telling import JudgedTarget, judge_target
+from tenfold.jobs.telling import JudgedTarget, free_names, judge_target
 from tenfold.jobs.weightmaps import named_map
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Section
@@ -29,7 +29,7 @@ from tenfold.schema import NumberTarget, Schema
 from tenfold.store.run import or_nan, read_arrays, read_run
 from tenfold.values import FactorModel
 
-__all__ = ["ratings_page"]
+__all__ = ["held_out_names", "ratings_page"]
 
 #: Items and users that a map holds, and that a table lists: those with most ratings.
 MAPPED, LISTED = 600, 10
@@ -98,6 +98,14 @@ def _called(model: FactorModel, item: Any) -> str:
     return str(model.item_names.get(item) or item)
 
 
+def held_out_names(schema: Schema, target: str) -> list[str]:
+    """Columns of a network's held-out ratings: name, row, rating, what was predicted of it, user and item.
+
+    A rating, or a user, may itself be called id or row (see `telling.free_names`).
+    """
+    return free_names(("id", "row", target, f"{target}:predicted", *(one.name for one in schema.ids)))
+
+
 def _held_out_sections(
     folder: Path, target: str, schema: Schema, model: FactorModel, worst: int
 ) -> list[Section]:
@@ -106,11 +114,13 @@ def _held_out_sections(
     if not path.exists():
         return []
     columns, _ = read_parquet_columns(path)
-    one = judge_target(columns, NumberTarget(name=target), ())
+    name, _, label, answer, *both = held_out_names(schema, target)
+    judged = {target: columns.get(label), f"{target}:predicted": columns.get(answer)}
+    one = judge_target(judged, NumberTarget(name=target), ())
     if one is None or one.truth is None or not one.known.any():
         return []
-    users, items = (columns.get(column.name) for column in schema.ids)
-    ids = [str(name) for name in columns["id"]]
+    users, items = (columns.get(column) for column in both)
+    ids = [str(text) for text in columns[name]]
     if users is not None and items is not None:
         ids = [f"user {user}, {_called(model, item)}" for user, item in zip(users, items, strict=True)]
     parts = [*confusion_part(one, ids), *_by_rating(one)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["JudgedTarget", "judge_target", "telling_rows"]
+__all__ = ["JudgedTarget", "free_names", "judge_target", "telling_rows"]
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,19 @@ class JudgedTarget:
     truth: Floats | None = None
     guess: Floats | None = None
     yes: Floats | None = None
+
+
+def free_names(names: Sequence[str]) -> list[str]:
+    """What columns of these names are called in one table: a name that is taken gets an underscore.
+
+    Whoever reads such a table asks again, with the same names in the same order.
+    """
+    found: list[str] = []
+    for name in names:
+        while name in found:
+            name += "_"
+        found.append(name)
+    return found
 
 
 def judge_target(columns: Mapping[str, Any], target: Any, classes: Sequence[str]) -> JudgedTarget | None:
