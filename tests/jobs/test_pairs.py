@@ -80,6 +80,23 @@ def test_neighbours_are_of_the_same_colour(run: PairRun) -> None:
     assert all(int(item) % 2 == 1 for item in found.found)
 
 
+def test_a_bias_is_no_direction_in_which_items_are_alike(tmp_path: Path) -> None:
+    recipe = PairRecipe(**{**RECIPE.model_dump(), "epochs": 2, "body": "dot"})
+    run = tenfold.fit(schema_of(), recipe, ratings_of(), run=tmp_path / "run")
+    before = run.similar(n=15)
+    factors = run.known.item_factors[:, 1:].astype(float)
+    unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+    place = {item: row for row, item in enumerate(run.known.items)}
+    wanted = [
+        unit[place[one]] @ unit[place[two]] for one, two in zip(before.asked, before.found, strict=True)
+    ]
+    np.testing.assert_allclose(before.cosine, wanted, atol=1e-6)
+    run.known.item_factors[:, 0] = 9.0  # every item much liked: nothing that they have in common
+    after = run.similar(n=15)
+    assert after.found.tolist() == before.found.tolist()
+    np.testing.assert_array_equal(after.cosine, before.cosine)
+
+
 def test_what_it_cannot_do_is_said(run: PairRun) -> None:
     with pytest.raises(RunError, match="no products of factors"):
         _ = run.model

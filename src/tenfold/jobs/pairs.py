@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -280,8 +280,14 @@ class PairRun:
         return items_where(self.path, where, self.known.items, key=self.about["item_key"])
 
     def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
-        """The n items nearest to each by the cosine of their embeddings."""
-        return similar(self.known, items, n=n, candidates=self.items_where(where) if where else None)
+        """The n items nearest to each by the cosine of their embeddings, of a dot product without biases."""
+        known = self.known
+        if self.recipe.body == "dot":
+            # The first entry is the bias (`nn.body.DotBody`): how well liked, not what an item is like.
+            known = replace(
+                known, user_factors=known.user_factors[:, 1:], item_factors=known.item_factors[:, 1:]
+            )
+        return similar(known, items, n=n, candidates=self.items_where(where) if where else None)
 
 
 def open_pair_run(folder: Path, about: Mapping[str, Any]) -> PairRun:
