@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import tenfold
+from command import tenfold as tenfold_command
 from office import needs_office, read_book, read_formulas, recompute
 from pairs import RECIPE, ratings_of, schema_of
 from tenfold.collab.predict import locate
@@ -16,7 +18,7 @@ from tenfold.errors import RatingsError, RecipeError, RunError
 from tenfold.jobs.explain import explain, explain_ratings
 from tenfold.jobs.pairs import PairRun
 from tenfold.jobs.pairsexplain import explain_pairs
-from tenfold.schema import NumberColumn, Schema
+from tenfold.schema import NumberColumn, RatingTarget, Schema
 
 ROWS = ratings_of()
 
@@ -175,3 +177,22 @@ def test_columns_that_the_run_does_not_keep_come_from_a_table(tmp_path: Path) ->
         assert answer == pytest.approx(wanted[place], abs=1e-5)
     with pytest.raises(RatingsError, match="no rating of these"):
         explain_pairs(run, np.array([23]), None, table={name: cells[:9] for name, cells in rows.items()})
+
+
+def test_a_table_is_read_as_the_options_say(mlp: PairRun, tmp_path: Path) -> None:
+    cells = [*zip(*ROWS.values(), strict=True)][:12]
+    lines = ["user#item#stars", *("#".join(row) for row in cells), "u01#03#nix"]
+    (tmp_path / "t.txt").write_bytes("\n".join(lines).encode("utf-16-le"))
+    words = ("explain", mlp.path, "--table", "t.txt", "-n", "99", "-o", "b.xlsx", "--json")
+    tenfold_command(*words, cwd=tmp_path, code=2)
+    options = ("--sep", "#", "--encoding", "utf-16-le", "--missing-values", "nix")
+    tenfold_command(*words, *options, cwd=tmp_path, code=2)  # a rating is missing
+    found = json.loads(tenfold_command(*words, *options, "--skip-bad", cwd=tmp_path).stdout)
+    assert {row["id"] for row in found["rows"]} == {f"user {user}, item {item}" for user, item, _ in cells}
+
+
+def test_a_target_may_be_called_id(tmp_path: Path) -> None:
+    schema = Schema(inputs=schema_of().inputs, targets=(RatingTarget(name="id"),))
+    rows = {"user": ROWS["user"], "item": ROWS["item"], "id": ROWS["stars"]}
+    found = explain_pairs(fitted(tmp_path / "run", "mlp", schema, rows, epochs=1), None, None, n=6)
+    assert len(found.ids) == 6 and set(found.targets[0].labels) <= {1.0, 5.0}

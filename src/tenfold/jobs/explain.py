@@ -42,7 +42,8 @@ def explain(
     run: a run, or its folder.  output: an ``.xlsx`` file; ``explain.xlsx`` in the run folder where not given.
     rows: ids of rows, of a ratings run of users; telling ones where none is given.  items: of a ratings run.
     table: where the rows stand, if not in the training's table.  n: rows, or users and items, at most.
-    options: of `netexplain.explain_network`: ``reading``, ``device``.
+    options: of `netexplain.explain_network`: ``reading``, ``device``; of a network of ratings those of
+        `pairsexplain.explain_pairs`: ``table_options``, ``skip_bad``.
     Returns what ``tenfold explain --json`` prints (docs/formats.md).
     """
     run = load_run(run) if isinstance(run, (str, os.PathLike)) else run
@@ -52,7 +53,7 @@ def explain(
     if n is not None and n < 1:
         raise RecipeError(f"n = {n}: one row at least is explained", fix="give n = 12")
     if run.schema.rated:
-        return _explain_rated(run, rows, items, table, n or 12, path)
+        return _explain_rated(run, rows, items, table, n or 12, path, **options)
     if items:
         raise RecipeError("this run has no items", fix="leave out --item")
     if run.about["kind"] == "blend":
@@ -72,7 +73,7 @@ def explain(
 
 
 def _explain_rated(
-    run: Any, users: Sequence[str], items: Sequence[str], table: Any, n: int, path: Path
+    run: Any, users: Sequence[str], items: Sequence[str], table: Any, n: int, path: Path, **options: Any
 ) -> dict[str, Any]:
     """A ratings run, a network of ratings, or the refusal of a blend of them."""
     kind, found = run.about["kind"], None
@@ -92,7 +93,7 @@ def _explain_rated(
                     ("items", items, run.known.items),
                 )
             ]
-            found = explain_pairs(run, *places, table=table, n=n)
+            found = explain_pairs(run, *places, table=table, n=n, **options)
     if found is not None:
         from tenfold.out.lossbook import build_loss_book
 

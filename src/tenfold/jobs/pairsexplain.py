@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.predict import locate
 from tenfold.data.ratings import index_ratings
-from tenfold.data.table import read_table
+from tenfold.data.table import Table, read_table
 from tenfold.engine.batches import column_inputs
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import pick_device
@@ -104,13 +105,21 @@ class _Pairs:
 
 
 def explain_pairs(
-    run: PairRun, users: Places | None, items: Places | None, *, table: Any = None, n: int = 12
+    run: PairRun,
+    users: Places | None,
+    items: Places | None,
+    *,
+    table: Any = None,
+    n: int = 12,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
 ) -> ExplainedRows:
     """Pairs of users and items as the last layer sees them, for `out.lossbook.build_loss_book`.
 
     users, items: places in `PairRun.known`; with both, all their pairs are explained, rated or not. Else n of
     the rated ones at most, telling ones: near to their ratings, far from them, and in the middle.
     table: ratings to choose from, with all columns that a score needs; those of the training where not given.
+    table_options: as `read_table` takes them.  skip_bad: leave out its rows without an id or a rating.
     Raises RunError where a score needs cells that only a table has.
     """
     others = ", ".join(column.name for column in run.schema.columns[2:])
@@ -120,7 +129,11 @@ def explain_pairs(
             fix="give a table of ratings with these columns: --table ratings.csv",
         )
     both = users is not None and items is not None
-    found = _known_pairs(run, users, items) if table is None else _table_pairs(run, table, users, items)
+    if table is None:
+        found = _known_pairs(run, users, items)
+    else:
+        table = read_table(table, **(table_options or {}))
+        found = _table_pairs(run, table, users, items, skip_bad)
     why = ["asked for"] * len(found.names)
     if not both:
         rows, why = _telling(run, found, n)
@@ -149,11 +162,12 @@ def _known_pairs(run: PairRun, users: Places | None, items: Places | None) -> _P
     return _named(run, owner[rows], seen[rows], ratings[rows])
 
 
-def _table_pairs(run: PairRun, source: Any, users: Places | None, items: Places | None) -> _Pairs:
+def _table_pairs(
+    run: PairRun, table: Table, users: Places | None, items: Places | None, skip_bad: bool
+) -> _Pairs:
     """Ratings of a table, of these users and items where they are said."""
-    table = read_table(source)
     names = found_names(run.schema, table, rating=True)
-    found = index_ratings(table, **names, time=False, kind="explicit", keep_rows=True)
+    found = index_ratings(table, **names, time=False, kind="explicit", skip_bad=skip_bad, keep_rows=True)
     user = locate(found.users, run.known.users)[found.user_index]
     item = locate(found.items, run.known.items)[found.item_index]
     kept = np.ones(len(user), np.bool_)
@@ -177,10 +191,10 @@ def _named(run: PairRun, users: Places, items: Places, ratings: Floats) -> _Pair
 
 def _telling(run: PairRun, found: _Pairs, n: int) -> tuple[Places, list[str]]:
     """The n pairs that say most of the run, and why each does."""
-    target = run.about["target"]
     answers = run.score(found.users, found.items, found.cells)
-    columns = {"id": list(range(len(answers))), target: found.ratings, f"{target}:predicted": answers}
-    chosen = telling_rows(columns, [NumberTarget(name=target)], {}, n)
+    # The target may be called id, too; here it has a name of its own.
+    columns = {"id": list(range(len(answers))), "label": found.ratings, "label:predicted": answers}
+    chosen = telling_rows(columns, [NumberTarget(name="label")], {}, n)
     return np.array([int(row) for row, _ in chosen], dtype=np.int64), [why for _, why in chosen]
 
 

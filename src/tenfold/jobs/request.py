@@ -268,9 +268,9 @@ def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
 def explaining_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of `jobs.explain.explain`."""
     found = {"table": given["table"], "items": given["item"] or (), "n": given["n"]}
-    return (
-        found if run.schema.rated else {**found, "reading": _reading(given, tell), "device": given["device"]}
-    )
+    if run.schema.rated:
+        return {**found, "table_options": table_options(given), "skip_bad": given["skip_bad"]}
+    return {**found, "reading": _reading(given, tell), "device": given["device"]}
 
 
 def rows_of(run: Any, given: Given) -> Any:
