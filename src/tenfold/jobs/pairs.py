@@ -126,24 +126,64 @@ class PairRun:
         Unknown users and items are answered through the row that training kept for them, and marked;
         ``unknown="raise"`` refuses them.
         """
+        table = read_table(source, **(table_options or {}))
+        roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
+        users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
+        cells, said = self.cells(table)
+        found = self.answers(users, items, cells, unknown=unknown, device=device)
+        notes = [*found.notes, *said]
+        for note in [*table.notes, roles.notes[0], *notes] if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
+        return replace(found, notes=tuple(notes))
+
+    def predict_pairs(
+        self, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+    ) -> PairPredictions:
+        """Scores of the pairs (users[k], items[k]); a single user or item goes with all of the other side.
+
+        Raises RunError where a score needs cells of further columns; else see `predict`.
+        """
+        self.refuse_cells("a pair of ids")
+        who, what = as_ids(users), as_ids(items)
+        if len(who) != len(what) and 1 not in (len(who), len(what)):
+            raise RatingsError(
+                f"{len(who)} users and {len(what)} items make no pairs", fix="give one item to each user"
+            )
+        count = max(len(who), len(what)) if len(who) and len(what) else 0
+        who, what = (np.resize(ids, count) for ids in (who, what))
+        return self.answers(who, what, {}, unknown=unknown)
+
+    def refuse_cells(self, what: str) -> None:
+        """Raises RunError where a score needs more than a user and an item. what: that which has no more."""
+        if len(self.schema.columns) > 2:
+            others = ", ".join(column.name for column in self.schema.columns[2:])
+            raise RunError(
+                f"a score of this run needs {others}, too, which {what} does not have",
+                fix="predict a table of pairs with these columns",
+            )
+
+    def answers(
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        cells: Mapping[str, NDArray[Any]],
+        *,
+        unknown: str = "fallback",
+        device: str = "auto",
+    ) -> PairPredictions:
+        """Scores of pairs of ids as text, with encoded cells of further columns; see `predict`."""
         if unknown not in ("fallback", "raise"):
             raise RecipeError(
                 f"unknown = {unknown!r} is not known", fix=did_you_mean(unknown, ("fallback", "raise"))
             )
-        table = read_table(source, **(table_options or {}))
-        roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
-        users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
         index = locate(users, self.known.users), locate(items, self.known.items)
-        cells, said = self.cells(table)
-        notes = [*_unknown("users", users, index[0]), *_unknown("items", items, index[1]), *said]
-        if unknown == "raise" and ((index[0] < 0) | (index[1] < 0)).any():
+        notes = [*_unknown("users", users, index[0]), *_unknown("items", items, index[1])]
+        if unknown == "raise" and notes:
             raise RatingsError("some pairs are not known", problems=notes, fix="leave them out")
         score = self.score(*index, cells, device=device)
         state = np.full(len(items), "rated", object)
         for row in np.flatnonzero(index[1] < 0):
             state[row] = "listed" if items[row] in self.known.item_names else "unknown"
-        for note in [*table.notes, roles.notes[0], *notes] if on_note is not None else ():
-            on_note(note)  # type: ignore[misc]
         return PairPredictions(
             users=users,
             items=items,
@@ -239,12 +279,7 @@ class PairRun:
         """
         if n < 1:
             raise RecipeError(f"n = {n}: a list has at least 1 item", fix="give 1 or more")
-        if len(self.schema.columns) > 2:
-            others = ", ".join(column.name for column in self.schema.columns[2:])
-            raise RunError(
-                f"a score of this run needs {others}, too, which a list of items does not have",
-                fix="predict a table of pairs with these columns",
-            )
+        self.refuse_cells("a list of items")
         known = self.known
         asked = known.users if users is None else as_ids(users)
         allowed = self.items_where(where) if where else np.ones(len(known.items), np.bool_)

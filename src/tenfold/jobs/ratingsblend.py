@@ -1,4 +1,7 @@
-"""The ratings wing: many runs as one. Ratings are averaged; lists of events are fused by reciprocal rank."""
+"""The ratings wing: many runs as one. Ratings are averaged; lists of events are fused by reciprocal rank.
+
+Members are factors or networks, in any mix: both answer pairs of ids, and a blend asks nothing else of them.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.predict import predict_pairs
+from tenfold.data.ratings import index_ratings
+from tenfold.data.table import Table, read_table
 from tenfold.errors import RunError
 from tenfold.jobs.blend import fuse_ranks
-from tenfold.jobs.ratings import RatingsRun, open_ratings_run, peak_bytes, read_test_ratings
+from tenfold.jobs.ratings import found_names, open_ratings_run, peak_bytes
 from tenfold.schema import Schema
 from tenfold.store.run import file_digest, read_run
-from tenfold.values import PairPredictions, Recommendations, id_text
+from tenfold.values import FactorModel, PairPredictions, Ratings, Recommendations, id_text
 
 __all__ = ["RatingsBlend", "open_ratings_blend", "ratings_blend_of"]
 
@@ -29,13 +34,14 @@ WIDER, LEAST = 10, 200
 class RatingsBlend:
     """Many runs of the ratings wing as one.
 
-    path: its folder.  names, weights, runs: one a member.  about: what ``run.json`` says.
+    path: its folder.  names, weights, runs: one a member, a `jobs.ratings.RatingsRun` or a
+    `jobs.pairs.PairRun`.  about: what ``run.json`` says.
     """
 
     path: Path
     names: tuple[str, ...]
     weights: tuple[float, ...]
-    runs: tuple[RatingsRun, ...]
+    runs: tuple[Any, ...]
     about: Mapping[str, Any]
 
     @property
@@ -51,7 +57,7 @@ class RatingsBlend:
     @property
     def implicit(self) -> bool:
         """Whether the members know of events only, and not of stars."""
-        return self.runs[0].model.implicit
+        return _facts(self.runs[0]).implicit
 
     def show(self) -> Any:
         """The blend's page, which a notebook shows; see `jobs.showing.show_run`."""
@@ -83,7 +89,10 @@ class RatingsBlend:
         return replace(self, runs=runs, about=about)
 
     def predict_pairs(self, users: Any, items: Any, **options: Any) -> PairPredictions:
-        """The weighted mean of the members' ratings; the deviation is that of their mixture."""
+        """The weighted mean of the members' ratings; the deviation is that of their mixture.
+
+        Beside a network, which knows of no deviation, there is none.
+        """
         self._refuse_events()
         return self._mixed([run.predict_pairs(users, items, **options) for run in self.runs])
 
@@ -194,11 +203,11 @@ class RatingsBlend:
         started = time.monotonic()
         if n is not None or self.implicit:
             raise RunError("the lists of a blend are not scored", fix="leave --lists out, or score a member")
-        test = read_test_ratings(self.runs[0], source, table_options=table_options, skip_bad=skip_bad)
+        table = read_table(source, **(table_options or {}))
+        test = self._read_test(table, skip_bad)
         for note in test.notes if on_note is not None else ():
             on_note(note)  # type: ignore[misc]
-        users, items = test.users[test.user_index], test.items[test.item_index]
-        found = [predict_pairs(run.model, users, items, times=test.times) for run in self.runs]
+        found = [_answers(run, test, table) for run in self.runs]
         truth = test.ratings.astype(np.float64)
         mixed = self._mixed(found)
         scores = {
@@ -218,6 +227,39 @@ class RatingsBlend:
             "seconds": round(time.monotonic() - started, 3),
             "peak_bytes": peak_bytes(),
         }
+
+    def _read_test(self, table: Table, skip_bad: bool) -> Ratings:
+        """The ratings of a table and the rows that they stand in; their times if a member knows of times."""
+        names = (run.schema.time for run in self.runs if not _is_network(run))
+        formats = (run.about.get("time_format") for run in self.runs if not _is_network(run))
+        timed = [(name, one) for name, one in zip(names, formats, strict=True) if name in table.names]
+        time_column, time_format = timed[0] if timed else (False, None)
+        return index_ratings(
+            table,
+            **found_names(self.schema, table, rating=True),
+            time=time_column,
+            time_format=time_format,
+            kind="explicit",
+            skip_bad=skip_bad,
+            keep_rows=True,
+        )
+
+
+def _is_network(run: Any) -> bool:
+    return run.about.get("kind") == "pairs"
+
+
+def _facts(run: Any) -> FactorModel:
+    """What is known of a member's users, items and scale; the factors of a network are embeddings."""
+    return run.known if _is_network(run) else run.model
+
+
+def _answers(run: Any, test: Ratings, table: Table) -> PairPredictions:
+    """A member's answers to ratings of a table, with whatever it wants to know of their rows."""
+    users, items = test.users[test.user_index], test.items[test.item_index]
+    if _is_network(run):
+        return run.answers(users, items, run.cells(table.take(test.rows))[0])  # type: ignore[arg-type]
+    return predict_pairs(run.model, users, items, times=test.times)
 
 
 def _errors(score: NDArray[np.float32], truth: NDArray[np.float64]) -> dict[str, Any]:
@@ -246,7 +288,7 @@ def open_ratings_blend(folder: Path, about: Mapping[str, Any]) -> RatingsBlend:
             path, described = read_run(folder / kept["path"])
             if kept["sha256"] != file_digest(path / "run.json"):
                 raise RunError(f"{path} has changed since it was blended", fix="blend the runs again")
-            runs.append(open_ratings_run(path, described))
+            runs.append(_open(path, described))
             names.append(one["name"])
             weights.append(one["weight"])
         except RunError as error:
@@ -256,29 +298,32 @@ def open_ratings_blend(folder: Path, about: Mapping[str, Any]) -> RatingsBlend:
     return ratings_blend_of(folder, names, weights, runs, about)
 
 
+def _open(folder: Path, about: Mapping[str, Any]) -> Any:
+    if about.get("kind") != "pairs":
+        return open_ratings_run(folder, about)
+    # Blends of factors never wait for torch.
+    from tenfold.jobs.pairs import open_pair_run
+
+    return open_pair_run(folder, about)
+
+
 def ratings_blend_of(
     folder: Path,
     names: Sequence[str],
     weights: Sequence[float],
-    runs: Sequence[RatingsRun],
+    runs: Sequence[Any],
     about: Mapping[str, Any],
 ) -> RatingsBlend:
-    """Members as one. Raises RunError for networks, where some only know of events, or scales differ."""
-    problems = [
-        f"{name} is a network (--body), whose scores are no products of factors"
-        for name, run in zip(names, runs, strict=True)
-        if run.about.get("kind") == "pairs"
-    ]
-    if problems:
-        fix = "blend runs that were fitted without --body; predict with each network, and average the files"
-        raise RunError("these runs cannot be blended", problems=problems, fix=fix)
-    first = runs[0].model
+    """Members as one. Raises RunError where some only know of events, or scales differ."""
+    problems: list[str] = []
+    first = _facts(runs[0])
     for name, run in zip(names, runs, strict=True):
-        if run.model.implicit != first.implicit:
-            kind = "events" if run.model.implicit else "ratings"
+        own = _facts(run)
+        if own.implicit != first.implicit:
+            kind = "events" if own.implicit else "ratings"
             problems.append(f"{name} was fitted to {kind}, {names[0]} was not")
-        elif not first.implicit and tuple(run.model.scale) != tuple(first.scale):
-            problems.append(f"{name} rates from {run.model.scale[0]:g} to {run.model.scale[1]:g}")
+        elif not first.implicit and tuple(own.scale) != tuple(first.scale):
+            problems.append(f"{name} rates from {own.scale[0]:g} to {own.scale[1]:g}")
     if problems:
         fix = "blend runs of one kind and scale"
         raise RunError("these runs cannot be blended", problems=problems, fix=fix)

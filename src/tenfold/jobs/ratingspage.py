@@ -158,7 +158,7 @@ def _blend_page(folder: Path, about: Mapping[str, Any]) -> tuple[str, str, list[
         counts = (Cell("" if own.get(key) is None else str(own[key])) for key in ("rows", "valid_rows"))
         rows.append([str(one["name"]), str(own.get("method", "")), *counts, str(path)])
     scored = (
-        "Runs of factors keep no held-out answers, and each may have held out other ratings, so the blend is "
+        "Runs of factors keep no held-out answers, and each run may have held out others, so the blend is "
         "not scored here: tenfold evaluate scores it, and each member, on ratings that none has seen."
     )
     heads = ("member", "method", "ratings", "held out", "run folder")
