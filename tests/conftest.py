@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+# One thread: networks are tiny here, and threads that wait for each other cost more than they bring. Set
+# before torch is loaded; child processes have it, too. Somebody else's choice stands.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TENFOLD_DATA") or ROOT.parent / "shared" / "data").resolve()
 

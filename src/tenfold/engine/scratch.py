@@ -142,8 +142,12 @@ def _is_mkldnn(
 
 def _filled(channels: int) -> int:
     """Channels of oneDNN's formats nChw16c and nChw8c: blocks as wide as a vector register."""
-    block = 16 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 8
+    block = 16 if _wide_registers() else 8
     return -(-channels // block) * block
+
+
+def _wide_registers() -> bool:
+    return "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 def _blocked(tensor: Float[Tensor, "rows channels *sides"], groups: int) -> int:
@@ -171,6 +175,12 @@ def _every_group_filled(weight: Float[Tensor, "outputs inputs *window"], groups:
     return one * groups * _filled(outputs // groups) * _filled(inputs)
 
 
+def _other_order(*tensors: Tensor) -> int:
+    """Bytes of those that are not in the order of channels last, and are copied into it (Convolution.cpp)."""
+    last = torch.channels_last
+    return _bytes(*(each for each in tensors if not each.is_contiguous(memory_format=last)))
+
+
 def _cpu_convolution(args: Sequence[Any], out: Any) -> Sequence[int]:
     picture, weight, groups = args[0], args[1], args[8]
     if picture.ndim != 4 or not _is_mkldnn(picture, weight, args[3:9]):
@@ -178,7 +188,7 @@ def _cpu_convolution(args: Sequence[Any], out: Any) -> Sequence[int]:
     changed = _blocked_weight(weight, groups)
     if _channels_last(picture, weight):
         # Pictures are read as they are; only the weights change their form.
-        return (changed,)
+        return (_other_order(picture, weight) + changed,)
     there, back = _blocked(picture, groups), _blocked(out, groups)
     return (max(there + changed + back - _bytes(out), back),)
 
@@ -191,11 +201,16 @@ def _cpu_convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
     depthwise = groups > 1 and weight.shape[1] == 1
     # Depthwise kernels for the gradient of the weights know windows of 3x3; the rest is done without.
     known = groups == 1 or depthwise and weight.shape[2] <= 3
+    # Kernels of AVX2 leave windows that are larger than their picture to products of matrices, and of
+    # pictures in blocks all that are unknown: four copies of the weights to a thread.
+    copies = 4 * torch.get_num_threads() * _bytes(weight)
     if _channels_last(picture, weight):
         summed = changed if known else _every_group_filled(weight, groups)
-        return (max(changed, summed + _bytes(weight)),)
+        if not known and max(weight.shape[2:]) > min(picture.shape[2:]) and not _wide_registers():
+            summed = copies - _bytes(weight)
+        return (_other_order(gradient, picture, weight) + max(changed, summed + _bytes(weight)),)
     there, back = _blocked(picture, groups), _blocked(gradient, groups)
-    phases = [changed]
+    phases = [changed, *([copies] if depthwise and not known and not _wide_registers() else [])]
     if out[0] is not None:
         phases += [back + changed + there - kept, there + _bytes(out[0]) - kept]
         if groups == 1 and max(args[4]) > 1:
