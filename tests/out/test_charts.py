@@ -7,7 +7,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tenfold.out.charts import HEIGHT, WIDTH, Line, line_chart, nice_ticks, point_chart, reliability_chart
+from tenfold.out.charts import (
+    HEIGHT,
+    WIDTH,
+    Line,
+    line_chart,
+    nice_ticks,
+    point_chart,
+    reliability_chart,
+    tick_texts,
+)
 
 BAD = '<img src=x onerror="alert(1)">&lt;\ud83d'
 
@@ -18,16 +27,17 @@ def parsed(chart: str) -> ElementTree.Element:
 
 def test_ticks_are_round_and_within() -> None:
     assert nice_ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1]
-    assert nice_ticks(0, 97) == [0, 25, 50, 75]
-    assert (
-        nice_ticks(-0.003, 0.0011)
-        == [
-            -0.002,
-            0,
-        ]
-        or len(nice_ticks(-0.003, 0.0011)) <= 5
-    )
+    assert nice_ticks(0, 97) == [0, 20, 40, 60, 80]
+    assert nice_ticks(-0.003, 0.0011) == [-0.003, -0.002, -0.001, 0, 0.001]
     assert nice_ticks(2, 2) == [2] and nice_ticks(float("nan"), 1) == []
+
+
+def test_ticks_that_are_near_each_other_have_the_digits_that_tell_them_apart() -> None:
+    assert tick_texts([1.386, 1.3861, 1.3862]) == ["1.386", "1.3861", "1.3862"]
+    assert tick_texts([0, 0.25, 0.5]) == ["0", "0.25", "0.5"] and tick_texts([]) == []
+    chart = line_chart([Line("a", [1, 2], [1.38612, 1.38631])], title="t", x_name="x")
+    texts = [one.text for one in parsed(chart).iter("text")]
+    assert len(texts) == len({*texts})
 
 
 def test_lines_have_gaps_where_nothing_is_known() -> None:

@@ -45,12 +45,22 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
         return []
     if high <= low:
         return [low]
-    raw = (high - low) / max(1, most - 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(one * power for one in (1, 2, 2.5, 5, 10) if one * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
+    power = 10.0 ** (math.floor(math.log10((high - low) / most)) - 1)
+    for step in (one * power * scale for scale in (1, 10, 100) for one in (1, 2, 2.5, 5)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
     return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def tick_texts(ticks: Sequence[float]) -> list[str]:
+    """The ticks in as few digits, from four up, as tell them apart."""
+    texts: list[str] = []
+    for digits in range(4, 9):
+        texts = [f"{value:.{digits}g}" for value in ticks]
+        if len({*texts}) == len(texts):
+            break
+    return texts
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,11 @@ class _Frame:
 
 def _axes(frame: _Frame, x_name: str, y_name: str, *, whole: bool = False) -> list[str]:
     found = []
-    for value in nice_ticks(frame.low_y, frame.high_y):
+    ticks = nice_ticks(frame.low_y, frame.high_y)
+    for value, text in zip(ticks, tick_texts(ticks), strict=True):
         y = frame.y(value)
         found.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        found.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:.4g}</text>')
+        found.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{text}</text>')
     for value in nice_ticks(frame.low_x, frame.high_x, 6):
         if whole and value != round(value):
             continue
