@@ -355,3 +355,27 @@ def test_two_runs_leave_no_memory_behind(tmp_path: Path) -> None:
         tenfold.fit(schema_of(tmp_path), quick(epochs=1), table, run=tmp_path / "run")
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is Network]
+
+
+def test_the_plan_of_two_columns_of_pictures_counts_two_backbones(tmp_path: Path) -> None:
+    columns: dict[str, list[str]] = write_photos(tmp_path, 12)
+    columns["other"] = columns["id"][::-1]
+    folder = str(tmp_path / "photos")
+    parts = []
+    for names in (("id",), ("id", "other")):
+        schema = Schema(
+            inputs=tuple(ImageColumn(name=name, folder=folder) for name in names),
+            targets=(CategoryTarget(name="label"),),
+            id="id" if len(names) > 1 else None,
+        )
+        run = tenfold.fit(
+            schema,
+            quick(epochs=1),
+            columns,
+            run=tmp_path / f"run{len(names)}",
+            machine=Machine(budget="3GiB"),
+        )
+        parts.append(run.about["plan"]["parts"])
+        weights = load_file(run.path / "weights.safetensors")
+        assert parts[-1]["weights"] >= sum(value.nbytes for value in weights.values()) * 0.99
+    assert parts[1]["weights"] > 1.9 * parts[0]["weights"]

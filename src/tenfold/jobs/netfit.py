@@ -183,7 +183,7 @@ def plan_training(
         return MemoryPlan(micro, accumulation=-(-batch // micro), checkpoint=machine.checkpoint)
     size = parse_bytes(machine.budget or "auto")
     return plan_to_fit(
-        work.network if work.schema.columns else recipe.arch,
+        work.network if work.schema.columns or len(work.schema.images) > 1 else recipe.arch,
         **{**recipe_options(recipe), "batch_size": batch, "precision": precision},
         budget_bytes=size.size_bytes,
         micro_batch=machine.micro_batch,
