@@ -240,10 +240,19 @@ def suited(recipe: Recipe, schema: Schema) -> Recipe:
     return recipe.model_copy(update=mine)
 
 
+#: What a dot product of two ids is trained with where the recipe does not say. Its single output is the whole
+#: answer, of which nothing can be dropped, and its factors start near 0, where products hardly move: it takes
+#: larger steps. Its weight decay follows from the table (`suited_pairs`).
+DOT_DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "lr": 1e-2}
+#: Weight decay of a dot product whose ids are in every batch (bench/results/ratings.md).
+DOT_DECAY = 1.1
+
+
 class PairRecipe(Recipe):
     """Every choice of a network for ratings: embeddings of users and items, a body, and a number in a range.
 
     The fields of a `Recipe` with defaults of their own, and those of a `FactorRecipe` that speak of ratings.
+    With ``body = "dot"`` some defaults are those of `DOT_DEFAULTS`.
     """
 
     body: Literal["auto", "linear", "mlp", "dot"] = Field("mlp", description="between ids and rating")
@@ -261,11 +270,26 @@ class PairRecipe(Recipe):
     duplicates: Literal["last", "first", "mean", "error"] | None = None
     split: Literal["auto", "random", "time", "last"] = "auto"
 
+    def __init__(self, /, **values: Any) -> None:
+        super().__init__(**{**(DOT_DEFAULTS if values.get("body") == "dot" else {}), **values})
+
     def ratings(self) -> FactorRecipe:
         """What it says of reading and splitting ratings, as the factor models take it."""
         names = ("scale", "duplicates", "valid", "split")
         seed = self.seed if self.split_seed is None else self.split_seed
         return FactorRecipe(kind="explicit", seed=seed, **{name: getattr(self, name) for name in names})
+
+
+def suited_pairs(recipe: PairRecipe, users: int, items: int) -> PairRecipe:
+    """The recipe with the weight decay of a dot product of so many ids, where it does not say one.
+
+    1.1 sqrt(f), f the part of the batches that an id is in: batch / sqrt(users x items), at most 1. Decay
+    shrinks every row in every step, and Adam's steps of a row that is in a part f of them are as sqrt(f).
+    """
+    if recipe.body != "dot" or "weight_decay" in recipe.model_fields_set:
+        return recipe
+    part = min(1.0, recipe.batch_size / max(1, users * items) ** 0.5)
+    return recipe.model_copy(update={"weight_decay": round(DOT_DECAY * part**0.5, 4)})
 
 
 class FactorRecipe(Frozen):

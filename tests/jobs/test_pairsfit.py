@@ -228,3 +228,19 @@ def test_events_are_no_ratings(tmp_path: Path) -> None:
     with pytest.raises(TenfoldError):
         fit(tmp_path / "a", schema=Schema(inputs=schema_of().inputs, targets=schema_of().targets), rows=rows)
     assert not (tmp_path / "a").exists()
+
+
+def test_the_weight_decay_of_a_dot_product_is_found_and_kept(tmp_path: Path) -> None:
+    notes: list[str] = []
+    run = fit(tmp_path / "a", PairRecipe(body="dot", epochs=1, batch_size=10), on_note=notes.append)
+    wanted = 1.1 * (10 / (24 * 16) ** 0.5) ** 0.5
+    assert run.recipe.weight_decay == pytest.approx(wanted, abs=1e-4)
+    assert any(
+        note.startswith(f"weight decay {run.recipe.weight_decay:g}, by how many ids") for note in notes
+    )
+    stated = PairRecipe(body="dot", epochs=1, batch_size=10, weight_decay=run.recipe.weight_decay)
+    again = fit(tmp_path / "b", stated)
+    assert (run.path / "weights.safetensors").read_bytes() == (
+        again.path / "weights.safetensors"
+    ).read_bytes()
+    assert fit(tmp_path / "a", PairRecipe(body="dot", epochs=1, batch_size=10), resume=True).path == run.path

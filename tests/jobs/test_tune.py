@@ -100,7 +100,7 @@ def test_events_are_ranked(drawn: dict[str, Any]) -> None:
 def test_a_network_of_ratings_shares_a_split_and_not_a_seed(
     drawn: dict[str, Any], body: str, tmp_path: Path
 ) -> None:
-    recipe = PairRecipe(body=body, epochs=2, embedding=4, seed=3)
+    recipe = PairRecipe(body=body, epochs=2, embedding=4, lr=3e-3, seed=3)
     kept, notes = tmp_path / "kept", list[str]()
     found = tune(
         "lr", RATINGS, recipe, drawn, values=(1e-6, 1e-2), repeats=2, runs=kept, on_note=notes.append

@@ -32,7 +32,7 @@ from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
 from tenfold.jobs.ratingspage import held_out_names
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
-from tenfold.recipe import PairRecipe, Recipe
+from tenfold.recipe import PairRecipe, Recipe, suited_pairs
 from tenfold.schema import Schema
 from tenfold.store.run import RunFolder, begin_run, has_finished, or_null, read_run
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
@@ -42,8 +42,13 @@ Teller = Callable[[dict[str, Any]], None]
 
 @dataclass
 class _Work:
-    """What a training is made of. examples: the ratings that train, in their order, then those held out."""
+    """What a training is made of.
 
+    recipe: with what follows from the table.  examples: the ratings that train, in their order, then those
+    held out.
+    """
+
+    recipe: PairRecipe
     ratings: RatingsWork
     table: Table
     encoding: Encoding
@@ -92,6 +97,7 @@ def fit_pair_run(
     try:
         with quiet(device):
             work = _prepare(schema, recipe, table, table_options or {}, skip_bad, add)
+            recipe = work.recipe
             identity = {**_identity(work, recipe), "precision": precision}
             finished = resume and not folder.file("checkpoint.safetensors").exists()
             if finished and has_finished(folder, identity, "fit"):
@@ -157,6 +163,9 @@ def _prepare(
     train = ratings.train
     if not len(train.ratings):
         raise RatingsError("no rating is left to train on", fix="hold out fewer: --valid")
+    asked, recipe = recipe, suited_pairs(recipe, len(train.users), len(train.items))
+    if recipe != asked:
+        add([f"weight decay {recipe.weight_decay:g}, by how many ids there are to a batch"])
     low, high = train.scale
     found = ratings.schema
     about: dict[str, Any] = {
@@ -197,7 +206,7 @@ def _prepare(
     if facts.low is not None and facts.high is not None:
         _start_at_mean(network, facts)
         add([f"{target}: answers from {low:g} to {high:g}, sigmoid from {facts.low:g} to {facts.high:g}"])
-    return _Work(ratings, table, encoding, examples, network, about)
+    return _Work(recipe, ratings, table, encoding, examples, network, about)
 
 
 def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_schema: Schema) -> Examples:

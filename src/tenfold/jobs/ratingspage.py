@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tenfold.jobs.reportparts import (
     memory_parts,
     read_history,
 )
-from tenfold.jobs.telling import JudgedTarget, free_names, judge_target
+from tenfold.jobs.telling import JudgedTarget, free_names, held_out_columns, judge_target
 from tenfold.jobs.weightmaps import named_map
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Section
@@ -115,10 +116,12 @@ def _held_out_sections(
         return []
     columns, _ = read_parquet_columns(path)
     name, _, label, answer, *both = held_out_names(schema, target)
-    judged = {target: columns.get(label), f"{target}:predicted": columns.get(answer)}
-    one = judge_target(judged, NumberTarget(name=target), ())
+    # Judged under a name that nothing else has, and shown under its own.
+    judged = {"rating": columns.get(label), "rating:predicted": columns.get(answer)}
+    one = judge_target(judged, NumberTarget(name="rating"), ())
     if one is None or one.truth is None or not one.known.any():
         return []
+    one = replace(one, name=target)
     users, items = (columns.get(column) for column in both)
     ids = [str(text) for text in columns[name]]
     if users is not None and items is not None:

@@ -351,13 +351,15 @@ def _pairs_plan(
         recipe = PairRecipe(**{one: getattr(recipe, one) for one in recipe.model_fields_set})
     recipe = _holding_out(recipe, note)
     settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
+    # What is not said may follow from the table, in every trial.
+    said = recipe.model_dump(exclude_unset=True)
     place = RunPlace(runs)
     seen: dict[str, int] = {}
 
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
         run = fit_pair_run(
             schema,
-            PairRecipe(**{**recipe.model_dump(), **settled, name: value, "seed": seed}),
+            PairRecipe(**{**said, **settled, name: value, "seed": seed}),
             table,
             run=place.folder / f"{name}-{value:g}-seed-{seed}",
             resume=runs is not None,
@@ -376,7 +378,7 @@ def _pairs_plan(
         score="rmse",
         higher=False,
         repeats=1,
-        check=lambda value: PairRecipe(**{**recipe.model_dump(), name: value}),
+        check=lambda value: PairRecipe(**{**said, name: value}),
         train=train,
         rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
         place=place,
