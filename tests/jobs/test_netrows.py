@@ -20,20 +20,20 @@ HELD = "validation.parquet"
 
 def test_the_rows_are_those_of_the_table_or_of_the_training(tmp_path: Path) -> None:
     _, run = trained()
-    own, _, said = rows_source(run, HELD, None, Reading())
+    own, _, said = rows_source(run, HELD, run.encoding.classes, None, Reading())
     assert own.rows == 60 and said == []
     other = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
-    assert rows_source(run, HELD, other, Reading())[0].rows == 1
+    assert rows_source(run, HELD, run.encoding.classes, other, Reading())[0].rows == 1
     lost = replace(run, about={**run.about, "table": None})
-    remembered, _, said = rows_source(lost, HELD, None, Reading())
+    remembered, _, said = rows_source(lost, HELD, run.encoding.classes, None, Reading())
     assert 0 < remembered.rows < 60 and "fitted from Python" in said[0]
     with pytest.raises(RunError, match="cannot be read again"):
-        rows_source(lost, "no-such.parquet", None, Reading())
+        rows_source(lost, "no-such.parquet", {}, None, Reading())
 
 
 def test_chosen_are_those_asked_for_else_telling_ones_else_the_first() -> None:
     _, run = trained()
-    table, _, _ = rows_source(run, HELD, None, Reading())
+    table, _, _ = rows_source(run, HELD, run.encoding.classes, None, Reading())
     classes = run.encoding.classes
     index, why, _ = choose_rows(run, HELD, classes, table, ["0004.png", "0002", "0004.png"], 3, own=True)
     assert [table.text("id")[row] for row in index] == ["0004.png", "0002.png"] and set(why) == {"asked for"}
@@ -48,7 +48,7 @@ def test_chosen_are_those_asked_for_else_telling_ones_else_the_first() -> None:
 def test_labels_in_numbers_and_in_words(tmp_path: Path) -> None:
     folder, run = trained()
     schema = run.schema.model_copy(update={"targets": run.schema.targets[:1]})
-    table, _, _ = rows_source(run, HELD, None, Reading())
+    table, _, _ = rows_source(run, HELD, run.encoding.classes, None, Reading())
     rows = prepare_rows(table.take(np.array([3, 9, 10])), schema, run.encoding, Reading(), targets=False)
     target, head = run.schema.answers[0], load_network(run).heads[0]
     good = np.array([0, 1, 2])

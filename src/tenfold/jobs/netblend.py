@@ -19,6 +19,7 @@ from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.blend import blended, by_name, joined_classes
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows
 from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, decoded, open_network_run
+from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget, OrderedTarget, Schema
 from tenfold.store.run import file_digest, or_nan, read_run
@@ -375,37 +376,25 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
     if not path.exists():
         return None
     table = read_table(path)
-    taken: set[str] = set()
-
-    def real(name: str) -> str:
-        # As `netscore` names the columns that it writes: a name that is taken gets an underscore.
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        return name
-
-    ids, rows = real("id"), real("row")
+    named = held_out_columns(run.schema.answers, run.encoding.classes)
     labels, answers, words = {}, {}, {}
     for target in run.schema.answers:
         own = run.encoding.classes.get(target.name, ())
         facts = run.encoding.targets.get(target.name, TargetFacts())
         columns = getattr(target, "columns", ()) or (target.name,)
-        there = {name: real(name) for name in columns}
-        predicted = [real(f"{name}:predicted") for name in columns]
-        chances = [real(f"{target.name}:{word}") for word in own]
         facts = facts if facts.separator else facts.model_copy(update={"separator": ";"})
-        as_table = read_table({name: _cells(table, kept) for name, kept in there.items()})
+        as_table = read_table({name: _cells(table, named.label[name]) for name in columns})
         words |= {name: as_table.text(name) for name in columns}
         # A member's own class list is a part of the blend's, so that no label is a stranger to it.
         labels[target.name], _ = scoring_labels(target, blend.classes.get(target.name, ()), facts, as_table)
         if own:
-            given = np.column_stack([table.numbers(name) for name in chances])
+            given = np.column_stack([table.numbers(name) for name in named.chances[target.name]])
             answers[target.name] = by_name(given, own, blend.classes[target.name])
         else:
-            answers[target.name] = table.numbers(predicted[0])[:, None]
+            answers[target.name] = table.numbers(named.predicted[columns[0]])[:, None]
     fold = run.recipe.fold[0] if run.recipe.fold else 0
-    place = table.numbers(rows).astype(np.int64)
-    return HeldOut(place, table.text(ids), np.full(len(place), fold), labels, answers, words)
+    place = table.numbers(named.row).astype(np.int64)
+    return HeldOut(place, table.text(named.id), np.full(len(place), fold), labels, answers, words)
 
 
 def _cells(table: Any, name: str) -> list[Any]:

@@ -34,7 +34,7 @@ def explain_blend(
     Parameters and errors as of `netexplain.explain_network`; telling rows are held-out ones of the blend.
     """
     reading = reading or Reading()
-    source, reading, notes = rows_source(blend, OUT_OF_FOLD, table, reading)
+    source, reading, notes = rows_source(blend, OUT_OF_FOLD, blend.classes, table, reading)
     wanted = [str(one) for one in rows]
     index, why, said = choose_rows(blend, OUT_OF_FOLD, blend.classes, source, wanted, n, own=table is None)
     notes += said

@@ -46,7 +46,7 @@ def explain_network(
     Raises RunError where the rows cannot be read any more, SchemaError for an id that is none of theirs.
     """
     reading = reading or Reading()
-    source, reading, notes = rows_source(run, VALIDATION, table, reading)
+    source, reading, notes = rows_source(run, VALIDATION, run.encoding.classes, table, reading)
     wanted = [str(one) for one in rows]
     index, why, said = choose_rows(
         run, VALIDATION, run.encoding.classes, source, wanted, n, own=table is None

@@ -13,10 +13,11 @@ from tenfold.data.labels import TargetFacts, known_rows
 from tenfold.data.table import write_parquet
 from tenfold.jobs.blend import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
 from tenfold.jobs.netblend import HeldOut, NetworkBlend, held_out, number_scale
+from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget
 from tenfold.store.run import RunFolder, or_null
-from tenfold.values import answer_words
+from tenfold.values import answer_table, answer_words
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -291,20 +292,26 @@ def _write(
                 found[np.searchsorted(rows, one.rows)] = values
         return found
 
-    add("id", spread(lambda one: one.ids, ""))
-    add("row", rows)
-    add("fold", spread(lambda one: one.fold, 0))
+    named = held_out_columns(blend.schema.answers, blend.classes)
+    add(named.id, spread(lambda one: one.ids, ""))
+    add(named.row, rows)
+    add(named.fold, spread(lambda one: one.fold, 0))
     words = dict.fromkeys(name for one in held.values() for name in one.words)
     for name in words:
-        add(name, spread(lambda one, name=name: one.words.get(name), None))
+        add(named.label[name], spread(lambda one, name=name: one.words.get(name), None))
     for target in blend.schema.answers:
         if target.name not in stacks:
             continue
         head = _head(blend, target, judged.facts[target.name])
         stack = stacks[target.name]
-        add(f"{target.name}:predicted", answer_words(head.decode(mixed[target.name])))
-        for place, word in enumerate(head.classes):
-            add(f"{target.name}:{word}", mixed[target.name][:, place])
+        answer = head.decode(mixed[target.name])
+        if answer.columns:
+            for column, yes in zip(answer.columns, answer_table(answer).T, strict=True):
+                add(named.predicted[column], yes)
+        else:
+            add(named.predicted[target.name], answer_words(answer))
+        for place, column in enumerate(named.chances[target.name]):
+            add(column, mixed[target.name][:, place])
         for name, own in zip(stack.names, stack.answers, strict=True):
             if not head.classes:
                 add(f"{target.name}@{name}", own[:, 0])

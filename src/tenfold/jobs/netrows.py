@@ -14,7 +14,7 @@ from tenfold.data.labels import Classes, scoring_labels
 from tenfold.data.table import Table, read_parquet_columns
 from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
 from tenfold.jobs.inputs import Reading, Rows, read_source
-from tenfold.jobs.telling import telling_rows
+from tenfold.jobs.telling import held_out_columns, telling_rows
 from tenfold.nn.heads import Head
 from tenfold.schema import Schema
 
@@ -38,10 +38,13 @@ class Explained(Protocol):
         ...
 
 
-def rows_source(run: Explained, held: str, table: Any, reading: Reading) -> tuple[Table, Reading, list[str]]:
+def rows_source(
+    run: Explained, held: str, classes: Classes, table: Any, reading: Reading
+) -> tuple[Table, Reading, list[str]]:
     """The table of the rows: the given one, the one of the training, or what the run itself remembers.
 
-    held: file of the run folder with its held-out rows.  Raises RunError where none can be read any more.
+    held: file of the run folder with its held-out rows.  classes: target -> class list.
+    Raises RunError where none can be read any more.
     """
     if table is not None:
         source, reading = read_source(table, run.schema, reading)
@@ -63,10 +66,9 @@ def rows_source(run: Explained, held: str, table: Any, reading: Reading) -> tupl
     if (run.path / held).exists() and [column.name for column in run.schema.inputs] == [name]:
         # The id is the name of the picture: the validation rows are known without a table.
         columns, _ = read_parquet_columns(run.path / held)
-        kept = {str(name): columns["id"]}
-        kept |= {
-            one: columns[one] for one in _label_columns(run.schema) if one in columns and one not in kept
-        }
+        names = held_out_columns(run.schema.answers, classes)
+        there = {one: columns[kept] for one, kept in names.label.items() if kept in columns}
+        kept = {str(name): columns[names.id], **{one: cells for one, cells in there.items() if one != name}}
         text = {one: ["" if cell is None else cell for cell in values] for one, values in kept.items()}
         source, reading = read_source(text, run.schema, reading)
         return source, reading, [f"{why}: explained are validation rows, as the run remembers them"]
@@ -75,10 +77,6 @@ def rows_source(run: Explained, held: str, table: Any, reading: Reading) -> tupl
         found=f"searched from {Path.cwd()}",
         fix="give the table with --table, and its pictures with --image COLUMN=FOLDER",
     )
-
-
-def _label_columns(schema: Schema) -> list[str]:
-    return [name for target in schema.answers for name in (getattr(target, "columns", ()) or (target.name,))]
 
 
 def choose_rows(

@@ -16,6 +16,7 @@ from tenfold.data.table import write_parquet
 from tenfold.engine.batches import Preparation
 from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
 from tenfold.jobs.netprepare import TrainingWork
+from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import build_heads, uses_channels_last
@@ -169,15 +170,6 @@ def _threshold_notes(verdict: Verdict, rows: int) -> list[str]:
     return notes
 
 
-class _Columns(dict[str, NDArray[Any]]):
-    """Columns of a table; a target may be called row, and a class predicted: none takes another's place."""
-
-    def add(self, name: str, values: NDArray[Any]) -> None:
-        while name in self:
-            name += "_"
-        self[name] = values
-
-
 def _write(
     folder: RunFolder,
     file: str,
@@ -187,21 +179,20 @@ def _write(
     labels: Mapping[str, Labels],
 ) -> None:
     valid = work.split.valid
-    columns = _Columns()
-    columns.add("id", work.examples.ids[valid])
-    columns.add("row", valid)
+    names = held_out_columns(work.schema.answers, encoding.classes)
+    columns: dict[str, NDArray[Any]] = {names.id: work.examples.ids[valid], names.row: valid}
     for target, head in zip(work.schema.answers, work.network.heads, strict=True):
         name, classes = head.name, encoding.classes.get(head.name, ())
         facts = encoding.targets.get(name, TargetFacts())
         for column, words in label_words(target, classes, facts, labels[name]).items():
-            columns.add(column, words)
+            columns[names.label[column]] = words
         answer = head.decode(found[name])
         if answer.columns:
             yes = answer_table(answer)
             for place, column in enumerate(answer.columns):
-                columns.add(f"{column}:predicted", yes[:, place])
+                columns[names.predicted[column]] = yes[:, place]
         else:
-            columns.add(f"{name}:predicted", answer_words(answer))
-        for place, word in enumerate(classes):
-            columns.add(f"{name}:{word}", found[name][:, place])
+            columns[names.predicted[name]] = answer_words(answer)
+        for place, column in enumerate(names.chances[name]):
+            columns[column] = found[name][:, place]
     write_parquet(folder.file(file), columns)

@@ -16,8 +16,9 @@ from tenfold.errors import RunError
 from tenfold.jobs.inputs import Reading, prepare_rows
 from tenfold.jobs.netblend import BlendMember
 from tenfold.jobs.netrun import NetworkRun, answer_rows, open_network_run
+from tenfold.jobs.telling import HeldOutColumns, held_out_columns
 from tenfold.store.run import begin_run, read_arrays, read_run
-from tenfold.values import answer_words
+from tenfold.values import answer_table, answer_words
 
 #: Fields of a recipe that a network's layers depend on: only equal ones can be averaged.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")
@@ -32,7 +33,7 @@ def soup_groups(members: Sequence[BlendMember]) -> list[list[BlendMember]]:
                 *(str(getattr(run.recipe, name)) for name in _SAME),
                 run.encoding.classes,
                 run.recipe.fold,
-                sorted(read_table(run.path / "validation.parquet").text("row").tolist()),
+                sorted(read_table(run.path / "validation.parquet").text(_names(run).row).tolist()),
             ]
             for run in member.runs
             if (run.path / "validation.parquet").exists()
@@ -111,6 +112,7 @@ def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None
     rows = prepare_rows(source, run.schema, run.encoding, reading, targets=False)
     heads, found, plain = answer_rows(run, rows, reading=reading, device=device)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
+    names = _names(run)
     folder, _ = begin_run(run.path)
     try:
         for path in run.path.iterdir():
@@ -121,16 +123,24 @@ def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None
                 continue
             table = read_table(run.path / name)
             columns: dict[str, Any] = {column: table.text(column) for column in table.names}
-            held = table.numbers("row").astype(np.int64)
-            columns["row"] = held
+            held = table.numbers(names.row).astype(np.int64)
+            columns[names.row] = held
             for head in heads:
                 own = answers[head.name][good][held]
-                if f"{head.name}:predicted" in columns:
-                    columns[f"{head.name}:predicted"] = answer_words(head.decode(own))
-                for place, word in enumerate(head.classes):
-                    columns[f"{head.name}:{word}"] = own[:, place]
+                answer = head.decode(own)
+                if answer.columns:
+                    for column, yes in zip(answer.columns, answer_table(answer).T, strict=True):
+                        columns[names.predicted[column]] = yes
+                else:
+                    columns[names.predicted[head.name]] = answer_words(answer)
+                for place, column in enumerate(names.chances[head.name]):
+                    columns[column] = own[:, place]
             write_parquet(folder.file(name), columns)
         about = json.loads((run.path / "run.json").read_text("utf-8"))
         folder.finish({name: value for name, value in about.items() if name not in ("files", "format")})
     finally:
         folder.close()
+
+
+def _names(run: NetworkRun) -> HeldOutColumns:
+    return held_out_columns(run.schema.answers, run.encoding.classes)

@@ -27,7 +27,7 @@ from tenfold.jobs.reportparts import (
     scores_grid,
     with_nan,
 )
-from tenfold.jobs.telling import JudgedTarget, judge_target
+from tenfold.jobs.telling import JudgedTarget, held_out_columns, judge_target
 from tenfold.jobs.thumbnails import find_thumbnails
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, Section, write_report
 from tenfold.schema import Schema
@@ -123,12 +123,14 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
         if (folder / name).exists():
             columns, _ = read_parquet_columns(folder / name)
             break
-    judged = [
-        judge_target(columns, target, classes.get(target.name) or _found_classes(columns, target.name))
-        for target in schema.targets
-        if columns and target.name
-    ]
-    ids = [str(one) for one in columns.get("id", ())]
+    targets = [target for target in schema.targets if columns and target.name]
+    classes = {
+        **classes,
+        **{one.name: _found_classes(columns, one.name) for one in targets if one.name not in classes},
+    }
+    names = held_out_columns(targets, classes)
+    judged = [judge_target(columns, target, classes[target.name], names) for target in targets]
+    ids = [str(one) for one in columns.get(names.id, ())]
     there = [one for one in judged if one is not None]
     return _Run(folder, about, schema, recipe, history, classes, there, ids)
 

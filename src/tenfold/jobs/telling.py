@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,17 +56,58 @@ def free_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def judge_target(columns: Mapping[str, Any], target: Any, classes: Sequence[str]) -> JudgedTarget | None:
-    """What the file of validation rows says of a target; None where it lacks its columns."""
+@dataclass(frozen=True)
+class HeldOutColumns:
+    """Names of the columns of a file of held-out rows: a name that is taken gets underscores.
+
+    A target may be called row, and a class predicted.  label, predicted: column of the table -> name.
+    chances: target -> (classes,) names.
+    """
+
+    id: str
+    row: str
+    fold: str
+    label: Mapping[str, str]
+    predicted: Mapping[str, str]
+    chances: Mapping[str, Sequence[str]]
+
+
+def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]]) -> HeldOutColumns:
+    """How a file of held-out rows names its columns; classes: target -> class list."""
+    columns = {one.name: tuple(getattr(one, "columns", ()) or (one.name,)) for one in targets}
+    wanted = ["id", "row", "fold"]
+    for name, own in columns.items():
+        wanted += [*own, *(f"{one}:predicted" for one in own)]
+        wanted += [f"{name}:{word}" for word in classes.get(name, ())]
+    names = iter(free_names(wanted))
+    fixed = [next(names) for _ in range(3)]
+    label: dict[str, str] = {}
+    predicted: dict[str, str] = {}
+    chances: dict[str, Sequence[str]] = {}
+    for name, own in columns.items():
+        label |= {one: next(names) for one in own}
+        predicted |= {one: next(names) for one in own}
+        chances[name] = tuple(next(names) for _ in classes.get(name, ()))
+    return HeldOutColumns(*fixed, label, predicted, chances)
+
+
+def judge_target(
+    columns: Mapping[str, Any], target: Any, classes: Sequence[str], names: HeldOutColumns | None = None
+) -> JudgedTarget | None:
+    """What the file of validation rows says of a target; None where it lacks its columns.
+
+    names: those of the file's columns; where not given, the target is the file's only one.
+    """
     name = target.name
+    names = names or held_out_columns([target], {name: classes})
     if target.kind == "number":
-        return _judge_number(columns, name)
-    chance = _chances(columns, name, classes)
+        return _judge_number(columns, name, names)
+    chance = _chances(columns, names.chances.get(name, ()))
     if chance is None:
         return None
     if target.kind == "multilabel":
-        return _judge_tags(columns, target, classes, chance)
-    words, said = _words(_of(columns, name)), _words(_of(columns, f"{name}:predicted"))
+        return _judge_tags(columns, target, classes, chance, names)
+    words, said = _words(columns.get(names.label[name])), _words(columns.get(names.predicted[name]))
     if not words:
         return None
     place = {one: code for code, one in enumerate(classes)}
@@ -87,8 +128,8 @@ def judge_target(columns: Mapping[str, Any], target: Any, classes: Sequence[str]
     )  # fmt: skip
 
 
-def _judge_number(columns: Mapping[str, Any], name: str) -> JudgedTarget | None:
-    label, answer = _of(columns, name), _of(columns, f"{name}:predicted")
+def _judge_number(columns: Mapping[str, Any], name: str, names: HeldOutColumns) -> JudgedTarget | None:
+    label, answer = columns.get(names.label[name]), columns.get(names.predicted[name])
     if label is None or answer is None:
         return None
     truth = np.array([np.nan if one in (None, "") else float(one) for one in label], dtype=np.float64)
@@ -104,16 +145,18 @@ def _judge_number(columns: Mapping[str, Any], name: str) -> JudgedTarget | None:
 
 
 def _judge_tags(
-    columns: Mapping[str, Any], target: Any, classes: Sequence[str], chance: Floats
+    columns: Mapping[str, Any], target: Any, classes: Sequence[str], chance: Floats, names: HeldOutColumns
 ) -> JudgedTarget | None:
     if target.columns:
-        cells, said = ([_of(columns, f"{one}{end}") for one in target.columns] for end in ("", ":predicted"))
+        both = (names.label, names.predicted)
+        cells, said = ([columns.get(which[one]) for one in target.columns] for which in both)
         if any(one is None for one in (*cells, *said)):
             return None
         yes, guess = (_matrix(one) for one in (cells, said))
         label, predicted = (_tag_words(one, classes) for one in (yes, guess))
     else:
-        label, predicted = _words(_of(columns, target.name)), _words(_of(columns, f"{target.name}:predicted"))
+        name = target.name
+        label, predicted = _words(columns.get(names.label[name])), _words(columns.get(names.predicted[name]))
         if not label:
             return None
         yes, guess = (_split_tags(one, classes, target) for one in (label, predicted))
@@ -151,12 +194,8 @@ def _tag_words(yes: Floats, classes: Sequence[str]) -> list[str]:
     return [", ".join(classes[place] for place in np.flatnonzero(row == 1)) for row in yes]
 
 
-def _of(columns: Mapping[str, Any], name: str) -> Any:
-    return columns.get(name)
-
-
-def _chances(columns: Mapping[str, Any], name: str, classes: Sequence[str]) -> Floats | None:
-    found = [columns.get(f"{name}:{one}") for one in classes]
+def _chances(columns: Mapping[str, Any], names: Sequence[str]) -> Floats | None:
+    found = [columns.get(one) for one in names]
     if not found or any(one is None for one in found):
         return None
     return np.array([np.asarray(one, dtype=np.float64) for one in found]).T
@@ -171,17 +210,40 @@ def telling_rows(
 ) -> list[tuple[str, str]]:
     """Ids of n validation rows at most, and why each is telling: of every target the most sure of the right
     and of the wrong ones, and those between two answers; of a number the best, the worst and the middle."""
-    judged = [judge_target(columns, target, classes.get(target.name, ())) for target in targets]
+    names = held_out_columns(targets, classes)
+    judged = [judge_target(columns, target, classes.get(target.name, ()), names) for target in targets]
     there = [one for one in judged if one is not None and one.known.any()]
-    each = max(1, n // (3 * len(there))) if there else 0
-    chosen: dict[int, str] = {}
-    for one in there:
-        prefix = f"{one.name}: " if len(targets) > 1 else ""
-        for why, order in _orders(one):
-            fresh = [int(row) for row in order if int(row) not in chosen][:each]
-            chosen |= dict.fromkeys(fresh, prefix + why)
-    ids = [str(one) for one in columns["id"]]
-    return [(ids[row], why) for row, why in list(chosen.items())[:n]]
+    hands = [_orders(one) for one in there]
+    # Dealt one by one, so that many targets share few rows. Every target begins with another reason than the
+    # one before it, or a row to each would show nothing but right answers.
+    turns = [[(place + shift) % len(hand) for shift in range(len(hand))] for place, hand in enumerate(hands)]
+    chosen: dict[int, tuple[int, int]] = {}
+    dealt = -1
+    while dealt != len(chosen) < n:
+        dealt = len(chosen)
+        for place, hand in enumerate(hands):
+            row, reason = _next_row(hand, turns[place], chosen)
+            if row >= 0 and len(chosen) < n:
+                chosen[row] = place, reason
+    ids = [str(one) for one in columns[names.id]]
+    found = []
+    for row, (place, reason) in sorted(chosen.items(), key=lambda one: one[1]):
+        prefix = f"{there[place].name}: " if len(targets) > 1 else ""
+        found.append((ids[row], prefix + hands[place][reason][0]))
+    return found
+
+
+def _next_row(
+    hand: Sequence[tuple[str, NDArray[np.int64]]], turns: list[int], taken: Mapping[int, Any]
+) -> tuple[int, int]:
+    """The best row that is not taken, of the first reason that has one, and this reason, which goes to the end
+    of the turns; -1 where there is none."""
+    for reason in turns:
+        for row in hand[reason][1].tolist():
+            if row not in taken:
+                turns.append(turns.pop(turns.index(reason)))
+                return row, reason
+    return -1, -1
 
 
 def _orders(one: JudgedTarget) -> list[tuple[str, NDArray[np.int64]]]:
