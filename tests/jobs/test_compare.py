@@ -8,13 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tenfold
 from photos import QUICK, write_photos, write_table
 from tenfold.data.table import read_parquet_columns
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.jobs.compare import Pair, TargetCompared, compare_targets
 from tenfold.jobs.netfit import fit_network_run
-from tenfold.recipe import Recipe
-from tenfold.schema import IdColumn, ImageColumn, RatingTarget, Schema, UndecidedTarget
+from tenfold.recipe import TABLE_DEFAULTS, Recipe
+from tenfold.schema import (
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    RatingTarget,
+    Schema,
+    UndecidedTarget,
+)
 from tenfold.store.run import read_run
 
 
@@ -171,3 +180,23 @@ def test_the_kept_trainings_are_runs_like_any_other(place: tuple[Path, Schema, P
     for entry in (folder / "runs").iterdir():
         _, about = read_run(entry)
         assert about["train_rows"] + about["valid_rows"] == 36
+
+
+TWO = CategoryTarget(name="two")
+
+
+def write_cells(path: Path, rows: int) -> Path:
+    """A number, and two targets."""
+    lines = [f"{row % 7},{'ab'[row % 2]},{'cd'[row // 2 % 2]}" for row in range(rows)]
+    path.write_text("\n".join(["x,two,other", *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_table_without_pictures_is_trained_as_fit_trains_it(tmp_path: Path) -> None:
+    table = write_cells(tmp_path / "t.csv", 24)
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=(TWO, CategoryTarget(name="other")))
+    compare_targets(schema, Recipe(batch_size=24, lr=0.01), str(table), folds=2, runs=tmp_path / "runs")
+    kept = Recipe.from_toml((tmp_path / "runs" / "seed-0-fold-1-alone-two-0" / "recipe.toml").read_text())
+    own = tenfold.fit(schema, Recipe(batch_size=24, lr=0.01), str(table), run=tmp_path / "own").recipe
+    assert kept.epochs == own.epochs == TABLE_DEFAULTS["epochs"]
+    assert all(getattr(kept, name) == value for name, value in TABLE_DEFAULTS.items())

@@ -18,8 +18,16 @@ from tenfold.jobs.predict import load_run
 from tenfold.jobs.ratingsfit import fit_ratings_run
 from tenfold.jobs.tune import parse_values, tune, tuning_page
 from tenfold.out.report import report_html, write_report
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
-from tenfold.schema import IdColumn, ImageColumn, RatingTarget, Schema, UndecidedTarget
+from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, PairRecipe, Recipe
+from tenfold.schema import (
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    RatingTarget,
+    Schema,
+    UndecidedTarget,
+)
 
 RATINGS = Schema(
     inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),)
@@ -170,6 +178,17 @@ def test_networks_share_a_split_and_not_a_seed(pictures: tuple[Schema, Path], tm
     again = tune("lr", schema, recipe, str(table), values=(1e-6,), repeats=2, runs=kept, on_note=notes.append)
     assert [one.mean for one in again.settings] == [one.mean for one in found.settings]
     assert any("finished already" in note for note in notes)
+
+
+def test_a_table_without_pictures_is_tuned_around_its_own_defaults(tmp_path: Path) -> None:
+    lines = [f"{row % 7},{'ab'[row % 2]}" for row in range(24)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,two", *lines]) + "\n", encoding="utf-8")
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=(CategoryTarget(name="two"),))
+    table, kept = str(tmp_path / "t.csv"), tmp_path / "runs"
+    found = tune("wd", schema, Recipe(batch_size=24), table, values=(0.5,), repeats=1, runs=kept)
+    assert found.recipe_value == TABLE_DEFAULTS["weight_decay"]
+    recipe = Recipe.from_toml((kept / "weight_decay-0.5-seed-0" / "recipe.toml").read_text())
+    assert recipe.epochs == TABLE_DEFAULTS["epochs"] and recipe.weight_decay == 0.5
 
 
 def test_a_rate_that_breaks_everything_is_an_answer(pictures: tuple[Schema, Path]) -> None:

@@ -258,7 +258,8 @@ def _alone(schema: Schema, name: str) -> Schema:
 
 def _recipe_of(recipe: Recipe, name: str | None, **choices: Any) -> Recipe:
     """The recipe for all targets, or for one without what it says of the others."""
-    chosen = {**recipe.model_dump(), **choices}
+    # What was not said stays so: a table without pictures has defaults of its own.
+    chosen = {**recipe.model_dump(exclude_unset=True), **choices}
     if name is not None:
         # Of a single target a weight scales the whole loss, and would only shift what clipping does.
         chosen["task_weights"], classes = {}, recipe.class_weights

@@ -12,7 +12,7 @@ from tenfold.engine.train import begin_training
 from tenfold.jobs.inputs import Machine, Reading
 from tenfold.jobs.netfit import plan_training
 from tenfold.jobs.netprepare import Notes, prepare_training
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema
 
 
@@ -32,6 +32,7 @@ def find_learning_rate(
     steps: optimizer steps, each a whole batch.
     """
     reading, machine = reading or Reading(), machine or Machine()
+    recipe = suited(recipe, schema)
     device = pick_device(machine.device)
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":

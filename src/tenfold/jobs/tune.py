@@ -20,7 +20,7 @@ from tenfold.jobs.ratings import score_ratings
 from tenfold.jobs.ratingsfit import RatingsWork, fit_model, prepare_ratings
 from tenfold.jobs.trials import RunPlace, Teller, Trial, Tuned, quiet
 from tenfold.out.report import Cell, Grid, Picture, Section
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.recipe import FactorRecipe, PairRecipe, Recipe, suited
 from tenfold.schema import Schema
 from tenfold.scores import HIGHER_IS_BETTER, SCORES
 
@@ -296,6 +296,8 @@ def _network_plan(
     target, colon, word = recipe.monitor.rpartition(":")
     told = bool(colon) and any(word in words for words in SCORES.values()) and bool(target)
     higher = told and word in HIGHER_IS_BETTER
+    # What was not said stays so: a table without pictures has defaults of its own.
+    said = recipe.model_dump(exclude_unset=True)
     # Other seeds train differently on the same rows, so that what they differ by is not the split's doing.
     settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
     place = RunPlace(runs)
@@ -304,7 +306,7 @@ def _network_plan(
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
         run = fit_network_run(
             schema,
-            Recipe(**{**recipe.model_dump(), **settled, name: value, "seed": seed}),
+            Recipe(**{**said, **settled, name: value, "seed": seed}),
             table,
             run=place.folder / f"{name}-{value:g}-seed-{seed}",
             resume=runs is not None,
@@ -319,11 +321,11 @@ def _network_plan(
 
     return _Plan(
         grid=GRIDS["network", name],
-        own=getattr(recipe, name),
+        own=getattr(suited(recipe, schema), name),
         score=recipe.monitor if told else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss",
         higher=higher,
         repeats=1,
-        check=lambda value: Recipe(**{**recipe.model_dump(), name: value}),
+        check=lambda value: Recipe(**{**said, name: value}),
         train=train,
         rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
         place=place,
