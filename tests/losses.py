@@ -40,6 +40,18 @@ def rows_of(
     )  # fmt: skip
 
 
+def unlabelled(found: ExplainedRows) -> ExplainedRows:
+    """The same rows without any label."""
+    targets = [
+        replace(
+            one, label_words=[""] * ROWS, losses=np.zeros(ROWS),
+            labels=None if one.labels is None else np.full(one.labels.shape, np.nan),
+        )
+        for one in found.targets
+    ]  # fmt: skip
+    return replace(found, targets=targets)
+
+
 def weighed_target(made: TargetRows, rng: np.random.Generator) -> TargetRows:
     """The same with weights, and the row losses of questions as torch weighs them."""
     row_weights = rng.uniform(0.5, 2, ROWS)

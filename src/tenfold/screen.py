@@ -480,19 +480,14 @@ def show_demo_ratings(data: Any, found: Mapping[str, Any]) -> None:
 
 def show_explained(found: Mapping[str, Any]) -> None:
     """Which rows a workbook explains, and where it is."""
-    rows = []
-    for one in found.get("rows", ()):
-        for name, answer in one["targets"].items():
-            # Chosen for one of several targets, a row is shown with that one.
-            if ": " in one["why"] and not one["why"].startswith(f"{name}: "):
-                continue
-            chance = answer.get("probabilities")
-            best = max(chance, key=chance.get) if chance else answer.get("number")
-            sure, loss = chance[best] if chance else math.nan, answer["loss"]
-            row = {"row": one["id"], "target": name, "label": answer["label"] or "", "most probable": best}
-            row |= {"probability": sure, "loss": math.nan if loss is None else loss}
-            rows.append({**row, "chosen because": one["why"]})
+    from tenfold.jobs.explain import explained_rows
+
+    rows = explained_rows(found)
     show_records(rows)
+    if rows and "training loss" in rows[0]:
+        tell(
+            "training loss: before calibration, with label smoothing; the report's is -log of the probability"
+        )
     if "users" in found:
         tell(f"{len(found['users'])} users by {len(found['items'])} items, {found['rated']} ratings")
         tell(

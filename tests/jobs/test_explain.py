@@ -11,7 +11,7 @@ from office import read_book
 from shown import ODD, rated, trained
 from tenfold.errors import OutputError, RatingsError, RecipeError
 from tenfold.jobs.blendruns import blend_runs
-from tenfold.jobs.explain import explain, explain_ratings
+from tenfold.jobs.explain import explain, explain_ratings, explained_rows
 
 
 def test_of_a_network(tmp_path: Path) -> None:
@@ -29,6 +29,48 @@ def test_of_a_network(tmp_path: Path) -> None:
     cells = read_book(tmp_path / "b.xlsx")["Loss"]
     line = next(cell[1:] for cell, value in cells.items() if value == "loss")
     assert cells[f"B{line}"] == pytest.approx(found["loss"], abs=1e-6)
+
+
+def test_the_answer_is_the_runs_own(tmp_path: Path) -> None:
+    _, run = trained()
+    names = [f"{row:04d}.png" for row in range(12)]
+    found = explain(run, names, output=tmp_path / "b.xlsx")
+    predicted = run.predict({"id": names})
+    for target in run.schema.targets:
+        values = predicted.targets[target.name].values
+        for row, value in zip(found["rows"], values, strict=True):
+            own = row["targets"][target.name]
+            if target.kind == "number":
+                assert own["answer"] == own["number"] == pytest.approx(value, abs=1e-4)
+            else:
+                assert own["answer"] == (list(value) if target.kind == "multilabel" else value)
+    lines = explained_rows(found)
+    assert len(lines) == 12 * len(run.schema.targets) and "training loss" in lines[0]
+    by_target = {(one["row"], one["target"]): one for one in lines}
+    assert by_target["0009.png", ODD]["label"] == "no label"
+    tags = found["rows"][3]["targets"]["tags"]
+    assert by_target["0003.png", "tags"]["answer"] == (", ".join(tags["answer"]) or "no tag")
+    assert by_target["0003.png", "grade"]["answer"] in {"0", "1", "2"}
+
+
+def test_no_tag_and_no_label_are_two_things_and_a_median_is_an_answer() -> None:
+    def row(**target: object) -> dict:
+        return {"id": "a", "why": "asked for", "targets": {"t": {"label": None, "loss": None, **target}}}
+
+    found = {
+        "kind": "network",
+        "rows": [
+            row(answer=[], label="no tag", probabilities={"x": 0.2}, loss=0.5),
+            row(answer=["x", "y"], probabilities={"x": 0.9, "y": 0.8}),
+            row(answer="b", probabilities={"a": 0.45, "b": 0.1, "c": 0.45}),
+            row(answer="", probabilities={"a": 0.1}),
+        ],
+    }
+    lines = explained_rows(found)
+    assert [one["answer"] for one in lines] == ["no tag", "x, y", "b", "none of these"]
+    assert [one["label"] for one in lines] == ["no tag", "no label", "no label", "no label"]
+    assert lines[2]["probability"] == 0.1 and lines[0]["training loss"] == 0.5
+    assert "loss" in explained_rows({**found, "kind": "blend"})[0]
 
 
 @pytest.mark.parametrize("method", ["sgd", "als", "gibbs"])

@@ -56,6 +56,9 @@ def test_labels_in_numbers_and_in_words(tmp_path: Path) -> None:
     assert target.name == ODD and labels[1] == -1 and said == []
     words = row_words(target, head, rows, good, labels)
     assert words[1] == "" and set(words) <= {*NAMES.values(), ""}
+    tags, own = run.schema.targets[4], load_network(run).heads[4]
+    some = np.array([[1] * len(own.classes), [0] * len(own.classes), [-1] * len(own.classes)])
+    assert row_words(tags, own, rows, good, some) == [", ".join(own.classes), "no tag", ""]
     bare = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
     other = prepare_rows(bare, schema, run.encoding, Reading(), targets=False)
     labels, said = row_labels(target, head, other, np.array([0]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losses import CLASSES, ROWS, rows_of
+from losses import CLASSES, ROWS, rows_of, unlabelled
 from office import Cells, needs_office, read_book, read_formulas, recompute
 from tenfold.out.blendbook import BlendedTarget, ExplainedBlend, blend_losses, build_blend_book
 from tenfold.out.rowsheet import TargetRows
@@ -17,10 +17,11 @@ KINDS = ("category", "open", "multilabel", "ordered", "number")
 WEIGHTS = np.array([1.0, 0.0, 2.5])
 
 
-def blend_of(*kinds: str) -> ExplainedBlend:
+def blend_of(*kinds: str, labelled: bool = True) -> ExplainedBlend:
     """Three members' answers to rows of every kind."""
     blended = []
-    for target in rows_of(*kinds, smoothing=0.0).targets:
+    rows = rows_of(*kinds, smoothing=0.0)
+    for target in (rows if labelled else unlabelled(rows)).targets:
         rng = np.random.default_rng(len(blended))
         given = rng.uniform(0.01, 1, (3, *target.answers.shape))
         if target.kind in ("category", "ordered"):
@@ -54,9 +55,10 @@ def test_the_loss_is_what_the_truth_was_given(kind: str) -> None:
 
 
 @needs_office
-def test_every_formula_is_what_the_ensemble_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labelled", [True, False])
+def test_every_formula_is_what_the_ensemble_says(tmp_path: Path, labelled: bool) -> None:
     path = tmp_path / "b.xlsx"
-    build_blend_book(blend_of(*KINDS)).write(path)
+    build_blend_book(blend_of(*KINDS, labelled=labelled)).write(path)
     kept, computed, formulas = read_book(path), recompute(path), read_formulas(path)
     assert sum(map(len, formulas.values())) > 300
     for sheet, cells in formulas.items():
@@ -67,6 +69,9 @@ def test_every_formula_is_what_the_ensemble_says(tmp_path: Path) -> None:
     first = computed["Read me"]
     line = next(int(cell[1:]) for cell, value in first.items() if value == "largest difference")
     assert all(first[f"B{line + 1 + place}"] < 1e-12 for place in range(len(KINDS)))
+    means = {first[f"D{line + 1 + place}"] for place in range(len(KINDS))}
+    losses = {computed["Rows"][f"{letter}6"] for letter in ("F", "J", "N", "R", "V")}
+    assert losses == {"no label"} and (means == {"no labels"}) != labelled
 
 
 def below(cells: Cells, title: str) -> int:

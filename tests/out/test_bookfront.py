@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from losses import rows_of
 from office import read_book
 from tenfold.out.lossbook import build_loss_book
@@ -28,4 +30,6 @@ def test_a_row_has_its_reason_label_answer_and_loss(tmp_path: Path) -> None:
         assert [cells.get(f"{letter}{5 + row}", "") for letter in "ABCD"] == [
             found.ids[row], "asked for", target.label_words[row], best[row],
         ]  # fmt: skip
-        assert abs(float(cells[f"F{5 + row}"]) - target.losses[row]) < 1e-12
+        loss = cells[f"F{5 + row}"]
+        assert loss == (pytest.approx(target.losses[row]) if target.label_words[row] else "no label")
+    assert [cells[f"{letter}4"] for letter in "EF"] == ["probability", "training loss"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losses import CLASSES, ROWS, rows_of
+from losses import CLASSES, ROWS, rows_of, unlabelled
 from office import needs_office, read_book, read_formulas, recompute
 from tenfold.out import lossbook
 from tenfold.out.lossbook import build_loss_book
@@ -79,6 +79,50 @@ def test_learnt_weights_stand_as_log_variances(tmp_path: Path) -> None:
         for letter in "BC"
     ]
     wanted = mean[0] * math.exp(-0.3) + 0.15 + mean[1] * 0.5 * math.exp(0.2) - 0.1
+    line = next(cell[1:] for cell, value in cells.items() if value == "loss")
+    assert cells[f"B{line}"] == pytest.approx(wanted)
+
+
+@needs_office
+@pytest.mark.parametrize("weighed", [False, True])
+def test_without_labels_there_is_no_loss_and_a_label_that_is_typed_makes_one(
+    tmp_path: Path, weighed: bool
+) -> None:
+    found = unlabelled(rows_of(*KINDS, weighed=weighed))
+    assert math.isnan(found.loss)
+    path = written(found, tmp_path / "b.xlsx")
+    kept = read_book(path)
+    start = next(int(cell[1:]) for cell, value in kept["Read me"].items() if value == "mean loss")
+    assert [kept["Read me"][f"D{start + 1 + one}"] for one in range(len(KINDS) + 1)] == ["no labels"] * 8
+    letters = [chr(ord("F") + 4 * one) for one in range(len(KINDS) - 1)]
+    assert {kept["Rows"][f"{letter}{line}"] for letter in letters for line in range(5, 10)} == {"no label"}
+    total = next(int(cell[1:]) for cell, value in kept["Loss"].items() if value == "loss")
+    assert kept["Loss"][f"B{total}"] == "no labels" and kept["Loss"]["C5"] == "no label"
+    now = recompute(path)
+    for sheet, cells in read_formulas(path).items():
+        for cell, formula in cells.items():
+            stored = kept[sheet][cell]
+            close = pytest.approx(stored, abs=1e-9) if isinstance(stored, float) else stored
+            assert now[sheet].get(cell, "") == close, (sheet, cell, formula)
+    # A number's label, typed: its target alone has a loss, and is the sum.
+    top = 1 + next(
+        int(cell[1:]) for cell, value in kept["number 4"].items() if value == "label" and cell[0] == "A"
+    )
+    again = recompute(path, {("number 4", f"D{top}"): 20.0})
+    target = found.targets[4]
+    loss = ((target.mean + target.deviation * target.raw[0, 0] - 20) / target.deviation) ** 2
+    assert again["Loss"][f"B{total}"] == pytest.approx(target.task_weight * loss)
+    assert again["Rows"]["S5"] == 20 and again["Rows"]["V5"] == pytest.approx(loss)
+    assert again["Loss"]["B5"] == "no label" and max(gaps_of(again["Read me"])) < 1e-12
+
+
+def test_a_target_without_labels_is_no_part_of_the_sum(tmp_path: Path) -> None:
+    whole = rows_of("category", "number")
+    found = replace(whole, targets=[whole.targets[0], unlabelled(whole).targets[1]])
+    found = replace(found, learnt={"category 0": 0.3, "number 1": -0.2})
+    wanted = found.targets[0].mean_loss * math.exp(-0.3) + 0.15
+    assert found.loss == pytest.approx(wanted)
+    cells = read_book(written(found, tmp_path / "b.xlsx"))["Loss"]
     line = next(cell[1:] for cell, value in cells.items() if value == "loss")
     assert cells[f"B{line}"] == pytest.approx(wanted)
 

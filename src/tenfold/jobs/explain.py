@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,14 @@ from tenfold.errors import OutputError, RatingsError, RecipeError, did_you_mean
 from tenfold.jobs.predict import load_run
 from tenfold.jobs.ratings import ratings_between
 from tenfold.out.crosstab import ExplainedRatings, build_ratings_book
+from tenfold.out.rowsheet import NO_LABEL, NO_TAG, TargetRows
 from tenfold.values import FactorModel
 
 if TYPE_CHECKING:
     from tenfold.out.blendbook import ExplainedBlend
     from tenfold.out.lossbook import ExplainedRows
-    from tenfold.out.rowsheet import TargetRows
 
-__all__ = ["explain", "explain_ratings"]
+__all__ = ["explain", "explain_ratings", "explained_rows"]
 
 #: Where the workbook goes when nothing is said.
 NAME = "explain.xlsx"
@@ -181,6 +182,29 @@ def _places(what: str, wanted: Sequence[str], known: Any, count: Any, n: int) ->
     return np.array(list(dict.fromkeys(found.tolist())), dtype=np.int64)
 
 
+def explained_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `explain` returned, as a table to look at: a line to each row and the target it was chosen for.
+
+    A label is said to be missing, and an answer without tags to have none, as neither is an empty cell.
+    """
+    loss_name = "loss" if found["kind"] == "blend" else "training loss"
+    lines = []
+    for one in found.get("rows", ()):
+        for name, target in one["targets"].items():
+            # Chosen for one of several targets, a row is shown with that one.
+            if ": " in one["why"] and not one["why"].startswith(f"{name}: "):
+                continue
+            answer, chance, loss = target["answer"], target.get("probabilities", {}), target["loss"]
+            tags = isinstance(answer, list)
+            said = ", ".join(answer) or NO_TAG if tags else answer
+            line = {"row": one["id"], "target": name, "label": target["label"] or NO_LABEL}
+            line |= {"answer": "none of these" if said == "" else said}
+            line["probability"] = math.nan if tags else chance.get(answer, math.nan)
+            line |= {loss_name: math.nan if loss is None else loss, "chosen because": one["why"]}
+            lines.append(line)
+    return lines
+
+
 def _ratings_record(found: ExplainedRatings, run: Any) -> dict[str, Any]:
     return {
         "run": str(run.path),
@@ -220,6 +244,7 @@ def _answer_record(target: TargetRows, row: int) -> dict[str, Any]:
     """What a target is in a row: its label, its answer, and the loss where the label is known."""
     return {
         "label": target.label_words[row] or None,
+        "answer": target.decided[row],
         **_answer(target, target.answers[row]),
         "loss": float(target.losses[row]) if target.weights[row] else None,
     }

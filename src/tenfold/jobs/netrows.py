@@ -16,6 +16,7 @@ from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
 from tenfold.jobs.inputs import Reading, Rows, read_source
 from tenfold.jobs.telling import held_out_columns, telling_rows
 from tenfold.nn.heads import Head
+from tenfold.out.rowsheet import NO_TAG
 from tenfold.schema import Schema
 
 
@@ -140,7 +141,10 @@ def row_words(
         return ["" if one != one else f"{one:g}" for one in labels]
     if target.kind == "multilabel":
         own = labels[:, : len(head.classes)]
-        return [", ".join(head.classes[place] for place in np.flatnonzero(row == 1)) for row in own]
+        none = target.none or NO_TAG
+        tags = [", ".join(head.classes[place] for place in np.flatnonzero(row == 1)) for row in own]
+        # Nothing known is no answer; known to have none is one.
+        return [(one or none) if (row >= 0).any() else "" for one, row in zip(tags, own, strict=True)]
     if target.name not in rows.table.names:
         return [""] * len(good)
     cells = rows.table.text(target.name)[good]

@@ -236,8 +236,8 @@ def telling_rows(
 def _next_row(
     hand: Sequence[tuple[str, NDArray[np.int64]]], turns: list[int], taken: Mapping[int, Any]
 ) -> tuple[int, int]:
-    """The best row that is not taken, of the first reason that has one, and this reason, which goes to the end
-    of the turns; -1 where there is none."""
+    """The best row that is not taken, of the first reason that has one, and this reason, which goes to the
+    end of the turns; -1 where there is none."""
     for reason in turns:
         for row in hand[reason][1].tolist():
             if row not in taken:

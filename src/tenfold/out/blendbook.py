@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.out.bookfront import first_sheet, rows_sheet
-from tenfold.out.losskinds import answered_by, best_of, decide, median, one_hot, question_answers
-from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows
+from tenfold.out.losskinds import HIGHEST, answered_by, best_of, decide, median, one_hot, question_answers
+from tenfold.out.numbersheet import number_labels
+from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows, if_known, told
 from tenfold.out.workbook import Block, Book
 
 __all__ = ["BlendedTarget", "ExplainedBlend", "build_blend_book"]
@@ -101,19 +103,18 @@ def _target_sheet(made: RowsSheet, blended: BlendedTarget) -> Answered:
         made.given(f"weight of {name}", float(weight))
         for name, weight in zip(blended.members, blended.weights, strict=True)
     ]
-    made.words = list(target.label_words)
     truth, known = _labels(made, target)
     lost = _losses(target, truth, known, unit)
     style = "calc" if number else "percent"
-    each, means = [], []
+    each = []
     for name, own in zip(blended.members, blended.given, strict=True):
         values = blend_losses(target, own)
         cells, losses = made.block(
             f"member {name}", "what it answers; may be changed", own, None,
-            Side("loss", lost, values), style="calc" if number else "given_percent",
+            Side("loss", lost, told(values, target.known)), style="calc" if number else "given_percent",
         )  # fmt: skip
         each.append(cells)
-        means.append(made.mean(f"mean loss of {name}", losses, known, values, target.weights))
+        made.mean(f"mean loss of {name}", losses, known, values, target.weights)
     total = "+".join(weights)
 
     def mean_of(row: int, column: int) -> str:
@@ -124,15 +125,15 @@ def _target_sheet(made: RowsSheet, blended: BlendedTarget) -> Answered:
     values = blend_losses(target, mixed)
     cells, losses = made.block(
         "weighted mean", "sum of weight x answer over the members / sum of weights", mixed, mean_of,
-        Side("loss", lost, values, "result"), style=style,
+        Side("loss", lost, told(values, target.known), "result"), style=style,
     )  # fmt: skip
     mean = made.mean("mean loss of the ensemble", losses, known, values, target.weights)
     mean_at = made.last_result
-    answer, side, best, sure = _answer(made, target, cells, mixed)
+    answer, side, best, sure, more = _answer(made, target, cells, mixed)
     measure = (unit, target.deviation) if number else ("1", 1.0)
     gap = made.compare(target, answer, mixed, losses, values, measure)
-    found = answered_by(made, answer, side, best, sure, losses, values, (mean_at, mean), gap)
-    return replace(found, sure_word="number", sure_style="calc") if number else found
+    found = answered_by(made, target, answer, side, best, sure, losses, values, (mean_at, mean), gap)
+    return replace(found, loss_word="loss", **more)
 
 
 def _labels(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
@@ -142,11 +143,7 @@ def _labels(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
         return truth, known
     if target.kind != "number":
         return one_hot(made, target)
-    labels = target.truth.reshape(len(target.label_words), 1)
-    return made.block(
-        "label", "empty where it is missing; may be changed", labels, None,
-        Side("known", lambda one, row: f"COUNT({one.at(row)})", (~np.isnan(labels)).sum(1), "whole"),
-    )  # fmt: skip
+    return number_labels(made, target.truth.reshape(len(target.label_words), 1))
 
 
 def _losses(target: TargetRows, truth: Block, known: Block, unit: str) -> Callable[[Block, int], str]:
@@ -163,24 +160,24 @@ def _losses(target: TargetRows, truth: Block, known: Block, unit: str) -> Callab
             loss = f"-SUMPRODUCT(ISNUMBER({t})*LN({safe}))/{known.at(row)}"
         else:
             loss = f"-LN(MAX({SMALLEST:.0E},SUMPRODUCT({t},{p})))"
-        return f"IF({known.at(row)}=0,0,{loss})"
+        return if_known(known.at(row), loss)
 
     return formula
 
 
 def _answer(
     made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats
-) -> tuple[Block, Block, Sequence[str] | Floats, Floats]:
-    """The answer; cells and values of how sure it is."""
+) -> tuple[Block, Block, Sequence[str] | Floats, Floats, dict[str, Any]]:
+    """The answer; cells and values of how sure it is; and how the first sheet shows that."""
     if target.kind in ("open", "multilabel"):
         answer, side, _, best, sure = decide(made, target, cells, mixed)
-        return answer, side, best, sure
+        return answer, side, best, sure, {"sure_word": HIGHEST}
     if target.kind == "ordered":
-        side, best = median(made, target, cells, mixed)
-        return cells, side, best, mixed.max(1)
+        side, best, (sure_at, sure) = median(made, target, cells, mixed)
+        return cells, side, best, sure, {"sure_at": sure_at}
     if target.kind == "number":
         side = Block(made.sheet, cells.top, cells.left, cells.rows, 1)
-        return cells, side, mixed[:, 0], mixed[:, 0]
+        return cells, side, mixed[:, 0], mixed[:, 0], {"sure_word": "number", "sure_style": "calc"}
     heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
     best = [target.classes[int(place)] for place in mixed.argmax(1)]
     answer, side = made.block(
@@ -188,4 +185,4 @@ def _answer(
         Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"), style="percent",
     )  # fmt: skip
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
-    return answer, side, best, mixed.max(1)
+    return answer, side, best, mixed.max(1), {}

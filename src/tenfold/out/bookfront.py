@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tenfold.out.rowsheet import Answered, TargetRows
+from tenfold.out.rowsheet import Answered, TargetRows, mean_or_words
 from tenfold.out.workbook import Sheet
 
 
@@ -17,18 +17,24 @@ def rows_sheet(
 ) -> None:
     """A line to each row: why it was chosen, and of each target its label, answer and loss."""
     sheet.text(0, 0, "The rows that are explained", "title")
-    sheet.text(1, 0, "Labels, answers and losses are those of the target's own sheet, and follow it.", "lead")
+    lead = "Labels, answers and losses are those of the target's own sheet, and follow it."
+    if any(one.loss_word != "loss" for one in answered):
+        lead += (
+            " Probabilities are those that the run gives, calibrated; the training loss is that of the raw"
+            " outputs, with label smoothing where there is some, and so not their logarithm."
+        )
+    sheet.text(1, 0, lead, "lead")
     sheet.texts(3, 0, ["row", "chosen because"], "head_left")
     for place, (target, one) in enumerate(zip(targets, answered, strict=True)):
         column = 2 + 4 * place
         sheet.texts(2, column, [target.name, "", "", ""], "head")
-        sheet.texts(3, column, ["label", "answer", one.sure_word, "loss"], "head")
+        sheet.texts(3, column, ["label", "answer", one.sure_word, one.loss_word], "head")
         for row in range(len(ids)):
             for shift, style, cell, value in (
-                (0, "word", one.label_at(row), target.label_words[row]),
+                (0, "word", one.label_at(row), one.label_words[row]),
                 (1, "word", one.answer_at(row), one.answers[row]),
-                (2, one.sure_style, one.sure_at(row), float(one.sure[row])),
-                (3, "calc", one.loss_at(row), float(one.losses[row])),
+                (2, one.sure_style, one.sure_at(row), one.sure[row]),
+                (3, "calc", one.loss_at(row), one.losses[row]),
             ):
                 sheet.formula(4 + row, column + shift, cell, value, style)
     for row, (name, reason) in enumerate(zip(ids, why, strict=True)):
@@ -71,11 +77,13 @@ def first_sheet(
         sheet.text(line + 1 + place, 0, "", style)
         sheet.text(line + 1 + place, 1, text, "id")
     line += 5
-    sheet.texts(line, 0, ["this workbook against the model", "largest difference", "", "loss"], "head_left")
+    sheet.texts(
+        line, 0, ["this workbook against the model", "largest difference", "", "mean loss"], "head_left"
+    )
     for place, (target, one) in enumerate(zip(targets, answered, strict=True), line + 1):
         sheet.text(place, 0, target.name, "id")
         sheet.formula(place, 1, one.gap_at, one.gap, "tiny")
-        sheet.formula(place, 3, one.mean_at, one.mean)
+        sheet.formula(place, 3, one.mean_at, mean_or_words(one.mean))
     end = line + 1 + len(answered)
     text = "Until you change a cell, what differs are the last digits of the network's own precision."
     sheet.text(end + 1, 0, text, "lead")

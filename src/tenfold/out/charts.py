@@ -45,6 +45,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
         return []
     if high <= low:
         return [low]
+    step, first, last = 1.0, 0, -1
     power = 10.0 ** (math.floor(math.log10((high - low) / most)) - 1)
     for step in (one * power * scale for scale in (1, 10, 100) for one in (1, 2, 2.5, 5)):
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

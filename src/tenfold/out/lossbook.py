@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tenfold.out.bookfront import first_sheet, rows_sheet
 from tenfold.out.losskinds import target_sheet
-from tenfold.out.rowsheet import Answered, RowsSheet, TargetRows
-from tenfold.out.workbook import MOST_COLUMNS, Book, Sheet
+from tenfold.out.rowsheet import NO_LABELS, Answered, RowsSheet, TargetRows, mean_or_words
+from tenfold.out.workbook import MOST_COLUMNS, Book, Sheet, text_constant
 
 __all__ = ["ExplainedRows", "build_loss_book"]
 
@@ -49,10 +49,14 @@ class ExplainedRows:
 
     @property
     def loss(self) -> float:
-        """All targets together: weight x mean loss, and s / 2 where weights are learnt."""
+        """All targets with labels together: weight x mean loss, and s / 2 where weights are learnt; NaN
+        without any."""
         means = {one.name: one.mean_loss for one in self.targets}
         known = [one for one in self.targets if means[one.name] == means[one.name]]
-        return sum(self.weight_of(one) * means[one.name] for one in known) + sum(self.learnt.values()) / 2
+        if not known:
+            return float("nan")
+        spreads = sum(self.learnt.get(one.name, 0.0) for one in known)
+        return sum(self.weight_of(one) * means[one.name] for one in known) + spreads / 2
 
 
 def build_loss_book(found: ExplainedRows) -> Book:
@@ -85,7 +89,7 @@ def build_loss_book(found: ExplainedRows) -> Book:
     said = [*found.trained, *found.notes]
     line = first_sheet(first, found.run, said, texts, found.targets, answered)
     first.text(line, 0, "all targets, weighted", "head_left")
-    first.formula(line, 3, sums, found.loss, "result")
+    first.formula(line, 3, sums, mean_or_words(found.loss), "result")
     return book
 
 
@@ -155,7 +159,7 @@ def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered
     for row, name in enumerate(found.ids):
         sheet.text(4 + row, 0, name, "id")
         for place, one in enumerate(answered):
-            sheet.formula(4 + row, 1 + place, one.loss_at(row), float(one.losses[row]))
+            sheet.formula(4 + row, 1 + place, one.loss_at(row), one.losses[row])
     line = 5 + len(found.ids)
     lines = ["mean of the batch", "log variance s"] if found.learnt else ["mean of the batch"]
     lines += ["weight", "weight x mean", *(["s / 2"] if found.learnt else [])]
@@ -163,23 +167,30 @@ def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered
     for word in lines:
         sheet.text(at[word], 0, word, "head_left")
     for place, (target, one) in enumerate(zip(found.targets, answered, strict=True)):
-        column = 1 + place
-        sheet.formula(at["mean of the batch"], column, one.mean_at, one.mean)
+        column, known = 1 + place, one.mean == one.mean
+        sheet.formula(at["mean of the batch"], column, one.mean_at, mean_or_words(one.mean))
         weight, spread = found.weight_of(target), found.learnt.get(target.name)
+
+        def counted(formula: str, mean: str = sheet.at(at["mean of the batch"], column)) -> str:
+            # Without labels a target is no part of the sum: SUM leaves texts out.
+            return f'IF(ISNUMBER({mean}),{formula},"")'
+
         if spread is not None:
             sheet.number(at["log variance s"], column, spread)
-            made = f"{target.variance!r}*EXP(-{sheet.at(at['log variance s'], column)})"
-            sheet.formula(at["weight"], column, made, weight)
-            sheet.formula(at["s / 2"], column, f"{sheet.at(at['log variance s'], column)}/2", spread / 2)
+            own = sheet.at(at["log variance s"], column)
+            sheet.formula(at["weight"], column, f"{target.variance!r}*EXP(-{own})", weight)
+            sheet.formula(at["s / 2"], column, counted(f"{own}/2"), spread / 2 if known else "")
         else:
             sheet.number(at["weight"], column, weight)
         product = f"{sheet.at(at['weight'], column)}*{sheet.at(at['mean of the batch'], column)}"
-        sheet.formula(at["weight x mean"], column, product, weight * one.mean)
+        sheet.formula(at["weight x mean"], column, counted(product), weight * one.mean if known else "")
     end = line + len(lines) + 1
     sheet.text(end, 0, "loss", "head_left")
     parts = [at["weight x mean"], *([at["s / 2"]] if found.learnt else [])]
-    summed = "+".join(f"SUM({sheet.range(row, 1, row, len(names))})" for row in parts)
-    sheet.formula(end, 1, summed, found.loss, "result")
+    ranges = [sheet.range(row, 1, row, len(names)) for row in parts]
+    summed = "+".join(f"SUM({one})" for one in ranges)
+    summed = f"IF(COUNT({ranges[0]})=0,{text_constant(NO_LABELS)},{summed})"
+    sheet.formula(end, 1, summed, mean_or_words(found.loss), "result")
     if found.learnt:
         text = "weight = c exp(-s), c = 1/2 for squared errors, else 1; s/2 keeps it from vanishing"
         sheet.text(end + 1, 0, text, "lead")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.out.numbersheet import number_sheet, sigmoid
-from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows
-from tenfold.out.workbook import Block
+from tenfold.out.rowsheet import NO_TAG, Answered, RowsSheet, Side, TargetRows, if_known, told
+from tenfold.out.workbook import MOST_LETTERS, Block, text_constant
 
 __all__ = ["answered_by", "best_of", "decide", "median", "one_hot", "question_answers", "target_sheet"]
 
 Floats = NDArray[np.float64]
+#: Classes whose names one formula joins: each takes up to 30 letters of the 8192 that a formula may have.
+JOINED = 100
+#: Of questions that are no one answer: the probability that the first sheet shows.
+HIGHEST = "highest probability"
 
 
 def target_sheet(made: RowsSheet, target: TargetRows) -> Answered:
@@ -69,7 +75,8 @@ def _category(made: RowsSheet, target: TargetRows) -> Answered:
     )
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
     gap = made.compare(target, answer, chance, losses, values)
-    return answered_by(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), gap)
+    sure = chance.max(1)
+    return answered_by(made, target, answer, side, best, sure, losses, values, (mean_at, mean), gap)
 
 
 def best_of(one: Block, row: int, heads: str) -> str:
@@ -79,6 +86,7 @@ def best_of(one: Block, row: int, heads: str) -> str:
 
 def answered_by(
     made: RowsSheet,
+    target: TargetRows,
     answer: Block,
     side: Block,
     best: Sequence[str] | Floats,
@@ -93,21 +101,17 @@ def answered_by(
     def outside(block: Block, row: int) -> str:
         return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
 
-    def sure_at(row: int) -> str:
-        right = answer.left + answer.columns - 1
-        line = answer.top + row
-        return f"MAX({made.sheet.range(line, answer.left, line, right, fixed='both', outside=True)})"
-
     return Answered(
-        label_at=lambda row: f'{made.sheet.quoted}!{made.label(row)}&""',
+        label_at=lambda row: made.label_formula(row, outside=True),
         answer_at=lambda row: outside(side, row),
-        sure_at=sure_at,
+        sure_at=lambda row: f"MAX({answer.row(row, outside=True)})",
         loss_at=lambda row: outside(losses, row),
         mean_at=mean[0],
         gap_at=gap[0],
+        label_words=made.words,
         answers=best,
         sure=sure,
-        losses=values,
+        losses=told(values, target.known),
         mean=mean[1],
         gap=gap[1],
     )
@@ -158,10 +162,14 @@ def _cross_entropy(
     ones, classes = np.nan_to_num(target.truth), len(target.classes)
     hot, known, counted = labels
     weights, words = target.weights, "weighted mean" if target.weighed else "mean of the batch"
-    product, losses = made.block(
+
+    def lost(one: Block, row: int) -> str:
+        return if_known(known.at(row), f"-SUM({one.row(row)})")
+
+    _, losses = made.block(
         "target x log", "only the label's column is left", ones * logs,
         lambda r, c: f"{hot.at(r, c)}*{log.at(r, c)}",
-        Side("cross-entropy", lambda one, row: f"-SUM({one.row(row)})", -(ones * logs).sum(1), "result"),
+        Side("cross-entropy", lost, told(-(ones * logs).sum(1), target.known), "result"),
     )  # fmt: skip
     values = -(ones * logs).sum(1)
     mean = made.mean(words, losses, counted, values, weights)
@@ -178,7 +186,7 @@ def _cross_entropy(
     _, losses = made.block(
         "smoothed target x log", "this is the loss that the run was trained with", spread * logs,
         lambda r, c: f"{soft.at(r, c)}*{log.at(r, c)}",
-        Side("loss", lambda one, row: f"-SUM({one.row(row)})", values, "result"),
+        Side("loss", lost, told(values, target.known), "result"),
     )  # fmt: skip
     mean = made.mean(words, losses, counted, values, weights)
     return losses, values, made.last_result, mean
@@ -197,7 +205,11 @@ def _binary_beside(made: RowsSheet, target: TargetRows, raw: Block, hot: Block, 
     _, means = made.block(
         "binary cross-entropy", "max(z, 0) - z t + log(1 + exp(-|z|)), for t of the one-hot target", loss,
         lambda r, c: _binary_formula(raw.at(r, c), hot.at(r, c)),
-        Side("mean", lambda one, row: f"AVERAGE({one.row(row)})", loss.mean(1)),
+        Side(
+            "mean",
+            lambda one, row: if_known(known.at(row), f"AVERAGE({one.row(row)})"),
+            told(loss.mean(1), target.known),
+        ),
     )  # fmt: skip
     made.mean("mean of the batch", means, known, loss.mean(1), ones.sum(1))
 
@@ -252,21 +264,23 @@ def _questions(made: RowsSheet, target: TargetRows) -> Answered:
 
     def row_mean(one: Block, row: int) -> str:
         if not target.weighed:
-            return f"SUM({one.row(row)})/MAX(1,{known.at(row)})"
+            return if_known(known.at(row), f"SUM({one.row(row)})/{known.at(row)}")
         weight = counted.at(row)
-        return f"IF({weight}=0,0,SUMPRODUCT({one.row(row)},{counts.row(row)})/{weight})"
+        mean = f"IF({weight}=0,0,SUMPRODUCT({one.row(row)},{counts.row(row)})/{weight})"
+        return if_known(known.at(row), mean)
 
     _, losses = made.block(
         "loss, safe form", "max(z, 0) - z t + log(1 + exp(-|z|)): what the run was trained with", loss,
         lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{_binary_formula(raw.at(r, c), t.at(r, c))},0)",
-        Side("mean", row_mean, values, "result"),
+        Side("mean", row_mean, told(values, target.known), "result"),
     )  # fmt: skip
     words = "weighted mean" if target.weighed else "mean of the batch's questions"
     mean = made.mean(words, losses, counted, values, total)
     mean_at = made.last_result
     answer, side, found, best, sure = decide(made, target, share, chance, heat)
     gap = made.compare(target, answer, found, losses, values)
-    return answered_by(made, answer, side, best, sure, losses, values, (mean_at, mean), gap)
+    done = answered_by(made, target, answer, side, best, sure, losses, values, (mean_at, mean), gap)
+    return replace(done, sure_word=HIGHEST)
 
 
 def question_answers(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block, Block]:
@@ -278,6 +292,8 @@ def question_answers(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block
             Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
             style="given_short",
         )  # fmt: skip
+        word, _ = tag_names(made, target, answers, "=1", truth == 1)
+        made.relabel(lambda row: f'IF({known.at(row)}=0,"",{word(row)})')
         return truth, known, answers
     truth = target.truth
     # Text in the cells of a row without a label, so that they count as no number.
@@ -289,6 +305,41 @@ def question_answers(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block
         style="whole",
     )  # fmt: skip
     return truth, known, answers
+
+
+def tag_names(
+    made: RowsSheet, target: TargetRows, cells: Block, mark: str, yes: NDArray[np.bool_]
+) -> tuple[Callable[[int], str], list[str]]:
+    """Formulas of the names of a row's tags, joined, and what they come to.
+
+    cells: a cell to each class.  mark: what a yes is, such as ``>0``.  yes: (rows, classes) now.
+    Plain concatenation: not every spreadsheet knows TEXTJOIN.
+    """
+    rows, classes = yes.shape
+    starts, word = range(0, classes, JOINED), target.none or NO_TAG
+
+    def joined(row: int, start: int) -> str:
+        places = range(start, min(start + JOINED, classes))
+        return "&".join(f'IF({cells.at(row, one)}{mark},", "&{made.head(one)},"")' for one in places)
+
+    parts: Block | None = None
+    if classes > JOINED:
+        values = [[_names(target, yes[row], one, one + JOINED) for one in starts] for row in range(rows)]
+        parts, _ = made.block(
+            "names of the tags", f"those of {JOINED} classes to a cell, of which the answer is joined",
+            np.array(values, dtype=object), lambda r, c: joined(r, c * JOINED),
+        )  # fmt: skip
+
+    def formula(row: int) -> str:
+        count = f'COUNTIF({cells.row(row)},"{mark}")'
+        whole = "&".join(parts.at(row, one) for one in range(parts.columns)) if parts else joined(row, 0)
+        return f"IF({count}=0,{text_constant(word)},MID({whole},3,{MOST_LETTERS}))"
+
+    return formula, [_names(target, one, 0, classes)[2:] or word for one in yes]
+
+
+def _names(target: TargetRows, yes: NDArray[Any], start: int, end: int) -> str:
+    return "".join(f", {target.classes[one]}" for one in np.flatnonzero(yes).tolist() if start <= one < end)
 
 
 def decide(
@@ -321,24 +372,22 @@ def decide(
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
     sure = np.where(found >= thresholds, found, 0.0)
     heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
-    none = target.none.replace('"', '""')
-    if target.labels is None:
-        best = [target.classes[int(row.argmax())] if row.any() else target.none for row in sure]
-        # A text in a formula has 255 letters at most; a longer word for "none" is cut in this sheet.
-        side = Side(
-            "answer",
-            lambda one, row: f'IF(SUM({one.row(row)})=0,"{none[:250]}",{best_of(one, row, heads)})',
-            best,
-            "result_word",
-        )
-    else:
-        best = [str(int((row > 0).sum())) for row in sure]
-        side = Side("classes", lambda one, row: f'COUNTIF({one.row(row)},">0")&""', best, "result_word")
-    _, words = made.block(
+    cells, _ = made.block(
         "probabilities that reach their threshold", "the others count as 0", sure,
         lambda r, c: f"IF({answer.at(r, c)}>={least.fixed(c)},{answer.at(r, c)},0)",
-        side, style="percent",
+        style="percent",
     )  # fmt: skip
+    if target.labels is None:
+        best = [target.classes[int(row.argmax())] if row.any() else target.none for row in sure]
+        none = text_constant(target.none)
+
+        def word(row: int) -> str:
+            return f"IF(SUM({cells.row(row)})=0,{none},{best_of(cells, row, heads)})"
+
+        words = made.beside(cells, Side("answer", lambda one, row: word(row), best, "result_word"))
+    else:
+        joined, best = tag_names(made, target, cells, ">0", sure > 0)
+        words = made.beside(cells, Side("answer", lambda one, row: joined(row), best, "result_word"))
     return answer, words, found, best, found.max(1)
 
 
@@ -381,23 +430,32 @@ def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
         style="percent",
     )  # fmt: skip
     made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
-    side, best = median(made, target, answer, chance)
+    side, best, sure = median(made, target, answer, chance)
     gap = made.compare(target, answer, chance, losses, values)
-    return answered_by(made, answer, side, best, chance.max(1), losses, values, (mean_at, mean), gap)
+    found = answered_by(made, target, answer, side, best, sure[1], losses, values, (mean_at, mean), gap)
+    return replace(found, sure_at=sure[0])
 
 
-def median(made: RowsSheet, target: TargetRows, answer: Block, chance: Floats) -> tuple[Block, list[str]]:
-    """The first class, from the lowest, up to which half the probability lies."""
+def median(
+    made: RowsSheet, target: TargetRows, answer: Block, chance: Floats
+) -> tuple[Block, list[str], tuple[Callable[[int], str], Floats]]:
+    """The first class, from the lowest, up to which half the probability lies, and how probable it is."""
     classes = len(target.classes)
     heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
-    best = [target.classes[int(place)] for place in (chance.cumsum(1)[:, :-1] < 0.5).sum(1)]
+    places = (chance.cumsum(1)[:, :-1] < 0.5).sum(1)
+    best = [target.classes[int(place)] for place in places]
 
     def middle(one: Block, row: int) -> str:
         return f'INDEX({heads},COUNTIF({one.row(row, last=classes - 2)},"<0.5")+1)'
 
-    _, side = made.block(
+    summed, side = made.block(
         "summed up from the lowest class", "the answer is the first class that reaches one half: the median",
         chance.cumsum(1), lambda r, c: f"SUM({answer.row(r, last=c)})",
         Side("answer", middle, best, "result_word"), style="percent",
     )  # fmt: skip
-    return side, best
+
+    def sure_at(row: int) -> str:
+        own = answer.row(row, outside=True)
+        return f'INDEX({own},COUNTIF({summed.row(row, last=classes - 2, outside=True)},"<0.5")+1)'
+
+    return side, best, (sure_at, chance[np.arange(len(places)), places])

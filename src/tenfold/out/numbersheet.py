@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows
+from tenfold.out.rowsheet import Answered, RowsSheet, Side, TargetRows, if_known, told
 from tenfold.out.workbook import Block
 
-__all__ = ["number_sheet", "sigmoid"]
+__all__ = ["number_labels", "number_sheet", "sigmoid"]
 
 Floats = NDArray[np.float64]
 
@@ -43,27 +43,28 @@ def number_sheet(made: RowsSheet, target: TargetRows) -> Answered:
         return f"{centre}+{unit}*{raw.at(row)}"
 
     found, _ = made.block("number", note, value, stretched)
-    truth, known = made.block(
-        "label", "empty where it is missing; may be changed", labels, None,
-        Side("known", lambda one, row: f"COUNT({one.at(row)})", (~np.isnan(labels)).sum(1), "whole"),
-    )  # fmt: skip
+    truth, known = number_labels(made, labels)
     _, counted = made.weighed(target, truth, known)
     error = np.where(np.isnan(labels), 0, (value - labels) / target.deviation)
+    errors = told(error[:, 0], target.known)
     wrong, _ = made.block(
-        "standardised error", "(number - label) / deviation", error,
-        lambda r, c: f"IF(ISNUMBER({truth.at(r)}),({found.at(r)}-{truth.at(r)})/{unit},0)",
+        "standardised error", "(number - label) / deviation", np.array(errors, dtype=object)[:, None],
+        lambda r, c: if_known(known.at(r), f"({found.at(r)}-{truth.at(r)})/{unit}"),
     )  # fmt: skip
     square = np.where(np.abs(error) <= 1, error**2, 2 * np.abs(error) - 1) if target.huber else error**2
     huber = "squared up to one deviation, a straight line beyond (Huber)" if target.huber else "squared"
 
     def lost(row: int, _: int) -> str:
         e = wrong.at(row)
-        return f"IF(ABS({e})<=1,{e}^2,2*ABS({e})-1)" if target.huber else f"{e}^2"
+        loss = f"IF(ABS({e})<=1,{e}^2,2*ABS({e})-1)" if target.huber else f"{e}^2"
+        return if_known(known.at(row), loss)
 
     values = square[:, 0]
+    shown = told(values, target.known)
     _, losses = made.block(
-        "loss", f"the error {huber}: the loss that the run was trained with", square, lost,
-        Side("loss", lambda one, row: one.at(row), values, "result"),
+        "loss", f"the error {huber}: the loss that the run was trained with",
+        np.array(shown, dtype=object)[:, None], lost,
+        Side("loss", lambda one, row: one.at(row), shown, "result"),
     )  # fmt: skip
     words = "weighted mean" if target.weighed else "mean of the batch"
     mean = made.mean(words, losses, counted, values, target.weights)
@@ -81,20 +82,31 @@ def number_sheet(made: RowsSheet, target: TargetRows) -> Answered:
     gap_at, gap = made.compare(target, answer, cut, losses, values, (unit, target.deviation))
     side = Block(made.sheet, answer.top, answer.left, answer.rows, 1)
     return Answered(
-        label_at=lambda row: f'{made.sheet.quoted}!{made.label(row)}&""',
+        label_at=lambda row: made.label_formula(row, outside=True),
         answer_at=lambda row: side.sheet.at(side.top + row, side.left, fixed="both", outside=True),
         sure_at=lambda row: _outside(wrong, row),
         loss_at=lambda row: _outside(losses, row),
         mean_at=mean_at,
         gap_at=gap_at,
+        label_words=made.words,
         answers=cut[:, 0],
-        sure=error[:, 0],
-        losses=values,
+        sure=errors,
+        losses=shown,
         mean=mean,
         gap=gap,
         sure_word="error / dev.",
         sure_style="calc",
     )
+
+
+def number_labels(made: RowsSheet, labels: Floats) -> tuple[Block, Block]:
+    """Cells of the labels (rows, 1), and of whether each is known; the rows' labels follow them."""
+    truth, known = made.block(
+        "label", "empty where it is missing; may be changed", labels, None,
+        Side("known", lambda one, row: f"COUNT({one.at(row)})", (~np.isnan(labels)).sum(1), "whole"),
+    )  # fmt: skip
+    made.relabel(lambda row: f'IF(ISNUMBER({truth.at(row)}),{truth.at(row)},"")')
+    return truth, known
 
 
 def _outside(block: Block, row: int) -> str:

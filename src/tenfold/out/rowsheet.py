@@ -4,15 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.out.workbook import Block, Sheet
+from tenfold.out.workbook import Block, Sheet, text_constant
 
-__all__ = ["Answered", "RowsSheet", "Side", "TargetRows"]
+__all__ = [
+    "NO_LABEL",
+    "NO_LABELS",
+    "NO_TAG",
+    "Answered",
+    "RowsSheet",
+    "Side",
+    "TargetRows",
+    "if_known",
+    "mean_or_words",
+    "told",
+]
 
 Floats = NDArray[np.float64]
+#: What stands where there is no loss: of a row, and of a mean. A word is left out of every sum.
+NO_LABEL, NO_LABELS = "no label", "no labels"
+#: The answer without any tag, where the schema has no word of its own.
+NO_TAG = "no tag"
+
+
+def if_known(known: str, formula: str) -> str:
+    """The formula where the cell `known` counts something, else the words for a missing label."""
+    return f"IF({known}=0,{text_constant(NO_LABEL)},{formula})"
+
+
+def told(values: Floats, known: NDArray[Any]) -> list[float | str]:
+    """What `if_known` comes to, row by row."""
+    return [float(value) if fine else NO_LABEL for value, fine in zip(values, known, strict=True)]
+
+
+def mean_or_words(mean: float) -> float | str:
+    """A mean, or what stands in its cell where there is nothing to take it of."""
+    return mean if mean == mean else NO_LABELS
 
 
 @dataclass(frozen=True)
@@ -69,6 +101,43 @@ class TargetRows:
         return np.where(np.array(known)[:, None], hot, np.nan)
 
     @property
+    def known(self) -> NDArray[np.bool_]:
+        """(rows,) whether anything is known of a row's label."""
+        known = ~np.isnan(self.truth.reshape(len(self.label_words), -1))
+        return np.asarray(known.any(axis=1), dtype=np.bool_)
+
+    @property
+    def label_cells(self) -> list[str | float]:
+        """(rows,) labels as a sheet shows them: of tags and numbers as their own cells say; "" if missing."""
+        if self.labels is None:
+            return list(self.label_words)
+        if self.kind == "number":
+            return [float(one) if one == one else "" for one in self.labels.ravel()]
+        found = [", ".join(np.array(self.classes, dtype=object)[row == 1]) for row in self.labels]
+        return [
+            (one or self.none or NO_TAG) if fine else ""
+            for one, fine in zip(found, self.known.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def decided(self) -> list[Any]:
+        """(rows,) what the run answers: a class, a list of tags, a number; `none` of an open target."""
+        answers, names = self.answers, list(self.classes)
+        if self.kind == "number":
+            return answers[:, 0].tolist()
+        if self.kind == "ordered":
+            return [names[place] for place in (answers.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1)]
+        if self.kind == "category":
+            return [names[place] for place in answers.argmax(axis=1)]
+        yes = answers >= np.array(self.thresholds or [0.5] * len(names))
+        if self.kind == "multilabel":
+            return [[names[place] for place in np.flatnonzero(row)] for row in yes]
+        best = np.where(yes, answers, -1.0).argmax(axis=1)
+        return [
+            names[place] if row.any() else self.none for place, row in zip(best.tolist(), yes, strict=True)
+        ]
+
+    @property
     def counts(self) -> Floats:
         """(rows, classes) what each answer counts in the loss: of one class, that of the label's alone."""
         truth = self.truth if self.truth.ndim == 2 else self.truth[:, None]
@@ -102,7 +171,11 @@ class TargetRows:
 
 @dataclass(frozen=True)
 class Answered:
-    """What other sheets take from a target's sheet: cells by name, and their values now."""
+    """What other sheets take from a target's sheet: cells by name, and their values now.
+
+    sure, losses: a word where there is no label.  mean: NaN where there are none.
+    label_words: as they stand in the labels' cells.
+    """
 
     label_at: Callable[[int], str]
     answer_at: Callable[[int], str]
@@ -110,13 +183,15 @@ class Answered:
     loss_at: Callable[[int], str]
     mean_at: str
     gap_at: str
+    label_words: Sequence[str | float]
     answers: Sequence[str] | Floats
-    sure: Floats
-    losses: Floats
+    sure: Sequence[float | str] | Floats
+    losses: Sequence[float | str]
     mean: float
     gap: float
     sure_word: str = "probability"
     sure_style: str = "percent"
+    loss_word: str = "training loss"
 
 
 @dataclass(frozen=True)
@@ -128,7 +203,7 @@ class Side:
 
     name: str
     formula: Callable[[Block, int], str] | None
-    values: Sequence[str] | Floats
+    values: Sequence[float | str] | Sequence[str] | Floats
     style: str = "calc"
 
 
@@ -136,14 +211,17 @@ class RowsSheet:
     """Blocks under each other, with the same rows and the same columns in each.
 
     linked: the formula of a raw output, or None where it is a number.
+    words: the rows' labels.  follows: whether their cells follow others (see `relabel`), and are not typed.
     """
 
     def __init__(self, sheet: Sheet, ids: Sequence[str], linked: Callable[[int, int], str | None]) -> None:
         self.sheet, self.ids, self.linked = sheet, ids, linked
-        self.line, self.labels, self.words = 3, -1, [""] * len(ids)
+        self.line, self.labels, self.follows = 3, -1, False
+        self.words: list[str | float] = [""] * len(ids)
 
     def begin(self, target: TargetRows, heads: Sequence[str], text: str) -> None:
-        """Title, and the names of the columns, which stay in sight."""
+        """Title, the rows' labels, and the names of the columns, which stay in sight."""
+        self.words, self.follows = target.label_cells, target.kind in ("number", "multilabel")
         self.sheet.text(0, 0, f"{target.name} ({target.kind})", "title")
         self.sheet.text(1, 0, text, "lead")
         self.sheet.texts(2, 0, ["row", "label", ""], "head_left")
@@ -232,23 +310,36 @@ class RowsSheet:
         made = Block.put(sheet, top, 3, values, formula, style)
         for row, name in enumerate(self.ids):
             sheet.text(top + row, 0, name, "id")
-            if top == self.labels:
-                sheet.text(top + row, 1, self.words[row], "given_word")
-            else:
-                sheet.formula(top + row, 1, f'{self.label(row)}&""', self.words[row], "word")
-            if side is None:
-                continue
-            value = side.values[row]
-            if side.formula is None:
-                sheet.number(top + row, 2, float(value), "given")
-            else:
-                sheet.formula(top + row, 2, side.formula(made, row), value, side.style)
+            if top != self.labels:
+                sheet.formula(top + row, 1, self.label_formula(row), self.words[row], "word")
+            elif not self.follows:
+                sheet.text(top + row, 1, str(self.words[row]), "given_word")
         self.line = top + rows
-        return made, Block(sheet, top, 2, rows, 1)
+        return made, self.beside(made, side) if side else Block(sheet, top, 2, rows, 1)
+
+    def beside(self, made: Block, side: Side) -> Block:
+        """The third column of a block that is there already; its cells."""
+        self.sheet.text(made.top - 1, 2, side.name, "section")
+        for row, value in enumerate(side.values):
+            if side.formula is None:
+                self.sheet.number(made.top + row, 2, float(value), "given")
+            else:
+                self.sheet.formula(made.top + row, 2, side.formula(made, row), value, side.style)
+        return Block(self.sheet, made.top, 2, made.rows, 1)
+
+    def relabel(self, formula: Callable[[int], str]) -> None:
+        """Labels that follow cells further down, which are what may be changed."""
+        for row, word in enumerate(self.words):
+            self.sheet.formula(self.labels + row, 1, formula(row), word, "word")
 
     def label(self, row: int) -> str:
-        """The cell of a row's label, which may be changed."""
+        """The cell of a row's label, which may be changed but where it follows others."""
         return self.sheet.at(self.labels + row, 1, fixed="both")
+
+    def label_formula(self, row: int, *, outside: bool = False) -> str:
+        """What repeats a label elsewhere; of an empty cell nothing, where a plain reference would say 0."""
+        label = f"{self.sheet.quoted}!{self.label(row)}" if outside else self.label(row)
+        return label if self.follows else f'{label}&""'
 
     def head(self, column: int) -> str:
         """The cell of a column's name."""
@@ -256,20 +347,25 @@ class RowsSheet:
 
     def raw(self, target: TargetRows, text: str = "largest") -> tuple[Block, Block]:
         """Raw outputs, beside the labels."""
-        self.words = list(target.label_words)
-        note = "features x weights + bias; type any number over one, or another label"
+        note = "features x weights + bias; type any number over one"
+        note += ": labels may be changed further down" if self.follows else ", or another label"
         side = Side(text, lambda z, row: f"MAX({z.row(row)})", target.raw.max(axis=1, initial=-np.inf))
         return self.block("raw outputs z", note, target.raw, self.linked, side)
 
     def mean(self, words: str, losses: Block, known: Block, values: Floats, weights: Floats) -> float:
-        """A line under a block: the mean of its third column over the known rows."""
+        """A line under a block: the mean of its third column over the known rows; NaN without any.
+
+        Words among the losses count as nothing: SUMPRODUCT takes a text for 0.
+        """
         total = f"SUM({known.column()})"
-        value = float(weights @ values / weights.sum()) if weights.sum() else 0.0
-        self.result(words, f"IF({total}=0,0,SUMPRODUCT({known.column()},{losses.column()})/{total})", value)
+        value = float(weights @ values / weights.sum()) if weights.sum() else float("nan")
+        none = text_constant(NO_LABELS)
+        formula = f"IF({total}=0,{none},SUMPRODUCT({known.column()},{losses.column()})/{total})"
+        self.result(words, formula, mean_or_words(value))
         return value
 
-    def result(self, words: str, formula: str, value: float) -> None:
-        """A line under a block, with one number."""
+    def result(self, words: str, formula: str, value: float | str) -> None:
+        """A line under a block, with one number, or words in its place."""
         self.sheet.texts(self.line, 0, [words, ""], "head_left")
         self.sheet.formula(self.line, 2, formula, value, "result")
         self.line += 1
@@ -297,12 +393,22 @@ class RowsSheet:
             "as the run predicts it, to compare with; in the third column the loss by its own code",
             target.answers,
             None,
-            Side("loss", None, target.losses),
+            Side("loss", None, np.where(target.known, target.losses, np.nan)),
         )
-        gaps = [f"MAX(ABS({one.all()}-{two.all()}))" for one, two in ((answer, own), (losses, side))]
-        gaps[0] += f"/{unit[0]}" if unit[0] != "1" else ""
-        far = np.abs(found - target.answers).max(initial=0) / unit[1]
-        gap = max(far, np.abs(lost - target.losses).max(initial=0))
+        apart = np.where(target.known, np.abs(lost - target.losses), 0.0)
+
+        def difference(row: int, _: int) -> str:
+            both = f"AND(ISNUMBER({losses.at(row)}),ISNUMBER({side.at(row)}))"
+            return f"IF({both},ABS({losses.at(row)}-{side.at(row)}),0)"
+
+        # Line by line: where a loss is a word, a difference of whole columns would be an error.
+        apart_at, _ = self.block(
+            "difference of the losses", "0 where there is no label", apart[:, None], difference, style="tiny"
+        )
         # Within SUMPRODUCT a spreadsheet takes the differences cell by cell, whatever its version.
-        self.result("largest difference", f"MAX(SUMPRODUCT({gaps[0]}),SUMPRODUCT({gaps[1]}))", float(gap))
+        per = "" if unit[0] == "1" else f"/{unit[0]}"
+        most = f"SUMPRODUCT(MAX(ABS({answer.all()}-{own.all()})){per})"
+        far = np.abs(found - target.answers).max(initial=0) / unit[1]
+        gap = max(far, apart.max(initial=0))
+        self.result("largest difference", f"MAX({most},{apart_at.column()})", float(gap))
         return self.last_result, float(gap)

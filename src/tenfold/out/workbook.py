@@ -20,10 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenfold.out.files import replacing
 
-__all__ = ["Block", "Book", "Sheet", "column_letters", "sheet_name"]
+__all__ = ["Block", "Book", "Sheet", "column_letters", "sheet_name", "text_constant"]
 
 #: What a spreadsheet can hold: columns of a sheet, letters of a cell, letters of a sheet's name.
 MOST_COLUMNS, MOST_LETTERS, MOST_NAME = 16384, 32767, 31
+#: Letters of a text within a formula.
+MOST_CONSTANT = 255
 #: A text that begins so is marked as text, so that it stays one when somebody edits the cell.
 RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
 
@@ -87,6 +89,11 @@ def _shortened(text: str, units: int) -> str:
 def _whole(text: str) -> str:
     """The text without halves of letters, which no file can hold."""
     return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def text_constant(text: str) -> str:
+    """The text as a part of a formula; one that is too long for it is cut."""
+    return '"' + _shortened(_whole(text), MOST_CONSTANT).replace('"', '""') + '"'
 
 
 def column_letters(column: int) -> str:
@@ -281,10 +288,11 @@ class Block:
         """A cell of the first row, with a dollar at its row."""
         return self.sheet.at(self.top, self.left + column, fixed="row")
 
-    def row(self, row: int, *, last: int | None = None) -> str:
-        """The name of a row, up to a column where `last` is given."""
-        right = self.left + (self.columns - 1 if last is None else last)
-        return self.sheet.range(self.top + row, self.left, self.top + row, right)
+    def row(self, row: int, *, last: int | None = None, outside: bool = False) -> str:
+        """The name of a row, up to a column where `last` is given; outside: for another sheet."""
+        right, line = self.left + (self.columns - 1 if last is None else last), self.top + row
+        fixed = "both" if outside else ""
+        return self.sheet.range(line, self.left, line, right, fixed=fixed, outside=outside)
 
     def column(self, column: int = 0, *, outside: bool = False) -> str:
         """The name of a column."""
