@@ -63,6 +63,15 @@ def test_scores_stand_beside_the_majority(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == ""
 
 
+def test_a_score_without_a_value_is_told_from_one_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = float("nan")
+    show_scores({"one": {"rmse": 1.0, "r2": nothing, "scored": 4}})
+    assert "undefined" in capsys.readouterr().out
+    show_scores({"none": {"rmse": nothing, "r2": nothing, "scored": 0}})
+    out = capsys.readouterr().out
+    assert "no labels" in out and "undefined" not in out
+
+
 def test_progress_takes_every_event() -> None:
     with Display() as display:
         display.progress({"event": "images", "column": "id", "done": 1, "total": 2})

@@ -42,7 +42,8 @@ class Frozen(BaseModel):
 
     @classmethod
     def _refuse(cls, error: ValidationError) -> TenfoldError:
-        problems, hint = [], ""
+        problems, hint = [], "correct what is named; docs/formats.md tells what may stand there"
+        known = f"the names are: {', '.join(cls.model_fields)}"
         for fault in error.errors(include_url=False):
             where = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
@@ -55,14 +56,12 @@ class Frozen(BaseModel):
                 problems.append(f"{where}: there is no kind {about.get('tag')!r}; {hint}")
             elif fault["type"] == "missing":
                 problems.append(f"{where} is not given")
+                hint = known
             else:
                 message = fault["msg"].removeprefix("Value error, ")
                 # What concerns the value as a whole has no place, and shows all of it.
                 problems.append(f"{where} = {fault['input']!r}: {message}" if where else message)
-        known = f"the names are: {', '.join(cls.model_fields)}"
-        return cls.refusal(
-            f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint or known
-        )
+        return cls.refusal(f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint)
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -193,7 +192,7 @@ class NumberTarget(Frozen):
         if (self.low is None) != (self.high is None):
             raise ValueError("a range has two ends: give low and high")
         if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ValueError("low is below high")
+            raise ValueError(f"the range goes from {self.low:g} to {self.high:g}: the lower end comes first")
         if self.stretch is not None and self.low is None:
             raise ValueError("stretch belongs to a range: give low and high")
         return self
@@ -393,7 +392,10 @@ def parse_target(text: str) -> NetworkTarget | UndecidedTarget:
     said = found["kind"].strip()
     kind = _SAME_WORD.get(said.lower(), said.lower())
     if kind not in TARGET_KINDS:
-        raise SchemaError(f"target {text!r}: there is no kind {said!r}", fix=did_you_mean(said, TARGET_KINDS))
+        fix = did_you_mean(said, TARGET_KINDS)
+        if not fix.startswith("did you mean"):
+            fix += f"; if the column itself is called {text.strip()!r}, say its kind: {text.strip()}:category"
+        raise SchemaError(f"target {text!r}: there is no kind {said!r}", fix=fix)
     word, name = TARGET_KINDS[kind], found["name"].strip()
     values: dict[str, Any] = {"name": name, **word.always, **_inside(text, word, found["inside"] or "")}
     if word.model is MultiLabelTarget and "," in name:

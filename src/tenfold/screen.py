@@ -143,7 +143,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
         train, valid = record["train"].get(name, {}), record["valid"].get(name)
         text = f"{name}: loss {_number(train.get('loss', math.nan))}"
         if valid is not None:
-            told = [f"{word} {_cell(key, valid[key])}" for key, word in _EPOCH.items() if key in valid]
+            told = [f"{word} {_cell(key, valid)}" for key, word in _EPOCH.items() if key in valid]
             text += ", " + ", ".join(told)
         weight = record.get("task_weights", {}).get(name, 1.0)
         if weight != 1.0:
@@ -235,13 +235,16 @@ def _show_grid(title: str, names: Mapping[str, str], rows: Mapping[str, Mapping[
     for name in shown:
         grid.add_column(names[name], justify="right")
     for name, scores in every.items():
-        grid.add_row(Text(name), *(_cell(one, scores.get(one)) for one in shown))
+        grid.add_row(Text(name), *(_cell(one, scores) for one in shown))
     _output.print(grid)
 
 
-def _cell(name: str, value: float | None) -> str:
+def _cell(name: str, scores: Mapping[str, Any]) -> str:
+    value = scores.get(name)
     if value is None:
         return ""
+    if value != value and scores.get("scored"):
+        return "undefined"  # there are labels, of which this score says nothing: all alike, for example
     if name in ("scored", "fallback", "users"):
         return str(int(value))
     part = name.endswith(("error_rate", "subset_accuracy", "none_rate"))

@@ -69,3 +69,9 @@ def test_weights_of_what_there_is_not_are_refused(given: object, words: str, fix
     with pytest.raises(RecipeError) as caught:
         check_class_weights(given, SCHEMA, CLASSES)
     assert words in str(caught.value) and fix in caught.value.labels["fix"]
+
+
+def test_weights_without_any_class_are_refused() -> None:
+    with pytest.raises(RecipeError, match="no target has classes"):
+        check_class_weights("balanced", SCHEMA, {})
+    check_class_weights("none", SCHEMA, {})

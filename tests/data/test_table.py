@@ -419,6 +419,17 @@ def test_rows_can_be_taken_by_place_and_by_mask(tmp_path: Path) -> None:
     assert nothing.rows == 0 and nothing.text("y").tolist() == [] and nothing.numbers("x").tolist() == []
 
 
+def test_a_column_of_words_is_told_from_numbers_with_a_fault(tmp_path: Path) -> None:
+    table = read(tmp_path, "id,sex,age\na,male,1\nb,,old\nc,female,2\n")
+    with pytest.raises(TableError) as caught:
+        table.numbers("sex", otherwise="; or so")
+    wanted = "they are words: --category sex as an input, --target sex:category as a target"
+    assert caught.value.labels["fix"] == wanted
+    with pytest.raises(TableError) as caught:
+        table.numbers("age", otherwise="; or so")
+    assert "--missing-values old; or so" in caught.value.labels["fix"]
+
+
 def test_cells_can_be_left_out(tmp_path: Path) -> None:
     table = read(tmp_path, "id,x\na,1\nb,two\nc,1\nd,two\n")
     found = table.blank("x", np.array([False, True, True, False]))

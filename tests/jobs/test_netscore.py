@@ -11,14 +11,18 @@ from sklearn import metrics as peer
 
 import tenfold
 from photos import QUICK, write_table
+from tenfold.data.encode import Encoding
 from tenfold.data.images import encode_png
+from tenfold.data.labels import TargetFacts
 from tenfold.data.table import read_parquet_columns, read_table
 from tenfold.errors import SchemaError
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netrun import NetworkRun, open_network_run
+from tenfold.jobs.netscore import Verdict, _calibrate
+from tenfold.nn.heads import build_head
 from tenfold.out.tables import write_predictions, write_submission
 from tenfold.recipe import Recipe
-from tenfold.schema import ImageColumn, Schema, parse_target
+from tenfold.schema import ImageColumn, OrderedTarget, Schema, parse_target
 from tenfold.store.run import read_run
 
 COLOURS = {"red": (210, 30, 30), "green": (30, 210, 30), "blue": (30, 30, 210)}
@@ -108,6 +112,30 @@ def test_the_run_holds_what_decides_and_is_the_same_when_opened_again(
     weights = run.history[-1]["task_weights"]
     assert set(weights) == {"colour", "price", "stars", "grade", "tags", "signs", "bright"}
     assert len({round(one, 6) for one in weights.values()}) > 3
+
+
+def test_what_calibration_does_is_said_in_notes_and_on_the_page(every: tuple[Path, NetworkRun]) -> None:
+    _, run = every
+    page = (run.path / "report.html").read_text("utf-8")
+    for name, found in run.summary["calibration"].items():
+        assert f"{name} was calibrated, temperature {found['temperature']:.3f}" in page
+        assert f"{found['ece_before']:.4f} before, {found['ece_after']:.4f} after" in page
+        worse = found["ece_after"] > found["ece_before"]
+        assert (f"{name}: that is no better" in "\n".join(run.about["notes"])) == worse
+
+
+def test_answers_of_ordered_classes_that_calibration_moves_are_counted() -> None:
+    head = build_head(
+        OrderedTarget(name="grade", classes=("a", "b", "c")), ("a", "b", "c"), label_smoothing=0.0,
+        facts=TargetFacts(),
+    )  # fmt: skip
+    # Sure of "a" and often wrong: a large temperature makes the three alike, and the median is then "b".
+    chance = np.tile([0.98, 0.01, 0.01], (40, 1))
+    labels = np.arange(40) % 3
+    verdict = Verdict(Encoding(classes={"grade": ("a", "b", "c")}, targets={"grade": TargetFacts()}))
+    _calibrate(verdict, head, chance, labels)
+    assert verdict.calibration["grade"]["temperature"] > 3
+    assert any("40 of 40 answers change, since the median class moves" in note for note in verdict.notes)
 
 
 def test_scores_are_those_of_the_written_validation_rows(every: tuple[Path, NetworkRun]) -> None:

@@ -65,6 +65,24 @@ def test_an_unfinished_run_is_gone_on_with_or_started_anew(tmp_path: Path) -> No
     anew.close()
 
 
+def test_a_finished_run_that_is_to_be_replaced_and_what_an_unfinished_one_left_are_said(
+    tmp_path: Path,
+) -> None:
+    folder, notes = begin_run(tmp_path / "run")
+    assert notes == []
+    (folder.path / "x").write_text("x")
+    with pytest.raises(RunError) as caught:
+        read_run(tmp_path / "run.part")
+    assert "has not finished" in str(caught.value) and f"{tmp_path / 'run'} --resume" in str(caught.value)
+    folder.finish({"kind": "test"})
+    folder.close()
+    again, notes = begin_run(tmp_path / "run")
+    again.close()
+    assert notes == [
+        f"{tmp_path / 'run'} holds a finished run, whose place this one takes once it has finished"
+    ]
+
+
 def test_a_second_process_is_told_that_the_run_is_in_use(tmp_path: Path) -> None:
     folder, _ = begin_run(tmp_path / "run")
     code = (

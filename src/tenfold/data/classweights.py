@@ -18,6 +18,8 @@ def check_class_weights(given: Any, schema: Schema, classes: Classes) -> None:
 
     given: as in `Recipe.class_weights`.
     """
+    if given != "none" and not classes:
+        raise RecipeError("class_weights are given, and no target has classes", fix="leave them out")
     if isinstance(given, str):
         return
     for name, wanted in given.items():

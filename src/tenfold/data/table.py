@@ -125,7 +125,7 @@ class Table:
                 f"{self.source}: {count} cell{'s' if count > 1 else ''} of column {name!r} "
                 f"{'are no numbers' if count > 1 else 'is no number'}",
                 problems=problems,
-                fix=self._number_fix(name, bad) + otherwise,
+                fix=self._number_fix(name, bad) + ("" if self._words_only(name, bad) else otherwise),
             )
         return values
 
@@ -175,8 +175,13 @@ class Table:
         words = list(dict.fromkeys(text for text in self.take(bad).text(name) if text))
         if any("," in word for word in words):
             return "write all numbers of the column as 1234.5, or all as 1234,5: no thousands separators"
+        if self._words_only(name, bad):
+            return f"they are words: --category {name} as an input, --target {name}:category as a target"
         listed = f", or list the words that mean missing: --missing-values {words[0]}" if words else ""
         return f"correct these cells{listed}"
+
+    def _words_only(self, name: str, bad: NDArray[np.bool_]) -> bool:
+        return bool((bad | self.missing(name)).all()) and not any(map(str.isdigit, "".join(self.text(name))))
 
     def _check_exact(self, name: str) -> None:
         where = inexact(self._columns[name])

@@ -152,6 +152,19 @@ def _calibrate(verdict: Verdict, head: Head, chance: Floats, labels: Labels) -> 
         f"{head.name}: temperature {temperature:.3f}; expected calibration error {found['ece_before']:.4f} "
         f"before, {found['ece_after']:.4f} after (each half of the rows with the other half's temperature)"
     )
+    if found["ece_after"] > found["ece_before"]:
+        verdict.notes.append(
+            f"{head.name}: that is no better: without calibration its probabilities were nearer"
+        )
+    if head.kind == "ordered":
+        # The largest probability stays the largest; the median of ordered classes may be another.
+        settled = _with(head, facts, temperature)
+        moved = head.decode(chance).values != settled.decode(settled.calibrated(chance)).values
+        if moved.any():
+            verdict.notes.append(
+                f"{head.name}: {int(moved.sum())} of {len(moved)} answers change, since the median class "
+                "moves with the temperature"
+            )
 
 
 def _with(head: Head, facts: TargetFacts, temperature: float) -> Head:

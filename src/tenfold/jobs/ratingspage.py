@@ -22,7 +22,7 @@ from tenfold.jobs.reportparts import (
     memory_parts,
     read_history,
 )
-from tenfold.jobs.telling import JudgedTarget, free_names, held_out_columns, judge_target
+from tenfold.jobs.telling import JudgedTarget, free_names, judge_target
 from tenfold.jobs.weightmaps import named_map
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Section

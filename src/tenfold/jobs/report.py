@@ -31,7 +31,7 @@ from tenfold.jobs.telling import JudgedTarget, held_out_columns, judge_target
 from tenfold.jobs.thumbnails import find_thumbnails
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, Section, write_report
 from tenfold.schema import Schema
-from tenfold.store.run import read_run
+from tenfold.store.run import or_nan, read_run
 
 __all__ = ["NAME", "report_finished", "run_page", "write_run_report"]
 
@@ -250,6 +250,13 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
             "How often answers of each probability are right. On the dashed line a probability means what it "
             "says; bars below it belong to answers that are too sure."
         )
+        for name, found in (run.about.get("calibration") or {}).items():
+            before, after = (or_nan(found[key]) for key in ("ece_before", "ece_after"))
+            text += (
+                f" {name} was calibrated, temperature {found['temperature']:.3f}: expected error "
+                f"{before:.4f} before, {after:.4f} after, each half of the rows with the other half's "
+                "temperature; the chart has the one that is kept, on all of them."
+            )
         sections.append(Section("Calibration", text, (Charts(charts),)))
     return sections
 

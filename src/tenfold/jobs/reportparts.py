@@ -37,6 +37,8 @@ __all__ = [
 WHOLE = 30
 #: Pairs that are shown then, and rows of a list.
 PAIRS, LISTED = 40, 50
+#: Letters of a class that a confusion table shows, so that its numbers stay in sight.
+CLASS_LETTERS = 28
 #: Scores that are parts of one: their curves share a chart.
 PARTS = ("error_rate", "macro_f1", "micro_f1", "auc", "macro_ap", "micro_ap", "subset_accuracy", "none_rate")
 
@@ -47,15 +49,18 @@ def scores_grid(targets: Mapping[str, Mapping[str, Any]]) -> Grid:
     for name, scores in targets.items():
         shown = name
         for score, value in scores.items():
+            if score == "unscored" and not value:
+                continue  # all rows have an answer, as they should
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                rows.append([shown, score.replace("_", " "), Cell(_number(score, float(value)))])
+                text = _number(score, float(value), labels=bool(scores.get("scored")))
+                rows.append([shown, score.replace("_", " "), Cell(text)])
                 shown = ""  # said once
     return Grid(("target", "score", "value"), rows)
 
 
-def _number(score: str, value: float) -> str:
+def _number(score: str, value: float, *, labels: bool) -> str:
     if value != value:
-        return "no labels"
+        return "undefined" if labels else "no labels"
     if score in ("scored", "unscored", "fallback"):
         return f"{value:.0f}"
     return f"{value:.2%}" if score.endswith("error_rate") else f"{value:.4f}"
@@ -221,7 +226,9 @@ def _matrix(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) 
     rows: list[list[Cell | str]] = []
     for label, name in enumerate(names):
         total = max(1, int(counts[label].sum()))
-        row: list[Cell | str] = [name]
+        # What a label is right stands first, where a narrow screen shows it.
+        right = counts[label, label] / total
+        row: list[Cell | str] = [name, Cell(f"{right:.0%}" if counts[label].sum() else "", faint=True)]
         for guess in range(len(names)):
             count = int(counts[label, guess])
             row.append(
@@ -232,12 +239,10 @@ def _matrix(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) 
                     key=f"{label}:{guess}" if count else "",
                 )
             )
-        right = counts[label, label] / total
-        row.append(Cell(f"{right:.0%}" if counts[label].sum() else "", faint=True))
         rows.append(row)
-    return Grid(
-        ("label", *names, "right"), rows, title=f"{one.name}: label by answer", upright=len(names) > 5
-    )
+    upright = len(names) > 5 or max(map(len, names), default=0) > CLASS_LETTERS // 2
+    title = f"{one.name}: label by answer"
+    return Grid(("label", "right", *names), rows, title=title, upright=upright, cut=CLASS_LETTERS)
 
 
 def _pairs(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
@@ -263,7 +268,9 @@ def _pairs(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -
             ]
         )
     title = f"{one.name}: {len(names)} classes; the {len(rows)} pairs that are confused most"
-    return Grid(("label", "answer", "rows", "rows right", "rows of the label"), rows, title=title)
+    return Grid(
+        ("label", "answer", "rows", "rows right", "rows of the label"), rows, title=title, cut=CLASS_LETTERS
+    )
 
 
 def _tag_table(one: JudgedTarget, ids: Sequence[str]) -> Part:
@@ -288,7 +295,12 @@ def _tag_table(one: JudgedTarget, ids: Sequence[str]) -> Part:
                 lists[key] = _listed(one, own, ids)
                 titles[key] = f"{name}: {len(own)} rows {word}{_first(len(own))}"
         rows.append(cells)
-    grid = Grid(("class", "found", "missed", "false alarm", "rightly left out"), rows, title=one.name)
+    grid = Grid(
+        ("class", "found", "missed", "false alarm", "rightly left out"),
+        rows,
+        title=one.name,
+        cut=CLASS_LETTERS,
+    )
     heads = ("row", "label", "answer", "surest of all questions", "loss")
     return Clickable(grid, heads, lists, titles, hint="Click a number to list its rows here.")
 

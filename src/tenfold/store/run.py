@@ -129,6 +129,8 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     elif resume and not begun:
         notes.append(f"no unfinished run in {path}: started from the beginning")
+    if not resume and (final / "run.json").exists():
+        notes.append(f"{path} holds a finished run, whose place this one takes once it has finished")
     return RunFolder(final, work, lock), notes
 
 
@@ -202,6 +204,12 @@ def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
         part = folder.with_name(folder.name + ".part")
         if part.is_dir() and any(part.iterdir()):
             raise RunError(f"the run {path} has not finished", fix="go on with it: tenfold fit ... --resume")
+        if folder.suffix == ".part" and (folder / "lock").exists():
+            whole = folder.with_suffix("")
+            raise RunError(
+                f"{path} is what a run has left that has not finished",
+                fix=f"go on with it: tenfold fit ... -o {whole} --resume",
+            )
         what = "holds no run" if folder.is_dir() else "does not exist"
         raise RunError(f"{path} {what}", fix="give the folder that tenfold fit -o made")
     try:
