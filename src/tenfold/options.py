@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, Recipe
 
 
 def option(name: str, kind: Any, help: str, *flags: str, default: Any = None) -> inspect.Parameter:
@@ -38,7 +38,8 @@ def recipe_options(*recipes: type[Recipe] | type[FactorRecipe]) -> list[inspect.
         for name, field in recipe.model_fields.items():
             kind, choices = _plain_type(field.annotation)
             value = field.get_default(call_default_factory=True)
-            default = "" if value in (None, {}) else f" [{_spelled(value)}]"
+            other = f"; {_spelled(TABLE_DEFAULTS[name])} without pictures" if name in TABLE_DEFAULTS else ""
+            default = "" if value in (None, {}) else f" [{_spelled(value)}{other}]"
             help = f"{field.description}{choices}{default}"
             if name in found:
                 continue
