@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from tenfold.engine.schedule import one_cycle
 from tenfold.jobs.reportparts import (
@@ -36,7 +38,7 @@ def test_a_matrix_counts_every_labelled_row_once() -> None:
     one, ids = judged(4)
     [part] = confusion_part(one, ids)
     assert isinstance(part, Clickable)
-    counts = [[int(cell.text or 0) for cell in row[1:-1] if isinstance(cell, Cell)] for row in part.grid.rows]
+    counts = [[int(cell.text or 0) for cell in row[2:] if isinstance(cell, Cell)] for row in part.grid.rows]
     assert sum(map(sum, counts)) == 399
     right = sum(counts[place][place] for place in range(4))
     assert right == one.right.sum()
@@ -46,6 +48,14 @@ def test_a_matrix_counts_every_labelled_row_once() -> None:
         assert {(row[1], row[2]) for row in rows} == {(f"class {label}", f"class {guess}")}
         losses = [float(row[4]) for row in rows]
         assert losses == sorted(losses, reverse=True)
+
+
+def test_what_is_right_of_a_label_stands_beside_it_and_long_names_are_cut() -> None:
+    one, ids = judged(4)
+    [part] = confusion_part(one, ids)
+    assert list(part.grid.headings[:3]) == ["label", "right", "class 0"] and 0 < part.grid.cut < 60
+    own = (one.codes == 0) & one.known
+    assert part.grid.rows[0][1].text == f"{one.right[own].mean():.0%}" and not part.grid.upright
 
 
 def test_of_very_many_classes_the_worst_pairs_are_shown() -> None:
@@ -78,6 +88,27 @@ def test_a_number_is_a_cloud_of_points() -> None:
     assert part.charts[0].count('class="point"') == 1 and not calibration_charts(one)
 
 
+def test_a_numbers_validation_loss_is_counted_in_its_deviation() -> None:
+    history = [
+        {"epoch": epoch, "train": {"age": {"loss": 1.0}}, "valid": {"age": {"rmse": 6.0 - 2 * epoch}}}
+        for epoch in range(2)
+    ]
+    without, _ = curve_charts(history, ["age"])
+    chart, _ = curve_charts(history, ["age"], {"age": 2.0})
+    assert ">validation<" not in without and ">validation<" in chart
+    points = [one for one in ElementTree.fromstring(chart).iter("polyline")][1].get("points", "").split()
+    ticks = {
+        float(one.text or "nan"): float(one.get("y", "nan")) - 4
+        for one in ElementTree.fromstring(chart).iter("text")
+        if one.get("text-anchor") == "end"
+    }
+    # 3 squared, then 2 squared, on the same axis as the ticks 0 and the next.
+    first, second = (float(point.split(",")[1]) for point in points)
+    low, high = ticks[0.0], ticks[max(ticks)]
+    assert (low - first) / (low - high) * max(ticks) == pytest.approx(9, abs=0.1)
+    assert (low - second) / (low - high) * max(ticks) == pytest.approx(4, abs=0.1)
+
+
 def test_curves_of_epochs_with_and_without_validation() -> None:
     history = [
         {"epoch": epoch, "stage": "all", "steps": 5 * (epoch + 1), "train": {"y": {"loss": 1 / (epoch + 1)}},
@@ -100,6 +131,8 @@ def test_curves_of_epochs_with_and_without_validation() -> None:
 def test_scores_and_memory_in_words() -> None:
     grid = scores_grid({"y": {"error_rate": 0.125, "scored": 8, "labels": {}}, "n": {"rmse": math.nan}})
     assert [row[-1].text for row in grid.rows] == ["12.50%", "8", "no labels"]
+    counted = scores_grid({"y": {"scored": 8, "unscored": 0}, "z": {"scored": 7, "unscored": 1}})
+    assert [row[1] for row in counted.rows] == ["scored", "scored", "unscored"]
     plan = {"micro_batch": 8, "accumulation": 4, "predicted_bytes": 2**30, "measured_bytes": 2**30 * 1.1,
             "band_bytes": [2**29, 2**31], "parts": {"weights": 2**28, "nothing": 0}}  # fmt: skip
     parts = memory_parts({"plan": plan, "peak_bytes": 2**30}, ())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from tenfold.out.charts import (
+    COLOURS,
     HEIGHT,
     WIDTH,
     Line,
@@ -17,6 +19,7 @@ from tenfold.out.charts import (
     reliability_chart,
     tick_texts,
 )
+from tenfold.out.page import STYLE
 
 BAD = '<img src=x onerror="alert(1)">&lt;\ud83d'
 
@@ -64,6 +67,25 @@ def test_few_points_or_none(count: int) -> None:
     values = np.arange(count, dtype=float)
     parsed(line_chart([Line("a", values, values)], title="t", x_name="x"))
     parsed(point_chart(np.zeros((count, 2)), ["n"] * count, title="t", axes=("a", "b")))
+
+
+def test_many_lines_can_be_told_apart_in_light_and_in_dark() -> None:
+    lines = [Line(f"l{place}", [1, 2], [1, place], dashed=place == 29) for place in range(30)]
+    chart = parsed(line_chart(lines, title="t", x_name="x"))
+    looks = [one.get("class") for one in chart.iter("polyline")]
+    keys = [one.get("class") for one in chart.iter("i")]
+    assert len({*looks}) == 30 and [one.replace("k", "c", 1) for one in keys] == looks
+    light, dark = STYLE.split("prefers-color-scheme: dark")
+    for part in (light, dark.split("}")[0]):
+        colours = [
+            np.array([int(one[at : at + 2], 16) for at in (0, 2, 4)], dtype=float)
+            for one in re.findall(r"--c\d: #([0-9a-f]{6})", part)
+        ]
+        assert len(colours) == COLOURS == 10
+        apart = [np.linalg.norm(a - b) for at, a in enumerate(colours) for b in colours[:at]]
+        assert min(apart) > 40
+    for place in range(COLOURS):
+        assert f".c{place} {{ stroke: var(--c{place}); }}" in STYLE and f".k{place} {{" in STYLE
 
 
 def test_a_long_line_is_thinned() -> None:

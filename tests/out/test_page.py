@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from shown import needs_browser, opened
 from tenfold.out.page import POLICY, SCRIPT, STYLE
 from tenfold.out.report import (
@@ -18,6 +20,7 @@ from tenfold.out.report import (
     Section,
     Shown,
     report_html,
+    shortened,
     write_report,
 )
 
@@ -60,6 +63,33 @@ def test_a_click_shows_the_rows_letter_by_letter(tmp_path: Path) -> None:
         assert view.locator(".listed caption").inner_text() == BAD
         assert view.locator(".listed img").count() == 1  # the picture of row b
         assert view.title() == BAD and view.evaluate("document.documentElement.scrollWidth") <= 340
+        assert not said
+
+
+@needs_browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_nothing_is_cut_off_and_a_long_name_is_told_when_it_is_touched(
+    tmp_path: Path, dark: bool
+) -> None:
+    names = [f"Tomato___Yellow_Leaf_Curl_Virus_with_secondary_infection_stage_{one}" for one in range(2)]
+    pairs = Grid(
+        ("label", "answer", "rows", "rows right", "rows of the label"),
+        [[names[0], names[1], Cell("12", key="0:1"), Cell("340"), Cell("1200")]], cut=24,
+    )  # fmt: skip
+    row = ["photo_000123_rotated_again.jpg", *names, "99.9%", "12.345"]
+    heads = ("row", "label", "answer", "probability", "loss")
+    write_report(tmp_path / "p.html", "t", [Section("s", "", (Clickable(pairs, heads, {"0:1": [row]}),))])
+    with opened(tmp_path / "p.html", width=390, dark=dark) as (view, said):
+        view.locator("button").click()
+        for box in view.locator(".wide").all():
+            assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+        assert view.locator(".listed td.number").all_inner_texts() == ["99.9%", "12.345"]
+        for place, table in enumerate(view.locator("table").all()):
+            cut = table.locator(".cut")
+            texts = [one.replace("\n", "") for one in cut.all_inner_texts()]
+            assert texts == [shortened(one, 24) for one in names] and len({*texts}) == 2
+            cut.nth(1).click()
+            assert view.locator("#tip").inner_text() == names[1], place
         assert not said
 
 

@@ -22,6 +22,8 @@ WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
 #: Points of a line that are drawn; a longer one is thinned.
 MOST_POINTS = 400
+#: Colours of lines (`out.page`); beyond, they come again, dashed, and then dotted.
+COLOURS = 10
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ def _range(values: Sequence[np.ndarray], *, pad: float = 0.05) -> tuple[float, f
     return low - space, high + space
 
 
+def _stroke(line: Line, place: int) -> str:
+    """How a line is drawn, as a further class: whole, dashed or dotted."""
+    return ("", " dashed", " dotted")[min(2, place // COLOURS + line.dashed)]
+
+
 def line_chart(
     lines: Sequence[Line],
     *,
@@ -152,7 +159,7 @@ def line_chart(
     parts = _axes(frame, x_name, y_name, whole=whole)
     for place, (one, x, y) in enumerate(zip(lines, xs, ys, strict=True)):
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int)) if len(x) else []
-        look = f"c{place % 6}" + (" dashed" if one.dashed else "")
+        look = f"c{place % COLOURS}{_stroke(one, place)}"
         run: list[str] = []
         for at in [*keep, -1]:
             if at >= 0 and math.isfinite(y[at]):
@@ -169,7 +176,7 @@ def line_chart(
                     f"<title>{label}</title></circle>"
                 )
     keys = "".join(
-        f'<span class="key"><i class="k{place % 6}"></i>{_safe(one.name)}</span>'
+        f'<span class="key"><i class="k{place % COLOURS}{_stroke(one, place)}"></i>{_safe(one.name)}</span>'
         for place, one in enumerate(lines)
     )
     caption = _safe(title) + (keys if len(lines) > 1 else "")

@@ -11,11 +11,12 @@ POLICY = (
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d8dde3; --soft: #57606a;
   --low: #f7d9c4; --high: #b9dcf2; --c0: #1f77b4; --c1: #d9622b; --c2: #2f8f5b; --c3: #7d8590; --c4: #8a5fbf;
-  --c5: #b8860b; --point: #1f77b4; }
+  --c5: #b8860b; --c6: #a3123f; --c7: #12a5b8; --c8: #e36fb4; --c9: #5b3a21; --point: #1f77b4; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e8ec; --paper: #14171a; --line: #343a41; --soft: #9aa4af;
     --low: #6b3a1e; --high: #1d4f73; --c0: #6cb4ee; --c1: #f0935f; --c2: #6fcf97; --c3: #9aa4af;
-    --c4: #bf9bea; --c5: #e0b84c; --point: #6cb4ee; }
+    --c4: #bf9bea; --c5: #e0b84c; --c6: #f2506e; --c7: #22c9d6; --c8: #f7a8d8; --c9: #a9825a;
+    --point: #6cb4ee; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 66rem; background: var(--paper); color: var(--ink);
@@ -30,7 +31,13 @@ th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align
 thead th { color: var(--soft); vertical-align: bottom; }
 th[scope=row] { position: sticky; left: 0; background: var(--paper); min-width: min(7rem, 30vw);
   max-width: min(16rem, 40vw); overflow-wrap: anywhere; }
-.number { text-align: right; white-space: nowrap; }
+td:not(.number) { overflow-wrap: anywhere; min-width: min(5rem, 17vw); }
+.number { text-align: right; white-space: nowrap; } th.number { white-space: normal; }
+.cut { cursor: help; }
+@media (max-width: 30rem) {
+  .wide { margin: .6rem 0; } table { font-size: .75rem; } th, td { padding: .2rem; }
+  th[scope=row] { min-width: 4.2rem; }
+}
 .heat { background: color-mix(in srgb, var(--high) calc(var(--heat) * 100%), var(--low)); }
 .faint { font-style: italic; opacity: .75; } .strong { font-weight: 700; }
 .upright thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left;
@@ -46,14 +53,20 @@ svg.chart text.label { font-size: 10px; fill: var(--ink); paint-order: stroke; s
 svg.chart .grid { stroke: var(--line); stroke-width: 1; }
 svg.chart polyline, svg.chart line.c3 { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); } .c3 { stroke: var(--c3); }
-.c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); } .dashed { stroke-dasharray: 5 4; }
+.c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); } .c6 { stroke: var(--c6); } .c7 { stroke: var(--c7); }
+.c8 { stroke: var(--c8); } .c9 { stroke: var(--c9); }
+.dashed { stroke-dasharray: 6 4; } .dotted { stroke-dasharray: 1.5 3.5; }
+circle.dot { stroke-dasharray: none; }
 svg.chart circle.dot { fill: var(--paper); stroke-width: 2; } svg.chart .bar { fill: var(--high); }
 svg.chart .point { fill: var(--point); fill-opacity: .5; cursor: pointer; }
 svg.chart .point:hover { fill-opacity: 1; }
 .key { font-weight: 400; color: var(--soft); margin-left: .7rem; white-space: nowrap; }
-.key i { display: inline-block; width: .8rem; height: .2rem; margin-right: .3rem; vertical-align: middle; }
-.k0 { background: var(--c0); } .k1 { background: var(--c1); } .k2 { background: var(--c2); }
-.k3 { background: var(--c3); } .k4 { background: var(--c4); } .k5 { background: var(--c5); }
+.key i { display: inline-block; width: 1.1rem; border-top: 3px solid; margin-right: .3rem;
+  vertical-align: middle; }
+.key i.dashed { border-top-style: dashed; } .key i.dotted { border-top-style: dotted; }
+.k0 { color: var(--c0); } .k1 { color: var(--c1); } .k2 { color: var(--c2); } .k3 { color: var(--c3); }
+.k4 { color: var(--c4); } .k5 { color: var(--c5); } .k6 { color: var(--c6); } .k7 { color: var(--c7); }
+.k8 { color: var(--c8); } .k9 { color: var(--c9); }
 .photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem;
   margin: 1rem 0; }
 .photos img, .gone { display: block; width: 100%; height: 9rem; object-fit: contain; background: var(--line);
@@ -79,6 +92,15 @@ SCRIPT = """
     if (text !== undefined) made.textContent = text;
     return made;
   };
+  const named = (text, most) => {
+    const letters = Array.from(text);
+    if (!most || letters.length <= most) return text;
+    const end = Math.floor((most - 1) * .4), made = make("span");
+    made.textContent = letters.slice(0, most - 1 - end).join("") + "\u2026" + letters.slice(-end).join("");
+    made.dataset.name = text;
+    made.className = "cut";
+    return made;
+  };
   const photos = new Map();
   for (const one of document.querySelectorAll("img[data-row]")) photos.set(one.dataset.row, one.src);
   for (const box of document.querySelectorAll("[data-lists]")) {
@@ -94,11 +116,18 @@ SCRIPT = """
       const table = make("table"), head = make("tr"), body = make("tbody");
       table.append(make("caption", data.titles[button.dataset.key] || ""), make("thead"), body);
       table.tHead.append(head);
-      for (const text of data.headings) head.append(make("th", text));
+      const figure = /^(-?[0-9.]+%?|nan%?)$/, numeric = new Set();
+      data.headings.forEach((text, place) => {
+        if (place && rows.every((row) => figure.test(row[place]))) numeric.add(place);
+        head.append(make("th", text));
+        if (numeric.has(place)) head.lastChild.className = "number";
+      });
       for (const row of rows) {
         const line = make("tr");
         row.forEach((text, place) => {
-          const cell = make("td", text);
+          const cell = make("td");
+          cell.append(named(text, place ? data.cut : 0));
+          if (numeric.has(place)) cell.className = "number";
           if (!place && photos.has(text)) {
             const picture = make("img");
             picture.src = photos.get(text);
@@ -131,14 +160,18 @@ SCRIPT = """
 """
 
 
-TABLE = """{% macro table(part) %}
+TABLE = """{% macro named(text, most) %}{% if most and text | length > most %}
+<span class="cut" data-name="{{ text }}">{{ shortened(text, most) }}</span>
+{%- else %}{{ text }}{% endif %}{% endmacro %}
+{% macro table(part) %}
 <div class="wide"><table{% if part.upright %} class="upright"{% endif %}>
 {% if part.title %}<caption>{{ part.title }}</caption>{% endif %}
 <thead><tr>{% for text in part.headings %}<th scope="col"{% if loop.index0 in numeric(part) %} class="number"
-{%- endif %}>{{ text }}</th>{% endfor %}</tr></thead>
+{%- endif %}>{{ named(text, part.cut) }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in part.rows %}<tr>{% for cell in row %}{% if cell is string %}
-<{{ 'th scope="row"' | safe if loop.first else 'td' }}>{{ cell }}</{{ 'th' if loop.first else 'td' }}>
+<{{ 'th scope="row"' | safe if loop.first else 'td' }}>{{ named(cell, part.cut) }}
+{{- '' }}</{{ 'th' if loop.first else 'td' }}>
 {%- else %}
 <td class="number{{ ' heat' if cell.heat is not none }}{{ ' faint' if cell.faint }}
 {{- ' strong' if cell.strong }}"

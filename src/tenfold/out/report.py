@@ -53,12 +53,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; plain texts stand to the left, cells to the right. Rows are as wide as the headings."""
+    """A table; plain texts stand to the left, cells to the right. Rows are as wide as the headings.
+
+    upright: headings stand on end, where there are many narrow columns.
+    cut: letters up to which a heading or a text is shown whole; a longer one when it is pointed at.
+    """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
     title: str = ""
-    upright: bool = False  # headings stand on end, where there are many narrow columns
+    upright: bool = False
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,12 @@ class Clickable:
     def data(self) -> str:
         """The lists as JSON that can stand in a page: no letter of it ends a script or begins a tag."""
         text = json.dumps(
-            {"headings": list(self.headings), "lists": dict(self.lists), "titles": dict(self.titles)}
+            {
+                "headings": list(self.headings),
+                "lists": dict(self.lists),
+                "titles": dict(self.titles),
+                "cut": self.grid.cut,
+            }
         )
         return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -157,6 +167,7 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
             sections=sections,
             figures=drawn,
             numeric=_numeric,
+            shortened=shortened,
             policy=POLICY,
             style=STYLE,
             script=SCRIPT,
@@ -174,6 +185,12 @@ def write_report(
     page = report_html(title, sections, lead=lead).encode("utf-8", "replace")
     with replacing(path) as stream:
         stream.write(page)
+
+
+def shortened(text: str, most: int) -> str:
+    """So many letters of a text: its beginning, and its end, by which long names differ as often."""
+    end = int((most - 1) * 0.4)
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[-end:]}"
 
 
 def _numeric(grid: Grid) -> set[int]:
