@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 
 from tenfold.engine.schedule import one_cycle
 from tenfold.jobs.reportparts import (
@@ -96,17 +94,7 @@ def test_a_numbers_validation_loss_is_counted_in_its_deviation() -> None:
     without, _ = curve_charts(history, ["age"])
     chart, _ = curve_charts(history, ["age"], {"age": 2.0})
     assert ">validation<" not in without and ">validation<" in chart
-    points = [one for one in ElementTree.fromstring(chart).iter("polyline")][1].get("points", "").split()
-    ticks = {
-        float(one.text or "nan"): float(one.get("y", "nan")) - 4
-        for one in ElementTree.fromstring(chart).iter("text")
-        if one.get("text-anchor") == "end"
-    }
-    # 3 squared, then 2 squared, on the same axis as the ticks 0 and the next.
-    first, second = (float(point.split(",")[1]) for point in points)
-    low, high = ticks[0.0], ticks[max(ticks)]
-    assert (low - first) / (low - high) * max(ticks) == pytest.approx(9, abs=0.1)
-    assert (low - second) / (low - high) * max(ticks) == pytest.approx(4, abs=0.1)
+    assert "validation: 9 at 1" in chart and "validation: 4 at 2" in chart
 
 
 def test_curves_of_epochs_with_and_without_validation() -> None:

@@ -51,6 +51,7 @@ class _Run:
     classes: Mapping[str, list[str]]
     judged: list[JudgedTarget]
     ids: list[str]
+    units: Mapping[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -132,7 +133,12 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
     judged = [judge_target(columns, target, classes[target.name], names) for target in targets]
     ids = [str(one) for one in columns.get(names.id, ())]
     there = [one for one in judged if one is not None]
-    return _Run(folder, about, schema, recipe, history, classes, there, ids)
+    # A number's validation loss is its squared error in deviations, unless another loss trained it.
+    squared = recipe.get("number_loss", "squared") == "squared"
+    facts = encoding.get("targets", {}) if squared else {}
+    numbers = [one.name for one in targets if one.kind == "number" and one.name in facts]
+    units = {name: facts[name]["deviation"] for name in numbers}
+    return _Run(folder, about, schema, recipe, history, classes, there, ids, units)
 
 
 def _found_classes(columns: Mapping[str, Any], name: str) -> list[str]:
@@ -158,7 +164,9 @@ def _network_page(
         sections.append(members_section(about, run.path))
     sections.append(_trained_section(run))
     targets_named = [target.name for target in run.schema.targets]
-    sections += curve_sections(run.history, run.recipe, targets_named, backbone=bool(run.schema.images))
+    sections += curve_sections(
+        run.history, run.recipe, targets_named, backbone=bool(run.schema.images), units=run.units
+    )
     sections += _judged_sections(run, folders, worst)
     maps = _maps(run)
     if maps:

@@ -80,14 +80,23 @@ def with_nan(value: Any) -> Any:
     return or_nan(value) if value is None else value
 
 
-def curve_charts(history: Sequence[Mapping[str, Any]], targets: Sequence[str | None]) -> list[str]:
-    """Charts of a target's losses, and of its scores, over the epochs."""
+def curve_charts(
+    history: Sequence[Mapping[str, Any]],
+    targets: Sequence[str | None],
+    units: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Charts of a target's losses, and of its scores, over the epochs.
+
+    units: number -> the deviation in whose squares its loss is counted.
+    """
     epochs = np.array([record["epoch"] + 1 for record in history], dtype=np.float64)
     charts = []
     for name in targets:
         train = _series(history, "train", str(name), "loss")
         valid = [record.get("valid", {}).get(str(name), {}) for record in history]
         loss = _series(history, "valid", str(name), "log_loss")
+        if name in (units or {}):
+            loss = (_series(history, "valid", str(name), "rmse") / units[name]) ** 2  # type: ignore[index]
         lines = [Line("training", epochs, train, dots=len(epochs) < 60)]
         if np.isfinite(loss).any():
             lines.append(Line("validation", epochs, loss, dots=len(epochs) < 60))
@@ -149,10 +158,11 @@ def curve_sections(
     targets: Sequence[str | None],
     *,
     backbone: bool = False,
+    units: Mapping[str, float] | None = None,
 ) -> list[Section]:
     """The curves of a training, and its learning rate; nothing where no epoch is kept.
 
-    backbone: whether a part of the network has a rate of its own.
+    backbone: whether a part of the network has a rate of its own.  units: as of `curve_charts`.
     """
     if not history:
         return []
@@ -160,7 +170,7 @@ def curve_sections(
     text = (
         f"Each target's loss in training (with whatever makes it harder there: dropout, smoothing){beside}."
     )
-    sections = [Section("Curves", text, (Charts(curve_charts(history, targets)),))]
+    sections = [Section("Curves", text, (Charts(curve_charts(history, targets, units)),))]
     chart = rate_chart(history, recipe, what="the head" if backbone else "")
     if chart:
         part = "head's rate at every optimizer step; the body's is a part of it."
