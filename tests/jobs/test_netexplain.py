@@ -27,6 +27,7 @@ from tenfold.schema import (
     CategoryTarget,
     ImageColumn,
     MultiLabelTarget,
+    NumberColumn,
     NumberTarget,
     OpenTarget,
     OrderedTarget,
@@ -146,3 +147,12 @@ def test_what_is_gone_is_said(tmp_path: Path) -> None:
         assert explain_network(run, ["0001.png"], reading=reading).ids == ["0001.png"]
     finally:
         (folder / "moved").rename(folder / "photos")
+
+
+def test_a_table_without_pictures_names_no_backbone(tmp_path: Path) -> None:
+    columns = {"x": [str(row % 5) for row in range(20)], "y": ["ab"[row % 2] for row in range(20)]}
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=(CategoryTarget(name="y"),))
+    table = write_table(tmp_path / "t.csv", columns)
+    run = tenfold.fit(schema, Recipe(epochs=1), table, run=tmp_path / "run")
+    found = explain_network(run)
+    assert found.trained[0] == "a network of a table: x (number) -> y (category)"

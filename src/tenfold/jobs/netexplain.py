@@ -133,7 +133,8 @@ def _trained(run: NetworkRun) -> list[str]:
     columns = ", ".join(f"{column.name} ({column.kind})" for column in run.schema.inputs)
     targets = ", ".join(f"{target.name} ({target.kind})" for target in run.schema.answers)
     rows = f"{run.about.get('train_rows', '?')} rows to train, {run.about.get('valid_rows', '?')} to validate"
-    return [f"{run.recipe.arch}: {columns} -> {targets}", rows]
+    what = run.recipe.arch if run.schema.images else "a network of a table"
+    return [f"{what}: {columns} -> {targets}", rows]
 
 
 def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:
