@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tenfold.data.ratings import take_ratings
@@ -296,39 +297,23 @@ def _network_plan(
     target, colon, word = recipe.monitor.rpartition(":")
     told = bool(colon) and any(word in words for words in SCORES.values()) and bool(target)
     higher = told and word in HIGHER_IS_BETTER
-    # What was not said stays so: a table without pictures has defaults of its own.
-    said = recipe.model_dump(exclude_unset=True)
-    # Other seeds train differently on the same rows, so that what they differ by is not the split's doing.
-    settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
-    place = RunPlace(runs)
-    seen: dict[str, int] = {}
 
-    def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
-        run = fit_network_run(
-            schema,
-            Recipe(**{**said, **settled, name: value, "seed": seed}),
-            table,
-            run=place.folder / f"{name}-{value:g}-seed-{seed}",
-            resume=runs is not None,
-            on_progress=quiet(on_progress),
-            # What was decided of the rows is the same each time, and is told once.
-            on_note=None if seen else note,
-            **options,
-        )
-        seen.update(train=run.about["train_rows"], valid=run.about["valid_rows"])
+    def judge(run: Any) -> float:
         score = monitored(recipe, build_heads(run.encoding, run.schema, run.recipe), run.scores)
-        return (-score if higher else score), run.scores
+        return -score if higher else score
 
-    return _Plan(
+    return _trained_plan(
+        partial(fit_network_run, schema, on_progress=quiet(on_progress), **options),
+        judge,
+        name,
+        recipe,
+        table,
+        note,
+        runs,
         grid=GRIDS["network", name],
         own=getattr(suited(recipe, schema), name),
         score=recipe.monitor if told else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss",
         higher=higher,
-        repeats=1,
-        check=lambda value: Recipe(**{**said, name: value}),
-        train=train,
-        rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
-        place=place,
     )
 
 
@@ -352,38 +337,67 @@ def _pairs_plan(
     if not isinstance(recipe, PairRecipe):
         recipe = PairRecipe(**{one: getattr(recipe, one) for one in recipe.model_fields_set})
     recipe = _holding_out(recipe, note)
-    settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
-    # What is not said may follow from the table, in every trial.
-    said = recipe.model_dump(exclude_unset=True)
-    place = RunPlace(runs)
-    seen: dict[str, int] = {}
 
-    def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
-        run = fit_pair_run(
-            schema,
-            PairRecipe(**{**said, **settled, name: value, "seed": seed}),
-            table,
-            run=place.folder / f"{name}-{value:g}-seed-{seed}",
-            resume=runs is not None,
-            on_progress=quiet(on_progress),
-            on_note=None if seen else note,
-            **options,
-        )
-        seen.update(train=run.about["train_rows"], valid=run.about["valid_rows"])
+    def judge(run: Any) -> float:
         if not run.scores:
             raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-        return run.scores[run.about["target"]]["rmse"], run.scores
+        return run.scores[run.about["target"]]["rmse"]
 
-    return _Plan(
+    return _trained_plan(
+        partial(fit_pair_run, schema, on_progress=quiet(on_progress), **options),
+        judge,
+        name,
+        recipe,
+        table,
+        note,
+        runs,
         grid=GRIDS["pairs", name],
         own=getattr(recipe, name),
         score="rmse",
         higher=False,
+    )
+
+
+def _trained_plan(
+    fit: Callable[..., Any],
+    judge: Callable[[Any], float],
+    name: str,
+    recipe: Recipe,
+    table: Any,
+    note: Callable[[str], None],
+    runs: str | os.PathLike[str] | None,
+    **about: Any,
+) -> _Plan:
+    """Trainings of networks that differ in one setting and in the seed.
+
+    fit: (recipe, table) -> run.  judge: what decides of a run, less being better.
+    """
+    # What is not said stays so: it may follow from the table, in every training.
+    said = recipe.model_dump(exclude_unset=True)
+    # Other seeds train differently on the same rows, so that what they differ by is not the split's doing.
+    settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
+    place = RunPlace(runs)
+    seen: dict[str, int] = {}
+
+    def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
+        run = fit(
+            type(recipe)(**{**said, **settled, name: value, "seed": seed}),
+            table,
+            run=place.folder / f"{name}-{value:g}-seed-{seed}",
+            resume=runs is not None,
+            # What was decided of the rows is the same each time, and is told once.
+            on_note=None if seen else note,
+        )
+        seen.update(train=run.about["train_rows"], valid=run.about["valid_rows"])
+        return judge(run), run.scores
+
+    return _Plan(
         repeats=1,
-        check=lambda value: PairRecipe(**{**said, name: value}),
+        check=lambda value: type(recipe)(**{**said, name: value}),
         train=train,
         rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
         place=place,
+        **about,
     )
 
 
