@@ -30,7 +30,7 @@ def wings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
         return wing
 
     monkeypatch.setattr("tenfold.jobs.fit.record_run", lambda path: [])
-    monkeypatch.setattr("tenfold.jobs.fit.write_run_report", lambda run: None)
+    monkeypatch.setattr("tenfold.jobs.fit.report_finished", lambda run: [])
     monkeypatch.setattr("tenfold.jobs.netfit.fit_network_run", record("pictures"))
     monkeypatch.setattr("tenfold.jobs.ratingsfit.fit_ratings_run", record("ratings"))
     return called

@@ -80,6 +80,15 @@ def test_runs_without_a_history_are_found_in_their_folders(tmp_path: Path) -> No
         read_history(tmp_path / "none")
 
 
+def test_many_names_that_only_one_run_has_are_counted(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3, a=1, b=2, c=3, d=4, e=5))
+    record_run(make_run(tmp_path / "two", "2", 0.1, epochs=9))
+    record_run(make_run(tmp_path / "three", "3", 0.05, epochs=9, f=1))
+    three, two, _ = read_history(tmp_path)
+    assert two.changed == ("epochs: 3 -> 9", "5 fields that one of them lacks")
+    assert three.changed == ("f: null -> 1",)
+
+
 def test_only_another_seed_is_said_too(tmp_path: Path) -> None:
     record_run(make_run(tmp_path / "one", "1", 0.3))
     record_run(make_run(tmp_path / "two", "2", 0.25, seed=4))

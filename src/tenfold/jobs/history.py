@@ -18,6 +18,8 @@ from tenfold.store.run import differences, file_digest, or_null, package_version
 FILE = ".tenfold-runs.jsonl"
 #: Fields of a recipe that say where something lies, or what is drawn, and so explain no gain.
 _QUIET = ("seed", "split_seed")
+#: Names that only one of two descriptions has, up to which each is told.
+ONE_SIDED = 4
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,15 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _gathered(changed: Sequence[str]) -> list[str]:
+    """The changes; of more than a few names that only one of two descriptions has, their number alone."""
+    one_sided = [line for line in changed if line.endswith(" -> null") or ": null -> " in line]
+    if len(one_sided) <= ONE_SIDED:
+        return list(changed)
+    both = [line for line in changed if line not in one_sided]
+    return [*both, f"{len(one_sided)} fields that one of them lacks"]
+
+
 def _recorded(
     one: Mapping[str, Any], parent: Recorded | None, lines: Sequence[Mapping[str, Any]]
 ) -> Recorded:
@@ -227,13 +238,13 @@ def _recorded(
     score = main_score(one["targets"])
     changed: list[str] = []
     if parent is not None:
-        changed = differences(_loud(parent.recipe), _loud(one["recipe"]))
+        changed = _gathered(differences(_loud(parent.recipe), _loud(one["recipe"])))
         if parent.data != one["data"]:
             changed.append("other rows, labels, pictures or split")
         if parent.version != one["version"]:
             changed.append(f"tenfold {parent.version} -> {one['version']}")
         if not changed:
-            changed = differences(parent.recipe, one["recipe"]) or ["nothing"]
+            changed = _gathered(differences(parent.recipe, one["recipe"])) or ["nothing"]
     return Recorded(
         one["run"],
         one["digest"],
