@@ -316,7 +316,9 @@ def show_tuned(record: Mapping[str, Any]) -> None:
         words = [f"{one['value']:g}", _number4(one["mean"])]
         words += [_number4(one["deviation"]), _number4(one["behind"])] if several else []
         found = [(key, one["targets"].get(name, {}).get(key)) for name, key in shown]
-        words += ["-" if value is not None and value != value else _cell(key, value) for key, value in found]
+        words += [
+            "-" if value is not None and value != value else _cell(key, {key: value}) for key, value in found
+        ]
         marks = ["best"] if one["value"] == record["best"] else []
         marks += ["recipe"] if one["value"] == record["recipe_value"] else []
         grid.add_row(*words, Text(", ".join(marks) or one["failed"] or ""))
