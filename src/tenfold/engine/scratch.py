@@ -175,7 +175,7 @@ def _every_group_filled(weight: Float[Tensor, "outputs inputs *window"], groups:
     return one * groups * _filled(outputs // groups) * _filled(inputs)
 
 
-def _other_order(*tensors: Float[Tensor, "*axes"]) -> int:
+def _other_order(*tensors: Float[Tensor, "*_"]) -> int:
     """Bytes of those that are not in the order of channels last, and are copied into it (Convolution.cpp)."""
     last = torch.channels_last
     return _bytes(*(each for each in tensors if not each.is_contiguous(memory_format=last)))
