@@ -272,3 +272,14 @@ def test_columns_of_a_group_are_columns_of_the_table() -> None:
     twice = Schema(inputs=(), targets=(*schema.targets, CategoryTarget(name="cat")))
     with pytest.raises(SchemaError, match="'cat' is used twice"):
         twice.check_columns(("cat", "dog"), "t.csv")
+
+
+def test_a_missing_name_takes_no_hint_away() -> None:
+    with pytest.raises(SchemaError) as caught:
+        ImageColumn(nmae="photo", folder="photos")  # type: ignore[call-arg]
+    assert caught.value.labels["fix"] == "did you mean 'name'?"
+
+
+def test_a_schema_is_told_in_one_line() -> None:
+    schema = Schema(inputs=(ImageColumn(name="photo", folder="x"),), targets=(parse_target("age:number"),))
+    assert schema.described == "photo (image) -> age (number)"

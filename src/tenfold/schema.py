@@ -42,8 +42,7 @@ class Frozen(BaseModel):
 
     @classmethod
     def _refuse(cls, error: ValidationError) -> TenfoldError:
-        problems, hint = [], "correct what is named; docs/formats.md tells what may stand there"
-        known = f"the names are: {', '.join(cls.model_fields)}"
+        problems, hint, missing = [], "", False
         for fault in error.errors(include_url=False):
             where = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
@@ -56,12 +55,16 @@ class Frozen(BaseModel):
                 problems.append(f"{where}: there is no kind {about.get('tag')!r}; {hint}")
             elif fault["type"] == "missing":
                 problems.append(f"{where} is not given")
-                hint = known
+                missing = True
             else:
                 message = fault["msg"].removeprefix("Value error, ")
                 # What concerns the value as a whole has no place, and shows all of it.
                 problems.append(f"{where} = {fault['input']!r}: {message}" if where else message)
-        return cls.refusal(f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint)
+        known = f"the names are: {', '.join(cls.model_fields)}"
+        other = known if missing else "correct what is named; docs/formats.md tells what may stand there"
+        return cls.refusal(
+            f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint or other
+        )
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -322,6 +325,13 @@ class Schema(Frozen):
     def answers(self) -> tuple[NetworkTarget, ...]:
         """The targets of a network, once every target's kind is settled."""
         return tuple(target for target in self.targets if isinstance(target, NetworkTarget))
+
+    @property
+    def described(self) -> str:
+        """Its columns and their kinds in one line: ``photo (image), age (number) -> disease (category)``."""
+        sides = (self.inputs, self.targets)
+        inputs, targets = (", ".join(f"{one.name} ({one.kind})" for one in side) for side in sides)
+        return f"{inputs} -> {targets}"
 
     @property
     def row_name(self) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tenfold.jobs.reportparts import read_history
+from tenfold.jobs.reportparts import gib, read_history
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Part, Section
 
@@ -55,7 +55,7 @@ def members_section(about: Mapping[str, Any], folder: Path) -> Section:
     scored = any(about.get("targets", {}).values())
     text = "Each member by itself" + ("; the scores above are those of their blend." if scored else ".")
     ways = ways_grid(about.get("blends") or {})
-    charts = member_charts(_histories(about, folder))
+    charts = member_charts(dict(_member_runs(about, folder, read_history)))
     parts: list[Part] = [Grid((*heads, "seconds", "GiB"), rows), *([ways] if ways else [])]
     return Section("Members", text, (*parts, *([Charts(charts)] if charts else [])))
 
@@ -64,7 +64,7 @@ def what_it_is_of(about: Mapping[str, Any], folder: Path) -> str:
     """A line: how many members, and of which architectures."""
     kinds = dict.fromkeys(
         str(one.get("identity", {}).get("recipe", {}).get("arch", ""))
-        for _, one in _member_runs(about, folder)
+        for _, one in _member_runs(about, folder, _described)
     )
     named = ", ".join(one for one in kinds if one)
     return f"{len(about['members'])} members" + (f" ({named})" if named else "")
@@ -114,44 +114,31 @@ def member_charts(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[
 def member_memory(about: Mapping[str, Any], folder: Path) -> tuple[Part, ...]:
     """A line to each run: how its batch was cut, what was planned, and what was measured."""
     rows: list[list[Cell | str]] = []
-    for name, one in _member_runs(about, folder):
+    for name, one in _member_runs(about, folder, _described):
         plan = one.get("plan") or {}
         planned, measured = plan.get("predicted_bytes"), plan.get("measured_bytes") or one.get("peak_bytes")
         cut = f"{plan['micro_batch']} x {plan['accumulation']}" if "micro_batch" in plan else ""
-        rows.append([name, cut, Cell(_gib(planned)), Cell(_gib(measured))])
+        told = (Cell(gib(size) if size else "not planned") for size in (planned, measured))
+        rows.append([name, cut, *told])
     heads = ("run", "rows at once x micro-batches", "planned peak", "measured peak")
     return (Grid(heads, rows),) if rows else ()
 
 
-def _gib(size: int | None) -> str:
-    return f"{size / 2**30:.2f} GiB" if size else "not planned"
-
-
-def _member_runs(about: Mapping[str, Any], folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Names and ``run.json`` of the runs that are still there."""
+def _member_runs(
+    about: Mapping[str, Any], folder: Path, read: Callable[[Path], Any]
+) -> list[tuple[str, Any]]:
+    """What is read of each run that is still there, by its member's name, or its folder's where there are
+    several."""
     found = []
-    for name, path in _paths(about, folder):
-        try:
-            found.append((name, json.loads((path / "run.json").read_text(encoding="utf-8"))))
-        except (OSError, ValueError):
-            continue
+    for one in about["members"]:
+        for run in one.get("runs") or ():
+            name = str(one["name"]) if len(one["runs"]) == 1 else Path(run["path"]).name
+            try:
+                found.append((name, read(folder / run["path"])))
+            except (OSError, ValueError):
+                continue
     return found
 
 
-def _histories(about: Mapping[str, Any], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    histories = {}
-    for name, path in _paths(about, folder):
-        try:
-            histories[name] = read_history(path)
-        except (OSError, ValueError):
-            continue
-    return histories
-
-
-def _paths(about: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
-    """Each run of each member, by the member's name, or its folder's where there are several."""
-    return [
-        (str(one["name"]) if len(one["runs"]) == 1 else Path(run["path"]).name, folder / run["path"])
-        for one in about["members"]
-        for run in one.get("runs") or ()
-    ]
+def _described(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import numpy as np
 from tenfold.errors import SchemaError
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netblend import NetworkBlend, gather, mixed_answers, number_scale
-from tenfold.jobs.netrows import choose_rows, row_labels, row_words, rows_source
+from tenfold.jobs.netrows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
 from tenfold.jobs.netrun import Seeing
 from tenfold.out.blendbook import BlendedTarget, ExplainedBlend, blend_losses
 from tenfold.out.rowsheet import TargetRows
@@ -49,11 +49,6 @@ def explain_blend(
         own = found.answers[head.name]
         parts = blend.weights[head.name]
         answers = mixed_answers(blend, own, head.name)[good]
-        known = None
-        if target.kind == "number":
-            known = labels
-        elif target.kind == "multilabel":
-            known = np.where(labels >= 0, labels, np.nan)[:, : len(head.classes)]
         made = TargetRows(
             name=head.name,
             kind=target.kind,
@@ -62,7 +57,7 @@ def explain_blend(
             label_words=row_words(target, head, found.rows, good, labels),
             answers=head.calibrated(answers),
             losses=np.zeros(len(good)),
-            labels=known,
+            labels=given_labels(target.kind, known_labels(target.kind, len(head.classes), labels)),
             thresholds=head.facts.thresholds,
             none=getattr(target, "none", ""),
             deviation=number_scale(blend, head.name),
@@ -84,10 +79,8 @@ def explain_blend(
 
 
 def _made_of(blend: NetworkBlend) -> list[str]:
-    columns = ", ".join(f"{column.name} ({column.kind})" for column in blend.schema.inputs)
-    targets = ", ".join(f"{target.name} ({target.kind})" for target in blend.schema.answers)
     runs = sum(len(member.runs) for member in blend.members)
     return [
-        f"an ensemble of {len(blend.members)} members, {runs} trained runs: {columns} -> {targets}",
+        f"an ensemble of {len(blend.members)} members, {runs} trained runs: {blend.schema.described}",
         "how a member itself comes to its answers: tenfold explain on its folder, in members/",
     ]

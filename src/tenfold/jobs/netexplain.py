@@ -18,7 +18,7 @@ from tenfold.engine.loss import task_weights_of
 from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
 from tenfold.errors import SchemaError
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows
-from tenfold.jobs.netrows import choose_rows, row_labels, row_words, rows_source
+from tenfold.jobs.netrows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
 from tenfold.jobs.netrun import NetworkRun, load_network
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
@@ -89,7 +89,7 @@ def _explained(
         own, said = row_labels(target, head, rows, good)
         notes += said
         words[head.name] = row_words(target, head, rows, good, own)
-        labels[head.name] = _known(target.kind, len(head.classes), own)
+        labels[head.name] = known_labels(target.kind, len(head.classes), own)
     last = read_last_layer(network, features, _weighed(network.heads, labels))
     raw = features.astype(np.float64) @ last.weight.T + last.bias
     weights = task_weights_of(network, run.recipe)
@@ -130,11 +130,9 @@ def _explained(
 
 
 def _trained(run: NetworkRun) -> list[str]:
-    columns = ", ".join(f"{column.name} ({column.kind})" for column in run.schema.inputs)
-    targets = ", ".join(f"{target.name} ({target.kind})" for target in run.schema.answers)
     rows = f"{run.about.get('train_rows', '?')} rows to train, {run.about.get('valid_rows', '?')} to validate"
     what = run.recipe.arch if run.schema.images else "a network of a table"
-    return [f"{what}: {columns} -> {targets}", rows]
+    return [f"{what}: {run.schema.described}", rows]
 
 
 def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:
@@ -159,18 +157,6 @@ def _weighed(
     return weighed
 
 
-def _known(kind: str, classes: int, labels: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
-    """Labels, and 1 where something is known of them."""
-    if kind == "number":
-        known = ~np.isnan(labels)
-        return np.where(known, labels, 0), known.astype(np.float64)
-    if kind == "multilabel":
-        return labels[:, :classes], (labels[:, :classes] >= 0).astype(np.float64)
-    known = (labels >= 0) & ((labels < classes) | (kind == "open"))
-    weights = known.astype(np.float64)
-    return np.where(known, labels, 0), np.repeat(weights[:, None], classes, 1) if kind == "open" else weights
-
-
 def _target_rows(
     target: Any,
     head: Head,
@@ -185,7 +171,6 @@ def _target_rows(
     row_weights: Floats | None,
 ) -> TargetRows:
     facts = head.facts
-    given = target.kind in ("number", "multilabel")
     return TargetRows(
         name=head.name,
         kind=target.kind,
@@ -194,7 +179,7 @@ def _target_rows(
         label_words=words,
         answers=answers,
         losses=losses,
-        labels=np.where(labels[1] > 0, labels[0], np.nan) if given else None,
+        labels=given_labels(target.kind, labels),
         smoothing=getattr(head, "label_smoothing", 0.0),
         temperature=facts.temperature,
         thresholds=facts.thresholds,

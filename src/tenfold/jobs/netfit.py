@@ -274,10 +274,8 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
     everything = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
     trained = everything if recipe.body_lr > 0 and recipe.epochs else head
-    columns = [f"{column.name} ({column.kind})" for column in work.schema.inputs]
-    targets = [f"{target.name} ({target.kind})" for target in work.schema.targets]
     return [
-        f"columns: {', '.join(columns)} -> {', '.join(targets)}",
+        f"columns: {work.schema.described}",
         f"rows: {len(work.split.train)} train, {len(work.split.valid)} validation",
         *work.summary,
         f"parameters: {trained:,} trained, {everything - trained:,} frozen"

@@ -17,7 +17,6 @@ from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget
 from tenfold.store.run import RunFolder, or_null
-from tenfold.values import answer_table, answer_words
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -304,14 +303,9 @@ def _write(
             continue
         head = _head(blend, target, judged.facts[target.name])
         stack = stacks[target.name]
-        answer = head.decode(mixed[target.name])
-        if answer.columns:
-            for column, yes in zip(answer.columns, answer_table(answer).T, strict=True):
-                add(named.predicted[column], yes)
-        else:
-            add(named.predicted[target.name], answer_words(answer))
-        for place, column in enumerate(named.chances[target.name]):
-            add(column, mixed[target.name][:, place])
+        own_answers = mixed[target.name]
+        for column, values in named.answered(target.name, head.decode(own_answers), own_answers).items():
+            add(column, values)
         for name, own in zip(stack.names, stack.answers, strict=True):
             if not head.classes:
                 add(f"{target.name}@{name}", own[:, 0])

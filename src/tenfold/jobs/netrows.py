@@ -19,6 +19,8 @@ from tenfold.nn.heads import Head
 from tenfold.out.rowsheet import NO_TAG
 from tenfold.schema import Schema
 
+Floats = NDArray[np.float64]
+
 
 class Explained(Protocol):
     """A run, or a blend of runs."""
@@ -153,3 +155,23 @@ def row_words(
         head.classes[int(code)] if fine else str(cell)
         for code, fine, cell in zip(labels, known, cells, strict=True)
     ]
+
+
+def known_labels(kind: str, classes: int, labels: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
+    """Labels, and 1 where something is known of them."""
+    if kind == "number":
+        known = ~np.isnan(labels)
+        return np.where(known, labels, 0), known.astype(np.float64)
+    if kind == "multilabel":
+        return labels[:, :classes], (labels[:, :classes] >= 0).astype(np.float64)
+    known = (labels >= 0) & ((labels < classes) | (kind == "open"))
+    weights = known.astype(np.float64)
+    return np.where(known, labels, 0), np.repeat(weights[:, None], classes, 1) if kind == "open" else weights
+
+
+def given_labels(kind: str, labels: tuple[NDArray[Any], Floats]) -> Floats | None:
+    """Labels of a number or of tags, NaN where not known; None of kinds whose labels are words.
+
+    labels: as of `known_labels`.
+    """
+    return np.where(labels[1] > 0, labels[0], np.nan) if kind in ("number", "multilabel") else None

@@ -22,7 +22,6 @@ from tenfold.nn.heads import Head
 from tenfold.nn.network import build_heads, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.store.run import RunFolder
-from tenfold.values import answer_table, answer_words
 
 Floats = NDArray[np.float64]
 
@@ -199,13 +198,5 @@ def _write(
         facts = encoding.targets.get(name, TargetFacts())
         for column, words in label_words(target, classes, facts, labels[name]).items():
             columns[names.label[column]] = words
-        answer = head.decode(found[name])
-        if answer.columns:
-            yes = answer_table(answer)
-            for place, column in enumerate(answer.columns):
-                columns[names.predicted[column]] = yes[:, place]
-        else:
-            columns[names.predicted[name]] = answer_words(answer)
-        for place, column in enumerate(names.chances[name]):
-            columns[column] = found[name][:, place]
+        columns |= names.answered(name, head.decode(found[name]), found[name])
     write_parquet(folder.file(file), columns)

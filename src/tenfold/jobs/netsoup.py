@@ -18,7 +18,6 @@ from tenfold.jobs.netblend import BlendMember
 from tenfold.jobs.netrun import NetworkRun, answer_rows, open_network_run
 from tenfold.jobs.telling import HeldOutColumns, held_out_columns
 from tenfold.store.run import begin_run, read_arrays, read_run
-from tenfold.values import answer_table, answer_words
 
 #: Fields of a recipe that a network's layers depend on: only equal ones can be averaged.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")
@@ -127,14 +126,7 @@ def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None
             columns[names.row] = held
             for head in heads:
                 own = answers[head.name][good][held]
-                answer = head.decode(own)
-                if answer.columns:
-                    for column, yes in zip(answer.columns, answer_table(answer).T, strict=True):
-                        columns[names.predicted[column]] = yes
-                else:
-                    columns[names.predicted[head.name]] = answer_words(answer)
-                for place, column in enumerate(names.chances[head.name]):
-                    columns[column] = own[:, place]
+                columns |= names.answered(head.name, head.decode(own), own)
             write_parquet(folder.file(name), columns)
         about = json.loads((run.path / "run.json").read_text("utf-8"))
         folder.finish({name: value for name, value in about.items() if name not in ("files", "format")})

@@ -151,8 +151,6 @@ def _network_page(
     run: _Run, folders: dict[str, str], worst: int
 ) -> tuple[str, str, list[Section], list[str]]:
     about = run.about
-    targets = ", ".join(f"{target.name} ({target.kind})" for target in run.schema.targets)
-    inputs = ", ".join(f"{column.name} ({column.kind})" for column in run.schema.inputs)
     sections = [
         Section(
             "Scores",
@@ -183,7 +181,7 @@ def _network_page(
     # Without pictures there is no backbone, whatever the recipe's default would be.
     what = run.recipe.get("arch") if run.schema.images else about.get("kind")
     what = what_it_is_of(about, run.path) if many else what
-    lead = f"{what}: {inputs} -> {targets}"
+    lead = f"{what}: {run.schema.described}"
     return f"Report of {run.path.name}", lead, sections, run.notes
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "costly_rows",
     "curve_charts",
     "curve_sections",
+    "gib",
     "memory_parts",
     "rate_chart",
     "read_history",
@@ -392,13 +393,13 @@ def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
     rows: list[list[Cell | str]] = [
         ["rows at once x micro-batches", f"{plan.get('micro_batch', '?')} x {plan.get('accumulation', '?')}"],
         ["activations computed again", "yes" if plan.get("checkpoint") else "no"],
-        ["planned peak", _gib(planned) if planned else "nothing was planned: no budget was given"],
+        ["planned peak", gib(planned) if planned else "nothing was planned: no budget was given"],
     ]
     if high:
-        rows.append(["planned, from low to high", f"{_gib(low)} to {_gib(high)}"])
+        rows.append(["planned, from low to high", f"{gib(low)} to {gib(high)}"])
     if plan.get("measured_bytes"):
-        rows.append(["measured peak of the training", _gib(plan["measured_bytes"])])
-    rows.append(["most that the process held", _gib(about.get("peak_bytes") or 0)])
+        rows.append(["measured peak of the training", gib(plan["measured_bytes"])])
+    rows.append(["most that the process held", gib(about.get("peak_bytes") or 0)])
     truth = plan.get("measured_bytes") or about.get("peak_bytes")
     if planned and truth:
         rows.append(["measured less planned", f"{(truth - planned) / planned:+.1%}"])
@@ -407,7 +408,7 @@ def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
     if named:
         total = sum(size for _, size in named)
         cells: list[list[Cell | str]] = [
-            [name, Cell(_gib(size)), Cell(f"{size / total:.0%}", heat=size / total)] for name, size in named
+            [name, Cell(gib(size)), Cell(f"{size / total:.0%}", heat=size / total)] for name, size in named
         ]
         parts.append(Grid(("part of the plan", "size", "share"), cells))
     peaks = [record.get("peak_bytes") or math.nan for record in history]
@@ -425,5 +426,6 @@ def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
     return tuple(parts)
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """Bytes as a page tells them."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.values import TargetPrediction, answer_table, answer_words
+
 __all__ = ["JudgedTarget", "free_names", "judge_target", "telling_rows"]
 
 Floats = NDArray[np.float64]
@@ -70,6 +72,18 @@ class HeldOutColumns:
     label: Mapping[str, str]
     predicted: Mapping[str, str]
     chances: Mapping[str, Sequence[str]]
+
+    def answered(self, target: str, answer: TargetPrediction, chances: Floats) -> dict[str, NDArray[Any]]:
+        """A target's answers: in words, or as 0 and 1 where each class has a column; then the chances.
+
+        chances: (rows, classes) probabilities; of a number they are not written.
+        """
+        if answer.columns:
+            yes = answer_table(answer)
+            found = {self.predicted[name]: yes[:, place] for place, name in enumerate(answer.columns)}
+        else:
+            found = {self.predicted[target]: answer_words(answer)}
+        return found | {name: chances[:, place] for place, name in enumerate(self.chances[target])}
 
 
 def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]]) -> HeldOutColumns:
