@@ -81,6 +81,20 @@ def recompute(path: Path, changes: dict[tuple[str, str], float] | None = None) -
         return read_book(out / "bare.xlsx")
 
 
+def assert_recomputes(path: Path, within: float = 1e-9) -> dict[str, Cells]:
+    """What LibreOffice makes of a workbook, every formula found to be what the file says it is.
+
+    within: numbers may differ by so much; texts must be equal.
+    """
+    kept, computed = read_book(path), recompute(path)
+    for sheet, cells in read_formulas(path).items():
+        for cell, formula in cells.items():
+            stored, now = kept[sheet][cell], computed[sheet].get(cell, "")
+            same = pytest.approx(stored, abs=within) if isinstance(stored, float) else stored
+            assert now == same, (sheet, cell, formula)
+    return computed
+
+
 def _strip(path: Path, bare: Path, changes: dict[tuple[str, str], float]) -> None:
     names = list(_read(path))
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(bare, "w", zipfile.ZIP_DEFLATED) as made:

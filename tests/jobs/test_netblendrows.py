@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tenfold
-from office import needs_office, read_book, read_formulas, recompute
+from office import assert_recomputes, needs_office
 from shown import ODD, trained
 from tenfold.errors import SchemaError
 from tenfold.jobs.blendruns import blend_runs
@@ -52,11 +52,7 @@ def test_answers_and_losses_are_the_ensembles_own(blend: NetworkBlend) -> None:
 @needs_office
 def test_every_formula_is_what_the_ensemble_says(blend: NetworkBlend, tmp_path: Path) -> None:
     record = explain(blend, ["0003.png", "0010.png", "0009.png"], output=tmp_path / "b.xlsx")
-    kept, computed = read_book(tmp_path / "b.xlsx"), recompute(tmp_path / "b.xlsx")
-    for sheet, cells in read_formulas(tmp_path / "b.xlsx").items():
-        for cell, formula in cells.items():
-            stored, now = kept[sheet][cell], computed[sheet].get(cell, "")
-            assert now == (pytest.approx(stored, abs=1e-6) if isinstance(stored, float) else stored), formula
+    computed = assert_recomputes(tmp_path / "b.xlsx", within=1e-6)
     first = computed["Read me"]
     line = next(int(cell[1:]) for cell, value in first.items() if value == "largest difference")
     assert all(first[f"B{line + 1 + place}"] < 1e-6 for place in range(len(blend.schema.targets)))

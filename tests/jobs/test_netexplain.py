@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tenfold
-from office import needs_office, read_book, read_formulas, recompute
+from office import assert_recomputes, needs_office
 from photos import QUICK, write_photos, write_table
 from shown import NAMES, ODD, trained
 from tenfold.data.classweights import class_weighted
@@ -59,11 +59,7 @@ def test_raw_outputs_make_the_runs_own_probabilities_and_losses() -> None:
 def test_every_formula_is_what_the_run_says(tmp_path: Path) -> None:
     _, run = trained()
     build_loss_book(explain_network(run)).write(tmp_path / "b.xlsx")
-    kept, computed = read_book(tmp_path / "b.xlsx"), recompute(tmp_path / "b.xlsx")
-    for sheet, cells in read_formulas(tmp_path / "b.xlsx").items():
-        for cell, formula in cells.items():
-            stored, now = kept[sheet][cell], computed[sheet].get(cell, "")
-            assert now == (pytest.approx(stored, abs=1e-6) if isinstance(stored, float) else stored), formula
+    computed = assert_recomputes(tmp_path / "b.xlsx", within=1e-6)
     first = computed["Read me"]
     line = next(int(cell[1:]) for cell, value in first.items() if value == "largest difference")
     gaps = [first[f"B{line + 1 + place}"] for place in range(len(run.schema.targets))]

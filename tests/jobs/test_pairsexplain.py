@@ -11,7 +11,7 @@ import pytest
 
 import tenfold
 from command import tenfold as tenfold_command
-from office import needs_office, read_book, read_formulas, recompute
+from office import assert_recomputes, needs_office
 from pairs import RECIPE, ratings_of, schema_of
 from tenfold.collab.predict import locate
 from tenfold.errors import RatingsError, RecipeError, RunError
@@ -52,22 +52,12 @@ def double_scores(run: PairRun, users: Any, items: Any) -> np.ndarray:
     return found.reshape(len(users), len(items))
 
 
-def agree(path: Path) -> dict[str, dict[str, float | str]]:
-    """The workbook as LibreOffice computes it, every formula found to be what the file says."""
-    kept, computed = read_book(path), recompute(path)
-    for sheet, cells in read_formulas(path).items():
-        for cell in cells:
-            stored, now = kept[sheet][cell], computed[sheet].get(cell, "")
-            assert now == (pytest.approx(stored, abs=1e-9) if isinstance(stored, float) else stored), cell
-    return computed
-
-
 @needs_office
 def test_the_crosstab_of_a_dot_product_is_the_network(dot: PairRun, tmp_path: Path) -> None:
     found = explain(dot, output=tmp_path / "b.xlsx", n=6)
     assert found["kind"] == "pairs" and found["sheets"] == ["Read me", "Crosstab", "One-hot"]
     wanted = double_scores(dot, found["users"], found["items"])
-    cells = agree(tmp_path / "b.xlsx")["Crosstab"]
+    cells = assert_recomputes(tmp_path / "b.xlsx")["Crosstab"]
     top = next(int(cell[1:]) for cell, value in cells.items() if value == "predictions") + 2
     made = [[cells[f"{letter}{top + row}"] for letter in "BCDEFG"] for row in range(6)]
     np.testing.assert_allclose(np.array(made, float), wanted, atol=1e-9)
@@ -119,7 +109,7 @@ def test_rows_of_any_other_body_are_computed_from_the_last_layer_on(
     run = mlp if body == "mlp" else fitted(tmp_path / "run", body, epochs=2)
     found = explain(run, output=tmp_path / "b.xlsx", n=6)
     assert found["kind"] == "pairs" and len(found["rows"]) == 6
-    cells = agree(tmp_path / "b.xlsx")
+    cells = assert_recomputes(tmp_path / "b.xlsx")
     shown = cells["Rows"]
     for row, one in enumerate(found["rows"], start=5):
         user, item = (part.split()[1] for part in one["id"].split(", "))

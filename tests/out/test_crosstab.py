@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from office import needs_office, read_book, read_formulas, recompute
+from office import assert_recomputes, needs_office, read_book, read_formulas, recompute
 from tenfold.out.crosstab import ExplainedRatings, build_ratings_book
 
 NAMES = ("=HYPERLINK(1)", "Fish <b>&lt;</b>", "twice", "twice")
@@ -40,12 +40,7 @@ def ratings_of(**changes: object) -> ExplainedRatings:
 def test_every_formula_is_what_the_model_says(tmp_path: Path, changes: dict) -> None:
     found = ratings_of(**changes)
     build_ratings_book(found).write(tmp_path / "b.xlsx")
-    kept, computed = read_book(tmp_path / "b.xlsx"), recompute(tmp_path / "b.xlsx")
-    formulas = read_formulas(tmp_path / "b.xlsx")
-    for sheet, cells in formulas.items():
-        for cell in cells:
-            stored, now = kept[sheet][cell], computed[sheet].get(cell, "")
-            assert now == (pytest.approx(stored, abs=1e-9) if isinstance(stored, float) else stored), cell
+    computed = assert_recomputes(tmp_path / "b.xlsx")
     first = computed["Read me"]
     line = next(cell[1:] for cell, value in first.items() if value == "predictions of the crosstab")
     assert first[f"B{line}"] < 1e-6
