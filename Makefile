@@ -43,6 +43,7 @@ bench: $(DEV)
 
 docs: $(DEV)
 	@$(PY) docs/make_cli.py
+	@$(PY) docs/make_reliability.py
 
 format: $(DEV)
 	@$(PY) -m ruff check --fix .

@@ -13,10 +13,11 @@ import pytest
 from laws.source import ROOT, SRC, assert_none, read_sources
 
 README_LINES = 120
-FILE_LINES = 400  # of code: no blank lines, comments or docstrings
+FILE_LINES = 600  # of code: no blank lines, comments or docstrings
 FUNCTION_LINES = 80  # of code, likewise
-FILE_NAMES = ("util", "utils", "common", "helper", "helpers", "misc", "base", "core")
+FILE_NAMES = ("util", "utils", "helper", "helpers", "misc")
 LAWFUL = ("errors",)  # tested in tests/laws, since what it promises holds everywhere
+OF_NO_FILE = ("laws", "cases", "properties")  # tests of what holds for the whole, not for one file
 CLASS_NAMES = ("Manager", "Handler", "Trainer", "Helper", "Callback", "Factory")
 
 
@@ -93,7 +94,7 @@ def test_the_tests_mirror_the_package() -> None:
     tests = {
         path.relative_to(folder).with_suffix("").as_posix(): ""
         for path in folder.rglob("test_*.py")
-        if path.parent.name != "laws"
+        if path.parent.name not in OF_NO_FILE
     }
     assert_none(check_mirror(read_sources(), tests))
 
@@ -110,9 +111,9 @@ def test_every_room_says_what_it_is() -> None:
 def test_long_files_functions_and_idle_names_are_found() -> None:
     long = "def f():\n" + "    x = 1\n" * 80
     assert check_sizes({"data/table": long})[0].endswith("f has 81 lines of code")
-    assert "401 lines of code" in check_sizes({"data/table": "x = 1\n" * 401})[0]
+    assert "601 lines of code" in check_sizes({"data/table": "x = 1\n" * 601})[0]
     assert (
-        check_sizes({"data/table": '"""A.\n' + "\n" * 500 + '"""\n' + "# c\n" * 500 + "x = 1\n" * 400}) == []
+        check_sizes({"data/table": '"""A.\n' + "\n" * 500 + '"""\n' + "# c\n" * 500 + "x = 1\n" * 600}) == []
     )
     assert "says nothing" in check_sizes({"data/utils": ""})[0]
     assert "say what it is" in check_sizes({"data/table": "class TableManager: ..."})[0]
