@@ -16,7 +16,7 @@ HEAD = """\
 
 <!-- Written by docs/make_reliability.py from the marks of the tests; `make docs` writes it anew. -->
 
-An answer is right, or it is refused with a message that names the cause. This page lists the tests behind that:
+An answer is right, or it is refused with a message that names the cause. This page lists the tests of that:
 kinds of fault that users of such tools have reported in public, and changes of the input that must not change
 the answer. `make test` runs them all.
 
@@ -24,9 +24,9 @@ the answer. `make test` runs them all.
 CASES = """\
 ## Kinds of fault
 
-Two lists of public reports. A number is a kind of the first list, a letter with a number one of the second
-(C recommenders, I images, P predictions and ensembles, T tables and training). A test asserts the right value for
-the reported input; a *neighbour* asserts it for another input of the same kind.
+Two lists of public reports. A number is a kind of the first, a letter with a number one of the second
+(C recommenders, I images, P predictions and ensembles, T tables and training). A test asserts the right value
+of the reported input; a *neighbour* asserts it for another input of the same kind.
 
 """
 LAWS = """\
