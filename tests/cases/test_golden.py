@@ -1,0 +1,100 @@
+"""Runs and checkpoints of the first edition open, answer and resume as they did when they were made.
+
+tests/golden/make.py made them. Networks may differ in the last digits between processors.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from golden.make import TABLE
+from tenfold.cli import app
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "edition1"
+FACTORS = ("gibbs", "als", "sgd", "ratings_blend")
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(GOLDEN, tmp_path_factory.mktemp("golden") / "kept"))
+
+
+def ask(folder: Path, words: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a command there; returns what it says."""
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def read_cells(path: Path) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.reader(stream))
+
+
+def assert_same_answers(found: Path, wanted: Path) -> None:
+    """Equal texts; numbers equal within what processors differ by."""
+    rows, kept = read_cells(found), read_cells(wanted)
+    # A later version may add columns; those that were there stay, in their order.
+    columns = [rows[0].index(name) for name in kept[0]]
+    assert columns == sorted(columns) and len(rows) == len(kept)
+    for row, other in zip(rows[1:], kept[1:], strict=True):
+        for cell, was in zip([row[column] for column in columns], other, strict=True):
+            if "." in was and was.replace(".", "").replace("-", "").replace("e", "").isdigit():
+                assert float(cell) == pytest.approx(float(was), rel=1e-4, abs=1e-5)
+            else:
+                assert cell == was
+
+
+@pytest.mark.parametrize("name", ["table", "blend", "photos"])
+def test_networks_of_the_first_edition_answer_as_before(
+    name: str, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "photos.csv" if name == "photos" else "table.csv"
+    ask(golden, f"predict runs/{name} {table} --probabilities -o new/{name}.csv", monkeypatch)
+    assert_same_answers(golden / "new" / f"{name}.csv", golden / "answers" / f"{name}.csv")
+
+
+@pytest.mark.parametrize("name", [*FACTORS, "dot", "mlp"])
+def test_ratings_of_the_first_edition_are_predicted_as_before(
+    name: str, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(golden, f"predict runs/{name} ratings.csv -o new/{name}.csv", monkeypatch)
+    assert_same_answers(golden / "new" / f"{name}.csv", golden / "answers" / f"{name}.csv")
+
+
+@pytest.mark.parametrize("name", [*FACTORS, "events", "dot", "mlp"])
+def test_lists_of_the_first_edition_are_as_before(
+    name: str, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(golden, f"recommend runs/{name} --all -n 4 -o new/{name}_lists.csv", monkeypatch)
+    assert_same_answers(golden / "new" / f"{name}_lists.csv", golden / "answers" / f"{name}_lists.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["table", "photos", "blend", "gibbs", "events", "dot", "mlp", "ratings_blend"]
+)
+def test_runs_of_the_first_edition_have_a_report(
+    name: str, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(golden, f"report runs/{name} -o new/{name}.html", monkeypatch)
+    assert "</html>" in (golden / "new" / f"{name}.html").read_text("utf-8")
+
+
+def test_a_training_that_the_first_edition_left_half_way_goes_on_to_the_same_weights(
+    golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ask(golden, f"fit {TABLE} --epochs 3 -o runs/stopped --no-report --resume", monkeypatch)
+    assert "epoch  3" in said and "epoch  1" not in said
+    weights = load_file(golden / "runs" / "stopped" / "weights.safetensors")
+    kept = load_file(golden / "runs" / "table" / "weights.safetensors")
+    assert weights.keys() == kept.keys()
+    for name, value in kept.items():
+        np.testing.assert_allclose(weights[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
