@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,16 +23,30 @@ __all__ = [
     "TargetPrediction",
     "answer_table",
     "answer_words",
+    "cell_text",
     "id_text",
 ]
 
+#: Blanks, and signs without width that programs leave at the ends of a cell: a byte-order mark among them.
+_ENDS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
+
 
 def id_text(value: Any) -> str:
-    """The one spelling of an id: text, without outer blanks.
+    """The one spelling of an id: text in Unicode's composed form (NFC), without outer blanks.
+
+    As `cell_text`, and an accent is part of its letter however it was typed, as in file names; signs without
+    width at the ends are left out. Two ids are one exactly if these texts are equal: "007" and "7", "Ann" and
+    "ann" stay two. The empty text is not an id.
+    """
+    text = cell_text(value)
+    return text if text.isascii() else unicodedata.normalize("NFC", _ENDS.sub("", text))
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text, without outer blanks.
 
     1, np.int64(1), 1.0, np.float32(1), b"1" and " 1 " are all "1"; text is otherwise kept letter for
-    letter, so "007" and "7" stay two ids. None and a float that is not a number are the empty text, which is
-    no id.
+    letter. None and a float that is not a number are the empty text.
     """
     if isinstance(value, np.generic) and not isinstance(value, np.floating):
         value = value.item()

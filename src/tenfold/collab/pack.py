@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LISTED, RunError
-from tenfold.values import FactorModel
+from tenfold.values import FactorModel, id_text
 
 __all__ = ["FORMAT", "pack_factor_model", "unpack_factor_model"]
 
@@ -77,6 +77,7 @@ def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[st
     if problems:
         raise _damaged(problems)
     users, items, ids, titles = (_unpack_texts(arrays, name) for name in TEXTS)
+    users, items, ids = (_one_spelling(texts) for texts in (users, items, ids))
     sizes = {"users": len(users), "items": len(items), "users+1": len(users) + 1}
     problems = _misfits(arrays, sizes)
     if len(ids) != len(titles):
@@ -120,6 +121,23 @@ def _unpack_texts(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.o
     except UnicodeDecodeError as error:
         raise _damaged([f"{name} is not UTF-8: {error}"]) from None
     return texts
+
+
+def _one_spelling(ids: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Ids as `values.id_text` spells them today: earlier versions kept every Unicode form as it came.
+
+    Where two are then alike, the one that was spelled so already has the name, or else the first; the others
+    stay as they were.
+    """
+    taken: set[str] | None = None
+    for place, one in enumerate(ids):
+        spelled = one if one.isascii() else id_text(one)
+        if spelled != one and spelled:
+            taken = set(ids) if taken is None else taken
+            if spelled not in taken:
+                ids[place] = spelled
+                taken.add(spelled)
+    return ids
 
 
 def _faults(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> list[str]:

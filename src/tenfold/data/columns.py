@@ -16,7 +16,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from tenfold.data.cells import whole_number
-from tenfold.values import id_text
+from tenfold.values import cell_text
 
 # Arrow makes its functions as it loads, so no checker of types can see them.
 pc: Any = pyarrow.compute
@@ -66,7 +66,7 @@ def to_column(values: Any) -> Column:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         void = ("NAType", "NaTType")  # pandas' own marks of what is missing
-        texts = ["" if type(value).__name__ in void else id_text(value) for value in values]
+        texts = ["" if type(value).__name__ in void else cell_text(value) for value in values]
         return pa.array(texts, pa.string())
 
 
@@ -281,7 +281,7 @@ def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.
     column = unify_codes(column)
     piece = column.chunk(0)
     values = piece.dictionary.to_numpy(zero_copy_only=False)
-    texts = [*map(id_text, values), ""]
+    texts = [*map(cell_text, values), ""]
     # Both a null in the dictionary and a null among the codes are the missing cell.
     codes = piece.indices.fill_null(len(values)).to_numpy()
     if piece.dictionary.null_count:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.roles import Roles, find_roles, item_titles
+from tenfold.data.roles import Roles, find_roles, item_titles, read_ids
 from tenfold.data.table import Table
 from tenfold.data.times import format_time, read_times
 from tenfold.errors import LISTED, RatingsError, RecipeError, TableError, did_you_mean
@@ -134,13 +134,12 @@ def index_ratings(
 def _read_rows(
     table: Table, roles: Roles, skip_bad: bool, time_format: str | None, scale: tuple[float, float] | None
 ) -> tuple[_Rows, list[str]]:
-    user_index, users = table.codes(roles.user)
-    item_index, items = table.codes(roles.item)
+    user_index, users, said = read_ids(table, roles.user)
+    item_index, items, also = read_ids(table, roles.item)
+    notes = [*said, *also]
     rows = _Rows(table, users, items, user_index, item_index, None)
-    faults = {
-        name: (ids == "") for name, ids in ((roles.user, users), (roles.item, items)) if (ids == "").any()
-    }
-    faults = {name: void[table.codes(name)[0]] for name, void in faults.items()}
+    of_role = ((roles.user, user_index, users), (roles.item, item_index, items))
+    faults = {name: (ids == "")[index] for name, index, ids in of_role if (ids == "").any()}
     values = None
     if roles.rating is not None:
         # Checked as they are written: in single precision 4.7 is above a scale that ends at 4.7.
@@ -153,7 +152,6 @@ def _read_rows(
         raise _bad_cells(table, faults, int(bad.sum()))
     if values is not None and scale is not None:
         _check_values(rows, values, scale)
-    notes = []
     if roles.time is not None:
         rows.times, said = read_times(table, roles.time, time_format)
         notes += said

@@ -9,11 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.table import Table
+from tenfold.data.table import Table, look_alikes
 from tenfold.errors import LISTED, SchemaError
 from tenfold.values import id_text
 
-__all__ = ["KNOWN_NAMES", "Roles", "find_column", "find_key", "find_roles", "item_titles", "names_users"]
+__all__ = [
+    "KNOWN_NAMES",
+    "Roles",
+    "find_column",
+    "find_key",
+    "find_roles",
+    "item_titles",
+    "names_users",
+    "read_ids",
+]
 
 #: Column names by role, the likelier first, compared without case, blanks, dots and underscores.
 KNOWN_NAMES = {
@@ -108,6 +117,40 @@ def find_column(table: Table, name: str) -> str:
     return near[0] if len(near) == 1 else table.column(name)
 
 
+def read_ids(table: Table, column: str) -> tuple[NDArray[np.uint32], NDArray[np.object_], tuple[str, ...]]:
+    """Codes of a column of ids, the ids in the order of their first row, and what was noticed of them.
+
+    Ids are in their one spelling (`values.id_text`), so that one in two Unicode forms is one; the empty text
+    stands for a missing one. Ids that only look alike stay different, and are pointed out.
+    """
+    codes, texts = table.codes(column)
+    spelled = [id_text(text) for text in texts]
+    notes = []
+    altered = [text for text, one in zip(texts, spelled, strict=True) if text != one]
+    if altered:
+        places: dict[str, int] = {}
+        moved = np.array([places.setdefault(one, len(places)) for one in spelled], np.uint32)
+        codes, spelled = moved[codes], list(places)
+        twice = len(texts) - len(spelled)
+        how = (
+            f", so that {twice} more {'spelling is' if twice == 1 else 'spellings are'} of ids that are there"
+        )
+        notes.append(
+            f"{column}: {len(altered)} ids are read in Unicode's composed form (NFC), without invisible ends"
+            f"{how if twice else ''}; first: {id_text(altered[0])}"
+        )
+    ids = np.empty(len(spelled), object)
+    ids[:] = spelled
+    # Whole numbers in their one spelling resemble no others.
+    numbers = all(one.isdecimal() and one.isascii() and (one[0] != "0" or one == "0") for one in spelled)
+    alike = [] if numbers else look_alikes(spelled)
+    if alike:
+        shown = "; ".join(" / ".join(group) for group in alike[:3])
+        more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
+        notes.append(f"{column}: look-alikes are kept as different ids: {shown}{more}")
+    return codes, ids, tuple(notes)
+
+
 def names_users(table: Table) -> bool:
     """Has the table a column of users? Without a header: are there more columns than an item and a rating."""
     return len(table.names) > 2 if _unnamed(table) else _known("user", table.names) is not None
@@ -136,8 +179,7 @@ def item_titles(
         name = find_column(table, name)
     else:
         name = (rest[0] if rest else None) if unnamed else _known("title", rest)
-    codes, texts = table.codes(key)
-    ids = [id_text(text) for text in texts]
+    codes, ids, _ = read_ids(table, key)
     titles = table.text(name) if name is not None else [""] * table.rows
     names: dict[str, str] = {}
     for code, title in zip(codes, titles, strict=True):

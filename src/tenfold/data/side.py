@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.roles import find_column, find_key
+from tenfold.data.roles import find_column, find_key, read_ids
 from tenfold.data.table import Table
 from tenfold.errors import LISTED, RecipeError, TableError, did_you_mean
-from tenfold.values import SideFeatures, id_text
+from tenfold.values import SideFeatures
 
 __all__ = ["choose_ids", "encode_side"]
 
@@ -112,9 +112,8 @@ def choose_ids(
 
 def _rows_of(table: Table, key: str, ids: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
     """The first row of each id in the side table, -1 for ids that it does not list."""
-    codes, texts = table.codes(key)
+    codes, spelled, _ = read_ids(table, key)
     first: dict[str, int] = {}
-    spelled = [id_text(text) for text in texts]
     for row, code in enumerate(codes):
         first.setdefault(spelled[code], row)
     first.pop("", None)
