@@ -27,6 +27,14 @@ class ImageReader(Protocol):
         ...
 
 
+class PictureFiles(ImageReader, Protocol):
+    """Pictures that know which of them are the same."""
+
+    def pictures(self) -> NDArray[np.object_]:
+        """(rows,) equal where the decoded pictures are, in whatever file format; "" where there is none."""
+        ...
+
+
 class ColumnFacts(Frozen):
     """What the training rows decided of one input column.
 
@@ -79,12 +87,16 @@ class Encoding(Frozen):
 class PickedImages:
     """Some rows of another reader, under new numbers."""
 
-    reader: ImageReader
+    reader: PictureFiles
     rows: NDArray[np.int64]
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(rows, height, width, 3) uint8."""
         return self.reader.read(self.rows[rows])
+
+    def pictures(self) -> NDArray[np.object_]:
+        """(rows,) as `PictureFiles.pictures`."""
+        return self.reader.pictures()[self.rows]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tenfold.errors import LISTED
+from tenfold.errors import LISTED, listed
 
 __all__ = [
     "Classes",
@@ -19,6 +19,7 @@ __all__ = [
     "find_repeats",
     "group_codes",
     "join_groups",
+    "linked_groups",
     "listed_names",
 ]
 
@@ -50,6 +51,37 @@ def join_groups(keys: Sequence[ArrayLike], rows: int) -> Ints:
         head = head[head]
         if np.array_equal(before, head):
             return np.unique(head, return_inverse=True)[1].astype(np.int64)
+
+
+def linked_groups(
+    columns: Mapping[str, NDArray[Any]], pictures: Sequence[NDArray[Any]], names: NDArray[Any]
+) -> list[str]:
+    """What is to be said where rows of several groups show one picture, which makes one group of them.
+
+    columns: name of a column of groups -> (rows,) its texts, "" where a row has no group.
+    pictures: keys, each (rows,), "" where there is none.  names: (rows,) what messages call a row's picture.
+    """
+    rows = len(names)
+    grouped = np.any([cells != "" for cells in columns.values()] or [np.zeros(rows, bool)], axis=0)
+    own = join_groups(list(columns.values()), rows)
+    linked = join_groups([own, *pictures], rows)
+    words = [" ".join(filter(None, map(str, cells))) for cells in zip(*columns.values(), strict=True)]
+    problems = []
+    for key in pictures:
+        codes = np.where(grouped, group_codes(key, rows), -1)
+        there = np.flatnonzero(codes >= 0)
+        order = there[np.argsort(codes[there], kind="stable")]
+        for same in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+            if len(np.unique(own[same])) > 1:
+                which = [words[same[first]] for first in np.sort(np.unique(own[same], return_index=True)[1])]
+                files = list(dict.fromkeys(str(names[row]) for row in same))
+                problems.append(f"{' and '.join(which[:LISTED])} by {', '.join(files[:LISTED])}")
+    if not problems:
+        return []
+    before, after = len(np.unique(own[grouped])), len(np.unique(linked[grouped]))
+    what = f"{'column' if len(columns) == 1 else 'columns'} {', '.join(map(repr, columns))}"
+    note = f"{before} groups of {what} are {after} for the split, since rows of several show one picture"
+    return [note, *listed(problems)]
 
 
 def group_codes(key: ArrayLike, rows: int) -> Ints:

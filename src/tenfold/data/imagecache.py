@@ -6,8 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from tenfold.data.images import (
     MAX_PIXELS,
     PILLOW,
     RULE,
+    SMALL,
     Progress,
     check_pixels,
     check_resize,
     decode_file,
+    digest_whole,
     pillow_settings,
 )
 from tenfold.data.imagestore import Entry, PixelStore, SeenFiles, digest_content, find_cache_folder
@@ -67,7 +69,8 @@ class _Decoding:
             name=self.names[row],
         )
         used = (white or done.deep) if done.deep else 0.0
-        return Entry(content, used, done.deep, done.width, done.height, done.frames), done.pixels
+        entry = Entry(content, used, done.deep, done.width, done.height, done.frames, pixels=done.digest)
+        return entry, done.pixels
 
 
 class ImageCache:
@@ -75,7 +78,7 @@ class ImageCache:
 
     size: (height, width).
     content: (rows,) hex digest of each file's bytes, "" where it could not be read; equal digests are equal
-        pictures, whatever their names.
+        files, whatever their names.
     white: what counts as white in float and 32-bit grey pictures, None where there are none. It is decided
         from all pictures together, so give it again when predicting.
     decoded: how many pictures were decoded in the filling; the others were there.
@@ -99,6 +102,7 @@ class ImageCache:
         self.folder = None if store is None else store.folder
         self._decoding = decoding
         self._store = store
+        self._entries = dict(entries)
         rows = len(decoding.paths)
         self._places = np.full(rows, -1, np.int64)
         self._checks = np.zeros(rows, np.int64)
@@ -128,6 +132,35 @@ class ImageCache:
                     out[at] = pixels
         return out
 
+    def pictures(self) -> NDArray[np.object_]:
+        """(rows,) digest of each picture as decoded, "" where it cannot be used; equal digests are equal
+        pictures, in whatever file format.
+
+        A JPEG that was decoded at a part of its size is decoded wholly where a picture of another format has
+        its size, and once: the cache keeps what was found. Raises ImageError as `read` does.
+        """
+        entries = self._entries
+        whole = {(one.width, one.height) for one in entries.values() if not one.pixels.startswith(SMALL)}
+        unsure = {
+            entry.content: row
+            for row, entry in entries.items()
+            if entry.pixels.startswith(SMALL) and (entry.width, entry.height) in whole
+        }
+        with ThreadPoolExecutor(self._decoding.workers) as pool:
+            found = dict(zip(unsure, pool.map(self._digest_whole, unsure.values()), strict=True))
+        if found and self._store is not None:
+            settled = [replace(entries[row], pixels=found[content]) for content, row in unsure.items()]
+            with suppress(OSError):  # only a shortcut: without it they are decoded again next time
+                self._store.describe([entry for entry in settled if entry.place >= 0])
+        digests = np.full(len(self), "", object)
+        for row, entry in entries.items():
+            digests[row] = found.get(entry.content, entry.pixels)
+        return digests
+
+    def _digest_whole(self, row: int) -> str:
+        with self._unchanged(row) as (file, _):
+            return digest_whole(file, max_pixels=self._decoding.max_pixels, name=self._decoding.names[row])
+
     def _read_row(self, row: int, out: NDArray[np.uint8]) -> bool:
         if self._store is None or self._places[row] < 0:
             return False
@@ -140,6 +173,12 @@ class ImageCache:
         return whole
 
     def _decode_again(self, row: int) -> NDArray[np.uint8]:
+        with self._unchanged(row) as (file, content):
+            return self._decoding.decode(file, row, content, self.white)[1]
+
+    @contextmanager
+    def _unchanged(self, row: int) -> Iterator[tuple[BufferedReader, str]]:
+        """The row's file, open, and its content, which must be what it was."""
         path, name = self._decoding.paths[row], self._decoding.names[row]
         if path is None:
             raise ImageError(f"{name} has no file")
@@ -147,7 +186,7 @@ class ImageCache:
             content = digest_content(file)
             if content != self.content[row]:
                 raise ImageError(f"{name} was changed while it was in use.", fix="run again")
-            return self._decoding.decode(file, row, content, self.white)[1]
+            yield file, content
 
 
 def build_image_cache(

@@ -13,6 +13,7 @@ One rule for each thing that a picture file may do, the same in training, predic
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import os
@@ -77,6 +78,8 @@ REDUCING_GAP = 3.0
 #: Pictures above this many pixels are decoded one at a time, or each worker would hold one.
 LARGE = 1 << 25
 _large = threading.Lock()
+#: Begins the digest of a picture that was decoded at a part of its size.
+SMALL = "~"
 
 
 class Progress(Protocol):
@@ -95,6 +98,8 @@ class Picture:
     width, height: of the picture in the file, upright.
     frames: true where the file holds more than the one that was used.
     deep: white that the values themselves ask for (see `deepgrey`), 0 where the format settles it.
+    digest: of the upright RGB pixels before they were resized, so that equal digests are equal pictures in
+        whatever format; it begins with ``SMALL`` where a JPEG was decoded at a part of its size.
     """
 
     pixels: NDArray[np.uint8]
@@ -102,6 +107,7 @@ class Picture:
     height: int
     frames: bool
     deep: float
+    digest: str
 
 
 class _Settings:
@@ -209,8 +215,29 @@ def decode_file(
             plain, deep = _plain(image, file, name, white, stored)
             if orientation > 1:
                 plain = plain.transpose(_TURNS[orientation])
+            digest = ("" if plain.size == (width, height) else SMALL) + _digest(plain)
             pixels = _fit(plain, extent, size, resize, resampling)
-    return Picture(pixels, width, height, frames, deep)
+    return Picture(pixels, width, height, frames, deep, digest)
+
+
+def digest_whole(file: BufferedReader, *, max_pixels: int, name: str) -> str:
+    """`Picture.digest` of a file decoded at its full size, whatever it is to be resized to."""
+    with pillow_settings(max_pixels), _opened(file, name, max_pixels) as image:
+        stored = _stored_mode(image)
+        with _large if image.width * image.height > LARGE else nullcontext():
+            orientation = _orientation(image)
+            plain, _ = _plain(image, file, name, None, stored)
+            return _digest(plain.transpose(_TURNS[orientation]) if orientation > 1 else plain)
+
+
+def _digest(plain: Image.Image) -> str:
+    digest = hashlib.blake2b(f"{plain.width}x{plain.height}".encode(), digest_size=16)
+    # By strips, so that grey is never held three times over.
+    strip = max(1, (1 << 20) // plain.width)
+    for top in range(0, plain.height, strip):
+        part = plain.crop((0, top, plain.width, min(top + strip, plain.height)))
+        digest.update(part.convert("RGB").tobytes())
+    return digest.hexdigest()
 
 
 def check_images(

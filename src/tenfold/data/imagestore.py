@@ -29,7 +29,7 @@ import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class Entry:
     white: the white that was used.  deep: what the values ask for as white. Both 0 where the format says it.
     width, height: of the picture in the file.  frames: true where it holds several.
     place: row in the file of pixels, -1 where it is in none.  check: checksum of the row.
+    pixels: digest of the decoded picture before it was resized, as `images.Picture` has it.
     """
 
     content: str
@@ -88,6 +89,7 @@ class Entry:
     frames: bool
     place: int = -1
     check: int = 0
+    pixels: str = ""
 
 
 class PixelStore:
@@ -149,7 +151,10 @@ class PixelStore:
         for line in text[:whole].splitlines():
             # What a killed process left of a line is no JSON; the next line began afresh.
             with suppress(ValueError, TypeError):
-                self._learn(Entry(*json.loads(line)))
+                told = json.loads(line)
+                # A line of an older version lacks the last facts, and so is not believed.
+                if len(told) == len(fields(Entry)):
+                    self._learn(Entry(*told))
         self._read_to += whole
 
     def _learn(self, entry: Entry) -> None:
@@ -185,15 +190,24 @@ class PixelStore:
                     break
                 added[key] = replace(entry, place=place, check=zlib.crc32(pixels.data))
                 place += 1
-            lines = [json.dumps(astuple(entry), separators=(",", ":")) + "\n" for entry in added.values()]
-            end = os.fstat(self._index).st_size
-            text = ("" if end == self._read_to else "\n") + "".join(lines)  # end a line that was left half
-            _write_at(self._index, text.encode(), end)
-            self._read_to = end + len(text)
-            for entry in added.values():
-                self._learn(entry)
+            self._append(list(added.values()))
             if failure is not None:
                 raise failure
+
+    def describe(self, entries: Sequence[Entry]) -> None:
+        """Append what is newly known of pictures that are there. Raises OSError when the disk is full."""
+        with self._turn():
+            self._refresh()
+            self._append(entries)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        lines = [json.dumps(astuple(entry), separators=(",", ":")) + "\n" for entry in entries]
+        end = os.fstat(self._index).st_size
+        text = ("" if end == self._read_to else "\n") + "".join(lines)  # end a line that was left half
+        _write_at(self._index, text.encode(), end)
+        self._read_to = end + len(text)
+        for entry in entries:
+            self._learn(entry)
 
     def _write_row(self, place: int, pixels: NDArray[np.uint8]) -> None:
         if shutil.disk_usage(self.folder).free < RESERVE_BYTES + self.row_bytes:

@@ -116,8 +116,8 @@ def holdout(
     held = deal_holdout(table, unit, fraction, np.random.default_rng(seed))
     if not held.any():
         raise SplitError(
-            "no row can be held out: each has a class that no other has",
-            found=f"{rows} rows, {len(table.names)} classes",
+            f"no {'group' if units < rows else 'row'} can be held out: each has a class that no other has",
+            found=f"{rows} rows{f' in {units} groups' if units < rows else ''}, {len(table.names)} classes",
             fix="hold out nothing (valid = 0), or give more examples of each class",
         )
     split = Split(np.flatnonzero(~held), np.flatnonzero(held))
@@ -223,22 +223,27 @@ def by_time(
     fraction: float,
     labels: Labels | None = None,
     classes: Classes | None = None,
+    groups: Sequence[ArrayLike] = (),
     source: str = "the table",
     lines: ArrayLike | None = None,
 ) -> Split:
-    """One cut through time: every training row is earlier than every held-out row.
+    """One cut through time: every training row is earlier than the cut, and so is its whole group.
 
     times: (rows,) seconds since 1970, or any numbers that grow with time. Rows of the same moment stay
     together, so the held-out part is the possible one that is nearest to `fraction`.
+    groups: as for `holdout`. A group is as old as its newest row: one that reaches over the cut is held out
+    as a whole, with its earlier rows.
     """
-    moments = _check_times(times, source, lines)
+    own = _check_times(times, source, lines)
+    moments = _newest(own, groups)
     fraction = _check_fraction(fraction)
     if fraction == 0:
         return holdout(len(moments), fraction=0, seed=0)
     cuts, count = np.unique(moments, return_counts=True)
     if len(cuts) < 2:
         raise SplitError(
-            f"{source} cannot be cut by time: all rows have the same",
+            f"{source} cannot be cut by time: "
+            + ("all groups reach to the same" if len(np.unique(own)) > 1 else "all rows have the same"),
             found=f"{len(moments)} rows at {_moment(cuts[0])}" if len(cuts) else "no rows",
             fix="split at random instead",
         )
@@ -246,25 +251,46 @@ def by_time(
     best = int(np.argmin(np.abs(before - (1 - fraction) * len(moments))))
     held = moments >= cuts[best + 1]
     split = Split(np.flatnonzero(~held), np.flatnonzero(held))
-    note = (
-        f"cut at {_moment(cuts[best + 1])}: {len(split.train)} rows before, {len(split.valid)} from then on"
-    )
+    cut = _moment(cuts[best + 1])
+    earlier = int((own[held] < cuts[best + 1]).sum())
+    note = f"cut at {cut}: {len(split.train)} rows before, {len(split.valid)} from then on"
+    if earlier:
+        note = (
+            f"cut at {cut}: {len(split.train)} rows before, {len(split.valid)} held out, "
+            f"{earlier} of which are earlier and of a group that reaches over the cut"
+        )
     return Split(split.train, split.valid, (note, *_side_notes(split, labels, classes)))
 
 
+def _newest(moments: NDArray[np.float64], groups: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """(rows,) the time of the newest row of each row's group."""
+    if not groups:
+        return moments
+    unit = join_groups(groups, len(moments))
+    newest = np.full(int(unit.max(initial=-1)) + 1, -np.inf)
+    np.maximum.at(newest, unit, moments)
+    return newest[unit]
+
+
 def folds_by_time(
-    times: ArrayLike, *, folds: int, source: str = "the table", lines: ArrayLike | None = None
+    times: ArrayLike,
+    *,
+    folds: int,
+    groups: Sequence[ArrayLike] = (),
+    source: str = "the table",
+    lines: ArrayLike | None = None,
 ) -> Folds:
     """Blocks of time of about equally many rows: the first always trains, and each fold trains on all
-    earlier blocks. The rows of the first block are therefore never predicted."""
-    moments = _check_times(times, source, lines)
+    earlier blocks. The rows of the first block are therefore never predicted. Groups as for `by_time`."""
+    own = _check_times(times, source, lines)
+    moments = _newest(own, groups)
     if folds < 1:
         raise SplitError(f"folds = {folds}", fix="give 1 or more")
     cuts, code, count = np.unique(moments, return_inverse=True, return_counts=True)
     if len(cuts) <= folds:
         raise SplitError(
             f"{source} cannot be cut into {folds} folds and a first block by time",
-            found=f"{len(cuts)} different times",
+            found=f"{len(cuts)} different times" + (" of the newest rows of groups" if len(groups) else ""),
             fix=f"ask for at most {max(len(cuts) - 1, 1)} folds",
         )
     # A block ends where its share of the rows is reached, but leaves a moment for each block to come.
@@ -276,8 +302,14 @@ def folds_by_time(
         if done < folds and (must or reached >= (done + 1) * len(moments) / (folds + 1)):
             done += 1
     starts = [_moment(cuts[np.argmax(block == one)]) for one in range(1, folds + 1)]
-    note = f"folds begin at {', '.join(starts)}; {int(count[block == 0].sum())} earlier rows always train"
-    return Folds((block - 1)[code].astype(np.int64), folds, (note,), forward=True)
+    notes = [f"folds begin at {', '.join(starts)}; {int(count[block == 0].sum())} earlier rows always train"]
+    first = np.array([cuts[np.argmax(block == one)] for one in range(folds + 1)])
+    earlier = int((own < first[block[code]]).sum())
+    if earlier:
+        notes.append(
+            f"{earlier} rows are in a later fold than their time says, with the newest of their group"
+        )
+    return Folds((block - 1)[code].astype(np.int64), folds, tuple(notes), forward=True)
 
 
 def _check_times(times: ArrayLike, source: str, lines: ArrayLike | None) -> NDArray[np.float64]:

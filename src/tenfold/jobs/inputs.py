@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding, ImageReader
+from tenfold.data.encode import Encoding, PictureFiles
 from tenfold.data.imagecache import ImageCache, build_image_cache
 from tenfold.data.imagefiles import find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
@@ -85,12 +85,12 @@ class Rows:
     table: all rows, also those that are bad.  ids: (rows,) the text that names each row.
     caches: one reader per image column, in the schema's order.  white: see `Encoding.white`.
     bad: row -> why it cannot be used.
-    contents: per image column, (rows,) what identifies a row's picture, for finding repeats.
+    contents: per image column, (rows,) what identifies a row's file of a picture.
     """
 
     table: Table
     ids: NDArray[np.object_]
-    caches: tuple[ImageReader, ...]
+    caches: tuple[PictureFiles, ...]
     white: tuple[float | None, ...]
     bad: Mapping[int, str]
     contents: tuple[NDArray[np.object_], ...]

@@ -191,12 +191,12 @@ def _check_folds(schema: Schema, encoding: Encoding, table: Table, folds: int) -
     """Refuse folds that cannot be made. Pictures that repeat are found later, and only make it harder."""
     if not folds:
         return
+    groups = [table.text(name) for name in schema.group]
     if schema.time is not None:
         times, _ = read_times(table, schema.time)
-        folds_by_time(times, folds=folds, source=table.source, lines=table.lines)
+        folds_by_time(times, folds=folds, groups=groups, source=table.source, lines=table.lines)
         return
     labels, _, _ = label_arrays(encoding.classes, encoding.targets, schema, table)
-    groups = [table.text(name) for name in schema.group]
     dealt = {name: number_codes(one) if one.dtype.kind == "f" else one for name, one in labels.items()}
     kfold(table.rows, folds=folds, seed=0, labels=dealt, groups=groups)
 

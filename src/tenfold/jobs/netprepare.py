@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.data.cells import shortened
 from tenfold.data.classweights import check_class_weights, class_weighted, decide_class_weights
@@ -22,6 +23,7 @@ from tenfold.data.encode import (
     fit_columns,
     fit_encoding,
 )
+from tenfold.data.groups import linked_groups
 from tenfold.data.labels import decide_targets, known_rows, standardise
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.stratify import strata, strata_names
@@ -118,9 +120,11 @@ def prepare_training(
     rows = _usable(rows)
     encoding = encoding.model_copy(update={"white": rows.white})
     examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
-    notes.add([*said, *_conflicts(rows, schema, examples)])
-    split = _split(schema, recipe, rows, examples, encoding, split_rule)
-    notes.add(split.notes)
+    kin = _kin(schema, rows)
+    notes.add([*said, *_conflicts(rows, kin, schema, examples)])
+    notes.add(kin.linked)
+    split = _split(schema, recipe, rows, kin, examples, encoding, split_rule)
+    notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
     if network is None:
         # How wide the first layers of a table are is decided by its training rows.
         columns, said = fit_columns(schema, rows.table, split.train)
@@ -218,18 +222,44 @@ def _usable(rows: Rows) -> Rows:
     )
 
 
-def _conflicts(rows: Rows, schema: Schema, examples: Examples) -> list[str]:
+@dataclass(frozen=True)
+class _Kin:
+    """What keeps rows together, whatever the split.
+
+    pictures: per image column, (rows,) equal where the pictures are, in whatever file format.
+    groups: column of groups -> (rows,) its texts; a row without one (an empty cell) stands for itself.
+    linked: which groups are one, since pictures link them.
+    """
+
+    pictures: tuple[NDArray[np.object_], ...]
+    groups: dict[str, NDArray[np.object_]]
+    linked: tuple[str, ...]
+
+    @property
+    def keys(self) -> list[NDArray[np.object_]]:
+        return [*self.pictures, *self.groups.values()]
+
+
+def _kin(schema: Schema, rows: Rows) -> _Kin:
+    pictures = tuple(cache.pictures() for cache in rows.caches)
+    groups = {name: rows.table.text(name) for name in schema.group}
+    if schema.split is not None or not groups:
+        return _Kin(pictures, groups, ())
+    shown = [rows.table.text(column.name) for column in schema.images]
+    names = np.array([", ".join(cells) for cells in zip(*shown, strict=True)] or rows.ids, dtype=object)
+    return _Kin(pictures, groups, tuple(linked_groups(groups, pictures, names)))
+
+
+def _conflicts(rows: Rows, kin: _Kin, schema: Schema, examples: Examples) -> list[str]:
     """Repeats of one picture, counted; and those whose labels contradict each other, by name."""
     if not schema.images:
         # Rows of a few columns are often alike, and that says nothing.
         return []
-    _, place, counts = np.unique(rows.content, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(reduce(np.add, kin.pictures), return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[place] > 1)
     if not len(repeated):
         return []
-    # Where a column states the split, `_straddlers` says which do not.
-    stay = "" if schema.split else "; a picture's rows stay on one side of the split"
-    notes = [f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once{stay}"]
+    notes = [f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once"]
     for target in schema.answers:
         columns = [rows.table.text(name) for name in target_columns(target)]
         words = [", ".join(cells) for cells in zip(*columns, strict=True)]
@@ -250,16 +280,15 @@ def _split(
     schema: Schema,
     recipe: Recipe,
     rows: Rows,
+    kin: _Kin,
     examples: Examples,
     encoding: Encoding,
     rule: SplitRule | None,
 ) -> Split:
-    # A row without a group (an empty cell) stands for itself.
-    groups = [*rows.contents, *(rows.table.text(name) for name in schema.group)]
     classes = strata_names(schema, encoding.classes)
     labels = strata(examples.labels, number_codes)
     if schema.split is not None:
-        split = given(
+        return given(
             rows.table.text(schema.split),
             column=schema.split,
             source=rows.table.source,
@@ -267,10 +296,14 @@ def _split(
             labels=labels,
             classes=classes,
         )
-        return replace(split, notes=(*split.notes, *_straddlers(schema, rows, split)))
     if rule is None:
         rule = partial(_drawn, schema, recipe, rows)
-    split = rule(len(rows.ids), labels=labels, classes=classes, groups=groups)
+    try:
+        split = rule(len(rows.ids), labels=labels, classes=classes, groups=kin.keys)
+    except SplitError as error:
+        if not kin.linked:
+            raise
+        raise SplitError(error.headline, problems=[*error.problems, *kin.linked], **error.labels) from None
     if not len(split.train):
         raise SplitError(
             f"no row is left to train on: {len(rows.ids)} rows, {recipe.valid} of them held out",
@@ -287,10 +320,9 @@ def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any)
         times, said = read_times(rows.table, schema.time)
         where = {"source": rows.table.source, "lines": rows.table.lines}
         if recipe.fold is None:
-            spoken = {name: facts[name] for name in ("labels", "classes")}
-            split = by_time(times, fraction=recipe.valid, **spoken, **where)
+            split = by_time(times, fraction=recipe.valid, **facts, **where)
             return replace(split, notes=(*said, *split.notes))
-        folds = folds_by_time(times, folds=recipe.fold[1], **where)
+        folds = folds_by_time(times, folds=recipe.fold[1], groups=facts["groups"], **where)
     elif recipe.fold is None:
         return holdout(count, fraction=recipe.valid, seed=seed, **facts)
     else:
@@ -300,17 +332,15 @@ def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any)
     return replace(folds.split(fold - 1), notes=(*said, note, *folds.notes))
 
 
-def _straddlers(schema: Schema, rows: Rows, split: Split) -> list[str]:
-    """What stands on both sides of a split that the table states, and so makes the score too good."""
+def _straddlers(schema: Schema, rows: Rows, kin: _Kin, split: Split) -> list[str]:
+    """What stands on both sides of the split, and so makes its score too good; or that nothing does."""
+    if not len(split.valid):
+        return []
     keys = [
-        (f"pictures of column {column.name!r}", rows.contents[place], rows.table.text(column.name))
+        (f"pictures of column {column.name!r}", kin.pictures[place], rows.table.text(column.name))
         for place, column in enumerate(schema.images)
     ]
-    keys += [
-        (f"values of column {name!r}", cells, cells)
-        for name in schema.group
-        for cells in [rows.table.text(name)]
-    ]
+    keys += [(f"values of column {name!r}", cells, cells) for name, cells in kin.groups.items()]
     notes = []
     for what, key, names in keys:
         known = set(key[split.train]) - {""}
@@ -320,7 +350,14 @@ def _straddlers(schema: Schema, rows: Rows, split: Split) -> list[str]:
                 f"{len(both)} {what} stand on both sides of the split, so that its score is too good: "
                 f"{shortened(list(both.values()))}"
             )
-    return notes
+    if notes:
+        return notes
+    held = ["a picture's rows stay on one side of the split"] if _repeats(kin.pictures) else []
+    return [*held, *(f"rows of one {name} stay on one side of the split" for name in kin.groups)]
+
+
+def _repeats(pictures: Sequence[NDArray[np.object_]]) -> bool:
+    return any(len(np.unique(shown[shown != ""])) < int((shown != "").sum()) for shown in pictures)
 
 
 def _identity(

@@ -1,0 +1,240 @@
+"""Which rows train and which are held out: groups, copies of pictures, time and folds, all together."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from photos import COLOURS, QUICK, write_table
+from tenfold.data.images import encode_png
+from tenfold.errors import TenfoldError
+from tenfold.jobs.inputs import Reading
+from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
+from tenfold.recipe import Recipe
+from tenfold.schema import ImageColumn, Schema, parse_targets
+
+#: Every way of splitting that the recipe and the schema have, but a column that states it.
+WAYS = {
+    "random": ({}, {}),
+    "fold": ({}, {"fold": (2, 3)}),
+    "time": ({"time": "taken"}, {}),
+    "fold of time": ({"time": "taken"}, {"fold": (2, 3)}),
+}
+
+
+def noisy(label: str, seed: int, size: int = 32) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(-8, 8, (size, size, 3))
+    return (np.array(COLOURS[label]) + noise).clip(0, 255).astype(np.uint8)
+
+
+def patients(folder: Path, rows: int = 40, copies: int = 10) -> dict[str, list[str]]:
+    """Rows of eight patients on days in random order; the last pictures are byte copies of the first."""
+    (folder / "photos").mkdir(parents=True, exist_ok=True)
+    days = np.random.default_rng(0).permutation(rows)
+    kinds = ["cat" if row % (rows - copies) % 2 else "dog" for row in range(rows)]
+    for row in range(rows):
+        original = row % (rows - copies)
+        (folder / "photos" / f"{row:02d}.png").write_bytes(encode_png(noisy(kinds[row], original)))
+    return {
+        "file": [f"{row:02d}.png" for row in range(rows)],
+        "label": kinds,
+        "patient": [f"P{row % 8}" for row in range(rows)],
+        "taken": [str(np.datetime64("2021-01-01") + int(day)) for day in days],
+    }
+
+
+def prepare(
+    folder: Path, columns: dict, recipe: dict | None = None, **values: object
+) -> tuple[TrainingWork, str]:
+    table = write_table(folder / "train.csv", columns)
+    schema = Schema(
+        inputs=(ImageColumn(name="file", folder=str(folder / "photos")),),
+        targets=parse_targets(["label"]),
+        **values,
+    )
+    notes = Notes(None)
+    chosen = Recipe(**{**QUICK.model_dump(), **(recipe or {})})
+    return prepare_training(schema, chosen, str(table), Reading(), notes), "\n".join(notes.lines)
+
+
+def sides(work: TrainingWork, cells: list[str]) -> tuple[set[str], set[str]]:
+    values = np.array(cells, dtype=object)
+    return set(values[work.split.train]), set(values[work.split.valid])
+
+
+# --- T1: groups and time -----------------------------------------------------------------------------
+
+
+@pytest.mark.case("T1", "groups stay whole in every way of splitting, and the screen says what was done")
+@pytest.mark.parametrize("way", WAYS)
+def test_groups_stay_whole(tmp_path: Path, way: str) -> None:
+    columns = patients(tmp_path, copies=0)
+    schema, recipe = WAYS[way]
+    work, text = prepare(tmp_path, columns, recipe, group=("patient",), **schema)
+    train, valid = sides(work, columns["patient"])
+    assert train and valid and train.isdisjoint(valid)
+    assert "rows of one patient stay on one side of the split" in text and "picture" not in text
+    if "time" in schema:
+        # A group is as old as its newest row: nothing that trains is from after the cut.
+        taken = np.array(columns["taken"])
+        newest = {one: max(taken[np.array(columns["patient"]) == one]) for one in train | valid}
+        assert max(newest[one] for one in train) < min(newest[one] for one in valid)
+
+
+@pytest.mark.case("T1", "neighbour: a group that reaches over the cut is held out whole, and counted")
+def test_rows_older_than_the_cut_are_counted(tmp_path: Path) -> None:
+    columns = patients(tmp_path, rows=10, copies=0)
+    columns["taken"] = [f"2021-01-{day:02d}" for day in range(1, 11)]
+    columns["patient"] = ["a", "b", "c", "d", "e", "f", "g", "h", "a", "i"]
+    work, text = prepare(tmp_path, columns, group=("patient",), time="taken")
+    assert work.split.valid.tolist() == [0, 8, 9]
+    assert (
+        "7 rows before, 3 held out, 1 of which are earlier and of a group that reaches over the cut" in text
+    )
+
+
+@pytest.mark.case("T1", "neighbour: groups that all reach to the same day cannot be cut by time")
+def test_groups_of_one_last_day_are_refused(tmp_path: Path) -> None:
+    columns = patients(tmp_path, rows=8, copies=0)
+    columns |= {"patient": list("abababab"), "taken": ["2021-01-01"] * 6 + ["2021-01-02"] * 2}
+    with pytest.raises(TenfoldError, match="all groups reach to the same"):
+        prepare(tmp_path, columns, group=("patient",), time="taken")
+
+
+@pytest.mark.case("T1", "copies of a picture stay on one side in every way of splitting")
+@pytest.mark.parametrize("way", WAYS)
+def test_copies_stay_together(tmp_path: Path, way: str) -> None:
+    columns = patients(tmp_path)
+    schema, recipe = WAYS[way]
+    work, text = prepare(tmp_path, columns, recipe, **schema)
+    train, valid = sides(work, [str(row % 30) for row in range(40)])
+    assert train and valid and train.isdisjoint(valid)
+    assert "20 rows show 10 pictures more than once" in text
+    assert "a picture's rows stay on one side of the split" in text
+
+
+@pytest.mark.case("T1", "copies that link groups are told, with the groups and the pictures")
+@pytest.mark.parametrize("way", WAYS)
+def test_linked_groups_are_told(tmp_path: Path, way: str) -> None:
+    columns = patients(tmp_path)
+    schema, recipe = WAYS[way]
+    # Row 30 shows what row 0 shows, and so P6 and P0 are one; all in all the even ones and the odd ones are.
+    if way == "time":
+        work, text = prepare(tmp_path, columns, recipe, group=("patient",), **schema)
+        train, valid = sides(work, [str(row % 2) for row in range(40)])
+        assert len(train) == len(valid) == 1 and train != valid
+    else:
+        with pytest.raises(TenfoldError) as caught:
+            prepare(tmp_path, columns, recipe, group=("patient",), **schema)
+        text = str(caught.value)
+    assert "8 groups of column 'patient' are 2 for the split, since rows of several show one picture" in text
+    assert "P0 and P6 by 00.png, 30.png" in text and "and 0 more" not in text
+    assert "each has a class that no other has" not in text or "no group can be held out" in text
+
+
+@pytest.mark.case("T1", "neighbour: a stated split that parts copies or groups says which")
+def test_a_stated_split_says_what_straddles(tmp_path: Path) -> None:
+    columns = patients(tmp_path)
+    columns["held"] = ["1" if row >= 30 else "0" for row in range(40)]
+    _, text = prepare(tmp_path, columns, split="held", group=("patient",))
+    assert "10 pictures of column 'file' stand on both sides" in text
+    assert "8 values of column 'patient' stand on both sides" in text
+    assert "on one side" not in text
+    columns["held"] = ["1" if row % 30 >= 25 else "0" for row in range(40)]
+    _, text = prepare(tmp_path, columns, split="held")
+    assert "a picture's rows stay on one side of the split" in text and "both sides" not in text
+
+
+@pytest.mark.case("T1", "neighbour: where nothing is held out, nothing is promised of sides")
+def test_no_split_promises_nothing(tmp_path: Path) -> None:
+    _, text = prepare(tmp_path, patients(tmp_path), {"valid": 0.0}, group=("patient",))
+    assert "no rows are held out" in text and "side" not in text
+
+
+def saved(pixels: np.ndarray, kind: str, **how: object) -> bytes:
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, kind, **how)
+        return file.getvalue()
+
+
+def turned(pixels: np.ndarray) -> bytes:
+    """The same upright picture, stored lying, with the tag that says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(np.rot90(pixels), "PNG", exif=exif)
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+#: What a copy is written as; the pictures of which they are copies are PNG files.
+COPIES = {
+    "BMP": lambda pixels: saved(pixels, "BMP"),
+    "TIFF": lambda pixels: saved(pixels, "TIFF", compression="tiff_lzw"),
+    "WEBP": lambda pixels: saved(pixels, "WEBP", lossless=True),
+    "PPM": lambda pixels: saved(pixels, "PPM"),
+    "PNG": lambda pixels: saved(pixels, "PNG", compress_level=1),
+    "turned": turned,
+    "alpha": lambda pixels: saved(np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]), "PNG"),
+}
+
+
+@pytest.mark.case(
+    "T1", "the same pixels in another lossless format, or turned with a tag, are the same picture"
+)
+def test_the_same_pixels_are_one_picture(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    names = []
+    for number in range(10):
+        label = ("cat", "dog")[number % 2]
+        (tmp_path / "photos" / f"{number}.png").write_bytes(encode_png(noisy(label, number)))
+        names.append(f"{number}.png")
+    for number, (kind, write) in enumerate(COPIES.items()):
+        (tmp_path / "photos" / f"{number}-{kind}").write_bytes(
+            write(noisy(("cat", "dog")[number % 2], number))
+        )
+        names.append(f"{number}-{kind}")
+    columns = {"file": names, "label": [("cat", "dog")[int(name[0]) % 2] for name in names]}
+    for fold in (1, 2, 3):
+        work, text = prepare(tmp_path, columns, {"fold": (fold, 3)})
+        train, valid = sides(work, [name[0] for name in names])
+        assert train.isdisjoint(valid)
+    assert f"{2 * len(COPIES)} rows show {len(COPIES)} pictures more than once" in text
+
+
+@pytest.mark.case(
+    "T1", "neighbour: a JPEG and what it decodes to as PNG, though the JPEG is read at half its size"
+)
+def test_a_jpeg_and_its_pixels_are_one_picture(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    names = []
+    for number in range(8):
+        jpeg = saved(noisy(("cat", "dog")[number % 2], number, size=160), "JPEG", quality=90)
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(jpeg)
+        with Image.open(io.BytesIO(jpeg)) as image:
+            (tmp_path / "photos" / f"{number}.png").write_bytes(saved(np.asarray(image), "PNG"))
+        names += [f"{number}.jpg", f"{number}.png"]
+    # The same JPEG with a comment is another file and the same picture.
+    jpeg = (tmp_path / "photos" / "0.jpg").read_bytes()
+    (tmp_path / "photos" / "0-said.jpg").write_bytes(jpeg[:2] + b"\xff\xfe\x00\x06noon" + jpeg[2:])
+    names.append("0-said.jpg")
+    columns = {"file": names, "label": [("cat", "dog")[int(name[0]) % 2] for name in names]}
+    for _ in range(2):  # the second time from the cache
+        work, text = prepare(tmp_path, columns)
+        train, valid = sides(work, [name[0] for name in names])
+        assert train.isdisjoint(valid) and "17 rows show 8 pictures more than once" in text
+
+
+@pytest.mark.case("T1", "neighbour: pictures that differ in one pixel are two")
+def test_one_pixel_is_a_difference(tmp_path: Path) -> None:
+    columns = patients(tmp_path, rows=10, copies=0)
+    pixels = noisy(columns["label"][0], 0)
+    pixels[0, 0, 0] ^= 1
+    (tmp_path / "photos" / "08.png").write_bytes(encode_png(pixels))
+    _, text = prepare(tmp_path, columns)
+    assert "more than once" not in text
