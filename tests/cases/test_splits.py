@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
@@ -15,7 +17,7 @@ from tenfold.errors import TenfoldError
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
 from tenfold.recipe import Recipe
-from tenfold.schema import ImageColumn, Schema, parse_targets
+from tenfold.schema import ImageColumn, NumberColumn, Schema, parse_targets
 
 #: Every way of splitting that the recipe and the schema have, but a column that states it.
 WAYS = {
@@ -238,3 +240,38 @@ def test_one_pixel_is_a_difference(tmp_path: Path) -> None:
     (tmp_path / "photos" / "08.png").write_bytes(encode_png(pixels))
     _, text = prepare(tmp_path, columns)
     assert "more than once" not in text
+
+
+# --- C7: numbers of single precision -----------------------------------------------------------------
+
+
+def prepare_number(source: object, target: str) -> tuple[TrainingWork, str]:
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=parse_targets([target]))
+    notes = Notes(None)
+    return prepare_training(schema, Recipe(seed=1), source, Reading(), notes), "\n".join(notes.lines)
+
+
+@pytest.mark.case("C7", "float32 of Parquet against a bounded number of tenths: 4.9 is 4.9")
+@pytest.mark.metamorphic("a table of tenths as CSV, or as float32 or float16 in Parquet, gives the same run")
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_single_precision_is_as_it_is_written(tmp_path: Path, kind: str) -> None:
+    y = np.array([0.1, 4.9, 0.3, 2.7, 1.1, 3.3, 4.7, 0.7, 2.2, 1.9, 0.1, 4.9])
+    x = np.round(np.linspace(-1, 1, 12), 2)
+    text = write_table(tmp_path / "t.csv", {"x": x, "y": y})
+    table = pa.table({"x": x.astype(kind), "y": y.astype(kind)})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    written, _ = prepare_number(str(text), "y:number[0.1,4.9]")
+    read, _ = prepare_number(str(tmp_path / "t.parquet"), "y:number[0.1,4.9]")
+    assert read.examples.labels["y"].tolist() == y.tolist() == written.examples.labels["y"].tolist()
+    assert read.encoding.targets == written.encoding.targets
+    assert (
+        read.identity["data"].split() and (read.examples.columns["x"] == written.examples.columns["x"]).all()
+    )
+
+
+@pytest.mark.case("C7", "neighbour: a float32 that really leaves the range is refused, with its row")
+def test_single_precision_out_of_range(tmp_path: Path) -> None:
+    table = pa.table({"x": np.arange(4.0), "y": np.array([0.1, 4.9, 4.95, 2.0], dtype=np.float32)})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(TenfoldError, match=r"row 3, column y: '4.95'"):
+        prepare_number(str(tmp_path / "t.parquet"), "y:number[0.1,4.9]")

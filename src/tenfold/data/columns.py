@@ -243,7 +243,23 @@ def cast_numbers(column: Column) -> NDArray[np.float64] | None:
 
 
 def _floats(column: Any) -> Any:
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        return _shortest(column)
     return pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
+
+
+def _shortest(column: Column) -> NDArray[np.float64]:
+    """Numbers of single or half precision as they are written: a float32 of 4.9 is 4.9, not 4.900000095."""
+    found = np.full(len(column), np.nan)
+    begin = 0
+    for piece in column.chunks:
+        values = piece.to_numpy(zero_copy_only=False)
+        for start in range(0, len(values), _STEP):
+            part = values[start : start + _STEP]
+            # NumPy writes the shortest decimal that is this number in its own precision.
+            found[begin + start : begin + start + len(part)] = part.astype(str).astype(np.float64)
+        begin += len(values)
+    return found
 
 
 def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
