@@ -13,11 +13,11 @@ DEV := $(VENV)/.tenfold-dev
 PINS := $(if $(wildcard constraints.txt),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types laws bench docs format clean distclean
+.PHONY: help demo test lint types laws bench card docs format clean distclean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "also         make lint types laws bench docs format clean distclean"
+	@echo "also         make lint types laws bench card docs format clean distclean"
 
 demo: $(RUN)
 	@$(VENV)/bin/tenfold demo
@@ -39,7 +39,10 @@ laws: $(DEV)
 	@$(PY) -m pytest tests/laws $(PYTEST_ARGS)
 
 bench: $(DEV)
-	@for file in bench/[a-z]*.py; do echo "== $$file"; $(PY) $$file || exit; done
+	@for file in $(filter-out bench/card.py,$(wildcard bench/[a-z]*.py)); do echo "== $$file"; $(PY) $$file || exit; done
+
+card: $(DEV)
+	@$(PY) bench/card.py --json bench/results/card.json
 
 docs: $(DEV)
 	@$(PY) docs/make_cli.py
