@@ -23,7 +23,7 @@ from tenfold.screen import (
 )
 
 RECORD = {
-    "epoch": 2, "stage": "all", "skipped": 1, "seconds": 12.4,
+    "epoch": 2, "stage": "all", "skipped": 7, "epoch_steps": 9, "updates": 8, "seconds": 12.4,
     "train": {"disease": {"loss": 0.5}, "variety": {"loss": 1.25}},
     "valid": {
         "disease": {"log_loss": 0.4, "error_rate": 0.125},
@@ -36,7 +36,7 @@ def test_an_epoch_in_one_line() -> None:
     line = epoch_line(RECORD)
     assert "epoch  3 (all)" in line and "disease: loss 0.500, validation 0.400, error 12.5%" in line
     assert "variety: loss 1.250, validation no labels, error no labels" in line
-    assert "1 updates skipped" in line and line.endswith("12 s")
+    assert "1 of 9 updates skipped" in line and line.endswith("12 s")
 
 
 def test_json_has_null_where_there_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,11 +91,11 @@ def test_progress_takes_every_event() -> None:
 
 
 def test_a_target_without_a_training_label_is_told_so() -> None:
-    line = epoch_line({**RECORD, "train": {"disease": {"loss": 0.5}}})
+    line = epoch_line({**RECORD, "updates": 9, "train": {"disease": {"loss": 0.5}}})
     assert "variety: loss no labels, validation no labels" in line
     assert "disease: loss 0.500" in line
     alone = epoch_line({**RECORD, "train": {"disease": {"loss": 0.5}}, "valid": {}})
-    assert "disease: loss 0.500   1 updates" in alone
+    assert "disease: loss 0.500   1 of 9 updates" in alone
 
 
 def test_json_takes_numbers_of_numpy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,7 @@ class Display:
         elif kind == "step":
             losses = "  ".join(f"{name} {loss:.3f}" for name, loss in event["losses"].items())
             name = f"epoch {event['epoch'] + 1}/{event['epochs']}"
+            name = f"{_HEAD}, {name}" if event.get("stage") == "head" else name
             self._show(name, event["step"], event["steps"], f"loss {losses}")
         elif kind == "epoch":
             self.note(epoch_line(event))
@@ -136,12 +137,19 @@ class Display:
         self._bar.update(self._task, completed=done, total=total, extra=extra)
 
 
+#: What an epoch is called in which the last layer alone is trained.
+_HEAD = "last layer alone"
+
+
 def epoch_line(record: Mapping[str, Any]) -> str:
     """An epoch in one line: each target's training loss, and its scores on the validation rows."""
-    parts = [f"epoch {record['epoch'] + 1:>2} ({record['stage']})"]
+    parts = [f"epoch {record['epoch'] + 1:>2} ({_HEAD if record['stage'] == 'head' else record['stage']})"]
+    steps = record.get("epoch_steps", 0)
+    skipped = steps - record.get("updates", steps)
     for name in dict.fromkeys([*record["train"], *record["valid"]]):
         train, valid = record["train"].get(name, {}), record["valid"].get(name)
-        text = f"{name}: loss {_number(train.get('loss', math.nan))}"
+        loss = "no update" if skipped and "loss" not in train else _number(train.get("loss", math.nan))
+        text = f"{name}: loss {loss}"
         if valid is not None:
             told = [f"{word} {_cell(key, valid)}" for key, word in _EPOCH.items() if key in valid]
             text += ", " + ", ".join(told)
@@ -149,8 +157,8 @@ def epoch_line(record: Mapping[str, Any]) -> str:
         if weight != 1.0:
             text += f", weight {weight:.2f}"
         parts.append(text)
-    if record["skipped"]:
-        parts.append(f"{record['skipped']} updates skipped")
+    if skipped:
+        parts.append(f"{skipped} of {steps} updates skipped (half precision overflowed)")
     return "   ".join([*parts, f"{record['seconds']:.0f} s"])
 
 

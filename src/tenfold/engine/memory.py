@@ -30,6 +30,7 @@ from tenfold.engine.forecast import Forecast, Forecaster, Timeline, matrix_works
 from tenfold.engine.plancache import digest, recall, remember
 from tenfold.engine.program import OPTIMIZERS, ImageProgram, Settings, first_line
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError, did_you_mean
+from tenfold.nn.rows import cut_groups
 from tenfold.recipe import parse_size
 from tenfold.values import MemoryPlan
 
@@ -328,7 +329,7 @@ class _Planner:
         forecast = self._forecast(asked.batch_size, micro)
         return Plan(
             micro_batch=micro,
-            accumulation=len(_cut(groups, micro)),
+            accumulation=len(cut_groups(groups, micro)),
             checkpoint=asked.settings.checkpoint,
             predicted_bytes=forecast.process,
             band_bytes=(forecast.band.low, forecast.band.high),
@@ -349,15 +350,15 @@ class _Planner:
 
     def timeline(self, micro: int) -> Timeline:
         batch = self._asked.batch_size
-        return self._forecaster.timeline(batch, _cut(self._program.groups(batch), micro))
+        return self._forecaster.timeline(batch, cut_groups(self._program.groups(batch), micro))
 
     def _whole_groups(self, micro: int) -> int:
         """The most rows of at most `micro` that are whole groups; one group if it is larger."""
-        return max(_cut(self._program.groups(self._asked.batch_size), micro))
+        return max(cut_groups(self._program.groups(self._asked.batch_size), micro))
 
     def _forecast(self, batch: int, micro: int) -> Forecast:
         if (batch, micro) not in self._known:
-            cut = _cut(self._program.groups(batch), micro)
+            cut = cut_groups(self._program.groups(batch), micro)
             self._known[batch, micro] = self._forecaster.forecast(batch, cut)
         return self._known[batch, micro]
 
@@ -430,17 +431,6 @@ class _Planner:
 def _rows(groups: Sequence[int], passes: int) -> int:
     """Rows to a micro-batch when groups are shared out among so many, as evenly as can be."""
     return sum(groups[: -(-len(groups) // passes)])
-
-
-def _cut(groups: Sequence[int], micro: int) -> list[int]:
-    """Rows of each micro-batch, as `Batch.split` cuts a batch."""
-    cut: list[int] = []
-    for group in groups:
-        if cut and cut[-1] + group <= micro:
-            cut[-1] += group
-        else:
-            cut.append(group)
-    return cut
 
 
 def _plan(arch: Trained, asked: _Asked) -> Plan:

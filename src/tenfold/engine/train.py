@@ -44,6 +44,8 @@ from tenfold.values import MemoryPlan
 CHECKPOINT_SECONDS = 60.0
 #: Updates in a row that half precision may leave out before the training is given up.
 MOST_SKIPPED = 25
+#: What helps where they overflow.
+HALVED = "a lower --lr, or --precision bfloat16"
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,15 @@ class _Loop:
                 self._epoch()
                 self._check_epoch()
             except TrainingError as error:
-                if not self.good:
+                if not self.good or progress.skipped >= progress.step:
                     raise
                 self.training.network.load_state_dict(self.good)
                 return str(error)
             self.good = self._weights()
             self._judge()
             self._save()
+        if progress.step and progress.skipped == progress.step:
+            raise TrainingError(f"all {progress.step} updates overflowed: nothing was trained", fix=HALVED)
         return ""
 
     def _judge(self) -> None:
@@ -250,9 +254,12 @@ class _Loop:
         first, length = (
             (0, recipe.frozen_epochs) if training.head_only else (recipe.frozen_epochs, recipe.epochs)
         )
+        stage = "head" if training.head_only else "all"
         order = epoch_order(self.train, batch_size=batch_size, seed=recipe.seed, epoch=epoch)
         started = saved = time.monotonic()
         seconds_before = progress.seconds
+        # Updates left out before this stage, and before this epoch: the plan counts what was done.
+        skipped = [0, *(record["skipped"] for record in progress.history)]
         self._train_mode()
         batches = training_batches(
             self.examples,
@@ -265,7 +272,7 @@ class _Loop:
             group=training.group,
         )
         for batch in batches:
-            place = (epoch - first) * per_epoch + progress.epoch_step
+            place = (epoch - first) * per_epoch + progress.epoch_step - (progress.skipped - skipped[first])
             rate = set_rate(training.optimizer, one_cycle(place, length * per_epoch, warmup=recipe.warmup))
             result = train_step(training, batch, progress.step)
             self._count(result, epoch)
@@ -278,6 +285,7 @@ class _Loop:
                 event="step",
                 epoch=epoch,
                 epochs=recipe.frozen_epochs + recipe.epochs,
+                stage=stage,
                 step=progress.epoch_step,
                 steps=per_epoch,
                 rate=rate,
@@ -288,8 +296,10 @@ class _Loop:
                 saved = time.monotonic()
         record = {
             "epoch": epoch,
-            "stage": "head" if training.head_only else "all",
+            "stage": stage,
             "steps": progress.step,
+            "epoch_steps": per_epoch,
+            "updates": per_epoch - (progress.skipped - skipped[-1]),
             "rows": len(self.train),
             "rate": rate,
             "micro_batch": training.micro_batch,
@@ -323,7 +333,7 @@ class _Loop:
                 raise TrainingError(
                     f"{what} since epoch {epoch + 1}, update {progress.step + 1}",
                     found=", ".join(f"{name} {loss:.4g}" for name, loss in result.losses.items()),
-                    fix="a lower --lr" + (", or --precision bfloat16" if half else ""),
+                    fix=HALVED if half else "a lower --lr",
                 )
             return
         progress.skipped_in_a_row = 0

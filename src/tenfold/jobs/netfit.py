@@ -37,6 +37,7 @@ from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netscore import judge_validation, usual_answers
 from tenfold.jobs.plan import recipe_options
 from tenfold.nn.network import layer_widths
+from tenfold.nn.rows import cut_groups, group_sizes
 from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema
 from tenfold.store.run import RunFolder, begin_run, has_finished, or_null, read_run
@@ -126,7 +127,7 @@ def fit_network_run(
             "kept_epoch": trained.kept + 1,
             "precision": precision,
             "device": str(device),
-            "plan": _plan_record(plan, trained.micro_batch, process_peak(device)),
+            "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
             "identity": work.identity,
             "peak_bytes": peak_bytes(device),
             "seconds": round(time.monotonic() - started, 3),
@@ -179,8 +180,10 @@ def plan_training(
     if not work.schema.images:
         return plan_cells(machine, work, batch)
     if machine.budget is None and device.type != "cuda":
-        micro = min(machine.micro_batch or min(batch, 32), batch)
-        return MemoryPlan(micro, accumulation=-(-batch // micro), checkpoint=machine.checkpoint)
+        asked = min(machine.micro_batch or min(batch, 32), batch)
+        cut = cut_batch(recipe, work, asked)
+        told = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
+        return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(told))
     size = parse_bytes(machine.budget or "auto")
     return plan_to_fit(
         work.network if work.schema.columns or len(work.schema.images) > 1 else recipe.arch,
@@ -193,6 +196,13 @@ def plan_training(
         card=size.card,
         context=_own_context(work) if device.type == "cpu" else None,
     )
+
+
+def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:
+    """Rows that go through at once, one after another, of a batch cut into at most so many."""
+    batch, group = min(recipe.batch_size, len(work.split.train)), recipe.batchnorm_group
+    grouped = isinstance(group, int) and work.network.context.norms
+    return cut_groups(group_sizes(batch, group) if grouped else [1] * batch, micro)
 
 
 def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
@@ -257,11 +267,11 @@ def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: Any, pr
     return f"probe: predicted peak {predicted}, measured {show_bytes(found)}"
 
 
-def _plan_record(plan: MemoryPlan, micro_batch: int, measured: int) -> dict[str, Any]:
+def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, Any]:
     """The plan and what it foresaw, with the truth beside it, for the run folder."""
     return {
-        "micro_batch": micro_batch,
-        "accumulation": plan.accumulation,
+        "micro_batch": max(cut),
+        "accumulation": len(cut),
         "checkpoint": plan.checkpoint,
         "predicted_bytes": plan.predicted_bytes,
         "measured_bytes": measured,
@@ -280,6 +290,11 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
         *work.summary,
         f"parameters: {trained:,} trained, {everything - trained:,} frozen"
         + (f"; the {head:,} of the last layer alone at first" if recipe.frozen_epochs else ""),
+        *(
+            [f"epochs: {recipe.frozen_epochs} of the last layer alone, then {recipe.epochs} of all layers"]
+            if recipe.frozen_epochs
+            else []
+        ),
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
         + (", activations computed again" if plan.checkpoint else ""),
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),

@@ -66,6 +66,17 @@ def group_sizes(rows: int, group: int) -> tuple[int, ...]:
     return (least + 1,) * more + (least,) * (count - more)
 
 
+def cut_groups(groups: Sequence[int], micro: int) -> list[int]:
+    """Rows of each micro-batch of at most `micro` rows; a group larger than that still comes whole."""
+    cut: list[int] = []
+    for group in groups:
+        if cut and cut[-1] + group <= micro:
+            cut[-1] += group
+        else:
+            cut.append(group)
+    return cut
+
+
 class RowContext:
     """Which rows are in the network now; shared by all layers that need to know.
 
