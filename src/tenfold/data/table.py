@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Table:
     names: the columns.  rows: how many rows.  source: the file's name, for messages.
     notes: what the reader decided, one a line.  header: did the source name its columns?
     unit: what `lines` counts: ``line`` of a file, or ``row`` of a data frame or Parquet file.
+    path: the file or folder that it was read from, "" where there is none.
+    options: how it was read, as `read_table` takes it; only what was said.
     """
 
     names: tuple[str, ...]
@@ -62,6 +64,8 @@ class Table:
     _columns: Mapping[str, Column]
     _lines: NDArray[np.int64] | int
     _decimal_commas: frozenset[str] = frozenset()
+    path: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Table({self.source!r}, rows={self.rows}, names={self.names})"
@@ -154,6 +158,10 @@ class Table:
         columns = {name: column.take(chosen) for name, column in self._columns.items()}
         return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places])
 
+    def noted(self, *notes: str) -> Table:
+        """The same table with further notes."""
+        return replace(self, notes=(*self.notes, *(note for note in notes if note not in self.notes)))
+
     def blank(self, name: str, where: NDArray[np.bool_]) -> Table:
         """The same table with these cells of a column missing. where: (rows,)."""
         name = self.column(name)
@@ -202,34 +210,44 @@ def read_table(
     header: bool | None = None,
     missing_values: Iterable[str] = (),
     names: Sequence[str] | None = None,
+    likely: str | None = None,
 ) -> Table:
     """Read a table; `notes` of the result says what was found and decided.
 
     source: a path (comma, tab, ``::``, ``|``, semicolon or blanks between cells, or Parquet; ``.gz`` too), a
-        data frame (pandas, polars, anything that speaks Arrow), or a mapping of names to columns.
+        data frame (pandas, polars, anything that speaks Arrow), or a mapping of names to columns. Of a
+        `Table`, which is read already, `missing_values` alone is looked at.
     separator, encoding, header: None finds them.  missing_values: words that mean missing beside the empty
         cell.  names: the columns' names where the file has none, or in place of those it has.
+    likely: the encoding of a file that is not UTF-8 and whose encoding is not given.
 
     Raises TableError, with file, line, column, value and remedy, for what cannot be read as it stands.
     """
     words = (missing_values,) if isinstance(missing_values, str) else tuple(missing_values)
     if isinstance(source, Table):
-        return source
+        return _drop_missing(source, words)
+    said = {"separator": separator, "encoding": encoding, "header": header, "names": names}
+    options = {name: value for name, value in said.items() if value is not None}
+    options |= {"missing_values": words} if words else {}
     if isinstance(source, str | PathLike):
         path = Path(source)
         if read_start(path, 4) == b"PAR1":
-            return _finish(_from_parquet(read_bytes(path), path.name, names), words)
-        text = open_text(path, encoding=encoding)
-        layout, parsed = _parse(text, path.name, separator, header, names)
-        if parsed is None:  # a large file with a clean beginning only
-            text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
+            table = _from_parquet(read_bytes(path), path.name, names)
+        else:
+            text = open_text(path, encoding=encoding, likely=likely)
             layout, parsed = _parse(text, path.name, separator, header, names)
-        assert parsed is not None  # what is in memory is parsed, or refused
-        return _finish(_from_text(*parsed, text.notes, layout, path.name), words)
+            if parsed is None:  # a large file with a clean beginning only
+                text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding, likely=likely)
+                layout, parsed = _parse(text, path.name, separator, header, names)
+            assert parsed is not None  # what is in memory is parsed, or refused
+            table = _from_text(*parsed, text.notes, layout, path.name)
+        return replace(_finish(table, words), path=str(source), options=options)
     if isinstance(source, Mapping):
         columns = {str(name): to_column(values) for name, values in source.items()}
-        return _finish(_from_columns(list(columns.items()), "the given columns", names), words)
-    return _finish(_from_frame(source, names), words)
+        table = _from_columns(list(columns.items()), "the given columns", names)
+    else:
+        table = _from_frame(source, names)
+    return replace(_finish(table, words), options=options)
 
 
 def guess_kind(table: Table, column: str) -> tuple[str, str]:
@@ -284,14 +302,22 @@ def read_parquet_columns(
     return {name: table[name].to_numpy() for name in names or table.column_names}, metadata
 
 
+def _drop_missing(table: Table, words: Sequence[str]) -> Table:
+    """The table with the user's words missing, and the words among how it was read."""
+    if not words:
+        return table
+    stripped = [word.strip() for word in words]
+    columns = {name: drop_words(column, stripped) for name, column in table._columns.items()}
+    known = tuple(dict.fromkeys((*table.options.get("missing_values", ()), *words)))
+    return replace(table, _columns=columns, options={**table.options, "missing_values": known})
+
+
 def _finish(table: Table, words: Sequence[str]) -> Table:
     """Take the user's words for missing, and say what is missing and how numbers are written."""
-    columns = dict(table._columns)
+    columns = dict(_drop_missing(table, words)._columns)
     notes = list(table.notes)
     decimal = set()
     for name, column in columns.items():
-        if words:
-            columns[name] = column = drop_words(column, [word.strip() for word in words])
         if column.null_count:
             notes.append(f"{name}: {column.null_count} of {table.rows} cells missing")
         commas = comma_cells(column)

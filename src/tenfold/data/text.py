@@ -98,15 +98,15 @@ def read_lines(
     return [line.strip() for line in text.split("\n") if line.strip()], notes
 
 
-def open_text(path: Path, *, encoding: str | None = None) -> Decoded:
+def open_text(path: Path, *, encoding: str | None = None, likely: str | None = None) -> Decoded:
     """A text file of any size: its beginning, if that is clean as it stands; else all of it, decoded."""
     head = read_start(path, _HEAD)
     # Names in the header may stand in quotes; values in quotes are for the careful way.
     odd = b'"' in head[head.find(b"\n") :] or b"\r" in head or b"\0" in head or head.startswith(_STARTS)
     end = head.rfind(b"\n") + 1
-    if encoding is None and not odd and end and _first_invalid(head[:end]) is None:
+    if encoding is None and likely is None and not odd and end and _first_invalid(head[:end]) is None:
         return Decoded(head[:end] if len(head) == _HEAD else head, path=path)
-    return decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
+    return decode_bytes(read_bytes(path), name=path.name, encoding=encoding, likely=likely)
 
 
 def read_start(path: Path, size: int) -> bytes:
@@ -150,10 +150,13 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def decode_bytes(data: bytes, *, name: str, encoding: str | None = None) -> Decoded:
+def decode_bytes(
+    data: bytes, *, name: str, encoding: str | None = None, likely: str | None = None
+) -> Decoded:
     """Bytes of a text file in any encoding as clean UTF-8.
 
     name: the file's name, for messages.  encoding: what the user says it is; None finds out.
+    likely: what it then is if it is not UTF-8, as files of the same origin have been.
 
     Raises TableError, with the line and the byte, where the encoding is wrong or cannot be told, and where
     zero bytes show that this is no text.
@@ -173,6 +176,9 @@ def decode_bytes(data: bytes, *, name: str, encoding: str | None = None) -> Deco
     if encoding is None and (found := _find_wide(data)):
         notes.append(f"{name} has a zero byte beside every letter: read as {found}")
         encoding = found
+    if encoding is None and likely is not None and _fits(data, likely):
+        notes.append(f"{name} is read as {likely}, as the training's table was; give --encoding otherwise")
+        encoding = likely
     if encoding is not None and not _same(encoding, "utf-8"):
         data = _recode(data, encoding, name)
     elif (bad := _first_invalid(data)) is not None:
@@ -206,6 +212,19 @@ def _check_encoding(encoding: str, name: str) -> None:
         raise TableError(
             f"there is no encoding {encoding!r} to read {name} with", fix=f"known ones are utf-8, {ENCODINGS}"
         ) from None
+
+
+def _fits(data: bytes, likely: str) -> bool:
+    """Is a file that bears no mark in this encoding rather than in UTF-8?"""
+    wide = _same("utf-16", likely) or _same("utf-32", likely)
+    if wide or (_first_invalid(data) is None and not data.isascii()):
+        return False
+    try:
+        text = data.decode(likely)
+    except (UnicodeError, LookupError):
+        return False
+    # Encodings with escapes are ASCII to look at, and say something else.
+    return not data.isascii() or text.encode() != data
 
 
 def _same(one: str, other: str) -> bool:

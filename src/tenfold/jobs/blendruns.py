@@ -147,6 +147,7 @@ def _networks(
     about = {
         "of": "network",
         "table": tables.pop() if len(tables) == 1 else None,
+        "reading": parts[0].run.about.get("reading") or {},
         "members": [_member(folder, part, judged.members.get(part.name, {})) for part in parts],
         **judged.record(),
         "rows": max(part.run.about["rows"] for part in parts),

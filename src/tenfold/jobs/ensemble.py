@@ -14,6 +14,7 @@ from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.jobs.children import Child, Children, ask
 from tenfold.jobs.history import record_run
 from tenfold.jobs.inputs import Machine, Reading
+from tenfold.jobs.reading import kept_options
 from tenfold.jobs.report import report_finished
 from tenfold.jobs.standing import Standing, data_mark, refusal_of, unit_mark
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
@@ -367,6 +368,7 @@ class _Ensemble:
         about = {
             "of": "network",
             "table": self.file.table,
+            "reading": kept_options(self.file.table, self.reading["table"]),
             "recipe": self._recipe(),
             "identity": {"data": self.data},
             "members": members,

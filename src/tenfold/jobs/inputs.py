@@ -18,6 +18,7 @@ from tenfold.data.imagefiles import find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
 from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
+from tenfold.jobs.reading import read_as_trained
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
 
 #: Names of the columns of a table made from a folder.
@@ -129,17 +130,20 @@ def read_image_folder(
             )
         columns[FOLDER_LABEL] = list(classes)
     # Messages speak of the folder, not of columns that nobody gave.
-    return replace(read_table(columns), source=str(folder))
+    return replace(read_table(columns), source=str(folder), path=str(folder))
 
 
-def read_source(source: Any, schema: Schema, reading: Reading) -> tuple[Table, Reading]:
+def read_source(
+    source: Any, schema: Schema, reading: Reading, about: Mapping[str, Any] | None = None
+) -> tuple[Table, Reading]:
     """A table from a path, a data frame, a mapping, a `Table`, or a folder of pictures.
 
     A folder stands for its pictures, whose ids are their paths in it; it takes the place of the only
     image column's folder.
+    about: what the ``run.json`` of a finished run says, as whose table this one is read.
     """
-    if isinstance(source, Table):
-        return source, reading
+    if isinstance(source, Table) and about is None:
+        return read_table(source, **reading.table), reading
     # Of a name that no system takes, os.path.isdir says no; what it is instead, read_table says.
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         if len(schema.images) != 1:
@@ -157,6 +161,9 @@ def read_source(source: Any, schema: Schema, reading: Reading) -> tuple[Table, R
             except ImageError:
                 pass  # a plain folder with sub-folders: there is simply nothing to compare with
         return table, replace(reading, folders={**reading.folders, name: str(source)})
+    if about is not None:
+        wanted = [column.name for column in schema.inputs]
+        return read_as_trained(source, about, reading.table, wanted), reading
     return read_table(source, **reading.table), reading
 
 

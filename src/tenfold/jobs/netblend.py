@@ -17,7 +17,7 @@ from tenfold.data.table import read_table
 from tenfold.engine.device import peak_bytes, pick_device, reset_peak
 from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.blend import blended, by_name, joined_classes
-from tenfold.jobs.inputs import Reading, Rows, prepare_rows
+from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
 from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, decoded, open_network_run
 from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
@@ -218,17 +218,21 @@ def gather(
     for member in blend.members:
         for run in member.runs:
             how = run.encoding
-            key = (how.image_size, how.resize, how.interpolation, how.white)
+            read = repr(sorted((run.about.get("reading") or {}).items()))
+            key = (how.image_size, how.resize, how.interpolation, how.white, read)
             groups.setdefault(key, []).append((member, run))
     asked = {"group": (), "split": None, "weight": None, "time": None}
     schema = blend.schema.model_copy(update=asked)
     found: Gathered | None = None
     for users in groups.values():
-        rows = prepare_rows(source, schema, users[0][1].encoding, reading, targets=targets)
+        first = users[0][1]
+        table, own = read_source(source, schema, reading, first.about)
+        rows = prepare_rows(table, schema, first.encoding, own, targets=targets)
         found = found or Gathered(rows)
+        _check_same_rows(found.rows, rows)
         found.bad |= {row: why for row, why in rows.bad.items() if row not in found.bad}
         for member, run in users:
-            heads, all_views, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
+            heads, all_views, plain = answer_rows(run, rows, seeing=seeing, reading=own, device=device)
             recipe = seeing.recipe(run.recipe)
             found.views = found.views or recipe.views > 1 or recipe.tta > 0
             for head in heads:
@@ -239,6 +243,16 @@ def gather(
                     mine[member.name] = mine[member.name] + answer if member.name in mine else answer
     assert found is not None
     return found
+
+
+def _check_same_rows(rows: Rows, others: Rows) -> None:
+    """Refuse a table of which members, each reading it as it was trained, see different rows."""
+    if not np.array_equal(rows.ids, others.ids):
+        raise SchemaError(
+            f"{rows.table.source}: the members read it in different ways",
+            found=f"{len(rows.ids)} and {len(others.ids)} rows, or other ids",
+            fix="say how it is to be read: --sep, --header or --no-header, --encoding",
+        )
 
 
 def mixed_answers(blend: NetworkBlend, answers: Mapping[str, Floats], target: str) -> Floats:

@@ -36,6 +36,7 @@ from tenfold.jobs.netprepare import Notes, SplitRule, TrainingWork, prepare_trai
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netscore import judge_validation, usual_answers
 from tenfold.jobs.plan import recipe_options
+from tenfold.jobs.reading import table_facts
 from tenfold.nn.network import layer_widths
 from tenfold.nn.rows import cut_groups, group_sizes
 from tenfold.recipe import Recipe, suited
@@ -118,7 +119,7 @@ def fit_network_run(
         notes.add(verdict.notes)
         about = {
             **_sizes(work),
-            "table": str(table) if isinstance(table, (str, os.PathLike)) else None,
+            **table_facts(table, reading.table),
             "targets": or_null(verdict.scores),
             "without_views": or_null(verdict.plain_scores),
             "calibration": or_null(verdict.calibration),

@@ -14,7 +14,8 @@ from tenfold.data.labels import Classes, scoring_labels
 from tenfold.data.table import Table, read_parquet_columns
 from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
 from tenfold.jobs.inputs import Reading, Rows, read_source
-from tenfold.jobs.telling import held_out_columns, telling_rows
+from tenfold.jobs.reading import reading_notes
+from tenfold.jobs.telling import remembered_rows, telling_rows
 from tenfold.nn.heads import Head
 from tenfold.out.rowsheet import NO_TAG
 from tenfold.schema import Schema
@@ -49,37 +50,40 @@ def rows_source(
     held: file of the run folder with its held-out rows.  classes: target -> class list.
     Raises RunError where none can be read any more.
     """
+    about = _reading_facts(run)
     if table is not None:
-        source, reading = read_source(table, run.schema, reading)
-        return source, reading, []
+        source, reading = read_source(table, run.schema, reading, about)
+        return source, reading, reading_notes(source)
     known = run.about.get("table")
-    why = "the run was fitted from Python, so it knows no file of its table"
+    why = "the run was fitted to a table in memory, so it knows no file of it"
     if run.about["kind"] == "blend":
-        why = "its members were fitted to different tables, or from Python"
+        why = "its members were fitted to different tables, or to tables in memory"
     if known and os.path.exists(known):
         try:
-            source, reading = read_source(known, run.schema, reading)
+            source, reading = read_source(known, run.schema, reading, about)
             run.schema.check_columns(source.names, source.source, targets=False)
-            return source, reading, []
+            return source, reading, reading_notes(source)
         except TenfoldError as error:
             why = f"{known}: {error.headline}"
     elif known:
         why = f"the training's table {known} is not there any more"
-    name = run.schema.row_name
-    if (run.path / held).exists() and [column.name for column in run.schema.inputs] == [name]:
-        # The id is the name of the picture: the validation rows are known without a table.
-        columns, _ = read_parquet_columns(run.path / held)
-        names = held_out_columns(run.schema.answers, classes)
-        there = {one: columns[kept] for one, kept in names.label.items() if kept in columns}
-        kept = {str(name): columns[names.id], **{one: cells for one, cells in there.items() if one != name}}
-        text = {one: ["" if cell is None else cell for cell in values] for one, values in kept.items()}
-        source, reading = read_source(text, run.schema, reading)
+    kept = remembered_rows(run.path, held, run.schema, classes)
+    if kept is not None:
+        source, reading = read_source(kept, run.schema, reading)
         return source, reading, [f"{why}: explained are validation rows, as the run remembers them"]
     raise RunError(
         f"the rows of {run.path} cannot be read again: {why}",
         found=f"searched from {Path.cwd()}",
         fix="give the table with --table, and its pictures with --image COLUMN=FOLDER",
     )
+
+
+def _reading_facts(run: Explained) -> Mapping[str, Any]:
+    """How the run's table was read; that of a blend as its first member has read it."""
+    members = getattr(run, "members", ())
+    if not members or "reading" in run.about:
+        return run.about
+    return {"table": run.about.get("table"), "reading": members[0].runs[0].about.get("reading")}
 
 
 def choose_rows(

@@ -19,7 +19,7 @@ from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
 from tenfold.engine.predict import Answers, predict_views, prediction_autocast
 from tenfold.errors import RunError, SchemaError
-from tenfold.jobs.inputs import Reading, Rows, prepare_rows
+from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
@@ -150,8 +150,8 @@ def predict_rows(
     Raises ImageError that names unusable pictures; with ``Reading(skip_bad=True)`` those rows stay, marked.
     A row whose probabilities are no numbers is marked likewise, and is never a class.
     """
-    reading = reading or Reading()
-    rows = prepare_rows(source, run.schema, run.encoding, reading, targets=False)
+    table, reading = read_source(source, run.schema, reading or Reading(), run.about)
+    rows = prepare_rows(table, run.schema, run.encoding, reading, targets=False)
     rows = _with_strangers(run, rows)
     if on_note is not None:
         for note in rows.notes:
@@ -275,11 +275,11 @@ def evaluate_rows(
     log loss; a missing label is left out. Returns the keys that ``--json`` prints (docs/formats.md).
     """
     started = time.monotonic()
-    reading = reading or Reading()
     place = pick_device(device)
     reset_peak(place)
     schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None, "time": None})
-    rows = prepare_rows(source, schema, run.encoding, reading, targets=True)
+    table, reading = read_source(source, schema, reading or Reading(), run.about)
+    rows = prepare_rows(table, schema, run.encoding, reading, targets=True)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")

@@ -72,7 +72,10 @@ def _soup_run(
             if (first.path / name).exists():
                 shutil.copyfile(first.path / name, folder.file(name))
         kept = ("kind", "rows", "majority", "epochs", "precision", "train_rows", "valid_rows")
-        about = {name: json.loads((first.path / "run.json").read_text("utf-8"))[name] for name in kept}
+        known = json.loads((first.path / "run.json").read_text("utf-8"))
+        about = {name: known[name] for name in kept}
+        # Runs of earlier versions do not say how their table was read.
+        about |= {name: known[name] for name in ("table", "reading") if name in known}
         # Its scores stand with the blend that it is a member of.
         sizes = {
             "targets": {},

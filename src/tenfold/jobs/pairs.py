@@ -22,13 +22,14 @@ from tenfold.collab.recommend import similar
 from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.ratings import index_ratings
 from tenfold.data.roles import find_roles
-from tenfold.data.table import Table, read_table
+from tenfold.data.table import Table
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import one_thread, peak_bytes, pick_device
 from tenfold.engine.predict import predict_network
 from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, did_you_mean
-from tenfold.jobs.ratings import MODEL, found_names, items_where
+from tenfold.jobs.ratings import MODEL, found_names, id_names, items_where
+from tenfold.jobs.reading import read_as_trained
 from tenfold.metrics import number_scores
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe
@@ -126,7 +127,7 @@ class PairRun:
         Unknown users and items are answered through the row that training kept for them, and marked;
         ``unknown="raise"`` refuses them.
         """
-        table = read_table(source, **(table_options or {}))
+        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
         roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
         users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
         cells, said = self.cells(table)
@@ -248,7 +249,7 @@ class PairRun:
                 "a network of ratings is scored by its errors, not by its lists", fix="leave out --lists"
             )
         started = time.monotonic()
-        table = read_table(source, **(table_options or {}))
+        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
         names = found_names(self.schema, table, rating=True)
         test = index_ratings(table, **names, time=False, kind="explicit", skip_bad=skip_bad, keep_rows=True)
         scores, _, notes = score_test(self, test, table)

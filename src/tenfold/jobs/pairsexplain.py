@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.predict import locate
 from tenfold.data.ratings import index_ratings
-from tenfold.data.table import Table, read_table
+from tenfold.data.table import Table
 from tenfold.engine.batches import column_inputs
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import pick_device
@@ -19,7 +19,8 @@ from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.predict import predict_features
 from tenfold.errors import RatingsError, RunError
 from tenfold.jobs.pairs import PairRun, quiet
-from tenfold.jobs.ratings import found_names, ratings_between
+from tenfold.jobs.ratings import found_names, id_names, ratings_between
+from tenfold.jobs.reading import read_as_trained
 from tenfold.jobs.telling import telling_rows
 from tenfold.nn.body import DotBody
 from tenfold.nn.network import column_name
@@ -132,7 +133,7 @@ def explain_pairs(
     if table is None:
         found = _known_pairs(run, users, items)
     else:
-        table = read_table(table, **(table_options or {}))
+        table = read_as_trained(table, run.about, table_options or {}, id_names(run.schema), usual=True)
         found = _table_pairs(run, table, users, items, skip_bad)
     why = ["asked for"] * len(found.names)
     if not both:

@@ -30,6 +30,7 @@ from tenfold.jobs.pairs import KNOWN, PairRun, network_schema, open_pair_run, qu
 from tenfold.jobs.ratings import ITEMS
 from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
 from tenfold.jobs.ratingspage import held_out_names
+from tenfold.jobs.reading import kept_options
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe, Recipe, suited_pairs
@@ -124,6 +125,7 @@ def fit_pair_run(
             add(trained.notes)
             about = {
                 **work.about,
+                "reading": kept_options(table, table_options or {}),
                 "epochs": len(trained.history),
                 "kept_epoch": trained.kept + 1,
                 "identity": identity,

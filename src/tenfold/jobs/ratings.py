@@ -23,6 +23,7 @@ from tenfold.data.side import choose_ids
 from tenfold.data.table import Table, read_table
 from tenfold.data.times import read_times
 from tenfold.errors import SchemaError
+from tenfold.jobs.reading import read_as_trained
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import Schema
 from tenfold.store.run import read_arrays
@@ -119,7 +120,8 @@ class RatingsRun:
         """
         from tenfold.collab.newcomers import add_ratings
 
-        table = read_table(source, **options)
+        wanted = [one for one in (self.schema.ids[1].name, self.schema.targets[0].name) if one]
+        table = read_as_trained(source, self.about, options, wanted, usual=True)
         names = found_names(self.schema, table, rating=True)
         kind = "implicit" if self.model.implicit else "explicit"
         if names["user"] is None and not names_users(table):
@@ -161,7 +163,7 @@ class RatingsRun:
         on_note: OnNote = None,
     ) -> PairPredictions:
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
-        table = read_table(source, **(table_options or {}))
+        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
         roles = find_roles(
             table, kind="implicit", time=False, **found_names(self.schema, table, rating=False)
         )
@@ -261,7 +263,7 @@ def read_test_ratings(
     skip_bad: bool = False,
 ) -> Ratings:
     """Ratings of a table with the columns, and of the kind, that the run was fitted to."""
-    table = read_table(source, **(table_options or {}))
+    table = read_as_trained(source, run.about, table_options or {}, id_names(run.schema), usual=True)
     kind = "implicit" if run.model.implicit else "explicit"
     names = found_names(run.schema, table, rating=True)
     timed = run.schema.time is not None and run.schema.time in table.names
@@ -298,6 +300,11 @@ def ratings_between(
         place = column_of[model.seen_items[own]]
         found[row, place[place >= 0]] = model.seen_ratings[own][place >= 0]
     return found
+
+
+def id_names(schema: Schema) -> list[str]:
+    """The columns of users and of items that the run was fitted to."""
+    return [one.name for one in schema.ids[:2]]
 
 
 def found_names(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
-from tenfold.data.table import Table, read_table
+from tenfold.data.table import Table
 from tenfold.errors import RunError
 from tenfold.jobs.blend import fuse_ranks
-from tenfold.jobs.ratings import found_names, open_ratings_run, peak_bytes
+from tenfold.jobs.ratings import found_names, id_names, open_ratings_run, peak_bytes
+from tenfold.jobs.reading import read_as_trained
 from tenfold.schema import Schema
 from tenfold.store.run import file_digest, read_run
 from tenfold.values import FactorModel, PairPredictions, Ratings, Recommendations, id_text
@@ -203,7 +204,8 @@ class RatingsBlend:
         started = time.monotonic()
         if n is not None or self.implicit:
             raise RunError("the lists of a blend are not scored", fix="leave --lists out, or score a member")
-        table = read_table(source, **(table_options or {}))
+        names = id_names(self.schema)
+        table = read_as_trained(source, self.runs[0].about, table_options or {}, names, usual=True)
         test = self._read_test(table, skip_bad)
         for note in test.notes if on_note is not None else ():
             on_note(note)  # type: ignore[misc]

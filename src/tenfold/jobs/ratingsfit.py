@@ -28,6 +28,7 @@ from tenfold.data.split import (
 from tenfold.data.table import Table, read_table, write_parquet
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.jobs.ratings import ITEMS, MODEL, RatingsRun, open_ratings_run, peak_bytes, score_ratings
+from tenfold.jobs.reading import kept_options
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.store.run import RunFolder, begin_run, has_finished, read_run
@@ -67,6 +68,7 @@ def fit_ratings_run(
     folder, said = begin_run(run, resume=resume)
     try:
         notes.add(said)
+        reading = kept_options(table, table_options or {})
         work = prepare_ratings(
             schema,
             recipe,
@@ -102,6 +104,7 @@ def fit_ratings_run(
             "valid_rows": len(split.valid),
             "targets": {schema.targets[0].name or "event": scores} if scores else {},
             "time_format": time_format,
+            "reading": reading,
             "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
             "identity": identity,
             "seconds": round(time.monotonic() - started, 3),
@@ -273,12 +276,16 @@ def _read(
 
     held: whether ratings are held out, of which it is said what makes their score too good.
     """
+    table = read_table(source, **table_options)
+    # A table of users or items is of the same origin, though its separator and header are its own.
+    words, likely = table.options.get("missing_values", ()), table.options.get("encoding")
     tables = {
-        role: read_table(path)
+        role: read_table(path, missing_values=words, likely=likely)
         for role, path in (("user", schema.user_table), ("item", schema.item_table))
         if path is not None
     }
-    table = read_table(source, **table_options)
+    for side in tables.values():
+        on_notes([note for note in side.notes if note.startswith(side.source)])
     no_time = schema.time is not None and schema.time.casefold() == NO_TIME and NO_TIME not in table.names
     kind = None if recipe.kind == "auto" else recipe.kind
     columns: dict[str, Any] = {

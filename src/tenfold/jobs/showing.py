@@ -14,12 +14,17 @@ from tenfold.data.images import decode_image, encode_png
 from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, RunError, TenfoldError
 from tenfold.jobs.inputs import read_image_folder
+from tenfold.jobs.reading import read_as_trained
 from tenfold.jobs.report import run_page
 from tenfold.jobs.reportparts import curve_charts, rate_chart, read_history
+from tenfold.jobs.telling import remembered_rows
 from tenfold.out.report import Charts, Grid, Photo, Photos, Section, Shown, report_html
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 from tenfold.store.run import read_run
+
+#: File of a run folder with its held-out rows.
+VALIDATION = "validation.parquet"
 
 __all__ = ["plot_losses", "show_batch", "show_run", "show_run_batch"]
 
@@ -82,19 +87,33 @@ def show_batch(
 
 
 def show_run_batch(run: Any, table: Any = None, **options: Any) -> Shown:
-    """`show_batch` of a run: its schema and recipe, and the training's table where no other is given."""
-    table = run.about.get("table") if table is None else table
-    if table is None:
+    """`show_batch` of a run: its schema and recipe, and the training's table where no other is given.
+
+    options: of `show_batch`; a table is read as the training's was where they do not say otherwise. Raises
+    RunError where the run knows no file of its table, nor its rows.
+    """
+    source = run.about.get("table") if table is None else table
+    if source is None:
+        source = remembered_rows(run.path, VALIDATION, run.schema, run.encoding.classes)
+    if source is None:
         raise RunError(
-            "the run was fitted from Python, so it knows no file of its table", fix="give the table"
+            "the run was fitted to a table in memory, so it knows no file of it",
+            fix="give the table: run.show_batch(table)",
         )
-    return show_batch(run.schema, table, recipe=run.recipe, **options)
+    if not _is_folder(source):
+        own = {name: options.pop(name) for name in list(options) if name not in ("n", "seed")}
+        source = read_as_trained(source, run.about, own, [column.name for column in run.schema.inputs])
+    return show_batch(run.schema, source, recipe=run.recipe, **options)
+
+
+def _is_folder(table: Any) -> bool:
+    return isinstance(table, (str, os.PathLike)) and os.path.isdir(table)
 
 
 def _table(schema: Schema, table: Any, options: dict[str, Any]) -> Table:
     if isinstance(table, Table):
         return table
-    if isinstance(table, (str, os.PathLike)) and os.path.isdir(table):
+    if _is_folder(table):
         labels = any(target.name == "label" for target in schema.targets)
         return read_image_folder(table, labels=labels, name=schema.images[0].name)
     return read_table(table, **options)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.table import read_parquet_columns
+from tenfold.schema import Schema
 from tenfold.values import TargetPrediction, answer_table, answer_words
 
-__all__ = ["JudgedTarget", "free_names", "judge_target", "telling_rows"]
+__all__ = ["JudgedTarget", "free_names", "judge_target", "remembered_rows", "telling_rows"]
 
 Floats = NDArray[np.float64]
 
@@ -284,3 +287,21 @@ def _orders(one: JudgedTarget) -> list[tuple[str, NDArray[np.int64]]]:
         ("wrong and sure", sorted_by(-one.sure, wrong)),
         ("undecided", sorted_by(margin, one.known)),
     ]
+
+
+def remembered_rows(
+    folder: Path, held: str, schema: Schema, classes: Mapping[str, Sequence[str]]
+) -> dict[str, list[Any]] | None:
+    """The held-out rows as a table of names of pictures and labels, as a run's folder keeps them.
+
+    held: file of the folder with its held-out rows.  classes: target -> class list.
+    None where the id of a row is not all that its answer needs.
+    """
+    name = schema.row_name
+    if not (folder / held).exists() or [column.name for column in schema.inputs] != [name]:
+        return None
+    columns, _ = read_parquet_columns(folder / held)
+    names = held_out_columns(schema.answers, classes)
+    there = {one: columns[kept] for one, kept in names.label.items() if kept in columns and one != name}
+    kept = {str(name): columns[names.id], **there}
+    return {one: ["" if cell is None else cell for cell in values] for one, values in kept.items()}

@@ -11,8 +11,8 @@ import numpy as np
 
 from tenfold.data.imagefiles import find_images
 from tenfold.data.images import read_thumbnail
-from tenfold.data.table import read_table
 from tenfold.errors import TenfoldError
+from tenfold.jobs.reading import read_as_trained
 from tenfold.schema import Schema
 
 __all__ = ["find_thumbnails"]
@@ -70,7 +70,7 @@ def _picture_names(
     if not known or not os.path.isfile(known):
         return None, ["The training's table is not there any more, so the pictures' names are not known."]
     try:
-        table = read_table(known)
+        table = read_as_trained(known, about, {})
         name = schema.row_name
         keys = table.text(name) if name else [str(line) for line in table.lines]
         own = dict(zip((str(one) for one in keys), table.text(column), strict=True))
