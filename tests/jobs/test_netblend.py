@@ -132,7 +132,7 @@ def test_held_out_answers_are_those_of_the_run(runs) -> None:
     blend = blended(runs, "few", "both")
     held = held_out(blend, blend.members[1])
     assert held is not None
-    assert held.answers["label"].shape == (len(held.rows), 3)
+    assert held.answers["label"].shape == (len(held.ids), 3)
     labels = np.array(["bird", "dog", "cat"])[held.labels["label"]]
     assert (labels == held.words["label"]).all()
     error = (held.answers["label"].argmax(axis=1) != held.labels["label"]).mean()

@@ -102,7 +102,7 @@ def test_splits_of_their_own_are_scored_by_who_held_the_row_out(tmp_path: Path) 
     judged = judge_blend(None, blend_of(tmp_path, members, {}, {}))
     losses = -np.log([0.9, 0.9, 0.75, 0.75, 0.6, 0.6])
     assert judged.scores["label"]["log_loss"] == pytest.approx(losses.mean())
-    assert "6 rows were held out, by 1.3 of 2 members on average" in judged.notes[0]
+    assert "6 rows were held out, 2 of them by all 2 members, each by 1.3 of 2" in judged.notes[0]
     learned = judge_blend(None, blend_of(tmp_path, members, {}, {}), method="greedy")
     assert learned.weights["label"] == {"one": 0.5, "two": 0.5}
     assert any("too few rows" in note for note in learned.notes)

@@ -48,7 +48,7 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
     assert soup.runs[0].path == tmp_path / "members" / "soup-test_resnet"
     blend = blend_of(tmp_path, [*members[:2], soup], {}, {})
     held = held_out(blend, blend.members[2])
-    assert held is not None and len(held.rows) == 12
+    assert held is not None and len(held.ids) == 12
     rows = {"id": held.ids.tolist()}
     assert held.answers["label"] == pytest.approx(soup.runs[0].predict(rows).targets["label"].probabilities)
     judged = judge_blend(None, blend, method="best")

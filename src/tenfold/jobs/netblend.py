@@ -19,6 +19,7 @@ from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.blend import blended, by_name, joined_classes
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
 from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, decoded, open_network_run
+from tenfold.jobs.rowjoin import RowMarks
 from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget, OrderedTarget, Schema
@@ -347,12 +348,12 @@ def evaluate_rows(
 class HeldOut:
     """A member's answers to rows that it did not train on.
 
-    rows: (rows,) numbers in the training table.  ids: their names.  fold: (rows,) from 1, or 0.
+    marks: what tells its rows from each other.  ids: (rows,) their names.  fold: (rows,) from 1, or 0.
     labels, answers: target -> as `data.labels` and `Head.probabilities` have them, classes as in the blend.
     words: columns of the labels as the table has them.
     """
 
-    rows: NDArray[np.int64]
+    marks: RowMarks
     ids: NDArray[np.object_]
     fold: NDArray[np.int64]
     labels: Mapping[str, NDArray[Any]]
@@ -373,13 +374,31 @@ def held_out(blend: NetworkBlend, member: BlendMember, *, plain: bool = False) -
     def joined(pick: Callable[[HeldOut], Any]) -> Any:
         return np.concatenate([pick(one) for one in parts])
 
+    words = {name: joined(lambda one, name=name: one.words[name]) for name in parts[0].words}
     return HeldOut(
-        joined(lambda one: one.rows),
+        _joined_marks([one.marks for one in parts], words),
         joined(lambda one: one.ids),
         joined(lambda one: one.fold),
         {name: joined(lambda one, name=name: one.labels[name]) for name in names},
         {name: joined(lambda one, name=name: one.answers[name]) for name in names},
-        {name: joined(lambda one, name=name: one.words[name]) for name in parts[0].words},
+        words,
+    )
+
+
+def _joined_marks(parts: Sequence[RowMarks], words: Mapping[str, NDArray[Any]]) -> RowMarks:
+    """Of a member's folds together."""
+    ids = [one.ids for one in parts if one.ids is not None]
+    prints = [one.prints for one in parts if one.prints is not None]
+    names = np.concatenate(ids) if len(ids) == len(parts) else None
+    return RowMarks(
+        np.concatenate([one.rows for one in parts]),
+        names,
+        parts[0].id_column,
+        all(one.unique for one in parts) and names is not None and len(set(names)) == len(names),
+        np.concatenate(prints) if len(prints) == len(parts) else None,
+        words,
+        frozenset().union(*(one.data for one in parts)),
+        frozenset().union(*(one.table for one in parts)),
     )
 
 
@@ -407,8 +426,19 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
         else:
             answers[target.name] = table.numbers(named.predicted[columns[0]])[:, None]
     fold = run.recipe.fold[0] if run.recipe.fold else 0
-    place = table.numbers(named.row).astype(np.int64)
-    return HeldOut(place, table.text(named.id), np.full(len(place), fold), labels, answers, words)
+    ids, known = table.text(named.id), run.about.get("fingerprint", {})
+    marks = RowMarks(
+        table.numbers(named.row).astype(np.int64),
+        ids if run.schema.row_name else None,
+        run.schema.row_name or "",
+        # Of runs that do not say so, the held-out rows at least are told apart.
+        known.get("unique_ids", run.schema.row_name is not None),
+        table.text(named.fingerprint) if named.fingerprint in table.names else None,
+        words,
+        frozenset(filter(None, [run.about.get("identity", {}).get("data")])),
+        frozenset(filter(None, [known.get("rows")])),
+    )
+    return HeldOut(marks, ids, np.full(len(ids), fold), labels, answers, words)
 
 
 def _cells(table: Any, name: str) -> list[Any]:

@@ -37,6 +37,7 @@ from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netscore import judge_validation, usual_answers
 from tenfold.jobs.plan import recipe_options
 from tenfold.jobs.reading import table_facts
+from tenfold.jobs.rowjoin import table_fingerprint
 from tenfold.nn.network import layer_widths
 from tenfold.nn.rows import cut_groups, group_sizes
 from tenfold.recipe import Recipe, suited
@@ -130,6 +131,10 @@ def fit_network_run(
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
             "identity": work.identity,
+            "fingerprint": {
+                "rows": table_fingerprint(work.examples.ids, work.fingerprints),
+                "unique_ids": work.unique_ids,
+            },
             "peak_bytes": peak_bytes(device),
             "seconds": round(time.monotonic() - started, 3),
             "notes": notes.lines,

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from tenfold.data.labels import TargetFacts, known_rows
 from tenfold.data.table import write_parquet
+from tenfold.errors import RunError
 from tenfold.jobs.blend import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
 from tenfold.jobs.netblend import HeldOut, NetworkBlend, held_out, number_scale
+from tenfold.jobs.rowjoin import JoinedRows, join_rows
 from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
-from tenfold.schema import NetworkTarget
+from tenfold.schema import NetworkTarget, target_columns
 from tenfold.store.run import RunFolder, or_null
 
 Floats = NDArray[np.float64]
@@ -79,7 +81,12 @@ class _Stack:
 
 
 def judge_blend(
-    folder: RunFolder | None, blend: NetworkBlend, *, method: str = "weights", seed: int = 0
+    folder: RunFolder | None,
+    blend: NetworkBlend,
+    *,
+    method: str = "weights",
+    seed: int = 0,
+    one_table: bool = False,
 ) -> Judged:
     """Learn the weights of a blend, score it honestly, and write ``oof.parquet``.
 
@@ -87,6 +94,8 @@ def judge_blend(
         every member was asked about the same rows. Weights that are learned are scored by nested folds: a
         row's blend has weights that were learned without its fold.
     folder: where the table goes; None writes none.
+    one_table: all members were trained on the very same table, row by row.
+    Raises RunError where the members' rows cannot be joined, or their labels contradict each other.
     """
     judged = Judged(classes=blend.classes)
     held = {one.name: found for one in blend.members if (found := held_out(blend, one)) is not None}
@@ -97,13 +106,13 @@ def judge_blend(
     plain = {
         one.name: found for one in blend.members if (found := held_out(blend, one, plain=True)) is not None
     }
-    rows = np.unique(np.concatenate([one.rows for one in held.values()]))
-    part = _parts(list(held.values()), rows, seed)
+    rows = join_rows({name: one.marks for name, one in held.items()}, one_table=one_table)
+    part = _parts(held, rows, seed)
     judged.notes += _said(held, rows)
     mixed: dict[str, Floats] = {}
     stacks: dict[str, _Stack] = {}
     for target in blend.schema.answers:
-        stack = _stack(target.name, held, rows, part)
+        stack = _stack(target, held, rows, part)
         if stack is None:
             judged.weights[target.name] = _shares(blend.weights[target.name])
             continue
@@ -113,7 +122,7 @@ def judge_blend(
         head = _settle(judged, blend, target, mixed[target.name], stack.labels)
         usual = _usual(blend, target.name)
         judged.scores[target.name] = head.scores(mixed[target.name], stack.labels, usual=usual)
-        seen = _stack(target.name, plain, rows, part)
+        seen = _stack(target, plain, rows, part)
         if _has_views(blend) and seen is not None:
             judged.without_views[target.name] = head.scores(blended(seen.answers, weights), seen.labels)
         for name, own in zip(stack.names, stack.answers, strict=True):
@@ -130,40 +139,85 @@ def _shares(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def _parts(held: Sequence[HeldOut], rows: Ints, seed: int) -> Ints:
-    """(rows,) the fold that held a row out, where all members have the same; else parts drawn at random."""
-    fold = np.zeros(len(rows), dtype=np.int64)
-    for one in held:
-        at = np.searchsorted(rows, one.rows)
+def _parts(held: Mapping[str, HeldOut], rows: JoinedRows, seed: int) -> Ints:
+    """(rows,) the fold that held a row out, where all members have the same; else parts drawn at random,
+    which fall alike in whatever order the tables stand."""
+    fold = np.zeros(len(rows.row), dtype=np.int64)
+    for name, one in held.items():
+        at = rows.place[name]
         if not one.fold.all() or ((fold[at] > 0) & (fold[at] != one.fold)).any():
-            return random_parts(len(rows), seed=seed)
+            drawn = np.empty_like(fold)
+            drawn[rows.order] = random_parts(len(fold), seed=seed)
+            return drawn
         fold[at] = one.fold
     return np.unique(fold, return_inverse=True)[1].astype(np.int64)
 
 
-def _said(held: Mapping[str, HeldOut], rows: Ints) -> list[str]:
-    asked = sum(len(one.rows) for one in held.values()) / len(rows)
+def _said(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
+    asked = sum(len(places) for places in rows.place.values()) / len(rows.row)
     if asked == len(held) or len(held) == 1:
         return []
+    tables = [one.marks.table for one in held.values()]
+    differ = all(tables) and not frozenset.intersection(*tables)
+    other = ", which were fitted to tables that differ" if differ else ""
     return [
-        f"{len(rows)} rows were held out, by {asked:.1f} of {len(held)} members on average: the blend's "
-        "score is of these alone, and so too low; folds, or split = 'same', ask every member"
+        f"{len(rows.row)} rows were held out, {rows.met} of them by all {len(held)} members{other}, each by "
+        f"{asked:.1f} of {len(held)} members on average: the blend's score is of these alone, and so too "
+        "low; folds, or split = 'same', ask every member"
     ]
 
 
-def _stack(target: str, held: Mapping[str, HeldOut], rows: Ints, part: Ints) -> _Stack | None:
-    names = tuple(name for name, one in held.items() if target in one.answers)
+def _stack(target: NetworkTarget, held: Mapping[str, HeldOut], rows: JoinedRows, part: Ints) -> _Stack | None:
+    names = tuple(name for name, one in held.items() if target.name in one.answers)
     if not names:
         return None
-    width = held[names[0]].answers[target].shape[1]
-    answers = np.full((len(names), len(rows), width), np.nan)
-    first = held[names[0]].labels[target]
-    labels = np.full((len(rows), *first.shape[1:]), np.nan if first.dtype.kind == "f" else -1, first.dtype)
+    width = held[names[0]].answers[target.name].shape[1]
+    answers = np.full((len(names), len(part), width), np.nan)
     for place, name in enumerate(names):
-        at = np.searchsorted(rows, held[name].rows)
-        answers[place, at] = held[name].answers[target]
-        labels[at] = held[name].labels[target]
-    return _Stack(names, answers, labels, part)
+        answers[place, rows.place[name]] = held[name].answers[target.name]
+    return _Stack(names, answers, _joined_labels(target, held, rows), part)
+
+
+def _told(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where something is known, cell by cell."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: JoinedRows) -> NDArray[Any]:
+    """The members' labels as one; what one table lacks is taken from another.
+
+    Raises RunError that names the rows whose labels contradict each other.
+    """
+    names = [name for name, one in held.items() if target.name in one.labels]
+    first = held[names[0]].labels[target.name]
+    found = np.full((len(rows.row), *first.shape[1:]), np.nan if first.dtype.kind == "f" else -1, first.dtype)
+    source = np.full(len(found), -1, dtype=np.int64)
+    problems = []
+    for place, name in enumerate(names):
+        at, own = rows.place[name], held[name].labels[target.name]
+        # Another file format may keep a number with the digits of float32.
+        same = np.isclose(own, found[at], rtol=1e-6, atol=0) if own.dtype.kind == "f" else own == found[at]
+        wrong = _told(own) & _told(found[at]) & ~same
+        for row in np.flatnonzero(wrong.reshape(len(own), -1).any(axis=1)).tolist():
+            other = names[source[at[row]]]
+            theirs = int(np.flatnonzero(rows.place[other] == at[row])[0])
+            said = [
+                ", ".join(str(held[one].words[column][line]) for column in target_columns(target))
+                for one, line in ((other, theirs), (name, row))
+            ]
+            problems.append(
+                f"row {held[name].ids[row]}, {target.name}: {said[0]!r} in {other}, {said[1]!r} in {name}"
+            )
+        fresh = (source[at] < 0) & _told(own).reshape(len(own), -1).any(axis=1)
+        source[at] = np.where(fresh, place, source[at])
+        found[at] = np.where(_told(own), own, found[at])
+    if problems:
+        raise RunError(
+            f"the labels of {len(problems)} held-out rows differ between these runs",
+            problems=problems,
+            fix="fit them again to one table",
+        )
+    return found
 
 
 def _evidence(head: Head, stack: _Stack, scale: float) -> Evidence:
@@ -271,7 +325,7 @@ def _write(
     blend: NetworkBlend,
     judged: Judged,
     held: Mapping[str, HeldOut],
-    rows: Ints,
+    rows: JoinedRows,
     stacks: Mapping[str, _Stack],
     mixed: Mapping[str, Floats],
 ) -> None:
@@ -284,16 +338,18 @@ def _write(
         columns[name] = values
 
     def spread(pick: Any, empty: Any) -> NDArray[Any]:
-        found = np.full(len(rows), empty, dtype=object if not isinstance(empty, int) else np.int64)
-        for one in held.values():
+        found = np.full(len(rows.row), empty, dtype=object if not isinstance(empty, int) else np.int64)
+        # What the first says of a row stands, as its number does.
+        for name, one in reversed(held.items()):
             values = pick(one)
             if values is not None:
-                found[np.searchsorted(rows, one.rows)] = values
+                told = np.array([value not in (None, "") for value in values], dtype=bool)
+                found[rows.place[name][told]] = values[told]
         return found
 
     named = held_out_columns(blend.schema.answers, blend.classes)
     add(named.id, spread(lambda one: one.ids, ""))
-    add(named.row, rows)
+    add(named.row, rows.row)
     add(named.fold, spread(lambda one: one.fold, 0))
     words = dict.fromkeys(name for one in held.values() for name in one.words)
     for name in words:

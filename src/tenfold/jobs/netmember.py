@@ -268,7 +268,13 @@ def _blend(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     ]
     blend = blend_of(folder, members, {}, {})
     # The lock is held by whoever asked.
-    judged = judge_blend(RunFolder(folder, folder, -1), blend, method=request["method"], seed=request["seed"])
+    judged = judge_blend(
+        RunFolder(folder, folder, -1),
+        blend,
+        method=request["method"],
+        seed=request["seed"],
+        one_table=True,
+    )
     soups: list[dict[str, Any]] = []
     if request.get("soup"):
         members, judged, blend, soups = _with_soups(request, members, judged, blend)
@@ -288,7 +294,14 @@ def _with_soups(
 ) -> tuple[list[BlendMember], Judged, NetworkBlend, list[dict[str, Any]]]:
     """Try a soup of each group of like members, and keep those that lower the blend's loss."""
     folder, kept = Path(request["folder"]), list[dict[str, Any]]()
-    work, options = RunFolder(folder, folder, -1), {"method": request["method"], "seed": request["seed"]}
+    work, options = (
+        RunFolder(folder, folder, -1),
+        {
+            "method": request["method"],
+            "seed": request["seed"],
+            "one_table": True,
+        },
+    )
     for group in soup_groups(members):
         soup = make_soup(
             group, folder / "members", request["table"], _reading(request), request["machine"]["device"]

@@ -37,6 +37,7 @@ from tenfold.errors import (
     listed,
 )
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.jobs.rowjoin import row_fingerprints
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
@@ -62,7 +63,10 @@ class Notes:
 
 @dataclass
 class TrainingWork:
-    """What a training is made of."""
+    """What a training is made of.
+
+    fingerprints: (rows,) as of `rowjoin.row_fingerprints`.  unique_ids: whether a column names each row.
+    """
 
     schema: Schema
     encoding: Encoding
@@ -71,6 +75,8 @@ class TrainingWork:
     network: Network
     identity: dict[str, Any]
     summary: list[str]
+    fingerprints: NDArray[np.object_]
+    unique_ids: bool
 
 
 #: How rows are split in place of the recipe's way: called as `data.split.holdout` is, less fraction and seed.
@@ -152,6 +158,8 @@ def prepare_training(
         network,
         _identity(schema, recipe, encoding, rows, examples, split),
         built,
+        row_fingerprints(rows.table, schema, rows.contents),
+        schema.row_name is not None and len(set(rows.ids)) == len(rows.ids),
     )
 
 

@@ -110,7 +110,8 @@ def choose_rows(
         chosen = list(dict.fromkeys(chosen))
         return np.array(chosen, dtype=np.int64), ["asked for"] * len(chosen), []
     path = run.path / held
-    if path.exists():
+    # Lines of another table are other rows, whatever their numbers.
+    if path.exists() and (own or name):
         columns, _ = read_parquet_columns(path)
         picked = telling_rows(columns, run.schema.answers, classes, n)
         there = [(place[one], why) for one, why in picked if one in place]

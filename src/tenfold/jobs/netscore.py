@@ -199,4 +199,5 @@ def _write(
         for column, words in label_words(target, classes, facts, labels[name]).items():
             columns[names.label[column]] = words
         columns |= names.answered(name, head.decode(found[name]), found[name])
+    columns[names.fingerprint] = work.fingerprints[valid]
     write_parquet(folder.file(file), columns)

@@ -74,8 +74,8 @@ def _soup_run(
         kept = ("kind", "rows", "majority", "epochs", "precision", "train_rows", "valid_rows")
         known = json.loads((first.path / "run.json").read_text("utf-8"))
         about = {name: known[name] for name in kept}
-        # Runs of earlier versions do not say how their table was read.
-        about |= {name: known[name] for name in ("table", "reading") if name in known}
+        # Runs of earlier versions do not lack some of these.
+        about |= {name: known[name] for name in ("table", "reading", "fingerprint") if name in known}
         # Its scores stand with the blend that it is a member of.
         sizes = {
             "targets": {},

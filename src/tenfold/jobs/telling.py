@@ -75,6 +75,7 @@ class HeldOutColumns:
     label: Mapping[str, str]
     predicted: Mapping[str, str]
     chances: Mapping[str, Sequence[str]]
+    fingerprint: str
 
     def answered(self, target: str, answer: TargetPrediction, chances: Floats) -> dict[str, NDArray[Any]]:
         """A target's answers: in words, or as 0 and 1 where each class has a column; then the chances.
@@ -96,7 +97,9 @@ def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]
     for name, own in columns.items():
         wanted += [*own, *(f"{one}:predicted" for one in own)]
         wanted += [f"{name}:{word}" for word in classes.get(name, ())]
-    names = iter(free_names(wanted))
+    # The last, so that runs that were written without it keep their names.
+    *rest, fingerprint = free_names([*wanted, "fingerprint"])
+    names = iter(rest)
     fixed = [next(names) for _ in range(3)]
     label: dict[str, str] = {}
     predicted: dict[str, str] = {}
@@ -105,7 +108,7 @@ def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]
         label |= {one: next(names) for one in own}
         predicted |= {one: next(names) for one in own}
         chances[name] = tuple(next(names) for _ in classes.get(name, ()))
-    return HeldOutColumns(*fixed, label, predicted, chances)
+    return HeldOutColumns(*fixed, label, predicted, chances, fingerprint)
 
 
 def judge_target(
