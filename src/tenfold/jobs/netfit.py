@@ -131,10 +131,6 @@ def fit_network_run(
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
             "identity": work.identity,
-            "fingerprint": {
-                "rows": table_fingerprint(work.examples.ids, work.fingerprints),
-                "unique_ids": work.unique_ids,
-            },
             "peak_bytes": peak_bytes(device),
             "seconds": round(time.monotonic() - started, 3),
             "notes": notes.lines,
@@ -157,6 +153,10 @@ def _sizes(work: TrainingWork) -> dict[str, Any]:
         "rows": len(work.examples.ids),
         "train_rows": len(work.split.train),
         "valid_rows": len(work.split.valid),
+        "fingerprint": {
+            "rows": table_fingerprint(work.examples.ids, work.fingerprints),
+            "unique_ids": work.unique_ids,
+        },
     }
 
 

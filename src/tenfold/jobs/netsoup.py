@@ -74,7 +74,7 @@ def _soup_run(
         kept = ("kind", "rows", "majority", "epochs", "precision", "train_rows", "valid_rows")
         known = json.loads((first.path / "run.json").read_text("utf-8"))
         about = {name: known[name] for name in kept}
-        # Runs of earlier versions do not lack some of these.
+        # Runs of earlier versions lack some of these.
         about |= {name: known[name] for name in ("table", "reading", "fingerprint") if name in known}
         # Its scores stand with the blend that it is a member of.
         sizes = {
