@@ -1,0 +1,72 @@
+"""Rows are told apart by what they hold, whatever the file and the order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenfold.data.table import read_table, write_parquet
+from tenfold.errors import RunError
+from tenfold.jobs.rowjoin import RowMarks, join_rows, row_fingerprints, table_fingerprint
+from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, Schema
+
+SCHEMA = Schema(
+    inputs=(NumberColumn(name="x"), CategoryColumn(name="word"), NumberColumn(name="y")),
+    targets=(CategoryTarget(name="t"),),
+)
+
+
+def texts(*words: str) -> Any:
+    return np.array(words, dtype=object)
+
+
+def marks(rows: list[int], ids: Any = None, prints: Any = None, **more: Any) -> RowMarks:
+    known = {"unique": True, "words": {}, "data": frozenset(), "table": frozenset({"one"}), "id_column": "id"}
+    given = {"rows": np.array(rows), "ids": ids, "prints": prints}
+    return RowMarks(**given, **(known | more))
+
+
+def test_equal_inputs_of_any_file_have_equal_fingerprints(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("y;word;x\n2,50;né;-0\n;né;1\n0;a;\n", "utf-8")
+    other = {
+        "x": np.array([1.0, 0.0, np.nan]),
+        "y": np.array([np.nan, 2.5, 0.0]),
+        "word": texts("né", "né", "a"),
+    }
+    write_parquet(tmp_path / "a.parquet", other)
+    first, second = (row_fingerprints(read_table(one), SCHEMA, ()) for one in (path, tmp_path / "a.parquet"))
+    assert [first[1], first[0], first[2]] == second.tolist() and len(set(first)) == 3
+    ids = texts("b", "a", "c")
+    assert table_fingerprint(ids, second) == table_fingerprint(ids[[2, 0, 1]], second[[2, 0, 1]])
+    assert table_fingerprint(ids, second) != table_fingerprint(ids, first)
+
+
+def test_rows_stand_in_the_order_of_the_first_table() -> None:
+    found = join_rows({"one": marks([4, 1], texts("e", "b")), "two": marks([0, 9, 2], texts("b", "z", "e"))})
+    assert found.row.tolist() == [1, 4, 9] and found.met == 2
+    assert found.place["one"].tolist() == [1, 0] and found.place["two"].tolist() == [0, 2, 1]
+    assert found.order.tolist() == [0, 1, 2]
+
+
+def test_what_tells_rows_apart_where_ids_do_not() -> None:
+    words = {"label": texts("a", "b", "a")}
+    one = marks([0, 1, 2], texts("r", "r", "r"), texts("p", "p", "p"), unique=False, words=words)
+    two = marks([5, 6], texts("r", "r"), texts("p", "p"), unique=False, words={"label": texts("a", "a")})
+    found = join_rows({"one": one, "two": two})
+    assert found.place["two"].tolist() == [0, 2] and found.met == 2
+    named = join_rows({"one": marks([3], texts("r"), texts("p")), "two": marks([7], None, texts("p"))})
+    assert named.met == 1
+    with pytest.raises(RunError, match="repeat an id"):
+        join_rows({"one": one, "two": marks([5], texts("r"), None, unique=False)})
+    assert join_rows({"one": one, "two": marks([2], None)}, one_table=True).met == 1
+
+
+def test_disjoint_rows_of_one_table_are_no_fault() -> None:
+    parts = {"one": marks([0], texts("a")), "two": marks([1], texts("b"))}
+    assert join_rows(parts).met == 0
+    with pytest.raises(RunError, match="no rows in common"):
+        join_rows({**parts, "two": marks([1], texts("b"), table=frozenset({"other"}))})
