@@ -15,6 +15,7 @@ import sys
 
 from tenfold.engine.cards import find_card, store_context
 from tenfold.errors import TenfoldError
+from tenfold.processes import module_command, module_environment
 
 #: Seconds until a calibration is given up.
 PATIENCE = 300
@@ -27,7 +28,8 @@ def calibrate() -> tuple[str, int]:
     """
     try:
         ran = subprocess.run(
-            [sys.executable, "-m", "tenfold.engine.calibrate", "observe"],
+            module_command("tenfold.engine.calibrate", "observe"),
+            env=module_environment(),
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -56,7 +58,7 @@ def _observe() -> dict[str, object]:
         return {"name": "cpu", "bytes": process_bytes()}
     torch.zeros(1, device="cuda")
     before, _ = torch.cuda.mem_get_info()
-    command = [sys.executable, "-m", "tenfold.engine.calibrate", "train"]
+    command = module_command("tenfold.engine.calibrate", "train")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         reserved = int(other.stdout.readline()) if other.stdout else 0
         after, _ = torch.cuda.mem_get_info()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +14,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from tenfold.errors import TenfoldError, TrainingError
+from tenfold.processes import module_command, module_environment
 
 #: Seconds that a child may take to stop after it was asked to.
 PATIENCE = 30.0
@@ -80,11 +79,11 @@ class Children:
         with open(errors, "wb") as stream:
             # A session of its own: a Ctrl-C reaches it once, from here, and not twice.
             process = subprocess.Popen(
-                [sys.executable, "-m", "tenfold.jobs.netmember"],
+                module_command("tenfold.jobs.netmember"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
-                env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+                env=module_environment(PYTHONIOENCODING="utf-8"),
                 start_new_session=True,
             )
         child = Child(name, process, errors)
