@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tenfold.commands import Given, command, show_written
 from tenfold.jobs.request import recommender_of
-from tenfold.options import JSON, OUTPUT, SAFE, argument, option
+from tenfold.options import JSON, OUTPUT, SAFE, TABLE, TIME_FORMAT, argument, option
 from tenfold.screen import print_json, show_inspection
 
 LISTS = (
@@ -23,6 +23,13 @@ LISTS = (
     argument("run", "run folder"),
     option("user", list[str] | None, "id of a user, more than once for several", "--user"),
     option("ratings", str | None, "table of further ratings, of a new user or of known ones"),
+    option("user_column", str | None, "its column of users, where it is not that of the run's table"),
+    option("item_column", str | None, "its column of items, by id or title"),
+    option("target", str | None, "its column of ratings, or of how often"),
+    option("time", str | None, "its column of times, or none: of a repeated pair the last counts"),
+    TIME_FORMAT,
+    *TABLE,
+    option("skip_bad", bool, "leave out its rows without an item or a rating", "--skip-bad", default=False),
     option("everyone", bool, "for every user", "--all", default=False),
     option("include_seen", bool, "also what the user has rated already", "--include-seen", default=False),
     option("exclude", list[str] | None, "id of an item never to list", "--exclude"),

@@ -121,6 +121,7 @@ SAFE = option(
     default=False,
 )
 JSON = option("as_json", bool, "print one JSON object on standard output", "--json", default=False)
+TIME_FORMAT = option("time_format", str | None, "seconds, milliseconds, iso, or a pattern as %d/%m/%Y")
 COLUMNS = [
     option("image", list[str] | None, "COLUMN=FOLDER of pictures", "--image"),
     option("category", list[str] | None, "column of categories to learn from", "--category"),
@@ -142,7 +143,7 @@ COLUMNS = [
     option("user", str | None, "column of users: makes a recommender"),
     option("item", str | None, "column of items"),
     option("time", str | None, "column of times: of a rating, or none; of pictures: later rows are held out"),
-    option("time_format", str | None, "seconds, milliseconds, iso, or a pattern as %d/%m/%Y"),
+    TIME_FORMAT,
     option("user_table", str | None, "table that describes users"),
     option("item_table", str | None, "table that describes items"),
     option("item_name", str | None, "its column with an item's title"),

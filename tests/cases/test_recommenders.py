@@ -15,6 +15,7 @@ from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
 from tenfold.data.side import encode_side
 from tenfold.data.table import read_table
+from tenfold.errors import RatingsError, SchemaError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
@@ -144,3 +145,180 @@ def test_an_old_vocabulary_still_answers(runs: dict[str, Any]) -> None:
     users[1] = "José"  # beside the same name decomposed: two rows of one name, and neither is lost
     both = unpack_factor_model(*pack_factor_model(replace(model, users=users)))
     assert len(set(both.users)) == 20
+
+
+# --- a new user's ratings ------------------------------------------------------------------------------
+
+FACTORS = pytest.mark.parametrize("kind", ["gibbs", "als", "sgd"])
+
+
+def changed_mind(rows: list[int]) -> dict[str, list[Any]]:
+    """A new user who loved odd items in 2017 and even ones in 2022, in this order of rows."""
+    stars = [1, 5, 1, 5, 5, 1, 5, 1]
+    times = ["2017-01-01"] * 4 + ["2022-01-01"] * 4
+    items = ["m0", "m1", "m2", "m3"] * 2
+    return {
+        "item": [items[k] for k in rows],
+        "stars": [stars[k] for k in rows],
+        "when": [times[k] for k in rows],
+    }
+
+
+@FACTORS
+@metamorphic("rows of a new user's ratings in another order give the same list")
+@case("C1", "of a new user's repeated pairs the last by time counts, whatever the order of rows")
+def test_a_new_users_last_opinion_counts(runs: dict[str, Any], kind: str) -> None:
+    table = changed_mind([*range(8)])
+    one = runs[kind].with_ratings(table)
+    other = runs[kind].with_ratings(changed_mind([*range(8)][::-1]))
+    first, second = one.recommend("me", n=4), other.recommend("me", n=4)
+    assert first.items.tolist() == second.items.tolist() and first.score.tolist() == second.score.tolist()
+    late = runs[kind].with_ratings(changed_mind([4, 5, 6, 7])).recommend("me", n=4)
+    assert late.items.tolist() == first.items.tolist()
+    assert any("4 repeated pairs: last by time kept" in note for note in first.notes)
+    assert any("4 new ratings, 1 new users" in note for note in one.about["added_notes"])
+
+
+@FACTORS
+@metamorphic("a user's ratings folded in twice are as folded in once")
+@case("C1", "neighbour: a known user's new opinions, read by the run's columns and times, given twice")
+def test_folded_in_twice_is_once(runs: dict[str, Any], kind: str) -> None:
+    mine = {"user": ["u3"] * 2, "item": ["m0", "m5"], "stars": [2, 4], "when": ["2022-01-01"] * 2}
+    once = runs[kind].with_ratings(mine)
+    twice = once.with_ratings({name: values * 2 for name, values in mine.items()})
+    assert scores(once, "u3", once.model.items) == scores(twice, "u3", twice.model.items)
+
+
+@case(
+    "C1", "neighbour: a run fitted with --time none and --duplicates first goes by lines for new users, too"
+)
+def test_the_runs_own_rule_holds_for_new_users(tmp_path: Any) -> None:
+    recipe = RECIPES["als"].model_copy(update={"duplicates": "first"})
+    schema = SCHEMA.model_copy(update={"time": "none"})
+    run = tenfold.fit(schema, recipe, two_camps(), run=tmp_path / "run")
+    table = changed_mind([*range(8)])
+    found = run.with_ratings(table)
+    assert any("4 repeated pairs: first by row kept" in note for note in found.about["added_notes"])
+    early = run.with_ratings(changed_mind([0, 1, 2, 3]))
+    assert scores(found, "me", ["m4", "m5"]) == scores(early, "me", ["m4", "m5"])
+
+
+TITLES = {
+    "item": [f"m{k}" for k in range(12)],
+    "title": ["The Same", "The Same", *(f"Film {k}" for k in range(2, 12))],
+}
+
+
+@pytest.fixture(scope="session")
+def titled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run whose items have titles, of which two are alike."""
+    folder = tmp_path_factory.mktemp("titled")
+    lines = [f"{one},{title}" for one, title in zip(*TITLES.values(), strict=True)]
+    (folder / "items.csv").write_text("\n".join(["item,title", *lines]) + "\n")
+    schema = SCHEMA.model_copy(update={"item_table": str(folder / "items.csv"), "item_name": "title"})
+    return tenfold.fit(schema, RECIPES["als"], two_camps(), run=folder / "run")
+
+
+@case("C1", "titles in place of ids are looked up and said; unknown items are named; of none, a refusal")
+def test_titles_of_a_new_user_are_looked_up(titled: Any) -> None:
+    by_title = titled.with_ratings({"title": ["Film 2", "film 3", "The Same"], "rating": [5, 1, 5]})
+    by_id = titled.with_ratings({"item": ["m2", "m3"], "rating": [5, 1]})
+    assert scores(by_title, "me", titled.model.items) == scores(by_id, "me", titled.model.items)
+    notes = "\n".join(by_title.recommend("me").notes)
+    assert "2 items looked up by title: 'Film 2' is m2, 'film 3' is m3" in notes
+    assert "'The Same' is the title of m0, m1: give the id" in notes and "left out: 'The Same'" in notes
+    with pytest.raises(RatingsError, match="none of 2 items is known to this run") as caught:
+        titled.with_ratings({"title": ["Filn 2", "xyzzy"], "rating": [5, 1]})
+    assert "did you mean 'Film 2' (m2)?" in str(caught.value)
+
+
+@case("C1", "neighbour: a column that cannot be recognised is asked for by the name that the run's table has")
+def test_columns_of_new_ratings_that_are_not_known(runs: dict[str, Any]) -> None:
+    odd = {"film": ["m0", "m1"], "note": [5, 1]}
+    with pytest.raises(SchemaError, match="no column is known as the rating") as caught:
+        runs["als"].with_ratings(odd)
+    assert caught.value.labels["found"] == "film, note" and "call it 'stars'" in caught.value.labels["fix"]
+    found = runs["als"].with_ratings(odd, columns={"rating": "note"})
+    assert "me" in found.model.users
+
+
+@KINDS
+@case("C2", "evaluate resolves repeated pairs by the run's own rule, and says nothing that is of trainings")
+def test_evaluate_uses_the_runs_rule(runs: dict[str, Any], kind: str) -> None:
+    notes: list[str] = []
+    test = {
+        "user": ["u1", "u1", "u2"],
+        "item": ["m0", "m0", "m1"],
+        "stars": [5, 1, 1],
+        "when": [9e8, 8e8, 8e8],
+    }
+    found = runs[kind].evaluate(test, on_note=notes.append)
+    alone = runs[kind].evaluate({name: [values[0], values[2]] for name, values in test.items()})
+    assert found["rmse"] == alone["rmse"]
+    text = "\n".join(notes)
+    assert "1 repeated pair: last by time kept" in text
+    assert not any(word in text for word in ("cannot be evaluated", "nothing to learn", "from the data"))
+
+
+@case("C2", "neighbour: the mean of a repeated test pair where the run was fitted with the mean")
+def test_evaluate_takes_the_mean_where_the_fit_did(tmp_path: Any) -> None:
+    recipe = RECIPES["als"].model_copy(update={"duplicates": "mean"})
+    run = tenfold.fit(SCHEMA, recipe, two_camps(), run=tmp_path / "run")
+    score = run.predict_pairs("u1", "m0").score[0]
+    found = run.evaluate({"user": ["u1"] * 2, "item": ["m0"] * 2, "stars": [1, 5], "when": [1e9, 2e9]})
+    assert found["rmse"] == pytest.approx(abs(score - 3), abs=1e-5)
+
+
+# --- events ----------------------------------------------------------------------------------------------
+
+EVENTS = Schema(inputs=SCHEMA.inputs, targets=(RatingTarget(name="clicks"),))
+CLICKS = FactorRecipe(kind="implicit", factors=2)
+
+
+def clicks(shown: int) -> dict[str, list[Any]]:
+    """Clicks of two camps; with `shown`, as many rows of what was shown and not clicked."""
+    pairs = [(u, i) for u in range(20) for i in range(12) if u % 2 == i % 2 and (u + i) % 5]
+    missed = [(u, i) for u in range(20) for i in range(12) if u % 2 == i % 2 and not (u + i) % 5][:shown]
+    return {
+        "user": [f"u{u}" for u, _ in pairs + missed],
+        "item": [f"m{i}" for _, i in pairs + missed],
+        "clicks": [1 + (u + i) % 3 for u, i in pairs] + [0] * len(missed),
+    }
+
+
+@metamorphic("a log of events with rows of strength 0 gives the run without them")
+@case("C3", "events of strength 0 are left out of fits and scores, which is said, and can be recommended")
+def test_events_of_strength_nothing(tmp_path: Any) -> None:
+    notes: list[str] = []
+    run = tenfold.fit(EVENTS, CLICKS, clicks(12), run=tmp_path / "shown", on_note=notes.append)
+    plain = tenfold.fit(EVENTS, CLICKS, clicks(0), run=tmp_path / "plain")
+    assert "12 of 108 pairs have the strength 0: nothing happened, so they are left out" in notes
+    assert run.model.item_factors.tobytes() == plain.model.item_factors.tobytes()
+    shown = set(zip(clicks(12)["user"][-12:], clicks(12)["item"][-12:], strict=True))
+    lists = run.recommend(n=12)
+    assert shown <= set(zip(lists.users, lists.items, strict=True))
+    test = {"user": ["u0", "u0", "u2"], "item": ["m0", "m1", "m8"], "clicks": [2, 0, 1]}
+    found, alone = run.evaluate(test), run.evaluate({name: values[::2] for name, values in test.items()})
+    assert found["lists"] == alone["lists"] and found["rows"] == 2
+
+
+@case(
+    "C3",
+    "a log of nothing but zeros, or with a negative strength, is refused in fits and of new users",
+)
+def test_a_log_of_zeros_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(RatingsError, match="holds no event: every strength is 0"):
+        tenfold.fit(EVENTS, CLICKS, {**clicks(0), "clicks": [0] * 96}, run=tmp_path / "none")
+    run = tenfold.fit(EVENTS, CLICKS, clicks(0), run=tmp_path / "run")
+    for ask in (run.evaluate, run.with_ratings):
+        with pytest.raises(RatingsError, match="every strength is 0"):
+            ask({"user": ["u0"], "item": ["m1"], "clicks": [0]})
+    with pytest.raises(RatingsError, match="less than never"):
+        run.evaluate({"user": ["u0"], "item": ["m1"], "clicks": [-1]})
+
+
+@case("C3", "neighbour: where the last event counts and it is 0, there is no event")
+def test_a_last_event_of_nothing() -> None:
+    table = {"user": ["a", "a", "b"], "item": ["x", "x", "x"], "clicks": [3, 0, 1], "time": [8e8, 9e8, 8e8]}
+    found = index_ratings(read_table(table), rating="clicks", kind="implicit", duplicates="last")
+    assert list(found.users) == ["b"] and found.ratings.tolist() == [1]

@@ -338,8 +338,12 @@ def test_where_answers_go_is_checked_before_they_are_made(
 
 
 def test_for_whom_to_recommend_is_said_once() -> None:
+    told = ("user_column", "item_column", "target", "time", "time_format", "skip_bad")
+    reading = ("sep", "encoding", "header", "missing_values")
+
     def given(**values: Any) -> dict[str, Any]:
-        return {"user": None, "everyone": False, "ratings": None, **values}
+        nothing = dict.fromkeys((*told, *reading))
+        return {**nothing, "user": None, "everyone": False, "ratings": None, **values}
 
     assert recommender_of(RATINGS_RUN, given(user=["1"])) == (RATINGS_RUN, ["1"])
     assert recommender_of(RATINGS_RUN, given(everyone=True)) == (RATINGS_RUN, None)
@@ -347,7 +351,18 @@ def test_for_whom_to_recommend_is_said_once() -> None:
         with pytest.raises(RecipeError):
             recommender_of(RATINGS_RUN, given(**values))
     added = SimpleNamespace(about={"added_users": ["new"]})
-    run = SimpleNamespace(with_ratings=lambda path: added if path == "mine.csv" else None)
+    asked: dict[str, Any] = {}
+
+    def learn(path: str, **options: Any) -> Any:
+        asked.update(options, path=path)
+        return added
+
+    run = SimpleNamespace(with_ratings=learn)
     assert recommender_of(run, given(ratings="mine.csv")) == (added, ["new"])
     assert recommender_of(run, given(ratings="mine.csv", user=["1"])) == (added, ["1"])
     assert recommender_of(run, given(ratings="mine.csv", everyone=True)) == (added, None)
+    recommender_of(run, given(ratings="mine.csv", target="note", item_column="film", sep=";", time="none"))
+    assert asked["columns"] == {"user": None, "item": "film", "rating": "note", "time": "none"}
+    assert asked["path"] == "mine.csv" and asked["separator"] == ";"
+    with pytest.raises(RecipeError, match="--target is no option without --ratings"):
+        recommender_of(RATINGS_RUN, given(user=["1"], target="note"))

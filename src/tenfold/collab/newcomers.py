@@ -103,7 +103,7 @@ def _with_new_items(
 def _with_users(
     model: FactorModel, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
 ) -> FactorModel:
-    """Every named user anew from all they have rated."""
+    """Every named user with something new, anew from all they have rated."""
     place, item_place = locate(users, model.users), locate(items, model.items)
     strangers = list(dict.fromkeys(users[place < 0]))
     place = np.where(place < 0, len(model.users) + locate(users, _texts(strangers)), place)
@@ -111,6 +111,8 @@ def _with_users(
         int(user): _merged(model, int(user), item_place[place == user], values[place == user])
         for user in set(place)
     }
+    # Who says nothing new stays as fitted: a fold-in is near to the fit, and not the same.
+    seen = {user: mine for user, mine in seen.items() if not _is_known(model, user, *mine)}
     folded = {user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items()}
     new = [folded[len(model.users) + number] for number in range(len(strangers))]
     bias = np.append(model.user_bias, np.float32([row.bias for row in new]))
@@ -144,6 +146,15 @@ def _merged(
         rated[item] = rated.get(item, 0.0) + value if model.implicit else value
     order = sorted(rated)
     return np.array(order, np.int64), np.array([rated[item] for item in order])
+
+
+def _is_known(model: FactorModel, user: int, items: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
+    """Has the user rated exactly these items so, by what the model knows already?"""
+    if user >= len(model.users):
+        return False
+    part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
+    same = np.array_equal(model.seen_items[part], items)
+    return same and np.array_equal(model.seen_ratings[part], values.astype(np.float32))
 
 
 def _grown_seen(

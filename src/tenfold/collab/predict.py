@@ -7,6 +7,7 @@ how many ratings they gave), an unknown item likewise; a pair with neither known
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ from tenfold.collab.times import time_shifts
 from tenfold.errors import LISTED, RatingsError, RecipeError, did_you_mean
 from tenfold.values import FactorModel, PairPredictions, id_text
 
-__all__ = ["Scorer", "as_ids", "locate", "predict_pairs"]
+__all__ = ["Scorer", "as_ids", "find_titles", "locate", "near_items", "predict_pairs"]
 
 #: Pairs at once: enough to amortize the calls, few enough to stay in the cache of a small machine.
 CHUNK = 1 << 15
@@ -100,6 +101,42 @@ def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.i
         if other.lstrip("-").replace(".0", "").isdigit():
             found[row] = places.get(other, -1)
     return found
+
+
+def find_titles(model: FactorModel, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
+    """Items with the ids of those that are titles, and what is to be said of it.
+
+    A text that is not an id of the model, listed items among them, is looked up as a title, whatever its
+    case. One that several items have stays as it is.
+    """
+    strange = [
+        row for row in np.flatnonzero(locate(items, model.items) < 0) if items[row] not in model.item_names
+    ]
+    if not strange or not model.item_names:
+        return items, []
+    called: dict[str, list[str]] = {}
+    for one, title in model.item_names.items():
+        called.setdefault(id_text(title).casefold(), []).append(one)
+    found, looked_up, unclear = items.copy(), [], []
+    for row in strange:
+        ids = called.get(items[row].casefold(), [])
+        if len(ids) == 1:
+            found[row] = ids[0]
+            looked_up.append(f"{items[row]!r} is {ids[0]}")
+        elif ids:
+            unclear.append(f"{items[row]!r} is the title of {', '.join(ids[:LISTED])}: give the id")
+    notes = [f"{len(looked_up)} items looked up by title: {', '.join(looked_up[:3])}"] if looked_up else []
+    return found, [*notes, *unclear[:LISTED]]
+
+
+def near_items(model: FactorModel, item: str) -> str:
+    """What may have been meant by a text that is neither an id nor a title."""
+    titles = {title: one for one, title in model.item_names.items() if title}
+    near = difflib.get_close_matches(item.casefold(), [title.casefold() for title in titles], n=1)
+    for title, one in titles.items():
+        if near and title.casefold() == near[0]:
+            return f"did you mean {title!r} ({one})?"
+    return did_you_mean(item, model.items)
 
 
 class Scorer:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.roles import Roles, find_roles, item_titles, read_ids
+from tenfold.data.roles import OF_RUN, Roles, find_roles, item_titles, read_ids
 from tenfold.data.table import Table
 from tenfold.data.times import format_time, read_times
 from tenfold.errors import LISTED, RatingsError, RecipeError, TableError, did_you_mean
-from tenfold.values import Ratings
+from tenfold.values import Ratings, id_text
 
 __all__ = ["DUPLICATE_RULES", "index_ratings", "take_ratings"]
 
@@ -25,7 +25,7 @@ DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
 class _Rows:
     """The table on its way to `Ratings`: one entry per row that is kept.
 
-    row: places in the table, or None where all rows are kept.
+    row: places in the table, or None where all rows are kept.  notes: what was noticed of the ids.
     """
 
     table: Table
@@ -33,9 +33,21 @@ class _Rows:
     items: NDArray[np.object_]
     user_index: NDArray[np.uint32]
     item_index: NDArray[np.uint32]
-    values: NDArray[np.float32] | None
+    values: NDArray[np.float32] | None = None
     times: NDArray[np.float64] | None = None
     row: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, table: Table, roles: Roles, one_user: str | None) -> _Rows:
+        """Who and what all rows of the table are of."""
+        if roles.user is None:
+            user_index, users = np.zeros(table.rows, np.uint32), np.array([id_text(one_user)], object)
+            said: tuple[str, ...] = ()
+        else:
+            user_index, users, said = read_ids(table, roles.user)
+        item_index, items, also = read_ids(table, roles.item)
+        return cls(table, users, items, user_index, item_index, notes=(*said, *also))
 
     def line(self, row: int) -> str:
         place = row if self.row is None else int(self.row[row])
@@ -62,6 +74,8 @@ def index_ratings(
     time_format: str | None = None,
     skip_bad: bool = False,
     keep_rows: bool = False,
+    one_user: str | None = None,
+    of_run: Mapping[str, str | None] | None = None,
 ) -> Ratings:
     """Read users, items, ratings and times out of a table.
 
@@ -77,6 +91,10 @@ def index_ratings(
         ratings (by time where there are times, else by line) and ``sum`` for events.
     skip_bad: rows with an empty id or without a finite rating are left out and counted, not an error.
     keep_rows: say which row each rating came from, for those who read other columns of it.
+    one_user: all rows are of this user, and no column names one.
+    of_run: role -> name of its column in the table of a finished run that these ratings are for. What
+        matters in a training alone is not said then; and a column of times that nobody named, and that
+        cannot be read, is left out.
 
     Raises SchemaError for columns, TableError for cells, RatingsError for what contradicts itself.
     """
@@ -85,12 +103,25 @@ def index_ratings(
     scale = _checked_scale(scale)
     if table.rows == 0:
         raise RatingsError(f"{table.source} holds no ratings", fix="give a table with one row per rating")
-    roles = find_roles(table, user=user, item=item, rating=rating, time=time, kind=kind)
+    roles = find_roles(
+        table,
+        user=user,
+        item=item,
+        rating=rating,
+        time=time,
+        kind=kind,
+        one_user=one_user is not None,
+        of_run=of_run,
+    )
     notes = [*table.notes, *roles.notes]
-    rows, said = _read_rows(table, roles, skip_bad, time_format, scale)
+    rows = _Rows.of(table, roles, one_user)
+    named, finished = time is not None, of_run is not None
+    rows.times, said = _read_times(table, roles, time_format, named=named, of_run=finished)
+    notes += said
+    rows, said = _usable_rows(rows, roles, skip_bad, scale)
     notes += said
     implicit, said = _decide_kind(rows, kind, scale, roles.rating)
-    notes += said
+    notes += said if of_run is None else []
     if implicit and rows.values is not None:
         _check_values(rows, rows.values, (0.0, np.inf))
     rule = duplicates or ("sum" if implicit else "last")
@@ -99,8 +130,19 @@ def index_ratings(
             "the sum of two ratings is no rating",
             fix="choose duplicates last, first, mean, max or min, or kind implicit if they count events",
         )
-    chosen, values, said = _one_per_pair(rows, rule)
+    chosen, values, said = _one_per_pair(rows, rule, finished)
     notes += said
+    if implicit and values.min() == 0:
+        there = np.flatnonzero(values)
+        if not len(there):
+            raise RatingsError(
+                f"{table.source} holds no event: every strength is 0",
+                fix="give events of a strength above 0"
+                + ("" if of_run else ", or --kind explicit for ratings"),
+            )
+        gone = f"{len(values) - len(there)} of {len(values)} pairs have the strength 0"
+        notes.append(f"{gone}: nothing happened, so they are left out")
+        chosen, values = chosen[there], values[there]
     rows.values = None
     # Of each index the table's order is let go as soon as the sorted one is there.
     rows.user_index = rows.user_index[chosen]
@@ -108,7 +150,10 @@ def index_ratings(
     user_index, users = _compact(rows.user_index, rows.users)
     item_index, items = _compact(rows.item_index, rows.items)
     found = (float(values.min()), float(values.max()))
-    notes += _describe(values, found, scale, implicit, user_index, users, items)
+    what = "pairs" if implicit else "ratings"
+    notes.append(f"{len(users)} users, {len(items)} items, {len(values)} {what}")
+    if of_run is None:
+        notes += _of_training(found, scale, implicit, user_index, users)
     names: dict[str, str] = {}
     if item_table is not None:
         names, said = item_titles(item_table, items, key=item_key, name=item_name, item=roles.item)
@@ -131,15 +176,35 @@ def index_ratings(
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def _read_rows(
-    table: Table, roles: Roles, skip_bad: bool, time_format: str | None, scale: tuple[float, float] | None
+def _read_times(
+    table: Table, roles: Roles, time_format: str | None, *, named: bool, of_run: bool
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Times of all rows, where there are any. named: whether their column was said, and not found."""
+    if roles.time is None:
+        return None, []
+    try:
+        times, said = read_times(table, roles.time, time_format)
+    except TableError as error:
+        if not of_run:
+            raise
+        if named:
+            fix = f"write {roles.time} {OF_RUN}"
+            problems, found = error.problems, error.labels.get("found", "")
+            raise TableError(error.headline, problems=problems, found=found, fix=fix) from None
+        return None, [f"{roles.time} is not read as times, so of a repeated pair the last line counts"]
+    absent = int(np.isnan(times).sum())
+    late = [f"{absent} of {table.rows} times are missing and count as the earliest"] if absent else []
+    return times, [*said, *late]
+
+
+def _usable_rows(
+    rows: _Rows, roles: Roles, skip_bad: bool, scale: tuple[float, float] | None
 ) -> tuple[_Rows, list[str]]:
-    user_index, users, said = read_ids(table, roles.user)
-    item_index, items, also = read_ids(table, roles.item)
-    notes = [*said, *also]
-    rows = _Rows(table, users, items, user_index, item_index, None)
-    of_role = ((roles.user, user_index, users), (roles.item, item_index, items))
-    faults = {name: (ids == "")[index] for name, index, ids in of_role if (ids == "").any()}
+    """Rows with ids and with their ratings, and what is to be said of them and of the others."""
+    table = rows.table
+    notes = list(rows.notes)
+    of_role = ((roles.user, rows.user_index, rows.users), (roles.item, rows.item_index, rows.items))
+    faults = {name: (ids == "")[index] for name, index, ids in of_role if name and (ids == "").any()}
     values = None
     if roles.rating is not None:
         # Checked as they are written: in single precision 4.7 is above a scale that ends at 4.7.
@@ -152,12 +217,6 @@ def _read_rows(
         raise _bad_cells(table, faults, int(bad.sum()))
     if values is not None and scale is not None:
         _check_values(rows, values, scale)
-    if roles.time is not None:
-        rows.times, said = read_times(table, roles.time, time_format)
-        notes += said
-        absent = int(np.isnan(rows.times).sum())
-        if absent:
-            notes.append(f"{absent} of {table.rows} times are missing and count as the earliest")
     if faults:
         counts = ", ".join(f"{int(mask.sum())} by {name}" for name, mask in faults.items())
         notes.append(f"{int(bad.sum())} of {table.rows} rows left out as unusable ({counts})")
@@ -166,15 +225,13 @@ def _read_rows(
             raise RatingsError(
                 f"{table.source} holds no usable rating", found=notes[-1], fix="give a table of ratings"
             )
-        rows = _Rows(
-            table,
-            users,
-            items,
-            user_index[keep],
-            item_index[keep],
-            None if rows.values is None else rows.values[keep],
-            None if rows.times is None else rows.times[keep],
-            keep,
+        rows = replace(
+            rows,
+            user_index=rows.user_index[keep],
+            item_index=rows.item_index[keep],
+            values=None if rows.values is None else rows.values[keep],
+            times=None if rows.times is None else rows.times[keep],
+            row=keep,
         )
     return rows, [_example(rows), *notes]
 
@@ -305,7 +362,9 @@ def _sorted_pairs(rows: _Rows) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     return order, fresh
 
 
-def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
+def _one_per_pair(
+    rows: _Rows, rule: str, of_run: bool
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
     """The row that stands for each pair, its rating by the rule, and what was resolved."""
     order, fresh = _sorted_pairs(rows)
     values = np.ones(len(order), np.float32) if rows.values is None else rows.values
@@ -321,7 +380,9 @@ def _one_per_pair(rows: _Rows, rule: str) -> tuple[NDArray[np.uint32], NDArray[n
     if rule == "error":
         raise RatingsError(
             f"{rows.table.source} has {what} of user and item ({example})",
-            fix="choose a rule: --duplicates last, first, mean, max or min",
+            fix="leave one row of each, since the run was fitted with this rule (duplicates error)"
+            if of_run
+            else "choose a rule: --duplicates last, first, mean, max or min",
         )
     if rows.times is not None:
         own = order[repeated]
@@ -353,17 +414,15 @@ def _compact(
     return (np.cumsum(used, dtype=np.uint32) - np.uint32(1))[index], ids[used]
 
 
-def _describe(
-    values: NDArray[np.float32],
+def _of_training(
     found: tuple[float, float],
     scale: tuple[float, float] | None,
     implicit: bool,
     user_index: NDArray[np.uint32],
     users: NDArray[np.object_],
-    items: NDArray[np.object_],
 ) -> list[str]:
-    what = "pairs" if implicit else "ratings"
-    notes = [f"{len(users)} users, {len(items)} items, {len(values)} {what}"]
+    """What matters to a training of these ratings. found: the lowest and the highest of them."""
+    notes = []
     if not implicit:
         low, high = found if scale is None else scale
         notes.append(f"scale {low:g} to {high:g}, {'from the data' if scale is None else 'as given'}")

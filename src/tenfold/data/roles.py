@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from tenfold.values import id_text
 
 __all__ = [
     "KNOWN_NAMES",
+    "OF_RUN",
     "Roles",
     "find_column",
     "find_key",
@@ -46,15 +47,17 @@ KNOWN_NAMES = {
     ).split(),
 }
 
+#: How a finished run's table is to be.
+OF_RUN = "as in the table that the run was fitted to"
 #: A name that a reader makes up where the table has none.
 UNNAMED = re.compile(r"(column|col|field|f|x|v|c)?[ _]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which column serves as what. rating and time are None where there is none."""
+    """Which column serves as what; None where there is none. user: where all rows are one user's."""
 
-    user: str
+    user: str | None
     item: str
     rating: str | None
     time: str | None
@@ -69,18 +72,22 @@ def find_roles(
     rating: str | None = None,
     time: str | bool | None = None,
     kind: str | None = None,
+    one_user: bool = False,
+    of_run: Mapping[str, str | None] | None = None,
 ) -> Roles:
     """Which column is the user, the item, the rating and the time; SchemaError where that cannot be told.
 
     Names not given are found among `KNOWN_NAMES`, or by place where the table has no header: user, item,
     rating, time. time=False looks for none. kind="implicit" needs no rating, kind="explicit" needs one.
+    one_user: no column of users is looked for.  of_run: role -> name in the table that a finished run was
+    fitted to, by which a column that is not found is asked for.
     """
     given = {"user": user, "item": item, "rating": rating, "time": time if isinstance(time, str) else None}
     found = {role: find_column(table, name) for role, name in given.items() if name is not None}
     _check_once(table, found)
     unnamed = _unnamed(table)
     for role in given:
-        if role in found or (role == "time" and time is False):
+        if role in found or (role == "time" and time is False) or (role == "user" and one_user):
             continue
         free = [name for name in table.names if name not in found.values()]
         name = next(iter(free), None) if unnamed else _known(role, free)
@@ -89,11 +96,11 @@ def find_roles(
             continue  # user, item, time: a "rating" of 881250949 is a moment
         if name is not None:
             found[role] = name
-    for role in ("user", "item"):
+    for role in ("item",) if one_user else ("user", "item"):
         if role not in found:
-            raise _no_role(table, role)
+            raise _no_role(table, role, of_run)
     if "rating" not in found:
-        _check_implicit(table, found, kind)
+        _check_implicit(table, found, kind, of_run)
     how = "by their place, since there is no header" if unnamed else "by their names"
     how = "as given" if all(given[role] for role in found) else how
     said = [f"{found[role]} is the {role}" for role in given if role in found]
@@ -101,7 +108,7 @@ def find_roles(
     left = [name for name in table.names if name not in found.values()]
     if left:
         notes.append(f"columns not used: {', '.join(left[:LISTED])}{' ...' if len(left) > LISTED else ''}")
-    return Roles(found["user"], found["item"], found.get("rating"), found.get("time"), tuple(notes))
+    return Roles(found.get("user"), found["item"], found.get("rating"), found.get("time"), tuple(notes))
 
 
 def find_column(table: Table, name: str) -> str:
@@ -222,19 +229,22 @@ def _known(role: str, names: Sequence[str]) -> str | None:
     return next((by_folded[known] for known in KNOWN_NAMES[role] if known in by_folded), None)
 
 
-def _no_role(table: Table, role: str) -> SchemaError:
+def _no_role(table: Table, role: str, of_run: Mapping[str, str | None] | None) -> SchemaError:
+    # On the command line a rating is what is predicted, as in any other training.
+    fix = f"name it: --{'target' if role == 'rating' else role} COLUMN ({role}= in Python)"
+    if of_run is not None:
+        fix = f"call it {(of_run.get(role) or role)!r}, {OF_RUN}"
     return SchemaError(
-        f"{table.source}: no column is known as the {role}",
-        found=", ".join(table.names),
-        # On the command line a rating is what is predicted, as in any other training.
-        fix=f"name it: --{'target' if role == 'rating' else role} COLUMN ({role}= in Python)",
+        f"{table.source}: no column is known as the {role}", found=", ".join(table.names), fix=fix
     )
 
 
-def _check_implicit(table: Table, found: dict[str, str], kind: str | None) -> None:
+def _check_implicit(
+    table: Table, found: dict[str, str], kind: str | None, of_run: Mapping[str, str | None] | None
+) -> None:
     """Without a known rating column, a column of numbers could be one: that must be said, not guessed."""
     if kind == "explicit":
-        raise _no_role(table, "rating")
+        raise _no_role(table, "rating", of_run)
     left = [name for name in table.names if name not in found.values()]
     numbers = [name for name in left if _holds_numbers(table, name)] if kind is None else []
     if numbers:

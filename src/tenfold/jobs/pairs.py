@@ -20,7 +20,6 @@ from tenfold.collab.pack import unpack_factor_model
 from tenfold.collab.predict import as_ids, locate
 from tenfold.collab.recommend import similar
 from tenfold.data.encode import Encoding, Examples, encode_columns
-from tenfold.data.ratings import index_ratings
 from tenfold.data.roles import find_roles
 from tenfold.data.table import Table
 from tenfold.engine.batches import Preparation
@@ -28,7 +27,7 @@ from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import one_thread, peak_bytes, pick_device
 from tenfold.engine.predict import predict_network
 from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, did_you_mean
-from tenfold.jobs.ratings import MODEL, found_names, id_names, items_where
+from tenfold.jobs.ratings import MODEL, columns_said, found_names, id_names, items_where, read_own_ratings
 from tenfold.jobs.reading import read_as_trained
 from tenfold.metrics import number_scores
 from tenfold.nn.network import Network, build_network
@@ -133,7 +132,7 @@ class PairRun:
         cells, said = self.cells(table)
         found = self.answers(users, items, cells, unknown=unknown, device=device)
         notes = [*found.notes, *said]
-        for note in [*table.notes, roles.notes[0], *notes] if on_note is not None else ():
+        for note in [*table.notes, *columns_said(source, roles), *notes] if on_note is not None else ():
             on_note(note)  # type: ignore[misc]
         return replace(found, notes=tuple(notes))
 
@@ -250,8 +249,7 @@ class PairRun:
             )
         started = time.monotonic()
         table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
-        names = found_names(self.schema, table, rating=True)
-        test = index_ratings(table, **names, time=False, kind="explicit", skip_bad=skip_bad, keep_rows=True)
+        test = read_own_ratings(self, table, skip_bad=skip_bad, keep_rows=True)
         scores, _, notes = score_test(self, test, table)
         for note in [*test.notes, *notes] if on_note is not None else ():
             on_note(note)  # type: ignore[misc]

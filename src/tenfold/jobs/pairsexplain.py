@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.predict import locate
-from tenfold.data.ratings import index_ratings
 from tenfold.data.table import Table
 from tenfold.engine.batches import column_inputs
 from tenfold.engine.checkpoint import to_array
@@ -19,7 +18,7 @@ from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.predict import predict_features
 from tenfold.errors import RatingsError, RunError
 from tenfold.jobs.pairs import PairRun, quiet
-from tenfold.jobs.ratings import found_names, id_names, ratings_between
+from tenfold.jobs.ratings import id_names, ratings_between, read_own_ratings
 from tenfold.jobs.reading import read_as_trained
 from tenfold.jobs.telling import telling_rows
 from tenfold.nn.body import DotBody
@@ -167,8 +166,7 @@ def _table_pairs(
     run: PairRun, table: Table, users: Places | None, items: Places | None, skip_bad: bool
 ) -> _Pairs:
     """Ratings of a table, of these users and items where they are said."""
-    names = found_names(run.schema, table, rating=True)
-    found = index_ratings(table, **names, time=False, kind="explicit", skip_bad=skip_bad, keep_rows=True)
+    found = read_own_ratings(run, table, skip_bad=skip_bad, keep_rows=True)
     user = locate(found.users, run.known.users)[found.user_index]
     item = locate(found.items, run.known.items)[found.item_index]
     kept = np.ones(len(user), np.bool_)

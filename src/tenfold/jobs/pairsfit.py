@@ -182,6 +182,7 @@ def _prepare(
         "train_rows": len(train.ratings),
         "valid_rows": len(ratings.split.valid),
         "item_key": _item_key(ratings),
+        "times_ignored": ratings.times_ignored,
     }
     own = table.take(train.rows)  # type: ignore[arg-type]
     cells, said = fit_columns(cells_schema, own, np.arange(own.rows))

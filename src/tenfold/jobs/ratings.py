@@ -15,28 +15,27 @@ from numpy.typing import NDArray
 
 from tenfold.collab.evaluate import evaluate_lists, evaluate_ratings
 from tenfold.collab.pack import unpack_factor_model
-from tenfold.collab.predict import predict_pairs
+from tenfold.collab.predict import find_titles, locate, near_items, predict_pairs
 from tenfold.collab.recommend import nearest_users, recommend, similar
 from tenfold.data.ratings import index_ratings
-from tenfold.data.roles import find_column, find_roles, names_users
+from tenfold.data.roles import Roles, find_column, find_roles, names_users
 from tenfold.data.side import choose_ids
 from tenfold.data.table import Table, read_table
 from tenfold.data.times import read_times
-from tenfold.errors import SchemaError
+from tenfold.errors import LISTED, RatingsError, SchemaError
 from tenfold.jobs.reading import read_as_trained
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import Schema
 from tenfold.store.run import read_arrays
-from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
+from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations, id_text
 
-__all__ = ["MODEL", "RatingsRun", "open_ratings_run", "peak_bytes", "read_test_ratings"]
+__all__ = ["MODEL", "NO_TIME", "RatingsRun", "open_ratings_run", "peak_bytes", "read_own_ratings"]
 
 #: Files of a run: the model, and the item table for filters.
 MODEL, ITEMS = "model.safetensors", "items.parquet"
 
-#: Heading of the column of users that a table of one user's ratings has not; no name, as other columns of a
-#: table without a header.
-USER = "column_0"
+#: Said in the place of a time column: there is one, but it is not to be read.
+NO_TIME = "none"
 
 OnNote = Callable[[str], None] | None
 
@@ -99,7 +98,7 @@ class RatingsRun:
         where: conditions on the item table, as ``genre=Drama``; all must hold.
         reasons: rated items to name with each row; 3 where not given, or none for everyone.
         """
-        return recommend(
+        found = recommend(
             self.model,
             users,
             n=n,
@@ -110,28 +109,54 @@ class RatingsRun:
             reasons=(0 if users is None else 3) if reasons is None else reasons,
             threads=threads,
         )
+        return replace(found, notes=(*self.about.get("added_notes", ()), *found.notes))
 
-    def with_ratings(self, source: Any, *, user: str = "me", **options: Any) -> RatingsRun:
+    def with_ratings(
+        self,
+        source: Any,
+        *,
+        user: str = "me",
+        columns: Mapping[str, str | None] | None = None,
+        time_format: str | None = None,
+        skip_bad: bool = False,
+        **options: Any,
+    ) -> RatingsRun:
         """This run with the ratings of a table learnt, without a new fit (see `collab.newcomers`).
 
         source: a path, data frame or mapping with items and ratings, and with users where they are not all of
-            one new user, who is called `user`.  options: of `read_table`. Nothing is written; the result's
-            ``about`` has what is to be said (``notes``) and whose ratings these were (``added_users``).
+            one new user, who is called `user`. A title in place of an item's id is looked up.
+        columns: role (user, item, rating, time) -> column, where it is not that of the run's own table.
+        time_format, skip_bad: as of the fit.  options: of `read_table`.
+
+        Of a repeated pair counts what the run's rule says. Nothing is written. The result's ``about`` has
+        what is to be said (``notes``; of these ratings alone ``added_notes``, which its lists carry) and
+        whose ratings these were (``added_users``). Raises RatingsError where no item is known to the run.
         """
         from tenfold.collab.newcomers import add_ratings
 
         wanted = [one for one in (self.schema.ids[1].name, self.schema.targets[0].name) if one]
         table = read_as_trained(source, self.about, options, wanted, usual=True)
-        names = found_names(self.schema, table, rating=True)
-        kind = "implicit" if self.model.implicit else "explicit"
-        if names["user"] is None and not names_users(table):
-            columns = {name: table.text(name) for name in table.names}
-            table, names["user"] = read_table({USER: [user] * table.rows, **columns}), USER
-        found = index_ratings(table, **names, time=False, kind=kind)
-        users, items = found.users[found.user_index], found.items[found.item_index]
-        model, notes = add_ratings(self.model, users, items, found.ratings)
-        about = {"notes": [*self.about["notes"], *notes], "added_users": list(found.users)}
-        run = replace(self, about={**self.about, **about})
+        found = read_own_ratings(
+            self, table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=user
+        )
+        items, said = find_titles(self.model, found.items)
+        notes = [*found.notes, *said]
+        if list(found.users) == [id_text(user)] and locate(found.users, self.model.users)[0] >= 0:
+            notes.append(f"{user!r} is a user of the run, whose ratings these are added to")
+        model, said = add_ratings(
+            self.model, found.users[found.user_index], items[found.item_index], found.ratings
+        )
+        refuse_strangers(self.model, model, table, found, items)
+        notes += said
+        run = replace(
+            self,
+            about={
+                **self.about,
+                "notes": [*self.about["notes"], *notes],
+                "added_notes": notes,
+                "added_users": list(found.users),
+            },
+        )
         run.__dict__["model"] = model  # in place of the one that would be read from the folder
         return run
 
@@ -176,7 +201,7 @@ class RatingsRun:
             unknown=unknown,
             ranking=ranking,
         )
-        _tell(on_note, [*table.notes, roles.notes[0], *said, *found.notes])
+        _tell(on_note, [*table.notes, *columns_said(source, roles), *said, *found.notes])
         return found
 
     def _times(self, table: Table) -> tuple[NDArray[np.float64] | None, Sequence[str]]:
@@ -201,7 +226,8 @@ class RatingsRun:
         Returns the keys that ``--json`` prints (docs/formats.md).
         """
         started = time.monotonic()
-        test = read_test_ratings(self, source, table_options=table_options, skip_bad=skip_bad)
+        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        test = read_own_ratings(self, table, skip_bad=skip_bad)
         scores, notes = score_ratings(self.model, test, n=n, relevant_from=relevant_from)
         _tell(on_note, [*test.notes, *notes])
         return {
@@ -255,25 +281,59 @@ def score_ratings(
     return scores, notes
 
 
-def read_test_ratings(
-    run: RatingsRun,
-    source: Any,
+def read_own_ratings(
+    run: Any,
+    table: Table,
     *,
-    table_options: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    time_format: str | None = None,
     skip_bad: bool = False,
+    keep_rows: bool = False,
+    one_user: str | None = None,
 ) -> Ratings:
-    """Ratings of a table with the columns, and of the kind, that the run was fitted to."""
-    table = read_as_trained(source, run.about, table_options or {}, id_names(run.schema), usual=True)
-    kind = "implicit" if run.model.implicit else "explicit"
-    names = found_names(run.schema, table, rating=True)
-    timed = run.schema.time is not None and run.schema.time in table.names
+    """Ratings of a table for a finished run, of factors or of a network: to be scored, or to be learnt.
+
+    They are of the run's kind, and repeated pairs count by its rule: times are read wherever its fit would
+    have read them.  columns: role -> column, where it is said; the others are the run's own, or found by
+    well-known names.  one_user: who all rows are of, where the table has no column of users.
+    """
+    said = {role: name for role, name in (columns or {}).items() if name}
+    own = {
+        "user": run.schema.ids[0].name,
+        "item": run.schema.ids[1].name,
+        "rating": run.schema.targets[0].name,
+        "time": run.schema.time,
+    }
+    names: dict[str, Any] = {**found_names(run.schema, table, rating=True), **said}
+    if "time" not in said:
+        names["time"] = False if run.about.get("times_ignored") else _there(table, own["time"])
+    elif said["time"].casefold() == NO_TIME and NO_TIME not in table.names:
+        names["time"] = False
+    if names["user"] is not None or one_user is None or names_users(table):
+        one_user = None
     return index_ratings(
         table,
         **names,
-        time=run.schema.time if timed else False,
-        time_format=run.about["time_format"],
-        kind=kind,
+        time_format=time_format or run.about.get("time_format"),
+        kind=run.about["kind_of_ratings"],
+        duplicates=run.recipe.duplicates,
         skip_bad=skip_bad,
+        keep_rows=keep_rows,
+        one_user=one_user,
+        of_run=own,
+    )
+
+
+def refuse_strangers(
+    before: FactorModel, after: FactorModel, table: Table, found: Ratings, items: NDArray[np.object_]
+) -> None:
+    """Raises RatingsError where no item of new ratings is known, so that nothing was learnt of anybody."""
+    if (locate(items, after.items) >= 0).any():
+        return
+    raise RatingsError(
+        f"{table.source}: none of {len(items)} items is known to this run",
+        problems=[f"{item!r}: {near_items(before, item)}" for item in items[:LISTED]],
+        fix="name items by their ids or titles in the run",
     )
 
 
@@ -307,18 +367,25 @@ def id_names(schema: Schema) -> list[str]:
     return [one.name for one in schema.ids[:2]]
 
 
+def columns_said(source: Any, roles: Roles) -> tuple[str, ...]:
+    """Which columns were taken, where they are those of a table and not named by whoever asks."""
+    return () if isinstance(source, Mapping) else roles.notes[:1]
+
+
 def found_names(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:
     """The schema's columns that the table has; the others are for `find_roles` to find."""
     wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
     if rating:
         wanted["rating"] = schema.targets[0].name or ""
-    found: dict[str, str | None] = {}
-    for role, name in wanted.items():
-        try:
-            found[role] = find_column(table, name) if name else None
-        except SchemaError:
-            found[role] = None
-    return found
+    return {role: _there(table, name) for role, name in wanted.items()}
+
+
+def _there(table: Table, name: str | None) -> str | None:
+    """The table's column of that name, or None."""
+    try:
+        return find_column(table, name) if name else None
+    except SchemaError:
+        return None
 
 
 def _tell(on_note: OnNote, notes: Sequence[str]) -> None:

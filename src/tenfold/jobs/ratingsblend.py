@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.predict import predict_pairs
-from tenfold.data.ratings import index_ratings
 from tenfold.data.table import Table
 from tenfold.errors import RunError
 from tenfold.jobs.blend import fuse_ranks
-from tenfold.jobs.ratings import found_names, id_names, open_ratings_run, peak_bytes
+from tenfold.jobs.ratings import id_names, open_ratings_run, peak_bytes, read_own_ratings
 from tenfold.jobs.reading import read_as_trained
 from tenfold.schema import Schema
 from tenfold.store.run import file_digest, read_run
@@ -86,7 +85,8 @@ class RatingsBlend:
     def with_ratings(self, source: Any, **options: Any) -> RatingsBlend:
         """This blend with further ratings learnt by every member; see `RatingsRun.with_ratings`."""
         runs = tuple(run.with_ratings(source, **options) for run in self.runs)
-        about = {**self.about, "added_users": runs[0].about["added_users"]}
+        notes = list(dict.fromkeys(note for run in runs for note in run.about["added_notes"]))
+        about = {**self.about, "added_notes": notes, "added_users": runs[0].about["added_users"]}
         return replace(self, runs=runs, about=about)
 
     def predict_pairs(self, users: Any, items: Any, **options: Any) -> PairPredictions:
@@ -232,19 +232,15 @@ class RatingsBlend:
 
     def _read_test(self, table: Table, skip_bad: bool) -> Ratings:
         """The ratings of a table and the rows that they stand in; their times if a member knows of times."""
-        names = (run.schema.time for run in self.runs if not _is_network(run))
-        formats = (run.about.get("time_format") for run in self.runs if not _is_network(run))
-        timed = [(name, one) for name, one in zip(names, formats, strict=True) if name in table.names]
-        time_column, time_format = timed[0] if timed else (False, None)
-        return index_ratings(
-            table,
-            **found_names(self.schema, table, rating=True),
-            time=time_column,
-            time_format=time_format,
-            kind="explicit",
-            skip_bad=skip_bad,
-            keep_rows=True,
-        )
+        timed = [run for run in self.runs if run.schema.time in table.names]
+        first = (timed or self.runs)[0]
+        test = read_own_ratings(first, table, skip_bad=skip_bad, keep_rows=True)
+        rules = list(dict.fromkeys(run.recipe.duplicates or "last" for run in self.runs))
+        if len(rules) > 1:
+            rule = first.recipe.duplicates or "last"
+            said = f"members resolve repeated pairs by different rules ({', '.join(rules)}): here by {rule}"
+            test = replace(test, notes=(*test.notes, said))
+        return test
 
 
 def _is_network(run: Any) -> bool:

@@ -27,7 +27,15 @@ from tenfold.data.split import (
 )
 from tenfold.data.table import Table, read_table, write_parquet
 from tenfold.errors import RecipeError, SchemaError
-from tenfold.jobs.ratings import ITEMS, MODEL, RatingsRun, open_ratings_run, peak_bytes, score_ratings
+from tenfold.jobs.ratings import (
+    ITEMS,
+    MODEL,
+    NO_TIME,
+    RatingsRun,
+    open_ratings_run,
+    peak_bytes,
+    score_ratings,
+)
 from tenfold.jobs.reading import kept_options
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
@@ -37,8 +45,6 @@ from tenfold.values import FactorModel, Ratings, SideFeatures
 __all__ = ["RatingsWork", "fit_model", "fit_ratings_run", "prepare_ratings"]
 
 Teller = Callable[[dict[str, Any]], None]
-#: Said in the place of a time column: there is one, but it is not to be read.
-NO_TIME = "none"
 
 
 def fit_ratings_run(
@@ -105,6 +111,7 @@ def fit_ratings_run(
             "targets": {schema.targets[0].name or "event": scores} if scores else {},
             "time_format": time_format,
             "reading": reading,
+            "times_ignored": work.times_ignored,
             "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
             "identity": identity,
             "seconds": round(time.monotonic() - started, 3),
@@ -125,6 +132,7 @@ class RatingsWork:
 
     schema, recipe: with what was found in the table.  ratings: all of them.  train: those to fit, of which
     `sides` describes users and items.  tables: the side tables by role, ``user`` and ``item``.
+    times_ignored: whether it was said that there are no times to be read.
     """
 
     schema: Schema
@@ -134,6 +142,7 @@ class RatingsWork:
     train: Ratings
     sides: Mapping[str, SideFeatures]
     tables: Mapping[str, Table]
+    times_ignored: bool = False
 
 
 def prepare_ratings(
@@ -154,7 +163,10 @@ def prepare_ratings(
     """
     options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
     held = fold is not None or recipe.valid > 0 or recipe.split == "last"
-    schema, ratings, tables = _read(schema, recipe, table, table_options or {}, options, held, on_notes)
+    table = read_table(table, **(table_options or {}))
+    ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
+    schema, ratings, tables = _read(schema, recipe, table, options, held, ignored, on_notes)
+    del table
     if ratings.implicit and "method" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"method": "als"})
         on_notes(["method als, since it is the one for events"])
@@ -166,7 +178,7 @@ def prepare_ratings(
     if schema.time is None:
         # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
         train = replace(train, times=None)
-    return RatingsWork(schema, recipe, ratings, split, train, sides, tables)
+    return RatingsWork(schema, recipe, ratings, split, train, sides, tables, ignored)
 
 
 #: Options of one method or of some, and which of them take it.
@@ -266,17 +278,17 @@ class _Told:
 def _read(
     schema: Schema,
     recipe: FactorRecipe,
-    source: Any,
-    table_options: Mapping[str, Any],
+    table: Table,
     options: Mapping[str, Any],
     held: bool,
+    no_time: bool,
     on_notes: Callable[[Sequence[str]], None],
 ) -> tuple[Schema, Ratings, dict[str, Table]]:
     """The ratings, the schema with the columns as they were found, and the side tables.
 
     held: whether ratings are held out, of which it is said what makes their score too good.
+    no_time: whether it was said that no times are to be read.
     """
-    table = read_table(source, **table_options)
     # A table of users or items is of the same origin, though its separator and header are its own.
     words, likely = table.options.get("missing_values", ()), table.options.get("encoding")
     tables = {
@@ -286,7 +298,6 @@ def _read(
     }
     for side in tables.values():
         on_notes([note for note in side.notes if note.startswith(side.source)])
-    no_time = schema.time is not None and schema.time.casefold() == NO_TIME and NO_TIME not in table.names
     kind = None if recipe.kind == "auto" else recipe.kind
     columns: dict[str, Any] = {
         "user": schema.ids[0].name or None,

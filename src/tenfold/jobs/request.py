@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.data.jobfile import read_job
-from tenfold.errors import RecipeError, SchemaError
+from tenfold.data.roles import OF_RUN
+from tenfold.errors import RecipeError, SchemaError, TableError
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import (
     CategoryColumn,
@@ -48,6 +49,12 @@ _FOR_PICTURES = (
     *("device", "micro_batch", "budget", "checkpoint", "probe"),
 )
 _FOR_RATINGS = ("time_format", "lists", "liked")
+#: Options of a table of further ratings; the first ones name its columns, in the order of `ROLES`.
+ROLES = ("user", "item", "rating", "time")
+_NEW_RATINGS = (
+    *("user_column", "item_column", "target", "time", "time_format", "skip_bad"),
+    *("sep", "encoding", "header", "missing_values"),
+)
 #: Of those of pictures, what a network of ratings takes, too.
 _FOR_PAIRS = ("device", "micro_batch")
 
@@ -320,8 +327,20 @@ def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:
             fix="give --user ID (more than once for several), --ratings FILE of a new user, or --all",
         )
     if not given["ratings"]:
+        _refuse(given, _NEW_RATINGS, "without --ratings, whose table it describes")
         return run, given["user"] or None
-    run = run.with_ratings(given["ratings"])
+    columns = {role: given[name] for role, name in zip(ROLES, _NEW_RATINGS, strict=False)}
+    reading = {**table_options(given), "time_format": given["time_format"], "skip_bad": given["skip_bad"]}
+    try:
+        run = run.with_ratings(given["ratings"], columns=columns, **reading)
+    except (SchemaError, TableError) as error:
+        fix = error.labels.get("fix", "")
+        if fix.endswith(OF_RUN):
+            column = "name it: --item-column, --target, --user-column or --time COLUMN"
+            other = column if isinstance(error, SchemaError) else "give --time-format, or --time none"
+            labels = {**error.labels, "fix": f"{fix}; or {other}"}
+            raise type(error)(error.headline, problems=error.problems, **labels) from None
+        raise
     if given["everyone"]:
         return run, None
     return run, given["user"] or run.about["added_users"]
