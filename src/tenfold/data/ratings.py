@@ -103,16 +103,8 @@ def index_ratings(
     scale = _checked_scale(scale)
     if table.rows == 0:
         raise RatingsError(f"{table.source} holds no ratings", fix="give a table with one row per rating")
-    roles = find_roles(
-        table,
-        user=user,
-        item=item,
-        rating=rating,
-        time=time,
-        kind=kind,
-        one_user=one_user is not None,
-        of_run=of_run,
-    )
+    columns: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time}
+    roles = find_roles(table, **columns, kind=kind, one_user=one_user is not None, of_run=of_run)
     notes = [*table.notes, *roles.notes]
     rows = _Rows.of(table, roles, one_user)
     named, finished = time is not None, of_run is not None
@@ -132,17 +124,9 @@ def index_ratings(
         )
     chosen, values, said = _one_per_pair(rows, rule, finished)
     notes += said
-    if implicit and values.min() == 0:
-        there = np.flatnonzero(values)
-        if not len(there):
-            raise RatingsError(
-                f"{table.source} holds no event: every strength is 0",
-                fix="give events of a strength above 0"
-                + ("" if of_run else ", or --kind explicit for ratings"),
-            )
-        gone = f"{len(values) - len(there)} of {len(values)} pairs have the strength 0"
-        notes.append(f"{gone}: nothing happened, so they are left out")
-        chosen, values = chosen[there], values[there]
+    if implicit:
+        chosen, values, said = _without_nothing(table, chosen, values, finished)
+        notes += said
     rows.values = None
     # Of each index the table's order is let go as soon as the sorted one is there.
     rows.user_index = rows.user_index[chosen]
@@ -401,6 +385,23 @@ def _one_per_pair(
         answer[(np.cumsum(fresh) - 1)[repeated[begins]]] = combined
         done = {"mean": "mean taken", "sum": "sum taken", "max": "highest kept", "min": "lowest kept"}[rule]
     return chosen, answer, [f"{what}: {done} ({example})"]
+
+
+def _without_nothing(
+    table: Table, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
+    """Events less those of strength 0, which say that nothing happened."""
+    there = np.flatnonzero(values)
+    if len(there) == len(values):
+        return chosen, values, []
+    if not len(there):
+        other = "" if of_run else ", or --kind explicit for ratings"
+        raise RatingsError(
+            f"{table.source} holds no event: every strength is 0",
+            fix=f"give events of a strength above 0{other}",
+        )
+    gone = f"{len(values) - len(there)} of {len(values)} pairs have the strength 0"
+    return chosen[there], values[there], [f"{gone}: nothing happened, so they are left out"]
 
 
 def _compact(
