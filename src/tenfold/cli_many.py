@@ -125,13 +125,16 @@ def _runs(given: Given) -> None:
     "data",
     argument("competition", "its name, as in the address of its page"),
     option("output", str | None, "folder to make [the competition's name]", "-o", "--output"),
+    option("max_size", str | None, "most that its files may take, unpacked [100 times what was fetched]"),
     JSON,
 )
 def _data(given: Given) -> None:
     """Fetch and unpack a Kaggle competition's files."""
+    from tenfold.engine.cards import parse_bytes
     from tenfold.jobs.kaggle import fetch_competition
 
-    found = fetch_competition(given["competition"], given["output"] or given["competition"])
+    most = None if given["max_size"] is None else parse_bytes(given["max_size"]).size_bytes
+    found = fetch_competition(given["competition"], given["output"] or given["competition"], most=most)
     if given["as_json"]:
         return print_json(found)
     for name in found["files"]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from tenfold.data.archive import unpack_files
 from tenfold.errors import DependencyError, OutputError, RunError, TenfoldError
 from tenfold.jobs.history import find_maker
 
@@ -24,10 +23,12 @@ _KEY = (
 )
 
 
-def fetch_competition(competition: str, folder: str | os.PathLike[str]) -> dict[str, Any]:
+def fetch_competition(
+    competition: str, folder: str | os.PathLike[str], *, most: int | None = None
+) -> dict[str, Any]:
     """Fetch a competition's files into a folder, and unpack them; returns their names.
 
-    An archive with a name that would lead out of the folder is refused before anything is unpacked.
+    most: bytes that they may take, see `data.archive.unpack_files`, which refuses archives of bad names.
     Raises DependencyError where the package, the credentials or the network are missing.
     """
     _check_name(competition)
@@ -35,16 +36,10 @@ def fetch_competition(competition: str, folder: str | os.PathLike[str]) -> dict[
     if place.exists() and not place.is_dir():
         raise OutputError(f"{folder} is a file", fix="give the name of a folder with -o")
     api = _signed_in()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as fetched:
-            with _told(f"the files of {competition}", competition):
-                api.competition_download_files(competition, path=fetched, quiet=True)
-            found: list[str] = []
-            for path in sorted(Path(fetched).iterdir()):
-                found += _unpacked(path, place) if zipfile.is_zipfile(path) else [_moved(path, place)]
-    except zipfile.BadZipFile as error:
-        raise OutputError(f"what Kaggle sent is damaged: {error}", fix="fetch it again") from None
+    with _beside(place) as fetched:
+        with _told(f"the files of {competition}", competition):
+            api.competition_download_files(competition, path=str(fetched), quiet=True)
+        found = unpack_files(sorted(fetched.iterdir()), place, most=most)
     if not found:
         fix = "accept its rules on its page first"
         raise DependencyError(f"Kaggle sent no files of {competition}", fix=fix)
@@ -86,6 +81,21 @@ def submit_file(
         "run": made[-1] if made else None,
         "answer": text,
     }
+
+
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A folder for a while, on the disk of the one that is to be filled."""
+    try:
+        room = place if place.exists() else place.absolute().parent
+        room.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(dir=room, prefix=".fetching-")
+    except OSError as error:
+        raise OutputError(
+            f"{place} cannot be written: {error.strerror or error}", fix="give another place with -o"
+        ) from None
+    with made as name:
+        yield Path(name)
 
 
 def _check_name(competition: str) -> None:
@@ -145,34 +155,3 @@ def _refusal(error: Exception, what: str, competition: str) -> TenfoldError:
     if isinstance(error, OSError) and error.errno is not None and getattr(error, "filename", None):
         return OutputError(f"{error.filename}: {error.strerror}", fix="give a place that you may write to")
     return DependencyError("Kaggle cannot be reached", found=first, fix="check the network, and try again")
-
-
-def _unpacked(archive: Path, place: Path) -> list[str]:
-    with zipfile.ZipFile(archive) as packed:
-        members = [one for one in packed.infolist() if not one.is_dir()]
-        wrong = [one.filename for one in members if not _is_inside(one)]
-        if wrong:
-            raise OutputError(
-                f"{archive.name} is refused: it would write outside {place}",
-                problems=wrong,
-                fix="fetch its files by hand, and look at them first",
-            )
-        for one in members:
-            target = place / one.filename
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with packed.open(one) as source, open(target, "wb") as sink:
-                shutil.copyfileobj(source, sink)
-    return [one.filename for one in members]
-
-
-def _is_inside(member: zipfile.ZipInfo) -> bool:
-    """Whether a member's name stays below the folder, on every system, and is no link."""
-    name = member.filename
-    path = PurePosixPath(name)
-    link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or link)
-
-
-def _moved(path: Path, place: Path) -> str:
-    os.replace(path, place / path.name)
-    return path.name
