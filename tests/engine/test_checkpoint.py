@@ -79,13 +79,13 @@ def test_a_restored_training_takes_the_same_steps(folder: RunFolder, precision: 
     stepped(whole, averaged, range(2, 4))
 
     found = peek_checkpoint(folder, IDENTITY)
-    assert found is not None and found[0] == progress
+    assert found is not None and found.progress == progress
     again = make_training(OTHER_SEED, micro_batch=8, precision=precision)
     again.recipe, again.network.context.seed = RECIPE, RECIPE.seed
     other = AveragedWeights(again.network, 0.9)
-    restore_checkpoint(found[1], again.network, again.optimizer, other)
-    again.scaler.load_state_dict(found[2])
-    assert again.scaler.state_dict() == found[2]
+    restore_checkpoint(found.arrays, again.network, again.optimizer, other)
+    again.scaler.load_state_dict(found.scaler)
+    assert again.scaler.state_dict() == found.scaler
     stepped(again, other, range(2, 4))
     for one, two in ((state_of(whole.network), state_of(again.network)), (averaged.state, other.state)):
         assert all(torch.equal(value, two[name]) for name, value in one.items())
@@ -95,7 +95,7 @@ def test_memory_layout_follows_the_parameter(folder: RunFolder) -> None:
     training = make_training(RECIPE, micro_batch=8)
     stepped(training, AveragedWeights(training.network, 0.9), range(1))
     save(folder, training, None)
-    _, arrays, _ = peek_checkpoint(folder, IDENTITY) or pytest.fail("no checkpoint")
+    arrays = (peek_checkpoint(folder, IDENTITY) or pytest.fail("no checkpoint")).arrays
     again = make_training(RECIPE, micro_batch=8)
     restore_checkpoint(arrays, again.network, again.optimizer, None)
     for parameter in again.network.parameters():
@@ -106,7 +106,7 @@ def test_a_new_optimizer_starts_afresh_where_none_is_restored(folder: RunFolder)
     training = make_training(RECIPE, micro_batch=8)
     stepped(training, AveragedWeights(training.network, 0.9), range(1))
     save(folder, training, None)
-    _, arrays, _ = peek_checkpoint(folder, IDENTITY) or pytest.fail("no checkpoint")
+    arrays = (peek_checkpoint(folder, IDENTITY) or pytest.fail("no checkpoint")).arrays
     again = make_training(OTHER_SEED, micro_batch=8)
     restore_checkpoint(arrays, again.network, None, None)
     assert not again.optimizer.state_dict()["state"]
@@ -118,7 +118,7 @@ def test_good_weights_are_kept_beside_the_own(folder: RunFolder) -> None:
     training = make_training(RECIPE, micro_batch=8)
     good = {name: value + 1 for name, value in training.network.state_dict().items()}
     save(folder, training, None, good=good)
-    _, arrays, _ = peek_checkpoint(folder, IDENTITY) or pytest.fail("no checkpoint")
+    arrays = (peek_checkpoint(folder, IDENTITY) or pytest.fail("no checkpoint")).arrays
     kept = tensors_under(arrays, "good/")
     assert kept.keys() == good.keys() and all(torch.equal(kept[name], value) for name, value in good.items())
 
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(
                 kind
             ]
         )
-    with pytest.raises(RunError, match="damaged or no tensor file"):
+    with pytest.raises(RunError, match="damaged, or is not a tensor file"):
         peek_checkpoint(folder, IDENTITY)
     assert not (tmp_path / "ran").exists()
 
@@ -190,7 +190,7 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(
             save(folder, training, None, progress=Progress(step=2))
         monkeypatch.undo()
     found = peek_checkpoint(folder, IDENTITY)
-    assert found is not None and found[0].step == 1
+    assert found is not None and found.progress.step == 1
     assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoint.safetensors", "lock"]
 
 

@@ -35,7 +35,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (other / "run.json").write_text(json.dumps({"kind": "network"}))
     with pytest.raises(RunError, match="'network'"):
         begin_bundle(other)
-    with pytest.raises(RunError, match="no place"):
+    with pytest.raises(RunError, match="is a file"):
         begin_bundle(tmp_path / "notes.txt")
 
 

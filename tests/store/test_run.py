@@ -53,15 +53,15 @@ def test_the_old_run_stays_until_the_new_one_has_finished(tmp_path: Path) -> Non
 
 def test_an_unfinished_run_is_gone_on_with_or_started_anew(tmp_path: Path) -> None:
     folder, _ = begin_run(tmp_path / "run")
-    folder.write_text("note.txt", "half")
+    folder.write_text("schema.toml", "half")
     folder.close()
     with pytest.raises(RunError, match="has not finished"):
         read_run(tmp_path / "run")
     again, notes = begin_run(tmp_path / "run", resume=True)
-    assert again.file("note.txt").read_text() == "half" and notes == []
+    assert again.file("schema.toml").read_text() == "half" and notes == []
     again.close()
     anew, notes = begin_run(tmp_path / "run")
-    assert not anew.file("note.txt").exists() and "--resume" in notes[0]
+    assert not anew.file("schema.toml").exists() and "--resume" in notes[0]
     anew.close()
 
 
@@ -132,6 +132,7 @@ def test_a_run_cannot_point_outside_itself(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
     about = json.loads((path / "run.json").read_text())
     about["files"]["../secret"] = "0"
+    del about["sha256"], about["kind"]
     (path / "run.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match="outside"):
         read_run(path)
@@ -168,7 +169,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_files_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"\x80\x04\x95pickle")
-    with pytest.raises(RunError, match="no tensor file"):
+    with pytest.raises(RunError, match="is not a tensor file"):
         read_arrays(file)
 
 
@@ -196,3 +197,70 @@ def test_what_is_no_number_is_null_and_comes_back() -> None:
 def test_a_place_without_a_name_is_refused(path: str) -> None:
     with pytest.raises(RunError, match="no place for a run"):
         begin_run(path)
+
+
+# --- what an unfinished run is gone on from ----------------------------------------------------------
+
+IDENTITY = {"data": "abc", "recipe": {"lr": 0.1}}
+ARRAYS = {
+    "a/w": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "a/n": np.array(3),
+    "empty": np.zeros((0, 4)),
+    "half": np.array([1.5, -2], np.float16),
+    "mask": np.array([True, False]),
+}
+
+
+def equal(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(
+        one[name].dtype == other[name].dtype and np.array_equal(one[name], other[name]) for name in one
+    )
+
+
+def test_no_flipped_bit_in_a_checkpoint_is_gone_on_with(tmp_path: Path) -> None:
+    folder, _ = begin_run(tmp_path / "run")
+    about = {"identity": IDENTITY, "progress": {"epoch": 3}}
+    folder.write_checkpoint(ARRAYS, about)
+    found = folder.read_checkpoint(IDENTITY, "training")
+    assert found is not None and found.checked and found.about == about and equal(found.arrays, ARRAYS)
+    file = folder.file("checkpoint.safetensors")
+    whole = file.read_bytes()
+    refused = 0
+    bits = np.random.default_rng(0).integers(0, 8, len(whole)).tolist()
+    for place, bit in enumerate(bits):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        file.write_bytes(damaged)
+        try:
+            again = folder.read_checkpoint(IDENTITY, "training")
+        except RunError as error:
+            refused += 1
+            assert "is damaged" in error.headline and error.labels["fix"]
+        else:  # another blank in the header, which says nothing
+            assert again is not None and again.about == about and equal(again.arrays, ARRAYS)
+    assert refused > 0.95 * len(whole)
+    file.write_bytes(whole[:-1])
+    with pytest.raises(RunError, match="is damaged"):
+        folder.read_checkpoint(IDENTITY, "training")
+    folder.close()
+
+
+def test_a_checkpoint_without_a_sum_is_taken_and_known_to_be_one(tmp_path: Path) -> None:
+    folder, _ = begin_run(tmp_path / "run")
+    folder.write_arrays("checkpoint.safetensors", ARRAYS, {"identity": IDENTITY})
+    found = folder.read_checkpoint(IDENTITY, "training")
+    assert found is not None and not found.checked and equal(found.arrays, ARRAYS)
+    for about in ({}, {"identity": 3}, {"identity": None}):
+        folder.write_arrays("checkpoint.safetensors", ARRAYS, about)
+        with pytest.raises(RunError, match="damaged"):
+            folder.read_checkpoint(IDENTITY, "training")
+    folder.close()
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", "[" * 100_000])
+def test_arrays_whose_description_is_none_are_damaged(tmp_path: Path, text: str) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.arange(3)}, tmp_path / "a.safetensors", metadata={"about": text})
+    with pytest.raises(RunError, match="is damaged"):
+        read_arrays(tmp_path / "a.safetensors")

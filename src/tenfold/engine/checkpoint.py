@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.optim import AveragedWeights
 from tenfold.errors import RunError
-from tenfold.store.run import RunFolder, differences
-
-_NAME = "checkpoint.safetensors"
+from tenfold.store.run import RunFolder
 
 
 @dataclass
@@ -73,28 +71,43 @@ def save_checkpoint(
         "scaler": scaler.state_dict(),
         "identity": dict(identity),
     }
-    folder.write_arrays(_NAME, arrays, about)
+    folder.write_checkpoint(arrays, about)
 
 
-def peek_checkpoint(
-    folder: RunFolder, identity: Mapping[str, Any]
-) -> tuple[Progress, dict[str, Shaped[np.ndarray, " ..."]], Any] | None:
-    """The progress, arrays and scaler state of the unfinished training in a folder, if there is one.
+@dataclass(frozen=True)
+class Unfinished:
+    """What a training that was stopped goes on from.
 
-    Raises RunError that names what differs where it is another training's.
+    arrays: see `restore_checkpoint`.  scaler: the gradient scaler's state.
+    checked: whether it has a sum, and so is known to be as it was written.
     """
-    found = folder.read_arrays(_NAME)
+
+    progress: Progress
+    arrays: dict[str, Shaped[np.ndarray, " ..."]]
+    scaler: dict[str, Any]
+    checked: bool
+
+
+def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinished | None:
+    """What the unfinished training in a folder goes on from, if there is one.
+
+    Raises RunError where it is damaged, and one that names what differs where it is another training's.
+    """
+    found = folder.read_checkpoint(identity, "training")
     if found is None:
         return None
-    arrays, about = found
-    changed = differences(about.get("identity", {}), identity)
-    if changed:
-        raise RunError(
-            f"the unfinished run in {folder.final} is of another training",
-            problems=changed,
-            fix="give the same options as before, or leave --resume out to start anew",
-        )
-    return Progress(**about["progress"]), arrays, about["scaler"]
+    try:
+        progress = Progress(**found.about["progress"])
+        return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked)
+    except (KeyError, TypeError, ValueError):
+        raise damaged_checkpoint(folder, "it does not say how far the training has come") from None
+
+
+def damaged_checkpoint(folder: RunFolder, why: str) -> RunError:
+    """What is said of a checkpoint that nothing can be gone on from."""
+    return RunError(
+        f"the checkpoint of {folder.final} is damaged", problems=[why], fix="leave --resume out to start anew"
+    )
 
 
 def restore_checkpoint(

@@ -17,6 +17,8 @@ from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import epoch_order, steps_per_epoch, training_batches
 from tenfold.engine.checkpoint import (
     Progress,
+    Unfinished,
+    damaged_checkpoint,
     peek_checkpoint,
     restore_checkpoint,
     save_checkpoint,
@@ -88,7 +90,7 @@ def fit_network(
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
     found = peek_checkpoint(folder, identity or {}) if folder is not None else None
-    progress = found[0] if found else Progress(micro_batch=plan.micro_batch)
+    progress = found.progress if found else Progress(micro_batch=plan.micro_batch)
     training = begin_training(
         network,
         encoding,
@@ -101,13 +103,7 @@ def fit_network(
     if plan.checkpoint and not recompute(network):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
     averaged = AveragedWeights(network, recipe.ema) if recipe.ema else None
-    if found:
-        # At the seam between the stages the next optimizer starts afresh, resumed or not.
-        seam = progress.epoch == recipe.frozen_epochs and progress.epoch_step == 0
-        restore_checkpoint(found[1], network, None if seam else training.optimizer, averaged)
-        training.scaler.load_state_dict(found[2])
-    good = tensors_under(found[1], "good/") if found else {}
-    best = tensors_under(found[1], "best/") if found else {}
+    good, best = _resumed(training, found, averaged, folder) if found and folder else ({}, {})
     del found
     loop = _Loop(
         training,
@@ -126,6 +122,24 @@ def fit_network(
     stopped = loop.run()
     kept = loop.leave_weights(stopped)
     return Trained(progress.history, training.micro_batch, loop.training.notes, stopped, kept)
+
+
+def _resumed(
+    training: Training, found: Unfinished, averaged: AveragedWeights | None, folder: RunFolder
+) -> tuple[dict[str, Shaped[Tensor, " ..."]], dict[str, Shaped[Tensor, " ..."]]]:
+    """Put a training where the other one stopped; returns its last good weights and its best ones."""
+    progress, recipe = found.progress, training.recipe
+    if not found.checked:
+        training.notes.append("the checkpoint has no sum, since an earlier version wrote it: taken as it is")
+    # At the seam between the stages the next optimizer starts afresh, resumed or not.
+    seam = progress.epoch == recipe.frozen_epochs and progress.epoch_step == 0
+    try:
+        restore_checkpoint(found.arrays, training.network, None if seam else training.optimizer, averaged)
+        training.scaler.load_state_dict(found.scaler)
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise damaged_checkpoint(folder, f"it does not fit this network: {why}") from None
+    return tensors_under(found.arrays, "good/"), tensors_under(found.arrays, "best/")
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from tenfold.nn.network import layer_widths
 from tenfold.nn.rows import cut_groups, group_sizes
 from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema
-from tenfold.store.run import RunFolder, begin_run, has_finished, or_null, read_run
+from tenfold.store.run import RunFolder, has_finished, making_run, or_null, read_run
 from tenfold.values import MemoryPlan
 
 #: What this process holds is rounded to.
@@ -90,10 +90,11 @@ def fit_network_run(
         keep_freed_memory()
     reset_peak(device)
     small = device.type == "cpu" and not schema.images
-    with _begun(run, resume, notes) as folder, one_thread() if small else nullcontext():
+    making = making_run(run, resume=resume, on_notes=notes.add)
+    with making as folder, one_thread() if small else nullcontext():
         work = prepare_training(schema, recipe, table, reading, notes, split_rule=split_rule)
-        if _already(folder, work.identity, resume, notes):
-            folder.discard()
+        if resume and has_finished(folder, work.identity, "training"):
+            notes.add([f"{folder.final} has finished already: nothing to go on with"])
             return open_network_run(*read_run(folder.final))
         plan = plan_training(recipe, machine, work, device, precision)
         notes.add(_describe(work, recipe, device, precision, plan))
@@ -158,19 +159,6 @@ def _sizes(work: TrainingWork) -> dict[str, Any]:
             "unique_ids": work.unique_ids,
         },
     }
-
-
-@contextmanager
-def _begun(run: str | os.PathLike[str], resume: bool, notes: Notes) -> Iterator[RunFolder]:
-    folder, said = begin_run(run, resume=resume)
-    notes.add(said)
-    try:
-        yield folder
-    finally:
-        folder.close()
-        # What never reached a checkpoint is no run to go on with.
-        if folder.path.exists() and not folder.file("checkpoint.safetensors").exists():
-            folder.discard()
 
 
 def plan_training(
@@ -306,16 +294,6 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
         *plan.notes,
     ]
-
-
-def _already(folder: RunFolder, identity: dict[str, Any], resume: bool, notes: Notes) -> bool:
-    """Whether the run has finished and is to be gone on with: then there is nothing left to do."""
-    if not resume or folder.file("checkpoint.safetensors").exists():
-        return False
-    if not has_finished(folder, identity, "training"):
-        return False
-    notes.add([f"{folder.final} has finished already: nothing to go on with"])
-    return True
 
 
 def _write_run(

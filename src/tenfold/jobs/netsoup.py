@@ -17,7 +17,7 @@ from tenfold.jobs.inputs import Reading, prepare_rows
 from tenfold.jobs.netblend import BlendMember
 from tenfold.jobs.netrun import NetworkRun, answer_rows, open_network_run
 from tenfold.jobs.telling import HeldOutColumns, held_out_columns
-from tenfold.store.run import begin_run, read_arrays, read_run
+from tenfold.store.run import making_run, read_arrays, read_run
 
 #: Fields of a recipe that a network's layers depend on: only equal ones can be averaged.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")
@@ -63,8 +63,7 @@ def _soup_run(
 ) -> NetworkRun:
     first = runs[0]
     each = [read_arrays(run.path / "weights.safetensors")[0] for run in runs]
-    folder, _ = begin_run(path)
-    try:
+    with making_run(path) as folder:
         for name in ("schema.toml", "recipe.toml", "encoding.json", "history.jsonl"):
             shutil.copyfile(first.path / name, folder.file(name))
         folder.write_arrays("weights.safetensors", averaged(each), {"arch": first.recipe.arch})
@@ -85,8 +84,6 @@ def _soup_run(
             "notes": [],
         }
         folder.finish({**about, **sizes})
-    finally:
-        folder.close()
     # Its network can be asked only once it is a run; then its own answers take the copied ones' place.
     _answer(open_network_run(*read_run(path)), source, reading, device)
     return open_network_run(*read_run(path))
@@ -115,8 +112,7 @@ def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None
     heads, found, plain = answer_rows(run, rows, reading=reading, device=device)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     names = _names(run)
-    folder, _ = begin_run(run.path)
-    try:
+    with making_run(run.path) as folder:
         for path in run.path.iterdir():
             if path.name not in ("run.json", "lock"):
                 shutil.copyfile(path, folder.file(path.name))
@@ -133,8 +129,6 @@ def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None
             write_parquet(folder.file(name), columns)
         about = json.loads((run.path / "run.json").read_text("utf-8"))
         folder.finish({name: value for name, value in about.items() if name not in ("files", "format")})
-    finally:
-        folder.close()
 
 
 def _names(run: NetworkRun) -> HeldOutColumns:

@@ -35,7 +35,7 @@ from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe, Recipe, suited_pairs
 from tenfold.schema import Schema
-from tenfold.store.run import RunFolder, begin_run, has_finished, or_null, read_run
+from tenfold.store.run import RunFolder, has_finished, making_run, or_null, read_run
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
 
 Teller = Callable[[dict[str, Any]], None]
@@ -93,16 +93,13 @@ def fit_pair_run(
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
-    folder, said = begin_run(run, resume=resume)
-    add(said)
-    try:
+    with making_run(run, resume=resume, on_notes=add) as folder:
         with quiet(device):
             work = _prepare(schema, recipe, table, table_options or {}, skip_bad, add)
             recipe = work.recipe
             identity = {**_identity(work, recipe), "precision": precision}
-            finished = resume and not folder.file("checkpoint.safetensors").exists()
-            if finished and has_finished(folder, identity, "fit"):
-                folder.discard()
+            if resume and has_finished(folder, identity, "fit"):
+                add([f"{folder.final} has finished already: nothing to go on with"])
                 return open_pair_run(*read_run(folder.final))
             rows = len(work.ratings.train.ratings)
             batch = min(recipe.batch_size, rows)
@@ -136,10 +133,6 @@ def fit_pair_run(
                 "notes": lines,
             }
             path = _write(folder, work, recipe, trained, about, started, add)
-    finally:
-        folder.close()
-        if folder.path.exists() and not folder.file("checkpoint.safetensors").exists():
-            folder.discard()
     free_memory()
     if trained.stopped:
         raise TrainingError(

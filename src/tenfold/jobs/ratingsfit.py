@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.pack import pack_factor_model
+from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.data.ratings import index_ratings, take_ratings
 from tenfold.data.roles import find_column, find_key, find_roles
 from tenfold.data.side import encode_side
@@ -39,7 +39,7 @@ from tenfold.jobs.ratings import (
 from tenfold.jobs.reading import kept_options
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
-from tenfold.store.run import RunFolder, begin_run, has_finished, read_run
+from tenfold.store.run import RunFolder, has_finished, making_run, read_run
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
 __all__ = ["RatingsWork", "fit_model", "fit_ratings_run", "prepare_ratings"]
@@ -71,9 +71,7 @@ def fit_ratings_run(
     """
     started = time.monotonic()
     notes = _Told(on_note)
-    folder, said = begin_run(run, resume=resume)
-    try:
-        notes.add(said)
+    with making_run(run, resume=resume, on_notes=notes.add) as folder:
         reading = kept_options(table, table_options or {})
         work = prepare_ratings(
             schema,
@@ -89,9 +87,12 @@ def fit_ratings_run(
         identity = _identity(schema, recipe, work.train, work.sides)
         if resume and has_finished(folder, identity, "fit"):
             notes.add([f"{folder.final} has finished already: nothing to go on with"])
-            folder.discard()
             return open_ratings_run(*read_run(folder.final))
-        model = fit_model(work.train, recipe, work.sides, on_progress)
+        model = _kept_model(folder, identity)
+        if model is None:
+            model = fit_model(work.train, recipe, work.sides, on_progress)
+            arrays, described = pack_factor_model(model)
+            folder.write_checkpoint(arrays, {"identity": identity, "model": described})
         notes.add([note for note in model.notes if note not in notes.lines])
         scores: dict[str, Any] = {}
         if len(split.valid):
@@ -119,10 +120,6 @@ def fit_ratings_run(
             "notes": notes.lines,
         }
         path = _write(folder, schema, recipe, model, items, about)
-    finally:
-        # Nothing is kept of an unfinished fit, since there is nothing in it to go on with.
-        if folder.path.exists():
-            folder.discard()
     return open_ratings_run(*read_run(path))
 
 
@@ -431,6 +428,12 @@ def _identity(
         "implicit": ratings.implicit,
         "data": digest.hexdigest(),
     }
+
+
+def _kept_model(folder: RunFolder, identity: Mapping[str, Any]) -> FactorModel | None:
+    """The model of this very fit, where it was stopped after its last sweep; None where it was not."""
+    found = folder.read_checkpoint(identity, "fit")
+    return None if found is None else unpack_factor_model(found.arrays, found.about["model"])
 
 
 def _write(

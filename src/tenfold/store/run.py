@@ -11,12 +11,12 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import stat
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,47 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tenfold.errors import RunError
+from tenfold.store.described import (
+    FORMAT,
+    is_inside,
+    looks_like_run,
+    package_versions,
+    read_description,
+    sealed,
+)
+from tenfold.store.place import (
+    CHECKPOINT,
+    DESCRIBED,
+    FILES,
+    INSIDE,
+    LOCK,
+    Place,
+    being_used,
+    drop_aside,
+    drop_temporaries,
+    find_place,
+    give_name,
+    in_use,
+    lock_folder,
+    other_files,
+    remove_work,
+    strangers,
+    sync,
+    temporary_name,
+)
 
-#: Number of the format that this version writes, and the oldest it reads.
-FORMAT, OLDEST = 1, 1
-_PACKAGES = ("tenfold", "torch", "timm", "numpy", "pillow", "numba", "pyarrow")
+_SUM = "sha256:"
+#: What is never thrown away with an attempt that did not finish.
+_WORTH_KEEPING = (CHECKPOINT, DESCRIBED, "weights.safetensors", "model.safetensors")
+_AGAIN = "free some space, or mend what is named; then --resume finishes without training again"
 
 
 class RunFolder:
     """A run that is being made, in ``NAME.part``; `finish` gives it its name."""
 
-    def __init__(self, final: Path, work: Path, lock: int) -> None:
+    def __init__(self, final: Path, work: Path, lock: int, place: Place | None = None) -> None:
         self.final, self.path, self._lock = final, work, lock
+        self._place = place or Place(final, final, work)
 
     def file(self, name: str) -> Path:
         """Where a file of that name stands while the run is made."""
@@ -49,45 +79,97 @@ class RunFolder:
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         """Write arrays with a JSON description, whole or not at all, as safetensors."""
+        self._write_arrays(name, arrays, json.dumps(about))
+
+    def _write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], text: str) -> None:
         whole = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         with replacing(self.file(name)) as temporary:
-            save_file(whole, temporary, metadata={"about": json.dumps(about)})
+            save_file(whole, temporary, metadata={"about": text})
 
-    def read_arrays(self, name: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-        """Arrays and description as written by `write_arrays`, or None where there is no such file."""
-        return read_arrays(self.file(name)) if self.file(name).exists() else None
+    def write_checkpoint(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Write what the run can be gone on with, whole or not at all, with a sum over all of it.
+
+        about: in JSON's types; its ``identity`` says which training it is.
+        """
+        text = json.dumps(about)
+        self._write_arrays(CHECKPOINT, arrays, f"{_SUM}{_sum_of(arrays, text)} {text}")
+
+    def read_checkpoint(self, identity: Mapping[str, Any], what: str) -> Checkpoint | None:
+        """What `write_checkpoint` wrote, or None where there is nothing.
+
+        what: fit, or training. Raises RunError where it is damaged, and one that names what differs where it
+        is another training's.
+        """
+        file = self.file(CHECKPOINT)
+        if not file.exists():
+            return None
+        arrays, text = _read_arrays(file)
+        checked = text.startswith(_SUM)
+        if checked:
+            length = len(_SUM) + 64
+            kept, text = text[len(_SUM) : length], text[length + 1 :]
+            if kept != _sum_of(arrays, text):
+                raise _lost(file, "it does not have the sum that stands in it")
+        try:
+            about = json.loads(text)
+            changed = differences(about["identity"], identity)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise _lost(file, "it does not say which training it is of") from None
+        if changed:
+            raise RunError(
+                f"the unfinished run in {self.final} is of another {what}",
+                problems=changed,
+                fix="give the same options as before, or leave --resume out to start anew",
+            )
+        return Checkpoint(arrays, about, checked)
 
     def finish(self, about: Mapping[str, Any]) -> Path:
-        """Describe the run in ``run.json`` with a checksum of every file, and give it its name."""
-        for name in ("checkpoint.safetensors", "lock"):
-            self.file(name).unlink(missing_ok=True)
-        files = {
-            path.relative_to(self.path).as_posix(): file_digest(path)
-            for path in sorted(self.path.rglob("*"))
-            if path.is_file() and path.name != "run.json"
-        }
-        described = {
-            "format": FORMAT,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": package_versions(),
-            **about,
-            "files": files,
-        }
-        self.write_text("run.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-        old = self.final.with_name(self.final.name + ".old")
-        if old.exists():
-            shutil.rmtree(old)
-        if self.final.exists():
-            os.replace(self.final, old)
-        os.replace(self.path, self.final)
-        shutil.rmtree(old, ignore_errors=True)
+        """Describe the run in ``run.json`` with a checksum of every file, and give it its name.
+
+        The checkpoint goes last: wherever this is stopped, ``--resume`` finishes without training again.
+        """
+        try:
+            drop_temporaries(self.path)
+            files = {}
+            for path in sorted(self.path.rglob("*")):
+                name = path.relative_to(self.path).as_posix()
+                if path.is_file() and name not in (LOCK, CHECKPOINT, DESCRIBED):
+                    files[name] = file_digest(path)
+                    sync(path)
+            described = {
+                "format": FORMAT,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": package_versions(),
+                **about,
+                "files": files,
+            }
+            self.write_text(DESCRIBED, described_text(described))
+            sync(self.path)
+            if sys.platform == "win32":
+                self.close()  # an open file keeps its folder from being renamed there
+            give_name(self._place, files, _own_files(self._place.final))
+        except OSError as error:
+            raise _unnamed(self.final, error) from None
+        except RunError as error:
+            raise RunError(error.headline, found=error.labels.get("found", ""), fix=_AGAIN) from None
         self.close()
         return self.final
 
-    def discard(self) -> None:
-        """Leave nothing of an attempt that turned out to be needless."""
+    def leave(self) -> str:
+        """Stop working on the run, whether or not it has finished; returns what is left of it, in words.
+
+        What a later ``--resume`` can use is kept; of an attempt that came to nothing, nothing is.
+        """
+        if self._lock < 0 or not self.path.is_dir():
+            self.close()
+            return f"{self.final} has finished" if (self.final / DESCRIBED).exists() else "nothing was kept"
+        if self.file(CHECKPOINT).exists() or self.file(DESCRIBED).exists():
+            self.close()
+            return f"{self.final} goes on from its last checkpoint: the same command with --resume"
+        if not any(self.file(name).exists() for name in _WORTH_KEEPING):
+            remove_work(self.path)
         self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
+        return "nothing was kept: there was no checkpoint yet"
 
     def close(self) -> None:
         """Let another process work on this run."""
@@ -96,72 +178,201 @@ class RunFolder:
             self._lock = -1
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What an unfinished run can be gone on with.
+
+    checked: whether it has a sum, and so is known to be as it was written.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    about: dict[str, Any]
+    checked: bool
+
+
+def _sum_of(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _lost(file: Path, why: str) -> RunError:
+    return RunError(f"{file} is damaged", problems=[why], fix="leave --resume out to start anew")
+
+
+def described_text(about: Mapping[str, Any]) -> str:
+    """The text of a ``run.json`` that says this."""
+    return json.dumps(sealed(about), indent=2, ensure_ascii=False) + "\n"
+
+
+def _unnamed(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written: {error.strerror or error}", fix=_AGAIN)
+
+
+def _loosely(folder: Path) -> dict[str, Any]:
+    """What a run's description says, as far as it can be read; {} where it is not one of a run."""
+    with suppress(OSError, ValueError, RecursionError):
+        about = json.loads((folder / DESCRIBED).read_text(encoding="utf-8"))
+        if looks_like_run(about):
+            return about
+    return {}
+
+
+def _own_files(folder: Path) -> list[str]:
+    """Files that the finished run in a folder says are its own."""
+    files = _loosely(folder).get("files")
+    return [name for name in files if is_inside(name)] if isinstance(files, dict) else []
+
+
+@contextmanager
+def making_run(
+    path: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    on_notes: Callable[[list[str]], None] = lambda notes: None,
+) -> Iterator[RunFolder]:
+    """A run folder to work in; of what does not finish, what ``--resume`` can use is kept, and nothing else.
+
+    on_notes: told what was found there. A Ctrl-C carries a note on what is kept. Raises as `begin_run`.
+    """
+    folder, notes = begin_run(path, resume=resume)
+    left = ""
+    try:
+        try:
+            on_notes(notes)
+            yield folder
+        finally:
+            left = folder.leave()
+    except KeyboardInterrupt as stop:
+        stop.add_note(left)
+        raise
+
+
 def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[RunFolder, list[str]]:
     """Open a run folder for writing; returns it and notes on what was found there.
 
+    A run that had finished but for its name gets it.
     resume: go on with the unfinished run of that name, where there is one.
     Raises RunError where the folder is somebody else's, is in use, or cannot be written.
     """
-    final = Path(path).absolute()
     notes: list[str] = []
-    if not final.name:
-        raise RunError(f"{path} is no place for a run", fix="give the name of a folder with -o")
-    work = final.with_name(final.name + ".part")
-    if final.exists() and not final.is_dir():
-        raise RunError(f"{path} is a file, not a folder", fix="give another name with -o")
-    if final.is_dir() and any(final.iterdir()) and not (final / "run.json").exists():
+    while True:
+        place = find_place(path)
+        try:
+            _check_place(place, path)
+            lock = lock_folder(place.work, path)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
+            ) from None
+        folder = RunFolder(place.named, place.work, lock, place)
+        try:
+            if not _name_finished(place):
+                return folder, notes + _found(folder, path, resume)
+        except OSError as error:
+            folder.close()
+            raise _unnamed(place.named, error) from None
+        except BaseException:
+            folder.close()
+            raise
+        folder.close()
+        notes.append(f"{path} had finished but for its name, which it has now")
+
+
+def _check_place(place: Place, path: str | os.PathLike[str]) -> None:
+    """Refuse to work where somebody else's files are."""
+    final, work = place.final, place.work
+    if final.is_dir() and in_use(final):
+        raise being_used(path)
+    if os.path.lexists(work) and (not work.is_dir() or strangers(work)):
+        found = ", ".join(strangers(work)[:5]) if work.is_dir() else "a file"
+        raise RunError(
+            f"{work} is in the way, and is not what a run has left",
+            found=found,
+            fix="move it, or give another name with -o",
+        )
+    if not final.is_dir() or (work / DESCRIBED).exists():
+        return
+    others = other_files(final)
+    about = _loosely(final)
+    if about.get("kind") == "blend" and (final / "members").is_dir():
+        raise RunError(
+            f"{path} is the folder of an ensemble, with its members in it", fix="give another name with -o"
+        )
+    # Of a run whose run.json is damaged, the other files are a run's: it may be trained again.
+    damaged = DESCRIBED in others and set(others) <= FILES
+    if others and not about and not damaged:
         raise RunError(
             f"{path} is a folder with other files in it, no run",
-            found=", ".join(sorted(entry.name for entry in final.iterdir())[:5]),
+            found=", ".join(others[:5]),
             fix="give another name with -o",
         )
+
+
+def _name_finished(place: Place) -> bool:
+    """Give a run its name that had finished, and was stopped before it had it; False where there is none."""
+    final, work = place.final, place.work
+    drop_temporaries(work)
+    if (final / DESCRIBED).exists():
+        drop_aside(place, _own_files(place.aside))
+        for name in (CHECKPOINT, LOCK):
+            (final / name).unlink(missing_ok=True)
+    if not (work / DESCRIBED).exists():
+        if place.aside.is_dir() and not final.exists():
+            os.replace(place.aside, final)
+        return False
+    files: list[str] = []
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(work, path)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
-        ) from None
-    begun = [entry for entry in work.iterdir() if entry.name != "lock"]
+        sums = read_description(work / DESCRIBED, work)["files"]
+        files = [name for name in sums if is_inside(name)]
+        whole = len(files) == len(sums) and all(_stands(place, name, sums[name]) for name in files)
+    except RunError:
+        whole = False
+    if whole:
+        give_name(place, files, _own_files(final) or _own_files(place.aside))
+    else:
+        (work / DESCRIBED).unlink()
+    return whole
+
+
+def _stands(place: Place, name: str, checksum: str) -> bool:
+    file = place.work / name
+    if not file.exists() and not (place.final / DESCRIBED).exists():
+        file = place.final / name  # it was moved already, into a folder that has to stay
+    return file.is_file() and file_digest(file) == checksum
+
+
+def _found(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> list[str]:
+    """Notes on what is there already; an unfinished run that is not gone on with is removed."""
+    notes = []
+    finished = (folder.final / DESCRIBED).exists()
+    begun = [entry for entry in folder.path.iterdir() if entry.name in FILES - {LOCK}]
     if begun and not resume:
         notes.append(f"an unfinished run was in {path}: started anew (--resume would have gone on with it)")
         for entry in begun:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    elif resume and not begun:
+            entry.unlink()
+    elif resume and not begun and not finished:
         notes.append(f"no unfinished run in {path}: started from the beginning")
-    if not resume and (final / "run.json").exists():
+    if not resume and finished:
         notes.append(f"{path} holds a finished run, whose place this one takes once it has finished")
-    return RunFolder(final, work, lock), notes
-
-
-def lock_folder(work: Path, path: str | os.PathLike[str]) -> int:
-    """A handle that keeps every other process out of a folder; RunError where one is in it.
-
-    path: how the folder is called in messages.
-    """
-    handle = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    if sys.platform == "win32":
-        return handle
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise RunError(
-            f"{path} is in use by another process", fix="wait for it, or give another name with -o"
-        ) from None
-    return handle
+    return notes
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
+        # Made here, so that it may be read by whom the system says, whatever a library would have.
+        with open(temporary, "wb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         yield temporary
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         # safetensors reports a full disk as an error of its own.
@@ -175,12 +386,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> bool:
-    """Whether a finished run of this identity stands at the folder's final place already.
+    """Whether a finished run of this identity stands in its place, and none is there to be gone on with.
 
     identity: everything that decided the run, as `RunFolder.finish` was given it.  what: fit, or training.
     Raises RunError that names the differences where another run stands there.
     """
-    if not (folder.final / "run.json").exists():
+    if folder.file(CHECKPOINT).exists() or not (folder.final / DESCRIBED).exists():
         return False
     _, about = read_run(folder.final)
     changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
@@ -199,45 +410,49 @@ def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     Raises RunError where there is no run, an unfinished one, a damaged one or one of a later version.
     """
     folder = Path(path)
-    described = folder / "run.json"
+    described = folder / DESCRIBED
     if not described.exists():
-        part = folder.with_name(folder.name + ".part")
-        if part.is_dir() and any(part.iterdir()):
-            raise RunError(f"the run {path} has not finished", fix="go on with it: tenfold fit ... --resume")
-        if folder.suffix == ".part" and (folder / "lock").exists():
-            whole = folder.with_suffix("")
-            raise RunError(
-                f"{path} is what a run has left that has not finished",
-                fix=f"go on with it: tenfold fit ... -o {whole} --resume",
-            )
-        what = "holds no run" if folder.is_dir() else "does not exist"
-        raise RunError(f"{path} {what}", fix="give the folder that tenfold fit -o made")
-    try:
-        about = json.loads(described.read_text(encoding="utf-8"))
-        made, files = int(about["format"]), dict(about["files"])
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{described} is damaged", fix="train the run again") from None
-    if made > FORMAT:
-        by = about.get("versions", {}).get("tenfold", "a later version")
-        raise RunError(
-            f"{path} was made by tenfold {by}, this is {package_versions()['tenfold']}",
-            found=f"format {made}; this version reads {OLDEST} to {FORMAT}",
-            fix="upgrade tenfold",
-        )
+        raise _no_run(path)
+    about = read_description(described, path)
+    files = about["files"]
     problems = []
     for name, checksum in files.items():
         target = folder / name
-        if not target.resolve().is_relative_to(folder.resolve()):
+        if not is_inside(name) or not target.resolve().is_relative_to(folder.resolve()):
             problems.append(f"{name}: lies outside the run folder")
-        elif not target.exists():
-            problems.append(f"{name}: missing")
-        elif file_digest(target) != checksum:
-            problems.append(f"{name}: changed or damaged")
+        elif not target.is_file():
+            problems.append(f"{name}: " + ("not a file" if target.exists() else "missing"))
+        else:
+            problems += _changed(target, name, checksum)
     if problems:
         raise RunError(
             f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again"
         )
     return folder, about
+
+
+def _changed(file: Path, name: str, checksum: str) -> list[str]:
+    try:
+        return [] if file_digest(file) == checksum else [f"{name}: changed or damaged"]
+    except OSError as error:
+        return [f"{name}: cannot be read: {error.strerror}"]
+
+
+def _no_run(path: str | os.PathLike[str]) -> RunError:
+    """Why there is no finished run in a folder."""
+    folder = Path(path).absolute()
+    for part in (folder.with_name(f"{folder.name}.part"), folder / INSIDE):
+        if part.is_dir() and not strangers(part) and any(part.iterdir()):
+            return RunError(f"the run {path} has not finished", fix="go on with it: tenfold fit ... --resume")
+    if folder.suffix == ".part" and (folder / LOCK).exists():
+        return RunError(
+            f"{path} is what a run has left that has not finished",
+            fix=f"go on with it: tenfold fit ... -o {Path(path).with_suffix('')} --resume",
+        )
+    what = "holds no run" if folder.is_dir() else "does not exist"
+    old = folder.with_name(f"{folder.name}.old")
+    found = f"{old} holds the run that was there before" if (old / DESCRIBED).exists() else ""
+    return RunError(f"{path} {what}", found=found, fix="give the folder that tenfold fit -o made")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -280,27 +495,40 @@ def read_arrays(path: Path, *, beginning: str = "") -> tuple[dict[str, NDArray[A
 
     Raises RunError where the file is damaged or no such file at all.
     """
+    arrays, text = _read_arrays(path, beginning)
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise _no_tensors(path, "its description is not JSON")
+    return arrays, about
+
+
+def _read_arrays(path: Path, beginning: str = "") -> tuple[dict[str, NDArray[Any]], str]:
+    """Arrays and the text of their description. RunError where the file is damaged."""
     try:
         with safe_open(path, framework="numpy") as stream:
-            about = json.loads((stream.metadata() or {}).get("about", "{}"))
+            text = (stream.metadata() or {}).get("about", "{}")
             wanted = [name for name in stream.keys() if name.startswith(beginning)]
-            return {name: stream.get_tensor(name) for name in wanted}, about
-    except (SafetensorError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged or no tensor file: {error}",
-            fix="copy it again; files that hold code are never loaded",
-        ) from None
+            return {name: stream.get_tensor(name) for name in wanted}, text
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        OSError,
+    ) as error:
+        raise _no_tensors(path, str(error)) from None
 
 
-def package_versions() -> dict[str, str]:
-    """Installed versions of what decides a run's answer."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"python": ".".join(str(part) for part in sys.version_info[:3]), **found}
+def _no_tensors(path: Path, why: str) -> RunError:
+    return RunError(
+        f"{path} is damaged, or is not a tensor file: {why}",
+        fix="copy it again; files that hold code are never loaded",
+    )
 
 
 def file_digest(path: Path) -> str:
