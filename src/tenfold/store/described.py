@@ -171,6 +171,7 @@ _TYPES: dict[str, tuple[str, Check]] = {
     "calibration": ("figures by target", _scores),
     "majority": ("a table", _table_of(_anything)),
     "plan": ("a table", _table_of(_anything)),
+    "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
     "identity": ("a table", _table_of(_anything)),
     "recipe": ("a table", _table_of(_anything)),
     "notes": ("texts", _list_of(_text)),
