@@ -120,14 +120,12 @@ def fit_network_run(
         work.encoding = verdict.encoding
         notes.add(verdict.notes)
         about = {
-            **_sizes(work),
+            **_sizes(work, trained),
             **table_facts(table, reading.table),
             "targets": or_null(verdict.scores),
             "without_views": or_null(verdict.plain_scores),
             "calibration": or_null(verdict.calibration),
             "majority": usual_answers(work),
-            "epochs": len(trained.history),
-            "kept_epoch": trained.kept + 1,
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
@@ -148,7 +146,7 @@ def fit_network_run(
     return open_network_run(*read_run(path))
 
 
-def _sizes(work: TrainingWork) -> dict[str, Any]:
+def _sizes(work: TrainingWork, trained: Trained) -> dict[str, Any]:
     return {
         "kind": "network",
         "rows": len(work.examples.ids),
