@@ -82,6 +82,8 @@ def keep_column(column: Any) -> Column:
         return pa.chunked_array([pa.nulls(len(column), pa.string())])
     if types.is_boolean(kind):
         return pc.if_else(column, "True", "False")
+    if types.is_float16(kind):  # for which Arrow has no arithmetic
+        return keep_column(pa.chunked_array([pa.array(_shortest(column).astype(np.float32))]))
     if types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
         sizes = pc.abs(column.cast(pa.float64()))
@@ -243,7 +245,7 @@ def cast_numbers(column: Column) -> NDArray[np.float64] | None:
 
 
 def _floats(column: Any) -> Any:
-    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+    if pa.types.is_float32(column.type):
         return _shortest(column)
     return pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
 
