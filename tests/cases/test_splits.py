@@ -13,6 +13,7 @@ from PIL import Image
 
 from photos import COLOURS, QUICK, write_table
 from tenfold.data.images import encode_png
+from tenfold.data.table import read_table
 from tenfold.errors import TenfoldError
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
@@ -264,6 +265,7 @@ def test_single_precision_is_as_it_is_written(tmp_path: Path, kind: str) -> None
     read, _ = prepare_number(str(tmp_path / "t.parquet"), "y:number[0.1,4.9]")
     assert read.examples.labels["y"].tolist() == y.tolist() == written.examples.labels["y"].tolist()
     assert read.encoding.targets == written.encoding.targets
+    assert read_table(str(tmp_path / "t.parquet")).text("y").tolist() == [str(one) for one in y]
     assert (
         read.identity["data"].split() and (read.examples.columns["x"] == written.examples.columns["x"]).all()
     )
