@@ -29,15 +29,23 @@ Floats = NDArray[np.float64]
 LEAST_YES = 5
 
 
-def tune_thresholds(probabilities: Floats, labels: NDArray[np.int64], *, reject: bool = False) -> Floats:
+def tune_thresholds(
+    probabilities: Floats,
+    labels: NDArray[np.int64],
+    *,
+    reject: bool = False,
+    weights: Floats | None = None,
+) -> Floats:
     """(classes,) thresholds with the highest F1 of each class's yes; of equal ones the nearest to 0.5.
 
     probabilities: (rows, classes).  labels: the same shape, 1 yes, 0 no, -1 not known.
     reject: "none" must stay an answer. Rows of no class are seldom among the labelled ones, and without them
         F1 alone would take any low threshold; so none falls below four fifths of what 95 % of a class's own
         rows reach.
+    weights: (rows,) above 0, what each row counts; 1 where not given.
     A class with fewer than five known yes rows keeps 0.5.
     """
+    weight = np.ones(len(labels)) if weights is None else weights
     found = np.full(probabilities.shape[1], 0.5)
     for place in range(len(found)):
         known = (labels[:, place] >= 0) & np.isfinite(probabilities[:, place])
@@ -46,18 +54,28 @@ def tune_thresholds(probabilities: Floats, labels: NDArray[np.int64], *, reject:
             continue
         least = 0.0
         if reject:
-            least = min(0.5, 0.8 * float(np.quantile(chance[yes], 0.05, method="lower")))
-        found[place] = _best_cut(chance, yes, least)
+            least = min(0.5, 0.8 * _low_end(chance[yes], None if weights is None else weight[known][yes]))
+        found[place] = _best_cut(chance, yes, least, weight[known])
     return found
 
 
-def _best_cut(chance: Floats, yes: NDArray[np.bool_], least: float) -> float:
+def _low_end(chance: Floats, weights: Floats | None) -> float:
+    """What 95 % of the rows reach."""
+    if weights is None:
+        return float(np.quantile(chance, 0.05, method="lower"))
+    order = np.argsort(chance, kind="stable")
+    upto = np.cumsum(weights[order])
+    return float(chance[order][np.searchsorted(upto, 0.05 * upto[-1])])
+
+
+def _best_cut(chance: Floats, yes: NDArray[np.bool_], least: float, weights: Floats) -> float:
     order = np.argsort(-chance, kind="stable")
-    chance, hits = chance[order], np.cumsum(yes[order])
+    weights = weights[order]
+    chance, hits, chosen = chance[order], np.cumsum(weights * yes[order]), np.cumsum(weights)
     # A cut stands between two different probabilities, or below all of them.
     ends = np.flatnonzero(np.append(chance[1:] < chance[:-1], True))
     upper, lower = chance[ends], np.append(chance, 0.0)[ends + 1]
-    f1 = 2 * hits[ends] / (ends + 1 + yes.sum())
+    f1 = 2 * hits[ends] / (chosen[ends] + hits[-1])
     cuts = np.where((lower < 0.5) & (upper >= 0.5), 0.5, (lower + upper) / 2)
     cuts = np.where((cuts < least) & (upper >= least), least, cuts)
     allowed = cuts >= least
@@ -81,10 +99,13 @@ def tempered_questions(probabilities: Floats, temperature: float) -> Floats:
     return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
 
 
-def class_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float:
+def class_temperature(
+    probabilities: Floats, labels: NDArray[np.int64], weights: Floats | None = None
+) -> float:
     """The temperature that suits these rows best (Guo et al. 2017, arXiv 1706.04599, section 4.2).
 
     probabilities: (rows, classes).  labels: (rows,) class indices, one at least.
+    weights: (rows,) what each row counts; 1 where not given.
     What is minimised is the log loss, with labels that are a little less than sure, 1 - 1 / (rows + 2), as by
     Platt (1999): where every row is right, T would otherwise be 0 and each answer certain.
     """
@@ -92,6 +113,8 @@ def class_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float
     share = 1 / (rows + 2)
     wanted = np.full((rows, classes), share / max(1, classes - 1))
     wanted[np.arange(rows), labels] = 1 - share
+    if weights is not None:
+        wanted *= (weights / weights.mean())[:, None]
     tiny = np.finfo(np.float64).tiny
 
     def loss(temperature: float) -> float:
@@ -100,18 +123,30 @@ def class_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float
     return _lowest(loss)
 
 
-def question_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float:
+def question_temperature(
+    probabilities: Floats, labels: NDArray[np.int64], weights: Floats | None = None
+) -> float:
     """The same for yes-or-no questions: (rows, classes), 1 yes, 0 no, -1 not known."""
     known = labels >= 0
     chance = probabilities[known]
     share = 1 / (len(chance) + 2)
     wanted = np.where(labels[known] == 1, 1 - share, share)
+    weight = _of_questions(weights, known)
 
     def loss(temperature: float) -> float:
         p = np.clip(tempered_questions(chance, temperature), SMALLEST, 1 - SMALLEST)
-        return float(-(wanted * np.log(p) + (1 - wanted) * np.log1p(-p)).mean())
+        return _mean(-(wanted * np.log(p) + (1 - wanted) * np.log1p(-p)), weight)
 
     return _lowest(loss)
+
+
+def _of_questions(weights: Floats | None, known: NDArray[np.bool_]) -> Floats | None:
+    """Weights of rows as those of their known questions. known: (rows, classes)."""
+    return None if weights is None else np.broadcast_to(weights[:, None], known.shape)[known]
+
+
+def _mean(values: Floats, weights: Floats | None) -> float:
+    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
 
 
 def _lowest(loss: Callable[[float], float]) -> float:
@@ -132,18 +167,23 @@ def _lowest(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
-def binary_log_loss(probabilities: Floats, labels: NDArray[np.int64]) -> float:
+def binary_log_loss(probabilities: Floats, labels: NDArray[np.int64], weights: Floats | None = None) -> float:
     """Mean of -log of the right answer's probability over all known yes-or-no questions; NaN without any.
 
     probabilities: (rows, classes).  labels: the same shape, 1 yes, 0 no, -1 not known.
+    weights: (rows,) what each row counts; 1 where not given.
     """
     known = labels >= 0
     chance = np.where(labels == 1, probabilities, 1 - probabilities)[known]
-    return float(-np.log(np.maximum(chance, SMALLEST)).mean()) if len(chance) else math.nan
+    if not len(chance):
+        return math.nan
+    return _mean(-np.log(np.maximum(chance, SMALLEST)), _of_questions(weights, known))
 
 
-def question_calibration_error(probabilities: Floats, labels: NDArray[np.int64]) -> float:
+def question_calibration_error(
+    probabilities: Floats, labels: NDArray[np.int64], weights: Floats | None = None
+) -> float:
     """Expected calibration error over all known yes-or-no questions."""
     known = labels >= 0
-    chance = probabilities[known]
-    return expected_calibration_error(np.stack([1 - chance, chance], axis=1), labels[known])
+    chance, weight = probabilities[known], _of_questions(weights, known)
+    return expected_calibration_error(np.stack([1 - chance, chance], axis=1), labels[known], weights=weight)

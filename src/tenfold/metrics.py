@@ -188,14 +188,16 @@ def macro_f1(
     return float(np.mean(2 * hit[occurs] / (labelled + chosen)[occurs]))
 
 
-def majority_class(labels: ArrayLike, *, mask: ArrayLike | None = None) -> Any:
+def majority_class(
+    labels: ArrayLike, *, mask: ArrayLike | None = None, weights: ArrayLike | None = None
+) -> Any:
     """The most common known label (of equals the first in order), or None where no label is known."""
     values = np.asarray(labels)
-    there = values[known(values, mask=mask)]
-    if not len(there):
+    there, _, weight = _rows(values, values, mask, weights)
+    if not weight.sum() > 0:
         return None
-    names, counts = np.unique(there, return_counts=True)
-    return names[np.argmax(counts)]
+    names, place = np.unique(there, return_inverse=True)
+    return names[np.argmax(_sums(place, weight, len(names)))]
 
 
 def majority_error_rate(

@@ -2,6 +2,9 @@
 
 Labels are those of `data.labels`; a label that is missing is left out, and `scored` says how many rows stay.
 Where no row stays, or a figure has no meaning (the AUC of a single class), the answer is NaN.
+
+`weights`, where they are given, are (rows,) what each row counts: a row of weight 2 counts as two rows, and
+one of weight 0 is not there. Counts of rows count rows all the same.
 """
 
 from __future__ import annotations
@@ -52,34 +55,60 @@ SCORES = {
 }
 
 
-def class_scores(probabilities: Floats, labels: Ints, *, usual: int | None = None) -> dict[str, Any]:
+def _weighed(labels: NDArray[Any], weights: Floats | None) -> NDArray[Any]:
+    """The labels, missing where the row's weight is 0."""
+    if weights is None or (weights > 0).all():
+        return labels
+    found = labels.copy()
+    found[~(weights > 0)] = math.nan if labels.dtype.kind == "f" else -1
+    return found
+
+
+def _mean(values: NDArray[Any], rows: NDArray[np.bool_], weights: Floats | None) -> float:
+    """The mean over some rows; NaN where there is none."""
+    if not rows.any():
+        return math.nan
+    return float(np.average(values[rows], weights=None if weights is None else weights[rows]))
+
+
+def class_scores(
+    probabilities: Floats, labels: Ints, *, usual: int | None = None, weights: Floats | None = None
+) -> dict[str, Any]:
     """Of a category: error rate, log loss, macro F1; of two classes the AUC of the second, too.
 
     usual: the class most common in training, whose error rate stands beside.
     """
+    labels = _weighed(labels, weights)
     scores: dict[str, Any] = category_scores(
-        probabilities, labels, train_labels=None if usual is None else np.array([usual])
+        probabilities, labels, train_labels=None if usual is None else np.array([usual]), weights=weights
     )
     if probabilities.shape[1] == 2:
         # A class beyond the list has no place on the curve of the two.
-        scores["auc"] = auc(probabilities[:, 1], np.where(labels < 2, labels, -1))
+        scores["auc"] = auc(probabilities[:, 1], np.where(labels < 2, labels, -1), weights=weights)
     return scores
 
 
 def ordered_scores(
-    probabilities: Floats, labels: Ints, predicted: Ints, *, usual: int | None = None
+    probabilities: Floats,
+    labels: Ints,
+    predicted: Ints,
+    *,
+    usual: int | None = None,
+    weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of an ordered category: as of any, and how far off in ranks, and Cohen's kappa with squared weights."""
+    labels = _weighed(labels, weights)
     scores: dict[str, Any] = category_scores(
         probabilities,
         labels,
         predicted=predicted,
         train_labels=None if usual is None else np.array([usual]),
+        weights=weights,
     )
     classes = probabilities.shape[1]
     inside = np.where((labels < classes) & (predicted >= 0), labels, -1)
-    scores["rank_error"] = rank_error(inside, predicted)
-    scores["quadratic_kappa"] = quadratic_kappa(inside, predicted, classes=classes)
+    scores["rank_error"] = rank_error(inside, predicted, weights=weights)
+    scores["quadratic_kappa"] = quadratic_kappa(inside, predicted, classes=classes, weights=weights)
     return scores
 
 
@@ -91,6 +120,7 @@ def open_scores(
     thresholds: Floats,
     *,
     usual: int | None = None,
+    weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of an open category; labels and predictions of "none of these" are the number of classes.
 
@@ -98,22 +128,23 @@ def open_scores(
     whose answer is none.
     """
     beyond = len(classes)
+    labels = _weighed(labels, weights)
     # "None" is a class of the F1 only where it is a label, too.
     answered = predicted if (labels == beyond).any() else np.where(predicted == beyond, -1, predicted)
     questions = np.where(labels[:, None] >= 0, (labels[:, None] == np.arange(beyond)).astype(np.int64), -1)
     known = labels >= 0
     scores: dict[str, Any] = {
-        "error_rate": error_rate(labels, predicted),
-        "log_loss": binary_log_loss(probabilities, questions),
-        "macro_f1": macro_f1(labels, answered),
-        **_precisions(probabilities, questions),
-        "none_rate": float((predicted[known] == beyond).mean()) if known.any() else math.nan,
+        "error_rate": error_rate(labels, predicted, weights=weights),
+        "log_loss": binary_log_loss(probabilities, questions, weights),
+        "macro_f1": macro_f1(labels, answered, weights=weights),
+        **_precisions(probabilities, questions, weights),
+        "none_rate": _mean(predicted == beyond, known, weights),
     }
     if usual is not None:
-        scores["majority_error_rate"] = error_rate(labels, np.full(labels.shape, usual))
+        scores["majority_error_rate"] = error_rate(labels, np.full(labels.shape, usual), weights=weights)
     scores["scored"] = int(known.sum())
     yes = predicted[:, None] == np.arange(beyond)
-    scores["labels"] = _by_class(probabilities, questions, yes, classes, thresholds)
+    scores["labels"] = _by_class(probabilities, questions, yes, classes, thresholds, weights)
     return scores
 
 
@@ -124,6 +155,7 @@ def tag_scores(
     thresholds: Floats,
     *,
     usual: list[int] | None = None,
+    weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of several classes at once.
 
@@ -132,42 +164,48 @@ def tag_scores(
     subset_accuracy: part of the wholly known rows whose answer is right in every class; `usual`, the most
     common answer of training, has majority_subset_accuracy.
     """
+    labels = _weighed(labels, weights)
     asked, stranger = labels[:, : len(classes)], labels[:, len(classes) :]
     yes = probabilities >= thresholds
     known = asked >= 0
-    hits = (yes & (asked == 1)).sum()
-    missed = (~yes & (asked == 1)).sum() + (stranger == 1).sum()
-    wrong = (yes & (asked == 0)).sum()
-    each = _by_class(probabilities, asked, yes, classes, thresholds)
+    own = np.ones(len(labels)) if weights is None else weights
+
+    def count(where: NDArray[np.bool_]) -> float:
+        return float(own @ where.sum(axis=1))
+
+    hits = count(yes & (asked == 1))
+    missed = count(~yes & (asked == 1)) + count(stranger == 1)
+    wrong = count(yes & (asked == 0))
+    each = _by_class(probabilities, asked, yes, classes, thresholds, weights)
     occurring = [one["f1"] for one in each.values() if not math.isnan(one["f1"])]
     whole = known.all(axis=1)
     exact = (yes == (asked == 1)).all(axis=1) & ~(stranger == 1).any(axis=1)
     some = bool(known.any())
     scores: dict[str, Any] = {
-        "log_loss": binary_log_loss(probabilities, asked),
-        "micro_f1": float(2 * hits / (2 * hits + missed + wrong)) if hits + missed + wrong else math.nan,
+        "log_loss": binary_log_loss(probabilities, asked, weights),
+        "micro_f1": 2 * hits / (2 * hits + missed + wrong) if hits + missed + wrong else math.nan,
         "macro_f1": float(np.mean(occurring)) if occurring and some else math.nan,
-        **_precisions(probabilities, asked),
-        "subset_accuracy": float(exact[whole].mean()) if whole.any() else math.nan,
+        **_precisions(probabilities, asked, weights),
+        "subset_accuracy": _mean(exact, whole, weights),
     }
     if usual is not None:
         same = (asked == np.array(usual)).all(axis=1) & ~(stranger == 1).any(axis=1)
-        scores["majority_subset_accuracy"] = float(same[whole].mean()) if whole.any() else math.nan
+        scores["majority_subset_accuracy"] = _mean(same, whole, weights)
     scores["scored"] = int(known.any(axis=1).sum())
     scores["labels"] = each
     return scores
 
 
-def _precisions(probabilities: Floats, questions: Ints) -> dict[str, float]:
-    known = questions >= 0
+def _precisions(probabilities: Floats, questions: Ints, weights: Floats | None) -> dict[str, float]:
     each = [
-        average_precision(probabilities[known[:, place], place], questions[known[:, place], place])
+        average_precision(probabilities[:, place], questions[:, place], weights=weights)
         for place in range(questions.shape[1])
     ]
     there = [one for one in each if not math.isnan(one)]
+    everywhere = None if weights is None else np.repeat(weights, questions.shape[1])
     return {
         "macro_ap": float(np.mean(there)) if there else math.nan,
-        "micro_ap": average_precision(probabilities[known], questions[known]),
+        "micro_ap": average_precision(probabilities.ravel(), questions.ravel(), weights=everywhere),
     }
 
 
@@ -177,38 +215,44 @@ def _by_class(
     yes: NDArray[np.bool_],
     classes: tuple[str, ...],
     thresholds: Floats,
+    weights: Floats | None,
 ) -> dict[str, dict[str, float]]:
     """Class -> average precision, F1, threshold, and rows that say yes; F1 is NaN where nobody says so."""
     found = {}
+    own = np.ones(len(questions)) if weights is None else weights
     for place, name in enumerate(classes):
         known = questions[:, place] >= 0
-        label, answer = questions[known, place] == 1, yes[known, place]
-        both = int(label.sum() + answer.sum())
+        label, answer, weight = questions[known, place] == 1, yes[known, place], own[known]
+        both = float(weight @ label + weight @ answer)
         found[name] = {
-            "ap": average_precision(probabilities[known, place], label.astype(np.int64)),
-            "f1": float(2 * (label & answer).sum() / both) if both else math.nan,
+            "ap": average_precision(probabilities[known, place], label.astype(np.int64), weights=weight),
+            "f1": 2 * float(weight @ (label & answer)) / both if both else math.nan,
             "threshold": float(thresholds[place]),
             "rows": int(label.sum()),
         }
     return found
 
 
-def quantity_scores(predicted: Floats, labels: Floats, *, usual: float | None = None) -> dict[str, Any]:
+def quantity_scores(
+    predicted: Floats, labels: Floats, *, usual: float | None = None, weights: Floats | None = None
+) -> dict[str, Any]:
     """Of a number: RMSE, MAE, R2, and the RMSE of always answering `usual`, the mean of training.
 
     r2: 1 - sum of squared errors / sum of squared distances from the mean of these very labels; 0 is as good
     as that mean. NaN where the labels do not differ.
     """
-    scores = number_scores(labels, predicted)
+    labels = _weighed(labels, weights)
+    scores = number_scores(labels, predicted, weights=weights)
     there = ~np.isnan(labels) & np.isfinite(predicted)
     truth = labels[there]
-    spread = float(((truth - truth.mean()) ** 2).sum()) if len(truth) else 0.0
-    lost = float(((truth - predicted[there]) ** 2).sum())
+    own = np.ones(len(truth)) if weights is None else weights[there]
+    spread = float((own * (truth - np.average(truth, weights=own)) ** 2).sum()) if len(truth) else 0.0
+    lost = float((own * (truth - predicted[there]) ** 2).sum())
     found: dict[str, Any] = {
         "rmse": scores["rmse"],
         "mae": scores["mae"],
         "r2": 1 - lost / spread if spread > 0 else math.nan,
     }
     if usual is not None:
-        found["mean_rmse"] = math.sqrt(((truth - usual) ** 2).mean()) if len(truth) else math.nan
+        found["mean_rmse"] = math.sqrt(_mean((labels - usual) ** 2, there, weights))
     return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from tenfold.data.images import encode_png
 from tenfold.data.table import read_table
 from tenfold.errors import TenfoldError
 from tenfold.jobs.inputs import Reading
+from tenfold.jobs.netfit import fit_network_run
 from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
+from tenfold.jobs.netrun import NetworkRun
 from tenfold.recipe import Recipe
 from tenfold.schema import ImageColumn, NumberColumn, Schema, parse_targets
 
@@ -277,3 +280,155 @@ def test_single_precision_out_of_range(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(TenfoldError, match=r"row 3, column y: '4.95'"):
         prepare_number(str(tmp_path / "t.parquet"), "y:number[0.1,4.9]")
+
+
+# --- T3: row weights in scores -----------------------------------------------------------------------
+
+WEIGHED = ("kind", "grade", "some", "tags", "size")
+
+
+def weighed_columns() -> dict[str, list]:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=60)
+    kinds = np.where(x + rng.normal(size=60) > 0, "a", "b")
+    grades = np.clip(np.round(x + rng.normal(size=60)) + 2, 1, 3).astype(int)
+    return {
+        "x": x.round(3).tolist(),
+        "kind": kinds.tolist(),
+        "grade": grades.tolist(),
+        "some": [("a", "b", "none")[one] for one in rng.integers(0, 3, 60)],
+        "p": (kinds == "a").astype(int).tolist(),
+        "q": rng.integers(0, 2, 60).tolist(),
+        "size": (3 * x + rng.normal(size=60)).round(2).tolist(),
+        "held": [int(row >= 30) for row in range(60)],
+        "w": [(0, 1, 2, 3)[row % 4] for row in range(60)],
+    }
+
+
+@pytest.fixture(scope="module")
+def weighed(tmp_path_factory: pytest.TempPathFactory) -> NetworkRun:
+    """A run with a target of every kind, whose rows have weights."""
+    folder = tmp_path_factory.mktemp("weighed")
+    schema = Schema(
+        inputs=(NumberColumn(name="x"),),
+        targets=parse_targets(
+            ["kind", "grade:ordered", "some:open[none=none]", "tags=p,q:multilabel", "size:number"]
+        ),
+        split="held",
+        weight="w",
+    )
+    recipe = Recipe(epochs=3, seed=1, calibrate_probabilities=True)
+    return fit_network_run(
+        schema, recipe, str(write_table(folder / "t.csv", weighed_columns())), run=folder / "run"
+    )
+
+
+def rows_of(columns: dict[str, list], rows: np.ndarray | list[int], *without: str) -> dict[str, list]:
+    return {name: [cells[row] for row in rows] for name, cells in columns.items() if name not in without}
+
+
+def same_scores(one: Any, other: Any) -> bool:
+    """Equal but for the last digits and the counts of rows."""
+    if isinstance(one, dict):
+        return set(one) == set(other) and all(
+            same_scores(one[name], other[name]) for name in one if name not in ("scored", "rows")
+        )
+    return one == other or bool(np.isclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True))
+
+
+@pytest.mark.case("T3", "validation scores are weighted by the column of weights, and say so")
+def test_validation_scores_are_weighted(weighed: NetworkRun) -> None:
+    columns = weighed_columns()
+    found = weighed.evaluate(rows_of(columns, range(30, 60)))
+    assert set(found["targets"]) == set(WEIGHED) and found["weighted_by"] == "w"
+    assert same_scores(found["targets"], weighed.scores)
+    assert weighed.scores["kind"]["scored"] == 23  # of 30, without those of weight 0
+    assert weighed.summary["weighted_by"] == "w"
+    assert "scores are weighted by w" in weighed.about["notes"]
+    last = weighed.history[-1]["valid"]["size"]["rmse"]
+    assert last == pytest.approx(weighed.scores["size"]["rmse"])
+
+
+@pytest.mark.case("T3", "neighbour: evaluate says when the table has no column of weights")
+def test_evaluate_without_the_column_says_so(weighed: NetworkRun) -> None:
+    notes: list[str] = []
+    found = weighed.evaluate(rows_of(weighed_columns(), range(30, 60), "w"), on_note=notes.append)
+    assert "weighted_by" not in found and any("scores are not weighted" in note for note in notes)
+    assert not same_scores(found["targets"], weighed.scores)
+
+
+@pytest.mark.metamorphic("a row of weight 2 scores as the row twice, one of weight 0 as if it were not there")
+def test_a_weight_is_a_number_of_rows(weighed: NetworkRun) -> None:
+    columns = weighed_columns()
+    repeated = np.repeat(np.arange(60), columns["w"])
+    plain = weighed.evaluate(rows_of(columns, repeated, "w"))
+    assert same_scores(weighed.evaluate(columns)["targets"], plain["targets"])
+
+
+@pytest.mark.metamorphic("all row weights times ten change no score")
+def test_weights_are_relative(weighed: NetworkRun) -> None:
+    columns = weighed_columns()
+    tenfold = {**columns, "w": [10 * one for one in columns["w"]]}
+    huge = {**columns, "w": [one * 1e307 for one in columns["w"]]}
+    found = weighed.evaluate(columns)["targets"]
+    assert same_scores(found, weighed.evaluate(tenfold)["targets"])
+    assert same_scores(found, weighed.evaluate(huge)["targets"])
+
+
+@pytest.mark.case(
+    "T3", "neighbour: weights that are all 0, or below it, are refused by name in evaluate, too"
+)
+@pytest.mark.parametrize(("cell", "said"), [(0, "every row has weight 0"), (-1, "needs numbers from 0 up")])
+def test_weights_that_are_none(weighed: NetworkRun, cell: int, said: str) -> None:
+    with pytest.raises(TenfoldError, match=said):
+        weighed.evaluate({**weighed_columns(), "w": [cell] * 60})
+
+
+@pytest.mark.case(
+    "T3", "patience and keep best look at weighted scores: wrong labels of weight 0 spoil nothing"
+)
+def test_patience_is_weighted(tmp_path: Path) -> None:
+    columns = rows_of(weighed_columns(), range(60), "w")
+    wrong = {name: list(cells) for name, cells in columns.items()}
+    # Every held-out row once more with the other label, which does not count.
+    for name in wrong:
+        wrong[name] += columns[name][30:]
+    wrong["kind"][60:] = ["a" if one == "b" else "b" for one in columns["kind"][30:]]
+    wrong["w"] = [1] * 60 + [0] * 30
+    schema = Schema(
+        inputs=(NumberColumn(name="x"),), targets=parse_targets(["kind"]), split="held", weight="w"
+    )
+    recipe = Recipe(epochs=6, seed=1, keep="best")
+    runs = [
+        fit_network_run(schema, recipe, {**source, "w": source.get("w", [1] * 60)}, run=tmp_path / name)
+        for name, source in (("right", columns), ("wrong", wrong))
+    ]
+    assert same_scores(runs[0].scores, runs[1].scores) and runs[1].scores["kind"]["error_rate"] < 0.4
+    assert runs[0].about["kept_epoch"] == runs[1].about["kept_epoch"]
+    assert runs[0].about["majority"] == runs[1].about["majority"]
+
+
+# --- labels that no training row has -----------------------------------------------------------------
+
+
+@pytest.mark.case("split-column", "training rows without any label are refused: nothing would be learnt")
+@pytest.mark.parametrize("targets", [["kind"], ["size:number"], ["size:number", "kind"]])
+def test_labels_only_held_out_are_refused(targets: list[str]) -> None:
+    columns = weighed_columns()
+    columns["kind"][:30] = [""] * 30
+    columns["size"][:30] = [None] * 30 if len(targets) == 1 else columns["size"][:30]
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=parse_targets(targets), split="held")
+    name = targets[-1].split(":")[0]
+    with pytest.raises(TenfoldError, match=f"target '{name}' has no label in any of 30 training rows"):
+        prepare_training(schema, Recipe(seed=1), columns, Reading(), Notes(None))
+
+
+@pytest.mark.case("split-column", "neighbour: training labels that all have weight 0 are none")
+def test_labels_of_weight_0_are_refused() -> None:
+    columns = weighed_columns()
+    columns["w"][:30] = [0] * 30
+    schema = Schema(
+        inputs=(NumberColumn(name="x"),), targets=parse_targets(["kind"]), split="held", weight="w"
+    )
+    with pytest.raises(TenfoldError, match=r"no label in any of 30 training rows of a weight above 0"):
+        prepare_training(schema, Recipe(seed=1), columns, Reading(), Notes(None))

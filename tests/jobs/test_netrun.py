@@ -67,7 +67,7 @@ def test_what_is_no_number_is_null_in_the_files_and_nan_in_python(run: NetworkRu
     )
     assert math.isnan(run.history[-1]["valid"]["rare"]["error_rate"])
     assert run.history[-1]["valid"]["label"]["log_loss"] == strict(lines[-1])["valid"]["label"]["log_loss"]
-    assert set(run.summary) == {"run", "rows", "targets", "seconds", "peak_bytes"}
+    assert set(run.summary) == {"run", "rows", "weighted_by", "targets", "seconds", "peak_bytes"}
 
 
 def test_evaluation_needs_inputs_and_targets_only(run: NetworkRun) -> None:

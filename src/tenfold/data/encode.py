@@ -9,7 +9,15 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.labels import Labels, TargetFacts, Weights, fit_targets, label_arrays, shortened
+from tenfold.data.labels import (
+    Labels,
+    TargetFacts,
+    Weights,
+    fit_targets,
+    label_arrays,
+    row_weights,
+    shortened,
+)
 from tenfold.data.table import Table
 from tenfold.errors import SchemaError
 from tenfold.recipe import Recipe
@@ -108,6 +116,7 @@ class Examples:
     labels, weights: target -> as `data.labels` describes them; the weight is 0 where nothing is known.
     columns: input column that is no picture -> (rows,) int64 codes of an id or a category, or (rows, 2)
         float32 of a number: the standardised number, and 1 where it is missing.
+    importance: (rows,) what each row counts in the scores, as the column of weights says; None without one.
     """
 
     ids: NDArray[np.object_]
@@ -115,6 +124,11 @@ class Examples:
     labels: Mapping[str, Labels]
     weights: Mapping[str, Weights]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    importance: NDArray[np.float64] | None = None
+
+    def weigh(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """What some rows count in scores; None where all count alike."""
+        return None if self.importance is None else self.importance[rows]
 
     @property
     def rows(self) -> int:
@@ -171,7 +185,8 @@ def encode(
     if not targets:
         return Examples(ids, tuple(images), {}, {}, columns), said
     labels, weights, notes = label_arrays(encoding.classes, encoding.targets, schema, table)
-    return Examples(ids, tuple(images), labels, weights, columns), [*notes, *said]
+    importance = None if schema.weight is None else row_weights(schema, table)
+    return Examples(ids, tuple(images), labels, weights, columns, importance), [*notes, *said]
 
 
 # --- columns of the table itself ---------------------------------------------------------------------

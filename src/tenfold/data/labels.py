@@ -359,20 +359,43 @@ def half_step(values: NDArray[np.float64], low: float, high: float) -> float:
 
 
 def standardise(
-    facts: Mapping[str, TargetFacts], labels: Mapping[str, Labels], train: NDArray[np.int64]
+    facts: Mapping[str, TargetFacts],
+    labels: Mapping[str, Labels],
+    train: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
 ) -> dict[str, TargetFacts]:
-    """The facts with each number's mean and deviation, taken from the training rows alone."""
+    """The facts with each number's mean and deviation, taken from the training rows alone.
+
+    weights: (rows,) what each row counts; 1 where not given.
+    """
     settled = dict(facts)
     for name, values in labels.items():
         if values.dtype.kind == "f":
-            known = values[train][~np.isnan(values[train])]
-            if len(known):
-                spread = float(known.std())
-                settled[name] = facts[name].model_copy(
-                    # Without any spread a unit is as good as another.
-                    update={"mean": float(known.mean()), "deviation": spread if spread > 0 else 1.0}
-                )
+            rows = train[~np.isnan(values[train])]
+            rows = rows if weights is None else rows[weights[rows] > 0]
+            if len(rows):
+                own = None if weights is None else weights[rows]
+                mean, deviation = _mean_and_deviation(values[rows], own)
+                settled[name] = facts[name].model_copy(update={"mean": mean, "deviation": deviation})
     return settled
+
+
+def _mean_and_deviation(
+    values: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> tuple[float, float]:
+    # Scaled by a power of two, which is exact: squares of 1e200 and of 1e-200 would be infinite and 0.
+    exponent = int(np.frexp(np.abs(values).max())[1])
+    part = np.ldexp(values, -exponent)
+    if weights is None:
+        mean, spread = float(part.mean()), float(part.std())
+    else:
+        mean = float(np.average(part, weights=weights))
+        spread = float(np.sqrt(np.average((part - mean) ** 2, weights=weights)))
+    mean = float(np.ldexp(mean, exponent))
+    if values.min() == values.max() or not spread > 0:
+        # Without any spread a unit is as good as another, but for one that is far larger than the number.
+        return mean, min(1.0, abs(mean)) or 1.0
+    return mean, float(np.ldexp(spread, exponent))
 
 
 # --- arrays ------------------------------------------------------------------------------------------
@@ -383,13 +406,12 @@ def label_arrays(
 ) -> tuple[dict[str, Labels], dict[str, Weights], list[str]]:
     """Labels and weights of every target, and notes on labels that are no class of the run.
 
-    Row weights are relative: they are scaled by a power of two, which is exact, so that the largest is in
-    [1, 2) and no loss overflows or vanishes; what is then below 2**-100 is 0.
+    The weight of a row is that of `row_weights`.
     """
     labels: dict[str, Labels] = {}
     weights: dict[str, Weights] = {}
     notes: list[str] = []
-    own = _scaled(row_weights(schema, table), table.source)
+    own = row_weights(schema, table)
     for target in schema.answers:
         name, names = target.name, classes.get(target.name, ())
         found, unknown, _ = _read(target, names, facts.get(name, TargetFacts()), table)
@@ -508,7 +530,11 @@ def class_codes(
 
 
 def row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
-    """(rows,) what each row counts, as its column says; 1 without such a column."""
+    """(rows,) what each row counts, as its column says; 1 without such a column.
+
+    Weights are relative: they are scaled by a power of two, which is exact, so that the largest is in [1, 2)
+    and no loss overflows or vanishes; what is then below 2**-100 is 0.
+    """
     if schema.weight is None:
         return np.ones(table.rows)
     weights = table.numbers(schema.weight)
@@ -519,13 +545,9 @@ def row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
             problems=table.places(schema.weight, bad),
             fix="mend these cells, or leave the weight column out",
         )
-    return weights
-
-
-def _scaled(weights: NDArray[np.float64], source: str) -> NDArray[np.float64]:
     if len(weights) and not weights.any():
         raise TableError(
-            f"{source}: every row has weight 0: nothing would be learnt",
+            f"{table.source}: every row has weight 0 (column {schema.weight!r}): no row counts",
             fix="give some rows a weight, or leave the weight column out",
         )
     scaled = np.ldexp(weights, 1 - np.frexp(weights.max(initial=0.0))[1])

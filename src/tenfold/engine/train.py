@@ -374,9 +374,9 @@ class _Loop:
                 autocast=training.autocast,
                 workers=self.plan.workers,
             )
-        labels = self.examples.labels
+        labels, weights = self.examples.labels, self.examples.weigh(self.valid)
         return {
-            head.name: head.scores(probabilities[head.name], labels[head.name][self.valid])
+            head.name: head.scores(probabilities[head.name], labels[head.name][self.valid], weights=weights)
             for head in training.network.heads
         }
 

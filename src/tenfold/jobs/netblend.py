@@ -18,7 +18,14 @@ from tenfold.engine.device import peak_bytes, pick_device, reset_peak
 from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.blend import blended, by_name, joined_classes
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
-from tenfold.jobs.netrun import NetworkRun, Seeing, answer_rows, decoded, open_network_run
+from tenfold.jobs.netrun import (
+    NetworkRun,
+    Seeing,
+    answer_rows,
+    decoded,
+    open_network_run,
+    scoring_weights,
+)
 from tenfold.jobs.rowjoin import RowMarks
 from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
@@ -180,7 +187,12 @@ def blend_of(
         lacking = [one.name for one in members if name not in _targets(one)]
         if lacking:
             notes.append(f"{name} is answered without {', '.join(lacking)}, which have no such target")
-    schema = first.schema.model_copy(update={"targets": tuple(targets.values())})
+    columns = list(dict.fromkeys(run.schema.weight for member in members for run in member.runs))
+    weight = columns[0] if len(columns) == 1 else None
+    if len(columns) > 1:
+        told = ", ".join("none" if one is None else repr(one) for one in columns)
+        notes.append(f"members have row weights of different columns ({told}): no score is weighted")
+    schema = first.schema.model_copy(update={"targets": tuple(targets.values()), "weight": weight})
     stated = {name: {one.name: one.weight for one in members if name in _targets(one)} for name in targets}
     chosen = {name: dict(weights.get(name, stated[name])) for name in targets}
     about = {**about, **{name: or_nan(about[name]) for name in ("targets", "without_views") if name in about}}
@@ -313,7 +325,9 @@ def evaluate_rows(
     good = np.array([row for row in range(len(rows.ids)) if row not in found.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
-    notes = [*blend.about.get("joining", ()), *rows.notes]
+    weights, said = scoring_weights(blend.schema, rows)
+    weights = None if weights is None else weights[good]
+    notes = [*blend.about.get("joining", ()), *rows.notes, *said]
     scores: dict[str, dict[str, Any]] = {"targets": {}, "without_views": {}}
     each: dict[str, dict[str, Any]] = {member.name: {} for member in blend.members}
     for target, head in zip(blend.schema.answers, blend.heads(), strict=True):
@@ -325,14 +339,15 @@ def evaluate_rows(
         seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
         for word, answers in seen.items():
             mixed = mixed_answers(blend, answers[name], name)[good]
-            scores[word][name] = head.scores(mixed, labels, usual=usual)
+            scores[word][name] = head.scores(mixed, labels, usual=usual, weights=weights)
         for member, own in found.answers[name].items():
-            each[member][name] = head.scores(own[good], labels)
+            each[member][name] = head.scores(own[good], labels, weights=weights)
     for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     return {
         "run": str(blend.path),
         "rows": len(good),
+        **({} if weights is None else {"weighted_by": blend.schema.weight}),
         "targets": scores["targets"],
         **({"without_views": scores["without_views"]} if found.views else {}),
         "members": each,

@@ -156,6 +156,7 @@ def _sizes(work: TrainingWork, trained: Trained) -> dict[str, Any]:
             "rows": table_fingerprint(work.examples.ids, work.fingerprints),
             "unique_ids": work.unique_ids,
         },
+        **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
     }
 
 

@@ -141,12 +141,15 @@ def prepare_training(
         notes.add(said)
         network, built = build_network(encoding, schema, recipe, **building)
     check_monitor(recipe, network.heads, len(split.valid))
+    _check_taught(schema, examples, split)
+    if schema.weight is not None and len(split.valid):
+        notes.add([f"scores are weighted by {schema.weight}"])
     facts, said = decide_class_weights(
         class_weights, encoding.classes, encoding.targets, examples.labels, examples.weights, split.train
     )
     notes.add(said)
     examples = replace(examples, weights=class_weighted(facts, examples.labels, examples.weights))
-    facts = standardise(facts, examples.labels, split.train)
+    facts = standardise(facts, examples.labels, split.train, examples.importance)
     encoding = encoding.model_copy(update={"targets": facts})
     # What the training rows decided is no weight: the heads are made anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
@@ -318,6 +321,21 @@ def _split(
             fix="a smaller --valid, or more rows",
         )
     return split
+
+
+def _check_taught(schema: Schema, examples: Examples, split: Split) -> None:
+    """Refuse a target that no training row teaches, though others may have its labels."""
+    for target in schema.answers:
+        counts = examples.weights[target.name] > 0
+        if counts[split.train].any():
+            continue
+        known = int(known_rows(examples.labels[target.name])[split.train].sum())
+        raise SplitError(
+            f"target {target.name!r} has no label in any of {len(split.train)} training rows"
+            + (f" of a weight above 0 ({known} of weight 0)" if known else ""),
+            found=f"{int(counts.reshape(len(counts), -1).any(axis=1).sum())} labelled rows are held out",
+            fix="split the rows in another way, or leave that target out",
+        )
 
 
 def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any) -> Split:

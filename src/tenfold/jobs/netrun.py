@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, encode, encode_columns
-from tenfold.data.labels import TargetFacts, scoring_labels
+from tenfold.data.labels import TargetFacts, row_weights, scoring_labels
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
@@ -80,6 +80,7 @@ class NetworkRun:
         kept = ["rows", "targets", "seconds", "peak_bytes"]
         kept += ["epochs", "kept_epoch"] if self.recipe.patience or self.recipe.keeps_best else []
         kept += ["calibration"] if self.recipe.calibrate_probabilities else []
+        kept += ["weighted_by"] if self.about.get("weighted_by") else []
         kept += ["without_views"] if self.about.get("without_views") else []
         plan = self.about.get("plan", {})
         told = ("micro_batch", "accumulation", "predicted_bytes", "measured_bytes")
@@ -257,6 +258,15 @@ def answer_rows(
     return network.heads, found, plain
 
 
+def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """(rows,) what each row counts in scores, None where all count alike; and what is to be said of it."""
+    if schema.weight is None:
+        return None, []
+    if schema.weight not in rows.table.names:
+        return None, [f"scores are not weighted: {rows.table.source} has no column {schema.weight!r}"]
+    return row_weights(schema, rows.table), [f"scores are weighted by {schema.weight}"]
+
+
 def evaluate_rows(
     run: NetworkRun,
     source: Any,
@@ -269,7 +279,8 @@ def evaluate_rows(
     on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Scores of a run on rows whose answer is known. The table needs the inputs and the targets only, not
-    the columns of groups, splits and weights that the training had.
+    the columns of groups, splits and weights that the training had. Where it has that of weights, the scores
+    are weighted, and say so.
 
     A label that is no class of the run counts as wrong in the error rate and with probability 0 in the
     log loss; a missing label is left out. Returns the keys that ``--json`` prints (docs/formats.md).
@@ -284,6 +295,9 @@ def evaluate_rows(
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
     notes = list(_with_strangers(run, rows).notes)
+    weights, said = scoring_weights(run.schema, rows)
+    notes += said
+    weights = None if weights is None else weights[good]
     seeing = Seeing(views, tta, plain_weight)
     heads, found, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
     several = views_of(seeing.recipe(run.recipe)).count > 1
@@ -293,15 +307,19 @@ def evaluate_rows(
         labels, said = scoring_labels(target, head.classes, facts, rows.table)
         notes += said
         targets[head.name] = head.scores(
-            found[head.name][good], labels[good], usual=run.about["majority"].get(head.name)
+            found[head.name][good],
+            labels[good],
+            usual=run.about["majority"].get(head.name),
+            weights=weights,
         )
         if several:
-            without[head.name] = head.scores(plain[head.name][good], labels[good])
+            without[head.name] = head.scores(plain[head.name][good], labels[good], weights=weights)
     for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     return {
         "run": str(run.path),
         "rows": len(good),
+        **({} if weights is None else {"weighted_by": run.schema.weight}),
         "targets": targets,
         **({"without_views": without} if several else {}),
         "seconds": round(time.monotonic() - started, 3),

@@ -47,8 +47,9 @@ class Verdict:
 
 def usual_answers(work: TrainingWork) -> dict[str, Any]:
     """Target -> what one would answer without a model: the most common label or the mean of training."""
+    train = work.split.train
     found = {
-        head.name: head.usual(work.examples.labels[head.name][work.split.train])
+        head.name: head.usual(work.examples.labels[head.name][train], work.examples.weigh(train))
         for head in work.network.heads
     }
     return {name: answer for name, answer in found.items() if answer is not None}
@@ -78,23 +79,26 @@ def judge_validation(
         autocast=autocast,
     )
     labels = {head.name: work.examples.labels[head.name][valid] for head in network.heads}
+    weights = work.examples.weigh(valid)
     if recipe.calibrate_probabilities:
         for head in network.heads:
-            _calibrate(verdict, head, found[head.name], labels[head.name])
+            _calibrate(verdict, head, found[head.name], labels[head.name], weights)
         network.heads = build_heads(verdict.encoding, work.schema, recipe)
         found = {head.name: head.calibrated(found[head.name]) for head in network.heads}
         plain = {head.name: head.calibrated(plain[head.name]) for head in network.heads}
     for head in network.heads:
-        _settle(verdict, head, head.tuned(found[head.name], labels[head.name]))
+        _settle(verdict, head, head.tuned(found[head.name], labels[head.name], weights))
     network.heads = build_heads(verdict.encoding, work.schema, recipe)
     verdict.notes += _threshold_notes(verdict, len(valid))
     usual = usual_answers(work)
     for head in network.heads:
         verdict.scores[head.name] = head.scores(
-            found[head.name], labels[head.name], usual=usual.get(head.name)
+            found[head.name], labels[head.name], usual=usual.get(head.name), weights=weights
         )
         if views_of(recipe).count > 1:
-            verdict.plain_scores[head.name] = head.scores(plain[head.name], labels[head.name])
+            verdict.plain_scores[head.name] = head.scores(
+                plain[head.name], labels[head.name], weights=weights
+            )
     _write(folder, "validation.parquet", work, verdict.encoding, found, labels)
     if verdict.plain_scores:
         _write(folder, "validation_plain.parquet", work, verdict.encoding, plain, labels)
@@ -130,21 +134,23 @@ def _settle(verdict: Verdict, head: Head, facts: TargetFacts) -> None:
     verdict.encoding = verdict.encoding.model_copy(update={"targets": targets})
 
 
-def _calibrate(verdict: Verdict, head: Head, chance: Floats, labels: Labels) -> None:
+def _calibrate(
+    verdict: Verdict, head: Head, chance: Floats, labels: Labels, weights: Floats | None = None
+) -> None:
     """Fit the target's temperature, and say how much it helps rows that it was not fitted on."""
-    temperature = head.temperature(chance, labels)
+    temperature = head.temperature(chance, labels, weights)
     if temperature is None:
         return
     facts = verdict.encoding.targets.get(head.name, TargetFacts())
     after, halves = chance.copy(), (np.arange(len(chance)) % 2 == 0, np.arange(len(chance)) % 2 == 1)
     for one, other in (halves, halves[::-1]):
-        half = head.temperature(chance[one], labels[one])
+        half = head.temperature(chance[one], labels[one], None if weights is None else weights[one])
         after[other] = _with(head, facts, half or temperature).calibrated(chance[other])
     _settle(verdict, head, facts.model_copy(update={"temperature": temperature}))
     found = {
         "temperature": temperature,
-        "ece_before": head.calibration_error(chance, labels),
-        "ece_after": head.calibration_error(after, labels),
+        "ece_before": head.calibration_error(chance, labels, weights),
+        "ece_after": head.calibration_error(after, labels, weights),
     }
     verdict.calibration[head.name] = found
     verdict.notes.append(
@@ -193,6 +199,8 @@ def _write(
     valid = work.split.valid
     names = held_out_columns(work.schema.answers, encoding.classes)
     columns: dict[str, NDArray[Any]] = {names.id: work.examples.ids[valid], names.row: valid}
+    if work.examples.importance is not None:
+        columns[names.weight] = work.examples.importance[valid]
     for target, head in zip(work.schema.answers, work.network.heads, strict=True):
         name, classes = head.name, encoding.classes.get(head.name, ())
         facts = encoding.targets.get(name, TargetFacts())

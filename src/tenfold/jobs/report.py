@@ -189,7 +189,11 @@ def _where_scored(run: _Run) -> str:
     if not run.ids:
         return "No rows were held out, so nothing was measured."
     held = "out-of-fold" if run.about.get("kind") == "blend" else "validation"
-    return f"On {len(run.ids)} {held} rows, which did not train; majority and mean: answers without a model."
+    text = f"On {len(run.ids)} {held} rows, which did not train; majority and mean: answers without a model."
+    column = run.about.get("weighted_by")
+    if column:
+        text += f" Weighted by {column}; confusion, calibration and lists of rows count all rows alike."
+    return text
 
 
 def _trained_section(run: _Run) -> Section:

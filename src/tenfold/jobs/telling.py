@@ -66,7 +66,7 @@ class HeldOutColumns:
     """Names of the columns of a file of held-out rows: a name that is taken gets underscores.
 
     A target may be called row, and a class predicted.  label, predicted: column of the table -> name.
-    chances: target -> (classes,) names.
+    chances: target -> (classes,) names.  weight: what a row counts, where rows have weights.
     """
 
     id: str
@@ -76,6 +76,7 @@ class HeldOutColumns:
     predicted: Mapping[str, str]
     chances: Mapping[str, Sequence[str]]
     fingerprint: str
+    weight: str
 
     def answered(self, target: str, answer: TargetPrediction, chances: Floats) -> dict[str, NDArray[Any]]:
         """A target's answers: in words, or as 0 and 1 where each class has a column; then the chances.
@@ -97,8 +98,8 @@ def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]
     for name, own in columns.items():
         wanted += [*own, *(f"{one}:predicted" for one in own)]
         wanted += [f"{name}:{word}" for word in classes.get(name, ())]
-    # The last, so that runs that were written without it keep their names.
-    *rest, fingerprint = free_names([*wanted, "fingerprint"])
+    # The last, so that runs that were written without them keep their names.
+    *rest, fingerprint, weight = free_names([*wanted, "fingerprint", "weight"])
     names = iter(rest)
     fixed = [next(names) for _ in range(3)]
     label: dict[str, str] = {}
@@ -108,7 +109,7 @@ def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]
         label |= {one: next(names) for one in own}
         predicted |= {one: next(names) for one in own}
         chances[name] = tuple(next(names) for _ in classes.get(name, ()))
-    return HeldOutColumns(*fixed, label, predicted, chances, fingerprint)
+    return HeldOutColumns(*fixed, label, predicted, chances, fingerprint, weight)
 
 
 def judge_target(

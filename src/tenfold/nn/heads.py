@@ -34,6 +34,8 @@ from tenfold.values import TargetPrediction
 Answers = Float64[np.ndarray, "rows answers"]
 #: Labels of any kind, as `data.labels` has them.
 Labels = Num[np.ndarray, " rows *questions"]
+#: What each row counts in a score; None where all count alike.
+RowWeights = Float64[np.ndarray, " rows"] | None
 
 
 @runtime_checkable
@@ -79,27 +81,32 @@ class Head(Protocol):
         """Probabilities (rows, answers) -> the answer in the user's words."""
         ...
 
-    def usual(self, labels: Labels) -> Any:
+    def usual(self, labels: Labels, weights: RowWeights = None) -> Any:
         """What one would answer without a model, from training labels, in JSON's types; None without any."""
         ...
 
-    def scores(self, probabilities: Answers, labels: Labels, *, usual: Any = None) -> dict[str, Any]:
-        """Everything that is shown of the target, as in `scores`; `usual` adds the baseline."""
+    def scores(
+        self, probabilities: Answers, labels: Labels, *, usual: Any = None, weights: RowWeights = None
+    ) -> dict[str, Any]:
+        """Everything that is shown of the target, as in `scores`; `usual` adds the baseline.
+
+        weights: here and below, what each row counts; 1 where they are not given.
+        """
         ...
 
     def standing(self, scores: Mapping[str, Any]) -> float:
         """The one figure that stands for all scores, of which less is better."""
         ...
 
-    def tuned(self, probabilities: Answers, labels: Labels) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> TargetFacts:
         """The facts with thresholds tuned on these rows, which did not train."""
         ...
 
-    def temperature(self, probabilities: Answers, labels: Labels) -> float | None:
+    def temperature(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> float | None:
         """The temperature that suits these rows best; None where the kind has none, or nothing is known."""
         ...
 
-    def calibration_error(self, probabilities: Answers, labels: Labels) -> float:
+    def calibration_error(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> float:
         """Expected calibration error of probabilities; NaN where the kind has none."""
         ...
 
@@ -162,26 +169,32 @@ class _Classes(_Listed):
         """The log loss."""
         return scores["log_loss"]
 
-    def usual(self, labels: Int[np.ndarray, " rows"]) -> Any:
+    def usual(self, labels: Int[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
         """The most common class."""
-        found = majority_class(labels)
+        found = majority_class(labels, weights=weights)
         return None if found is None else int(found)
 
-    def tuned(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> TargetFacts:
+    def tuned(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> TargetFacts:
         """The facts as they are: one class is answered in any case."""
         return self.facts
 
-    def temperature(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> float | None:
+    def temperature(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> float | None:
         """The temperature that suits these rows best."""
-        known = (labels >= 0) & (labels < self.answers)
-        chance, right = probabilities[known], labels[known]
-        if not len(right):
+        known = (labels >= 0) & (labels < self.answers) & _counting(labels, weights)
+        if not known.any():
             return None
-        return decisions.class_temperature(chance, right)
+        own = None if weights is None else weights[known]
+        return decisions.class_temperature(probabilities[known], labels[known], own)
 
-    def calibration_error(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> float:
+    def calibration_error(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> float:
         """Mean gap between the answer's probability and how often it is right."""
-        return expected_calibration_error(probabilities, labels)
+        return expected_calibration_error(probabilities, labels, weights=weights)
 
 
 class CategoryHead(_Classes):
@@ -208,10 +221,15 @@ class CategoryHead(_Classes):
         return TargetPrediction(self.kind, self.classes, probabilities, names[probabilities.argmax(axis=1)])
 
     def scores(
-        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], *, usual: Any = None
+        self,
+        probabilities: Answers,
+        labels: Int[np.ndarray, " rows"],
+        *,
+        usual: Any = None,
+        weights: RowWeights = None,
     ) -> dict[str, Any]:
         """Error rate, log loss, macro F1, and AUC of two classes."""
-        return class_scores(probabilities, labels, usual=usual)
+        return class_scores(probabilities, labels, usual=usual, weights=weights)
 
 
 class OrderedHead(_Classes):
@@ -257,13 +275,17 @@ class OrderedHead(_Classes):
         return (probabilities.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1)
 
     def scores(
-        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], *, usual: Any = None
+        self,
+        probabilities: Answers,
+        labels: Int[np.ndarray, " rows"],
+        *,
+        usual: Any = None,
+        weights: RowWeights = None,
     ) -> dict[str, Any]:
         """As of a category, and how far off in ranks."""
         bad = np.isnan(probabilities).any(axis=1)
-        return ordered_scores(
-            probabilities, labels, np.where(bad, -1, self._medians(probabilities)), usual=usual
-        )
+        median = np.where(bad, -1, self._medians(probabilities))
+        return ordered_scores(probabilities, labels, median, usual=usual, weights=weights)
 
 
 class _Questions(_Listed):
@@ -327,16 +349,28 @@ class _Questions(_Listed):
         """(rows, classes) 1 yes, 0 no, -1 not known, for scores."""
         raise NotImplementedError
 
-    def temperature(self, probabilities: Answers, labels: Labels) -> float | None:
+    def temperature(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> float | None:
         """The temperature that suits these rows best."""
-        asked = self.asked(labels)
+        asked = np.where(_counting(labels, weights)[:, None], self.asked(labels), -1)
         if not (asked >= 0).any():
             return None
-        return decisions.question_temperature(probabilities, asked)
+        return decisions.question_temperature(probabilities, asked, weights)
 
-    def calibration_error(self, probabilities: Answers, labels: Labels) -> float:
+    def calibration_error(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> float:
         """Expected calibration error over all questions."""
-        return decisions.question_calibration_error(probabilities, self.asked(labels))
+        return decisions.question_calibration_error(probabilities, self.asked(labels), weights)
+
+    def _thresholds(
+        self, probabilities: Answers, labels: Labels, weights: RowWeights, *, reject: bool
+    ) -> TargetFacts:
+        there = _counting(labels, weights)
+        found = decisions.tune_thresholds(
+            probabilities[there],
+            self.asked(labels[there]),
+            reject=reject,
+            weights=None if weights is None else weights[there],
+        )
+        return self.facts.model_copy(update={"thresholds": tuple(found.tolist())})
 
 
 class OpenHead(_Questions):
@@ -383,23 +417,31 @@ class OpenHead(_Questions):
             none=self.none,
         )
 
-    def usual(self, labels: Int[np.ndarray, " rows"]) -> Any:
+    def usual(self, labels: Int[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
         """The most common class; the number of classes is none of them."""
-        found = majority_class(labels)
+        found = majority_class(labels, weights=weights)
         return None if found is None else int(found)
 
-    def tuned(self, probabilities: Answers, labels: Int[np.ndarray, " rows"]) -> TargetFacts:
+    def tuned(
+        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> TargetFacts:
         """Thresholds with the best F1 that still let "none" be an answer."""
-        found = decisions.tune_thresholds(probabilities, self.asked(labels), reject=True)
-        return self.facts.model_copy(update={"thresholds": tuple(found.tolist())})
+        return self._thresholds(probabilities, labels, weights, reject=True)
 
     def scores(
-        self, probabilities: Answers, labels: Int[np.ndarray, " rows"], *, usual: Any = None
+        self,
+        probabilities: Answers,
+        labels: Int[np.ndarray, " rows"],
+        *,
+        usual: Any = None,
+        weights: RowWeights = None,
     ) -> dict[str, Any]:
         """Error rate with "none" as an answer; log loss and precision of the questions."""
         bad = np.isnan(probabilities).any(axis=1)
         best = np.where(bad, -1, self._best(probabilities))
-        return open_scores(probabilities, labels, best, self.classes, self.thresholds, usual=usual)
+        return open_scores(
+            probabilities, labels, best, self.classes, self.thresholds, usual=usual, weights=weights
+        )
 
 
 class MultiLabelHead(_Questions):
@@ -433,24 +475,31 @@ class MultiLabelHead(_Questions):
             columns=self.columns,
         )
 
-    def usual(self, labels: Int[np.ndarray, "rows _"]) -> Any:
+    def usual(self, labels: Int[np.ndarray, "rows _"], weights: RowWeights = None) -> Any:
         """The most common set of classes among the wholly known rows, as 0 and 1."""
-        whole = labels[(labels >= 0).all(axis=1)]
-        if not len(whole):
+        whole = (labels >= 0).all(axis=1) & _counting(labels, weights)
+        if not whole.any():
             return None
-        sets, counts = np.unique(whole, axis=0, return_counts=True)
+        sets, place = np.unique(labels[whole], axis=0, return_inverse=True)
+        counts = np.bincount(place.ravel(), weights=None if weights is None else weights[whole])
         return sets[counts.argmax()].tolist()
 
-    def tuned(self, probabilities: Answers, labels: Int[np.ndarray, "rows _"]) -> TargetFacts:
+    def tuned(
+        self, probabilities: Answers, labels: Int[np.ndarray, "rows _"], weights: RowWeights = None
+    ) -> TargetFacts:
         """Thresholds with the best F1 of each class."""
-        found = decisions.tune_thresholds(probabilities, self.asked(labels))
-        return self.facts.model_copy(update={"thresholds": tuple(found.tolist())})
+        return self._thresholds(probabilities, labels, weights, reject=False)
 
     def scores(
-        self, probabilities: Answers, labels: Int[np.ndarray, "rows _"], *, usual: Any = None
+        self,
+        probabilities: Answers,
+        labels: Int[np.ndarray, "rows _"],
+        *,
+        usual: Any = None,
+        weights: RowWeights = None,
     ) -> dict[str, Any]:
         """F1 and average precision, micro, macro and of each class; and how often all is right."""
-        return tag_scores(probabilities, labels, self.classes, self.thresholds, usual=usual)
+        return tag_scores(probabilities, labels, self.classes, self.thresholds, usual=usual, weights=weights)
 
 
 class NumberHead:
@@ -511,32 +560,50 @@ class NumberHead:
         """The number of each row."""
         return TargetPrediction(self.kind, (), None, probabilities[:, 0].copy())
 
-    def usual(self, labels: Num[np.ndarray, " rows"]) -> Any:
+    def usual(self, labels: Num[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
         """The mean."""
-        known = labels[known_rows(labels)]
-        return float(known.mean()) if len(known) else None
+        known = known_rows(labels) & _counting(labels, weights)
+        if not known.any():
+            return None
+        return float(np.average(labels[known], weights=None if weights is None else weights[known]))
 
     def scores(
-        self, probabilities: Answers, labels: Num[np.ndarray, " rows"], *, usual: Any = None
+        self,
+        probabilities: Answers,
+        labels: Num[np.ndarray, " rows"],
+        *,
+        usual: Any = None,
+        weights: RowWeights = None,
     ) -> dict[str, Any]:
         """RMSE, MAE and R2, in the labels' unit."""
-        return quantity_scores(probabilities[:, 0], labels, usual=usual)
+        return quantity_scores(probabilities[:, 0], labels, usual=usual, weights=weights)
 
     def standing(self, scores: Mapping[str, Any]) -> float:
         """The mean squared error in units of the training labels' variance; infinite if an answer is."""
         return float("inf") if scores.get("unscored") else (scores["rmse"] / self.facts.deviation) ** 2
 
-    def tuned(self, probabilities: Answers, labels: Num[np.ndarray, " rows"]) -> TargetFacts:
+    def tuned(
+        self, probabilities: Answers, labels: Num[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> TargetFacts:
         """The facts as they are: nothing is decided by a threshold."""
         return self.facts
 
-    def temperature(self, probabilities: Answers, labels: Num[np.ndarray, " rows"]) -> float | None:
+    def temperature(
+        self, probabilities: Answers, labels: Num[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> float | None:
         """None: a number has no probabilities."""
         return None
 
-    def calibration_error(self, probabilities: Answers, labels: Num[np.ndarray, " rows"]) -> float:
+    def calibration_error(
+        self, probabilities: Answers, labels: Num[np.ndarray, " rows"], weights: RowWeights = None
+    ) -> float:
         """NaN: a number has no probabilities."""
         return float("nan")
+
+
+def _counting(labels: Labels, weights: RowWeights) -> Bool[np.ndarray, " rows"]:
+    """Which rows count at all."""
+    return np.ones(len(labels), dtype=bool) if weights is None else weights > 0
 
 
 def build_head(
