@@ -343,7 +343,7 @@ def test_the_first_of_several_frames_is_used(tmp_path: Path, ending: str) -> Non
     assert (decode_image(path, (8, 8)) == RED).all()
     with open(path, "rb") as file:
         done = images.decode_file(
-            file, (8, 8), "squish", interpolation="bicubic", max_pixels=64, white=None, name="a"
+            file, (8, 8), "squish", interpolation="bicubic", max_pixels=128, white=None, name="a"
         )
     assert done.frames
 

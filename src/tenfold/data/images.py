@@ -24,7 +24,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader
@@ -37,11 +37,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tenfold.data.deepgrey import find_white, scale_grey
+from tenfold.data.imagechecks import CUT, JpegFile, check_deflate, check_png, webp_size
 from tenfold.data.imagefiles import HEIC_HINT, describe_stranger, open_picture, read_name, recognise
 from tenfold.errors import ImageError, did_you_mean
 
 #: Version of the rules above. Whoever keeps pixels must keep it with them.
-RULE = 1
+RULE = 2
 #: Version of the decoder, whose rounding the pixels depend on.
 PILLOW = PIL.__version__
 
@@ -64,6 +65,8 @@ FORMATS = (
     *("TGA", "PCX", "SGI", "QOI"),
 )
 
+JPEGS = ("JPEG", "MPO")
+
 #: What Pillow and its plugins raise at damaged files; there is no common base.
 DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
@@ -78,6 +81,8 @@ REDUCING_GAP = 3.0
 #: Pictures above this many pixels are decoded one at a time, or each worker would hold one.
 LARGE = 1 << 25
 _large = threading.Lock()
+#: How many times the memory of others some decoders take for each pixel.
+HUNGRY = 2
 #: Begins the digest of a picture that was decoded at a part of its size.
 SMALL = "~"
 
@@ -205,18 +210,17 @@ def decode_file(
         width, height = image.size
         stored = _stored_mode(image)
         frames = bool(getattr(image, "is_animated", False))
-        with _large if width * height > LARGE else nullcontext():
-            orientation = _orientation(image)  # which loads a PNG
-            if orientation >= 5:
-                width, height = height, width
-            if image.format in ("JPEG", "MPO") and interpolation != "nearest":
-                _draft(image, (width, height), size, resize, swapped=orientation >= 5)
-            extent = _drafted_extent(image, (width, height), orientation)
-            plain, deep = _plain(image, file, name, white, stored)
-            if orientation > 1:
-                plain = plain.transpose(_TURNS[orientation])
-            digest = ("" if plain.size == (width, height) else SMALL) + _digest(plain)
-            pixels = _fit(plain, extent, size, resize, resampling)
+        orientation = _orientation(image)  # which decodes all but a JPEG
+        if orientation >= 5:
+            width, height = height, width
+        if image.format in JPEGS and interpolation != "nearest":
+            _draft(image, (width, height), size, resize, swapped=orientation >= 5)
+        extent = _drafted_extent(image, (width, height), orientation)
+        plain, deep = _plain(image, name, white, stored)
+        if orientation > 1:
+            plain = plain.transpose(_TURNS[orientation])
+        digest = ("" if plain.size == (width, height) else SMALL) + _digest(plain)
+        pixels = _fit(plain, extent, size, resize, resampling)
     return Picture(pixels, width, height, frames, deep, digest)
 
 
@@ -224,10 +228,9 @@ def digest_whole(file: BufferedReader, *, max_pixels: int, name: str) -> str:
     """`Picture.digest` of a file decoded at its full size, whatever it is to be resized to."""
     with pillow_settings(max_pixels), _opened(file, name, max_pixels) as image:
         stored = _stored_mode(image)
-        with _large if image.width * image.height > LARGE else nullcontext():
-            orientation = _orientation(image)
-            plain, _ = _plain(image, file, name, None, stored)
-            return _digest(plain.transpose(_TURNS[orientation]) if orientation > 1 else plain)
+        orientation = _orientation(image)
+        plain, _ = _plain(image, name, None, stored)
+        return _digest(plain.transpose(_TURNS[orientation]) if orientation > 1 else plain)
 
 
 def _digest(plain: Image.Image) -> str:
@@ -279,7 +282,10 @@ def check_pixels(pixels: int, name: str, max_pixels: int) -> None:
 
 @contextmanager
 def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture with its header read and its size within the limit; its faults become ImageError."""
+    """The picture with its header read and its size within the limit; its faults become ImageError.
+
+    A large one keeps all other large ones waiting.
+    """
     file.seek(0)
     head = file.read(256)
     file.seek(0)
@@ -289,12 +295,23 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
         if not heic_ready():
             raise ImageError(f"{name} is a HEIC picture, {HEIC_HINT}")
         formats = ["HEIF"]
+    jpeg = JpegFile(file, name) if kind == "JPEG" else None
     try:
-        with Image.open(file, formats=formats) as image:
-            check_pixels(image.width * image.height, name, max_pixels)
-            if image.width < 1 or image.height < 1:
-                raise ImageError(f"{name} has no pixels ({image.width} x {image.height})")
+        with ExitStack() as held:
+            canvas = webp_size(head) if kind == "WebP" else None
+            if canvas is not None:  # its decoder takes the memory of all its pixels as soon as it is opened
+                _enter(held, canvas, name, max_pixels, times=HUNGRY)
+            image = held.enter_context(Image.open(jpeg or file, formats=formats))
+            if canvas is None:
+                hungry = image.format == "JPEG2000" and len(image.getbands()) > 2
+                _enter(held, image.size, name, max_pixels, times=HUNGRY if hungry else 1)
+            _check_sums(image, file, name)
+            if jpeg is not None:
+                file.seek(0)
+                jpeg.hold()
             yield image
+            if jpeg is not None:
+                jpeg.settle()
     except Image.DecompressionBombError as error:
         found = re.search(r"\((\d+) pixels\)", str(error))
         check_pixels(int(found[1]) if found else max_pixels + 1, name, max_pixels)
@@ -306,9 +323,38 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
             f"{name} needs more memory than there is; lower --max-pixels or --workers"
         ) from error
     except DAMAGED as error:
-        cut = "truncated" in str(error).lower()
-        said = "is cut off: the file ends before the picture does" if cut else f"is damaged ({error})"
+        if jpeg is not None and jpeg.short:
+            raise ImageError(f"{name} is damaged (its data end before the last pixel)") from error
+        said = CUT if "truncated" in str(error).lower() else f"is damaged ({error})"
         raise ImageError(f"{name} {said}") from error
+
+
+def _enter(held: ExitStack, size: tuple[int, int], name: str, max_pixels: int, *, times: int) -> None:
+    """Refuse a size that is none or above the limit, and wait for one's turn with a large one."""
+    pixels = size[0] * size[1]
+    if min(size) < 1:
+        raise ImageError(f"{name} has no pixels ({size[0]} x {size[1]})")
+    check_pixels(pixels, name, max_pixels)
+    if pixels * times > max_pixels:
+        raise ImageError(
+            f"{name} has {pixels:,} pixels, of which its decoder holds {times} copies at once, limit"
+            f" {max_pixels // times:,}; raise with --max-pixels"
+        )
+    if pixels > LARGE:
+        held.enter_context(_large)
+
+
+def _check_sums(image: Image.Image, file: BufferedReader, name: str) -> None:
+    """Hold the sums in the file, if its format has any, against its bytes."""
+    place = file.tell()
+    if image.format == "PNG":
+        check_png(file, name)
+    elif image.format == "TIFF":
+        tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
+        if tags.get(259) in (8, 32946):
+            first, lengths = (273, 279) if 273 in tags else (324, 325)
+            check_deflate(file, name, tags.get(first, ()), tags.get(lengths, ()))
+    file.seek(place)
 
 
 _TURNS = {
@@ -326,6 +372,8 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where it is absent or nonsense."""
     if image.format == "TIFF":
         return 1  # Pillow turns these itself while it loads them
+    if image.format not in JPEGS:
+        image.load()  # what turns a PNG may stand behind its pixels; what spoils them is told here
     try:
         found = image.getexif().get(0x0112, 1)
     except DAMAGED:
@@ -433,14 +481,10 @@ def _reduced(
         box = (box[0] / wide, box[1] / high, box[2] / wide, box[3] / high)
 
 
-def _plain(
-    image: Image.Image, file: BufferedReader, name: str, white: float | None, stored: str
-) -> tuple[Image.Image, float]:
+def _plain(image: Image.Image, name: str, white: float | None, stored: str) -> tuple[Image.Image, float]:
     """Decode to the end, and bring to RGB, or L where it is grey; with `Picture.deep`."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     image.load()
-    if image.format in ("JPEG", "MPO"):
-        _check_tail(file, name)
     if image.mode.startswith("I") or image.mode == "F":
         return _deep(image, name, white, tags)
     if image.mode == "L" and 2 in tuple(tags.get(339, ())):
@@ -458,20 +502,6 @@ def _stored_mode(image: Image.Image) -> str:
     """How the pixels lie in the file, in Pillow's words; known until they are loaded."""
     tile = image.tile[0][3] if isinstance(image, ImageFile.ImageFile) and image.tile else ()
     return tile if isinstance(tile, str) else str(tile[0]) if tile else ""
-
-
-def _check_tail(file: BufferedReader, name: str) -> None:
-    """Refuse a JPEG whose end is zero bytes instead of its end mark: a download into a file made beforehand.
-
-    The decoder takes the zeros for picture, so it does not complain.
-    """
-    file.seek(0, io.SEEK_END)
-    size = file.tell()
-    file.seek(max(0, size - 64))
-    if not file.read().strip(b"\0"):
-        file.seek(0)
-        if not file.read().rstrip(b"\0").endswith(b"\xff\xd9"):
-            raise ImageError(f"{name} is cut off: its end was never written (only zero bytes)")
 
 
 def _on_white(image: Image.Image, stored: str) -> Image.Image:

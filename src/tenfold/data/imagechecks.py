@@ -1,0 +1,353 @@
+"""What a picture's file says of its own wholeness, beyond what its decoder complains of.
+
+Decoders go on where they can: they skip what does not fit, and fill up what is missing. A picture is good
+only if nothing of that happened, so here the sums, lengths and end marks of the formats that have them are
+held against the bytes.
+
+- *PNG*: the sum of each chunk, the sum and length of the pixels, the end; no chunk that must be known and is
+  not.
+- *TIFF with deflate*: the sum of each strip or tile.
+- *JPEG*: the end mark, all parts of the picture, the order and number of restart markers; and, where one scan
+  holds the whole picture, that its last pixel takes its last byte. Most holes break that. Nothing tells
+  altered bits after which as many blocks follow as before, between two restart markers and in a progressive
+  scan nothing tells any that are still valid codes.
+
+Other formats have no sums: altered bytes that are still valid are other pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
+from typing import Any, NoReturn
+
+from tenfold.errors import ImageError
+
+#: Bytes that are read and unpacked at a time.
+BLOCK = 1 << 20
+
+PNG_KNOWN = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+#: Interlaced passes: first column and row, and steps.
+PNG_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+
+#: Kinds of JPEG (start of frame) that are good pictures, but that nothing here decodes.
+JPEG_STRANGE = {
+    **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "a lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "a hierarchical JPEG"),
+    0xF7: "a JPEG-LS picture",
+}
+JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+#: Given after the last byte of a scan: a decoder looks so far ahead. No picture has a code of ones alone.
+AHEAD = b"\xff\0" * 8
+#: Bytes of filling that may stand between the last pixel and the end mark.
+FILLING = 8
+
+CUT = "is cut off: the file ends before the picture does"
+
+
+def check_png(file: BufferedReader, name: str) -> None:
+    """Read a PNG file chunk by chunk to its end. Raises ImageError that calls it `name`: it is not whole."""
+    file.seek(8)
+    pixels, due, count = zlib.decompressobj(), 0, 0
+    while True:
+        head = file.read(8)
+        if len(head) < 8:
+            raise ImageError(f"{name} {CUT}")
+        length, kind = struct.unpack(">I4s", head)
+        if not kind.isalpha():
+            raise ImageError(f"{name} is damaged (a chunk has no name)")
+        if kind[:1].isupper() and kind not in PNG_KNOWN:
+            said = "made for iPhone apps (CgBI)" if kind == b"CgBI" else f"with a chunk {kind.decode()}"
+            raise ImageError(f"{name} is a PNG {said}, which cannot be decoded: convert it to PNG again")
+        total = zlib.crc32(kind)
+        for block in _blocks(file, length, name):
+            total = zlib.crc32(block, total)
+            if kind == b"IHDR":
+                due = _png_bytes(block)
+            elif kind == b"IDAT":
+                count += _unpack(pixels, block, due + BLOCK - count, name)
+        if file.read(4) != struct.pack(">I", total):
+            raise ImageError(f"{name} is damaged (the checksum of its {kind.decode()} is not met)")
+        if kind == b"IEND":
+            break
+    if not pixels.eof or count < due:
+        raise ImageError(f"{name} is damaged (its pixels end too early)")
+
+
+def _blocks(file: BufferedReader, length: int, name: str) -> Iterator[bytes]:
+    while length:
+        block = file.read(min(length, BLOCK))
+        if not block:
+            raise ImageError(f"{name} {CUT}")
+        yield block
+        length -= len(block)
+
+
+def _unpack(stream: Any, block: bytes, most: int, name: str) -> int:
+    """How many bytes a packed block unpacks to; refused where it is damaged or these are above `most`."""
+    count = 0
+    try:
+        while block and not stream.eof:
+            part = len(stream.decompress(block, BLOCK))
+            count, block = count + part, stream.unconsumed_tail
+            if count > most:
+                raise ImageError(f"{name} is damaged (it has more pixels than its size)")
+    except zlib.error as error:
+        raise ImageError(f"{name} is damaged ({error})") from error
+    return count
+
+
+def _png_bytes(header: bytes) -> int:
+    """Bytes that the pixels unpack to, each row with its filter's."""
+    if len(header) < 13:
+        return 0
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
+    bits = depth * PNG_SAMPLES.get(colour, 1)
+    total = 0
+    for left, top, wide, high in PNG_PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // wide), -((top - height) // high)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
+
+
+def check_deflate(file: BufferedReader, name: str, places: Sequence[int], lengths: Sequence[int]) -> None:
+    """Unpack deflated parts of a file. Raises ImageError that calls it `name`: a sum is not met."""
+    for place, length in zip(places, lengths, strict=False):
+        file.seek(place)
+        stream = zlib.decompressobj()
+        for block in _blocks(file, length, name):
+            _unpack(stream, block, 1 << 40, name)
+        if not stream.eof:
+            raise ImageError(f"{name} is damaged (its pixels end too early)")
+
+
+def webp_size(head: bytes) -> tuple[int, int] | None:
+    """(width, height) of the canvas of a WebP file by its first 30 bytes, None where they do not say it."""
+    if len(head) < 30:
+        return None
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        wide, high = struct.unpack("<HH", head[26:30])
+        return wide & 0x3FFF, high & 0x3FFF
+    return None
+
+
+class JpegFile(io.RawIOBase):
+    """An open JPEG as its decoder is to read it, which shows whether the decoder took neither less nor more.
+
+    After `hold`, the last byte of the picture's scan comes alone, and after it only what a decoder looks
+    ahead: one that never asks for it had its picture before, one that asks for more has none.
+
+    Raises ImageError that calls it `name`: it is of a kind that cannot be decoded, or its markers do not fit.
+    """
+
+    def __init__(self, file: BufferedReader, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._last = self._end = -1  # where the last byte of the only scan stands, and the mark behind it
+        self._held = self._begun = self._asked = self._short = False
+        marks = _Markers(file, name)
+        if marks.read():
+            self._last, self._end = marks.last, marks.end
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def hold(self) -> None:
+        """From now on the decoder reads the pixels."""
+        self._held = self._last >= 0
+
+    def settle(self) -> None:
+        """After the decoding. Raises ImageError: it did not take all that is there."""
+        if self._begun and not self._asked:
+            name = self._name
+            raise ImageError(f"{name} is damaged (its data go on after the last pixel)")
+
+    @property
+    def short(self) -> bool:
+        """Whether the decoder asked for more than there is, though the end mark is."""
+        return self._short
+
+    def seek(self, place: int, whence: int = 0, /) -> int:
+        """As of any file."""
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._file.tell()
+
+    def read(self, count: int = -1, /) -> bytes:
+        """Up to `count` bytes, at times fewer."""
+        if not self._held:
+            return self._file.read(count)
+        place, self._begun = self._file.tell(), True
+        if place < self._last:
+            return self._file.read(self._last - place if count < 0 else min(count, self._last - place))
+        self._asked = True
+        self._short = place >= self._end
+        return b"" if self._short else self._file.read(self._end - place) + AHEAD
+
+
+class _Markers:
+    """The markers of a JPEG, one after another, up to its end mark."""
+
+    def __init__(self, file: BufferedReader, name: str) -> None:
+        file.seek(0)
+        self._file, self._name = file, name
+        self._data = bytearray()
+        self.last = self.end = -1
+        self._frame = 0
+        self._size = (0, 0)
+        self._parts: dict[int, tuple[int, int]] = {}  # component -> its samples across and down
+        self._bits: dict[int, list[int]] = {}  # component -> the lowest bit known of each coefficient
+        self._interval = self._scans = 0
+
+    def read(self) -> bool:
+        """Read to the end mark; false where there is no frame, of which the decoder will complain."""
+        place = 2
+        while True:
+            place = self._search(rb"\xff[^\0\xff]", place)
+            if place < 0:
+                if self._frame:
+                    self._refuse(CUT)
+                return False
+            mark = self._data[place + 1]
+            if mark == 0xD9:
+                break
+            if self.last >= 0 and mark not in (0xDC, 0xFE, *range(0xE0, 0xF0)):
+                self._damaged(f"marker {mark:02X} after its picture")
+            place += 2
+            if mark == 0x01 or 0xD0 <= mark <= 0xD8:
+                if self._scans and mark != 0x01:
+                    self._damaged(f"marker {mark:02X} in its data")
+                continue
+            self._reach(place + 2)
+            length = int.from_bytes(self._data[place : place + 2], "big")
+            self._reach(place + length)
+            body = bytes(self._data[place + 2 : place + length])
+            place += max(2, length)
+            if mark in JPEG_STRANGE or mark in JPEG_FRAMES:
+                self._read_frame(mark, body)
+            elif mark == 0xDD and len(body) >= 2:
+                self._interval = int.from_bytes(body[:2], "big")
+            elif mark == 0xDA:
+                if self._frame == 0:
+                    return False
+                place = self._read_scan(body, place)
+        self._check_parts()
+        return bool(self._frame)
+
+    def _damaged(self, said: str) -> NoReturn:
+        self._refuse(f"is damaged ({said})")
+
+    def _refuse(self, said: str) -> NoReturn:
+        name = self._name
+        raise ImageError(f"{name} {said}")
+
+    def _reach(self, end: int) -> None:
+        while len(self._data) < end:
+            block = self._file.read(BLOCK)
+            if not block:
+                return
+            self._data += block
+
+    def _search(self, pattern: bytes, start: int) -> int:
+        """Where the pattern of two bytes is next, -1 where it is not."""
+        while True:
+            found = re.compile(pattern, re.DOTALL).search(self._data, start)
+            if found:
+                return found.start()
+            start = max(start, len(self._data) - 1)
+            self._reach(len(self._data) + 1)
+            if start >= len(self._data) - 1:
+                return -1
+
+    def _read_frame(self, mark: int, body: bytes) -> None:
+        strange = JPEG_STRANGE.get(mark)
+        bits = body[0] if body else 8
+        if strange is None and bits != 8:
+            strange = f"a JPEG of {bits} bits"
+        if strange:
+            self._refuse(f"is {strange}, which cannot be decoded: convert it to PNG")
+        if self._frame or len(body) < 6 or len(body) < 6 + 3 * body[5]:
+            self._damaged("its header does not fit")
+        self._frame = mark
+        self._size = (int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big"))
+        for at in range(6, 6 + 3 * body[5], 3):
+            self._parts[body[at]] = (body[at + 1] >> 4 or 1, body[at + 1] & 15 or 1)
+        self._bits = {part: [99] * 64 for part in self._parts}
+
+    def _read_scan(self, body: bytes, start: int) -> int:
+        """Note what the scan holds; returns where the next marker is."""
+        count = body[0] if body else 0
+        if len(body) < 4 + 2 * count or any(body[1 + 2 * one] not in self._parts for one in range(count)):
+            self._damaged("the header of a scan does not fit")
+        parts = [body[1 + 2 * one] for one in range(count)]
+        first, last, low = body[-3], body[-2], body[-1] & 15
+        progressive = self._frame in (0xC2, 0xCA)
+        for part in parts:
+            for at in range(first, min(last, 63) + 1) if progressive else range(64):
+                self._bits[part][at] = low if progressive else 0
+        end = self._search(rb"\xff[^\0\xd0-\xd7\xff]" if self._interval else rb"\xff[^\0\xff]", start)
+        if end < 0:
+            self._refuse(CUT)
+        self._scans += 1
+        self._check_restarts(parts, start, end)
+        if self._frame in (0xC0, 0xC1) and len(parts) == len(self._parts):
+            # A few bytes of filling before the mark are the custom of some cameras.
+            kept = len(bytes(self._data[max(start, end - FILLING) : end]).rstrip(b"\0\xff"))
+            self.last, self.end = max(start, end - FILLING) + max(kept - 1, 0), end
+        else:
+            self._check_holes(start, end)
+        return end
+
+    def _check_restarts(self, parts: Sequence[int], start: int, end: int) -> None:
+        """Refuse restart markers that are not all there, one after another."""
+        if not self._interval or self._frame not in JPEG_FRAMES[:3]:
+            return
+        wide, high = (max(size[axis] for size in self._parts.values()) for axis in (0, 1))
+        across, down = wide * 8, high * 8
+        width, height = self._size
+        if len(parts) == 1:
+            own = self._parts[parts[0]]
+            width, height = -(-width * own[0] // wide), -(-height * own[1] // high)
+            across = down = 8
+        units = -(-width // across) * -(-height // down)
+        found = bytes(one[1] & 7 for one in re.findall(rb"\xff[\xd0-\xd7]", self._data[start:end]))
+        due = max(0, -(-units // self._interval) - 1)
+        if found != (bytes(range(8)) * (due // 8 + 1))[:due]:
+            self._damaged("its restart markers are not in order")
+
+    def _check_holes(self, start: int, end: int) -> None:
+        """Refuse whole disk blocks of zeros, as a download leaves them that was not filled."""
+        for hole in re.finditer(rb"\0{512,}", self._data[start:end]):
+            if (start + hole.start()) % 512 == 0 and (start + hole.end()) % 512 == 0:
+                self._damaged(f"{len(hole[0])} zero bytes in its data")
+
+    def _check_parts(self) -> None:
+        if any(any(low) for low in self._bits.values()):
+            self._refuse("is cut off: parts of the picture are missing")
