@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tenfold
+from office import assert_recomputes, needs_office
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
@@ -17,6 +18,8 @@ from tenfold.data.side import encode_side
 from tenfold.data.table import read_table
 from tenfold.errors import RatingsError, SchemaError
 from tenfold.jobs.blendruns import blend_runs
+from tenfold.jobs.explain import explain
+from tenfold.jobs.inspect import inspect_run
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
@@ -322,3 +325,42 @@ def test_a_last_event_of_nothing() -> None:
     table = {"user": ["a", "a", "b"], "item": ["x", "x", "x"], "clicks": [3, 0, 1], "time": [8e8, 9e8, 8e8]}
     found = index_ratings(read_table(table), rating="clicks", kind="implicit", duplicates="last")
     assert list(found.users) == ["b"] and found.ratings.tolist() == [1]
+
+
+# --- titles ------------------------------------------------------------------------------------------------
+
+
+@needs_office
+@case("C4", "two items of one title stand apart in the live workbook, which recomputes to what it says")
+def test_the_workbook_of_two_items_of_one_title(titled: Any, tmp_path: Any) -> None:
+    path = tmp_path / "book.xlsx"
+    explain(titled, ["José", "u3"], items=["m1", "m0", "m2"], output=path)
+    cells = assert_recomputes(path)
+    words = {value for sheet in cells.values() for value in sheet.values() if isinstance(value, str)}
+    assert {"The Same (m0)", "The Same (m1)", "Film 2"} <= words and "The Same" not in words
+
+
+@case("C4", "neighbour: in reasons, inspect and reports a title that two items have stands beside the id")
+def test_shared_titles_elsewhere(titled: Any) -> None:
+    found = inspect_run(titled)
+    assert {"The Same (m0)", "The Same (m1)", "Film 2"} <= set(found.crosstab.names)
+    assert found.map is not None and len(set(found.map.names)) == 12
+    reasons = titled.recommend("u4", n=5, reasons=9).reasons
+    named = {name for row in reasons for name, _ in row}
+    assert "The Same" not in named and any(name.startswith("The Same (m") for name in named)
+    # Beside the id a title stays as it is.
+    assert "The Same" in titled.similar("m2", n=11).names
+
+
+@case(
+    "C4",
+    "neighbour: an item is asked for by title; a shared or mistyped one is refused with what it may be",
+)
+def test_items_are_asked_for_by_title(titled: Any) -> None:
+    assert titled.similar("Film 2", n=3).found.tolist() == titled.similar("m2", n=3).found.tolist()
+    with pytest.raises(RatingsError, match="did you mean 'Film 2'"):
+        titled.similar("Filn 2")
+    with pytest.raises(RatingsError, match="did you mean 'The Same' .m0 or m1"):
+        titled.similar("the same")
+    left = titled.recommend("u4", n=12, exclude=["Film 7"])
+    assert "m7" not in left.items and any("'Film 7' is m7" in note for note in left.notes)

@@ -11,15 +11,17 @@ equation 7).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.values import FactorModel
+from tenfold.values import FactorModel, id_text
 
-__all__ = ["Explainer", "titles"]
+__all__ = ["Explainer", "item_labels", "titles"]
 
 #: Least ridge of a row, as in the fit.
 FLOOR = 1e-4
@@ -47,9 +49,9 @@ class Explainer:
         if not len(rated):
             return [()] * len(items)
         order = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :count]
-        names = titles(self.model, rated)
+        names = [self._label(one) for one in self.model.items[rated]]
         return [
-            tuple((str(names[j]), float(moved[row, j])) for j in best if moved[row, j] != 0)
+            tuple((names[j], float(moved[row, j])) for j in best if moved[row, j] != 0)
             for row, best in enumerate(order)
         ]
 
@@ -69,6 +71,10 @@ class Explainer:
             a, pull = (q.T * weight) @ q + np.diag(ridge), weight * self._rest(user, rated, ratings)
         influence = model.item_factors[items].astype(np.float64) @ np.linalg.solve(a, q.T)
         return rated, influence * pull
+
+    @cached_property
+    def _label(self) -> Callable[[Any], str]:
+        return item_labels(self.model)
 
     @cached_property
     def _unmet(self) -> NDArray[np.float64]:
@@ -112,3 +118,22 @@ def titles(model: FactorModel, items: NDArray[Any]) -> NDArray[np.object_]:
     names = np.empty(len(ids), object)
     names[:] = [model.item_names.get(one) or one for one in ids]
     return names
+
+
+def item_labels(model: FactorModel) -> Callable[[Any], str]:
+    """From an item's id to its title, or to the id without one; no two items are called alike.
+
+    A title that several items have, or that is the id of one, stands beside the id. For where an item has no
+    other name beside it.
+    """
+    count = Counter(id_text(title) for title in model.item_names.values() if title)
+    ids = set(model.items) | set(model.item_names)
+    shared = {title for title, many in count.items() if many > 1 or title in ids}
+
+    def label(item: Any) -> str:
+        title = model.item_names.get(item)
+        if not title:
+            return str(item)
+        return f"{title} ({item})" if id_text(title) in shared else title
+
+    return label

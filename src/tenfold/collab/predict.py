@@ -130,13 +130,17 @@ def find_titles(model: FactorModel, items: NDArray[np.object_]) -> tuple[NDArray
 
 
 def near_items(model: FactorModel, item: str) -> str:
-    """What may have been meant by a text that is neither an id nor a title."""
-    titles = {title: one for one, title in model.item_names.items() if title}
-    near = difflib.get_close_matches(item.casefold(), [title.casefold() for title in titles], n=1)
-    for title, one in titles.items():
-        if near and title.casefold() == near[0]:
-            return f"did you mean {title!r} ({one})?"
-    return did_you_mean(item, model.items)
+    """What may have been meant by a text that is neither an id nor one item's title."""
+    titles: dict[str, list[str]] = {}
+    for one, title in model.item_names.items():
+        if title:
+            titles.setdefault(title, []).append(one)
+    folded = {title.casefold(): title for title in titles}
+    near = difflib.get_close_matches(item.casefold(), folded, n=1)
+    if not near:
+        return did_you_mean(item, model.items)
+    title = folded[near[0]]
+    return f"did you mean {title!r} ({' or '.join(titles[title][:LISTED])})?"
 
 
 class Scorer:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import Explainer, titles
-from tenfold.collab.predict import Scorer, as_ids, locate
+from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items
 from tenfold.collab.scale import thread_pool
-from tenfold.errors import RatingsError, RecipeError, listed
+from tenfold.errors import LISTED, RatingsError, RecipeError, listed
 from tenfold.values import FactorModel, Neighbours, Recommendations
 
-__all__ = ["nearest_users", "recommend", "similar"]
+__all__ = ["allowed_items", "checked_count", "count_lists", "nearest_users", "recommend", "similar"]
 
 #: Scores in one block: 8 MB of single precision.
 BLOCK = 1 << 21
@@ -54,17 +54,17 @@ def recommend(
     Where fewer than n items remain, the list is shorter; a user for whom none remains is named in `notes`. Of
     items of equal score, the one that comes first in `model.items` is first.
     """
-    n = _checked_count(n)
+    n = checked_count(n)
     _check_finite(model)
     asked = model.users if users is None else as_ids(users)
     index = np.arange(len(asked)) if users is None else locate(asked, model.users)
-    chosen, notes = _allowed(model, candidates, exclude)
+    chosen, notes = allowed_items(model, candidates, exclude)
     if allowed is not None:
         chosen &= _mask(model, allowed, "allowed items")[0]
     scorer = Scorer(model)
     user_row, items = _top_items(scorer, index, chosen, n, include_seen, threads)
     counts = np.bincount(user_row, minlength=len(asked))
-    notes += _count_lists(asked, index, counts, int(chosen.sum()))
+    notes += count_lists(asked, index, counts, int(chosen.sum()))
     if model.implicit:
         notes.append("scores rank the items; they are no ratings, since the run was fitted to events")
     score, deviation = scorer.scores(index[user_row], items)
@@ -96,7 +96,7 @@ def similar(
     items: ids, one or many; None is all of them. An unknown item is a RatingsError. Memory grows with a block
     of cosines and the neighbours kept, not with items squared. Where an item has no factors its cosine is 0.
     """
-    allowed, notes = _allowed(model, candidates, None)
+    allowed, notes = allowed_items(model, candidates, None)
     return _neighbours(model, "item", items, n, allowed, notes, threads)
 
 
@@ -147,16 +147,20 @@ def _neighbours(
     notes: list[str],
     threads: int | None,
 ) -> Neighbours:
-    n = _checked_count(n)
+    n = checked_count(n)
     _check_finite(model)
     known = model.users if side == "user" else model.items
     asked = known if ids is None else as_ids(ids)
+    if side == "item" and ids is not None:
+        asked, said = find_titles(model, asked)
+        notes = [*notes, *said]
     index = np.arange(len(known)) if ids is None else locate(asked, known)
     if (index < 0).any():
         absent = list(dict.fromkeys(asked[index < 0]))
+        near = [near_items(model, one) if side == "item" else "" for one in absent[:LISTED]]
         raise RatingsError(
             f"{len(absent)} of {len(set(asked))} {side}s have no ratings, so nothing is known of them",
-            found=", ".join(listed([repr(one) for one in absent])),
+            problems=[f"{one!r}: {hint}".rstrip(": ") for one, hint in zip(absent, near, strict=False)],
             fix=f"ask for {side}s that were rated, as {', '.join(repr(one) for one in known[:3])}",
         )
     factors = model.user_factors if side == "user" else model.item_factors
@@ -346,38 +350,41 @@ def _seen(model: FactorModel, users: NDArray[np.int64]) -> tuple[NDArray[np.int6
     return np.repeat(known, sizes), model.seen_items[np.repeat(begins, sizes) + within].astype(np.int64)
 
 
-def _allowed(model: FactorModel, candidates: Any, exclude: Any) -> tuple[NDArray[np.bool_], list[str]]:
+def allowed_items(model: FactorModel, candidates: Any, exclude: Any) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which items may be listed, and what is to be said of those that are named; see `recommend`."""
     allowed, notes = np.ones(len(model.items), np.bool_), []
     for which, given, keep in (("candidates", candidates, True), ("items to exclude", exclude, False)):
         if given is None:
             continue
-        chosen, unknown = _mask(model, given, which)
+        chosen, unknown, said = _mask(model, given, which)
+        notes += said
         allowed &= chosen if keep else ~chosen
         if len(unknown):
             notes.append(f"{len(unknown)} {which} were never rated: {', '.join(listed(unknown))}")
     return allowed, notes
 
 
-def _mask(model: FactorModel, given: Any, which: str) -> tuple[NDArray[np.bool_], list[str]]:
-    """Items chosen by a mask or by ids, and the ids that are not known."""
+def _mask(model: FactorModel, given: Any, which: str) -> tuple[NDArray[np.bool_], list[str], list[str]]:
+    """Items chosen by a mask, or by ids or titles; the ids that are not known; and what is to be said."""
     if isinstance(given, np.ndarray) and given.dtype == np.bool_:
         if given.shape != (len(model.items),):
             raise RecipeError(
                 f"{which} are a mask of shape {given.shape}",
                 fix=f"give one truth value for each of the {len(model.items)} items, or ids",
             )
-        return given, []
-    ids = as_ids(given)
+        return given, [], []
+    ids, notes = find_titles(model, as_ids(given))
     index = locate(ids, model.items)
     chosen = np.zeros(len(model.items), np.bool_)
     chosen[index[index >= 0]] = True
-    return chosen, [repr(one) for one in dict.fromkeys(ids[index < 0])]
+    return chosen, [repr(one) for one in dict.fromkeys(ids[index < 0])], notes
 
 
 # --- checks ----------------------------------------------------------------------------------------
 
 
-def _checked_count(n: Any) -> int:
+def checked_count(n: Any) -> int:
+    """How many items are asked for; RecipeError where that is not a whole number from 1 on."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise RecipeError(f"n = {n!r}: a list has 1 item or more", fix="give n = 10, for instance")
     return int(n)
@@ -393,9 +400,10 @@ def _check_finite(model: FactorModel) -> None:
             )
 
 
-def _count_lists(
+def count_lists(
     asked: NDArray[np.object_], index: NDArray[np.int64], counts: NDArray[np.int64], allowed: int
 ) -> list[str]:
+    """Who is not known, and who has nothing left. index: places of the users; counts: items of each."""
     notes = []
     absent = list(dict.fromkeys(asked[index < 0]))
     if absent:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenfold.collab.predict import Scorer, as_ids, locate
+from tenfold.collab.explain import item_labels
+from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items
 from tenfold.errors import OutputError, RatingsError, RecipeError, did_you_mean
 from tenfold.jobs.predict import load_run
 from tenfold.jobs.ratings import ratings_between
@@ -120,14 +122,15 @@ def explain_ratings(
     model: FactorModel = run.known if network else run.model
     given, received = np.diff(model.seen_start), np.bincount(model.seen_items, minlength=len(model.items))
     rows = _places("users", users, model.users, np.asarray(given), n)
-    columns = _places("items", items, model.items, received, n)
+    named, said = find_titles(model, as_ids(list(items)))
+    columns = _places("items", named.tolist(), model.items, received, n, partial(near_items, model))
     if network:
         from tenfold.jobs.pairsexplain import dot_factors
 
         parts = dot_factors(run, rows, columns)
     else:
         parts = _factors(model, rows, columns)
-    notes = []
+    notes = said
     if model.implicit:
         notes.append("a run of events: scores rank items, and are no ratings; errors mean little")
     if "time_lengths" in model.extra:
@@ -143,7 +146,7 @@ def explain_ratings(
         ],
         users=[str(one) for one in model.users[rows]],
         items=[str(one) for one in model.items[columns]],
-        names=[str(model.item_names.get(one) or one) for one in model.items[columns]],
+        names=[*map(item_labels(model), model.items[columns])],
         rating=ratings_between(model, rows, columns),
         notes=tuple(notes),
         **parts,
@@ -165,8 +168,19 @@ def _factors(model: FactorModel, rows: Any, columns: Any) -> dict[str, Any]:
     }
 
 
-def _places(what: str, wanted: Sequence[str], known: Any, count: Any, n: int) -> Any:
-    """Places of the ids asked for, each once; else of the n that have most ratings."""
+def _places(
+    what: str,
+    wanted: Sequence[str],
+    known: Any,
+    count: Any,
+    n: int,
+    near: Callable[[str], str] | None = None,
+) -> Any:
+    """Places of the ids asked for, each once; else of the n that have most ratings.
+
+    near: what may have been meant by an unknown one; by default, the id that is spelled most like it.
+    """
+    near = near or partial(did_you_mean, choices=known)
     if not wanted:
         # Sorting is stable: of equally busy ones the first in the file comes first, on every machine.
         return np.argsort(-count, kind="stable")[:n]
@@ -176,7 +190,7 @@ def _places(what: str, wanted: Sequence[str], known: Any, count: Any, n: int) ->
     if strange:
         raise RatingsError(
             f"{len(strange)} of {len(ids)} {what} are unknown to this run",
-            problems=[f"{one!r}: {did_you_mean(one, known)}" for one in strange],
+            problems=[f"{one!r}: {near(one)}" for one in strange],
             fix=f"give ids of {what} that it was trained on",
         )
     return np.array(list(dict.fromkeys(found.tolist())), dtype=np.int64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.explain import item_labels
 from tenfold.collab.predict import Scorer
 from tenfold.errors import RecipeError
 from tenfold.jobs.ratings import RatingsRun
@@ -200,7 +201,7 @@ def _crosstab(
 
 
 def _names(model: FactorModel, items: NDArray[np.int64]) -> list[str]:
-    return [str(model.item_names.get(one) or one) for one in model.items[items]]
+    return [*map(item_labels(model), model.items[items])]
 
 
 def _biased_items(

@@ -18,7 +18,7 @@ from tenfold.collab.evaluate import fit_biases
 from tenfold.collab.explain import titles
 from tenfold.collab.pack import unpack_factor_model
 from tenfold.collab.predict import as_ids, locate
-from tenfold.collab.recommend import similar
+from tenfold.collab.recommend import allowed_items, checked_count, count_lists, similar
 from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.roles import find_roles
 from tenfold.data.table import Table
@@ -269,35 +269,38 @@ class PairRun:
         n: int = 10,
         include_seen: bool = False,
         where: str | Sequence[str] = (),
+        candidates: Any = None,
         exclude: Any = None,
         reasons: int | None = None,
+        threads: int | None = None,
     ) -> Recommendations:
         """The n items of highest score for each user, best first, without those that they have rated.
 
-        A network gives no reasons. Raises RunError where a score needs cells of further columns.
+        Options as of `collab.recommend.recommend`; a network works on one thread. It gives no reasons.
+        Raises RunError where a score needs cells of further columns.
         """
-        if n < 1:
-            raise RecipeError(f"n = {n}: a list has at least 1 item", fix="give 1 or more")
+        n = checked_count(n)
         self.refuse_cells("a list of items")
         known = self.known
         asked = known.users if users is None else as_ids(users)
-        allowed = self.items_where(where) if where else np.ones(len(known.items), np.bool_)
-        if exclude is not None:
-            allowed = allowed & ~np.isin(np.arange(len(known.items)), locate(as_ids(exclude), known.items))
+        index = locate(asked, known.users)
+        allowed, notes = allowed_items(known, candidates, exclude)
+        if where:
+            allowed = allowed & self.items_where(where)
         rows: list[tuple[int, int, float, int]] = []
-        notes = ["a network gives no reasons"] if reasons else []
-        for place, user in enumerate(locate(asked, known.users)):
+        notes += ["a network gives no reasons"] if reasons else []
+        for place, user in enumerate(index):
             open_items = allowed.copy()
             if user >= 0 and not include_seen:
                 open_items[known.seen_items[known.seen_start[user] : known.seen_start[user + 1]]] = False
             items = np.flatnonzero(open_items)
             score = self.score(np.full(len(items), user), items, {})
             best = np.lexsort((items, -score))[:n]
-            if not len(best):
-                notes.append(f"no item remains for user {asked[place]!r}")
             rows += [(place, int(items[one]), float(score[one]), rank + 1) for rank, one in enumerate(best)]
         where_user = np.array([row[0] for row in rows], dtype=np.int64)
         items = np.array([row[1] for row in rows], dtype=np.int64)
+        counts = np.bincount(where_user, minlength=len(asked))
+        notes += count_lists(asked, index, counts, int(allowed.sum()))
         return Recommendations(
             users=asked[where_user],
             items=known.items[items],
@@ -305,7 +308,7 @@ class PairRun:
             rank=np.array([row[3] for row in rows], dtype=np.int64),
             score=np.array([row[2] for row in rows], dtype=np.float32),
             deviation=np.full(len(rows), np.nan, np.float32),
-            known_user=(locate(asked, known.users) >= 0)[where_user],
+            known_user=(index >= 0)[where_user],
             notes=tuple(notes),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.collab.explain import item_labels
 from tenfold.collab.pack import unpack_factor_model
 from tenfold.data.table import read_parquet_columns
 from tenfold.errors import TenfoldError
@@ -76,7 +77,7 @@ def _map_sections(model: FactorModel, network: bool, *, biased: bool) -> list[Se
         most = np.argsort(-count, kind="stable")[:MAPPED]
         if len(most) < 2 or own.shape[1] < 1 or not np.ptp(own[most], axis=0).any():
             continue
-        names = [_called(model, one) if what == "items" else str(one) for one in ids[most]]
+        names = [*map(item_labels(model) if what == "items" else str, ids[most])]
         notes = [f"{int(count[one])} ratings" for one in most]
         title = f"{what}: the {len(most)} with most ratings"
         maps.append(named_map(own[most], names, title, sizes=count[most], notes=notes))
@@ -93,10 +94,6 @@ def _map_sections(model: FactorModel, network: bool, *, biased: bool) -> list[Se
 def _counts(model: FactorModel) -> tuple[Any, Any]:
     """How many ratings each item has, and each user."""
     return np.bincount(model.seen_items, minlength=len(model.items)), np.diff(model.seen_start)
-
-
-def _called(model: FactorModel, item: Any) -> str:
-    return str(model.item_names.get(item) or item)
 
 
 def held_out_names(schema: Schema, target: str) -> list[str]:
@@ -125,7 +122,8 @@ def _held_out_sections(
     users, items = (columns.get(column) for column in both)
     ids = [str(text) for text in columns[name]]
     if users is not None and items is not None:
-        ids = [f"user {user}, {_called(model, item)}" for user, item in zip(users, items, strict=True)]
+        called = item_labels(model)
+        ids = [f"user {user}, {called(item)}" for user, item in zip(users, items, strict=True)]
     parts = [*confusion_part(one, ids), *_by_rating(one)]
     text = f"What was predicted of {len(ids)} ratings that did not train (at most 1000 are drawn)."
     costly = costly_grid(one, costly_rows(one, worst), ids)
@@ -253,10 +251,10 @@ def _counts_section(model: FactorModel) -> Section:
         title = f"ratings of the {what}, the busiest first"
         charts.append(line_chart([line], title=title, x_name=f"{what}, in this order", zero=True))
         total = np.bincount(where, weights=model.seen_ratings, minlength=len(count))
-        ids = model.users if what == "users" else model.items
+        ids, called = (model.users, str) if what == "users" else (model.items, item_labels(model))
         rows: list[list[Cell | str]] = [
             [
-                _called(model, ids[one]) if what == "items" else str(ids[one]),
+                called(ids[one]),
                 Cell(str(int(count[one]))),
                 *([] if model.implicit else [Cell(f"{total[one] / max(1, count[one]):.2f}")]),
             ]
