@@ -24,7 +24,7 @@ def raised_by(error: BaseException) -> Callable[[], None]:
     [
         (RecipeError("no such size", fix="give 224"), 2, "RecipeError: no such size"),
         (TrainingError("the loss is no number", fix="lower --lr"), 2, "fix    lower --lr"),
-        (KeyboardInterrupt(), 130, "--resume"),
+        (KeyboardInterrupt(), 130, "stopped."),
     ],
 )
 def test_a_mistake_is_told_and_ends_with_its_code(

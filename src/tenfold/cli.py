@@ -12,10 +12,16 @@ import tenfold.cli_show  # noqa: F401
 
 # isort: on
 from tenfold.commands import app
-from tenfold.screen import take_any_text
+from tenfold.screen import say, take_any_text, untold
 
 
 def main() -> None:
-    """Entry point of ``tenfold``."""
+    """Run the command that is typed; ends the process with its exit code."""
     take_any_text()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        why = untold()
+        if why:
+            say(f"OutputError: standard output cannot be written: {why}\n  fix    send it to another place")
+        raise SystemExit(end.code or (2 if why else 0)) from None

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import typer
 
-from tenfold.commands import Given, command
+from tenfold.commands import GOES_ON, Given, command
 from tenfold.jobs.request import wing_options
-from tenfold.options import JSON, MACHINE, OUTPUT, READING, argument, option
+from tenfold.options import COLUMNS, JSON, MACHINE, OUTPUT, READING, argument, option
+from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.remedies import withhold
 from tenfold.screen import print_json, say, tell
 from tenfold.screen_many import MembersDisplay, show_blend, show_history
+
+#: What the recipe says, of an ensemble: columns, and whatever changes the answer.
+PLANNED = (*(one.name for one in COLUMNS), *Recipe.model_fields, *FactorRecipe.model_fields)
 
 
 @command(
@@ -39,6 +44,7 @@ def _ensemble(given: Given) -> None:
 
     if given["recipe"] is None:
         raise RecipeError("no recipe is given", fix="tenfold ensemble RECIPE.toml -o FOLDER, or --example")
+    withhold(PLANNED, file=f"in {given['recipe']}")
     file = read_ensemble(given["recipe"])
     output = given["output"] or file.output
     if not output:
@@ -55,7 +61,7 @@ def _ensemble(given: Given) -> None:
                 **options,
             )
     except KeyboardInterrupt:
-        say("stopped. Run the same command again: it goes on where it was.")
+        say(GOES_ON)
         raise typer.Exit(130) from None
     print_json(found.summary) if given["as_json"] else show_blend(found.summary)
     if found.failed:

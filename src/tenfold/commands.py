@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import typer
 
 from tenfold.errors import TenfoldError
+from tenfold.remedies import Offer, offering
 from tenfold.screen import print_json, say, show_records, show_scores, tell
 
 app = typer.Typer(
@@ -25,39 +25,75 @@ app = typer.Typer(
 
 Given = dict[str, Any]
 
+#: Every command's options, as they are typed.
+OPTIONS: dict[str, frozenset[str]] = {}
+
+
+#: Commands that go on with what ``--runs`` has kept.
+RESTARTED = ("tune", "compare")
+GOES_ON = "stopped. Run the same command again: it goes on where it was."
+
+
+def _flags(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
+    for one in parameters:
+        for spelled in getattr(one.default, "param_decls", None) or ():
+            yield from (flag for flag in spelled.split("/") if flag.startswith("--"))
+
+
+def offer_of(name: str) -> Offer:
+    """What messages may advise while this command runs."""
+    owners = {flag: other for other in reversed(OPTIONS) for flag in OPTIONS[other]}
+    return Offer(name, OPTIONS[name], owners)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        tell(f"tenfold {version('tenfold')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    asked: bool = typer.Option(
+        False, "--version", help="print the version", callback=_version, is_eager=True
+    ),
+) -> None:
+    pass
+
 
 def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Given], None]], Any]:
     """A command with these options; its function gets them as one dictionary."""
 
     def register(function: Callable[[Given], None]) -> Callable[[Given], None]:
         def run(**given: Any) -> None:
-            with answered():
+            again = name in RESTARTED and given["runs"]
+            with offering(offer_of(name)), answered(GOES_ON if again else "stopped."):
                 function(given)
 
         run.__name__, run.__doc__ = name, function.__doc__
         run.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
         app.command(name)(run)
+        OPTIONS[name] = frozenset(("--help", *_flags(parameters)))
         return function
 
     return register
 
 
 @contextmanager
-def answered() -> Iterator[None]:
-    """A user's mistake is told without a traceback and ends with exit code 2, a Ctrl-C with 130."""
+def answered(stopped: str = "stopped.") -> Iterator[None]:
+    """A user's mistake is told without a traceback and ends with exit code 2, a Ctrl-C with 130.
+
+    stopped: what is said of a Ctrl-C.
+    """
     try:
         yield
     except TenfoldError as error:
         say(f"{type(error).__name__}: {error}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        say("stopped. A training goes on from its last checkpoint with --resume.")
+        say(stopped)
         raise typer.Exit(130) from None
-    except BrokenPipeError:
-        # The reader (head, less) has gone: there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
 
 
 def show_run(summary: dict[str, Any]) -> None:

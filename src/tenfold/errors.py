@@ -24,6 +24,7 @@ Each says what happened and where, what was found, and how to mend it:
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 #: How many single faults one error lists before it counts the rest.
@@ -50,7 +51,17 @@ class TenfoldError(Exception):
         lines = [self.headline]
         lines += [f"  - {one}" for one in listed(self.problems)]
         lines += [f"  {name:<6} {text}" for name, text in self.labels.items()]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
+
+
+#: What would move a terminal's cursor, colour it or turn the reading order: C0 but tab and line end, DEL, C1,
+#: separators of lines, and overrides and isolates of direction.
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """The text for a terminal: a name from elsewhere is seen (``\\x1b``) and never obeyed."""
+    return UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class SchemaError(TenfoldError):

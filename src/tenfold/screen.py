@@ -6,8 +6,9 @@ import codecs
 import io
 import json
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -15,20 +16,69 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
+from tenfold.errors import UNSEEN, printable
+from tenfold.remedies import advice
+
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 # A pipe or a file has no width of its own; tables are cut to a person's window only.
-_output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+_output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 140)
+
+
+class Outlet:
+    """Standard output or error that never ends a command, whose work is worth more than its words: after the
+    first failure (a full disk, a reader that has gone) nothing is written any more.
+
+    fault: what went wrong, or None.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.fault = stream, None
+
+    def write(self, text: str) -> int:
+        """As any text stream."""
+        return self._try(self._stream.write, text) or 0
+
+    def flush(self) -> None:
+        """As any text stream."""
+        self._try(self._stream.flush)
+
+    def _try(self, do: Callable[..., Any], *given: str) -> Any:
+        try:
+            return do(*given)
+        except OSError as error:
+            self.fault = self.fault or error
+            # What waits to be written goes where it cannot fail, now and when Python ends.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def take_any_text() -> None:
     """Let standard output and error take any text, whatever the locale: a name of another script must not
     end a command whose work is done. Letters that the encoding lacks are shown as ``\\u56fe``, and bytes of
-    file names that are no text leave as they came.
+    file names that are no text leave as they came. A stream that is closed or full ends none either.
     """
     codecs.register_error("tenfold", _shown_anyhow)
-    for stream in (sys.stdout, sys.stderr):
+    for number in (0, 1, 2):
+        # Or the next file that is opened, a table or a run's, would be standard output.
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="tenfold")
+        setattr(sys, name, Outlet(stream))
+
+
+def untold() -> str:
+    """Why standard output has not taken the answer, or "" where it has, or where its reader has just gone."""
+    sys.stdout.flush()
+    fault = getattr(sys.stdout, "fault", None)
+    return "" if fault is None or isinstance(fault, BrokenPipeError) else str(fault.strerror)
 
 
 def _shown_anyhow(error: UnicodeError) -> tuple[bytes, int]:
@@ -41,14 +91,19 @@ def _shown_anyhow(error: UnicodeError) -> tuple[bytes, int]:
     return found, error.end
 
 
+def as_text(text: Any) -> Text:
+    """A cell of a table: nothing in it is read as markup, and no sign of it is obeyed by the terminal."""
+    return Text(printable(str(text)).replace("\n", "\\n").replace("\t", "\\t"))
+
+
 def say(text: str) -> None:
-    """One line to standard error; nothing in it is read as markup."""
-    _errors.print(Text(text))
+    """A line, or an error's lines, to standard error; advises what the running command has (`remedies`)."""
+    _errors.print(Text(printable(advice(text))))
 
 
 def tell(text: str) -> None:
     """One line to standard output."""
-    _output.print(Text(text))
+    _output.print(Text(printable(text)))
 
 
 def progress_console() -> Console:
@@ -64,7 +119,7 @@ def output_grid(grid: Grid) -> None:
 def print_json(value: Any) -> None:
     """One JSON object on standard output; what is not a number (no labels) is null."""
     plain = _finite(value)
-    text = json.dumps(plain, ensure_ascii=False)
+    text = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(plain, ensure_ascii=False))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -77,7 +132,10 @@ def _finite(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numbers and arrays of numpy
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {
+            str(key): [advice(str(text)) for text in one] if key == "notes" else _finite(one)
+            for key, one in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
     if isinstance(value, float) and value - value != 0:
@@ -90,11 +148,11 @@ class Display:
 
     def __init__(self) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed}/{task.total}"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[extra]}"),
+            TextColumn("{task.fields[extra]}", markup=False),
             console=_errors,
             transient=True,
         )
@@ -110,7 +168,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """A decision, above the bar."""
-        self._bar.console.print(Text(text))
+        say(text)
 
     def progress(self, event: Mapping[str, Any]) -> None:
         """Pictures read, steps taken, epochs finished."""
@@ -130,6 +188,7 @@ class Display:
             self._show("sweeps", event["done"], event["total"], event.get("extra", ""))
 
     def _show(self, name: str, done: int, total: int, extra: str = "") -> None:
+        name, extra = printable(name), printable(extra)
         if self._task is None or name != self._name:
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -239,11 +298,11 @@ def _show_grid(title: str, names: Mapping[str, str], rows: Mapping[str, Mapping[
     if not shown:
         return
     grid = Grid(box=None, pad_edge=False)
-    grid.add_column(title)
+    grid.add_column(as_text(title))
     for name in shown:
         grid.add_column(names[name], justify="right")
     for name, scores in every.items():
-        grid.add_row(Text(name), *(_cell(one, scores) for one in shown))
+        grid.add_row(as_text(name), *(_cell(one, scores) for one in shown))
     _output.print(grid)
 
 
@@ -263,9 +322,9 @@ def show_rows(columns: Mapping[str, Any], most: int = 5) -> None:
     """The first rows of a table."""
     grid = Grid(box=None, pad_edge=False)
     for name in columns:
-        grid.add_column(str(name))
+        grid.add_column(as_text(name))
     for row in zip(*(list(cells[:most]) for cells in columns.values()), strict=True):
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(as_text(cell) for cell in row))
     _output.print(grid)
 
 
@@ -275,9 +334,9 @@ def show_records(rows: Sequence[Mapping[str, Any]]) -> None:
         return
     grid = Grid(box=None, pad_edge=False)
     for name, value in rows[0].items():
-        grid.add_column(name, justify="right" if isinstance(value, (int, float)) else "left")
+        grid.add_column(as_text(name), justify="right" if isinstance(value, (int, float)) else "left")
     for row in rows:
-        grid.add_row(*(Text(_shown(value)) for value in row.values()))
+        grid.add_row(*(as_text(_shown(value)) for value in row.values()))
     _output.print(grid)
 
 
@@ -318,7 +377,7 @@ def show_tuned(record: Mapping[str, Any]) -> None:
     heads = [record["tuned"].replace("_", " "), record["score"]]
     heads += ["between seeds", "behind"] if several else []
     for name in (*heads, *(f"{name} {_SCORES[key]}" for name, key in shown)):
-        grid.add_column(Text(name), justify="right")
+        grid.add_column(as_text(name), justify="right")
     grid.add_column("")
     for one in record["settings"]:
         words = [f"{one['value']:g}", _number4(one["mean"])]
@@ -329,7 +388,7 @@ def show_tuned(record: Mapping[str, Any]) -> None:
         ]
         marks = ["best"] if one["value"] == record["best"] else []
         marks += ["recipe"] if one["value"] == record["recipe_value"] else []
-        grid.add_row(*words, Text(", ".join(marks) or one["failed"] or ""))
+        grid.add_row(*words, as_text(", ".join(marks) or one["failed"] or ""))
     _output.print(grid)
     for line in record["verdict"]:
         tell(line)
@@ -351,7 +410,7 @@ def show_compared(record: Mapping[str, Any]) -> None:
             low, high = found["interval"]
             numbers = (found["alone"], found["together"])
             grid.add_row(
-                Text(name if score == one["score"] else ""),
+                as_text(name if score == one["score"] else ""),
                 _SCORES.get(score, score),
                 *(_number4(value) for value in numbers),
                 f"{found['difference']:+.4f}",
@@ -376,11 +435,11 @@ def show_plans(found: Sequence[Any], plot: str | None) -> None:
     for one in found:
         plan = one.record()
         if "reason" in plan:
-            grid.add_row(Text(plan["arch"]), "no plan")
+            grid.add_row(as_text(plan["arch"]), "no plan")
             continue
         low, high = plan["band_bytes"]
         grid.add_row(
-            Text(plan["arch"]),
+            as_text(plan["arch"]),
             f"{plan['micro_batch']} x {plan['accumulation']}" + (" *" if plan["checkpoint"] else ""),
             f"{plan['process_bytes'] / 2**30:.1f}" + ("" if plan["fits"] else "!"),
             f"{low / 2**30:.1f}-{high / 2**30:.1f}",
@@ -396,7 +455,7 @@ def show_plans(found: Sequence[Any], plot: str | None) -> None:
         parts = ", ".join(f"{name} {_gib(size)}" for name, size in plan["parts"].items() if size)
         tell(f"{plan['arch']}: {parts}")
     for note in dict.fromkeys(note for one in found for note in one.record().get("notes", ())):
-        tell(f"  {note}")
+        tell(advice(f"  {note}"))
     if plot:
         tell(f"picture: {plot}")
 
@@ -414,11 +473,11 @@ def show_inspection(found: Any, output: str | None) -> None:
     grid = Grid(box=None, pad_edge=False)
     grid.add_column("")
     for user in table.users[:fit]:
-        grid.add_column(Text(_short(user, 6)), justify="right", no_wrap=True)
+        grid.add_column(as_text(_short(user, 6)), justify="right", no_wrap=True)
     for item, name in enumerate(table.names):
         pairs = zip(table.rating[:fit, item].tolist(), table.predicted[:fit, item].tolist(), strict=True)
         cells = [f"{given:g}" if given == given else f"({guessed:.1f})" for given, guessed in pairs]
-        grid.add_row(Text(_short(name, 28)), *cells)
+        grid.add_row(as_text(_short(name, 28)), *cells)
     _output.print(grid)
     for title, items in (
         ("good beyond their audience", found.best),
@@ -439,7 +498,7 @@ def show_inspection(found: Any, output: str | None) -> None:
         tell(f"  {one.what} {one.id}: row {one.row} of {one.rows}, {shown} ...: {verdict}")
     tell("  " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.terms.items()))
     for note in found.notes:
-        tell(note)
+        tell(advice(note))
     if output:
         tell(f"report: {output}")
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from tenfold.screen import output_grid, progress_console, show_scores, tell
+from tenfold.screen import as_text, output_grid, progress_console, say, show_scores, tell
 
 #: Seconds between two drawings of the live table.
 OFTEN = 0.25
@@ -36,7 +36,7 @@ class MembersDisplay:
 
     def note(self, text: str) -> None:
         """A decision, above the table."""
-        self._console.print(Text(text))
+        say(text)
 
     def progress(self, event: Mapping[str, Any]) -> None:
         """What every member is doing."""
@@ -68,9 +68,9 @@ def members_grid(rows: Sequence[Mapping[str, Any]]) -> Grid:
         grid.add_column(name, justify="right" if name in ("peak", "left") else "left")
     for row in rows:
         grid.add_row(
-            Text(row["member"]),
-            Text((row["stage"] or row["status"])[:60]),
-            Text(short_scores(row["scores"])),
+            as_text(row["member"]),
+            as_text((row["stage"] or row["status"])[:60]),
+            as_text(short_scores(row["scores"])),
             gib(row["peak_bytes"]),
             minutes(row["seconds_left"]),
         )
@@ -123,7 +123,7 @@ def show_blend(summary: Mapping[str, Any]) -> None:
         said = "/".join("" if each is None else f"{each:.2f}" for each in weights)
         score = short_scores(one.get("scores", {})) if one["status"] == "finished" else one["status"]
         time_taken = minutes(one["seconds"]) if one.get("seconds") else ""
-        grid.add_row(Text(one["name"]), said, Text(score), gib(one.get("peak_bytes", 0)), time_taken)
+        grid.add_row(as_text(one["name"]), said, as_text(score), gib(one.get("peak_bytes", 0)), time_taken)
     output_grid(grid)
     for target, ways in summary.get("blends", {}).items():
         told = [f"{way} {one['loss']:.4f}" for way, one in ways.items() if _is_number(one["loss"])]
@@ -150,14 +150,14 @@ def show_history(runs: Sequence[Any]) -> None:
     for one in runs:
         since = f"{one.parent}: {'; '.join(one.changed)}" if one.parent else "the first"
         grid.add_row(
-            Text(one.run + ("" if one.there else " (gone)")),
+            as_text(one.run + ("" if one.there else " (gone)")),
             _figure(one.score),
             f"{one.gain:+.4f}" if _is_number(one.gain) else "",
             f"{one.leaderboard[-1]:g}" if one.leaderboard else "",
-            Text(short_scores(one.targets)),
+            as_text(short_scores(one.targets)),
             minutes(one.seconds),
             gib(one.peak_bytes),
-            Text(since),
+            as_text(since),
         )
     output_grid(grid)
     for one in runs:

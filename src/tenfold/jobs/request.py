@@ -11,6 +11,7 @@ from tenfold.data.jobfile import read_job
 from tenfold.data.roles import OF_RUN
 from tenfold.errors import RecipeError, SchemaError, TableError
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.remedies import withhold
 from tenfold.schema import (
     CategoryColumn,
     IdColumn,
@@ -87,10 +88,12 @@ def job_of(given: Given) -> Request:
         table, schema, settings = job.table, job.schema, job.recipe
         output = output or job.output
         _refuse(given, _COLUMNS, "beside a job file, which names the columns")
+        withhold(_COLUMNS, file=f"in {given['table']}")
     elif given["image_folder"]:
         if table is not None:
             raise SchemaError("--image-folder stands for the table", fix="leave out the table")
         _refuse(given, _COLUMNS[1:], "beside --image-folder, which names the columns")
+        withhold(_COLUMNS[1:])
         table, schema = _folder(given)
     else:
         schema = _schema(given)
@@ -146,7 +149,9 @@ def _schema(given: Given) -> Schema:
         raise SchemaError(
             "what to predict is not said", fix="give --target COLUMN (more than once for several)"
         )
-    _refuse(given, [name for name in _COLUMNS if name not in _PICTURES], "of a training from pictures")
+    strange = [name for name in _COLUMNS if name not in _PICTURES]
+    _refuse(given, strange, "of a training from pictures")
+    withhold(strange)
     return Schema(
         inputs=(*(parse_image(text) for text in given["image"] or ()), *_cells(given)),
         targets=parse_targets(
@@ -172,7 +177,9 @@ def _ratings_schema(given: Given) -> Schema:
     targets = given["target"] or ()
     if len(targets) > 1:
         raise SchemaError("ratings have one target", found=", ".join(targets), fix="give one --target")
-    _refuse(given, [name for name in _COLUMNS if name not in _RATINGS], "of a training from ratings")
+    strange = [name for name in _COLUMNS if name not in _RATINGS]
+    _refuse(given, strange, "of a training from ratings")
+    withhold(strange)
     return Schema(
         inputs=(IdColumn(name=given["user"] or ""), IdColumn(name=given["item"] or ""), *_cells(given)),
         targets=(RatingTarget(name=targets[0] if targets else None),),
@@ -191,6 +198,7 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
         # What has a body, or further columns, is a network.
         mine = PairRecipe
     other = Recipe if mine is FactorRecipe else FactorRecipe
+    withhold(name for name in other.model_fields if name not in mine.model_fields)
     for name in {**mine.model_fields, **other.model_fields}:
         value = given.get(name)
         if value is None:
@@ -235,11 +243,9 @@ def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | N
 
 
 def _refuse_other_wing(schema: Schema, given: Given, but: Iterable[str] = ()) -> None:
-    _refuse(
-        given,
-        [name for name in _FOR_PICTURES if name not in but] if schema.rated else _FOR_RATINGS,
-        "where ratings are fitted or asked for" if schema.rated else "where pictures are",
-    )
+    strange = [name for name in _FOR_PICTURES if name not in but] if schema.rated else _FOR_RATINGS
+    _refuse(given, strange, "where ratings are fitted or asked for" if schema.rated else "where pictures are")
+    withhold(strange)
 
 
 def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

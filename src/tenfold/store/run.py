@@ -361,6 +361,13 @@ def _found(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> lis
     return notes
 
 
+def has_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether an unfinished run of that name holds something to go on from."""
+    final = Path(path).absolute()
+    places = (final.with_name(f"{final.name}.part"), final / INSIDE)
+    return any((place / "checkpoint.safetensors").is_file() for place in places)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
