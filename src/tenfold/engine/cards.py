@@ -60,6 +60,7 @@ CARDS = (
     _card("A100", 40, 39.38, 8, 0),
     _card("A100-80GB", 80, 79.15, 8, 0),
     _card("H100", 80, 79.10, 9, 0),
+    _card("H200", 141, 139.80, 9, 0),
 )
 
 #: What a CUDA process holds beside its tensors: context, kernels, library handles. It depends on card,
@@ -155,11 +156,12 @@ def _free_memory() -> Budget:
         free, _ = torch.cuda.mem_get_info()
         # What this process has reserved already is its own to use.
         free += torch.cuda.memory_reserved()
-        name = torch.cuda.get_device_name()
+        name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        card = find_card(name) or Card(name, 0, free, (major, minor))
     else:
-        free, name = system_memory()[0], "the memory of this machine"
+        free, name, card = system_memory()[0], "the memory of this machine", None
     size = free - free // 20
-    return Budget(size, f"{show_bytes(free)} free of {name}, less a twentieth")
+    return Budget(size, f"{show_bytes(free)} free of {name}, less a twentieth", card)
 
 
 def cache_folder() -> Path:

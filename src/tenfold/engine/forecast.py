@@ -158,7 +158,10 @@ def _parts(script: Script, usage: Usage, context: int) -> dict[str, int]:
 
 
 def matrix_workspace(capability: tuple[int, int] | None) -> int:
-    """Bytes that PyTorch gives cuBLAS through its allocator (ATen/cuda/CublasHandlePool.cpp)."""
+    """Bytes that PyTorch gives cuBLAS through its allocator (ATen/cuda/CublasHandlePool.cpp).
+
+    On Hopper each of the two threads of a step, forward and backward, took its own (bench/card.py).
+    """
     if capability is None:
         return 0
-    return 32 * MIB if capability[0] >= 9 else 8320 * 1024
+    return 2 * 32 * MIB if capability[0] >= 9 else 8320 * 1024
