@@ -97,6 +97,20 @@ def _fit(given: Given) -> None:
     option("user", list[str] | None, "ratings: a user's id, in place of a table", "--user"),
     option("item", list[str] | None, "ratings: an item's id, one to each user", "--item"),
     option("like", str | None, "sample submission whose ids, order and columns are kept"),
+    option(
+        "probability",
+        list[str] | None,
+        "CLASS=COLUMN: column of the sample for a class's probability (or TARGET:CLASS=COLUMN)",
+        "--probability",
+    ),
+    option(
+        "column",
+        list[str] | None,
+        "COLUMN=TARGET: what fills a column of the sample; COLUMN= keeps its cells",
+        "--column",
+    ),
+    option("fill_missing", str | None, "what to write for ids of the sample that are not predicted"),
+    option("id", str | None, "column of the table that names a row, instead of the run's"),
     option("probabilities", bool, "write every class's probability, too", "--probabilities", default=False),
     option("members", bool, "of a blend: write each member's answers, too", "--members", default=False),
     SAFE,
@@ -117,7 +131,7 @@ def _predict(given: Given) -> None:
         found = run.predict(
             rows_of(run, given), **asking_of(run, given, display.progress), on_note=display.note
         )
-    written = write_answers(found, given, id_name=run.schema.row_name or "line")
+    written = write_answers(found, given, id_name=given["id"] or run.schema.row_name or "line")
     for note in record_submission(run.path, written.get("output", ""), like=given["like"] or ""):
         say(note)
     show_written(written, given)

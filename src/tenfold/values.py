@@ -117,6 +117,8 @@ class Predictions:
     failed: (rows,) true where the row could not be predicted (an unreadable picture).
     reasons: row index -> why it failed.
     notes: what was noticed (unknown categories, several frames, ...), one a line.
+    numbered: true where no column names a row, and `ids` are numbers of lines or rows.
+    cells: the columns of the table that was predicted, by their names: (rows,) texts.
     """
 
     ids: NDArray[np.object_]
@@ -124,6 +126,8 @@ class Predictions:
     failed: NDArray[np.bool_]
     reasons: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    numbered: bool = False
+    cells: Mapping[str, NDArray[np.object_]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

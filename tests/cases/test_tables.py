@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import tenfold
+from tenfold.errors import TableError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain
 from tenfold.jobs.inputs import Reading, folder_schema, read_image_folder
@@ -203,7 +204,6 @@ def test_ratings_read_as_they_were_fitted(tmp_path: Path) -> None:
         runs[0].with_ratings(str(own))
 
 
-@pytest.mark.case("B4", "a run of a folder, or of a table in memory, knows its rows again")
 def test_a_run_of_a_folder_is_explained(tmp_path: Path) -> None:
     for place, name in enumerate(["cat", "dog"]):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -221,3 +221,22 @@ def test_a_run_of_a_folder_is_explained(tmp_path: Path) -> None:
     memory = tenfold.fit(schema, recipe, columns, run=tmp_path / "memory", report=False)
     held = memory.about["valid_rows"]
     assert 0 < held < 8 and memory.show_batch(n=9).words.startswith(f"{held} of {held} rows")
+
+
+@pytest.mark.metamorphic("rows as mappings, a structured array and columns are the same table")
+def test_rows_in_other_forms() -> None:
+    wanted = {"x": ["1", "2"], "y": ["a", ""]}
+    structured = np.array([(1, "a"), (2, "")], dtype=[("x", "i8"), ("y", "U3")])
+    for source in ([{"x": 1, "y": "a"}, {"x": 2}], structured, {"x": map(int, "12"), "y": iter(["a", None])}):
+        table = tenfold.read_table(source)
+        assert {name: table.text(name).tolist() for name in table.names} == wanted
+    one = tenfold.read_table({"x": 5, "y": "abc", "z": None})
+    assert [one.rows, *(one.text(name)[0] for name in one.names)] == [1, "5", "abc", ""]
+    for source, said in (
+        ({"x": 5, "y": ["abc"]}, "one cell"),
+        ([1, 2], "is no table"),
+        (np.zeros((2, 2)), "is no table"),
+        (type("Series", (), {})(), "one column, or one row"),
+    ):
+        with pytest.raises(TableError, match=said):
+            tenfold.read_table(source)

@@ -8,7 +8,7 @@ is missing, or a word that the user listed. Parquet is written and read here for
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -37,6 +37,7 @@ from tenfold.data.delimited import Parsed, parse_columns
 from tenfold.data.layout import Layout, find_layout
 from tenfold.data.text import Decoded, decode_bytes, open_text, read_bytes, read_start
 from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
+from tenfold.values import id_text
 
 # Arrow makes its functions as it loads, so no checker of types can see them.
 pc: Any = pyarrow.compute
@@ -66,6 +67,7 @@ class Table:
     _decimal_commas: frozenset[str] = frozenset()
     path: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    _index: NDArray[np.object_] | None = None
 
     def __repr__(self) -> str:
         return f"Table({self.source!r}, rows={self.rows}, names={self.names})"
@@ -92,6 +94,24 @@ class Table:
             found=", ".join(self.names[:LISTED]) + more,
             fix=did_you_mean(str(name), self.names) + unnamed,
         )
+
+    def row_names(self, name: str | None) -> NDArray[np.object_]:
+        """(rows,) what each row is called: by a column, a data frame's index, or its line or row."""
+        if name is not None:
+            return self.text(name)
+        if self._index is not None:
+            return self._index
+        return np.array([str(line) for line in self.lines], dtype=object)
+
+    @property
+    def indexed(self) -> bool:
+        """Has the source an index that names its rows by more than numbers?"""
+        return self._index is not None and not all(str(one).isdecimal() for one in self._index)
+
+    @property
+    def cells(self) -> Mapping[str, NDArray[np.object_]]:
+        """The columns by name, as `text` has them; nothing is made before it is asked for."""
+        return _Cells(self)
 
     def text(self, name: str) -> NDArray[np.object_]:
         """(rows,) the cells as text without outer blanks, "" where missing."""
@@ -156,7 +176,8 @@ class Table:
         places = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.int64)
         chosen = pa.array(places)
         columns = {name: column.take(chosen) for name, column in self._columns.items()}
-        return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places])
+        index = None if self._index is None else self._index[places]
+        return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places], _index=index)
 
     def noted(self, *notes: str) -> Table:
         """The same table with further notes."""
@@ -202,6 +223,24 @@ class Table:
             )
 
 
+class _Cells(Mapping[str, NDArray[np.object_]]):
+    """A table's columns as texts, each made when it is asked for."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __getitem__(self, name: str) -> NDArray[np.object_]:
+        if name not in self._table.names:
+            raise KeyError(name)
+        return self._table.text(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.names)
+
+    def __len__(self) -> int:
+        return len(self._table.names)
+
+
 def read_table(
     source: Any,
     *,
@@ -215,8 +254,10 @@ def read_table(
     """Read a table; `notes` of the result says what was found and decided.
 
     source: a path (comma, tab, ``::``, ``|``, semicolon or blanks between cells, or Parquet; ``.gz`` too), a
-        data frame (pandas, polars, anything that speaks Arrow), or a mapping of names to columns. Of a
-        `Table`, which is read already, `missing_values` alone is looked at.
+        data frame (pandas, polars, anything that speaks Arrow), a mapping of names to columns (or to the
+        cells of one row), a list of rows as mappings, or a structured array. A data frame's index names its
+        rows, unless it only counts them; an index with a name is a column, too. Of a `Table`, which is read
+        already, `missing_values` alone is looked at.
     separator, encoding, header: None finds them.  missing_values: words that mean missing beside the empty
         cell.  names: the columns' names where the file has none, or in place of those it has.
     likely: the encoding of a file that is not UTF-8 and whose encoding is not given.
@@ -243,8 +284,12 @@ def read_table(
             table = _from_text(*parsed, text.notes, layout, path.name)
         return replace(_finish(table, words), path=str(source), options=options)
     if isinstance(source, Mapping):
-        columns = {str(name): to_column(values) for name, values in source.items()}
-        table = _from_columns(list(columns.items()), "the given columns", names)
+        table = _from_mapping(source, names)
+    elif isinstance(source, list | tuple) and source and all(isinstance(one, Mapping) for one in source):
+        keys = dict.fromkeys(key for one in source for key in one)
+        table = _from_mapping({key: [one.get(key) for one in source] for key in keys}, names)
+    elif isinstance(source, np.ndarray) and source.dtype.names:
+        table = _from_mapping({name: source[name].tolist() for name in source.dtype.names}, names)
     else:
         table = _from_frame(source, names)
     return replace(_finish(table, words), options=options)
@@ -388,19 +433,75 @@ def _drop_empty_rows(table: Table) -> Table:
 # Data frames, mappings and Parquet
 
 
+def _from_mapping(source: Mapping[Any, Any], names: Sequence[str] | None) -> Table:
+    single = [str(name) for name, values in source.items() if _is_cell(values)]
+    if single and len(single) < len(source):
+        several = [str(name) for name, values in source.items() if not _is_cell(values)]
+        raise TableError(
+            "the given columns: some are one cell, others are sequences",
+            found=f"one cell: {', '.join(single[:LISTED])}; sequences: {', '.join(several[:LISTED])}",
+            fix="give one cell per row to each column, or one row of cells alone",
+        )
+    columns = [
+        (str(name), to_column([values] if single else _once(values))) for name, values in source.items()
+    ]
+    return _from_columns(columns, "the given columns", names)
+
+
+def _is_cell(values: Any) -> bool:
+    """Is this the cell of one row rather than a column?"""
+    return values is None or isinstance(values, str | bytes) or not hasattr(values, "__iter__")
+
+
+def _once(values: Any) -> Any:
+    """What can be gone through more than once."""
+    return list(values) if iter(values) is values else values
+
+
+def _frame_index(source: Any) -> tuple[NDArray[np.object_] | None, list[tuple[str, Any]]]:
+    """What a pandas index calls the rows, and its named levels as columns; None where it only counts."""
+    index = getattr(source, "index", None)
+    if not hasattr(index, "get_level_values"):
+        return None, []
+    levels = list(index.names)
+    named = all(name is not None for name in levels)
+    counts = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
+    if counts and not named:
+        return None, []
+    labels = np.empty(len(index), dtype=object)
+    labels[:] = [
+        " ".join(map(id_text, one)) if isinstance(one, tuple) else id_text(one) for one in index.tolist()
+    ]
+    columns = [
+        (str(name), to_column(index.get_level_values(place)))
+        for place, name in enumerate(levels)
+        if named and str(name) not in map(str, source.columns)
+    ]
+    return labels, columns
+
+
 def _from_frame(source: Any, names: Sequence[str] | None) -> Table:
     what = f"the {type(source).__module__.split('.')[0]} {type(source).__name__}"
+    index = None
     if hasattr(source, "iloc") and hasattr(source, "columns"):
         # pandas: the cells of one column may differ in type, which Arrow's own way refuses.
+        index, levels = _frame_index(source)
         columns = [(str(name), to_column(source.iloc[:, n])) for n, name in enumerate(source.columns)]
+        columns = [*levels, *columns] if names is None else columns
+    elif type(source).__name__ == "Series":
+        raise TableError(
+            f"{what} is one column, or one row, and no table",
+            fix="give a data frame: df[['x']] or series.to_frame() of a column, df.iloc[[0]] of a row",
+        )
     elif isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__"):
         table = pa.table(source)
         columns = list(zip(table.column_names, table.columns, strict=True))
     else:
         raise TableError(
-            f"{what} is no table", fix="give a path, a data frame, an Arrow table or a mapping of columns"
+            f"{what} is no table",
+            fix="give a path, a data frame, an Arrow table, a mapping of columns, or a list of mappings",
         )
-    return _from_columns(columns, what, names)
+    return replace(_from_columns(columns, what, names), _index=index)
 
 
 def _from_parquet(data: bytes, name: str, names: Sequence[str] | None) -> Table:

@@ -129,7 +129,7 @@ def fit_demo(
 
 def predict_demo(run: Any, folder: Path, data: DemoData) -> tuple[Path, dict[str, Any]]:
     """Predict the test table into a submission file; returns it and the scores against the answers."""
-    from tenfold.out.tables import write_submission
+    from tenfold.out.submission import write_submission
 
     submission = folder / "submission.csv"
     write_submission(submission, run.predict(str(data.test)), like=data.sample)

@@ -96,6 +96,7 @@ class Rows:
     bad: Mapping[int, str]
     contents: tuple[NDArray[np.object_], ...]
     notes: tuple[str, ...]
+    numbered: bool = False
 
     @property
     def content(self) -> NDArray[np.object_]:
@@ -183,7 +184,7 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.names, table.source, targets=targets)
     name = schema.row_name
-    ids = table.text(name) if name else np.array([str(line) for line in table.lines], dtype=object)
+    ids = table.row_names(name)
     table, bad = _check_numbers(table, schema, skip_bad=reading.skip_bad, targets=targets)
     caches: list[ImageCache] = []
     notes = list(table.notes)
@@ -227,7 +228,8 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
         notes.append(f"{len(bad)} of {table.rows} rows left out, which cannot be used")
         notes += listed([reason for _, reason in sorted(bad.items())])
     white = tuple(cache.white for cache in caches)
-    return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes))
+    numbered = name is None and not table.indexed
+    return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes), numbered)
 
 
 def _check_numbers(

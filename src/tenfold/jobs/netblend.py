@@ -224,7 +224,13 @@ class Gathered:
 
 
 def gather(
-    blend: NetworkBlend, source: Any, seeing: Seeing, reading: Reading, device: str, targets: bool
+    blend: NetworkBlend,
+    source: Any,
+    seeing: Seeing,
+    reading: Reading,
+    device: str,
+    targets: bool,
+    id: str | None = None,
 ) -> Gathered:
     """Every member's answers. Runs that want their pictures alike share one reading of them."""
     groups: dict[tuple[Any, ...], list[tuple[BlendMember, NetworkRun]]] = {}
@@ -235,7 +241,7 @@ def gather(
             key = (how.image_size, how.resize, how.interpolation, how.white, read)
             groups.setdefault(key, []).append((member, run))
     asked = {"group": (), "split": None, "weight": None, "time": None}
-    schema = blend.schema.model_copy(update=asked)
+    schema = blend.schema.model_copy(update={**asked, **({"id": id} if id is not None else {})})
     found: Gathered | None = None
     for users in groups.values():
         first = users[0][1]
@@ -283,6 +289,7 @@ def predict_rows(
     tta: int | None = None,
     plain_weight: float | None = None,
     members: bool = False,
+    id: str | None = None,
     reading: Reading | None = None,
     device: str = "auto",
     on_note: Tell | None = None,
@@ -292,7 +299,8 @@ def predict_rows(
     members: every member's own answers, too, as targets called ``target@member``.
     """
     reading = reading or Reading()
-    found = gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=False)
+    seeing = Seeing(views, tta, plain_weight)
+    found = gather(blend, source, seeing, reading, device, targets=False, id=id)
     for note in (*blend.about.get("joining", ()), *found.rows.notes) if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     mixed = {head.name: mixed_answers(blend, found.answers[head.name], head.name) for head in blend.heads()}

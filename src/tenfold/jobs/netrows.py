@@ -95,7 +95,7 @@ def choose_rows(
     own: whether the table is the run's own.  Raises SchemaError for an id that is none of the table's.
     """
     name = run.schema.row_name
-    ids = [str(one) for one in (table.text(name) if name else table.lines)]
+    ids = [str(one) for one in table.row_names(name)]
     place = {one: row for row, one in reversed(list(enumerate(ids)))}
     if wanted:
         stems = {Path(one).stem: row for one, row in reversed(list(place.items()))}

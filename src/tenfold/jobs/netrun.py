@@ -141,6 +141,7 @@ def predict_rows(
     views: int | None = None,
     tta: int | None = None,
     plain_weight: float | None = None,
+    id: str | None = None,
     reading: Reading | None = None,
     device: str = "auto",
     on_note: Callable[[str], None] | None = None,
@@ -148,11 +149,13 @@ def predict_rows(
     """One answer per row of a table (path, data frame, mapping) or per picture of a folder, in its order.
 
     views, tta, plain_weight: see `Seeing`.  reading: how to read the rows.
+    id: the column that names a row, in place of the one of the training.
     Raises ImageError that names unusable pictures; with ``Reading(skip_bad=True)`` those rows stay, marked.
     A row whose probabilities are no numbers is marked likewise, and is never a class.
     """
-    table, reading = read_source(source, run.schema, reading or Reading(), run.about)
-    rows = prepare_rows(table, run.schema, run.encoding, reading, targets=False)
+    schema = run.schema if id is None else run.schema.model_copy(update={"id": id})
+    table, reading = read_source(source, schema, reading or Reading(), run.about)
+    rows = prepare_rows(table, schema, run.encoding, reading, targets=False)
     rows = _with_strangers(run, rows)
     if on_note is not None:
         for note in rows.notes:
@@ -178,7 +181,7 @@ def decoded(
     told = {name: without_rows(head.decode(found), sorted(bad)) for name, (head, found) in answers.items()}
     failed = np.zeros(len(rows.ids), dtype=bool)
     failed[sorted(bad)] = True
-    return Predictions(rows.ids, told, failed, bad, rows.notes)
+    return Predictions(rows.ids, told, failed, bad, rows.notes, rows.numbered, rows.table.cells)
 
 
 def _with_strangers(run: NetworkRun, rows: Rows) -> Rows:

@@ -56,6 +56,8 @@ _NEW_RATINGS = (
     *("user_column", "item_column", "target", "time", "time_format", "skip_bad"),
     *("sep", "encoding", "header", "missing_values"),
 )
+#: What is said of a sample submission.
+_FILLING = ("column", "probability", "fill_missing")
 #: Of those of pictures, what a network of ratings takes, too.
 _FOR_PAIRS = ("device", "micro_batch")
 
@@ -260,6 +262,8 @@ def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
 def asking_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Options of a run's `predict`; ``--members`` is of a blend alone."""
     found = reading_of(run, given, tell)
+    if given.get("id"):
+        found["id"] = given["id"]
     if given.get("members"):
         if not hasattr(run, "members"):
             raise RecipeError(
@@ -312,7 +316,8 @@ def rows_of(run: Any, given: Given) -> Any:
 
 def _check_output(run: Any, given: Given) -> None:
     if run.schema.rated:
-        return _refuse(given, ("like", "probabilities"), "where ratings are predicted, not classes")
+        names = ("like", "probabilities", "id", *_FILLING)
+        return _refuse(given, names, "where ratings are predicted, not classes")
     if not given["output"]:
         raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
     if given["like"]:
@@ -321,6 +326,8 @@ def _check_output(run: Any, given: Given) -> None:
             ("probabilities", "members", "spreadsheet_safe"),
             "beside --like, whose file is filled in as it is",
         )
+    else:
+        _refuse(given, _FILLING, "without --like, the sample submission that it speaks of")
     return None
 
 

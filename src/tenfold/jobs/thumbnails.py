@@ -71,8 +71,7 @@ def _picture_names(
         return None, ["The training's table is not there any more, so the pictures' names are not known."]
     try:
         table = read_as_trained(known, about, {})
-        name = schema.row_name
-        keys = table.text(name) if name else [str(line) for line in table.lines]
+        keys = table.row_names(schema.row_name)
         own = dict(zip((str(one) for one in keys), table.text(column), strict=True))
         return [str(own.get(ids[row], "")) for row in rows], []
     except TenfoldError as error:

@@ -8,13 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.out.tables import (
-    write_neighbours,
-    write_pairs,
-    write_predictions,
-    write_recommendations,
-    write_submission,
-)
+from tenfold.out.submission import read_wishes, write_submission
+from tenfold.out.tables import write_neighbours, write_pairs, write_predictions, write_recommendations
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations
 
 
@@ -29,7 +24,17 @@ def write_answers(
         return _write_pairs(found, given)
     output = given["output"]
     if given["like"]:
-        notes = write_submission(output, found, like=given["like"])
+        columns, chance = read_wishes(
+            given["like"], given.get("column") or (), given.get("probability") or ()
+        )
+        notes = write_submission(
+            output,
+            found,
+            like=given["like"],
+            fill_missing=given.get("fill_missing"),
+            columns=columns,
+            probabilities=chance,
+        )
     else:
         notes = write_predictions(
             output,

@@ -29,6 +29,7 @@ MARKS = (
 )
 SEPARATORS = (",", "\t", ";", "|")
 INTEGER = re.compile(r"[+-]?\d+")
+FLOAT = re.compile(r"[+-]?\d+\.0")
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0*")
 COMMA_NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
@@ -255,6 +256,8 @@ def _dress(texts: Sequence[str], cells: Sequence[str], separator: str) -> list[s
     shown = {cell for cell in cells if cell}
     if shown and all(INTEGER.fullmatch(cell) for cell in shown):
         return [_whole(text) for text in texts]
+    if shown and all(FLOAT.fullmatch(cell) for cell in shown):
+        return [f"{text}.0" if INTEGER.fullmatch(text) else text for text in texts]
     words = {cell.casefold(): cell for cell in shown}
     if shown and set(words) <= {"true", "false"}:
         return [_truth(text, next(iter(shown))) for text in texts]
