@@ -23,7 +23,13 @@ from tenfold.jobs.history import (
 
 
 def make_run(
-    folder: Path, when: str, error: float, data: str = "d", target: str = "label", **recipe: Any
+    folder: Path,
+    when: str,
+    error: float | None,
+    data: str = "d",
+    target: str = "label",
+    more: dict[str, Any] | None = None,
+    **recipe: Any,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     about = {
@@ -36,6 +42,7 @@ def make_run(
         "seconds": 2.0,
         "peak_bytes": 1 << 30,
         "files": {},
+        **(more or {}),
     }
     (folder / "run.json").write_text(json.dumps(about))
     return folder
@@ -49,8 +56,9 @@ def test_runs_come_best_first_with_what_changed_and_the_gain(tmp_path: Path) -> 
     assert [one.run for one in found] == ["two", "three", "one"]
     two, three, one = found
     assert two.parent == "one" and two.changed == ("epochs: 3 -> 9",) and two.gain == pytest.approx(0.2)
-    assert three.parent == "two" and three.gain == pytest.approx(-0.1)
-    assert three.changed == ("other rows, labels, pictures or split",)
+    # Of other rows the score is another thing, and no gain.
+    assert three.parent == "two" and math.isnan(three.gain)
+    assert "no gain can be told" in three.changed[0] and "split" in three.changed[0]
     assert one.parent == "" and math.isnan(one.gain)
     record = two.record()
     assert (record["seed"], record["recipe"]["epochs"], record["data"], record["version"]) == (
@@ -161,3 +169,51 @@ def test_a_folder_that_takes_no_history_is_said_and_stops_nothing(tmp_path: Path
     (tmp_path / FILE).mkdir()
     notes = record_run(tmp_path / "one")
     assert len(notes) == 1 and "cannot be written" in notes[0]
+
+
+@pytest.mark.case("B3", "a gain is told between runs of the same rows, labels and split only")
+def test_the_parent_is_the_last_run_of_the_same_rows(tmp_path: Path) -> None:
+    make_run(tmp_path / "time", "1", 0.4, data="a", more={"fingerprint": {"scored": "by time"}})
+    make_run(tmp_path / "random", "2", 0.1, data="b", more={"fingerprint": {"scored": "random"}})
+    make_run(tmp_path / "again", "3", 0.3, data="c", more={"fingerprint": {"scored": "by time"}})
+    found = {one.run: one for one in read_history(tmp_path)}
+    assert found["random"].parent == "time" and math.isnan(found["random"].gain)
+    assert found["random"].changed == ("other rows, labels or split: no gain can be told",)
+    # Another column, or an item table, changes what is trained on, but not what is scored.
+    assert found["again"].parent == "time" and found["again"].gain == pytest.approx(0.1)
+    assert found["again"].changed == ("other columns, pictures or side tables",)
+
+
+@pytest.mark.case("B3", "neighbour: runs without a score come last and are nobody's parent across tables")
+def test_runs_without_a_score_come_last(tmp_path: Path) -> None:
+    bare: dict[str, Any] = {"targets": {}}
+    for day, (name, data) in enumerate((("a", "x"), ("b", "y"), ("c", "x"), ("d", "z")), start=1):
+        make_run(tmp_path / name, str(day), 0.0, data=data, more=bare)
+    make_run(tmp_path / "scored", "5", 0.9)
+    make_run(tmp_path / "undefined", "6", None)
+    found = read_history(tmp_path)
+    assert found[0].run == "scored" and {one.parent for one in found} == {"", "a"}
+    assert next(one for one in found if one.run == "c").parent == "a"
+
+
+@pytest.mark.case("B3", "neighbour: RMSE and NDCG of one target are not subtracted")
+def test_scores_of_another_kind_are_no_rivals(tmp_path: Path) -> None:
+    for day, scores in enumerate(({"rmse": 0.9}, {"lists": {"ndcg": 0.4}}, {"rmse": 0.8}), start=1):
+        make_run(tmp_path / f"r{day}", str(day), 0.0, more={"targets": {"rating": scores}})
+    found = {one.run: one for one in read_history(tmp_path)}
+    assert found["r2"].parent == "" and found["r3"].parent == "r1"
+    assert found["r3"].gain == pytest.approx(0.1)
+
+
+@pytest.mark.case("B3", "neighbour: a blend is compared with runs that held out the same rows")
+def test_a_blend_has_the_rows_of_its_members(tmp_path: Path) -> None:
+    for day, name in enumerate(("one", "two"), start=1):
+        make_run(tmp_path / name, str(day), 0.3, more={"fingerprint": {"scored": "same"}})
+    other = make_run(tmp_path / "other", "3", 0.2, more={"fingerprint": {"scored": "else"}})
+    for day, (name, runs) in enumerate((("same", ["one", "two"]), ("mixed", ["one", other.name])), start=4):
+        members = [{"name": run, "runs": [{"path": f"../{run}"}]} for run in runs]
+        more = {"kind": "blend", "members": members, "identity": {"data": "mark"}}
+        make_run(tmp_path / name, str(day), 0.1, more=more)
+    found = {one.run: one for one in read_history(tmp_path)}
+    assert found["same"].parent == "two" and found["same"].gain == pytest.approx(0.2)
+    assert math.isnan(found["mixed"].gain) and "split" in "".join(found["mixed"].changed)

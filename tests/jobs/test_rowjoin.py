@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tenfold.data.ratings import index_ratings
 from tenfold.data.table import read_table, write_parquet
 from tenfold.errors import RunError
-from tenfold.jobs.rowjoin import RowMarks, join_rows, row_fingerprints, table_fingerprint
+from tenfold.jobs.rowjoin import RowMarks, join_rows, ratings_fingerprint, row_fingerprints, table_fingerprint
 from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, Schema
 
 SCHEMA = Schema(
@@ -40,9 +41,47 @@ def test_equal_inputs_of_any_file_have_equal_fingerprints(tmp_path: Path) -> Non
     write_parquet(tmp_path / "a.parquet", other)
     first, second = (row_fingerprints(read_table(one), SCHEMA, ()) for one in (path, tmp_path / "a.parquet"))
     assert [first[1], first[0], first[2]] == second.tolist() and len(set(first)) == 3
-    ids = texts("b", "a", "c")
-    assert table_fingerprint(ids, second) == table_fingerprint(ids[[2, 0, 1]], second[[2, 0, 1]])
-    assert table_fingerprint(ids, second) != table_fingerprint(ids, first)
+
+
+def test_of_a_whole_table_the_order_does_not_count() -> None:
+    columns = {
+        "n": ["b", "a", "c"],
+        "x": [1, 2, 3],
+        "y": [0, 0, 1],
+        "word": ["u", "v", "w"],
+        "t": ["p", "q", "p"],
+    }
+
+    def told(order: list[int], valid: list[int], **changes: Any) -> dict[str, Any]:
+        given = {name: [cells[row] for row in order] for name, cells in (columns | changes).items()}
+        table = read_table(given)
+        schema = SCHEMA.model_copy(update={"id": "n"})
+        prints = row_fingerprints(table, schema, ())
+        return table_fingerprint(table, schema, table.text("n"), prints, np.array(valid))
+
+    plain = told([0, 1, 2], [2])
+    assert plain["unique_ids"] and told([2, 0, 1], [0]) == plain
+    assert told([0, 1, 2], [1])["scored"] != plain["scored"]
+    assert told([0, 1, 2], [2], t=["p", "q", "q"])["scored"] != plain["scored"]
+    # Other inputs of the same rows are scored alike.
+    other = told([0, 1, 2], [2], x=[1, 2, 4])
+    assert other["scored"] == plain["scored"] and other["rows"] != plain["rows"]
+    assert not told([0, 1, 2], [2], n=["a", "a", "c"])["unique_ids"]
+
+
+def test_of_ratings_the_order_does_not_count() -> None:
+    columns = {"user": ["u", "v", "u", "w"], "item": ["i", "i", "j", "k"], "rating": [1.0, 2.0, 3.5, 4.0]}
+
+    def told(order: list[int], out: str, **changes: Any) -> Any:
+        given = {name: [cells[row] for row in order] for name, cells in (columns | changes).items()}
+        found = index_ratings(read_table(given), user="user", item="item", rating="rating", kind="explicit")
+        held = [row for row, one in enumerate(found.user_index) if found.users[one] == out]
+        return ratings_fingerprint(found, np.array(held))["scored"]
+
+    assert told([0, 1, 2, 3], "v") == told([3, 1, 0, 2], "v")
+    assert told([0, 1, 2, 3], "v") != told([0, 1, 2, 3], "w")
+    assert told([0, 1, 2, 3], "v") != told([0, 1, 2, 3], "v", rating=[1.0, 2.0, 3.0, 4.0])
+    assert told([0, 1, 2, 3], "v") != told([0, 1, 2, 3], "v", item=["i", "i", "k", "j"])
 
 
 def test_rows_stand_in_the_order_of_the_first_table() -> None:

@@ -27,10 +27,13 @@ class Recorded:
     """One run, as it was when it finished.
 
     run: its folder's name.  digest: of its ``run.json``.  finished: UTC, ISO 8601.
-    data: fingerprint of rows, labels, pictures and split.  recipe: all settings.  version: of tenfold.
+    data: fingerprint of rows, labels, pictures and split.  scored: of rows by name, labels and split alone,
+    "" of runs that were written without.  recipe: all settings.  version: of tenfold.
     targets: target -> scores on the held-out rows.  score: one figure for them, of which less is better; NaN.
-    parent: the run before it with the same targets, or "".  changed: what differs from it.
-    gain: how much less its score is than its parent's; NaN where there is none.
+    parent: the last run before it with the same targets, rows and split; where there is none, the last
+    with the same targets; or "".  changed: what differs from it.
+    gain: how much less its score is than its parent's; NaN where that has no score, or other rows or another
+    split, with which no score can be compared.
     leaderboard: scores that were added by hand.  submissions: files that it made.  there: false where its
         folder is gone, or holds a later run.
     """
@@ -53,6 +56,7 @@ class Recorded:
     leaderboard: tuple[float, ...] = ()
     submissions: tuple[Mapping[str, Any], ...] = ()
     there: bool = True
+    scored: str = ""
 
     def record(self) -> dict[str, Any]:
         """As ``tenfold runs --json`` prints it (docs/formats.md)."""
@@ -152,7 +156,7 @@ def _described(folder: Path) -> dict[str, Any] | None:
         "digest": file_digest(path),
         "finished": about.get("finished", ""),
         "kind": kind,
-        "data": str(identity.get("data") or identity.get("ratings") or ""),
+        **_scored_on(folder, about),
         "recipe": recipe,
         "version": about.get("versions", {}).get("tenfold", ""),
         "code": package_versions().get("tenfold", ""),
@@ -161,6 +165,24 @@ def _described(folder: Path) -> dict[str, Any] | None:
         "peak_bytes": about.get("peak_bytes", 0),
         "members": members,
     }
+
+
+def _scored_on(folder: Path, about: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprints of what a run was trained and scored on; of many runs those of its members together."""
+    if about["kind"] != "blend":
+        identity, known = about.get("identity", {}), about.get("fingerprint", {})
+        data = identity.get("data") or identity.get("ratings")
+        return {"data": str(data or ""), "scored": str(known.get("scored") or "")}
+    found: dict[str, set[str]] = {"data": set(), "scored": set()}
+    for one in [run for member in about.get("members", ()) for run in member.get("runs", ())]:
+        try:
+            told = json.loads((folder / one["path"] / "run.json").read_text("utf-8"))
+            for name, value in _scored_on(folder, told).items():
+                # What was made of other members' weights has no data of its own.
+                found[name] |= {value} if told.get("identity") else set()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = {name: {*values, ""} for name, values in found.items()}
+    return {name: "" if "" in values else "+".join(sorted(values)) for name, values in found.items()}
 
 
 def _short(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,17 +212,15 @@ def read_history(folder: str | os.PathLike[str]) -> tuple[Recorded, ...]:
             runs[found["digest"]]["there"] = True
     ordered = sorted(runs.values(), key=lambda one: one["finished"])
     recorded: list[Recorded] = []
-    last: dict[tuple[str, ...], Recorded] = {}
     for one in ordered:
-        group = tuple(sorted(one["targets"]))
-        made = _recorded(one, last.get(group), lines)
-        last[group] = made
-        recorded.append(made)
-    size = {group: sum(tuple(sorted(one.targets)) == group for one in recorded) for group in last}
+        recorded.append(_recorded(one, _parent_of(one, recorded), lines))
+    groups = [_group(one.targets) for one in recorded]
+    scored = {group for group, one in zip(groups, recorded, strict=True) if not math.isnan(one.score)}
 
     def rank(one: Recorded) -> tuple[Any, ...]:
-        group = tuple(sorted(one.targets))
-        return (-size[group], group, math.isnan(one.score), one.score, one.finished)
+        group = _group(one.targets)
+        finished = (math.isnan(one.score), one.score, one.finished)
+        return (group not in scored, -groups.count(group), group, *finished)
 
     return tuple(sorted(recorded, key=rank))
 
@@ -222,6 +242,22 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _parent_of(one: Mapping[str, Any], before: Sequence[Recorded]) -> Recorded | None:
+    """The last of the same targets, rows and split; where there is none, the last of these targets."""
+    rivals = [other for other in before if _group(other.targets) == _group(one["targets"])]
+    same = [other for other in rivals if _comparable(other, one)]
+    # What has no score is not measured against another table's.
+    told = [other for other in rivals if not math.isnan(other.score)] if one["targets"] else []
+    return (same or told or [None])[-1]
+
+
+def _comparable(other: Recorded, one: Mapping[str, Any]) -> bool:
+    """Whether two runs trained and were scored on the same rows with the same labels."""
+    if other.scored and one.get("scored"):
+        return other.scored == one["scored"]
+    return bool(other.data) and other.data == one["data"]
+
+
 def _gathered(changed: Sequence[str]) -> list[str]:
     """The changes; of more than a few names that only one of two descriptions has, their number alone."""
     one_sided = [line for line in changed if line.endswith(" -> null") or ": null -> " in line]
@@ -239,8 +275,7 @@ def _recorded(
     changed: list[str] = []
     if parent is not None:
         changed = _gathered(differences(_loud(parent.recipe), _loud(one["recipe"])))
-        if parent.data != one["data"]:
-            changed.append("other rows, labels, pictures or split")
+        changed += _other_data(parent, one)
         if parent.version != one["version"]:
             changed.append(f"tenfold {parent.version} -> {one['version']}")
         if not changed:
@@ -260,7 +295,7 @@ def _recorded(
         tuple(one.get("members", ())),
         parent.run if parent else "",
         tuple(changed),
-        parent.score - score if parent else math.nan,
+        parent.score - score if parent and _comparable(parent, one) else math.nan,
         tuple(line["value"] for line in own if line["event"] == "score"),
         tuple(
             {name: line[name] for name in ("file", "sha256", "when")}
@@ -268,7 +303,20 @@ def _recorded(
             if line["event"] == "submission"
         ),
         bool(one.get("there")),
+        one.get("scored", ""),
     )
+
+
+def _other_data(parent: Recorded, one: Mapping[str, Any]) -> list[str]:
+    """What can be said of two runs' data where it is not the same."""
+    if parent.scored and one.get("scored"):
+        if parent.scored != one["scored"]:
+            return ["other rows, labels or split: no gain can be told"]
+        return [] if parent.data == one["data"] else ["other columns, pictures or side tables"]
+    if not parent.data or not one["data"]:
+        return ["nothing is known of the data of one of them: no gain can be told"]
+    said = "other rows, labels, columns, pictures, side tables or split: no gain can be told"
+    return [] if parent.data == one["data"] else [said]
 
 
 def _loud(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,24 +329,31 @@ def main_score(targets: Mapping[str, Mapping[str, Any]]) -> float:
     Of classes it is the error rate, of tags 1 - micro F1, of numbers the RMSE as a part of that of always
     answering the mean, of ratings the RMSE, and of lists 1 - NDCG.
     """
-    found = [value for value in map(_standing, targets.values()) if value is not None]
+    found = [value for _, value in map(_standing, targets.values()) if value is not None]
     return sum(found) / len(found) if found else math.nan
 
 
-def _standing(scores: Mapping[str, Any]) -> float | None:
+def _group(targets: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """Targets and what stands for each: only runs that share all of it are rivals."""
+    return tuple(sorted((name, _standing(scores)[0]) for name, scores in targets.items()))
+
+
+def _standing(scores: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Of a target's scores: what stands for it, and its value, of which less is better."""
+
     def of(name: str) -> float | None:
         value = scores.get(name)
         return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     if of("error_rate") is not None:
-        return of("error_rate")
+        return "error rate", of("error_rate")
     if of("micro_f1") is not None:
-        return 1 - (of("micro_f1") or 0.0)
+        return "F1", 1 - (of("micro_f1") or 0.0)
     rmse, usual = of("rmse"), of("mean_rmse")
     if rmse is not None:
-        return rmse / usual if usual else rmse
+        return ("RMSE of the mean's", rmse / usual) if usual else ("RMSE", rmse)
     ndcg = scores.get("lists", {}).get("ndcg")
-    return None if ndcg is None else 1 - ndcg
+    return ("NDCG", 1 - ndcg) if isinstance(ndcg, int | float) and math.isfinite(ndcg) else ("", None)
 
 
 def find_maker(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[Mapping[str, Any]]:

@@ -37,7 +37,6 @@ from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netscore import judge_validation, usual_answers
 from tenfold.jobs.plan import recipe_options
 from tenfold.jobs.reading import table_facts
-from tenfold.jobs.rowjoin import table_fingerprint
 from tenfold.nn.network import layer_widths
 from tenfold.nn.rows import cut_groups, group_sizes
 from tenfold.recipe import Recipe, suited
@@ -152,10 +151,7 @@ def _sizes(work: TrainingWork, trained: Trained) -> dict[str, Any]:
         "rows": len(work.examples.ids),
         "train_rows": len(work.split.train),
         "valid_rows": len(work.split.valid),
-        "fingerprint": {
-            "rows": table_fingerprint(work.examples.ids, work.fingerprints),
-            "unique_ids": work.unique_ids,
-        },
+        "fingerprint": work.fingerprint,
         **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
     }
 

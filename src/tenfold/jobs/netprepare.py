@@ -37,7 +37,7 @@ from tenfold.errors import (
     listed,
 )
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
-from tenfold.jobs.rowjoin import row_fingerprints
+from tenfold.jobs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
@@ -65,7 +65,7 @@ class Notes:
 class TrainingWork:
     """What a training is made of.
 
-    fingerprints: (rows,) as of `rowjoin.row_fingerprints`.  unique_ids: whether a column names each row.
+    fingerprints: (rows,) as of `rowjoin.row_fingerprints`.  fingerprint: of `rowjoin.table_fingerprint`.
     """
 
     schema: Schema
@@ -76,7 +76,7 @@ class TrainingWork:
     identity: dict[str, Any]
     summary: list[str]
     fingerprints: NDArray[np.object_]
-    unique_ids: bool
+    fingerprint: dict[str, Any]
 
 
 #: How rows are split in place of the recipe's way: called as `data.split.holdout` is, less fraction and seed.
@@ -153,6 +153,7 @@ def prepare_training(
     encoding = encoding.model_copy(update={"targets": facts})
     # What the training rows decided is no weight: the heads are made anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
+    marks = row_fingerprints(rows.table, schema, rows.contents)
     return TrainingWork(
         schema,
         encoding,
@@ -161,8 +162,8 @@ def prepare_training(
         network,
         _identity(schema, recipe, encoding, rows, examples, split),
         built,
-        row_fingerprints(rows.table, schema, rows.contents),
-        schema.row_name is not None and len(set(rows.ids)) == len(rows.ids),
+        marks,
+        table_fingerprint(rows.table, schema, rows.ids, marks, split.valid),
     )
 
 

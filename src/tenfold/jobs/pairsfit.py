@@ -31,6 +31,7 @@ from tenfold.jobs.ratings import ITEMS
 from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
 from tenfold.jobs.ratingspage import held_out_names
 from tenfold.jobs.reading import kept_options
+from tenfold.jobs.rowjoin import ratings_fingerprint
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe, Recipe, suited_pairs
@@ -126,6 +127,7 @@ def fit_pair_run(
                 "epochs": len(trained.history),
                 "kept_epoch": trained.kept + 1,
                 "identity": identity,
+                "fingerprint": ratings_fingerprint(work.ratings.ratings, work.ratings.split.valid),
                 "device": str(device),
                 "precision": precision,
                 "seconds": round(time.monotonic() - started, 3),

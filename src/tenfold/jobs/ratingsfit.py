@@ -37,6 +37,7 @@ from tenfold.jobs.ratings import (
     score_ratings,
 )
 from tenfold.jobs.reading import kept_options
+from tenfold.jobs.rowjoin import ratings_fingerprint
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.store.run import RunFolder, has_finished, making_run, read_run
@@ -115,6 +116,7 @@ def fit_ratings_run(
             "times_ignored": work.times_ignored,
             "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
             "identity": identity,
+            "fingerprint": ratings_fingerprint(ratings, split.valid),
             "seconds": round(time.monotonic() - started, 3),
             "peak_bytes": peak_bytes(),
             "notes": notes.lines,

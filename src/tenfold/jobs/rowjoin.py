@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 from tenfold.data.cells import shortened
 from tenfold.data.table import Table
 from tenfold.errors import RunError
-from tenfold.schema import ImageColumn, NumberColumn, Schema
+from tenfold.schema import ImageColumn, NumberColumn, Schema, target_columns
+from tenfold.values import Ratings
 
-__all__ = ["JoinedRows", "RowMarks", "join_rows", "row_fingerprints", "table_fingerprint"]
+__all__ = [
+    "JoinedRows",
+    "RowMarks",
+    "join_rows",
+    "ratings_fingerprint",
+    "row_fingerprints",
+    "table_fingerprint",
+]
 
 Ints = NDArray[np.int64]
 Texts = NDArray[np.object_]
@@ -49,10 +57,51 @@ def row_fingerprints(table: Table, schema: Schema, contents: Sequence[Texts]) ->
     return found
 
 
-def table_fingerprint(ids: Texts, prints: Texts) -> str:
-    """Of all rows of a table, in whatever order they stand."""
-    lines = sorted(f"{name}\0{mark}\n" for name, mark in zip(ids, prints, strict=True))
+def table_fingerprint(table: Table, schema: Schema, ids: Texts, prints: Texts, valid: Ints) -> dict[str, Any]:
+    """What a run keeps of its table, in which the order of the rows does not count.
+
+    ids: (rows,) names.  prints: (rows,) of `row_fingerprints`.  valid: numbers of the held-out rows.
+    Returns ``rows`` (of ids and inputs), ``unique_ids`` (whether a column names each row) and ``scored`` (of
+    rows by name, their labels and weights, and which were held out: what scores must share to be compared).
+    """
+    unique = schema.row_name is not None and len(set(ids)) == len(ids)
+    columns = [table.text(name) for target in schema.answers for name in target_columns(target)]
+    columns += [table.text(schema.weight)] if schema.weight else []
+    held = np.full(table.rows, "train", dtype=object)
+    held[valid] = "valid"
+    scored = _unordered(held, ids if unique else prints, *columns)
+    # Without names the numbers of lines stand here, which another order changes.
+    names = ids if schema.row_name else np.full(table.rows, "", dtype=object)
+    return {"rows": _unordered(names, prints), "unique_ids": unique, "scored": scored}
+
+
+def _unordered(*columns: Texts) -> str:
+    lines = sorted("\0".join(map(str, cells)) + "\n" for cells in zip(*columns, strict=True))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def ratings_fingerprint(ratings: Ratings, valid: Ints) -> dict[str, Any]:
+    """As `table_fingerprint` of ratings: ``scored``, of all pairs, their ratings, and which were held out."""
+    users, items = (_hashes(one) for one in (ratings.users, ratings.items))
+    held = np.ones(len(ratings.ratings), dtype=np.uint64)
+    held[valid] = 2
+    # A sum does not depend on the order; what is added is mixed, so that sums of parts do not meet by chance.
+    mixed = users[ratings.user_index] * np.uint64(0x9E3779B97F4A7C15) + items[ratings.item_index]
+    mixed = mixed * np.uint64(0xBF58476D1CE4E5B9) + _bits(ratings.ratings) * np.uint64(4) + held
+    for shift in (30, 27, 31):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(0x94D049BB133111EB)
+    return {"scored": f"{len(mixed)}-{int(mixed.sum(dtype=np.uint64)):016x}"}
+
+
+def _bits(values: NDArray[np.float32]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+
+
+def _hashes(names: Texts) -> NDArray[np.uint64]:
+    found = [
+        hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in names
+    ]
+    return np.frombuffer(b"".join(found), dtype="<u8").astype(np.uint64)
 
 
 @dataclass(frozen=True)
