@@ -16,6 +16,7 @@ from photos import COLOURS, QUICK, write_table
 from tenfold.data.images import encode_png
 from tenfold.data.table import read_table
 from tenfold.errors import TenfoldError
+from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netfit import fit_network_run
 from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
@@ -406,6 +407,21 @@ def test_patience_is_weighted(tmp_path: Path) -> None:
     assert same_scores(runs[0].scores, runs[1].scores) and runs[1].scores["kind"]["error_rate"] < 0.4
     assert runs[0].about["kept_epoch"] == runs[1].about["kept_epoch"]
     assert runs[0].about["majority"] == runs[1].about["majority"]
+
+
+@pytest.mark.case("T3", "neighbour: a blend's weights and scores, and those of its members, are weighted")
+def test_a_blend_is_weighted(weighed: NetworkRun, tmp_path: Path) -> None:
+    other = fit_network_run(
+        weighed.schema, Recipe(epochs=3, seed=2), weighed_columns(), run=tmp_path / "other"
+    )
+    blend = blend_runs([weighed.path, other.path], output=tmp_path / "blend", method="best")
+    assert blend.summary["weighted_by"] == "w"
+    scores = {one["name"]: one["scores"] for one in blend.about["members"]}
+    assert same_scores(scores["run"]["kind"]["error_rate"], weighed.scores["kind"]["error_rate"])
+    assert same_scores(scores["other"]["size"]["rmse"], other.scores["size"]["rmse"])
+    found = blend.evaluate(rows_of(weighed_columns(), range(30, 60)))
+    assert found["weighted_by"] == "w" and set(found["targets"]) == set(WEIGHED)
+    assert found["targets"]["kind"]["scored"] == blend.scores["kind"]["scored"] == 23
 
 
 # --- labels that no training row has -----------------------------------------------------------------

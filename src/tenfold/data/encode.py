@@ -15,6 +15,7 @@ from tenfold.data.labels import (
     Weights,
     fit_targets,
     label_arrays,
+    relative_weights,
     row_weights,
     shortened,
 )
@@ -116,7 +117,7 @@ class Examples:
     labels, weights: target -> as `data.labels` describes them; the weight is 0 where nothing is known.
     columns: input column that is no picture -> (rows,) int64 codes of an id or a category, or (rows, 2)
         float32 of a number: the standardised number, and 1 where it is missing.
-    importance: (rows,) what each row counts in the scores, as the column of weights says; None without one.
+    importance: (rows,) what each row counts, as the column of weights says; None without one.
     """
 
     ids: NDArray[np.object_]
@@ -127,8 +128,8 @@ class Examples:
     importance: NDArray[np.float64] | None = None
 
     def weigh(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """What some rows count in scores; None where all count alike."""
-        return None if self.importance is None else self.importance[rows]
+        """What some rows count beside each other; None where all count alike."""
+        return None if self.importance is None else relative_weights(self.importance)[rows]
 
     @property
     def rows(self) -> int:

@@ -406,12 +406,12 @@ def label_arrays(
 ) -> tuple[dict[str, Labels], dict[str, Weights], list[str]]:
     """Labels and weights of every target, and notes on labels that are no class of the run.
 
-    The weight of a row is that of `row_weights`.
+    The weight of a row is that of `relative_weights`.
     """
     labels: dict[str, Labels] = {}
     weights: dict[str, Weights] = {}
     notes: list[str] = []
-    own = row_weights(schema, table)
+    own = relative_weights(row_weights(schema, table))
     for target in schema.answers:
         name, names = target.name, classes.get(target.name, ())
         found, unknown, _ = _read(target, names, facts.get(name, TargetFacts()), table)
@@ -530,11 +530,7 @@ def class_codes(
 
 
 def row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
-    """(rows,) what each row counts, as its column says; 1 without such a column.
-
-    Weights are relative: they are scaled by a power of two, which is exact, so that the largest is in [1, 2)
-    and no loss overflows or vanishes; what is then below 2**-100 is 0.
-    """
+    """(rows,) what each row counts, as its column says; 1 without such a column."""
     if schema.weight is None:
         return np.ones(table.rows)
     weights = table.numbers(schema.weight)
@@ -550,5 +546,11 @@ def row_weights(schema: Schema, table: Table) -> NDArray[np.float64]:
             f"{table.source}: every row has weight 0 (column {schema.weight!r}): no row counts",
             fix="give some rows a weight, or leave the weight column out",
         )
+    return weights
+
+
+def relative_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weights, of which only the ratios count, scaled by a power of two, which is exact: the largest is
+    in [1, 2), so that no sum overflows or vanishes, and what is then below 2**-100 is 0."""
     scaled = np.ldexp(weights, 1 - np.frexp(weights.max(initial=0.0))[1])
     return np.where(scaled < 2.0**-100, 0.0, scaled)

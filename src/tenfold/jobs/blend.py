@@ -47,27 +47,33 @@ class Evidence:
     given: (questions, members) the probability each member gave to what happened; of a number, the number.
     truth: (questions,) the number that it was; None for probabilities, whose loss is the logarithm.
     row: (questions,) the row that each belongs to, counted from 0.
+    counts: (questions,) above 0, what each counts; None where all count alike.
     """
 
     given: Floats
     row: Ints
     truth: Floats | None = None
+    counts: Floats | None = None
 
     def loss(self, weights: Floats) -> float:
         """Mean log loss, or mean squared error, of the blend with these weights."""
-        return _loss(self.given @ weights, self.truth)
+        return self.loss_of(self.given @ weights)
+
+    def loss_of(self, mixed: Floats) -> float:
+        """The same of a blend's answers (questions,)."""
+        if self.truth is not None:
+            return float(self.mean((mixed - self.truth) ** 2))
+        return float(self.mean(-np.log(np.maximum(mixed, SMALLEST))))
+
+    def mean(self, values: Floats) -> Any:
+        """The mean over the questions."""
+        return values.mean(axis=0) if self.counts is None else np.average(values, 0, self.counts)
 
     def of(self, rows: NDArray[np.bool_]) -> Evidence:
         """The questions of some rows. rows: (rows,) which of them."""
         there = rows[self.row]
-        truth = None if self.truth is None else self.truth[there]
-        return Evidence(self.given[there], self.row[there], truth)
-
-
-def _loss(mixed: Floats, truth: Floats | None) -> float:
-    if truth is not None:
-        return float(((mixed - truth) ** 2).mean())
-    return float(-np.log(np.maximum(mixed, SMALLEST)).mean())
+        truth, counts = (None if one is None else one[there] for one in (self.truth, self.counts))
+        return Evidence(self.given[there], self.row[there], truth, counts)
 
 
 def fit_weights(evidence: Evidence, method: str, stated: Sequence[float]) -> Floats:
@@ -95,7 +101,7 @@ def _greedy(evidence: Evidence) -> Floats:
     counts, best_counts = np.zeros(members), np.zeros(members)
     total, best = np.zeros(len(evidence.given)), np.inf
     for chosen in range(1, ROUNDS + 1):
-        losses = [_loss((total + evidence.given[:, one]) / chosen, evidence.truth) for one in range(members)]
+        losses = [evidence.loss_of((total + evidence.given[:, one]) / chosen) for one in range(members)]
         pick = int(np.argmin(losses))
         counts[pick] += 1
         total += evidence.given[:, pick]
@@ -112,11 +118,11 @@ def _convex(evidence: Evidence) -> Floats:
     before = np.inf
     for _ in range(STEPS):
         mixed = given @ weights
-        loss = float(-np.log(mixed).mean())
+        loss = evidence.loss_of(mixed)
         if before - loss < 1e-10:
             break
         before = loss
-        weights = weights * (given / mixed[:, None]).mean(axis=0)
+        weights = weights * evidence.mean(given / mixed[:, None])
     return _cleaned(weights)
 
 
@@ -125,7 +131,8 @@ def _convex_squares(evidence: Evidence) -> Floats:
     truth = np.zeros(len(evidence.given)) if evidence.truth is None else evidence.truth
     # The weights sum to 1, so the error of the blend is the blend of the errors: a better shape to descend.
     errors = evidence.given - truth[:, None]
-    gram = errors.T @ errors / len(errors)
+    counts = np.ones(len(errors)) if evidence.counts is None else evidence.counts
+    gram = (errors * counts[:, None]).T @ errors / counts.sum()
     step = 1 / max(float(np.linalg.norm(gram, 2)), 1e-12)
     weights = np.full(len(gram), 1 / len(gram))
     for _ in range(STEPS):

@@ -427,7 +427,17 @@ class _Ensemble:
         return self._finished(folder, about)
 
     def _finished(self, folder: RunFolder, about: Mapping[str, Any]) -> Finished:
-        kept = ("rows", "targets", "without_views", "weights", "blends", "members", "seconds", "peak_bytes")
+        kept = (
+            "rows",
+            "weighted_by",
+            "targets",
+            "without_views",
+            "weights",
+            "blends",
+            "members",
+            "seconds",
+            "peak_bytes",
+        )
         found = {name: about[name] for name in kept if name in about}
         failed = [one["name"] for one in about["members"] if one["status"] != "finished"]
         return Finished(folder.path, {"run": str(folder.path), **found, "failed": failed}, tuple(failed))

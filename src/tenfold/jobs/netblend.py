@@ -76,7 +76,17 @@ class NetworkBlend:
     @property
     def summary(self) -> dict[str, Any]:
         """What ``tenfold ensemble --json`` and ``tenfold blend --json`` print (docs/formats.md)."""
-        kept = ("rows", "targets", "without_views", "weights", "blends", "members", "seconds", "peak_bytes")
+        kept = (
+            "rows",
+            "weighted_by",
+            "targets",
+            "without_views",
+            "weights",
+            "blends",
+            "members",
+            "seconds",
+            "peak_bytes",
+        )
         return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
 
     @property
@@ -374,6 +384,7 @@ class HeldOut:
     marks: what tells its rows from each other.  ids: (rows,) their names.  fold: (rows,) from 1, or 0.
     labels, answers: target -> as `data.labels` and `Head.probabilities` have them, classes as in the blend.
     words: columns of the labels as the table has them.
+    weights: (rows,) what each row counts, None of runs that do not say so.
     """
 
     marks: RowMarks
@@ -382,6 +393,7 @@ class HeldOut:
     labels: Mapping[str, NDArray[Any]]
     answers: Mapping[str, Floats]
     words: Mapping[str, NDArray[Any]]
+    weights: Floats | None = None
 
 
 def held_out(blend: NetworkBlend, member: BlendMember, *, plain: bool = False) -> HeldOut | None:
@@ -405,6 +417,7 @@ def held_out(blend: NetworkBlend, member: BlendMember, *, plain: bool = False) -
         {name: joined(lambda one, name=name: one.labels[name]) for name in names},
         {name: joined(lambda one, name=name: one.answers[name]) for name in names},
         words,
+        None if any(one.weights is None for one in parts) else joined(lambda one: one.weights),
     )
 
 
@@ -461,7 +474,8 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
         frozenset(filter(None, [run.about.get("identity", {}).get("data")])),
         frozenset(filter(None, [known.get("rows")])),
     )
-    return HeldOut(marks, ids, np.full(len(ids), fold), labels, answers, words)
+    weights = table.numbers(named.weight) if named.weight in table.names else None
+    return HeldOut(marks, ids, np.full(len(ids), fold), labels, answers, words, weights)
 
 
 def _cells(table: Any, name: str) -> list[Any]:

@@ -151,6 +151,8 @@ def _sizes(work: TrainingWork, trained: Trained) -> dict[str, Any]:
         "rows": len(work.examples.ids),
         "train_rows": len(work.split.train),
         "valid_rows": len(work.split.valid),
+        "epochs": len(trained.history),
+        "kept_epoch": trained.kept + 1,
         "fingerprint": work.fingerprint,
         **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
     }

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.labels import TargetFacts, known_rows
+from tenfold.data.cells import shortened
+from tenfold.data.labels import TargetFacts, known_rows, relative_weights
 from tenfold.data.table import write_parquet
 from tenfold.errors import RunError
 from tenfold.jobs.blend import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
@@ -34,7 +35,7 @@ class Judged:
     weights: target -> member -> its part.  facts: target -> thresholds and the like.
     scores, without_views: of the blend.  members: member -> target -> scores, of its own held-out rows.
     blends: target -> way of blending -> weights, scores and loss.  taken: target -> the way that was taken.
-    classes: target -> its classes in the blend.
+    classes: target -> its classes in the blend.  weighted_by: column of weights, where scores are weighted.
     """
 
     weights: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Judged:
     taken: dict[str, str] = field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    weighted_by: str | None = None
 
     @property
     def loss(self) -> float:
@@ -62,17 +64,26 @@ class Judged:
             "targets": or_null(self.scores),
             "without_views": or_null(self.without_views),
             "blends": or_null(self.blends),
+            **({"weighted_by": self.weighted_by} if self.weighted_by else {}),
         }
 
 
 @dataclass(frozen=True)
 class _Stack:
-    """All members' answers on one list of rows: (members, rows, answers), NaN where a member has none."""
+    """All members' answers on one list of rows: (members, rows, answers), NaN where a member has none.
+
+    counts: (rows,) what each row counts in scores; None where all count alike.
+    """
 
     names: tuple[str, ...]
     answers: Floats
     labels: NDArray[Any]
     part: Ints
+    counts: Floats | None
+
+    def weighed(self, rows: NDArray[Any]) -> Floats | None:
+        """What some rows count."""
+        return None if self.counts is None else self.counts[rows]
 
     @property
     def complete(self) -> NDArray[np.bool_]:
@@ -109,25 +120,30 @@ def judge_blend(
     rows = join_rows({name: one.marks for name, one in held.items()}, one_table=one_table)
     part = _parts(held, rows, seed)
     judged.notes += _said(held, rows)
+    counts = _counts(judged, blend, held, rows)
     mixed: dict[str, Floats] = {}
     stacks: dict[str, _Stack] = {}
     for target in blend.schema.answers:
-        stack = _stack(target, held, rows, part)
+        stack = _stack(target, held, rows, part, counts)
         if stack is None:
             judged.weights[target.name] = _shares(blend.weights[target.name])
             continue
         stacks[target.name] = stack
         weights = _choose(judged, blend, target, stack, method)
         mixed[target.name] = blended(stack.answers, weights)
-        head = _settle(judged, blend, target, mixed[target.name], stack.labels)
+        head = _settle(judged, blend, target, mixed[target.name], stack)
         usual = _usual(blend, target.name)
-        judged.scores[target.name] = head.scores(mixed[target.name], stack.labels, usual=usual)
-        seen = _stack(target, plain, rows, part)
+        judged.scores[target.name] = head.scores(
+            mixed[target.name], stack.labels, usual=usual, weights=counts
+        )
+        seen = _stack(target, plain, rows, part, counts)
         if _has_views(blend) and seen is not None:
-            judged.without_views[target.name] = head.scores(blended(seen.answers, weights), seen.labels)
+            judged.without_views[target.name] = head.scores(
+                blended(seen.answers, weights), seen.labels, weights=counts
+            )
         for name, own in zip(stack.names, stack.answers, strict=True):
             there = ~np.isnan(own).any(axis=1)
-            scores = head.scores(own[there], stack.labels[there])
+            scores = head.scores(own[there], stack.labels[there], weights=stack.weighed(there))
             judged.members.setdefault(name, {})[target.name] = scores
     if folder is not None:
         _write(folder, blend, judged, held, rows, stacks, mixed)
@@ -167,7 +183,37 @@ def _said(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
     ]
 
 
-def _stack(target: NetworkTarget, held: Mapping[str, HeldOut], rows: JoinedRows, part: Ints) -> _Stack | None:
+def _counts(
+    judged: Judged, blend: NetworkBlend, held: Mapping[str, HeldOut], rows: JoinedRows
+) -> Floats | None:
+    """(rows,) what each row counts in scores, None where all count alike; what there is to say is said."""
+    column = blend.schema.weight
+    if column is None:
+        return None
+    lacking = [name for name, one in held.items() if one.weights is None]
+    if lacking:
+        judged.notes.append(f"scores are not weighted by {column}: {shortened(lacking)} kept no row weights")
+        return None
+    found = np.full(len(rows.row), np.nan)
+    differ = 0
+    for name, one in held.items():
+        at = rows.place[name]
+        differ += int((~np.isnan(found[at]) & (found[at] != one.weights)).sum())
+        found[at] = np.where(np.isnan(found[at]), one.weights, found[at])
+    if differ:
+        judged.notes.append(f"{differ} row weights differ between members: those of the first are taken")
+    judged.notes.append(f"scores are weighted by {column}")
+    judged.weighted_by = column
+    return relative_weights(found)
+
+
+def _stack(
+    target: NetworkTarget,
+    held: Mapping[str, HeldOut],
+    rows: JoinedRows,
+    part: Ints,
+    counts: Floats | None,
+) -> _Stack | None:
     names = tuple(name for name, one in held.items() if target.name in one.answers)
     if not names:
         return None
@@ -175,7 +221,7 @@ def _stack(target: NetworkTarget, held: Mapping[str, HeldOut], rows: JoinedRows,
     answers = np.full((len(names), len(part), width), np.nan)
     for place, name in enumerate(names):
         answers[place, rows.place[name]] = held[name].answers[target.name]
-    return _Stack(names, answers, _joined_labels(target, held, rows), part)
+    return _Stack(names, answers, _joined_labels(target, held, rows), part, counts)
 
 
 def _told(labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -222,18 +268,20 @@ def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: Joi
 
 def _evidence(head: Head, stack: _Stack, scale: float) -> Evidence:
     """What the rows that every member answered, and whose label is known, say of the members."""
-    rows = np.flatnonzero(stack.complete & known_rows(stack.labels))
+    counting = stack.complete if stack.counts is None else stack.complete & (stack.counts > 0)
+    rows = np.flatnonzero(counting & known_rows(stack.labels))
     answers, labels = stack.answers[:, rows], stack.labels[rows]
     if head.kind == "number":
-        return Evidence(answers[:, :, 0].T / scale, rows, labels / scale)
+        return Evidence(answers[:, :, 0].T / scale, rows, labels / scale, stack.weighed(rows))
     if head.kind in ("category", "ordered"):
         inside = labels < answers.shape[2]
         rows, labels, answers = rows[inside], labels[inside], answers[:, inside]
-        return Evidence(answers[:, np.arange(len(rows)), labels].T, rows)
+        return Evidence(answers[:, np.arange(len(rows)), labels].T, rows, None, stack.weighed(rows))
     asked = head.asked(labels)  # type: ignore[attr-defined]
     row, place = np.nonzero(asked >= 0)
     yes = answers[:, row, place].T
-    return Evidence(np.where(asked[row, place, None] == 1, yes, 1 - yes), rows[row])
+    given = np.where(asked[row, place, None] == 1, yes, 1 - yes)
+    return Evidence(given, rows[row], None, stack.weighed(rows[row]))
 
 
 def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _Stack, method: str) -> Floats:
@@ -253,7 +301,9 @@ def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _
             rows = np.unique(evidence.row)
             loss = _nested_loss(evidence, nested)
             settled = head if head.kind == "number" else _head(blend, target, _tuned(head, stack, nested))
-            scores = settled.scores(blended(stack.answers, nested)[rows], stack.labels[rows])
+            scores = settled.scores(
+                blended(stack.answers, nested)[rows], stack.labels[rows], weights=stack.weighed(rows)
+            )
         else:
             scores = {}
         weights = fit_weights(evidence, way, stated)
@@ -279,29 +329,25 @@ def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _
 
 
 def _nested_loss(evidence: Evidence, weights: Floats) -> float:
-    mixed = (evidence.given * weights[evidence.row]).sum(axis=1)
-    one = Evidence(mixed[:, None], evidence.row, evidence.truth)
-    return one.loss(np.ones(1))
+    return evidence.loss_of((evidence.given * weights[evidence.row]).sum(axis=1))
 
 
 def _tuned(head: Head, stack: _Stack, weights: Floats) -> TargetFacts:
-    return head.tuned(blended(stack.answers, weights), stack.labels)
+    return head.tuned(blended(stack.answers, weights), stack.labels, stack.counts)
 
 
 def _head(blend: NetworkBlend, target: NetworkTarget, facts: TargetFacts) -> Head:
     return build_head(target, blend.classes.get(target.name, ()), label_smoothing=0.0, facts=facts)
 
 
-def _settle(
-    judged: Judged, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, labels: NDArray[Any]
-) -> Head:
+def _settle(judged: Judged, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, stack: _Stack) -> Head:
     """The head with thresholds tuned on the blend's own answers."""
     own = [run.encoding.targets.get(target.name) for member in blend.members for run in member.runs]
     base = next((one for one in own if one is not None), TargetFacts())
     # Members' answers are calibrated each by itself, and their classes may be fewer than the blend's.
     head = _head(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
     there = ~np.isnan(mixed).any(axis=1)
-    judged.facts[target.name] = head.tuned(mixed[there], labels[there])
+    judged.facts[target.name] = head.tuned(mixed[there], stack.labels[there], stack.weighed(there))
     return _head(blend, target, judged.facts[target.name])
 
 

@@ -149,7 +149,7 @@ def prepare_training(
     )
     notes.add(said)
     examples = replace(examples, weights=class_weighted(facts, examples.labels, examples.weights))
-    facts = standardise(facts, examples.labels, split.train, examples.importance)
+    facts = standardise(facts, examples.labels, split.train, examples.weigh(np.arange(examples.rows)))
     encoding = encoding.model_copy(update={"targets": facts})
     # What the training rows decided is no weight: the heads are made anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)

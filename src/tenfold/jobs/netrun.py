@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, encode, encode_columns
-from tenfold.data.labels import TargetFacts, row_weights, scoring_labels
+from tenfold.data.labels import TargetFacts, relative_weights, row_weights, scoring_labels
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
@@ -267,7 +267,8 @@ def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | N
         return None, []
     if schema.weight not in rows.table.names:
         return None, [f"scores are not weighted: {rows.table.source} has no column {schema.weight!r}"]
-    return row_weights(schema, rows.table), [f"scores are weighted by {schema.weight}"]
+    weights = relative_weights(row_weights(schema, rows.table))
+    return weights, [f"scores are weighted by {schema.weight}"]
 
 
 def evaluate_rows(
