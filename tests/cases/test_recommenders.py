@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +17,7 @@ import pytest
 
 import tenfold
 from office import assert_recomputes, needs_office
+from tenfold.collab import kernels
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
@@ -364,3 +371,51 @@ def test_items_are_asked_for_by_title(titled: Any) -> None:
         titled.similar("the same")
     left = titled.recommend("u4", n=12, exclude=["Film 7"])
     assert "m7" not in left.items and any("'Film 7' is m7" in note for note in left.notes)
+
+
+# --- machines ---------------------------------------------------------------------------------------------
+
+TURN = """
+import numpy as np
+from tenfold.collab import kernels
+found = np.empty(3, np.int64), np.empty(3, np.uint32), np.empty(0, np.float32)
+kernels.turn(np.array([0, 2, 3]), np.array([0, 1, 1], np.uint32), np.empty(0, np.float32), *found)
+print(found[0].tolist(), found[1].tolist(), kernels.notes())
+"""
+
+
+def as_nobody(**environment: str) -> str:
+    done = subprocess.run(
+        ["setpriv", "--reuid=65533", "--clear-groups", sys.executable, "-c", TURN],
+        capture_output=True, text=True, cwd="/", env={**os.environ, "HOME": "/nonexistent", **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None or os.geteuid() != 0 or os.stat(__file__).st_mode & 0o7 < 4,
+    reason="needs root, to be somebody without a home",
+)
+@case("C9", "compiled loops work for a user without a home and an install that is read-only, with one note")
+def test_kernels_of_nobody(request: pytest.FixtureRequest) -> None:
+    bare = dict.fromkeys(("TENFOLD_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), "")
+    found = as_nobody(**bare)
+    assert found.startswith("[0, 1, 3] [0, 0, 1] [") and "set TENFOLD_CACHE to one" in found
+    # A folder under /tmp itself: those of pytest are closed to others.
+    folder = Path(tempfile.mkdtemp(prefix="tenfold-kernels-"))
+    folder.chmod(0o777)
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    assert as_nobody(**{**bare, "TENFOLD_CACHE": str(folder)}) == "[0, 1, 3] [0, 0, 1] []"
+    assert list(folder.rglob("kernels.turn*.nbi"))
+
+
+@case("C9", "neighbour: a full disk where compiled loops are kept, and no folder at all, still give answers")
+def test_kernels_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    kernels._forgiving(full)("signature", "code")
+    monkeypatch.setattr(kernels, "_cache_folder", lambda: None)
+    monkeypatch.setattr(kernels, "_kept", True)
+    assert kernels._part(lambda x: x + 1)(1) == 2 and kernels.notes() == [kernels.NOT_KEPT]

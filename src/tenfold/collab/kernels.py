@@ -13,8 +13,10 @@ processors.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,65 @@ from numba.core import config
 #: Numbers in a line.
 LINE = 16
 
-_part = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+#: Said where compiled code cannot be kept; set where the first kernel is made.
+NOT_KEPT = (
+    "compiled loops cannot be kept, so each process compiles them anew: no folder for them can be written; "
+    "set TENFOLD_CACHE to one"
+)
+_OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+_kept = True
 _compiling = threading.Lock()
+
+
+def notes() -> list[str]:
+    """What is to be said of the compiled code, for whoever has waited for it."""
+    return [] if _kept else [NOT_KEPT]
+
+
+def _cache_folder() -> str | None:
+    """Where compiled code is kept: "" where numba is to choose, None for nowhere.
+
+    numba takes its own variable, the folder of this file, then the user's folder for caches. Where this file
+    lies read-only, `TENFOLD_CACHE` comes before the last; and a user without a home has no such folder, for
+    whom numba would make one, and trust one, in the current folder.
+    """
+    own = os.path.join(os.path.dirname(__file__), "__pycache__")
+    if config.CACHE_DIR or os.access(own if os.path.isdir(own) else os.path.dirname(own), os.W_OK):
+        return ""
+    given = os.environ.get("TENFOLD_CACHE")
+    if given:
+        return os.path.join(os.path.abspath(given), "kernels")
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~")
+    return "" if os.path.isabs(home) else None
+
+
+def _part(function: Callable[..., Any]) -> Any:
+    """Compile `function` on its first call, or take what an earlier process has kept of it."""
+    global _kept
+    folder = _cache_folder() if _kept else None
+    before = config.CACHE_DIR
+    config.CACHE_DIR = folder or before
+    try:
+        if folder is not None:
+            compiled = njit(cache=True, **_OPTIONS)(function)
+            compiled._cache.save_overload = _forgiving(compiled._cache.save_overload)
+            return compiled
+    except (RuntimeError, OSError):  # numba has found no folder that can be written
+        pass
+    finally:
+        config.CACHE_DIR = before
+    _kept = False
+    return njit(**_OPTIONS)(function)
+
+
+def _forgiving(save: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep compiled code where there is room for it; a full disk is no reason not to answer."""
+
+    def keep(*arguments: Any) -> None:
+        with suppress(OSError):
+            save(*arguments)
+
+    return keep
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:

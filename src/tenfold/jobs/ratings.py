@@ -132,6 +132,7 @@ class RatingsRun:
         what is to be said (``notes``; of these ratings alone ``added_notes``, which its lists carry) and
         whose ratings these were (``added_users``). Raises RatingsError where no item is known to the run.
         """
+        from tenfold.collab import kernels
         from tenfold.collab.newcomers import add_ratings
 
         wanted = [one for one in (self.schema.ids[1].name, self.schema.targets[0].name) if one]
@@ -147,7 +148,7 @@ class RatingsRun:
             self.model, found.users[found.user_index], items[found.item_index], found.ratings
         )
         refuse_strangers(self.model, model, table, found, items)
-        notes += said
+        notes += [*said, *kernels.notes()]
         run = replace(
             self,
             about={

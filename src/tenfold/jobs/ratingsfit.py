@@ -95,6 +95,8 @@ def fit_ratings_run(
             arrays, described = pack_factor_model(model)
             folder.write_checkpoint(arrays, {"identity": identity, "model": described})
         notes.add([note for note in model.notes if note not in notes.lines])
+        for note in kernel_notes() if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
         scores: dict[str, Any] = {}
         if len(split.valid):
             scores, said = score_ratings(model, take_ratings(ratings, split.valid))
@@ -258,6 +260,13 @@ def fit_model(
         on_epoch=tell_epoch,
         **common,
     )
+
+
+def kernel_notes() -> list[str]:
+    """What is to be said of compiled code, where a fit has loaded it."""
+    from tenfold.collab import kernels
+
+    return kernels.notes()
 
 
 class _Told:
