@@ -24,6 +24,11 @@ def raised_by(error: BaseException) -> Callable[[], None]:
     [
         (RecipeError("no such size", fix="give 224"), 2, "RecipeError: no such size"),
         (TrainingError("the loss is no number", fix="lower --lr"), 2, "fix    lower --lr"),
+        (
+            MemoryError("Unable to allocate 7 TiB"),
+            2,
+            "MemoryBudgetError: there is not enough memory.\n  found",
+        ),
         (KeyboardInterrupt(), 130, "stopped."),
     ],
 )

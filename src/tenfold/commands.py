@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tenfold.errors import TenfoldError
+from tenfold.errors import MemoryBudgetError, TenfoldError
 from tenfold.remedies import Offer, offering
 from tenfold.screen import print_json, say, show_records, show_scores, tell
 
@@ -31,6 +31,8 @@ OPTIONS: dict[str, frozenset[str]] = {}
 
 #: Commands that go on with what ``--runs`` has kept.
 RESTARTED = ("tune", "compare")
+#: What needs less memory, in any command.
+SMALLER = "close other programs, or give fewer rows or smaller pictures"
 GOES_ON = "stopped. Run the same command again: it goes on where it was."
 
 
@@ -82,7 +84,8 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
 
 @contextmanager
 def answered(stopped: str = "stopped.") -> Iterator[None]:
-    """A user's mistake is told without a traceback and ends with exit code 2, a Ctrl-C with 130.
+    """A user's mistake, or too little memory, is told without a traceback and ends with exit code 2, a Ctrl-C
+    with 130.
 
     stopped: what is said of a Ctrl-C.
     """
@@ -90,6 +93,10 @@ def answered(stopped: str = "stopped.") -> Iterator[None]:
         yield
     except TenfoldError as error:
         say(f"{type(error).__name__}: {error}")
+        raise typer.Exit(2) from None
+    except MemoryError as error:
+        lacking = MemoryBudgetError("there is not enough memory.", found=str(error), fix=SMALLER)
+        say(f"MemoryBudgetError: {lacking}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         say(stopped)

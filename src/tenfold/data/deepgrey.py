@@ -3,8 +3,10 @@
 - *16 bits*: value / 65535 x 255. Data of 12 bits in a file of 16 are therefore dark, and stay apart.
 - *12 bits*, where the file says so: value / 4095 x 255.
 - *Float and 32 bits*: 0 is black. White is given, or else the smallest of 1, 255, 65535, 4294967295 that no
-  value exceeds; of integers, the smallest of the last two. Whoever has many pictures takes the largest white
-  of all for each. Negative values, values that are not finite, and values above a given white are refused.
+  value exceeds; of integers, the smallest of the last two. A training takes the largest white of all its
+  pictures for each, and that holds for every later picture, so that no answer depends on the pictures beside
+  it; where the training had none of this kind, white is 1. Negative values, values that are not finite, and
+  values above a given white are refused.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from tenfold.errors import ImageError
 
 #: Steps of white for float and 32-bit grey: far apart, so that pictures of one kind agree.
 WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
+
+#: White of pictures that come to a run whose training had none of their kind.
+UNTRAINED = 1.0
 
 #: Values are scaled this many at a time, or their float copies would outweigh the picture.
 BLOCK = 1 << 20
@@ -36,8 +41,9 @@ def find_white(values: NDArray[Any], white: float | None, name: str) -> tuple[fl
     asked = next((step for step in steps if not _exceeds(high, step, integers)), 0.0)
     if not asked or low < (0 if integers else -0.001 * asked):
         raise ImageError(f"{name} has values from {low:g} to {high:g}; black is 0: convert it to 16-bit PNG")
-    if white is not None and _exceeds(high, white, integers):
-        raise ImageError(f"{name} has values up to {high:g}, but white is {white:g}")
+    if white is not None and (_exceeds(high, white, integers) or (integers and asked > white)):
+        why = "" if _exceeds(high, white, integers) else ", and they are whole numbers"
+        raise ImageError(f"{name} has values up to {high:g}, but white is {white:g}{why}: scale it alike")
     return (asked if white is None else white), asked
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.deepgrey import UNTRAINED
 from tenfold.data.encode import Encoding, PictureFiles
 from tenfold.data.imagecache import ImageCache, build_image_cache
 from tenfold.data.imagefiles import find_images, list_image_folder
@@ -214,7 +215,8 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
             max_pixels=reading.max_pixels,
             cache_dir=Path(reading.cache) if reading.cache else None,
             names=[str(name) for name in table.text(column.name)],
-            white=encoding.white[position] if encoding.white else None,
+            # Decided once, by a training: the pictures of one question do not decide for each other.
+            white=(encoding.white[position] or UNTRAINED) if encoding.white else None,
             on_progress=_teller(reading, column.name),
         )
         problems = {**found.locate(problems), **found.problems}
