@@ -89,6 +89,8 @@ TABLE = [
         "--header/--no-header",
     ),
     option("missing_values", list[str] | None, "further words that mean: missing"),
+    option("skip_lines", int | None, "lines above the header to leave out"),
+    option("comment", str | None, "what lines begin with that are comments, as '#'"),
 ]
 READING = [
     *TABLE,

@@ -240,3 +240,75 @@ def test_rows_in_other_forms() -> None:
     ):
         with pytest.raises(TableError, match=said):
             tenfold.read_table(source)
+
+
+def texts(table: Any) -> list[list[str]]:
+    return [table.text(name).tolist() for name in table.names]
+
+
+@pytest.mark.case("P5", "the header of a joined file is no class and no user, and is said")
+@pytest.mark.parametrize(
+    "again", ["id,label", '"id","label"', "ID, Label", "\ufeffid,label", "id,label\n\nid,label"]
+)
+def test_a_header_in_the_middle(tmp_path: Path, again: str) -> None:
+    path = write(tmp_path / "t.csv", f"id,label\na,cat\nb,dog\n{again}\nc,cat\n")
+    table = tenfold.read_table(path)
+    assert texts(table) == [["a", "b", "c"], ["cat", "dog", "cat"]]
+    assert any("the header" in note and "left out" in note and "(line 4" in note for note in table.notes)
+    assert table.lines[-1] == 5 + again.count("\n")
+
+
+@pytest.mark.case(
+    "P5", "neighbour: numbers stay numbers, a header in another order is refused, a class of its name stays"
+)
+def test_headers_in_joined_files_of_other_kinds(tmp_path: Path) -> None:
+    table = tenfold.read_table(write(tmp_path / "t.csv", "user,x\nu1,1\nuser,x\nu2,2\n"))
+    assert table.numbers("x").tolist() == [1, 2] and table.text("user").tolist() == ["u1", "u2"]
+    with pytest.raises(TableError, match="another order") as caught:
+        tenfold.read_table(write(tmp_path / "o.csv", "id,label\na,cat\nlabel,id\ndog,b\n"))
+    assert "line 3" in str(caught.value)
+    kept = tenfold.read_table(write(tmp_path / "k.csv", "id,label\na,label\nb,x\nid,y\n"))
+    assert texts(kept) == [["a", "b", "id"], ["label", "x", "y"]]
+
+
+@pytest.mark.case("P5", "comment and title lines are left out by options that the message names")
+@pytest.mark.parametrize(
+    ("text", "said", "options"),
+    [
+        ("Sales of 2021\nid,label\n1,cat\n2,dog\n", "--skip-lines 1", {"skip_lines": 1}),
+        ("Sales\nby nobody\n\nid,label\n1,cat\n2,dog\n", "--skip-lines 3", {"skip_lines": 3}),
+        ("# made by x\nid,label\n1,cat\n2,dog\n", "--skip-lines 1", {"comment": "#"}),
+        ("id,label\n1,cat\n# a part\n2,dog\n", "--comment '#'", {"comment": "#"}),
+        ("id,label\n1,cat\n# a, b, part\n2,dog\n", "--comment '#'", {"comment": "#"}),
+    ],
+)
+def test_lines_that_are_no_rows(tmp_path: Path, text: str, said: str, options: dict[str, Any]) -> None:
+    path = write(tmp_path / "t.csv", text)
+    with pytest.raises(TableError) as caught:
+        tenfold.read_table(path)
+    assert said in str(caught.value)
+    table = tenfold.read_table(path, **options)
+    assert table.names == ("id", "label") and texts(table) == [["1", "2"], ["cat", "dog"]]
+    assert table.lines[-1] == text.count("\n") and table.options == options
+    assert any("left out" in note for note in table.notes)
+
+
+@pytest.mark.case("P5", "neighbour: a comment of as many cells is pointed out; one within quotes is a cell")
+def test_comments_that_look_like_rows(tmp_path: Path) -> None:
+    table = tenfold.read_table(write(tmp_path / "t.csv", "id,label\n1,cat\n#x,y\n2,dog\n"))
+    assert any("line 3" in note and "--comment '#'" in note for note in table.notes)
+    path = write(tmp_path / "q.csv", 'id,label\n1,"two\n# lines"\n#2,x\n3,y\n')
+    assert texts(tenfold.read_table(path, comment="#")) == [["1", "3"], ["two\n# lines", "y"]]
+
+
+@pytest.mark.case(
+    "P5", "neighbour: a separator at the end of every row but not of the header is left out and said"
+)
+def test_a_separator_at_every_rows_end(tmp_path: Path) -> None:
+    body = "1,Sun,Drama,\n2,Moon,,\n"
+    table = tenfold.read_table(write(tmp_path / "t.csv", "id,title,genre\n" + body))
+    assert table.names == ("id", "title", "genre") and texts(table)[2] == ["Drama", ""]
+    assert any("no name and no value: left out" in note for note in table.notes)
+    with pytest.raises(TableError, match="line 4") as caught:
+        tenfold.read_table(write(tmp_path / "u.csv", "id,title,genre\n" + body + "3,Sun, Moon,Drama\n"))
+    assert "4 cells, the header has 3" in str(caught.value)

@@ -388,10 +388,10 @@ def test_commas_that_can_be_read_in_two_ways_are_refused(tmp_path: Path, cells: 
     assert "line 2" in str(error.value)
 
 
-def test_the_header_again_within_the_rows_is_named(tmp_path: Path) -> None:
+def test_the_header_again_within_the_rows_is_left_out(tmp_path: Path) -> None:
     table = read(tmp_path, "user,item,rating\nu,i,4\nuser,item,rating\nv,i,3\n")
-    with pytest.raises(TableError, match="line 3, column rating: 'rating'"):
-        table.numbers("rating")
+    assert table.numbers("rating").tolist() == [4, 3] and table.lines.tolist() == [2, 4]
+    assert "1 row that repeats the header is left out, as in joined files (line 3)" in said(table)
 
 
 def test_codes_number_the_texts_in_the_order_of_their_first_row(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "Record",
     "collect_cells",
     "find_layout",
+    "is_usual_name",
     "iterate_records",
     "row_lines",
     "separator_name",
@@ -87,6 +88,8 @@ class Layout:
     names: the columns.  unnamed: places of columns whose header cell is empty.
     start: byte where the first row begins.  line: the line that is.
     notes: what was decided, one a line.
+    heading: the cells of the header as they stand in the file.
+    trailing: the rows end in a separator that the header has not, so that the last column is empty.
     """
 
     separator: str
@@ -97,6 +100,13 @@ class Layout:
     start: int
     line: int
     notes: tuple[str, ...]
+    heading: tuple[str, ...] = ()
+    trailing: bool = False
+
+
+def is_usual_name(name: str) -> bool:
+    """Is this a name of columns that is hardly ever data?"""
+    return re.sub(r"[\W_]", "", name.casefold()) in KNOWN_NAMES
 
 
 def separator_name(separator: str) -> str:
@@ -195,9 +205,19 @@ def find_layout(
     rows = _first_rows(head[skipped:], separator, quoting, first_line)
     if not rows:
         raise TableError(f"{name} is empty but for its first line", fix="give a file with rows")
+    trailing = len(rows) > 1 and all(
+        len(row.cells) == len(rows[0].cells) + 1 and not row.cells[-1].strip() for row in rows[1:]
+    )
+    if trailing:
+        rows[0] = rows[0]._replace(cells=[*rows[0].cells, ""])
     first = rows[0]
     has_header, why = (header, "as given") if header is not None else _find_header([r.cells for r in rows])
     columns, unnamed = tuple(f"column_{n}" for n in range(1, len(first.cells) + 1)), ()
+    if trailing and not has_header:
+        raise TableError(
+            f"{name}: line {first.line} has {len(first.cells) - 1} cells, the lines below end in one more",
+            fix=f"take the {separator_name(separator)} from their ends, or give --header",
+        )
     start, line = skipped, first_line
     if has_header:
         columns, unnamed = _column_names(first, name)
@@ -212,7 +232,16 @@ def find_layout(
     else:
         said = f"no header ({why}): line {first.line} is data, columns {shown}; give --header if it is not"
     return Layout(
-        separator, quoting, has_header, columns, unnamed, len(head[:start].encode()), line, (note, said)
+        separator,
+        quoting,
+        has_header,
+        columns,
+        unnamed,
+        len(head[:start].encode()),
+        line,
+        (note, said),
+        tuple(first.cells) if has_header else (),
+        trailing and has_header,
     )
 
 
@@ -334,7 +363,7 @@ def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
     for place, cell in enumerate(first):
         if not cell:
             continue
-        known = re.sub(r"[\W_]", "", cell.casefold()) in KNOWN_NAMES
+        known = is_usual_name(cell)
         vote = _vote(cell, [row[place].strip() for row in body if row[place].strip()])
         header += (vote > 0) + known
         data += vote < 0
@@ -424,6 +453,7 @@ def collect_cells(
     rows: list[list[str]] = []
     lines: list[int] = []
     faults: list[str] = []
+    bad: list[Record] = []
     quoting = layout.quoting and separator == layout.separator
     for record in iterate_records(text, separator, quoting=quoting, line=layout.line):
         against = against or f"line {record.line}"
@@ -431,6 +461,7 @@ def collect_cells(
             faults.append(f"line {record.line}, {record.fault}")
         elif len(record.cells) != expected:
             faults.append(ragged(record, expected, against, layout.separator))
+            bad.append(record)
         elif not faults:
             rows.append(record.cells)
             lines.append(record.line)
@@ -442,10 +473,30 @@ def collect_cells(
         raise TableError(
             f"{name}: {len(faults)} {'row does' if len(faults) == 1 else 'rows do'} not fit the columns",
             problems=faults,
-            fix=f'put a cell that holds a {mark} or a quote in double quotes ("" for a quote), or give --sep',
+            fix=_title_fix(bad, layout)
+            or f'put a cell that holds a {mark} or a quote in double quotes ("" for a quote), or give --sep',
         )
     if rows:
         yield [list(column) for column in zip(*rows, strict=True)], lines
+
+
+def _title_fix(bad: Sequence[Record], layout: Layout) -> str:
+    """What to do where rows do not fit since there are lines that are no rows; "" where that is not seen."""
+    marks = [record for record in bad if record.cells[0].lstrip()[:1] in ("#", "%", "/")]
+    if marks and len(marks) == len(bad):
+        return f"if these lines are comments, leave them out: --comment {marks[0].cells[0].lstrip()[0]!r}"
+    widths = Counter(len(record.cells) for record in bad)
+    if not layout.header or not widths or bad[0].line > layout.line + 20:
+        return ""
+    width, times = widths.most_common(1)[0]
+    if width <= len(layout.names) or times < len(bad) / 2:
+        return ""
+    first = next(record.line for record in bad if len(record.cells) == width)
+    named = [cell.strip() for cell in layout.heading][:1]
+    return (
+        f"if line {first} names the columns, leave out what stands above it ({named[0][:40]!r}): "
+        f"--skip-lines {first - 1}"
+    )
 
 
 @dataclass(frozen=True)

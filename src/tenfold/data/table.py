@@ -34,8 +34,8 @@ from tenfold.data.columns import (
     trim_column,
 )
 from tenfold.data.delimited import Parsed, parse_columns
-from tenfold.data.layout import Layout, find_layout
-from tenfold.data.text import Decoded, decode_bytes, open_text, read_bytes, read_start
+from tenfold.data.layout import Layout, find_layout, is_usual_name
+from tenfold.data.text import Decoded, decode_bytes, leave_out_lines, open_text, read_bytes, read_start
 from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
 from tenfold.values import id_text
 
@@ -250,6 +250,8 @@ def read_table(
     missing_values: Iterable[str] = (),
     names: Sequence[str] | None = None,
     likely: str | None = None,
+    skip_lines: int | None = None,
+    comment: str | None = None,
 ) -> Table:
     """Read a table; `notes` of the result says what was found and decided.
 
@@ -261,6 +263,7 @@ def read_table(
     separator, encoding, header: None finds them.  missing_values: words that mean missing beside the empty
         cell.  names: the columns' names where the file has none, or in place of those it has.
     likely: the encoding of a file that is not UTF-8 and whose encoding is not given.
+    skip_lines: lines above the header that are left out.  comment: what lines begin with that are no rows.
 
     Raises TableError, with file, line, column, value and remedy, for what cannot be read as it stands.
     """
@@ -268,6 +271,7 @@ def read_table(
     if isinstance(source, Table):
         return _drop_missing(source, words)
     said = {"separator": separator, "encoding": encoding, "header": header, "names": names}
+    said |= {"skip_lines": skip_lines or None, "comment": comment or None}
     options = {name: value for name, value in said.items() if value is not None}
     options |= {"missing_values": words} if words else {}
     if isinstance(source, str | PathLike):
@@ -275,7 +279,11 @@ def read_table(
         if read_start(path, 4) == b"PAR1":
             table = _from_parquet(read_bytes(path), path.name, names)
         else:
-            text = open_text(path, encoding=encoding, likely=likely)
+            if skip_lines or comment:
+                text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding, likely=likely)
+                text = leave_out_lines(text, path.name, skip=skip_lines or 0, comment=comment)
+            else:
+                text = open_text(path, encoding=encoding, likely=likely)
             layout, parsed = _parse(text, path.name, separator, header, names)
             if parsed is None:  # a large file with a clean beginning only
                 text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding, likely=likely)
@@ -407,13 +415,91 @@ def _from_text(
     said = [*notes, *layout.notes]
     if len(named) == 1 and not isinstance(lines, int) and lines[-1] - lines[0] >= rows:
         said.append(f"{lines[-1] - lines[0] + 1 - rows} empty lines are left out")
+    if layout.trailing:
+        _check_trailing(named[layout.names[-1]], lines, layout, name)
     empty = [layout.names[place] for place in layout.unnamed]
     empty = [column for column in empty if named[column].null_count == rows and len(named) > 1]
     for column in empty:  # the separator at the end of every line, header included
         del named[column]
         said.append(f"{column} has no name and no value: left out")
     table = Table(tuple(named), rows, name, tuple(said), layout.header, "line", named, lines)
-    return _drop_empty_rows(table)
+    return _tell_marks(_drop_headers(_drop_empty_rows(table), layout))
+
+
+def _check_trailing(last: Column, lines: NDArray[np.int64] | int, layout: Layout, name: str) -> None:
+    """Refuse rows with a value behind the separator that ends all others."""
+    full = np.flatnonzero(~last.is_null().to_numpy())
+    if full.size:
+        numbers = full + lines if isinstance(lines, int) else lines[full]
+        count = len(layout.names)
+        raise TableError(
+            f"{name}: {full.size} rows do not fit the columns",
+            problems=[f"line {line} has {count} cells, the header has {count - 1}" for line in numbers],
+            fix="put a cell that holds the separator in double quotes, or name the last column in the header",
+        )
+
+
+def _drop_headers(table: Table, layout: Layout) -> Table:
+    """Leave out rows that name the columns again, as in files that were joined one after another."""
+    names = dict(zip(layout.names, layout.heading, strict=False))
+    wanted = [_plain_name(names[one].strip("\ufeff")).casefold() for one in table.names if one in names]
+    # A number is no name, so that hardly a table is looked at twice.
+    if len(wanted) < len(table.names) or not all(map(_is_text, table._columns.values())):
+        return table
+    there = np.ones(table.rows, np.bool_)
+    for name in table.names:
+        codes, texts = table.codes(name)
+        words = [_plain_name(text.strip("\ufeff")).casefold() for text in texts]
+        there &= np.array([word in wanted for word in words], np.bool_)[codes]
+        if not there.any():
+            return table
+    rows = np.flatnonzero(there)
+    found = table.take(rows)
+    cells = [
+        [_plain_name(text.strip("\ufeff")).casefold() for text in found.text(name)] for name in table.names
+    ]
+    again = np.array([list(row) == wanted for row in zip(*cells, strict=True)])
+    other = np.array([sorted(row) == sorted(wanted) for row in zip(*cells, strict=True)]) & ~again
+    if other.any() and (len(wanted) > 2 or any(map(is_usual_name, wanted))):
+        raise TableError(
+            f"{table.source} names its columns again in another order: files were joined that do not fit",
+            problems=[f"line {line}" for line in found.lines[other]],
+            fix="bring the columns of the files into one order before they are joined",
+        )
+    if again.all() and len(rows) == table.rows:
+        raise TableError(f"{table.source} has a header and no rows", fix="give a file with rows")
+    if not again.any():
+        return table
+    lines = found.lines[again]
+    where = ", ".join(map(str, lines[:LISTED])) + (" ..." if len(lines) > LISTED else "")
+    kept = np.ones(table.rows, np.bool_)
+    kept[rows[again]] = False
+    count = (
+        "1 row that repeats the header is"
+        if len(lines) == 1
+        else f"{len(lines)} rows that repeat the header are"
+    )
+    said = f"{count} left out, as in joined files (line {where})"
+    return replace(table.take(kept), notes=(*table.notes, said))
+
+
+def _tell_marks(table: Table) -> Table:
+    """Point out rows that look like comments among others that do not."""
+    codes, texts = table.codes(table.names[0]) if _is_text(table._columns[table.names[0]]) else (None, ())
+    marked = [text for text in texts if text[:1] == "#"]
+    if codes is None or not marked:
+        return table
+    rows = np.flatnonzero(np.isin(codes, np.flatnonzero([text[:1] == "#" for text in texts])))
+    if 10 * len(rows) > table.rows and len(rows) > 1:
+        return table
+    where = ", ".join(map(str, table.lines[rows][:LISTED]))
+    count = "1 row begins" if len(rows) == 1 else f"{len(rows)} rows begin"
+    said = f"{count} with '#' (line {where}): if that is a comment, leave it out with --comment '#'"
+    return replace(table, notes=(*table.notes, said))
+
+
+def _is_text(column: Column) -> bool:
+    return pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)
 
 
 def _drop_empty_rows(table: Table) -> Table:

@@ -21,9 +21,18 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from tenfold.errors import TableError, did_you_mean
+from tenfold.errors import LISTED, TableError, did_you_mean
 
-__all__ = ["Decoded", "decode_bytes", "open_text", "read_bytes", "read_lines", "read_start", "read_text"]
+__all__ = [
+    "Decoded",
+    "decode_bytes",
+    "leave_out_lines",
+    "open_text",
+    "read_bytes",
+    "read_lines",
+    "read_start",
+    "read_text",
+]
 
 #: Marks at the start of a file, the longer ones first: UTF-32's begins with UTF-16's.
 MARKS = (
@@ -200,6 +209,36 @@ def decode_bytes(
         )
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return Decoded(data, tuple(notes))
+
+
+def leave_out_lines(text: Decoded, name: str, *, skip: int = 0, comment: str | None = None) -> Decoded:
+    """The text with its first lines, and those that begin with a mark, empty: lines keep their numbers.
+
+    A line within a quoted cell is no comment. Raises TableError where nothing is left.
+    """
+    if skip < 0:
+        raise TableError(f"--skip-lines {skip} is not a number of lines", fix="give 1 or more")
+    lines = text.data.split(b"\n")
+    notes = list(text.notes)
+    if skip:
+        gone = [line.decode("utf-8", "replace")[:60] for line in lines[:skip] if line.strip()]
+        notes.append(f"{name}: the first {skip} lines are left out, as given: {'; '.join(gone) or 'empty'}")
+        lines[:skip] = [b""] * len(lines[:skip])
+    if comment:
+        mark, within, found = comment.encode(), False, []
+        for place, line in enumerate(lines):
+            if not within and line.lstrip().startswith(mark):
+                lines[place] = b""
+                found.append(place + 1)
+            else:
+                within ^= line.count(b'"') % 2 == 1
+        shown = ", ".join(map(str, found[:LISTED])) + (" ..." if found[LISTED:] else "")
+        if found:
+            notes.append(f"{name}: {len(found)} lines that begin with {comment!r} are left out: {shown}")
+    data = b"\n".join(lines)
+    if not data.strip():
+        raise TableError(f"{name} has no line left", fix="give a smaller --skip-lines, or another --comment")
     return Decoded(data, tuple(notes))
 
 

@@ -7,11 +7,10 @@ they hold for the training's table, and are tried first for another one, where t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenfold.data.layout import KNOWN_NAMES
+from tenfold.data.layout import is_usual_name
 from tenfold.data.table import Table, read_table
 from tenfold.errors import SchemaError, TableError
 
@@ -21,7 +20,13 @@ __all__ = ["kept_options", "read_as_trained", "reading_notes", "table_facts"]
 _AS_TRAINED = "read as the training's table was"
 
 #: Options of `read_table` that describe one file, and how the command line spells them.
-_LAYOUT = {"separator": "--sep {!r}", "header": "", "names": "names = {!r}"}
+_LAYOUT = {
+    "separator": "--sep {!r}",
+    "header": "",
+    "names": "names = {!r}",
+    "skip_lines": "--skip-lines {}",
+    "comment": "--comment {!r}",
+}
 
 
 def table_facts(table: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +92,9 @@ def read_as_trained(
     if isinstance(source, Table) or not layout:
         return _noted(read_table(source, **common), told)
     as_run, fault = _attempt(source, {**common, **layout})
+    if not own and as_run is not None and not as_run.header and layout.pop("skip_lines", None):
+        # Without a header nothing tells a title from a row, and no row is passed over unseen.
+        as_run, fault = _attempt(source, {**common, **layout})
     fits = as_run is not None and _fits(as_run, wanted)
     headed = not own and as_run is not None and _names_columns(as_run, layout)
     if as_run is not None and fits and headed and not usual:
@@ -137,8 +145,7 @@ def _names_columns(table: Table, layout: Mapping[str, Any]) -> bool:
     if layout.get("header") is not False or "names" in layout:
         return False
     first = [str(table.take([0]).text(name)[0]) for name in table.names]
-    known = any(re.sub(r"[\W_]", "", cell.casefold()) in KNOWN_NAMES for cell in first)
-    return known and not any(cell[:1].isdigit() for cell in first)
+    return any(map(is_usual_name, first)) and not any(cell[:1].isdigit() for cell in first)
 
 
 def _spelled(layout: Mapping[str, Any]) -> list[str]:

@@ -54,7 +54,7 @@ _FOR_RATINGS = ("time_format", "lists", "liked")
 ROLES = ("user", "item", "rating", "time")
 _NEW_RATINGS = (
     *("user_column", "item_column", "target", "time", "time_format", "skip_bad"),
-    *("sep", "encoding", "header", "missing_values"),
+    *("sep", "encoding", "header", "missing_values", "skip_lines", "comment"),
 )
 #: What is said of a sample submission.
 _FILLING = ("column", "probability", "fill_missing")
@@ -385,4 +385,5 @@ def table_options(given: Given) -> dict[str, Any]:
         "encoding": given["encoding"],
         "header": given["header"],
         "missing_values": tuple(given["missing_values"] or ()),
+        **{name: given[name] for name in ("skip_lines", "comment") if given.get(name)},
     }
