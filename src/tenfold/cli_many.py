@@ -44,7 +44,7 @@ def _ensemble(given: Given) -> None:
 
     if given["recipe"] is None:
         raise RecipeError("no recipe is given", fix="tenfold ensemble RECIPE.toml -o FOLDER, or --example")
-    withhold(PLANNED, file=f"in {given['recipe']}")
+    withhold((*PLANNED, "time", "time_format"), file=f"in {given['recipe']}")
     file = read_ensemble(given["recipe"])
     output = given["output"] or file.output
     if not output:

@@ -283,7 +283,8 @@ class Schema(Frozen):
 
     For ratings, `inputs` are two id columns, the user's and then the item's, and further:
 
-    time: column of the moment of a rating.
+    time: column of the moment of a rating, or of a row: the later ones are held out.
+    time_format: how it is written, as `data.times.read_times` has it; found where not given.
     user_table, item_table: files with one row per user or item, whose key is the id column's name or
         their first column.  item_name: column of the item table that names an item to people.
     side: columns of these tables that describe users or items.
@@ -296,6 +297,7 @@ class Schema(Frozen):
     split: str | None = None
     weight: str | None = None
     time: str | None = None
+    time_format: str | None = None
     user_table: str | None = None
     item_table: str | None = None
     item_name: str | None = None

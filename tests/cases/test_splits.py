@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from photos import COLOURS, QUICK, write_table
+from tenfold.cli import app
 from tenfold.data.images import encode_png
 from tenfold.data.table import read_table
+from tenfold.data.times import read_times
 from tenfold.errors import TenfoldError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.inputs import Reading
@@ -448,3 +451,96 @@ def test_labels_of_weight_0_are_refused() -> None:
     )
     with pytest.raises(TenfoldError, match=r"no label in any of 30 training rows of a weight above 0"):
         prepare_training(schema, Recipe(seed=1), columns, Reading(), Notes(None))
+
+
+# --- T2 and 19: dates --------------------------------------------------------------------------------
+
+DAYS = np.datetime64("2021-01-02") + 11 * np.random.default_rng(2).permutation(20)
+
+
+def dated(cells: Any, time_format: str | None = None) -> tuple[TrainingWork, str]:
+    columns = {"x": np.arange(20.0), "y": np.arange(20) % 7, "when": cells}
+    schema = Schema(
+        inputs=(NumberColumn(name="x"),),
+        targets=parse_targets(["y:number"]),
+        time="when",
+        time_format=time_format,
+    )
+    notes = Notes(None)
+    source = columns if isinstance(cells, list) else pa.table({**columns, "when": cells})
+    return prepare_training(schema, Recipe(seed=1), source, Reading(), notes), "\n".join(notes.lines)
+
+
+def spelled(pattern: str) -> list[str]:
+    return [day.astype(object).strftime(pattern) for day in DAYS]
+
+
+#: The same days, as a table may have them: cells, and the format where it has to be said.
+WRITTEN = {
+    "ISO": (spelled("%Y-%m-%d"), None),
+    "with a zone": ([f"{day}T01:00:00+01:00" for day in DAYS], None),
+    "day first": (spelled("%d/%m/%Y"), "%d/%m/%Y"),
+    "month first": (spelled("%m/%d/%y"), "%m/%d/%y"),
+    "digits": (spelled("%d%m%Y"), "%d%m%Y"),
+    "seconds": ([int(day.astype("datetime64[s]").astype(int)) for day in DAYS], None),
+    "milliseconds": ([int(day.astype("datetime64[ms]").astype(int)) for day in DAYS], None),
+    "nanoseconds": (pa.array(DAYS.astype("datetime64[ns]")), None),
+    "a time with a zone": (pa.array(DAYS.astype("datetime64[us]"), pa.timestamp("us", "Europe/Paris")), None),
+    "a date": (pa.array(DAYS.astype("datetime64[D]")), None),
+}
+
+
+@pytest.mark.case(
+    "T2", "dates beside any input split by time in whatever form, with --time-format where it is needed"
+)
+@pytest.mark.metamorphic("times written in another form give the same split")
+@pytest.mark.parametrize("form", WRITTEN)
+def test_dates_in_every_form(form: str) -> None:
+    work, _ = dated(*WRITTEN[form])
+    assert DAYS[work.split.train].max() < DAYS[work.split.valid].min() and len(work.split.valid) == 4
+
+
+@pytest.mark.case("T2", "neighbour: what is not said is refused, and the remedy is one that pictures have")
+@pytest.mark.parametrize(
+    ("cells", "headline"),
+    [
+        (spelled("%d/%m/%Y"), "cannot tell the format of"),
+        (spelled("%d%m%Y"), "cannot tell the format of"),
+        ([*spelled("%Y-%m-%d")[:19], 1614556800], "the times mix dates and numbers"),
+        ([*WRITTEN["seconds"][0][:19], 1614556800000], "the times mix seconds and milliseconds"),
+    ],
+)
+@pytest.mark.case(
+    "19", "dates and times: a form that cannot be told, or a mixture, is refused with example lines"
+)
+def test_times_that_cannot_be_told(cells: list, headline: str) -> None:
+    with pytest.raises(TenfoldError) as caught:
+        dated(cells)
+    text = str(caught.value)
+    assert headline in text and "row" in text
+    assert "--time-format" in text and "leave out --time, and" in text and "--time none" not in text
+
+
+@pytest.mark.case("19", "neighbour: ISO dates order as days do, and a user called 05112025 keeps the zero")
+def test_iso_dates_order() -> None:
+    times, _ = read_times(read_table({"t": ["2021-03-01", "2021-02-01T10:00:00Z"]}), "t")
+    assert times.tolist() == [1614556800.0, 1612173600.0]
+    assert read_table({"user": ["05112025", "04112025"]}).text("user").tolist() == ["05112025", "04112025"]
+
+
+@pytest.mark.case(
+    "T2", "neighbour: --time-format on the command line reaches the split, and stays with the run"
+)
+def test_time_format_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = spelled("%d/%m/%Y")
+    write_table(tmp_path / "t.csv", {"x": range(20), "y": [row % 2 for row in range(20)], "when": days})
+    asked = ["fit", "t.csv", "--number", "x", "--target", "y:category", "--time", "when", "--epochs", "1"]
+    asked += ["--no-report", "-o", "run"]
+    failed = CliRunner().invoke(app, asked)
+    assert failed.exit_code == 2 and "--time-format" in failed.output
+    done = CliRunner().invoke(app, [*asked, "--time-format", "%d/%m/%Y"])
+    assert done.exit_code == 0, done.output
+    assert Schema.from_toml((tmp_path / "run" / "schema.toml").read_text("utf-8")).time_format == "%d/%m/%Y"
+    alone = CliRunner().invoke(app, [*asked[:6], "--time-format", "iso", "--no-report", "-o", "other"])
+    assert alone.exit_code == 2 and "add --time COLUMN" in alone.output

@@ -266,8 +266,16 @@ def test_ratings_take_their_own_options() -> None:
     )
     assert found["skip_bad"] is True and found["time_format"] == "iso"
     assert found["table_options"]["separator"] == "|"
+
+
+def test_the_format_of_times_beside_pictures_is_part_of_the_schema() -> None:
+    given = fit_options(**PICTURES, time="taken", time_format="iso")
+    assert job_of(given).schema.time_format == "iso"
+    assert wing_options(PICTURE_RUN.schema, given)
+    with pytest.raises(SchemaError, match="no column of times"):
+        job_of(fit_options(**PICTURES, time_format="iso"))
     with pytest.raises(RecipeError, match="--time-format is no option where pictures"):
-        wing_options(PICTURE_RUN.schema, fit_options(**PICTURES, time_format="iso"))
+        reading_of(PICTURE_RUN, predict_options(time_format="iso"), print)
 
 
 def test_prediction_reads_from_other_folders_and_tells() -> None:

@@ -26,25 +26,33 @@ FORMATS = (*COUNTED, "iso")
 #: So many times tell whether it is worth to look at all.
 SAMPLE = 1000
 
-FIX = (
-    "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or leave times out: --time none"
-)
+FIX = "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or "
 
 
 def read_times(
-    table: Table, column: str, time_format: str | None = None
+    table: Table,
+    column: str,
+    time_format: str | None = None,
+    *,
+    without: str = "leave times out: --time none",
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The column as seconds since 1970 in UTC (NaN where missing), and what was decided.
 
     time_format: ``seconds``, ``milliseconds``, ``microseconds``, ``nanoseconds``, ``iso``, a strptime pattern
         such as ``%d/%m/%Y``, or None to tell from the whole column.
+    without: what to do instead of naming a format.
 
     Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
     zone. A column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
     TableError with example lines. Times later than today are read as they are and counted among what is said,
     since their unit or year may be wrong.
     """
-    seconds, notes = _read(table, column, time_format)
+    try:
+        seconds, notes = _read(table, column, time_format)
+    except TableError as error:
+        if error.labels.get("fix") == FIX:
+            error.labels["fix"] = FIX + without
+        raise
     return seconds, (*notes, *_later_than_now(table, column, seconds))
 
 

@@ -32,7 +32,7 @@ from tenfold.jobs.fit import fit
 from tenfold.jobs.inputs import Machine, Reading, read_source
 from tenfold.jobs.netblend import BlendMember, NetworkBlend, blend_of
 from tenfold.jobs.netjudge import Judged, judge_blend
-from tenfold.jobs.netprepare import check_choices
+from tenfold.jobs.netprepare import WITHOUT_TIMES, check_choices
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netsoup import make_soup, soup_groups
 from tenfold.jobs.plan import recipe_options
@@ -193,7 +193,7 @@ def _check_folds(schema: Schema, encoding: Encoding, table: Table, folds: int) -
         return
     groups = [table.text(name) for name in schema.group]
     if schema.time is not None:
-        times, _ = read_times(table, schema.time)
+        times, _ = read_times(table, schema.time, schema.time_format, without=WITHOUT_TIMES)
         folds_by_time(times, folds=folds, groups=groups, source=table.source, lines=table.lines)
         return
     labels, _, _ = label_arrays(encoding.classes, encoding.targets, schema, table)

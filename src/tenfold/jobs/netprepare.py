@@ -79,6 +79,9 @@ class TrainingWork:
     fingerprint: dict[str, Any]
 
 
+#: What to do instead of naming the format of times.
+WITHOUT_TIMES = "leave out --time, and split at random"
+
 #: How rows are split in place of the recipe's way: called as `data.split.holdout` is, less fraction and seed.
 SplitRule = Callable[..., Split]
 
@@ -344,7 +347,7 @@ def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any)
     seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
     said: Sequence[str] = ()
     if schema.time is not None:
-        times, said = read_times(rows.table, schema.time)
+        times, said = read_times(rows.table, schema.time, schema.time_format, without=WITHOUT_TIMES)
         where = {"source": rows.table.source, "lines": rows.table.lines}
         if recipe.fold is None:
             split = by_time(times, fraction=recipe.valid, **facts, **where)

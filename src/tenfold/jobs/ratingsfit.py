@@ -113,7 +113,7 @@ def fit_ratings_run(
             "train_rows": len(split.train),
             "valid_rows": len(split.valid),
             "targets": {schema.targets[0].name or "event": scores} if scores else {},
-            "time_format": time_format,
+            "time_format": time_format or schema.time_format,
             "reading": reading,
             "times_ignored": work.times_ignored,
             "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
@@ -162,6 +162,7 @@ def prepare_ratings(
 
     fold: (K, N), the K-th of N parts is held out, in place of the recipe's `valid`.
     """
+    time_format = time_format or schema.time_format
     options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
     held = fold is not None or recipe.valid > 0 or recipe.split == "last"
     table = read_table(table, **(table_options or {}))

@@ -99,6 +99,13 @@ def job_of(given: Given) -> Request:
         table, schema = _folder(given)
     else:
         schema = _schema(given)
+    if given.get("time_format") and not schema.rated:
+        # Part of what a table's columns are; where ratings are fitted it is an option of reading.
+        if schema.time is None:
+            raise SchemaError(
+                "--time-format, and no column of times", fix="add --time COLUMN, or leave it out"
+            )
+        schema = schema.model_copy(update={"time_format": given["time_format"]})
     if table is None:
         raise SchemaError("no table is given", fix="tenfold fit TABLE ..., or --image-folder FOLDER")
     if not output:
@@ -224,7 +231,8 @@ def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | N
     recipe: tells a network of ratings from factors.
     """
     network = isinstance(recipe, PairRecipe)
-    _refuse_other_wing(schema, given, _FOR_PAIRS if network else ())
+    # The format of times is a part of a schema of pictures, and was taken there.
+    _refuse_other_wing(schema, given, _FOR_PAIRS if network else ("time_format",))
     if schema.rated and not network:
         kept = {name: given[name] for name in ("skip_bad", "time_format")}
         return {"table_options": table_options(given), **kept}
@@ -245,7 +253,8 @@ def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | N
 
 
 def _refuse_other_wing(schema: Schema, given: Given, but: Iterable[str] = ()) -> None:
-    strange = [name for name in _FOR_PICTURES if name not in but] if schema.rated else _FOR_RATINGS
+    other = _FOR_PICTURES if schema.rated else _FOR_RATINGS
+    strange = [name for name in other if name not in but]
     _refuse(given, strange, "where ratings are fitted or asked for" if schema.rated else "where pictures are")
     withhold(strange)
 
