@@ -55,8 +55,8 @@ class TenfoldError(Exception):
 
 
 #: What would move a terminal's cursor, colour it or turn the reading order: C0 but tab and line end, DEL, C1,
-#: separators of lines, and overrides and isolates of direction.
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: separators of lines, overrides and isolates of direction, and what is no letter at all.
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
 def printable(text: str) -> str:

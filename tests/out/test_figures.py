@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from tenfold.out.figures import (
     escaped,
@@ -21,6 +22,9 @@ def test_a_rate_curve_has_its_points_and_a_line_at_the_steepest_fall(tmp_path) -
     figure = rate_figure([1e-4, 1e-3, 1e-2], [2.0, 1.0, 3.0], 5e-4)
     assert figure.data[0].x == (1e-4, 1e-3, 1e-2) and figure.data[0].y == (2.0, 1.0, 3.0)
     assert figure.layout.shapes[0].x0 == 5e-4 and figure.layout.xaxis.type == "log"
+    # plotly wants the place of words on such an axis as a logarithm.
+    label = figure.layout.annotations[0]
+    assert label.x == pytest.approx(np.log10(5e-4)) and label.text == "steepest: 5.0e-04"
     write_figure(figure, tmp_path / "curve.html")
     page = (tmp_path / "curve.html").read_text("utf-8")
     assert "<script src=" not in page and "Plotly.newPlot(" in page

@@ -258,12 +258,13 @@ def recompute_activations(backbone: nn.Module, on: bool = True) -> bool:
 def load_weights(
     backbone: nn.Module, weights: Mapping[str, Shaped[Tensor, " ..."]], source: str
 ) -> list[str]:
-    """Fill the backbone from a state dictionary of timm or of a project whose names are known.
+    """Fill the backbone from a state dictionary of timm, of a run, or of a project whose names are known.
 
-    The classifier's own weights are left out. Returns notes, one a line.
-    Raises WeightsError that names the keys that do not fit.
+    The classifier's own weights are left out; of a larger network that holds this one, so is the rest, such
+    as a run's last layer. Returns notes, one a line. Raises WeightsError that names the keys that do not fit.
     """
-    state, notes = _renamed(dict(weights))
+    state, left = _part(dict(weights), backbone.state_dict())
+    state, notes = _renamed(state)
     head = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
     heads = (head,) if isinstance(head, str) else tuple(head)
     classifier = {key for key in state if any(key.startswith(f"{name}.") for name in heads)}
@@ -293,14 +294,28 @@ def load_weights(
             fix="give the --arch that the file was made for",
         )
     backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
-    notes.append(f"{source}: {sum(key in state for key in wanted)} of {len(wanted)} tensors loaded")
+    notes.append(f"{source}: {sum(key in state for key in wanted)} of {len(wanted)} tensors loaded{left}")
     return notes
+
+
+def _part(
+    state: dict[str, Shaped[Tensor, " ..."]], wanted: Mapping[str, Shaped[Tensor, " ..."]]
+) -> tuple[dict[str, Shaped[Tensor, " ..."]], str]:
+    """Of a network in which this one stands under a name, its part, and words on what is left out."""
+    needed = [key for key in wanted if not key.endswith("num_batches_tracked")]
+    for prefix in sorted(key.removesuffix(needed[0]) for key in state if key.endswith(f".{needed[0]}")):
+        if all(prefix + key in state for key in needed):
+            part = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+            rest = [key for key in state if not key.startswith(prefix)]
+            shown = ", ".join(rest[:3]) + (", ..." if len(rest) > 3 else "")
+            return part, f" from {prefix[:-1]}" + (f"; {len(rest)} left out ({shown})" if rest else "")
+    return state, ""
 
 
 def _renamed(
     state: dict[str, Shaped[Tensor, " ..."]],
 ) -> tuple[dict[str, Shaped[Tensor, " ..."]], list[str]]:
-    for prefix in ("module.", "_orig_mod.", "model.", "backbone.", "encoders.image."):
+    for prefix in ("module.", "_orig_mod.", "model.", "backbone."):
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     if "_conv_stem.weight" in state and any(key.startswith("_blocks.") for key in state):

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tenfold.errors import printable
+
 __all__ = ["Line", "line_chart", "point_chart", "reliability_chart"]
 
 #: A chart's size in its own units: about pixels on a phone, so that its letters can be read there.
@@ -38,7 +40,7 @@ class Line:
 
 
 def _safe(text: str) -> str:
-    return html.escape(str(text).encode("utf-8", "replace").decode(), quote=True)
+    return html.escape(printable(str(text).encode("utf-8", "replace").decode()), quote=True)
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:

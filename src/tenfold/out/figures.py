@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.errors import printable
 from tenfold.out.files import replacing
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ def rate_figure(rates: Sequence[float], losses: Sequence[float], steepest: float
     from plotly.graph_objects import Figure, Scatter
 
     figure = Figure(Scatter(x=list(rates), y=list(losses), mode="lines", name="loss"))
-    figure.add_vline(x=steepest, line_dash="dot", annotation_text=f"steepest: {steepest:.1e}")
+    figure.add_vline(x=steepest, line_dash="dot")
+    # Words on an axis of logarithms stand at the logarithm; a line there stands at the value.
+    figure.add_annotation(
+        x=math.log10(steepest), y=1, yref="paper", text=f"steepest: {steepest:.1e}", showarrow=False
+    )
     figure.update_layout(template="plotly_white", title="Loss while the learning rate grows")
     figure.update_xaxes(type="log", title="learning rate of the head", exponentformat="power")
     figure.update_yaxes(title="smoothed loss, all targets")
@@ -190,7 +195,7 @@ def escaped(text: str) -> str:
     """
     import html
 
-    return html.escape(text.encode("utf-8", "replace").decode(), quote=False)
+    return html.escape(printable(text.encode("utf-8", "replace").decode()), quote=False)
 
 
 def figure_html(figure: Figure, *, program: bool) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tenfold.errors import printable
 from tenfold.out.figures import figure_html
 from tenfold.out.files import replacing
 from tenfold.out.page import PAGE, POLICY, SCRIPT, STYLE, TABLE
@@ -154,7 +155,7 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
     from jinja2 import Environment, StrictUndefined
 
     # Autoescape whatever the template is called; a misspelled name is an error and not an empty place.
-    world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_text)
     world.filters["id"] = id
     pictures = [part.figure for one in sections for part in one.parts if isinstance(part, Picture)]
     # plotly's own program is in the page once, before the first picture.
@@ -175,6 +176,11 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
         )
         .lstrip()
     )
+
+
+def _text(value: Any) -> Any:
+    # What is markup already was made of escaped text.
+    return printable(value) if type(value) is str else value
 
 
 def write_report(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tenfold.errors import printable
 from tenfold.out.files import replacing
 
 __all__ = ["Block", "Book", "Sheet", "column_letters", "sheet_name", "text_constant"]
@@ -87,8 +88,8 @@ def _shortened(text: str, units: int) -> str:
 
 
 def _whole(text: str) -> str:
-    """The text without halves of letters, which no file can hold."""
-    return str(text).encode("utf-8", "replace").decode("utf-8")
+    """The text without halves of letters, which no file can hold; signs that XML forbids are spelled out."""
+    return printable(str(text).encode("utf-8", "replace").decode("utf-8"))
 
 
 def text_constant(text: str) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pickle  # noqa: TID251 - only for the name of the error that refuses code
+import pickletools
+import re
+import stat
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,34 +32,97 @@ def read_weights(path: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"there is no weights file {path}", fix="check --weights; 'none' starts at random")
     try:
-        if _looks_like_safetensors(file):
+        head = _head(file, path)
+        if head[8:9] == b"{":
             return load_file(file)
+        _refuse_strangers(head, file, path)
         # Given explicitly, this holds even where the environment asks for the unsafe way.
         with warnings.catch_warnings():
             # Its remarks on a pickle's protocol say nothing that the refusal below does not say better.
             warnings.simplefilter("ignore", UserWarning)
             loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named is None and not (head.startswith(b"PK") or _is_pickle(file)):
+            raise _unreadable(path, "its content is of no known kind") from None
         raise WeightsError(
             f"{path} is refused: this file holds code, not only weights",
+            found=named[1] if named else "",
             fix="ask its author for a .safetensors file",
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise WeightsError(
-            f"{path} is no weights file, or is damaged: {first}", fix="fetch it again"
-        ) from None
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from None
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise _unreadable(path, (str(error).splitlines() or [""])[0]) from None
     return _state(loaded, path)
 
 
-def _looks_like_safetensors(file: Path) -> bool:
-    # Eight bytes of header length, then a JSON object.
+def _unreadable(path: str, why: str) -> WeightsError:
+    return WeightsError(f"{path} is not a weights file, or is damaged: {why}", fix="fetch it again")
+
+
+def _is_pickle(file: Path) -> bool:
+    """Whether it is one whole pickle; its steps are read, and none is taken."""
+    try:
+        return any(step.name == "STOP" for step, _, _ in pickletools.genops(file.read_bytes()))
+    except (ValueError, IndexError, OverflowError):
+        return False
+
+
+def _head(file: Path, path: str) -> bytes:
+    """The first bytes of a plain file; nothing is opened that would wait for a writer, as a pipe does."""
+    try:
+        kind = file.stat().st_mode
+    except FileNotFoundError:
+        raise WeightsError(
+            f"there is no weights file {path}", fix="check --weights; 'none' starts at random"
+        ) from None
+    if stat.S_ISDIR(kind):
+        raise WeightsError(
+            f"{path} is a folder, not a weights file", fix="give the file in it, such as weights.safetensors"
+        )
+    if not stat.S_ISREG(kind):
+        raise WeightsError(f"{path} is a pipe or a device, not a weights file", fix="copy it to a file first")
     with open(file, "rb") as stream:
-        start = stream.read(9)
-    return len(start) == 9 and start[8:9] == b"{"
+        return stream.read(512)
+
+
+#: What people take for weights: its first bytes, what it is, and what to do.
+_OTHERS = "give weights of timm or PyTorch"
+_STRANGERS = (
+    (
+        rb"version https://git-lfs",
+        "is a git-lfs pointer, not the weights",
+        "git lfs pull where it is from",
+    ),
+    (rb"\s*<(?:!doctype|html|\?xml|!--|head)", "is a web page", "fetch the file, not the page about it"),
+    (rb"\s*[\[{]", "is JSON text, not weights", "give the .safetensors or .pth file beside it"),
+    (rb"\x89HDF", "holds weights of Keras (HDF5), which no network of timm takes", _OTHERS),
+    (rb"GGUF", "holds weights of a language model (GGUF)", _OTHERS),
+    (rb"\x93NUMPY", "is one array of numpy, not a network's weights", _OTHERS),
+    (rb"\x1f\x8b|\xfd7zXZ|BZh", "is compressed", "unpack it first"),
+)
+
+
+def _refuse_strangers(head: bytes, file: Path, path: str) -> None:
+    if not head:
+        raise WeightsError(f"{path} is empty", fix="fetch it again")
+    for start, what, fix in _STRANGERS:
+        if re.match(start, head, re.IGNORECASE):
+            raise WeightsError(f"{path} {what}", fix=fix)
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile:
+            return  # cut off: torch says so
+        if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
+            raise WeightsError(
+                f"{path} is a zip archive without weights of PyTorch",
+                found=", ".join(names[:5]),
+                fix="unpack it first, and give the weights file in it",
+            )
 
 
 def _state(loaded: Any, path: str) -> dict[str, Tensor]:
