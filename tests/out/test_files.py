@@ -111,3 +111,15 @@ def test_the_longest_name_that_fits_is_written(tmp_path):
     with replacing(path) as stream:
         stream.write(b"x")
     assert path.read_bytes() == b"x"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path):
+    left = tmp_path / f".tenfold-{'0' * 16}.tmp"
+    left.write_bytes(b"half of an answer")
+    with replacing(tmp_path / "a.csv") as one:
+        one.write(b"one")
+        one.flush()
+        with replacing(tmp_path / "b.csv") as other:
+            other.write(b"two")
+    assert _left(tmp_path) == ["a.csv", "b.csv"]
+    assert (tmp_path / "a.csv").read_bytes() == b"one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ def memory_figure(timeline: Any, title: str) -> Figure:
 
 def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """One self-contained HTML file, which needs no network."""
-    page = figure.to_html(include_plotlyjs=True, full_html=True)
+    page = figure.to_html(include_plotlyjs=True, full_html=True, div_id=_mark(figure))
     with replacing(path) as stream:
         stream.write(page.encode())
 
@@ -205,7 +206,13 @@ def figure_html(figure: Figure, *, program: bool) -> str:
         include_plotlyjs=program,
         include_mathjax=False,
         config={"responsive": True, "displayModeBar": False, "typesetMath": False},
+        div_id=_mark(figure),
     )
+
+
+def _mark(figure: Figure) -> str:
+    """A name for a figure within its page, the same whenever it is drawn: plotly would draw lots."""
+    return f"figure-{hashlib.sha256(figure.to_json().encode()).hexdigest()[:16]}"
 
 
 def course_figure(courses: Mapping[str, Any]) -> Figure:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +23,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary stream to a new file that takes the place of `path` when the block ends well.
 
     Missing folders are made. If the block fails (a full disk, an error, Ctrl-C), the file that was there
-    before is untouched and nothing is left beside it. A pipe or a device is written to directly.
+    before is untouched and nothing is left beside it; what a process that was killed left in that folder is
+    removed by the next. A pipe or a device is written to directly.
 
     Raises OutputError where the place cannot be written.
     """
@@ -35,10 +38,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield stream
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A short name of its own: the target's may already be as long as the file system allows.
-        temporary = target.with_name(f".tenfold-{secrets.token_hex(8)}.tmp")
+        _drop_left(target.parent)
+        temporary, opened = _temporary(target)
         try:
-            with open(temporary, "xb") as stream:
+            with opened as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -54,6 +57,45 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             found=str(error.filename or "") if str(error.filename or "") != str(path) else "",
             fix=_remedy(error.errno) + "; what was there before is untouched",
         ) from None
+
+
+_TEMPORARY = re.compile(r"\.tenfold-[0-9a-f]{16}\.tmp")
+
+
+def _temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside the target, held by this process: its name and a stream to it."""
+    while True:
+        # A short name of its own: the target's may already be as long as the file system allows.
+        temporary = target.with_name(f".tenfold-{secrets.token_hex(8)}.tmp")
+        stream = open(temporary, "xb")
+        # Another process may have taken it for one that was left, in the moment before it was held.
+        if _hold(stream.fileno()) and not temporary.exists():
+            stream.close()
+            continue
+        return temporary, stream
+
+
+def _hold(handle: int) -> bool:
+    """Lock an open file for as long as this process has it open; False where another one has."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _drop_left(folder: Path) -> None:
+    """Remove the temporaries of processes that were killed: those that no process holds."""
+    with suppress(OSError):
+        left = [entry.path for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
+        for path in left:
+            with suppress(OSError), open(path, "rb") as stream:
+                if _hold(stream.fileno()):
+                    os.unlink(path)
 
 
 def _remedy(code: int | None) -> str:
