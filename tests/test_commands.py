@@ -29,6 +29,12 @@ def raised_by(error: BaseException) -> Callable[[], None]:
             2,
             "MemoryBudgetError: there is not enough memory.\n  found",
         ),
+        (
+            PermissionError(13, "Permission denied", "runs/a/recipe.toml"),
+            2,
+            "runs/a/recipe.toml: Permission denied",
+        ),
+        (OSError(5, "Input/output error"), 2, "MachineError: a file: Input/output error"),
         (KeyboardInterrupt(), 130, "stopped."),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tenfold.errors import MemoryBudgetError, TenfoldError
+from tenfold.errors import TenfoldError, of_machine
 from tenfold.remedies import Offer, offering
 from tenfold.screen import print_json, say, show_records, show_scores, tell
 
@@ -31,8 +31,6 @@ OPTIONS: dict[str, frozenset[str]] = {}
 
 #: Commands that go on with what ``--runs`` has kept.
 RESTARTED = ("tune", "compare")
-#: What needs less memory, in any command.
-SMALLER = "close other programs, or give fewer rows or smaller pictures"
 GOES_ON = "stopped. Run the same command again: it goes on where it was."
 
 
@@ -84,19 +82,16 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
 
 @contextmanager
 def answered(stopped: str = "stopped.") -> Iterator[None]:
-    """A user's mistake, or too little memory, is told without a traceback and ends with exit code 2, a Ctrl-C
-    with 130.
+    """A user's mistake, or what the system refuses, is told without a traceback and ends with exit code 2, a
+    Ctrl-C with 130.
 
     stopped: what is said of a Ctrl-C.
     """
     try:
         yield
-    except TenfoldError as error:
-        say(f"{type(error).__name__}: {error}")
-        raise typer.Exit(2) from None
-    except MemoryError as error:
-        lacking = MemoryBudgetError("there is not enough memory.", found=str(error), fix=SMALLER)
-        say(f"MemoryBudgetError: {lacking}")
+    except (TenfoldError, OSError, MemoryError) as error:
+        told = error if isinstance(error, TenfoldError) else of_machine(error)
+        say(f"{type(told).__name__}: {told}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         say(stopped)

@@ -12,7 +12,8 @@
     ├── OutputError          a result that cannot be written where, or as, it was asked for
     ├── MemoryBudgetError    a network that does not fit, whatever the plan
     ├── TrainingError        training that cannot go on (loss not finite, nothing to learn)
-    └── DependencyError      an optional package that is not installed, or a network that is not there
+    ├── DependencyError      an optional package that is not installed, or a network that is not there
+    └── MachineError         a file or a disk that the system refuses
 
 Each says what happened and where, what was found, and how to mend it:
 
@@ -24,6 +25,7 @@ Each says what happened and where, what was found, and how to mend it:
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -110,6 +112,25 @@ class TrainingError(TenfoldError):
 
 class DependencyError(TenfoldError):
     """An optional package that is not installed, or a network that cannot be reached."""
+
+
+class MachineError(TenfoldError):
+    """A file or a disk that the system refuses, where no more is known of it."""
+
+
+#: What needs less memory, in any command.
+SMALLER = "close other programs, or give fewer rows or smaller pictures"
+
+
+def of_machine(error: OSError | MemoryError) -> TenfoldError:
+    """What the system refused, in words: the last resort, where no file of tenfold knows more about it."""
+    if isinstance(error, MemoryError):
+        return MemoryBudgetError("there is not enough memory.", found=str(error), fix=SMALLER)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    return MachineError(
+        f"{name or 'a file'}: {error.strerror or error}",
+        fix="mend what is named, and run the same command again",
+    )
 
 
 def listed(faults: Sequence[str], most: int = LISTED) -> list[str]:

@@ -27,7 +27,7 @@ from tenfold.engine.cards import parse_bytes
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.memory import plan_memory
 from tenfold.engine.program import check_architecture_size
-from tenfold.errors import RunError, TenfoldError
+from tenfold.errors import RunError, TenfoldError, of_machine
 from tenfold.jobs.fit import fit
 from tenfold.jobs.inputs import Machine, Reading, read_source
 from tenfold.jobs.netblend import BlendMember, NetworkBlend, blend_of
@@ -57,23 +57,24 @@ def main() -> int:
         request = json.load(sys.stdin)
         try:
             tell({"event": "done", **_TASKS[request["task"]](request, tell)})
-        except TenfoldError as error:
-            tell(
-                {
-                    "event": "failed",
-                    "kind": type(error).__name__,
-                    "message": error.headline,
-                    "text": str(error),
-                    "problems": list(error.problems),
-                }
-            )
-            return 2
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:
             # Whoever asked is gone: the checkpoint is there for when it is asked again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return 130
+        except (TenfoldError, OSError, MemoryError) as error:
+            told = error if isinstance(error, TenfoldError) else of_machine(error)
+            tell(
+                {
+                    "event": "failed",
+                    "kind": type(told).__name__,
+                    "message": told.headline,
+                    "text": str(told),
+                    "problems": list(told.problems),
+                }
+            )
+            return 2
     return 0
 
 
