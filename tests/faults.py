@@ -2,8 +2,8 @@
 
 A trial plays a scene (`scenes.py`) in a fork in which one event that changes the disk, or all from there on,
 ends in ENOSPC, EIO or EACCES, in which no file may grow beyond a size, or in which a file cannot be read; or
-a picture vanishes or changes in the middle. The command must end well or in an error by name, harm nothing that
-was there, and the same command on a sound disk must leave what an undisturbed one leaves.
+a picture vanishes or changes in the middle. The command must end well or in an error by name, harm nothing
+that was there, and the same command on a sound disk must leave what an undisturbed one leaves.
 """
 
 from __future__ import annotations
