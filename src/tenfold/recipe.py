@@ -280,6 +280,32 @@ class PairRecipe(Recipe):
         return FactorRecipe(kind="explicit", seed=seed, **{name: getattr(self, name) for name in names})
 
 
+#: Choices of a `Recipe` that a network of ratings has no use for: of pictures, and of classes.
+NOT_OF_PAIRS = (
+    *("arch", "weights", "image_size", "resize", "item_size", "layer_decay", "drop_path"),
+    *("augment", "flip", "min_scale", "mixup", "views", "tta", "plain_weight"),
+    *("label_smoothing", "class_weights", "familiarity", "calibrate_probabilities"),
+)
+
+
+def refuse_pictures(recipe: PairRecipe) -> None:
+    """Raises RecipeError where a choice was made that no network of ratings takes."""
+    plain = PairRecipe(body=recipe.body)
+    said = [
+        name
+        for name in NOT_OF_PAIRS
+        if name in recipe.model_fields_set
+        and getattr(recipe, name) not in (getattr(plain, name), *(("none",) if name == "weights" else ()))
+    ]
+    if said:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise RecipeError(
+            f"{flags}: a training from ratings by a network has no use for it",
+            found=", ".join(f"{name} = {getattr(recipe, name)}" for name in said),
+            fix="leave it out",
+        )
+
+
 def suited_pairs(recipe: PairRecipe, users: int, items: int) -> PairRecipe:
     """The recipe with the weight decay of a dot product of so many ids, where it does not say one.
 

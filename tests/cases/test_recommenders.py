@@ -23,10 +23,11 @@ from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
 from tenfold.data.side import encode_side
 from tenfold.data.table import read_table
-from tenfold.errors import RatingsError, SchemaError
+from tenfold.errors import RatingsError, RecipeError, SchemaError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain
 from tenfold.jobs.inspect import inspect_run
+from tenfold.jobs.predict import load_run
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
@@ -419,3 +420,61 @@ def test_kernels_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_cache_folder", lambda: None)
     monkeypatch.setattr(kernels, "_kept", True)
     assert kernels._part(lambda x: x + 1)(1) == 2 and kernels.notes() == [kernels.NOT_KEPT]
+
+
+# --- what the three routes share -------------------------------------------------------------------------
+
+
+@KINDS
+@case(
+    "75",
+    "neighbour: scores of rows that were trained on, or lie outside the scale, are called so",
+)
+def test_scores_that_say_too_much(runs: dict[str, Any], kind: str) -> None:
+    notes: list[str] = []
+    test = {"user": ["u0", "u1", "nobody"], "item": ["m0", "m3", "m3"], "stars": [5, 9, 1]}
+    found = runs[kind].evaluate(test, on_note=notes.append)
+    text = "\n".join(notes)
+    assert "test pairs were trained on: their scores are too good" in text
+    assert "1 of 3 test ratings lie outside the run's scale 1 to 5" in text
+    assert "3 scored, 1 by fallback: 1 with an unknown user" in text
+    assert found["scored"] == 3 and found["fallback"] == 1 and found["known"]["scored"] == 2
+    assert set(found["baselines"]) == {"global_mean", "biases"}
+
+
+@case("72", "neighbour: choices of pictures, and mixing rows, are refused by a network of ratings")
+@pytest.mark.parametrize(
+    "choice", [{"mixup": 0.4}, {"image_size": (64, 64)}, {"tta": 4}, {"arch": "resnet18"}]
+)
+def test_a_network_of_ratings_refuses_pictures(tmp_path: Any, choice: dict[str, Any]) -> None:
+    recipe = PairRecipe(**{**RECIPES["network"].model_dump(exclude_unset=True), **choice})
+    with pytest.raises(RecipeError, match="has no use for it"):
+        tenfold.fit(SCHEMA, recipe, two_camps(), run=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@case("66", "every kind of run lists candidates alone, and without what was rated")
+@metamorphic("a list among candidates is the full list, filtered")
+@KINDS
+def test_candidates_filter_the_full_list(runs: dict[str, Any], kind: str) -> None:
+    run = runs[kind]
+    every = run.recommend("u4", n=12)
+    few = ["m2", "m5", "m7", "m9"]
+    found = run.recommend("u4", n=12, candidates=few)
+    assert found.items.tolist() == [one for one in every.items if one in few]
+    table = two_camps()
+    rated = {i for u, i in zip(table["user"], table["item"], strict=True) if u == "u4"}
+    assert not rated & set(every.items) and rated | set(every.items) == {f"m{k}" for k in range(12)}
+    assert set(run.recommend("u4", n=12, include_seen=True).items) == {f"m{k}" for k in range(12)}
+
+
+@KINDS
+@metamorphic("one user's list is that user's part of everybody's lists")
+@case("66", "one user's list, asked for alone, is the same as among all, from the run and from its folder")
+def test_a_single_list_is_the_batchs(runs: dict[str, Any], kind: str) -> None:
+    every, again = runs[kind].recommend(n=4), load_run(runs[kind].path)
+    for user in ("José", "u4"):
+        for alone in (runs[kind].recommend(user, n=4), again.recommend(user, n=4)):
+            mine = every.users == user
+            assert alone.items.tolist() == every.items[mine].tolist()
+            assert alone.score.tolist() == every.score[mine].tolist()

@@ -13,7 +13,7 @@ from tenfold.errors import RatingsError
 from tenfold.metrics import ItemLists, number_scores, ranking_scores
 from tenfold.values import FactorModel, Ratings
 
-__all__ = ["BiasBaseline", "evaluate_lists", "evaluate_ratings", "fit_biases"]
+__all__ = ["BiasBaseline", "evaluate_lists", "evaluate_ratings", "fit_biases", "locate_pairs", "score_pairs"]
 
 #: Shrinkage of item and user biases, in ratings (Koren 2010, "Factor in the neighbors", section 2.1).
 ITEM_SHRINKAGE = 25.0
@@ -66,9 +66,23 @@ def evaluate_ratings(model: FactorModel, test: Ratings) -> dict[str, Any]:
             "this run was fitted to events, so it has no errors of ratings",
             fix="evaluate its lists (--lists)",
         )
-    users, items = _located(model, test)
-    fallback = (users < 0) | (items < 0)
+    users, items = locate_pairs(model, test)
     predicted, _ = Scorer(model).scores(users, items, test.times)
+    return score_pairs(model, test, predicted, users, items)
+
+
+def score_pairs(
+    model: FactorModel,
+    test: Ratings,
+    predicted: NDArray[Any],
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
+) -> dict[str, Any]:
+    """The scores of `evaluate_ratings` of answers that anything gave, beside what the model carries.
+
+    users, items: places of the test pairs in the model, -1 for unknown; see `locate_pairs`.
+    """
+    fallback = (users < 0) | (items < 0)
     scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
     scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
     baseline = fit_biases(model)
@@ -98,7 +112,7 @@ def evaluate_lists(
     baselines: ``most_popular`` lists the items with most training ratings, without those that the user has
     rated.
     """
-    users, items = _located(model, test)
+    users, items = locate_pairs(model, test)
     relevant = np.ones(len(users), np.bool_) if relevant_from is None else test.ratings >= relevant_from
     if not relevant.any():
         raise RatingsError(
@@ -127,7 +141,7 @@ def evaluate_lists(
     return scores
 
 
-def _located(model: FactorModel, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def locate_pairs(model: FactorModel, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Index of each test pair's user and item in the model, -1 for unknown."""
     if not len(test.ratings):
         raise RatingsError("there are no test ratings", fix="give pairs with their ratings")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.evaluate import fit_biases
+from tenfold.collab.evaluate import locate_pairs, score_pairs
 from tenfold.collab.explain import titles
 from tenfold.collab.pack import unpack_factor_model
 from tenfold.collab.predict import as_ids, locate
@@ -29,7 +29,6 @@ from tenfold.engine.predict import predict_network
 from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, did_you_mean
 from tenfold.jobs.ratings import MODEL, columns_said, found_names, id_names, items_where, read_own_ratings
 from tenfold.jobs.reading import read_as_trained
-from tenfold.metrics import number_scores
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe
 from tenfold.schema import NumberTarget, Schema
@@ -68,7 +67,14 @@ class PairRun:
         arrays, _ = read_arrays(self.path / "weights.safetensors")
         if any(value.dtype == np.float64 for value in arrays.values()):
             network.double()
-        network.load_state_dict(tensors_under(arrays, ""), strict=True)
+        try:
+            network.load_state_dict(tensors_under(arrays, ""), strict=True)
+        except RuntimeError as error:
+            raise RunError(
+                f"the weights of {self.path} do not fit its network (body {self.recipe.body})",
+                problems=[line.strip() for line in str(error).splitlines()[1:]],
+                fix="restore the run's folder, or fit again",
+            ) from None
         return network
 
     @property
@@ -356,22 +362,11 @@ def score_test(
 
     test: with its rows in `table`. Keys as of `collab.evaluate.evaluate_ratings`.
     """
-    known = run.known
-    users = locate(test.users, known.users)[test.user_index]
-    items = locate(test.items, known.items)[test.item_index]
+    users, items = locate_pairs(run.known, test)
     cells, notes = run.cells(table.take(test.rows))  # type: ignore[arg-type]
     predicted = run.score(users, items, cells)
-    fallback = (users < 0) | (items < 0)
-    scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
-    scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
-    baseline = fit_biases(known)
-    biases = np.clip(baseline.predict(users, items), *known.scale)
-    scores["baselines"] = {
-        "global_mean": number_scores(test.ratings, np.full(len(users), baseline.mean)),
-        "biases": number_scores(test.ratings, biases),
-    }
-    if fallback.any():
-        notes.append(f"{len(users)} scored, {int(fallback.sum())} by fallback")
+    scores = score_pairs(run.known, test, predicted, users, items)
+    notes += scores.pop("notes")
     return scores, predicted, notes
 
 

@@ -34,7 +34,7 @@ from tenfold.jobs.reading import kept_options
 from tenfold.jobs.rowjoin import ratings_fingerprint
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
-from tenfold.recipe import PairRecipe, Recipe, suited_pairs
+from tenfold.recipe import PairRecipe, Recipe, refuse_pictures, suited_pairs
 from tenfold.schema import Schema
 from tenfold.store.run import RunFolder, has_finished, making_run, or_null, read_run
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
@@ -83,6 +83,7 @@ def fit_pair_run(
     machine = machine or Machine()
     if not isinstance(recipe, PairRecipe):
         recipe = PairRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
+    refuse_pictures(recipe)
     lines: list[str] = []
 
     def add(said: Sequence[str]) -> None:

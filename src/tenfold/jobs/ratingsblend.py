@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.evaluate import locate_pairs, score_pairs
 from tenfold.collab.predict import predict_pairs
 from tenfold.data.table import Table
 from tenfold.errors import RunError
@@ -212,10 +213,7 @@ class RatingsBlend:
         found = [_answers(run, test, table) for run in self.runs]
         truth = test.ratings.astype(np.float64)
         mixed = self._mixed(found)
-        scores = {
-            **_errors(mixed.score, truth),
-            "fallback": int((~(mixed.known_user & mixed.known_item)).sum()),
-        }
+        scores = self._scores(test, mixed.score, on_note)
         target = self.schema.targets[0].name or "rating"
         each = {
             name: {target: _errors(one.score, truth)} for name, one in zip(self.names, found, strict=True)
@@ -229,6 +227,18 @@ class RatingsBlend:
             "seconds": round(time.monotonic() - started, 3),
             "peak_bytes": peak_bytes(),
         }
+
+    def _scores(
+        self, test: Ratings, score: NDArray[np.float32], on_note: Callable[[str], None] | None
+    ) -> dict[str, Any]:
+        """As `collab.evaluate.evaluate_ratings`, beside the baselines of the first member's training."""
+        each = []
+        for model in map(_facts, self.runs):
+            each.append(score_pairs(model, test, score, *locate_pairs(model, test)))
+        for note in dict.fromkeys(note for one in each for note in one.pop("notes")):
+            if on_note is not None:
+                on_note(note)
+        return each[0]
 
     def _read_test(self, table: Table, skip_bad: bool) -> Ratings:
         """The ratings of a table and the rows that they stand in; their times if a member knows of times."""
