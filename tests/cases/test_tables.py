@@ -11,10 +11,15 @@ import pytest
 from PIL import Image
 
 import tenfold
+from tenfold.data.imagefiles import find_images
+from tenfold.data.jobfile import read_job
+from tenfold.data.ratings import index_ratings
+from tenfold.data.text import read_lines
 from tenfold.errors import TableError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain
 from tenfold.jobs.inputs import Reading, folder_schema, read_image_folder
+from tenfold.out.sample import read_sample
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import CategoryColumn, CategoryTarget, IdColumn, NumberColumn, RatingTarget, Schema
 
@@ -312,3 +317,238 @@ def test_a_separator_at_every_rows_end(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="line 4") as caught:
         tenfold.read_table(write(tmp_path / "u.csv", "id,title,genre\n" + body + "3,Sun, Moon,Drama\n"))
     assert "4 cells, the header has 3" in str(caught.value)
+
+
+# --- cells, encodings and separators ---------------------------------------------------------------
+
+
+@pytest.mark.case("1", "ids and names of pictures keep their leading zeros, and 007 and 7 are two users")
+def test_leading_zeros(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, value in (("0007", 10), ("0012", 100), ("7", 200)):
+        Image.new("RGB", (4, 4), (value,) * 3).save(tmp_path / "photos" / f"{name}.png")
+    table = tenfold.read_table(write(tmp_path / "t.csv", "image_id,label\n0007,cat\n0012,dog\n"))
+    found = find_images(
+        table.text("image_id"), tmp_path / "photos", lines=table.lines, source="t.csv", column="image_id",
+        allow_outside=False,
+    )  # fmt: skip
+    assert [Path(one).name for one in found.paths] == ["0007.png", "0012.png"]
+    ratings = read_ratings(tmp_path, "user,item,rating\n007,1,5\n7,1,1\n")
+    assert sorted(ratings.users) == ["007", "7"] and sorted(ratings.ratings) == [1, 5]
+
+
+@pytest.mark.case("1", "neighbour: exponents, booleans, dates and signs are ids as they stand")
+def test_ids_that_look_like_something_else(tmp_path: Path) -> None:
+    ids = ["1e5", "100000", "True", "2021-03-01", "+5", "5", "1_000", "0x1F", ".5", "1.0", "1"]
+    table = tenfold.read_table(write(tmp_path / "t.csv", "id,y\n" + "".join(f"{one},1\n" for one in ids)))
+    assert table.text("id").tolist() == ids
+
+
+@pytest.mark.case("2", "a long column has one type: 007 is one user in 600,000 rows as in 1,000")
+def test_one_type_for_a_whole_column(tmp_path: Path) -> None:
+    for rows in (1_000, 600_000):
+        body = "".join(f"007,{row},3\n" for row in range(rows))
+        path = write(tmp_path / "t.csv", f"user,item,rating\n{body}x9,3,5\n")
+        assert tenfold.read_table(path).codes("user")[1].tolist() == ["007", "x9"]
+
+
+@pytest.mark.case("2", "neighbour: words and empty cells after many numbers change nothing above them")
+def test_a_late_word(tmp_path: Path) -> None:
+    body = "".join(f"{row % 7},a\n" for row in range(60_000))
+    table = tenfold.read_table(write(tmp_path / "t.csv", f"x,y\n{body},a\n07,a\n1.0,a\n"))
+    assert table.codes("x")[1].tolist() == [*"0123456", "", "07", "1.0"]
+
+
+@pytest.mark.case("3", "long ids beside an empty cell stay two users, and the empty one is named")
+def test_long_ids(tmp_path: Path) -> None:
+    text = "user,item,rating\n9007199254740993,1,3\n9007199254740992,2,4\n,3,5\n"
+    with pytest.raises(tenfold.TenfoldError, match="user") as caught:
+        read_ratings(tmp_path, text)
+    assert "line 4" in str(caught.value)
+    found = read_ratings(tmp_path, text, skip_bad=True)
+    assert list(found.users) == ["9007199254740993", "9007199254740992"]
+
+
+@pytest.mark.case("3", "neighbour: of Arrow and of numpy, too; what has been rounded already is refused")
+def test_long_ids_in_memory() -> None:
+    exact = tenfold.read_table({"user": [9007199254740993, 9007199254740992, None]})
+    assert exact.text("user").tolist() == ["9007199254740993", "9007199254740992", ""]
+    with pytest.raises(TableError, match="digits of ids are lost"):
+        tenfold.read_table({"user": np.array([9007199254740993.0, np.nan])}).text("user")
+
+
+@pytest.mark.case("4", "NA, None, null and nan are classes and ids; only the empty cell is missing")
+def test_words_that_look_missing(tmp_path: Path) -> None:
+    words = ["NA", "None", "null", "nan", "N/A", "NULL", "#N/A", "-", "?"]
+    body = "".join(f"{row}.png,{word}\n" for row, word in enumerate([*words, ""]))
+    table = tenfold.read_table(write(tmp_path / "t.csv", f"id,country\n{body}"))
+    assert table.text("country").tolist() == [*words, ""]
+    assert table.missing("country").tolist() == [False] * len(words) + [True]
+    assert "country: 1 of 10 cells missing" in table.notes
+    assert list(read_ratings(tmp_path, "user,item,rating\nNA,None,3\nnull,nan,4\n").users) == ["NA", "null"]
+
+
+@pytest.mark.case("4", "neighbour: a word that is listed is missing in every kind of column")
+def test_listed_words_are_missing(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "a,b,c\nNA,-99,x\n1,3,NA\n2,-99,-99.0\n")
+    table = tenfold.read_table(path, missing_values=["NA", "-99"])
+    assert [table.missing(name).tolist() for name in table.names] == [
+        [True, False, False], [True, False, True], [False, True, False],
+    ]  # fmt: skip
+
+
+MARKS = {
+    "utf-8-sig": lambda text: text.encode("utf-8-sig"),
+    "utf-16": lambda text: text.encode("utf-16"),
+    "utf-16 without a mark": lambda text: text.encode("utf-16-be"),
+    "CRLF": lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+}
+
+
+@pytest.mark.case("5", "a byte-order mark is no part of a name or an id, in any text file that is opened")
+@pytest.mark.parametrize("form", MARKS)
+def test_marks(tmp_path: Path, form: str) -> None:
+    def marked(name: str, text: str) -> Path:
+        (tmp_path / name).write_bytes(MARKS[form](text))
+        return tmp_path / name
+
+    table = tenfold.read_table(marked("t.csv", "image_id,label\na.png,cat\nb.png,dog\n"))
+    assert table.names == ("image_id", "label") and table.text("image_id").tolist() == ["a.png", "b.png"]
+    bare = tenfold.read_table(marked("r.tsv", "10\t20\t3\t890000001\n11\t20\t4\t890000002\n"))
+    assert not bare.header and bare.text("column_1").tolist() == ["10", "11"]
+    if "without" not in form:
+        sample = read_sample(marked("s.csv", "id,label\n1,x\n"))
+        assert sample.names == ("id", "label") and sample.cells(0) == ["1"]
+        job = read_job(marked("j.toml", 'table = "t.csv"\n[schema]\ninputs = []\ntargets = []\n'))
+        assert job.table == "t.csv"
+    lines, _ = read_lines(marked("classes.txt", "cat\ndog\n"))
+    assert lines == ["cat", "dog"]
+
+
+@pytest.mark.case("6", "a table in cp1252 is read and that is said; Greek and Russian are asked for by line")
+def test_a_table_that_is_not_utf8(tmp_path: Path) -> None:
+    table = tenfold.read_table(write(tmp_path / "t.csv", "id,label\n1.png,café\n2.png,thé\n", "cp1252"))
+    assert table.text("label").tolist() == ["café", "thé"]
+    assert any("line 2, byte 0xE9" in note and "café" in note for note in table.notes)
+    for text, encoding in (("кошка", "cp1251"), ("γάτα", "cp1253"), ("猫と犬", "shift_jis")):
+        path = write(tmp_path / "u.csv", f"id,label\n1,{text}\n", encoding)
+        with pytest.raises(TableError, match="line 2, byte") as caught:
+            tenfold.read_table(path)
+        assert "--encoding" in str(caught.value)
+        assert tenfold.read_table(path, encoding=encoding).text("label").tolist() == [text]
+
+
+@pytest.mark.case(
+    "6", "neighbour: a job file that is not UTF-8 is refused by line, a sample is answered in its own"
+)
+def test_other_text_files_that_are_not_utf8(tmp_path: Path) -> None:
+    with pytest.raises(tenfold.TenfoldError, match="not UTF-8") as caught:
+        read_job(write(tmp_path / "j.toml", '\ntable = "été.csv"\n', "cp1252"))
+    assert "line 2" in str(caught.value) and "UTF-8" in str(caught.value)
+    sample = read_sample(write(tmp_path / "s.csv", "id,label\né,x\n", "cp1252"))
+    assert sample.cells(0) == ["é"] and sample.encoding == "cp1252"
+
+
+@pytest.mark.case(
+    "9", "an unquoted comma is named by line; quotes, doubled quotes and line ends in cells are kept"
+)
+def test_unquoted_commas(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv", "movieId,title,genres\n1,Sun, Moon (1999),Drama\n2,Star, Sky (2000),Comedy\n"
+    )
+    with pytest.raises(TableError, match="line 2 has 4 cells, the header has 3") as caught:
+        tenfold.read_table(path)
+    assert "not quoted?" in str(caught.value)
+    good = 'movieId,title,genres\n1,"The ""Best"", Part 2",Drama\n2,"Two\nlines",Comedy\n'
+    table = tenfold.read_table(write(tmp_path / "g.csv", good))
+    assert table.text("title").tolist() == ['The "Best", Part 2', "Two\nlines"]
+
+
+@pytest.mark.case(
+    "9", "neighbour: a line that is cut short, and one cell too many in the midst of a long file"
+)
+def test_ragged_lines(tmp_path: Path) -> None:
+    rows = [f"{row},a,b" for row in range(5000)]
+    rows[4000], rows[4500] = "4000,a", "4500,a,b,c"
+    with pytest.raises(TableError) as caught:
+        tenfold.read_table(write(tmp_path / "t.csv", "\n".join(["id,x,y", *rows]) + "\n"))
+    assert "line 4002 has 2 cells" in str(caught.value) and "line 4502 has 4 cells" in str(caught.value)
+
+
+@pytest.mark.case("10", "a header is recognised and said, and so is its absence")
+def test_headers(tmp_path: Path) -> None:
+    found = read_ratings(
+        tmp_path, "userId,movieId,rating,timestamp\n4,17,2.5,1300000100\n4,905,3.0,1300000160\n"
+    )
+    assert len(found.ratings) == 2 and list(found.users) == ["4"] and list(found.items) == ["17", "905"]
+    bare = tenfold.read_table(write(tmp_path / "b.csv", "4,17,2.5\n4,905,3.0\n"))
+    assert bare.rows == 2 and any("no header" in note and "give --header" in note for note in bare.notes)
+
+
+@pytest.mark.case("10", "neighbour: columns of other names are listed with how to name them")
+def test_headers_of_other_names(tmp_path: Path) -> None:
+    with pytest.raises(tenfold.TenfoldError) as caught:
+        read_ratings(tmp_path, "wer,was,wie\na,b,2.5\na,c,3.0\n")
+    assert "wer, was, wie" in str(caught.value) and "--user" in str(caught.value)
+
+
+@pytest.mark.case("11", "'::' and tabs are found, and a single colon stays in its title")
+@pytest.mark.parametrize("mark", ["::", "\t", ";", "|", ",", "  "])
+def test_separators(tmp_path: Path, mark: str) -> None:
+    path = write(tmp_path / "r.dat", f"1{mark}10{mark}5{mark}97830\n2{mark}11{mark}3{mark}97831\n")
+    assert texts(tenfold.read_table(path))[:3] == [["1", "2"], ["10", "11"], ["5", "3"]]
+    titles = write(
+        tmp_path / "m.dat",
+        "7::Café: The Movie (1995)::Drama|Comedy\n8::B 2 (1996)::Drama\n9::C (1997)::A\n",
+        "latin-1",
+    )
+    assert tenfold.read_table(titles).text("column_2").tolist()[0] == "Café: The Movie (1995)"
+
+
+@pytest.mark.case(
+    "11", "neighbour: a sign that nobody knows is asked for, decimal commas are found between semicolons"
+)
+def test_a_separator_that_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="found 1 column in r.dat") as caught:
+        tenfold.read_table(write(tmp_path / "r.dat", "1^10^5\n2^11^3\n"))
+    assert "'1^10^5'" in str(caught.value) and "--sep" in str(caught.value)
+    table = tenfold.read_table(write(tmp_path / "d.csv", "a;b\n1,5;x\n2,25;y\n"))
+    assert table.numbers("a").tolist() == [1.5, 2.25]
+
+
+@pytest.mark.case(
+    "12", "bad cells are named with file, line, column and value; empty lines at the end are nothing"
+)
+def test_bad_cells(tmp_path: Path) -> None:
+    good = "".join(f"u{row % 30},i{row},4\n" for row in range(699))
+    with pytest.raises(tenfold.TenfoldError) as caught:
+        read_ratings(tmp_path, f"user,item,rating\n{good}u9,i9,\nu9,i8,four\n\n\n")
+    said = str(caught.value)
+    assert (
+        "t.csv" in said
+        and "line 701, column rating: ''" in said
+        and "line 702, column rating: 'four'" in said
+    )
+    found = read_ratings(tmp_path, f"user,item,rating\n{good}u9,i9,\nu9,i8,four\n\n\n", skip_bad=True)
+    assert len(found.ratings) == 699
+
+
+@pytest.mark.case(
+    "12",
+    "neighbour: nan, inf, 1_000 and numbers with a unit are no numbers; ten are listed, the rest counted",
+)
+def test_more_bad_cells(tmp_path: Path) -> None:
+    cells = ["nan", "inf", "1_000", "5kg", "1,000.5", "--3", "1e999", "٣"]
+    body = "".join(f'{row},"{cell}"\n' for row, cell in enumerate(cells))
+    table = tenfold.read_table(write(tmp_path / "t.csv", f"id,x\n{body}"))
+    with pytest.raises(TableError) as caught:
+        table.numbers("x")
+    assert all(f"line {row + 2}, column x: {cell!r}" in str(caught.value) for row, cell in enumerate(cells))
+    many = tenfold.read_table({"x": ["1", *["bad"] * 40]})
+    with pytest.raises(TableError, match="40 cells") as caught:
+        many.numbers("x")
+    assert str(caught.value).count("'bad'") == 10
+
+
+def read_ratings(folder: Path, text: str, **options: Any) -> Any:
+    return index_ratings(tenfold.read_table(write(folder / "t.csv", text)), **options)

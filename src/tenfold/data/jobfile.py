@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import RecipeError, did_you_mean
+from tenfold.data.text import decode_bytes
+from tenfold.errors import RecipeError, TableError, did_you_mean
 from tenfold.schema import Schema
 
 #: What a job file holds, with the type of each in TOML's words.
@@ -35,10 +36,13 @@ class Job:
 
 def _read(path: str | os.PathLike[str], sections: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        values = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        text = decode_bytes(Path(path).read_bytes(), name=Path(path).name, encoding="utf-8")
+        values = tomllib.loads(text.data.decode())
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}", fix="check the name") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except TableError as error:
+        raise RecipeError(error.headline, problems=error.problems, fix="save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}", fix=_EXAMPLE) from None
     except RecursionError:
         raise RecipeError(f"{path} is nested too deeply", fix=_EXAMPLE) from None
