@@ -400,11 +400,16 @@ def _number4(value: float) -> str:
     return "-" if value != value else f"{value:.4f}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.4f}" if math.isfinite(value) else "-"
+
+
 def show_compared(record: Mapping[str, Any]) -> None:
     """Each target alone and together with the others, and what their difference is worth."""
     grid = Grid(box=None, pad_edge=False)
     for name in ("target", "score", "alone", "together", "difference", "standard error", "95 % interval"):
         grid.add_column(name, justify="left" if name in ("target", "score") else "right")
+    partial: list[str] = []
     for name, one in record["targets"].items():
         for score, found in one["scores"].items():
             low, high = found["interval"]
@@ -413,16 +418,22 @@ def show_compared(record: Mapping[str, Any]) -> None:
                 as_text(name if score == one["score"] else ""),
                 _SCORES.get(score, score),
                 *(_number4(value) for value in numbers),
-                f"{found['difference']:+.4f}",
+                _signed(found["difference"]),
                 _number4(found["standard_error"]),
                 "-" if low != low else f"{low:+.4f} to {high:+.4f}",
             )
+            pairs = len(one["per_fold"])
+            if found["pairs"] < pairs:
+                partial.append(f"{name}, {_SCORES.get(score, score)}: {found['pairs']} of {pairs} pairs")
     _output.print(grid)
+    if partial:
+        tell(f"means are of the pairs in which the score is defined: {'; '.join(partial)}")
     for name, one in record["targets"].items():
         others = " and ".join(one["others"])
         verdict = {
             "helps": f"learning {others} too helps {name}",
             "harms": f"learning {others} too harms {name}",
+            "not defined": f"whether learning {others} too helps {name} cannot be told in any fold",
         }.get(one["answer"], f"whether learning {others} too helps {name} cannot be told from chance")
         tell(f"{verdict} ({_SCORES.get(one['score'], one['score'])}, {len(one['per_fold'])} pairs)")
 

@@ -13,12 +13,15 @@ import pytest
 
 import tenfold
 from tenfold.data.table import read_parquet_columns, write_parquet
-from tenfold.errors import RunError
+from tenfold.errors import RecipeError, RunError
 from tenfold.jobs.blendruns import blend_runs
+from tenfold.jobs.compare import compare_targets
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.predict import load_run
+from tenfold.jobs.trials import Trial, Tuned
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, NumberColumn, NumberTarget, Schema
+from tenfold.screen import show_compared
 from tenfold.store.run import file_digest
 
 Columns = dict[str, list[Any]]
@@ -63,9 +66,8 @@ class Place:
         if path.exists():
             return load_run(path)
         schema = changes.pop("schema", SCHEMA)
-        schema = schema.model_copy(
-            update={"id": "id" if named else None, "split": changes.pop("split", None)}
-        )
+        columns_of = {name: changes.pop(name, None) for name in ("split", "weight")}
+        schema = schema.model_copy(update={"id": "id" if named else None, **columns_of})
         recipe = Recipe(**{"epochs": 3, "valid": 0.5, "split_seed": 7, "seed": 1, **changes})
         return tenfold.fit(schema, recipe, columns, run=path, reading=Reading(skip_bad=skip))
 
@@ -243,3 +245,73 @@ def test_the_order_of_a_members_table_does_not_matter(place: Place, named: bool)
     assert [*one.weights["label"].values()] == pytest.approx([*other.weights["label"].values()])
     for name in ("id", "row", "label") if named else ("row", "label"):
         assert held_rows(one)[name] == held_rows(other)[name]
+
+
+@pytest.mark.metamorphic(
+    "a blend of a run of weighted rows with itself is the run, whose scores are weighted"
+)
+def test_a_blend_of_weighted_rows_weighs_them(place: Place) -> None:
+    weighted = {**table(), "w": [float(row % 3) for row in range(80)]}
+    run = place.fit("weighted", weighted, weight="w")
+    blend = place.blend(run, place.copy(run, "weighted-copy"), method="convex")
+    assert blend.scores["label"] == pytest.approx(run.scores["label"])
+    assert blend.summary["weighted_by"] == run.summary["weighted_by"] == "w"
+    plain = place.fit("weightless", weighted)
+    assert plain.scores["label"]["log_loss"] != pytest.approx(run.scores["label"]["log_loss"])
+
+
+# --- scores that are not defined -----------------------------------------------------------------------
+
+
+def compared(columns: Columns, **changes: Any) -> Any:
+    schema = Schema(
+        inputs=(X, Z), targets=(CategoryTarget(name="label"), NumberTarget(name="size")), **changes
+    )
+    return compare_targets(schema, Recipe(epochs=1, seed=1), columns, folds=3)
+
+
+@pytest.mark.case("folds", "a fold without a score leaves the mean of the others, and their number is said")
+def test_the_mean_is_of_the_folds_that_have_a_score(capsys: pytest.CaptureFixture[str]) -> None:
+    # By time, the last third has no size at all.
+    columns = {**table(30), "when": [f"2020-01-{row + 1:02d}" for row in range(30)]}
+    columns["size"] = [size if row < 20 else None for row, size in enumerate(columns["size"])]
+    found = compared(columns, time="when").record()
+    size, label = (found["targets"][name]["scores"] for name in ("size", "label"))
+    there = [
+        one["alone"]["rmse"]
+        for one in found["targets"]["size"]["per_fold"]
+        if one["alone"]["rmse"] == one["alone"]["rmse"]
+    ]
+    assert len(there) == 2 and size["rmse"]["alone"] == pytest.approx(np.mean(there))
+    assert size["rmse"]["pairs"] == 2 and label["error_rate"]["pairs"] == 3
+    assert size["rmse"]["together"] - size["rmse"]["alone"] == pytest.approx(size["rmse"]["difference"])
+    show_compared(found)
+    said = capsys.readouterr().out
+    assert "nan" not in said and "size, RMSE: 2 of 3 pairs" in said
+
+
+@pytest.mark.case("folds", "neighbour: seeds of a value that failed are not averaged away in a search")
+def test_a_value_that_fails_with_one_seed_does_not_win() -> None:
+    def trial(value: float, seed: int, score: float) -> Trial:
+        return Trial(value, seed, score, {"y": {"rmse": score}}, 0.0, "" if score == score else "it failed")
+
+    trials = [trial(1, 1, 0.5), trial(1, 2, 0.7), trial(2, 1, 0.1), trial(2, 2, float("nan"))]
+    found = Tuned("lr", "y:rmse", False, 1, tuple(trials), 10, 5, 0.0)
+    assert found.best == 1 and [one.mean for one in found.settings] == pytest.approx([0.6, 0.1])
+    assert [one.defined for one in found.settings] == [2, 1]
+    said = " ".join(found.verdict())
+    assert "2 (1 of 2)" in said and "nan" not in said
+    assert found.record()["settings"][1]["targets"]["y"]["rmse"] == pytest.approx(0.1)
+
+
+@pytest.mark.case("monitor", "a score that the validation rows cannot have is refused before training")
+def test_a_monitor_that_is_never_defined_is_refused(place: Place) -> None:
+    columns = {**table(), "part": ["1" if row < 5 else "0" for row in range(80)]}
+    columns["label"] = ["a" if row < 5 else label for row, label in enumerate(columns["label"])]
+    asked = {"split": "part", "patience": 2, "epochs": 5}
+    with pytest.raises(RecipeError, match="label:auc is not defined on the 5 validation rows") as caught:
+        place.fit("auc", columns, monitor="label:auc", **asked)
+    assert "--monitor" in str(caught.value)
+    # neighbour: the loss of one class is defined, and so is AUC without patience.
+    assert place.fit("loss", columns, monitor="label", **asked).scores["label"]["scored"] == 5
+    assert np.isnan(place.fit("calm", columns, monitor="label:auc", split="part").scores["label"]["auc"])

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tenfold.errors import RecipeError, did_you_mean
-from tenfold.nn.heads import Head
+from tenfold.nn.heads import Head, RowWeights
 from tenfold.recipe import Recipe
 from tenfold.scores import HIGHER_IS_BETTER, SCORES
 
@@ -34,6 +36,29 @@ def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> Non
         raise RecipeError(
             f"monitor names {score!r}, which is no score of {name!r} ({kinds[name]})",
             fix=did_you_mean(score, SCORES[kinds[name]]),
+        )
+
+
+def check_defined(
+    recipe: Recipe, heads: Sequence[Head], labels: Mapping[str, Any], weights: RowWeights = None
+) -> None:
+    """Refuse to wait for a figure that no answer whatever gives on these rows.
+
+    labels: target -> of the validation rows.  weights: what each row counts. Raises RecipeError.
+    """
+    if not recipe.patience and not recipe.keeps_best:
+        return
+    # Whether a score is defined depends on the labels alone, so any answers will do.
+    scores = {}
+    for head in heads:
+        wide = max(1, len(head.classes))
+        answers = np.full((len(labels[head.name]), wide), 1 / wide)
+        scores[head.name] = head.scores(answers, labels[head.name], weights=weights)
+    if not math.isfinite(monitored(recipe, heads, scores)):
+        rows = len(next(iter(labels.values())))
+        raise RecipeError(
+            f"{recipe.monitor} is not defined on the {rows} validation rows, so no epoch can be the best",
+            fix="watch another score with --monitor, or hold out rows with labels of several classes",
         )
 
 

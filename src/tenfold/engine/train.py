@@ -207,9 +207,10 @@ class _Loop:
         training, progress = self.training, self.progress
         last = len(progress.history) - 1
         if self._out_of_patience():
-            training.notes.append(
-                f"stopped after epoch {progress.epoch}: no gain in {training.recipe.patience} epochs"
-            )
+            watched = f"no gain in {training.recipe.patience} epochs"
+            if progress.best is None:
+                watched = f"{training.recipe.monitor} was not defined after any of them"
+            training.notes.append(f"stopped after epoch {progress.epoch}: {watched}")
         if training.recipe.keeps_best and self.best:
             training.network.load_state_dict(self.best)
             training.notes.append(

@@ -6,6 +6,7 @@ targets are learnt. So a target's scores are compared in pairs.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from tenfold.data.split import Folds, Split, kfold
 from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
-from tenfold.jobs.trials import RunPlace, Teller, mean_scores, quiet
+from tenfold.jobs.trials import RunPlace, Teller, mean_defined, quiet
 from tenfold.recipe import Recipe
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.scores import HIGHER_IS_BETTER, SCORES
@@ -58,14 +59,21 @@ class TargetCompared:
 
     def difference(self, score: str) -> PairedDifference:
         """Together less alone, paired."""
-        alone = [pair.alone[score] for pair in self.pairs]
-        together = [pair.together[score] for pair in self.pairs]
+        alone = [pair.alone.get(score, math.nan) for pair in self.pairs]
+        together = [pair.together.get(score, math.nan) for pair in self.pairs]
         return paired_difference(alone, together, overlap=self.overlap)
+
+    def _mean(self, arm: str, score: str) -> float:
+        """Of one arm, over the pairs that the difference is made of."""
+        both = [pair for pair in self.pairs if _defined(pair.alone, score) and _defined(pair.together, score)]
+        return mean_defined([getattr(pair, arm)[score] for pair in both])
 
     @property
     def answer(self) -> str:
-        """``helps``, ``harms``, or ``not told apart`` where the interval holds 0."""
+        """``helps``, ``harms``, ``not told apart`` where the interval holds 0, or ``not defined``."""
         found = self.difference(self.score)
+        if not found.pairs:
+            return "not defined"
         if not found.clear:
             return "not told apart"
         better = found.mean > 0 if self.score in HIGHER_IS_BETTER else found.mean < 0
@@ -73,17 +81,14 @@ class TargetCompared:
 
     def record(self) -> dict[str, Any]:
         """A target's part of what ``--json`` prints (docs/formats.md)."""
-        means = {
-            arm: mean_scores([{"": getattr(pair, arm)} for pair in self.pairs])[""]
-            for arm in ("alone", "together")
-        }
-        there = [score for score in SCORES[self.kind] if all(score in pair.alone for pair in self.pairs)]
+        there = [score for score in SCORES[self.kind] if any(score in pair.alone for pair in self.pairs)]
         scores = {}
         for score in there:
             found = self.difference(score)
             scores[score] = {
-                "alone": means["alone"][score],
-                "together": means["together"][score],
+                "alone": self._mean("alone", score),
+                "together": self._mean("together", score),
+                "pairs": found.pairs,
                 "difference": found.mean,
                 "deviation": found.deviation,
                 "standard_error": found.error,
@@ -101,8 +106,8 @@ class TargetCompared:
                     "repeat": pair.repeat + 1,
                     "fold": pair.fold + 1,
                     "seed": pair.seed,
-                    "alone": {score: pair.alone[score] for score in there},
-                    "together": {score: pair.together[score] for score in there},
+                    "alone": {score: pair.alone.get(score, math.nan) for score in there},
+                    "together": {score: pair.together.get(score, math.nan) for score in there},
                     "difference": pair.together[self.score] - pair.alone[self.score],
                 }
                 for pair in self.pairs
@@ -205,7 +210,7 @@ def compare_targets(
                     score = SCORES[kinds[name].kind][0]
                     note(
                         f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
-                        f"{alone[score]:.4f} alone, {together[name][score]:.4f} together"
+                        f"{_told(alone[score])} alone, {_told(together[name][score])} together"
                     )
     targets = tuple(
         TargetCompared(
@@ -219,6 +224,15 @@ def compare_targets(
     )
     seconds = round(time.monotonic() - started, 3)
     return Compared(targets, rows[0], folds, repeats, seconds, tuple(notes))
+
+
+def _defined(scores: Scores, score: str) -> bool:
+    value = scores.get(score)
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _told(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "not defined"
 
 
 def _check(schema: Schema, recipe: Recipe, of: Sequence[str], folds: int, repeats: int) -> tuple[str, ...]:

@@ -51,9 +51,11 @@ class Judged:
 
     @property
     def loss(self) -> float:
-        """Mean over targets of the loss, on rows that chose no weights, of the way that was taken."""
+        """Mean over targets of the loss, on rows that chose no weights, of the way that was taken; of the
+        targets that have one."""
         found = [self.blends[name][way]["loss"] for name, way in self.taken.items()]
-        return float(np.mean(found)) if found else float("nan")
+        there = [one for one in found if np.isfinite(one)]
+        return float(np.mean(there)) if there else float("nan")
 
     def record(self) -> dict[str, Any]:
         """For ``run.json``."""

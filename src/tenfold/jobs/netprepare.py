@@ -28,7 +28,7 @@ from tenfold.data.labels import decide_targets, known_rows, standardise
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.stratify import strata, strata_names
 from tenfold.data.times import read_times
-from tenfold.engine.monitor import check_monitor
+from tenfold.engine.monitor import check_defined, check_monitor
 from tenfold.errors import (
     ImageError,
     RecipeError,
@@ -156,6 +156,8 @@ def prepare_training(
     encoding = encoding.model_copy(update={"targets": facts})
     # What the training rows decided is no weight: the heads are made anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
+    watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
+    check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)
     return TrainingWork(
         schema,

@@ -14,7 +14,7 @@ import numpy as np
 
 from tenfold.errors import TrainingError
 
-__all__ = ["RunPlace", "Setting", "Teller", "Trial", "Tuned", "mean_scores", "quiet"]
+__all__ = ["RunPlace", "Setting", "Teller", "Trial", "Tuned", "mean_defined", "mean_scores", "quiet"]
 
 #: A setting is near the best if its score is within this part of it.
 NEAR = 0.01
@@ -43,6 +43,7 @@ class Setting:
 
     deviation: of the score between seeds, NaN for one.  behind: how much worse than the best mean, from 0.
     near: within 1 % of the best.  even: not told apart from the best by these seeds; false for one seed.
+    mean: over the trainings whose score is defined.  defined: how many these are.
     """
 
     value: float
@@ -52,6 +53,7 @@ class Setting:
     behind: float
     near: bool
     even: bool
+    defined: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,11 @@ class Tuned:
         best, sign = means[self.best], -1.0 if self.higher_is_better else 1.0
         found = []
         for value, some in sorted(groups.items()):
-            deviation = float(np.std([one.score for one in some], ddof=1)) if len(some) > 1 else math.nan
+            there = [one.score for one in some if math.isfinite(one.score)]
+            deviation = float(np.std(there, ddof=1)) if len(there) > 1 else math.nan
             behind = sign * (means[value] - best) + 0.0  # no minus nought
             near, even = behind <= NEAR * abs(best), behind <= self.resolution
-            found.append(Setting(value, tuple(some), means[value], deviation, behind, near, even))
+            found.append(Setting(value, tuple(some), means[value], deviation, behind, near, even, len(there)))
         return tuple(found)
 
     def _by_value(self) -> dict[float, list[Trial]]:
@@ -99,20 +102,27 @@ class Tuned:
         return groups
 
     def _means(self) -> dict[float, float]:
-        return {
-            value: float(np.mean([one.score for one in some])) for value, some in self._by_value().items()
-        }
+        return {value: mean_defined([one.score for one in some]) for value, some in self._by_value().items()}
 
     @property
     def best(self) -> float:
-        """The value with the best mean score on the validation rows; of equals the recipe's or the least."""
+        """The value with the best mean score on the validation rows, of those that never failed if there are
+        any; of equals the recipe's or the least."""
+        groups = self._by_value()
         finite = {value: score for value, score in self._means().items() if math.isfinite(score)}
+        # A value that fails with some seeds wins only where all do.
+        sound = {
+            value: score
+            for value, score in finite.items()
+            if all(math.isfinite(one.score) for one in groups[value])
+        }
+        finite = sound or finite
         if not finite:
             failed = dict.fromkeys(trial.failed for trial in self.trials)
             raise TrainingError(
-                "no value that was tried could be trained",
+                "no value that was tried could be trained and scored",
                 problems=[one for one in failed if one],
-                fix="try other --values, or a lower --lr",
+                fix="try other --values, a lower --lr, or hold out rows whose labels are known",
             )
         sign = -1.0 if self.higher_is_better else 1.0
         return min(finite, key=lambda value: (sign * finite[value], value != self.recipe_value, value))
@@ -125,12 +135,13 @@ class Tuned:
         if len(self.seeds) < 2:
             return math.nan
         means, best = self._means(), self._means()[self.best]
-        some = [
-            np.var([one.score for one in group], ddof=1)
+        near = [
+            [one.score for one in group if math.isfinite(one.score)]
             for value, group in self._by_value().items()
             if abs(means[value] - best) <= NEAR * abs(best)
         ]
-        return float(np.sqrt(np.mean(some)))
+        some = [np.var(scores, ddof=1) for scores in near if len(scores) > 1]
+        return float(np.sqrt(np.mean(some))) if some else math.nan
 
     @property
     def resolution(self) -> float:
@@ -145,7 +156,17 @@ class Tuned:
         settings, best = self.settings, self.best
         tried = [one.value for one in settings]
         top = next(one for one in settings if one.value == best)
-        said = [f"best on the validation rows: {self.beside}{flag} {best:g} ({self.score} {top.mean:.4f})"]
+        of = "" if top.defined == len(top.trials) else f", mean of {top.defined} of {len(top.trials)} seeds"
+        said = [
+            f"best on the validation rows: {self.beside}{flag} {best:g} ({self.score} {top.mean:.4f}{of})"
+        ]
+        some = [
+            f"{one.value:g} ({one.defined} of {len(one.trials)})"
+            for one in settings
+            if 0 < one.defined < len(one.trials)
+        ]
+        if some:
+            said.append(f"means are of the seeds that have a score: {', '.join(some)}")
         near = [one.value for one in settings if one.near and one.value != best]
         said.append(
             f"flat: {_listed(near)} within {NEAR:.0%} of it"
@@ -155,7 +176,8 @@ class Tuned:
         if len(self.seeds) > 1:
             even = [one.value for one in settings if one.even and one.value != best]
             apart = f"{_listed(even)} not told apart from it" if even else "told apart from all others"
-            said.append(f"{len(self.seeds)} seeds move the score by {self.noise:.4f}; {apart}")
+            moved = f"move the score by {self.noise:.4f}" if math.isfinite(self.noise) else "have one score"
+            said.append(f"{len(self.seeds)} seeds {moved}; {apart}")
         else:
             said.append("one seed each: --repeats 3 shows how much of this is chance")
         if best in (tried[0], tried[-1]) and best != 0 and not self._beside(best).near:
@@ -193,6 +215,7 @@ def _setting_record(one: Setting) -> dict[str, Any]:
     return {
         "value": one.value,
         "mean": one.mean,
+        "defined": one.defined,
         "deviation": one.deviation,
         "behind": one.behind,
         "near": one.near,
@@ -205,13 +228,21 @@ def _setting_record(one: Setting) -> dict[str, Any]:
 
 
 def mean_scores(trials: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Target -> score -> mean over trainings, of the scores that are plain numbers."""
+    """Target -> score -> mean over the trainings in which it is defined, of the scores that are numbers."""
     found: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(name for one in trials for name in one):
         some = [one[name] for one in trials if name in one]
-        keys = [key for key, value in some[0].items() if isinstance(value, int | float)]
-        found[name] = {key: float(np.mean([one[key] for one in some])) for key in keys}
+        keys = dict.fromkeys(
+            key for one in some for key, value in one.items() if isinstance(value, int | float)
+        )
+        found[name] = {key: mean_defined([one.get(key) for one in some]) for key in keys}
     return found
+
+
+def mean_defined(values: Sequence[Any]) -> float:
+    """The mean of those that are finite numbers; NaN where none is."""
+    there = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    return float(np.mean(there)) if there else math.nan
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -182,7 +182,7 @@ def _trial(plan: _Plan, value: float, seed: int) -> Trial:
     except TrainingError as error:
         # A rate at which the loss leaves all bounds is an answer, too.
         return Trial(value, seed, math.nan, {}, time.monotonic() - started, error.headline)
-    failed = "" if math.isfinite(score) else "its score is no number"
+    failed = "" if math.isfinite(score) else f"its {plan.score} is not defined on the validation rows"
     return Trial(value, seed, score, targets, time.monotonic() - started, failed)
 
 
@@ -404,6 +404,10 @@ def _trained_plan(
 # --- what is shown ---------------------------------------------------------------------------------
 
 
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else ""
+
+
 def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
     """Title and sections of the page: the verdict, the curve, and every value with its scores."""
     from tenfold.out.figures import tuning_figure
@@ -420,9 +424,9 @@ def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
     rows = [
         [
             f"{one.value:g}" + (" (the recipe's)" if one.value == found.recipe_value else ""),
-            Cell(f"{one.mean:.4f}", strong=one.value == found.best),
-            Cell("" if math.isnan(one.deviation) else f"{one.deviation:.4f}"),
-            Cell(f"{one.behind:.4f}"),
+            Cell(_figure(one.mean), strong=one.value == found.best),
+            Cell(_figure(one.deviation)),
+            Cell(_figure(one.behind)),
             Cell("yes" if one.near else ""),
             Cell("" if len(one.trials) < 2 or one.value == found.best else "no" if one.even else "yes"),
         ]
