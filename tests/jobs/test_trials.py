@@ -83,7 +83,8 @@ def test_a_record_has_what_is_documented() -> None:
         "seeds", "train_rows", "valid_rows", "verdict", "seconds", "notes",
     }  # fmt: skip
     assert set(record["settings"][0]) == {
-        "value", "mean", "deviation", "behind", "defined", "near", "even", "scores", "targets", "seconds", "failed",
+        "value", "mean", "deviation", "behind", "defined", "near", "even", "scores", "targets", "seconds",
+        "failed",
     }  # fmt: skip
 
 
