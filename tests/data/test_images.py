@@ -613,10 +613,13 @@ def test_the_content_and_not_the_ending_says_what_a_file_is(tmp_path: Path) -> N
 def test_missing_folders_and_pipes(tmp_path: Path) -> None:
     assert reason(lambda: decode_image(tmp_path / "none.jpg", (8, 8))) == "none.jpg is missing"
     (tmp_path / "d.jpg").mkdir()
-    assert reason(lambda: decode_image(tmp_path / "d.jpg", (8, 8))) == "d.jpg is no file"
+    assert reason(lambda: decode_image(tmp_path / "d.jpg", (8, 8))) == "d.jpg is a folder, not a picture"
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.jpg")
-        assert reason(lambda: decode_image(tmp_path / "pipe.jpg", (8, 8))) == "pipe.jpg is no file"
+        assert (
+            reason(lambda: decode_image(tmp_path / "pipe.jpg", (8, 8)))
+            == "pipe.jpg is a named pipe, not a picture"
+        )
 
 
 def test_heic_is_decoded_where_its_package_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ no file outside the folder is opened, or even looked into, unless that is allowe
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import stat
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +118,8 @@ def open_picture(path: str | os.PathLike[str], name: str = "") -> Iterator[Buffe
     name = name or read_name(Path(path).name)
     try:
         # A pipe or a device would block or never end, so it is not even opened.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageError(f"{name} is no file")
+        if os.path.exists(path) and (kind := _kind(os.fspath(path))) != FILE:
+            raise ImageError(f"{name} is {kind}, not a picture")
         file = open(path, "rb")
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError)
@@ -135,14 +137,31 @@ class FoundImages:
 
     paths: (rows,) the real file, or None where there is a problem.
     problems: row -> what is wrong, after the table's name and line: ``train.csv line 2: p4 is not in a/``.
+    respelt: name in the table -> file's name, where they are spelt otherwise than by case, accents or ending.
     source, column, lines: where the names stand, for `locate`.
     """
 
     paths: list[Path | None]
     problems: dict[int, str]
+    respelt: Mapping[str, str]
     source: str = ""
     column: str = ""
     lines: NDArray[np.int64] | None = field(default=None, repr=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of names that were found in another spelling, one a line."""
+        if not self.respelt:
+            return []
+        pairs = [f"{name!r} is {file!r}" for name, file in self.respelt.items()]
+        what = "name was" if len(pairs) == 1 else "names were"
+        rest = f" and {len(pairs) - LISTED} more" if len(pairs) > LISTED else ""
+        return [f"{len(pairs)} {what} found in another spelling: {', '.join(pairs[:LISTED])}{rest}"]
+
+    @property
+    def lost(self) -> bool:
+        """Whether not one name was found: the folder is the wrong one."""
+        return bool(self.paths) and len(self.problems) == len(self.paths)
 
     def locate(self, reasons: Mapping[int, str]) -> dict[int, str]:
         """Reasons of rows (as of a cache's filling), each with the table's name and line before it."""
@@ -151,7 +170,7 @@ class FoundImages:
     def error(self, problems: Mapping[int, str], fix: str = "") -> ImageError:
         """One error for located problems, in row order."""
         count, rows = len(problems), len(self.paths)
-        what = "picture" if count == 1 else "pictures"
+        what = "picture" if rows == 1 else "pictures"
         return ImageError(
             f"{self.source}: {count} of {rows} {what} of column {self.column!r} cannot be used.",
             problems=[problems[row] for row in sorted(problems)],
@@ -176,7 +195,8 @@ def find_images(
 
     A name is a path relative to `folder`, with or without its ending, with ``/`` or ``\\``. The exact name
     wins; then another Unicode form, then another case, then any picture ending; then, for a name without a
-    folder, the same in sub-folders. What fits several files is a problem, never a choice.
+    folder, the same in sub-folders; then, which is said, a name encoded for the web (``%20``), with other
+    blanks or with signs that are not seen. What fits several files is a problem, never a choice.
 
     Raises ImageError if the folder cannot be listed. What is wrong with single names is in `problems`.
     """
@@ -191,7 +211,7 @@ def find_images(
         paths.append(None if isinstance(result, str) else result)
         if isinstance(result, str):
             problems[row] = f"{_place(source, lines, row)}: {result}"
-    return FoundImages(paths, problems, source, column, lines)
+    return FoundImages(paths, problems, listing.respelt, source, column, lines)
 
 
 def list_image_folder(
@@ -214,18 +234,24 @@ def list_image_folder(
             fix="allow them with --allow-outside",
         )
     # In one form of accents, so that the order is the same on every system.
-    ids = sorted((name for name, path in listing.files.items() if _is_picture(name, path)), key=_nfc)
+    # What is named like a picture and is none (a pipe, a link to nothing) is a row, which is then refused.
+    odd = [name for name in listing.strange if PurePosixPath(name).suffix.lower() in ENDINGS]
+    ids = sorted([*(name for name, path in listing.files.items() if _is_picture(name, path)), *odd], key=_nfc)
     if not ids:
         raise _no_pictures(listing)
     if importlib.util.find_spec("pillow_heif") is None:
-        heic = [name for name in ids if _head_kind(listing.files[name]) == "HEIC"] if _all_heic(ids) else []
+        heic = (
+            [name for name in ids if _head_kind(listing.files.get(name, "")) == "HEIC"]
+            if _all_heic(ids)
+            else []
+        )
         if len(heic) == len(ids):
             raise ImageError(
                 f"{listing.shown} holds {len(ids)} HEIC pictures and no others.",
                 problems=heic,
                 fix="install pillow-heif, or convert them to JPEG or PNG",
             )
-    paths = [Path(listing.files[name]) for name in ids]
+    paths = [Path(listing.files.get(name) or listing.path(name)) for name in ids]
     classes = [_nfc(name.partition("/")[0]) if "/" in name else "" for name in ids]
     return _objects(ids), paths, _objects(classes) if any(classes) else None
 
@@ -270,6 +296,12 @@ def _fold(name: str) -> str:
     return _nfc(_nfc(name).casefold())
 
 
+def _loose(name: str) -> str:
+    """What is left of a name that was encoded for the web, copied from a document or typed anew."""
+    name = unicodedata.normalize("NFKC", unquote(name, errors="replace"))
+    return _fold(" ".join("".join(one for one in name if unicodedata.category(one) != "Cf").split()))
+
+
 def _stem(name: str) -> str:
     """The name without a picture's ending; "" where it has another ending or none."""
     path, _, ending = name.rpartition(".")
@@ -294,6 +326,27 @@ def _shown(name: str) -> str:
     return name if name.isprintable() and len(name) < 300 else repr(name[:300])
 
 
+FILE, FOLDER = "a file", "a folder"
+
+
+def _kind(path: str) -> str:
+    """What a name stands for, its links followed; nothing is opened, since a pipe would block."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            return "a link that leads to no file"
+        loop = error.errno == errno.ELOOP
+        return "a link that leads to itself" if loop else f"not readable ({error.strerror})"
+    kinds = {
+        stat.S_IFREG: FILE,
+        stat.S_IFDIR: FOLDER,
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 class _Listing:
     """The files under a folder, and the tables by which names find them."""
 
@@ -305,6 +358,8 @@ class _Listing:
         self.files: dict[str, str] = {}  # relative name as text -> path for the system
         self.outside: set[str] = set()  # links, to files or folders, that lead out and are not followed
         self.unread: list[str] = []
+        self.respelt: dict[str, str] = {}  # name asked for -> file that it means in another spelling
+        self.strange: dict[str, str] = {}  # what is neither file nor folder -> what it is
         self._tables: dict[tuple[Callable[[str], str], Callable[[str], str]], dict[str, list[str]]] = {}
         self._walk(column)
 
@@ -327,9 +382,15 @@ class _Listing:
                 linked = entry.is_symlink()
                 if linked and not self.allow_outside and not self._inside(entry.path):
                     self.outside.add(name)
-                if entry.is_file():
+                try:
+                    plain, deeper = entry.is_file(), entry.is_dir()
+                except OSError:  # a link to itself
+                    plain = deeper = False
+                if plain:
                     self.files[name] = entry.path
-                elif entry.is_dir() and name not in self.outside and entry.name not in SYSTEM_FOLDERS:
+                elif not deeper:
+                    self.strange[name] = _kind(entry.path)
+                elif name not in self.outside and entry.name not in SYSTEM_FOLDERS:
                     real = os.path.realpath(entry.path) if linked else entry.path
                     # A link to a folder is followed once, so a ring of links comes to an end.
                     if real not in seen:
@@ -359,7 +420,7 @@ class _Listing:
         real = os.path.realpath(path)
         return real == self.root or real.startswith(self.root.rstrip(os.sep) + os.sep)
 
-    def _path(self, key: str) -> str:
+    def path(self, key: str) -> str:
         """A relative name as text -> the system's path, in any locale."""
         return os.path.join(self.root, *map(_system_name, key.split("/")))
 
@@ -374,6 +435,10 @@ class _Listing:
             result = self._find(form)
             if result is not None:
                 return result
+        respelt = self._fits(form, loosely=True)
+        if respelt:
+            self.respelt |= {name: respelt[0]} if len(respelt) == 1 else {}
+            return self._chosen(name, respelt)
         return self._missing(*tried)
 
     def _find(self, name: str) -> Path | str | None:
@@ -389,26 +454,35 @@ class _Listing:
         if key == ".." or key.startswith("../") or os.path.isabs(key):
             return self._find_outside(name, key)
         fits = [key] if key in self.files else self._fits(key)
+        if fits or self._under_link(key):
+            return self._chosen(name, fits)
+        return self._unlisted(name, key)
+
+    def _chosen(self, name: str, fits: Sequence[str]) -> Path | str:
+        """The one file that fits, or what is wrong: there are several, or none but under a link."""
         if len(fits) > 1:
             rest = f" and {len(fits) - LISTED} more" if len(fits) > LISTED else ""
             return f"{_shown(name)} fits {len(fits)} files: {', '.join(sorted(fits)[:LISTED])}{rest}"
         if fits and fits[0] not in self.outside:
             return Path(self.files[fits[0]])
-        if fits or self._under_link(key):
-            return f"{_shown(name)} leads outside {self.shown} by a link; allow with --allow-outside"
-        return self._unlisted(name, key)
+        return f"{_shown(name)} leads outside {self.shown} by a link; allow with --allow-outside"
 
     def _under_link(self, key: str) -> bool:
         parts = key.split("/")
         return any("/".join(parts[:count]) in self.outside for count in range(1, len(parts)))
 
-    def _fits(self, key: str) -> list[str]:
+    def _fits(self, key: str, *, loosely: bool = False) -> list[str]:
         """Files that the name can mean, by the first rule under which there is any."""
-        rules = [(str, _nfc), (str, _fold), (_stem, _fold)]
+        rules = [(str, _loose), (_stem, _loose)] if loosely else [(str, _nfc), (str, _fold), (_stem, _fold)]
         if "/" not in key:
-            rules += [(_base, _nfc), (_base, _fold), (_base_stem, _fold)]
+            rules += (
+                [(_base, _loose), (_base_stem, _loose)]
+                if loosely
+                else [(_base, _nfc), (_base, _fold), (_base_stem, _fold)]
+            )
         for part, form in rules:
-            fits = self._table(part, form).get(form(key))
+            wanted = form(key)
+            fits = self._table(part, form).get(wanted) if wanted else None
             if fits:
                 return fits
         return []
@@ -424,7 +498,7 @@ class _Listing:
 
     def _unlisted(self, name: str, key: str) -> Path | str | None:
         """Files under hidden folders are not listed, but may be named."""
-        path = self._path(key)
+        path = self.path(key)
         if not os.path.isfile(path):
             return None
         if self._inside(path) or self.allow_outside:
@@ -434,7 +508,7 @@ class _Listing:
     def _find_outside(self, name: str, key: str) -> Path | str | None:
         if not self.allow_outside:
             return f"{_shown(name)} lies outside {self.shown}; allow with --allow-outside"
-        path = os.path.normpath(_system_name(name) if os.path.isabs(name) else self._path(key))
+        path = os.path.normpath(_system_name(name) if os.path.isabs(name) else self.path(key))
         if os.path.isfile(path):
             return Path(path)
         folder, base = os.path.split(path)
@@ -454,8 +528,10 @@ class _Listing:
             return f"{said} (but {', '.join(sorted(near)[:3])} is)"
         if rest and _fold(first) == _fold(_base(self.shown.rstrip("/"))) and self._fits(rest):
             return f"{said} (the name repeats the folder: give the folder above)"
-        if os.path.islink(self._path(key)):
-            return f"{said}: its link leads to no file"
+        if key in self.strange:
+            return f"{_shown(name)} is {self.strange[key]}, not a picture"
+        if os.path.isdir(self.path(key)):
+            return f"{_shown(name)} is {FOLDER}, not a picture"
         if self.unread:
             return f"{said} ({self.unread[0]} in it cannot be listed)"
         return said

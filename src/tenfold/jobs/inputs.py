@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tenfold.data.deepgrey import UNTRAINED
 from tenfold.data.encode import Encoding, PictureFiles
 from tenfold.data.imagecache import ImageCache, build_image_cache
-from tenfold.data.imagefiles import find_images, list_image_folder
+from tenfold.data.imagefiles import FoundImages, find_images, list_image_folder
 from tenfold.data.images import MAX_PIXELS
 from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
@@ -191,21 +191,8 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     notes = list(table.notes)
     contents: list[NDArray[np.object_]] = []
     for position, column in enumerate(schema.images):
-        folder = Path(reading.folders.get(column.name, column.folder))
-        if not folder.is_dir():
-            raise ImageError(
-                f"there is no folder {str(folder)!r} (pictures of column {column.name!r})",
-                found=f"searched from {Path.cwd()}",
-                fix=f"give --image {column.name}=FOLDER",
-            )
-        found = find_images(
-            table.text(column.name),
-            folder,
-            lines=table.lines,
-            source=table.source,
-            column=column.name,
-            allow_outside=reading.allow_outside,
-        )
+        found = _find_pictures(table, column, reading)
+        notes += found.notes
         cache, problems, said = build_image_cache(
             found.paths,
             size=encoding.image_size,
@@ -232,6 +219,33 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
     white = tuple(cache.white for cache in caches)
     numbered = name is None and not table.indexed
     return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes), numbered)
+
+
+def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:
+    """Refuse at once a folder that is not there, or that holds not one of a column's pictures; ImageError."""
+    for column in schema.images:
+        _find_pictures(table, column, reading)
+
+
+def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
+    folder = Path(reading.folders.get(column.name, column.folder))
+    if not folder.is_dir():
+        raise ImageError(
+            f"there is no folder {str(folder)!r} (pictures of column {column.name!r})",
+            found=f"searched from {Path.cwd()}",
+            fix=f"give --image {column.name}=FOLDER",
+        )
+    found = find_images(
+        table.text(column.name),
+        folder,
+        lines=table.lines,
+        source=table.source,
+        column=column.name,
+        allow_outside=reading.allow_outside,
+    )
+    if found.lost and not reading.skip_bad:
+        raise found.error(found.problems, fix=f"give --image {column.name}=FOLDER, or mend these names")
+    return found
 
 
 def _check_numbers(

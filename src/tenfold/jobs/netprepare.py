@@ -36,7 +36,7 @@ from tenfold.errors import (
     did_you_mean,
     listed,
 )
-from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.jobs.inputs import Reading, Rows, check_pictures, prepare_rows, read_source
 from tenfold.jobs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
@@ -105,6 +105,7 @@ def prepare_training(
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.names, table.source)
+    check_pictures(table, schema, reading)
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
     _check_fold(schema, recipe)
