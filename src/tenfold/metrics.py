@@ -377,7 +377,10 @@ def rmse(
 ) -> float:
     """Root of the mean squared difference over the known rows, in the labels' unit."""
     truth, given, weight = _rows(_numbers(labels), _numbers(predicted), mask, weights)
-    return math.sqrt(_mean((truth - given) ** 2, weight))
+    far = truth - given
+    # Scaled by a power of two, which is exact: squares of 1e200 and of 1e-200 would be infinite and 0.
+    exponent = int(np.frexp(np.abs(far).max(initial=0.0))[1])
+    return float(np.ldexp(math.sqrt(_mean(np.ldexp(far, -exponent) ** 2, weight)), exponent))
 
 
 def mae(
@@ -426,8 +429,15 @@ def number_scores(
 
 
 def score_text(value: float, *, digits: int = 4, nothing: str = "no labels") -> str:
-    """A score for people: ``0.1250``, or "no labels" where it is NaN for want of any."""
-    return nothing if math.isnan(value) else f"{value:.{digits}f}"
+    """A score for people: ``0.1250``, or "no labels" where it is NaN for want of any.
+
+    Where so many decimals would show less than two digits, or a million and more, it is as ``2.35e-09``.
+    """
+    if math.isnan(value):
+        return nothing
+    if value and not 10.0 ** (1 - digits) <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    return f"{value:.{digits}f}"
 
 
 # --- ranked lists ----------------------------------------------------------------------------------

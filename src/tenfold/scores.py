@@ -25,6 +25,7 @@ from tenfold.metrics import (
     number_scores,
     quadratic_kappa,
     rank_error,
+    rmse,
 )
 
 __all__ = [
@@ -245,14 +246,15 @@ def quantity_scores(
     scores = number_scores(labels, predicted, weights=weights)
     there = ~np.isnan(labels) & np.isfinite(predicted)
     truth = labels[there]
-    own = np.ones(len(truth)) if weights is None else weights[there]
-    spread = float((own * (truth - np.average(truth, weights=own)) ** 2).sum()) if len(truth) else 0.0
-    lost = float((own * (truth - predicted[there]) ** 2).sum())
+    own = None if weights is None else weights[there]
+    # The root of the mean square, which survives numbers of any size.
+    middle = np.full(len(truth), np.average(truth, weights=own) if len(truth) else math.nan)
+    spread = 0.0 if not len(truth) or truth.min() == truth.max() else rmse(truth, middle, weights=own)
     found: dict[str, Any] = {
         "rmse": scores["rmse"],
         "mae": scores["mae"],
-        "r2": 1 - lost / spread if spread > 0 else math.nan,
+        "r2": 1 - (scores["rmse"] / spread) ** 2 if spread > 0 else math.nan,
     }
     if usual is not None:
-        found["mean_rmse"] = math.sqrt(_mean((labels - usual) ** 2, there, weights))
+        found["mean_rmse"] = rmse(labels, np.full(len(labels), usual), mask=there, weights=weights)
     return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}

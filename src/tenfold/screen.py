@@ -178,7 +178,7 @@ class Display:
         elif kind == "rows":
             self._show("predicting", event["done"], event["total"])
         elif kind == "step":
-            losses = "  ".join(f"{name} {loss:.3f}" for name, loss in event["losses"].items())
+            losses = "  ".join(f"{name} {figure(loss, digits=3)}" for name, loss in event["losses"].items())
             name = f"epoch {event['epoch'] + 1}/{event['epochs']}"
             name = f"{_HEAD}, {name}" if event.get("stage") == "head" else name
             self._show(name, event["step"], event["steps"], f"loss {losses}")
@@ -232,8 +232,15 @@ _EPOCH = {
 }
 
 
+def figure(value: float, *, digits: int = 4, nothing: str = "no labels") -> str:
+    """A score as `metrics.score_text` writes it."""
+    from tenfold.metrics import score_text  # late, since --help needs no arrays
+
+    return score_text(value, digits=digits, nothing=nothing)
+
+
 def _number(value: float) -> str:
-    return "no labels" if value != value else f"{value:.3f}"
+    return figure(value, digits=3)
 
 
 def _percent(value: float) -> str:
@@ -342,7 +349,7 @@ def show_records(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.3f}"
+        return figure(value, digits=3, nothing="")
     if isinstance(value, list):  # reasons: the rated items that moved the score, and how far
         return "; ".join(f"{one['name']} ({one['moved']:+.2f})" for one in value)
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
@@ -355,7 +362,7 @@ def show_rates(curve: Any, output: str | None) -> None:
     grid.add_column("loss", justify="right")
     stride = max(1, len(curve.rates) // 16)
     for rate, loss in list(zip(curve.rates, curve.losses, strict=True))[::stride]:
-        grid.add_row(f"{rate:.1e}", f"{loss:.4f}")
+        grid.add_row(f"{rate:.1e}", figure(loss))
     _output.print(grid)
     tell(f"steepest at {curve.steepest:.1e}: try --lr {curve.steepest:.1e}")
     if output:
@@ -397,7 +404,7 @@ def show_tuned(record: Mapping[str, Any]) -> None:
 
 
 def _number4(value: float) -> str:
-    return "-" if value != value else f"{value:.4f}"
+    return figure(value, nothing="-")
 
 
 def _signed(value: float) -> str:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from tenfold.screen import as_text, output_grid, progress_console, say, show_scores, tell
+from tenfold.screen import as_text, figure, output_grid, progress_console, say, show_scores, tell
 
 #: Seconds between two drawings of the live table.
 OFTEN = 0.25
@@ -84,9 +84,9 @@ def members_grid(rows: Sequence[Mapping[str, Any]]) -> Grid:
 
 #: The score of a target that fits into one cell, by kind: the first that it has.
 _SHORT = {
-    "error_rate": "{:.1%} wrong",
-    "micro_f1": "F1 {:.3f}",
-    "rmse": "RMSE {:.3f}",
+    "error_rate": lambda value: f"{value:.1%} wrong",
+    "micro_f1": lambda value: f"F1 {figure(value, digits=3)}",
+    "rmse": lambda value: f"RMSE {figure(value, digits=3)}",
 }
 
 
@@ -97,7 +97,7 @@ def short_scores(targets: Mapping[str, Mapping[str, Any]]) -> str:
         kind = next((one for one in _SHORT if one in scores), None)
         value = scores.get(kind) if kind else None
         if kind and isinstance(value, (int, float)) and value == value:
-            told.append(f"{name} {_SHORT[kind].format(value)}")
+            told.append(f"{name} {_SHORT[kind](value)}")
     return ", ".join(told)
 
 
@@ -126,7 +126,7 @@ def show_blend(summary: Mapping[str, Any]) -> None:
         grid.add_row(as_text(one["name"]), said, as_text(score), gib(one.get("peak_bytes", 0)), time_taken)
     output_grid(grid)
     for target, ways in summary.get("blends", {}).items():
-        told = [f"{way} {one['loss']:.4f}" for way, one in ways.items() if _is_number(one["loss"])]
+        told = [f"{way} {figure(one['loss'])}" for way, one in ways.items() if _is_number(one["loss"])]
         if told:
             tell(f"{target}: loss of blends on rows that chose no weights: {', '.join(told)}")
     tell("\nthe blend, on rows that were held out:")
@@ -152,7 +152,7 @@ def show_history(runs: Sequence[Any]) -> None:
         grid.add_row(
             as_text(one.run + ("" if one.there else " (gone)")),
             _figure(one.score),
-            f"{one.gain:+.4f}" if _is_number(one.gain) else "",
+            _signed(one.gain),
             f"{one.leaderboard[-1]:g}" if one.leaderboard else "",
             as_text(short_scores(one.targets)),
             minutes(one.seconds),
@@ -165,8 +165,12 @@ def show_history(runs: Sequence[Any]) -> None:
             tell(f"{made['file']} was made by {one.run} on {made['when']}")
 
 
+def _signed(value: float) -> str:
+    return ("+" if value >= 0 else "") + figure(value) if _is_number(value) else ""
+
+
 def _figure(value: float) -> str:
-    return f"{value:.4f}" if _is_number(value) else ""
+    return figure(value) if _is_number(value) else ""
 
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
 from tenfold.jobs.netrun import NetworkRun
 from tenfold.recipe import Recipe
 from tenfold.schema import ImageColumn, NumberColumn, Schema, parse_targets
+from tenfold.screen import epoch_line, figure
 
 #: Every way of splitting that the recipe and the schema have, but a column that states it.
 WAYS = {
@@ -544,3 +546,66 @@ def test_time_format_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert Schema.from_toml((tmp_path / "run" / "schema.toml").read_text("utf-8")).time_format == "%d/%m/%Y"
     alone = CliRunner().invoke(app, [*asked[:6], "--time-format", "iso", "--no-report", "-o", "other"])
     assert alone.exit_code == 2 and "add --time COLUMN" in alone.output
+
+
+# --- T6: targets of any size -------------------------------------------------------------------------
+
+
+def sized(unit: float, **recipe: Any) -> NetworkRun:
+    x = np.linspace(-1, 1, 60)
+    columns = {
+        "x": x,
+        "y": unit * (3 + x + 0.1 * np.sin(40 * x)),
+        "held": (np.arange(60) % 3 == 0).astype(int),
+    }
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=parse_targets(["y:number"]), split="held")
+    folder = Path(tempfile.mkdtemp())
+    return fit_network_run(schema, Recipe(epochs=4, seed=1, **recipe), columns, run=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def usual() -> NetworkRun:
+    return sized(1.0)
+
+
+@pytest.mark.case(
+    "T6", "targets near 1e-9 and 1e200 are learnt as those near 1, and scores show their digits"
+)
+@pytest.mark.metamorphic(
+    "number labels in another unit, a power of two of the old, give the same answers in that unit"
+)
+@pytest.mark.parametrize("exponent", [-900, -30, 664])
+def test_numbers_of_any_size(usual: NetworkRun, exponent: int) -> None:
+    run = sized(2.0**exponent)
+    for score in ("rmse", "mae", "mean_rmse"):
+        assert run.scores["y"][score] == usual.scores["y"][score] * 2.0**exponent
+    assert run.scores["y"]["r2"] == usual.scores["y"]["r2"] > 0
+    shown = figure(run.scores["y"]["rmse"], digits=3)
+    assert "e" in shown and float(shown) == pytest.approx(run.scores["y"]["rmse"], rel=0.01)
+    assert shown in epoch_line({**run.history[-1], "valid": run.scores})
+
+
+@pytest.mark.case("T6", "neighbour: numbers that leave no room to calculate in are refused with their row")
+@pytest.mark.parametrize("cell", [1e308, -3e301])
+def test_numbers_without_room(cell: float) -> None:
+    columns = {"x": list(range(12)), "y": [*map(float, range(11)), cell]}
+    with pytest.raises(TenfoldError, match=r"row 12, column y") as caught:
+        prepare_number(columns, "y:number")
+    assert "another unit" in str(caught.value)
+
+
+@pytest.mark.case(
+    "T6", "neighbour: a constant target is said to teach nothing, and answered with that number"
+)
+@pytest.mark.parametrize("value", [0.1, 1e-9, -1e200])
+def test_a_constant_target(value: float) -> None:
+    work, text = prepare_number({"x": list(range(12)), "y": [value] * 12}, "y:number")
+    assert "nothing to learn" in text
+    facts = work.encoding.targets["y"]
+    assert facts.mean == pytest.approx(value) and facts.deviation == min(1.0, abs(facts.mean))
+
+
+@pytest.mark.case("T6", "neighbour: infinities are no numbers")
+def test_infinite_labels_are_refused() -> None:
+    with pytest.raises(TenfoldError, match="inf"):
+        prepare_number({"x": list(range(12)), "y": [*map(float, range(11)), float("inf")]}, "y:number")

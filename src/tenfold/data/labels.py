@@ -39,6 +39,8 @@ from tenfold.schema import (
 SEPARATORS = (";", "|", ",", " ")
 #: A column with more different numbers has no step that its range could be stretched by half of.
 MOST_STEPS = 50
+#: Numbers of a larger size, or all of a smaller one than its inverse, leave no room to calculate in.
+LARGEST = 1e300
 #: How a column of a class says yes and no.
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
@@ -329,6 +331,14 @@ def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[s
     if not len(there):
         raise _no_labels(name, table)
     notes = [f"{name}: a number from {there.min():g} to {there.max():g}"]
+    sizes = np.abs(there[there != 0])
+    if len(sizes) and (sizes.max() > LARGEST or sizes.max() < 1 / LARGEST):
+        raise TableError(
+            f"{table.source}: the numbers of column {name!r} (target) reach {sizes.max():g} in size, "
+            f"and what is learnt lies from {1 / LARGEST:g} to {LARGEST:g}",
+            problems=table.places(name, np.flatnonzero(np.abs(values) == sizes.max())),
+            fix="mend these cells, or write the column in another unit",
+        )
     facts = TargetFacts()
     if target.low is not None and target.high is not None:
         outside = np.flatnonzero((values < target.low) | (values > target.high))

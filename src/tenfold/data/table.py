@@ -113,22 +113,23 @@ class Table:
         """The columns by name, as `text` has them; nothing is made before it is asked for."""
         return _Cells(self)
 
-    def text(self, name: str) -> NDArray[np.object_]:
-        """(rows,) the cells as text without outer blanks, "" where missing."""
-        codes, texts = self.codes(name)
+    def text(self, name: str, *, ids: bool = True) -> NDArray[np.object_]:
+        """(rows,) the cells as text without outer blanks, "" where missing. ids: see `codes`."""
+        codes, texts = self.codes(name, ids=ids)
         return texts[codes]
 
     def missing(self, name: str) -> NDArray[np.bool_]:
         """(rows,) true where the cell is empty, or holds a word that was given as missing."""
         return self._columns[self.column(name)].is_null().to_numpy()
 
-    def codes(self, name: str) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+    def codes(self, name: str, *, ids: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
         """(rows,) codes, and the different texts that they number, in the order of their first row.
 
         Missing cells are the text "". TableError for a column of a data frame whose ids were rounded.
+        ids: the texts name something; false where they are looked at as numbers, which may be large.
         """
         name = self.column(name)
-        if is_floating(self._columns[name]):
+        if ids and is_floating(self._columns[name]):
             self._check_exact(name)
         return code_column(self._columns[name])
 
@@ -162,7 +163,7 @@ class Table:
         missing = column.is_null().to_numpy()
         if values is not None and np.isfinite(values[~missing]).all():
             return values, np.zeros(self.rows, np.bool_)
-        codes, texts = self.codes(name)
+        codes, texts = self.codes(name, ids=False)
         parsed, wrong = parse_numbers(texts.tolist(), decimal_comma=comma)
         return parsed[codes], wrong[codes] & ~missing
 
@@ -196,12 +197,12 @@ class Table:
         shown = self.take(rows[: LISTED + 1])
         said = [
             f"{self.unit} {line}, column {name}: {text!r}"
-            for line, text in zip(shown.lines, shown.text(name), strict=True)
+            for line, text in zip(shown.lines, shown.text(name, ids=False), strict=True)
         ]
         return said + [""] * (len(rows) - len(said))
 
     def _number_fix(self, name: str, bad: NDArray[np.bool_]) -> str:
-        words = list(dict.fromkeys(text for text in self.take(bad).text(name) if text))
+        words = list(dict.fromkeys(text for text in self.take(bad).text(name, ids=False) if text))
         if any("," in word for word in words):
             return "write all numbers of the column as 1234.5, or all as 1234,5: no thousands separators"
         if self._words_only(name, bad):
@@ -210,7 +211,9 @@ class Table:
         return f"correct these cells{listed}"
 
     def _words_only(self, name: str, bad: NDArray[np.bool_]) -> bool:
-        return bool((bad | self.missing(name)).all()) and not any(map(str.isdigit, "".join(self.text(name))))
+        return bool((bad | self.missing(name)).all()) and not any(
+            map(str.isdigit, "".join(self.text(name, ids=False)))
+        )
 
     def _check_exact(self, name: str) -> None:
         where = inexact(self._columns[name])

@@ -208,7 +208,7 @@ def _refusal(
 ) -> TableError:
     places = table.places(column, rows)
     if not headline:
-        headline = f"cannot tell the format of {table.take(rows[:1]).text(column)[0]!r}"
+        headline = f"cannot tell the format of {table.take(rows[:1]).text(column, ids=False)[0]!r}"
         headline += f" and {len(rows) - 1} more times" if len(rows) > 1 else ""
     return TableError(
         f"{table.source}, column {column}: {headline}",

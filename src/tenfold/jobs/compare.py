@@ -17,6 +17,7 @@ from typing import Any
 from tenfold.data.split import Folds, Split, kfold
 from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
 from tenfold.jobs.trials import RunPlace, Teller, mean_defined, quiet
+from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.scores import HIGHER_IS_BETTER, SCORES
@@ -232,7 +233,7 @@ def _defined(scores: Scores, score: str) -> bool:
 
 
 def _told(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else "not defined"
+    return score_text(value) if math.isfinite(value) else "not defined"
 
 
 def _check(schema: Schema, recipe: Recipe, of: Sequence[str], folds: int, repeats: int) -> tuple[str, ...]:

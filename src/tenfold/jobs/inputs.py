@@ -262,7 +262,7 @@ def _check_numbers(
         _, wrong = table.try_numbers(name)
         rows = np.flatnonzero(wrong)
         found = table.take(rows)
-        for row, line, text in zip(rows.tolist(), found.lines, found.text(name), strict=True):
+        for row, line, text in zip(rows.tolist(), found.lines, found.text(name, ids=False), strict=True):
             bad.setdefault(row, f"{table.unit} {line}, column {name}: {text!r} is no number")
         table = table.blank(name, wrong) if len(rows) else table
     return table, bad

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.jobs.reportparts import gib, read_history
+from tenfold.metrics import score_text
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Part, Section
 
@@ -48,7 +49,7 @@ def members_section(about: Mapping[str, Any], folder: Path) -> Section:
         row.append(Cell(said or ("" if weight is None else f"{weight:g}")))
         for target, score in shown:
             value = ((one.get("scores") or {}).get(target) or {}).get(score)
-            row.append(Cell("" if value is None else f"{value:.4f}"))
+            row.append(Cell("" if value is None else score_text(value)))
         row.append(Cell(f"{one.get('seconds') or 0:.0f}"))
         row.append(Cell(f"{(one.get('peak_bytes') or 0) / 2**30:.2f}"))
         rows.append(row)
@@ -81,7 +82,7 @@ def ways_grid(blends: Mapping[str, Mapping[str, Any]]) -> Grid | None:
         for way, found in ways.items() if len(ways) > 1 else ():
             weights = ", ".join(f"{member} {value:.2f}" for member, value in found["weights"].items())
             loss = found.get("loss")
-            rows.append([shown, way, Cell("" if loss is None else f"{loss:.4f}"), weights])
+            rows.append([shown, way, Cell("" if loss is None else score_text(loss)), weights])
             shown = ""
     title = "Ways of blending, by their loss on rows that chose no weights"
     return Grid(("target", "way", "loss", "weights"), rows, title=title) if rows else None

@@ -453,7 +453,7 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
         columns = getattr(target, "columns", ()) or (target.name,)
         facts = facts if facts.separator else facts.model_copy(update={"separator": ";"})
         as_table = read_table({name: _cells(table, named.label[name]) for name in columns})
-        words |= {name: as_table.text(name) for name in columns}
+        words |= {name: as_table.text(name, ids=False) for name in columns}
         # A member's own class list is a part of the blend's, so that no label is a stranger to it.
         labels[target.name], _ = scoring_labels(target, blend.classes.get(target.name, ()), facts, as_table)
         if own:
@@ -479,7 +479,10 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
 
 
 def _cells(table: Any, name: str) -> list[Any]:
-    return [None if gone else cell for cell, gone in zip(table.text(name), table.missing(name), strict=True)]
+    return [
+        None if gone else cell
+        for cell, gone in zip(table.text(name, ids=False), table.missing(name), strict=True)
+    ]
 
 
 def number_scale(blend: NetworkBlend, target: str) -> float:

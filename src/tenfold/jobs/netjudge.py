@@ -17,6 +17,7 @@ from tenfold.jobs.blend import METHODS, Evidence, blended, fit_weights, nested_w
 from tenfold.jobs.netblend import HeldOut, NetworkBlend, held_out, number_scale
 from tenfold.jobs.rowjoin import JoinedRows, join_rows
 from tenfold.jobs.telling import held_out_columns
+from tenfold.metrics import score_text
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget, target_columns
 from tenfold.store.run import RunFolder, or_null
@@ -323,7 +324,7 @@ def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _
     if method == "best" and enough:
         way = min(tried, key=lambda one: tried[one][2])
     if enough and len(tried) > 1:
-        told = ", ".join(f"{one} {tried[one][2]:.4f}" for one in tried)
+        told = ", ".join(f"{one} {score_text(tried[one][2])}" for one in tried)
         judged.notes.append(f"{name}: loss on rows that chose no weights: {told}; taken: {way}")
     judged.taken[name] = way
     judged.weights[name] = dict(zip(stack.names, tried[way][0].tolist(), strict=True))

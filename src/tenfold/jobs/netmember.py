@@ -36,6 +36,7 @@ from tenfold.jobs.netprepare import WITHOUT_TIMES, check_choices
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netsoup import make_soup, soup_groups
 from tenfold.jobs.plan import recipe_options
+from tenfold.metrics import score_text
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
@@ -315,11 +316,14 @@ def _with_soups(
             members, blend = [*members, soup], wider
             notes = judged.notes
             judged = judge_blend(work, wider, **options)
-            judged.notes = [*notes, f"soup of {names}: loss {before:.4f} -> {after:.4f}: kept"]
+            judged.notes = [
+                *notes,
+                f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: kept",
+            ]
             paths = [f"members/{run.path.name}" for run in soup.runs]
             kept.append({"name": soup.name, "weight": soup.weight, "runs": paths})
             continue
-        judged.notes.append(f"soup of {names}: loss {before:.4f} -> {after:.4f}: not kept")
+        judged.notes.append(f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: not kept")
         for run in soup.runs:
             shutil.rmtree(run.path, ignore_errors=True)
     return members, judged, blend, kept

@@ -279,7 +279,7 @@ def _conflicts(rows: Rows, kin: _Kin, schema: Schema, examples: Examples) -> lis
         return []
     notes = [f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once"]
     for target in schema.answers:
-        columns = [rows.table.text(name) for name in target_columns(target)]
+        columns = [rows.table.text(name, ids=False) for name in target_columns(target)]
         words = [", ".join(cells) for cells in zip(*columns, strict=True)]
         known = known_rows(examples.labels[target.name])
         seen: dict[int, dict[str, str]] = {}

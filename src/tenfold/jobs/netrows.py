@@ -154,7 +154,7 @@ def row_words(
         return [(one or none) if (row >= 0).any() else "" for one, row in zip(tags, own, strict=True)]
     if target.name not in rows.table.names:
         return [""] * len(good)
-    cells = rows.table.text(target.name)[good]
+    cells = rows.table.text(target.name, ids=False)[good]
     known = (labels >= 0) & (labels < len(head.classes))
     return [
         head.classes[int(code)] if fine else str(cell)

@@ -120,7 +120,7 @@ def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None
             if not (run.path / name).exists():
                 continue
             table = read_table(run.path / name)
-            columns: dict[str, Any] = {column: table.text(column) for column in table.names}
+            columns: dict[str, Any] = {column: table.text(column, ids=False) for column in table.names}
             held = table.numbers(names.row).astype(np.int64)
             columns[names.row] = held
             for head in heads:

@@ -29,6 +29,7 @@ from tenfold.jobs.reportparts import (
 )
 from tenfold.jobs.telling import JudgedTarget, held_out_columns, judge_target
 from tenfold.jobs.thumbnails import find_thumbnails
+from tenfold.metrics import score_text
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, Section, write_report
 from tenfold.schema import Schema
 from tenfold.store.run import or_nan, read_run
@@ -279,7 +280,7 @@ def _photos(run: _Run, one: JudgedTarget, rows: list[int], photos: Mapping[int, 
     for row in rows:
         sure = "" if one.kind in ("number", "multilabel") else f" ({one.sure[row]:.0%})"
         lines = [f"answer {one.predicted[row] or 'none'}{sure}", f"label {one.label[row] or 'none'}"]
-        lines.append(f"{'error' if one.kind == 'number' else 'loss'} {one.loss[row]:.3f}")
+        lines.append(f"{'error' if one.kind == 'number' else 'loss'} {score_text(one.loss[row], digits=3)}")
         shown.append(Photo(run.ids[row], photos.get(row), lines))
     return Photos(shown, title=title)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tenfold.engine.schedule import one_cycle
 from tenfold.jobs.telling import JudgedTarget
-from tenfold.metrics import calibration_bins, expected_calibration_error
+from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
 from tenfold.out.charts import Line, line_chart, point_chart, reliability_chart
 from tenfold.out.report import Cell, Charts, Clickable, Grid, Part, Section
 from tenfold.store.run import or_nan
@@ -64,7 +64,7 @@ def _number(score: str, value: float, *, labels: bool) -> str:
         return "undefined" if labels else "no labels"
     if score in ("scored", "unscored", "fallback"):
         return f"{value:.0f}"
-    return f"{value:.2%}" if score.endswith("error_rate") else f"{value:.4f}"
+    return f"{value:.2%}" if score.endswith("error_rate") else score_text(value)
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
@@ -227,7 +227,7 @@ def _listed(one: JudgedTarget, rows: NDArray[np.int64], ids: Sequence[str]) -> l
             one.label[row] or "none",
             one.predicted[row] or "none",
             f"{one.sure[row]:.1%}",
-            f"{one.loss[row]:.3f}",
+            score_text(one.loss[row], digits=3),
         ]
         for row in order
     ]
@@ -350,7 +350,8 @@ def costly_rows(one: JudgedTarget, count: int) -> list[int]:
 def costly_grid(one: JudgedTarget, rows: Sequence[int], ids: Sequence[str], *, title: str = "") -> Grid:
     """Rows with their label, answer and loss, where there are no pictures of them."""
     cells: list[list[Cell | str]] = [
-        [str(ids[row]), one.label[row], one.predicted[row], Cell(f"{one.loss[row]:.3f}")] for row in rows
+        [str(ids[row]), one.label[row], one.predicted[row], Cell(score_text(one.loss[row], digits=3))]
+        for row in rows
     ]
     return Grid(("row", "label", "answer", "error" if one.kind == "number" else "loss"), cells, title=title)
 

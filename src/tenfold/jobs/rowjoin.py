@@ -65,8 +65,8 @@ def table_fingerprint(table: Table, schema: Schema, ids: Texts, prints: Texts, v
     rows by name, their labels and weights, and which were held out: what scores must share to be compared).
     """
     unique = schema.row_name is not None and len(set(ids)) == len(ids)
-    columns = [table.text(name) for target in schema.answers for name in target_columns(target)]
-    columns += [table.text(schema.weight)] if schema.weight else []
+    columns = [table.text(name, ids=False) for target in schema.answers for name in target_columns(target)]
+    columns += [table.text(schema.weight, ids=False)] if schema.weight else []
     held = np.full(table.rows, "train", dtype=object)
     held[valid] = "valid"
     scored = _unordered(held, ids if unique else prints, *columns)

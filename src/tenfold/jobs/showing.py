@@ -75,7 +75,7 @@ def show_batch(
     title = f"{len(rows)} of {source.rows} rows of {source.source}"
     if not schema.images:
         names = [column.name for column in schema.inputs] + targets
-        grid = Grid(names, [[str(source.text(name)[row]) for name in names] for row in rows])
+        grid = Grid(names, [[str(source.text(name, ids=False)[row]) for name in names] for row in rows])
         return Shown(title, report_html(title, [Section("", "", (grid,))]), 60 + 34 * (len(rows) + 2))
     parts = []
     for column in schema.images:
@@ -128,7 +128,7 @@ def _photos(
     found = find_images(names, folder, lines=table.lines[rows], source=table.source, column=column)
     shown = []
     for place, row in enumerate(rows):
-        lines = [f"{name}: {table.text(name)[row] or 'missing'}" for name in targets]
+        lines = [f"{name}: {table.text(name, ids=False)[row] or 'missing'}" for name in targets]
         png = None
         try:
             path = found.paths[place]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import TrainingError
+from tenfold.metrics import score_text
 
 __all__ = ["RunPlace", "Setting", "Teller", "Trial", "Tuned", "mean_defined", "mean_scores", "quiet"]
 
@@ -157,9 +158,8 @@ class Tuned:
         tried = [one.value for one in settings]
         top = next(one for one in settings if one.value == best)
         of = "" if top.defined == len(top.trials) else f", mean of {top.defined} of {len(top.trials)} seeds"
-        said = [
-            f"best on the validation rows: {self.beside}{flag} {best:g} ({self.score} {top.mean:.4f}{of})"
-        ]
+        score = f"{self.score} {score_text(top.mean)}{of}"
+        said = [f"best on the validation rows: {self.beside}{flag} {best:g} ({score})"]
         some = [
             f"{one.value:g} ({one.defined} of {len(one.trials)})"
             for one in settings
@@ -176,7 +176,11 @@ class Tuned:
         if len(self.seeds) > 1:
             even = [one.value for one in settings if one.even and one.value != best]
             apart = f"{_listed(even)} not told apart from it" if even else "told apart from all others"
-            moved = f"move the score by {self.noise:.4f}" if math.isfinite(self.noise) else "have one score"
+            moved = (
+                f"move the score by {score_text(self.noise)}"
+                if math.isfinite(self.noise)
+                else "have one score"
+            )
             said.append(f"{len(self.seeds)} seeds {moved}; {apart}")
         else:
             said.append("one seed each: --repeats 3 shows how much of this is chance")

@@ -20,6 +20,7 @@ from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.jobs.ratings import score_ratings
 from tenfold.jobs.ratingsfit import RatingsWork, fit_model, prepare_ratings
 from tenfold.jobs.trials import RunPlace, Teller, Trial, Tuned, quiet
+from tenfold.metrics import score_text
 from tenfold.out.report import Cell, Grid, Picture, Section
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe, suited
 from tenfold.schema import Schema
@@ -128,7 +129,8 @@ def tune(
             for value in chosen:
                 trials.append(_trial(plan, value, seed))
                 last = trials[-1]
-                note(f"{name} {value:g}, seed {seed}: {last.failed or f'{plan.score} {last.score:.4f}'}")
+                said = last.failed or f"{plan.score} {score_text(last.score)}"
+                note(f"{name} {value:g}, seed {seed}: {said}")
     found = Tuned(
         name,
         plan.score,
@@ -405,7 +407,7 @@ def _trained_plan(
 
 
 def _figure(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else ""
+    return score_text(value) if math.isfinite(value) else ""
 
 
 def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
