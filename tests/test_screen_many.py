@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tenfold.screen_many import (
@@ -101,3 +102,13 @@ def test_the_history_says_what_changed(capsys) -> None:
     text = capsys.readouterr().out
     assert "two (gone)" in text and "+0.2000" in text and "0.9" in text
     assert "one: epochs: 3 -> 9" in text and "sub.csv was made by two on today" in text
+
+
+@pytest.mark.case("B6", "a blend without a score of its own says so, beside its members' scores")
+def test_a_blend_of_ratings_promises_no_score(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {"rating": {"rmse": 0.912}}
+    one = {"name": "films", "status": "finished", "scores": scores, "seconds": 1.0, "peak_bytes": 1 << 30}
+    show_blend({"run": "runs/both", "members": [one], "weights": {"rating": {"films": 1.0}}, "targets": {}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "RMSE 0.912" in said and "no score of its own" in said and "tenfold evaluate runs/both" in said
+    assert "held out:" not in said

@@ -129,8 +129,14 @@ def show_blend(summary: Mapping[str, Any]) -> None:
         told = [f"{way} {figure(one['loss'])}" for way, one in ways.items() if _is_number(one["loss"])]
         if told:
             tell(f"{target}: loss of blends on rows that chose no weights: {', '.join(told)}")
-    tell("\nthe blend, on rows that were held out:")
-    show_scores(summary.get("targets", {}))
+    if summary.get("targets"):
+        tell("\nthe blend, on rows that were held out:")
+        show_scores(summary["targets"])
+    else:
+        tell(
+            "\nthe blend has no score of its own: its members kept no answers to held-out rows, and the "
+            f"scores above are of what each held out. To measure it: tenfold evaluate {summary['run']} TABLE"
+        )
     if summary.get("without_views"):
         tell("\nthe same from the plain views alone:")
         show_scores(summary["without_views"])

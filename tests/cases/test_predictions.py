@@ -19,9 +19,11 @@ from tenfold.jobs.compare import compare_targets
 from tenfold.jobs.inputs import Reading
 from tenfold.jobs.predict import load_run
 from tenfold.jobs.trials import Trial, Tuned
+from tenfold.jobs.tune import tune
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, NumberColumn, NumberTarget, Schema
 from tenfold.screen import show_compared
+from tenfold.store.described import sealed
 from tenfold.store.run import file_digest
 
 Columns = dict[str, list[Any]]
@@ -87,7 +89,8 @@ class Place:
             change(held)
             write_parquet(path / "validation.parquet", held)
             about["files"]["validation.parquet"] = file_digest(path / "validation.parquet")
-        (path / "run.json").write_text(json.dumps(about), "utf-8")
+            about.pop("fingerprint")
+        (path / "run.json").write_text(json.dumps(sealed(about)), "utf-8")
         return load_run(path)
 
 
@@ -315,3 +318,31 @@ def test_a_monitor_that_is_never_defined_is_refused(place: Place) -> None:
     # neighbour: the loss of one class is defined, and so is AUC without patience.
     assert place.fit("loss", columns, monitor="label", **asked).scores["label"]["scored"] == 5
     assert np.isnan(place.fit("calm", columns, monitor="label:auc", split="part").scores["label"]["auc"])
+
+
+# --- trainings of many seeds, in a folder that stays --------------------------------------------------
+
+
+@pytest.mark.case("P7", "a folder of other rows is refused with options that the command has")
+def test_a_search_goes_on_in_its_folder_with_the_same_rows_only(tmp_path: Path) -> None:
+    asked = {"values": [0.01], "runs": tmp_path / "kept"}
+    recipe = Recipe(epochs=1, lr=0.02)
+    tune("lr", SCHEMA, recipe, table(20), **asked)
+    with pytest.raises(RunError) as caught:
+        tune("lr", SCHEMA, recipe, shuffled(table(20)), **asked)
+    assert (
+        "--runs" in str(caught.value)
+        and "-o" not in str(caught.value).split()
+        and "--resume" not in str(caught.value)
+    )
+
+
+@pytest.mark.case("P7", "neighbour: seeds that there are not are refused before the first training")
+@pytest.mark.parametrize("many", [tune, compare_targets])
+def test_seeds_beyond_the_last_are_refused_at_once(many: Any) -> None:
+    schema = Schema(inputs=(X, Z), targets=(CategoryTarget(name="label"), NumberTarget(name="size")))
+    heard: list[Any] = []
+    words = ("lr",) if many is tune else ()
+    with pytest.raises(RecipeError, match="2 repeats ask for seeds above 9223372036854775807"):
+        many(*words, schema, Recipe(epochs=1, seed=2**63 - 1), table(20), repeats=2, on_progress=heard.append)
+    assert not heard

@@ -16,7 +16,7 @@ from typing import Any
 
 from tenfold.data.split import Folds, Split, kfold
 from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
-from tenfold.jobs.trials import RunPlace, Teller, mean_defined, quiet
+from tenfold.jobs.trials import RunPlace, Teller, mean_defined, quiet, seeds_from
 from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
 from tenfold.schema import NetworkTarget, Schema
@@ -164,6 +164,7 @@ def compare_targets(
 
     started = time.monotonic()
     asked = _check(schema, recipe, of, folds, repeats)
+    seeds = seeds_from(recipe, repeats)
     notes: list[str] = []
 
     def note(text: str) -> None:
@@ -182,25 +183,25 @@ def compare_targets(
 
     def train(name: str | None, seed: int, fold: int, dealt: _SameFolds) -> Mapping[str, Scores]:
         arm = "together" if name is None else f"alone-{_plain(name)}-{asked.index(name)}"
-        run = fit_network_run(
-            schema if name is None else _alone(schema, name),
-            _recipe_of(recipe, name, seed=seed, **dealt.choices(fold)),
-            table,
-            run=place.folder / f"seed-{seed}-fold-{fold + 1}-{arm}",
-            resume=runs is not None,
-            split_rule=dealt.of(fold),
-            on_progress=quiet(on_progress),
-            on_note=None if kinds else note,
-            **options,
-        )
+        with place.told():
+            run = fit_network_run(
+                schema if name is None else _alone(schema, name),
+                _recipe_of(recipe, name, seed=seed, **dealt.choices(fold)),
+                table,
+                run=place.folder / f"seed-{seed}-fold-{fold + 1}-{arm}",
+                resume=runs is not None,
+                split_rule=dealt.of(fold),
+                on_progress=quiet(on_progress),
+                on_note=None if kinds else note,
+                **options,
+            )
         if name is None:
             kinds.update({target.name: target for target in run.schema.answers})
             rows.append(run.about["rows"])
         return run.scores
 
     with place:
-        for repeat in range(repeats):
-            seed = recipe.seed + repeat
+        for repeat, seed in enumerate(seeds):
             # The first training of a repeat has all targets, so that folds are even in every one of them.
             dealt = _SameFolds(folds, seed, by_time=schema.time is not None)
             for fold in range(folds):

@@ -98,16 +98,17 @@ def member_charts(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[
     )
     charts = []
     for target in targets:
-        lines = []
+        lines, word = [], "loss"
         for name, history in list(histories.items())[:DRAWN]:
             scores = [record.get("valid", {}).get(target, {}) for record in history]
+            word = "RMSE" if any("rmse" in one for one in scores) else word
             losses = [next((one[key] for key in ("log_loss", "rmse") if key in one), None) for one in scores]
             values = np.array([np.nan if one is None else float(one) for one in losses])
             if np.isfinite(values).any():
                 epochs = np.array([record["epoch"] + 1 for record in history], dtype=np.float64)
                 lines.append(Line(name, epochs, values, dots=len(epochs) < 60))
         if lines:
-            title = f"{target}: loss on validation rows"
+            title = f"{target}: {word} on validation rows"
             charts.append(line_chart(lines, title=title, x_name="epoch", whole=True))
     return charts
 

@@ -5,18 +5,31 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tenfold.errors import TrainingError
+from tenfold.errors import RecipeError, RunError, TrainingError
 from tenfold.metrics import score_text
 
-__all__ = ["RunPlace", "Setting", "Teller", "Trial", "Tuned", "mean_defined", "mean_scores", "quiet"]
+__all__ = [
+    "RunPlace",
+    "Setting",
+    "Teller",
+    "Trial",
+    "Tuned",
+    "mean_defined",
+    "mean_scores",
+    "quiet",
+    "seeds_from",
+]
 
+#: A seed is less than this.
+MOST_SEEDS = 2**63
 #: A setting is near the best if its score is within this part of it.
 NEAR = 0.01
 
@@ -260,6 +273,16 @@ def quiet(on_progress: Teller | None) -> Teller | None:
     return lambda event: None if event["event"] == "epoch" else on_progress(event)
 
 
+def seeds_from(recipe: Any, repeats: int) -> list[int]:
+    """The recipe's seed and those after it; RecipeError, before anything is trained, where there are none."""
+    if recipe.seed + repeats > MOST_SEEDS:
+        raise RecipeError(
+            f"seed {recipe.seed} and {repeats} repeats ask for seeds above {MOST_SEEDS - 1}",
+            fix="give a smaller --seed, or fewer --repeats",
+        )
+    return [recipe.seed + turn for turn in range(repeats)]
+
+
 class RunPlace:
     """The folder of the trainings: one that stays where it is given, else one that goes with the block."""
 
@@ -273,6 +296,18 @@ class RunPlace:
             self.folder = Path(self._temporary.name)
         else:
             self.folder = Path(self._given)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Trainings in the folder: what is refused there is advised in the words of these commands."""
+        try:
+            yield
+        except RunError as error:
+            if self._given is None:
+                raise
+            kept = {name: text for name, text in error.labels.items() if name != "fix"}
+            fix = "give another folder with --runs, or table and options as they were"
+            raise RunError(error.headline, problems=error.problems, **kept, fix=fix) from None
 
     def __exit__(self, *_: object) -> None:
         if self._temporary is not None:

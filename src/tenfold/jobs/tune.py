@@ -19,7 +19,7 @@ from tenfold.data.ratings import take_ratings
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.jobs.ratings import score_ratings
 from tenfold.jobs.ratingsfit import RatingsWork, fit_model, prepare_ratings
-from tenfold.jobs.trials import RunPlace, Teller, Trial, Tuned, quiet
+from tenfold.jobs.trials import RunPlace, Teller, Trial, Tuned, quiet, seeds_from
 from tenfold.metrics import score_text
 from tenfold.out.report import Cell, Grid, Picture, Section
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe, suited
@@ -121,7 +121,7 @@ def tune(
         make = _pairs_plan if schema.rated else _network_plan
         plan = make(name, schema, recipe, table, note, on_progress, runs, **options)
     chosen = _values(name, plan, values)
-    seeds = [recipe.seed + turn for turn in range(repeats or plan.repeats)]
+    seeds = seeds_from(recipe, repeats or plan.repeats)
     trials = []
     with plan.place:
         # A seed after the other, so that a first picture of all values is there early.
@@ -382,14 +382,15 @@ def _trained_plan(
     seen: dict[str, int] = {}
 
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
-        run = fit(
-            type(recipe)(**{**said, **settled, name: value, "seed": seed}),
-            table,
-            run=place.folder / f"{name}-{value:g}-seed-{seed}",
-            resume=runs is not None,
-            # What was decided of the rows is the same each time, and is told once.
-            on_note=None if seen else note,
-        )
+        with place.told():
+            run = fit(
+                type(recipe)(**{**said, **settled, name: value, "seed": seed}),
+                table,
+                run=place.folder / f"{name}-{value:g}-seed-{seed}",
+                resume=runs is not None,
+                # What was decided of the rows is the same each time, and is told once.
+                on_note=None if seen else note,
+            )
         seen.update(train=run.about["train_rows"], valid=run.about["valid_rows"])
         return judge(run), run.scores
 
