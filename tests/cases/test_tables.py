@@ -18,10 +18,18 @@ from tenfold.data.text import read_lines
 from tenfold.errors import TableError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain
-from tenfold.jobs.inputs import Reading, folder_schema, read_image_folder
+from tenfold.jobs.inputs import Reading, folder_schema, read_image_folder, read_source
 from tenfold.out.sample import read_sample
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
-from tenfold.schema import CategoryColumn, CategoryTarget, IdColumn, NumberColumn, RatingTarget, Schema
+from tenfold.schema import (
+    CategoryColumn,
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    RatingTarget,
+    Schema,
+)
 
 QUICK = Recipe(epochs=4, frozen_epochs=0, valid=0.25, seed=3)
 JOBS = Schema(
@@ -552,3 +560,42 @@ def test_more_bad_cells(tmp_path: Path) -> None:
 
 def read_ratings(folder: Path, text: str, **options: Any) -> Any:
     return index_ratings(tenfold.read_table(write(folder / "t.csv", text)), **options)
+
+
+@pytest.mark.case("P6", "neighbour: every member of a blend reads a table as its own training did")
+def test_a_blend_reads_as_its_members(jobs: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, run = jobs
+    plain = tenfold.fit(JOBS, QUICK, write(tmp_path / "t.csv", joined(
+        [row for row in job_rows(120) if row[1] != "?"]
+    )), run=tmp_path / "plain", report=False)  # fmt: skip
+    blend = blend_runs([run.path, plain.path], output=tmp_path / "blend", weights=[1, 1])
+    table = {"job": ["?", "clerk"], "age": ["30", "40"]}
+    mean = (chances(run, table) + chances(plain, table)) / 2
+    np.testing.assert_allclose(chances(blend, table), mean, atol=1e-12)
+    assert not np.allclose(chances(run, table)[0], chances(plain, table)[0])
+
+
+@pytest.mark.case("56", "a plain folder of pictures is predicted by name, without labels and system files")
+def test_a_plain_folder(tmp_path: Path) -> None:
+    for name in ("a.png", "b c.png", "é.png", "sub/d.png", "._a.jpg", ".DS_Store", "Thumbs.db"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("png"):
+            Image.new("RGB", (8, 8), (len(name) * 20,) * 3).save(tmp_path / "photos" / name)
+        else:
+            (tmp_path / "photos" / name).write_bytes(b"\0\1\2")
+    table = read_image_folder(tmp_path / "photos", labels=False)
+    assert sorted(table.text("image")) == ["a.png", "b c.png", "sub/d.png", "é.png"]
+
+
+@pytest.mark.case(
+    "56", "neighbour: a folder takes the place of the pictures' folder and needs no column of labels"
+)
+def test_a_folder_in_place_of_a_table(tmp_path: Path) -> None:
+    schema = Schema(
+        inputs=(ImageColumn(name="file", folder=str(tmp_path / "gone")),), targets=(CategoryTarget(name="y"),)
+    )
+    (tmp_path / "new" / "x").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "new" / "x" / "1.png")
+    table, reading = read_source(tmp_path / "new", schema, Reading())
+    assert table.names == ("file",) and table.text("file").tolist() == ["x/1.png"]
+    assert reading.folders == {"file": str(tmp_path / "new")}
