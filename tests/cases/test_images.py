@@ -630,3 +630,79 @@ def test_preprocessing_of_the_run_counts(
     before = ask(trained, tmp_path, ["a.png"])
     monkeypatch.setattr(encoders, "preprocessing_of", lambda *_: pytest.fail("asked for today's numbers"))
     assert ask(load_run(trained.path), tmp_path, ["a.png"]) == before
+
+
+# ------------------------------------------------------------------------- pictures that change in the middle
+
+
+def fit_and_spoil(folder: Path, cache: Path, spoil: Any) -> NetworkRun:
+    """A training during which, once every picture was checked, `spoil` is called with each of them."""
+    columns = write_photos(folder, 15)
+    table = write_table(folder / "train.csv", {name: columns[name] for name in ("id", "label")})
+
+    def meddle(told: dict[str, Any]) -> None:
+        if told["event"] == "images" and told["done"] == told["total"]:
+            for path in (folder / "photos").iterdir():
+                spoil(path)
+
+    return fit_network_run(
+        schema_of(folder / "photos"),
+        FEW,
+        str(table),
+        run=folder / "run",
+        reading=Reading(cache=str(cache)),
+        on_progress=meddle,
+    )
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.case(
+    "F1", "pictures that vanish once they were checked: the training goes on with what it has cached"
+)
+def test_pictures_that_vanish_are_in_the_cache(trained: NetworkRun, tmp_path: Path) -> None:
+    run = fit_and_spoil(tmp_path, tmp_path / "cache", Path.unlink)
+    assert run.scores == trained.scores  # of the same pictures, undisturbed
+
+
+@pytest.mark.case(
+    "F1", "neighbour: without a cache, the picture that vanished or changed is named and nothing is left"
+)
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.unlink, "is missing"),
+        (cut_short, "was changed while it was in use"),
+        (lambda path: write_photo(path, "fox", 99), "was changed while it was in use"),
+    ],
+)
+def test_pictures_that_vanish_without_a_cache(tmp_path: Path, spoil: Any, said: str) -> None:
+    (tmp_path / "cache").touch()  # no folder can be made there
+    with pytest.raises(ImageError, match=rf"^00\d\d\.png {said}"):
+        fit_and_spoil(tmp_path, tmp_path / "cache", spoil)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.case(
+    "F1", "neighbour: a picture that is written anew while it is read is refused, and never cached"
+)
+def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.png"
+    right = save(path)
+    whole = path.read_bytes()
+    decode = imagecache.decode_file
+
+    def late(file: Any, *words: Any, **options: Any) -> Any:
+        write_photo(path, "cat", 1)
+        return decode(file, *words, **options)
+
+    how: dict[str, Any] = {"size": (64, 64), "cache_dir": tmp_path / "cache"}
+    with monkeypatch.context() as patch:
+        patch.setattr(imagecache, "decode_file", late)
+        _, problems, _ = imagecache.build_image_cache([path], **how)
+    assert problems == {0: "p.png was changed while it was read"}
+    path.write_bytes(whole)
+    cache, problems, _ = imagecache.build_image_cache([path], **how)
+    assert not problems and cache.decoded == 1 and (cache.read([0])[0] == right).all()

@@ -124,6 +124,19 @@ def test_a_deflated_tiff_is_held_against_its_sums(tmp_path: Path, options: dict[
             assert "d.tif is " in refusal(path)
 
 
+def test_a_tile_of_a_tiff_counts_as_a_picture(tmp_path: Path) -> None:
+    """Its decoder would take the memory of a whole tile, however small the picture is."""
+    packed = zlib.compress(bytes(1000))
+    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: 40000, 323: 40000, 325: len(packed)}
+    tags[324] = 8 + 2 + 12 * (len(tags) + 1) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    path = tmp_path / "t.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + packed)
+    assert (
+        refusal(path) == "t.tif has tiles of 1,600,000,000 pixels, limit 200,000,000; raise with --max-pixels"
+    )
+
+
 # ------------------------------------------------------------------------------------------------------- JPEG
 
 

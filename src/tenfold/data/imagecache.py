@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -313,13 +314,19 @@ class _Filling:
             entry = self._find(row, self.seen.get(path))
             if entry is None:
                 with open_picture(path, name) as file:
+                    before = os.fstat(file.fileno())
                     content = self.seen.read(path, file)
                     entry = self._find(row, content)
                     if entry is None:
                         with self._lock:
                             if self._taken.setdefault(content, row) != row:
                                 return None
-                        return self.decoding.decode(file, row, content, self.white)
+                        found = self.decoding.decode(file, row, content, self.white)
+                        after = os.fstat(file.fileno())
+                        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                            # These pixels may be those of other bytes, and would be kept under their name.
+                            raise ImageError(f"{name} was changed while it was read")
+                        return found
             # It may have been decoded under a higher limit.
             check_pixels(entry.width * entry.height, name, self.decoding.max_pixels)
         except ImageError as error:

@@ -305,7 +305,7 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
             if canvas is None:
                 hungry = image.format == "JPEG2000" and len(image.getbands()) > 2
                 _enter(held, image.size, name, max_pixels, times=HUNGRY if hungry else 1)
-            _check_sums(image, file, name)
+            _check_sums(image, file, name, max_pixels)
             if jpeg is not None:
                 file.seek(0)
                 jpeg.hold()
@@ -344,13 +344,18 @@ def _enter(held: ExitStack, size: tuple[int, int], name: str, max_pixels: int, *
         held.enter_context(_large)
 
 
-def _check_sums(image: Image.Image, file: BufferedReader, name: str) -> None:
+def _check_sums(image: Image.Image, file: BufferedReader, name: str, max_pixels: int) -> None:
     """Hold the sums in the file, if its format has any, against its bytes."""
     place = file.tell()
     if image.format == "PNG":
         check_png(file, name)
     elif image.format == "TIFF":
         tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
+        tile = int(tags.get(322, 0)) * int(tags.get(323, 0))  # which is unpacked as a whole
+        if tile > max_pixels:
+            raise ImageError(
+                f"{name} has tiles of {tile:,} pixels, limit {max_pixels:,}; raise with --max-pixels"
+            )
         if tags.get(259) in (8, 32946):
             first, lengths = (273, 279) if 273 in tags else (324, 325)
             check_deflate(file, name, tags.get(first, ()), tags.get(lengths, ()))
