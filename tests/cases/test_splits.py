@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netfit import fit_network_run
 from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
 from tenfold.jobs.netrun import NetworkRun
+from tenfold.metrics import error_rate
 from tenfold.recipe import Recipe
 from tenfold.schema import ImageColumn, NumberColumn, Schema, parse_targets
 from tenfold.screen import epoch_line, figure
@@ -609,3 +611,242 @@ def test_a_constant_target(value: float) -> None:
 def test_infinite_labels_are_refused() -> None:
     with pytest.raises(TenfoldError, match="inf"):
         prepare_number({"x": list(range(12)), "y": [*map(float, range(11)), float("inf")]}, "y:number")
+
+
+# --- 7, 8, 15, 16, 17, 38, 46: labels and splits of the first list -----------------------------------
+
+
+def prepare_table(
+    columns: Any, targets: list[str], recipe: dict | None = None, **schema: Any
+) -> tuple[TrainingWork, str]:
+    """A table whose column x is the input; x is added where it is missing."""
+    rows = len(next(iter(columns.values())))
+    columns = {"x": [f"{row}.5" for row in range(rows)], **columns}
+    made = Schema(inputs=(NumberColumn(name="x"),), targets=parse_targets(targets), **schema)
+    notes = Notes(None)
+    source = columns if not isinstance(columns, Path) else str(columns)
+    work = prepare_training(made, Recipe(seed=1, **(recipe or {})), source, Reading(), notes)
+    return work, "\n".join(notes.lines)
+
+
+COLOURED = {
+    "colour": ["1", "0", "", "1", "0", "1", "", "0", "1", "0", "", "1"],
+    "shape": ["round", "", "square", "round", *["square", "round"] * 4],
+}
+
+
+@pytest.mark.case("7", "an empty label cell is missing for its target alone, and changes no class name")
+def test_missing_labels_are_masked() -> None:
+    work, text = prepare_table(COLOURED, ["colour:category", "shape"])
+    assert work.encoding.classes == {"colour": ("0", "1"), "shape": ("round", "square")}
+    assert "colour: 3 of 12 labels missing" in text
+    assert work.examples.labels["colour"].tolist() == [1, 0, -1, 1, 0, 1, -1, 0, 1, 0, -1, 1]
+    assert (work.examples.weights["colour"] == [one != "" for one in COLOURED["colour"]]).all()
+    assert work.examples.weights["shape"][[2, 6, 10]].all() and not work.examples.weights["shape"][1]
+    with pytest.raises(TenfoldError, match="column 'colour' .* has no label in any of 12 rows"):
+        prepare_table({"colour": [""] * 12}, ["colour:category"])
+
+
+@pytest.mark.case("7", "neighbour: whole numbers that a data frame holds as floats, since one is missing")
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16])
+def test_classes_of_a_float_column(kind: type) -> None:
+    cells = np.array([float(one or "nan") for one in COLOURED["colour"]], dtype=kind)
+    table = pa.table({"x": np.arange(12.0), "colour": pa.array(cells, from_pandas=True)})
+    schema = Schema(inputs=(NumberColumn(name="x"),), targets=parse_targets(["colour:category"]))
+    work = prepare_training(schema, Recipe(seed=1), table, Reading(), Notes(None))
+    assert work.encoding.classes["colour"] == ("0", "1")
+    assert work.network.heads[0].decode(np.array([[0.2, 0.8]])).values.tolist() == ["1"]
+
+
+@pytest.mark.case("8", "a class of one row trains, stays in the list and is named; a rare pair stops nothing")
+def test_a_rare_class_stops_no_split() -> None:
+    kinds = [*"aaaaaabbbbbc"]
+    work, text = prepare_table({"kind": kinds}, ["kind"], {"valid": 0.25})
+    assert kinds.index("c") in work.split.train and work.encoding.classes["kind"] == ("a", "b", "c")
+    assert "kind: class c has 1 example: it cannot be in both parts" in text and len(work.split.valid) == 3
+    pairs = {"one": [*"aaaaaabbbbbb"], "two": [*"xxxxxyyyyyyy"]}  # a and y meet once
+    work, text = prepare_table(pairs, ["one", "two"], {"valid": 0.25})
+    assert len(work.split.valid) == 3 and "cannot be in both parts" not in text
+
+
+@pytest.mark.case("8", "neighbour: all rows of a class in one group, and folds that a class is too rare for")
+def test_a_class_of_one_group_trains() -> None:
+    columns = {"kind": [*"aaaaaabbbbbbcc"], "farm": [*"1234567890ABCC"]}
+    work, text = prepare_table(columns, ["kind"], group=("farm",))
+    assert {12, 13} <= set(work.split.train.tolist())
+    assert "class c has 2 examples in one group: it cannot be in both parts" in text
+    for fold in (1, 2, 3):
+        work, text = prepare_table({"kind": [*"aaaaaabbbbbc"]}, ["kind"], {"fold": (fold, 3)})
+        assert len(work.split.valid) == 4 and "trained without c" in text
+        assert work.encoding.classes["kind"] == ("a", "b", "c")
+
+
+@pytest.mark.case("15", "outer blanks never matter; look-alikes and single rows are pointed out")
+def test_labels_are_cleaned_and_pointed_out(tmp_path: Path) -> None:
+    lines = [
+        "x, label",
+        "1, cat",
+        "2,cat ",
+        "3,Cat",
+        "4,dog",
+        "5,.3",
+        *(f"{row},dog" for row in range(6, 13)),
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    work, text = prepare_number(str(tmp_path / "t.csv"), "label:category")
+    assert set(work.encoding.classes["label"]) == {"cat", "Cat", "dog", ".3"}
+    assert (work.examples.labels["label"] == work.encoding.classes["label"].index("cat")).sum() == 2
+    assert "look-alikes Cat / cat" in text or "look-alikes cat / Cat" in text
+    assert "1 row only: .3, Cat" in text or "1 row only: Cat, .3" in text
+
+
+@pytest.mark.case("15", "neighbour: blanks, and two forms of an accent, make no second group")
+def test_groups_are_cleaned() -> None:
+    farms = ["Höf", "Ho\u0308f ", " Höf", "b", "c", "d", "e", "f", "g", "h", "i", "j"]
+    work, text = prepare_table({"kind": [*"abab" * 3], "farm": farms}, ["kind"], group=("farm",))
+    assert "12 rows in 10 groups" in text and "look-alikes" not in text
+    assert len({0, 1, 2} & set(work.split.valid.tolist())) in (0, 3)
+    _, text = prepare_table(
+        {"kind": [*"abab" * 3], "farm": ["Höf", "höf", *farms[2:]]}, ["kind"], group=("farm",)
+    )
+    assert "farm: look-alikes Höf / höf are different groups" in text
+
+
+@pytest.mark.case("16", "repeats of a picture stay together and are counted; contradicting labels are named")
+def test_repeats_are_counted_and_contradictions_named(tmp_path: Path) -> None:
+    columns = patients(tmp_path, rows=20, copies=0)
+    twice = {name: [*columns[name], *columns[name]] for name in ("file", "label")}
+    twice["label"][0] = "dog" if columns["label"][0] == "cat" else "cat"
+    work, text = prepare(tmp_path, twice)
+    train, valid = sides(work, twice["file"])
+    assert train.isdisjoint(valid) and "40 rows show 20 pictures more than once" in text
+    assert "label: 1 pictures have labels that contradict each other" in text and "00.png: cat, dog" in text
+
+
+@pytest.mark.case("16", "neighbour: the same picture under two ids with two labels is a contradiction, too")
+def test_two_names_of_one_picture_contradict(tmp_path: Path) -> None:
+    columns = patients(tmp_path, rows=20, copies=4)
+    columns["label"][16] = "dog" if columns["label"][0] == "cat" else "cat"
+    _, text = prepare(tmp_path, columns)
+    assert "1 pictures have labels that contradict each other" in text and "00.png: cat, dog" in text
+
+
+@pytest.mark.case("17", "what numbers were taken for is said, or asked for; names keep the file's text")
+def test_the_kind_of_a_target_is_said_or_asked_for(tmp_path: Path) -> None:
+    grades = [str(row % 5) for row in range(200)]
+    ages = [str(20 + row % 70) for row in range(200)]
+    with pytest.raises(TenfoldError) as caught:
+        prepare_table({"age": ages}, ["age"])
+    assert "70 different" in str(caught.value) and "age:number" in str(caught.value)
+    for order in (grades, grades[::-1], grades[:30]):
+        work, text = prepare_table({"grade": order}, ["grade"])
+        assert "grade: 5 classes: 0, 1, 2, 3, 4" in text and work.encoding.classes["grade"] == (*"01234",)
+    work, _ = prepare_table({"grade": grades}, ["grade:number"])
+    assert work.encoding.classes == {}
+    work, _ = prepare_table({"grade": [f"{one}.0" for one in grades]}, ["grade:category"])
+    assert work.encoding.classes["grade"] == ("0.0", "1.0", "2.0", "3.0", "4.0")
+
+
+@pytest.mark.case("17", "neighbour: 0 and 1 are two classes without being asked")
+def test_two_numbers_are_classes() -> None:
+    work, text = prepare_table({"sick": [str(row % 2) for row in range(40)]}, ["sick"])
+    assert work.encoding.classes["sick"] == ("0", "1") and "sick: 2 classes: 0, 1" in text
+
+
+@pytest.mark.case("38", "a score is of all rows at once, and that of the predictions' file")
+def test_scores_are_of_all_rows(weighed: NetworkRun) -> None:
+    assert error_rate([0] * 9, [0] * 8 + [1]) == pytest.approx(1 / 9)
+    columns = rows_of(weighed_columns(), range(9), "w")
+    found = weighed.evaluate(columns)["targets"]
+    answers = weighed.predict(columns).targets
+    assert found["kind"]["error_rate"] == np.mean(answers["kind"].values != np.array(columns["kind"]))
+    assert found["size"]["mae"] == pytest.approx(np.abs(answers["size"].values - columns["size"]).mean())
+
+
+@pytest.mark.case("38", "neighbour: evaluate in parts of any size gives the same answers")
+def test_answers_do_not_depend_on_the_rows_beside(weighed: NetworkRun) -> None:
+    columns = rows_of(weighed_columns(), range(9))
+    whole = weighed.predict(columns).targets["kind"].probabilities
+    alone = [weighed.predict(rows_of(columns, [row])).targets["kind"].probabilities[0] for row in range(9)]
+    np.testing.assert_allclose(whole, np.array(alone), rtol=1e-6)
+
+
+@pytest.mark.case("46", "balanced weights of a class that the training rows lack are finite, and it is named")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_balanced_weights_without_a_class(smoothing: float) -> None:
+    columns = {"kind": [*"aaaaccbbb"], "held": [*"000000111"]}
+    recipe = {"class_weights": "balanced", "label_smoothing": smoothing}
+    work, text = prepare_table(columns, ["kind"], recipe, split="held")
+    weights = work.encoding.targets["kind"].yes_weights
+    assert weights == (0.5, 1.0, 1.0) and "class 'b' has no training row; its weight stays 1" in text
+    train = torch.from_numpy(work.split.train)
+    loss = work.network.heads[0].loss_sum(
+        torch.zeros(6, 3),
+        torch.from_numpy(work.examples.labels["kind"])[train],
+        torch.from_numpy(work.examples.weights["kind"])[train].float(),
+    )
+    assert loss.item() == pytest.approx(4 * np.log(3))
+
+
+@pytest.mark.case("46", "neighbour: so are those of tags that nobody, or everybody, has")
+def test_balanced_weights_of_tags() -> None:
+    columns = {"p": [*"110000"], "q": [*"000000"], "r": [*"111111"], "held": [*"000011"]}
+    work, _ = prepare_table(columns, ["p,q,r:multilabel"], {"class_weights": "balanced"}, split="held")
+    facts = work.encoding.targets["p,q,r"]
+    assert len(facts.yes_weights) == len(facts.no_weights) == 3
+    assert np.isfinite([*facts.yes_weights, *facts.no_weights]).all()
+
+
+# --- changes of the table that must not matter -------------------------------------------------------
+
+
+@pytest.mark.metamorphic("rows in another order: a split by time or by a column holds out the same rows")
+@pytest.mark.parametrize("way", [{"split": "held"}, {"time": "when"}, {"time": "when", "group": ("farm",)}])
+def test_row_order_and_stated_splits(way: dict) -> None:
+    rng = np.random.default_rng(4)
+    columns = {
+        "x": [str(one) for one in range(40)],
+        "kind": [*"abcd" * 10],
+        "when": [str(np.datetime64("2020-01-01") + int(day)) for day in rng.permutation(40)],
+        "farm": [str(one) for one in rng.integers(0, 15, 40)],
+        "held": [*"00010" * 8],
+    }
+    held = []
+    for order in (np.arange(40), rng.permutation(40)):
+        work, _ = prepare_table(rows_of(columns, order), ["kind"], **way)
+        held.append(set(order[work.split.valid].tolist()))
+    assert held[0] == held[1]
+
+
+@pytest.mark.metamorphic("columns in another order, or copied under another name, give the same run")
+@pytest.mark.parametrize("way", [{}, {"group": ("farm",)}])
+def test_columns_that_nobody_asked_for(way: dict) -> None:
+    columns = {
+        "x": [str(one) for one in range(24)],
+        "kind": [*"abcd" * 6],
+        "farm": [str(one % 9) for one in range(24)],
+    }
+    copied = {"again": columns["kind"], **dict(reversed(columns.items())), "more": columns["farm"]}
+    first, _ = prepare_table(columns, ["kind"], **way)
+    second, _ = prepare_table(copied, ["kind"], **way)
+    assert first.identity == second.identity
+
+
+@pytest.mark.metamorphic("groups under other names hold out the same rows")
+def test_names_of_groups() -> None:
+    columns = {"kind": [*"abcd" * 6], "farm": [str(one % 9) for one in range(24)]}
+    renamed = {**columns, "farm": [f"farm {9 - int(one)}" for one in columns["farm"]]}
+    first, second = (prepare_table(one, ["kind"], group=("farm",))[0] for one in (columns, renamed))
+    assert first.split.valid.tolist() == second.split.valid.tolist()
+
+
+@pytest.mark.metamorphic("all times later by a constant, or in another unit, cut at the same row")
+def test_times_moved() -> None:
+    columns = {
+        "kind": [*"abcd" * 6],
+        "when": [str(1_600_000_000 + 86_400 * ((7 * one) % 24)) for one in range(24)],
+    }
+    later = {**columns, "when": [str(int(one) + 5_000_000) for one in columns["when"]]}
+    finer = {**columns, "when": [f"{one}000" for one in columns["when"]]}
+    first, *others = (prepare_table(one, ["kind"], time="when")[0] for one in (columns, later, finer))
+    assert all(first.split.valid.tolist() == other.split.valid.tolist() for other in others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -27,9 +27,11 @@ from tenfold.data.groups import linked_groups
 from tenfold.data.labels import decide_targets, known_rows, standardise
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.stratify import strata, strata_names
+from tenfold.data.table import Table, look_alikes
 from tenfold.data.times import read_times
 from tenfold.engine.monitor import check_defined, check_monitor
 from tenfold.errors import (
+    LISTED,
     ImageError,
     RecipeError,
     SplitError,
@@ -44,6 +46,7 @@ from tenfold.nn.network import Network, build_heads, build_network
 from tenfold.recipe import Recipe, suited
 from tenfold.schema import Schema, target_columns
 from tenfold.store.weights import read_weights
+from tenfold.values import id_text
 
 
 class Notes:
@@ -132,7 +135,7 @@ def prepare_training(
     examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
     kin = _kin(schema, rows)
     notes.add([*said, *_conflicts(rows, kin, schema, examples)])
-    notes.add(kin.linked)
+    notes.add([*kin.linked, *_alike(kin.groups)])
     split = _split(schema, recipe, rows, kin, examples, encoding, split_rule)
     notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
     if network is None:
@@ -258,14 +261,28 @@ class _Kin:
         return [*self.pictures, *self.groups.values()]
 
 
+def _spelled(table: Table, name: str) -> NDArray[np.object_]:
+    codes, texts = table.codes(name)
+    return np.array([*map(id_text, texts)], dtype=object)[codes]
+
+
 def _kin(schema: Schema, rows: Rows) -> _Kin:
     pictures = tuple(cache.pictures() for cache in rows.caches)
-    groups = {name: rows.table.text(name) for name in schema.group}
+    # One spelling to a group, as to an id.
+    groups = {name: _spelled(rows.table, name) for name in schema.group}
     if schema.split is not None or not groups:
         return _Kin(pictures, groups, ())
     shown = [rows.table.text(column.name) for column in schema.images]
     names = np.array([", ".join(cells) for cells in zip(*shown, strict=True)] or rows.ids, dtype=object)
     return _Kin(pictures, groups, tuple(linked_groups(groups, pictures, names)))
+
+
+def _alike(groups: Mapping[str, NDArray[np.object_]]) -> list[str]:
+    return [
+        f"{name}: look-alikes {' / '.join(same)} are different groups"
+        for name, cells in groups.items()
+        for same in look_alikes([str(one) for one in np.unique(cells) if one])[:LISTED]
+    ]
 
 
 def _conflicts(rows: Rows, kin: _Kin, schema: Schema, examples: Examples) -> list[str]:
