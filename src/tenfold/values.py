@@ -243,6 +243,7 @@ class Recommendations:
 
     users, items, names: (rows,) object.  rank: (rows,) from 1.  score, deviation: (rows,) float32.
     known_user: (rows,) bool.  reasons: per row, the rated items that moved the score most.
+    item_state: (rows,) object, ``rated`` or ``listed``; None where the run answers rated items alone.
     """
 
     users: NDArray[np.object_]
@@ -254,6 +255,7 @@ class Recommendations:
     known_user: NDArray[np.bool_]
     reasons: tuple[tuple[tuple[str, float], ...], ...] = ()
     notes: tuple[str, ...] = ()
+    item_state: NDArray[np.object_] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ import pytest
 import tenfold
 from office import assert_recomputes, needs_office
 from tenfold.collab import kernels
+from tenfold.collab.als import fit_als
+from tenfold.collab.listed import add_listed_items
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
@@ -30,6 +32,7 @@ from tenfold.jobs.inspect import inspect_run
 from tenfold.jobs.predict import load_run
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
+from tenfold.values import SideFeatures
 
 case, metamorphic = pytest.mark.case, pytest.mark.metamorphic
 
@@ -478,3 +481,98 @@ def test_a_single_list_is_the_batchs(runs: dict[str, Any], kind: str) -> None:
             mine = every.users == user
             assert alone.items.tolist() == every.items[mine].tolist()
             assert alone.score.tolist() == every.score[mine].tolist()
+
+
+# --- items that nobody has rated ---------------------------------------------------------------------------
+
+SIDE_RECIPES = {
+    "gibbs": FactorRecipe(method="gibbs", sweeps=60, factors=4, seed=1),
+    "network": PairRecipe(
+        body="mlp", hidden=(16,), epochs=20, batch_size=64, embedding=4, lr=2e-2, ema=0.0, dropout=0.0,
+        body_dropout=0.0, weight_decay=0.01,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[*SIDE_RECIPES])
+def cold(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Odd users love Horror and even ones Comedy; of 24 listed items the last four are rated by nobody."""
+    folder = tmp_path_factory.mktemp("cold")
+    kinds = ["Comedy" if k % 2 == 0 else "Horror" for k in range(24)]
+    (folder / "items.csv").write_text(
+        "item,title,genre\n" + "".join(f"m{k},F{k},{kinds[k]}\n" for k in range(24))
+    )
+    schema = SCHEMA.model_copy(
+        update={
+            "item_table": str(folder / "items.csv"),
+            "item_name": "title",
+            "side": ("genre",),
+            "time": None,
+        }
+    )
+    pairs = [(u, i) for u in range(24) for i in range(20) if (u + 2 * i) % 3]
+    table = {
+        "user": [f"u{u}" for u, _ in pairs],
+        "item": [f"m{i}" for _, i in pairs],
+        "stars": [5 if u % 2 == i % 2 else 1 for u, i in pairs],
+    }
+    recipe = SIDE_RECIPES[request.param]
+    return tenfold.fit(schema, recipe, table, run=folder / "run")
+
+
+@case("C8", "an item that nobody has rated is scored by its columns: by genre and by user, marked as listed")
+def test_listed_items_are_scored_by_their_columns(cold: Any) -> None:
+    found = cold.predict_pairs(["u1"] * 4 + ["u2"] * 4, ["m20", "m21", "m22", "m23"] * 2)
+    odd, even = found.score[:4], found.score[4:]
+    assert odd[[1, 3]].min() > odd[[0, 2]].max() + 1.5 and even[[0, 2]].min() > even[[1, 3]].max() + 1.5
+    assert odd[0] == pytest.approx(odd[2]) and odd[1] == pytest.approx(odd[3])
+    assert found.item_state.tolist() == ["listed"] * 8 and ((1 <= found.score) & (found.score <= 5)).all()
+    text = "\n".join(found.notes)
+    assert "4 of 4 items are listed and rated by nobody, in 8 of 8 pairs: answered by their columns" in text
+    assert "same kind" not in text
+    again = load_run(cold.path).predict_pairs(["u1"] * 4, ["m20", "m21", "m22", "m23"])
+    assert again.score.tolist() == odd.tolist()
+
+
+@case("C8", "items that nobody has rated can be recommended and scored, and lists say which they are")
+def test_listed_items_are_recommended(cold: Any) -> None:
+    lists = cold.recommend(["u1", "u2"], n=24)
+    state = dict(zip(lists.items, lists.item_state, strict=True))
+    assert {one for one, what in state.items() if what == "listed"} == {"m20", "m21", "m22", "m23"}
+    mine = lists.items[lists.users == "u1"].tolist()
+    assert {"m21", "m23"} <= set(mine[: len(mine) // 2 + 1]) and {"m20", "m22"} <= set(
+        mine[-len(mine) // 2 :]
+    )
+    assert any("4 of these items nobody has rated: scored by their columns" in note for note in lists.notes)
+    test = {"user": ["u1", "u2"], "item": ["m21", "m20"], "stars": [5, 5]}
+    assert cold.evaluate(test)["rmse"] < 1.5
+
+
+@case("C8", "neighbour: an item that is not listed either is unknown; without side columns it is the average")
+def test_unlisted_items_stay_unknown(cold: Any, titled: Any) -> None:
+    found = cold.predict_pairs("u1", ["m20", "m99"])
+    assert found.item_state.tolist() == ["listed", "unknown"] and found.known_item.tolist() == [True, False]
+    assert any("1 of 2 items unknown" in note for note in found.notes)
+    names = {**titled.model.item_names, "m50": "Extra"}
+    plain = predict_pairs(replace(titled.model, item_names=names), "u3", "m50")
+    assert plain.item_state.tolist() == ["listed"] and not plain.known_item[0]
+    assert "answered as the average item" in plain.notes[0] and "same kind" not in "".join(plain.notes)
+
+
+@case("C8", "neighbour: columns that foretell nothing leave unrated items at the average item's score")
+def test_columns_that_foretell_nothing() -> None:
+    rng = np.random.default_rng(0)
+    items = [f"m{k}" for k in range(60)]
+    pairs = [(u, k) for u in range(30) for k in rng.permutation(60)[:30]]
+    table = {
+        "user": [f"u{u}" for u, _ in pairs],
+        "item": [items[k] for _, k in pairs],
+        "rating": np.clip(3 + rng.normal(size=len(pairs)), 1, 5).tolist(),
+    }
+    model = fit_als(index_ratings(read_table(table), kind="explicit"), factors=2)
+    feature = rng.integers(0, 3, 62).astype(np.uint32)
+    side = SideFeatures(("a", "b", "c"), np.zeros(3, np.uint32), ("what",), np.arange(63), feature)
+    found, notes = add_listed_items(model, np.array(["x", "y"], object), side)
+    score = predict_pairs(found, "u3", ["x", "y"]).score
+    assert abs(score[0] - score[1]) < 0.15 and list(found.items[-2:]) == ["x", "y"]
+    assert notes[0].startswith("2 listed items that nobody has rated are scored")

@@ -19,7 +19,7 @@ from tenfold.collab.predict import as_ids, locate
 from tenfold.errors import RatingsError
 from tenfold.values import FactorModel
 
-__all__ = ["add_ratings"]
+__all__ = ["add_items", "add_ratings"]
 
 
 def add_ratings(model: FactorModel, users: Any, items: Any, ratings: Any) -> tuple[FactorModel, list[str]]:
@@ -87,16 +87,17 @@ def _with_new_items(
         )
     if not folded:
         return model, notes
-    rows = list(folded.values())
-    return (
-        replace(
-            model,
-            items=_grown_ids(model.items, list(folded)),
-            item_bias=np.append(model.item_bias, np.float32([row.bias for row in rows])),
-            item_factors=np.vstack([model.item_factors, [row.factors for row in rows]]).astype(np.float32),
-            extra=_grown_extra(model.extra, "item", rows, len(model.items)),
-        ),
-        notes,
+    return add_items(model, list(folded), list(folded.values())), notes
+
+
+def add_items(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> FactorModel:
+    """The model with these items, which it does not know, and their rows."""
+    return replace(
+        model,
+        items=_grown_ids(model.items, ids),
+        item_bias=np.append(model.item_bias, np.float32([row.bias for row in rows])),
+        item_factors=np.vstack([model.item_factors, [row.factors for row in rows]]).astype(np.float32),
+        extra=_grown_extra(model.extra, "item", rows, len(model.items)),
     )
 
 

@@ -19,8 +19,23 @@ from tenfold.collab.times import time_shifts
 from tenfold.errors import LISTED, RatingsError, RecipeError, did_you_mean
 from tenfold.values import FactorModel, PairPredictions, id_text
 
-__all__ = ["Scorer", "as_ids", "find_titles", "locate", "near_items", "predict_pairs"]
+__all__ = [
+    "LISTED_ITEMS",
+    "Scorer",
+    "as_ids",
+    "count_listed",
+    "count_unknown",
+    "find_titles",
+    "item_states",
+    "locate",
+    "near_items",
+    "predict_pairs",
+    "refuse_unknown",
+    "unrated_items",
+]
 
+#: In `extra` of a model that holds items that nobody has rated: how many were added.
+LISTED_ITEMS = "listed_items"
 #: Pairs at once: enough to amortize the calls, few enough to stay in the cache of a small machine.
 CHUNK = 1 << 15
 
@@ -55,15 +70,14 @@ def predict_pairs(
     user_ids, item_ids = _paired(as_ids(users), as_ids(items))
     user_index, item_index = locate(user_ids, model.users), locate(item_ids, model.items)
     if unknown == "raise":
-        _refuse_unknown(user_ids, user_index, item_ids, item_index)
+        refuse_unknown(user_ids, user_index, item_ids, item_index)
     scorer = Scorer(model)
     score, deviation = scorer.scores(user_index, item_index, times)
-    state = np.full(len(item_ids), "rated", object)
-    for row in np.flatnonzero(item_index < 0):
-        state[row] = "listed" if item_ids[row] in model.item_names else "unknown"
+    state = item_states(model, item_ids, item_index)
     notes = [
-        *_count_unknown("users", user_ids, user_index, model.users),
-        *_count_unknown("items", item_ids, item_index, model.items),
+        *count_unknown("users", user_ids, user_index, model.users),
+        *count_listed(item_ids, item_index, state),
+        *count_unknown("items", item_ids, np.where(state == "listed", 0, item_index), model.items),
     ]
     return PairPredictions(
         users=user_ids,
@@ -75,6 +89,39 @@ def predict_pairs(
         item_state=state,
         notes=tuple(notes),
     )
+
+
+def unrated_items(model: FactorModel) -> NDArray[np.bool_]:
+    """(items,) those that nobody has rated, and that their columns gave a row."""
+    if LISTED_ITEMS not in model.extra:
+        return np.zeros(len(model.items), np.bool_)
+    return np.bincount(model.seen_items, minlength=len(model.items)) == 0
+
+
+def item_states(
+    model: FactorModel, items: NDArray[np.object_], index: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    """(pairs,) ``rated``, ``listed`` or ``unknown``, of ids and their places in the model."""
+    state = np.full(len(items), "rated", object)
+    if len(model.items):
+        state[(index >= 0) & unrated_items(model)[index]] = "listed"
+    for row in np.flatnonzero(index < 0):
+        state[row] = "listed" if items[row] in model.item_names else "unknown"
+    return state
+
+
+def count_listed(
+    items: NDArray[np.object_], index: NDArray[np.int64], state: NDArray[np.object_]
+) -> list[str]:
+    """How many items nobody has rated, and what they are answered by."""
+    notes = []
+    for there, how in ((index >= 0, "by their columns"), (index < 0, "as the average item")):
+        mine = items[(state == "listed") & there]
+        if len(mine):
+            shown = ", ".join(repr(one) for one in list(dict.fromkeys(mine))[:3])
+            many = f"{len(set(mine))} of {len(set(items))} items are listed and rated by nobody"
+            notes.append(f"{many}, in {len(mine)} of {len(items)} pairs: answered {how}: {shown}")
+    return notes
 
 
 def as_ids(values: Any) -> NDArray[np.object_]:
@@ -325,12 +372,13 @@ def _paired(
     return users, items
 
 
-def _refuse_unknown(
+def refuse_unknown(
     users: NDArray[np.object_],
     user_index: NDArray[np.int64],
     items: NDArray[np.object_],
     item_index: NDArray[np.int64],
 ) -> None:
+    """Raises RatingsError where a user or an item of a pair is not known: place -1."""
     rows = np.flatnonzero((user_index < 0) | (item_index < 0))
     if not len(rows):
         return
@@ -346,9 +394,10 @@ def _refuse_unknown(
     )
 
 
-def _count_unknown(
+def count_unknown(
     what: str, ids: NDArray[np.object_], index: NDArray[np.int64], known: NDArray[np.object_]
 ) -> list[str]:
+    """How many users or items are not known. index: places of the asked ones, -1 for unknown."""
     absent = index < 0
     if not absent.any():
         return []

@@ -15,12 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import Explainer, titles
-from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items
+from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items, unrated_items
 from tenfold.collab.scale import thread_pool
 from tenfold.errors import LISTED, RatingsError, RecipeError, listed
 from tenfold.values import FactorModel, Neighbours, Recommendations
 
-__all__ = ["allowed_items", "checked_count", "count_lists", "nearest_users", "recommend", "similar"]
+__all__ = [
+    "allowed_items",
+    "checked_count",
+    "count_lists",
+    "list_states",
+    "nearest_users",
+    "recommend",
+    "similar",
+]
 
 #: Scores in one block: 8 MB of single precision.
 BLOCK = 1 << 21
@@ -82,8 +90,19 @@ def recommend(
         deviation=deviation,
         known_user=index[user_row] >= 0,
         reasons=why,
-        notes=tuple(notes),
+        **list_states(model, items, notes),
     )
+
+
+def list_states(model: FactorModel, items: NDArray[np.int64], notes: list[str]) -> dict[str, Any]:
+    """Notes, and states of listed items where some of the model's are rated by nobody; of a list's rows."""
+    unrated = unrated_items(model)
+    if not unrated.any():
+        return {"notes": tuple(notes)}
+    state = np.where(unrated[items], "listed", "rated").astype(object)
+    many = len(set(items[unrated[items]].tolist()))
+    said = [f"{many} of these items nobody has rated: scored by their columns"] if many else []
+    return {"notes": (*notes, *said), "item_state": state}
 
 
 def similar(

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 from tenfold.collab.evaluate import locate_pairs, score_pairs
 from tenfold.collab.explain import titles
 from tenfold.collab.pack import unpack_factor_model
-from tenfold.collab.predict import as_ids, locate
-from tenfold.collab.recommend import allowed_items, checked_count, count_lists, similar
+from tenfold.collab.predict import (
+    as_ids,
+    count_listed,
+    count_unknown,
+    item_states,
+    locate,
+    refuse_unknown,
+)
+from tenfold.collab.recommend import allowed_items, checked_count, count_lists, list_states, similar
 from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.roles import find_roles
 from tenfold.data.table import Table
@@ -26,7 +33,7 @@ from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import one_thread, peak_bytes, pick_device
 from tenfold.engine.predict import predict_network
-from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, did_you_mean
+from tenfold.errors import RatingsError, RecipeError, RunError, did_you_mean
 from tenfold.jobs.ratings import MODEL, columns_said, found_names, id_names, items_where, read_own_ratings
 from tenfold.jobs.reading import read_as_trained
 from tenfold.nn.network import Network, build_network
@@ -183,13 +190,15 @@ class PairRun:
                 f"unknown = {unknown!r} is not known", fix=did_you_mean(unknown, ("fallback", "raise"))
             )
         index = locate(users, self.known.users), locate(items, self.known.items)
-        notes = [*_unknown("users", users, index[0]), *_unknown("items", items, index[1])]
-        if unknown == "raise" and notes:
-            raise RatingsError("some pairs are not known", problems=notes, fix="leave them out")
+        known, state = self.known, item_states(self.known, items, index[1])
+        if unknown == "raise":
+            refuse_unknown(users, index[0], items, index[1])
+        notes = [
+            *count_unknown("users", users, index[0], known.users),
+            *count_listed(items, index[1], state),
+            *count_unknown("items", items, np.where(state == "listed", 0, index[1]), known.items),
+        ]
         score = self.score(*index, cells, device=device)
-        state = np.full(len(items), "rated", object)
-        for row in np.flatnonzero(index[1] < 0):
-            state[row] = "listed" if items[row] in self.known.item_names else "unknown"
         return PairPredictions(
             users=users,
             items=items,
@@ -315,7 +324,7 @@ class PairRun:
             score=np.array([row[2] for row in rows], dtype=np.float32),
             deviation=np.full(len(rows), np.nan, np.float32),
             known_user=(index >= 0)[where_user],
-            notes=tuple(notes),
+            **list_states(known, items, notes),
         )
 
     def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
@@ -375,13 +384,3 @@ def quiet(device: Any) -> Iterator[None]:
     """On a CPU one thread: the layers are too small for two."""
     with one_thread() if device.type == "cpu" else nullcontext():
         yield
-
-
-def _unknown(what: str, ids: NDArray[np.object_], index: NDArray[np.int64]) -> list[str]:
-    missing = list(dict.fromkeys(ids[index < 0]))
-    if not missing:
-        return []
-    distinct = len(set(ids))
-    shown = ", ".join(repr(one) for one in missing[:LISTED])
-    note = f"{len(missing)} of {distinct} {what} unknown, in {int((index < 0).sum())} of {len(ids)} pairs"
-    return [f"{note} - are ids of the same kind? {shown}" if len(missing) == distinct else f"{note}: {shown}"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.pack import pack_factor_model
-from tenfold.collab.predict import locate
+from tenfold.collab.predict import LISTED_ITEMS, locate
 from tenfold.data.encode import ColumnFacts, Encoding, Examples, encode_columns, fit_columns
 from tenfold.data.labels import TargetFacts, half_step, standardise
 from tenfold.data.ratings import take_ratings
@@ -28,7 +28,7 @@ from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
 from tenfold.jobs.inputs import Machine
 from tenfold.jobs.pairs import KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
 from tenfold.jobs.ratings import ITEMS
-from tenfold.jobs.ratingsfit import RatingsWork, prepare_ratings
+from tenfold.jobs.ratingsfit import RatingsWork, listed_side, prepare_ratings
 from tenfold.jobs.ratingspage import held_out_names
 from tenfold.jobs.reading import kept_options
 from tenfold.jobs.rowjoin import ratings_fingerprint
@@ -122,6 +122,7 @@ def fit_pair_run(
                 on_progress=on_progress,
             )
             add(trained.notes)
+            _place_listed(work)
             about = {
                 **work.about,
                 "reading": kept_options(table, table_options or {}),
@@ -180,13 +181,19 @@ def _prepare(
         "item_key": _item_key(ratings),
         "times_ignored": ratings.times_ignored,
     }
+    items, sides = train.items, dict(ratings.sides)
+    listed = listed_side(ratings)
+    if listed is not None:
+        items, sides["item"] = np.concatenate([items, listed[0]]), listed[1]
+        named = ", ".join(listed[1].columns)
+        add([f"{len(listed[0])} listed items that nobody has rated are scored by their columns ({named})"])
     own = table.take(train.rows)  # type: ignore[arg-type]
     cells, said = fit_columns(cells_schema, own, np.arange(own.rows))
     add(said)
     user, item = (column.name for column in found.columns[:2])
     columns = {
-        user: _id_facts(train.users, ratings.sides.get("user")),
-        item: _id_facts(train.items, ratings.sides.get("item")),
+        user: _id_facts(train.users, sides.get("user")),
+        item: _id_facts(items, sides.get("item")),
         **cells,
     }
     values = train.ratings.astype(np.float64)
@@ -198,7 +205,7 @@ def _prepare(
     if len(ratings.split.valid):
         parts.append(take_ratings(ratings.ratings, ratings.split.valid))
     examples = _examples(parts, table, encoding, cells_schema)
-    _check_widths(recipe, ratings.sides)
+    _check_widths(recipe, sides)
     network, said = build_network(encoding, network_schema(found, about), recipe)
     check_monitor(recipe, network.heads, len(ratings.split.valid))
     add(said)
@@ -303,9 +310,21 @@ def _identity(work: _Work, recipe: PairRecipe) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), "schema": schema, "data": digest.hexdigest()}
 
 
+def _place_listed(work: _Work) -> None:
+    """What an item that nobody has rated is beside its columns: the average of the rated ones."""
+    train = work.ratings.train
+    table = work.network.encoders["column1"].table.weight.data
+    first = 1 + len(train.items)
+    if len(table) > first:
+        count = table.new_tensor(np.bincount(train.item_index, minlength=len(train.items)))
+        table[first:] = (count / count.sum()) @ table[1:first]
+
+
 def _known(work: _Work) -> FactorModel:
     """Vocabularies and seen items, and the embeddings for neighbours."""
     train: Ratings = work.ratings.train
+    words = list(work.encoding.columns.values())[1].words
+    listed = {LISTED_ITEMS: np.array([len(words) - len(train.items)])}
     users, items = (work.network.encoders[f"column{place}"].table.weight for place in range(2))
     counts = np.bincount(train.user_index, minlength=len(train.users))
     wide = max(users.shape[1], items.shape[1])
@@ -318,10 +337,10 @@ def _known(work: _Work) -> FactorModel:
     return FactorModel(
         method="network",
         users=train.users,
-        items=train.items,
+        items=np.array([*words, None], object)[:-1],
         mean=float(train.ratings.mean()),
         user_bias=np.zeros(len(train.users), np.float32),
-        item_bias=np.zeros(len(train.items), np.float32),
+        item_bias=np.zeros(len(words), np.float32),
         user_factors=factors(users),
         item_factors=factors(items),
         scale=train.scale,
@@ -330,6 +349,7 @@ def _known(work: _Work) -> FactorModel:
         seen_items=train.item_index,
         seen_ratings=train.ratings,
         item_names=work.ratings.ratings.item_names,
+        extra=listed if len(words) > len(train.items) else {},
     )
 
 

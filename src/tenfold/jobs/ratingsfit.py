@@ -97,6 +97,8 @@ def fit_ratings_run(
         notes.add([note for note in model.notes if note not in notes.lines])
         for note in kernel_notes() if on_note is not None else ():
             on_note(note)  # type: ignore[misc]
+        model, said = _with_listed(model, work)
+        notes.add(said)
         scores: dict[str, Any] = {}
         if len(split.valid):
             scores, said = score_ratings(model, take_ratings(ratings, split.valid))
@@ -418,6 +420,31 @@ def _encode_sides(
             sides[role] = encode_side(tables[role], columns, ids, role=role, key=_key(tables[role], name))
             on_notes(sides[role].notes)
     return sides
+
+
+def listed_side(work: RatingsWork) -> tuple[NDArray[np.object_], SideFeatures] | None:
+    """Items of the item table that no training rating is of; and features of the rated ones, then of these.
+
+    None where no side column describes items, or all that are listed have ratings.
+    """
+    side, rated = work.sides.get("item"), set(work.train.items)
+    ids = [one for one in work.ratings.item_names if one not in rated]
+    if side is None or not side.names or not ids:
+        return None
+    table = work.tables["item"]
+    key = _key(table, work.schema.ids[1].name)
+    every = np.array([*work.train.items, *ids], object)
+    return every[len(rated) :], encode_side(table, side.columns, every, role="item", key=key)
+
+
+def _with_listed(model: FactorModel, work: RatingsWork) -> tuple[FactorModel, Sequence[str]]:
+    """The model with the items that side columns describe and that nobody has rated."""
+    found = listed_side(work)
+    if found is None:
+        return model, ()
+    from tenfold.collab.listed import add_listed_items
+
+    return add_listed_items(model, *found)
 
 
 def _identity(

@@ -171,7 +171,7 @@ def write_recommendations(
     path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
 ) -> tuple[str, ...]:
     """One line per user and rank: user, item, name, rank, score, deviation, known_user and, where there are
-    any, reasons ("Title (0.31); Other title (0.12)"). Returns what is to be said."""
+    any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns what is to be said."""
     columns = [
         _words("user", recommendations.users),
         _words("item", recommendations.items),
@@ -181,6 +181,8 @@ def write_recommendations(
         _numbers("deviation", recommendations.deviation),
         _numbers("known_user", recommendations.known_user),
     ]
+    if recommendations.item_state is not None:
+        columns.append(_words("item_state", recommendations.item_state))
     if any(recommendations.reasons):
         why = ["; ".join(f"{item} ({moved:.2f})" for item, moved in row) for row in recommendations.reasons]
         columns.append(_words("reasons", np.array(why, dtype=object)))
