@@ -18,8 +18,6 @@ import pytest
 import tenfold
 from office import assert_recomputes, needs_office
 from tenfold.collab import kernels
-from tenfold.collab.als import fit_als
-from tenfold.collab.listed import add_listed_items
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.data.ratings import index_ratings
@@ -32,7 +30,6 @@ from tenfold.jobs.inspect import inspect_run
 from tenfold.jobs.predict import load_run
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
-from tenfold.values import SideFeatures
 
 case, metamorphic = pytest.mark.case, pytest.mark.metamorphic
 
@@ -557,22 +554,3 @@ def test_unlisted_items_stay_unknown(cold: Any, titled: Any) -> None:
     plain = predict_pairs(replace(titled.model, item_names=names), "u3", "m50")
     assert plain.item_state.tolist() == ["listed"] and not plain.known_item[0]
     assert "answered as the average item" in plain.notes[0] and "same kind" not in "".join(plain.notes)
-
-
-@case("C8", "neighbour: columns that foretell nothing leave unrated items at the average item's score")
-def test_columns_that_foretell_nothing() -> None:
-    rng = np.random.default_rng(0)
-    items = [f"m{k}" for k in range(60)]
-    pairs = [(u, k) for u in range(30) for k in rng.permutation(60)[:30]]
-    table = {
-        "user": [f"u{u}" for u, _ in pairs],
-        "item": [items[k] for _, k in pairs],
-        "rating": np.clip(3 + rng.normal(size=len(pairs)), 1, 5).tolist(),
-    }
-    model = fit_als(index_ratings(read_table(table), kind="explicit"), factors=2)
-    feature = rng.integers(0, 3, 62).astype(np.uint32)
-    side = SideFeatures(("a", "b", "c"), np.zeros(3, np.uint32), ("what",), np.arange(63), feature)
-    found, notes = add_listed_items(model, np.array(["x", "y"], object), side)
-    score = predict_pairs(found, "u3", ["x", "y"]).score
-    assert abs(score[0] - score[1]) < 0.15 and list(found.items[-2:]) == ["x", "y"]
-    assert notes[0].startswith("2 listed items that nobody has rated are scored")
