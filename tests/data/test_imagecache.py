@@ -223,7 +223,7 @@ def test_float_pictures_share_one_white(tmp_path: Path) -> None:
     own, _, _ = build([dark], tmp_path, interpolation="nearest")
     assert (own.read([0]) == 128).all() and own.white == 1
     _, problems, _ = build([bright, dark], tmp_path, white=1.0)
-    assert problems == {0: "bright.tif has values up to 255, but white is 1"}
+    assert problems == {0: "bright.tif has values up to 255, but white is 1: scale it alike"}
     assert build([plain], tmp_path)[0].white is None
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from photos import write_photo, write_table
 from tenfold.jobs.thumbnails import find_thumbnails
@@ -39,3 +43,10 @@ def test_another_folder_may_be_given(tmp_path: Path) -> None:
     found, said = find_thumbnails(schema, {}, ["0.png"], [0], {})
     assert not found and "--image photo=FOLDER" in said[0]
     assert list(find_thumbnails(schema, {}, ["0.png"], [0], {"photo": str(tmp_path / "new")})[0]) == [0]
+
+
+def test_a_dark_float_picture_is_shown_as_the_run_saw_it(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "0.tif")
+    for white, right in ((None, 128), (1.0, 128), (255.0, 1)):
+        found, _ = find_thumbnails(schema_of(tmp_path), {}, ["0.tif"], [0], {}, white=white)
+        assert (np.asarray(Image.open(io.BytesIO(found[0]))) == right).all()

@@ -555,11 +555,15 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def read_thumbnail(
-    path: str | os.PathLike[str], longest: int = 160, *, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str],
+    longest: int = 160,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    white: float | None = None,
 ) -> bytes:
     """A picture file, upright and in its own proportions, as the bytes of a small PNG file.
 
-    longest: pixels of the longer side.  Raises ImageError as `decode_image`.
+    longest: pixels of the longer side.  white: see `decode_image`.  Raises ImageError as `decode_image`.
     """
     with open_picture(path) as file, pillow_settings(max_pixels):
         name = read_name(Path(path).name)
@@ -574,7 +578,7 @@ def read_thumbnail(
                 "squish",
                 interpolation="bicubic",
                 max_pixels=max_pixels,
-                white=None,
+                white=white,
                 name=name,
             ).pixels
         )

@@ -53,6 +53,7 @@ class _Run:
     judged: list[JudgedTarget]
     ids: list[str]
     units: Mapping[str, float] = field(default_factory=dict)
+    white: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -139,7 +140,8 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
     facts = encoding.get("targets", {}) if squared else {}
     numbers = [one.name for one in targets if one.kind == "number" and one.name in facts]
     units = {name: facts[name]["deviation"] for name in numbers}
-    return _Run(folder, about, schema, recipe, history, classes, there, ids, units)
+    white = next(iter(encoding.get("white", ())), None)
+    return _Run(folder, about, schema, recipe, history, classes, there, ids, units, white)
 
 
 def _found_classes(columns: Mapping[str, Any], name: str) -> list[str]:
@@ -245,7 +247,7 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
         wanted |= dict.fromkeys(rows)
     photos: dict[int, bytes] = {}
     if run.schema.images and wanted:
-        photos, said = find_thumbnails(run.schema, run.about, run.ids, list(wanted), folders)
+        photos, said = find_thumbnails(run.schema, run.about, run.ids, list(wanted), folders, white=run.white)
         run.notes += said
     right = (
         "Rows by their label, down, and the answer, across. Click a number to see its rows, those with the "

@@ -27,10 +27,13 @@ def find_thumbnails(
     ids: Sequence[str],
     rows: Sequence[int],
     folders: Mapping[str, str],
+    *,
+    white: float | None = None,
 ) -> tuple[dict[int, bytes], list[str]]:
     """Row -> the bytes of a small PNG of its first picture, and what is to be said of those that are missing.
 
     ids: names of all rows.  rows: places among them.  folders: image column -> folder, if not the schema's.
+    white: of float and 32-bit grey, as the run kept it.
     """
     column = schema.images[0]
     folder = Path(folders.get(column.name, column.folder))
@@ -52,7 +55,7 @@ def find_thumbnails(
         if not path:
             continue
         try:
-            photos[row] = read_thumbnail(path, SIDE)
+            photos[row] = read_thumbnail(path, SIDE, white=white)
         except TenfoldError:
             continue
     lost = len(rows) - len(photos)
