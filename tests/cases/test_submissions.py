@@ -285,3 +285,27 @@ def test_wishes_that_name_nothing(tmp_path: Path) -> None:
         fill(tmp_path, "id,p\na,0.5\n", found, probabilities={"p": "cta"})
     with pytest.raises(SchemaError, match="no column 'q'"):
         fill(tmp_path, "id,p\na,0.5\n", found, probabilities={"q": "cat"})
+
+
+@pytest.mark.case("P2", "neighbour: a column that both tables have, but that is no id, joins nothing")
+def test_a_shared_column_is_no_id(tmp_path: Path) -> None:
+    found = Predictions(
+        objects(["2", "3"]), {"label": SICK}, np.zeros(2, bool), numbered=True,
+        cells={"age": objects(["30", "40"]), "ID": objects(["x", "y"]), "id": objects(["b", "a"])},
+    )  # fmt: skip
+    keep = {"age": None}
+    with pytest.raises(OutputError, match="'key'"):
+        fill(tmp_path, "key,age,label\na,30,0\nb,40,0\n", found, columns=keep)
+    assert fill(tmp_path, "id,age,label\na,30,0\nb,40,0\n", found, columns=keep)[0] == [
+        ["a", "30", "1"],
+        ["b", "40", "0"],
+    ]
+    assert fill(tmp_path, "label,id\n0,a\n0,b\n", found)[0] == [["1", "a"], ["0", "b"]]
+
+
+@pytest.mark.case("C5", "neighbour: an id in the other Unicode form is the same row of a sample")
+def test_ids_of_a_sample_in_two_forms(tmp_path: Path) -> None:
+    rows, _ = fill(
+        tmp_path, "id,label\ncafe\u0301,0\n", predictions(["caf\u00e9"], label=category([[0, 1]], ("0", "1")))
+    )
+    assert rows == [["cafe\u0301", "1"]]

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from tenfold.errors import LISTED, OutputError, SchemaError, TableError, did_you_mean
 from tenfold.out.files import replacing
+from tenfold.values import id_text
 
 __all__ = ["Sample", "join_by_id", "match_ids", "read_sample", "write_sample"]
 
@@ -297,11 +298,11 @@ def _is_number(text: str) -> bool:
 def match_ids(wanted: Sequence[str], there: Sequence[str]) -> tuple[list[list[int]], tuple[str, ...]]:
     """For each wanted id the places where it is among `there`, and what was said.
 
-    Ids are compared as text without outer blanks. If not one of them fits, names of pictures are compared
-    without folder and ending, as long as that is no guess.
+    Ids are compared as everywhere: in one of Unicode's forms, without outer blanks. If not one of them fits,
+    names of pictures are compared without folder and ending, as long as that is no guess.
     """
-    places = _places([one.strip() for one in there])
-    found = [places.get(one.strip(), []) for one in wanted]
+    places = _places([id_text(one) for one in there])
+    found = [places.get(id_text(one), []) for one in wanted]
     if any(found) or not wanted or not there:
         return found, ()
     bare_there, bare_wanted = ({_bare(one) for one in ids} for ids in (there, wanted))
@@ -321,7 +322,7 @@ def _places(ids: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _bare(name: str) -> str:
-    return SUFFIX.sub("", PurePosixPath(name.strip().replace("\\", "/")).name)
+    return SUFFIX.sub("", PurePosixPath(id_text(name).replace("\\", "/")).name)
 
 
 def join_by_id(samples: Sequence[Sample], *, id_column: str | None = None) -> list[list[int]]:
@@ -331,7 +332,7 @@ def join_by_id(samples: Sequence[Sample], *, id_column: str | None = None) -> li
     are in one file and not in another, are an OutputError that names them.
     """
     place = [0 if id_column is None else one.column(id_column) for one in samples]
-    ids = [one.cells(at) for one, at in zip(samples, place, strict=True)]
+    ids = [[id_text(cell) for cell in one.cells(at)] for one, at in zip(samples, place, strict=True)]
     problems = []
     for sample, own in zip(samples, ids, strict=True):
         twice = [one for one, count in Counter(own).items() if count > 1]

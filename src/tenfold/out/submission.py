@@ -92,7 +92,7 @@ def write_submission(
     does not have are named in the notes that are returned.
     """
     sample = read_sample(like)
-    ids = _find_ids(sample, predictions, id_column)
+    ids = _find_ids(sample, predictions, id_column, {*(columns or {}), *(probabilities or {})})
     sources = _find_sources(sample, ids.place, predictions, dict(columns or {}), dict(probabilities or {}))
     chosen, said = _choose_rows(sample, ids, predictions, fill_missing is not None)
     notes = [*ids.notes, *sources.notes, *said]
@@ -147,23 +147,28 @@ class _Ids:
     notes: list[str]
 
 
-def _find_ids(sample: Sample, predictions: Predictions, id_column: str | None) -> _Ids:
-    """The sample's id column, joined with the predicted table's column of that name, or with its ids."""
+def _find_ids(sample: Sample, predictions: Predictions, id_column: str | None, filled: set[str]) -> _Ids:
+    """The sample's id column, joined with the predicted table's column of that name, or with its ids.
+
+    filled: columns of which it is said what goes into them. The id is the first that nothing fills: a number
+    that both tables have, an age say, is no id.
+    """
     places = range(len(sample.names)) if id_column is None else [sample.column(id_column)]
     own = [str(one) for one in predictions.ids.tolist()]
-    cells = {name.casefold(): name for name in predictions.cells}
-    named = {
-        place: [str(one) for one in predictions.cells[cells[sample.names[place].casefold()]].tolist()]
-        for place in places
-        if sample.names[place].casefold() in cells and sample.names[place] not in predictions.targets
+    taken = {
+        name.casefold() for name in (*filled, *predictions.targets, *_class_columns(predictions.targets))
     }
+    lead = next((place for place in places if sample.names[place].casefold() not in taken), places[0])
+    first = sample.names[lead]
+    cells = {name.casefold(): name for name in predictions.cells}
+    column = first if first in predictions.cells else cells.get(first.casefold())
+    named = {lead: [str(one) for one in predictions.cells[column].tolist()]} if column is not None else {}
     found = _best_ids(sample, named)
     if found is None and not predictions.numbered:
         found = _best_ids(sample, dict.fromkeys(places, own))
     if found is not None:
         return found
-    first = sample.names[places[0]]
-    wanted = ", ".join(sample.cells(places[0])[:3])
+    wanted = ", ".join(sample.cells(lead)[:3])
     if predictions.numbered and not named:
         raise OutputError(
             f"no column of the predicted table is called {first!r}, by which {sample.name} names its rows",
