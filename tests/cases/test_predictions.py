@@ -9,22 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import tenfold
-from tenfold.data.table import read_parquet_columns, write_parquet
-from tenfold.errors import RecipeError, RunError
+from photos import QUICK, write_photos
+from tenfold.data.split import kfold
+from tenfold.data.table import read_parquet_columns, read_table, write_parquet
+from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
+from tenfold.jobs.blend import blended, by_name, joined_classes
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.compare import compare_targets
 from tenfold.jobs.inputs import Reading
+from tenfold.jobs.netblend import BlendMember, blend_of
+from tenfold.jobs.netjudge import judge_blend
 from tenfold.jobs.predict import load_run
 from tenfold.jobs.trials import Trial, Tuned
 from tenfold.jobs.tune import tune
+from tenfold.out.sample import join_by_id, read_sample
 from tenfold.recipe import Recipe
-from tenfold.schema import CategoryTarget, NumberColumn, NumberTarget, Schema
+from tenfold.schema import CategoryColumn, CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
 from tenfold.screen import show_compared
 from tenfold.store.described import sealed
-from tenfold.store.run import file_digest
+from tenfold.store.run import RunFolder, file_digest
 
 Columns = dict[str, list[Any]]
 X, Z = NumberColumn(name="x"), NumberColumn(name="z")
@@ -346,3 +353,229 @@ def test_seeds_beyond_the_last_are_refused_at_once(many: Any) -> None:
     with pytest.raises(RecipeError, match="2 repeats ask for seeds above 9223372036854775807"):
         many(*words, schema, Recipe(epochs=1, seed=2**63 - 1), table(20), repeats=2, on_progress=heard.append)
     assert not heard
+
+
+# --- kinds of the first list: order, classes, views, unseen values, folds -----------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A quick run of coloured pictures, and the folder that they lie in."""
+    folder = tmp_path_factory.mktemp("photos")
+    columns = write_photos(folder, 12)
+    image = ImageColumn(name="id", folder=str(folder / "photos"))
+    schema = Schema(inputs=(image,), targets=(CategoryTarget(name="label"),))
+    recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1, "flip": "horizontal", "valid": 0.25})
+    return tenfold.fit(schema, recipe, columns, run=folder / "run"), folder / "photos"
+
+
+@pytest.mark.case(
+    "47", "one answer to each row, in the table's order, whatever the workers and the neighbours"
+)
+def test_answers_come_in_the_order_of_the_rows(photos: Any) -> None:
+    run, _ = photos
+    ids = ["0007.png", "0003.png", "0010.png", "0003.png", "0001.png"]
+    found = [run.predict({"id": ids}, reading=Reading(workers=count), tta=2) for count in (0, 2)]
+    assert [list(one.ids) for one in found] == [ids, ids]
+    first, second = (one.targets["label"].probabilities for one in found)
+    assert (first == second).all() and (first[1] == first[3]).all()
+    alone = [run.predict({"id": [name]}, tta=2).targets["label"].probabilities[0] for name in ids]
+    assert (first == np.stack(alone)).all()
+
+
+@pytest.mark.case("47", "neighbour: cells of a table")
+def test_answers_of_cells_come_in_the_order_of_the_rows(place: Place) -> None:
+    run = place.fit("plain-True", table())
+    rows = taken(table(), [5, 3, 70, 3, 0])
+    found = run.predict(rows)
+    assert list(found.ids) == rows["id"]
+    alone = [run.predict(taken(rows, [row])).targets["label"].probabilities[0] for row in range(5)]
+    assert (found.targets["label"].probabilities == np.stack(alone)).all()
+
+
+@pytest.mark.case("48", "members' classes are joined by name, whatever their order")
+def test_classes_are_joined_by_name(place: Place) -> None:
+    names, said = joined_classes({"one": ("bird", "cat", "dog"), "two": ("dog", "cat", "bird")})
+    given = [
+        by_name(np.array([answers]), own, names)
+        for answers, own in (
+            ([0.7, 0.2, 0.1], ("bird", "cat", "dog")),
+            ([0.1, 0.2, 0.7], ("dog", "cat", "bird")),
+        )
+    ]
+    mixed = blended(np.stack(given), np.array([0.5, 0.5]))[0]
+    assert dict(zip(names, mixed, strict=True)) == pytest.approx({"bird": 0.7, "cat": 0.2, "dog": 0.1})
+    # neighbour: a test table without one of the classes is scored by name.
+    run = place.fit("plain-True", table())
+    only = taken(table(), [row for row, label in enumerate(table()["label"]) if label == "b"])
+    wrong = [one != "b" for one in run.predict(only).targets["label"].values]
+    assert run.evaluate(only)["targets"]["label"]["error_rate"] == pytest.approx(np.mean(wrong))
+
+
+@pytest.mark.case("49", "views, folds and members: the mean of probabilities, and not of outputs")
+def test_the_mean_is_of_probabilities(photos: Any) -> None:
+    logits = np.array([[8.0, 0.0], [-3.0, 0.0], [-3.0, 0.0]])
+    chance = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert blended(chance[:, None], np.ones(3))[0] == pytest.approx([0.3648, 0.6352], abs=1e-4)
+    # neighbour: the plain view alone, said in two ways, is the plain answer.
+    run, _ = photos
+    asked = {"id": ["0001.png", "0002.png"]}
+    plain = run.predict(asked).targets["label"].probabilities
+    same = run.predict(asked, tta=2, plain_weight=1.0).targets["label"].probabilities
+    assert (plain == same).all() and plain.sum(axis=1) == pytest.approx(1)
+
+
+def decks() -> tuple[Schema, Columns]:
+    rng = np.random.default_rng(0)
+    columns = {
+        "deck": ["ABC"[row % 3] for row in range(40)],
+        "fare": rng.normal(size=40).round(2).tolist(),
+        "age": [None if row % 5 == 0 else float(row) for row in range(40)],
+        "blank": [None] * 40,
+        "label": ["yes" if row % 3 == 1 else "no" for row in range(40)],
+    }
+    inputs = (CategoryColumn(name="deck"), *(NumberColumn(name=name) for name in ("fare", "age")))
+    return Schema(inputs=inputs, targets=(CategoryTarget(name="label"),)), columns
+
+
+@pytest.mark.case("50", "a value that training never saw has an answer, and is named")
+def test_unseen_values_are_unknown(place: Place) -> None:
+    schema, columns = decks()
+    run = place.fit("decks", columns, schema=schema, named=False)
+    notes: list[str] = []
+    rows = {"deck": ["T", None, "a", "Q"], "fare": [0.5] * 4, "age": [3.0] * 4}
+    chance = run.predict(rows, on_note=notes.append).targets["label"].probabilities
+    assert np.isfinite(chance).all() and any("deck" in note and "T" in note for note in notes)
+    # neighbour: every unseen value is the same unknown.
+    assert (chance[0] == chance[2]).all() and (chance[0] == chance[3]).all()
+
+
+@pytest.mark.case("51", "a cell that is empty in the test table only is filled by what training knows")
+def test_empty_cells_do_not_depend_on_their_neighbours(place: Place) -> None:
+    schema, columns = decks()
+    run = place.fit("decks", columns, schema=schema, named=False)
+    rows = {"deck": ["A", "B", "C"], "fare": [9.0, 8.0, None], "age": [3.0, None, 5.0]}
+    chance = run.predict(rows).targets["label"].probabilities
+    alone = run.predict(taken(rows, [2])).targets["label"].probabilities
+    assert np.isfinite(chance).all() and (chance[2] == alone[0]).all()
+    # neighbour: a column that is blank in training says nothing, and is named.
+    wider = schema.model_copy(update={"inputs": (*schema.inputs, NumberColumn(name="blank"))})
+    try:
+        wide = place.fit("blank", columns, schema=wider, named=False)
+    except TenfoldError as error:
+        assert "blank" in str(error)
+    else:
+        assert any("blank" in note for note in wide.about["notes"])
+
+
+@pytest.fixture(scope="module")
+def thirds(place: Place) -> Any:
+    """Three folds of twelve rows, of which one class has one row."""
+    columns = taken({**table(12), "label": [*"aaaaaabbbbbc"]}, [3, 0, 11, 7, 6, 1, 9, 2, 10, 4, 8, 5])
+    runs = tuple(place.fit(f"third{fold}", columns, fold=(fold, 3), split_seed=0) for fold in (1, 2, 3))
+    blend = blend_of(place.folder, [BlendMember("all", 1.0, runs)], {}, {})
+    (place.folder / "thirds").mkdir()
+    judged = judge_blend(RunFolder(place.folder / "thirds", place.folder / "thirds", -1), blend)
+    return columns, runs, judged, read_table(place.folder / "thirds" / "oof.parquet")
+
+
+@pytest.mark.case("52", "a fold that trained without a class answers with all of them, and it is said")
+def test_folds_have_all_classes(thirds: Any) -> None:
+    _, runs, _, found = thirds
+    held = next(run for run in runs if "c" in read_table(run.path / "validation.parquet").text("label"))
+    fold = held.recipe.fold[0]
+    assert f"label: fold {fold} trained without c" in held.about["notes"]
+    assert len({run.encoding.classes["label"] for run in runs}) == 1
+    sums = sum(found.numbers(f"label:{name}") for name in "abc")
+    assert found.rows == 12 and sums == pytest.approx(np.ones(12))
+
+
+@pytest.mark.case("57", "held-out answers of folds stand in the order of the table, each row once")
+def test_held_out_rows_of_folds_are_in_the_order_of_the_table(thirds: Any) -> None:
+    columns, runs, judged, found = thirds
+    assert found.text("id").tolist() == columns["id"] and found.text("label").tolist() == columns["label"]
+    assert found.numbers("row").tolist() == list(range(12)) and set(found.numbers("fold")) == {1, 2, 3}
+    for run in runs:
+        own = read_table(run.path / "validation.parquet")
+        rows = own.numbers("row").astype(int)
+        assert (found.numbers("fold")[rows] == run.recipe.fold[0]).all()
+        assert found.numbers("label:a")[rows] == pytest.approx(own.numbers("label:a"))
+    wrong = found.text("label") != found.text("label:predicted")
+    assert judged.scores["label"]["error_rate"] == pytest.approx(wrong.mean())
+
+
+@pytest.mark.case("57", "neighbour: a filtered frame, whose index does not count from 0")
+def test_the_index_of_a_frame_is_no_row_number(place: Place) -> None:
+    # Arrow's filter leaves pieces with places of their own, as the index of any filtered frame.
+    frame = pa.table(table(24)).slice(4)
+    frame = frame.filter(pa.array([row % 3 > 0 for row in range(20)]))
+    run = place.fit("frame", frame)
+    held = read_table(run.path / "validation.parquet")
+    rows = held.numbers("row").astype(int)
+    for name in ("id", "label"):
+        assert held.text(name).tolist() == [frame[name].to_pylist()[row] for row in rows]
+
+
+@pytest.mark.case("53", "a picture that cannot be read stops by name, or leaves its own row empty")
+def test_a_bad_picture_stays_in_its_row(photos: Any, tmp_path: Path) -> None:
+    run, folder = photos
+    shutil.copytree(folder, tmp_path / "photos")
+    ids = [f"{row:04d}.png" for row in range(10)]
+    for name, cut in ((ids[4], 40), (ids[6], 0)):
+        path = tmp_path / "photos" / name
+        path.write_bytes(path.read_bytes()[:cut]) if cut else path.unlink()
+    folders = {"id": str(tmp_path / "photos")}
+    with pytest.raises(ImageError) as caught:
+        run.predict({"id": ids}, reading=Reading(folders=folders))
+    assert ids[4] in str(caught.value) and ids[6] in str(caught.value)
+    found = run.predict({"id": ids}, reading=Reading(folders=folders, skip_bad=True))
+    assert list(found.ids) == ids and np.flatnonzero(found.failed).tolist() == [4, 6]
+    whole = run.predict({"id": ids}, reading=Reading(folders={"id": str(folder)}))
+    good = np.flatnonzero(~found.failed)
+    # neighbour: the others have the answers that they have without it.
+    assert (found.targets["label"].probabilities[good] == whole.targets["label"].probabilities[good]).all()
+
+
+@pytest.mark.case("54", "files of answers are joined by id; what does not meet is named")
+def test_files_are_joined_by_id(tmp_path: Path) -> None:
+    texts = {"s1": "id,p\n1,0.9\n2,0.1\n", "s2": "id,p\n2,0.3\n1,0.7\n", "s3": "id,p\n1,0.7\n3,0.3\n"}
+    texts["twice"] = "id,p\n1,0.7\n1,0.3\n"
+    samples = {}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+        samples[name] = read_sample(tmp_path / f"{name}.csv")
+    assert join_by_id([samples["s1"], samples["s2"]]) == [[0, 1], [1, 0]]
+    with pytest.raises(OutputError) as caught:
+        join_by_id([samples["s1"], samples["s3"]])
+    assert "2" in str(caught.value) and "3" in str(caught.value)
+    with pytest.raises(OutputError, match="1"):
+        join_by_id([samples["s1"], samples["twice"]])
+
+
+@pytest.mark.case("58", "a class that only held-out rows have is named, and counts as wrong")
+def test_a_class_of_the_held_out_rows_alone(place: Place) -> None:
+    columns = table(40)
+    columns["label"] = ["z" if row == 3 else label for row, label in enumerate(columns["label"])]
+    run = place.fit("lonely", columns, split="part")
+    assert "label: class z occurs only in validation (1 row)" in run.about["notes"]
+    assert "z" in run.encoding.classes["label"] and run.scores["label"]["scored"] == 20
+    # neighbour: a target whose labels are all in held-out rows teaches nothing, and is refused.
+    size = Schema(inputs=(X, Z), targets=(CategoryTarget(name="label"), NumberTarget(name="size")))
+    columns["size"] = [
+        one if part == "1" else None for one, part in zip(columns["size"], columns["part"], strict=True)
+    ]
+    with pytest.raises(TenfoldError, match="size"):
+        place.fit("untaught", columns, schema=size, split="part")
+
+
+@pytest.mark.case("59", "as many folds as were asked for, with even classes")
+def test_folds_are_as_many_as_asked() -> None:
+    labels = np.repeat(np.arange(8), 7)
+    dealt = kfold(56, folds=8, seed=0, labels={"y": labels}, classes={"y": tuple("abcdefgh")}).fold
+    counts = np.array([np.bincount(labels[dealt == fold], minlength=8) for fold in range(8)])
+    assert set(dealt) == set(range(8)) and (counts.max(axis=0) - counts.min(axis=0) <= 1).all()
+    # neighbour: fewer groups than folds are an error, never fewer folds.
+    with pytest.raises(SplitError):
+        kfold(
+            56, folds=8, seed=0, labels={"y": labels}, groups=[np.array([str(row % 5) for row in range(56)])]
+        )
