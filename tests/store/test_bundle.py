@@ -39,6 +39,17 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
         begin_bundle(tmp_path / "notes.txt")
 
 
+def test_one_that_was_killed_before_its_description_is_begun_again(tmp_path: Path) -> None:
+    folder, _ = begin_bundle(tmp_path / "top")
+    for name in ("schema.toml", "oof.parquet", ".run.json.1.tmp"):
+        folder.file(name).write_text("half")
+    folder.close()
+    again, about = begin_bundle(tmp_path / "top")
+    describe_bundle(again, {"members": []}, ())
+    again.close()
+    assert about == {} and not again.file(".run.json.1.tmp").exists()
+
+
 def test_two_processes_do_not_share_it(tmp_path: Path) -> None:
     folder, _ = begin_bundle(tmp_path / "top")
     with pytest.raises(RunError, match="in use"):

@@ -65,6 +65,17 @@ def test_an_unfinished_run_is_gone_on_with_or_started_anew(tmp_path: Path) -> No
     anew.close()
 
 
+def test_what_a_killed_process_was_writing_enters_no_run(tmp_path: Path) -> None:
+    folder, _ = begin_run(tmp_path / "run")
+    for name in (".checkpoint.safetensors.7.tmp", ".tmpnIjszi"):  # the second is how safetensors calls it
+        folder.file(name).write_bytes(b"half")
+    folder.close()
+    folder, _ = begin_run(tmp_path / "run", resume=True)
+    folder.write_text("schema.toml", "whole")
+    folder.finish({"kind": "network"})
+    assert sorted(one.name for one in (tmp_path / "run").iterdir()) == ["run.json", "schema.toml"]
+
+
 def test_a_finished_run_that_is_to_be_replaced_and_what_an_unfinished_one_left_are_said(
     tmp_path: Path,
 ) -> None:

@@ -17,6 +17,8 @@ from tenfold.store.run import RunFolder, described_text, file_digest
 
 #: Folder of what members printed that failed.
 LOGS = "logs"
+#: Files that are written before ``run.json``.
+FIRST = ("schema.toml", "oof.parquet")
 #: What a bundle calls itself in ``run.json``.
 KIND = "blend"
 
@@ -30,7 +32,7 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any
     final = place.final
     about = _about(final)
     others = other_files(final, (LOCK,)) if final.is_dir() else []
-    if others and about.get("kind") != KIND and not _only_logs(final, others):
+    if others and about.get("kind") != KIND and not _only_logs(final, others) and not _begun(final, others):
         what = f"a run of kind {about['kind']!r}" if "kind" in about else "a folder with other files in it"
         raise RunError(
             f"{path} is {what}, not a folder of runs",
@@ -39,7 +41,7 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any
         )
     try:
         lock = lock_folder(final, path)
-        drop_temporaries(final)
+        drop_temporaries(final, tensors=False)
     except OSError as error:
         raise RunError(
             f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
@@ -57,6 +59,11 @@ def leave_bundle(folder: RunFolder) -> None:
         with suppress(OSError):
             (final / LOCK).unlink()
     folder.close()
+
+
+def _begun(final: Path, others: Sequence[str]) -> bool:
+    """Whether a folder holds nothing but what a bundle writes before its description: it was killed there."""
+    return (final / LOCK).is_file() and {*others} <= {*FIRST, LOGS}
 
 
 def _only_logs(final: Path, others: Sequence[str]) -> bool:

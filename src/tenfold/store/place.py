@@ -41,6 +41,8 @@ INSIDE = ".tenfold-part"
 #: What systems put into folders by themselves.
 _NOTHING = re.compile(r"\.DS_Store|Thumbs\.db|desktop\.ini|lost\+found|\.nfs[0-9a-f]+", re.IGNORECASE)
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+#: And what safetensors calls it, in a folder of an unfinished run.
+_TENSORS = re.compile(rf"{_TEMPORARY.pattern}|\.tmp[0-9A-Za-z]{{6}}")
 #: What a system says of a folder that cannot be renamed where its files can be.
 _FIXED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -101,7 +103,7 @@ def strangers(work: Path) -> list[str]:
     names = [one.name for one in work.iterdir() if not _NOTHING.fullmatch(one.name)]
     if not {LOCK, DESCRIBED} & {*names}:
         return sorted(names)
-    return sorted(name for name in names if name not in FILES and not _TEMPORARY.fullmatch(name))
+    return sorted(name for name in names if name not in FILES and not _TENSORS.fullmatch(name))
 
 
 def other_files(folder: Path, own: Iterable[str] = ()) -> list[str]:
@@ -174,10 +176,14 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def drop_temporaries(folder: Path) -> None:
-    """Remove what killed processes were writing. For whoever holds the folder's lock."""
+def drop_temporaries(folder: Path, *, tensors: bool = True) -> None:
+    """Remove what killed processes were writing. For whoever holds the folder's lock.
+
+    tensors: also what safetensors was writing: for folders in which nobody else has files.
+    """
+    names = _TENSORS if tensors else _TEMPORARY
     for entry in folder.iterdir():
-        if _TEMPORARY.fullmatch(entry.name) and not entry.is_dir():
+        if names.fullmatch(entry.name) and not entry.is_dir():
             entry.unlink(missing_ok=True)
 
 
