@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,14 +199,25 @@ class Case:
     loose: bool = False
 
 
-def build(base: Path) -> list[Case]:
-    """Make the runs, unfinished trainings, caches and files under a folder, and say what opens them."""
-    make_runs(base, run_well)
+def build(base: Path, kinds: Sequence[str]) -> list[Case]:
+    """Make runs of these kinds, unfinished trainings, caches and files, and say what opens them."""
+    made = make_runs(base, run_well, kinds)
     (base / "job.toml").write_text(_JOB)
     run_well(_PLAN, base)
-    run_well(fill(asked("table")["predict"], run="runs/table", out="answers/old"), base)
-    shutil.rmtree(base / "answers")
-    return [*_run_cases(base), *_checkpoint_cases(base), *_other_cases(base)]
+    for kind in {"table"} & {*made}:
+        run_well(fill(asked(kind)["predict"], run=f"runs/{kind}", out="answers/old"), base)
+        shutil.rmtree(base / "answers")
+    cases = [*_run_cases(base, kinds), *_checkpoint_cases(base, kinds), *_other_cases(base)]
+    found = []
+    for case in cases:
+        words = {
+            name: line
+            for name, line in case.words.items()
+            if all((base / word).exists() for word in line if re.fullmatch("runs/[a-z0-9]+", word))
+        }
+        if words and case.files:
+            found.append(replace(case, words=words))
+    return found
 
 
 _PLAN = "plan test_resnet --image-size 64 --budget 1GiB --json".split()
@@ -227,8 +239,8 @@ def _asked(kind: str) -> dict[str, Words]:
     }
 
 
-def _run_cases(base: Path) -> Iterator[Case]:
-    for kind in FITS:
+def _run_cases(base: Path, kinds: Sequence[str]) -> Iterator[Case]:
+    for kind in kinds:
         words = {**_asked(kind), "runs": ["runs", "runs", "--json"]}
         if kind == "table":
             words["predict-blend"] = _asked("blend")["predict"]
@@ -240,8 +252,8 @@ def _run_cases(base: Path) -> Iterator[Case]:
         yield Case(kind, _files(base, f"runs/{kind}"), words, f"runs/{kind}")
 
 
-def _checkpoint_cases(base: Path) -> Iterator[Case]:
-    for kind in ("table", "photos", "dot"):
+def _checkpoint_cases(base: Path, kinds: Sequence[str]) -> Iterator[Case]:
+    for kind in [kind for kind in ("table", "photos", "dot") if kind in kinds]:
         words = fill(FITS[kind], out=f"left/{kind}")
         part = base / "left" / f"{kind}.part"
         event = 0
@@ -415,12 +427,14 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1000, help="corruptions of files, two commands each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="a case, as table or history")
+    parser.add_argument("--kinds", help="kinds of runs to make, with commas between them [all]")
     given = parser.parse_args()
     load_everything()
     began, ends, bad = time.monotonic(), Counter(), 0
     with tempfile.TemporaryDirectory(prefix="tenfold-damage-") as folder:
         base, place = Path(folder) / "base", Path(folder) / "trial"
-        found = [case for case in build(base) if not given.only or case.name in given.only]
+        kinds = given.kinds.split(",") if given.kinds else list(FITS)
+        found = [case for case in build(base, kinds) if not given.only or case.name in given.only]
         trials = plan(found, base, given.files, given.seed)
         for start in range(0, len(trials), BATCH):
             for one in play_in_fork(base, place, trials[start : start + BATCH]):

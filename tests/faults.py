@@ -99,7 +99,9 @@ def play(stage: Stage, scene: Scene, fault: Fault) -> tuple[str, list[str]]:
         faults.append("again: what the checkpoint held was lost")
     found = differences(expected.files, snapshot(stage.place))
     # A member that has finished is not asked again for its page, which could not be written.
-    faults += [f"again: {line}" for line in found if not re.search("/members/.*report.html is missing$", line)]
+    faults += [
+        f"again: {line}" for line in found if not re.search("/members/.*report.html is missing$", line)
+    ]
     return "ended well" if done.code == 0 else "refused", faults
 
 
