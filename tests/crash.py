@@ -9,12 +9,14 @@ through every event of every scene. ``--only "fit table" --moment event:17`` rep
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +116,7 @@ def pick(names: Sequence[str]) -> list[Scene]:
     return found
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Play, tell the trials that went wrong with the command that repeats each, and count."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
@@ -123,7 +125,8 @@ def main() -> int:
     parser.add_argument("--moment", help="one trial: time:PART, event:NUMBER or size:BYTES")
     parser.add_argument("--anew", action="store_true", help="with --moment: without --resume")
     parser.add_argument("--all", action="store_true", help="every event of every scene")
-    given = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=math.inf, help="longest that it may take")
+    given = parser.parse_args(words)
     load_everything()
     chosen = pick(given.only)
     began, reached, bad = time.monotonic(), Counter(), 0
@@ -137,7 +140,7 @@ def main() -> int:
             trials = every(chosen, stage)
         else:
             trials = draw(chosen, stage, given.kills, given.seed)
-        for scene, moment, resume in trials:
+        for scene, moment, resume in takewhile(lambda _: time.monotonic() - began < given.seconds, trials):
             how, faults = play(stage, scene, moment, resume=resume)
             reached[how] += 1
             bad += bool(faults)

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -421,14 +422,15 @@ def play_in_fork(
     return found
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Spoil and ask; tell what went wrong, and count."""
     parser = argparse.ArgumentParser(prog="python -m tests.damage", description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=1000, help="corruptions of files, two commands each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="a case, as table or history")
     parser.add_argument("--kinds", help="kinds of runs to make, with commas between them [all]")
-    given = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=math.inf, help="longest that it may take")
+    given = parser.parse_args(words)
     load_everything()
     began, ends, bad = time.monotonic(), Counter(), 0
     with tempfile.TemporaryDirectory(prefix="tenfold-damage-") as folder:
@@ -436,17 +438,19 @@ def main() -> int:
         kinds = given.kinds.split(",") if given.kinds else list(FITS)
         found = [case for case in build(base, kinds) if not given.only or case.name in given.only]
         trials = plan(found, base, given.files, given.seed)
-        for start in range(0, len(trials), BATCH):
-            for one in play_in_fork(base, place, trials[start : start + BATCH]):
+        done = 0
+        while done < len(trials) and time.monotonic() - began < given.seconds:
+            for one in play_in_fork(base, place, trials[done : done + BATCH]):
                 ends[one["how"]] += 1
                 if one["fault"]:
                     bad += 1
                     case, damage, _ = one["trial"]
                     words = " ".join(case.words.get(one["command"], ()))
                     print(f"{case.name}: {damage}\n  {words}\n  {one['fault']}", flush=True)
+            done = min(len(trials), done + BATCH)
     parts = ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))
-    done = f"{len(trials)} corruptions, {sum(ends.values())} commands, {bad} that went wrong"
-    print(f"{done} ({parts}), {time.monotonic() - began:.0f} s")
+    told = f"{done} corruptions, {sum(ends.values())} commands, {bad} that went wrong"
+    print(f"{told} ({parts}), {time.monotonic() - began:.0f} s")
     return int(bad > 0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +181,7 @@ def every(chosen: Sequence[Scene], stage: Stage) -> Iterator[tuple[Scene, Fault]
                 yield scene, Fault(kind, event, (event + number) % 2 > 0)
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Play, tell the trials that went wrong with the command that repeats each, and count."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=100)
@@ -187,7 +189,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="a scene, or how its name begins")
     parser.add_argument("--fault", help="one trial: KIND:NUMBER, or KIND:NUMBER:lasting")
     parser.add_argument("--all", action="store_true", help="every code at every event of every scene")
-    given = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=math.inf, help="longest that it may take")
+    given = parser.parse_args(words)
     load_everything()
     chosen = pick(given.only)
     began, ends, bad = time.monotonic(), Counter(), 0
@@ -198,7 +201,7 @@ def main() -> int:
             trials: Iterator = iter([(chosen[0], Fault.read(given.fault))])
         else:
             trials = every(chosen, stage) if given.all else draw(chosen, stage, given.faults, given.seed)
-        for scene, fault in trials:
+        for scene, fault in takewhile(lambda _: time.monotonic() - began < given.seconds, trials):
             how, faults = play(stage, scene, fault)
             ends[how] += 1
             bad += bool(faults)
