@@ -39,19 +39,28 @@ changed in a way that must not matter, and the answers are compared.
 HARNESSES = """\
 ## Harnesses
 
-Four programs look for faults that nobody has named. They run the commands in forks of one process that has loaded
-everything, so that a trial takes tenths of a second; each tells what went wrong with the command that repeats it,
-counts, and ends with 1 if anything did. `tests/properties/test_crash.py` runs all four with a small budget.
+Four programs look for faults that nobody has named. They run the commands in forks of one process that has
+loaded everything, so that a trial takes tenths of a second. Each tells what went wrong with the command
+that repeats it, counts, and ends with 1 if anything did. `tests/properties/test_crash.py` runs all four
+with a small budget.
 
-| program | what it does | what must hold |
-|---|---|---|
-| `python -m tests.crash --kills 1000` | SIGKILL at a moment, at an event that changes the disk, or in the middle of a file, of every command that writes; `--all` goes through every event | the same command again (`--resume`) leaves every byte that an undisturbed one leaves, and nothing else; other files are as they were; no checkpoint is lost |
-| `python -m tests.faults --faults 1000` | ENOSPC, EIO or EACCES at an event or from there on, a size beyond which no file grows, files that cannot be read, a picture that vanishes or changes in the middle | an error by name or the right answer; nothing that was there is harmed; on a sound disk the same command leaves what it should |
-| `python -m tests.damage --files 1000` | every region of every file of every kind of run flipped, zeroed or cut, files emptied, doubled, removed, JSON values replaced; also checkpoints, caches, histories, samples, job files, tables | a refusal that names the file, or the answer of the sound file |
-| `python -m tests.longlife` | 200 fits and 100,000 predictions in one process | memory, threads and open files stay as they are |
+- `python -m tests.crash --kills 1000`: SIGKILL at a moment, at an event that changes the disk, or in the
+  middle of a file, of every command that writes; `--all` goes through every event. The same command again
+  (a training with `--resume`) must leave every byte that an undisturbed one leaves, and nothing else; other
+  files are as they were, and no checkpoint is lost.
+- `python -m tests.faults --faults 1000`: ENOSPC, EIO or EACCES at an event or from there on, a size beyond
+  which no file grows, files that cannot be read, a picture that vanishes or changes in the middle. The
+  command must end in an error by name, or well; nothing that was there is harmed, and on a sound disk the
+  same command leaves what it should.
+- `python -m tests.damage --files 1000`: every region of every file of every kind of run flipped, zeroed or
+  cut; files emptied, doubled, removed; values of JSON replaced; also checkpoints, caches, histories,
+  samples, job files and tables. Every command that opens one must refuse it by name, or give the answer of
+  the sound file.
+- `python -m tests.longlife`: 200 fits and 100,000 predictions in one process. Memory, threads and open
+  files stay as they are.
 
-What may differ between two runs of one command is listed in `tests/scenes.py` (`OWN`): times, dates, measured memory, and
-sums of files in which those stand. The figures are in
+What may differ between two runs of one command is listed in `tests/scenes.py` (`OWN`): times, dates,
+measured memory, and sums of files in which those stand. What was measured is in
 [bench/results/reliability.md](../bench/results/reliability.md).
 """
 
@@ -103,7 +112,7 @@ def _grouped(marks: Iterator[Mark]) -> dict[tuple[str, ...], list[str]]:
 
 
 def _order(number: str, what: str) -> tuple[str, int, str]:
-    letters, digits = re.fullmatch(r"([A-Z]*)(\d*)", number).groups()  # type: ignore[union-attr]
+    letters, digits = re.fullmatch(r"([A-Za-z -]*)(\d*)", number).groups()  # type: ignore[union-attr]
     return letters, int(digits or 0), what
 
 
