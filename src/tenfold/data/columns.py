@@ -34,6 +34,7 @@ __all__ = [
     "is_floating",
     "is_padded",
     "keep_column",
+    "rows_where",
     "to_column",
     "trim_column",
     "unify_codes",
@@ -206,6 +207,21 @@ def _text_pieces(column: Column) -> list[Any]:
     """The texts of a column in pieces, those of codes once; nothing for numbers."""
     pieces = [one.dictionary if pa.types.is_dictionary(column.type) else one for one in column.chunks]
     return [one for one in pieces if pa.types.is_string(one.type)]
+
+
+def rows_where(column: Column, test: Callable[[Any], Any]) -> NDArray[np.bool_]:
+    """(rows,) whether a text passes a test of Arrow's, which sees codes' texts once; false where missing."""
+    found = np.zeros(len(column), np.bool_)
+    begin = 0
+    for piece in column.chunks:
+        coded = pa.types.is_dictionary(column.type)
+        passed = np.asarray(pc.fill_null(test(piece.dictionary if coded else piece), False))
+        if coded:
+            codes = piece.indices.fill_null(len(passed)).to_numpy()
+            passed = np.append(passed, False)[codes]
+        found[begin : begin + len(piece)] = passed
+        begin += len(piece)
+    return found
 
 
 def holds_quotes(column: Column) -> bool:

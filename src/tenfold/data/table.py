@@ -30,6 +30,7 @@ from tenfold.data.columns import (
     is_floating,
     is_padded,
     keep_column,
+    rows_where,
     to_column,
     trim_column,
 )
@@ -449,11 +450,14 @@ def _drop_headers(table: Table, layout: Layout) -> Table:
     # A number is no name, so that hardly a table is looked at twice.
     if len(wanted) < len(table.names) or not all(map(_is_text, table._columns.values())):
         return table
+    # Names are as long wherever they stand, but for a byte-order mark; the texts of few rows are looked at.
+    sizes = {len(name.encode()) for name in names.values()}
+    lengths = pa.array(sorted({*sizes, *(size + 3 for size in sizes)}), pa.int32())
     there = np.ones(table.rows, np.bool_)
     for name in table.names:
-        codes, texts = table.codes(name)
-        words = [_plain_name(text.strip("\ufeff")).casefold() for text in texts]
-        there &= np.array([word in wanted for word in words], np.bool_)[codes]
+        column = table._columns[name]
+        # A cell may be empty where its column has no name.
+        there &= _as_long(column, lengths) | (not all(wanted) and column.is_null().to_numpy())
         if not there.any():
             return table
     rows = np.flatnonzero(there)
@@ -486,13 +490,18 @@ def _drop_headers(table: Table, layout: Layout) -> Table:
     return replace(table.take(kept), notes=(*table.notes, said))
 
 
+def _as_long(column: Column, lengths: Any) -> NDArray[np.bool_]:
+    return rows_where(column, lambda texts: pc.is_in(pc.binary_length(texts), lengths))
+
+
 def _tell_marks(table: Table) -> Table:
     """Point out rows that look like comments among others that do not."""
-    codes, texts = table.codes(table.names[0]) if _is_text(table._columns[table.names[0]]) else (None, ())
-    marked = [text for text in texts if text[:1] == "#"]
-    if codes is None or not marked:
+    column = table._columns[table.names[0]]
+    if not _is_text(column):
         return table
-    rows = np.flatnonzero(np.isin(codes, np.flatnonzero([text[:1] == "#" for text in texts])))
+    rows = np.flatnonzero(rows_where(column, lambda texts: pc.starts_with(texts, "#")))
+    if not len(rows):
+        return table
     if 10 * len(rows) > table.rows and len(rows) > 1:
         return table
     where = ", ".join(map(str, table.lines[rows][:LISTED]))
