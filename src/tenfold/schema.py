@@ -340,6 +340,18 @@ class Schema(Frozen):
         """The column that names a row, if there is one."""
         return self.id or (self.images[0].name if self.images else None)
 
+    def check_uses(self) -> None:
+        """Refuse uses of columns that a training of this kind knows nothing of, and would pass over."""
+        foreign = (
+            ("group", "split", "weight") if self.rated else ("user_table", "item_table", "item_name", "side")
+        )
+        said = [name for name in foreign if getattr(self, name)]
+        if said:
+            what = "ratings" if self.rated else "a network that learns from no ratings"
+            raise SchemaError(
+                f"{', '.join(said)}: the schema of {what} has no such use of a column", fix="leave it out"
+            )
+
     def check_columns(self, names: tuple[str, ...], source: str, *, targets: bool = True) -> None:
         """Refuse a table that lacks a column, naming the nearest one it has.
 

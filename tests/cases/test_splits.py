@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import tenfold
 from photos import COLOURS, QUICK, write_table
 from tenfold.cli import app
 from tenfold.data.images import encode_png
@@ -27,8 +28,8 @@ from tenfold.jobs.netfit import fit_network_run
 from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
 from tenfold.jobs.netrun import NetworkRun
 from tenfold.metrics import error_rate
-from tenfold.recipe import Recipe
-from tenfold.schema import ImageColumn, NumberColumn, Schema, parse_targets
+from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.schema import IdColumn, ImageColumn, NumberColumn, RatingTarget, Schema, parse_targets
 from tenfold.screen import epoch_line, figure
 
 #: Every way of splitting that the recipe and the schema have, but a column that states it.
@@ -429,6 +430,22 @@ def test_a_blend_is_weighted(weighed: NetworkRun, tmp_path: Path) -> None:
     found = blend.evaluate(rows_of(weighed_columns(), range(30, 60)))
     assert found["weighted_by"] == "w" and set(found["targets"]) == set(WEIGHED)
     assert found["targets"]["kind"]["scored"] == blend.scores["kind"]["scored"] == 23
+
+
+@pytest.mark.case("T3", "neighbour: ratings know no row weights, groups or stated split, and refuse them")
+@pytest.mark.parametrize("use", [{"weight": "w"}, {"group": ("w",)}, {"split": "w"}])
+@pytest.mark.parametrize("recipe", [FactorRecipe(), PairRecipe(body="dot")])
+def test_ratings_know_no_weights(use: dict, recipe: FactorRecipe | PairRecipe, tmp_path: Path) -> None:
+    schema = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),), **use)
+    table = {"u": [*"aabb"], "i": [*"xyxy"], "r": [1, 2, 3, 4], "w": [0, 1, 0, 1]}
+    with pytest.raises(TenfoldError, match=f"{next(iter(use))}: the schema of ratings has no such use"):
+        tenfold.fit(schema, recipe, table, run=tmp_path / "run")
+
+
+@pytest.mark.case("T3", "neighbour: tables about users and items are refused where nothing is rated")
+def test_networks_know_no_side_tables() -> None:
+    with pytest.raises(TenfoldError, match="user_table: the schema of a network"):
+        prepare_table({"kind": [*"abab"]}, ["kind"], user_table="users.csv")
 
 
 # --- labels that no training row has -----------------------------------------------------------------

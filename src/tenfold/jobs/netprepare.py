@@ -103,6 +103,7 @@ def prepare_training(
     split_rule: splits the rows instead of the recipe's ``valid`` and ``seed``; a split that the table states
     stands all the same.
     """
+    schema.check_uses()
     recipe = suited(recipe, schema)
     # Checked here although the network comes later: a wrong name is refused before a picture is decoded.
     preprocessing = preprocessing_of(recipe.arch)

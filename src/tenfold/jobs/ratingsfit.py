@@ -164,6 +164,7 @@ def prepare_ratings(
 
     fold: (K, N), the K-th of N parts is held out, in place of the recipe's `valid`.
     """
+    schema.check_uses()
     time_format = time_format or schema.time_format
     options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
     held = fold is not None or recipe.valid > 0 or recipe.split == "last"
