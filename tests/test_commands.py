@@ -19,6 +19,12 @@ def raised_by(error: BaseException) -> Callable[[], None]:
     return fail
 
 
+def stopped(note: str) -> KeyboardInterrupt:
+    stop = KeyboardInterrupt()
+    stop.add_note(note)
+    return stop
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
@@ -35,7 +41,8 @@ def raised_by(error: BaseException) -> Callable[[], None]:
             "runs/a/recipe.toml: Permission denied",
         ),
         (OSError(5, "Input/output error"), 2, "MachineError: a file: Input/output error"),
-        (KeyboardInterrupt(), 130, "stopped."),
+        (KeyboardInterrupt(), 130, "stopped.\n"),
+        (stopped("run goes on with --resume"), 130, "stopped: run goes on with --resume\n"),
     ],
 )
 def test_a_mistake_is_told_and_ends_with_its_code(

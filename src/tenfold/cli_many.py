@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from tenfold.commands import GOES_ON, Given, command
+from tenfold.commands import Given, command
 from tenfold.jobs.request import wing_options
 from tenfold.options import COLUMNS, JSON, MACHINE, OUTPUT, READING, argument, option
 from tenfold.recipe import FactorRecipe, Recipe
@@ -50,19 +50,15 @@ def _ensemble(given: Given) -> None:
     if not output:
         raise RecipeError("no folder is given", fix="give one with -o, for example -o runs/top")
     options = wing_options(file.schema, {**given, "probe": False, "image": None})
-    try:
-        with MembersDisplay() as display:
-            found = train_ensemble(
-                file,
-                output=output,
-                jobs=given["jobs"],
-                on_progress=display.progress,
-                on_note=display.note,
-                **options,
-            )
-    except KeyboardInterrupt:
-        say(GOES_ON)
-        raise typer.Exit(130) from None
+    with MembersDisplay() as display:
+        found = train_ensemble(
+            file,
+            output=output,
+            jobs=given["jobs"],
+            on_progress=display.progress,
+            on_note=display.note,
+            **options,
+        )
     print_json(found.summary) if given["as_json"] else show_blend(found.summary)
     if found.failed:
         say(f"{len(found.failed)} members failed and are not in the blend: {', '.join(found.failed)}")
@@ -117,7 +113,7 @@ def _runs(given: Given) -> None:
             members = f", of {', '.join(one['members'])}" if one.get("members") else ""
             tell(f"{given['made']}: made by {one['run']}{members} on {one['when']}")
         return None
-    runs = read_history(folder)
+    runs = read_history(folder, on_note=say)
     if given["plot"]:
         page = given["output"] or str(Path(folder) / "history.html")
         write_figure(course_figure(course_of(runs)), page)

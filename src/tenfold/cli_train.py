@@ -62,30 +62,20 @@ def _fit(given: Given) -> None:
     A table with --image and --target makes a classifier; --user and --item make a recommender.
     """
     from tenfold.jobs.fit import fit
-    from tenfold.store.run import has_checkpoint
 
     job = job_of(given)
-    try:
-        with Display() as display:
-            run = fit(
-                job.schema,
-                job.recipe,
-                job.table,
-                run=job.output,
-                resume=given["resume"],
-                report=given["report"],
-                on_progress=display.progress,
-                on_note=display.note,
-                **wing_options(job.schema, given, job.recipe),
-            )
-    except KeyboardInterrupt:
-        kept = has_checkpoint(job.output)
-        say(
-            "stopped. It goes on from its last checkpoint with --resume."
-            if kept
-            else "stopped: nothing was kept."
+    with Display() as display:
+        run = fit(
+            job.schema,
+            job.recipe,
+            job.table,
+            run=job.output,
+            resume=given["resume"],
+            report=given["report"],
+            on_progress=display.progress,
+            on_note=display.note,
+            **wing_options(job.schema, given, job.recipe),
         )
-        raise typer.Exit(130) from None
     print_json(run.summary) if given["as_json"] else show_run(run.summary)
 
 

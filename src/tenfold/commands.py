@@ -29,11 +29,6 @@ Given = dict[str, Any]
 OPTIONS: dict[str, frozenset[str]] = {}
 
 
-#: Commands that go on with what ``--runs`` has kept.
-RESTARTED = ("tune", "compare")
-GOES_ON = "stopped. Run the same command again: it goes on where it was."
-
-
 def _flags(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
     for one in parameters:
         for spelled in getattr(one.default, "param_decls", None) or ():
@@ -66,8 +61,7 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
 
     def register(function: Callable[[Given], None]) -> Callable[[Given], None]:
         def run(**given: Any) -> None:
-            again = name in RESTARTED and given["runs"]
-            with offering(offer_of(name)), answered(GOES_ON if again else "stopped."):
+            with offering(offer_of(name)), answered():
                 function(given)
 
         run.__name__, run.__doc__ = name, function.__doc__
@@ -81,11 +75,9 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
 
 
 @contextmanager
-def answered(stopped: str = "stopped.") -> Iterator[None]:
+def answered() -> Iterator[None]:
     """A user's mistake, or what the system refuses, is told without a traceback and ends with exit code 2, a
     Ctrl-C with 130.
-
-    stopped: what is said of a Ctrl-C.
     """
     try:
         yield
@@ -93,8 +85,10 @@ def answered(stopped: str = "stopped.") -> Iterator[None]:
         told = error if isinstance(error, TenfoldError) else of_machine(error)
         say(f"{type(told).__name__}: {told}")
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        say(stopped)
+    except KeyboardInterrupt as stop:
+        # Whoever was at work says what is kept.
+        notes = getattr(stop, "__notes__", ())
+        say(f"stopped: {'; '.join(notes)}" if notes else "stopped.")
         raise typer.Exit(130) from None
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from tenfold.jobs.history import (
     record_score,
     record_submission,
 )
+from tenfold.store.described import sealed
 
 
 def make_run(
@@ -44,7 +48,7 @@ def make_run(
         "files": {},
         **(more or {}),
     }
-    (folder / "run.json").write_text(json.dumps(about))
+    (folder / "run.json").write_text(json.dumps(sealed(about)))
     return folder
 
 
@@ -217,3 +221,96 @@ def test_a_blend_has_the_rows_of_its_members(tmp_path: Path) -> None:
     found = {one.run: one for one in read_history(tmp_path)}
     assert found["same"].parent == "two" and found["same"].gain == pytest.approx(0.2)
     assert math.isnan(found["mixed"].gain) and "split" in "".join(found["mixed"].changed)
+
+
+def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    with open(tmp_path / FILE, "a") as stream:
+        stream.write('{"event": "run", "ru')
+    record_run(make_run(tmp_path / "two", "2", 0.1))
+    for name in ("one", "two"):
+        (tmp_path / name / "run.json").unlink()
+    notes: list[str] = []
+    assert [one.run for one in read_history(tmp_path, on_note=notes.append)] == ["two", "one"]
+    assert len(notes) == 1 and "line 2, is left out: it is not whole" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": "x"}, {"targets": None}, {"targets": {"a": 1}}, {"finished": 3}, {"recipe": []},
+        {"run": None}, {"digest": 4}, {"members": "x"}, {"version": None}, {"peak_bytes": "x"}, {"kind": {}},
+    ],
+)  # fmt: skip
+def test_a_line_with_odd_fields_is_named_and_left_out(tmp_path: Path, change: dict[str, Any]) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    record_run(make_run(tmp_path / "two", "2", 0.1))
+    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    lacking = {name: value for name, value in lines[0].items() if name not in change}
+    for odd in ({**lines[0], **change}, lacking):
+        (tmp_path / FILE).write_text(json.dumps(odd) + "\n" + json.dumps(lines[1]) + "\n")
+        (tmp_path / "one" / "run.json").unlink(missing_ok=True)
+        notes: list[str] = []
+        found = read_history(tmp_path, on_note=notes.append)
+        if odd is lacking and "members" in change:
+            assert len(found) == 2 and not notes
+        else:
+            assert [one.run for one in found] == ["two"]
+            assert "line 1, is left out" in notes[0] and next(iter(change)) in notes[0]
+
+
+@pytest.mark.parametrize("event", ["score", "submission"])
+def test_scores_and_submissions_without_their_fields_are_left_out(tmp_path: Path, event: str) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    digest = json.loads((tmp_path / FILE).read_text())["digest"]
+    with open(tmp_path / FILE, "a") as stream:
+        for more in ({}, {"value": "x", "file": 3, "sha256": None, "when": None}):
+            stream.write(json.dumps({"event": event, "run": "one", "digest": digest, **more}) + "\n")
+        stream.write("[1]\n3\n" + "[" * 100_000 + "\n")
+    notes: list[str] = []
+    [one] = read_history(tmp_path, on_note=notes.append)
+    assert one.leaderboard == () and one.submissions == () and len(notes) == 5
+    (tmp_path / "file.csv").write_text("x")
+    with pytest.raises(RunError, match="has made"):
+        find_maker(tmp_path / "file.csv", tmp_path)
+
+
+def test_names_with_odd_line_ends_stay_one_line(tmp_path: Path) -> None:
+    record_run(make_run(tmp_path / "a\u2028b\x85c", "1", 0.3, data="x\x0b"))
+    (tmp_path / "a\u2028b\x85c" / "run.json").unlink()
+    assert [one.run for one in read_history(tmp_path)] == ["a\u2028b\x85c"]
+
+
+def test_lines_of_many_processes_do_not_mix(tmp_path: Path) -> None:
+    make_run(tmp_path / "one", "1", 0.3)
+    code = (
+        "import sys; from tenfold.jobs.history import record_score\n"
+        "for value in range(40): record_score(sys.argv[1], value)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "one")]
+    running = [subprocess.Popen(words) for _ in range(2)]
+    assert [one.wait() for one in running] == [0, 0]
+    notes: list[str] = []
+    [one] = read_history(tmp_path, on_note=notes.append)
+    assert sorted(one.leaderboard) == sorted([*range(40)] * 2) and not notes
+
+
+def test_a_full_disk_leaves_no_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_run(make_run(tmp_path / "one", "1", 0.3))
+    before = (tmp_path / FILE).read_bytes()
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, text: real(handle, text[:20]))
+    assert "No space left" in record_run(make_run(tmp_path / "two", "2", 0.1))[0]
+    monkeypatch.undo()
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_damaged_run_is_named_and_left_out(tmp_path: Path) -> None:
+    file = make_run(tmp_path / "one", "1", 0.3) / "run.json"
+    file.write_text(file.read_text().replace("0.3", "0.1"))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "run.json").write_text("{}")
+    (tmp_path / "project" / "main.py").write_text("")
+    notes: list[str] = []
+    assert read_history(tmp_path, on_note=notes.append) == ()
+    assert len(notes) == 1 and notes[0].startswith("one is left out") and "damaged" in notes[0]

@@ -155,7 +155,7 @@ def test_a_file_is_handed_in_with_the_name_of_its_run(server: Server, tmp_path: 
     assert submit_file(file, "rice", runs=str(tmp_path / "none"))["message"] == "sub.csv"
     run = tmp_path / "runs" / "top"
     run.mkdir(parents=True)
-    (run / "run.json").write_text('{"kind": "network", "targets": {}}')
+    (run / "run.json").write_text('{"format": 1, "kind": "test", "targets": {}, "files": {}}')
     record_submission(run, file)
     found = submit_file(file, "rice", runs=str(tmp_path / "runs"))
     assert found["run"] == "top" and found["answer"] == "Successfully submitted to Rice"

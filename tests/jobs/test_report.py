@@ -14,6 +14,7 @@ import tenfold
 from shown import NAMES, ODD, needs_browser, opened, rated, trained
 from tenfold.errors import RunError
 from tenfold.jobs.report import write_run_report
+from tenfold.store.described import sealed
 
 SECTIONS = [
     "Scores", "What was trained on what", "Curves", "Learning rate", "Right and wrong", "The highest losses",
@@ -128,7 +129,7 @@ def test_members_of_an_ensemble_stand_in_a_table(tmp_path: Path) -> None:
             {"name": "two", "weight": 2.0, "status": "failed", "error": "x", "scores": {}},
         ],
     }  # fmt: skip
-    (copy / "run.json").write_text(json.dumps(about))
+    (copy / "run.json").write_text(json.dumps(sealed(about)))
     found = write_run_report(copy, tmp_path / "r.html")
     assert "Members" in found["sections"]
     text = (tmp_path / "r.html").read_text("utf-8")

@@ -20,7 +20,7 @@ ABOUT: dict[str, Any] = {
     "peak_bytes": 7,
     "majority": {"a": 0},
     "notes": ["ümlaut"],
-    "files": {"schema.toml": "0"},
+    "files": dict.fromkeys(("schema.toml", "recipe.toml", "encoding.json", "weights.safetensors"), "0"),
 }
 
 

@@ -296,6 +296,21 @@ def test_a_run_that_had_finished_but_for_its_name_gets_it(tmp_path: Path, before
     assert sorted(os.listdir(tmp_path)) == sorted({"run", before or "run"} | ({before} - {""}))
 
 
+def test_a_checkpoint_alone_is_what_a_run_has_left_and_another_file_of_that_name_is_not(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(KeyboardInterrupt), making_run(tmp_path / "run") as folder:
+        folder.write_checkpoint({"w": np.arange(3.0)}, {"identity": IDENTITY})
+        raise KeyboardInterrupt
+    (tmp_path / "run.part" / "lock").unlink()
+    make(tmp_path / "run", "one", resume=True, trained=(trained := []))
+    assert said(tmp_path / "run") == "one" and trained == []
+    (tmp_path / "other.part").mkdir()
+    (tmp_path / "other.part" / "checkpoint.safetensors").write_bytes(b"of another program")
+    with pytest.raises(RunError, match="in the way"):
+        begin_run(tmp_path / "other")
+
+
 def test_one_that_is_not_whole_is_not_given_a_name(tmp_path: Path) -> None:
     make(tmp_path / "run", "older")
     older_part(tmp_path, lambda part: (part / "weights.safetensors").write_bytes(b"x"))

@@ -14,7 +14,7 @@ from tenfold.jobs.blend import METHODS
 from tenfold.jobs.history import record_run
 from tenfold.jobs.predict import load_run
 from tenfold.jobs.report import report_finished
-from tenfold.store.bundle import begin_bundle, describe_bundle
+from tenfold.store.bundle import describe_bundle, making_bundle
 from tenfold.store.run import file_digest
 
 Tell = Callable[[str], None]
@@ -89,15 +89,12 @@ def blend_runs(
         fix = "blend single runs of one kind"
         raise RunError("these runs cannot be blended", found=found, fix=fix)
     make = _ratings if kinds == {True} else _networks
-    folder, _ = begin_bundle(output)
-    try:
+    with making_bundle(output) as (folder, _):
         about, notes = make(folder, parts, method, seed)
         about |= {"seconds": round(time.monotonic() - started, 3)}
         about["recipe"] = {"blend": method, "members": {one.name: {"weight": one.weight} for one in parts}}
         folder.write_text("schema.toml", about.pop("schema"))
-        describe_bundle(folder, about, ("schema.toml", "oof.parquet"))
-    finally:
-        folder.close()
+        describe_bundle(folder, about)
     notes += [*record_run(folder.path), *report_finished(folder.path)]
     for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]

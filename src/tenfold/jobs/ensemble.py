@@ -19,11 +19,8 @@ from tenfold.jobs.report import report_finished
 from tenfold.jobs.standing import Standing, data_mark, refusal_of, unit_mark
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.recipe import Recipe, suited
-from tenfold.store.bundle import begin_bundle, describe_bundle
-from tenfold.store.run import RunFolder, differences, file_digest, or_nan, read_run
-
-#: Files of the bundle itself.
-FILES = ("schema.toml", "oof.parquet")
+from tenfold.store.bundle import LOGS, describe_bundle, making_bundle
+from tenfold.store.run import RunFolder, differences, file_digest, or_nan, read_run, read_text
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -70,11 +67,8 @@ def train_ensemble(
         on_progress or (lambda event: None),
         on_note or (lambda line: None),
     )
-    folder, before = begin_bundle(output)
-    try:
+    with making_bundle(output) as (folder, before):
         return work.run(folder, before)
-    finally:
-        folder.close()
 
 
 def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]]:
@@ -184,7 +178,7 @@ class _Ensemble:
         name = one.unit.name
         try:
             _, about = read_run(path)
-            recipe = Recipe.from_toml((path / "recipe.toml").read_text(encoding="utf-8"))
+            recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
             return
@@ -228,7 +222,7 @@ class _Ensemble:
                 for one in self.members
             ],
         )
-        errors = folder.file("logs") / "check.txt"
+        errors = folder.file(LOGS) / "check.txt"
         found = ask(request, errors, lambda name, event: self._heard_check(event))
         if found.get("faults"):
             raise refusal_of(found["faults"])
@@ -273,7 +267,7 @@ class _Ensemble:
         self._show()
 
     def _log(self, folder: RunFolder, one: Standing) -> Path:
-        return folder.file("logs") / f"{one.unit.name}.txt"
+        return folder.file(LOGS) / f"{one.unit.name}.txt"
 
     def _ended(self, folder: RunFolder, child: Child) -> None:
         one = self.standings[child.name]
@@ -387,7 +381,7 @@ class _Ensemble:
             # Of members that have changed, what was once found is no longer true.
             folder.file("oof.parquet").unlink(missing_ok=True)
             folder.write_text("schema.toml", self.file.schema.to_toml())
-        describe_bundle(folder, about, FILES)
+        describe_bundle(folder, about)
         return about
 
     def _soup(self, folder: RunFolder, one: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -416,12 +410,11 @@ class _Ensemble:
                 for member in finished
             ],
         }
-        found = ask(request, folder.file("logs") / "blend.txt", lambda name, event: None)
+        found = ask(request, folder.file(LOGS) / "blend.txt", lambda name, event: None)
         for note in found["notes"]:
             self.note(note)
         folder.write_text("schema.toml", found["schema"])
         about = self._describe(folder, found)
-        _remove_if_empty(folder.file("logs"))
         for note in (*record_run(folder.path), *report_finished(folder.path)):
             self.note(note)
         return self._finished(folder, about)
@@ -441,10 +434,3 @@ class _Ensemble:
         found = {name: about[name] for name in kept if name in about}
         failed = [one["name"] for one in about["members"] if one["status"] != "finished"]
         return Finished(folder.path, {"run": str(folder.path), **found, "failed": failed}, tuple(failed))
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        return  # what a failed member printed is kept

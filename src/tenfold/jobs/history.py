@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tenfold.errors import RunError, did_you_mean
-from tenfold.store.run import differences, file_digest, or_null, package_versions
+from tenfold.store.described import (
+    Kind,
+    is_count,
+    is_number,
+    is_scores,
+    is_text,
+    list_of,
+    misfits,
+    package_versions,
+    read_description,
+    table_of,
+)
+from tenfold.store.run import differences, file_digest, holds_run, or_null
 
 #: The history of all runs in a folder.
 FILE = ".tenfold-runs.jsonl"
@@ -20,6 +35,31 @@ FILE = ".tenfold-runs.jsonl"
 _QUIET = ("seed", "split_seed")
 #: Names that only one of two descriptions has, up to which each is told.
 ONE_SIDED = 4
+
+Tell = Callable[[str], None]
+#: What a line may hold, and what each value is.
+_TYPES: dict[str, Kind] = {
+    **dict.fromkeys(
+        ("event", "run", "digest", "finished", "kind", "data", "version", "file", "sha256", "like", "when"),
+        ("a text", is_text),
+    ),
+    "recipe": ("a table", table_of(lambda value: True)),
+    "targets": ("scores by target", is_scores),
+    "seconds": ("a number", is_number),
+    "peak_bytes": ("a whole number", is_count),
+    "members": ("names", list_of(is_text)),
+    "value": ("a number", is_number),
+}
+#: What a line of each kind cannot do without.
+_NEEDED = {
+    "run": ("finished", "kind", "data", "recipe", "version", "targets", "seconds", "peak_bytes"),
+    "score": ("value",),
+    "submission": ("file", "sha256", "when"),
+}
+
+
+def _silent(note: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -132,28 +172,53 @@ def _now() -> str:
 def _append(folder: Path, line: Mapping[str, Any]) -> list[str]:
     text = json.dumps(or_null(line), ensure_ascii=False, default=str) + "\n"
     try:
-        # One write in append mode: two processes that finish together do not mix their lines.
-        with open(folder / FILE, "ab") as stream:
-            stream.write(text.encode("utf-8", "surrogateescape"))
+        _add_line(folder / FILE, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         return [f"the history {folder / FILE} cannot be written: {error.strerror or error}"]
     return []
 
 
-def _described(folder: Path) -> dict[str, Any] | None:
-    """What a run's ``run.json`` says of it, in the history's words; None where there is none."""
+def _add_line(file: Path, line: bytes) -> None:
+    """Add a line, wholly or not at all; after one that was cut off it begins a new one."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        size = os.lseek(handle, 0, os.SEEK_END)
+        if size:
+            os.lseek(handle, -1, os.SEEK_END)
+            line = line if os.read(handle, 1) == b"\n" else b"\n" + line
+        # One write in append mode: two processes that finish together do not mix their lines.
+        if os.write(handle, line) < len(line):
+            os.ftruncate(handle, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _described(folder: Path, tell: Tell = _silent) -> dict[str, Any] | None:
+    """What a run's ``run.json`` says of it, in the history's words; None where there is none.
+
+    tell: told of one that is damaged.
+    """
     path = folder / "run.json"
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        kind = about["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+        about = read_description(path, folder)
+        kind, digest = about["kind"], file_digest(path)
+    except (RunError, OSError, KeyError) as error:
+        if path.is_file() and holds_run(folder):
+            tell(f"{folder.name} is left out: {getattr(error, 'headline', error)}")
         return None
     identity = about.get("identity", {})
     recipe = about.get("recipe") or identity.get("recipe", {})
     members = [one["name"] for one in about.get("members", ()) if one.get("status") == "finished"]
     return {
         "run": folder.name,
-        "digest": file_digest(path),
+        "digest": digest,
         "finished": about.get("finished", ""),
         "kind": kind,
         **_scored_on(folder, about),
@@ -193,20 +258,22 @@ def _short(scores: Mapping[str, Any]) -> dict[str, Any]:
 # --- reading -----------------------------------------------------------------------------------------
 
 
-def read_history(folder: str | os.PathLike[str]) -> tuple[Recorded, ...]:
+def read_history(folder: str | os.PathLike[str], *, on_note: Tell | None = None) -> tuple[Recorded, ...]:
     """All runs of a folder, best first; among those of one score the earlier comes first.
 
     Runs that finished before there was a history, and runs copied here, are found in their folders. Runs with
     other targets are no rivals: those of the most runs come first, then the next.
+    on_note: told of lines and runs that cannot be read, and are left out.
     Raises RunError where there is no such folder.
     """
     place = Path(folder)
     if not place.is_dir():
         raise RunError(f"there is no folder {folder}", fix="give the folder that holds your runs")
-    lines = _lines(place)
+    tell = on_note or _silent
+    lines = _lines(place, tell)
     runs = {one["digest"]: one for one in lines if one["event"] == "run"}
     for entry in sorted(place.iterdir()):
-        found = _described(entry) if entry.is_dir() else None
+        found = _described(entry, tell) if entry.is_dir() else None
         if found is not None:
             runs.setdefault(found["digest"], found)
             runs[found["digest"]]["there"] = True
@@ -225,19 +292,28 @@ def read_history(folder: str | os.PathLike[str]) -> tuple[Recorded, ...]:
     return tuple(sorted(recorded, key=rank))
 
 
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    """The history's lines; one that was cut off in the middle is passed over."""
+def _lines(folder: Path, tell: Tell = _silent) -> list[dict[str, Any]]:
+    """The history's lines; one that was cut off in the middle, or is not what it should be, is left out.
+
+    tell: told of each of these.
+    """
     try:
         text = (folder / FILE).read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
         return []
     found = []
-    for line in text.splitlines():
+    # Not splitlines, which cuts at characters that a name may hold.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             one = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(one, dict) and {"event", "digest", "run"} <= one.keys():
+            faults = _faults_of(one)
+        except (ValueError, RecursionError):
+            faults = ["it is not whole"]
+        if faults:
+            tell(f"{folder / FILE}, line {number}, is left out: {'; '.join(faults[:3])}")
+        else:
             found.append(one)
     return found
 
@@ -256,6 +332,13 @@ def _comparable(other: Recorded, one: Mapping[str, Any]) -> bool:
     if other.scored and one.get("scored"):
         return other.scored == one["scored"]
     return bool(other.data) and other.data == one["data"]
+
+
+def _faults_of(one: Any) -> list[str]:
+    if not isinstance(one, dict):
+        return ["it is not a JSON object"]
+    faults = misfits(one, _TYPES, ("event", "run", "digest"))
+    return faults or misfits(one, {}, _NEEDED.get(one["event"], ()))
 
 
 def _gathered(changed: Sequence[str]) -> list[str]:
@@ -352,7 +435,8 @@ def _standing(scores: Mapping[str, Any]) -> tuple[str, float | None]:
     rmse, usual = of("rmse"), of("mean_rmse")
     if rmse is not None:
         return ("RMSE of the mean's", rmse / usual) if usual else ("RMSE", rmse)
-    ndcg = scores.get("lists", {}).get("ndcg")
+    lists = scores.get("lists")
+    ndcg = lists.get("ndcg") if isinstance(lists, Mapping) else None
     return ("NDCG", 1 - ndcg) if isinstance(ndcg, int | float) and math.isfinite(ndcg) else ("", None)
 
 

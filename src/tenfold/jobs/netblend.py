@@ -30,7 +30,8 @@ from tenfold.jobs.rowjoin import RowMarks
 from tenfold.jobs.telling import held_out_columns
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget, OrderedTarget, Schema
-from tenfold.store.run import file_digest, or_nan, read_run
+from tenfold.store.bundle import read_members
+from tenfold.store.run import or_nan
 from tenfold.values import Predictions
 
 Floats = NDArray[np.float64]
@@ -121,33 +122,18 @@ def open_network_blend(folder: Path, about: Mapping[str, Any]) -> NetworkBlend:
 
     Raises RunError for a member that is missing, damaged, or another run than the one that was blended.
     """
-    members, problems = [], []
-    for one in about["members"]:
-        if one["status"] != "finished" or not one["runs"]:
-            continue
-        runs = []
-        for kept in one["runs"]:
-            try:
-                runs.append(_same_run(folder / kept["path"], kept["sha256"]))
-            except RunError as error:
-                problems.append(f"{one['name']}: {error.headline}")
-        members.append(BlendMember(one["name"], one["weight"], tuple(runs)))
-    if problems:
-        raise RunError(f"{folder} lacks members", problems=problems, fix="make it again, or blend the others")
+    kept = read_members(folder, about)
+    others = [path for one in kept for path, described in one.runs if described.get("kind") != "network"]
+    if others:
+        raise RunError(f"{others[0]} is not a run of pictures or tables", fix="blend runs of one kind")
+    members = [
+        BlendMember(one.name, one.weight, tuple(open_network_run(*run) for run in one.runs)) for one in kept
+    ]
     if not members:
         raise RunError(
             f"no member of {folder} has finished", fix="go on with it: tenfold ensemble RECIPE.toml"
         )
     return blend_of(folder, members, about.get("weights", {}), about)
-
-
-def _same_run(path: Path, digest: str) -> NetworkRun:
-    found, about = read_run(path)
-    if about.get("kind") != "network":
-        raise RunError(f"{path} is no run of pictures", fix="blend runs of one kind")
-    if digest and file_digest(found / "run.json") != digest:
-        raise RunError(f"{path} has changed since it was blended", fix="blend it again")
-    return open_network_run(found, about)
 
 
 def blend_of(

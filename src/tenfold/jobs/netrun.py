@@ -25,7 +25,7 @@ from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import or_nan, package_versions, read_arrays
+from tenfold.store.run import or_nan, package_versions, read_arrays, read_object, read_text
 from tenfold.values import Predictions, TargetPrediction
 
 
@@ -71,7 +71,7 @@ class NetworkRun:
     @property
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""
-        text = (self.path / "history.jsonl").read_text(encoding="utf-8")
+        text = read_text(self.path, "history.jsonl")
         return [or_nan(json.loads(line)) for line in text.splitlines()]
 
     @property
@@ -96,15 +96,11 @@ class NetworkRun:
 
 def open_network_run(folder: Path, about: Mapping[str, Any]) -> NetworkRun:
     """The run in a folder that `store.run.read_run` has checked."""
-
-    def read(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
-
     return NetworkRun(
         folder,
-        Schema.from_toml(read("schema.toml")),
-        Recipe.from_toml(read("recipe.toml")),
-        Encoding(**json.loads(read("encoding.json"))),
+        Schema.from_toml(read_text(folder, "schema.toml")),
+        Recipe.from_toml(read_text(folder, "recipe.toml")),
+        Encoding(**read_object(folder, "encoding.json")),
         {**about, **{name: or_nan(about[name]) for name in ("targets", "without_views") if name in about}},
     )
 

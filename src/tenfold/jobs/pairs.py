@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -39,7 +38,7 @@ from tenfold.jobs.reading import read_as_trained
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import PairRecipe
 from tenfold.schema import NumberTarget, Schema
-from tenfold.store.run import read_arrays
+from tenfold.store.run import read_arrays, read_object, read_text
 from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
 
 #: File of a run beside those of every network: vocabularies and what was rated.
@@ -344,15 +343,11 @@ class PairRun:
 
 def open_pair_run(folder: Path, about: Mapping[str, Any]) -> PairRun:
     """The run in a folder that `store.run.read_run` has checked."""
-
-    def read(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
-
     return PairRun(
         folder,
-        Schema.from_toml(read("schema.toml")),
-        PairRecipe.from_toml(read("recipe.toml")),
-        Encoding(**json.loads(read("encoding.json"))),
+        Schema.from_toml(read_text(folder, "schema.toml")),
+        PairRecipe.from_toml(read_text(folder, "recipe.toml")),
+        Encoding(**read_object(folder, "encoding.json")),
         about,
     )
 

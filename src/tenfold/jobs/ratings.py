@@ -26,7 +26,7 @@ from tenfold.errors import LISTED, RatingsError, SchemaError
 from tenfold.jobs.reading import read_as_trained
 from tenfold.recipe import FactorRecipe
 from tenfold.schema import Schema
-from tenfold.store.run import read_arrays
+from tenfold.store.run import read_arrays, read_text
 from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations, id_text
 
 __all__ = ["MODEL", "NO_TIME", "RatingsRun", "open_ratings_run", "peak_bytes", "read_own_ratings"]
@@ -257,12 +257,11 @@ def items_where(
 
 def open_ratings_run(folder: Path, about: Mapping[str, Any]) -> RatingsRun:
     """The run in a folder that `store.run.read_run` has checked."""
-
-    def read(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
-
     return RatingsRun(
-        folder, Schema.from_toml(read("schema.toml")), FactorRecipe.from_toml(read("recipe.toml")), about
+        folder,
+        Schema.from_toml(read_text(folder, "schema.toml")),
+        FactorRecipe.from_toml(read_text(folder, "recipe.toml")),
+        about,
     )
 
 

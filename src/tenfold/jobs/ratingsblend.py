@@ -22,7 +22,7 @@ from tenfold.jobs.blend import fuse_ranks
 from tenfold.jobs.ratings import id_names, open_ratings_run, peak_bytes, read_own_ratings
 from tenfold.jobs.reading import read_as_trained
 from tenfold.schema import Schema
-from tenfold.store.run import file_digest, read_run
+from tenfold.store.bundle import read_members
 from tenfold.values import FactorModel, PairPredictions, Ratings, Recommendations, id_text
 
 __all__ = ["RatingsBlend", "open_ratings_blend", "ratings_blend_of"]
@@ -289,20 +289,11 @@ def _by_user(one: Recommendations) -> dict[str, list[Any]]:
 
 def open_ratings_blend(folder: Path, about: Mapping[str, Any]) -> RatingsBlend:
     """The blend in a folder that `store.run.read_run` has checked. Members are checked, too."""
-    names, weights, runs, problems = [], [], [], []
-    for one in about["members"]:
-        kept = one["runs"][0]
-        try:
-            path, described = read_run(folder / kept["path"])
-            if kept["sha256"] != file_digest(path / "run.json"):
-                raise RunError(f"{path} has changed since it was blended", fix="blend the runs again")
-            runs.append(_open(path, described))
-            names.append(one["name"])
-            weights.append(one["weight"])
-        except RunError as error:
-            problems.append(f"{one['name']}: {error.headline}")
-    if problems:
-        raise RunError(f"{folder} lacks members", problems=problems, fix="blend its runs again")
+    kept = read_members(folder, about)
+    if not kept:
+        raise RunError(f"no member of {folder} has finished", fix="blend its runs again")
+    names, weights = [one.name for one in kept], [one.weight for one in kept]
+    runs = [_open(*one.runs[0]) for one in kept]
     return ratings_blend_of(folder, names, weights, runs, about)
 
 

@@ -28,7 +28,7 @@ from tenfold.jobs.weightmaps import named_map
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Section
 from tenfold.schema import NumberTarget, Schema
-from tenfold.store.run import or_nan, read_arrays, read_run
+from tenfold.store.run import or_nan, read_arrays, read_run, read_text
 from tenfold.values import FactorModel
 
 __all__ = ["held_out_names", "ratings_page"]
@@ -49,7 +49,7 @@ def ratings_page(
     if about.get("kind") == "blend":
         return _blend_page(folder, about)
     model = unpack_factor_model(*read_arrays(folder / "model.safetensors"))
-    schema = Schema.from_toml((folder / "schema.toml").read_text(encoding="utf-8"))
+    schema = Schema.from_toml(read_text(folder, "schema.toml"))
     network, recipe = about.get("kind") == "pairs", about.get("identity", {}).get("recipe", {})
     sections = [_scores_section(about), _fitted_section(about, schema, model)]
     if network:

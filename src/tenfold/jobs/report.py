@@ -6,7 +6,6 @@ not there any more is said.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,8 @@ from tenfold.jobs.thumbnails import find_thumbnails
 from tenfold.metrics import score_text
 from tenfold.out.report import Cell, Charts, Grid, Notes, Part, Photo, Photos, Section, write_report
 from tenfold.schema import Schema
-from tenfold.store.run import or_nan, read_run
+from tenfold.store.bundle import read_members
+from tenfold.store.run import or_nan, read_object, read_run, read_text
 
 __all__ = ["NAME", "report_finished", "run_page", "write_run_report"]
 
@@ -71,6 +71,8 @@ def write_run_report(
     Returns what ``tenfold report --json`` prints (docs/formats.md).
     """
     folder, about = read_run(getattr(run, "path", run))
+    if about.get("kind") == "blend":
+        read_members(folder, about)
     path = Path(output) if output is not None else folder / NAME
     title, lead, sections, notes = run_page(folder, about, folders=folders, worst=worst)
     write_report(path, title, sections, lead=lead)
@@ -112,12 +114,8 @@ def run_page(
 
 
 def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
-    def text(name: str) -> str:
-        path = folder / name
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-
-    schema = Schema.from_toml(text("schema.toml"))
-    encoding = json.loads(text("encoding.json") or "{}")
+    schema = Schema.from_toml(read_text(folder, "schema.toml"))
+    encoding = read_object(folder, "encoding.json") if (folder / "encoding.json").exists() else {}
     history = read_history(folder)
     recipe = about.get("identity", {}).get("recipe", {}) or about.get("recipe", {})
     classes = encoding.get("classes") or about.get("classes") or {}

@@ -17,7 +17,7 @@ from tenfold.jobs.telling import JudgedTarget
 from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
 from tenfold.out.charts import Line, line_chart, point_chart, reliability_chart
 from tenfold.out.report import Cell, Charts, Clickable, Grid, Part, Section
-from tenfold.store.run import or_nan
+from tenfold.store.run import or_nan, read_text
 
 __all__ = [
     "calibration_charts",
@@ -69,8 +69,8 @@ def _number(score: str, value: float, *, labels: bool) -> str:
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
     """What a training told of its epochs, NaN where a number is none; nothing where there are no epochs."""
-    path = folder / "history.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    name = "history.jsonl"
+    lines = read_text(folder, name).splitlines() if (folder / name).exists() else []
     return [with_nan(json.loads(line)) for line in lines]
 
 

@@ -21,7 +21,7 @@ from tenfold.jobs.telling import remembered_rows
 from tenfold.out.report import Charts, Grid, Photo, Photos, Section, Shown, report_html
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
-from tenfold.store.run import read_run
+from tenfold.store.run import read_run, read_text
 
 #: File of a run folder with its held-out rows.
 VALIDATION = "validation.parquet"
@@ -42,7 +42,7 @@ def plot_losses(run: Any) -> Shown:
     history = read_history(folder)
     if not history:
         raise RunError(f"{folder} has no epochs to draw", fix=_without_epochs(folder, about))
-    schema = Schema.from_toml((folder / "schema.toml").read_text(encoding="utf-8"))
+    schema = Schema.from_toml(read_text(folder, "schema.toml"))
     charts = curve_charts(history, [target.name for target in schema.targets])
     rate = rate_chart(history, about.get("identity", {}).get("recipe", {}))
     title = f"Losses of {folder.name}"

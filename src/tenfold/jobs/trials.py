@@ -309,6 +309,12 @@ class RunPlace:
             fix = "give another folder with --runs, or table and options as they were"
             raise RunError(error.headline, problems=error.problems, **kept, fix=fix) from None
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            # What a single training says of itself is of no use to whoever asked for many.
+            kept = self._temporary is None
+            error.__notes__ = [
+                "run the same command again: it goes on where it was" if kept else "nothing was kept"
+            ]
         if self._temporary is not None:
             self._temporary.cleanup()

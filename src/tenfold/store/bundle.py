@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 from tenfold.errors import RunError
 from tenfold.store.described import FORMAT, package_versions, read_description
 from tenfold.store.place import DESCRIBED, LOCK, drop_temporaries, find_place, lock_folder, other_files
-from tenfold.store.run import RunFolder, described_text, file_digest
+from tenfold.store.run import RunFolder, described_text, file_digest, read_run
 
+#: Files of the bundle itself.
+OWN = ("schema.toml", "oof.parquet")
 #: Folder of what members printed that failed.
 LOGS = "logs"
-#: Files that are written before ``run.json``.
-FIRST = ("schema.toml", "oof.parquet")
 #: What a bundle calls itself in ``run.json``.
 KIND = "blend"
 
@@ -32,7 +33,7 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any
     final = place.final
     about = _about(final)
     others = other_files(final, (LOCK,)) if final.is_dir() else []
-    if others and about.get("kind") != KIND and not _only_logs(final, others) and not _begun(final, others):
+    if others and about.get("kind") != KIND and not _begun(final, others):
         what = f"a run of kind {about['kind']!r}" if "kind" in about else "a folder with other files in it"
         raise RunError(
             f"{path} is {what}, not a folder of runs",
@@ -49,27 +50,44 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any
     return RunFolder(place.named, final, lock), about
 
 
-def leave_bundle(folder: RunFolder) -> None:
-    """Stop working on a bundle; of one in which nothing was begun, nothing is left."""
-    final = folder.path
+@contextmanager
+def making_bundle(path: str | os.PathLike[str]) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+    """A bundle to work on, and what its ``run.json`` says. Where nothing was begun, nothing is left.
+
+    A Ctrl-C carries a note on what is kept. Raises as `begin_bundle`.
+    """
+    made = not os.path.lexists(path)
+    folder, about = begin_bundle(path)
+    try:
+        yield folder, about
+    except KeyboardInterrupt as stop:
+        begun = folder.file(DESCRIBED).exists()
+        stop.add_note("run the same command again: it goes on where it was" if begun else "nothing was kept")
+        for printed in () if begun else folder.file(LOGS).glob("*.txt"):
+            printed.unlink()
+        raise
+    finally:
+        _leave(folder.path, made)
+        folder.close()
+
+
+def _leave(final: Path, made: bool) -> None:
     with suppress(OSError):
         (final / LOGS).rmdir()  # what a failed member printed is kept
-    others = other_files(final, (LOCK,)) if final.is_dir() else [LOCK]
-    if not others or (_only_logs(final, others) and _about(final) == {}):
+        drop_temporaries(final)
+    if final.is_dir() and not other_files(final, (LOCK,)):
         with suppress(OSError):
             (final / LOCK).unlink()
-    folder.close()
+            if made:
+                final.rmdir()
 
 
 def _begun(final: Path, others: Sequence[str]) -> bool:
-    """Whether a folder holds nothing but what a bundle writes before its description: it was killed there."""
-    return (final / LOCK).is_file() and {*others} <= {*FIRST, LOGS}
-
-
-def _only_logs(final: Path, others: Sequence[str]) -> bool:
-    """Whether a folder holds nothing but what members printed, of an ensemble that never began."""
+    """Whether a folder holds no more than what is written of a bundle before its description."""
     logs = final / LOGS
-    return [*others] == [LOGS] and logs.is_dir() and all(one.suffix == ".txt" for one in logs.iterdir())
+    printed = not logs.is_dir() or all(one.suffix == ".txt" for one in logs.iterdir())
+    first = {LOGS} if not (final / LOCK).exists() else {LOGS, *OWN}
+    return set(others) <= first and printed
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -86,9 +104,9 @@ def _about(folder: Path) -> dict[str, Any]:
         return {} if kind is None else {"kind": kind}
 
 
-def describe_bundle(folder: RunFolder, about: Mapping[str, Any], files: Sequence[str]) -> None:
+def describe_bundle(folder: RunFolder, about: Mapping[str, Any]) -> None:
     """Write ``run.json``, whole or not at all, with checksums of the bundle's own files that there are."""
-    there = [name for name in files if folder.file(name).exists()]
+    there = [name for name in OWN if folder.file(name).exists()]
     described = {
         "format": FORMAT,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,3 +116,39 @@ def describe_bundle(folder: RunFolder, about: Mapping[str, Any], files: Sequence
         "files": {name: file_digest(folder.file(name)) for name in there},
     }
     folder.write_text(DESCRIBED, described_text(described))
+
+
+@dataclass(frozen=True)
+class KeptMember:
+    """A member of a bundle that has finished.
+
+    runs: folder and description of each of its runs, one a fold.
+    """
+
+    name: str
+    weight: float
+    runs: tuple[tuple[Path, dict[str, Any]], ...]
+
+
+def read_members(folder: Path, about: Mapping[str, Any]) -> list[KeptMember]:
+    """The members that have finished, every file of their runs checked against its sum.
+
+    Raises RunError that names every member that is missing, damaged, or not the one that was blended.
+    """
+    members, problems = [], []
+    for one in about["members"]:
+        if one.get("status", "finished") != "finished" or not one.get("runs"):
+            continue
+        runs = []
+        for kept in one["runs"]:
+            try:
+                path, described = read_run(folder / kept["path"])
+                if kept["sha256"] and file_digest(path / DESCRIBED) != kept["sha256"]:
+                    raise RunError(f"{path} has changed since it was blended", fix="blend it again")
+                runs.append((path, described))
+            except RunError as error:
+                problems.append(f"{one['name']}: {error.headline}")
+        members.append(KeptMember(one["name"], one["weight"], tuple(runs)))
+    if problems:
+        raise RunError(f"{folder} lacks members", problems=problems, fix="make it again, or blend the others")
+    return members

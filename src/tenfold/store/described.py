@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +22,8 @@ _PACKAGES = ("tenfold", "torch", "timm", "numpy", "pillow", "numba", "pyarrow")
 _REMEDY = "copy it again, or train the run again"
 
 Check = Callable[[Any], bool]
+#: What a value is, in words, and the check of that.
+Kind = tuple[str, Check]
 
 
 def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +101,8 @@ def is_inside(name: str) -> bool:
 # --- the types of values -----------------------------------------------------------------------------
 
 
-def _text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """A text."""
     return isinstance(value, str)
 
 
@@ -107,19 +110,23 @@ def _maybe_text(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """A number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """A whole number from 0 up."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _list_of(check: Check) -> Check:
+def list_of(check: Check) -> Check:
+    """Whether a value is a list of such."""
     return lambda value: isinstance(value, list) and all(check(one) for one in value)
 
 
-def _table_of(check: Check) -> Check:
+def table_of(check: Check) -> Check:
+    """Whether a value is a table of such."""
     return lambda value: isinstance(value, dict) and all(check(one) for one in value.values())
 
 
@@ -145,41 +152,45 @@ def _table(**checks: Check) -> Check:
 
 
 def _member(value: Any) -> bool:
-    runs = _list_of(_table(path=_text, sha256=_text))
-    return _table(name=_text, weight=_number, status=_text, runs=runs)(value) and (
+    runs = list_of(_table(path=is_text, sha256=is_text))
+    return _table(name=is_text, weight=is_number, status=is_text, runs=runs)(value) and (
         _figures(value.get("scores", {})) and isinstance(value.get("scores", {}), dict)
     )
 
 
-_scores = _table_of(lambda value: isinstance(value, dict) and _figures(value))
+def is_scores(value: Any) -> bool:
+    """Figures by name, by target."""
+    return table_of(lambda one: isinstance(one, dict) and _figures(one))(value)
+
+
 _COUNTS = ("rows", "train_rows", "valid_rows", "users", "items", "epochs", "kept_epoch", "peak_bytes")
 #: What a run's description may say, and what each is.
-_TYPES: dict[str, tuple[str, Check]] = {
-    "format": ("a whole number", _count),
-    "files": ("names with sums", _table_of(_text)),
-    "kind": ("a text", _text),
-    "of": ("a text", _text),
-    "finished": ("a text", _text),
-    "versions": ("texts by name", _table_of(_text)),
-    **dict.fromkeys(_COUNTS, ("a whole number", _count)),
-    "seconds": ("a number", _number),
+_TYPES: dict[str, Kind] = {
+    "format": ("a whole number", is_count),
+    "files": ("names with sums", table_of(is_text)),
+    "kind": ("a text", is_text),
+    "of": ("a text", is_text),
+    "finished": ("a text", is_text),
+    "versions": ("texts by name", table_of(is_text)),
+    **dict.fromkeys(_COUNTS, ("a whole number", is_count)),
+    "seconds": ("a number", is_number),
     **dict.fromkeys(("table", "time_format", "item_key"), ("a text or null", _maybe_text)),
-    **dict.fromkeys(("method", "kind_of_ratings", "target", "precision", "device"), ("a text", _text)),
-    "scale": ("two numbers", lambda value: _list_of(_number)(value) and len(value) == 2),
-    "targets": ("scores by target", _scores),
-    "without_views": ("scores by target", _scores),
-    "calibration": ("figures by target", _scores),
-    "majority": ("a table", _table_of(_anything)),
-    "plan": ("a table", _table_of(_anything)),
+    **dict.fromkeys(("method", "kind_of_ratings", "target", "precision", "device"), ("a text", is_text)),
+    "scale": ("two numbers", lambda value: list_of(is_number)(value) and len(value) == 2),
+    "targets": ("scores by target", is_scores),
+    "without_views": ("scores by target", is_scores),
+    "calibration": ("figures by target", is_scores),
+    "majority": ("a table", table_of(_anything)),
+    "plan": ("a table", table_of(_anything)),
     "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
-    "identity": ("a table", _table_of(_anything)),
-    "recipe": ("a table", _table_of(_anything)),
-    "notes": ("texts", _list_of(_text)),
-    "members": ("members with their runs", _list_of(_member)),
-    "weights": ("parts by target", _table_of(_table_of(_number))),
-    "classes": ("names by target", _table_of(_list_of(_text))),
-    "facts": ("a table by target", _table_of(_table_of(_anything))),
-    "units": ("a table by name", _table_of(_table_of(_anything))),
+    "identity": ("a table", table_of(_anything)),
+    "recipe": ("a table", table_of(_anything)),
+    "notes": ("texts", list_of(is_text)),
+    "members": ("members with their runs", list_of(_member)),
+    "weights": ("parts by target", table_of(table_of(is_number))),
+    "classes": ("names by target", table_of(list_of(is_text))),
+    "facts": ("a table by target", table_of(table_of(_anything))),
+    "units": ("a table by name", table_of(table_of(_anything))),
 }
 _OF_ALL = ("format", "files")
 _OF_RATINGS = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
@@ -190,14 +201,33 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "pairs": (*_OF_RATINGS, "scale", "target"),
     "blend": ("members",),
 }
+#: Files that cannot be missing among those that have sums, by kind.
+_FILES = {
+    "network": ("schema.toml", "recipe.toml", "encoding.json", "weights.safetensors"),
+    "ratings": ("schema.toml", "recipe.toml", "model.safetensors"),
+    "pairs": ("schema.toml", "recipe.toml", "encoding.json", "weights.safetensors", "model.safetensors"),
+    "blend": ("schema.toml",),
+}
 
 
 def faults_of(about: Mapping[str, Any]) -> list[str]:
     """What is missing in a description, and which values are not what they stand for."""
     kind = about.get("kind")
     needed = (*_OF_ALL, *_NEEDED.get(kind, ())) if isinstance(kind, str) else _OF_ALL
+    found = misfits(about, _TYPES, needed)
+    sums = about.get("files")
+    if isinstance(kind, str) and isinstance(sums, dict):
+        found += [f"{name} has no sum in it" for name in _FILES.get(kind, ()) if name not in sums]
+    return found
+
+
+def misfits(about: Mapping[str, Any], types: Mapping[str, Kind], needed: Iterable[str]) -> list[str]:
+    """What is missing of the needed values, and which are not what they stand for.
+
+    types: name -> what its value is.
+    """
     found = [f"{name} is missing" for name in needed if name not in about]
-    for name, (what, check) in _TYPES.items():
+    for name, (what, check) in types.items():
         if name in about and not check(about[name]):
             text = json.dumps(about[name])
             found.append(f"{name} is {text if len(text) <= 40 else text[:37] + '...'}, not {what}")

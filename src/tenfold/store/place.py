@@ -40,7 +40,8 @@ FILES = frozenset(
 INSIDE = ".tenfold-part"
 #: What systems put into folders by themselves.
 _NOTHING = re.compile(r"\.DS_Store|Thumbs\.db|desktop\.ini|lost\+found|\.nfs[0-9a-f]+", re.IGNORECASE)
-_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+#: Files that are being written, of a run and by whoever writes its page.
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp|\.tenfold-[0-9a-f-]+\.tmp")
 #: And what safetensors calls it, in a folder of an unfinished run.
 _TENSORS = re.compile(rf"{_TEMPORARY.pattern}|\.tmp[0-9A-Za-z]{{6}}")
 #: What a system says of a folder that cannot be renamed where its files can be.
@@ -101,9 +102,18 @@ def strangers(work: Path) -> list[str]:
     Where nothing says that a run was ever made in it, all names are.
     """
     names = [one.name for one in work.iterdir() if not _NOTHING.fullmatch(one.name)]
-    if not {LOCK, DESCRIBED} & {*names}:
+    if not {LOCK, DESCRIBED} & {*names} and not _is_checkpoint(work / CHECKPOINT):
         return sorted(names)
     return sorted(name for name in names if name not in FILES and not _TENSORS.fullmatch(name))
+
+
+def _is_checkpoint(file: Path) -> bool:
+    """Whether a file begins as those do that a training writes to be gone on from."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(64)[8:].startswith(b'{"__metadata__":{"about":')
+    except OSError:
+        return False
 
 
 def other_files(folder: Path, own: Iterable[str] = ()) -> list[str]:
@@ -282,5 +292,6 @@ def _move(source: Path, target: Path) -> None:
             sync(temporary)
             os.replace(temporary, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         source.unlink()

@@ -221,6 +221,11 @@ def _loosely(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds what a run has left, damaged or not."""
+    return bool(_loosely(folder)) or set(other_files(folder)) <= FILES
+
+
 def _own_files(folder: Path) -> list[str]:
     """Files that the finished run in a folder says are its own."""
     files = _loosely(folder).get("files")
@@ -303,8 +308,7 @@ def _check_place(place: Place, path: str | os.PathLike[str]) -> None:
             f"{path} is the folder of an ensemble, with its members in it", fix="give another name with -o"
         )
     # Of a run whose run.json is damaged, the other files are a run's: it may be trained again.
-    damaged = DESCRIBED in others and set(others) <= FILES
-    if others and not about and not damaged:
+    if others and not (DESCRIBED in others and holds_run(final)):
         raise RunError(
             f"{path} is a folder with other files in it, no run",
             found=", ".join(others[:5]),
@@ -317,6 +321,7 @@ def _name_finished(place: Place) -> bool:
     final, work = place.final, place.work
     drop_temporaries(work)
     if (final / DESCRIBED).exists():
+        drop_temporaries(final)
         drop_aside(place, _own_files(place.aside))
         for name in (CHECKPOINT, LOCK):
             (final / name).unlink(missing_ok=True)
@@ -361,13 +366,6 @@ def _found(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> lis
     return notes
 
 
-def has_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Whether an unfinished run of that name holds something to go on from."""
-    final = Path(path).absolute()
-    places = (final.with_name(f"{final.name}.part"), final / INSIDE)
-    return any((place / "checkpoint.safetensors").is_file() for place in places)
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
@@ -389,7 +387,8 @@ def replacing(path: Path) -> Iterator[Path]:
             fix="free some space or give another place; what was there before is untouched",
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what is left over goes when the folder is next worked in
+            temporary.unlink(missing_ok=True)
 
 
 def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> bool:
@@ -460,6 +459,28 @@ def _no_run(path: str | os.PathLike[str]) -> RunError:
     old = folder.with_name(f"{folder.name}.old")
     found = f"{old} holds the run that was there before" if (old / DESCRIBED).exists() else ""
     return RunError(f"{path} {what}", found=found, fix="give the folder that tenfold fit -o made")
+
+
+def read_text(folder: Path, name: str) -> str:
+    """A text file of a run; RunError where it cannot be read."""
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise RunError(f"{folder / name} cannot be read: {why}", fix="copy the run again") from None
+
+
+def read_object(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a run; RunError where it is none."""
+    try:
+        found = json.loads(read_text(folder, name))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(
+            f"{folder / name} is damaged", found="it is not a JSON object", fix="copy the run again"
+        )
+    return found
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
