@@ -102,7 +102,7 @@ def is_inside(name: str) -> bool:
 
 
 def is_text(value: Any) -> bool:
-    """A text."""
+    """Whether a value of JSON is a string."""
     return isinstance(value, str)
 
 
@@ -111,7 +111,7 @@ def _maybe_text(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A number."""
+    """Whether a value of JSON counts or measures; true and false do not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
