@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +18,23 @@ import numpy as np
 import pytest
 
 import tenfold
+from collab.small_models import by_hand
 from office import assert_recomputes, needs_office
 from tenfold.collab import kernels
+from tenfold.collab.als import fit_als
+from tenfold.collab.evaluate import evaluate_lists
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
+from tenfold.collab.recommend import nearest_users, recommend
 from tenfold.data.ratings import index_ratings
 from tenfold.data.side import encode_side
-from tenfold.data.table import read_table
-from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.data.table import read_table, write_parquet
+from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain
 from tenfold.jobs.inspect import inspect_run
 from tenfold.jobs.predict import load_run
+from tenfold.jobs.ratingsfit import fit_model, prepare_ratings
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
@@ -67,6 +74,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     found = {
         name: tenfold.fit(SCHEMA, recipe, two_camps(), run=folder / name) for name, recipe in RECIPES.items()
     }
+    found["blend"] = blend_runs([found["als"].path, found["network"].path], output=folder / "blend")
+    return found
+
+
+@pytest.fixture(scope="session")
+def numbered(runs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """As `runs`, fitted to numbers as ids; the network is that of `runs` under other names."""
+    folder = tmp_path_factory.mktemp("numbered")
+    table = two_camps()
+    users, items = ([*dict.fromkeys(table[name])] for name in ("user", "item"))
+    table["user"] = [users.index(one) for one in table["user"]]
+    table["item"] = [10 + items.index(one) for one in table["item"]]
+    found = {name: tenfold.fit(SCHEMA, recipe, table, run=folder / name) for name, recipe in RECIPES.items()}
     found["blend"] = blend_runs([found["als"].path, found["network"].path], output=folder / "blend")
     return found
 
@@ -554,3 +574,309 @@ def test_unlisted_items_stay_unknown(cold: Any, titled: Any) -> None:
     plain = predict_pairs(replace(titled.model, item_names=names), "u3", "m50")
     assert plain.item_state.tolist() == ["listed"] and not plain.known_item[0]
     assert "answered as the average item" in plain.notes[0] and "same kind" not in "".join(plain.notes)
+
+
+# --- kinds 60 to 75 -----------------------------------------------------------------------------------------
+
+
+@KINDS
+@case(
+    "60",
+    "all spellings of a known id get one score; unknown ones are marked and counted",
+)
+def test_spellings_of_an_id(numbered: dict[str, Any], kind: str) -> None:
+    run = numbered[kind]
+    spelled = (1, "1", np.int64(1), 1.0, " 1 ", b"1")
+    found = [run.predict_pairs(one, 12).score[0] for one in spelled]
+    assert len(set(found)) == 1 and run.predict_pairs(["x"] * 5, 12).score[0] != found[0]
+    lost = run.predict_pairs([f"x{k}" for k in range(5)], 12)
+    assert not lost.known_user.any() and lost.known_item.all()
+    assert any("5 of 5 users unknown" in note and "same kind?" in note for note in lost.notes)
+
+
+@case("60", "neighbour: 007 and 7 are two users, and a long number keeps all digits")
+def test_ids_are_not_numbers() -> None:
+    table = {
+        "user": ["007", "7", "9007199254740993", "9007199254740992"],
+        "item": list("aaaa"),
+        "rating": [1, 2, 3, 4],
+    }
+    assert len(index_ratings(read_table(table)).users) == 4
+
+
+@FACTORS
+@case(
+    "61",
+    "an unknown item keeps what is known of the user; nobody and nothing is the mean",
+)
+def test_a_known_user_and_an_unknown_item(kind: str) -> None:
+    raters = [("kind", 5), ("harsh", 1), *((f"u{n}", 3) for n in range(4))]
+    rows = [(user, f"i{k}", stars) for user, stars in raters for k in range(8)]
+    kinds = dict(zip(("user", "item", "rating"), zip(*rows, strict=True), strict=True))
+    model = fit_model(index_ratings(read_table(kinds), kind="explicit"), RECIPES[kind], {})
+    found = predict_pairs(model, ["kind", "u0", "harsh", "nobody"], "new")
+    assert found.score[0] > found.score[1] > found.score[2] and found.score[3] == pytest.approx(3.0)
+    assert ((1 <= found.score) & (found.score <= 5)).all() and not found.known_item.any()
+    with pytest.raises(RatingsError, match="unknown"):
+        predict_pairs(model, "kind", "new", unknown="raise")
+
+
+@KINDS
+@case("62", "a test with strangers is scored over all pairs, with the count of fallbacks, never NaN")
+def test_unknown_pairs_in_a_test(runs: dict[str, Any], kind: str) -> None:
+    test = {"user": ["u0", "u1", "u2", "nobody"], "item": ["m0", "m3", "new", "m1"], "stars": [5, 1, 3, 3]}
+    found = runs[kind].evaluate(test)
+    assert np.isfinite(found["rmse"]) and (found["scored"], found["fallback"]) == (4, 2)
+    known = runs[kind].evaluate({name: values[:2] for name, values in test.items()})
+    assert found["known"]["rmse"] == pytest.approx(known["rmse"]) and found["known"]["scored"] == 2
+
+
+@case("63", "a repeated pair is one fact by a stated rule: last by line or time, or the mean, never the sum")
+def test_repeated_pairs() -> None:
+    rows = {"user": list("uuv"), "item": list("aaa"), "rating": [5, 4, 3]}
+    timed = {**rows, "time": [1_400_000_020, 1_400_000_010, 1_400_000_000]}
+    for table, rule, value in ((rows, None, 4), (timed, None, 5), (rows, "mean", 4.5), (rows, "first", 5)):
+        found = index_ratings(read_table(table), kind="explicit", duplicates=rule)
+        assert found.ratings.tolist() == [value, 3] and any("1 repeated pair" in note for note in found.notes)
+    with pytest.raises(RatingsError, match="the sum of two ratings"):
+        index_ratings(read_table(rows), kind="explicit", duplicates="sum")
+
+
+@FACTORS
+@case("64", "ratings all alike predict that rating; two values and one rating alone stay finite and in scale")
+def test_nothing_to_learn(kind: str) -> None:
+    same = {"user": list("aabbcc"), "item": list("xyxyxy"), "rating": [3] * 6}
+    ratings = index_ratings(read_table(same), kind="explicit")
+    assert "all ratings are 3: nothing to learn" in ratings.notes
+    model = fit_model(ratings, RECIPES[kind], {})
+    assert predict_pairs(model, ["a", "b", "new"], ["x", "y", "x"]).score.tolist() == [3.0] * 3
+    for few in (
+        {"user": list("abb"), "item": list("xxy"), "rating": [0, 1, 0]},
+        {"user": ["a"], "item": ["x"], "rating": [1]},
+    ):
+        model = fit_model(index_ratings(read_table(few), kind="explicit", scale=(0, 1)), RECIPES[kind], {})
+        score = predict_pairs(model, ["a", "b", "n"], ["x", "y", "n"]).score
+        assert np.isfinite(score).all() and ((0 <= score) & (score <= 1)).all()
+
+
+@case("65", "the scale is the data's and is said; ratings outside a given one are counted, with the first")
+def test_scales() -> None:
+    table = {"item": ["i", "j", "k"], "user": ["u", "u", "v"], "rating": [80, 88, 84]}
+    found = index_ratings(read_table(table))
+    assert found.scale == (80, 88) and "scale 80 to 88, from the data" in found.notes
+    assert list(found.users) == ["u", "v"]
+    with pytest.raises(RatingsError, match="3 ratings above 5, first at row 1"):
+        index_ratings(read_table(table), scale=(1, 5))
+    minus = index_ratings(read_table({**table, "rating": [-1, 1, 0]}), kind="explicit")
+    assert minus.scale == (-1, 1)
+
+
+@case("C7", "tenths of single precision lie within a scale of tenths, as those of a CSV do")
+def test_tenths_of_single_precision() -> None:
+    tenths = np.array([0.1, 4.9, 2.3], np.float32)
+    found = index_ratings(
+        read_table({"user": list("abc"), "item": list("xyz"), "rating": tenths}), scale=(0.1, 4.9)
+    )
+    assert found.ratings.tolist() == tenths.tolist()
+
+
+@KINDS
+@case("67", "a list is as long as there are items left: short, empty and by name, and n below 1 is refused")
+def test_lists_without_filler(runs: dict[str, Any], kind: str) -> None:
+    run, table = runs[kind], two_camps()
+    rated = {i for u, i in zip(table["user"], table["item"], strict=True) if u == "u7"}
+    found = run.recommend("u7", n=50)
+    assert len(set(found.items)) == len(found.items) == 12 - len(rated) and not rated & set(found.items)
+    none = run.recommend("u7", n=5, candidates=sorted(rated))
+    assert not len(none.items) and any("u7" in note and "nothing to recommend" in note for note in none.notes)
+    for wrong in (0, -1, True):
+        with pytest.raises(RecipeError):
+            run.recommend("u7", n=wrong)
+
+
+@case(
+    "68",
+    "neighbours of all users take memory that grows with what is kept, not with users squared",
+)
+def test_neighbours_of_many_users() -> None:
+    rng = np.random.default_rng(0)
+    users = 20_000
+    table = {
+        "user": np.arange(users).repeat(2),
+        "item": rng.integers(0, 50, 2 * users),
+        "rating": rng.integers(1, 6, 2 * users),
+    }
+    model = fit_als(index_ratings(read_table(table), kind="explicit"), factors=2, epochs=1)
+    tracemalloc.start()
+    found = nearest_users(model, n=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.found) == 2 * users and peak < users * users * 4 / 10
+
+
+@FACTORS
+@case("69", "the same seed gives the same bytes on one thread, on two and on eight")
+def test_threads_change_nothing(kind: str) -> None:
+    ratings = index_ratings(read_table(two_camps()), rating="stars")
+    models = [fit_model(ratings, RECIPES[kind].model_copy(update={"threads": t}), {}) for t in (1, 1, 8)]
+    bits = {one.user_factors.tobytes() + one.item_bias.tobytes() for one in models[:2]}
+    assert len(bits) == 1
+    if kind != "sgd":  # sums of sgd depend on how many threads share them, as its option says
+        assert models[2].user_factors.tobytes() == models[0].user_factors.tobytes()
+
+
+@case(
+    "70",
+    "ratings with times are held out after one moment; times left out on purpose are warned of",
+)
+def test_held_out_in_time() -> None:
+    notes: list[str] = []
+    recipe = RECIPES["als"].model_copy(update={"valid": 0.2})
+    work = prepare_ratings(SCHEMA, recipe, two_camps(), on_notes=notes.extend)
+    times = work.ratings.times
+    assert times is not None and times[work.split.train].max() <= times[work.split.valid].min()
+    untimed = SCHEMA.model_copy(update={"time": "none"})
+    prepare_ratings(untimed, recipe, two_camps(), on_notes=notes.extend)
+    assert any("times ignored (when): score is optimistic" in note for note in notes)
+
+
+@case(
+    "71",
+    "users of one rating train and are counted; a table of them alone can be fitted, not split",
+)
+def test_users_of_one_rating() -> None:
+    notes: list[str] = []
+    table = {"user": [*"abcdefghij", *"xyz" * 4], "item": ["m"] * 10 + [f"m{k // 3}" for k in range(12)]}
+    table["stars"] = [1 + k % 5 for k in range(22)]
+    schema = SCHEMA.model_copy(update={"time": None})
+    recipe = RECIPES["als"].model_copy(update={"split": "last"})
+    work = prepare_ratings(schema, recipe, table, on_notes=notes.extend)
+    assert len(work.split.valid) == 3 and set("abcdefghij") <= set(work.train.users)
+    assert any("10 users have 1 rating" in note for note in notes)
+    alone = {name: values[:10] for name, values in table.items()}
+    with pytest.raises(SplitError):
+        prepare_ratings(schema, recipe, alone, on_notes=notes.extend)
+    assert len(prepare_ratings(schema, RECIPES["als"], alone, on_notes=notes.extend).train.ratings) == 10
+
+
+@case(
+    "72",
+    "stars are explicit, and a disliked item is last; ones or no ratings are events",
+)
+def test_stars_and_events() -> None:
+    stars = index_ratings(
+        read_table({"user": list("aabbcdd"), "item": list("xyxyxyz"), "rating": [5, 1, 5, 1, 5, 1, 5]})
+    )
+    assert not stars.implicit
+    model = fit_model(stars, RECIPES["gibbs"], {})
+    found = predict_pairs(model, "c", ["y", "z"]).score
+    assert found[0] < found[1]
+    for table in (
+        {"user": ["u", "v"], "item": ["i", "j"]},
+        {"user": ["u", "v"], "item": ["i", "j"], "rating": [1, 1]},
+    ):
+        events = index_ratings(read_table(table))
+        assert events.implicit and any(note.startswith("implicit") for note in events.notes)
+        with pytest.raises(RatingsError, match="predicts no ratings"):
+            predict_pairs(fit_model(events, RECIPES["als"], {}), "u", "j")
+
+
+@KINDS
+@case("73", "a run opened again gives the same bits; a later version is named, half a file is called damaged")
+def test_saved_and_opened(runs: dict[str, Any], kind: str, tmp_path: Any) -> None:
+    run = runs[kind]
+    users, items = ["José", "u3", "nobody"], ["m1", "m2", "m3"]
+    assert scores(load_run(run.path), users, items) == scores(run, users, items)
+    if kind == "blend":
+        return
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    about = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**about, "format": 99}))
+    with pytest.raises(RunError, match="was made by tenfold"):
+        load_run(copy)
+    shutil.copy(run.path / "run.json", copy / "run.json")
+    model = copy / "model.safetensors"
+    model.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
+    with pytest.raises(RunError, match="damaged"):
+        load_run(copy)
+
+
+@case("74", "an item is rated, listed or unknown, and lists show titles where they are known")
+def test_three_states_of_items() -> None:
+    items = read_table({"item": ["1", "2", "3"], "title": ["One", "Two", ""], "genre": ["a", "b", ""]})
+    ratings = index_ratings(
+        read_table({"user": list("uuv"), "item": [1, 2, 1], "rating": [5, 1, 4]}), item_table=items
+    )
+    model = fit_model(ratings, RECIPES["als"], {})
+    assert predict_pairs(model, "u", [1, 3, 4]).item_state.tolist() == ["rated", "listed", "unknown"]
+    assert recommend(model, "v", n=5).names.tolist() == ["Two"]
+
+
+@case("75", "precision, recall and hit are of the list without training items, by their definition")
+def test_lists_are_scored_by_their_definition() -> None:
+    ratings = index_ratings(
+        read_table({"user": list("uuuvv"), "item": list("12345"), "rating": [5, 4, 3, 2, 1]})
+    )
+    model = by_hand([[1.0], [1.0]], [[5.0], [4.0], [3.0], [2.0], [1.0]], seen=[[0, 1, 2], []])
+    model = replace(model, users=ratings.users, items=ratings.items)
+    test = index_ratings(read_table({"user": ["u"], "item": ["4"], "rating": [5]}), kind="explicit")
+    found = evaluate_lists(model, test, n=3)
+    assert (found["hit"], found["recall"], found["precision"]) == (1.0, 1.0, pytest.approx(1 / 3))
+
+
+@metamorphic("renaming users and items renames the answers and changes nothing else")
+@case("60", "neighbour: ids under other names give the same scores under these names")
+@FACTORS
+def test_renamed_ids(kind: str) -> None:
+    table = two_camps()
+    named = {
+        **table,
+        "user": [f"é{one}" for one in table["user"]],
+        "item": [f"={one}" for one in table["item"]],
+    }
+    ratings = index_ratings(read_table(named), rating="stars", time=False)
+    plain = index_ratings(read_table(table), rating="stars", time=False)
+    one, other = (fit_model(found, RECIPES[kind], {}) for found in (plain, ratings))
+    assert one.user_factors.tobytes() == other.user_factors.tobytes()
+    assert predict_pairs(other, "éu3", "=m4").score == predict_pairs(one, "u3", "m4").score
+
+
+@metamorphic("the same ratings in another dialect, quoting, encoding or column order give the same run")
+@case("65", "neighbour: ratings written with semicolons, quotes, UTF-16 or as Parquet are the same ratings")
+def test_dialects_of_ratings(tmp_path: Any) -> None:
+    table = two_camps()
+    rows = [*zip(*table.values(), strict=True)]
+    heads = [*table]
+    plain = "\n".join(",".join(map(str, row)) for row in [heads, *rows]) + "\n"
+    (tmp_path / "a.csv").write_text(plain, "utf-8")
+    (tmp_path / "b.csv").write_text(plain.replace(",", ";").replace("\n", "\r\n"), "utf-8-sig", newline="")
+    (tmp_path / "c.tsv").write_text(
+        "\n".join("\t".join(f'"{cell}"' for cell in row[::-1]) for row in [heads, *rows]), "utf-16"
+    )
+    write_parquet(tmp_path / "d.parquet", {name: np.array(values) for name, values in table.items()})
+    found = [
+        index_ratings(read_table(tmp_path / name), user="user", item="item", rating="stars", time="when")
+        for name in ("a.csv", "b.csv", "c.tsv", "d.parquet")
+    ]
+    for one in found[1:]:
+        assert list(one.users) == list(found[0].users) and list(one.items) == list(found[0].items)
+        for name in ("user_index", "item_index", "ratings", "times"):
+            assert getattr(one, name).tobytes() == getattr(found[0], name).tobytes(), name
+
+
+@metamorphic("rows of ratings in another order give the same ratings of the same pairs")
+@case("63", "neighbour: which of two ratings counts is a matter of times, not of the order of rows")
+def test_ratings_in_another_order() -> None:
+    table = two_camps()
+    twice = {name: [*values, *values[:40]] for name, values in table.items()}
+    twice["stars"][-40:] = [3] * 40
+    twice["when"][-40:] = [1_700_000_000 + k for k in range(40)]
+    order = np.random.default_rng(0).permutation(len(twice["user"]))
+    shuffled = {name: [values[k] for k in order] for name, values in twice.items()}
+
+    def pairs(rows: dict[str, list[Any]]) -> dict[tuple[str, str], float]:
+        found = index_ratings(read_table(rows), rating="stars", time="when")
+        keys = zip(found.users[found.user_index], found.items[found.item_index], strict=True)
+        return dict(zip(keys, found.ratings.tolist(), strict=True))
+
+    assert pairs(twice) == pairs(shuffled) and sum(v == 3 for v in pairs(twice).values()) == 40

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.evaluate import locate_pairs, score_pairs
 from tenfold.collab.predict import predict_pairs
+from tenfold.collab.recommend import checked_count
 from tenfold.data.table import Table
 from tenfold.errors import RunError
 from tenfold.jobs.blend import fuse_ranks
@@ -149,6 +150,7 @@ class RatingsBlend:
         Every member puts forward more than n; what any of them names is rated by all.
         options: as `RatingsRun.recommend` takes them.
         """
+        n = checked_count(n)
         options["reasons"] = 0
         wide = max(LEAST, WIDER * n)
         lists = [run.recommend(users, n=wide, **options) for run in self.runs]
