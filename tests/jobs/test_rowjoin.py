@@ -12,7 +12,7 @@ from tenfold.data.ratings import index_ratings
 from tenfold.data.table import read_table, write_parquet
 from tenfold.errors import RunError
 from tenfold.jobs.rowjoin import RowMarks, join_rows, ratings_fingerprint, row_fingerprints, table_fingerprint
-from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, Schema
+from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, NumberTarget, Schema
 
 SCHEMA = Schema(
     inputs=(NumberColumn(name="x"), CategoryColumn(name="word"), NumberColumn(name="y")),
@@ -67,6 +67,16 @@ def test_of_a_whole_table_the_order_does_not_count() -> None:
     other = told([0, 1, 2], [2], x=[1, 2, 4])
     assert other["scored"] == plain["scored"] and other["rows"] != plain["rows"]
     assert not told([0, 1, 2], [2], n=["a", "a", "c"])["unique_ids"]
+    # A number is the same number in other digits.
+    numbers = {"targets": (NumberTarget(name="t"),)}
+    first, second = (
+        table_fingerprint(read_table({**columns, "t": cells}), SCHEMA.model_copy(update=numbers), *given)[
+            "scored"
+        ]
+        for given in [(np.array(["b", "a", "c"], dtype=object), texts("p", "q", "r"), np.array([2]))]
+        for cells in (["1", "2.50", ""], [1.0, 2.5, None])
+    )
+    assert first == second
 
 
 def test_of_ratings_the_order_does_not_count() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tenfold.data.cells import shortened
 from tenfold.data.table import Table
 from tenfold.errors import RunError
-from tenfold.schema import ImageColumn, NumberColumn, Schema, target_columns
+from tenfold.schema import ImageColumn, NumberColumn, NumberTarget, Schema, target_columns
 from tenfold.values import Ratings
 
 __all__ = [
@@ -65,8 +65,12 @@ def table_fingerprint(table: Table, schema: Schema, ids: Texts, prints: Texts, v
     rows by name, their labels and weights, and which were held out: what scores must share to be compared).
     """
     unique = schema.row_name is not None and len(set(ids)) == len(ids)
-    columns = [table.text(name, ids=False) for target in schema.answers for name in target_columns(target)]
-    columns += [table.text(schema.weight, ids=False)] if schema.weight else []
+    numbers = [target.name for target in schema.answers if isinstance(target, NumberTarget)]
+    numbers += [schema.weight] if schema.weight else []
+    words = [name for target in schema.answers for name in target_columns(target) if name not in numbers]
+    columns = [table.text(name, ids=False) for name in words]
+    # Another file may write the same number with other digits.
+    columns += [table.try_numbers(name)[0].astype(object) for name in numbers]
     held = np.full(table.rows, "train", dtype=object)
     held[valid] = "valid"
     scored = _unordered(held, ids if unique else prints, *columns)
