@@ -27,8 +27,17 @@ from tenfold.jobs.predict import load_run
 from tenfold.jobs.trials import Trial, Tuned
 from tenfold.jobs.tune import tune
 from tenfold.out.sample import join_by_id, read_sample
-from tenfold.recipe import Recipe
-from tenfold.schema import CategoryColumn, CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
+from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.schema import (
+    CategoryColumn,
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    NumberTarget,
+    RatingTarget,
+    Schema,
+)
 from tenfold.screen import show_compared
 from tenfold.store.described import sealed
 from tenfold.store.run import RunFolder, file_digest
@@ -578,3 +587,50 @@ def test_folds_are_as_many_as_asked() -> None:
         kfold(
             56, folds=8, seed=0, labels={"y": labels}, groups=[np.array([str(row % 5) for row in range(56)])]
         )
+
+
+# --- blends of ratings ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stars(place: Place) -> Any:
+    """A run of ratings, and the table that it was fitted to."""
+    rng = np.random.default_rng(0)
+    rows: Columns = {
+        "user": [f"u{row % 12}" for row in range(120)],
+        "item": [f"i{(row * 7 + row // 12) % 20}" for row in range(120)],
+        "rating": rng.integers(1, 6, 120).tolist(),
+    }
+    schema = Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),)
+    )
+    recipe = FactorRecipe(method="als", factors=2, epochs=3, valid=0.2)
+    return tenfold.fit(schema, recipe, rows, run=place.folder / "stars"), rows
+
+
+@pytest.mark.metamorphic("a blend of a run of ratings with itself is the run: predictions, lists and scores")
+def test_a_blend_of_ratings_with_themselves_is_the_run(place: Place, stars: Any) -> None:
+    run, rows = stars
+    shutil.copytree(run.path, place.folder / "stars-copy")
+    blend = place.blend(run, load_run(place.folder / "stars-copy"))
+    assert blend.predict(rows).score == pytest.approx(run.predict(rows).score, abs=1e-6)
+    assert list(blend.recommend(["u1"], n=5).items) == list(run.recommend(["u1"], n=5).items)
+    own, mixed = (one.evaluate(rows) for one in (run, blend))
+    assert mixed["rmse"] == pytest.approx(own["rmse"]) and mixed["baselines"] == own["baselines"]
+
+
+@pytest.mark.case("P4", "neighbour: a blend of ratings whose members read other columns is refused")
+def test_members_that_read_other_columns_are_refused(place: Place, stars: Any) -> None:
+    run, rows = stars
+    schema = Schema(
+        inputs=(IdColumn(name="who"), IdColumn(name="what")), targets=(RatingTarget(name="rating"),)
+    )
+    named = {"who": rows["user"], "what": rows["item"], "rating": rows["rating"]}
+    other = tenfold.fit(
+        schema, FactorRecipe(method="als", factors=2, epochs=3), named, run=place.folder / "other-stars"
+    )
+    blend = place.blend(run, other)
+    with pytest.raises(RunError, match="other users and items"):
+        blend.predict({**named, "user": rows["user"][::-1], "item": rows["item"]})
+    both = {**named, "user": rows["user"], "item": rows["item"]}
+    assert np.isfinite(blend.predict(both).score).all()

@@ -120,6 +120,12 @@ class RatingsBlend:
             )
 
     def _mixed(self, found: Sequence[PairPredictions]) -> PairPredictions:
+        for name, one in zip(self.names[1:], found[1:], strict=True):
+            if not (np.array_equal(one.users, found[0].users) and np.array_equal(one.items, found[0].items)):
+                raise RunError(
+                    f"{self.names[0]} and {name} read other users and items from this table",
+                    fix="name the columns alike in all runs, and in the table",
+                )
         share = np.array(self.weights) / sum(self.weights)
         scores = np.stack([one.score.astype(np.float64) for one in found])
         mean = share @ scores
