@@ -599,3 +599,44 @@ def test_a_folder_in_place_of_a_table(tmp_path: Path) -> None:
     table, reading = read_source(tmp_path / "new", schema, Reading())
     assert table.names == ("file",) and table.text("file").tolist() == ["x/1.png"]
     assert reading.folders == {"file": str(tmp_path / "new")}
+
+
+@pytest.mark.case(
+    "6", "neighbour: a table of items is in the encoding that was given, and its words are missing, too"
+)
+def test_the_encoding_of_side_tables(tmp_path: Path) -> None:
+    table = write(tmp_path / "r.csv", joined(rating_rows(), header="user,item,stars"))
+    titles = "item;title;genre\n" + "".join(f"m{one};Žluťoučký {one};?;\n" for one in range(9))
+    items = write(tmp_path / "items.csv", titles, "cp1250")
+    schema = RATINGS.model_copy(update={"item_table": str(items), "item_name": "title"})
+    notes: list[str] = []
+    run = tenfold.fit(
+        schema, FactorRecipe(method="als", factors=2), str(table), run=tmp_path / "run", report=False,
+        table_options={"encoding": "cp1250", "missing_values": ["?"]}, on_note=notes.append,
+    )  # fmt: skip
+    assert run.model.item_names["m3"] == "Žluťoučký 3"
+    assert any("items.csv is read as cp1250" in note for note in notes)
+    assert any("items.csv: column_4 has no name and no value: left out" in note for note in notes)
+
+
+@pytest.mark.metamorphic("a row's answer is the same alone, twice, in another order and among other rows")
+def test_a_rows_answer_is_its_own(jobs: tuple[Path, Any]) -> None:
+    _, run = jobs
+    rows = job_rows(40, seed=9)
+    table = {"job": [row[0] for row in rows], "age": [row[1] for row in rows]}
+    every = chances(run, table)
+    order = np.random.default_rng(1).permutation([*range(40), 3, 3])
+    mixed = chances(run, {name: [column[row] for row in order] for name, column in table.items()})
+    np.testing.assert_array_equal(mixed, every[order])
+    alone = [chances(run, {name: [column[row]] for name, column in table.items()})[0] for row in range(5)]
+    np.testing.assert_array_equal(alone, every[:5])
+
+
+@pytest.mark.metamorphic("further columns, and columns in another order, change no prediction")
+def test_further_columns_do_not_matter(jobs: tuple[Path, Any]) -> None:
+    _, run = jobs
+    rows = job_rows(12, seed=4)
+    jobs_, ages = [row[0] for row in rows], [row[1] for row in rows]
+    plain = chances(run, {"job": jobs_, "age": ages})
+    more = chances(run, {"zip": list("abcdefghijkl"), "age": ages, "label": ["?"] * 12, "job": jobs_})
+    np.testing.assert_array_equal(more, plain)

@@ -492,10 +492,11 @@ def _title_fix(bad: Sequence[Record], layout: Layout) -> str:
     if width <= len(layout.names) or times < len(bad) / 2:
         return ""
     first = next(record.line for record in bad if len(record.cells) == width)
-    named = [cell.strip() for cell in layout.heading][:1]
+    title = layout.heading[0].strip()
+    marked = f", or --comment {title[0]!r}" if title[:1] in ("#", "%") else ""
     return (
-        f"if line {first} names the columns, leave out what stands above it ({named[0][:40]!r}): "
-        f"--skip-lines {first - 1}"
+        f"if line {first} names the columns, leave out what stands above it ({title[:40]!r}): "
+        f"--skip-lines {first - 1}{marked}"
     )
 
 

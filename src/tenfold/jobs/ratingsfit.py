@@ -310,6 +310,7 @@ def _read(
     }
     for side in tables.values():
         on_notes([note for note in side.notes if note.startswith(side.source)])
+        on_notes([f"{side.source}: {note}" for note in side.notes if note.endswith("left out")])
     kind = None if recipe.kind == "auto" else recipe.kind
     columns: dict[str, Any] = {
         "user": schema.ids[0].name or None,
