@@ -301,7 +301,7 @@ def judge(case: Case, damage: Damage, right: Answer, given: Answer) -> str:
     """What is wrong with an answer from a spoilt file; "" where it is right, or a refusal by name."""
     if given.code == 70 or "Traceback" in given.err:
         return f"traceback: {given.err.strip().splitlines()[-1][:200]}"
-    if given.code == 0 and given.found != right.found and not case.loose:
+    if given.code == 0 and given.found != right.found and not case.loose and not _is_lost(case, damage):
         said = [line for line in given.err.splitlines() if line not in right.err]
         # What a list leaves out is said by name.
         if any(_names(damage, line) for line in said):
@@ -310,6 +310,11 @@ def judge(case: Case, damage: Damage, right: Answer, given: Answer) -> str:
     if given.code not in (0, 1) and not case.loose and not _names(damage, given.err):
         return f"a refusal that does not name it: {given.err.strip()[-200:]}"
     return ""
+
+
+def _is_lost(case: Case, damage: Damage) -> bool:
+    """Whether a history is gone, or some of its last lines: what is not there cannot be told."""
+    return case.name == "history" and damage.how in ("removed", "emptied", "cut", "doubled")
 
 
 def _names(damage: Damage, text: str) -> bool:

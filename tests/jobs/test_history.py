@@ -246,6 +246,7 @@ def test_a_line_with_odd_fields_is_named_and_left_out(tmp_path: Path, change: di
     record_run(make_run(tmp_path / "one", "1", 0.3))
     record_run(make_run(tmp_path / "two", "2", 0.1))
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    del lines[0]["sum"]  # as earlier versions wrote them
     lacking = {name: value for name, value in lines[0].items() if name not in change}
     for odd in ({**lines[0], **change}, lacking):
         (tmp_path / FILE).write_text(json.dumps(odd) + "\n" + json.dumps(lines[1]) + "\n")
@@ -293,6 +294,22 @@ def test_lines_of_many_processes_do_not_mix(tmp_path: Path) -> None:
     notes: list[str] = []
     [one] = read_history(tmp_path, on_note=notes.append)
     assert sorted(one.leaderboard) == sorted([*range(40)] * 2) and not notes
+
+
+def test_a_value_that_was_changed_is_told_by_the_sum_of_its_line(tmp_path: Path) -> None:
+    make_run(tmp_path / "one", "1", 0.3)
+    record_score(tmp_path / "one", 0.75)
+    file = tmp_path / FILE
+    file.write_text(file.read_text().replace("0.75", "0.95"))
+    notes: list[str] = []
+    [one] = read_history(tmp_path, on_note=notes.append)
+    assert one.leaderboard == () and len(notes) == 1 and "line 2, is left out: its values" in notes[0]
+    # Lines of earlier versions have no sum.
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text(
+        "".join(json.dumps({name: line[name] for name in line if name != "sum"}) + "\n" for line in lines)
+    )
+    assert read_history(tmp_path)[0].leaderboard == (0.95,)
 
 
 def test_a_full_disk_leaves_no_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

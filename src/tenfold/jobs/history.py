@@ -25,12 +25,15 @@ from tenfold.store.described import (
     misfits,
     package_versions,
     read_description,
+    sum_of,
     table_of,
 )
 from tenfold.store.run import differences, file_digest, holds_run, or_null
 
 #: The history of all runs in a folder.
 FILE = ".tenfold-runs.jsonl"
+#: The name in a line of the sum over the line's other values. Earlier versions wrote none.
+SUM = "sum"
 #: Fields of a recipe that say where something lies, or what is drawn, and so explain no gain.
 _QUIET = ("seed", "split_seed")
 #: Names that only one of two descriptions has, up to which each is told.
@@ -170,7 +173,8 @@ def _now() -> str:
 
 
 def _append(folder: Path, line: Mapping[str, Any]) -> list[str]:
-    text = json.dumps(or_null(line), ensure_ascii=False, default=str) + "\n"
+    plain = json.loads(json.dumps(or_null(line), default=str))
+    text = json.dumps({**plain, SUM: sum_of(plain)}, ensure_ascii=False) + "\n"
     try:
         _add_line(folder / FILE, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
@@ -337,6 +341,8 @@ def _comparable(other: Recorded, one: Mapping[str, Any]) -> bool:
 def _faults_of(one: Any) -> list[str]:
     if not isinstance(one, dict):
         return ["it is not a JSON object"]
+    if SUM in one and one[SUM] != sum_of({name: value for name, value in one.items() if name != SUM}):
+        return ["its values do not have the sum that stands in it"]
     faults = misfits(one, _TYPES, ("event", "run", "digest"))
     return faults or misfits(one, {}, _NEEDED.get(one["event"], ()))
 

@@ -29,10 +29,11 @@ Kind = tuple[str, Check]
 def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
     """The description with a sum over its values, however they are spelled and ordered."""
     rest = {name: value for name, value in about.items() if name != SEAL}
-    return {**rest, SEAL: _sum_of(rest)}
+    return {**rest, SEAL: sum_of(rest)}
 
 
-def _sum_of(rest: Mapping[str, Any]) -> str:
+def sum_of(rest: Mapping[str, Any]) -> str:
+    """A sum over values of JSON's types, however they are spelled and ordered: SHA-256, in hexadecimal."""
     # As it reads back: a tuple is a list then, and a key is text.
     plain = json.loads(json.dumps(rest))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
