@@ -45,7 +45,7 @@ def test_one_that_was_killed_before_its_description_is_begun_again(tmp_path: Pat
         folder.file(name).write_text("half")
     folder.close()
     again, about = begin_bundle(tmp_path / "top")
-    describe_bundle(again, {"members": []}, ())
+    describe_bundle(again, {"members": []})
     again.close()
     assert about == {} and not again.file(".run.json.1.tmp").exists()
 
