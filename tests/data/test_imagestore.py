@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tenfold.data import imagestore
+from tenfold.data.imagecache import build_image_cache
 from tenfold.data.imagestore import Entry, PixelStore, SeenFiles, digest_content, find_cache_folder
+from tenfold.engine import plancache
+from tenfold.engine.cards import stored_context
 
 ROW = 12
 
@@ -290,3 +294,24 @@ def test_the_cache_folder_is_the_platforms(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setenv("HOME", str(tmp_path))
         assert find_cache_folder() == tmp_path / ".cache" / "tenfold"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users without a name")
+def test_a_user_without_a_home_has_no_cache_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TENFOLD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(OSError, match="TENFOLD_CACHE"):
+        find_cache_folder()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    cache, problems, notes = build_image_cache([tmp_path / "a.png"], size=(4, 4))
+    assert not problems and cache.read(np.array([0])).shape == (1, 4, 4, 3)
+    assert [note for note in notes if "TENFOLD_CACHE" in note] == notes[:1]
+    assert plancache.recall("key") is None
+    plancache.remember("key", {"a": 1})
+    assert stored_context("cpu") is None

@@ -226,7 +226,7 @@ def build_image_cache(
         max(1, workers),
     )
     notes: list[str] = []
-    store = _open_store((cache_dir or find_cache_folder(), fallback_dir), decoding, notes)
+    store = _open_store((cache_dir or _own_folder(notes), fallback_dir), decoding, notes)
     seen = SeenFiles(None if store is None else store.folder, [path for path in paths if path is not None])
     filling = _Filling(decoding, store, seen, white, notes)
     with pillow_settings(max_pixels):
@@ -241,6 +241,14 @@ def build_image_cache(
     entries = {row: _stored(store, entry) for row, entry in filling.entries.items()}
     cache = ImageCache(decoding, store, entries, filling.content, white=white, decoded=filling.decoded)
     return cache, dict(sorted(filling.problems.items())), notes + _describe(entries, decoding.names, white)
+
+
+def _own_folder(notes: list[str]) -> Path | None:
+    try:
+        return find_cache_folder()
+    except OSError as error:
+        notes.append(f"image cache: {error.strerror}")
+        return None
 
 
 def _open_store(folders: Sequence[Path | None], decoding: _Decoding, notes: list[str]) -> PixelStore | None:

@@ -51,16 +51,23 @@ SETTLED = 2_000_000_000
 
 
 def find_cache_folder() -> Path:
-    """``$TENFOLD_CACHE``, or the platform's folder for a user's caches; made only when it is used."""
+    """``$TENFOLD_CACHE``, or the platform's folder for a user's caches; made only when it is used.
+
+    Raises OSError where this user has no home folder, as a number without a name in a container has none.
+    """
     given = os.environ.get("TENFOLD_CACHE")
     if given:
         return Path(given)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        why = "this user has no home folder; TENFOLD_CACHE may name another one for caches"
+        raise FileNotFoundError(errno.ENOENT, why) from None
     return Path(base) / "tenfold"
 
 

@@ -43,9 +43,9 @@ Tell = Callable[[str], None]
 #: What a line may hold, and what each value is.
 _TYPES: dict[str, Kind] = {
     **dict.fromkeys(
-        ("event", "run", "digest", "finished", "kind", "data", "version", "file", "sha256", "like", "when"),
-        ("a text", is_text),
+        ("event", "run", "digest", "finished", "kind", "data", "version", "scored"), ("a text", is_text)
     ),
+    **dict.fromkeys(("file", "sha256", "like", "when"), ("a text", is_text)),
     "recipe": ("a table", table_of(lambda value: True)),
     "targets": ("scores by target", is_scores),
     "seconds": ("a number", is_number),

@@ -152,6 +152,11 @@ def _table(**checks: Check) -> Check:
     )
 
 
+def _fingerprint(value: Any) -> bool:
+    texts = ("rows", "scored")
+    return isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in texts)
+
+
 def _member(value: Any) -> bool:
     runs = list_of(_table(path=is_text, sha256=is_text))
     return _table(name=is_text, weight=is_number, status=is_text, runs=runs)(value) and (
@@ -184,6 +189,7 @@ _TYPES: dict[str, Kind] = {
     "majority": ("a table", table_of(_anything)),
     "plan": ("a table", table_of(_anything)),
     "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
+    "fingerprint": ("a table with its texts", _fingerprint),
     "identity": ("a table", table_of(_anything)),
     "recipe": ("a table", table_of(_anything)),
     "notes": ("texts", list_of(is_text)),
