@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from typing import Any
 
 import typer
 
-from tenfold.errors import TenfoldError, of_machine
+from tenfold.errors import OutputError, TenfoldError, of_machine
 from tenfold.remedies import Offer, offering
 from tenfold.screen import print_json, say, show_records, show_scores, tell
 
@@ -62,6 +63,7 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
     def register(function: Callable[[Given], None]) -> Callable[[Given], None]:
         def run(**given: Any) -> None:
             with offering(offer_of(name)), answered():
+                _keep_inputs(given)
                 function(given)
 
         run.__name__, run.__doc__ = name, function.__doc__
@@ -72,6 +74,19 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
         return function
 
     return register
+
+
+def _keep_inputs(given: Given) -> None:
+    """Refuse to write over what is read: a table, a sample submission, a file of the run that is asked."""
+    target = given.get("output")
+    if not target or not os.path.exists(target) or os.path.isdir(target):
+        return
+    run = given.get("run") or ""
+    own = [os.path.join(run, name) for name in os.listdir(run)] if os.path.isdir(run) else []
+    read = [one for name, one in given.items() if name != "output" and isinstance(one, str)]
+    for one in (*read, *(path for path in own if not path.endswith((".html", ".xlsx")))):
+        if os.path.isfile(one) and os.path.samefile(one, target):
+            raise OutputError(f"{target} is read by this command, and would be lost", fix="give another -o")
 
 
 @contextmanager

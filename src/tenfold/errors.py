@@ -27,6 +27,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 
 #: How many single faults one error lists before it counts the rest.
@@ -131,6 +132,17 @@ def of_machine(error: OSError | MemoryError) -> TenfoldError:
         f"{name or 'a file'}: {error.strerror or error}",
         fix="mend what is named, and run the same command again",
     )
+
+
+def no_file(path: str | os.PathLike[str]) -> str:
+    """What stands there in place of a file, which could only be waited for: a pipe, or a device; else ""."""
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+        return ""
+    return "a pipe" if stat.S_ISFIFO(kind) else "a device" if stat.S_ISCHR(kind) else "no plain file"
 
 
 def listed(faults: Sequence[str], most: int = LISTED) -> list[str]:

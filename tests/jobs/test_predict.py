@@ -64,7 +64,7 @@ def test_a_run_is_asked_by_its_folder_or_itself(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("wings")
 def test_only_ratings_recommend(tmp_path: Path) -> None:
     assert open_recommender(make(tmp_path / "one", "ratings")).path == tmp_path / "one"
-    with pytest.raises(RunError, match="is no run of ratings"):
+    with pytest.raises(RunError, match="is not a run of ratings"):
         open_recommender(make(tmp_path / "two", "network"))
 
 

@@ -63,7 +63,10 @@ def dead_advice(command: str, place: str, text: str) -> list[str]:
     """What is left of a text, as the command says it, that the command has not."""
     offer = offer_of(command)
     faults = []
-    text = f"mend it{text}" if text[:1] in ";," else text  # the end of a longer text
+    # The end, or the beginning, of a longer text.
+    text = (
+        f"mend it{text}" if text[:1] in ";," else f"{text}mend it" if text.endswith((", or ", "; ")) else text
+    )
     for label in ("  fix    ", "  - ", ""):
         with offering(offer):
             said = advice(label + text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.data.text import decode_bytes
-from tenfold.errors import RecipeError, TableError, did_you_mean
+from tenfold.errors import RecipeError, TableError, did_you_mean, no_file
 from tenfold.schema import Schema
 
 #: What a job file holds, with the type of each in TOML's words.
@@ -35,6 +35,8 @@ class Job:
 
 
 def _read(path: str | os.PathLike[str], sections: Mapping[str, Any]) -> dict[str, Any]:
+    if what := no_file(path):
+        raise RecipeError(f"{path} is {what}, not a file", fix="write its content to a file first")
     try:
         text = decode_bytes(Path(path).read_bytes(), name=Path(path).name, encoding="utf-8")
         values = tomllib.loads(text.data.decode())

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from tenfold.errors import LISTED, TableError, did_you_mean
+from tenfold.errors import LISTED, TableError, did_you_mean, no_file
 
 __all__ = [
     "Decoded",
@@ -127,6 +127,8 @@ def read_start(path: Path, size: int) -> bytes:
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Say why a file cannot be opened, and what to do."""
+    if what := no_file(path):
+        raise TableError(f"{path} is {what}, not a file", fix="write its content to a file first")
     try:
         yield
     except FileNotFoundError:
@@ -137,7 +139,7 @@ def _explained(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise TableError(f"{path} is a folder, not a table", fix="give a file in it") from None
     except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from None
+        raise TableError(f"{path} cannot be read: {error.strerror}", fix="check name and rights") from None
     except ValueError as error:  # a name with a zero byte in it
         raise TableError(f"{str(path)!r} is no name of a file: {error}", fix="check the name") from None
 

@@ -57,7 +57,8 @@ def submit_file(
     _check_name(competition)
     path = Path(file)
     if not path.is_file():
-        what = "is a run folder" if (path / "run.json").exists() else "does not exist"
+        what = "is a run folder" if (path / "run.json").exists() else "is a folder" if path.is_dir() else ""
+        what = what or ("is not a file" if path.exists() else "does not exist")
         raise OutputError(
             f"{file} {what}", fix="write the file first: tenfold predict RUN TEST --like SAMPLE -o FILE"
         )

@@ -49,7 +49,8 @@ def open_recommender(path: str | os.PathLike[str]) -> RatingsRun:
     run = load_run(path)
     if not run.schema.rated:
         raise RunError(
-            f"{path} is no run of ratings", fix="give a run that was fitted with --user and --item"
+            f"{path} is not a run of ratings",
+            fix="give one that was made so: tenfold fit TABLE --user COLUMN --item COLUMN -o RUN",
         )
     return run  # type: ignore[return-value]
 

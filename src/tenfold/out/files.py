@@ -30,11 +30,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))  # a link stays a link: the file it names is replaced
     try:
-        before = target.stat() if target.exists() else None
+        # Asked of the path itself: what /dev/stdout leads to has no name, where it is a pipe.
+        before = os.stat(path) if os.path.exists(path) else None
         if before is not None and stat.S_ISDIR(before.st_mode):
             raise OutputError(f"{path} is a folder", fix="give the name of a file in it")
         if before is not None and not stat.S_ISREG(before.st_mode):
-            with open(target, "wb") as stream:
+            with open(path, "wb") as stream:
                 yield stream
             return
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tenfold.errors import LISTED, OutputError, SchemaError, TableError, did_you_mean
+from tenfold.errors import LISTED, OutputError, SchemaError, TableError, did_you_mean, no_file
 from tenfold.out.files import replacing
 from tenfold.values import id_text
 
@@ -126,6 +126,8 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 
 def _decode(path: Path) -> tuple[str, str, bytes, tuple[str, ...]]:
     """Text, encoding, byte-order mark, and what was found rather than known."""
+    if what := no_file(path):
+        raise TableError(f"{path} is {what}, not a file", fix="write its content to a file first")
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):

@@ -455,7 +455,13 @@ def _no_run(path: str | os.PathLike[str]) -> RunError:
             f"{path} is what a run has left that has not finished",
             fix=f"go on with it: tenfold fit ... -o {Path(path).with_suffix('')} --resume",
         )
-    what = "holds no run" if folder.is_dir() else "does not exist"
+    what = (
+        "holds no run"
+        if folder.is_dir()
+        else "is a file, not a run"
+        if folder.is_file()
+        else "does not exist"
+    )
     old = folder.with_name(f"{folder.name}.old")
     found = f"{old} holds the run that was there before" if (old / DESCRIBED).exists() else ""
     return RunError(f"{path} {what}", found=found, fix="give the folder that tenfold fit -o made")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from tenfold.errors import WeightsError
+from tenfold.errors import WeightsError, no_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,8 +82,8 @@ def _head(file: Path, path: str) -> bytes:
         raise WeightsError(
             f"{path} is a folder, not a weights file", fix="give the file in it, such as weights.safetensors"
         )
-    if not stat.S_ISREG(kind):
-        raise WeightsError(f"{path} is a pipe or a device, not a weights file", fix="copy it to a file first")
+    if what := no_file(file):
+        raise WeightsError(f"{path} is {what}, not a file", fix="write its content to a file first")
     with open(file, "rb") as stream:
         return stream.read(512)
 
