@@ -13,11 +13,11 @@ DEV := $(VENV)/.tenfold-dev
 PINS := $(if $(wildcard constraints.txt),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types laws bench card docs format clean distclean
+.PHONY: help demo test lint types laws oldest newest bench card docs format clean distclean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "also         make lint types laws bench card docs format clean distclean"
+	@echo "also         make lint types laws oldest newest bench card docs format clean distclean"
 
 demo: $(RUN)
 	@$(VENV)/bin/tenfold demo
@@ -37,6 +37,9 @@ types: $(DEV)
 
 laws: $(DEV)
 	@$(PY) -m pytest tests/laws $(PYTEST_ARGS)
+
+oldest newest:
+	@bash ci/versions.sh $@
 
 bench: $(DEV)
 	@for file in $(filter-out bench/card.py,$(wildcard bench/[a-z]*.py)); do echo "== $$file"; $(PY) $$file || exit; done

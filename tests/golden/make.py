@@ -103,9 +103,8 @@ def main() -> None:
             [sys.executable, "-m", "tenfold", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL
         )
     stop_half_way(folder)
-    for path in [*folder.rglob("report.html"), *folder.rglob("lock"), *folder.rglob(".tenfold-runs.jsonl")]:
-        if path.name != "report.html" or path.parent.name in ("blend", "ratings_blend"):
-            path.unlink()
+    for path in [*folder.rglob("report.html"), *folder.rglob(".tenfold-runs.jsonl")]:
+        path.unlink()
     shutil.rmtree(folder / "logs", ignore_errors=True)
 
 
