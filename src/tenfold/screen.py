@@ -407,8 +407,11 @@ def _number4(value: float) -> str:
     return figure(value, nothing="-")
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.4f}" if math.isfinite(value) else "-"
+def signed(value: float) -> str:
+    """A difference of scores, with its sign."""
+    if not math.isfinite(value):
+        return "-"
+    return ("" if value < 0 else "+") + figure(value + 0.0)  # of -0.0 the sign is no news
 
 
 def show_compared(record: Mapping[str, Any]) -> None:
@@ -425,9 +428,9 @@ def show_compared(record: Mapping[str, Any]) -> None:
                 as_text(name if score == one["score"] else ""),
                 _SCORES.get(score, score),
                 *(_number4(value) for value in numbers),
-                _signed(found["difference"]),
+                signed(found["difference"]),
                 _number4(found["standard_error"]),
-                "-" if low != low else f"{low:+.4f} to {high:+.4f}",
+                "-" if low != low else f"{signed(low)} to {signed(high)}",
             )
             pairs = len(one["per_fold"])
             if found["pairs"] < pairs:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from tenfold.screen import as_text, figure, output_grid, progress_console, say, show_scores, tell
+from tenfold.screen import as_text, figure, output_grid, progress_console, say, show_scores, signed, tell
 
 #: Seconds between two drawings of the live table.
 OFTEN = 0.25
@@ -158,7 +158,7 @@ def show_history(runs: Sequence[Any]) -> None:
         grid.add_row(
             as_text(one.run + ("" if one.there else " (gone)")),
             _figure(one.score),
-            _signed(one.gain),
+            signed(one.gain) if _is_number(one.gain) else "",
             f"{one.leaderboard[-1]:g}" if one.leaderboard else "",
             as_text(short_scores(one.targets)),
             minutes(one.seconds),
@@ -169,10 +169,6 @@ def show_history(runs: Sequence[Any]) -> None:
     for one in runs:
         for made in one.submissions:
             tell(f"{made['file']} was made by {one.run} on {made['when']}")
-
-
-def _signed(value: float) -> str:
-    return ("+" if value >= 0 else "") + figure(value) if _is_number(value) else ""
 
 
 def _figure(value: float) -> str:
