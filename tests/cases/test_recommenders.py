@@ -880,3 +880,18 @@ def test_ratings_in_another_order() -> None:
         return dict(zip(keys, found.ratings.tolist(), strict=True))
 
     assert pairs(twice) == pairs(shuffled) and sum(v == 3 for v in pairs(twice).values()) == 40
+
+
+@case("74", "neighbour: inspect shows a dot product by its own biases and factors; a blend is refused")
+def test_inspect_of_a_dot_product(runs: dict[str, Any]) -> None:
+    run = runs["network"]
+    found = inspect_run(run, n=5)
+    table = found.crosstab
+    asked = run.predict_pairs(np.repeat(table.users, 5), table.items * 5).score.reshape(5, 5)
+    assert table.predicted == pytest.approx(asked, abs=1e-5)
+    assert found.terms["score"] == pytest.approx(
+        run.predict_pairs(found.lookups[0].id, found.lookups[1].id).score[0], abs=1e-5
+    )
+    assert found.best and found.map is not None and found.lookups[0].equal
+    with pytest.raises(RunError, match="inspect a member"):
+        inspect_run(runs["blend"])

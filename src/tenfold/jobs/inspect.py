@@ -5,7 +5,8 @@ Everything here is computed from the run alone and written nowhere; `inspection_
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
 from tenfold.collab.predict import Scorer
-from tenfold.errors import RecipeError
-from tenfold.jobs.ratings import RatingsRun
+from tenfold.errors import RecipeError, RunError
 from tenfold.out.figures import map_figure
 from tenfold.out.report import Cell, Grid, Picture, Section
 from tenfold.values import FactorModel
@@ -145,11 +145,44 @@ class Inspection:
         return found
 
 
-def inspect_run(run: RatingsRun, *, n: int = 15) -> Inspection:
-    """Everything that is shown of a run; n users by n items in the crosstab, or as many as there are."""
+def _factors_of(run: Any) -> FactorModel:
+    """The factors of a run; those of a network whose body is a dot product, exactly as it multiplies them.
+
+    Raises RunError where scores are not products of factors.
+    """
+    kind = run.about.get("kind", "ratings")
+    if kind == "blend":
+        raise RunError(
+            f"{run.path} is a blend, whose members have factors of their own",
+            fix=f"inspect a member: {', '.join(os.path.normpath(one.path) for one in run.runs)}",
+        )
+    if kind != "pairs":
+        return run.model
+    from tenfold.jobs.pairsexplain import dot_factors, is_dot
+
+    if not is_dot(run):
+        return run.model
+    known: FactorModel = run.known
+    parts = dot_factors(run, np.arange(len(known.users)), np.arange(len(known.items)))
+    arrays = ("user_bias", "item_bias", "user_factors", "item_factors")
+    return replace(
+        known,
+        method="network (dot)",
+        mean=parts["mean"],
+        sigmoid_range=parts["range"],
+        **{name: np.ascontiguousarray(parts[name], np.float32) for name in arrays},
+    )
+
+
+def inspect_run(run: Any, *, n: int = 15) -> Inspection:
+    """Everything that is shown of a run of factors, or of a dot product of embeddings.
+
+    n: users, and items, in the crosstab, or as many as there are.
+    """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise RecipeError(f"n = {n!r}: a crosstab has 1 user and 1 item or more", fix="give n = 15")
-    model, scorer = run.model, Scorer(run.model)
+    model = _factors_of(run)
+    scorer = Scorer(model)
     received = np.bincount(model.seen_items, minlength=len(model.items))
     given = np.diff(model.seen_start)
     # Sorting is stable: of equally busy ones the first in the file comes first, on every machine.

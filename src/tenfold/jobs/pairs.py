@@ -85,10 +85,10 @@ class PairRun:
 
     @property
     def model(self) -> FactorModel:
-        """Raises RunError: a network's score is no sum of factors that could be looked into."""
+        """Raises RunError: a network's score is not a sum of factors; `inspect` knows a dot product's."""
         raise RunError(
             f"{self.path} is a network of ratings, whose scores are no products of factors",
-            fix="predict, evaluate, recommend and similar work; for factors fit without --body",
+            fix="predict, evaluate, recommend and similar work; for factors: --body dot, or no --body",
         )
 
     def show(self) -> Any:
