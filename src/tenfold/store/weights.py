@@ -31,7 +31,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    file = Path(path)
+    file, head = Path(path), b""
     try:
         head = _head(file, path)
         if head[8:9] == b"{":
