@@ -1,0 +1,246 @@
+"""Kinds of fault about runs: what is kept, what is gone on from, what is opened again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import tenfold
+from photos import QUICK, write_photo, write_photos, write_table
+from tenfold.data.imagecache import build_image_cache
+from tenfold.errors import RunError, TrainingError
+from tenfold.jobs.predict import load_run
+from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.schema import (
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    RatingTarget,
+    Schema,
+)
+from tenfold.store.described import sealed
+from tenfold.store.run import file_digest
+
+CELLS = Schema(inputs=(NumberColumn(name="x"),), targets=(CategoryTarget(name="y"),))
+RATED = Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),))
+SMALL = Recipe(epochs=4, batch_size=10, frozen_epochs=0, ema=0.9, seed=1)
+
+
+def cells(rows: int = 60) -> dict[str, list[Any]]:
+    x = np.random.default_rng(0).normal(size=rows)
+    return {"x": x.round(4).tolist(), "y": np.where(x > 0, "up", "down").tolist()}
+
+
+def ratings(rows: int = 60) -> dict[str, list[Any]]:
+    rng = np.random.default_rng(0)
+    pairs = rng.permutation(100)[:rows]
+    return {
+        "user": [f"u{one // 10}" for one in pairs],
+        "item": [f"i{one % 10}" for one in pairs],
+        "rating": rng.integers(1, 6, rows).tolist(),
+    }
+
+
+def fit(kind: str, run: Path, **options: Any) -> Any:
+    """A small run of a kind."""
+    if kind == "network":
+        recipe = options.pop("recipe", SMALL)
+        return tenfold.fit(CELLS, recipe, cells(), run=run, report=False, **options)
+    if kind == "pairs":
+        recipe = PairRecipe(body="dot", epochs=2, batch_size=16, seed=1)
+    else:
+        recipe = FactorRecipe(method=kind, factors=2, seed=1)
+    return tenfold.fit(RATED, recipe, ratings(), run=run, report=False, **options)
+
+
+# --- 18 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.case("18", "an edited table of the same size and time gives the classes that it has now")
+def test_edited_labels_are_read_anew(tmp_path: Path) -> None:
+    columns = write_photos(tmp_path, 12, ("cat", "dog"))
+    table = {"id": columns["id"], "label": columns["label"]}
+    schema = Schema(
+        inputs=(ImageColumn(name="id", folder=str(tmp_path / "photos")),),
+        targets=(CategoryTarget(name="label"),),
+    )
+    recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1, "valid": 0.25})
+    file = write_table(tmp_path / "train.csv", table)
+    first = tenfold.fit(schema, recipe, str(file), run=tmp_path / "run", report=False)
+    assert first.encoding.classes["label"] == ("cat", "dog")
+    before = file.stat()
+    labels = ["fox" if number % 3 == 0 else label for number, label in enumerate(table["label"])]
+    write_table(file, {**table, "label": labels})
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    second = tenfold.fit(schema, recipe, str(file), run=tmp_path / "run", report=False)
+    assert second.encoding.classes["label"] == ("cat", "dog", "fox")
+    assert load_run(tmp_path / "run").encoding.classes["label"] == ("cat", "dog", "fox")
+
+
+@pytest.mark.case("18", "neighbour: a picture that is replaced under its name, size and time is read anew")
+def test_a_replaced_picture_is_read_anew(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    write_photo(picture, "cat", 0)
+    build_image_cache([picture], size=(4, 4), cache_dir=tmp_path / "cache")
+    before = picture.stat()
+    write_photo(picture, "dog", 0)
+    with open(picture, "ab") as stream:
+        stream.truncate(max(before.st_size, picture.stat().st_size))
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))
+    cache, problems, _ = build_image_cache([picture], size=(4, 4), cache_dir=tmp_path / "cache")
+    assert problems or cache.read(np.array([0]))[0].mean(axis=(0, 1)).argmax() == 1  # green, as a dog is
+
+
+# --- 39 ----------------------------------------------------------------------------------------------
+
+
+def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    return tell
+
+
+def weights(run: Any) -> dict[str, bytes]:
+    return {name: one.tobytes() for name, one in load_file(run.path / "weights.safetensors").items()}
+
+
+@pytest.mark.case("39", "stopped after two of four epochs and gone on with: the same weights and records")
+def test_a_resumed_training_ends_where_one_in_one_go_does(tmp_path: Path) -> None:
+    whole = fit("network", tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit("network", tmp_path / "run", on_progress=stop_after(2))
+    assert "goes on from its last checkpoint" in caught.value.__notes__[0]
+    with pytest.raises(RunError, match="of another training") as refused:
+        fit("network", tmp_path / "run", resume=True, recipe=SMALL.model_copy(update={"batch_size": 12}))
+    assert refused.value.problems == ("recipe.batch_size: 10 -> 12",)
+    again = fit("network", tmp_path / "run", resume=True)
+    assert weights(again) == weights(whole)
+    quiet = ("seconds", "peak_bytes")
+    told = [
+        [{name: value for name, value in one.items() if name not in quiet} for one in run.history]
+        for run in (again, whole)
+    ]
+    assert told[0] == told[1] and len(told[0]) == 4
+
+
+@pytest.mark.case("39", "neighbour: a run that has finished but for its name is not trained again")
+@pytest.mark.parametrize("kind", ["network", "pairs", "gibbs", "als"])
+def test_the_last_moment_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    real = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if Path(target).name == "run.json":
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RunError, match="No space left") as caught:
+        fit(kind, tmp_path / "run")
+    assert "--resume" in caught.value.labels["fix"]
+    monkeypatch.undo()
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("tenfold.engine.train.train_step", never)
+    monkeypatch.setattr("tenfold.jobs.ratingsfit.fit_model", never)
+    again = fit(kind, tmp_path / "run", resume=True)
+    monkeypatch.undo()
+    whole = fit(kind, tmp_path / "whole")
+    name = "weights.safetensors" if kind in ("network", "pairs") else "model.safetensors"
+    assert (again.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+@pytest.mark.case("T5", "Ctrl-C in a fit that writes no checkpoint says that nothing was kept")
+def test_ctrl_c_promises_no_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    for kind in ("gibbs", "network"):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit(kind, tmp_path / "run", on_progress=stop)
+        assert "nothing was kept" in caught.value.__notes__[0]
+        assert list(tmp_path.iterdir()) == []
+
+
+# --- 42 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.case("42", "a loss that is no number ends the training, with finite weights or none")
+def test_a_rate_that_is_far_too_high(tmp_path: Path) -> None:
+    recipe = Recipe(**{**SMALL.model_dump(), "lr": 1e30, "epochs": 6, "patience": 5})
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        fit("network", tmp_path / "run", recipe=recipe)
+    assert "a lower --lr" in caught.value.labels["fix"]
+    kept = [*tmp_path.rglob("weights.safetensors")]
+    assert all(np.isfinite(one).all() for file in kept for one in load_file(file).values())
+
+
+# --- 73 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.case("73", "every method's run answers the same bits when it is opened again")
+@pytest.mark.parametrize("kind", ["gibbs", "als", "sgd", "pairs"])
+def test_a_recommender_opens_as_it_was_saved(tmp_path: Path, kind: str) -> None:
+    run = fit(kind, tmp_path / "run")
+    users, items = ([f"u{one // 10}" for one in range(100)], [f"i{one % 10}" for one in range(100)])
+    again = load_run(shutil.copytree(run.path, tmp_path / "copy"))
+    scores = [one.predict_pairs(users, items).score for one in (run, again)]
+    assert len(scores[0]) == 100 and scores[0].tobytes() == scores[1].tobytes()
+    about = json.loads((again.path / "run.json").read_text())
+    about["format"], about["versions"]["tenfold"] = 99, "9.9"
+    (again.path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"made by tenfold 9\.9, this is "):
+        load_run(again.path)
+    model = run.path / "model.safetensors"
+    model.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
+    with pytest.raises(RunError, match="is damaged"):
+        load_run(run.path)
+
+
+# --- 76 ----------------------------------------------------------------------------------------------
+
+
+class Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.case("76", "neighbour: a pickle in place of any file of a run or its checkpoint runs no code")
+def test_no_file_of_a_run_can_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    trap = pickle.dumps({"state_dict": Trap(tmp_path / "ran")})
+    run = fit("pairs", tmp_path / "run")
+    about = json.loads((run.path / "run.json").read_text())
+    for name in about["files"]:
+        copy = Path(shutil.copytree(run.path, tmp_path / "copies" / name))
+        (copy / name).write_bytes(trap)
+        with pytest.raises(RunError, match="is damaged"):
+            load_run(copy)
+        if name.endswith(".safetensors"):  # with sums that agree, too
+            files = {**about["files"], name: file_digest(copy / name)}
+            (copy / "run.json").write_text(json.dumps(sealed({**about, "files": files})))
+            with pytest.raises(RunError, match="damaged, or is not a tensor file"):
+                load_run(copy).predict_pairs(["u1"], ["i1"])
+    with pytest.raises(KeyboardInterrupt):
+        fit("network", tmp_path / "stopped", on_progress=stop_after(1))
+    (tmp_path / "stopped.part" / "checkpoint.safetensors").write_bytes(trap)
+    with pytest.raises(RunError, match="is not a tensor file"):
+        fit("network", tmp_path / "stopped", resume=True)
+    assert not (tmp_path / "ran").exists()
