@@ -20,7 +20,8 @@ from tenfold.jobs.inputs import Reading
 from tenfold.jobs.netrun import NetworkRun, open_network_run
 from tenfold.jobs.netscore import Verdict, _calibrate
 from tenfold.nn.heads import build_head
-from tenfold.out.tables import write_predictions, write_submission
+from tenfold.out.submission import write_submission
+from tenfold.out.tables import write_predictions
 from tenfold.recipe import Recipe
 from tenfold.schema import ImageColumn, OrderedTarget, Schema, parse_target
 from tenfold.store.run import read_run
