@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tenfold.jobs.memberparts import (
     member_charts,
     member_memory,
@@ -14,6 +16,7 @@ from tenfold.jobs.memberparts import (
     what_it_is_of,
 )
 from tenfold.out.report import Cell, Charts, Grid
+from tenfold.store.run import file_digest
 
 HISTORY = [
     {"epoch": 0, "train": {}, "valid": {"size": {"log_loss": 0.7}, "age": {"rmse": 3.0}}},
@@ -90,3 +93,17 @@ def test_memory_stands_beside_its_plan_and_what_is_gone_is_left_out(tmp_path: Pa
     assert what_it_is_of(about, tmp_path) == "2 members (net_a, net_b)"
     assert member_memory(about, tmp_path / "elsewhere") == ()
     assert what_it_is_of(about, tmp_path / "elsewhere") == "2 members"
+
+
+@pytest.mark.case("P4", "neighbour: a blend's page names members that are gone, damaged or other runs now")
+def test_members_that_are_not_what_was_blended_are_named(tmp_path: Path) -> None:
+    about: Any = {"members": []}
+    for name in ("whole", "damaged", "gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+        runs = [{"path": name, "sha256": file_digest(tmp_path / name / "run.json")}]
+        about["members"].append({"name": name, "runs": runs})
+    assert "any more" not in members_section(about, tmp_path).text
+    (tmp_path / "damaged" / "run.json").write_bytes(b"\0\0")
+    (tmp_path / "gone" / "run.json").unlink()
+    assert "blended, any more: damaged, gone (" in members_section(about, tmp_path).text

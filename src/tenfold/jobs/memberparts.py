@@ -13,6 +13,7 @@ from tenfold.jobs.reportparts import gib, read_history
 from tenfold.metrics import score_text
 from tenfold.out.charts import Line, line_chart
 from tenfold.out.report import Cell, Charts, Grid, Part, Section
+from tenfold.store.run import file_digest
 
 __all__ = ["member_charts", "member_memory", "members_section", "what_it_is_of", "ways_grid"]
 
@@ -55,10 +56,30 @@ def members_section(about: Mapping[str, Any], folder: Path) -> Section:
         rows.append(row)
     scored = any(about.get("targets", {}).values())
     text = "Each member by itself" + ("; the scores above are those of their blend." if scored else ".")
+    lost = _lost_members(members, folder)
+    if lost:
+        text += (
+            f" Not the runs that were blended, any more: {', '.join(lost)} (gone, damaged or changed since). "
+            "Their scores are those of then; the blend cannot be asked."
+        )
     ways = ways_grid(about.get("blends") or {})
     charts = member_charts(dict(_member_runs(about, folder, read_history)))
     parts: list[Part] = [Grid((*heads, "seconds", "GiB"), rows), *([ways] if ways else [])]
     return Section("Members", text, (*parts, *([Charts(charts)] if charts else [])))
+
+
+def _lost_members(members: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
+    """Members of which a run's description is not the one whose sum the blend keeps."""
+    lost = []
+    for one in members:
+        for run in one.get("runs") or ():
+            try:
+                there = file_digest(folder / run["path"] / "run.json")
+            except OSError:
+                there = ""
+            if run.get("sha256") and there != run["sha256"]:
+                lost.append(str(one["name"]))
+    return list(dict.fromkeys(lost))
 
 
 def what_it_is_of(about: Mapping[str, Any], folder: Path) -> str:
