@@ -56,6 +56,7 @@ def test_a_changed_value_is_refused(tmp_path: Path, name: str, value: Any) -> No
         ("rows", "3"), ("rows", -1), ("rows", True), ("targets", []), ("targets", {"a": 1}),
         ("targets", {"a": {"error_rate": "x"}}), ("seconds", None), ("kind", 4), ("notes", [1]),
         ("files", {"a": 1}), ("format", "1"), ("members", [{"name": "x"}]), ("scale", [1]),
+        ("plan", {"parts": {"weights": "x"}}), ("plan", {"band_bytes": [1]}), ("plan", []),
     ],
 )  # fmt: skip
 def test_without_a_sum_a_value_of_the_wrong_type_is_named(tmp_path: Path, name: str, value: Any) -> None:

@@ -157,6 +157,19 @@ def _fingerprint(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in texts)
 
 
+def _plan(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    whole = ("micro_batch", "accumulation", "predicted_bytes", "measured_bytes")
+    band = value.get("band_bytes", [])
+    return (
+        all(value.get(name) is None or is_count(value[name]) for name in whole)
+        and list_of(is_number)(band)
+        and len(band) in (0, 2)
+        and table_of(is_number)(value.get("parts", {}))
+    )
+
+
 def _member(value: Any) -> bool:
     runs = list_of(_table(path=is_text, sha256=is_text))
     return _table(name=is_text, weight=is_number, status=is_text, runs=runs)(value) and (
@@ -187,7 +200,7 @@ _TYPES: dict[str, Kind] = {
     "without_views": ("scores by target", is_scores),
     "calibration": ("figures by target", is_scores),
     "majority": ("a table", table_of(_anything)),
-    "plan": ("a table", table_of(_anything)),
+    "plan": ("a plan's figures", _plan),
     "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
     "fingerprint": ("a table with its texts", _fingerprint),
     "identity": ("a table", table_of(_anything)),
