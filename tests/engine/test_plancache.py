@@ -39,6 +39,13 @@ def test_what_cannot_be_read_is_not_there(own_folder: Path, text: str) -> None:
     assert recall("key") is None
 
 
+def test_what_was_changed_is_not_there(own_folder: Path) -> None:
+    remember("key", {"fits": True})
+    file = next(own_folder.rglob("key.json"))
+    file.write_text(file.read_text().replace("true", "false"))
+    assert recall("key") is None
+
+
 def test_a_folder_that_cannot_be_written_is_no_error(own_folder: Path) -> None:
     (own_folder / "memory").write_text("a file stands in the way")
     remember("key", {"a": 1})

@@ -322,6 +322,15 @@ def test_a_full_disk_leaves_no_half_a_line(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / FILE).read_bytes() == before
 
 
+def test_a_damaged_ensemble_is_named_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "top" / "members").mkdir(parents=True)
+    for name in ("run.json", "schema.toml", "oof.parquet", "lock"):
+        (tmp_path / "top" / name).write_text("{")
+    notes: list[str] = []
+    assert read_history(tmp_path, on_note=notes.append) == ()
+    assert len(notes) == 1 and notes[0].startswith("top is left out")
+
+
 def test_a_damaged_run_is_named_and_left_out(tmp_path: Path) -> None:
     file = make_run(tmp_path / "one", "1", 0.3) / "run.json"
     file.write_text(file.read_text().replace("0.3", "0.1"))

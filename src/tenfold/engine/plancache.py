@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.engine.cards import cache_folder
+from tenfold.store.described import SEAL, sealed
 
 
 def digest(decides: list[Any]) -> str:
@@ -28,14 +29,15 @@ def _sources() -> str:
 
 
 def recall(key: str) -> dict[str, Any] | None:
-    """What was kept under a key; None where there is nothing, or nothing that can be read."""
+    """What was kept under a key; None where there is nothing, or it is not as it was kept."""
     if not key:
         return None
     try:
         kept = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        whole = isinstance(kept, dict) and kept.pop(SEAL, "") == sealed(kept)[SEAL]
+    except (OSError, ValueError, RecursionError):
         return None
-    return kept if isinstance(kept, dict) else None
+    return kept if whole else None
 
 
 def remember(key: str, value: dict[str, Any]) -> None:
@@ -46,7 +48,7 @@ def remember(key: str, value: dict[str, Any]) -> None:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{key}.{os.getpid()}.part"
-        partial.write_text(json.dumps(value), encoding="utf-8")
+        partial.write_text(json.dumps(sealed(value)), encoding="utf-8")
         partial.replace(folder / f"{key}.json")
     except OSError:
         pass

@@ -214,7 +214,7 @@ def _described(folder: Path, tell: Tell = _silent) -> dict[str, Any] | None:
         about = read_description(path, folder)
         kind, digest = about["kind"], file_digest(path)
     except (RunError, OSError, KeyError) as error:
-        if path.is_file() and holds_run(folder):
+        if path.is_file() and (holds_run(folder) or (folder / "members").is_dir()):
             tell(f"{folder.name} is left out: {getattr(error, 'headline', error)}")
         return None
     identity = about.get("identity", {})

@@ -20,7 +20,7 @@ from tenfold.jobs.telling import held_out_columns
 from tenfold.metrics import score_text
 from tenfold.nn.heads import Head, build_head
 from tenfold.schema import NetworkTarget, target_columns
-from tenfold.store.run import RunFolder, or_null
+from tenfold.store.run import RunFolder, or_null, replacing
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -416,7 +416,5 @@ def _write(
                 add(f"{target.name}@{name}", own[:, 0])
             for place, word in enumerate(head.classes):
                 add(f"{target.name}:{word}@{name}", own[:, place])
-    path = folder.file("oof.parquet")
-    temporary = path.with_name(".oof.parquet.tmp")
-    write_parquet(temporary, columns)
-    temporary.replace(path)
+    with replacing(folder.file("oof.parquet")) as temporary:
+        write_parquet(temporary, columns)
