@@ -111,7 +111,9 @@ class Stage:
 
     def build(self, wanted: Sequence[Scene]) -> None:
         """Make the runs that these scenes find."""
-        kinds = {kind for scene in wanted for kind in (*scene.needs, *_own(scene))} - {"table2"}
+        kinds = {kind for scene in wanted for kind in (*scene.needs, *_own(scene))}
+        # The second run of a table is made with the blend of both.
+        kinds |= {"blend"} if "table2" in kinds else set()
         make_runs(self.base, run_well, [kind for kind in FITS if kind in kinds or not kinds])
         for scene in wanted:
             if scene.over and scene.words[0] in ("fit", "blend"):
