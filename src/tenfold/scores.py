@@ -10,7 +10,7 @@ one of weight 0 is not there. Counts of rows count rows all the same.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +180,8 @@ def tag_scores(
     each = _by_class(probabilities, asked, yes, classes, thresholds, weights)
     occurring = [one["f1"] for one in each.values() if not math.isnan(one["f1"])]
     whole = known.all(axis=1)
-    exact = (yes == (asked == 1)).all(axis=1) & ~(stranger == 1).any(axis=1)
+    known_names = ~(stranger == 1).any(axis=1)
+    exact = cast("NDArray[np.bool_]", (yes == (asked == 1)).all(axis=1) & known_names)
     some = bool(known.any())
     scores: dict[str, Any] = {
         "log_loss": binary_log_loss(probabilities, asked, weights),
@@ -190,7 +191,7 @@ def tag_scores(
         "subset_accuracy": _mean(exact, whole, weights),
     }
     if usual is not None:
-        same = (asked == np.array(usual)).all(axis=1) & ~(stranger == 1).any(axis=1)
+        same = cast("NDArray[np.bool_]", (asked == np.array(usual)).all(axis=1) & known_names)
         scores["majority_subset_accuracy"] = _mean(same, whole, weights)
     scores["scored"] = int(known.any(axis=1).sum())
     scores["labels"] = each

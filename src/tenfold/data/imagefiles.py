@@ -435,7 +435,7 @@ class _Listing:
             result = self._find(form)
             if result is not None:
                 return result
-        respelt = self._fits(form, loosely=True)
+        respelt = self._fits([*tried][-1], loosely=True)
         if respelt:
             self.respelt |= {name: respelt[0]} if len(respelt) == 1 else {}
             return self._chosen(name, respelt)

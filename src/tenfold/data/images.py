@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 import PIL
@@ -301,7 +301,8 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
             canvas = webp_size(head) if kind == "WebP" else None
             if canvas is not None:  # its decoder takes the memory of all its pixels as soon as it is opened
                 _enter(held, canvas, name, max_pixels, times=HUNGRY)
-            image = held.enter_context(Image.open(jpeg or file, formats=formats))
+            source = cast("IO[bytes]", jpeg or file)
+            image = held.enter_context(Image.open(source, formats=formats))
             if canvas is None:
                 hungry = image.format == "JPEG2000" and len(image.getbands()) > 2
                 _enter(held, image.size, name, max_pixels, times=HUNGRY if hungry else 1)

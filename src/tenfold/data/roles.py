@@ -186,7 +186,8 @@ def item_titles(
         name = find_column(table, name)
     else:
         name = (rest[0] if rest else None) if unnamed else _known("title", rest)
-    codes, ids, _ = read_ids(table, key)
+    codes, texts, _ = read_ids(table, key)
+    ids: list[str] = texts.tolist()
     titles = table.text(name) if name is not None else [""] * table.rows
     names: dict[str, str] = {}
     for code, title in zip(codes, titles, strict=True):

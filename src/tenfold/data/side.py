@@ -112,7 +112,8 @@ def choose_ids(
 
 def _rows_of(table: Table, key: str, ids: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
     """The first row of each id in the side table, -1 for ids that it does not list."""
-    codes, spelled, _ = read_ids(table, key)
+    codes, texts, _ = read_ids(table, key)
+    spelled: list[str] = texts.tolist()
     first: dict[str, int] = {}
     for row, code in enumerate(codes):
         first.setdefault(spelled[code], row)

@@ -178,8 +178,8 @@ class Table:
         places = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.int64)
         chosen = pa.array(places)
         columns = {name: column.take(chosen) for name, column in self._columns.items()}
-        index = None if self._index is None else self._index[places]
-        return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places], _index=index)
+        labels = None if self._index is None else self._index[places]
+        return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places], _index=labels)
 
     def noted(self, *notes: str) -> Table:
         """The same table with further notes."""
@@ -558,7 +558,7 @@ def _once(values: Any) -> Any:
 
 def _frame_index(source: Any) -> tuple[NDArray[np.object_] | None, list[tuple[str, Any]]]:
     """What a pandas index calls the rows, and its named levels as columns; None where it only counts."""
-    index = getattr(source, "index", None)
+    index: Any = getattr(source, "index", None)
     if not hasattr(index, "get_level_values"):
         return None, []
     levels = list(index.names)

@@ -212,7 +212,7 @@ def figure_html(figure: Figure, *, program: bool) -> str:
 
 def _mark(figure: Figure) -> str:
     """A name for a figure within its page, the same whenever it is drawn: plotly would draw lots."""
-    return f"figure-{hashlib.sha256(figure.to_json().encode()).hexdigest()[:16]}"
+    return f"figure-{hashlib.sha256(str(figure.to_json()).encode()).hexdigest()[:16]}"
 
 
 def course_figure(courses: Mapping[str, Any]) -> Figure:

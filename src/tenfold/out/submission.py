@@ -333,6 +333,7 @@ def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Se
     """A column for a target."""
     look = _look(shown)
     own = source.target
+    classes = list(target.classes)
     if target.kind == "number":
         if look in ("words", "truth"):
             return source, "", f"column {name!r} holds words ({_some(shown)}), and {own!r} is a number"
@@ -341,27 +342,27 @@ def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Se
         if look == "whole" and broken.size:
             return source, f"column {name!r} has whole numbers; answers are not rounded: {broken[0]!r}", ""
         return source, "", ""
-    second = target.classes[-1] if target.probabilities is not None and len(target.classes) <= 2 else None
-    second = None if len(target.classes) == 2 and target.kind not in ("category", "ordered") else second
+    second = classes[-1] if target.probabilities is not None and len(classes) <= 2 else None
+    second = None if len(classes) == 2 and target.kind not in ("category", "ordered") else second
     if second is not None and "prob" in name.casefold() and look in ("whole", "float", "empty"):
         look = "fraction"
     if look == "empty" or _are_answers(shown, target):
         return source, "", ""
-    numeric = all(map(_NUMBER.fullmatch, target.classes)) or {*map(str.casefold, target.classes)} <= _TRUTH
+    numeric = all(map(_NUMBER.fullmatch, classes)) or {*map(str.casefold, classes)} <= _TRUTH
     if look == "float" and second is not None and numeric and len(shown) < 2:
         both = f"--column {name}={own} for the class, --probability {second}={name} for its probability"
         return source, "", f"column {name!r} holds {shown[0]} alone, a class or a probability: {both}"
     if look in ("whole", "float", "truth") and numeric:
         return source, "", ""
     if look == "fraction" and second is not None:
-        which = f"the second class of {own!r}" if len(target.classes) == 2 else f"the class of {own!r}"
-        other = f"; for the other: --probability {target.classes[0]}={name}" if target.classes[1:] else ""
+        which = f"the second class of {own!r}" if len(classes) == 2 else f"the class of {own!r}"
+        other = f"; for the other: --probability {classes[0]}={name}" if classes[1:] else ""
         note = f"column {name!r} is filled with the probability of {second!r}, {which}{other}"
         return _Source(own, CHANCE, second), note, ""
-    if look == "words" and not (numeric and target.classes):
+    if look == "words" and not (numeric and classes):
         return source, "", ""
     what = "fractions" if look == "fraction" else "words" if look in ("words", "truth") else "numbers"
-    answers = ", ".join(target.classes[:3]) + (" ..." if target.classes[3:] else "")
+    answers = ", ".join(classes[:3]) + (" ..." if classes[3:] else "")
     return source, "", f"column {name!r} holds {what} ({_some(shown)}), and {own!r} answers {answers}"
 
 
