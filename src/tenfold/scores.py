@@ -10,7 +10,7 @@ one of weight 0 is not there. Counts of rows count rows all the same.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,9 +179,9 @@ def tag_scores(
     wrong = count(yes & (asked == 0))
     each = _by_class(probabilities, asked, yes, classes, thresholds, weights)
     occurring = [one["f1"] for one in each.values() if not math.isnan(one["f1"])]
-    whole = known.all(axis=1)
-    known_names = ~(stranger == 1).any(axis=1)
-    exact = cast("NDArray[np.bool_]", (yes == (asked == 1)).all(axis=1) & known_names)
+    whole = _rows(known)
+    known_names = _rows(stranger != 1)
+    exact = _rows(yes == (asked == 1)) & known_names
     some = bool(known.any())
     scores: dict[str, Any] = {
         "log_loss": binary_log_loss(probabilities, asked, weights),
@@ -191,11 +191,16 @@ def tag_scores(
         "subset_accuracy": _mean(exact, whole, weights),
     }
     if usual is not None:
-        same = cast("NDArray[np.bool_]", (asked == np.array(usual)).all(axis=1) & known_names)
+        same = _rows(asked == np.array(usual)) & known_names
         scores["majority_subset_accuracy"] = _mean(same, whole, weights)
     scores["scored"] = int(known.any(axis=1).sum())
     scores["labels"] = each
     return scores
+
+
+def _rows(whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(rows,) where every cell is true."""
+    return np.asarray(whole.all(axis=1))
 
 
 def _precisions(probabilities: Floats, questions: Ints, weights: Floats | None) -> dict[str, float]:
