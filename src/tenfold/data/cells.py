@@ -12,13 +12,22 @@ from numpy.typing import NDArray
 
 from tenfold.errors import LISTED
 
-__all__ = ["group_look_alikes", "judge_kind", "parse_numbers", "whole_number", "writes_decimal_comma"]
+__all__ = [
+    "alike_known",
+    "group_look_alikes",
+    "judge_kind",
+    "parse_numbers",
+    "respelled",
+    "whole_number",
+    "writes_decimal_comma",
+]
 
 _POINT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?")
 #: 1,234 may be a thousand or one and a bit.
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 _WHOLE = re.compile(r"-?[1-9][0-9]{0,17}|0")
+_OR_POINT_ZERO = re.compile(r"([+-]?[0-9]+)(?:\.0+)?")
 _PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|bmp|tiff?|webp|heic|heif|avif|jxl|ppm|pgm)", re.IGNORECASE)
 _BLANKS = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 
@@ -119,6 +128,33 @@ def group_look_alikes(names: Iterable[str]) -> list[list[str]]:
     for name in dict.fromkeys(names):
         groups.setdefault(_likeness(name), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def respelled(strange: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Which known word a strange one is: ``1.0`` is ``1``, and ``1`` is ``1.0``, where one of them is known.
+
+    Programs write whole numbers as ``1.0`` once a cell of the column is empty. Nothing else is merged.
+    """
+    known = set(known)
+    forms: dict[str, list[str]] = {}
+    for word in known:
+        if match := _OR_POINT_ZERO.fullmatch(word):
+            forms.setdefault(match[1], []).append(word)
+    found = {}
+    for word in strange:
+        match = None if word in known else _OR_POINT_ZERO.fullmatch(word)
+        same = forms.get(match[1], []) if match else []
+        if len(same) == 1:
+            found[word] = same[0]
+    return found
+
+
+def alike_known(name: str, strange: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Notes on a column's strange words that a reader would take for a known one."""
+    by_likeness = {_likeness(word): word for word in known if word}
+    pairs = [(word, by_likeness.get(_likeness(word))) for word in strange if word]
+    told = [f"{name}: look-alikes {word} / {one} are not taken for each other" for word, one in pairs if one]
+    return told[:LISTED]
 
 
 def _likeness(name: str) -> object:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.cells import alike_known, respelled
 from tenfold.data.labels import (
     Labels,
     TargetFacts,
@@ -51,7 +52,8 @@ class ColumnFacts(Frozen):
         stands for an empty cell, if training had any.
     features, about: of an id that a side table describes, the names of its features, and per word the places
         of those that it has.
-    mean, deviation: of a number. gaps: whether training had cells without one.
+    mean, deviation: of a number; a deviation of 0 is that of equal numbers, from which nothing is learnt.
+    gaps: whether training had cells without one. empty: whether it had no others.
     """
 
     refusal: ClassVar = SchemaError
@@ -62,6 +64,7 @@ class ColumnFacts(Frozen):
     mean: float = 0.0
     deviation: float = 1.0
     gaps: bool = False
+    empty: bool = False
 
 
 class Encoding(Frozen):
@@ -194,18 +197,24 @@ def encode(
 
 
 def fit_columns(
-    schema: Schema, table: Table, train: NDArray[np.int64]
+    schema: Schema,
+    table: Table,
+    train: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[dict[str, ColumnFacts], list[str]]:
     """What the training rows, and no others, decide of every input column that is no picture; and notes.
 
+    weights: (training rows,) what each counts, 1 where not given; a row of weight 0 decides nothing.
     Raises TableError for cells of a number column that are no numbers.
     """
     facts: dict[str, ColumnFacts] = {}
     notes: list[str] = []
+    if weights is not None:
+        train, weights = train[weights > 0], weights[weights > 0]
     for column in schema.columns:
         name = column.name
         if isinstance(column, NumberColumn):
-            facts[name] = _fit_number(table.numbers(name)[train])
+            facts[name] = _fit_number(table.numbers(name)[train], weights)
             known = ~table.missing(name)[train]
         else:
             codes, words = table.codes(name)
@@ -219,23 +228,32 @@ def fit_columns(
         elif isinstance(column, NumberColumn):
             one = facts[name]
             notes.append(f"{name}: mean {one.mean:.6g}, deviation {one.deviation:.6g} in training")
+            if one.deviation == 0:
+                counts = "" if weights is None else " that counts"
+                notes[-1] = (
+                    f"{name} is {one.mean:.6g} in every training row{counts}: nothing is learnt from it"
+                )
         if known.any() and not known.all():
             notes.append(f"{name}: {int((~known).sum())} of {len(train)} cells missing in training")
     return facts, notes
 
 
-def _fit_number(values: NDArray[np.float64]) -> ColumnFacts:
-    gaps = bool(np.isnan(values).any())
-    known = values[~np.isnan(values)]
+def _fit_number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> ColumnFacts:
+    there = ~np.isnan(values)
+    gaps, known = not there.all(), values[there]
+    if not len(known):
+        return ColumnFacts(deviation=0.0, gaps=gaps, empty=True)
+    own = None if weights is None else weights[there]
     # Scaled before it is squared, which numbers of 1e200 would not survive.
-    largest = float(np.abs(known).max(initial=0.0))
-    if largest == 0.0:
-        return ColumnFacts(gaps=gaps)
+    largest = float(np.abs(known).max()) or 1.0
     part = known / largest
-    mean, deviation = float(part.mean()) * largest, float(part.std()) * largest
+    mean, deviation = float(part.mean()), float(part.std())
+    if own is not None:
+        mean = float(np.average(part, weights=own))
+        deviation = float(np.sqrt(np.average((part - mean) ** 2, weights=own)))
     # Of equal numbers the deviation is rounding, if not 0: such a column stays at 0, whatever is asked.
-    constant = not part.std() > 1e-12
-    return ColumnFacts(mean=mean, deviation=1.0 if constant else deviation, gaps=gaps)
+    deviation = deviation * largest if deviation > 1e-12 else 0.0
+    return ColumnFacts(mean=mean * largest, deviation=deviation, gaps=gaps)
 
 
 def encode_columns(
@@ -259,9 +277,26 @@ def encode_columns(
 def _encode_number(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
     values = table.numbers(name)
     missing = np.isnan(values)
-    with np.errstate(over="ignore"):
-        scaled = np.clip((values - facts.mean) / facts.deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+    if facts.empty:
+        # What training never had has a weight that nobody taught: so does its mark of a missing number.
+        notes = [f"{name} was empty in training: {int((~missing).sum())} cells are left out"]
+        return np.zeros((len(values), 2), dtype=np.float32), notes if not missing.all() else []
     notes = []
+    if facts.deviation == 0:
+        scaled = np.zeros(len(values))
+        other = int((~missing & ~np.isclose(values, facts.mean, rtol=1e-9, atol=0)).sum())
+        if other:
+            notes.append(f"{name} was always {facts.mean:.6g} in training: {other} other cells count as that")
+    else:
+        with np.errstate(over="ignore"):
+            scaled = (values - facts.mean) / facts.deviation
+        far = int((np.abs(scaled) > MOST_DEVIATIONS).sum())
+        if far:
+            notes.append(
+                f"{name}: {far} of {len(values)} cells lie more than {MOST_DEVIATIONS:g} deviations from the "
+                "mean in training, and count as that many; is the unit the same?"
+            )
+        scaled = np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
     if missing.any() and not facts.gaps:
         notes.append(
             f"{name}: {int(missing.sum())} cells missing, none in training: its mean stands for them"
@@ -274,17 +309,25 @@ def _encode_number(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray
 def _encode_words(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
     codes, words = table.codes(name)
     place = {word: code for code, word in enumerate(facts.words, start=1)}
+    notes = []
+    same = respelled(map(str, words), facts.words)
+    if same:
+        listed = shortened([f"{word} for {one}" for word, one in same.items()])
+        notes.append(f"{name}: whole numbers are written in another way than in training: {listed}")
+    place |= {word: place[one] for word, one in same.items()}
     lookup = np.array([place.get(str(word), 0) for word in words], dtype=np.int64)
     missing = table.missing(name)
     found = lookup[codes] if len(words) else np.zeros(table.rows, dtype=np.int64)
     found = np.where(missing, place.get("", 0), found)
     strange = np.unique(codes[(found == 0) & ~missing])
-    notes = []
     if len(strange):
         rows = int(((found == 0) & ~missing).sum())
         what = "1 value" if len(strange) == 1 else f"{len(strange)} values"
-        listed = shortened([str(words[code]) for code in strange])
-        notes.append(f"{name}: {what} not seen in training ({listed}): {rows} rows go to its unknown row")
+        unseen = [str(words[code]) for code in strange]
+        notes.append(
+            f"{name}: {what} not seen in training ({shortened(unseen)}): {rows} rows go to its unknown row"
+        )
+        notes += alike_known(name, unseen, facts.words)
     if missing.any() and "" not in place:
         notes.append(
             f"{name}: {int(missing.sum())} empty cells, none in training: they go to its unknown row"

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.cells import natural_order, shortened
+from tenfold.data.cells import alike_known, natural_order, respelled, shortened
 from tenfold.data.table import Table, guess_kind, look_alikes
 from tenfold.errors import LISTED, SchemaError, TableError
 from tenfold.schema import (
@@ -479,6 +479,7 @@ def scoring_labels(
         else f"{target.name}: {word!r} is no class of this run ({count} rows): {says}"
         for word, count in unknown.items()
     ]
+    notes += alike_known(target.name, unknown, classes)
     if labels.ndim == 2:
         return (np.column_stack([labels, strange.astype(np.int64)]) if strange.any() else labels), notes
     return (np.where(strange, len(classes), labels) if labels.dtype.kind == "i" else labels), notes
@@ -524,9 +525,13 @@ def label_words(
 def class_codes(
     table: Table, column: str, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Class index of each row by name, -1 where missing or unknown; and the unknown names with counts."""
+    """Class index of each row by name, -1 where missing or unknown; and the unknown names with counts.
+
+    A whole number may be written in another way: see `cells.respelled`.
+    """
     codes, words = table.codes(column)
     place = {name: position for position, name in enumerate(classes)}
+    place |= {word: place[one] for word, one in respelled(map(str, words), classes).items()}
     lookup = np.array([place.get(str(word), -1) for word in words], dtype=np.int64)
     missing = table.missing(column)
     labels = np.where(missing, -1, lookup[codes]) if len(words) else np.full(table.rows, -1, dtype=np.int64)

@@ -141,7 +141,7 @@ def prepare_training(
     notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
     if network is None:
         # How wide the first layers of a table are is decided by its training rows.
-        columns, said = fit_columns(schema, rows.table, split.train)
+        columns, said = fit_columns(schema, rows.table, split.train, examples.weigh(split.train))
         encoding = encoding.model_copy(update={"columns": columns})
         notes.add(said)
         cells, said = encode_columns(columns, schema, rows.table)

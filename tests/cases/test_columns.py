@@ -1,0 +1,118 @@
+"""Columns of a table: what the training rows decide of them, and cells that are other than those."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import tenfold
+from tenfold.data.encode import encode_columns, fit_columns
+from tenfold.data.labels import TargetFacts, scoring_labels
+from tenfold.data.table import read_table
+from tenfold.recipe import Recipe
+from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, Schema
+
+QUICK = Recipe(epochs=2, frozen_epochs=0, valid=0.25, seed=3)
+TALL, TOWN = NumberColumn(name="tall"), CategoryColumn(name="town")
+
+
+def asked(
+    column: Any, training: Sequence[str], test: Sequence[str], weights: Sequence[float] | None = None
+) -> tuple[NDArray[Any], list[str], list[str]]:
+    """A column's cells as the network gets them, what fit said of it, and what is said when it is asked."""
+    schema = Schema(inputs=(column,), targets=("label",))
+    table, count = read_table({column.name: list(training)}), None
+    if weights is not None:
+        count = np.array(weights, dtype=float)
+    facts, said = fit_columns(schema, table, np.arange(len(training)), count)
+    found, notes = encode_columns(facts, schema, read_table({column.name: list(test)}))
+    return found[column.name], said, notes
+
+
+@pytest.mark.case(
+    "N1", "a number that is the same in all training rows moves no answer, whatever it is later"
+)
+def test_a_constant_number(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60)
+    table = {"x": x, "tall": [1.8] * 60, "empty": [""] * 60, "label": np.where(x > 0, "yes", "no")}
+    inputs = (NumberColumn(name="x"), TALL, NumberColumn(name="empty"))
+    schema = Schema(inputs=inputs, targets=(CategoryTarget(name="label"),))
+    made = tenfold.fit(schema, QUICK, table, run=tmp_path / "run", report=False)
+    run = made
+
+    def chances(**cells: Any) -> Any:
+        return run.predict({**table, **{name: [one] * 60 for name, one in cells.items()}}).targets["label"]
+
+    usual = chances().probabilities
+    for cells in ({"tall": 180.0}, {"tall": ""}, {"empty": 7}, {"tall": -1e9, "empty": 1e9}):
+        assert (chances(**cells).probabilities == usual).all(), cells
+
+
+@pytest.mark.case("N1", "neighbour: that such a column teaches nothing, and that it is another now, is said")
+def test_a_constant_number_is_said() -> None:
+    found, said, notes = asked(TALL, ["5", "5"], ["5", "6", "5.0000000001"])
+    assert "tall is 5 in every training row: nothing is learnt from it" in said
+    assert notes == ["tall was always 5 in training: 1 other cells count as that"] and not found.any()
+    found, said, notes = asked(TALL, ["", ""], ["", "6"])
+    assert "tall is empty in every training row: nothing is learnt from it" in said
+    assert notes == ["tall was empty in training: 1 cells are left out"] and not found.any()
+    # Whether a number is there at all can teach something although the number is always the same.
+    found, _, notes = asked(TALL, ["5", "", "5"], ["", "5", "9"])
+    assert found[:, 1].tolist() == [1, 0, 0] and not found[:, 0].any() and len(notes) == 1
+
+
+@pytest.mark.case("N2", "numbers in another unit than in training are pointed out")
+def test_another_unit() -> None:
+    heights = ["1.6", "1.7", "1.8", "1.9"]
+    found, _, notes = asked(TALL, heights, ["160", "170", "1.75"])
+    assert found[:, 0].tolist() == pytest.approx([6, 6, 0], abs=1e-6)
+    assert len(notes) == 1 and "2 of 3 cells lie more than 6 deviations from the mean" in notes[0]
+    assert asked(TALL, heights, heights)[2] == []
+
+
+@pytest.mark.case("N3", "a row of weight 0 decides nothing of a column: no mean, no deviation, no word")
+def test_rows_of_weight_0() -> None:
+    cells = ["1", "2", "4", "1000000"]
+    assert (asked(TALL, cells, ["3"], [1, 1, 1, 0])[0] == asked(TALL, cells[:3], ["3"])[0]).all()
+    words, _, notes = asked(TOWN, ["Rome", "Oslo", "Bern"], ["Bern", "Rome"], [1, 1, 0])
+    assert words.tolist() == [0, 2] and "not seen in training (Bern)" in notes[0]
+    # A weight of 3 is as three rows.
+    thrice = asked(TALL, ["1", "2", "2", "2"], ["3"])[0]
+    assert asked(TALL, ["1", "2"], ["3"], [1, 3])[0] == pytest.approx(thrice)
+
+
+@pytest.mark.case(
+    "N4", "whole numbers that a program wrote as 1.0 are the classes and categories 1, and are said"
+)
+def test_whole_numbers_with_a_point() -> None:
+    words, _, notes = asked(TOWN, ["1", "2", "10"], ["1.0", "10.00", "3.0", "1.5"])
+    assert words.tolist() == [1, 2, 0, 0]
+    assert "town: whole numbers are written in another way than in training: 1.0 for 1, 10.00 for 10" in notes
+    assert asked(TOWN, ["1.0", "2.0"], ["2", "1"])[0].tolist() == [2, 1]
+    table = read_table({"label": ["0.0", "1", "2.0", ""]})
+    labels, notes = scoring_labels(CategoryTarget(name="label"), ("0", "1"), TargetFacts(), table)
+    assert labels.tolist() == [0, 1, 2, -1] and notes == [
+        "label: '2.0' is no class of this run: its 1 rows count as wrong"
+    ]
+
+
+@pytest.mark.case(
+    "N4", "neighbour: 007 and 7, 1 and 1.0 where training has both, stay two; look-alikes are named"
+)
+def test_other_spellings_stay_strange() -> None:
+    assert asked(TOWN, ["007", "7"], ["7.0", "007.0", "07"])[0].tolist() == [2, 1, 0]
+    assert asked(TOWN, ["1", "1.0"], ["1.00", "1.0", "1"])[0].tolist() == [0, 2, 1]
+    words, _, notes = asked(TOWN, ["Rome", "Oslo"], ["rome", "Bern"])
+    assert words.tolist() == [0, 0] and notes[1:] == [
+        "town: look-alikes rome / Rome are not taken for each other"
+    ]
+    table = read_table({"label": ["Yes", "no"]})
+    labels, notes = scoring_labels(CategoryTarget(name="label"), ("no", "yes"), TargetFacts(), table)
+    assert labels.tolist() == [2, 0]
+    assert notes[1:] == ["label: look-alikes Yes / yes are not taken for each other"]
