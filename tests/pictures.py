@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +74,27 @@ def change_pixels(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
     before = [one for at, one in others if at < first]
     after = [one for at, one in others if at > first]
     return png_file([*before, (b"IDAT", change(packed)), *after])
+
+
+def tiff_file(
+    strips: Sequence[bytes], size: tuple[int, int], tags: Mapping[int, Sequence[int]], order: str = "<"
+) -> bytes:
+    """A TIFF of (height, width) whose strips hold these bytes; tags of shorts, beside those of the strips."""
+    height, width = size
+    starts = [8 + sum(map(len, strips[:at])) for at in range(len(strips))]
+    shorts = {256: [width], 257: [height], 259: [1], 277: [1], 278: [height], **tags}
+    fields = {tag: ("H", list(values)) for tag, values in shorts.items()}
+    fields |= {273: ("I", starts), 279: ("I", [len(one) for one in strips])}
+    begin = 8 + sum(map(len, strips))
+    entries, rest, place = b"", b"", begin + 2 + 12 * len(fields) + 4
+    for tag, (letter, values) in sorted(fields.items()):
+        body = struct.pack(f"{order}{len(values)}{letter}", *values)
+        entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[letter], len(values))
+        if len(body) > 4:
+            entries += struct.pack(f"{order}I", place + len(rest))
+            rest += body
+        else:
+            entries += body.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", begin)
+    count = struct.pack(f"{order}H", len(fields))
+    return head + b"".join(strips) + count + entries + bytes(4) + rest

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import sys
 import unicodedata
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from typer.testing import CliRunner
 
 from photos import QUICK, QUICK_OPTIONS, write_photo, write_photos, write_table
-from pictures import change_pixels, grained, png_chunks, png_file, refusal, save
+from pictures import change_pixels, grained, png_chunks, png_file, refusal, save, tiff_file
 from tenfold.cli import app
 from tenfold.data import imagecache
 from tenfold.data.imagefiles import find_images
@@ -377,7 +379,127 @@ def test_a_trailer_behind_a_cut_jpeg(tmp_path: Path) -> None:
         assert "p.jpg is " in refusal(path)
 
 
+@pytest.mark.case(
+    "V1", "filling and further rows before the end mark of a JPEG, as hardware writes, are read"
+)
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 4}, {"progressive": True}])
+def test_jpegs_with_something_before_their_end(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "p.jpg"
+    right = save(path, quality=90, **options)
+    whole = path.read_bytes()
+    further = [bytes(20), bytes(500), b"\xff" * 40, b"\x7f", b"\xff\xfe\0\5abc"]
+    if "restart_marker_blocks" in options:
+        due = len(re.findall(rb"\xff[\xd0-\xd7]", whole))
+        further.append(bytes([0xFF, 0xD0 + due % 8]))
+        further.append(
+            bytes([0xFF, 0xD0 + due % 8]) + b"row" * 30 + bytes([0xFF, 0xD0 + (due + 1) % 8]) + b"x"
+        )
+    for one in further:
+        path.write_bytes(whole[:-2] + one + whole[-2:])
+        assert (decode_image(path, (64, 64)) == right).all()
+
+
+@pytest.mark.case("V1", "neighbour: holes at the end, and restart markers that lack or repeat, are refused")
+def test_jpegs_with_too_little_before_their_end(tmp_path: Path) -> None:
+    path = tmp_path / "p.jpg"
+    save(path, quality=95, restart_marker_blocks=2)
+    whole = path.read_bytes()
+    marks = [one.start() for one in re.finditer(rb"\xff[\xd0-\xd7]", whole)]
+    for spoilt in (
+        whole[: marks[-1]] + whole[-2:],
+        whole[: marks[3]] + whole[marks[4] :],
+        whole[: marks[4]] + whole[marks[3] :],
+        whole[: marks[3]] + bytes(len(whole) - 2 - marks[3]) + whole[-2:],
+    ):
+        path.write_bytes(spoilt)
+        assert "p.jpg is " in refusal(path)
+    save(path, quality=95)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2 - 2) + whole[-2:])
+    assert "p.jpg is " in refusal(path)
+
+
 # --------------------------------------------------------------------------------------- what a picture shows
+
+
+@pytest.mark.case("V2", "a TIFF in separate planes is what its tags say: bits, inversion, byte order")
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiffs_in_planes(tmp_path: Path, order: str) -> None:
+    colour = grained()
+    grey = colour[..., 0]
+    deep = (colour.astype(np.uint16) * 257).astype(f"{order}u2")
+    rows = [deep[at : at + 10, :, band].tobytes() for band in range(3) for at in range(0, 64, 10)]
+    extra = [*rows, *rows[:7]]
+    three, four = {258: [16] * 3, 262: [2], 277: [3]}, {258: [16] * 4, 262: [2], 277: [4], 338: [0]}
+    one = {262: [1], 284: [2]}
+    files = {
+        "rgb": (rows, {**three, 278: [10], 284: [2]}, colour),
+        "rgbx": (extra, {**four, 278: [10], 284: [2]}, colour),
+        "grey": ([deep[..., 0].tobytes()], {**one, 258: [16]}, grey),
+        "white": ([(255 - grey).tobytes()], {**one, 258: [8], 262: [0]}, grey),
+        "bits": (
+            [np.packbits(grey < 128, axis=1).tobytes()],
+            {**one, 258: [1], 262: [0]},
+            (grey > 127) * 255,
+        ),
+        "float": ([(grey / 255).astype(f"{order}f4").tobytes()], {**one, 258: [32], 339: [3]}, grey),
+    }
+    for name, (strips, tags, right) in files.items():
+        (tmp_path / f"{name}.tif").write_bytes(tiff_file(strips, (64, 64), tags, order))
+        seen = decode_image(tmp_path / f"{name}.tif", (64, 64))
+        assert (seen == (right if right.ndim == 3 else right[..., None])).all(), name
+    (tmp_path / "ink.tif").write_bytes(
+        tiff_file([bytes(64 * 128)] * 4, (64, 64), {258: [16] * 4, 262: [5], 277: [4], 284: [2]}, order)
+    )
+    assert "ink.tif has colour of 16 bits in separate planes" in refusal(tmp_path / "ink.tif")
+
+
+@pytest.mark.case("V3", "deflated TIFFs of signed, 32-bit and float numbers are the same in both byte orders")
+def test_packed_tiffs_in_both_byte_orders(tmp_path: Path) -> None:
+    grey = grained()[..., 0]
+    for kind, sign, values in (
+        ("i2", 2, grey.astype(int) * 128),
+        ("i4", 2, grey.astype(int) * 257),
+        ("f4", 3, np.repeat([0.0, 1.0], 32 * 64).reshape(64, 64)),
+    ):
+        seen = []
+        for order in "<>":
+            packed = zlib.compress(values.astype(f"{order}{kind}").tobytes())
+            tags = {258: [8 * int(kind[1])], 259: [8], 262: [1], 339: [sign]}
+            (tmp_path / "p.tif").write_bytes(tiff_file([packed], (64, 64), tags, order))
+            seen.append(decode_image(tmp_path / "p.tif", (64, 64))[..., 0])
+        assert (seen[0] == seen[1]).all()
+        assert abs(int(seen[0].max()) - {"i2": 127, "i4": 255, "f4": 255}[kind]) <= 3
+
+
+@pytest.mark.case("V4", "a TIFF palette of 8 bits in its table of 16 is not black")
+@pytest.mark.parametrize("times", [1, 257])
+def test_palettes_of_eight_bits(tmp_path: Path, times: int) -> None:
+    grey = grained()[..., 0]
+    table = [times * one for one in [*range(256), *range(255, -1, -1), *[7] * 256]]
+    tags = {258: [8], 262: [3], 320: table}
+    (tmp_path / "p.tif").write_bytes(tiff_file([grey.tobytes()], (64, 64), tags))
+    right = np.stack([grey, 255 - grey, np.full_like(grey, 7)], -1)
+    assert (decode_image(tmp_path / "p.tif", (64, 64)) == right).all()
+
+
+@pytest.mark.case(
+    "V5", "colour JPEG 2000 of more than 8 bits, whose white comes out black, is refused by name"
+)
+@pytest.mark.parametrize("name", ["p.jp2", "p.j2k"])
+def test_deep_colour_in_jpeg_2000(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    save(path)
+    size = path.read_bytes().index(b"\xff\x4f\xff\x51") + 42
+    data = bytearray(path.read_bytes())
+    for part in range(3):
+        assert data[size + 3 * part] == 7  # bits less one
+        data[size + 3 * part] = 11
+    path.write_bytes(data)
+    assert f"{name} is a JPEG 2000 of 12 bits in colour" in refusal(path)
+    deep = np.full((8, 8), 65535, np.uint16)
+    Image.fromarray(deep).save(path)
+    assert (decode_image(path, (8, 8)) == 255).all()
 
 
 @pytest.mark.case("21", "16-bit grey keeps its levels: 4096 is dark, a ramp has all 256")

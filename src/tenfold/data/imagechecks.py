@@ -52,8 +52,10 @@ JPEG_STRANGE = {
 JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 #: Given after the last byte of a scan: a decoder looks so far ahead. No picture has a code of ones alone.
 AHEAD = b"\xff\0" * 8
-#: Bytes of filling that may stand between the last pixel and the end mark.
-FILLING = 8
+#: Fewer bytes than this may fill up between the last pixel and the end mark: a hole is of whole disk blocks.
+FILLING = 512
+#: Bytes before the end that a decoder may leave, and bytes behind the last that it may take beforehand.
+LEFT, TAKEN = 8, 9
 
 CUT = "is cut off: the file ends before the picture does"
 
@@ -151,6 +153,25 @@ def webp_size(head: bytes) -> tuple[int, int] | None:
     return None
 
 
+def jpeg2000_bits(file: BufferedReader) -> int:
+    """Bits of the deepest channel of a JPEG 2000 file, 0 where it does not say."""
+    file.seek(0)
+    head = file.read(4)
+    place = 0
+    while head and not head.startswith(b"\xff\x4f\xff\x51"):  # one box after another, to the pixels
+        length, kind = int.from_bytes(head, "big"), file.read(4)
+        begin = 16 if length == 1 else 8
+        length = int.from_bytes(file.read(8), "big") if length == 1 else length
+        if kind != b"jp2c" and length < begin:
+            return 0
+        place += begin if kind == b"jp2c" else length
+        file.seek(place)
+        head = file.read(4)
+    size = file.read(36 + 3 * 16384)
+    parts = int.from_bytes(size[36:38], "big")
+    return max(((bits & 127) + 1 for bits in size[38 : 38 + 3 * parts : 3]), default=0)
+
+
 class JpegFile(io.RawIOBase):
     """An open JPEG as its decoder is to read it, which shows whether the decoder took neither less nor more.
 
@@ -163,11 +184,18 @@ class JpegFile(io.RawIOBase):
     def __init__(self, file: BufferedReader, name: str) -> None:
         self._file = file
         self._name = name
-        self._last = self._end = -1  # where the last byte of the only scan stands, and the mark behind it
-        self._held = self._begun = self._asked = self._short = False
+        self._end = -1  # of the only scan
+        self._stops: list[int] = []  # where reading is noticed: at the last byte, and within what fills up
+        self._held = self._begun = self._short = False
+        self._passed = 0
         marks = _Markers(file, name)
-        if marks.read():
-            self._last, self._end = marks.last, marks.end
+        if marks.read() and marks.last >= 0:
+            self._end = marks.end
+            filled = marks.end - marks.last > LEFT + TAKEN
+            self._stops = [
+                marks.last,
+                *((marks.last + TAKEN, marks.end - LEFT) if filled else ()),
+            ]
 
     def readable(self) -> bool:
         """It is."""
@@ -179,13 +207,18 @@ class JpegFile(io.RawIOBase):
 
     def hold(self) -> None:
         """From now on the decoder reads the pixels."""
-        self._held = self._last >= 0
+        self._held = bool(self._stops)
 
     def settle(self) -> None:
-        """After the decoding. Raises ImageError: it did not take all that is there."""
-        if self._begun and not self._asked:
-            name = self._name
+        """After the decoding. Raises ImageError: it did not take all that is there, or some of what fills up.
+
+        A picture ends where the filling begins, or where that is pixels of one colour, where it ends.
+        """
+        name = self._name
+        if self._begun and not self._passed:
             raise ImageError(f"{name} is damaged (its data go on after the last pixel)")
+        if self._begun and 1 < self._passed < len(self._stops):
+            raise ImageError(f"{name} is damaged (its pixels end in a hole)")
 
     @property
     def short(self) -> bool:
@@ -205,9 +238,10 @@ class JpegFile(io.RawIOBase):
         if not self._held:
             return self._file.read(count)
         place, self._begun = self._file.tell(), True
-        if place < self._last:
-            return self._file.read(self._last - place if count < 0 else min(count, self._last - place))
-        self._asked = True
+        self._passed = sum(place >= stop for stop in self._stops)
+        if self._passed < len(self._stops):
+            left = self._stops[self._passed] - place
+            return self._file.read(left if count < 0 else min(count, left))
         self._short = place >= self._end
         return b"" if self._short else self._file.read(self._end - place) + AHEAD
 
@@ -316,19 +350,23 @@ class _Markers:
         if end < 0:
             self._refuse(CUT)
         self._scans += 1
-        self._check_restarts(parts, start, end)
+        past = self._check_restarts(parts, start, end)
         if self._frame in (0xC0, 0xC1) and len(parts) == len(self._parts):
-            # A few bytes of filling before the mark are the custom of some cameras.
-            kept = len(bytes(self._data[max(start, end - FILLING) : end]).rstrip(b"\0\xff"))
-            self.last, self.end = max(start, end - FILLING) + max(kept - 1, 0), end
+            # Filling before the mark is the custom of some cameras and of encoders in hardware.
+            first = max(start, past - FILLING)
+            kept = len(bytes(self._data[first:past]).rstrip(b"\0\xff"))
+            self.last, self.end = first + kept - 1 if kept else max(start, past - LEFT), past
         else:
             self._check_holes(start, end)
         return end
 
-    def _check_restarts(self, parts: Sequence[int], start: int, end: int) -> None:
-        """Refuse restart markers that are not all there, one after another."""
+    def _check_restarts(self, parts: Sequence[int], start: int, end: int) -> int:
+        """Refuse restart markers that are not all there, one after another; where the picture's data end.
+
+        Scanners and encoders in hardware write one more, or whole rows more than the header says.
+        """
         if not self._interval or self._frame not in JPEG_FRAMES[:3]:
-            return
+            return end
         wide, high = (max(size[axis] for size in self._parts.values()) for axis in (0, 1))
         across, down = wide * 8, high * 8
         width, height = self._size
@@ -337,10 +375,12 @@ class _Markers:
             width, height = -(-width * own[0] // wide), -(-height * own[1] // high)
             across = down = 8
         units = -(-width // across) * -(-height // down)
-        found = bytes(one[1] & 7 for one in re.findall(rb"\xff[\xd0-\xd7]", self._data[start:end]))
+        places = [one.start() for one in re.finditer(rb"\xff[\xd0-\xd7]", self._data[start:end])]
+        found = bytes(self._data[start + place + 1] & 7 for place in places)
         due = max(0, -(-units // self._interval) - 1)
-        if found != (bytes(range(8)) * (due // 8 + 1))[:due]:
+        if len(found) < due or found != (bytes(range(8)) * (len(found) // 8 + 1))[: len(found)]:
             self._damaged("its restart markers are not in order")
+        return start + places[due] if len(places) > due else end
 
     def _check_holes(self, start: int, end: int) -> None:
         """Refuse whole disk blocks of zeros, as a download leaves them that was not filled."""

@@ -37,12 +37,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tenfold.data.deepgrey import find_white, scale_grey
-from tenfold.data.imagechecks import CUT, JpegFile, check_deflate, check_png, webp_size
+from tenfold.data.imagechecks import CUT, JpegFile, check_deflate, check_png, jpeg2000_bits, webp_size
 from tenfold.data.imagefiles import HEIC_HINT, describe_stranger, open_picture, read_name, recognise
+from tenfold.data.tiffs import mend_tiff
 from tenfold.errors import ImageError, did_you_mean
 
 #: Version of the rules above. Whoever keeps pixels must keep it with them.
-RULE = 2
+RULE = 3
 #: Version of the decoder, whose rounding the pixels depend on.
 PILLOW = PIL.__version__
 
@@ -307,6 +308,8 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
                 hungry = image.format == "JPEG2000" and len(image.getbands()) > 2
                 _enter(held, image.size, name, max_pixels, times=HUNGRY if hungry else 1)
             _check_sums(image, file, name, max_pixels)
+            if image.format == "TIFF":
+                mend_tiff(image, name)
             if jpeg is not None:
                 file.seek(0)
                 jpeg.hold()
@@ -346,10 +349,17 @@ def _enter(held: ExitStack, size: tuple[int, int], name: str, max_pixels: int, *
 
 
 def _check_sums(image: Image.Image, file: BufferedReader, name: str, max_pixels: int) -> None:
-    """Hold the sums in the file, if its format has any, against its bytes."""
+    """Hold what the file says of itself, if its format has any sums, against its bytes."""
     place = file.tell()
     if image.format == "PNG":
         check_png(file, name)
+    elif image.format == "JPEG2000":
+        bits = jpeg2000_bits(file)
+        if bits > 8 and not image.mode.startswith("I"):
+            # Its decoder rounds white up to 256, which a byte holds as 0: black.
+            raise ImageError(
+                f"{name} is a JPEG 2000 of {bits} bits in colour, which cannot be decoded: convert it to PNG"
+            )
     elif image.format == "TIFF":
         tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
         tile = int(tags.get(322, 0)) * int(tags.get(323, 0))  # which is unpacked as a whole
