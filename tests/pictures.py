@@ -82,7 +82,7 @@ def tiff_file(
     """A TIFF of (height, width) whose strips hold these bytes; tags of shorts, beside those of the strips."""
     height, width = size
     starts = [8 + sum(map(len, strips[:at])) for at in range(len(strips))]
-    shorts = {256: [width], 257: [height], 259: [1], 277: [1], 278: [height], **tags}
+    shorts = {256: [width], 257: [height], 258: [1], 259: [1], 277: [1], 278: [height], **tags}
     fields = {tag: ("H", list(values)) for tag, values in shorts.items()}
     fields |= {273: ("I", starts), 279: ("I", [len(one) for one in strips])}
     begin = 8 + sum(map(len, strips))
