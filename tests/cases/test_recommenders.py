@@ -27,7 +27,7 @@ from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.collab.recommend import nearest_users, recommend
 from tenfold.data.ratings import index_ratings
-from tenfold.data.side import encode_side
+from tenfold.data.side import choose_ids, encode_side
 from tenfold.data.table import read_table, write_parquet
 from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError
 from tenfold.jobs.blendruns import blend_runs
@@ -895,3 +895,88 @@ def test_inspect_of_a_dot_product(runs: dict[str, Any]) -> None:
     assert found.best and found.map is not None and found.lookups[0].equal
     with pytest.raises(RunError, match="inspect a member"):
         inspect_run(runs["blend"])
+
+
+# --- further reports of recommenders --------------------------------------------------------------------
+
+
+@case("R1", "a condition on items compares by = and != alone; >=, <= and ~= are refused, not read as =")
+@pytest.mark.parametrize("sign", [">=", "<=", "~=", "> ="])
+def test_conditions_of_other_comparisons(sign: str) -> None:
+    items = read_table({"item": ["1", "2", "3"], "year": [1994, 1995, 1996], "p%": ["a", "b", "a"]})
+    ids = np.array(["1", "2", "3"], object)
+    with pytest.raises(RecipeError, match="compares in a way that is not known"):
+        choose_ids(items, [f"year{sign}1995"], ids)
+    for good, wanted in (("year=1995", [1]), ("year != 1995", [0, 2]), ("p%=b", [1]), ("p%!=b", [0, 2])):
+        assert np.flatnonzero(choose_ids(items, [good], ids)).tolist() == wanted
+
+
+def last_rows(table: dict[str, list[Any]], time: str | None) -> tuple[dict[str, str], list[str]]:
+    """User -> item that `--split last` holds out, and what is said."""
+    notes: list[str] = []
+    recipe = RECIPES["als"].model_copy(update={"split": "last"})
+    work = prepare_ratings(SCHEMA.model_copy(update={"time": time}), recipe, table, on_notes=notes.extend)
+    held = work.split.valid
+    users = work.ratings.users[work.ratings.user_index[held]]
+    return dict(zip(users, work.ratings.items[work.ratings.item_index[held]], strict=True)), notes
+
+
+ROWS = {"user": ["a"] * 5 + ["b"] * 5, "item": [*"xyzvw", *"wvzyx"], "stars": [1, 2, 3, 4, 5] * 2}
+
+
+@case("R2", "without times the last row of each user is held out, not the item that comes last of all")
+def test_the_last_row_is_held_out() -> None:
+    found, notes = last_rows(ROWS, None)
+    assert found == {"a": "w", "b": "x"} and "no times: the last row of each user is held out" in notes
+
+
+@case("R2", "neighbour: of ratings at one moment the later row is the last, and one without a time the first")
+def test_the_last_of_one_moment_is_held_out() -> None:
+    day = "2020-01-01"
+    assert last_rows({**ROWS, "when": [day] * 10}, "when")[0] == {"a": "w", "b": "x"}
+    found, notes = last_rows({**ROWS, "when": [day] * 4 + [""] + ["2020-01-02"] + [day] * 4}, "when")
+    assert found == {"a": "v", "b": "w"} and not any("no times" in note for note in notes)
+
+
+@KINDS
+@case(
+    "R3", "what a fit holds out is rated all the same: it is not recommended, though lists are scored by it"
+)
+def test_held_out_ratings_are_not_recommended(kind: str, tmp_path: Any) -> None:
+    table = two_camps()
+    schema = SCHEMA.model_copy(update={"time": "none"})
+
+    def fitted(name: str) -> Any:
+        recipe = RECIPES[name].model_copy(update={"valid": 0.3, "split": "random"})
+        return tenfold.fit(schema, recipe, table, run=tmp_path / name)
+
+    run = (
+        fitted(kind)
+        if kind != "blend"
+        else blend_runs([fitted("als").path, fitted("sgd").path], output=tmp_path / "blend")
+    )
+    rated = set(zip(table["user"], table["item"], strict=True))
+    for one in (run, load_run(run.path)):
+        lists = one.recommend(n=12)
+        found = set(zip(lists.users, lists.items, strict=True))
+        assert not found & rated and len(found) == 20 * 12 - len(rated)
+    assert len(run.recommend("u7", n=12, include_seen=True).items) == 12
+    if kind in FACTORS.args[1]:
+        held = run.evaluate(table, n=12)["lists"]
+        assert held["recall"] == 1.0 and held["users"] > 0
+
+
+@case("R3", "neighbour: a blend lists nothing that the table of any member has, of ratings and of events")
+@pytest.mark.parametrize("kind", ["ratings", "events"])
+def test_a_blend_of_other_rows_recommends_nothing_rated(kind: str, tmp_path: Any) -> None:
+    table, recipe, schema = (
+        (two_camps(), RECIPES["als"], SCHEMA) if kind == "ratings" else (clicks(0), CLICKS, EVENTS)
+    )
+    parts = [{name: values[k::2] for name, values in table.items()} for k in range(2)]
+    paths = [tenfold.fit(schema, recipe, part, run=tmp_path / str(k)).path for k, part in enumerate(parts)]
+    run = blend_runs(paths, output=tmp_path / "blend")
+    rated = set(zip(table["user"], table["item"], strict=True))
+    lists = run.recommend(n=12)
+    found = set(zip(lists.users, lists.items, strict=True))
+    assert not found & rated and len(found) == 20 * 12 - len(rated)
+    assert len(run.recommend("u7", n=12, include_seen=True).items) == 12

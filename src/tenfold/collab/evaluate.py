@@ -128,7 +128,7 @@ def evaluate_lists(
     truth = _lists(np.searchsorted(asked, test.user_index[relevant]), numbered[relevant], len(asked))
     index = locate(as_ids(test.users[asked]), model.users)
     seen = _seen_lists(model, index)
-    found = recommend(model, test.users[asked], n=n, threads=threads)
+    found = recommend(model, test.users[asked], n=n, threads=threads, held_out=True)
     row = np.searchsorted(asked, _row_of(test, found.users))
     ranked = _lists(row, locate(found.items, model.items), len(asked))
     scores: dict[str, Any] = ranking_scores(ranked, truth, n=n, seen=seen, items=len(model.items))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,15 @@ from tenfold.collab.explain import Explainer, titles
 from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items, unrated_items
 from tenfold.collab.scale import thread_pool
 from tenfold.errors import LISTED, RatingsError, RecipeError, listed
-from tenfold.values import FactorModel, Neighbours, Recommendations
+from tenfold.values import FactorModel, Neighbours, Ratings, Recommendations
 
 __all__ = [
     "allowed_items",
     "checked_count",
     "count_lists",
     "list_states",
+    "rated_pairs",
+    "with_held_out",
     "nearest_users",
     "recommend",
     "similar",
@@ -37,6 +40,8 @@ TALLEST = 1 << 13
 TILE = 1 << 13
 #: The score of what may not be recommended: finite, so that no product makes it NaN, and below any other.
 FORBIDDEN = np.float32(-1e37)
+#: In `extra` of a model: user and item, by place, of each rating that the fit held out, sorted by user.
+HELD_USERS, HELD_ITEMS = "held_users", "held_items"
 
 
 def recommend(
@@ -50,9 +55,11 @@ def recommend(
     allowed: NDArray[np.bool_] | None = None,
     reasons: int = 0,
     threads: int | None = None,
+    held_out: bool = False,
 ) -> Recommendations:
     """The n items of highest score for each user, best first, without those that the user has rated.
 
+    held_out: list what the user has rated and the fit held out, for those who score lists by it.
     users: ids in any spelling, one or many; None is everyone, in the model's order. An unknown user gets the
         average user's list, marked in `known_user`.
     candidates: only these items: ids, or (items,) true and false. exclude: never these items, likewise.
@@ -70,7 +77,8 @@ def recommend(
     if allowed is not None:
         chosen &= _mask(model, allowed, "allowed items")[0]
     scorer = Scorer(model)
-    user_row, items = _top_items(scorer, index, chosen, n, include_seen, threads)
+    model_seen = _seen if held_out else rated_pairs
+    user_row, items = _top_items(scorer, index, chosen, n, None if include_seen else model_seen, threads)
     counts = np.bincount(user_row, minlength=len(asked))
     notes += count_lists(asked, index, counts, int(chosen.sum()))
     if model.implicit:
@@ -135,15 +143,15 @@ def _top_items(
     index: NDArray[np.int64],
     allowed: NDArray[np.bool_],
     n: int,
-    include_seen: bool,
+    seen: Callable[[FactorModel, NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]] | None,
     threads: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of `index` and items, best item first within a row."""
+    """Rows of `index` and items, best item first within a row. seen: what not to list, as `_seen`."""
     model = scorer.model
 
     def ruled_out(part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         users = index[part]
-        return _seen(model, users[:0] if include_seen else users)
+        return _seen(model, users[:0]) if seen is None else seen(model, users)
 
     return _first_columns(
         len(index),
@@ -367,6 +375,33 @@ def _seen(model: FactorModel, users: NDArray[np.int64]) -> tuple[NDArray[np.int6
     sizes = model.seen_start[users[known] + 1] - begins
     within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.repeat(known, sizes), model.seen_items[np.repeat(begins, sizes) + within].astype(np.int64)
+
+
+def with_held_out(model: FactorModel, held: Ratings) -> FactorModel:
+    """The model, which also keeps what the fit held out of its users and items: rated, though not learnt."""
+    users, items = locate(held.users, model.users), locate(held.items, model.items)
+    users, items = users[held.user_index], items[held.item_index]
+    order = np.argsort(users, kind="stable")
+    order = order[(users[order] >= 0) & (items[order] >= 0)]
+    kept = {
+        name: places[order].astype(np.uint32)
+        for name, places in zip((HELD_USERS, HELD_ITEMS), (users, items), strict=True)
+    }
+    return replace(model, extra={**model.extra, **kept})
+
+
+def rated_pairs(model: FactorModel, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Place in `users` and item of everything that they have rated, what the fit held out among it."""
+    place, items = _seen(model, users)
+    owner, own = model.extra.get(HELD_USERS), model.extra.get(HELD_ITEMS)
+    if owner is None or own is None or not len(owner) or not len(users):
+        return place, items
+    # Sorted by user, so that a user's are one stretch.
+    begins = np.searchsorted(owner, users, side="left")
+    sizes = np.where(users < 0, 0, np.searchsorted(owner, users, side="right") - begins)
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    held = own[np.repeat(begins, sizes) + within].astype(np.int64)
+    return np.concatenate([place, np.repeat(np.arange(len(users)), sizes)]), np.concatenate([items, held])
 
 
 def allowed_items(model: FactorModel, candidates: Any, exclude: Any) -> tuple[NDArray[np.bool_], list[str]]:

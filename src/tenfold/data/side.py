@@ -20,6 +20,8 @@ DISTINCT = 20
 BINS = 10
 #: Parts several values in one cell, as in ``Action|Comedy``.
 SEPARATOR = "|"
+#: Ends of a name that another comparison than = and != was meant by.
+OTHER_SIGNS = tuple("<>~^:*+-/%&|=")
 
 
 @dataclass
@@ -97,7 +99,15 @@ def choose_ids(
         name, equals, value = condition.partition("=")
         if not equals or not name.strip("! "):
             raise RecipeError(f"the condition {condition!r} is not COLUMN=VALUE", fix="write genre=Drama")
-        column = find_column(table, name.rstrip("!").strip())
+        name = name.strip()
+        bare = name.rstrip("!").strip()
+        # A column is found without its signs: year>=1995 would pass for year=1995.
+        if bare not in table.names and bare[-1:] in OTHER_SIGNS:
+            raise RecipeError(
+                f"the condition {condition!r} compares in a way that is not known",
+                fix="write COLUMN=VALUE or COLUMN!=VALUE, as genre=Drama",
+            )
+        column = find_column(table, bare)
         codes, texts = table.codes(column)
         parts = [{part.strip() for part in str(text).split(SEPARATOR)} for text in texts]
         meets = np.array([value.strip() in {*own, text} for own, text in zip(parts, texts, strict=True)])

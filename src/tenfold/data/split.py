@@ -384,15 +384,22 @@ def kfold_ratings(users: ArrayLike, *, folds: int, seed: int, times: ArrayLike |
     return Folds(fold, folds, (*notes, *_single_users(count)))
 
 
-def leave_last_out(users: ArrayLike, *, times: ArrayLike | None = None) -> Split:
-    """Hold out the last rating of each user who has two or more: by time, or by place where there is none.
+def leave_last_out(
+    users: ArrayLike, *, times: ArrayLike | None = None, rows: ArrayLike | None = None
+) -> Split:
+    """Hold out the last rating of each user who has two or more: by time, or by row where there is none.
 
-    Of ratings at the same moment the later row is the last.
+    rows: the row of the table that each rating came from, where ratings stand in another order.
+    Of ratings at the same moment the later row is the last. A rating without a time is the earliest.
     """
     codes, count = _user_counts(users)
-    rows = np.arange(len(codes))
+    place = np.arange(len(codes)) if rows is None else np.asarray(rows)
+    if times is not None:
+        times = np.array(times, dtype=np.float64)
+        none = np.isnan(times)
+        times[none] = times[~none].min() - 1 if not none.all() else 0.0
     order = np.lexsort(
-        [rows, codes] if times is None else [rows, _check_times(times, "the table", None), codes]
+        [place, codes] if times is None else [place, _check_times(times, "the table", None), codes]
     )
     ends = np.cumsum(count) - 1
     valid = np.sort(order[ends[count > 1]])

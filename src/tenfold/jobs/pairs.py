@@ -24,7 +24,14 @@ from tenfold.collab.predict import (
     locate,
     refuse_unknown,
 )
-from tenfold.collab.recommend import allowed_items, checked_count, count_lists, list_states, similar
+from tenfold.collab.recommend import (
+    allowed_items,
+    checked_count,
+    count_lists,
+    list_states,
+    rated_pairs,
+    similar,
+)
 from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.roles import find_roles
 from tenfold.data.table import Table
@@ -306,7 +313,7 @@ class PairRun:
         for place, user in enumerate(index):
             open_items = allowed.copy()
             if user >= 0 and not include_seen:
-                open_items[known.seen_items[known.seen_start[user] : known.seen_start[user + 1]]] = False
+                open_items[rated_pairs(known, index[place : place + 1])[1]] = False
             items = np.flatnonzero(open_items)
             score = self.score(np.full(len(items), user), items, {})
             best = np.lexsort((items, -score))[:n]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.pack import pack_factor_model
 from tenfold.collab.predict import LISTED_ITEMS, locate
+from tenfold.collab.recommend import with_held_out
 from tenfold.data.encode import ColumnFacts, Encoding, Examples, encode_columns, fit_columns
 from tenfold.data.labels import TargetFacts, half_step, standardise
 from tenfold.data.ratings import take_ratings
@@ -388,6 +389,7 @@ def _write(
         valid = take_ratings(work.ratings.ratings, work.ratings.split.valid)
         scores, answers, said = score_test(live, valid, work.table)
         add(said)
+        known = with_held_out(known, valid)
         _write_validation(folder, work.ratings.schema, about["target"], valid, answers)
     folder.write_text("schema.toml", work.ratings.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.evaluate import locate_pairs, score_pairs
-from tenfold.collab.predict import predict_pairs
-from tenfold.collab.recommend import checked_count
+from tenfold.collab.predict import as_ids, locate, predict_pairs
+from tenfold.collab.recommend import checked_count, rated_pairs
 from tenfold.data.table import Table
 from tenfold.errors import RunError
 from tenfold.jobs.blend import fuse_ranks
@@ -153,12 +153,14 @@ class RatingsBlend:
     def recommend(self, users: Any = None, *, n: int = 10, **options: Any) -> Recommendations:
         """The best n items for each user: by mean rating, or of events by reciprocal rank.
 
-        Every member puts forward more than n; what any of them names is rated by all.
+        Every member puts forward more than n; what any of them names is rated by all. What the user has rated
+        in any member's table is not listed.
         options: as `RatingsRun.recommend` takes them.
         """
         n = checked_count(n)
         options["reasons"] = 0
-        wide = max(LEAST, WIDER * n)
+        rated = {} if options.get("include_seen") else self._rated(users)
+        wide = max(LEAST, WIDER * n) + max(map(len, rated.values()), default=0)
         lists = [run.recommend(users, n=wide, **options) for run in self.runs]
         order = list(dict.fromkeys(str(user) for one in lists for user in one.users))
         titles = {
@@ -168,7 +170,8 @@ class RatingsBlend:
         each = [_by_user(one) for one in lists]
         rows: list[tuple[str, Any, int, float, float]] = []
         for user in order:
-            ranked = [own.get(user, []) for own in each]
+            mine = rated.get(user, ())
+            ranked = [[one for one in own.get(user, []) if one not in mine] for own in each]
             for rank, (item, score, deviation) in enumerate(self._best(user, ranked, n), start=1):
                 rows.append((user, item, rank, score, deviation))
         notes = tuple(dict.fromkeys(note for one in lists for note in one.notes))
@@ -184,6 +187,25 @@ class RatingsBlend:
             (),
             notes,
         )
+
+    def _rated(self, users: Any) -> dict[str, set[str]]:
+        """User -> what they have rated in the tables of some members and not in those of others."""
+        models = [_facts(run) for run in self.runs]
+        items = list(dict.fromkeys(item for model in models for item in model.items))
+        number = {item: place for place, item in enumerate(items)}
+        asked = list(dict.fromkeys(user for model in models for user in model.users))
+        if users is not None:
+            asked = list(dict.fromkeys(as_ids(users)))
+        names, keys = np.array([*asked, None], object)[:-1], []
+        for model in models:
+            place, own = rated_pairs(model, locate(names, model.users))
+            common = np.array([number[item] for item in model.items], np.int64)
+            keys.append(np.unique(place * len(items) + common[own]))
+        pairs, count = np.unique(np.concatenate(keys), return_counts=True)
+        found: dict[str, set[str]] = {}
+        for pair in pairs[count < len(models)].tolist():
+            found.setdefault(asked[pair // len(items)], set()).add(items[pair % len(items)])
+        return found
 
     def _best(self, user: str, ranked: Sequence[Sequence[Any]], n: int) -> list[tuple[Any, float, float]]:
         if self.implicit:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
+from tenfold.collab.recommend import with_held_out
 from tenfold.data.ratings import index_ratings, take_ratings
 from tenfold.data.roles import find_column, find_key, find_roles
 from tenfold.data.side import encode_side
@@ -101,8 +102,10 @@ def fit_ratings_run(
         notes.add(said)
         scores: dict[str, Any] = {}
         if len(split.valid):
-            scores, said = score_ratings(model, take_ratings(ratings, split.valid))
+            held = take_ratings(ratings, split.valid)
+            scores, said = score_ratings(model, held)
             notes.add(said)
+            model = with_held_out(model, held)
         items = work.tables.get("item")
         about = {
             "kind": "ratings",
@@ -166,7 +169,9 @@ def prepare_ratings(
     """
     schema.check_uses()
     time_format = time_format or schema.time_format
-    options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": keep_rows}
+    # Ratings are sorted by user and item: which one is the last of its user, their rows tell.
+    rows = keep_rows or recipe.split == "last"
+    options = {"skip_bad": skip_bad, "time_format": time_format, "keep_rows": rows}
     held = fold is not None or recipe.valid > 0 or recipe.split == "last"
     table = read_table(table, **(table_options or {}))
     ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
@@ -178,6 +183,7 @@ def prepare_ratings(
     on_notes(_passed_over(recipe))
     split = _split(ratings, recipe, fold)
     on_notes(split.notes)
+    ratings = ratings if keep_rows else replace(ratings, rows=None)
     train = take_ratings(ratings, split.train) if len(split.valid) else ratings
     sides = _encode_sides(schema, train, tables, on_notes)
     if schema.time is None:
@@ -371,7 +377,8 @@ def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None)
                 found=f"fold = {fold[0]}/{fold[1]}",
                 fix="--split random or --split time, or leave out --fold",
             )
-        return leave_last_out(ratings.user_index, times=ratings.times if timed else None)
+        some = ratings.times is not None and not np.isnan(ratings.times).all()
+        return leave_last_out(ratings.user_index, times=ratings.times if some else None, rows=ratings.rows)
     if how == "time":
         if ratings.times is None:
             raise SchemaError(
