@@ -29,7 +29,7 @@ from tenfold.collab.recommend import nearest_users, recommend
 from tenfold.data.ratings import index_ratings
 from tenfold.data.side import choose_ids, encode_side
 from tenfold.data.table import read_table, write_parquet
-from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError
+from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError, TableError
 from tenfold.jobs.blendruns import blend_runs
 from tenfold.jobs.explain import explain
 from tenfold.jobs.inspect import inspect_run
@@ -980,3 +980,75 @@ def test_a_blend_of_other_rows_recommends_nothing_rated(kind: str, tmp_path: Any
     found = set(zip(lists.users, lists.items, strict=True))
     assert not found & rated and len(found) == 20 * 12 - len(rated)
     assert len(run.recommend("u7", n=12, include_seen=True).items) == 12
+
+
+PLAIN: dict[str, Any] = {"user": ["a", "a", "b"], "item": ["x", "y", "x"], "rating": [5, 3, 4]}
+
+
+@case(
+    "R4",
+    "ratings that single precision cannot hold, or cannot tell apart, are refused with the row or the span",
+)
+@pytest.mark.parametrize(
+    ("ratings", "words"),
+    [
+        ([5, 1e300, 1], "1 rating is too large or too small"),
+        ([5, 3, 1e-50], "1 rating is too large or too small"),
+        ([1e9 + 1, 1e9 + 5, 1e9 + 3], "differ by too little for their size"),
+        ([10_000_005, 10_000_001, 10_000_003], "differ by too little for their size"),
+    ],
+)
+def test_ratings_beyond_single_precision(ratings: list[float], words: str) -> None:
+    with pytest.raises(RatingsError, match=words) as caught:
+        index_ratings(read_table({**PLAIN, "rating": ratings}))
+    assert caught.value.labels["found"] and caught.value.labels["fix"]
+
+
+@case("R4", "neighbour: ratings in any unit give scores in that unit, and large counts of events are events")
+@pytest.mark.parametrize("unit", [1e-9, 1, 1e12])
+def test_ratings_in_any_unit(unit: float) -> None:
+    table = {**two_camps(), "stars": [unit * one for one in two_camps()["stars"]]}
+    model = fit_model(index_ratings(read_table(table), rating="stars", time=False), RECIPES["als"], {})
+    assert predict_pairs(model, "José", ["m0", "m3"]).score / unit == pytest.approx([4.73, 1.27], abs=0.01)
+    counts = index_ratings(read_table({**PLAIN, "rating": [10**9 + 1, 10**9, 1]}), kind="implicit")
+    assert counts.ratings[0] == pytest.approx(1e9)
+
+
+@case(
+    "R5", "ids of single precision above 2^24 have lost digits: two users would be one, so they are refused"
+)
+def test_ids_of_single_precision() -> None:
+    for ids, fine in (([16777216, 16777217, 3], False), ([16777215, 7, 3], True)):
+        table = read_table({**PLAIN, "user": np.array(ids, np.float32)})
+        if fine:
+            assert list(index_ratings(table).users) == ["16777215", "7", "3"]
+        else:
+            with pytest.raises(TableError, match="digits of ids are lost"):
+                index_ratings(table)
+
+
+@case("R5", "neighbour: times of single precision are told to be coarse, and by how much; others are not")
+def test_times_of_single_precision() -> None:
+    seconds = np.array([1_500_000_001, 1_500_000_002, 1_500_000_003], np.float64)
+
+    def said(times: Any) -> list[str]:
+        found = index_ratings(read_table({**PLAIN, "time": times}))
+        return [note for note in found.notes if "single precision" in note]
+
+    assert "keeps times of 128 s" in said(seconds.astype(np.float32))[0]
+    assert not said(seconds) and not said(seconds * 1e9) and not said(np.array([1, 2, 3], np.float32))
+
+
+@case(
+    "R6",
+    "ratings of true and false are refused with how to write them, and not with --skip-bad",
+)
+@pytest.mark.parametrize("words", [[True, False, True], ["yes", "no", "yes"], ["good", "bad", "good"]])
+def test_ratings_in_words(words: list[Any]) -> None:
+    with pytest.raises(TableError) as caught:
+        index_ratings(read_table({**PLAIN, "rating": words}))
+    fix = caught.value.labels["fix"]
+    assert fix.startswith("write ratings as numbers") and ("1 for yes" in fix) == (words[0] != "good")
+    with pytest.raises(TableError) as caught:
+        index_ratings(read_table({**PLAIN, "rating": [5, "four", 3]}))
+    assert "--skip-bad" in caught.value.labels["fix"]

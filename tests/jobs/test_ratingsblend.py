@@ -142,5 +142,5 @@ def test_pairs_of_ids_are_paired_as_those_of_factors(place: Path) -> None:
     )
     with pytest.raises(RatingsError, match="make no pairs"):
         run.predict_pairs(["u01", "u02"], ["03", "04", "05"])
-    with pytest.raises(RatingsError, match="not known"):
+    with pytest.raises(RatingsError, match="unknown user or item"):
         run.predict_pairs("nobody", "03", unknown="raise")

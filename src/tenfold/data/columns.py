@@ -25,6 +25,7 @@ __all__ = [
     "CODED",
     "Column",
     "cast_numbers",
+    "coarseness",
     "code_column",
     "comma_cells",
     "count_letters",
@@ -46,6 +47,8 @@ Column = Any
 CODED = pa.dictionary(pa.int32(), pa.string())
 #: Whole numbers that floating point holds exactly.
 _EXACT = 2.0**53
+#: The same of single precision.
+_EXACT_SINGLE = 2.0**24
 #: Whole numbers that lie within so wide a range, or within twice as many as there are rows, are counted off.
 _SPAN = 1 << 20
 _STEP = 1 << 18
@@ -58,7 +61,21 @@ def is_floating(column: Column) -> bool:
 
 def inexact(column: Column) -> NDArray[np.int64]:
     """Rows of a floating-point column whose numbers are so large that digits are lost."""
-    return np.flatnonzero(np.asarray(pc.fill_null(pc.greater_equal(pc.abs(column), _EXACT), False)))
+    limit = pa.scalar(_exact(column.type), column.type)
+    return np.flatnonzero(np.asarray(pc.fill_null(pc.greater_equal(pc.abs(column), limit), False)))
+
+
+def coarseness(column: Column) -> float:
+    """How far apart the largest numbers of a column are at least; 0 where it is not floating point."""
+    if not is_floating(column) or column.null_count == len(column):
+        return 0.0
+    low, high = (value.as_py() for value in pc.min_max(column).values())
+    largest = column.type.to_pandas_dtype()(max(abs(low), abs(high)))
+    return float(np.spacing(largest)) if np.isfinite(largest) else 0.0
+
+
+def _exact(kind: Any) -> float:
+    return _EXACT_SINGLE if pa.types.is_float32(kind) else _EXACT
 
 
 def to_column(values: Any) -> Column:
@@ -89,7 +106,7 @@ def keep_column(column: Any) -> Column:
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
         sizes = pc.abs(column.cast(pa.float64()))
         # Whole numbers become floating point in a data frame as soon as one of them is missing.
-        whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _EXACT))).as_py()
+        whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _exact(kind)))).as_py()
         column = column.cast(pa.int64()) if whole and column.null_count < len(column) else column
         return column
     if types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:

@@ -19,6 +19,10 @@ __all__ = ["DUPLICATE_RULES", "index_ratings", "take_ratings"]
 
 #: What becomes of a pair that stands in the table more than once.
 DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
+#: Least size of a rating that is not 0, and least difference of all, as a part of the largest.
+TINY, LEAST_SPREAD = 1e-30, 1e-4
+#: Words of those who rate by yes and no.
+YES_AND_NO = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 
 
 @dataclass
@@ -26,6 +30,7 @@ class _Rows:
     """The table on its way to `Ratings`: one entry per row that is kept.
 
     row: places in the table, or None where all rows are kept.  notes: what was noticed of the ids.
+    span: the lowest and the highest rating in double precision.
     """
 
     table: Table
@@ -37,6 +42,7 @@ class _Rows:
     times: NDArray[np.float64] | None = None
     row: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    span: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, table: Table, roles: Roles, one_user: str | None) -> _Rows:
@@ -114,6 +120,8 @@ def index_ratings(
     notes += said
     implicit, said = _decide_kind(rows, kind, scale, roles.rating)
     notes += said if of_run is None else []
+    if not implicit and rows.span is not None and not finished:
+        _check_spread(table, roles.rating, *rows.span)
     if implicit and rows.values is not None:
         _check_values(rows, rows.values, (0.0, np.inf))
     rule = duplicates or ("sum" if implicit else "last")
@@ -195,10 +203,10 @@ def _usable_rows(
         values = table.try_numbers(roles.rating)[0]
         if not np.isfinite(values).all():
             faults[roles.rating] = ~np.isfinite(values)
-        rows.values = values.astype(np.float32)
+        rows.values = _single(rows, values)
     bad = np.logical_or.reduce(list(faults.values())) if faults else np.zeros(0, np.bool_)
     if faults and not skip_bad:
-        raise _bad_cells(table, faults, int(bad.sum()))
+        raise _bad_cells(table, faults, int(bad.sum()), roles.rating)
     if values is not None and scale is not None:
         _check_values(rows, values, scale)
     if faults:
@@ -217,10 +225,42 @@ def _usable_rows(
             times=None if rows.times is None else rows.times[keep],
             row=keep,
         )
+        values = None if values is None else values[keep]
+    if values is not None:
+        rows.span = (float(values.min()), float(values.max()))
     return rows, [_example(rows), *notes]
 
 
-def _bad_cells(table: Table, faults: dict[str, NDArray[np.bool_]], count: int) -> TableError:
+def _single(rows: _Rows, values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The ratings in single precision, in which all is calculated; refused where it cannot hold them."""
+    with np.errstate(over="ignore", under="ignore"):
+        single = values.astype(np.float32)
+    lost = np.isfinite(values) & (~np.isfinite(single) | ((np.abs(single) < TINY) & (values != 0)))
+    if lost.any():
+        row = int(np.flatnonzero(lost)[0])
+        many = "1 rating is" if lost.sum() == 1 else f"{int(lost.sum())} ratings are"
+        raise RatingsError(
+            f"{rows.table.source}: {many} too large or too small to calculate with",
+            found=f"first at {rows.line(row)} ({values[row]:g})",
+            fix=f"mend them, or give all in another unit, between {TINY:g} and {1 / TINY:g}",
+        )
+    return single
+
+
+def _check_spread(table: Table, column: str | None, low: float, high: float) -> None:
+    """Refuse ratings that differ by less than is left of them in single precision."""
+    size = max(abs(low), abs(high))
+    if low < high and high - low < LEAST_SPREAD * size:
+        raise RatingsError(
+            f"{table.source}: the ratings differ by too little for their size to learn from",
+            found=f"{column}: {low:.12g} to {high:.12g}",
+            fix=f"take {low:.12g} off all of them, or name the column of ratings: --target COLUMN",
+        )
+
+
+def _bad_cells(
+    table: Table, faults: dict[str, NDArray[np.bool_]], count: int, rating: str | None
+) -> TableError:
     found: list[tuple[int, str]] = []
     for name, mask in faults.items():
         rows = np.flatnonzero(mask)[:LISTED]
@@ -228,11 +268,17 @@ def _bad_cells(table: Table, faults: dict[str, NDArray[np.bool_]], count: int) -
             empty = place.endswith("''")
             found.append((row, f"{place} {'is empty' if empty else 'is no finite number'}"))
     cells = sum(int(mask.sum()) for mask in faults.values())
+    fix = "mend these cells, or leave such rows out: --skip-bad"
+    if count == table.rows:  # Nothing would be left.
+        fix = "mend these cells"
+    if rating in faults and faults[rating].all():
+        words = {str(text).casefold() for text in table.codes(rating)[1]}
+        fix = "write ratings as numbers" + (", as 1 for yes and 0 for no" if words <= YES_AND_NO else "")
     problems = [text for _, text in sorted(found)][: LISTED + 1]
     return TableError(
         f"{table.source}: {count} of {table.rows} rows have no user, no item or no rating",
         problems=problems + [""] * (cells - len(problems)),
-        fix="mend these cells, or leave such rows out: --skip-bad",
+        fix=fix,
     )
 
 

@@ -23,6 +23,7 @@ from tenfold.data.cells import group_look_alikes, judge_kind, parse_numbers, wri
 from tenfold.data.columns import (
     Column,
     cast_numbers,
+    coarseness,
     code_column,
     comma_cells,
     drop_words,
@@ -215,6 +216,10 @@ class Table:
         return bool((bad | self.missing(name)).all()) and not any(
             map(str.isdigit, "".join(self.text(name, ids=False)))
         )
+
+    def coarseness(self, name: str) -> float:
+        """How far apart the column's largest numbers are at least, where it is floating point; else 0."""
+        return coarseness(self._columns[self.column(name)])
 
     def _check_exact(self, name: str) -> None:
         where = inexact(self._columns[name])

@@ -23,6 +23,8 @@ UNITS = (
 
 COUNTED = tuple(name for name, _, _ in UNITS)
 FORMATS = (*COUNTED, "iso")
+#: Seconds: times that are kept no finer than so are said to be coarse.
+COARSE = 0.5
 #: So many times tell whether it is worth to look at all.
 SAMPLE = 1000
 
@@ -106,7 +108,14 @@ def _counted(
         raise _refusal(table, column, first, "may be a date or a count of seconds")
     unit = COUNTED.index(time_format) if time_format is not None else _unit(table, column, found, values)
     name, per_second, _ = UNITS[unit]
-    return values if unit == 0 else values / per_second, (f"{column} is read as {name} since 1970",)
+    said = [f"{column} is read as {name} since 1970"]
+    step = table.coarseness(column) / per_second
+    if step >= COARSE:
+        said.append(
+            f"{column} is stored in single precision, which keeps times of {step:g} s: "
+            "what is nearer counts as one moment"
+        )
+    return values if unit == 0 else values / per_second, tuple(said)
 
 
 def _unit(table: Table, column: str, found: NDArray[np.float64], values: NDArray[np.float64]) -> int:
