@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 import tenfold
 from tenfold.data.encode import encode_columns, fit_columns
-from tenfold.data.labels import TargetFacts, scoring_labels
+from tenfold.data.labels import TargetFacts, scoring_labels, weightless
 from tenfold.data.table import read_table
+from tenfold.errors import TableError
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, Schema
 
@@ -116,3 +120,38 @@ def test_other_spellings_stay_strange() -> None:
     labels, notes = scoring_labels(CategoryTarget(name="label"), ("no", "yes"), TargetFacts(), table)
     assert labels.tolist() == [2, 0]
     assert notes[1:] == ["label: look-alikes Yes / yes are not taken for each other"]
+
+
+@pytest.mark.case(
+    "N5", "a column of lists, pictures or spans that nobody asks for is left out, and that is said"
+)
+def test_columns_of_other_kinds(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "image": [{"bytes": b"\xff\xd8", "path": "a.jpg"}, {"bytes": b"\xff", "path": "b.jpg"}],
+            "boxes": [[1, 2], []],
+            "span": [timedelta(hours=1), timedelta(days=1)],
+            "raw": [b"\xff\xfe", b"\x00\xff"],
+            "tall": [1.5, 2.5],
+        }
+    )
+    parquet.write_table(table, tmp_path / "t.parquet")
+    for source in (tmp_path / "t.parquet", table):
+        read = read_table(source)
+        assert read.names == ("tall",) and read.numbers("tall").tolist() == [1.5, 2.5]
+        assert len(read.notes) == 4 and read.notes[0].startswith("image is left out: struct<bytes: binary")
+        schema = Schema(inputs=(CategoryColumn(name="boxes"),), targets=("tall",))
+        schema.check_columns(read.known, read.source)
+        with pytest.raises(TableError, match="column 'boxes' cannot be read .list<.*int64> is not text"):
+            read.codes("boxes")
+
+
+@pytest.mark.case("N6", "rows whose weights are all 0 have no score, and are not said to have no labels")
+def test_scored_rows_of_weight_0() -> None:
+    labels = np.array([0, 1, -1])
+    assert weightless("label", labels, np.zeros(3)) == [
+        "label: all 2 rows that are scored have weight 0: there is no score"
+    ]
+    for weights in (None, np.array([0.0, 1, 0])):
+        assert weightless("label", labels, weights) == []
+    assert weightless("label", np.array([-1, -1]), np.zeros(2)) == []

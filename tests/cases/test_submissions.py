@@ -13,6 +13,7 @@ import pytest
 import tenfold
 from command import tenfold as run_command
 from tenfold.errors import OutputError, SchemaError
+from tenfold.jobs.write import write_answers
 from tenfold.out.submission import write_submission
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, NumberColumn, Schema
@@ -47,6 +48,7 @@ def fill(
 
 SICK = category([[0.8, 0.2], [0.3, 0.7]], ("0", "1"))
 WORDS = category([[0.8, 0.2], [0.3, 0.7]], ("healthy", "sick"))
+WORDS_OF_THREE = category([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1]], ("healthy", "sick"))
 PETS = category([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], ("cat", "dog", "fox"))
 
 
@@ -309,3 +311,11 @@ def test_ids_of_a_sample_in_two_forms(tmp_path: Path) -> None:
         tmp_path, "id,label\ncafe\u0301,0\n", predictions(["caf\u00e9"], label=category([[0, 1]], ("0", "1")))
     )
     assert rows == [["cafe\u0301", "1"]]
+
+
+@pytest.mark.case("N7", "the number of rows that is told is that of the file: the sample's, not the table's")
+def test_the_number_of_rows_is_the_files(tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text("id,label\nb,no\n")
+    given = {"output": tmp_path / "out.csv", "like": tmp_path / "sample.csv"}
+    told = write_answers(predictions(["a", "b", "c"], label=WORDS_OF_THREE), given, id_name="id")
+    assert told["rows"] == 1 and (tmp_path / "out.csv").read_text() == "id,label\nb,sick\n"

@@ -539,6 +539,10 @@ def test_arrow_columns_of_all_kinds() -> None:
     }
     with pytest.raises(TableError, match="column 'l' cannot be read"):
         read_table(pa.table({"l": [[1], [2]]}))
+    beside = read_table(pa.table({"l": [[1], [2]], "x": [1, 2]}))
+    assert beside.names == ("x",) and beside.known == ("x", "l")
+    with pytest.raises(TableError, match="column 'l' cannot be read"):
+        beside.take([1]).text("l")
     with pytest.raises(TableError, match="one name to a column"):
         read_table(pa.table([[1], [2]], names=["a", "a"]))
 

@@ -114,7 +114,8 @@ def keep_column(column: Any) -> Column:
     if types.is_integer(kind):
         return column.cast(pa.int64())
     if types.is_nested(kind) or types.is_duration(kind) or types.is_interval(kind):
-        raise pa.ArrowInvalid(f"{kind} is no text, number or time")
+        told = str(kind) if len(str(kind)) <= 60 else f"{str(kind)[:60]}..."
+        raise pa.ArrowInvalid(f"{told} is not text, a number or a time")
     return column.cast(pa.string())
 
 

@@ -493,6 +493,14 @@ def known_rows(labels: Labels) -> NDArray[np.bool_]:
     return np.asarray(known.any(axis=1)) if labels.ndim == 2 else known
 
 
+def weightless(name: str, labels: Labels, weights: NDArray[np.float64] | None) -> list[str]:
+    """A note where rows have labels of a target, but none of them counts, so that it has no score."""
+    known = known_rows(labels)
+    if weights is None or not known.any() or weights[known].any():
+        return []
+    return [f"{name}: all {int(known.sum())} rows that are scored have weight 0: there is no score"]
+
+
 def class_counts(labels: Labels, classes: int) -> NDArray[np.int64]:
     """(classes,) rows that are labelled with each class."""
     if labels.ndim == 2:

@@ -56,6 +56,8 @@ class Table:
     unit: what `lines` counts: ``line`` of a file, or ``row`` of a data frame or Parquet file.
     path: the file or folder that it was read from, "" where there is none.
     options: how it was read, as `read_table` takes it; only what was said.
+    unread: columns whose cells are no text, number or time, as pictures or lists in Parquet -> why. They are
+        left out, and refused where they are asked for.
     """
 
     names: tuple[str, ...]
@@ -70,9 +72,15 @@ class Table:
     path: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     _index: NDArray[np.object_] | None = None
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Table({self.source!r}, rows={self.rows}, names={self.names})"
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All columns of the source: those that were read and those that cannot be."""
+        return (*self.names, *self.unread)
 
     @property
     def lines(self) -> NDArray[np.int64]:
@@ -89,6 +97,11 @@ class Table:
         same = [one for one in self.names if _plain_name(one) == _plain_name(str(name))]
         if len(same) == 1:
             return same[0]
+        if name in self.unread:
+            raise TableError(
+                f"{self.source}: column {name!r} cannot be read ({self.unread[name]})",
+                fix="turn the column into text or numbers first, or do without it",
+            )
         more = f" and {len(self.names) - LISTED} more" if self.names[LISTED:] else ""
         unnamed = "" if self.header else "; it has no header: give --header if line 1 names the columns"
         raise SchemaError(
@@ -639,16 +652,18 @@ def _from_columns(columns: Sequence[tuple[str, Any]], source: str, names: Sequen
         found = f"{', '.join(names[:LISTED])} for {len(columns)} columns"
         raise TableError(f"{source} needs one name to a column, each once", found=found, fix="rename them")
     notes: list[str] = []
-    kept = {}
+    kept, unread = {}, {}
     for name, (_, column) in zip(names, columns, strict=True):
         column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
         try:
             kept[name] = trim_column(keep_column(column))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise TableError(
-                f"{source}: column {name!r} cannot be read ({error})",
-                fix="turn the column into text or numbers first, or leave it out",
-            ) from None
+            unread[name] = str(error)
+            notes.append(f"{name} is left out: {error}")
+            continue
         if is_floating(column) and not is_floating(kept[name]):
             notes.append(f"{name}: whole numbers that were stored as floating point are read without '.0'")
-    return Table(tuple(kept), lengths.pop(), source, tuple(notes), True, "row", kept, 1)
+    table = Table(tuple(kept), lengths.pop(), source, tuple(notes), True, "row", kept, 1, unread=unread)
+    if not kept:
+        table.column(names[0])
+    return table

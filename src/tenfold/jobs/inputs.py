@@ -183,7 +183,7 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
             fix=did_you_mean(strange[0], [column.name for column in schema.images]),
         )
     table, reading = read_source(source, schema, reading)
-    schema.check_columns(table.names, table.source, targets=targets)
+    schema.check_columns(table.known, table.source, targets=targets)
     name = schema.row_name
     ids = table.row_names(name)
     table, bad = _check_numbers(table, schema, skip_bad=reading.skip_bad, targets=targets)

@@ -143,7 +143,7 @@ def _check(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     table: Table | None = None
     try:
         table, reading = read_source(request["table"], schema, reading)
-        schema.check_columns(table.names, table.source)
+        schema.check_columns(table.known, table.source)
         schema = decide_targets(schema, table)
     except TenfoldError as error:
         faults.append(("", error))

@@ -24,7 +24,7 @@ from tenfold.data.encode import (
     fit_encoding,
 )
 from tenfold.data.groups import linked_groups
-from tenfold.data.labels import decide_targets, known_rows, standardise
+from tenfold.data.labels import decide_targets, known_rows, standardise, weightless
 from tenfold.data.split import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.stratify import strata, strata_names
 from tenfold.data.table import Table, look_alikes
@@ -108,7 +108,7 @@ def prepare_training(
     # Checked here although the network comes later: a wrong name is refused before a picture is decoded.
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)
-    schema.check_columns(table.names, table.source)
+    schema.check_columns(table.known, table.source)
     check_pictures(table, schema, reading)
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
@@ -122,8 +122,8 @@ def prepare_training(
         interpolation=preprocessing.interpolation,
     )
     class_weights = _class_weights(schema, recipe, encoding)
-    weights = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
-    building = {"weights": weights, "weights_name": Path(recipe.weights).name}
+    start = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
+    building = {"weights": start, "weights_name": Path(recipe.weights).name}
     body_kind(schema, recipe)
     network: Network | None = None
     if not schema.columns:
@@ -151,7 +151,10 @@ def prepare_training(
     check_monitor(recipe, network.heads, len(split.valid))
     _check_taught(schema, examples, split)
     if schema.weight is not None and len(split.valid):
+        weights = examples.weigh(split.valid)
         notes.add([f"scores are weighted by {schema.weight}"])
+        for name, labels in examples.labels.items():
+            notes.add(weightless(name, labels[split.valid], weights))
     facts, said = decide_class_weights(
         class_weights, encoding.classes, encoding.targets, examples.labels, examples.weights, split.train
     )

@@ -61,7 +61,7 @@ def rows_source(
     if known and os.path.exists(known):
         try:
             source, reading = read_source(known, run.schema, reading, about)
-            run.schema.check_columns(source.names, source.source, targets=False)
+            run.schema.check_columns(source.known, source.source, targets=False)
             return source, reading, reading_notes(source)
         except TenfoldError as error:
             why = f"{known}: {error.headline}"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, encode, encode_columns
-from tenfold.data.labels import TargetFacts, relative_weights, row_weights, scoring_labels
+from tenfold.data.labels import TargetFacts, relative_weights, row_weights, scoring_labels, weightless
 from tenfold.engine.batches import Preparation
 from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
@@ -305,7 +305,7 @@ def evaluate_rows(
     for target, head in zip(run.schema.answers, heads, strict=True):
         facts = run.encoding.targets.get(head.name, TargetFacts())
         labels, said = scoring_labels(target, head.classes, facts, rows.table)
-        notes += said
+        notes += [*said, *weightless(head.name, labels[good], weights)]
         targets[head.name] = head.scores(
             found[head.name][good],
             labels[good],

@@ -89,7 +89,6 @@ def judge_validation(
     for head in network.heads:
         _settle(verdict, head, head.tuned(found[head.name], labels[head.name], weights))
     network.heads = build_heads(verdict.encoding, work.schema, recipe)
-    verdict.notes += _threshold_notes(verdict, len(valid))
     usual = usual_answers(work)
     for head in network.heads:
         verdict.scores[head.name] = head.scores(
@@ -99,6 +98,7 @@ def judge_validation(
             verdict.plain_scores[head.name] = head.scores(
                 plain[head.name], labels[head.name], weights=weights
             )
+    verdict.notes += _threshold_notes(verdict)
     _write(folder, "validation.parquet", work, verdict.encoding, found, labels)
     if verdict.plain_scores:
         _write(folder, "validation_plain.parquet", work, verdict.encoding, plain, labels)
@@ -178,13 +178,14 @@ def _with(head: Head, facts: TargetFacts, temperature: float) -> Head:
     return other
 
 
-def _threshold_notes(verdict: Verdict, rows: int) -> list[str]:
+def _threshold_notes(verdict: Verdict) -> list[str]:
     notes = []
     for name, facts in verdict.encoding.targets.items():
         if facts.thresholds:
             pairs = zip(verdict.encoding.classes[name], facts.thresholds, strict=True)
             said = shortened([f"{word} {least:.2f}" for word, least in pairs])
-            notes.append(f"{name}: thresholds tuned on {rows} validation rows: {said}")
+            rows = verdict.scores[name]["scored"]
+            notes.append(f"{name}: thresholds tuned on {rows:.0f} validation rows: {said}")
     return notes
 
 

@@ -219,7 +219,7 @@ class PairRun:
     def cells(self, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
         """The cells of further columns, encoded, and what is to be said of them."""
         schema = Schema(inputs=self.schema.columns[2:], targets=())
-        schema.check_columns(table.names, table.source)
+        schema.check_columns(table.known, table.source)
         return encode_columns(self.encoding.columns, schema, table)
 
     def score(

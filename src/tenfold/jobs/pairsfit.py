@@ -156,7 +156,7 @@ def _prepare(
 ) -> _Work:
     table = read_table(source, **table_options)
     cells_schema = Schema(inputs=schema.columns[2:], targets=())
-    cells_schema.check_columns(table.names, table.source)
+    cells_schema.check_columns(table.known, table.source)
     ratings = prepare_ratings(
         schema, recipe.ratings(), table, skip_bad=skip_bad, keep_rows=True, fold=recipe.fold, on_notes=add
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.out.sample import read_sample
 from tenfold.out.submission import read_wishes, write_submission
 from tenfold.out.tables import write_neighbours, write_pairs, write_predictions, write_recommendations
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations
@@ -22,8 +23,9 @@ def write_answers(
     """
     if isinstance(found, PairPredictions):
         return _write_pairs(found, given)
-    output = given["output"]
+    output, count = given["output"], len(found.ids)
     if given["like"]:
+        count = len(read_sample(given["like"]).rows)
         columns, chance = read_wishes(
             given["like"], given.get("column") or (), given.get("probability") or ()
         )
@@ -44,7 +46,7 @@ def write_answers(
             spreadsheet_safe=given["spreadsheet_safe"],
         )
     failed = int(found.failed.sum())
-    return {"output": str(output), "rows": len(found.ids), "failed": failed, "notes": list(notes or ())}
+    return {"output": str(output), "rows": count, "failed": failed, "notes": list(notes or ())}
 
 
 def _write_pairs(found: PairPredictions, given: Mapping[str, Any]) -> dict[str, Any]:
