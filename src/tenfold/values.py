@@ -25,6 +25,7 @@ __all__ = [
     "answer_words",
     "cell_text",
     "id_text",
+    "other_spelling",
 ]
 
 #: Blanks, and signs without width that programs leave at the ends of a cell: a byte-order mark among them.
@@ -40,6 +41,14 @@ def id_text(value: Any) -> str:
     """
     text = cell_text(value)
     return text if text.isascii() else unicodedata.normalize("NFC", _ENDS.sub("", text))
+
+
+def other_spelling(text: str) -> str:
+    """A whole number as floating point writes it, and back: ``1`` and ``1.0``; "" for any other text."""
+    whole = text.removesuffix(".0")
+    if not (whole.isascii() and whole.removeprefix("-").isdigit()):
+        return ""
+    return whole if whole != text else f"{text}.0"
 
 
 def cell_text(value: Any) -> str:

@@ -1052,3 +1052,44 @@ def test_ratings_in_words(words: list[Any]) -> None:
     with pytest.raises(TableError) as caught:
         index_ratings(read_table({**PLAIN, "rating": [5, "four", 3]}))
     assert "--skip-bad" in caught.value.labels["fix"]
+
+
+@case(
+    "R7",
+    "an item table whose ids passed through floating point (1.0) is joined to ratings of 1, which is said",
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_item_tables_of_floating_ids(swapped: bool) -> None:
+    plain, floating = [str(k) for k in range(6)], [f"{k}.0" for k in range(6)]
+    rated, listed_as = (floating, plain) if swapped else (plain, floating)
+    items = read_table({"item": listed_as, "title": [f"T{k}" for k in range(6)], "genre": [*"ababab"]})
+    table = {"user": [*"uvuvu"], "item": rated[:5], "rating": [1, 2, 3, 4, 5]}
+    ratings = index_ratings(read_table(table), item_table=items)
+    assert ratings.item_names == {one: f"T{k}" for k, one in enumerate(rated)}
+    assert any(f"{listed_as[0]} as {rated[0]}" in note for note in ratings.notes)
+    assert np.diff(encode_side(items, ["genre"], ratings.items).start).tolist() == [1] * 5
+    assert choose_ids(items, ["genre=b"], ratings.items).tolist() == [False, True, False, True, False]
+
+
+@case("R7", "neighbour: 007 and 7 stay two items, and an item that is listed twice with two titles is told")
+def test_item_tables_of_other_spellings() -> None:
+    table = read_table({"user": [*"uvu"], "item": ["7", "8", "9"], "rating": [1, 2, 3]})
+    padded = index_ratings(table, item_table=read_table({"item": ["007", "008"], "title": ["A", "B"]}))
+    assert any("are its ids (item) of the same kind?" in note for note in padded.notes)
+    twice = read_table({"item": ["7", "7", "8", "8"], "title": ["A", "B", "C", "C"]})
+    found = index_ratings(table, item_table=twice)
+    assert found.item_names["7"] == "A"
+    assert (
+        "1 item is listed again with another title: the first counts, as of 7 'A' and not 'B'" in found.notes
+    )
+
+
+@case("R8", "a new user's ratings of one item under its id and its title are refused with both names")
+def test_an_item_rated_under_two_names(titled: Any, numbered: dict[str, Any]) -> None:
+    with pytest.raises(RatingsError, match="1 items are rated under two names") as caught:
+        titled.with_ratings({"item": ["Film 2", "m3", "m2"], "rating": [5, 2, 1]})
+    assert "'Film 2' and 'm2', which is m2" in str(caught.value)
+    with pytest.raises(RatingsError, match="'12' and '12.0', which is 12"):
+        numbered["als"].with_ratings({"item": ["12", "13", "12.0"], "stars": [5, 2, 1]})
+    two = titled.with_ratings({"user": ["x", "y"], "item": ["Film 2", "m2"], "rating": [5, 1]})
+    assert {"x", "y"} <= set(two.model.users)

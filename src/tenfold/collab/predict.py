@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.times import time_shifts
 from tenfold.errors import LISTED, RatingsError, RecipeError, did_you_mean
-from tenfold.values import FactorModel, PairPredictions, id_text
+from tenfold.values import FactorModel, PairPredictions, id_text, other_spelling
 
 __all__ = [
     "LISTED_ITEMS",
@@ -143,10 +143,7 @@ def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.i
     places = {one: place for place, one in enumerate(known)}
     found = np.fromiter((places.get(one, -1) for one in ids), np.int64, len(ids))
     for row in np.flatnonzero(found < 0):
-        text = ids[row]
-        other = text[:-2] if text.endswith(".0") else text + ".0"
-        if other.lstrip("-").replace(".0", "").isdigit():
-            found[row] = places.get(other, -1)
+        found[row] = places.get(other_spelling(ids[row]), -1) if ids[row] else -1
     return found
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.table import Table, look_alikes
 from tenfold.errors import LISTED, SchemaError
-from tenfold.values import id_text
+from tenfold.values import id_text, other_spelling
 
 __all__ = [
     "KNOWN_NAMES",
@@ -22,6 +22,7 @@ __all__ = [
     "find_roles",
     "item_titles",
     "names_users",
+    "read_listed_ids",
     "read_ids",
 ]
 
@@ -158,6 +159,22 @@ def read_ids(table: Table, column: str) -> tuple[NDArray[np.uint32], NDArray[np.
     return codes, ids, tuple(notes)
 
 
+def read_listed_ids(
+    table: Table, column: str, known: Sequence[str] | NDArray[np.object_]
+) -> tuple[NDArray[np.uint32], list[str], tuple[str, ...]]:
+    """As `read_ids`, for a table about ids that are known: ``1.0`` is 1 where more of them are met so."""
+    codes, texts, _ = read_ids(table, column)
+    ids: list[str] = texts.tolist()
+    others = [other_spelling(one) or one for one in ids]
+    spelled = set(ids)
+    met, otherwise = (sum(one in names for one in known) for names in (spelled, set(others) - {""}))
+    if otherwise <= met or len(set(others)) < len(others):
+        return codes, ids, ()
+    first = next(place for place, one in enumerate(others) if one != ids[place])
+    said = f"{table.source}, {column}: whole numbers are read as the ratings write them, "
+    return codes, others, (said + f"{ids[first]} as {others[first]}",)
+
+
 def names_users(table: Table) -> bool:
     """Has the table a column of users? Without a header: are there more columns than an item and a rating."""
     return len(table.names) > 2 if _unnamed(table) else _known("user", table.names) is not None
@@ -186,18 +203,29 @@ def item_titles(
         name = find_column(table, name)
     else:
         name = (rest[0] if rest else None) if unnamed else _known("title", rest)
-    codes, texts, _ = read_ids(table, key)
-    ids: list[str] = texts.tolist()
+    codes, ids, spelt = read_listed_ids(table, key, items)
     titles = table.text(name) if name is not None else [""] * table.rows
     names: dict[str, str] = {}
+    others: dict[str, str] = {}
     for code, title in zip(codes, titles, strict=True):
-        names.setdefault(ids[code], str(title).strip())
+        own = str(title).strip()
+        if names.setdefault(ids[code], own) != own:
+            others.setdefault(ids[code], own)
     names.pop("", None)
+    others.pop("", None)
     rated = sum(one in names for one in items)
     notes = [
         f"{table.source} lists {len(names)} items ({key} is the id, {name or 'no column'} the title): "
         f"{rated} rated, {len(names) - rated} only listed; {len(items) - rated} rated items are not listed"
     ]
+    notes += spelt
+    if others:
+        one, other = next(iter(others.items()))
+        are = "item is" if len(others) == 1 else "items are"
+        notes.append(
+            f"{len(others)} {are} listed again with another title: the first counts, as of {one} "
+            f"{names[one]!r} and not {other!r}"
+        )
     if rated == 0:
         notes.append(f"no rated item is listed in {table.source}: are its ids ({key}) of the same kind?")
     return names, tuple(notes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.roles import find_column, find_key, read_ids
+from tenfold.data.roles import find_column, find_key, read_listed_ids
 from tenfold.data.table import Table
 from tenfold.errors import LISTED, RecipeError, TableError, did_you_mean
 from tenfold.values import SideFeatures
@@ -122,8 +122,7 @@ def choose_ids(
 
 def _rows_of(table: Table, key: str, ids: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
     """The first row of each id in the side table, -1 for ids that it does not list."""
-    codes, texts, _ = read_ids(table, key)
-    spelled: list[str] = texts.tolist()
+    codes, spelled, _ = read_listed_ids(table, key, ids)
     first: dict[str, int] = {}
     for row, code in enumerate(codes):
         first.setdefault(spelled[code], row)

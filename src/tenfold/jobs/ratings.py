@@ -141,6 +141,7 @@ class RatingsRun:
             self, table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=user
         )
         items, said = find_titles(self.model, found.items)
+        refuse_twice(self.model, table, found, items)
         notes = [*found.notes, *said]
         if list(found.users) == [id_text(user)] and locate(found.users, self.model.users)[0] >= 0:
             notes.append(f"{user!r} is a user of the run, whose ratings these are added to")
@@ -321,6 +322,32 @@ def read_own_ratings(
         keep_rows=keep_rows,
         one_user=one_user,
         of_run=own,
+    )
+
+
+def refuse_twice(model: FactorModel, table: Table, found: Ratings, items: NDArray[np.object_]) -> None:
+    """Raises RatingsError where a user rates an item under two names, of which no rule says which counts.
+
+    items: (items,) the ids that `found.items` stand for.
+    """
+    place = locate(items, model.items)[found.item_index]
+    pairs = found.user_index.astype(np.int64) * len(model.items) + place
+    _, first, count = np.unique(pairs[place >= 0], return_index=True, return_counts=True)
+    twice = np.flatnonzero(place >= 0)[first[count > 1]]
+    if not len(twice):
+        return
+    spelled = {
+        int(one): [str(found.items[k]) for k in found.item_index[pairs == pairs[one]]]
+        for one in twice[:LISTED]
+    }
+    raise RatingsError(
+        f"{table.source}: {len(twice)} items are rated under two names",
+        problems=[
+            f"user {str(found.users[found.user_index[one]])!r}: {' and '.join(map(repr, names))}, "
+            f"which is {model.items[place[one]]}"
+            for one, names in spelled.items()
+        ],
+        fix="leave one rating of each",
     )
 
 
