@@ -15,10 +15,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import tenfold
+from command import tenfold as command
 from photos import QUICK, write_photo, write_photos, write_table
 from tenfold.data.imagecache import build_image_cache
 from tenfold.errors import RunError, TrainingError
+from tenfold.jobs.history import read_history, record_submission
 from tenfold.jobs.predict import load_run
+from tenfold.out.tables import write_predictions
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import (
     CategoryTarget,
@@ -244,3 +247,86 @@ def test_no_file_of_a_run_can_run_code(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(RunError, match="is not a tensor file"):
         fit("network", tmp_path / "stopped", resume=True)
     assert not (tmp_path / "ran").exists()
+
+
+# ------------------------------------------------------------------------------------- names that are no text
+
+
+@pytest.fixture(scope="module")
+def under_odd_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures under a name of bytes that are no text, and a run of them under another."""
+    folder = tmp_path_factory.mktemp("odd")
+    pictures = folder / os.fsdecode(b"p\xfccs")
+    try:
+        columns = write_photos(folder, 12)
+        (folder / "photos").rename(pictures)
+    except OSError:
+        pytest.skip("this file system knows text only")
+    table = write_table(folder / "t.csv", {name: columns[name] for name in ("id", "label")})
+    table.rename(folder / os.fsdecode(b"t\xfc.csv"))
+    schema = Schema(
+        inputs=[ImageColumn(name="id", folder=str(pictures))], targets=[CategoryTarget(name="label")]
+    )
+    recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1})
+    tenfold.fit(
+        schema,
+        recipe,
+        str(folder / os.fsdecode(b"t\xfc.csv")),
+        run=folder / os.fsdecode(b"r\xfcn"),
+        report=False,
+    )
+    return folder
+
+
+@pytest.mark.case(
+    "V6", "tables, picture folders and runs under names of bytes that are no text work throughout"
+)
+def test_names_of_bytes(under_odd_names: Path, tmp_path: Path) -> None:
+    run = under_odd_names / os.fsdecode(b"r\xfcn")
+    table = str(under_odd_names / os.fsdecode(b"t\xfc.csv"))
+    found = load_run(run).predict(table)
+    write_predictions(tmp_path / os.fsdecode(b"\xfc.csv"), found)
+    assert not record_submission(run, tmp_path / os.fsdecode(b"\xfc.csv"))
+    told: list[str] = []
+    (one,) = read_history(under_odd_names, on_note=told.append)
+    assert one.run == run.name and len(one.submissions) == 1 and not told
+    # Another name of the run does not matter.
+    shutil.copytree(run, tmp_path / "copy")
+    again = load_run(tmp_path / "copy").predict(table)
+    assert np.array_equal(again.targets["label"].probabilities, found.targets["label"].probabilities)
+
+
+@pytest.mark.case(
+    "V6", "neighbour: what was written in a locale of plain ASCII reads the same in UTF-8, and back"
+)
+def test_names_in_another_locale(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{one},{'ab'[one % 2]}\n" for one in range(20)))
+    fit = "fit t.csv --number x --target y --epochs 1 --no-report -o r\u00fcn".split()
+    command(*fit, cwd=tmp_path, **ascii_only)
+    command("predict", "r\u00fcn", "t.csv", "-o", "\u00fc.csv", cwd=tmp_path, **ascii_only)
+    told: list[str] = []
+    (one,) = read_history(tmp_path, on_note=told.append)
+    assert one.run == "r\u00fcn" and one.there and not told
+    assert [line["file"] for line in one.submissions] == [str(tmp_path / "\u00fc.csv")]
+
+
+@pytest.mark.case(
+    "V8", "a run that was renamed is listed under its new name, with its scores and submissions"
+)
+def test_a_renamed_run(tmp_path: Path) -> None:
+    fit("network", tmp_path / "first")
+    found = load_run(tmp_path / "first").predict(cells())
+    write_predictions(tmp_path / "p.csv", found)
+    record_submission(tmp_path / "first", tmp_path / "p.csv")
+    (tmp_path / "first").rename(tmp_path / "second")
+    (one,) = read_history(tmp_path)
+    assert one.run == "second" and one.there and len(one.submissions) == 1
+    # Of a run that was copied, the name stays that it had.
+    shutil.copytree(tmp_path / "second", tmp_path / "first")
+    (one,) = read_history(tmp_path)
+    assert one.run == "first"
+    shutil.rmtree(tmp_path / "first")
+    shutil.rmtree(tmp_path / "second")
+    (one,) = read_history(tmp_path)
+    assert one.run == "first" and not one.there

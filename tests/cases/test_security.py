@@ -162,6 +162,18 @@ def test_weights_of_another_network() -> None:
         load_weights(build_backbone("test_resnet", image_size=(32, 32)), wrong, "w.safetensors")
 
 
+@pytest.mark.case("V7", "weights that are not finite are refused by name, not taken for a rate too high")
+def test_weights_that_are_not_finite() -> None:
+    backbone = build_backbone("test_resnet", image_size=(32, 32))
+    state = {key: value.clone() for key, value in backbone.state_dict().items()}
+    next(iter(state.values())).view(-1)[3] = torch.nan
+    with pytest.raises(
+        WeightsError, match="w.safetensors is damaged, or of a training that failed"
+    ) as refused:
+        load_weights(backbone, state, "w.safetensors")
+    assert [one.split(": ")[1] for one in refused.value.problems] == ["1 values are not finite"]
+
+
 #: Names that a spreadsheet, a browser, a terminal or an XML file would trip over.
 CLASSES = ("=1+1", "<img src=x onerror=alert(1)>", "a\x0b\x1b[31mb\x9bc\u202ed\uffff&lt;")
 COLUMN = "<script>1</script>\x07"

@@ -316,9 +316,12 @@ def _base_stem(name: str) -> str:
     return _stem(_base(name))
 
 
-def _system_name(name: str) -> str:
-    """The opposite of `read_name`."""
-    return name if name.isascii() else os.fsdecode(name.encode("utf-8", "replace"))
+def system_name(name: str) -> str:
+    """A name as text, as the system takes it: the opposite of `read_name`, and the same for what it gave."""
+    try:
+        return name if name.isascii() else os.fsdecode(name.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # of half a character, which no file name holds
+        return name.encode("utf-8", "replace").decode()
 
 
 def _shown(name: str) -> str:
@@ -351,7 +354,7 @@ class _Listing:
     """The files under a folder, and the tables by which names find them."""
 
     def __init__(self, folder: Path, *, allow_outside: bool, column: str = "") -> None:
-        self.folder = folder
+        self.folder = folder = Path(system_name(str(folder)))
         self.shown = f"{read_name(folder.as_posix()).rstrip('/')}/"
         self.root = os.path.realpath(folder)
         self.allow_outside = allow_outside
@@ -422,7 +425,7 @@ class _Listing:
 
     def path(self, key: str) -> str:
         """A relative name as text -> the system's path, in any locale."""
-        return os.path.join(self.root, *map(_system_name, key.split("/")))
+        return os.path.join(self.root, *map(system_name, key.split("/")))
 
     def find(self, name: str) -> Path | str:
         """The file that the name means, or what is wrong with it."""
@@ -449,7 +452,7 @@ class _Listing:
             # Dots are resolved in the text: `ok/../a.png` needs no folder `ok` and cannot climb by a link.
             key = os.path.normpath(name).replace(os.sep, "/")
         if os.path.isabs(name):
-            real = os.path.realpath(_system_name(name))
+            real = os.path.realpath(system_name(name))
             key = read_name(real[len(self.root) :].strip(os.sep)) if self._inside(real) else name
         if key == ".." or key.startswith("../") or os.path.isabs(key):
             return self._find_outside(name, key)
@@ -508,7 +511,7 @@ class _Listing:
     def _find_outside(self, name: str, key: str) -> Path | str | None:
         if not self.allow_outside:
             return f"{_shown(name)} lies outside {self.shown}; allow with --allow-outside"
-        path = os.path.normpath(_system_name(name) if os.path.isabs(name) else self.path(key))
+        path = os.path.normpath(system_name(name) if os.path.isabs(name) else self.path(key))
         if os.path.isfile(path):
             return Path(path)
         folder, base = os.path.split(path)

@@ -173,7 +173,9 @@ def _now() -> str:
 
 
 def _append(folder: Path, line: Mapping[str, Any]) -> list[str]:
-    plain = json.loads(json.dumps(or_null(line), default=str))
+    # As it will be read, whatever this system's encoding made of names: the sum is over that.
+    bare = json.dumps(or_null(line), default=str, ensure_ascii=False)
+    plain = json.loads(bare.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))
     text = json.dumps({**plain, SUM: sum_of(plain)}, ensure_ascii=False) + "\n"
     try:
         _add_line(folder / FILE, text.encode("utf-8", "surrogateescape"))
@@ -276,11 +278,16 @@ def read_history(folder: str | os.PathLike[str], *, on_note: Tell | None = None)
     tell = on_note or _silent
     lines = _lines(place, tell)
     runs = {one["digest"]: one for one in lines if one["event"] == "run"}
+    stand: dict[str, list[str]] = {}
     for entry in sorted(place.iterdir()):
         found = _described(entry, tell) if entry.is_dir() else None
         if found is not None:
             runs.setdefault(found["digest"], found)
-            runs[found["digest"]]["there"] = True
+            stand.setdefault(found["digest"], []).append(found["run"])
+    for digest, names in stand.items():
+        # A run that was moved is called what its folder is called now.
+        name = runs[digest]["run"]
+        runs[digest] |= {"there": True, "run": name if name in names else names[0]}
     ordered = sorted(runs.values(), key=lambda one: one["finished"])
     recorded: list[Recorded] = []
     for one in ordered:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tenfold.data.deepgrey import UNTRAINED
 from tenfold.data.encode import Encoding, PictureFiles
 from tenfold.data.imagecache import ImageCache, build_image_cache
-from tenfold.data.imagefiles import FoundImages, find_images, list_image_folder
+from tenfold.data.imagefiles import FoundImages, find_images, list_image_folder, system_name
 from tenfold.data.images import MAX_PIXELS
 from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
@@ -228,7 +228,7 @@ def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:
 
 
 def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
-    folder = Path(reading.folders.get(column.name, column.folder))
+    folder = Path(system_name(reading.folders.get(column.name, column.folder)))
     if not folder.is_dir():
         raise ImageError(
             f"there is no folder {str(folder)!r} (pictures of column {column.name!r})",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.data.imagefiles import find_images
+from tenfold.data.imagefiles import find_images, system_name
 from tenfold.data.images import read_thumbnail
 from tenfold.errors import TenfoldError
 from tenfold.jobs.reading import read_as_trained
@@ -36,7 +36,7 @@ def find_thumbnails(
     white: of float and 32-bit grey, as the run kept it.
     """
     column = schema.images[0]
-    folder = Path(folders.get(column.name, column.folder))
+    folder = Path(system_name(folders.get(column.name, column.folder)))
     names, said = _picture_names(schema, about, ids, rows)
     if names is None:
         return {}, said

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tenfold.out.charts import point_chart
 from tenfold.schema import Schema
-from tenfold.store.run import read_arrays
+from tenfold.store.run import read_arrays, read_text
 
 __all__ = ["principal_components", "weight_maps"]
 
@@ -76,13 +76,13 @@ def _kinds(folder: Path) -> dict[str, str]:
 
 
 def _schema(folder: Path) -> Schema:
-    return Schema.from_toml((folder / "schema.toml").read_text(encoding="utf-8"))
+    return Schema.from_toml(read_text(folder, "schema.toml"))
 
 
 def _embedding_maps(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
     """Charts of embeddings, where the encoding names their rows; row 0 is the unknown."""
     path = folder / "encoding.json"
-    encoding = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    encoding = json.loads(read_text(folder, path.name)) if path.exists() else {}
     charts = []
     for position, (name, words) in enumerate(_vocabularies(folder, encoding)):
         value = arrays.get(f"encoders.column{position}.table.weight")

@@ -280,6 +280,15 @@ def load_weights(
         for key, value in wanted.items()
         if key in state and state[key].shape != value.shape
     ]
+    spoilt = [
+        f"{key}: {int((~torch.isfinite(state[key])).sum()):,} values are not finite"
+        for key, value in wanted.items()
+        if key in state and value.is_floating_point() and not bool(torch.isfinite(state[key]).all())
+    ]
+    if spoilt:
+        raise WeightsError(
+            f"{source} is damaged, or of a training that failed", problems=spoilt, fix="give other weights"
+        )
     extra = [key for key in state if key not in wanted and key not in classifier]
     # Classifiers of other names (num_classes=0 removed them here) are the only extras allowed.
     extra = [key for key in extra if not key.startswith(("head.", "fc.", "classifier.", "head_dist."))]

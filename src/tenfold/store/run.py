@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -75,7 +76,8 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
         with replacing(self.file(name)) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            # Names in it may hold bytes that are no text, which go through as they are.
+            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         """Write arrays with a JSON description, whole or not at all, as safetensors."""
@@ -205,7 +207,11 @@ def _lost(file: Path, why: str) -> RunError:
 
 def described_text(about: Mapping[str, Any]) -> str:
     """The text of a ``run.json`` that says this."""
-    return json.dumps(sealed(about), indent=2, ensure_ascii=False) + "\n"
+    # As it will be read, whatever this system's encoding made of names: the sum is over that.
+    text = json.dumps(about, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    plain = json.loads(text.decode("utf-8", "surrogateescape"))
+    described = json.dumps(sealed(plain), indent=2, ensure_ascii=False) + "\n"
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", described)
 
 
 def _unnamed(path: Path, error: OSError) -> RunError:
@@ -470,10 +476,11 @@ def _no_run(path: str | os.PathLike[str]) -> RunError:
 def read_text(folder: Path, name: str) -> str:
     """A text file of a run; RunError where it cannot be read."""
     try:
-        return (folder / name).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise RunError(f"{folder / name} cannot be read: {why}", fix="copy the run again") from None
+        return (folder / name).read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    except OSError as error:
+        raise RunError(
+            f"{folder / name} cannot be read: {error.strerror}", fix="copy the run again"
+        ) from None
 
 
 def read_object(folder: Path, name: str) -> dict[str, Any]:
