@@ -498,6 +498,33 @@ def test_folds_have_all_classes(thirds: Any) -> None:
     assert found.rows == 12 and sums == pytest.approx(np.ones(12))
 
 
+def told_of(run: Any, columns: Columns) -> list[str]:
+    notes: list[str] = []
+    run.evaluate(columns, on_note=notes.append)
+    return [one for one in notes if "trained on" in one]
+
+
+@pytest.mark.case("N8", "who scores a run on the table of its training is told that the scores are too good")
+def test_scores_of_rows_that_were_trained_on(thirds: Any, photos: Any) -> None:
+    columns, runs, _, _ = thirds
+    for rows in (columns, shuffled(columns)):
+        assert told_of(runs[0], rows) == ["8 of 12 rows were trained on: their scores are too good"]
+    assert told_of(runs[0], {**columns, "x": [5.5, *columns["x"][1:]]}) == []
+    assert told_of(runs[0], {name: cells[:8] for name, cells in columns.items()}) == []
+    run, folder = photos
+    names = sorted(path.name for path in folder.iterdir())
+    seen = {"id": names, "label": [run.encoding.classes["label"][0]] * len(names)}
+    assert told_of(run, seen) == ["9 of 12 rows were trained on: their scores are too good"]
+
+
+@pytest.mark.case("N8", "neighbour: a blend, whose members were trained on different rows of the table")
+def test_scores_of_rows_that_members_were_trained_on(thirds: Any, place: Place) -> None:
+    columns, runs, _, _ = thirds
+    blend = blend_of(place.folder, [BlendMember("all", 1.0, runs)], {}, {})
+    told = "members were trained on up to 8 of these 12 rows: scores are too good"
+    assert told_of(blend, columns) == [told]
+
+
 @pytest.mark.case("57", "held-out answers of folds stand in the order of the table, each row once")
 def test_held_out_rows_of_folds_are_in_the_order_of_the_table(thirds: Any) -> None:
     columns, runs, judged, found = thirds

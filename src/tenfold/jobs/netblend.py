@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.labels import TargetFacts, scoring_labels
+from tenfold.data.labels import TargetFacts, scoring_labels, weightless
 from tenfold.data.table import read_table
 from tenfold.engine.device import peak_bytes, pick_device, reset_peak
 from tenfold.errors import RunError, SchemaError
@@ -25,6 +25,7 @@ from tenfold.jobs.netrun import (
     decoded,
     open_network_run,
     scoring_weights,
+    trained_on,
 )
 from tenfold.jobs.rowjoin import RowMarks
 from tenfold.jobs.telling import held_out_columns
@@ -332,13 +333,15 @@ def evaluate_rows(
     weights, said = scoring_weights(blend.schema, rows)
     weights = None if weights is None else weights[good]
     notes = [*blend.about.get("joining", ()), *rows.notes, *said]
+    runs = [run.about for member in blend.members for run in member.runs]
+    notes += trained_on(runs, blend.schema, rows, good)
     scores: dict[str, dict[str, Any]] = {"targets": {}, "without_views": {}}
     each: dict[str, dict[str, Any]] = {member.name: {} for member in blend.members}
     for target, head in zip(blend.schema.answers, blend.heads(), strict=True):
         name = head.name
         labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
-        notes += said
         labels = labels[good]
+        notes += [*said, *weightless(name, labels, weights)]
         usual = blend.about.get("majority", {}).get(name)
         seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
         for word, answers in seen.items():

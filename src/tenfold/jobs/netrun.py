@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset
 from tenfold.engine.predict import Answers, predict_views, prediction_autocast
 from tenfold.errors import RunError, SchemaError
 from tenfold.jobs.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.jobs.rowjoin import row_fingerprints, rows_digest
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
@@ -267,6 +268,26 @@ def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | N
     return weights, [f"scores are weighted by {schema.weight}"]
 
 
+def trained_on(
+    kept: Sequence[Mapping[str, Any]], schema: Schema, rows: Rows, good: NDArray[np.int64]
+) -> list[str]:
+    """A note where the rows are those of a training, whose scores are too good.
+
+    kept: what each run says of itself.  good: numbers of the rows that are scored.
+    """
+    same = [about for about in kept if about.get("rows") == len(good) and about.get("fingerprint")]
+    if not same:
+        return []
+    table, contents = rows.table.take(good), [one[good] for one in rows.contents]
+    found = rows_digest(schema, rows.ids[good], row_fingerprints(table, schema, contents))
+    counts = [int(about["train_rows"]) for about in same if about["fingerprint"].get("rows") == found]
+    if not counts:
+        return []
+    if len(kept) > 1:
+        return [f"members were trained on up to {max(counts)} of these {len(good)} rows: scores are too good"]
+    return [f"{counts[0]} of {len(good)} rows were trained on: their scores are too good"]
+
+
 def evaluate_rows(
     run: NetworkRun,
     source: Any,
@@ -296,7 +317,7 @@ def evaluate_rows(
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
     notes = list(_with_strangers(run, rows).notes)
     weights, said = scoring_weights(run.schema, rows)
-    notes += said
+    notes += [*said, *trained_on([run.about], run.schema, rows, good)]
     weights = None if weights is None else weights[good]
     seeing = Seeing(views, tta, plain_weight)
     heads, found, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)

@@ -23,6 +23,7 @@ __all__ = [
     "join_rows",
     "ratings_fingerprint",
     "row_fingerprints",
+    "rows_digest",
     "table_fingerprint",
 ]
 
@@ -74,9 +75,13 @@ def table_fingerprint(table: Table, schema: Schema, ids: Texts, prints: Texts, v
     held = np.full(table.rows, "train", dtype=object)
     held[valid] = "valid"
     scored = _unordered(held, ids if unique else prints, *columns)
-    # Without names the numbers of lines stand here, which another order changes.
-    names = ids if schema.row_name else np.full(table.rows, "", dtype=object)
-    return {"rows": _unordered(names, prints), "unique_ids": unique, "scored": scored}
+    return {"rows": rows_digest(schema, ids, prints), "unique_ids": unique, "scored": scored}
+
+
+def rows_digest(schema: Schema, ids: Texts, prints: Texts) -> str:
+    """What all rows of a table are, in any order: ``rows`` of `table_fingerprint`."""
+    # Without names the numbers of lines stand there, which another order changes.
+    return _unordered(ids if schema.row_name else np.full(len(ids), "", dtype=object), prints)
 
 
 def _unordered(*columns: Texts) -> str:
