@@ -1093,3 +1093,35 @@ def test_an_item_rated_under_two_names(titled: Any, numbered: dict[str, Any]) ->
         numbered["als"].with_ratings({"item": ["12", "13", "12.0"], "stars": [5, 2, 1]})
     two = titled.with_ratings({"user": ["x", "y"], "item": ["Film 2", "m2"], "rating": [5, 1]})
     assert {"x", "y"} <= set(two.model.users)
+
+
+@case(
+    "R9", "JSON, JSON lines and a web page in place of a table are called that, whose commas separate nothing"
+)
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"user": "a", "item": "x", "rating": 5}\n{"user": "b", "item": "x", "rating": 1}\n', "JSON"),
+        ('[{"user": "a", "item": "x"}, {"user": "b", "item": "y"}]\n', "JSON"),
+        ('[\n {\n  "user": "a",\n  "item": "x"\n }\n]\n', "JSON"),
+        ("<!DOCTYPE html>\n<html><table><tr><td>user</td><td>item</td></tr></table></html>\n", "a web page"),
+    ],
+)
+def test_documents_that_are_no_table(text: str, what: str, tmp_path: Any) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text(text)
+    with pytest.raises(TableError, match=f"ratings.csv holds {what}"):
+        read_table(path)
+    path.write_text("[user],<item>,{rating}\na,x,5\nb,y,3\n")
+    assert read_table(path).names == ("[user]", "<item>", "{rating}")
+
+
+@case(
+    "R9", "neighbour: of a table that is not there a near file is named, never the folder of the run itself"
+)
+def test_a_table_that_is_not_there(tmp_path: Any) -> None:
+    (tmp_path / "rating.csv").write_text("user,item,rating\na,x,5\n")
+    (tmp_path / "ratings.csv.part").mkdir()
+    with pytest.raises(TableError, match="there is no file") as caught:
+        read_table(tmp_path / "ratings.csv")
+    assert caught.value.labels["fix"] == "did you mean 'rating.csv'?"

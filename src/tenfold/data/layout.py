@@ -59,6 +59,15 @@ KNOWN_NAMES = frozenset(
     "sender senderid age sex gender price count quantity".split()
 )
 
+#: How documents begin that hold no table, what they are, and what to do.
+_MARKUP = (
+    (re.compile(r"\s*(\[\s*)?\{\s*(\"|\})"), "JSON", "write it as CSV or Parquet first, one row a record"),
+    (
+        re.compile(r"\s*<(!doctype|html|head|body|table|\?xml)\b", re.IGNORECASE),
+        "a web page or XML",
+        "export the table as CSV",
+    ),
+)
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _FILE = re.compile(r"\S(.*\S)?\.[A-Za-z][A-Za-z0-9]{1,4}")
@@ -283,6 +292,7 @@ def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str
     """The separator as given or as found, and the sentence that says so."""
     first = head.strip().split("\n")[0][:80]
     if given is None:
+        _check_markup(head, name)
         found = _find_separator(head)
         if found:
             return found, f"the separator is {separator_name(found)} (found)"
@@ -342,16 +352,24 @@ def _blanks_separate(head: str) -> bool:
     return any(all(_NUMBER.fullmatch(row[c]) for row in body) for c in range(len(rows[0])))
 
 
+def _check_markup(head: str, name: str) -> None:
+    """Refuse text that is a document of another kind, whose commas are no separators."""
+    for start, what, fix in _MARKUP:
+        if start.match(head):
+            raise TableError(f"{name} holds {what}, not a table of cells", fix=fix)
+
+
 def _check_single_column(head: str, name: str) -> None:
     """Refuse a file without a known separator if some sign stands equally often in all its lines."""
     lines = [line.strip() for line in head.split("\n")[:HEAD_ROWS] if line.strip()]
     signs = {sign for sign in lines[0] if not sign.isalnum() and sign not in "._-/'\"()@ "}
     for sign in sorted(signs):
         if len(lines) > 1 and len({line.count(sign) for line in lines}) == 1:
+            other = "," if sign != "," else "tab"
             raise TableError(
                 f"found 1 column in {name}; first line is {lines[0][:80]!r}",
                 found=f"{sign!r} stands {lines[0].count(sign)} times in every line",
-                fix=f"give --sep {sign!r}, or --sep ',' if it is one column",
+                fix=f"give --sep {sign!r}, or --sep {other!r} if it is one column",
             )
 
 

@@ -297,6 +297,6 @@ def formula_notes(where: Sequence[tuple[int, str, str]], safe: bool) -> list[str
         "were given a leading apostrophe, so that a spreadsheet shows them as text"
         if safe
         else "begin like formulas; they are written exactly as they are, for machines: do not open the "
-        "file in a spreadsheet, or write it with spreadsheet_safe"
+        "file in a spreadsheet, or write it with --spreadsheet-safe (spreadsheet_safe=True in Python)"
     )
     return [f"{len(where)} cells {done}: {'; '.join(shown)}"]
