@@ -134,7 +134,9 @@ def _explained(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         folder = path.parent
         near = [one.name for one in sorted(folder.iterdir()) if one.is_file()] if folder.is_dir() else []
-        where = did_you_mean(path.name, near) if near else f"the folder {folder} does not exist or has no files"
+        where = (
+            did_you_mean(path.name, near) if near else f"the folder {folder} does not exist or has no files"
+        )
         raise TableError(f"there is no file {path}", fix=where) from None
     except IsADirectoryError:
         raise TableError(f"{path} is a folder, not a table", fix="give a file in it") from None
