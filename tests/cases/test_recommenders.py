@@ -1125,3 +1125,22 @@ def test_a_table_that_is_not_there(tmp_path: Any) -> None:
     with pytest.raises(TableError, match="there is no file") as caught:
         read_table(tmp_path / "ratings.csv")
     assert caught.value.labels["fix"] == "did you mean 'rating.csv'?"
+
+
+@case("R10", "a prediction of a title in place of an id is an unknown item's, and says which id it is")
+def test_predictions_of_titles(titled: Any) -> None:
+    found = titled.predict_pairs("u3", ["Film 2", "m2", "The Same"])
+    assert found.item_state.tolist() == ["unknown", "rated", "unknown"]
+    assert "1 of these is a title, as 'Film 2' of m2: give ids" in found.notes
+    assert not any("title" in note for note in titled.predict_pairs("u3", ["m2", "m99"]).notes)
+
+
+@case(
+    "R10", "neighbour: a test of which nothing can be scored in lists says why, in place of no labels alone"
+)
+def test_lists_of_a_test_that_was_trained_on(runs: dict[str, Any]) -> None:
+    notes: list[str] = []
+    table = {name: values[:30] for name, values in two_camps().items()}
+    found = runs["als"].evaluate(table, n=5, on_note=notes.append)["lists"]
+    assert found["users"] == 0 and np.isnan(found["precision"])
+    assert "no list is scored: all test items that count were rated in training" in notes

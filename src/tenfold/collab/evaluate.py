@@ -138,6 +138,8 @@ def evaluate_lists(
         "most_popular": ranking_scores(popular, truth, n=n, seen=seen, items=len(model.items))
     }
     scores["notes"] = _notes(model, test, users, items)
+    if not scores["users"]:
+        scores["notes"].append("no list is scored: all test items that count were rated in training")
     return scores
 
 

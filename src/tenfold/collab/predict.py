@@ -24,6 +24,7 @@ __all__ = [
     "Scorer",
     "as_ids",
     "count_listed",
+    "count_titles",
     "count_unknown",
     "find_titles",
     "item_states",
@@ -78,6 +79,7 @@ def predict_pairs(
         *count_unknown("users", user_ids, user_index, model.users),
         *count_listed(item_ids, item_index, state),
         *count_unknown("items", item_ids, np.where(state == "listed", 0, item_index), model.items),
+        *count_titles(model, item_ids),
     ]
     return PairPredictions(
         users=user_ids,
@@ -389,6 +391,17 @@ def refuse_unknown(
         problems=problems,
         fix="take them out, or allow fallbacks (unknown='fallback')",
     )
+
+
+def count_titles(model: FactorModel, items: NDArray[np.object_]) -> list[str]:
+    """How many of the asked items are titles in place of ids, which a prediction does not look up."""
+    found, _ = find_titles(model, items)
+    there = np.flatnonzero(found != items)
+    if not len(there):
+        return []
+    many, one = len(set(items[there])), there[0]
+    are = "is a title" if many == 1 else "are titles"
+    return [f"{many} of these {are}, as {items[one]!r} of {found[one]}: give ids"]
 
 
 def count_unknown(

@@ -19,6 +19,7 @@ from tenfold.collab.pack import unpack_factor_model
 from tenfold.collab.predict import (
     as_ids,
     count_listed,
+    count_titles,
     count_unknown,
     item_states,
     locate,
@@ -203,6 +204,7 @@ class PairRun:
             *count_unknown("users", users, index[0], known.users),
             *count_listed(items, index[1], state),
             *count_unknown("items", items, np.where(state == "listed", 0, index[1]), known.items),
+            *count_titles(known, items),
         ]
         score = self.score(*index, cells, device=device)
         return PairPredictions(
