@@ -15,11 +15,11 @@ from pyarrow import parquet
 
 import tenfold
 from tenfold.data.encode import encode_columns, fit_columns
-from tenfold.data.labels import TargetFacts, scoring_labels, weightless
+from tenfold.data.labels import TargetFacts, fit_targets, label_arrays, scoring_labels, weightless
 from tenfold.data.table import read_table
 from tenfold.errors import TableError
 from tenfold.recipe import Recipe
-from tenfold.schema import CategoryColumn, CategoryTarget, NumberColumn, Schema
+from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
 
 QUICK = Recipe(epochs=2, frozen_epochs=0, valid=0.25, seed=3)
 TALL, TOWN = NumberColumn(name="tall"), CategoryColumn(name="town")
@@ -155,3 +155,14 @@ def test_scored_rows_of_weight_0() -> None:
     for weights in (None, np.array([0.0, 1, 0])):
         assert weightless("label", labels, weights) == []
     assert weightless("label", np.array([-1, -1]), np.zeros(2)) == []
+
+
+@pytest.mark.case("N6", "neighbour: a class whose rows all have weight 0 is named")
+def test_a_class_of_weight_0() -> None:
+    table = read_table({"label": ["a", "b", "c", "c"], "tags": ["x", "x;y", "z", "z"], "w": [1, 1, 0, 0]})
+    schema = Schema(
+        inputs=(), targets=(CategoryTarget(name="label"), MultiLabelTarget(name="tags")), weight="w"
+    )
+    classes, facts, _ = fit_targets(schema, table)
+    _, _, notes = label_arrays(classes, facts, schema, table)
+    assert notes == ["label: all rows of c have weight 0", "tags: all rows of z have weight 0"]

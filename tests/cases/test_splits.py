@@ -164,6 +164,28 @@ def test_a_stated_split_says_what_straddles(tmp_path: Path) -> None:
     assert "a picture's rows stay on one side of the split" in text and "both sides" not in text
 
 
+@pytest.mark.case("N9", "a picture in one column of held-out rows and in another of training rows is told")
+def test_a_picture_in_two_columns_is_told(tmp_path: Path) -> None:
+    columns = patients(tmp_path, rows=10, copies=0)
+    columns["other"] = [*columns["file"][1:], columns["file"][0]]
+    columns["held"] = ["1" if row < 2 else "0" for row in range(10)]
+    folder = str(tmp_path / "photos")
+    schema = Schema(
+        inputs=tuple(ImageColumn(name=name, folder=folder) for name in ("file", "other")),
+        targets=parse_targets(["label"]),
+        split="held",
+    )
+    notes = Notes(None)
+    prepare_training(schema, QUICK, columns, Reading(), notes)
+    told = [one for one in notes.lines if "side" in one]
+    # Row 1's second picture is row 2's first; row 0's first is row 9's second.
+    both = "stand on both sides of the split, so that its score is too good"
+    assert told == [
+        f"1 pictures of column 'file' {both}: 00.png",
+        f"1 pictures of column 'other' {both}: 02.png",
+    ]
+
+
 @pytest.mark.case("T1", "neighbour: where nothing is held out, nothing is promised of sides")
 def test_no_split_promises_nothing(tmp_path: Path) -> None:
     _, text = prepare(tmp_path, patients(tmp_path), {"valid": 0.0}, group=("patient",))

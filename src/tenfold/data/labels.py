@@ -434,9 +434,13 @@ def label_arrays(
                 f"{table.source}: no usable row has a label of column {column!r} (target)",
                 fix="mend the rows that have one, or name another target",
             )
-        absent = [one for one, rows in zip(names, class_counts(found, len(names)), strict=True) if not rows]
+        counts, taught = class_counts(found, len(names)), class_counts(found[own > 0], len(names))
+        absent = [one for one, rows in zip(names, counts, strict=True) if not rows]
         if absent:
             notes.append(f"{name}: no row is labelled {shortened(absent)}")
+        idle = [one for one, a, b in zip(names, counts, taught, strict=True) if a and not b]
+        if idle:
+            notes.append(f"{name}: all rows of {shortened(idle)} have weight 0")
         labels[name] = found
         weights[name] = np.where(known, own, 0.0)
         if found.ndim == 2:

@@ -390,15 +390,19 @@ def _straddlers(schema: Schema, rows: Rows, kin: _Kin, split: Split) -> list[str
     """What stands on both sides of the split, and so makes its score too good; or that nothing does."""
     if not len(split.valid):
         return []
+    # One picture may stand in several columns, whose rows are not kept together.
+    seen = {key[row] for key in kin.pictures for row in split.train}
     keys = [
-        (f"pictures of column {column.name!r}", kin.pictures[place], rows.table.text(column.name))
+        (f"pictures of column {column.name!r}", kin.pictures[place], rows.table.text(column.name), seen)
         for place, column in enumerate(schema.images)
     ]
-    keys += [(f"values of column {name!r}", cells, cells) for name, cells in kin.groups.items()]
+    keys += [
+        (f"values of column {name!r}", cells, cells, set(cells[split.train]))
+        for name, cells in kin.groups.items()
+    ]
     notes = []
-    for what, key, names in keys:
-        known = set(key[split.train]) - {""}
-        both = {key[row]: str(names[row]) for row in split.valid if key[row] in known}
+    for what, key, names, known in keys:
+        both = {key[row]: str(names[row]) for row in split.valid if key[row] and key[row] in known}
         if both:
             notes.append(
                 f"{len(both)} {what} stand on both sides of the split, so that its score is too good: "
