@@ -1144,3 +1144,18 @@ def test_lists_of_a_test_that_was_trained_on(runs: dict[str, Any]) -> None:
     found = runs["als"].evaluate(table, n=5, on_note=notes.append)["lists"]
     assert found["users"] == 0 and np.isnan(found["precision"])
     assert "no list is scored: all test items that count were rated in training" in notes
+
+
+@case("R11", "many ratings of 0 beside stars from 1 on are pointed out: 0 may mean not rated")
+@case("R11", "neighbour: so are -1 beside stars, and 99 beyond all others; ordinary scales are not")
+def test_marks_among_stars() -> None:
+    def said(ratings: list[float]) -> list[str]:
+        users = {"user": [f"u{k}" for k in range(len(ratings))], "item": ["x"] * len(ratings)}
+        found = index_ratings(read_table({**users, "rating": ratings}), kind="explicit")
+        return [note for note in found.notes if "means not rated" in note]
+
+    start = "3 of 6 ratings are 0, and the others lie between 5 and 10: if 0 means not rated"
+    assert said([0, 0, 0, 5, 8, 10])[0].startswith(start)
+    assert len(said([-1, -1, 5, 8, 10])) == len(said([99, -9.5, 0, 3.25, 9.5])) == 1
+    for fine in ([0, 1, 0, 1], [0, 0.5, 0, 1, 1.5], [-1, 0, 0, 1, 2], [0, 1, 2, 3, 4, 5], [60, 80, 99, 70]):
+        assert not said(fine)

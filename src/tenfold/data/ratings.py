@@ -21,6 +21,8 @@ __all__ = ["DUPLICATE_RULES", "index_ratings", "take_ratings"]
 DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
 #: Least size of a rating that is not 0, and least difference of all, as a part of the largest.
 TINY, LEAST_SPREAD = 1e-30, 1e-4
+#: Share of ratings that are 0 or -1, from which on it is asked whether they are ratings.
+MANY_MARKS = 0.2
 #: Words of those who rate by yes and no.
 YES_AND_NO = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 
@@ -146,6 +148,7 @@ def index_ratings(
     notes.append(f"{len(users)} users, {len(items)} items, {len(values)} {what}")
     if of_run is None:
         notes += _of_training(found, scale, implicit, user_index, users)
+        notes += [] if implicit else _marks(values)
     names: dict[str, str] = {}
     if item_table is not None:
         names, said = item_titles(item_table, items, key=item_key, name=item_name, item=roles.item)
@@ -484,6 +487,26 @@ def _of_training(
         are = "user has" if single == 1 else "users have"
         notes.append(f"{single} {are} 1 rating and cannot be evaluated")
     return notes
+
+
+def _marks(values: NDArray[np.float32]) -> list[str]:
+    """Numbers that may mean "not rated": many a 0 or -1 beside stars from 1 on, and 99 beyond all others."""
+    found = []
+    for end in dict.fromkeys((float(values.min()), float(values.max()))):
+        there = values == end
+        rest = values[~there]
+        if not len(rest) or len(np.unique(rest[:100_000])) < 3:
+            continue
+        low, high, share = float(rest.min()), float(rest.max()), float(there.mean())
+        below = end in (0, -1) and low >= 1 and share >= MANY_MARKS
+        beyond = abs(end) in (99, 999, 9999) and abs(end) > 4 * max(abs(low), abs(high))
+        if below or beyond:
+            found.append(
+                f"{int(there.sum())} of {len(values)} ratings are {end:g}, and the others lie between "
+                f"{low:g} and {high:g}: if {end:g} means not rated, leave these rows out, "
+                "since they are learnt as ratings"
+            )
+    return found
 
 
 # --- parts of ratings ------------------------------------------------------------------------------
