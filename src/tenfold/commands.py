@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from tenfold.errors import OutputError, TenfoldError, of_machine
+from tenfold.errors import OutputError, TenfoldError, home_path, of_machine
 from tenfold.remedies import Offer, offering
 from tenfold.screen import print_json, say, show_records, show_scores, tell
 
@@ -63,6 +63,7 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
     def register(function: Callable[[Given], None]) -> Callable[[Given], None]:
         def run(**given: Any) -> None:
             with offering(offer_of(name)), answered():
+                given = {name: _at_home(name, value) for name, value in given.items()}
                 _keep_inputs(given)
                 function(given)
 
@@ -74,6 +75,23 @@ def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Gi
         return function
 
     return register
+
+
+#: Options that name a file or a folder.
+PLACES = frozenset(
+    ("table", "run", "runs", "output", "folder", "like", "cache", "weights", "ratings", "image_folder")
+    + ("user_table", "item_table", "recipe", "file", "plot", "of", "made")
+)
+
+
+def _at_home(name: str, value: Any) -> Any:
+    """``~/runs`` as the home folder: a shell leaves it where it stands behind ``=`` or within quotes."""
+    if isinstance(value, list | tuple):
+        return type(value)(_at_home(name, one) for one in value)
+    if name == "image" and isinstance(value, str):
+        column, equals, folder = value.partition("=")
+        return f"{column}{equals}{home_path(folder)}"
+    return home_path(value) if name in PLACES and isinstance(value, str) else value
 
 
 def _keep_inputs(given: Given) -> None:

@@ -134,6 +134,11 @@ def of_machine(error: OSError | MemoryError) -> TenfoldError:
     )
 
 
+def home_path(path: str) -> str:
+    """The path, with ``~/`` in front as the home folder, unless a folder of that name stands here."""
+    return os.path.expanduser(path) if path.startswith("~/") and not os.path.lexists("~") else path
+
+
 def no_file(path: str | os.PathLike[str]) -> str:
     """What stands there in place of a file, which could only be waited for: a pipe, or a device; else ""."""
     try:

@@ -37,8 +37,21 @@ class Frozen(BaseModel):
     def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
+            self._check_switches(values)
         except ValidationError as error:
             raise self._refuse(error) from None
+
+    @classmethod
+    def _check_switches(cls, values: Mapping[str, Any]) -> None:
+        """Refuse true in the place of a number, which would be 1."""
+        for name, value in values.items():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and "bool" not in str(field.annotation):
+                raise cls.refusal(
+                    f"{cls.__name__} cannot be made from these values",
+                    problems=[f"{name}: {str(value).lower()} is not a number"],
+                    fix="correct what is named; docs/formats.md tells what may stand there",
+                )
 
     @classmethod
     def _refuse(cls, error: ValidationError) -> TenfoldError:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import tenfold
 import tenfold.cli
 from tenfold.commands import OPTIONS, app
-from tenfold.errors import SchemaError, printable
+from tenfold.errors import RecipeError, SchemaError, printable
+from tenfold.recipe import Recipe
 from tenfold.screen import Display, Outlet, print_json, say, show_records, show_rows, show_scores, tell
 
 TENFOLD = f"{sys.executable} -m tenfold"
@@ -273,3 +274,40 @@ def test_a_ctrl_c_at_the_start_is_quiet(command: str, tmp_path: Path) -> None:
 def test_the_version_is_told() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert done.exit_code == 0 and done.output == f"tenfold {tenfold.__version__}\n"
+
+
+@pytest.mark.case("V9", "~/ behind an option's = or in a job file is the home folder, not a folder called ~")
+def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home" / "data").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    rows = "".join(f"{one},{'ab'[one % 2]}\n" for one in range(20))
+    (tmp_path / "home" / "data" / "t.csv").write_text("x,y\n" + rows)
+    (tmp_path / "here" / "job.toml").write_text(
+        'table = "~/data/t.csv"\noutput = "~/runs/job"\n[schema]\n'
+        'inputs = [{name = "x", kind = "number"}]\ntargets = [{name = "y", kind = "category"}]\n'
+    )
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    few = ["--epochs", "1", "--no-report"]
+    typed = ["fit", "~/data/t.csv", "--number", "x", "--target", "y", "--output=~/runs/typed", *few]
+    for words in (
+        typed,
+        ["fit", "job.toml", *few],
+        ["predict", "~/runs/typed", "~/data/t.csv", "-o", "~/p.csv"],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    assert sorted(one.name for one in (tmp_path / "here").iterdir()) == ["job.toml"]
+    assert sorted(one.name for one in (tmp_path / "home").iterdir()) == ["data", "p.csv", "runs"]
+    # A folder of that name is somebody's.
+    (tmp_path / "here" / "~").mkdir()
+    assert CliRunner().invoke(app, ["predict", "~/runs/typed", "t.csv", "-o", "p.csv"]).exit_code == 2
+
+
+@pytest.mark.case("V10", "true in the place of a number of a recipe is refused, and is not 1")
+def test_switches_in_the_place_of_numbers() -> None:
+    for name in ("epochs", "lr", "seed", "batch_size", "mixup"):
+        with pytest.raises(RecipeError, match="cannot be made") as refused:
+            Recipe.from_toml(f"{name} = true\n")
+        assert refused.value.problems == (f"{name}: true is not a number",)
+    assert Recipe.from_toml("familiarity = false\nfold = [1, 5]\n").familiarity is False

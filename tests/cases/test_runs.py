@@ -330,3 +330,29 @@ def test_a_renamed_run(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "second")
     (one,) = read_history(tmp_path)
     assert one.run == "first" and not one.there
+
+
+@pytest.mark.case("V11", "a run.json and a weights.safetensors of somebody else are left alone")
+def test_somebody_elses_files_of_these_names(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("run.json", "weights.safetensors"):
+        (tmp_path / "run" / name).write_text('{"name": "mine"}')
+        with pytest.raises(RunError, match="is a folder with other files in it, no run"):
+            fit("network", tmp_path / "run")
+        assert (tmp_path / "run" / name).read_text() == '{"name": "mine"}'
+
+
+@pytest.mark.case(
+    "V11", "neighbour: a run within a run, and files of yours there, outlast the next fit of that name"
+)
+def test_a_run_within_a_run(tmp_path: Path) -> None:
+    fit("network", tmp_path / "run")
+    fit("network", tmp_path / "run" / "inner")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    sums = {one.name: file_digest(one) for one in (tmp_path / "run" / "inner").iterdir()}
+    fit("network", tmp_path / "run", recipe=SMALL.model_copy(update={"seed": 2}))
+    assert {one.name: file_digest(one) for one in (tmp_path / "run" / "inner").iterdir()} == sums
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert (
+        load_run(tmp_path / "run" / "inner").recipe.seed == 1 and load_run(tmp_path / "run").recipe.seed == 2
+    )

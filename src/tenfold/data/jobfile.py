@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.data.text import decode_bytes
-from tenfold.errors import RecipeError, TableError, did_you_mean, no_file
+from tenfold.errors import RecipeError, TableError, did_you_mean, home_path, no_file
 from tenfold.schema import Schema
 
 #: What a job file holds, with the type of each in TOML's words.
@@ -73,7 +73,12 @@ def read_job(path: str | os.PathLike[str]) -> Job:
     values = _read(path, _SECTIONS)
     _check(path, values, _SECTIONS)
     schema = Schema(**values["schema"])
-    return Job(values["table"], values.get("output", ""), schema, dict(values.get("recipe", {})))
+    return Job(
+        home_path(values["table"]),
+        home_path(values.get("output", "")),
+        schema,
+        dict(values.get("recipe", {})),
+    )
 
 
 #: What an ensemble's file holds beside, or in place of, what a job file does.
@@ -116,8 +121,8 @@ def read_ensemble(path: str | os.PathLike[str]) -> EnsembleFile:
                 f"{path}: {name} holds {strange[0]!r}", fix=f"write [[{name}]] and fields below"
             )
     return EnsembleFile(
-        values["table"],
-        values.get("output", ""),
+        home_path(values["table"]),
+        home_path(values.get("output", "")),
         Schema(**values["schema"]),
         dict(values.get("ensemble", {})),
         {name: values[name] for name in ("recipe", "member", "grid") if name in values},
