@@ -18,6 +18,7 @@ from tenfold.data.encode import encode_columns, fit_columns
 from tenfold.data.labels import TargetFacts, fit_targets, label_arrays, scoring_labels, weightless
 from tenfold.data.table import read_table
 from tenfold.errors import TableError
+from tenfold.jobs.inputs import Reading, read_source
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
 
@@ -166,3 +167,18 @@ def test_a_class_of_weight_0() -> None:
     classes, facts, _ = fit_targets(schema, table)
     _, _, notes = label_arrays(classes, facts, schema, table)
     assert notes == ["label: all rows of c have weight 0", "tags: all rows of z have weight 0"]
+
+
+@pytest.mark.case("N10", "a table of words alone has the header that names the columns asked for")
+def test_a_header_over_words(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("town\nRome\nOslo\n")
+    schema = Schema(inputs=(TOWN,), targets=("label",))
+    path = str(tmp_path / "t.csv")
+    for about in (None, {}, {"reading": {"separator": ","}}):
+        table, _ = read_source(path, schema, Reading(), about)
+        assert table.text("town").tolist() == ["Rome", "Oslo"]
+    # What the user says stands, and a column that is there by its place is that.
+    table, _ = read_source(path, schema, Reading(table={"header": False}))
+    assert table.names == ("column_1",) and table.rows == 3
+    first = Schema(inputs=(CategoryColumn(name="column_1"),), targets=("label",))
+    assert read_source(path, first, Reading())[0].rows == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -21,6 +21,7 @@ from tenfold.data.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
 from tenfold.jobs.reading import read_as_trained
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
+from tenfold.values import id_text
 
 #: Names of the columns of a table made from a folder.
 FOLDER_IMAGE, FOLDER_LABEL = "image", "label"
@@ -163,10 +164,25 @@ def read_source(
             except ImageError:
                 pass  # a plain folder with sub-folders: there is simply nothing to compare with
         return table, replace(reading, folders={**reading.folders, name: str(source)})
-    if about is not None:
-        wanted = [column.name for column in schema.inputs]
-        return read_as_trained(source, about, reading.table, wanted), reading
-    return read_table(source, **reading.table), reading
+    wanted = [column.name for column in schema.inputs]
+
+    def read(options: Mapping[str, Any]) -> Table:
+        return (
+            read_table(source, **options)
+            if about is None
+            else read_as_trained(source, about, options, wanted)
+        )
+
+    table = read(reading.table)
+    if "header" not in reading.table and not table.header and _begins_with_names(table, wanted):
+        table = read({**reading.table, "header": True})
+    return table, reading
+
+
+def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:
+    """Are the columns that are asked for the first row's cells, as in a table of words alone?"""
+    first = {id_text(table.take([0]).text(name, ids=False)[0]) for name in table.names}
+    return bool(wanted) and {id_text(name) for name in wanted} <= first and not set(wanted) & set(table.names)
 
 
 def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool) -> Rows:

@@ -340,7 +340,7 @@ def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Se
         values = np.asarray(target.values, dtype=np.float64)
         broken = values[np.isfinite(values) & (values != np.floor(values))]
         if look == "whole" and broken.size:
-            return source, f"column {name!r} has whole numbers; answers are not rounded: {broken[0]!r}", ""
+            return source, f"column {name!r} has whole numbers; answers are not rounded: {broken[0]:g}", ""
         return source, "", ""
     second = classes[-1] if target.probabilities is not None and len(classes) <= 2 else None
     second = None if len(classes) == 2 and target.kind not in ("category", "ordered") else second
