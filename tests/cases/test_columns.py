@@ -98,13 +98,25 @@ def test_rows_of_weight_0() -> None:
 def test_whole_numbers_with_a_point() -> None:
     words, _, notes = asked(TOWN, ["1", "2", "10"], ["1.0", "10.00", "3.0", "1.5"])
     assert words.tolist() == [1, 2, 0, 0]
-    assert "town: whole numbers are written in another way than in training: 1.0 for 1, 10.00 for 10" in notes
+    assert "town: values are written in another way than in training: 1.0 for 1, 10.00 for 10" in notes
     assert asked(TOWN, ["1.0", "2.0"], ["2", "1"])[0].tolist() == [2, 1]
     table = read_table({"label": ["0.0", "1", "2.0", ""]})
     labels, notes = scoring_labels(CategoryTarget(name="label"), ("0", "1"), TargetFacts(), table)
     assert labels.tolist() == [0, 1, 2, -1] and notes == [
         "label: '2.0' is no class of this run: its 1 rows count as wrong"
     ]
+
+
+@pytest.mark.case("N4", "neighbour: classes and categories in the other Unicode form are those of training")
+def test_words_in_two_unicode_forms() -> None:
+    composed, apart = "M\u00e1laga", "Ma\u0301laga"
+    for one, other in ((composed, apart), (apart, composed)):
+        words, _, notes = asked(TOWN, [one, "Oslo"], [other, "Oslo\u200b", "Rom"])
+        assert words.tolist() == asked(TOWN, [one, "Oslo"], [one, "Oslo", "Rom"])[0].tolist()
+        assert f"town: values are written in another way than in training: {other} for {one}" in notes[0]
+        table = read_table({"label": [other, "Oslo"]})
+        labels, notes = scoring_labels(CategoryTarget(name="label"), (one, "Oslo"), TargetFacts(), table)
+        assert labels.tolist() == [0, 1] and notes == []
 
 
 @pytest.mark.case(
@@ -175,7 +187,8 @@ def test_a_header_over_words(tmp_path: Path) -> None:
     schema = Schema(inputs=(TOWN,), targets=("label",))
     path = str(tmp_path / "t.csv")
     for about in (None, {}, {"reading": {"separator": ","}}):
-        table, _ = read_source(path, schema, Reading(), about)
+        # A command line names every option, those that were not given as None.
+        table, _ = read_source(path, schema, Reading(table={"header": None}), about)
         assert table.text("town").tolist() == ["Rome", "Oslo"]
     # What the user says stands, and a column that is there by its place is that.
     table, _ = read_source(path, schema, Reading(table={"header": False}))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LISTED
+from tenfold.values import id_text
 
 __all__ = [
     "alike_known",
@@ -133,20 +134,20 @@ def group_look_alikes(names: Iterable[str]) -> list[list[str]]:
 def respelled(strange: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Which known word a strange one is: ``1.0`` is ``1``, and ``1`` is ``1.0``, where one of them is known.
 
-    Programs write whole numbers as ``1.0`` once a cell of the column is empty. Nothing else is merged.
+    Programs write whole numbers as ``1.0`` once a cell of the column is empty. An accent is part of its
+    letter however it was typed, as in ids. Nothing else is merged.
     """
     known = set(known)
     forms: dict[str, list[str]] = {}
     for word in known:
-        if match := _OR_POINT_ZERO.fullmatch(word):
-            forms.setdefault(match[1], []).append(word)
-    found = {}
-    for word in strange:
-        match = None if word in known else _OR_POINT_ZERO.fullmatch(word)
-        same = forms.get(match[1], []) if match else []
-        if len(same) == 1:
-            found[word] = same[0]
-    return found
+        forms.setdefault(_plain_form(word), []).append(word)
+    same = {word: forms.get(_plain_form(word), []) for word in strange if word and word not in known}
+    return {word: found[0] for word, found in same.items() if len(found) == 1}
+
+
+def _plain_form(word: str) -> str:
+    match = _OR_POINT_ZERO.fullmatch(word)
+    return match[1] if match else id_text(word)
 
 
 def alike_known(name: str, strange: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -313,7 +313,7 @@ def _encode_words(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[
     same = respelled(map(str, words), facts.words)
     if same:
         listed = shortened([f"{word} for {one}" for word, one in same.items()])
-        notes.append(f"{name}: whole numbers are written in another way than in training: {listed}")
+        notes.append(f"{name}: values are written in another way than in training: {listed}")
     place |= {word: place[one] for word, one in same.items()}
     lookup = np.array([place.get(str(word), 0) for word in words], dtype=np.int64)
     missing = table.missing(name)

@@ -174,7 +174,7 @@ def read_source(
         )
 
     table = read(reading.table)
-    if "header" not in reading.table and not table.header and _begins_with_names(table, wanted):
+    if reading.table.get("header") is None and not table.header and _begins_with_names(table, wanted):
         table = read({**reading.table, "header": True})
     return table, reading
 
