@@ -6,6 +6,8 @@ VENV   ?= .venv
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,$(shell command -v $(name) 2>/dev/null)))
 PY     := $(VENV)/bin/python
 PYTEST_ARGS ?=
+# All cores; the tests of one file share what they train.
+WORKERS ?= -n auto --dist loadfile
 
 # A stamp depends on what decides its content; changed sources need no new installation.
 RUN := $(VENV)/.tenfold-run
@@ -24,7 +26,7 @@ demo: $(RUN)
 
 test: lint types
 	@echo "== tests (laws first)"
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(DEV)
 	@echo "== lint"

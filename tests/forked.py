@@ -84,7 +84,7 @@ class Fork:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _leave(lambda: _command(self.words, cwd, theirs, prepare))
+            leave(lambda: _command(self.words, cwd, theirs, prepare))
         for handle in theirs:
             os.close(handle)
 
@@ -140,7 +140,7 @@ def run_well(words: Sequence[str], cwd: Path) -> Done:
     return done
 
 
-def _leave(work: Callable[[], int]) -> None:
+def leave(work: Callable[[], int]) -> None:
     """Do the work in this fork, and end it without any of its parent's endings."""
     code = 70
     try:
@@ -191,7 +191,7 @@ class _Popen:
         self._lock = threading.Lock()
         self.pid = os.fork()
         if not self.pid:
-            _leave(lambda: self._member(theirs_in, theirs_out, stderr.fileno()))
+            leave(lambda: self._member(theirs_in, theirs_out, stderr.fileno()))
         os.close(theirs_in)
         os.close(theirs_out)
         self.stdin, self.stdout = os.fdopen(mine_in, "wb"), os.fdopen(mine_out, "rb")

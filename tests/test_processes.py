@@ -23,7 +23,7 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.case("cwd", "a process of an ensemble runs no numpy.py of the current folder")
+@pytest.mark.case("F2", "a process of an ensemble runs no numpy.py of the current folder")
 def test_a_member_is_started_without_the_current_folder(trapped: Path) -> None:
     request = {
         "task": "check",
@@ -36,7 +36,7 @@ def test_a_member_is_started_without_the_current_folder(trapped: Path) -> None:
     assert not (trapped / "trapped").exists()
 
 
-@pytest.mark.case("cwd", "neighbour: python -m tenfold, and the processes of its processes")
+@pytest.mark.case("F2", "neighbour: python -m tenfold, and the processes of its processes")
 def test_the_command_is_started_without_the_current_folder(trapped: Path) -> None:
     assert "Usage" in tenfold("--help", cwd=trapped).stdout
     code = "import os, sys; print(os.environ['PYTHONSAFEPATH'], sys.flags.safe_path)"

@@ -289,7 +289,7 @@ def compared(columns: Columns, **changes: Any) -> Any:
     return compare_targets(schema, Recipe(epochs=1, seed=1), columns, folds=3)
 
 
-@pytest.mark.case("folds", "a fold without a score leaves the mean of the others, and their number is said")
+@pytest.mark.case("F3", "a fold without a score leaves the mean of the others, and their number is said")
 def test_the_mean_is_of_the_folds_that_have_a_score(capsys: pytest.CaptureFixture[str]) -> None:
     # By time, the last third has no size at all.
     columns = {**table(30), "when": [f"2020-01-{row + 1:02d}" for row in range(30)]}
@@ -309,7 +309,7 @@ def test_the_mean_is_of_the_folds_that_have_a_score(capsys: pytest.CaptureFixtur
     assert "nan" not in said and "size, RMSE: 2 of 3 pairs" in said
 
 
-@pytest.mark.case("folds", "neighbour: seeds of a value that failed are not averaged away in a search")
+@pytest.mark.case("F3", "neighbour: seeds of a value that failed are not averaged away in a search")
 def test_a_value_that_fails_with_one_seed_does_not_win() -> None:
     def trial(value: float, seed: int, score: float) -> Trial:
         return Trial(value, seed, score, {"y": {"rmse": score}}, 0.0, "" if score == score else "it failed")
@@ -323,7 +323,7 @@ def test_a_value_that_fails_with_one_seed_does_not_win() -> None:
     assert found.record()["settings"][1]["targets"]["y"]["rmse"] == pytest.approx(0.1)
 
 
-@pytest.mark.case("monitor", "a score that the validation rows cannot have is refused before training")
+@pytest.mark.case("F4", "a score that the validation rows cannot have is refused before training")
 def test_a_monitor_that_is_never_defined_is_refused(place: Place) -> None:
     columns = {**table(), "part": ["1" if row < 5 else "0" for row in range(80)]}
     columns["label"] = ["a" if row < 5 else label for row, label in enumerate(columns["label"])]

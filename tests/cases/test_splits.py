@@ -473,7 +473,7 @@ def test_networks_know_no_side_tables() -> None:
 # --- labels that no training row has -----------------------------------------------------------------
 
 
-@pytest.mark.case("split-column", "training rows without any label are refused: nothing would be learnt")
+@pytest.mark.case("F5", "training rows without any label are refused: nothing would be learnt")
 @pytest.mark.parametrize("targets", [["kind"], ["size:number"], ["size:number", "kind"]])
 def test_labels_only_held_out_are_refused(targets: list[str]) -> None:
     columns = weighed_columns()
@@ -485,7 +485,7 @@ def test_labels_only_held_out_are_refused(targets: list[str]) -> None:
         prepare_training(schema, Recipe(seed=1), columns, Reading(), Notes(None))
 
 
-@pytest.mark.case("split-column", "neighbour: training labels that all have weight 0 are none")
+@pytest.mark.case("F5", "neighbour: training labels that all have weight 0 are none")
 def test_labels_of_weight_0_are_refused() -> None:
     columns = weighed_columns()
     columns["w"][:30] = [0] * 30

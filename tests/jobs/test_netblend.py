@@ -149,8 +149,8 @@ def test_rows_whose_picture_is_bad_stay_and_are_marked(runs, tmp_path: Path) -> 
 
 
 def test_a_blend_shows_its_page_and_says_whose_curves_there_are(runs, tmp_path: Path) -> None:
-    blend = blend_runs([runs["both"].path, runs["few"].path], output=tmp_path / "blend")
+    blend = blend_runs([runs["both"].path, runs["mass"].path], output=tmp_path / "blend")
     assert "Members" in blend.show().page
     with pytest.raises(RunError, match="no epochs") as caught:
         blend.plot_losses()
-    assert str(runs["few"].path) in str(caught.value)
+    assert str(runs["mass"].path) in str(caught.value)

@@ -87,7 +87,8 @@ def test_opening_ratings_needs_no_torch(tmp_path: Path) -> None:
     path = make(tmp_path / "run", "ratings")
     code = (
         "import sys\nfrom tenfold.jobs.predict import load_run\n"
-        "try: load_run(sys.argv[1])\nexcept OSError: pass\n"  # it holds no schema
+        "from tenfold.errors import RunError\n"
+        "try: load_run(sys.argv[1])\nexcept RunError: pass\n"  # it holds no schema
         "print('torch' in sys.modules, 'tenfold.jobs.ratings' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
