@@ -24,10 +24,10 @@ the answer. `make test` runs them all.
 CASES = """\
 ## Kinds of fault
 
-Most stand for public reports of a tool of this kind. A number is a kind of a first list; of the letters, C are
-recommenders, I images, P predictions and ensembles, T tables and training, B and F what trials of tenfold met, and
-N, R and V later finds in tables, recommenders, and pictures and runs. A test asserts the right value of the
-input that was met; a *neighbour* asserts it for another input of the same kind.
+Most stand for public reports of such tools. A number is a kind of a first list. Of the letters, C are
+recommenders, I images, P predictions and ensembles, T tables and training, B and F what trials of tenfold
+met, and N, R and V later finds in tables, in recommenders, and in pictures and runs. A test asserts the right
+value of the input that was met; a *neighbour* asserts it for another input of the same kind.
 
 """
 LAWS = """\
