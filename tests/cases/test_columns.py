@@ -117,6 +117,9 @@ def test_words_in_two_unicode_forms() -> None:
         table = read_table({"label": [other, "Oslo"]})
         labels, notes = scoring_labels(CategoryTarget(name="label"), (one, "Oslo"), TargetFacts(), table)
         assert labels.tolist() == [0, 1] and notes == []
+        tags, facts = MultiLabelTarget(name="label"), TargetFacts(separator=";")
+        table = read_table({"label": [f"Oslo; {other}", other]})
+        assert scoring_labels(tags, (one, "Oslo"), facts, table)[0].tolist() == [[1, 1], [1, 0]]
 
 
 @pytest.mark.case(

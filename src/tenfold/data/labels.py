@@ -304,6 +304,8 @@ def _tag_table(
     codes, words = table.codes(target.name)
     counts = np.bincount(codes, minlength=len(words))
     place = {name: position for position, name in enumerate(classes)}
+    tags = {tag for word in words for tag in _tags(str(word), facts.separator)}
+    place |= {tag: place[one] for tag, one in respelled(tags, classes).items()}
     rows = np.zeros((len(words), len(classes)), dtype=np.int64)
     strange = np.zeros(len(words), dtype=bool)
     unknown: dict[str, int] = {}
