@@ -464,3 +464,20 @@ def test_the_record_says_what_went_through(tmp_path: Path) -> None:
     assert f"{plan['micro_batch']} rows at once x {plan['accumulation']}" in told
     assert "BatchNorm groups are not cut" in told
     assert "epochs: 1 of the last layer alone, then 1 of all layers" in told
+
+
+@pytest.mark.case("V12", "pictures that are kept smaller than the network sees them are said to be enlarged")
+def test_small_items_are_told(tmp_path: Path) -> None:
+    columns = write_photos(tmp_path, 6)
+    schema = tenfold.Schema(
+        inputs=[ImageColumn(name="id", folder=str(tmp_path / "photos"))],
+        targets=[CategoryTarget(name="label")],
+    )
+    table = {name: columns[name] for name in ("id", "label")}
+    for kept, said in ((16, True), (48, False)):
+        notes: list[str] = []
+        recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1, "item_size": kept, "valid": 0.0})
+        tenfold.fit(schema, recipe, table, run=tmp_path / str(kept), report=False, on_note=notes.append)
+        assert (
+            any(one.startswith("pictures are kept at 16x16 and enlarged to 32x32") for one in notes) == said
+        )

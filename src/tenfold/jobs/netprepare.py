@@ -113,6 +113,7 @@ def prepare_training(
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
     _check_fold(schema, recipe)
+    notes.add(_small_items(recipe))
     encoding, said = fit_encoding(
         schema,
         recipe,
@@ -178,6 +179,15 @@ def prepare_training(
         marks,
         table_fingerprint(rows.table, schema, rows.ids, marks, split.valid),
     )
+
+
+def _small_items(recipe: Recipe) -> list[str]:
+    """What is to be said where pictures are kept smaller than the network sees them."""
+    kept, seen = recipe.item_size or recipe.image_size, recipe.image_size
+    if kept[0] >= seen[0] and kept[1] >= seen[1]:
+        return []
+    sides = [f"{height}x{width}" for height, width in (kept, seen)]
+    return [f"pictures are kept at {sides[0]} and enlarged to {sides[1]}: a larger --item-size keeps detail"]
 
 
 def check_choices(schema: Schema, recipe: Recipe, encoding: Encoding) -> None:
