@@ -113,7 +113,6 @@ def prepare_training(
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
     _check_fold(schema, recipe)
-    notes.add(_small_items(recipe))
     encoding, said = fit_encoding(
         schema,
         recipe,
@@ -131,7 +130,7 @@ def prepare_training(
         # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
         network, built = build_network(encoding, schema, recipe, **building)
     rows = prepare_rows(table, schema, encoding, reading, targets=True)
-    notes.add([*rows.notes, *said])
+    notes.add([*rows.notes, *_small_items(recipe), *said])
     rows = _usable(rows)
     encoding = encoding.model_copy(update={"white": rows.white})
     examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
