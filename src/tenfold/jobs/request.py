@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenfold.data.jobfile import read_job
-from tenfold.data.roles import OF_RUN
 from tenfold.errors import RecipeError, SchemaError, TableError
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.remedies import withhold
@@ -356,6 +355,8 @@ def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:
     try:
         run = run.with_ratings(given["ratings"], columns=columns, **reading)
     except (SchemaError, TableError) as error:
+        from tenfold.data.roles import OF_RUN
+
         fix = error.labels.get("fix", "")
         if fix.endswith(OF_RUN):
             column = "name it: --item-column, --target, --user-column or --time COLUMN"
