@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forked import Fork, killed_at, limited_to, load_everything
+from forked import Fork, end_orphans, killed_at, limited_to, load_everything
 from scenes import LOST, Scene, Stage, again, differences, scenes, snapshot, untouched
 
 
@@ -52,6 +52,7 @@ def play(stage: Stage, scene: Scene, moment: Moment, *, resume: bool) -> tuple[s
         time.sleep(moment.value * expected.seconds)
         fork.kill()
     killed = fork.wait()
+    end_orphans(stage.place)
     if killed.code >= 0:
         reached = "not killed"
     else:

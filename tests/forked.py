@@ -20,6 +20,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,26 @@ def _all_of(handle: int) -> str:
         pass
     os.close(handle)
     return b"".join(parts).decode("utf-8", "replace")
+
+
+def end_orphans(place: Path) -> None:
+    """Kill what still runs in a folder: members of an ensemble that was killed are sessions of their own."""
+    until = time.monotonic() + LONGEST
+    while time.monotonic() < until:
+        there = [one for one in Path("/proc").iterdir() if one.name.isdecimal() and _is_in(one, place)]
+        if not there:
+            return
+        for one in there:
+            with suppress(ProcessLookupError):
+                os.kill(int(one.name), signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _is_in(process: Path, place: Path) -> bool:
+    try:
+        return Path(os.readlink(process / "cwd")) == place.resolve()
+    except OSError:
+        return False
 
 
 def run(words: Sequence[str], cwd: Path, prepare: Callable[[], None] | None = None) -> Done:

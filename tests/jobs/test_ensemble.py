@@ -126,6 +126,14 @@ def test_run_again_it_does_nothing(trained: Any) -> None:
     assert "nothing is left to do" in notes and (folder / "top" / "run.json").read_bytes() == before
 
 
+def test_what_was_stopped_before_its_page_has_it_the_next_time(trained: Any) -> None:
+    folder, _, _, _ = trained
+    page = folder / "top" / "report.html"
+    page.unlink()
+    train(folder, write_recipe(folder))
+    assert "Members" in page.read_text("utf-8")
+
+
 def test_prediction_is_the_weighted_mean_of_the_members(trained: Any) -> None:
     folder, found, _, _ = trained
     blend = load_run(folder / "top")

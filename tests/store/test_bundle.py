@@ -26,6 +26,15 @@ def test_a_bundle_is_described_again_and_again_and_its_members_stay(tmp_path: Pa
     again.close()
 
 
+def test_the_page_of_what_it_was_before_goes(tmp_path: Path) -> None:
+    folder, _ = begin_bundle(tmp_path / "top")
+    describe_bundle(folder, {"members": []})
+    folder.write_text("report.html", "old")
+    describe_bundle(folder, {"members": []})
+    folder.close()
+    assert not (tmp_path / "top" / "report.html").exists()
+
+
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(RunError, match="other files in it"):

@@ -20,6 +20,7 @@ from tenfold.jobs.standing import Standing, data_mark, refusal_of, unit_mark
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.recipe import Recipe, suited
 from tenfold.store.bundle import LOGS, describe_bundle, making_bundle
+from tenfold.store.place import PAGE
 from tenfold.store.run import RunFolder, differences, file_digest, or_nan, read_run, read_text
 
 Tell = Callable[[dict[str, Any]], None]
@@ -152,6 +153,8 @@ class _Ensemble:
             self._check(folder)
         elif before.get("done") == self._done(folder):
             self.note("nothing is left to do")
+            if not folder.file(PAGE).exists():
+                self._show_finished(folder)  # it was stopped between its last file and its page
             return self._finished(folder, before)
         self._describe(folder, {})
         self._show()
@@ -415,9 +418,13 @@ class _Ensemble:
             self.note(note)
         folder.write_text("schema.toml", found["schema"])
         about = self._describe(folder, found)
+        self._show_finished(folder)
+        return self._finished(folder, about)
+
+    def _show_finished(self, folder: RunFolder) -> None:
+        """Its line in the history, and its page."""
         for note in (*record_run(folder.path), *report_finished(folder.path)):
             self.note(note)
-        return self._finished(folder, about)
 
     def _finished(self, folder: RunFolder, about: Mapping[str, Any]) -> Finished:
         kept = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from tenfold.errors import RunError
 from tenfold.store.described import FORMAT, package_versions, read_description
-from tenfold.store.place import DESCRIBED, LOCK, drop_temporaries, find_place, lock_folder, other_files
+from tenfold.store.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_place, lock_folder, other_files
 from tenfold.store.run import RunFolder, described_text, file_digest, read_run
 
 #: Files of the bundle itself.
@@ -105,7 +105,11 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def describe_bundle(folder: RunFolder, about: Mapping[str, Any]) -> None:
-    """Write ``run.json``, whole or not at all, with checksums of the bundle's own files that there are."""
+    """Write ``run.json``, whole or not at all, with checksums of the bundle's own files that there are.
+
+    The page of what the bundle was before goes first: a page that is there is of what ``run.json`` says.
+    """
+    folder.file(PAGE).unlink(missing_ok=True)
     there = [name for name in OWN if folder.file(name).exists()]
     described = {
         "format": FORMAT,
