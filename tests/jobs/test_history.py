@@ -331,6 +331,31 @@ def test_a_damaged_ensemble_is_named_and_left_out(tmp_path: Path) -> None:
     assert len(notes) == 1 and notes[0].startswith("top is left out")
 
 
+@pytest.mark.parametrize("damage", ["cut", "folder"])
+def test_a_recorded_run_that_cannot_be_read_any_more_is_named(tmp_path: Path, damage: str) -> None:
+    file = make_run(tmp_path / "one", "1", 0.3) / "run.json"
+    assert record_run(tmp_path / "one") == []
+    text = file.read_text()
+    file.unlink()
+    file.write_text(text[: len(text) // 2]) if damage == "cut" else file.mkdir()
+    notes: list[str] = []
+    (one,) = read_history(tmp_path, on_note=notes.append)
+    assert not one.there and len(notes) == 1
+    assert notes[0].startswith("one is listed as it was when it finished: ")
+
+
+def test_a_submission_without_its_run_is_mended_by_the_next(tmp_path: Path) -> None:
+    made = tmp_path / "made.csv"
+    made.write_text("id,label\n1,a\n")
+    run = make_run(tmp_path / "one", "1", 0.3)
+    assert record_submission(run, made) == []
+    file = tmp_path / FILE
+    file.write_text(file.read_text().splitlines(keepends=True)[-1])  # the run's own line had no room
+    assert record_submission(run, made) == []
+    events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+    assert events == ["submission", "run", "submission"]
+
+
 def test_a_damaged_run_is_named_and_left_out(tmp_path: Path) -> None:
     file = make_run(tmp_path / "one", "1", 0.3) / "run.json"
     file.write_text(file.read_text().replace("0.3", "0.1"))

@@ -117,7 +117,8 @@ def record_run(path: str | os.PathLike[str]) -> list[str]:
     """Add a finished run to the history beside it; returns notes where that could not be done."""
     folder = Path(path).absolute()
     found = _described(folder)
-    if found is None or found["digest"] in {one.get("digest") for one in _lines(folder.parent)}:
+    known = {one.get("digest") for one in _lines(folder.parent) if one["event"] == "run"}
+    if found is None or found["digest"] in known:
         return []
     return _append(folder.parent, {"event": "run", **found})
 
@@ -206,18 +207,19 @@ def _add_line(file: Path, line: bytes) -> None:
         os.close(handle)
 
 
-def _described(folder: Path, tell: Tell = _silent) -> dict[str, Any] | None:
+def _described(folder: Path, tell: Tell = _silent, *, known: bool = False) -> dict[str, Any] | None:
     """What a run's ``run.json`` says of it, in the history's words; None where there is none.
 
-    tell: told of one that is damaged.
+    tell: told of one that is damaged.  known: whether there has been a run of this name.
     """
     path = folder / "run.json"
     try:
         about = read_description(path, folder)
         kind, digest = about["kind"], file_digest(path)
     except (RunError, OSError, KeyError) as error:
-        if path.is_file() and (holds_run(folder) or (folder / "members").is_dir()):
-            tell(f"{folder.name} is left out: {getattr(error, 'headline', error)}")
+        if path.exists() and (known or holds_run(folder) or (folder / "members").is_dir()):
+            what = "is listed as it was when it finished" if known else "is left out"
+            tell(f"{folder.name} {what}: {getattr(error, 'headline', error)}")
         return None
     identity = about.get("identity", {})
     recipe = about.get("recipe") or identity.get("recipe", {})
@@ -279,15 +281,16 @@ def read_history(folder: str | os.PathLike[str], *, on_note: Tell | None = None)
     lines = _lines(place, tell)
     runs = {one["digest"]: one for one in lines if one["event"] == "run"}
     stand: dict[str, list[str]] = {}
+    names = {one["run"] for one in runs.values()}
     for entry in sorted(place.iterdir()):
-        found = _described(entry, tell) if entry.is_dir() else None
+        found = _described(entry, tell, known=entry.name in names) if entry.is_dir() else None
         if found is not None:
             runs.setdefault(found["digest"], found)
             stand.setdefault(found["digest"], []).append(found["run"])
-    for digest, names in stand.items():
+    for digest, folders in stand.items():
         # A run that was moved is called what its folder is called now.
         name = runs[digest]["run"]
-        runs[digest] |= {"there": True, "run": name if name in names else names[0]}
+        runs[digest] |= {"there": True, "run": name if name in folders else folders[0]}
     ordered = sorted(runs.values(), key=lambda one: one["finished"])
     recorded: list[Recorded] = []
     for one in ordered:
