@@ -38,8 +38,6 @@ from tenfold.jobs.ratingsfit import fit_model, prepare_ratings
 from tenfold.recipe import FactorRecipe, PairRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
-case, metamorphic = pytest.mark.case, pytest.mark.metamorphic
-
 SCHEMA = Schema(
     inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="stars"),), time="when"
 )
@@ -101,7 +99,7 @@ def scores(run: Any, users: Any, items: Any) -> list[float]:
 # --- ids ---------------------------------------------------------------------------------------------
 
 
-@case("C5", "an id in two Unicode forms is one user and one item, in fits of every method")
+@pytest.mark.case("C5", "an id in two Unicode forms is one user and one item, in fits of every method")
 def test_two_unicode_forms_are_one_id() -> None:
     table = two_camps()
     mixed = {**table, "user": [nfd(one) if k % 2 else one for k, one in enumerate(table["user"])]}
@@ -115,14 +113,16 @@ def test_two_unicode_forms_are_one_id() -> None:
     )
 
 
-@case("C5", "neighbour: a byte-order mark or a blank without width at an id's end is not part of it")
+@pytest.mark.case(
+    "C5", "neighbour: a byte-order mark or a blank without width at an id's end is not part of it"
+)
 def test_invisible_ends_of_ids_are_left_out() -> None:
     table = {"user": ["\ufeffann", "ann\u200b", "bob"], "item": ["a", "b\u00a0", "b"], "rating": [1, 2, 3]}
     found = index_ratings(read_table(table))
     assert list(found.users) == ["ann", "bob"] and list(found.items) == ["a", "b"]
 
 
-@case("C5", "neighbour: ids that only look alike stay different, and are pointed out")
+@pytest.mark.case("C5", "neighbour: ids that only look alike stay different, and are pointed out")
 def test_look_alike_ids_are_pointed_out() -> None:
     table = {
         "user": ["Ann", "ann", "bo b", "bo\u00a0b", "7", "007"],
@@ -137,7 +137,7 @@ def test_look_alike_ids_are_pointed_out() -> None:
     )
 
 
-@case("C5", "item tables and side columns find an id in the other Unicode form")
+@pytest.mark.case("C5", "item tables and side columns find an id in the other Unicode form")
 def test_an_item_table_in_the_other_form() -> None:
     catalogue = read_table({"item": [nfd("café"), "bar"], "title": ["One", "Two"], "kind": ["x", "x"]})
     table = read_table({"user": ["u", "v"], "item": ["café", "bar"], "rating": [1, 2]})
@@ -148,7 +148,7 @@ def test_an_item_table_in_the_other_form() -> None:
 
 
 @KINDS
-@case(
+@pytest.mark.case(
     "C5", "an asked id, a test table and a user's list answer in either Unicode form, in runs of every kind"
 )
 def test_asked_in_the_other_form(runs: dict[str, Any], kind: str) -> None:
@@ -162,7 +162,7 @@ def test_asked_in_the_other_form(runs: dict[str, Any], kind: str) -> None:
     assert pair[0]["rmse"] == pair[1]["rmse"] and pair[1]["fallback"] == 0
 
 
-@case("C5", "a run of an earlier version, whose vocabulary holds decomposed ids, still answers")
+@pytest.mark.case("C5", "a run of an earlier version, whose vocabulary holds decomposed ids, still answers")
 def test_an_old_vocabulary_still_answers(runs: dict[str, Any]) -> None:
     model = runs["als"].model
     users = model.users.copy()
@@ -196,8 +196,8 @@ def changed_mind(rows: list[int]) -> dict[str, list[Any]]:
 
 
 @FACTORS
-@metamorphic("rows of a new user's ratings in another order give the same list")
-@case("C1", "of a new user's repeated pairs the last by time counts, whatever the order of rows")
+@pytest.mark.metamorphic("rows of a new user's ratings in another order give the same list")
+@pytest.mark.case("C1", "of a new user's repeated pairs the last by time counts, whatever the order of rows")
 def test_a_new_users_last_opinion_counts(runs: dict[str, Any], kind: str) -> None:
     table = changed_mind([*range(8)])
     one = runs[kind].with_ratings(table)
@@ -211,8 +211,10 @@ def test_a_new_users_last_opinion_counts(runs: dict[str, Any], kind: str) -> Non
 
 
 @FACTORS
-@metamorphic("a user's ratings folded in twice are as folded in once")
-@case("C1", "neighbour: a known user's new opinions, read by the run's columns and times, given twice")
+@pytest.mark.metamorphic("a user's ratings folded in twice are as folded in once")
+@pytest.mark.case(
+    "C1", "neighbour: a known user's new opinions, read by the run's columns and times, given twice"
+)
 def test_folded_in_twice_is_once(runs: dict[str, Any], kind: str) -> None:
     mine = {"user": ["u3"] * 2, "item": ["m0", "m5"], "stars": [2, 4], "when": ["2022-01-01"] * 2}
     once = runs[kind].with_ratings(mine)
@@ -220,7 +222,7 @@ def test_folded_in_twice_is_once(runs: dict[str, Any], kind: str) -> None:
     assert scores(once, "u3", once.model.items) == scores(twice, "u3", twice.model.items)
 
 
-@case(
+@pytest.mark.case(
     "C1", "neighbour: a run fitted with --time none and --duplicates first goes by lines for new users, too"
 )
 def test_the_runs_own_rule_holds_for_new_users(tmp_path: Any) -> None:
@@ -250,7 +252,9 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tenfold.fit(schema, RECIPES["als"], two_camps(), run=folder / "run")
 
 
-@case("C1", "titles in place of ids are looked up and said; unknown items are named; of none, a refusal")
+@pytest.mark.case(
+    "C1", "titles in place of ids are looked up and said; unknown items are named; of none, a refusal"
+)
 def test_titles_of_a_new_user_are_looked_up(titled: Any) -> None:
     by_title = titled.with_ratings({"title": ["Film 2", "film 3", "The Same"], "rating": [5, 1, 5]})
     by_id = titled.with_ratings({"item": ["m2", "m3"], "rating": [5, 1]})
@@ -263,7 +267,9 @@ def test_titles_of_a_new_user_are_looked_up(titled: Any) -> None:
     assert "did you mean 'Film 2' (m2)?" in str(caught.value)
 
 
-@case("C1", "neighbour: a column that cannot be recognised is asked for by the name that the run's table has")
+@pytest.mark.case(
+    "C1", "neighbour: a column that cannot be recognised is asked for by the name that the run's table has"
+)
 def test_columns_of_new_ratings_that_are_not_known(runs: dict[str, Any]) -> None:
     odd = {"film": ["m0", "m1"], "note": [5, 1]}
     with pytest.raises(SchemaError, match="no column is known as the rating") as caught:
@@ -274,7 +280,9 @@ def test_columns_of_new_ratings_that_are_not_known(runs: dict[str, Any]) -> None
 
 
 @KINDS
-@case("C2", "evaluate resolves repeated pairs by the run's own rule, and says nothing that is of trainings")
+@pytest.mark.case(
+    "C2", "evaluate resolves repeated pairs by the run's own rule, and says nothing that is of trainings"
+)
 def test_evaluate_uses_the_runs_rule(runs: dict[str, Any], kind: str) -> None:
     notes: list[str] = []
     test = {
@@ -291,7 +299,7 @@ def test_evaluate_uses_the_runs_rule(runs: dict[str, Any], kind: str) -> None:
     assert not any(word in text for word in ("cannot be evaluated", "nothing to learn", "from the data"))
 
 
-@case("C2", "neighbour: the mean of a repeated test pair where the run was fitted with the mean")
+@pytest.mark.case("C2", "neighbour: the mean of a repeated test pair where the run was fitted with the mean")
 def test_evaluate_takes_the_mean_where_the_fit_did(tmp_path: Any) -> None:
     recipe = RECIPES["als"].model_copy(update={"duplicates": "mean"})
     run = tenfold.fit(SCHEMA, recipe, two_camps(), run=tmp_path / "run")
@@ -317,8 +325,10 @@ def clicks(shown: int) -> dict[str, list[Any]]:
     }
 
 
-@metamorphic("a log of events with rows of strength 0 gives the run without them")
-@case("C3", "events of strength 0 are left out of fits and scores, which is said, and can be recommended")
+@pytest.mark.metamorphic("a log of events with rows of strength 0 gives the run without them")
+@pytest.mark.case(
+    "C3", "events of strength 0 are left out of fits and scores, which is said, and can be recommended"
+)
 def test_events_of_strength_nothing(tmp_path: Any) -> None:
     notes: list[str] = []
     run = tenfold.fit(EVENTS, CLICKS, clicks(12), run=tmp_path / "shown", on_note=notes.append)
@@ -333,7 +343,7 @@ def test_events_of_strength_nothing(tmp_path: Any) -> None:
     assert found["lists"] == alone["lists"] and found["rows"] == 2
 
 
-@case(
+@pytest.mark.case(
     "C3",
     "a log of nothing but zeros, or with a negative strength, is refused in fits and of new users",
 )
@@ -348,7 +358,7 @@ def test_a_log_of_zeros_is_refused(tmp_path: Any) -> None:
         run.evaluate({"user": ["u0"], "item": ["m1"], "clicks": [-1]})
 
 
-@case("C3", "neighbour: where the last event counts and it is 0, there is no event")
+@pytest.mark.case("C3", "neighbour: where the last event counts and it is 0, there is no event")
 def test_a_last_event_of_nothing() -> None:
     table = {"user": ["a", "a", "b"], "item": ["x", "x", "x"], "clicks": [3, 0, 1], "time": [8e8, 9e8, 8e8]}
     found = index_ratings(read_table(table), rating="clicks", kind="implicit", duplicates="last")
@@ -359,7 +369,9 @@ def test_a_last_event_of_nothing() -> None:
 
 
 @needs_office
-@case("C4", "two items of one title stand apart in the live workbook, which recomputes to what it says")
+@pytest.mark.case(
+    "C4", "two items of one title stand apart in the live workbook, which recomputes to what it says"
+)
 def test_the_workbook_of_two_items_of_one_title(titled: Any, tmp_path: Any) -> None:
     path = tmp_path / "book.xlsx"
     explain(titled, ["José", "u3"], items=["m1", "m0", "m2"], output=path)
@@ -368,7 +380,9 @@ def test_the_workbook_of_two_items_of_one_title(titled: Any, tmp_path: Any) -> N
     assert {"The Same (m0)", "The Same (m1)", "Film 2"} <= words and "The Same" not in words
 
 
-@case("C4", "neighbour: in reasons, inspect and reports a title that two items have stands beside the id")
+@pytest.mark.case(
+    "C4", "neighbour: in reasons, inspect and reports a title that two items have stands beside the id"
+)
 def test_shared_titles_elsewhere(titled: Any) -> None:
     found = inspect_run(titled)
     assert {"The Same (m0)", "The Same (m1)", "Film 2"} <= set(found.crosstab.names)
@@ -380,7 +394,7 @@ def test_shared_titles_elsewhere(titled: Any) -> None:
     assert "The Same" in titled.similar("m2", n=11).names
 
 
-@case(
+@pytest.mark.case(
     "C4",
     "neighbour: an item is asked for by title; a shared or mistyped one is refused with what it may be",
 )
@@ -418,7 +432,9 @@ def as_nobody(**environment: str) -> str:
     shutil.which("setpriv") is None or os.geteuid() != 0 or os.stat(__file__).st_mode & 0o7 < 4,
     reason="needs root, to be somebody without a home",
 )
-@case("C9", "compiled loops work for a user without a home and an install that is read-only, with one note")
+@pytest.mark.case(
+    "C9", "compiled loops work for a user without a home and an install that is read-only, with one note"
+)
 def test_kernels_of_nobody(request: pytest.FixtureRequest) -> None:
     bare = dict.fromkeys(("TENFOLD_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), "")
     found = as_nobody(**bare)
@@ -431,7 +447,9 @@ def test_kernels_of_nobody(request: pytest.FixtureRequest) -> None:
     assert list(folder.rglob("kernels.turn*.nbi"))
 
 
-@case("C9", "neighbour: a full disk where compiled loops are kept, and no folder at all, still give answers")
+@pytest.mark.case(
+    "C9", "neighbour: a full disk where compiled loops are kept, and no folder at all, still give answers"
+)
 def test_kernels_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -446,7 +464,7 @@ def test_kernels_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @KINDS
-@case(
+@pytest.mark.case(
     "75",
     "neighbour: scores of rows that were trained on, or lie outside the scale, are called so",
 )
@@ -462,7 +480,9 @@ def test_scores_that_say_too_much(runs: dict[str, Any], kind: str) -> None:
     assert set(found["baselines"]) == {"global_mean", "biases"}
 
 
-@case("72", "neighbour: choices of pictures, and mixing rows, are refused by a network of ratings")
+@pytest.mark.case(
+    "72", "neighbour: choices of pictures, and mixing rows, are refused by a network of ratings"
+)
 @pytest.mark.parametrize(
     "choice", [{"mixup": 0.4}, {"image_size": (64, 64)}, {"tta": 4}, {"arch": "resnet18"}]
 )
@@ -473,8 +493,8 @@ def test_a_network_of_ratings_refuses_pictures(tmp_path: Any, choice: dict[str, 
     assert not list(tmp_path.iterdir())
 
 
-@case("66", "every kind of run lists candidates alone, and without what was rated")
-@metamorphic("a list among candidates is the full list, filtered")
+@pytest.mark.case("66", "every kind of run lists candidates alone, and without what was rated")
+@pytest.mark.metamorphic("a list among candidates is the full list, filtered")
 @KINDS
 def test_candidates_filter_the_full_list(runs: dict[str, Any], kind: str) -> None:
     run = runs[kind]
@@ -489,8 +509,10 @@ def test_candidates_filter_the_full_list(runs: dict[str, Any], kind: str) -> Non
 
 
 @KINDS
-@metamorphic("one user's list is that user's part of everybody's lists")
-@case("66", "one user's list, asked for alone, is the same as among all, from the run and from its folder")
+@pytest.mark.metamorphic("one user's list is that user's part of everybody's lists")
+@pytest.mark.case(
+    "66", "one user's list, asked for alone, is the same as among all, from the run and from its folder"
+)
 def test_a_single_list_is_the_batchs(runs: dict[str, Any], kind: str) -> None:
     every, again = runs[kind].recommend(n=4), load_run(runs[kind].path)
     for user in ("José", "u4"):
@@ -537,7 +559,9 @@ def cold(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return tenfold.fit(schema, recipe, table, run=folder / "run")
 
 
-@case("C8", "an item that nobody has rated is scored by its columns: by genre and by user, marked as listed")
+@pytest.mark.case(
+    "C8", "an item that nobody has rated is scored by its columns: by genre and by user, marked as listed"
+)
 def test_listed_items_are_scored_by_their_columns(cold: Any) -> None:
     found = cold.predict_pairs(["u1"] * 4 + ["u2"] * 4, ["m20", "m21", "m22", "m23"] * 2)
     odd, even = found.score[:4], found.score[4:]
@@ -551,7 +575,9 @@ def test_listed_items_are_scored_by_their_columns(cold: Any) -> None:
     assert again.score.tolist() == odd.tolist()
 
 
-@case("C8", "items that nobody has rated can be recommended and scored, and lists say which they are")
+@pytest.mark.case(
+    "C8", "items that nobody has rated can be recommended and scored, and lists say which they are"
+)
 def test_listed_items_are_recommended(cold: Any) -> None:
     lists = cold.recommend(["u1", "u2"], n=24)
     state = dict(zip(lists.items, lists.item_state, strict=True))
@@ -565,7 +591,9 @@ def test_listed_items_are_recommended(cold: Any) -> None:
     assert cold.evaluate(test)["rmse"] < 1.5
 
 
-@case("C8", "neighbour: an item that is not listed either is unknown; without side columns it is the average")
+@pytest.mark.case(
+    "C8", "neighbour: an item that is not listed either is unknown; without side columns it is the average"
+)
 def test_unlisted_items_stay_unknown(cold: Any, titled: Any) -> None:
     found = cold.predict_pairs("u1", ["m20", "m99"])
     assert found.item_state.tolist() == ["listed", "unknown"] and found.known_item.tolist() == [True, False]
@@ -580,7 +608,7 @@ def test_unlisted_items_stay_unknown(cold: Any, titled: Any) -> None:
 
 
 @KINDS
-@case(
+@pytest.mark.case(
     "60",
     "all spellings of a known id get one score; unknown ones are marked and counted",
 )
@@ -594,7 +622,7 @@ def test_spellings_of_an_id(numbered: dict[str, Any], kind: str) -> None:
     assert any("5 of 5 users unknown" in note and "same kind?" in note for note in lost.notes)
 
 
-@case("60", "neighbour: 007 and 7 are two users, and a long number keeps all digits")
+@pytest.mark.case("60", "neighbour: 007 and 7 are two users, and a long number keeps all digits")
 def test_ids_are_not_numbers() -> None:
     table = {
         "user": ["007", "7", "9007199254740993", "9007199254740992"],
@@ -605,7 +633,7 @@ def test_ids_are_not_numbers() -> None:
 
 
 @FACTORS
-@case(
+@pytest.mark.case(
     "61",
     "an unknown item keeps what is known of the user; nobody and nothing is the mean",
 )
@@ -622,7 +650,9 @@ def test_a_known_user_and_an_unknown_item(kind: str) -> None:
 
 
 @KINDS
-@case("62", "a test with strangers is scored over all pairs, with the count of fallbacks, never NaN")
+@pytest.mark.case(
+    "62", "a test with strangers is scored over all pairs, with the count of fallbacks, never NaN"
+)
 def test_unknown_pairs_in_a_test(runs: dict[str, Any], kind: str) -> None:
     test = {"user": ["u0", "u1", "u2", "nobody"], "item": ["m0", "m3", "new", "m1"], "stars": [5, 1, 3, 3]}
     found = runs[kind].evaluate(test)
@@ -631,7 +661,9 @@ def test_unknown_pairs_in_a_test(runs: dict[str, Any], kind: str) -> None:
     assert found["known"]["rmse"] == pytest.approx(known["rmse"]) and found["known"]["scored"] == 2
 
 
-@case("63", "a repeated pair is one fact by a stated rule: last by line or time, or the mean, never the sum")
+@pytest.mark.case(
+    "63", "a repeated pair is one fact by a stated rule: last by line or time, or the mean, never the sum"
+)
 def test_repeated_pairs() -> None:
     rows = {"user": list("uuv"), "item": list("aaa"), "rating": [5, 4, 3]}
     timed = {**rows, "time": [1_400_000_020, 1_400_000_010, 1_400_000_000]}
@@ -643,7 +675,9 @@ def test_repeated_pairs() -> None:
 
 
 @FACTORS
-@case("64", "ratings all alike predict that rating; two values and one rating alone stay finite and in scale")
+@pytest.mark.case(
+    "64", "ratings all alike predict that rating; two values and one rating alone stay finite and in scale"
+)
 def test_nothing_to_learn(kind: str) -> None:
     same = {"user": list("aabbcc"), "item": list("xyxyxy"), "rating": [3] * 6}
     ratings = index_ratings(read_table(same), kind="explicit")
@@ -659,7 +693,9 @@ def test_nothing_to_learn(kind: str) -> None:
         assert np.isfinite(score).all() and ((0 <= score) & (score <= 1)).all()
 
 
-@case("65", "the scale is the data's and is said; ratings outside a given one are counted, with the first")
+@pytest.mark.case(
+    "65", "the scale is the data's and is said; ratings outside a given one are counted, with the first"
+)
 def test_scales() -> None:
     table = {"item": ["i", "j", "k"], "user": ["u", "u", "v"], "rating": [80, 88, 84]}
     found = index_ratings(read_table(table))
@@ -671,7 +707,7 @@ def test_scales() -> None:
     assert minus.scale == (-1, 1)
 
 
-@case("C7", "tenths of single precision lie within a scale of tenths, as those of a CSV do")
+@pytest.mark.case("C7", "tenths of single precision lie within a scale of tenths, as those of a CSV do")
 def test_tenths_of_single_precision() -> None:
     tenths = np.array([0.1, 4.9, 2.3], np.float32)
     found = index_ratings(
@@ -681,7 +717,9 @@ def test_tenths_of_single_precision() -> None:
 
 
 @KINDS
-@case("67", "a list is as long as there are items left: short, empty and by name, and n below 1 is refused")
+@pytest.mark.case(
+    "67", "a list is as long as there are items left: short, empty and by name, and n below 1 is refused"
+)
 def test_lists_without_filler(runs: dict[str, Any], kind: str) -> None:
     run, table = runs[kind], two_camps()
     rated = {i for u, i in zip(table["user"], table["item"], strict=True) if u == "u7"}
@@ -694,7 +732,7 @@ def test_lists_without_filler(runs: dict[str, Any], kind: str) -> None:
             run.recommend("u7", n=wrong)
 
 
-@case(
+@pytest.mark.case(
     "68",
     "neighbours of all users take memory that grows with what is kept, not with users squared",
 )
@@ -715,7 +753,7 @@ def test_neighbours_of_many_users() -> None:
 
 
 @FACTORS
-@case("69", "the same seed gives the same bytes on one thread, on two and on eight")
+@pytest.mark.case("69", "the same seed gives the same bytes on one thread, on two and on eight")
 def test_threads_change_nothing(kind: str) -> None:
     ratings = index_ratings(read_table(two_camps()), rating="stars")
     models = [fit_model(ratings, RECIPES[kind].model_copy(update={"threads": t}), {}) for t in (1, 1, 8)]
@@ -725,7 +763,7 @@ def test_threads_change_nothing(kind: str) -> None:
         assert models[2].user_factors.tobytes() == models[0].user_factors.tobytes()
 
 
-@case(
+@pytest.mark.case(
     "70",
     "ratings with times are held out after one moment; times left out on purpose are warned of",
 )
@@ -740,7 +778,7 @@ def test_held_out_in_time() -> None:
     assert any("times ignored (when): score is optimistic" in note for note in notes)
 
 
-@case(
+@pytest.mark.case(
     "71",
     "users of one rating train and are counted; a table of them alone can be fitted, not split",
 )
@@ -759,7 +797,7 @@ def test_users_of_one_rating() -> None:
     assert len(prepare_ratings(schema, RECIPES["als"], alone, on_notes=notes.extend).train.ratings) == 10
 
 
-@case(
+@pytest.mark.case(
     "72",
     "stars are explicit, and a disliked item is last; ones or no ratings are events",
 )
@@ -782,7 +820,9 @@ def test_stars_and_events() -> None:
 
 
 @KINDS
-@case("73", "a run opened again gives the same bits; a later version is named, half a file is called damaged")
+@pytest.mark.case(
+    "73", "a run opened again gives the same bits; a later version is named, half a file is called damaged"
+)
 def test_saved_and_opened(runs: dict[str, Any], kind: str, tmp_path: Any) -> None:
     run = runs[kind]
     users, items = ["José", "u3", "nobody"], ["m1", "m2", "m3"]
@@ -801,7 +841,7 @@ def test_saved_and_opened(runs: dict[str, Any], kind: str, tmp_path: Any) -> Non
         load_run(copy)
 
 
-@case("74", "an item is rated, listed or unknown, and lists show titles where they are known")
+@pytest.mark.case("74", "an item is rated, listed or unknown, and lists show titles where they are known")
 def test_three_states_of_items() -> None:
     items = read_table({"item": ["1", "2", "3"], "title": ["One", "Two", ""], "genre": ["a", "b", ""]})
     ratings = index_ratings(
@@ -812,7 +852,9 @@ def test_three_states_of_items() -> None:
     assert recommend(model, "v", n=5).names.tolist() == ["Two"]
 
 
-@case("75", "precision, recall and hit are of the list without training items, by their definition")
+@pytest.mark.case(
+    "75", "precision, recall and hit are of the list without training items, by their definition"
+)
 def test_lists_are_scored_by_their_definition() -> None:
     ratings = index_ratings(
         read_table({"user": list("uuuvv"), "item": list("12345"), "rating": [5, 4, 3, 2, 1]})
@@ -824,8 +866,8 @@ def test_lists_are_scored_by_their_definition() -> None:
     assert (found["hit"], found["recall"], found["precision"]) == (1.0, 1.0, pytest.approx(1 / 3))
 
 
-@metamorphic("renaming users and items renames the answers and changes nothing else")
-@case("60", "neighbour: ids under other names give the same scores under these names")
+@pytest.mark.metamorphic("renaming users and items renames the answers and changes nothing else")
+@pytest.mark.case("60", "neighbour: ids under other names give the same scores under these names")
 @FACTORS
 def test_renamed_ids(kind: str) -> None:
     table = two_camps()
@@ -841,8 +883,12 @@ def test_renamed_ids(kind: str) -> None:
     assert predict_pairs(other, "éu3", "=m4").score == predict_pairs(one, "u3", "m4").score
 
 
-@metamorphic("the same ratings in another dialect, quoting, encoding or column order give the same run")
-@case("65", "neighbour: ratings written with semicolons, quotes, UTF-16 or as Parquet are the same ratings")
+@pytest.mark.metamorphic(
+    "the same ratings in another dialect, quoting, encoding or column order give the same run"
+)
+@pytest.mark.case(
+    "65", "neighbour: ratings written with semicolons, quotes, UTF-16 or as Parquet are the same ratings"
+)
 def test_dialects_of_ratings(tmp_path: Any) -> None:
     table = two_camps()
     rows = [*zip(*table.values(), strict=True)]
@@ -864,8 +910,10 @@ def test_dialects_of_ratings(tmp_path: Any) -> None:
             assert getattr(one, name).tobytes() == getattr(found[0], name).tobytes(), name
 
 
-@metamorphic("rows of ratings in another order give the same ratings of the same pairs")
-@case("63", "neighbour: which of two ratings counts is a matter of times, not of the order of rows")
+@pytest.mark.metamorphic("rows of ratings in another order give the same ratings of the same pairs")
+@pytest.mark.case(
+    "63", "neighbour: which of two ratings counts is a matter of times, not of the order of rows"
+)
 def test_ratings_in_another_order() -> None:
     table = two_camps()
     twice = {name: [*values, *values[:40]] for name, values in table.items()}
@@ -882,7 +930,9 @@ def test_ratings_in_another_order() -> None:
     assert pairs(twice) == pairs(shuffled) and sum(v == 3 for v in pairs(twice).values()) == 40
 
 
-@case("74", "neighbour: inspect shows a dot product by its own biases and factors; a blend is refused")
+@pytest.mark.case(
+    "74", "neighbour: inspect shows a dot product by its own biases and factors; a blend is refused"
+)
 def test_inspect_of_a_dot_product(runs: dict[str, Any]) -> None:
     run = runs["network"]
     found = inspect_run(run, n=5)
@@ -900,7 +950,9 @@ def test_inspect_of_a_dot_product(runs: dict[str, Any]) -> None:
 # --- further reports of recommenders --------------------------------------------------------------------
 
 
-@case("R1", "a condition on items compares by = and != alone; >=, <= and ~= are refused, not read as =")
+@pytest.mark.case(
+    "R1", "a condition on items compares by = and != alone; >=, <= and ~= are refused, not read as ="
+)
 @pytest.mark.parametrize("sign", [">=", "<=", "~=", "> ="])
 def test_conditions_of_other_comparisons(sign: str) -> None:
     items = read_table({"item": ["1", "2", "3"], "year": [1994, 1995, 1996], "p%": ["a", "b", "a"]})
@@ -924,13 +976,17 @@ def last_rows(table: dict[str, list[Any]], time: str | None) -> tuple[dict[str, 
 ROWS = {"user": ["a"] * 5 + ["b"] * 5, "item": [*"xyzvw", *"wvzyx"], "stars": [1, 2, 3, 4, 5] * 2}
 
 
-@case("R2", "without times the last row of each user is held out, not the item that comes last of all")
+@pytest.mark.case(
+    "R2", "without times the last row of each user is held out, not the item that comes last of all"
+)
 def test_the_last_row_is_held_out() -> None:
     found, notes = last_rows(ROWS, None)
     assert found == {"a": "w", "b": "x"} and "no times: the last row of each user is held out" in notes
 
 
-@case("R2", "neighbour: of ratings at one moment the later row is the last, and one without a time the first")
+@pytest.mark.case(
+    "R2", "neighbour: of ratings at one moment the later row is the last, and one without a time the first"
+)
 def test_the_last_of_one_moment_is_held_out() -> None:
     day = "2020-01-01"
     assert last_rows({**ROWS, "when": [day] * 10}, "when")[0] == {"a": "w", "b": "x"}
@@ -939,7 +995,7 @@ def test_the_last_of_one_moment_is_held_out() -> None:
 
 
 @KINDS
-@case(
+@pytest.mark.case(
     "R3", "what a fit holds out is rated all the same: it is not recommended, though lists are scored by it"
 )
 def test_held_out_ratings_are_not_recommended(kind: str, tmp_path: Any) -> None:
@@ -966,7 +1022,9 @@ def test_held_out_ratings_are_not_recommended(kind: str, tmp_path: Any) -> None:
         assert held["recall"] == 1.0 and held["users"] > 0
 
 
-@case("R3", "neighbour: a blend lists nothing that the table of any member has, of ratings and of events")
+@pytest.mark.case(
+    "R3", "neighbour: a blend lists nothing that the table of any member has, of ratings and of events"
+)
 @pytest.mark.parametrize("kind", ["ratings", "events"])
 def test_a_blend_of_other_rows_recommends_nothing_rated(kind: str, tmp_path: Any) -> None:
     table, recipe, schema = (
@@ -985,7 +1043,7 @@ def test_a_blend_of_other_rows_recommends_nothing_rated(kind: str, tmp_path: Any
 PLAIN: dict[str, Any] = {"user": ["a", "a", "b"], "item": ["x", "y", "x"], "rating": [5, 3, 4]}
 
 
-@case(
+@pytest.mark.case(
     "R4",
     "ratings that single precision cannot hold, or cannot tell apart, are refused with the row or the span",
 )
@@ -1004,7 +1062,9 @@ def test_ratings_beyond_single_precision(ratings: list[float], words: str) -> No
     assert caught.value.labels["found"] and caught.value.labels["fix"]
 
 
-@case("R4", "neighbour: ratings in any unit give scores in that unit, and large counts of events are events")
+@pytest.mark.case(
+    "R4", "neighbour: ratings in any unit give scores in that unit, and large counts of events are events"
+)
 @pytest.mark.parametrize("unit", [1e-9, 1, 1e12])
 def test_ratings_in_any_unit(unit: float) -> None:
     table = {**two_camps(), "stars": [unit * one for one in two_camps()["stars"]]}
@@ -1014,7 +1074,7 @@ def test_ratings_in_any_unit(unit: float) -> None:
     assert counts.ratings[0] == pytest.approx(1e9)
 
 
-@case(
+@pytest.mark.case(
     "R5", "ids of single precision above 2^24 have lost digits: two users would be one, so they are refused"
 )
 def test_ids_of_single_precision() -> None:
@@ -1027,7 +1087,9 @@ def test_ids_of_single_precision() -> None:
                 index_ratings(table)
 
 
-@case("R5", "neighbour: times of single precision are told to be coarse, and by how much; others are not")
+@pytest.mark.case(
+    "R5", "neighbour: times of single precision are told to be coarse, and by how much; others are not"
+)
 def test_times_of_single_precision() -> None:
     seconds = np.array([1_500_000_001, 1_500_000_002, 1_500_000_003], np.float64)
 
@@ -1039,7 +1101,7 @@ def test_times_of_single_precision() -> None:
     assert not said(seconds) and not said(seconds * 1e9) and not said(np.array([1, 2, 3], np.float32))
 
 
-@case(
+@pytest.mark.case(
     "R6",
     "ratings of true and false are refused with how to write them, and not with --skip-bad",
 )
@@ -1054,7 +1116,7 @@ def test_ratings_in_words(words: list[Any]) -> None:
     assert "--skip-bad" in caught.value.labels["fix"]
 
 
-@case(
+@pytest.mark.case(
     "R7",
     "an item table whose ids passed through floating point (1.0) is joined to ratings of 1, which is said",
 )
@@ -1071,7 +1133,9 @@ def test_item_tables_of_floating_ids(swapped: bool) -> None:
     assert choose_ids(items, ["genre=b"], ratings.items).tolist() == [False, True, False, True, False]
 
 
-@case("R7", "neighbour: 007 and 7 stay two items, and an item that is listed twice with two titles is told")
+@pytest.mark.case(
+    "R7", "neighbour: 007 and 7 stay two items, and an item that is listed twice with two titles is told"
+)
 def test_item_tables_of_other_spellings() -> None:
     table = read_table({"user": [*"uvu"], "item": ["7", "8", "9"], "rating": [1, 2, 3]})
     padded = index_ratings(table, item_table=read_table({"item": ["007", "008"], "title": ["A", "B"]}))
@@ -1084,7 +1148,9 @@ def test_item_tables_of_other_spellings() -> None:
     )
 
 
-@case("R8", "a new user's ratings of one item under its id and its title are refused with both names")
+@pytest.mark.case(
+    "R8", "a new user's ratings of one item under its id and its title are refused with both names"
+)
 def test_an_item_rated_under_two_names(titled: Any, numbered: dict[str, Any]) -> None:
     with pytest.raises(RatingsError, match="1 items are rated under two names") as caught:
         titled.with_ratings({"item": ["Film 2", "m3", "m2"], "rating": [5, 2, 1]})
@@ -1095,7 +1161,7 @@ def test_an_item_rated_under_two_names(titled: Any, numbered: dict[str, Any]) ->
     assert {"x", "y"} <= set(two.model.users)
 
 
-@case(
+@pytest.mark.case(
     "R9", "JSON, JSON lines and a web page in place of a table are called that, whose commas separate nothing"
 )
 @pytest.mark.parametrize(
@@ -1116,7 +1182,7 @@ def test_documents_that_are_no_table(text: str, what: str, tmp_path: Any) -> Non
     assert read_table(path).names == ("[user]", "<item>", "{rating}")
 
 
-@case(
+@pytest.mark.case(
     "R9", "neighbour: of a table that is not there a near file is named, never the folder of the run itself"
 )
 def test_a_table_that_is_not_there(tmp_path: Any) -> None:
@@ -1127,7 +1193,9 @@ def test_a_table_that_is_not_there(tmp_path: Any) -> None:
     assert caught.value.labels["fix"] == "did you mean 'rating.csv'?"
 
 
-@case("R10", "a prediction of a title in place of an id is an unknown item's, and says which id it is")
+@pytest.mark.case(
+    "R10", "a prediction of a title in place of an id is an unknown item's, and says which id it is"
+)
 def test_predictions_of_titles(titled: Any) -> None:
     found = titled.predict_pairs("u3", ["Film 2", "m2", "The Same"])
     assert found.item_state.tolist() == ["unknown", "rated", "unknown"]
@@ -1135,7 +1203,7 @@ def test_predictions_of_titles(titled: Any) -> None:
     assert not any("title" in note for note in titled.predict_pairs("u3", ["m2", "m99"]).notes)
 
 
-@case(
+@pytest.mark.case(
     "R10", "neighbour: a test of which nothing can be scored in lists says why, in place of no labels alone"
 )
 def test_lists_of_a_test_that_was_trained_on(runs: dict[str, Any]) -> None:
@@ -1146,8 +1214,10 @@ def test_lists_of_a_test_that_was_trained_on(runs: dict[str, Any]) -> None:
     assert "no list is scored: all test items that count were rated in training" in notes
 
 
-@case("R11", "many ratings of 0 beside stars from 1 on are pointed out: 0 may mean not rated")
-@case("R11", "neighbour: so are -1 beside stars, and 99 beyond all others; ordinary scales are not")
+@pytest.mark.case("R11", "many ratings of 0 beside stars from 1 on are pointed out: 0 may mean not rated")
+@pytest.mark.case(
+    "R11", "neighbour: so are -1 beside stars, and 99 beyond all others; ordinary scales are not"
+)
 def test_marks_among_stars() -> None:
     def said(ratings: list[float]) -> list[str]:
         users = {"user": [f"u{k}" for k in range(len(ratings))], "item": ["x"] * len(ratings)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ def test_the_page_is_fresh() -> None:
     generator = load_generator()
     written = (ROOT / "docs" / "reliability.md").read_text("utf-8")
     assert written == generator.reliability_page(list(generator.read_marks())), "run: make docs"
+
+
+def test_no_mark_has_another_name_which_the_page_would_not_see() -> None:
+    renamed = re.compile(r"=[^\n]*pytest\.mark\.(case|metamorphic)\b")
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if path.name != Path(__file__).name]
+    assert [path.name for path in files if renamed.search(path.read_text("utf-8"))] == []
 
 
 def test_marks_are_read_grouped_and_ordered(tmp_path: Path) -> None:
