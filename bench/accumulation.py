@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, training_batches
 from tenfold.engine.device import keep_freed_memory
-from tenfold.engine.update import Training, begin_training, train_step
+from tenfold.engine.step import Training, begin_training, train_step
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema

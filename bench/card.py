@@ -43,12 +43,12 @@ import torch.nn.functional as F  # noqa: E402
 
 from tenfold.data.encode import Encoding, Examples  # noqa: E402
 from tenfold.engine.batches import Batch, training_batches  # noqa: E402
-from tenfold.engine.cards import GIB, MIB, Band  # noqa: E402
 from tenfold.engine.device import free_memory, keep_freed_memory, process_peak, reset_peak  # noqa: E402
-from tenfold.engine.memory import plan_memory  # noqa: E402
+from tenfold.engine.step import Training, begin_training, train_step  # noqa: E402
 from tenfold.engine.train import fit_network  # noqa: E402
 from tenfold.engine.undo import Undo  # noqa: E402
-from tenfold.engine.update import Training, begin_training, train_step  # noqa: E402
+from tenfold.memory.cards import GIB, MIB, Band  # noqa: E402
+from tenfold.memory.plan import plan_memory  # noqa: E402
 from tenfold.nn.network import Network, build_network  # noqa: E402
 from tenfold.recipe import Recipe  # noqa: E402
 from tenfold.schema import CategoryTarget, ImageColumn, Schema  # noqa: E402

@@ -15,10 +15,10 @@ import os
 import sys
 from pathlib import Path
 
-from tenfold.jobs.compare import Compared, compare_targets
-from tenfold.jobs.inputs import Reading
+from tenfold.networks.inputs import Reading
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.studies.compare import Compared, compare_targets
 
 DATA = Path(os.environ.get("TENFOLD_DATA", "../shared/data")) / "coffee-leaf"
 

@@ -168,9 +168,9 @@ def scores(data: Path, weights: str, work: Path) -> dict[str, Any]:
 
 def costs(data: Path, work: Path) -> dict[str, Any]:
     """The fresh process per member, and four members that share their pictures at prediction."""
-    from tenfold.jobs.inputs import Reading, prepare_rows
-    from tenfold.jobs.netrun import answer_rows
-    from tenfold.jobs.predict import load_run
+    from tenfold.networks.inputs import Reading, prepare_rows
+    from tenfold.networks.run import answer_rows
+    from tenfold.studies.predict import load_run
 
     work.mkdir(parents=True, exist_ok=True)
     lines = (data / "train.csv").read_text().splitlines()

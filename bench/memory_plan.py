@@ -35,13 +35,13 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm2d, set_fused_attn
 from torch import Tensor, nn
 
-from tenfold.engine.allocator import CachingAllocator, replay
-from tenfold.engine.cards import GIB, MIB, Band
-from tenfold.engine.forecast import Forecaster
-from tenfold.engine.ghost import build_untouched
-from tenfold.engine.step import Phases, Script
-from tenfold.engine.trace import WEIGHTS
-from tenfold.jobs.demo import write_demo_data
+from tenfold.memory.allocator import CachingAllocator, replay
+from tenfold.memory.cards import GIB, MIB, Band
+from tenfold.memory.fake import build_untouched
+from tenfold.memory.forecast import Forecaster
+from tenfold.memory.phases import Phases, Script
+from tenfold.memory.trace import WEIGHTS
+from tenfold.studies.demo import write_demo_data
 
 DATA = Path(os.environ.get("TENFOLD_DATA", "../shared/data"))
 
@@ -250,7 +250,7 @@ def show_brackets(count: int, layout: str) -> None:
 
 
 def show_coverage(count: int, seed: int) -> None:
-    from tenfold.engine.memory import Refusal, plan_each
+    from tenfold.memory.plan import Refusal, plan_each
 
     sample = sorted(random.Random(seed).sample(timm.list_models(), count))
     planned, reasons = 0, []
@@ -271,7 +271,7 @@ def show_coverage(count: int, seed: int) -> None:
 
 
 def show_time() -> None:
-    from tenfold.engine.memory import plan_memory
+    from tenfold.memory.plan import plan_memory
 
     total = 0.0
     for arch, size in (
@@ -296,7 +296,7 @@ def show_steps() -> None:
 
 
 def show_context() -> None:
-    from tenfold.engine.calibrate import calibrate
+    from tenfold.memory.calibrate import calibrate
 
     name, size = calibrate()
     print(f"{name}: {size / MIB:.0f} MiB beside the tensors")

@@ -19,7 +19,7 @@ COUNTS = (200, 2000)
 
 
 def run(count: int) -> int:
-    from tenfold.jobs.demo import write_demo_data
+    from tenfold.studies.demo import write_demo_data
 
     with tempfile.TemporaryDirectory() as folder:
         data = write_demo_data(Path(folder), rows=count, test_rows=10)

@@ -174,11 +174,11 @@ def as_ratings(user: np.ndarray, item: np.ndarray, rating: np.ndarray) -> Any:
 def fit_ours(part: Part, *, timed: bool = False, side: bool = False, **recipe: Any) -> dict[str, Any]:
     """As `tenfold fit` and `tenfold evaluate` do it; seconds are those of the fit, without reading."""
     from tenfold.collab.predict import predict_pairs
-    from tenfold.data.ratings import index_ratings
-    from tenfold.data.side import encode_side
-    from tenfold.data.table import read_table
-    from tenfold.jobs.ratingsfit import fit_model
+    from tenfold.data.ratings.index import index_ratings
+    from tenfold.data.ratings.side import encode_side
+    from tenfold.data.tables.table import read_table
     from tenfold.recipe import FactorRecipe
+    from tenfold.recommenders.factors_fit import fit_model
 
     ratings = index_ratings(read_table(part.train), time=None if timed else False, kind="explicit")
     sides = {}
@@ -370,7 +370,7 @@ def ladder(peers: Peers, folds: int) -> None:
 
 READ = """
 import json, sys, time
-from tenfold.data.table import read_table
+from tenfold.data.tables.table import read_table
 started = time.perf_counter()
 table = read_table(sys.argv[1])
 read = time.perf_counter() - started
@@ -462,10 +462,10 @@ def lists(peers: Peers, folds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         by_index(part, folder)
         answers = {"implicit": peers.ask("implicit-lists", folder)}
-    from tenfold.data.ratings import index_ratings
-    from tenfold.data.table import read_table
-    from tenfold.jobs.ratingsfit import fit_model
+    from tenfold.data.ratings.index import index_ratings
+    from tenfold.data.tables.table import read_table
     from tenfold.recipe import FactorRecipe
+    from tenfold.recommenders.factors_fit import fit_model
 
     ratings = index_ratings(read_table(columns), time=False, kind="explicit")
     model = fit_model(ratings, FactorRecipe(method="als", factors=32, epochs=2), {})

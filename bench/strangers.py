@@ -22,12 +22,12 @@ from PIL import Image
 
 import tenfold
 from tenfold.data.encode import Encoding
-from tenfold.data.images import encode_png
-from tenfold.nn.familiar import Familiarity
+from tenfold.data.images.decode import encode_png
 from tenfold.nn.network import Network, build_network, input_name
+from tenfold.nn.ood import Familiarity
 from tenfold.recipe import Recipe
+from tenfold.runs.weights import read_weights
 from tenfold.schema import ImageColumn, OpenTarget, Schema
-from tenfold.store.weights import read_weights
 
 COLOURS = {"red": (210, 30, 30), "green": (30, 210, 30), "blue": (30, 30, 210)}
 ARCHITECTURES = ("test_resnet", "test_convnext", "test_efficientnet")

@@ -27,9 +27,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 import tenfold
-from tenfold.data.split import kfold
-from tenfold.data.table import Table, read_table
-from tenfold.jobs.netfit import fit_network_run
+from tenfold.data.split.holdout import kfold
+from tenfold.data.tables.table import Table, read_table
+from tenfold.networks.fit import fit_network_run
 from tenfold.recipe import TABLE_DEFAULTS, Recipe
 from tenfold.schema import CategoryColumn, NumberColumn, Schema
 

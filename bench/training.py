@@ -39,7 +39,7 @@ def time_bare(arch: str, photos: str, rows: int, *, keep: bool) -> list[float]:
     import timm
     import torch
 
-    from tenfold.data.images import decode_image
+    from tenfold.data.images.decode import decode_image
     from tenfold.engine.device import keep_freed_memory
 
     if keep:

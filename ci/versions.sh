@@ -6,9 +6,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tests=(
-  tests/cases/test_golden.py tests/store tests/data/test_table.py tests/data/test_images.py tests/data/test_labels.py
-  tests/collab/test_gibbs.py tests/collab/test_als.py tests/engine/test_update.py tests/engine/test_train.py
-  tests/nn/test_heads.py tests/out/test_workbook.py tests/test_recipe.py tests/test_schema.py
+  tests/cases/test_golden.py tests/runs tests/data/tables/test_table.py tests/data/images/test_decode.py
+  tests/targets/test_labels.py
+  tests/collab/test_gibbs.py tests/collab/test_als.py tests/engine/test_step.py tests/engine/test_train.py
+  tests/nn/test_heads.py tests/workbooks/test_workbook.py tests/test_recipe.py tests/test_schema.py
 )
 
 newest_python() {

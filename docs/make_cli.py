@@ -122,7 +122,7 @@ def main() -> None:
     """Write the page."""
     import typer
 
-    from tenfold.cli import app
+    from tenfold.cli.main import app
 
     PAGE.write_text(cli_page(typer.main.get_command(app)), "utf-8")
 

@@ -87,7 +87,7 @@ def _become(asked: dict[str, Any], said: list[int]) -> None:
         os.environ.update(asked["environment"])
         os.chdir(asked["cwd"])
         sys.argv = ["tenfold", *asked["words"]]
-        from tenfold.cli import main
+        from tenfold.cli.main import main
 
         main()
         return 0

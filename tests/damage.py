@@ -156,7 +156,7 @@ class Answer:
 
 def ask(words: Sequence[str], place: Path) -> Answer:
     """A command in this process. What it writes under ``answers`` is a part of its answer, and is removed."""
-    from tenfold.cli import app
+    from tenfold.cli.main import app
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -61,7 +61,7 @@ def load_everything() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in pkgutil.walk_packages(tenfold.__path__, "tenfold."):
-            if module.name not in ("tenfold.__main__", "tenfold.jobs.cluster"):
+            if module.name != "tenfold.__main__":
                 importlib.import_module(module.name)
         for name in (
             "pyarrow.parquet",
@@ -189,10 +189,10 @@ def _command(words: Sequence[str], cwd: Path, says: Sequence[int], prepare: Call
     sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     os.environ["TENFOLD_CACHE"] = str(cwd / "cache")
     sys.argv = ["tenfold", *words]
-    import tenfold.jobs.children
-    from tenfold.cli import main
+    import tenfold.ensembles.children
+    from tenfold.cli.main import main
 
-    tenfold.jobs.children.subprocess = _Subprocess  # type: ignore[assignment]
+    tenfold.ensembles.children.subprocess = _Subprocess  # type: ignore[assignment]
     if prepare is not None:
         prepare()
     main()
@@ -203,7 +203,7 @@ def _command(words: Sequence[str], cwd: Path, says: Sequence[int], prepare: Call
 
 
 class _Popen:
-    """What `jobs.children` needs of `subprocess.Popen`: a member's process, as a fork of this one."""
+    """What `ensembles.children` needs of `subprocess.Popen`: a member's process, as a fork of this one."""
 
     def __init__(self, words: Sequence[str], *, stdin: int, stdout: int, stderr: Any, **_: Any) -> None:
         theirs_in, mine_in = os.pipe()
@@ -227,7 +227,7 @@ class _Popen:
             open(number, mode, encoding="utf-8", closefd=False)
             for number, mode in ((0, "r"), (1, "w"), (2, "w"))
         )
-        from tenfold.jobs.netmember import main
+        from tenfold.ensembles.worker import main
 
         return main()
 

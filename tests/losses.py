@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tenfold.out.lossbook import ExplainedRows
-from tenfold.out.rowsheet import TargetRows
+from tenfold.workbooks.lastlayer import ExplainedRows
+from tenfold.workbooks.rows import TargetRows
 
 CLASSES = ("=cat()", "do\"g' <b>", "A1", "a1")
 ROWS, WIDTH = 5, 7

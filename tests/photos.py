@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tenfold.data.images import encode_png
+from tenfold.data.images.decode import encode_png
 from tenfold.recipe import Recipe
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "bird": (40, 40, 200), "fox": (200, 200, 40)}

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tenfold.data.images import decode_image
+from tenfold.data.images.decode import decode_image
 from tenfold.errors import ImageError
 
 

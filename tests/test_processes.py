@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from command import tenfold
-from tenfold.jobs.children import ask
+from tenfold.ensembles.children import ask
 from tenfold.processes import module_command, module_environment, without_current_folder
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-import tenfold.cli  # noqa: F401 - the commands register themselves
-from tenfold.commands import offer_of
+import tenfold.cli.main  # noqa: F401 - the commands register themselves
+from tenfold.cli.commands import offer_of
 from tenfold.remedies import advice, offering, withhold
 
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import ColumnFacts, Encoding, Examples
-from tenfold.data.labels import TargetFacts
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.train import Training, begin_training
 from tenfold.nn.network import Network, build_network
@@ -29,6 +28,7 @@ from tenfold.schema import (
     OrderedTarget,
     Schema,
 )
+from tenfold.targets.labels import TargetFacts
 
 CLASSES = {"disease": ("blast", "healthy", "rust"), "variety": ("a", "b")}
 KIND_CLASSES = {

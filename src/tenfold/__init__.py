@@ -16,16 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a law keeps both equal
-    from tenfold.data.table import Table, read_table
+    from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
-    from tenfold.jobs.compare import compare_targets
-    from tenfold.jobs.fit import fit
-    from tenfold.jobs.plan import plan
-    from tenfold.jobs.predict import evaluate, load_run, predict
-    from tenfold.jobs.showing import show_batch
-    from tenfold.jobs.tune import tune
+    from tenfold.networks.plan import plan
     from tenfold.recipe import FactorRecipe, Recipe
+    from tenfold.reports.notebook import show_batch
     from tenfold.schema import (
         CategoryColumn,
         CategoryTarget,
@@ -38,6 +34,10 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
         OrderedTarget,
         Schema,
     )
+    from tenfold.studies.compare import compare_targets
+    from tenfold.studies.fit import fit
+    from tenfold.studies.predict import evaluate, load_run, predict
+    from tenfold.studies.tune import tune
     from tenfold.values import FactorModel, Predictions, Recommendations
 
 __all__ = [
@@ -88,18 +88,18 @@ _HOMES = {
     "Recipe": "tenfold.recipe",
     "Recommendations": "tenfold.values",
     "Schema": "tenfold.schema",
-    "Table": "tenfold.data.table",
+    "Table": "tenfold.data.tables.table",
     "TenfoldError": "tenfold.errors",
-    "compare_targets": "tenfold.jobs.compare",
+    "compare_targets": "tenfold.studies.compare",
     "device": "tenfold.engine",
-    "evaluate": "tenfold.jobs.predict",
-    "fit": "tenfold.jobs.fit",
-    "load_run": "tenfold.jobs.predict",
-    "plan": "tenfold.jobs.plan",
-    "predict": "tenfold.jobs.predict",
-    "read_table": "tenfold.data.table",
-    "show_batch": "tenfold.jobs.showing",
-    "tune": "tenfold.jobs.tune",
+    "evaluate": "tenfold.studies.predict",
+    "fit": "tenfold.studies.fit",
+    "load_run": "tenfold.studies.predict",
+    "plan": "tenfold.networks.plan",
+    "predict": "tenfold.studies.predict",
+    "read_table": "tenfold.data.tables.table",
+    "show_batch": "tenfold.reports.notebook",
+    "tune": "tenfold.studies.tune",
 }
 
 

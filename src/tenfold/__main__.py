@@ -10,7 +10,7 @@ from tenfold.processes import without_current_folder
 def main() -> None:
     """Entry point of ``tenfold``: a Ctrl-C while it still loads ends it as quietly as a later one."""
     try:
-        from tenfold.cli import main as run
+        from tenfold.cli.main import main as run
 
         run()
     except KeyboardInterrupt:

@@ -15,12 +15,12 @@ from pyarrow import parquet
 
 import tenfold
 from tenfold.data.encode import encode_columns, fit_columns
-from tenfold.data.labels import TargetFacts, fit_targets, label_arrays, scoring_labels, weightless
-from tenfold.data.table import read_table
+from tenfold.data.tables.table import read_table
 from tenfold.errors import TableError
-from tenfold.jobs.inputs import Reading, read_source
+from tenfold.networks.inputs import Reading, read_source
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
+from tenfold.targets.labels import TargetFacts, fit_targets, label_arrays, scoring_labels, weightless
 
 QUICK = Recipe(epochs=2, frozen_epochs=0, valid=0.25, seed=3)
 TALL, TOWN = NumberColumn(name="tall"), CategoryColumn(name="town")

@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 import tenfold
-import tenfold.cli
-from tenfold.commands import OPTIONS, app
+import tenfold.cli.main
+from tenfold.cli.commands import OPTIONS, app
+from tenfold.cli.screen import Display, Outlet, print_json, say, show_records, show_rows, show_scores, tell
 from tenfold.errors import RecipeError, SchemaError, printable
 from tenfold.recipe import Recipe
-from tenfold.screen import Display, Outlet, print_json, say, show_records, show_rows, show_scores, tell
 
 TENFOLD = f"{sys.executable} -m tenfold"
 #: What moves a cursor, colours, rings, turns the reading order; and rich's own markup.
@@ -96,7 +96,7 @@ def test_the_answer_is_given_whoever_listens(redirected: str, code: int, said: s
 
 def test_no_file_becomes_standard_output(tmp_path: Path) -> None:
     script = (
-        "from tenfold.screen import take_any_text, tell; take_any_text(); "
+        "from tenfold.cli.screen import take_any_text, tell; take_any_text(); "
         "file = open('table.csv', 'w'); tell('words'); file.write('rows'); file.close()"
     )
     words = f'{sys.executable} -c "{script}" >&- 2>&-'
@@ -257,7 +257,7 @@ def test_a_ctrl_c_at_the_start_is_quiet(command: str, tmp_path: Path) -> None:
         "import sys\n"
         "class Stop:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'tenfold.options':\n"
+        "        if name == 'tenfold.cli.options':\n"
         "            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Stop())\n"
     )

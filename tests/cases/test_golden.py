@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from golden.make import TABLE
-from tenfold.cli import app
+from tenfold.cli.main import app
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "edition1"
 FACTORS = ("gibbs", "als", "sgd", "ratings_blend")

@@ -21,19 +21,19 @@ from typer.testing import CliRunner
 
 from photos import QUICK, QUICK_OPTIONS, write_photo, write_photos, write_table
 from pictures import change_pixels, grained, png_chunks, png_file, refusal, save, tiff_file
-from tenfold.cli import app
-from tenfold.data import imagecache
-from tenfold.data.imagefiles import find_images
-from tenfold.data.images import decode_image, read_thumbnail
+from tenfold.cli.main import app
+from tenfold.data.images import cache as imagecache
+from tenfold.data.images.decode import decode_image, read_thumbnail
+from tenfold.data.images.files import find_images
 from tenfold.errors import ImageError
-from tenfold.jobs.inputs import Reading
-from tenfold.jobs.netfit import fit_network_run
-from tenfold.jobs.netrun import NetworkRun
-from tenfold.jobs.predict import load_run
+from tenfold.networks.fit import fit_network_run
+from tenfold.networks.inputs import Reading
+from tenfold.networks.run import NetworkRun
 from tenfold.nn import encoders
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.recipe import Recipe
 from tenfold.schema import ImageColumn, Schema, parse_targets
+from tenfold.studies.predict import load_run
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 FEW = Recipe(**{**QUICK.model_dump(), "epochs": 2})

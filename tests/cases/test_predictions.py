@@ -14,20 +14,19 @@ import pytest
 
 import tenfold
 from photos import QUICK, write_photos
-from tenfold.data.split import kfold
-from tenfold.data.table import read_parquet_columns, read_table, write_parquet
+from tenfold.cli.screen import show_compared
+from tenfold.data.split.holdout import kfold
+from tenfold.data.tables.table import read_parquet_columns, read_table, write_parquet
+from tenfold.ensembles.blend import blend_runs
+from tenfold.ensembles.evaluate import judge_blend
+from tenfold.ensembles.networks import BlendMember, blend_of
+from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
-from tenfold.jobs.blend import blended, by_name, joined_classes
-from tenfold.jobs.blendruns import blend_runs
-from tenfold.jobs.compare import compare_targets
-from tenfold.jobs.inputs import Reading
-from tenfold.jobs.netblend import BlendMember, blend_of
-from tenfold.jobs.netjudge import judge_blend
-from tenfold.jobs.predict import load_run
-from tenfold.jobs.trials import Trial, Tuned
-from tenfold.jobs.tune import tune
-from tenfold.out.sample import join_by_id, read_sample
+from tenfold.files.sample import join_by_id, read_sample
+from tenfold.networks.inputs import Reading
 from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.runs.described import sealed
+from tenfold.runs.folder import RunFolder, file_digest
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
@@ -38,9 +37,10 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
-from tenfold.screen import show_compared
-from tenfold.store.described import sealed
-from tenfold.store.run import RunFolder, file_digest
+from tenfold.studies.compare import compare_targets
+from tenfold.studies.predict import load_run
+from tenfold.studies.trials import Trial, Tuned
+from tenfold.studies.tune import tune
 
 Columns = dict[str, list[Any]]
 X, Z = NumberColumn(name="x"), NumberColumn(name="z")

@@ -26,17 +26,17 @@ from tenfold.collab.evaluate import evaluate_lists
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import predict_pairs
 from tenfold.collab.recommend import nearest_users, recommend
-from tenfold.data.ratings import index_ratings
-from tenfold.data.side import choose_ids, encode_side
-from tenfold.data.table import read_table, write_parquet
+from tenfold.data.ratings.index import index_ratings
+from tenfold.data.ratings.side import choose_ids, encode_side
+from tenfold.data.tables.table import read_table, write_parquet
+from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError, TableError
-from tenfold.jobs.blendruns import blend_runs
-from tenfold.jobs.explain import explain
-from tenfold.jobs.inspect import inspect_run
-from tenfold.jobs.predict import load_run
-from tenfold.jobs.ratingsfit import fit_model, prepare_ratings
 from tenfold.recipe import FactorRecipe, PairRecipe
+from tenfold.recommenders.factors_fit import fit_model, prepare_ratings
+from tenfold.recommenders.inspect import inspect_run
 from tenfold.schema import IdColumn, RatingTarget, Schema
+from tenfold.studies.explain import explain
+from tenfold.studies.predict import load_run
 
 SCHEMA = Schema(
     inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="stars"),), time="when"

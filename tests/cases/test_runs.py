@@ -17,12 +17,13 @@ from safetensors.numpy import load_file
 import tenfold
 from command import tenfold as command
 from photos import QUICK, write_photo, write_photos, write_table
-from tenfold.data.imagecache import build_image_cache
+from tenfold.data.images.cache import build_image_cache
 from tenfold.errors import RunError, TrainingError
-from tenfold.jobs.history import read_history, record_submission
-from tenfold.jobs.predict import load_run
-from tenfold.out.tables import write_predictions
+from tenfold.files.tables import write_predictions
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.runs.described import sealed
+from tenfold.runs.folder import file_digest
+from tenfold.runs.history import read_history, record_submission
 from tenfold.schema import (
     CategoryTarget,
     IdColumn,
@@ -31,8 +32,7 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
-from tenfold.store.described import sealed
-from tenfold.store.run import file_digest
+from tenfold.studies.predict import load_run
 
 CELLS = Schema(inputs=(NumberColumn(name="x"),), targets=(CategoryTarget(name="y"),))
 RATED = Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),))
@@ -159,7 +159,7 @@ def test_the_last_moment_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("trained again")
 
     monkeypatch.setattr("tenfold.engine.train.train_step", never)
-    monkeypatch.setattr("tenfold.jobs.ratingsfit.fit_model", never)
+    monkeypatch.setattr("tenfold.recommenders.factors_fit.fit_model", never)
     again = fit(kind, tmp_path / "run", resume=True)
     monkeypatch.undo()
     whole = fit(kind, tmp_path / "whole")

@@ -17,20 +17,20 @@ from typer.testing import CliRunner
 
 import tenfold
 from photos import COLOURS, QUICK, write_table
-from tenfold.cli import app
-from tenfold.data.images import encode_png
-from tenfold.data.table import read_table
-from tenfold.data.times import read_times
+from tenfold.cli.main import app
+from tenfold.cli.screen import epoch_line, figure
+from tenfold.data.images.decode import encode_png
+from tenfold.data.tables.table import read_table
+from tenfold.data.tables.times import read_times
+from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TenfoldError
-from tenfold.jobs.blendruns import blend_runs
-from tenfold.jobs.inputs import Reading
-from tenfold.jobs.netfit import fit_network_run
-from tenfold.jobs.netprepare import Notes, TrainingWork, prepare_training
-from tenfold.jobs.netrun import NetworkRun
 from tenfold.metrics import error_rate
+from tenfold.networks.fit import fit_network_run
+from tenfold.networks.inputs import Reading
+from tenfold.networks.prepare import Notes, TrainingWork, prepare_training
+from tenfold.networks.run import NetworkRun
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import IdColumn, ImageColumn, NumberColumn, RatingTarget, Schema, parse_targets
-from tenfold.screen import epoch_line, figure
 
 #: Every way of splitting that the recipe and the schema have, but a column that states it.
 WAYS = {

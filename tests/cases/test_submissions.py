@@ -12,9 +12,9 @@ import pytest
 
 import tenfold
 from command import tenfold as run_command
+from tenfold.cli.write import write_answers
 from tenfold.errors import OutputError, SchemaError
-from tenfold.jobs.write import write_answers
-from tenfold.out.submission import write_submission
+from tenfold.files.submission import write_submission
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, NumberColumn, Schema
 from tenfold.values import Predictions, TargetPrediction

@@ -11,15 +11,14 @@ import pytest
 from PIL import Image
 
 import tenfold
-from tenfold.data.imagefiles import find_images
-from tenfold.data.jobfile import read_job
-from tenfold.data.ratings import index_ratings
-from tenfold.data.text import read_lines
+from tenfold.data.images.files import find_images
+from tenfold.data.ratings.index import index_ratings
+from tenfold.data.tables.jobfile import read_job
+from tenfold.data.tables.text import read_lines
+from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TableError
-from tenfold.jobs.blendruns import blend_runs
-from tenfold.jobs.explain import explain
-from tenfold.jobs.inputs import Reading, folder_schema, read_image_folder, read_source
-from tenfold.out.sample import read_sample
+from tenfold.files.sample import read_sample
+from tenfold.networks.inputs import Reading, folder_schema, read_image_folder, read_source
 from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
 from tenfold.schema import (
     CategoryColumn,
@@ -30,6 +29,7 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
+from tenfold.studies.explain import explain
 
 QUICK = Recipe(epochs=4, frozen_epochs=0, valid=0.25, seed=3)
 JOBS = Schema(

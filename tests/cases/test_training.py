@@ -20,19 +20,19 @@ from torch import nn
 import tenfold
 import tenfold.engine.train as engine
 from photos import QUICK, write_photos, write_table
+from tenfold.cli.screen import Display, epoch_line
 from tenfold.engine.batches import read_ahead
 from tenfold.engine.optim import clip_gradients
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, TrainingError
-from tenfold.jobs.inputs import Machine
+from tenfold.networks.inputs import Machine
 from tenfold.nn.augment import augment
+from tenfold.nn.exact import group_sizes, make_row_exact
 from tenfold.nn.heads import build_head
 from tenfold.nn.network import build_network
-from tenfold.nn.rows import group_sizes, make_row_exact
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, NumberTarget
-from tenfold.screen import Display, epoch_line
 from tenfold.values import MemoryPlan
 from training import (
     SCHEMA,

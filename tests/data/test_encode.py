@@ -18,8 +18,7 @@ from tenfold.data.encode import (
     fit_columns,
     fit_encoding,
 )
-from tenfold.data.labels import decide_targets
-from tenfold.data.table import Table, read_table
+from tenfold.data.tables.table import Table, read_table
 from tenfold.recipe import Recipe
 from tenfold.schema import (
     CategoryColumn,
@@ -31,6 +30,7 @@ from tenfold.schema import (
     Schema,
     UndecidedTarget,
 )
+from tenfold.targets.labels import decide_targets
 
 IMAGE = ImageColumn(name="id", folder="photos")
 RECIPE = Recipe(arch="test_resnet", weights="none", image_size="32x48")

@@ -17,7 +17,7 @@ from tenfold.engine.batches import (
     read_ahead,
     steps_per_epoch,
 )
-from tenfold.nn.rows import group_sizes
+from tenfold.nn.exact import group_sizes
 from tenfold.recipe import Recipe
 from training import make_batches, make_encoding, make_examples, make_training
 

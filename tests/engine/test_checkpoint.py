@@ -23,7 +23,7 @@ from tenfold.engine.optim import AveragedWeights
 from tenfold.engine.train import Training, train_step
 from tenfold.errors import RunError
 from tenfold.recipe import Recipe
-from tenfold.store.run import RunFolder, begin_run
+from tenfold.runs.folder import RunFolder, begin_run
 from training import make_batches, make_examples, make_training, state_of
 
 RECIPE = Recipe(
@@ -185,7 +185,7 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     for name, fails in (("os.fsync", full), ("save_file", full_too)):
-        monkeypatch.setattr(f"tenfold.store.run.{name}", fails)
+        monkeypatch.setattr(f"tenfold.runs.folder.{name}", fails)
         with pytest.raises(RunError, match="No space left"):
             save(folder, training, None, progress=Progress(step=2))
         monkeypatch.undo()

@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from tenfold.data.labels import TargetFacts
 from tenfold.engine.monitor import check_monitor, is_gain, monitored
 from tenfold.errors import RecipeError
 from tenfold.nn.heads import CategoryHead, NumberHead
 from tenfold.recipe import Recipe
 from tenfold.schema import NumberTarget
+from tenfold.targets.labels import TargetFacts
 
 HEADS = (
     CategoryHead("label", ("a", "b")),

@@ -15,7 +15,7 @@ from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import RunError, TrainingError
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
-from tenfold.store.run import begin_run
+from tenfold.runs.folder import begin_run
 from tenfold.values import MemoryPlan
 from training import (
     SCHEMA,

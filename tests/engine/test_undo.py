@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tenfold.engine import undo
+from tenfold.engine.step import Training, train_step
 from tenfold.engine.undo import Undo, keep_undo
-from tenfold.engine.update import Training, train_step
 from tenfold.recipe import Recipe
 from training import make_batches, make_examples, make_training, state_of
 

@@ -76,7 +76,7 @@ def stop_half_way(folder: Path) -> None:
     """Leave `stopped.part`: the training of `table`, stopped after its second epoch."""
     script = (
         "import sys, tenfold.engine.train as train\n"
-        "from tenfold.cli import main\n"
+        "from tenfold.cli.main import main\n"
         "save = train.save_checkpoint\n"
         "def stop(folder, progress, *rest, **more):\n"
         "    save(folder, progress, *rest, **more)\n"

@@ -15,7 +15,9 @@ from laws.pages import Block, read_blocks
 from laws.source import ROOT, SRC, assert_none
 
 GENERATOR = ROOT / "docs" / "make_cli.py"
-missing = pytest.mark.skipif(not (SRC / "cli.py").exists(), reason="there is no tenfold.cli yet")
+missing = pytest.mark.skipif(
+    not (SRC / "cli" / "main.py").exists(), reason="there is no tenfold.cli.main yet"
+)
 
 
 def load_generator() -> Any:
@@ -27,7 +29,7 @@ def load_generator() -> Any:
 
 
 def load_command() -> Any:
-    from tenfold.cli import app
+    from tenfold.cli.main import app
 
     return typer.main.get_command(app)
 

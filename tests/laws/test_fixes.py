@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-import tenfold.cli  # noqa: F401 - the commands register themselves
+import tenfold.cli.main  # noqa: F401 - the commands register themselves
 from laws.source import assert_none, read_sources
-from tenfold.commands import OPTIONS, offer_of
+from tenfold.cli.commands import OPTIONS, offer_of
 from tenfold.remedies import advice, offering, wanting
 
 #: Files whose texts are no messages: what a browser reads, and what the commands say of their own options.
-SILENT = ("out/page", "options")
+SILENT = ("reports/page", "cli/options")
 KNOWN = frozenset(("--version",)).union(*OPTIONS.values())
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 

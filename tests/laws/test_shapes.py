@@ -14,7 +14,7 @@ import torch
 
 from laws.source import assert_none, read_sources
 from tenfold.engine.batches import epoch_order
-from tenfold.nn.rows import uniform
+from tenfold.nn.exact import uniform
 
 ROOMS = ("nn/", "engine/")
 #: What has any number of axes unless a shape stands beside it.

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tenfold.data.labels import TargetFacts
 from tenfold.nn.heads import CategoryHead, Head, build_head
 from tenfold.schema import (
     CategoryTarget,
@@ -18,6 +17,7 @@ from tenfold.schema import (
     OpenTarget,
     OrderedTarget,
 )
+from tenfold.targets.labels import TargetFacts
 
 
 def head(classes: int = 2, smoothing: float = 0.0) -> CategoryHead:

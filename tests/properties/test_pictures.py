@@ -22,7 +22,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from pictures import grained
-from tenfold.data.images import decode_image
+from tenfold.data.images.decode import decode_image
 from tenfold.errors import ImageError
 
 #: Name -> how it is written, for formats whose own sums tell any change of a pixel.

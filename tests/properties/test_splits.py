@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tenfold.data.groups import join_groups
-from tenfold.data.split import by_time, folds_by_time, holdout, kfold
+from tenfold.data.split.groups import join_groups
+from tenfold.data.split.holdout import by_time, folds_by_time, holdout, kfold
 from tenfold.errors import SplitError
 from tenfold.nn.heads import build_head
 from tenfold.schema import (

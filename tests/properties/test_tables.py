@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tenfold
-from tenfold.data.jobfile import read_job
+from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, TenfoldError
-from tenfold.out.submission import write_submission
+from tenfold.files.submission import write_submission
 from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.runs.folder import read_arrays
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
@@ -31,7 +32,6 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
-from tenfold.store.run import read_arrays
 from tenfold.values import Predictions, TargetPrediction
 
 quick = settings(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.als import FoldedIn
-from tenfold.collab.newcomers import add_items
+from tenfold.collab.fold_in import add_items
 from tenfold.collab.predict import LISTED_ITEMS, Scorer
 from tenfold.values import FactorModel, SideFeatures
 

@@ -9,8 +9,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.cells import alike_known, respelled
-from tenfold.data.labels import (
+from tenfold.data.tables.cells import alike_known, respelled
+from tenfold.data.tables.table import Table
+from tenfold.errors import SchemaError
+from tenfold.recipe import Recipe
+from tenfold.schema import Frozen, NumberColumn, Schema
+from tenfold.targets.labels import (
     Labels,
     TargetFacts,
     Weights,
@@ -20,10 +24,6 @@ from tenfold.data.labels import (
     row_weights,
     shortened,
 )
-from tenfold.data.table import Table
-from tenfold.errors import SchemaError
-from tenfold.recipe import Recipe
-from tenfold.schema import Frozen, NumberColumn, Schema
 
 #: A number further from the mean counts as so many deviations: one slip of the pen moves no other row.
 MOST_DEVIATIONS = 6.0

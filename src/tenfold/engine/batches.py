@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.nn.augment import augment, draw_mix, mixed, resized
+from tenfold.nn.exact import group_sizes, uniform
 from tenfold.nn.network import column_name, input_name
-from tenfold.nn.rows import group_sizes, uniform
 from tenfold.recipe import Recipe
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.optim import AveragedWeights
 from tenfold.errors import RunError
-from tenfold.store.run import RunFolder
+from tenfold.runs.folder import RunFolder
 
 
 @dataclass

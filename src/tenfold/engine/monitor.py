@@ -11,7 +11,7 @@ import numpy as np
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.nn.heads import Head, RowWeights
 from tenfold.recipe import Recipe
-from tenfold.scores import HIGHER_IS_BETTER, SCORES
+from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
 
 
 def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> None:

@@ -1,253 +1,181 @@
-"""One training step as requests to an allocator: phases traced once, then put together for any batch.
-
-A phase (preparing a batch, a micro-batch forward and backward, the optimizer, an evaluation) is traced on
-a ghost at one or two sizes. Two traces of one phase are the same list of requests whose sizes are affine in
-the rows, so that every other size follows exactly, without a further trace. Where the lists differ, as with
-BatchNorm in groups, the phase is traced at the very size that is asked for.
-"""
+"""One exact optimizer step: as many micro-batches as the plan asks for, the whole batch's gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves
 
-from tenfold.engine.ghost import haunted, to_ghost
-from tenfold.engine.program import Program
-from tenfold.engine.scratch import scratch_rules
-from tenfold.engine.trace import (
-    GRADIENTS,
-    INPUTS,
-    OPTIMIZER,
-    WEIGHTS,
-    WORKSPACE,
-    Backward,
-    Recorder,
-    Tape,
-)
+from tenfold.data.encode import Encoding
+from tenfold.engine.batches import Batch, Preparation
+from tenfold.engine.device import free_memory, is_out_of_memory
+from tenfold.engine.loss import batch_loss
+from tenfold.engine.optim import build_optimizer, clip_gradients
+from tenfold.engine.predict import HALF
+from tenfold.engine.undo import keep_undo
+from tenfold.errors import MemoryBudgetError
+from tenfold.nn.network import Network, uses_channels_last
+from tenfold.recipe import Recipe
 
 
 @dataclass
-class Phases:
-    """The traced phases of a program on a device.
+class Training:
+    """What one training needs at every step; made by `fit_network`, and by tests that look inside.
 
-    attention: see `ghost.haunted`.
+    micro_batch: rows that go through the network at once; shrinks when memory runs out.
+    head_only: backbones are kept as they are and need no gradients.
     """
 
-    program: Program
-    device: str
-    attention: str = "flash"
+    network: Network
+    recipe: Recipe
+    preparation: Preparation
+    precision: str
+    micro_batch: int
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    head_only: bool = False
+    notes: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self._scratch = scratch_rules(self.device)
-        self._cast = Autocast(self.device, self.program.autocast)
-        with self._region():
-            self._network = to_ghost(
-                self.program.network, self._mode, self.device, self.program.dtype
-            ).train()
-        self._trained = [p for p in self._network.parameters() if p.requires_grad]
-        self._place = {id(parameter): index for index, parameter in enumerate(self._trained)}
-        self._micro: dict[Any, dict[int, Tape]] = {}
-        self._batch: dict[int, Tape] = {}
-        self._updates: tuple[Tape, Tape] | None = None
-        self._evaluation: Tape | None = None
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Half-precision type of the forward pass, or None."""
+        return HALF.get(self.precision)
 
-    def _region(self) -> Any:
-        return haunted(self._mode, self.device, self.attention)
+    @property
+    def group(self) -> int | None:
+        """Rows to a BatchNorm group, or None where no layer looks beyond its row."""
+        group = self.recipe.batchnorm_group
+        return group if isinstance(group, int) and self.network.context.norms else None
 
-    def _recorder(self, **options: Any) -> Recorder:
-        there = [*self._network.parameters(), *self._network.buffers()]
-        return Recorder(self.device, self._scratch, there=there, **options)
-
-    def weights(self) -> list[int]:
-        """Bytes of every parameter and buffer."""
-        storages = {}
-        for tensor in [*self._network.parameters(), *self._network.buffers()]:
-            storage = tensor.untyped_storage()
-            storages[storage._cdata] = storage.nbytes()
-        return list(storages.values())
-
-    def trained(self) -> list[int]:
-        """Bytes of every trained parameter, by the numbers of `Tape.arrivals`."""
-        return [parameter.numel() * parameter.element_size() for parameter in self._trained]
-
-    def micro_batch(self, rows: int) -> Tape:
-        """Forward and backward of so many rows, every gradient added to one that exists."""
-        structure = self.program.structure(rows)
-        known = self._micro.setdefault(structure, {})
-        return _at(rows, known, self._trace_micro, alone=structure is not None)
-
-    def batch(self, rows: int) -> Tape:
-        """Preparation of a batch of so many rows; what is left at the end lives through the step."""
-        return _at(rows, self._batch, self._trace_batch, alone=False)
-
-    def updates(self) -> tuple[Tape, Tape]:
-        """The optimizer's first step, which makes its state, and its later ones."""
-        if self._updates is None:
-            self._updates = self._trace_updates()
-        return self._updates
-
-    def evaluation(self) -> Tape:
-        """An evaluation between epochs; an empty tape where the program has none."""
-        if self._evaluation is None:
-            self._evaluation = self._trace_evaluation()
-        return self._evaluation
-
-    def _trace_micro(self, rows: int) -> Tape:
-        walk = Backward()
-        with self._region():
-            given = self.program.slices(rows, self.device)
-            there = [each for each in tree_leaves(given) if isinstance(each, Tensor)]
-            recorder = self._recorder(parameters=self._trained)
-            recorder.outside(there)
-            with recorder:
-                with walk.saving():
-                    loss = self.program.forward(self._network, given, rows, self._cast)
-                walk.run(
-                    loss,
-                    lambda parameter, gradient, keeps: recorder.arrival(
-                        self._place[id(parameter)], gradient, keeps
-                    ),
-                )
-                del loss
-            return recorder.close()
-
-    def _trace_batch(self, rows: int) -> Tape:
-        recorder = self._recorder(kind=INPUTS)
-        with self._region():
-            with recorder:
-                kept = self.program.prepare(rows, self.device)
-            tape = recorder.close()
-            del kept
-        return tape
-
-    def _trace_updates(self) -> tuple[Tape, Tape]:
-        with self._region():
-            for parameter in self._trained:
-                parameter.grad = torch.empty_like(parameter)
-            gradients = [parameter.grad for parameter in self._trained]
-            first = self._recorder(kind=WORKSPACE)
-            first.outside(gradients)
-            with first:
-                step = self.program.update(self._network, self._trained)
-                step()
-            first.close(OPTIMIZER)
-            later = self._recorder(kind=WORKSPACE, after=first)
-            with later:
-                step()
-            later.close(OPTIMIZER)
-            for parameter in self._trained:
-                parameter.grad = None
-        return first.tape, later.tape
-
-    def _trace_evaluation(self) -> Tape:
-        recorder = self._recorder()
-        with self._region(), torch.no_grad():
-            with recorder:
-                kept = self.program.evaluate(self._network, self.device, self._cast)
-                del kept
-            self._network.train()
-        return recorder.close()
+    def restart_scaler(self) -> None:
+        """Forget how far a step had come that was thrown away; the scale stays what it was."""
+        if self.scaler.is_enabled():
+            state = self.scaler.state_dict()
+            self.scaler = torch.amp.GradScaler(self.preparation.device.type)
+            self.scaler.load_state_dict(state)
 
 
-class Autocast:
-    """Autocast for a device that need not be there; may be entered several times, one after another."""
+@dataclass(frozen=True)
+class StepResult:
+    """losses: target -> loss of the batch, NaN where it has no label.  norm: gradient norm before clipping.
+    updated: false where half precision overflowed and the whole update was left out."""
 
-    def __init__(self, device: str, dtype: torch.dtype | None) -> None:
-        self._device, self._dtype = device, dtype
-
-    def __enter__(self) -> None:
-        dtype = self._dtype or torch.bfloat16
-        self._context = torch.autocast(self._device, dtype, enabled=self._dtype is not None)
-        self._context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._context.__exit__(*error)
+    losses: dict[str, float]
+    norm: float
+    updated: bool
 
 
-def _at(rows: int, known: dict[int, Tape], trace: Callable[[int], Tape], *, alone: bool) -> Tape:
-    """The tape at so many rows: known, between two that are alike, or traced.
+def train_step(training: Training, batch: Batch, step: int) -> StepResult:
+    """One optimizer step on a batch, through as many micro-batches as the plan asks for.
 
-    alone: do not trace a second size for the sake of others.
+    Each micro-batch adds its *sum* of losses divided by the *batch's* denominator, so the gradient is
+    the undivided batch's (docs/memory.md). If memory runs out, nothing of the attempt is kept, the
+    micro-batch is halved, and the same step is taken again from the same state and the same draws.
     """
-    if rows in known:
-        return known[rows]
-    if not known and not alone and rows > 1:
-        known[-(-rows // 2)] = trace(-(-rows // 2))
-        known[rows] = trace(rows)
-        return known[rows]
-    if len(known) >= 2:
-        low, high = sorted(known)[:2]
-        between = known[low].between(known[high], low, high, rows)
-        if between is not None:
-            return between
-    known[rows] = trace(rows)
-    return known[rows]
+    while True:
+        try:
+            return _attempt(training, batch, step)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = (str(error).splitlines() or ["out of memory"])[0]
+        # Out of the except block: while it is open, the error holds the frames and they the tensors.
+        training.optimizer.zero_grad(set_to_none=True)
+        training.network.context.discard_statistics()
+        training.restart_scaler()
+        free_memory()
+        smallest = max(batch.groups)
+        largest = max(len(part) for part in batch.split(training.micro_batch))
+        if largest <= smallest:
+            raise MemoryBudgetError(
+                f"memory ran out with the smallest possible micro-batch, {largest} rows",
+                found=message,
+                fix="a smaller image_size or batchnorm_group, --checkpoint, or another architecture",
+            )
+        training.micro_batch = max(smallest, largest // 2)
+        training.notes.append(
+            f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
+        )
 
 
-@dataclass
-class Script:
-    """Phases put together, as one list of requests with what each is for.
-
-    events, sizes, kinds: as on a tape.  marks: (index of an event, name of the phase that begins there).
-    """
-
-    events: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=lambda: [0])
-    kinds: list[int] = field(default_factory=lambda: [WEIGHTS])
-    marks: list[tuple[int, str]] = field(default_factory=list)
-
-    def mark(self, name: str) -> None:
-        """Say that a phase of that name begins."""
-        self.marks.append((len(self.events), name))
-
-    def hold(self, size: int, kind: int) -> int:
-        """Ask for memory; returns its number."""
-        self.sizes.append(size)
-        self.kinds.append(kind)
-        self.events.append(len(self.sizes) - 1)
-        return self.events[-1]
-
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Free memory by number."""
-        self.events.extend(-number for number in numbers)
-
-    def play(self, tape: Tape) -> list[int]:
-        """Go through a tape without gradients; returns the numbers of what it leaves."""
-        start = len(self.sizes) - 1
-        self.sizes.extend(tape.sizes[1:])
-        self.kinds.extend(tape.kinds[1:])
-        self.events.extend(event + start if event > 0 else event - start for event in tape.events)
-        return [number + start for number in tape.left()]
-
-    def play_micro(self, tape: Tape, gradients: dict[int, int], trained: Sequence[int]) -> None:
-        """Go through a micro-batch.
-
-        gradients: parameter -> number of its gradient; those that are missing are made.
-        trained: bytes of each parameter.
-        """
-        start = len(self.sizes) - 1
-        self.sizes.extend(tape.sizes[1:])
-        self.kinds.extend(tape.kinds[1:])
-        arrivals, kept = iter(tape.arrivals), set()
-        for event in tape.events:
-            if event > 0:
-                self.events.append(event + start)
-            elif event < 0:
-                if -event not in kept:
-                    self.events.append(event - start)
+def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
+    network, recipe, optimizer = training.network, training.recipe, training.optimizer
+    optimizer.zero_grad(set_to_none=True)
+    sums = {head.name: 0.0 for head in network.heads}
+    for micro in batch.split(training.micro_batch):
+        network.context.begin(step, micro.rows, micro.groups)
+        with _autocast(training):
+            if training.head_only:
+                raw = network.raw(network.features(micro.inputs, frozen=True))
             else:
-                parameter, number, keeps = next(arrivals)
-                if parameter in gradients:
-                    continue
-                if keeps and number not in kept:
-                    kept.add(number)
-                    gradients[parameter] = number + start
-                else:
-                    gradients[parameter] = self.hold(trained[parameter], GRADIENTS)
+                raw = network(micro.inputs)
+        network.context.end_forward()
+        total = batch_loss(network, raw, micro, recipe.task_weights, sums)
+        if total.requires_grad:
+            training.scaler.scale(total).backward()
+        del raw, total
+    losses = {
+        name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
+        for name, value in sums.items()
+    }
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not trained:
+        # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
+        network.context.commit_statistics()
+        return StepResult(losses, 0.0, True)
+    training.scaler.unscale_(optimizer)
+    norm = float(clip_gradients(trained, recipe.clip_norm))
+    finite = math.isfinite(norm)
+    if finite or training.scaler.is_enabled():
+        undo = keep_undo(optimizer)
+        try:
+            training.scaler.step(optimizer)
+        except (torch.OutOfMemoryError, RuntimeError):
+            if undo is not None:
+                undo.take_back()
+            raise
+    if training.scaler.is_enabled():
+        training.scaler.update()
+    if finite:
+        network.context.commit_statistics()
+    else:
+        network.context.discard_statistics()
+    return StepResult(losses, norm, finite)
+
+
+@contextmanager
+def _autocast(training: Training) -> Iterator[None]:
+    kind = training.preparation.device.type
+    with torch.autocast(kind, training.autocast or torch.bfloat16, enabled=training.autocast is not None):
+        yield
+
+
+def begin_training(
+    network: Network,
+    encoding: Encoding,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    precision: str,
+    micro_batch: int,
+    head_only: bool = False,
+) -> Training:
+    """Move the network to its device and make what its steps need.
+
+    precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
+    """
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    network.to(device=device, dtype=dtype)
+    return Training(
+        network,
+        recipe,
+        Preparation(encoding, device, dtype, channels_last=uses_channels_last(network)),
+        precision,
+        micro_batch,
+        build_optimizer(network, recipe, part="head" if head_only else "all"),
+        torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+        head_only,
+    )

@@ -35,11 +35,11 @@ from tenfold.engine.optim import (
 )
 from tenfold.engine.predict import predict_network
 from tenfold.engine.schedule import one_cycle
-from tenfold.engine.update import StepResult, Training, begin_training, train_step
+from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
-from tenfold.store.run import RunFolder
+from tenfold.runs.folder import RunFolder
 from tenfold.values import MemoryPlan
 
 #: Seconds between checkpoints inside a long epoch.

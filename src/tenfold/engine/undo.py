@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from tenfold.engine.cards import MIB
+from tenfold.memory.cards import MIB
 
 #: A copy up to this size is always kept: it is made in a few milliseconds.
 SMALL_COPY = 64 * MIB

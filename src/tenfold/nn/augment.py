@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from tenfold.nn.rows import uniform
+from tenfold.nn.exact import uniform
 
 #: Names the stream of draws, so that augmentation never repeats the numbers of dropout or mixing.
 _AUGMENT, _MIX, _VIEW = 101, 102, 103

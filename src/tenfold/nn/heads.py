@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int, Int64, Num, Shaped
 from torch import Tensor
 
-from tenfold import decisions
-from tenfold.data.labels import TargetFacts, known_rows
 from tenfold.metrics import expected_calibration_error, majority_class
 from tenfold.schema import (
     CategoryTarget,
@@ -27,7 +25,9 @@ from tenfold.schema import (
     OpenTarget,
     OrderedTarget,
 )
-from tenfold.scores import class_scores, open_scores, ordered_scores, quantity_scores, tag_scores
+from tenfold.targets import decisions
+from tenfold.targets.labels import TargetFacts, known_rows
+from tenfold.targets.scores import class_scores, open_scores, ordered_scores, quantity_scores, tag_scores
 from tenfold.values import TargetPrediction
 
 #: Probabilities, or of a number the number itself.

@@ -21,9 +21,9 @@ from tenfold.nn.encoders import (
     load_weights,
     recompute_activations,
 )
-from tenfold.nn.familiar import Familiarity
+from tenfold.nn.exact import RowContext, make_row_exact
 from tenfold.nn.heads import Head, build_head
-from tenfold.nn.rows import RowContext, make_row_exact
+from tenfold.nn.ood import Familiarity
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 

@@ -1,0 +1,1 @@
+"""The command line: options, screen, and one file per group of commands."""

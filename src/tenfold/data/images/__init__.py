@@ -1,0 +1,1 @@
+"""Image files: found, checked, decoded, resized and cached."""

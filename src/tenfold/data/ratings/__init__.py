@@ -1,0 +1,1 @@
+"""Tables of ratings: their columns' roles, their side tables, and sorted arrays."""

@@ -1,0 +1,1 @@
+"""Hold-out rows and folds: at random, stratified, by group, by time."""

@@ -1,0 +1,1 @@
+"""Tables of any text form, Parquet, data frames and job files."""

@@ -1,0 +1,355 @@
+"""Columns as Arrow keeps them: the four forms of a table's column, and what is asked of them.
+
+Every cell is text. It is kept in the smallest form that gives this text back letter for letter: whole numbers
+(only where each is written in the one plain way), codes into a dictionary where values repeat, plain text
+otherwise. Floating point stays what it is, and comes from data frames only. Null is a missing cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from tenfold.data.tables.cells import whole_number
+from tenfold.values import cell_text
+
+# Arrow makes its functions as it loads, so no checker of types can see them.
+pc: Any = pyarrow.compute
+
+__all__ = [
+    "CODED",
+    "Column",
+    "cast_numbers",
+    "coarseness",
+    "code_column",
+    "comma_cells",
+    "count_letters",
+    "drop_words",
+    "holds_quotes",
+    "inexact",
+    "is_floating",
+    "is_padded",
+    "keep_column",
+    "rows_where",
+    "to_column",
+    "trim_column",
+    "unify_codes",
+]
+
+#: An Arrow column in one of the four forms, in one piece or several.
+Column = Any
+
+CODED = pa.dictionary(pa.int32(), pa.string())
+#: Whole numbers that floating point holds exactly.
+_EXACT = 2.0**53
+#: The same of single precision.
+_EXACT_SINGLE = 2.0**24
+#: Whole numbers that lie within so wide a range, or within twice as many as there are rows, are counted off.
+_SPAN = 1 << 20
+_STEP = 1 << 18
+
+
+def is_floating(column: Column) -> bool:
+    """Is the column floating point, as only data frames have it?"""
+    return pa.types.is_floating(column.type)
+
+
+def inexact(column: Column) -> NDArray[np.int64]:
+    """Rows of a floating-point column whose numbers are so large that digits are lost."""
+    limit = pa.scalar(_exact(column.type), column.type)
+    return np.flatnonzero(np.asarray(pc.fill_null(pc.greater_equal(pc.abs(column), limit), False)))
+
+
+def coarseness(column: Column) -> float:
+    """How far apart the largest numbers of a column are at least; 0 where it is not floating point."""
+    if not is_floating(column) or column.null_count == len(column):
+        return 0.0
+    low, high = (value.as_py() for value in pc.min_max(column).values())
+    largest = column.type.to_pandas_dtype()(max(abs(low), abs(high)))
+    return float(np.spacing(largest)) if np.isfinite(largest) else 0.0
+
+
+def _exact(kind: Any) -> float:
+    return _EXACT_SINGLE if pa.types.is_float32(kind) else _EXACT
+
+
+def to_column(values: Any) -> Column:
+    """Any sequence of cells as an Arrow array; cells of mixed types one by one, as text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        void = ("NAType", "NaTType")  # pandas' own marks of what is missing
+        texts = ["" if type(value).__name__ in void else cell_text(value) for value in values]
+        return pa.array(texts, pa.string())
+
+
+def keep_column(column: Any) -> Column:
+    """Any Arrow column in one of the four forms. pa.ArrowInvalid where its cells are no text or numbers."""
+    kind, types = column.type, pa.types
+    if types.is_dictionary(kind):
+        # Not every kind of dictionary can be cast as a whole, but its values can.
+        values = [keep_column(pa.chunked_array([piece.dictionary])) for piece in column.chunks]
+        pieces = zip(values, column.chunks, strict=True)
+        return pa.chunked_array([one.combine_chunks().take(piece.indices) for one, piece in pieces])
+    if types.is_null(kind):
+        return pa.chunked_array([pa.nulls(len(column), pa.string())])
+    if types.is_boolean(kind):
+        return pc.if_else(column, "True", "False")
+    if types.is_float16(kind):  # for which Arrow has no arithmetic
+        return keep_column(pa.chunked_array([pa.array(_shortest(column).astype(np.float32))]))
+    if types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        sizes = pc.abs(column.cast(pa.float64()))
+        # Whole numbers become floating point in a data frame as soon as one of them is missing.
+        whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _exact(kind)))).as_py()
+        column = column.cast(pa.int64()) if whole and column.null_count < len(column) else column
+        return column
+    if types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:
+        return column.cast(pa.string())
+    if types.is_integer(kind):
+        return column.cast(pa.int64())
+    if types.is_nested(kind) or types.is_duration(kind) or types.is_interval(kind):
+        told = str(kind) if len(str(kind)) <= 60 else f"{str(kind)[:60]}..."
+        raise pa.ArrowInvalid(f"{told} is not text, a number or a time")
+    return column.cast(pa.string())
+
+
+def unify_codes(column: Column) -> Column:
+    """Codes in one piece with one dictionary; other columns stay in the pieces they came in."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    return pa.chunked_array([column.unify_dictionaries().combine_chunks()])
+
+
+def count_letters(column: Column) -> int:
+    """Bytes of all cells as text."""
+    if pa.types.is_string(column.type):
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    if pa.types.is_dictionary(column.type):
+        total = 0
+        for piece in column.chunks:
+            lengths = np.append(np.asarray(pc.binary_length(piece.dictionary)), 0)
+            codes = piece.indices.fill_null(len(lengths) - 1).to_numpy()
+            total += int(np.bincount(codes, minlength=len(lengths)) @ lengths)
+        return total
+    total = 0
+    for piece in column.chunks:
+        values = piece.fill_null(0).to_numpy()
+        if not len(values):
+            continue
+        low, high = int(values.min()), int(values.max())
+        if low < 0:
+            total += int(np.count_nonzero(values < 0))
+            values = np.abs(values.astype(np.int64))
+            low, high = 0, max(high, -low)
+        total += len(values) - piece.null_count
+        power = 10
+        while power <= high:
+            total += len(values) if power <= low else int(np.count_nonzero(values >= power))
+            power *= 10
+    return total
+
+
+def trim_column(column: Column) -> Column:
+    """Without outer blanks; what is empty then is missing."""
+    if pa.types.is_dictionary(column.type):
+        pieces = [_recode(piece, _trim(piece.dictionary)) for piece in column.chunks]
+        return unify_codes(pa.chunked_array(pieces, column.type))
+    return (
+        pa.chunked_array(map(_trim, column.chunks), pa.string())
+        if pa.types.is_string(column.type)
+        else column
+    )
+
+
+def _trim(texts: Any) -> Any:
+    letters = _letters_of(texts)
+    if len(letters) and (letters.min() <= 32 or letters.max() >= 128):  # few columns have blanks of any kind
+        texts = pc.utf8_trim_whitespace(texts)
+    if pc.min(pc.binary_length(texts)).as_py() == 0:
+        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return texts
+
+
+def _recode(piece: Any, texts: Any) -> Any:
+    """The same codes over other texts, of which some may now be alike or null."""
+    if texts is piece.dictionary or texts.equals(piece.dictionary):
+        return piece
+    coded = texts.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(coded.indices.take(piece.indices), coded.dictionary)
+
+
+def drop_words(column: Column, words: Sequence[str]) -> Column:
+    """The column with these words missing."""
+    if pa.types.is_integer(column.type):
+        # A whole number is written in one way, so no other word can be meant.
+        values = [int(word) for word in words if whole_number(word)]
+        gone = pc.is_in(column, pa.array(values, pa.int64()).cast(column.type, safe=False))
+    elif pa.types.is_dictionary(column.type):
+        void, gone = pa.scalar(None, pa.string()), pa.array(words, pa.string())
+        pieces = [
+            _recode(piece, pc.if_else(pc.is_in(piece.dictionary, gone), void, piece.dictionary))
+            for piece in column.chunks
+        ]
+        return unify_codes(pa.chunked_array(pieces, column.type))
+    elif is_floating(column):
+        values = [float(word) for word in words if _is_float(word)]
+        gone = pc.is_in(column.cast(pa.float64()), pa.array(values, pa.float64()))
+    else:
+        gone = pc.is_in(column, pa.array(words, pa.string()))
+    return pc.if_else(gone, pa.scalar(None, column.type), column) if pc.any(gone).as_py() else column
+
+
+def _is_float(word: str) -> bool:
+    try:
+        return float(word) == float(word)
+    except ValueError:
+        return False
+
+
+def _letters_of(texts: Any) -> NDArray[np.uint8]:
+    """The bytes of all texts, one after another."""
+    _, offsets, letters = texts.buffers()
+    if letters is None or not len(texts):
+        return np.empty(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
+    return np.frombuffer(letters, np.uint8)[bounds[0] : bounds[-1]]
+
+
+def _text_pieces(column: Column) -> list[Any]:
+    """The texts of a column in pieces, those of codes once; nothing for numbers."""
+    pieces = [one.dictionary if pa.types.is_dictionary(column.type) else one for one in column.chunks]
+    return [one for one in pieces if pa.types.is_string(one.type)]
+
+
+def rows_where(column: Column, test: Callable[[Any], Any]) -> NDArray[np.bool_]:
+    """(rows,) whether a text passes a test of Arrow's, which sees codes' texts once; false where missing."""
+    found = np.zeros(len(column), np.bool_)
+    begin = 0
+    for piece in column.chunks:
+        coded = pa.types.is_dictionary(column.type)
+        passed = np.asarray(pc.fill_null(test(piece.dictionary if coded else piece), False))
+        if coded:
+            codes = piece.indices.fill_null(len(passed)).to_numpy()
+            passed = np.append(passed, False)[codes]
+        found[begin : begin + len(piece)] = passed
+        begin += len(piece)
+    return found
+
+
+def holds_quotes(column: Column) -> bool:
+    """Do the texts hold double quotes, or zero bytes?"""
+    every = map(_letters_of, _text_pieces(column))
+    # The smallest byte comes first: hardly any column has one so small.
+    return any(len(one) and one.min() <= 34 and ((one == 34) | (one == 0)).any() for one in every)
+
+
+def is_padded(column: Column) -> bool:
+    """Does a text begin with a zero before another digit?"""
+    found = [pc.any(pc.match_substring_regex(one, r"^[+-]?0[0-9]")) for one in _text_pieces(column)]
+    return any(one.as_py() for one in found)
+
+
+def comma_cells(column: Column) -> list[str]:
+    """The texts that hold a comma, some thousand at most."""
+    found: list[str] = []
+    for piece in _text_pieces(column):
+        if len(found) < 1000 and (_letters_of(piece) == 44).any():
+            found += piece.filter(pc.match_substring(piece, ",")).slice(0, 1000).to_pylist()
+    return found
+
+
+def cast_numbers(column: Column) -> NDArray[np.float64] | None:
+    """The cells as numbers by Arrow's own quick reading, NaN where missing; None where a cell is none."""
+    try:
+        if pa.types.is_dictionary(column.type):
+            pieces = []
+            for piece in column.chunks:
+                values = np.append(np.asarray(_floats(piece.dictionary), np.float64), np.nan)
+                pieces.append(values[piece.indices.fill_null(len(values) - 1).to_numpy()])
+            return np.concatenate(pieces) if pieces else np.empty(0)
+        return np.asarray(_floats(column), np.float64)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _floats(column: Any) -> Any:
+    if pa.types.is_float32(column.type):
+        return _shortest(column)
+    return pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
+
+
+def _shortest(column: Column) -> NDArray[np.float64]:
+    """Numbers of single or half precision as they are written: a float32 of 4.9 is 4.9, not 4.900000095."""
+    found = np.full(len(column), np.nan)
+    begin = 0
+    for piece in column.chunks:
+        values = piece.to_numpy(zero_copy_only=False)
+        for start in range(0, len(values), _STEP):
+            part = values[start : start + _STEP]
+            # NumPy writes the shortest decimal that is this number in its own precision.
+            found[begin + start : begin + start + len(part)] = part.astype(str).astype(np.float64)
+        begin += len(values)
+    return found
+
+
+def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+    """Codes, and the different texts that they number in the order of their first row; missing is ""."""
+    raw, size, spell = _raw_codes(column)
+    order = _first_seen(raw, size)
+    lookup = np.zeros(size, np.uint32)
+    lookup[order] = np.arange(len(order), dtype=np.uint32)
+    texts = np.empty(len(order), object)
+    texts[:] = spell(order)
+    return lookup[raw], texts
+
+
+def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.int64]], list[str]]]:
+    """Codes in any order below a size, and how they are spelt."""
+    if pa.types.is_integer(column.type) and len(column) > column.null_count:
+        low, high = (value.as_py() for value in pc.min_max(column).values())
+        span = high - low + 1
+        if span <= max(_SPAN, 2 * len(column)):
+            raw = np.empty(len(column), np.int32 if span < 1 << 31 else np.int64)
+            begin = 0
+            for piece in column.chunks:
+                part = raw[begin : begin + len(piece)]
+                np.subtract(piece.fill_null(low).to_numpy(), low, out=part, casting="unsafe")
+                if piece.null_count:
+                    part[np.asarray(piece.is_null())] = span
+                begin += len(piece)
+
+            def spell_number(order: NDArray[np.int64]) -> list[str]:
+                return ["" if code == span else str(code + low) for code in order.tolist()]
+
+            return raw, span + 1, spell_number
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = unify_codes(column)
+    piece = column.chunk(0)
+    values = piece.dictionary.to_numpy(zero_copy_only=False)
+    texts = [*map(cell_text, values), ""]
+    # Both a null in the dictionary and a null among the codes are the missing cell.
+    codes = piece.indices.fill_null(len(values)).to_numpy()
+    if piece.dictionary.null_count:
+        codes = np.where(
+            np.asarray(piece.dictionary.is_null())[np.minimum(codes, len(values) - 1)], len(values), codes
+        )
+    return codes, len(texts), lambda order: [texts[code] for code in order]
+
+
+def _first_seen(raw: NDArray[Any], size: int) -> NDArray[np.int64]:
+    """The codes that occur, in the order of their first row."""
+    first = np.full(size, len(raw), np.int64)
+    for begin in range(0, len(raw), _STEP):
+        piece = raw[begin : begin + _STEP]
+        new = np.flatnonzero(first[piece] == len(raw))
+        # Written from the end, the first row of each code is written last, and stays.
+        first[piece[new[::-1]]] = new[::-1] + begin
+    there = np.flatnonzero(first < len(raw))
+    return there[np.argsort(first[there])]

@@ -1,0 +1,129 @@
+"""A whole job, or a whole ensemble, in one TOML file: table, schema, recipe, and where the run goes."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tenfold.data.tables.text import decode_bytes
+from tenfold.errors import RecipeError, TableError, did_you_mean, home_path, no_file
+from tenfold.schema import Schema
+
+#: What a job file holds, with the type of each in TOML's words.
+_SECTIONS = {
+    "table": (str, "text"),
+    "output": (str, "text"),
+    "schema": (dict, "a table"),
+    "recipe": (dict, "a table"),
+}
+_EXAMPLE = "docs/formats.md has an example"
+
+
+@dataclass(frozen=True)
+class Job:
+    """table: path of the table or image folder.  output: the run folder, or "".
+    schema: what the columns are.  recipe: values of the recipe's fields, not yet checked."""
+
+    table: str
+    output: str
+    schema: Schema
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def _read(path: str | os.PathLike[str], sections: Mapping[str, Any]) -> dict[str, Any]:
+    if what := no_file(path):
+        raise RecipeError(f"{path} is {what}, not a file", fix="write its content to a file first")
+    try:
+        text = decode_bytes(Path(path).read_bytes(), name=Path(path).name, encoding="utf-8")
+        values = tomllib.loads(text.data.decode())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}", fix="check the name") from None
+    except TableError as error:
+        raise RecipeError(error.headline, problems=error.problems, fix="save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}", fix=_EXAMPLE) from None
+    except RecursionError:
+        raise RecipeError(f"{path} is nested too deeply", fix=_EXAMPLE) from None
+    unknown = [name for name in values if name not in sections]
+    if unknown:
+        raise RecipeError(f"{path}: unknown section {unknown[0]!r}", fix=did_you_mean(unknown[0], sections))
+    return values
+
+
+def _check(path: str | os.PathLike[str], values: Mapping[str, Any], sections: Mapping[str, Any]) -> None:
+    missing = [name for name in ("table", "schema") if name not in values]
+    if missing:
+        raise RecipeError(f"{path} has no {missing[0]!r}", fix=_EXAMPLE)
+    wrong = [name for name, value in values.items() if not isinstance(value, sections[name][0])]
+    if wrong:
+        problems = [f"{name} = {values[name]!r}: give {sections[name][1]}" for name in wrong]
+        raise RecipeError(f"{path} holds values of the wrong kind", problems=problems, fix=_EXAMPLE)
+
+
+def read_job(path: str | os.PathLike[str]) -> Job:
+    """Read a job file; relative names in it are taken from the current folder, as on the command line.
+
+    Raises RecipeError for a file that is no TOML, or has unknown sections or sections of the wrong kind, and
+    SchemaError for its schema.
+    """
+    values = _read(path, _SECTIONS)
+    _check(path, values, _SECTIONS)
+    schema = Schema(**values["schema"])
+    return Job(
+        home_path(values["table"]),
+        home_path(values.get("output", "")),
+        schema,
+        dict(values.get("recipe", {})),
+    )
+
+
+#: What an ensemble's file holds beside, or in place of, what a job file does.
+_ENSEMBLE = {
+    **_SECTIONS,
+    "ensemble": (dict, "a table"),
+    "member": (list, "tables: [[member]]"),
+    "grid": (list, "tables: [grid] or [[grid]]"),
+}
+
+
+@dataclass(frozen=True)
+class EnsembleFile:
+    """table, output, schema: as of a `Job`.  how: its section ``[ensemble]``.
+
+    sections: ``recipe``, ``member`` and ``grid``, not yet checked.
+    """
+
+    table: str
+    output: str
+    schema: Schema
+    how: dict[str, Any]
+    sections: dict[str, Any]
+
+
+def read_ensemble(path: str | os.PathLike[str]) -> EnsembleFile:
+    """Read an ensemble's file; relative names in it are taken from the current folder.
+
+    Raises RecipeError for a file that is no TOML, or has unknown sections or sections of the wrong kind, and
+    SchemaError for its schema.
+    """
+    values = _read(path, _ENSEMBLE)
+    if isinstance(values.get("grid"), dict):
+        values["grid"] = [values["grid"]]
+    _check(path, values, _ENSEMBLE)
+    for name in ("member", "grid"):
+        strange = [one for one in values.get(name, ()) if not isinstance(one, dict)]
+        if strange:
+            raise RecipeError(
+                f"{path}: {name} holds {strange[0]!r}", fix=f"write [[{name}]] and fields below"
+            )
+    return EnsembleFile(
+        home_path(values["table"]),
+        home_path(values.get("output", "")),
+        Schema(**values["schema"]),
+        dict(values.get("ensemble", {})),
+        {name: values[name] for name in ("recipe", "member", "grid") if name in values},
+    )

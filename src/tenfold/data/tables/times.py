@@ -1,0 +1,226 @@
+"""Times of a table as seconds since 1970, by a format that is stated and never half-guessed."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.tables.table import Table
+from tenfold.errors import RecipeError, TableError, did_you_mean
+
+__all__ = ["format_time", "read_times"]
+
+#: Counted units of time, by the size of today's date in them: seconds stay below 1e11 until the year 5138.
+UNITS = (
+    ("seconds", 1.0, 1e11),
+    ("milliseconds", 1e3, 1e14),
+    ("microseconds", 1e6, 1e17),
+    ("nanoseconds", 1e9, 1e20),
+)
+
+COUNTED = tuple(name for name, _, _ in UNITS)
+FORMATS = (*COUNTED, "iso")
+#: Seconds: times that are kept no finer than so are said to be coarse.
+COARSE = 0.5
+#: So many times tell whether it is worth to look at all.
+SAMPLE = 1000
+
+FIX = "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or "
+
+
+def read_times(
+    table: Table,
+    column: str,
+    time_format: str | None = None,
+    *,
+    without: str = "leave times out: --time none",
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The column as seconds since 1970 in UTC (NaN where missing), and what was decided.
+
+    time_format: ``seconds``, ``milliseconds``, ``microseconds``, ``nanoseconds``, ``iso``, a strptime pattern
+        such as ``%d/%m/%Y``, or None to tell from the whole column.
+    without: what to do instead of naming a format.
+
+    Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
+    zone. A column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
+    TableError with example lines. Times later than today are read as they are and counted among what is said,
+    since their unit or year may be wrong.
+    """
+    try:
+        seconds, notes = _read(table, column, time_format)
+    except TableError as error:
+        if error.labels.get("fix") == FIX:
+            error.labels["fix"] = FIX + without
+        raise
+    return seconds, (*notes, *_later_than_now(table, column, seconds))
+
+
+def _read(table: Table, column: str, time_format: str | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if time_format is not None and time_format not in FORMATS and "%" not in time_format:
+        raise RecipeError(
+            f"time format {time_format!r} is not known",
+            fix=f"{did_you_mean(time_format, FORMATS)}, or a pattern as %d/%m/%Y",
+        )
+    if time_format is not None and time_format not in COUNTED:
+        return _written(table, column, time_format)
+    if time_format is not None:
+        return _counted(table, column, table.numbers(column), time_format)
+    try:
+        numbers = table.numbers(column)
+    except TableError:
+        return _written(table, column, None)
+    return _counted(table, column, numbers, None)
+
+
+def _later_than_now(table: Table, column: str, seconds: NDArray[np.float64]) -> list[str]:
+    # A day of grace, for clocks that run ahead and for times without a zone.
+    later = np.flatnonzero(seconds > time.time() + 86400)
+    if not len(later):
+        return []
+    what = "times lies" if len(later) == 1 else "times lie"
+    first = f"{table.unit} {table.take(later[:1]).lines[0]} ({format_time(float(seconds[later[0]]))})"
+    return [f"{column}: {len(later)} of {len(seconds)} {what} in the future, first at {first}"]
+
+
+def format_time(seconds: float) -> str:
+    """``2011-03-13 07:08:20`` (UTC), or the number itself where no calendar holds it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g}"
+
+
+def _counted(
+    table: Table, column: str, values: NDArray[np.float64], time_format: str | None
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    missing = table.missing(column)
+    found = values[~missing] if missing.any() else values
+    if not found.size:
+        return values, (f"{column} holds no time",)
+    if not np.isfinite(found).all():
+        raise _refusal(table, column, np.flatnonzero(~missing & ~np.isfinite(values)), "is no time")
+    # 051125 is no count of seconds: nobody pads those with zeros.
+    if time_format is None and (table.padded(column) or _calendar(found)):
+        first = np.flatnonzero(~missing)[:1]
+        raise _refusal(table, column, first, "may be a date or a count of seconds")
+    unit = COUNTED.index(time_format) if time_format is not None else _unit(table, column, found, values)
+    name, per_second, _ = UNITS[unit]
+    said = [f"{column} is read as {name} since 1970"]
+    step = table.coarseness(column) / per_second
+    if step >= COARSE:
+        said.append(
+            f"{column} is stored in single precision, which keeps times of {step:g} s: "
+            "what is nearer counts as one moment"
+        )
+    return values if unit == 0 else values / per_second, tuple(said)
+
+
+def _unit(table: Table, column: str, found: NDArray[np.float64], values: NDArray[np.float64]) -> int:
+    """The unit of all times, by their size; TableError where they differ."""
+    limits = [limit for _, _, limit in UNITS[:-1]]
+    sizes = np.abs(found)
+    # Nought is the same moment in every unit, so it says nothing about which one is meant.
+    sizes = sizes if sizes.min() > 0 else sizes[sizes > 0]
+    if not sizes.size:
+        return 0
+    least, most = np.searchsorted(limits, [sizes.min(), sizes.max()], side="right")
+    if least != most:
+        kinds = np.where(values == 0, -1, np.searchsorted(limits, np.abs(values), side="right"))
+        kinds[np.isnan(values)] = -1
+        there, first = np.unique(kinds, return_index=True)
+        units = " and ".join(COUNTED[kind] for kind in there[there >= 0])
+        raise _refusal(table, column, first[there >= 0], "", headline=f"the times mix {units}")
+    return int(least)
+
+
+def _calendar(values: NDArray[np.float64]) -> bool:
+    """True where every number may be a date: ddmmyyyy, mmddyyyy or yyyymmdd, six digits or a clock."""
+    if values.min() < 1e5 or values.max() >= 1e14:
+        return False
+    if len(values) > SAMPLE and not _calendar(values[:SAMPLE]):
+        return False
+    if (values != np.floor(values)).any():
+        return False
+    whole = values.astype(np.int64)
+    if whole.min() >= 190_001_010_000 and whole.max() < 1_000_000_000_000:
+        whole *= 100  # hours and minutes, without seconds
+    if whole.min() >= 19_000_101_000_000:
+        clock = whole % 1_000_000
+        if (clock // 10_000 > 23).any() or (clock // 100 % 100 > 59).any() or (clock % 100 > 59).any():
+            return False
+        whole //= 1_000_000
+    if whole.max() < 1_000_000:
+        return _short_calendar(whole)
+    first, second, last = whole // 1_000_000, whole // 10_000 % 100, whole % 10_000
+    year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
+    return any(
+        bool(((1900 <= y) & (y <= 2100) & (1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)).all())
+        for y, m, d in ((last, second, first), (last, first, second), (year, month, day))
+    )
+
+
+def _short_calendar(whole: NDArray[np.int64]) -> bool:
+    """True where six digits may be a date: ddmmyy, mmddyy, yymmdd or yyyymm."""
+    first, second, last = whole // 10_000, whole // 100 % 100, whole % 100
+    year = whole // 100
+    return bool(((1900 <= year) & (year <= 2100) & (1 <= last) & (last <= 12)).all()) or any(
+        bool(((1 <= m) & (m <= 12) & (1 <= d) & (d <= 31)).all())
+        for m, d in ((second, first), (first, second), (second, last))
+    )
+
+
+def _written(
+    table: Table, column: str, time_format: str | None
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    codes, texts = table.codes(column)
+    pattern = time_format if time_format and "%" in time_format else None
+    seconds = np.full(len(texts), np.nan)
+    counts = np.zeros(len(texts), np.bool_)
+    for code, text in enumerate(texts):
+        if time_format is None and _is_number(str(text)):
+            counts[code] = True
+        else:
+            seconds[code] = _parsed(str(text), pattern)
+    dates = np.isfinite(seconds)
+    if counts.any() and dates.any():
+        rows = np.array([np.flatnonzero(group[codes])[0] for group in (dates, counts)])
+        raise _refusal(table, column, rows, "", headline="the times mix dates and numbers")
+    bad = np.flatnonzero(~dates[codes] & ~table.missing(column))
+    if bad.size:
+        wanted = f"does not fit {pattern!r}" if pattern else "is not ISO 8601"
+        raise _refusal(table, column, bad, wanted)
+    return seconds[codes], (f"{column} is read as {pattern or 'ISO 8601'}, UTC where no zone is named",)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(text: str, pattern: str | None) -> float:
+    """Seconds since 1970, or NaN for what does not fit."""
+    try:
+        moment = datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)
+    except ValueError:
+        return float("nan")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _refusal(
+    table: Table, column: str, rows: NDArray[np.int64], what: str, *, headline: str = ""
+) -> TableError:
+    places = table.places(column, rows)
+    if not headline:
+        headline = f"cannot tell the format of {table.take(rows[:1]).text(column, ids=False)[0]!r}"
+        headline += f" and {len(rows) - 1} more times" if len(rows) > 1 else ""
+    return TableError(
+        f"{table.source}, column {column}: {headline}",
+        problems=[f"{place} {what}".strip() for place in places],
+        fix=FIX,
+    )

@@ -1,0 +1,1 @@
+"""Several runs as one: their trainings, their weights and their answers."""

@@ -1,0 +1,443 @@
+"""Many members, each trained in a fresh process, and their blend: run again, it does what is left to do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tenfold.data.tables.jobfile import EnsembleFile
+from tenfold.ensembles.children import Child, Children, ask
+from tenfold.ensembles.status import Standing, data_mark, refusal_of, unit_mark
+from tenfold.errors import RecipeError, TenfoldError, TrainingError
+from tenfold.members import EnsembleRecipe, Member, expand, read_members
+from tenfold.networks.inputs import Machine, Reading
+from tenfold.recipe import Recipe, suited
+from tenfold.reports.report import report_finished
+from tenfold.runs.bundle import LOGS, describe_bundle, making_bundle
+from tenfold.runs.folder import RunFolder, differences, file_digest, or_nan, read_run, read_text
+from tenfold.runs.history import record_run
+from tenfold.runs.place import PAGE
+from tenfold.runs.reading import kept_options
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What ``tenfold ensemble`` did.
+
+    summary: as it is printed with ``--json`` (docs/formats.md).  failed: members without a whole run.
+    """
+
+    path: Path
+    summary: dict[str, Any]
+    failed: tuple[str, ...]
+
+
+def train_ensemble(
+    file: EnsembleFile,
+    *,
+    output: str | os.PathLike[str],
+    jobs: str = "1",
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    on_progress: Tell | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Finished:
+    """Train what is not yet trained of an ensemble, and blend all that has finished.
+
+    output: the folder of the ensemble; what it holds already of the same recipe and data is kept.
+    jobs: how many members train at once: a number, or ``auto`` for two. More than one only where their
+        memory plans say that all fit.
+    on_progress: told of every change (``{"event": "members", "rows": [...]}``).
+    Raises RecipeError or SchemaError with all faults before anything is trained, and TrainingError where no
+    member could be trained.
+    """
+    how, members = check_recipe(file)
+    work = _Ensemble(
+        file,
+        how,
+        members,
+        _most(jobs),
+        asdict(machine or Machine()),
+        {name: value for name, value in asdict(reading or Reading()).items() if name != "on_progress"},
+        on_progress or (lambda event: None),
+        on_note or (lambda line: None),
+    )
+    with making_bundle(output) as (folder, before):
+        return work.run(folder, before)
+
+
+def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]]:
+    """The ensemble's choices and its members. Raises RecipeError with the faults of both."""
+    problems: list[str] = []
+    hint = ""
+    how, members = EnsembleRecipe(), ()
+    try:
+        how = EnsembleRecipe(**file.how)
+    except RecipeError as error:
+        problems += [f"[ensemble]: {one}" for one in error.problems]
+        hint = error.labels.get("fix", "")
+    if how.folds == 1:
+        problems.append("[ensemble]: folds = 1: give 2 or more, or 0 for one split")
+    if file.schema.ids:
+        problems.append(
+            "[schema]: members are trained from pictures; blend ratings runs with `tenfold blend`"
+        )
+    try:
+        members = read_members(file.sections, how)
+    except RecipeError as error:
+        problems += error.problems
+        hint = hint or error.labels.get("fix", "")
+    same = how.folds or how.split == "same" or file.schema.split or file.schema.time
+    if how.blend != "weights" and not same and len(members) > 1:
+        problems.append(
+            f"[ensemble]: blend = {how.blend!r} learns from rows that every member held out, but each has a "
+            "split of its own: set folds = 5, or split = 'same'"
+        )
+    if how.soup and not same:
+        problems.append(
+            "[ensemble]: soup is judged by rows that every member held out, but each has a split of its own: "
+            "set folds = 5, or split = 'same'"
+        )
+    if how.folds and file.schema.split:
+        problems.append("[ensemble]: folds, and a split column in [schema], say two things: leave one out")
+    if problems:
+        raise RecipeError("the ensemble's recipe has faults", problems=problems, fix=hint)
+    return how, members
+
+
+def _most(jobs: str) -> int:
+    if jobs == "auto":
+        return 2
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise RecipeError(f"--jobs {jobs!r} is no number of members", fix="give a number from 1 up, or auto")
+    return int(jobs)
+
+
+@dataclass
+class _Ensemble:
+    """One call of `train_ensemble`."""
+
+    file: EnsembleFile
+    how: EnsembleRecipe
+    members: tuple[Member, ...]
+    most: int
+    machine: dict[str, Any]
+    reading: dict[str, Any]
+    tell: Tell
+    note: Callable[[str], None]
+    standings: dict[str, Standing] = field(default_factory=dict)
+    plans: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self, folder: RunFolder, before: Mapping[str, Any]) -> Finished:
+        """Check, train and blend."""
+        # What is wrong with the files is told by the check; their marks are only compared.
+        data = self.data = data_mark(self.file, self.reading)
+        for unit in expand(self.members, self.how):
+            self.standings[unit.name] = Standing(unit, unit_mark(data, unit.recipe))
+        known = before.get("units", {})
+        for one in self.standings.values():
+            self._recall(folder, one, known.get(one.unit.name, {}))
+        gone = [name for name in known if name not in self.standings]
+        if gone:
+            self.note(f"no longer in the recipe, kept but not blended: {', '.join(sorted(gone))}")
+        waiting = [one for one in self.standings.values() if one.status == "waiting"]
+        if waiting:
+            self._check(folder)
+        elif before.get("done") == self._done(folder):
+            self.note("nothing is left to do")
+            if not folder.file(PAGE).exists():
+                self._show_finished(folder)  # it was stopped between its last file and its page
+            return self._finished(folder, before)
+        self._describe(folder, {})
+        self._show()
+        try:
+            self._train(folder, waiting)
+        finally:
+            self._describe(folder, {})
+        finished = self._whole_members()
+        if not finished:
+            raise TrainingError(
+                "no member could be trained",
+                problems=[f"{one.unit.name}: {one.stage}" for one in self.standings.values()],
+                fix="mend what is named, and run the command again",
+            )
+        return self._blend(folder, finished)
+
+    # --- what is there already
+
+    def _recall(self, folder: RunFolder, one: Standing, kept: Mapping[str, Any]) -> None:
+        """Take a finished run as it is, if it is of this very training; say what has changed if not."""
+        path = self._path(folder, one)
+        if not (path / "run.json").exists():
+            return
+        name = one.unit.name
+        try:
+            _, about = read_run(path)
+            recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
+        except TenfoldError as error:
+            self.note(f"{name} is trained again: {error.headline}")
+            return
+        wanted = suited(one.unit.recipe, self.file.schema)
+        changed = differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
+        if changed:
+            self.note(f"{name} is trained again: {', '.join(changed)}")
+        elif kept.get("mark") != one.mark:
+            # Its own process compares the pictures themselves, and trains only if one has changed.
+            self.note(f"{name}: the table or its pictures may have changed: they are compared")
+        else:
+            self.note(f"{name} has finished already")
+            self._take(one, {**about, "targets": or_nan(about["targets"])})
+
+    def _take(self, one: Standing, summary: Mapping[str, Any]) -> None:
+        one.status, one.stage, one.part = "finished", "finished", 1.0
+        one.seconds, one.peak_bytes = summary["seconds"], summary["peak_bytes"]
+        one.scores = dict(summary["targets"])
+
+    def _path(self, folder: RunFolder, one: Standing) -> Path:
+        return folder.path / "members" / one.unit.name
+
+    # --- before the first training
+
+    def _request(self, **more: Any) -> dict[str, Any]:
+        return {
+            "schema": self.file.schema.model_dump(mode="json", exclude_none=True),
+            "table": self.file.table,
+            "reading": self.reading,
+            "machine": self.machine,
+            **more,
+        }
+
+    def _check(self, folder: RunFolder) -> None:
+        request = self._request(
+            task="check",
+            folds=self.how.folds,
+            plan=self.most if self.most > 1 else 0,
+            members=[
+                {"name": one.name, "recipe": one.recipe.model_dump(mode="json", exclude_unset=True)}
+                for one in self.members
+            ],
+        )
+        errors = folder.file(LOGS) / "check.txt"
+        found = ask(request, errors, lambda name, event: self._heard_check(event))
+        if found.get("faults"):
+            raise refusal_of(found["faults"])
+        self.plans = found["plans"]
+
+    def _heard_check(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "stage":
+            self.tell({"event": "stage", "text": event["name"]})
+
+    # --- training
+
+    def _train(self, folder: RunFolder, waiting: Sequence[Standing]) -> None:
+        left = list(waiting)
+        with Children(self._heard) as children:
+            while left or children.running:
+                while left and self._fits(children, left[0]):
+                    self._start(folder, children, left.pop(0))
+                child = children.next_finished()
+                self._ended(folder, child)
+                self._describe(folder, {})
+                self._show()
+
+    def _fits(self, children: Children, one: Standing) -> bool:
+        """Whether a further training may start now."""
+        if not children.running:
+            return True
+        # A plan was made for an equal share of the memory each; who needs more of it trains alone.
+        wanted = [self.plans.get(self.standings[name].unit.member) for name in children.running]
+        return len(children.running) < self.most and all(wanted) and bool(self.plans.get(one.unit.member))
+
+    def _start(self, folder: RunFolder, children: Children, one: Standing) -> None:
+        machine = dict(self.machine)
+        if self.most > 1 and self.plans.get(one.unit.member):
+            machine["budget"] = str(self.plans["budget_bytes"] // self.most)
+        request = self._request(
+            task="fit",
+            recipe=one.unit.recipe.model_dump(mode="json", exclude_unset=True),
+            run=str(self._path(folder, one)),
+        )
+        one.status, one.stage, one.began = "running", "starting", time.monotonic()
+        children.start(one.unit.name, {**request, "machine": machine}, self._log(folder, one))
+        self._show()
+
+    def _log(self, folder: RunFolder, one: Standing) -> Path:
+        return folder.file(LOGS) / f"{one.unit.name}.txt"
+
+    def _ended(self, folder: RunFolder, child: Child) -> None:
+        one = self.standings[child.name]
+        failure = child.failure()
+        if failure:
+            one.status, one.stage, one.seconds = "failed", failure, child.seconds
+            self.note(f"{one.unit.name} failed: {failure}")
+            return
+        self._log(folder, one).unlink(missing_ok=True)
+        summary = child.answer["summary"]
+        one.overhead = child.seconds - summary["seconds"]
+        self._take(one, {**summary, "targets": or_nan(summary["targets"])})
+
+    def _heard(self, name: str, event: Mapping[str, Any]) -> None:
+        one = self.standings.get(name)
+        kind = event["event"]
+        if one is None:
+            return self._show()
+        if kind == "stage":
+            one.stage = event["name"]
+        elif kind == "images":
+            one.stage = f"reading pictures {event['done']}/{event['total']}"
+        elif kind == "step":
+            one.stage = f"epoch {event['epoch'] + 1}/{event['epochs']}"
+            one.part = (event["epoch"] + event["step"] / event["steps"]) / event["epochs"]
+        elif kind == "epoch":
+            one.scores, one.peak_bytes = or_nan(event["valid"]), event["peak_bytes"]
+        elif kind == "changed":
+            self.note(f"{name} is trained again: {', '.join(event['what'])}")
+        return self._show()
+
+    def _show(self) -> None:
+        self.tell({"event": "members", "rows": [one.row() for one in self.standings.values()]})
+
+    def _recipe(self) -> dict[str, Any]:
+        """What the history says of this ensemble: its choices, and every member's beside the defaults."""
+        plain = Recipe().model_dump(mode="json")
+        members = {}
+        for member in self.members:
+            own = member.recipe.model_dump(mode="json")
+            other = {name: value for name, value in own.items() if value != plain[name]}
+            members[member.name] = {"weight": member.weight, **other}
+        return {**self.how.model_dump(mode="json"), "members": members}
+
+    def _done(self, folder: RunFolder) -> list[Any]:
+        """What a blend was made of: where this is the same, so is the blend."""
+        runs = [
+            [name, one.status, file_digest(self._path(folder, one) / "run.json")]
+            for name, one in self.standings.items()
+            if one.status == "finished"
+        ]
+        return [self._recipe(), runs]
+
+    # --- what is left behind
+
+    def _units(self, member: Member) -> list[Standing]:
+        return [one for one in self.standings.values() if one.unit.member == member.name]
+
+    def _whole_members(self) -> list[Member]:
+        """Members of which every fold has finished: no other is blended."""
+        return [
+            member for member in self.members if all(one.status == "finished" for one in self._units(member))
+        ]
+
+    def _describe(self, folder: RunFolder, judged: Mapping[str, Any]) -> dict[str, Any]:
+        """Write ``run.json`` as things stand, so that whatever comes next, it says what is whole."""
+        whole = {member.name for member in self._whole_members()}
+        scores = judged.get("scores", {})
+        members = []
+        for member in self.members:
+            units = self._units(member)
+            failed = [one for one in units if one.status == "failed"]
+            status = "finished" if member.name in whole else "failed" if failed else "unfinished"
+            paths = [self._path(folder, one) for one in units] if status == "finished" else []
+            members.append(
+                {
+                    "name": member.name,
+                    "weight": member.weight,
+                    "status": status,
+                    "error": failed[0].stage if failed else "",
+                    "runs": [
+                        {"path": f"members/{path.name}", "sha256": file_digest(path / "run.json")}
+                        for path in paths
+                    ],
+                    "scores": scores.get(member.name, units[0].scores if len(units) == 1 else {}),
+                    "seconds": round(sum(one.seconds for one in units), 3),
+                    "overhead_seconds": round(max(one.overhead for one in units), 3),
+                    "peak_bytes": max(one.peak_bytes for one in units),
+                }
+            )
+        members += [self._soup(folder, one, scores) for one in judged.get("soups", ())]
+        about = {
+            "of": "network",
+            "table": self.file.table,
+            "reading": kept_options(self.file.table, self.reading["table"]),
+            "recipe": self._recipe(),
+            "identity": {"data": self.data},
+            "members": members,
+            # Of what has not finished, the folder may hold an older run of other data.
+            "units": {
+                name: {"mark": one.mark if one.status == "finished" else "", "status": one.status}
+                for name, one in self.standings.items()
+            },
+            **judged.get("judged", {}),
+            "done": self._done(folder) if judged else None,
+            "method": self.how.blend,
+            "seconds": round(time.monotonic() - self.started, 3),
+            "peak_bytes": max(one.peak_bytes for one in self.standings.values()),
+        }
+        if not judged:
+            # Of members that have changed, what was once found is no longer true.
+            folder.file("oof.parquet").unlink(missing_ok=True)
+            folder.write_text("schema.toml", self.file.schema.to_toml())
+        describe_bundle(folder, about)
+        return about
+
+    def _soup(self, folder: RunFolder, one: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+        """A member that was made of others' weights, in the words of `_describe`."""
+        runs = [{"path": path, "sha256": file_digest(folder.file(path) / "run.json")} for path in one["runs"]]
+        rest = {"error": "", "seconds": 0.0, "overhead_seconds": 0.0, "peak_bytes": 0}
+        own = scores.get(one["name"], {})
+        return {**one, "status": "finished", "runs": runs, "scores": own, **rest}
+
+    def _blend(self, folder: RunFolder, finished: Sequence[Member]) -> Finished:
+        request = {
+            "task": "blend",
+            "soup": self.how.soup,
+            "table": self.file.table,
+            "reading": self.reading,
+            "machine": self.machine,
+            "folder": str(folder.path),
+            "method": self.how.blend,
+            "seed": int(self.file.sections.get("recipe", {}).get("seed", 0)),
+            "members": [
+                {
+                    "name": member.name,
+                    "weight": member.weight,
+                    "runs": [f"members/{one.unit.name}" for one in self._units(member)],
+                }
+                for member in finished
+            ],
+        }
+        found = ask(request, folder.file(LOGS) / "blend.txt", lambda name, event: None)
+        for note in found["notes"]:
+            self.note(note)
+        folder.write_text("schema.toml", found["schema"])
+        about = self._describe(folder, found)
+        self._show_finished(folder)
+        return self._finished(folder, about)
+
+    def _show_finished(self, folder: RunFolder) -> None:
+        """Its line in the history, and its page."""
+        for note in (*record_run(folder.path), *report_finished(folder.path)):
+            self.note(note)
+
+    def _finished(self, folder: RunFolder, about: Mapping[str, Any]) -> Finished:
+        kept = (
+            "rows",
+            "weighted_by",
+            "targets",
+            "without_views",
+            "weights",
+            "blends",
+            "members",
+            "seconds",
+            "peak_bytes",
+        )
+        found = {name: about[name] for name in kept if name in about}
+        failed = [one["name"] for one in about["members"] if one["status"] != "finished"]
+        return Finished(folder.path, {"run": str(folder.path), **found, "failed": failed}, tuple(failed))

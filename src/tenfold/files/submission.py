@@ -1,0 +1,499 @@
+"""Sample submissions filled in: which row stands where, and what kind of answer a column wants.
+
+Rows are joined by id, and an id is looked for under its column's name; the number of a line is no id. What a
+column wants shows in the sample's own cells: class names, whole numbers, fractions. Words are never written
+under numbers, nor numbers under words, unless somebody says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LISTED, OutputError, SchemaError, did_you_mean
+from tenfold.files.sample import Sample, match_ids, read_sample, write_sample
+from tenfold.files.tables import answer_text, formula_notes, is_formula
+from tenfold.values import Predictions, TargetPrediction, answer_table, answer_words
+
+__all__ = ["read_wishes", "write_submission"]
+
+Path_ = str | os.PathLike[str]
+
+_WHOLE = re.compile(r"[+-]?\d+")
+_WHOLE_FLOAT = re.compile(r"[+-]?\d+[.,]0*")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_TRUTH = frozenset({"true", "false"})
+#: Sources of a column: a target's answer, the probability of a class, or 0 and 1 for a class.
+ANSWER, CHANCE, YES = "answer", "probability", "yes"
+
+
+def read_wishes(
+    like: Path_, columns: Sequence[str], probabilities: Sequence[str]
+) -> tuple[dict[str, str | None], dict[str, str]]:
+    """What ``--column COLUMN=WHAT`` and ``--probability CLASS=COLUMN`` ask for: column -> what, and -> class.
+
+    like: the sample, whose columns they name; names may hold ``=`` themselves. SchemaError where none fits.
+    """
+    names = read_sample(like).names
+    said: dict[str, str | None] = {}
+    chance: dict[str, str] = {}
+    for text in columns:
+        column, what = _parted(text, names, "--column", first=True)
+        said[column] = what or None
+    for text in probabilities:
+        what, column = _parted(text, names, "--probability", first=False)
+        chance[column] = what
+    both = sorted(said.keys() & chance.keys())
+    if both:
+        raise SchemaError(f"column {both[0]!r} is to be filled in two ways", fix="give one of them")
+    return said, chance
+
+
+def _parted(text: str, names: Sequence[str], flag: str, *, first: bool) -> tuple[str, str]:
+    """The two sides of the equals sign that leaves a column of the sample on its side."""
+    for found in re.finditer("=", text):
+        sides = text[: found.start()].strip(), text[found.end() :].strip()
+        if sides[0 if first else 1] in names:
+            return sides
+    form = "COLUMN=TARGET" if first else "CLASS=COLUMN"
+    raise SchemaError(
+        f"{flag} {text!r} names no column of the sample",
+        found=", ".join(names),
+        fix=f"write it as {flag} {form}, with a column as the sample spells it",
+    )
+
+
+def write_submission(
+    path: Path_,
+    predictions: Predictions,
+    *,
+    like: Path_,
+    fill_missing: str | float | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    probabilities: Mapping[str, str] | None = None,
+    id_column: str | None = None,
+) -> tuple[str, ...]:
+    """Fill in a sample submission: its ids, order, header, separator, quotes, line ends and number look.
+
+    A column is filled with the target of its name, or with the probability of the class of its name (also
+    ``target:class`` and ``target_class``); the only column beside the id with the only target. Where the
+    sample has fractions for a target of two classes, that is the probability of the second. `columns` says
+    it otherwise: sample column -> target, ``target:class``, or None to keep the sample's cells;
+    `probabilities`: sample column -> class. `id_column` is the column whose cells are ids, if it is not the
+    one of a name that the predicted table has, too, or else whose cells are ids of predicted rows.
+
+    Ids of the sample without a prediction are an OutputError, unless `fill_missing` is the value to write
+    for them; so are columns that want another kind of answer than there is. Predicted ids that the sample
+    does not have are named in the notes that are returned.
+    """
+    sample = read_sample(like)
+    ids = _find_ids(sample, predictions, id_column, {*(columns or {}), *(probabilities or {})})
+    sources = _find_sources(sample, ids.place, predictions, dict(columns or {}), dict(probabilities or {}))
+    chosen, said = _choose_rows(sample, ids, predictions, fill_missing is not None)
+    notes = [*ids.notes, *sources.notes, *said]
+    filled = {}
+    for place, source in sources.columns.items():
+        answer = _as_text(predictions.targets[source.target], source)
+        filled[place] = [str(fill_missing) if row < 0 else answer[row] for row in chosen]
+    notes += write_sample(path, sample, filled)
+    where = [
+        (sample.lines[number], sample.names[place], cell)
+        for place, cells in {**filled, ids.place: sample.cells(ids.place)}.items()
+        for number, cell in enumerate(cells)
+        if is_formula(cell)
+    ]
+    return (*notes, *formula_notes(where, safe=False))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What fills a column: a target's answer, or of one of its classes the probability, or 0 and 1."""
+
+    target: str
+    how: str = ANSWER
+    word: str = ""
+
+
+def _as_text(target: TargetPrediction, source: _Source) -> list[str]:
+    """A target's answers, or what is said of one class, as texts."""
+    if source.how == CHANCE and target.probabilities is not None:
+        return [repr(one) for one in target.probabilities[:, target.classes.index(source.word)].tolist()]
+    if source.how == YES:
+        return [str(one) for one in answer_table(target)[:, target.classes.index(source.word)].tolist()]
+    values = np.asarray(answer_words(target))
+    if values.dtype.kind == "f":
+        return [repr(float(one)) for one in values.tolist()]
+    return [answer_text(one) for one in values.tolist()]
+
+
+# --- which row ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """place: the sample's id column.  matches: for each of its rows the predicted rows of that id.
+
+    names: (predicted rows,) what these are called where the two were joined.
+    """
+
+    place: int
+    matches: list[list[int]]
+    names: list[str]
+    notes: list[str]
+
+
+def _find_ids(sample: Sample, predictions: Predictions, id_column: str | None, filled: set[str]) -> _Ids:
+    """The sample's id column, joined with the predicted table's column of that name, or with its ids.
+
+    filled: columns of which it is said what goes into them. The id is the first that nothing fills: a number
+    that both tables have, an age say, is no id.
+    """
+    places = range(len(sample.names)) if id_column is None else [sample.column(id_column)]
+    own = [str(one) for one in predictions.ids.tolist()]
+    taken = {
+        name.casefold() for name in (*filled, *predictions.targets, *_class_columns(predictions.targets))
+    }
+    lead = next((place for place in places if sample.names[place].casefold() not in taken), places[0])
+    first = sample.names[lead]
+    cells = {name.casefold(): name for name in predictions.cells}
+    column = first if first in predictions.cells else cells.get(first.casefold())
+    named = {lead: [str(one) for one in predictions.cells[column].tolist()]} if column is not None else {}
+    found = _best_ids(sample, named)
+    if found is None and not predictions.numbered:
+        found = _best_ids(sample, dict.fromkeys(places, own))
+    if found is not None:
+        return found
+    wanted = ", ".join(sample.cells(lead)[:3])
+    if predictions.numbered and not named:
+        raise OutputError(
+            f"no column of the predicted table is called {first!r}, by which {sample.name} names its rows",
+            found=f"sample: {wanted} ...; the predicted table has {', '.join(predictions.cells) or 'no ids'}",
+            fix=f"call its column of ids {first!r}, or name that column: --id COLUMN",
+        )
+    there = next(iter(named.values()), own)
+    raise OutputError(
+        f"no id of {sample.name} is among the predicted rows",
+        found=f"sample: {wanted} ...; predicted: {', '.join(there[:3])} ...",
+        fix="predict the table that the sample belongs to, or name its column of ids: --id COLUMN",
+    )
+
+
+def _best_ids(sample: Sample, there: Mapping[int, list[str]]) -> _Ids | None:
+    """The first column unless another fits better. there: column of the sample -> ids to join it with."""
+    best, most = None, 0
+    for place, ids in there.items():
+        cells = sample.cells(place)
+        found, notes = match_ids(cells, ids)
+        hits = len({cell for cell, rows in zip(cells, found, strict=True) if rows})
+        # A column of zeros is no id because a row is called 0.
+        if hits > most and (place == next(iter(there)) or hits >= len(cells) / 2):
+            best, most = _Ids(place, found, ids, list(notes)), hits
+        if hits == len(cells):
+            break
+    return best
+
+
+# --- what goes into a column -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """columns: place in the sample -> what fills it."""
+
+    columns: dict[int, _Source]
+    notes: list[str]
+
+
+def _find_sources(
+    sample: Sample,
+    id_place: int,
+    predictions: Predictions,
+    said: dict[str, str | None],
+    chance: dict[str, str],
+) -> _Sources:
+    """What goes into each column of the sample."""
+    targets = predictions.targets
+    for name in (*said, *chance):
+        sample.column(name)
+    free = {name: place for place, name in enumerate(sample.names) if place != id_place}
+    known = {**_class_columns(targets), **{name: _Source(name) for name in targets}}
+    folded: dict[str, _Source | None] = {}
+    for name, source in known.items():  # a name that fits two of them but for its case fits none
+        folded[name.casefold()] = None if name.casefold() in folded else source
+    columns: dict[int, _Source] = {}
+    notes, lost = [], []
+    for name, place in free.items():
+        asked = said.get(name, name)
+        source = known.get(asked or "") or folded.get((asked or "").casefold())
+        if name in chance:
+            columns[place] = _chance_of(chance[name], targets)
+        elif asked is None:
+            notes.append(f"column {name!r} is kept as the sample has it")
+        elif source is not None:
+            columns[place] = source
+        elif name not in said and len(free) == 1 and len(targets) == 1:
+            columns[place] = _Source(next(iter(targets)))
+            notes.append(f"column {name!r} is filled with {next(iter(targets))!r}")
+        else:
+            lost.append(f"column {name!r}: {asked!r} is no target and no class; {did_you_mean(asked, known)}")
+    if lost or not columns:
+        raise SchemaError(
+            f"{sample.name} has columns that the predictions do not fill",
+            problems=lost or [f"{sample.name} has no column to fill"],
+            found="; ".join(_describe(name, target) for name, target in targets.items()),
+            fix="say what goes into them: --column COLUMN=TARGET, --probability CLASS=COLUMN, or --column "
+            "COLUMN= to keep the sample's cells (columns and probabilities in Python)",
+        )
+    columns, judged = _suited(sample, columns, targets, {*said, *chance})
+    return _Sources(columns, notes + judged + _absent_notes(sample, columns, targets))
+
+
+def _chance_of(wanted: str, targets: Mapping[str, TargetPrediction]) -> _Source:
+    """The class that ``CLASS`` or ``TARGET:CLASS`` names. SchemaError where none does, or several do."""
+    every = [
+        _Source(name, CHANCE, word)
+        for name, target in targets.items()
+        for word in (target.classes if target.probabilities is not None else ())
+    ]
+    found = [one for one in every if wanted in (one.word, f"{one.target}:{one.word}")]
+    if len(found) == 1:
+        return found[0]
+    words = [one.word if not found else f"{one.target}:{one.word}" for one in (found or every)]
+    raise SchemaError(
+        f"{wanted!r} is {'a class of several targets' if found else 'no class'}",
+        found=", ".join(words[:LISTED]),
+        fix=f"say which: --probability {words[0]}=COLUMN" if found else did_you_mean(wanted, words),
+    )
+
+
+def _suited(
+    sample: Sample,
+    columns: Mapping[int, _Source],
+    targets: Mapping[str, TargetPrediction],
+    said: set[str],
+) -> tuple[dict[int, _Source], list[str]]:
+    """The sources in the kind that the sample's cells show, and what is to be said of them.
+
+    said: columns that somebody has decided on. OutputError where a column wants what there is not.
+    """
+    found, notes, problems = dict(columns), [], []
+    for place, source in columns.items():
+        name, target = sample.names[place], targets[source.target]
+        shown = sorted({cell for cell in sample.cells(place) if any(map(str.isalnum, cell))})
+        if source.how == CHANCE:
+            chosen, note, problem = _suit_chance(name, source, target, shown)
+        else:
+            chosen, note, problem = _suit_answer(name, source, target, shown)
+        if name not in said:
+            found[place] = chosen
+            problems += [problem] if problem else []
+        elif problem:
+            note = f"{problem}; it is written all the same, as was said"
+        elif chosen != source:
+            note = f"column {name!r} is filled with the {source.how} as was said, beside {_some(shown)}"
+        notes += [note] if note else []
+    if problems:
+        raise OutputError(
+            f"{sample.name} wants another kind of answer",
+            problems=problems,
+            fix="--probability CLASS=COLUMN writes a class's probability, --column COLUMN=TARGET the answers "
+            "all the same, --column COLUMN= keeps the sample's cells (probabilities and columns in Python)",
+        )
+    return found, notes
+
+
+#: A source, what is to be said, and what is wrong.
+_Verdict = tuple[_Source, str, str]
+
+
+def _suit_chance(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Verdict:
+    """A column of a class's name."""
+    look = _look(shown)
+    if look in ("words", "truth"):
+        return (
+            source,
+            "",
+            f"column {name!r} holds words ({_some(shown)}), not probabilities of {source.word!r}",
+        )
+    if look == "whole" and target.columns and set(shown) <= {"0", "1"}:
+        yes = _Source(source.target, YES, source.word)
+        more = f"; --probability {source.word}={name} writes the probability"
+        return yes, f"column {name!r} is filled with 0 and 1, as the sample has it{more}", ""
+    if look == "whole":
+        return source, f"column {name!r} is filled with the probability of {source.word!r}", ""
+    return source, "", ""
+
+
+def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Verdict:
+    """A column for a target."""
+    look = _look(shown)
+    own = source.target
+    classes = list(target.classes)
+    if target.kind == "number":
+        if look in ("words", "truth"):
+            return source, "", f"column {name!r} holds words ({_some(shown)}), and {own!r} is a number"
+        values = np.asarray(target.values, dtype=np.float64)
+        broken = values[np.isfinite(values) & (values != np.floor(values))]
+        if look == "whole" and broken.size:
+            return source, f"column {name!r} has whole numbers; answers are not rounded: {broken[0]:g}", ""
+        return source, "", ""
+    second = classes[-1] if target.probabilities is not None and len(classes) <= 2 else None
+    second = None if len(classes) == 2 and target.kind not in ("category", "ordered") else second
+    if second is not None and "prob" in name.casefold() and look in ("whole", "float", "empty"):
+        look = "fraction"
+    if look == "empty" or _are_answers(shown, target):
+        return source, "", ""
+    numeric = all(map(_NUMBER.fullmatch, classes)) or {*map(str.casefold, classes)} <= _TRUTH
+    if look == "float" and second is not None and numeric and len(shown) < 2:
+        both = f"--column {name}={own} for the class, --probability {second}={name} for its probability"
+        return source, "", f"column {name!r} holds {shown[0]} alone, a class or a probability: {both}"
+    if look in ("whole", "float", "truth") and numeric:
+        return source, "", ""
+    if look == "fraction" and second is not None:
+        which = f"the second class of {own!r}" if len(classes) == 2 else f"the class of {own!r}"
+        other = f"; for the other: --probability {classes[0]}={name}" if classes[1:] else ""
+        note = f"column {name!r} is filled with the probability of {second!r}, {which}{other}"
+        return _Source(own, CHANCE, second), note, ""
+    if look == "words" and not (numeric and classes):
+        return source, "", ""
+    what = "fractions" if look == "fraction" else "words" if look in ("words", "truth") else "numbers"
+    answers = ", ".join(classes[:3]) + (" ..." if classes[3:] else "")
+    return source, "", f"column {name!r} holds {what} ({_some(shown)}), and {own!r} answers {answers}"
+
+
+def _look(shown: Sequence[str]) -> str:
+    """What the cells of a column are: empty, whole, float (3.0), fraction, truth or words."""
+    if not shown:
+        return "empty"
+    if all(map(_WHOLE.fullmatch, shown)):
+        return "whole"
+    if all(_WHOLE.fullmatch(one) or _WHOLE_FLOAT.fullmatch(one) for one in shown):
+        return "float"
+    if all(map(_NUMBER.fullmatch, shown)):
+        return "fraction"
+    return "truth" if {*map(str.casefold, shown)} <= _TRUTH else "words"
+
+
+def _are_answers(shown: Sequence[str], target: TargetPrediction) -> bool:
+    """Are all cells answers that the target could give?"""
+    words = {*target.classes, target.none}
+    if target.kind == "multilabel":
+        mark = target.separator or " "
+        return all(one.strip() in words for cell in shown for one in cell.split(mark))
+    return all(cell in words for cell in shown)
+
+
+def _some(shown: Sequence[str]) -> str:
+    return ", ".join(shown[:3]) + (" ..." if shown[3:] else "")
+
+
+def _class_columns(targets: Mapping[str, TargetPrediction]) -> dict[str, _Source]:
+    """Names that mean the probability of a class; a class name that two targets share means neither."""
+    names: dict[str, _Source] = {}
+    shared = set()
+    for name, target in targets.items():
+        for word in target.classes if target.probabilities is not None else ():
+            shared |= {word} if word in names else set()
+            names |= dict.fromkeys((word, f"{name}:{word}", f"{name}_{word}"), _Source(name, CHANCE, word))
+    return {name: source for name, source in names.items() if name not in shared and name not in targets}
+
+
+def _absent_notes(
+    sample: Sample, columns: Mapping[int, _Source], targets: Mapping[str, TargetPrediction]
+) -> list[str]:
+    notes = []
+    for name, target in targets.items():
+        used = {source.word for source in columns.values() if source.target == name}
+        left = [word for word in target.classes if word not in used]
+        if used - {""} and left and len(target.classes) > 2:  # of two, one says all
+            notes.append(f"{name}: classes without a column in {sample.name}: {', '.join(left[:LISTED])}")
+        if not used:
+            notes.append(f"{name}: has no column in {sample.name}")
+    return notes
+
+
+def _describe(name: str, target: TargetPrediction) -> str:
+    more = " ..." if len(target.classes) > LISTED else ""
+    return f"{name} ({', '.join(target.classes[:LISTED])}{more})" if target.classes else f"{name} (a number)"
+
+
+def _choose_rows(
+    sample: Sample, found: _Ids, predictions: Predictions, fill: bool
+) -> tuple[list[int], list[str]]:
+    """The predicted row for each row of the sample, -1 where one is filled in, and what is to be said."""
+    ids, matches = sample.cells(found.place), found.matches
+    failed = _broken(predictions)
+    seen: dict[str, int] = {}
+    times: dict[str, int] = {}
+    for one in ids:
+        times[one] = times.get(one, 0) + 1
+    chosen, lacking, unclear = [], [], []
+    for number, (one, rows) in enumerate(zip(ids, matches, strict=True)):
+        turn = seen[one] = seen.get(one, -1) + 1
+        if len(rows) > 1 and times[one] != len(rows) and not _alike(predictions, rows):
+            unclear.append(
+                f"line {sample.lines[number]}: id {one!r} is there {times[one]} times in the sample, and "
+                f"{len(rows)} times in the predictions with different answers"
+            )
+        # An id that both have equally often is joined in order of appearance.
+        row = rows[turn] if len(rows) == times[one] else rows[0] if rows else -1
+        if row < 0:
+            lacking.append(f"line {sample.lines[number]}: id {one!r} is not among the predicted rows")
+        elif failed[row]:
+            reason = predictions.reasons.get(row, "its answer is not a number")
+            lacking.append(f"line {sample.lines[number]}: id {one!r} could not be predicted: {reason}")
+            row = -1
+        chosen.append(row)
+    if unclear:
+        raise OutputError(
+            f"{sample.name}: ids cannot be joined",
+            problems=unclear,
+            fix="give each id once, or as often in both",
+        )
+    if lacking and not fill:
+        raise OutputError(
+            f"{len(lacking)} of {len(ids)} ids of {sample.name} have no prediction",
+            problems=lacking,
+            fix="predict them too, or say what to write for them: --fill-missing VALUE (fill_missing in "
+            "Python)",
+        )
+    notes = (
+        [f"{len(lacking)} of {len(ids)} rows are filled in: {'; '.join(lacking[:LISTED])}"] if lacking else []
+    )
+    used = {row for rows in matches for row in rows}
+    extra = [one for row, one in enumerate(found.names) if row not in used]
+    if extra:
+        more = f" and {len(extra) - LISTED} more" if len(extra) > LISTED else ""
+        notes.append(
+            f"{len(extra)} predicted ids are not in {sample.name}: {', '.join(extra[:LISTED])}{more}"
+        )
+    return chosen, notes
+
+
+def _broken(predictions: Predictions) -> NDArray[np.bool_]:
+    """Rows that failed, or whose answer holds a NaN."""
+    broken = np.array(predictions.failed, dtype=bool)
+    for target in predictions.targets.values():
+        if target.probabilities is not None:
+            broken |= np.isnan(target.probabilities).any(axis=1)
+        elif np.asarray(target.values).dtype.kind == "f":
+            broken |= np.isnan(target.values)
+    return broken
+
+
+def _alike(predictions: Predictions, rows: Sequence[int]) -> bool:
+    """Whether doubled rows have one answer."""
+    for target in predictions.targets.values():
+        if len({answer_text(one) for one in np.asarray(target.values)[list(rows)].tolist()}) > 1:
+            return False
+        chance = target.probabilities
+        if chance is not None and not np.allclose(
+            chance[list(rows)], chance[rows[0]], atol=1e-6, equal_nan=True
+        ):
+            return False
+    return True

@@ -1,0 +1,302 @@
+"""Predictions and recommendations as CSV files.
+
+Files for machines are exact: ids stand as they were given, since a site compares them byte by byte. A note
+then names text cells that a spreadsheet would run as formulas. ``spreadsheet_safe`` makes files for people:
+such cells get a leading apostrophe. Numbers are never touched: -0.25 stays -0.25.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tenfold.errors import LISTED, OutputError
+from tenfold.files.atomic import replacing
+from tenfold.values import (
+    Neighbours,
+    PairPredictions,
+    Predictions,
+    Recommendations,
+    TargetPrediction,
+    answer_table,
+    answer_words,
+)
+
+__all__ = [
+    "answer_text",
+    "formula_notes",
+    "is_formula",
+    "write_neighbours",
+    "write_pairs",
+    "write_predictions",
+    "write_recommendations",
+    "write_table",
+]
+
+#: Cells that begin so are formulas to a spreadsheet; the wide forms are what some of them turn into these.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+OTHER_FORMATS = (
+    ".parquet",
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".json",
+    ".jsonl",
+    ".feather",
+    ".arrow",
+    ".html",
+    ".zip",
+)
+
+Path_ = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """cells: what the csv module writes; text: the cells are words, not numbers."""
+
+    name: str
+    cells: Sequence[Any]
+    text: bool
+
+
+def _words(name: str, values: ArrayLike) -> _Column:
+    cells = np.asarray(values, dtype=object).tolist()
+    return _Column(name, ["" if one is None else str(one) for one in cells], True)
+
+
+def _numbers(name: str, values: ArrayLike, *, whole: bool = False) -> _Column:
+    """Numbers in the fewest digits that read back as the same; NaN is an empty cell.
+
+    whole: write 3 for 3.0 where all numbers of the column are whole.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind in "iub":
+        return _Column(
+            name, array.astype(np.int64 if array.dtype.kind == "b" else array.dtype).tolist(), False
+        )
+    there = np.isfinite(array)
+    if whole and there.any() and np.all(array[there] == np.floor(array[there])) and not np.isinf(array).any():
+        return _Column(name, [int(one) if one == one else "" for one in array.tolist()], False)
+    cells = array.tolist() if array.dtype == np.float64 else array.astype(str).tolist()
+    return _Column(
+        name, ["" if gone else one for one, gone in zip(cells, np.isnan(array), strict=True)], False
+    )
+
+
+def write_table(
+    path: Path_, columns: Mapping[str, ArrayLike], *, spreadsheet_safe: bool = False
+) -> tuple[str, ...]:
+    """Write columns of equal length; returns what is to be said.
+
+    Text is written as it is, None and NaN as an empty cell, true and false as 1 and 0, and floats that are
+    all whole without their point. The ending decides: ``.tsv`` has tabs, all else commas, ``.gz`` is packed.
+    """
+    made = []
+    for name, values in columns.items():
+        array = np.asarray(values)
+        number = array.dtype.kind in "iubf"
+        made.append(_numbers(name, array, whole=True) if number else _words(name, array))
+    return _write(path, made, spreadsheet_safe)
+
+
+def write_predictions(
+    path: Path_,
+    predictions: Predictions,
+    *,
+    id_name: str = "id",
+    probabilities: bool = False,
+    spreadsheet_safe: bool = False,
+) -> tuple[str, ...]:
+    """One line per input row, in input order: its id, each target's answer, on request ``target:class``.
+
+    Several labels of a row are joined by the target's separator; where they were read from columns of 0 and
+    1, they are such columns again.
+
+    If any row failed, columns `failed` (0 or 1) and `reason` follow, and its answers are empty. Numbers have
+    all their digits, so that a metric of the file is the metric that was printed. Returns what is to be said.
+    """
+    failed = np.asarray(predictions.failed, dtype=bool)
+    columns = [_words(id_name, predictions.ids)]
+    for name, target in predictions.targets.items():
+        columns += _answers(name, target, failed)
+        if probabilities and target.probabilities is not None:
+            for place, word in enumerate(target.classes):
+                column = np.where(failed, np.nan, target.probabilities[:, place])
+                columns.append(_numbers(f"{name}:{word}", column))
+    if failed.any():
+        taken = {column.name for column in columns}
+        reasons = [str(predictions.reasons.get(row, "")) for row in range(len(failed))]
+        columns.append(_numbers(_free("failed", taken), failed))
+        columns.append(_words(_free("reason", taken), np.array(reasons, dtype=object)))
+    return _write(path, columns, spreadsheet_safe)
+
+
+def _answers(name: str, target: TargetPrediction, failed: NDArray[np.bool_]) -> list[_Column]:
+    if target.columns:
+        table = answer_table(target)
+        return [
+            _numbers(column, np.where(failed, np.nan, table[:, place]), whole=True)
+            for place, column in enumerate(target.columns)
+        ]
+    values = np.asarray(answer_words(target))
+    if values.dtype.kind in "iuf":
+        return [_numbers(name, np.where(failed, np.nan, values) if failed.any() else values)]
+    words = ["" if gone else answer_text(one) for one, gone in zip(values.tolist(), failed, strict=True)]
+    return [_Column(name, words, True)]
+
+
+def answer_text(value: Any) -> str:
+    """A decoded answer as text, "" where there is none."""
+    return "" if value is None else str(value)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    return name if name not in taken else _free(f"row_{name}", taken)
+
+
+def write_recommendations(
+    path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
+) -> tuple[str, ...]:
+    """One line per user and rank: user, item, name, rank, score, deviation, known_user and, where there are
+    any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns what is to be said."""
+    columns = [
+        _words("user", recommendations.users),
+        _words("item", recommendations.items),
+        _words("name", recommendations.names),
+        _numbers("rank", recommendations.rank),
+        _numbers("score", recommendations.score),
+        _numbers("deviation", recommendations.deviation),
+        _numbers("known_user", recommendations.known_user),
+    ]
+    if recommendations.item_state is not None:
+        columns.append(_words("item_state", recommendations.item_state))
+    if any(recommendations.reasons):
+        why = ["; ".join(f"{item} ({moved:.2f})" for item, moved in row) for row in recommendations.reasons]
+        columns.append(_words("reasons", np.array(why, dtype=object)))
+    return _write(path, columns, spreadsheet_safe)
+
+
+def write_pairs(path: Path_, pairs: PairPredictions, *, spreadsheet_safe: bool = False) -> tuple[str, ...]:
+    """One line per asked pair, in the order asked, with what is known of its user and its item."""
+    columns = [
+        _words("user", pairs.users),
+        _words("item", pairs.items),
+        _numbers("score", pairs.score),
+        _numbers("deviation", pairs.deviation),
+        _numbers("known_user", pairs.known_user),
+        _numbers("known_item", pairs.known_item),
+        _words("item_state", pairs.item_state),
+    ]
+    return _write(path, columns, spreadsheet_safe)
+
+
+def write_neighbours(path: Path_, found: Neighbours, *, spreadsheet_safe: bool = False) -> tuple[str, ...]:
+    """One line per asked user or item and rank, with the cosine of the two."""
+    columns = [
+        _words("asked", found.asked),
+        _words("found", found.found),
+        _words("name", found.names),
+        _numbers("rank", found.rank),
+        _numbers("cosine", found.cosine),
+    ]
+    return _write(path, columns, spreadsheet_safe)
+
+
+def _write(path: Path_, columns: Sequence[_Column], spreadsheet_safe: bool) -> tuple[str, ...]:
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise OutputError(
+            f"{path} would have the column {twice[0]!r} twice",
+            found=", ".join(names),
+            fix="call the id or the target otherwise",
+        )
+    if len({len(column.cells) for column in columns}) > 1:
+        raise ValueError(f"columns of different lengths: {[len(column.cells) for column in columns]}")
+    suffixes = [one.lower() for one in Path(path).suffixes[-2:]]
+    packed = suffixes[-1:] == [".gz"]
+    suffix = (suffixes[:-1] if packed else suffixes)[-1:] or [""]
+    if suffix[0] in OTHER_FORMATS:
+        raise OutputError(f"{path}: tables are written as CSV, not {suffix[0]}", fix="name it .csv or .tsv")
+    notes, columns = _guard(columns, spreadsheet_safe)
+    separator = "\t" if suffix[0] in (".tsv", ".tab") else ","
+    with replacing(path) as stream:
+        # No name and no time inside: equal tables are equal files.
+        packer = gzip.GzipFile("", "wb", fileobj=stream, mtime=0) if packed else nullcontext(stream)
+        with packer as raw:
+            for lines in _lines(columns, separator):
+                # File names may hold bytes that are no text; they leave as they came.
+                raw.write(lines.encode("utf-8", "surrogateescape"))
+    return tuple(notes)
+
+
+class _Lines(list[str]):
+    """What the csv module writes, with lines that end in a line feed only."""
+
+    def write(self, line: str) -> None:
+        self.append(line[:-2] + "\n")
+
+
+def _lines(columns: Sequence[_Column], separator: str) -> Iterator[str]:
+    """The table as text, some thousand rows at a time."""
+    rows = zip(*(column.cells for column in columns), strict=True)
+    piece: list[Sequence[Any]] = [[column.name for column in columns]]
+    while piece:
+        lines = _Lines()
+        # The csv module quotes only those line ends that it writes itself, and a cell may hold either.
+        csv.writer(lines, delimiter=separator, lineterminator="\r\n").writerows(piece)
+        yield "".join(lines)
+        piece = list(islice(rows, 8192))
+
+
+# --- formulas ----------------------------------------------------------------------------------------
+
+
+def is_formula(cell: str) -> bool:
+    """Would a spreadsheet run this text?"""
+    return cell.startswith(FORMULA) and not NUMBER.fullmatch(cell)
+
+
+def _guard(columns: Sequence[_Column], safe: bool) -> tuple[list[str], list[_Column]]:
+    """Find text cells, and column names, that a spreadsheet would run; neutralise them if asked to."""
+    guarded, where = [], []
+    for column in columns:
+        rows = [row for row, cell in enumerate(column.cells) if is_formula(cell)] if column.text else []
+        bad_name = is_formula(column.name)
+        where += [(1, column.name, column.name)] if bad_name else []
+        where += [(row + 2, column.name, column.cells[row]) for row in rows]
+        if safe and (rows or bad_name):
+            cells = list(column.cells)
+            for row in rows:
+                cells[row] = "'" + cells[row]
+            column = _Column("'" * bad_name + column.name, cells, column.text)
+        guarded.append(column)
+    return formula_notes(where, safe), guarded
+
+
+def formula_notes(where: Sequence[tuple[int, str, str]], safe: bool) -> list[str]:
+    """What is said of cells that are formulas: line, column and text.  safe: they were neutralised."""
+    if not where:
+        return []
+    shown = [f"row {line} {column}: {cell!r}" for line, column, cell in sorted(where)[:LISTED]]
+    shown += [f"and {len(where) - LISTED} more"] if len(where) > LISTED else []
+    done = (
+        "were given a leading apostrophe, so that a spreadsheet shows them as text"
+        if safe
+        else "begin like formulas; they are written exactly as they are, for machines: do not open the "
+        "file in a spreadsheet, or write it with --spreadsheet-safe (spreadsheet_safe=True in Python)"
+    )
+    return [f"{len(where)} cells {done}: {'; '.join(shown)}"]

@@ -1,1 +1,0 @@
-"""Whole jobs, from a table to a run and back."""

@@ -1,0 +1,54 @@
+"""Plans that were made before, kept on disk by everything that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tenfold.memory.cards import cache_folder
+from tenfold.runs.described import SEAL, sealed
+
+
+def digest(decides: list[Any]) -> str:
+    """A key of these values and of the code that makes plans from them."""
+    text = json.dumps([*decides, _sources()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _sources() -> str:
+    engine = Path(__file__).parent
+    found = hashlib.sha256()
+    for path in sorted([*engine.glob("*.py"), *engine.parent.joinpath("nn").glob("*.py")]):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def recall(key: str) -> dict[str, Any] | None:
+    """What was kept under a key; None where there is nothing, or it is not as it was kept."""
+    if not key:
+        return None
+    try:
+        kept = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
+        whole = isinstance(kept, dict) and kept.pop(SEAL, "") == sealed(kept)[SEAL]
+    except (OSError, ValueError, RecursionError):
+        return None
+    return kept if whole else None
+
+
+def remember(key: str, value: dict[str, Any]) -> None:
+    """Keep a value of JSON's types under a key. A folder that cannot be written costs time, no plan."""
+    if not key:
+        return
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{key}.{os.getpid()}.part"
+        partial.write_text(json.dumps(sealed(value)), encoding="utf-8")
+        partial.replace(folder / f"{key}.json")
+    except OSError:
+        pass

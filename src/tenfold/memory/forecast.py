@@ -1,0 +1,167 @@
+"""What a step of a given cut needs: its phases played through the allocator, named by what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from tenfold.memory.allocator import CachingAllocator, Usage, replay
+from tenfold.memory.cards import MIB, Band
+from tenfold.memory.phases import Phases, Script
+from tenfold.memory.program import Program
+from tenfold.memory.trace import KINDS, WEIGHTS, WORKSPACE
+
+#: Optimizer steps that are played: the second is the first that finds the optimizer's state and the
+#: segments of a whole step. More change nothing (bench/memory_plan.py --steps).
+STEPS = 2
+#: Micro-batches to a step that are played: gradients made, gradients added to, and the last, shorter one.
+MICRO_BATCHES = 3
+#: Part of what is reserved that the model may be wrong by; see the table in docs/memory.md.
+SPREAD = 0.02
+#: The same for the C library's heap on a CPU, which keeps freed blocks between live ones: the process grew
+#: by up to 1.43 times its tensors in `bench/memory_plan.py --heap` (docs/memory.md).
+HEAP_SPREAD = 0.5
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a process holds at its highest. All in bytes.
+
+    live: by tensors.  reserved: by the allocator.  process: with the context.
+    band: of `process`.  parts: what for, at the moment when tensors are most; they sum to `process`.
+    """
+
+    live: int
+    reserved: int
+    process: int
+    band: Band
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Memory over the events of one optimizer step.
+
+    kinds: what bytes are for, in the order of `held`'s columns.
+    held: bytes of tensors after each event.
+    reserved: bytes that the allocator has.
+    phases: (first event, name) of every phase.
+    """
+
+    kinds: tuple[str, ...]
+    held: Int64[np.ndarray, "events kinds"]
+    reserved: Int64[np.ndarray, " events"]
+    phases: tuple[tuple[int, str], ...]
+
+
+class Forecaster:
+    """Forecasts for one program on one device.
+
+    context: what the process holds beside its tensors.
+    workspace: bytes that the matrix library keeps through the allocator.
+    """
+
+    def __init__(
+        self, program: Program, *, device: str, attention: str, context: Band, workspace: int
+    ) -> None:
+        self._phases = Phases(program, device, attention)
+        self._device, self._context, self._workspace = device, context, workspace
+
+    def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
+        """What a step on `batch` rows needs that is cut into micro-batches of these rows."""
+        script = self._script(batch, micro_batches)
+        usage = replay(script.events, script.sizes, self._allocator())
+        widest = max(self._phases.micro_batch(rows).widest for rows in set(micro_batches))
+        context, spread = self._context, SPREAD
+        if self._device == "cpu":
+            widest, spread = 0, HEAP_SPREAD  # its convolutions' scratch space is known
+        band = Band(
+            context.low + usage.allocated,
+            context.expected + usage.reserved,
+            context.high + int(usage.reserved * (1 + spread)) + widest,
+        )
+        return Forecast(
+            usage.live, usage.reserved, band.expected, band, _parts(script, usage, context.expected)
+        )
+
+    def timeline(self, batch: int, micro_batches: Sequence[int]) -> Timeline:
+        """The last step that `forecast` plays, event by event."""
+        script = self._script(batch, micro_batches)
+        first = [index for index, name in script.marks if name == "batch"][-1]
+        changes = np.zeros((len(script.events), len(KINDS)), dtype=np.int64)
+        reserved = np.zeros(len(script.events), dtype=np.int64)
+        allocator, addresses, live = self._allocator(), {}, 0
+        for index, event in enumerate(script.events):
+            number = abs(event)
+            size = script.sizes[number]
+            changes[index, script.kinds[number]] = size if event > 0 else -size
+            live += size if event > 0 else -size
+            if allocator is not None and size:
+                if event > 0:
+                    addresses[number] = allocator.allocate(size)
+                else:
+                    allocator.release(addresses.pop(number))
+            reserved[index] = live if allocator is None else allocator.reserved_bytes
+        marks = tuple((index - first, name) for index, name in script.marks if index >= first)
+        return Timeline(KINDS, changes.cumsum(axis=0)[first:], reserved[first:], marks)
+
+    def _allocator(self) -> CachingAllocator | None:
+        return None if self._device == "cpu" else CachingAllocator()
+
+    def _script(self, batch: int, micro_batches: Sequence[int]) -> Script:
+        phases, script = self._phases, Script()
+        trained, updates = phases.trained(), phases.updates()
+        script.mark("weights")
+        for size in phases.weights():
+            script.hold(size, WEIGHTS)
+        if self._workspace:
+            script.hold(self._workspace, WORKSPACE)
+        gradients: dict[int, int] = {}
+        before: list[int] = []
+        for step in range(STEPS):
+            script.mark("batch")
+            prepared = script.play(phases.batch(batch))
+            script.drop(before)
+            before = prepared
+            # Gradients of the step before are still there while the next batch is prepared.
+            script.drop(gradients.values())
+            gradients.clear()
+            for rows in _played(micro_batches):
+                script.mark("micro-batch")
+                script.play_micro(phases.micro_batch(rows), gradients, trained)
+            script.mark("update")
+            script.play(updates[min(step, 1)])
+        script.mark("evaluation")
+        script.drop(before)
+        script.drop(script.play(phases.evaluation()))
+        return script
+
+
+def _played(micro_batches: Sequence[int]) -> list[int]:
+    if len(micro_batches) <= MICRO_BATCHES:
+        return list(micro_batches)
+    return [*micro_batches[: MICRO_BATCHES - 1], micro_batches[-1]]
+
+
+def _parts(script: Script, usage: Usage, context: int) -> dict[str, int]:
+    held = [0] * len(KINDS)
+    for event in script.events[: usage.live_at + 1]:
+        size = script.sizes[abs(event)]
+        held[script.kinds[abs(event)]] += size if event > 0 else -size
+    return dict(zip(KINDS, held, strict=True)) | {
+        "allocator slack": usage.reserved - usage.live,
+        "context": context,
+    }
+
+
+def matrix_workspace(capability: tuple[int, int] | None) -> int:
+    """Bytes that PyTorch gives cuBLAS through its allocator (ATen/cuda/CublasHandlePool.cpp).
+
+    On Hopper each of the two threads of a step, forward and backward, took its own (bench/card.py).
+    """
+    if capability is None:
+        return 0
+    return 2 * 32 * MIB if capability[0] >= 9 else 8320 * 1024

@@ -1,0 +1,320 @@
+"""What a training step asks of the memory, request by request, found without running it.
+
+A ghost of the network (see `engine.ghost`) runs forward through PyTorch's own dispatcher, so that autocast,
+the saving of activations and every temporary tensor are the real ones; then this module walks its graph
+backward as the autograd engine does, because the engine itself refuses a device that is not there. A
+`Recorder` notes each storage as it comes and goes. The result is a `Tape`: a list of requests that
+`engine.allocator` can replay.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tenfold.memory.scratch import convolution_bytes
+
+#: What an allocation is for; the index is its code on a tape.
+KINDS = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace")
+WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS, INPUTS, WORKSPACE = range(len(KINDS))
+
+
+@dataclass
+class Tape:
+    """Requests in order.
+
+    events: +k where allocation k is made, -k where it is freed, 0 where a parameter's gradient arrives.
+    sizes, kinds: bytes and kind of allocation k at index k; index 0 is not used.
+    arrivals: for each 0 among the events, in order: (parameter, allocation that holds its gradient,
+    whether the parameter may keep it or must copy it).
+    widest: bytes of the tensors of the largest convolution.
+    """
+
+    events: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=lambda: [0])
+    kinds: list[int] = field(default_factory=lambda: [WEIGHTS])
+    arrivals: list[tuple[int, int, bool]] = field(default_factory=list)
+    widest: int = 0
+
+    def between(self, other: Tape, mine: int, theirs: int, rows: int) -> Tape | None:
+        """The tape at `rows`, given this one at `mine` and another at `theirs` rows.
+
+        None unless the two are one list of requests, and every size is a whole number of bytes per row.
+        """
+        if self.events != other.events or self.arrivals != other.arrivals:
+            return None
+        low, high = np.array(self.sizes, dtype=np.int64), np.array(other.sizes, dtype=np.int64)
+        per_row, rest = np.divmod(high - low, theirs - mine)
+        # Scratch space may be rounded by its kernel; no tensor is.
+        if np.any(rest[np.array(self.kinds) != WORKSPACE]):
+            return None
+        sizes = low + (rows - mine) * per_row + np.where(rest > 0, abs(rows - mine), 0)
+        widest = self.widest + (rows - mine) * (other.widest - self.widest) // (theirs - mine)
+        return Tape(self.events, np.maximum(sizes, 0).tolist(), self.kinds, self.arrivals, widest)
+
+    def left(self) -> list[int]:
+        """Allocations that are never freed."""
+        return sorted({event for event in self.events if event > 0} - {-event for event in self.events})
+
+
+class Recorder(TorchDispatchMode):
+    """Writes the storages that appear and vanish on a device to a tape.
+
+    scratch: operator -> bytes that it takes inside its kernel, from its arguments and its result.
+    kind: what the allocations of the moment are for.
+    parameters: tensors whose copies in half precision count as weights.
+    there: tensors that exist already and are no part of the tape.  after: a recorder whose tensors are so.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        scratch: Mapping[Any, Callable[[Sequence[Any], Any], Sequence[int]]],
+        *,
+        kind: int = ACTIVATIONS,
+        parameters: Sequence[Shaped[Tensor, " ..."]] = (),
+        there: Iterable[Shaped[Tensor, " ..."]] = (),
+        after: Recorder | None = None,
+    ) -> None:
+        super().__init__()
+        self.tape, self.kind = Tape(), kind
+        self._device, self._scratch_of = device, scratch
+        self._live: dict[int, tuple[int, Any]] = {}
+        self._parameters = frozenset(id(tensor) for tensor in parameters)
+        self._outside = {tensor.untyped_storage()._cdata for tensor in there}
+        if after is not None:
+            self._outside |= after._outside | after._left
+        self._left: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, FakeTensor):
+            copied = func is torch.ops.aten._to_copy.default and id(args[0]) in self._parameters
+            self._note(out, WEIGHTS if copied else self.kind)
+        elif isinstance(out, (tuple, list)):
+            for each in out:
+                if isinstance(each, FakeTensor):
+                    self._note(each, self.kind)
+        rule = self._scratch_of.get(func)
+        if rule is not None:
+            for size in rule(args, out):
+                self._note_scratch(size)
+            self.tape.widest = max(self.tape.widest, convolution_bytes(func, args, out))
+        return out
+
+    def outside(self, tensors: Iterable[Shaped[Tensor, " ..."]]) -> None:
+        """Note that these exist already and are no part of the tape."""
+        self._outside |= {tensor.untyped_storage()._cdata for tensor in tensors}
+
+    def arrival(self, parameter: int, gradient: Float[Tensor, " ..."], keeps: bool) -> None:
+        """Note that the gradient of parameter number `parameter` is complete."""
+        number = self._live.get(gradient.untyped_storage()._cdata, (0,))[0]
+        self.tape.events.append(0)
+        self.tape.arrivals.append((parameter, number, keeps))
+        self.tape.kinds[number] = GRADIENTS
+
+    def close(self, kind: int | None = None) -> Tape:
+        """End the tape. What is still there was for `kind`."""
+        for number, _ in self._live.values():
+            if kind is not None:
+                self.tape.kinds[number] = kind
+        self._left = set(self._live)
+        self._live.clear()  # with the references go their callbacks
+        self.tape.events = _ordered(self.tape.events)
+        return self.tape
+
+    def _note(self, tensor: Any, kind: int) -> None:
+        if tensor.fake_device.type != self._device:
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        tape, live = self.tape, self._live
+        if key in live or key in self._outside:
+            return
+        number = len(tape.sizes)
+        tape.sizes.append(storage.nbytes())
+        tape.kinds.append(kind)
+        tape.events.append(number)
+
+        def gone(_: Any) -> None:
+            del live[key]
+            tape.events.append(-number)
+
+        live[key] = number, weakref.ref(storage, gone)
+
+    def _note_scratch(self, size: int) -> None:
+        number = len(self.tape.sizes)
+        self.tape.sizes.append(size)
+        self.tape.kinds.append(WORKSPACE)
+        self.tape.events += (number, -number)
+
+
+def _ordered(events: list[int]) -> list[int]:
+    """The events with every run of frees in the order of their numbers.
+
+    Autocast drops its copies of the weights in the order of a hash table, which changes from run to run.
+    To an allocator the order of frees does not matter as long as nothing is asked for in between.
+    """
+    ordered: list[int] = []
+    run: list[int] = []
+    for event in events:
+        if event < 0:
+            run.append(event)
+            continue
+        ordered += sorted(run, reverse=True)
+        run.clear()
+        ordered.append(event)
+    return ordered + sorted(run, reverse=True)
+
+
+class _Saved:
+    """A tensor that the graph keeps for its way back, in a box that can be emptied."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Shaped[Tensor, " ..."] | None) -> None:
+        self.tensor = tensor
+
+
+class Backward:
+    """The autograd engine's walk, in Python: order, accumulation and the early freeing of saved tensors.
+
+    Use `saving()` around the forward pass and then `run`. Mirrors torch/csrc/autograd/engine.cpp,
+    input_buffer.cpp and functions/accumulate_grad.h.
+    """
+
+    def __init__(self) -> None:
+        self._opened: list[_Saved] = []
+
+    def saving(self) -> saved_tensors_hooks:
+        """The context in which a forward pass saves its tensors for this walk."""
+        return saved_tensors_hooks(_Saved, self._open)
+
+    def _open(self, box: _Saved) -> Shaped[Tensor, " ..."]:
+        self._opened.append(box)
+        if box.tensor is None:
+            raise RuntimeError("a saved tensor was needed twice in one backward pass")
+        return box.tensor
+
+    @torch.no_grad()
+    def run(
+        self,
+        loss: Float[Tensor, ""],
+        arrive: Callable[[Float[Tensor, " ..."], Float[Tensor, " ..."], bool], None],
+    ) -> None:
+        """Walk back from a scalar loss; `arrive(parameter, gradient, keeps)` for every complete gradient.
+
+        The gradient is dropped when `arrive` returns, as when it is added to one that exists.
+        """
+        root = loss.grad_fn
+        waiting = _count_inputs(root)
+        seeds: dict[Any, dict[int, Float[Tensor, " ..."]]] = {root: {0: torch.ones_like(loss)}}
+        order = [(-_priority(root), 0, root)]
+        count = 1
+        del root
+        while order:
+            node = heapq.heappop(order)[2]
+            given = seeds.pop(node)
+            inputs = [given.pop(index, None) for index in range(len(node._input_metadata))]
+            if node.name().endswith("AccumulateGrad"):
+                gradient = inputs.pop()
+                if gradient is not None:
+                    # Two references: this name and getrefcount's own argument.
+                    keeps = sys.getrefcount(gradient) <= 2 and _same_layout(gradient, node.variable)
+                    arrive(node.variable, gradient, keeps)
+                del gradient
+                continue
+            outputs = node(*inputs)
+            inputs.clear()
+            for box in self._opened:
+                box.tensor = None
+            self._opened.clear()
+            # A list can give up its items one by one; the tuple would hold all of them to the end.
+            outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
+            following = node.next_functions
+            del node
+            outputs.reverse()
+            for successor, index in following:
+                gradient = outputs.pop()
+                if successor is None:
+                    continue
+                held = seeds.setdefault(successor, {})
+                if gradient is not None:
+                    gradient = _fitted(gradient, successor._input_metadata[index])
+                    _add(held, index, gradient)
+                del gradient
+                waiting[successor] -= 1
+                if not waiting[successor]:
+                    heapq.heappush(order, (-_priority(successor), count, successor))
+                    count += 1
+            del following, successor, held
+
+
+def _priority(node: Any) -> int:
+    # Gradients are put where they belong as soon as they are complete (sequence number of UINT64_MAX).
+    return 1 << 62 if node.name().endswith("AccumulateGrad") else node._sequence_nr()
+
+
+def _count_inputs(root: Any) -> dict[Any, int]:
+    waiting: dict[Any, int] = {root: 0}
+    stack = [root]
+    while stack:
+        for successor, _ in stack.pop().next_functions:
+            if successor is None:
+                continue
+            if successor not in waiting:
+                waiting[successor] = 0
+                stack.append(successor)
+            waiting[successor] += 1
+    return waiting
+
+
+def _fitted(gradient: Float[Tensor, " ..."], meta: Any) -> Float[Tensor, " ..."]:
+    """validate_outputs: a gradient is summed to its input's shape and cast to its type."""
+    if tuple(gradient.shape) != tuple(meta.shape):
+        gradient = gradient.sum_to_size(meta.shape)
+    return gradient if gradient.dtype == meta.dtype else gradient.to(meta.dtype)
+
+
+def _add(held: dict[int, Float[Tensor, " ..."]], index: int, gradient: Float[Tensor, " ..."]) -> None:
+    """InputBuffer::accumulate: in place where nobody else can see it, else into a new tensor."""
+    old = held.pop(index, None)
+    if old is None:
+        held[index] = gradient
+        return
+    storage = old.untyped_storage()
+    # References to the tensor: `old` and the argument. To its storage: the tensor and `storage`.
+    alone = sys.getrefcount(old) <= 2 and torch._C._storage_Use_Count(storage._cdata) <= 2
+    del storage
+    held[index] = old.add_(gradient) if alone and _is_dense(old) else old + gradient
+
+
+def _is_dense(tensor: Shaped[Tensor, " ..."]) -> bool:
+    """Whether the strides are those of some order of the axes, without gaps or overlaps."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+def _same_layout(gradient: Float[Tensor, "*any"], parameter: Float[Tensor, "*any"]) -> bool:
+    """utils::obeys_layout_contract: only then may the parameter keep the gradient as it came."""
+    if not _is_dense(parameter):
+        return gradient.is_contiguous()
+    layouts = zip(parameter.shape, gradient.stride(), parameter.stride(), strict=True)
+    return all(size == 1 or mine == theirs for size, mine, theirs in layouts)

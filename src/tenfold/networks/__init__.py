@@ -1,0 +1,1 @@
+"""Networks from a table: prepare, fit, ask, explain."""

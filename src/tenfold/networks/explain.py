@@ -1,0 +1,199 @@
+"""The image wing: some rows as the last layer sees them, for a workbook that shows how a loss comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.encode import encode
+from tenfold.engine.batches import Preparation
+from tenfold.engine.device import pick_device, pick_precision
+from tenfold.engine.lastlayer import read_last_layer
+from tenfold.engine.loss import task_weights_of
+from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
+from tenfold.errors import SchemaError
+from tenfold.networks.inputs import Reading, Rows, prepare_rows
+from tenfold.networks.rows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
+from tenfold.networks.run import NetworkRun, load_network
+from tenfold.nn.augment import views_of
+from tenfold.nn.heads import Head
+from tenfold.nn.network import uses_channels_last
+from tenfold.targets.classweights import class_weighted
+from tenfold.targets.labels import row_weights
+from tenfold.workbooks.lastlayer import ExplainedRows
+from tenfold.workbooks.rows import TargetRows
+
+VALIDATION = "validation.parquet"
+Floats = NDArray[np.float64]
+
+
+def explain_network(
+    run: NetworkRun,
+    rows: Sequence[str] = (),
+    *,
+    table: Any = None,
+    n: int = 12,
+    reading: Reading | None = None,
+    device: str = "auto",
+) -> ExplainedRows:
+    """Features, raw outputs, answers and losses of rows, for `workbooks.lastlayer.build_loss_book`.
+
+    rows: their ids; telling ones of the validation rows where none is given, n at most.
+    table: where the rows stand, with their labels if there are any; the run's own table where not given.
+    Raises RunError where the rows cannot be read any more, SchemaError for an id that is none of theirs.
+    """
+    reading = reading or Reading()
+    source, reading, notes = rows_source(run, VALIDATION, run.encoding.classes, table, reading)
+    wanted = [str(one) for one in rows]
+    index, why, said = choose_rows(
+        run, VALIDATION, run.encoding.classes, source, wanted, n, own=table is None
+    )
+    notes += said
+    schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None, "time": None})
+    found = prepare_rows(source.take(index), schema, run.encoding, reading, targets=False)
+    good = np.array([row for row in range(len(found.ids)) if row not in found.bad], dtype=np.int64)
+    if not len(good):
+        raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")
+    return _explained(run, found, good, [why[row] for row in good], notes, reading, device)
+
+
+def _explained(
+    run: NetworkRun,
+    rows: Rows,
+    good: NDArray[np.int64],
+    why: list[str],
+    notes: list[str],
+    reading: Reading,
+    device: str,
+) -> ExplainedRows:
+    place = pick_device(device)
+    precision = run.about.get("precision") or pick_precision(run.recipe.precision, place)
+    network = load_network(run).to(place)
+    examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
+    dtype = next(network.parameters()).dtype
+    options: dict[str, Any] = {
+        "preparation": Preparation(run.encoding, place, dtype, channels_last=uses_channels_last(network)),
+        "autocast": prediction_autocast(precision, place),
+        "workers": reading.workers,
+    }
+    features = predict_features(network, examples, good, **options)
+    answers = predict_network(network, examples, good, **options)
+    labels: dict[str, tuple[NDArray[Any], Floats]] = {}
+    words = {}
+    rows_weigh, said = _row_weights(run, rows, good)
+    notes += said
+    for target, head in zip(run.schema.answers, network.heads, strict=True):
+        own, said = row_labels(target, head, rows, good)
+        notes += said
+        words[head.name] = row_words(target, head, rows, good, own)
+        labels[head.name] = known_labels(target.kind, len(head.classes), own)
+    last = read_last_layer(network, features, _weighed(network.heads, labels))
+    raw = features.astype(np.float64) @ last.weight.T + last.bias
+    weights = task_weights_of(network, run.recipe)
+    targets, start = [], 0
+    for target, head in zip(run.schema.answers, network.heads, strict=True):
+        name = head.name
+        targets.append(
+            _target_rows(
+                target,
+                head,
+                raw=raw[:, start : start + head.outputs],
+                answers=answers[name],
+                losses=last.losses[name],
+                labels=labels[name],
+                words=words[name],
+                task_weight=weights[name],
+                familiar=last.familiar.get(name),
+                row_weights=rows_weigh,
+            )
+        )
+        start += head.outputs
+    if views_of(run.recipe).count > 1:
+        notes.append("the run averages several views of a picture; explained is the plain view alone")
+    if run.recipe.class_weights != "none" and not any(head.facts.yes_weights for head in network.heads):
+        notes.append("the run does not remember its class weights: here every row counts the same")
+    return ExplainedRows(
+        run=str(run.path),
+        trained=_trained(run),
+        ids=[str(one) for one in rows.ids[good]],
+        why=why,
+        features=features.astype(np.float64),
+        weight=last.weight,
+        bias=last.bias,
+        targets=targets,
+        learnt=dict(last.learnt),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _trained(run: NetworkRun) -> list[str]:
+    rows = f"{run.about.get('train_rows', '?')} rows to train, {run.about.get('valid_rows', '?')} to validate"
+    what = run.recipe.arch if run.schema.images else "a network of a table"
+    return [f"{what}: {run.schema.described}", rows]
+
+
+def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:
+    """What each row counts, as its table says; None where all count the same."""
+    if run.schema.weight is None:
+        return None, []
+    if run.schema.weight not in rows.table.names:
+        return None, [f"{rows.table.source} has no column {run.schema.weight!r}: every row counts the same"]
+    return row_weights(run.schema, rows.table)[good], []
+
+
+def _weighed(
+    heads: Iterable[Head], labels: Mapping[str, tuple[NDArray[Any], Floats]]
+) -> dict[str, tuple[NDArray[Any], Floats]]:
+    """Labels, and what each question counts in the loss of its row; a row's one label is its whole loss."""
+    weighed = {}
+    for head in heads:
+        found, known = labels[head.name]
+        if known.ndim == 2:
+            known = class_weighted({"": head.facts}, {"": found}, {"": known})[""]
+        weighed[head.name] = found, known
+    return weighed
+
+
+def _target_rows(
+    target: Any,
+    head: Head,
+    *,
+    raw: Floats,
+    answers: Floats,
+    losses: Floats,
+    labels: tuple[NDArray[Any], Floats],
+    words: list[str],
+    task_weight: float,
+    familiar: Floats | None,
+    row_weights: Floats | None,
+) -> TargetRows:
+    facts = head.facts
+    return TargetRows(
+        name=head.name,
+        kind=target.kind,
+        classes=head.classes,
+        raw=raw,
+        label_words=words,
+        answers=answers,
+        losses=losses,
+        labels=given_labels(target.kind, labels),
+        smoothing=getattr(head, "label_smoothing", 0.0),
+        temperature=facts.temperature,
+        thresholds=facts.thresholds,
+        task_weight=task_weight,
+        variance=head.variance,
+        familiar=familiar,
+        none=getattr(target, "none", ""),
+        mean=facts.mean,
+        deviation=facts.deviation,
+        low=facts.low,
+        high=facts.high,
+        ends=getattr(head, "range", None),
+        huber=getattr(head, "huber", False),
+        yes_weights=facts.yes_weights,
+        no_weights=facts.no_weights,
+        row_weights=row_weights,
+    )

@@ -1,0 +1,306 @@
+"""The image wing: one run, from a table to a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tenfold.engine.checkpoint import to_array
+from tenfold.engine.device import (
+    free_memory,
+    keep_freed_memory,
+    one_thread,
+    peak_bytes,
+    pick_device,
+    pick_precision,
+    process_bytes,
+    process_peak,
+    reset_peak,
+)
+from tenfold.engine.train import Trained, fit_network
+from tenfold.errors import (
+    MemoryBudgetError,
+    TrainingError,
+)
+from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
+from tenfold.memory.plan import plan_to_fit
+from tenfold.memory.probe import measure_peak
+from tenfold.networks.inputs import Machine, Reading
+from tenfold.networks.plan import recipe_options
+from tenfold.networks.prepare import Notes, SplitRule, TrainingWork, prepare_training
+from tenfold.networks.run import NetworkRun, open_network_run
+from tenfold.networks.score import judge_validation, usual_answers
+from tenfold.nn.exact import cut_groups, group_sizes
+from tenfold.nn.network import layer_widths
+from tenfold.recipe import Recipe, suited
+from tenfold.runs.folder import RunFolder, has_finished, making_run, or_null, read_run
+from tenfold.runs.reading import table_facts
+from tenfold.schema import Schema
+from tenfold.values import MemoryPlan
+
+#: What this process holds is rounded to.
+CONTEXT_STEP = 32 * MIB
+#: Copies of a layer's features that a step holds of each row: before and after its rectifier and its dropout,
+#: with their masks, and the gradients of these.
+CELL_COPIES = 8
+
+Teller = Callable[[dict[str, Any]], None]
+
+
+def fit_network_run(
+    schema: Schema,
+    recipe: Recipe,
+    table: Any,
+    *,
+    run: str | os.PathLike[str],
+    resume: bool = False,
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    split_rule: SplitRule | None = None,
+    on_progress: Teller | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> NetworkRun:
+    """Train on the rows of a table and leave a run folder.
+
+    table: a path, a data frame, a mapping of columns or a `Table`.
+    run: the folder to make; an older run of that name stays until this one has finished.
+    resume: go on with an unfinished run there, to the same weights as if it had never stopped.
+    reading: how tables and pictures are read.  machine: how this machine is used.
+    split_rule: how rows are split in place of the recipe's way (see `prepare_training`).
+    on_progress: told of pictures, steps and epochs.  on_note: told what was decided, one line at a time.
+    Raises a TenfoldError that names what is wrong with the input before anything is trained.
+    """
+    recipe.check()
+    recipe = suited(recipe, schema)
+    started = time.monotonic()
+    reading, machine = reading or Reading(), machine or Machine()
+    if on_progress is not None and reading.on_progress is None:
+        reading = replace(reading, on_progress=on_progress)
+    notes = Notes(on_note)
+    device = pick_device(machine.device)
+    precision = pick_precision(recipe.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    reset_peak(device)
+    small = device.type == "cpu" and not schema.images
+    making = making_run(run, resume=resume, on_notes=notes.add)
+    with making as folder, one_thread() if small else nullcontext():
+        work = prepare_training(schema, recipe, table, reading, notes, split_rule=split_rule)
+        if resume and has_finished(folder, work.identity, "training"):
+            notes.add([f"{folder.final} has finished already: nothing to go on with"])
+            return open_network_run(*read_run(folder.final))
+        plan = plan_training(recipe, machine, work, device, precision)
+        notes.add(_describe(work, recipe, device, precision, plan))
+        if machine.probe:
+            notes.add([_probe(work, recipe, plan, device, precision)])
+        trained = fit_network(
+            work.network,
+            work.encoding,
+            work.examples,
+            train=work.split.train,
+            valid=work.split.valid,
+            recipe=recipe,
+            plan=plan,
+            device=device,
+            precision=precision,
+            folder=folder,
+            # What "auto" means differs between machines, and another precision is another training.
+            identity={**work.identity, "precision": precision},
+            on_progress=on_progress,
+        )
+        notes.add(trained.notes)
+        verdict = judge_validation(folder, work, recipe, device, precision)
+        work.encoding = verdict.encoding
+        notes.add(verdict.notes)
+        about = {
+            **_sizes(work, trained),
+            **table_facts(table, reading.table),
+            "targets": or_null(verdict.scores),
+            "without_views": or_null(verdict.plain_scores),
+            "calibration": or_null(verdict.calibration),
+            "majority": usual_answers(work),
+            "precision": precision,
+            "device": str(device),
+            "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
+            "identity": work.identity,
+            "peak_bytes": peak_bytes(device),
+            "seconds": round(time.monotonic() - started, 3),
+            "notes": notes.lines,
+        }
+        path = _write_run(folder, work, recipe, trained, about)
+    del work.network
+    free_memory()
+    if trained.stopped:
+        raise TrainingError(
+            trained.stopped,
+            found=f"{path} holds the weights of the last good epoch",
+            fix="a lower --lr, or --precision bfloat16 where float16 was used",
+        )
+    return open_network_run(*read_run(path))
+
+
+def _sizes(work: TrainingWork, trained: Trained) -> dict[str, Any]:
+    return {
+        "kind": "network",
+        "rows": len(work.examples.ids),
+        "train_rows": len(work.split.train),
+        "valid_rows": len(work.split.valid),
+        "epochs": len(trained.history),
+        "kept_epoch": trained.kept + 1,
+        "fingerprint": work.fingerprint,
+        **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
+    }
+
+
+def plan_training(
+    recipe: Recipe, machine: Machine, work: TrainingWork, device: Any, precision: str
+) -> MemoryPlan:
+    """How this training fits this machine: planned before the first step, without running any of it.
+
+    On a CPU without a budget nothing is planned: up to 32 rows go through at once.
+    Raises MemoryBudgetError with the parts and what would help where nothing fits.
+    """
+    rows = len(work.split.train)
+    batch = min(recipe.batch_size, rows)
+    if not work.schema.images:
+        return plan_cells(machine, work, batch)
+    if machine.budget is None and device.type != "cuda":
+        asked = min(machine.micro_batch or min(batch, 32), batch)
+        cut = cut_batch(recipe, work, asked)
+        told = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
+        return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(told))
+    size = parse_bytes(machine.budget or "auto")
+    return plan_to_fit(
+        work.network if work.schema.columns or len(work.schema.images) > 1 else recipe.arch,
+        **{**recipe_options(recipe), "batch_size": batch, "precision": precision},
+        budget_bytes=size.size_bytes,
+        micro_batch=machine.micro_batch,
+        classes=work.network.last.out_features,
+        checkpoint=machine.checkpoint,
+        device=device.type,
+        card=size.card,
+        context=_own_context(work) if device.type == "cpu" else None,
+    )
+
+
+def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:
+    """Rows that go through at once, one after another, of a batch cut into at most so many."""
+    batch, group = min(recipe.batch_size, len(work.split.train)), recipe.batchnorm_group
+    grouped = isinstance(group, int) and work.network.context.norms
+    return cut_groups(group_sizes(batch, group) if grouped else [1] * batch, micro)
+
+
+def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
+    """The plan of a network without pictures, by counting: four copies of its weights and the gradients,
+    and of every row the features of every layer, forward and backward.
+
+    Raises MemoryBudgetError where not one row fits.
+    """
+    weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
+    row = 4 * layer_widths(work.network) * CELL_COPIES
+    size = parse_bytes(machine.budget or "auto").size_bytes
+    held = process_bytes()
+    room = size - held - 4 * weights
+    micro = machine.micro_batch or batch
+    if machine.budget is not None and machine.micro_batch is None:
+        micro = min(batch, room // row)
+    if micro < 1 or (machine.budget is not None and room < row * min(micro, batch)):
+        raise MemoryBudgetError(
+            f"a micro-batch of {max(1, min(micro, batch))} rows of this table's network does not fit "
+            f"{show_bytes(size)}",
+            parts=f"process {show_bytes(held)}  weights, gradients and optimizer {show_bytes(5 * weights)}",
+            fix=f"a budget of {show_bytes(held + 5 * weights + row * max(1, micro))}, or a smaller body",
+        )
+    micro = min(micro, batch)
+    parts = {"weights": weights, "gradients": weights, "optimizer": 2 * weights, "activations": micro * row}
+    needed = sum(parts.values()) + weights + held
+    return MemoryPlan(
+        micro,
+        accumulation=-(-batch // micro),
+        checkpoint=False,
+        predicted_bytes=needed,
+        band_bytes=(needed, needed + CONTEXT_STEP),
+        parts={**parts, "averaged weights": weights, "process": held},
+        workers=0,
+    )
+
+
+def _own_context(work: TrainingWork) -> Band:
+    """What this process holds beside its tensors: what it has now, less the weights, which the plan counts.
+
+    Rounded up, so that a plan on disk is found again by the same training.
+    """
+    weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
+    held = -(-max(process_bytes() - weights, 0) // CONTEXT_STEP) * CONTEXT_STEP
+    # Code and threads that the first step brings, and pictures read ahead.
+    return Band(held, held + CONTEXT_STEP, held + 4 * CONTEXT_STEP)
+
+
+def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: Any, precision: str) -> str:
+    """Prediction and truth side by side, from two steps of the largest batch on the real device."""
+    found = measure_peak(
+        work.network,
+        work.encoding,
+        work.examples,
+        train=work.split.train,
+        recipe=recipe,
+        plan=plan,
+        device=device,
+        precision=precision,
+    )
+    predicted = show_bytes(plan.predicted_bytes) if plan.predicted_bytes else "not planned (give --budget)"
+    return f"probe: predicted peak {predicted}, measured {show_bytes(found)}"
+
+
+def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, Any]:
+    """The plan and what it foresaw, with the truth beside it, for the run folder."""
+    return {
+        "micro_batch": max(cut),
+        "accumulation": len(cut),
+        "checkpoint": plan.checkpoint,
+        "predicted_bytes": plan.predicted_bytes,
+        "measured_bytes": measured,
+        "band_bytes": list(plan.band_bytes),
+        "parts": dict(plan.parts),
+    }
+
+
+def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
+    everything = sum(parameter.numel() for parameter in work.network.parameters())
+    head = sum(parameter.numel() for parameter in work.network.last.parameters())
+    trained = everything if recipe.body_lr > 0 and recipe.epochs else head
+    return [
+        f"columns: {work.schema.described}",
+        f"rows: {len(work.split.train)} train, {len(work.split.valid)} validation",
+        *work.summary,
+        f"parameters: {trained:,} trained, {everything - trained:,} frozen"
+        + (f"; the {head:,} of the last layer alone at first" if recipe.frozen_epochs else ""),
+        *(
+            [f"epochs: {recipe.frozen_epochs} of the last layer alone, then {recipe.epochs} of all layers"]
+            if recipe.frozen_epochs
+            else []
+        ),
+        f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
+        + (", activations computed again" if plan.checkpoint else ""),
+        *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
+        *plan.notes,
+    ]
+
+
+def _write_run(
+    folder: RunFolder, work: TrainingWork, recipe: Recipe, trained: Trained, about: dict[str, Any]
+) -> Path:
+    folder.write_text("schema.toml", work.schema.to_toml())
+    folder.write_text("recipe.toml", recipe.to_toml())
+    folder.write_text("encoding.json", work.encoding.model_dump_json(indent=2) + "\n")
+    history = [json.dumps(or_null(record)) + "\n" for record in trained.history]
+    folder.write_text("history.jsonl", "".join(history))
+    weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
+    folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})
+    return folder.finish(about)

@@ -1,0 +1,291 @@
+"""From what the user names (a table, a data frame, a folder) to rows whose pictures are known to be good."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding, PictureFiles
+from tenfold.data.images.cache import ImageCache, build_image_cache
+from tenfold.data.images.decode import MAX_PIXELS
+from tenfold.data.images.deepgrey import UNTRAINED
+from tenfold.data.images.files import FoundImages, find_images, list_image_folder, system_name
+from tenfold.data.tables.table import Table, read_table
+from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
+from tenfold.runs.reading import read_as_trained
+from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
+from tenfold.values import id_text
+
+#: Names of the columns of a table made from a folder.
+FOLDER_IMAGE, FOLDER_LABEL = "image", "label"
+#: The remedy for pictures that cannot be used.
+SKIP = "mend these rows, or leave them out with --skip-bad"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How tables and pictures are read: options that may change what is refused, never an answer.
+
+    skip_bad: leave out rows whose picture, or number, cannot be used, instead of stopping.
+    folders: image column -> folder, instead of the schema's.
+    table: further options of `read_table` (separator, encoding, header, missing_values).
+    workers: threads that decode.  cache: folder of the resized-image cache.
+    on_progress: told of each decoded picture (``{"event": "images", ...}``).
+    """
+
+    skip_bad: bool = False
+    allow_outside: bool = False
+    folders: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
+    workers: int = 2
+    cache: str | None = None
+    on_progress: Callable[[dict[str, Any]], None] | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_below("workers", self.workers, 0)
+        _refuse_below("max_pixels", self.max_pixels, 1)
+
+
+def _refuse_below(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise RecipeError(f"{name} = {value}", fix=f"give {least} or more")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How this machine is used. May change time, never the answer.
+
+    device: ``auto``, ``cpu``, ``cuda``, ...  micro_batch: rows at once; planned where None.
+    budget: what the process may hold: a size such as ``16GiB``, a card's name, or ``auto``. Where it is not
+        given, a GPU's free memory is planned for, and a CPU takes up to 32 rows at once.
+    checkpoint: compute activations again in the backward pass.
+    probe: take two steps of the largest batch first, and say what they held beside what was predicted.
+    """
+
+    device: str = "auto"
+    micro_batch: int | None = None
+    budget: str | None = None
+    checkpoint: bool = False
+    probe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None:
+            _refuse_below("micro_batch", self.micro_batch, 1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table and its pictures.
+
+    table: all rows, also those that are bad.  ids: (rows,) the text that names each row.
+    caches: one reader per image column, in the schema's order.  white: see `Encoding.white`.
+    bad: row -> why it cannot be used.
+    contents: per image column, (rows,) what identifies a row's file of a picture.
+    """
+
+    table: Table
+    ids: NDArray[np.object_]
+    caches: tuple[PictureFiles, ...]
+    white: tuple[float | None, ...]
+    bad: Mapping[int, str]
+    contents: tuple[NDArray[np.object_], ...]
+    notes: tuple[str, ...]
+    numbered: bool = False
+
+    @property
+    def content(self) -> NDArray[np.object_]:
+        """(rows,) what identifies all pictures of a row together."""
+        return reduce(np.add, self.contents, np.full(len(self.ids), "", dtype=object))
+
+
+def folder_schema(folder: str) -> Schema:
+    """The schema of a folder whose sub-folders name the classes."""
+    return Schema(
+        inputs=(ImageColumn(name=FOLDER_IMAGE, folder=folder),), targets=(CategoryTarget(name=FOLDER_LABEL),)
+    )
+
+
+def read_image_folder(
+    folder: str | os.PathLike[str], *, labels: bool, allow_outside: bool = False, name: str = FOLDER_IMAGE
+) -> Table:
+    """A folder of pictures as a table of two columns, `image` and `label`, or of `image` alone.
+
+    labels: the sub-folders name the classes; a picture outside any is refused.
+    allow_outside: follow links that lead out of the folder.  name: of the column of pictures.
+    """
+    ids, _, classes = list_image_folder(Path(folder), allow_outside=allow_outside)
+    columns: dict[str, Any] = {name: list(ids)}
+    if labels:
+        if classes is None or any(not name for name in classes):
+            loose = [one for one in ids if "/" not in str(one)][:3]
+            raise ImageError(
+                f"{folder}: every picture must lie in a sub-folder that names its class",
+                found=", ".join(str(one) for one in loose),
+                fix="move them into sub-folders, or give a table and --image COLUMN=FOLDER",
+            )
+        columns[FOLDER_LABEL] = list(classes)
+    # Messages speak of the folder, not of columns that nobody gave.
+    return replace(read_table(columns), source=str(folder), path=str(folder))
+
+
+def read_source(
+    source: Any, schema: Schema, reading: Reading, about: Mapping[str, Any] | None = None
+) -> tuple[Table, Reading]:
+    """A table from a path, a data frame, a mapping, a `Table`, or a folder of pictures.
+
+    A folder stands for its pictures, whose ids are their paths in it; it takes the place of the only
+    image column's folder.
+    about: what the ``run.json`` of a finished run says, as whose table this one is read.
+    """
+    if isinstance(source, Table) and about is None:
+        return read_table(source, **reading.table), reading
+    # Of a name that no system takes, os.path.isdir says no; what it is instead, read_table says.
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+        if len(schema.images) != 1:
+            raise SchemaError(
+                f"{source} is a folder, but this run has {len(schema.images)} image columns",
+                fix="give a table with these columns",
+            )
+        name = schema.images[0].name
+        options: dict[str, Any] = {"name": name, "allow_outside": reading.allow_outside}
+        table = read_image_folder(source, labels=False, **options)
+        has_labels = any(target.name == FOLDER_LABEL for target in schema.targets)
+        if has_labels and any("/" in str(one) for one in table.text(name)):
+            try:
+                table = read_image_folder(source, labels=True, **options)
+            except ImageError:
+                pass  # a plain folder with sub-folders: there is simply nothing to compare with
+        return table, replace(reading, folders={**reading.folders, name: str(source)})
+    wanted = [column.name for column in schema.inputs]
+
+    def read(options: Mapping[str, Any]) -> Table:
+        return (
+            read_table(source, **options)
+            if about is None
+            else read_as_trained(source, about, options, wanted)
+        )
+
+    table = read(reading.table)
+    if reading.table.get("header") is None and not table.header and _begins_with_names(table, wanted):
+        table = read({**reading.table, "header": True})
+    return table, reading
+
+
+def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:
+    """Are the columns that are asked for the first row's cells, as in a table of words alone?"""
+    first = {id_text(table.take([0]).text(name, ids=False)[0]) for name in table.names}
+    return bool(wanted) and {id_text(name) for name in wanted} <= first and not set(wanted) & set(table.names)
+
+
+def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool) -> Rows:
+    """Read the table, find every picture, and fill the cache, which decodes and so checks each of them.
+
+    targets: the target columns must be there too.
+    Raises ImageError that names up to ten bad pictures with line and reason, and TableError that names cells
+    of number columns that are no numbers, unless they are skipped.
+    """
+    strange = [name for name in reading.folders if name not in {column.name for column in schema.images}]
+    if strange:
+        raise SchemaError(
+            f"there is no image column {strange[0]!r} to take from {reading.folders[strange[0]]!r}",
+            fix=did_you_mean(strange[0], [column.name for column in schema.images]),
+        )
+    table, reading = read_source(source, schema, reading)
+    schema.check_columns(table.known, table.source, targets=targets)
+    name = schema.row_name
+    ids = table.row_names(name)
+    table, bad = _check_numbers(table, schema, skip_bad=reading.skip_bad, targets=targets)
+    caches: list[ImageCache] = []
+    notes = list(table.notes)
+    contents: list[NDArray[np.object_]] = []
+    for position, column in enumerate(schema.images):
+        found = _find_pictures(table, column, reading)
+        notes += found.notes
+        cache, problems, said = build_image_cache(
+            found.paths,
+            size=encoding.image_size,
+            resize=encoding.resize,
+            interpolation=encoding.interpolation,
+            workers=reading.workers,
+            max_pixels=reading.max_pixels,
+            cache_dir=Path(reading.cache) if reading.cache else None,
+            names=[str(name) for name in table.text(column.name)],
+            # Decided once, by a training: the pictures of one question do not decide for each other.
+            white=(encoding.white[position] or UNTRAINED) if encoding.white else None,
+            on_progress=_teller(reading, column.name),
+        )
+        problems = {**found.locate(problems), **found.problems}
+        if problems and not reading.skip_bad:
+            raise found.error(problems, fix=SKIP)
+        bad |= {row: reason for row, reason in problems.items() if row not in bad}
+        notes += said
+        contents.append(np.asarray(cache.content, dtype=object))
+        caches.append(cache)
+    if bad:
+        notes.append(f"{len(bad)} of {table.rows} rows left out, which cannot be used")
+        notes += listed([reason for _, reason in sorted(bad.items())])
+    white = tuple(cache.white for cache in caches)
+    numbered = name is None and not table.indexed
+    return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes), numbered)
+
+
+def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:
+    """Refuse at once a folder that is not there, or that holds not one of a column's pictures; ImageError."""
+    for column in schema.images:
+        _find_pictures(table, column, reading)
+
+
+def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
+    folder = Path(system_name(reading.folders.get(column.name, column.folder)))
+    if not folder.is_dir():
+        raise ImageError(
+            f"there is no folder {str(folder)!r} (pictures of column {column.name!r})",
+            found=f"searched from {Path.cwd()}",
+            fix=f"give --image {column.name}=FOLDER",
+        )
+    found = find_images(
+        table.text(column.name),
+        folder,
+        lines=table.lines,
+        source=table.source,
+        column=column.name,
+        allow_outside=reading.allow_outside,
+    )
+    if found.lost and not reading.skip_bad:
+        raise found.error(found.problems, fix=f"give --image {column.name}=FOLDER, or mend these names")
+    return found
+
+
+def _check_numbers(
+    table: Table, schema: Schema, *, skip_bad: bool, targets: bool
+) -> tuple[Table, dict[int, str]]:
+    """The table with those cells missing that should be numbers and are not, and row -> what is wrong."""
+    columns = [one for one in schema.columns if isinstance(one, NumberColumn)]
+    columns += [one for one in schema.answers if targets and isinstance(one, NumberTarget)]
+    bad: dict[int, str] = {}
+    for name in dict.fromkeys(one.name for one in columns):
+        if not skip_bad:
+            table.numbers(name, otherwise="; or leave out these rows: --skip-bad")
+            continue
+        _, wrong = table.try_numbers(name)
+        rows = np.flatnonzero(wrong)
+        found = table.take(rows)
+        for row, line, text in zip(rows.tolist(), found.lines, found.text(name, ids=False), strict=True):
+            bad.setdefault(row, f"{table.unit} {line}, column {name}: {text!r} is no number")
+        table = table.blank(name, wrong) if len(rows) else table
+    return table, bad
+
+
+def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:
+    tell = reading.on_progress
+    if tell is None:
+        return None
+    return lambda done, total: tell({"event": "images", "column": column, "done": done, "total": total})

@@ -1,0 +1,62 @@
+"""Look for a learning rate before a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tenfold.engine.batches import Batch, epoch_order, training_batches
+from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
+from tenfold.engine.finder import RateCurve, find_rate
+from tenfold.engine.train import begin_training
+from tenfold.networks.fit import plan_training
+from tenfold.networks.inputs import Machine, Reading
+from tenfold.networks.prepare import Notes, prepare_training
+from tenfold.recipe import Recipe, suited
+from tenfold.schema import Schema
+
+
+def find_learning_rate(
+    schema: Schema,
+    recipe: Recipe,
+    table: Any,
+    *,
+    steps: int = 100,
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> RateCurve:
+    """The loss over a growing learning rate, for the training that `fit` would run; nothing is kept.
+
+    steps: optimizer steps, each a whole batch.
+    """
+    reading, machine = reading or Reading(), machine or Machine()
+    recipe = suited(recipe, schema)
+    device = pick_device(machine.device)
+    precision = pick_precision(recipe.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    work = prepare_training(schema, recipe, table, reading, Notes(on_note))
+    plan = plan_training(recipe, machine, work, device, precision)
+    training = begin_training(
+        work.network, work.encoding, recipe, device=device, precision=precision, micro_batch=plan.micro_batch
+    )
+
+    def batches() -> Iterator[Batch]:
+        epoch = 0
+        while True:
+            order = epoch_order(work.split.train, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch)
+            yield from training_batches(
+                work.examples,
+                order,
+                recipe,
+                training.preparation,
+                epoch=epoch,
+                first_step=epoch * len(order),
+                workers=plan.workers,
+                group=training.group,
+            )
+            epoch += 1
+
+    return find_rate(training, batches(), steps=steps, on_step=on_progress)

@@ -1,0 +1,182 @@
+"""Rows of a run that are to be explained: where they stand, which ones, and their labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.tables.table import Table, read_parquet_columns
+from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
+from tenfold.networks.inputs import Reading, Rows, read_source
+from tenfold.nn.heads import Head
+from tenfold.runs.heldout import remembered_rows, telling_rows
+from tenfold.runs.reading import reading_notes
+from tenfold.schema import Schema
+from tenfold.targets.labels import Classes, scoring_labels
+from tenfold.workbooks.rows import NO_TAG
+
+Floats = NDArray[np.float64]
+
+
+class Explained(Protocol):
+    """A run, or a blend of runs."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """What its columns are."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What ``run.json`` says."""
+        ...
+
+
+def rows_source(
+    run: Explained, held: str, classes: Classes, table: Any, reading: Reading
+) -> tuple[Table, Reading, list[str]]:
+    """The table of the rows: the given one, the one of the training, or what the run itself remembers.
+
+    held: file of the run folder with its held-out rows.  classes: target -> class list.
+    Raises RunError where none can be read any more.
+    """
+    about = _reading_facts(run)
+    if table is not None:
+        source, reading = read_source(table, run.schema, reading, about)
+        return source, reading, reading_notes(source)
+    known = run.about.get("table")
+    why = "the run was fitted to a table in memory, so it knows no file of it"
+    if run.about["kind"] == "blend":
+        why = "its members were fitted to different tables, or to tables in memory"
+    if known and os.path.exists(known):
+        try:
+            source, reading = read_source(known, run.schema, reading, about)
+            run.schema.check_columns(source.known, source.source, targets=False)
+            return source, reading, reading_notes(source)
+        except TenfoldError as error:
+            why = f"{known}: {error.headline}"
+    elif known:
+        why = f"the training's table {known} is not there any more"
+    kept = remembered_rows(run.path, held, run.schema, classes)
+    if kept is not None:
+        source, reading = read_source(kept, run.schema, reading)
+        return source, reading, [f"{why}: explained are validation rows, as the run remembers them"]
+    raise RunError(
+        f"the rows of {run.path} cannot be read again: {why}",
+        found=f"searched from {Path.cwd()}",
+        fix="give the table with --table, and its pictures with --image COLUMN=FOLDER",
+    )
+
+
+def _reading_facts(run: Explained) -> Mapping[str, Any]:
+    """How the run's table was read; that of a blend as its first member has read it."""
+    members = getattr(run, "members", ())
+    if not members or "reading" in run.about:
+        return run.about
+    return {"table": run.about.get("table"), "reading": members[0].runs[0].about.get("reading")}
+
+
+def choose_rows(
+    run: Explained, held: str, classes: Classes, table: Table, wanted: list[str], n: int, *, own: bool
+) -> tuple[NDArray[np.int64], list[str], list[str]]:
+    """Places of the chosen rows in the table, why each was chosen, and what is to be said.
+
+    wanted: ids; telling held-out rows where there are none, n at most.  classes: target -> class list.
+    own: whether the table is the run's own.  Raises SchemaError for an id that is none of the table's.
+    """
+    name = run.schema.row_name
+    ids = [str(one) for one in table.row_names(name)]
+    place = {one: row for row, one in reversed(list(enumerate(ids)))}
+    if wanted:
+        stems = {Path(one).stem: row for one, row in reversed(list(place.items()))}
+        strange = [one for one in wanted if one.strip() not in place and one.strip() not in stems]
+        if strange:
+            raise SchemaError(
+                f"{len(strange)} of {len(wanted)} rows are not in {table.source}",
+                problems=[f"{one!r}: {did_you_mean(one, ids)}" for one in strange],
+                fix=f"give ids of column {name!r}" if name else "give line numbers; the header is line 1",
+            )
+        chosen = [place.get(one.strip(), stems.get(one.strip(), -1)) for one in wanted]
+        chosen = list(dict.fromkeys(chosen))
+        return np.array(chosen, dtype=np.int64), ["asked for"] * len(chosen), []
+    path = run.path / held
+    # Lines of another table are other rows, whatever their numbers.
+    if path.exists() and (own or name):
+        columns, _ = read_parquet_columns(path)
+        picked = telling_rows(columns, run.schema.answers, classes, n)
+        there = [(place[one], why) for one, why in picked if one in place]
+        lost = len(picked) - len(there)
+        notes = [f"{lost} telling validation rows are not in {table.source} any more"] if lost else []
+        # A table of other rows may share a few names with the training's.
+        if there and (own or 2 * len(there) >= len(picked)):
+            return np.array([row for row, _ in there], dtype=np.int64), [why for _, why in there], notes
+    count = min(n, table.rows)
+    note = "no validation rows to choose from" if own else "rows of another table"
+    return np.arange(count), ["first in the table"] * count, [f"{note}: the first {count} are explained"]
+
+
+def row_labels(
+    target: Any, head: Head, rows: Rows, good: NDArray[np.int64]
+) -> tuple[NDArray[Any], list[str]]:
+    """Labels as `data.labels` has them; all missing where the table does not have them."""
+    columns = getattr(target, "columns", ()) or (target.name,)
+    if all(name in rows.table.names for name in columns):
+        labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
+        return labels[good], list(said)
+    note = [f"{rows.table.source} has no labels of {target.name}: its losses are left out"]
+    if target.kind == "number":
+        return np.full(len(good), np.nan), note
+    shape = (len(good), len(head.classes)) if target.kind == "multilabel" else (len(good),)
+    return np.full(shape, -1, dtype=np.int64), note
+
+
+def row_words(
+    target: Any, head: Head, rows: Rows, good: NDArray[np.int64], labels: NDArray[Any]
+) -> list[str]:
+    """Labels in words: classes as the run spells them."""
+    if target.kind == "number":
+        return ["" if one != one else f"{one:g}" for one in labels]
+    if target.kind == "multilabel":
+        own = labels[:, : len(head.classes)]
+        none = target.none or NO_TAG
+        tags = [", ".join(head.classes[place] for place in np.flatnonzero(row == 1)) for row in own]
+        # Nothing known is no answer; known to have none is one.
+        return [(one or none) if (row >= 0).any() else "" for one, row in zip(tags, own, strict=True)]
+    if target.name not in rows.table.names:
+        return [""] * len(good)
+    cells = rows.table.text(target.name, ids=False)[good]
+    known = (labels >= 0) & (labels < len(head.classes))
+    return [
+        head.classes[int(code)] if fine else str(cell)
+        for code, fine, cell in zip(labels, known, cells, strict=True)
+    ]
+
+
+def known_labels(kind: str, classes: int, labels: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
+    """Labels, and 1 where something is known of them."""
+    if kind == "number":
+        known = ~np.isnan(labels)
+        return np.where(known, labels, 0), known.astype(np.float64)
+    if kind == "multilabel":
+        return labels[:, :classes], (labels[:, :classes] >= 0).astype(np.float64)
+    known = (labels >= 0) & ((labels < classes) | (kind == "open"))
+    weights = known.astype(np.float64)
+    return np.where(known, labels, 0), np.repeat(weights[:, None], classes, 1) if kind == "open" else weights
+
+
+def given_labels(kind: str, labels: tuple[NDArray[Any], Floats]) -> Floats | None:
+    """Labels of a number or of tags, NaN where not known; None of kinds whose labels are words.
+
+    labels: as of `known_labels`.
+    """
+    return np.where(labels[1] > 0, labels[0], np.nan) if kind in ("number", "multilabel") else None

@@ -1,0 +1,212 @@
+"""The image wing: what the validation rows decide after a training, and what they say of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.encode import Encoding
+from tenfold.data.tables.table import write_parquet
+from tenfold.engine.batches import Preparation
+from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
+from tenfold.networks.prepare import TrainingWork
+from tenfold.nn.augment import views_of
+from tenfold.nn.heads import Head
+from tenfold.nn.network import build_heads, uses_channels_last
+from tenfold.recipe import Recipe
+from tenfold.runs.folder import RunFolder
+from tenfold.runs.heldout import held_out_columns
+from tenfold.targets.labels import Labels, TargetFacts, label_words, shortened
+
+Floats = NDArray[np.float64]
+
+#: Training rows that are looked at for what is usual.
+MOST_FEATURES = 4000
+
+
+@dataclass
+class Verdict:
+    """What the validation rows say.
+
+    encoding: with thresholds and temperatures.  scores: target -> score -> value.
+    plain_scores: the same of the plain view alone, where there are several.
+    calibration: target -> temperature, and the expected calibration error before and after it.
+    """
+
+    encoding: Encoding
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plain_scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def usual_answers(work: TrainingWork) -> dict[str, Any]:
+    """Target -> what one would answer without a model: the most common label or the mean of training."""
+    train = work.split.train
+    found = {
+        head.name: head.usual(work.examples.labels[head.name][train], work.examples.weigh(train))
+        for head in work.network.heads
+    }
+    return {name: answer for name, answer in found.items() if answer is not None}
+
+
+def judge_validation(
+    folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
+) -> Verdict:
+    """Predict the validation rows, tune what is to be tuned on them, write and score them.
+
+    precision: as `device.pick_precision` returns it.
+    """
+    valid = work.split.valid
+    verdict, network = Verdict(work.encoding), work.network
+    dtype = next(network.parameters()).dtype
+    preparation = Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network))
+    autocast = prediction_autocast(precision, device)
+    verdict.notes += _learn_what_is_usual(work, preparation, autocast)
+    if not len(valid):
+        return verdict
+    found, plain = predict_views(
+        network,
+        work.examples,
+        valid,
+        preparation,
+        views=views_of(recipe),
+        autocast=autocast,
+    )
+    labels = {head.name: work.examples.labels[head.name][valid] for head in network.heads}
+    weights = work.examples.weigh(valid)
+    if recipe.calibrate_probabilities:
+        for head in network.heads:
+            _calibrate(verdict, head, found[head.name], labels[head.name], weights)
+        network.heads = build_heads(verdict.encoding, work.schema, recipe)
+        found = {head.name: head.calibrated(found[head.name]) for head in network.heads}
+        plain = {head.name: head.calibrated(plain[head.name]) for head in network.heads}
+    for head in network.heads:
+        _settle(verdict, head, head.tuned(found[head.name], labels[head.name], weights))
+    network.heads = build_heads(verdict.encoding, work.schema, recipe)
+    usual = usual_answers(work)
+    for head in network.heads:
+        verdict.scores[head.name] = head.scores(
+            found[head.name], labels[head.name], usual=usual.get(head.name), weights=weights
+        )
+        if views_of(recipe).count > 1:
+            verdict.plain_scores[head.name] = head.scores(
+                plain[head.name], labels[head.name], weights=weights
+            )
+    verdict.notes += _threshold_notes(verdict)
+    _write(folder, "validation.parquet", work, verdict.encoding, found, labels)
+    if verdict.plain_scores:
+        _write(folder, "validation_plain.parquet", work, verdict.encoding, plain, labels)
+    return verdict
+
+
+def _learn_what_is_usual(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
+    """Let open targets know what training rows are like; returns what is to be said."""
+    network, notes = work.network, []
+    if not network.familiar:
+        return notes
+    train, valid = work.split.train, work.split.valid
+    rows = train[np.linspace(0, len(train) - 1, min(len(train), MOST_FEATURES)).astype(np.int64)]
+    # Rows that trained are nearer than new ones; without validation rows every second one is set aside.
+    rows, checked = (rows, valid[:MOST_FEATURES]) if len(valid) else (rows[::2], rows[1::2])
+    seen, new = (
+        predict_features(network, work.examples, one, preparation, autocast=autocast)
+        for one in (rows, checked)
+    )
+    for place, familiar in network.familiar.items():
+        name = network.heads[int(place)].name
+        labels = work.examples.labels[name]
+        own = (labels[checked] >= 0) & (labels[checked] < len(network.heads[int(place)].classes))
+        if familiar.fit(seen, labels[rows], new[own]):  # type: ignore[operator]
+            notes.append(f"{name}: rows that are unlike all {len(rows)} training rows looked at are doubted")
+        else:
+            notes.append(f"{name}: too few rows to say which are unlike them: none is doubted")
+    return notes
+
+
+def _settle(verdict: Verdict, head: Head, facts: TargetFacts) -> None:
+    targets = {**verdict.encoding.targets, head.name: facts}
+    verdict.encoding = verdict.encoding.model_copy(update={"targets": targets})
+
+
+def _calibrate(
+    verdict: Verdict, head: Head, chance: Floats, labels: Labels, weights: Floats | None = None
+) -> None:
+    """Fit the target's temperature, and say how much it helps rows that it was not fitted on."""
+    temperature = head.temperature(chance, labels, weights)
+    if temperature is None:
+        return
+    facts = verdict.encoding.targets.get(head.name, TargetFacts())
+    after, halves = chance.copy(), (np.arange(len(chance)) % 2 == 0, np.arange(len(chance)) % 2 == 1)
+    for one, other in (halves, halves[::-1]):
+        half = head.temperature(chance[one], labels[one], None if weights is None else weights[one])
+        after[other] = _with(head, facts, half or temperature).calibrated(chance[other])
+    _settle(verdict, head, facts.model_copy(update={"temperature": temperature}))
+    found = {
+        "temperature": temperature,
+        "ece_before": head.calibration_error(chance, labels, weights),
+        "ece_after": head.calibration_error(after, labels, weights),
+    }
+    verdict.calibration[head.name] = found
+    verdict.notes.append(
+        f"{head.name}: temperature {temperature:.3f}; expected calibration error {found['ece_before']:.4f} "
+        f"before, {found['ece_after']:.4f} after (each half of the rows with the other half's temperature)"
+    )
+    if found["ece_after"] > found["ece_before"]:
+        verdict.notes.append(
+            f"{head.name}: that is no better: without calibration its probabilities were nearer"
+        )
+    if head.kind == "ordered":
+        # The largest probability stays the largest; the median of ordered classes may be another.
+        settled = _with(head, facts, temperature)
+        moved = head.decode(chance).values != settled.decode(settled.calibrated(chance)).values
+        if moved.any():
+            verdict.notes.append(
+                f"{head.name}: {int(moved.sum())} of {len(moved)} answers change, since the median class "
+                "moves with the temperature"
+            )
+
+
+def _with(head: Head, facts: TargetFacts, temperature: float) -> Head:
+    other = copy.copy(head)
+    other.facts = facts.model_copy(update={"temperature": temperature})
+    return other
+
+
+def _threshold_notes(verdict: Verdict) -> list[str]:
+    notes = []
+    for name, facts in verdict.encoding.targets.items():
+        if facts.thresholds:
+            pairs = zip(verdict.encoding.classes[name], facts.thresholds, strict=True)
+            said = shortened([f"{word} {least:.2f}" for word, least in pairs])
+            rows = verdict.scores[name]["scored"]
+            notes.append(f"{name}: thresholds tuned on {rows:.0f} validation rows: {said}")
+    return notes
+
+
+def _write(
+    folder: RunFolder,
+    file: str,
+    work: TrainingWork,
+    encoding: Encoding,
+    found: Mapping[str, Floats],
+    labels: Mapping[str, Labels],
+) -> None:
+    valid = work.split.valid
+    names = held_out_columns(work.schema.answers, encoding.classes)
+    columns: dict[str, NDArray[Any]] = {names.id: work.examples.ids[valid], names.row: valid}
+    if work.examples.importance is not None:
+        columns[names.weight] = work.examples.importance[valid]
+    for target, head in zip(work.schema.answers, work.network.heads, strict=True):
+        name, classes = head.name, encoding.classes.get(head.name, ())
+        facts = encoding.targets.get(name, TargetFacts())
+        for column, words in label_words(target, classes, facts, labels[name]).items():
+            columns[names.label[column]] = words
+        columns |= names.answered(name, head.decode(found[name]), found[name])
+    columns[names.fingerprint] = work.fingerprints[valid]
+    write_parquet(folder.file(file), columns)

@@ -1,1 +1,0 @@
-"""Write for people and for other programs: tables, figures, reports, workbooks."""

@@ -1,0 +1,1 @@
+"""Recommenders from ratings: prepare, fit, ask, explain."""

@@ -1,0 +1,442 @@
+"""Look into a ratings run: the table it was fitted to and its gaps, its biases, the map of its factors.
+
+Everything here is computed from the run alone and written nowhere; `inspection_page` turns it into a report.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.explain import item_labels
+from tenfold.collab.predict import Scorer
+from tenfold.errors import RecipeError, RunError
+from tenfold.reports.figures import map_figure
+from tenfold.reports.html import Cell, Grid, Picture, Section
+from tenfold.values import FactorModel
+
+__all__ = ["BiasedItem", "Crosstab", "FactorMap", "Inspection", "LookUp", "inspect_run", "inspection_page"]
+
+#: Items that the map holds, the most rated first: rarely rated ones lie near its middle and say little.
+MAPPED = 1000
+#: Ratings that an item of the lists by bias has, where enough items have them.
+LEAST = 5
+#: Items at each end of the lists by bias and of the map's axes.
+LISTED_ITEMS, AXIS_ITEMS = 10, 3
+#: Factors and rows of a matrix that are shown.
+SHOWN_FACTORS, SHOWN_ROWS = 6, 2
+
+
+@dataclass(frozen=True)
+class Crosstab:
+    """The most active users by the most rated items.
+
+    users, items, names: ids, and the items' titles.  rating: (users, items), NaN where there is none.
+    predicted: (users, items), the run's score of every pair, rated or not.
+    """
+
+    users: list[str]
+    items: list[str]
+    names: list[str]
+    rating: NDArray[np.float32]
+    predicted: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BiasedItem:
+    """An item that the average user finds far better, or far worse, than the average item.
+
+    bias: by how much, in units of ratings (within a sigmoid: before it).  rated: mean of its ratings.
+    audience: mean of what the run expects of the same users for an item of this taste without its bias.
+    """
+
+    item: str
+    name: str
+    bias: float
+    ratings: int
+    rated: float
+    audience: float
+
+
+@dataclass(frozen=True)
+class FactorMap:
+    """Item factors on the two directions in which they differ most (principal components).
+
+    place: (items, 2).  share: part of the factors' variance along each direction.  ratings: (items,).
+    """
+
+    items: list[str]
+    names: list[str]
+    ratings: list[int]
+    place: NDArray[np.float64]
+    share: tuple[float, float]
+
+    def ends(self, axis: int, count: int = AXIS_ITEMS) -> tuple[list[str], list[str]]:
+        """Names of the items at the low and at the high end of an axis, the outermost first."""
+        order = np.argsort(self.place[:, axis], kind="stable").tolist()
+        count = min(count, len(order) // 2)
+        return [self.names[one] for one in order[:count]], [self.names[one] for one in order[::-1][:count]]
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """That a one-hot row times a matrix is the look-up of one of its rows, with the run's own numbers.
+
+    row: place of the id among `rows` ids.  shown: places of the rows that are shown, with their `factors`
+    (shown, few).  product: one-hot times the whole matrix.  looked_up: the row as it lies in memory.
+    """
+
+    what: str
+    id: str
+    row: int
+    rows: int
+    shown: list[int]
+    factors: NDArray[np.float32]
+    product: NDArray[np.float32]
+    looked_up: NDArray[np.float32]
+
+    @property
+    def equal(self) -> bool:
+        """Whether the two agree in every number."""
+        return bool(np.array_equal(self.product, self.looked_up))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be seen in a ratings run.
+
+    best, worst: items by bias; empty where the run has no biases.  map: None where factors are alike.
+    lookups: of a user and of an item.  terms: name -> number, from the mean to the score of that pair.
+    """
+
+    run: str
+    method: str
+    users: int
+    items: int
+    ratings: int
+    scale: tuple[float, float]
+    crosstab: Crosstab
+    best: list[BiasedItem]
+    worst: list[BiasedItem]
+    map: FactorMap | None
+    lookups: tuple[LookUp, LookUp]
+    terms: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Heading of the report."""
+        return f"Inside {self.run}"
+
+    @property
+    def lead(self) -> str:
+        """What the run is, in one line."""
+        return f"method {self.method}; {self.ratings} ratings of {self.items} items by {self.users} users"
+
+    def record(self) -> dict[str, Any]:
+        """What ``tenfold inspect --json`` prints (docs/formats.md)."""
+        found = _listed(asdict(self))
+        for lookup, own in zip(found["lookups"], self.lookups, strict=True):
+            lookup["equal"] = own.equal
+        return found
+
+
+def _factors_of(run: Any) -> FactorModel:
+    """The factors of a run; those of a network whose body is a dot product, exactly as it multiplies them.
+
+    Raises RunError where scores are not products of factors.
+    """
+    kind = run.about.get("kind", "ratings")
+    if kind == "blend":
+        raise RunError(
+            f"{run.path} is a blend, whose members have factors of their own",
+            fix=f"inspect a member: {', '.join(os.path.normpath(one.path) for one in run.runs)}",
+        )
+    if kind != "pairs":
+        return run.model
+    from tenfold.recommenders.explain import dot_factors, is_dot
+
+    if not is_dot(run):
+        return run.model
+    known: FactorModel = run.known
+    parts = dot_factors(run, np.arange(len(known.users)), np.arange(len(known.items)))
+    arrays = ("user_bias", "item_bias", "user_factors", "item_factors")
+    return replace(
+        known,
+        method="network (dot)",
+        mean=parts["mean"],
+        sigmoid_range=parts["range"],
+        **{name: np.ascontiguousarray(parts[name], np.float32) for name in arrays},
+    )
+
+
+def inspect_run(run: Any, *, n: int = 15) -> Inspection:
+    """Everything that is shown of a run of factors, or of a dot product of embeddings.
+
+    n: users, and items, in the crosstab, or as many as there are.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise RecipeError(f"n = {n!r}: a crosstab has 1 user and 1 item or more", fix="give n = 15")
+    model = _factors_of(run)
+    scorer = Scorer(model)
+    received = np.bincount(model.seen_items, minlength=len(model.items))
+    given = np.diff(model.seen_start)
+    # Sorting is stable: of equally busy ones the first in the file comes first, on every machine.
+    users, items = np.argsort(-given, kind="stable")[:n], np.argsort(-received, kind="stable")[:n]
+    crosstab = _crosstab(model, scorer, users, items)
+    gaps = np.argwhere(np.isnan(crosstab.rating))
+    row, column = gaps[0] if len(gaps) else (0, 0)
+    user, item = int(users[row]), int(items[column])
+    best, worst, notes = _biased_items(model, scorer, received)
+    return Inspection(
+        run=str(run.path),
+        method=model.method,
+        users=len(model.users),
+        items=len(model.items),
+        ratings=len(model.seen_items),
+        scale=model.scale,
+        crosstab=crosstab,
+        best=best,
+        worst=worst,
+        map=_factor_map(model, received),
+        lookups=(
+            _look_up("user", model.users, model.user_factors, user),
+            _look_up("item", model.items, model.item_factors, item),
+        ),
+        terms=_terms(model, scorer, user, item),
+        notes=tuple(notes),
+    )
+
+
+def _crosstab(
+    model: FactorModel, scorer: Scorer, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> Crosstab:
+    shape = len(users), len(items)
+    rating = np.full(shape, np.nan, np.float32)
+    column_of = np.full(len(model.items), -1)
+    column_of[items] = np.arange(len(items))
+    for row, user in enumerate(users):
+        own = slice(model.seen_start[user], model.seen_start[user + 1])
+        columns = column_of[model.seen_items[own]]
+        rating[row, columns[columns >= 0]] = model.seen_ratings[own][columns >= 0]
+    predicted, _ = scorer.scores(np.repeat(users, shape[1]), np.tile(items, shape[0]))
+    return Crosstab(
+        users=[str(one) for one in model.users[users]],
+        items=[str(one) for one in model.items[items]],
+        names=_names(model, items),
+        rating=rating,
+        predicted=predicted.reshape(shape),
+    )
+
+
+def _names(model: FactorModel, items: NDArray[np.int64]) -> list[str]:
+    return [*map(item_labels(model), model.items[items])]
+
+
+def _biased_items(
+    model: FactorModel, scorer: Scorer, received: NDArray[np.int64]
+) -> tuple[list[BiasedItem], list[BiasedItem], list[str]]:
+    """Items of highest and of lowest bias, half of the items at most in each list.
+
+    Factors may be moved by a constant if biases make up for it, and no score changes; so a method's own bias
+    says only a part. What no such move changes is how much better than the average item an item is to the
+    average user: c_i + p . q_i less its mean, with p the mean of all users' factors. That is the bias here.
+    """
+    if model.implicit:
+        return [], [], ["a run of events has no items by bias: its scores are no ratings"]
+    _, average = scorer.average_user
+    bias = model.item_bias + model.item_factors @ average
+    bias = bias - scorer.item_weight @ bias
+    if np.ptp(bias) == 0:
+        return [], [], ["no items by bias: the run finds all items alike"]
+    counted = np.flatnonzero(received >= LEAST)
+    if len(counted) < 2 * LISTED_ITEMS:
+        counted = np.flatnonzero(received > 0)
+    order = counted[np.argsort(bias[counted], kind="stable")]
+    count = min(LISTED_ITEMS, len(order) // 2)
+    low, high = order[:count], order[::-1][:count]
+    # One pass over the ratings finds all that concern the few items shown.
+    there = np.flatnonzero(np.isin(model.seen_items, np.concatenate([low, high])))
+    item = model.seen_items[there].astype(np.int64)
+    user = np.searchsorted(model.seen_start, there, side="right") - 1
+    without = scorer.link(scorer.raw(user, item) - bias[item])
+
+    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(item, values, len(model.items)) / np.maximum(received, 1)
+
+    rated, audience = mean(model.seen_ratings[there]), mean(without)
+
+    def told(one: int) -> BiasedItem:
+        name = _names(model, np.array([one]))[0]
+        means = float(rated[one]), float(audience[one])
+        return BiasedItem(str(model.items[one]), name, float(bias[one]), int(received[one]), *means)
+
+    return [told(one) for one in high], [told(one) for one in low], []
+
+
+def _factor_map(model: FactorModel, received: NDArray[np.int64]) -> FactorMap | None:
+    """The most rated items on the first two principal components of their factors (Pearson 1901)."""
+    items = np.argsort(-received, kind="stable")[:MAPPED]
+    factors = model.item_factors[items].astype(np.float64)
+    if len(items) < 2 or not (factors != factors[0]).any():
+        return None
+    from sklearn.decomposition import PCA  # half a second, and only here
+
+    # The full decomposition, since the iterative ones start from random vectors.
+    found = PCA(n_components=min(2, *factors.shape), svd_solver="full").fit(factors)
+    place, share = np.zeros((len(items), 2)), np.zeros(2)
+    place[:, : found.n_components_] = found.transform(factors)
+    share[: found.n_components_] = found.explained_variance_ratio_
+    return FactorMap(
+        items=[str(one) for one in model.items[items]],
+        names=_names(model, items),
+        ratings=received[items].tolist(),
+        place=place,
+        share=(float(share[0]), float(share[1])),
+    )
+
+
+def _look_up(what: str, ids: NDArray[np.object_], factors: NDArray[np.float32], row: int) -> LookUp:
+    one_hot = np.zeros(len(ids), np.float32)
+    one_hot[row] = 1
+    around = sorted({*range(min(SHOWN_ROWS, len(ids))), row, len(ids) - 1})
+    return LookUp(
+        what=what,
+        id=str(ids[row]),
+        row=row,
+        rows=len(ids),
+        shown=around,
+        factors=factors[around, :SHOWN_FACTORS],
+        product=one_hot @ factors,
+        looked_up=factors[row],
+    )
+
+
+def _terms(model: FactorModel, scorer: Scorer, user: int, item: int) -> dict[str, float]:
+    """The sum that makes a score: mean, biases, dot product, their sum, and the score that comes of it."""
+    p, q = model.user_factors[user].astype(np.float64), model.item_factors[item].astype(np.float64)
+    users, items = np.array([user]), np.array([item])
+    return {
+        "mean": float(model.mean),
+        "user_bias": float(model.user_bias[user]),
+        "item_bias": float(model.item_bias[item]),
+        "dot_product": float(p @ q),
+        "sum": float(scorer.raw(users, items)[0]),
+        "score": float(scorer.scores(users, items)[0][0]),
+    }
+
+
+def _listed(value: Any) -> Any:
+    """Arrays as nested lists, NaN as None, numbers no longer than single precision."""
+    if isinstance(value, dict):
+        return {name: _listed(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return _listed(value.tolist())
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.7g}")
+    return value
+
+
+# --- the page --------------------------------------------------------------------------------------
+
+
+def inspection_page(found: Inspection) -> list[Section]:
+    """The sections of the report, for `reports.html.write_report`."""
+    return [
+        _crosstab_section(found),
+        *([_bias_section(found)] if found.best else []),
+        *([_map_section(found.map)] if found.map else []),
+        _lookup_section(found),
+    ]
+
+
+def _crosstab_section(found: Inspection) -> Section:
+    table = found.crosstab
+    values = np.where(np.isnan(table.rating), table.predicted, table.rating)
+    low, high = found.scale if np.isfinite(found.scale).all() else (values.min(), values.max())
+    rows = []
+    for item, name in enumerate(table.names):
+        row: list[Cell | str] = [name]
+        for user in range(len(table.users)):
+            gap = bool(np.isnan(table.rating[user, item]))
+            value = float(values[user, item])
+            heat = float(np.clip((value - low) / (high - low), 0, 1)) if high > low else 0.5
+            row.append(Cell(f"{value:.1f}" if gap else f"{value:g}", heat=heat, faint=gap))
+        rows.append(row)
+    return Section(
+        "Ratings and their gaps",
+        f"The {len(table.users)} users with most ratings, across, by the {len(table.items)} items with most, "
+        "down. Upright numbers were given; slanted ones, in the gaps, are the run's predictions.",
+        (Grid(("", *table.users), rows),),
+    )
+
+
+def _bias_section(found: Inspection) -> Section:
+    headings = ("item", "bias", "rated", "expected", "ratings")
+
+    def grid(title: str, items: list[BiasedItem]) -> Grid:
+        rows = [
+            [one.name, Cell(f"{one.bias:+.2f}"), Cell(f"{one.rated:.2f}"), Cell(f"{one.audience:.2f}"),
+             Cell(str(one.ratings))]
+            for one in items
+        ]  # fmt: skip
+        return Grid(headings, rows, title=title)
+
+    return Section(
+        "Items by bias",
+        "An item may be rated well only because those who rate it like its kind, or rate kindly. Its bias is "
+        "how much better than the average item it is for the average user, whoever has rated it. Expected is "
+        "what its raters would give to an item of this kind without the bias.",
+        (
+            grid("Good beyond their audience", found.best),
+            grid("Bad in spite of their audience", found.worst),
+        ),
+    )
+
+
+def _map_section(found: FactorMap) -> Section:
+    rows = []
+    for axis, which in enumerate(("across", "up")):
+        low, high = found.ends(axis)
+        rows.append([which, Cell(f"{found.share[axis]:.0%}"), "; ".join(low), "; ".join(high)])
+    return Section(
+        "A map of the items",
+        f"The factors of the {len(found.items)} most rated items on the two directions in which they differ "
+        "most (principal components). Near items please the same people. What a direction means is for the "
+        "reader to say: nothing told the run of genres.",
+        (
+            Picture(map_figure(found.place, found.names, found.ratings, found.share)),
+            Grid(("direction", "of the variance", "at the low end", "at the high end"), rows),
+        ),
+    )
+
+
+def _lookup_section(found: Inspection) -> Section:
+    parts: list[Grid] = []
+    for one in found.lookups:
+        few = one.factors.shape[1]
+        rows: list[list[Cell | str]] = []
+        for place, row in zip(one.shown, one.factors, strict=True):
+            hit = place == one.row
+            rows.append([f"row {place}", Cell("1" if hit else "0", strong=hit),
+                         *(Cell(f"{value:.3f}", strong=hit) for value in row)])  # fmt: skip
+        for name, vector in (("one-hot x matrix", one.product), ("row looked up", one.looked_up)):
+            rows.append([name, Cell(""), *(Cell(f"{value:.3f}", strong=True) for value in vector[:few])])
+        verdict = f"equal in all {len(one.product)} numbers" if one.equal else "NOT equal"
+        headings = ("", "one-hot", *(f"factor {factor}" for factor in range(1, few + 1)))
+        parts.append(Grid(headings, rows, title=f"{one.what} {one.id}, of {one.rows}: {verdict}"))
+    words = {"user_bias": "bias of the user", "item_bias": "bias of the item", "dot_product": "dot product"}
+    terms = [[words.get(name, name), Cell(f"{value:.4f}")] for name, value in found.terms.items()]
+    pair = f"The score of {found.lookups[0].id} for {found.lookups[1].id}"
+    return Section(
+        "One-hot times matrix is a look-up",
+        "A row of noughts with a single 1, times a matrix, is the matrix's row at that 1. So an embedding "
+        "looks the row up and saves the product. A few rows and factors of this run's own matrices:",
+        (*parts, Grid(("term", "value"), terms, title=pair)),
+    )

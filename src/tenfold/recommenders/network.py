@@ -1,0 +1,397 @@
+"""The neural route of ratings: a finished run, asked for predictions, lists, neighbours and scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.evaluate import locate_pairs, score_pairs
+from tenfold.collab.explain import titles
+from tenfold.collab.pack import unpack_factor_model
+from tenfold.collab.predict import (
+    as_ids,
+    count_listed,
+    count_titles,
+    count_unknown,
+    item_states,
+    locate,
+    refuse_unknown,
+)
+from tenfold.collab.recommend import (
+    allowed_items,
+    checked_count,
+    count_lists,
+    list_states,
+    rated_pairs,
+    similar,
+)
+from tenfold.data.encode import Encoding, Examples, encode_columns
+from tenfold.data.ratings.roles import find_roles
+from tenfold.data.tables.table import Table
+from tenfold.engine.batches import Preparation
+from tenfold.engine.checkpoint import tensors_under
+from tenfold.engine.device import one_thread, peak_bytes, pick_device
+from tenfold.engine.predict import predict_network
+from tenfold.errors import RatingsError, RecipeError, RunError, did_you_mean
+from tenfold.nn.network import Network, build_network
+from tenfold.recipe import PairRecipe
+from tenfold.recommenders.factors import (
+    MODEL,
+    columns_said,
+    found_names,
+    id_names,
+    items_where,
+    read_own_ratings,
+)
+from tenfold.runs.folder import read_arrays, read_object, read_text
+from tenfold.runs.reading import read_as_trained
+from tenfold.schema import NumberTarget, Schema
+from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
+
+#: File of a run beside those of every network: vocabularies and what was rated.
+KNOWN = MODEL
+
+OnNote = Callable[[str], None] | None
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """A finished network of ratings.
+
+    path: its folder.  schema: with the columns as they were found: the user's, the item's, and others.
+    about: what ``run.json`` says.
+    """
+
+    path: Path
+    schema: Schema
+    recipe: PairRecipe
+    encoding: Encoding
+    about: Mapping[str, Any]
+
+    @cached_property
+    def known(self) -> FactorModel:
+        """Who and what is known, and what each user has rated; as factors, the embeddings of the items."""
+        return unpack_factor_model(*read_arrays(self.path / KNOWN))
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with its weights, on the CPU."""
+        network, _ = build_network(self.encoding, network_schema(self.schema, self.about), self.recipe)
+        arrays, _ = read_arrays(self.path / "weights.safetensors")
+        if any(value.dtype == np.float64 for value in arrays.values()):
+            network.double()
+        try:
+            network.load_state_dict(tensors_under(arrays, ""), strict=True)
+        except RuntimeError as error:
+            raise RunError(
+                f"the weights of {self.path} do not fit its network (body {self.recipe.body})",
+                problems=[line.strip() for line in str(error).splitlines()[1:]],
+                fix="restore the run's folder, or fit again",
+            ) from None
+        return network
+
+    @property
+    def model(self) -> FactorModel:
+        """Raises RunError: a network's score is not a sum of factors; `inspect` knows a dot product's."""
+        raise RunError(
+            f"{self.path} is a network of ratings, whose scores are no products of factors",
+            fix="predict, evaluate, recommend and similar work; for factors: --body dot, or no --body",
+        )
+
+    def show(self) -> Any:
+        """The run's page, which a notebook shows; see `jobs.showing.show_run`."""
+        from tenfold.reports.notebook import show_run
+
+        return show_run(self)
+
+    def plot_losses(self) -> Any:
+        """The curves of the training, which a notebook shows; see `jobs.showing.plot_losses`."""
+        from tenfold.reports.notebook import plot_losses
+
+        return plot_losses(self)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``tenfold fit --json`` prints (docs/formats.md)."""
+        kept = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
+        if self.recipe.patience or self.recipe.keeps_best:
+            kept = (*kept, "epochs", "kept_epoch")
+        return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Target -> metric -> value on the held-out ratings."""
+        return self.about.get("targets", {})
+
+    def with_ratings(self, source: Any, **options: Any) -> PairRun:
+        """Raises RunError: the embeddings of a new user are learnt in a training."""
+        raise RunError(
+            f"{self.path} is a network of ratings, which learns a new user in a training only",
+            fix="fit again with these ratings, or fit without --body, where newcomers are folded in",
+        )
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        unknown: str = "fallback",
+        ranking: bool = False,
+        table_options: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        on_note: OnNote = None,
+    ) -> PairPredictions:
+        """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order.
+
+        Unknown users and items are answered through the row that training kept for them, and marked;
+        ``unknown="raise"`` refuses them.
+        """
+        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
+        users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
+        cells, said = self.cells(table)
+        found = self.answers(users, items, cells, unknown=unknown, device=device)
+        notes = [*found.notes, *said]
+        for note in [*table.notes, *columns_said(source, roles), *notes] if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
+        return replace(found, notes=tuple(notes))
+
+    def predict_pairs(
+        self, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+    ) -> PairPredictions:
+        """Scores of the pairs (users[k], items[k]); a single user or item goes with all of the other side.
+
+        Raises RunError where a score needs cells of further columns; else see `predict`.
+        """
+        self.refuse_cells("a pair of ids")
+        who, what = as_ids(users), as_ids(items)
+        if len(who) != len(what) and 1 not in (len(who), len(what)):
+            raise RatingsError(
+                f"{len(who)} users and {len(what)} items make no pairs", fix="give one item to each user"
+            )
+        count = max(len(who), len(what)) if len(who) and len(what) else 0
+        who, what = (np.resize(ids, count) for ids in (who, what))
+        return self.answers(who, what, {}, unknown=unknown)
+
+    def refuse_cells(self, what: str) -> None:
+        """Raises RunError where a score needs more than a user and an item. what: that which has no more."""
+        if len(self.schema.columns) > 2:
+            others = ", ".join(column.name for column in self.schema.columns[2:])
+            raise RunError(
+                f"a score of this run needs {others}, too, which {what} does not have",
+                fix="predict a table of pairs with these columns",
+            )
+
+    def answers(
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        cells: Mapping[str, NDArray[Any]],
+        *,
+        unknown: str = "fallback",
+        device: str = "auto",
+    ) -> PairPredictions:
+        """Scores of pairs of ids as text, with encoded cells of further columns; see `predict`."""
+        if unknown not in ("fallback", "raise"):
+            raise RecipeError(
+                f"unknown = {unknown!r} is not known", fix=did_you_mean(unknown, ("fallback", "raise"))
+            )
+        index = locate(users, self.known.users), locate(items, self.known.items)
+        known, state = self.known, item_states(self.known, items, index[1])
+        if unknown == "raise":
+            refuse_unknown(users, index[0], items, index[1])
+        notes = [
+            *count_unknown("users", users, index[0], known.users),
+            *count_listed(items, index[1], state),
+            *count_unknown("items", items, np.where(state == "listed", 0, index[1]), known.items),
+            *count_titles(known, items),
+        ]
+        score = self.score(*index, cells, device=device)
+        return PairPredictions(
+            users=users,
+            items=items,
+            score=score.astype(np.float32),
+            deviation=np.full(len(score), np.nan, np.float32),
+            known_user=index[0] >= 0,
+            known_item=index[1] >= 0,
+            item_state=state,
+            notes=tuple(notes),
+        )
+
+    def cells(self, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """The cells of further columns, encoded, and what is to be said of them."""
+        schema = Schema(inputs=self.schema.columns[2:], targets=())
+        schema.check_columns(table.known, table.source)
+        return encode_columns(self.encoding.columns, schema, table)
+
+    def score(
+        self,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        cells: Mapping[str, NDArray[Any]],
+        *,
+        device: str = "auto",
+    ) -> NDArray[np.float64]:
+        """(pairs,) ratings of pairs of places in `known`, -1 for what is not there."""
+        place = pick_device(device)
+        self.network.to(place)
+        examples, preparation = self.inputs(users, items, cells, place)
+        with quiet(place):
+            found = predict_network(self.network, examples, np.arange(len(users)), preparation)
+        return next(iter(found.values()))[:, 0]
+
+    def inputs(
+        self,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        cells: Mapping[str, NDArray[Any]],
+        place: Any,
+    ) -> tuple[Examples, Preparation]:
+        """Pairs as the network takes them, on a device."""
+        names = [column.name for column in self.schema.columns[:2]]
+        columns = {names[0]: users + 1, names[1]: items + 1, **cells}
+        dtype = next(self.network.parameters()).dtype
+        examples = Examples(np.full(len(users), "", object), (), {}, {}, columns)
+        return examples, Preparation(self.encoding, place, dtype, channels_last=False)
+
+    def evaluate(
+        self,
+        source: Any,
+        *,
+        n: int | None = None,
+        relevant_from: float | None = None,
+        table_options: Mapping[str, Any] | None = None,
+        skip_bad: bool = False,
+        device: str = "auto",
+        on_note: OnNote = None,
+    ) -> dict[str, Any]:
+        """Errors on ratings that were not trained on. Returns the keys that ``--json`` prints."""
+        if n is not None or relevant_from is not None:
+            raise RecipeError(
+                "a network of ratings is scored by its errors, not by its lists", fix="leave out --lists"
+            )
+        started = time.monotonic()
+        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        test = read_own_ratings(self, table, skip_bad=skip_bad, keep_rows=True)
+        scores, _, notes = score_test(self, test, table)
+        for note in [*test.notes, *notes] if on_note is not None else ():
+            on_note(note)  # type: ignore[misc]
+        return {
+            "run": str(self.path),
+            **scores,
+            "rows": len(test.ratings),
+            "targets": {self.about["target"]: scores},
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": peak_bytes(pick_device(device)),
+        }
+
+    def recommend(
+        self,
+        users: Any = None,
+        *,
+        n: int = 10,
+        include_seen: bool = False,
+        where: str | Sequence[str] = (),
+        candidates: Any = None,
+        exclude: Any = None,
+        reasons: int | None = None,
+        threads: int | None = None,
+    ) -> Recommendations:
+        """The n items of highest score for each user, best first, without those that they have rated.
+
+        Options as of `collab.recommend.recommend`; a network works on one thread. It gives no reasons.
+        Raises RunError where a score needs cells of further columns.
+        """
+        n = checked_count(n)
+        self.refuse_cells("a list of items")
+        known = self.known
+        asked = known.users if users is None else as_ids(users)
+        index = locate(asked, known.users)
+        allowed, notes = allowed_items(known, candidates, exclude)
+        if where:
+            allowed = allowed & self.items_where(where)
+        rows: list[tuple[int, int, float, int]] = []
+        notes += ["a network gives no reasons"] if reasons else []
+        for place, user in enumerate(index):
+            open_items = allowed.copy()
+            if user >= 0 and not include_seen:
+                open_items[rated_pairs(known, index[place : place + 1])[1]] = False
+            items = np.flatnonzero(open_items)
+            score = self.score(np.full(len(items), user), items, {})
+            best = np.lexsort((items, -score))[:n]
+            rows += [(place, int(items[one]), float(score[one]), rank + 1) for rank, one in enumerate(best)]
+        where_user = np.array([row[0] for row in rows], dtype=np.int64)
+        items = np.array([row[1] for row in rows], dtype=np.int64)
+        counts = np.bincount(where_user, minlength=len(asked))
+        notes += count_lists(asked, index, counts, int(allowed.sum()))
+        return Recommendations(
+            users=asked[where_user],
+            items=known.items[items],
+            names=titles(known, items),
+            rank=np.array([row[3] for row in rows], dtype=np.int64),
+            score=np.array([row[2] for row in rows], dtype=np.float32),
+            deviation=np.full(len(rows), np.nan, np.float32),
+            known_user=(index >= 0)[where_user],
+            **list_states(known, items, notes),
+        )
+
+    def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
+        """(items,) which items meet all conditions on the item table (see `data.side.choose_ids`)."""
+        return items_where(self.path, where, self.known.items, key=self.about["item_key"])
+
+    def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
+        """The n items nearest to each by the cosine of their embeddings, of a dot product without biases."""
+        known = self.known
+        if self.recipe.body == "dot":
+            # The first entry is the bias (`nn.body.DotBody`): how well liked, not what an item is like.
+            known = replace(
+                known, user_factors=known.user_factors[:, 1:], item_factors=known.item_factors[:, 1:]
+            )
+        return similar(known, items, n=n, candidates=self.items_where(where) if where else None)
+
+
+def open_pair_run(folder: Path, about: Mapping[str, Any]) -> PairRun:
+    """The run in a folder that `runs.folder.read_run` has checked."""
+    return PairRun(
+        folder,
+        Schema.from_toml(read_text(folder, "schema.toml")),
+        PairRecipe.from_toml(read_text(folder, "recipe.toml")),
+        Encoding(**read_object(folder, "encoding.json")),
+        about,
+    )
+
+
+def network_schema(schema: Schema, about: Mapping[str, Any]) -> Schema:
+    """What the network sees of a schema of ratings: the same inputs, and a number in its scale."""
+    low, high = about["scale"]
+    target = NumberTarget(name=about["target"], **({"low": low, "high": high} if low < high else {}))
+    return Schema(inputs=schema.columns, targets=(target,))
+
+
+def score_test(
+    run: PairRun, test: Ratings, table: Table
+) -> tuple[dict[str, Any], NDArray[np.float64], list[str]]:
+    """Errors over all test pairs, on how many they stand, and the same of the baselines; answers; and notes.
+
+    test: with its rows in `table`. Keys as of `collab.evaluate.evaluate_ratings`.
+    """
+    users, items = locate_pairs(run.known, test)
+    cells, notes = run.cells(table.take(test.rows))  # type: ignore[arg-type]
+    predicted = run.score(users, items, cells)
+    scores = score_pairs(run.known, test, predicted, users, items)
+    notes += scores.pop("notes")
+    return scores, predicted, notes
+
+
+@contextmanager
+def quiet(device: Any) -> Iterator[None]:
+    """On a CPU one thread: the layers are too small for two."""
+    with one_thread() if device.type == "cpu" else nullcontext():
+        yield

@@ -1,0 +1,230 @@
+"""One HTML file that needs nothing else: no network, no other file. The only room of jinja2.
+
+A report is made of sections, a section of parts: tables, charts, pictures. Every text is escaped where it
+is put, and the page forbids itself (by a Content-Security-Policy) to load anything from anywhere. Its own
+program puts texts into the page as texts only.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenfold.errors import printable
+from tenfold.files.atomic import replacing
+from tenfold.reports.figures import figure_html
+from tenfold.reports.page import PAGE, POLICY, SCRIPT, STYLE, TABLE
+
+__all__ = [
+    "Cell",
+    "Charts",
+    "Clickable",
+    "Grid",
+    "Notes",
+    "Part",
+    "Photo",
+    "Photos",
+    "Picture",
+    "Section",
+    "Shown",
+    "report_html",
+    "write_report",
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number, or a mark, in a table.
+
+    heat: 0 to 1 colours the cell.  faint: slanted, for what is computed among what is given.
+    key: of a `Clickable`, which list a click on the cell shows.
+    """
+
+    text: str
+    heat: float | None = None
+    faint: bool = False
+    strong: bool = False
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; plain texts stand to the left, cells to the right. Rows are as wide as the headings.
+
+    upright: headings stand on end, where there are many narrow columns.
+    cut: letters up to which a heading or a text is shown whole; a longer one when it is pointed at.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    title: str = ""
+    upright: bool = False
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of `reports.figures`, whose own texts its maker has escaped (see `figures.escaped`)."""
+
+    figure: Any
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Charts of `reports.charts`, beside each other where there is room."""
+
+    charts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A small picture (bytes of a PNG file, or None where it cannot be shown), its name, lines about it."""
+
+    name: str
+    png: bytes | None
+    lines: Sequence[str]
+
+    @property
+    def source(self) -> str:
+        """The picture as a part of the page."""
+        return "data:image/png;base64," + base64.b64encode(self.png or b"").decode("ascii")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Small pictures beside each other."""
+
+    photos: Sequence[Photo]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Clickable:
+    """A table whose cells with a key show a list when they are clicked.
+
+    lists: key -> its rows, as wide as `headings`.  titles: key -> what the list is of.  hint: shown at first.
+    """
+
+    grid: Grid
+    headings: Sequence[str]
+    lists: Mapping[str, Sequence[Sequence[str]]]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
+
+    @property
+    def data(self) -> str:
+        """The lists as JSON that can stand in a page: no letter of it ends a script or begins a tag."""
+        text = json.dumps(
+            {
+                "headings": list(self.headings),
+                "lists": dict(self.lists),
+                "titles": dict(self.titles),
+                "cut": self.grid.cut,
+            }
+        )
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Lines that are folded away until they are asked for."""
+
+    title: str
+    lines: Sequence[str]
+
+
+Part = Grid | Picture | Charts | Photos | Clickable | Notes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a paragraph, and what it is about."""
+
+    title: str
+    text: str
+    parts: Sequence[Part] = ()
+
+
+def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+    """The whole page. No text of it is taken for markup, whatever it holds."""
+    from jinja2 import Environment, StrictUndefined
+
+    # Autoescape whatever the template is called; a misspelled name is an error and not an empty place.
+    world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_text)
+    world.filters["id"] = id
+    pictures = [part.figure for one in sections for part in one.parts if isinstance(part, Picture)]
+    # plotly's own program is in the page once, before the first picture.
+    drawn = {id(one): figure_html(one, program=place == 0) for place, one in enumerate(pictures)}
+    return (
+        world.from_string(TABLE + PAGE)
+        .render(
+            title=title,
+            lead=lead,
+            sections=sections,
+            figures=drawn,
+            numeric=_numeric,
+            shortened=shortened,
+            policy=POLICY,
+            style=STYLE,
+            script=SCRIPT,
+            active=any(isinstance(part, Charts | Clickable) for one in sections for part in one.parts),
+        )
+        .lstrip()
+    )
+
+
+def _text(value: Any) -> Any:
+    # What is markup already was made of escaped text.
+    return printable(value) if type(value) is str else value
+
+
+def write_report(
+    path: str | os.PathLike[str], title: str, sections: Sequence[Section], *, lead: str = ""
+) -> None:
+    """Write the page; what was there before is replaced whole or not at all."""
+    # A name from a damaged file may hold half a character, which UTF-8 refuses.
+    page = report_html(title, sections, lead=lead).encode("utf-8", "replace")
+    with replacing(path) as stream:
+        stream.write(page)
+
+
+def shortened(text: str, most: int) -> str:
+    """So many letters of a text: its beginning, and its end, by which long names differ as often."""
+    end = int((most - 1) * 0.4)
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
+def _numeric(grid: Grid) -> set[int]:
+    """Columns of cells, whose headings stand to the right as their numbers do."""
+    return {place for row in grid.rows for place, one in enumerate(row) if isinstance(one, Cell)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A page that a notebook shows where it is the value of a cell; elsewhere it says what it is.
+
+    words: what it is.  page: the whole HTML.  height: of its frame, in pixels.
+    """
+
+    words: str
+    page: str
+    height: int = 480
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: neither the notebook's styles nor the page's reach into the other.
+        page = html.escape(self.page, quote=True)
+        style = f"width:100%;height:{self.height}px;border:0"
+        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+
+    def __repr__(self) -> str:
+        return f"<{self.words}; a notebook shows it, and .save('page.html') writes it>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page as a file of its own."""
+        with replacing(path) as stream:
+            stream.write(self.page.encode("utf-8", "replace"))

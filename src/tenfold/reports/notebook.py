@@ -1,0 +1,143 @@
+"""What a notebook shows: a run's page, its losses, and rows of a table as a training meets them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenfold.data.images.decode import decode_image, encode_png
+from tenfold.data.images.files import find_images
+from tenfold.data.tables.table import Table, read_table
+from tenfold.errors import ImageError, RecipeError, RunError, TenfoldError
+from tenfold.networks.inputs import read_image_folder
+from tenfold.recipe import Recipe
+from tenfold.reports.html import Charts, Grid, Photo, Photos, Section, Shown, report_html
+from tenfold.reports.parts import curve_charts, rate_chart, read_history
+from tenfold.reports.report import run_page
+from tenfold.runs.folder import read_run, read_text
+from tenfold.runs.heldout import remembered_rows
+from tenfold.runs.reading import read_as_trained
+from tenfold.schema import Schema
+
+#: File of a run folder with its held-out rows.
+VALIDATION = "validation.parquet"
+
+__all__ = ["plot_losses", "show_batch", "show_run", "show_run_batch"]
+
+
+def show_run(run: Any) -> Shown:
+    """The page of a run, or of the run in a folder, as `write_run_report` writes it."""
+    folder, about = read_run(getattr(run, "path", run))
+    title, lead, sections, _ = run_page(folder, about)
+    return Shown(title, report_html(title, sections, lead=lead), 720)
+
+
+def plot_losses(run: Any) -> Shown:
+    """The curves of a training, and its learning rates. RunError where a run has none (factors, blends)."""
+    folder, about = read_run(getattr(run, "path", run))
+    history = read_history(folder)
+    if not history:
+        raise RunError(f"{folder} has no epochs to draw", fix=_without_epochs(folder, about))
+    schema = Schema.from_toml(read_text(folder, "schema.toml"))
+    charts = curve_charts(history, [target.name for target in schema.targets])
+    rate = rate_chart(history, about.get("identity", {}).get("recipe", {}))
+    title = f"Losses of {folder.name}"
+    section = Section("", "", (Charts([*charts, *([rate] if rate else [])]),))
+    return Shown(title, report_html(title, [section]), 340 * (1 + len(charts)) // 2 + 120)
+
+
+def _without_epochs(folder: Path, about: Mapping[str, Any]) -> str:
+    """What to do instead, by the kind of run."""
+    if about.get("kind") == "blend":
+        found = [str(run["path"]) for one in about.get("members", ()) for run in one.get("runs", ())]
+        return f"its members have them: {', '.join(os.path.normpath(folder / one) for one in found)}"
+    return "give a run of a network; the page of factors is run.show(), and tenfold inspect looks into them"
+
+
+def show_batch(
+    schema: Schema, table: Any, *, recipe: Recipe | None = None, n: int = 9, seed: int = 0, **options: Any
+) -> Shown:
+    """Some rows of a table, drawn from the seed: pictures at the size that the network gets, or cells.
+
+    schema: names the pictures, targets and ids.  table: as `tenfold.fit` takes it.
+    recipe: gives the size and how a picture comes to it.  options: of `read_table`.
+    """
+    if n < 1:
+        raise RecipeError(f"n = {n}: one row at least is shown", fix="give n = 9")
+    recipe = recipe or Recipe()
+    source = _table(schema, table, options)
+    rows = np.sort(np.random.default_rng(seed).permutation(source.rows)[:n])
+    targets = [str(target.name) for target in schema.targets if target.name in source.names]
+    title = f"{len(rows)} of {source.rows} rows of {source.source}"
+    if not schema.images:
+        names = [column.name for column in schema.inputs] + targets
+        grid = Grid(names, [[str(source.text(name, ids=False)[row]) for name in names] for row in rows])
+        return Shown(title, report_html(title, [Section("", "", (grid,))]), 60 + 34 * (len(rows) + 2))
+    parts = []
+    for column in schema.images:
+        photos = _photos(source, column.name, Path(column.folder), rows.tolist(), recipe, targets)
+        parts.append(Photos(photos, title=column.name if len(schema.images) > 1 else ""))
+    size = "x".join(str(side) for side in recipe.image_size)
+    text = f"As the network gets them: {size} pixels ({recipe.resize}), before augmentation."
+    return Shown(title, report_html(title, [Section("", text, tuple(parts))]), 640)
+
+
+def show_run_batch(run: Any, table: Any = None, **options: Any) -> Shown:
+    """`show_batch` of a run: its schema and recipe, and the training's table where no other is given.
+
+    options: of `show_batch`; a table is read as the training's was where they do not say otherwise. Raises
+    RunError where the run knows no file of its table, nor its rows.
+    """
+    source = run.about.get("table") if table is None else table
+    if source is None:
+        source = remembered_rows(run.path, VALIDATION, run.schema, run.encoding.classes)
+    if source is None:
+        raise RunError(
+            "the run was fitted to a table in memory, so it knows no file of it",
+            fix="give the table: run.show_batch(table)",
+        )
+    if not _is_folder(source):
+        own = {name: options.pop(name) for name in list(options) if name not in ("n", "seed")}
+        source = read_as_trained(source, run.about, own, [column.name for column in run.schema.inputs])
+    return show_batch(run.schema, source, recipe=run.recipe, **options)
+
+
+def _is_folder(table: Any) -> bool:
+    return isinstance(table, (str, os.PathLike)) and os.path.isdir(table)
+
+
+def _table(schema: Schema, table: Any, options: dict[str, Any]) -> Table:
+    if isinstance(table, Table):
+        return table
+    if _is_folder(table):
+        labels = any(target.name == "label" for target in schema.targets)
+        return read_image_folder(table, labels=labels, name=schema.images[0].name)
+    return read_table(table, **options)
+
+
+def _photos(
+    table: Table, column: str, folder: Path, rows: list[int], recipe: Recipe, targets: list[str]
+) -> list[Photo]:
+    names = table.text(column)[rows]
+    if not folder.is_dir():
+        raise ImageError(f"there is no folder {str(folder)!r}", fix=f"give the folder of column {column!r}")
+    found = find_images(names, folder, lines=table.lines[rows], source=table.source, column=column)
+    shown = []
+    for place, row in enumerate(rows):
+        lines = [f"{name}: {table.text(name, ids=False)[row] or 'missing'}" for name in targets]
+        png = None
+        try:
+            path = found.paths[place]
+            if path is None:
+                lines.append(str(found.problems[place]))
+            else:
+                size, name = recipe.image_size, str(names[place])
+                png = encode_png(decode_image(path, size, recipe.resize, name=name))
+        except TenfoldError as error:
+            lines.append(error.headline)
+        shown.append(Photo(str(names[place]), png, lines))
+    return shown

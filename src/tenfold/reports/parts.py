@@ -1,0 +1,432 @@
+"""Parts of a run's page: scores, curves, the rate, confusion, calibration, memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.engine.schedule import one_cycle
+from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
+from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
+from tenfold.reports.html import Cell, Charts, Clickable, Grid, Part, Section
+from tenfold.runs.folder import or_nan, read_text
+from tenfold.runs.heldout import JudgedTarget
+
+__all__ = [
+    "calibration_charts",
+    "confusion_part",
+    "costly_grid",
+    "costly_rows",
+    "curve_charts",
+    "curve_sections",
+    "gib",
+    "memory_parts",
+    "rate_chart",
+    "read_history",
+    "scores_grid",
+    "with_nan",
+]
+
+#: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
+WHOLE = 30
+#: Pairs that are shown then, and rows of a list.
+PAIRS, LISTED = 40, 50
+#: Letters of a class that a confusion table shows, so that its numbers stay in sight.
+CLASS_LETTERS = 28
+#: Scores that are parts of one: their curves share a chart.
+PARTS = ("error_rate", "macro_f1", "micro_f1", "auc", "macro_ap", "micro_ap", "subset_accuracy", "none_rate")
+
+
+def scores_grid(targets: Mapping[str, Mapping[str, Any]]) -> Grid:
+    """One row to a score of a target, so that many scores do not widen the page."""
+    rows: list[list[Cell | str]] = []
+    for name, scores in targets.items():
+        shown = name
+        for score, value in scores.items():
+            if score == "unscored" and not value:
+                continue  # all rows have an answer, as they should
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                text = _number(score, float(value), labels=bool(scores.get("scored")))
+                rows.append([shown, score.replace("_", " "), Cell(text)])
+                shown = ""  # said once
+    return Grid(("target", "score", "value"), rows)
+
+
+def _number(score: str, value: float, *, labels: bool) -> str:
+    if value != value:
+        return "undefined" if labels else "no labels"
+    if score in ("scored", "unscored", "fallback"):
+        return f"{value:.0f}"
+    return f"{value:.2%}" if score.endswith("error_rate") else score_text(value)
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """What a training told of its epochs, NaN where a number is none; nothing where there are no epochs."""
+    name = "history.jsonl"
+    lines = read_text(folder, name).splitlines() if (folder / name).exists() else []
+    return [with_nan(json.loads(line)) for line in lines]
+
+
+def with_nan(value: Any) -> Any:
+    """`or_nan` of everything in nested mappings."""
+    if isinstance(value, dict):
+        return {name: with_nan(one) for name, one in value.items()}
+    return or_nan(value) if value is None else value
+
+
+def curve_charts(
+    history: Sequence[Mapping[str, Any]],
+    targets: Sequence[str | None],
+    units: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Charts of a target's losses, and of its scores, over the epochs.
+
+    units: number -> the deviation in whose squares its loss is counted.
+    """
+    epochs = np.array([record["epoch"] + 1 for record in history], dtype=np.float64)
+    charts = []
+    for name in targets:
+        train = _series(history, "train", str(name), "loss")
+        valid = [record.get("valid", {}).get(str(name), {}) for record in history]
+        loss = _series(history, "valid", str(name), "log_loss")
+        if name in (units or {}):
+            loss = (_series(history, "valid", str(name), "rmse") / units[name]) ** 2  # type: ignore[index]
+        lines = [Line("training", epochs, train, dots=len(epochs) < 60)]
+        if np.isfinite(loss).any():
+            lines.append(Line("validation", epochs, loss, dots=len(epochs) < 60))
+        charts.append(line_chart(lines, title=f"{name}: loss", x_name="epoch", zero=True, whole=True))
+        scores = dict.fromkeys(
+            score for one in valid for score, value in one.items() if isinstance(value, (int, float))
+        )
+        parts = [score for score in scores if score in PARTS]
+        others = [score for score in scores if score in ("rmse", "mae", "rank_error")]
+        for shown, title in ((parts, "scores on validation rows"), (others, "error on validation rows")):
+            lines = [
+                Line(score.replace("_", " "), epochs, _series(history, "valid", str(name), score), dots=True)
+                for score in shown
+            ]
+            if lines:
+                charts.append(
+                    line_chart(lines, title=f"{name}: {title}", x_name="epoch", zero=True, whole=True)
+                )
+    weights = {name for record in history for name in record.get("task_weights", {})}
+    moved = [
+        Line(name, epochs, [record.get("task_weights", {}).get(name, math.nan) for record in history])
+        for name in dict.fromkeys(str(one) for one in targets)
+        if name in weights and len({record.get("task_weights", {}).get(name) for record in history}) > 1
+    ]
+    if moved:
+        charts.append(line_chart(moved, title="learnt weights of the targets", x_name="epoch", whole=True))
+    return charts
+
+
+def _series(history: Sequence[Mapping[str, Any]], side: str, name: str, score: str) -> NDArray[np.float64]:
+    found = [record.get(side, {}).get(name, {}).get(score) for record in history]
+    return np.array([math.nan if one is None else float(one) for one in found], dtype=np.float64)
+
+
+def rate_chart(
+    history: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any], *, what: str = "the head"
+) -> str:
+    """The rate over the optimizer steps that were taken, by the recipe's schedule; "" if unknown.
+
+    what: whose it is, where there are several.
+    """
+    if not history or not {"lr", "warmup", "epochs", "frozen_epochs"} <= recipe.keys():
+        return ""
+    each = max(1, int(history[0].get("steps") or 1))
+    steps: list[float] = []
+    stages = Counter(record.get("stage") for record in history)
+    for stage, length in (("head", int(recipe["frozen_epochs"])), ("all", int(recipe["epochs"]))):
+        taken = stages.get(stage, 0) * each
+        whole = max(1, length) * each
+        steps += [recipe["lr"] * one_cycle(step, whole, warmup=recipe["warmup"]) for step in range(taken)]
+    line = Line("rate", np.arange(1, len(steps) + 1), steps)
+    title = f"learning rate of {what}" if what else "learning rate"
+    return line_chart([line], title=title, x_name="optimizer step", zero=True, whole=True)
+
+
+def curve_sections(
+    history: Sequence[Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    targets: Sequence[str | None],
+    *,
+    backbone: bool = False,
+    units: Mapping[str, float] | None = None,
+) -> list[Section]:
+    """The curves of a training, and its learning rate; nothing where no epoch is kept.
+
+    backbone: whether a part of the network has a rate of its own.  units: as of `curve_charts`.
+    """
+    if not history:
+        return []
+    beside = ", and on the validation rows, and its scores there" if _validated(history) else ""
+    text = (
+        f"Each target's loss in training (with whatever makes it harder there: dropout, smoothing){beside}."
+    )
+    sections = [Section("Curves", text, (Charts(curve_charts(history, targets, units)),))]
+    chart = rate_chart(history, recipe, what="the head" if backbone else "")
+    if chart:
+        part = "head's rate at every optimizer step; the body's is a part of it."
+        text = f"The {part if backbone else 'rate at every optimizer step.'}"
+        sections.append(Section("Learning rate", text, (Charts([chart]),)))
+    return sections
+
+
+def _validated(history: Sequence[Mapping[str, Any]]) -> bool:
+    return any(record.get("valid") for record in history)
+
+
+# --- right and wrong -----------------------------------------------------------------------------------
+
+
+def confusion_part(one: JudgedTarget, ids: Sequence[str]) -> list[Part]:
+    """A table of labels by answers whose numbers show their rows; of a number its answers by its labels."""
+    if one.kind == "number":
+        return _scatter(one, ids)
+    if one.kind == "multilabel":
+        return [_tag_table(one, ids)]
+    names = [*one.classes, *(["none of these"] if one.kind == "open" else [])]
+    assert one.codes is not None and one.guesses is not None
+    known = one.known & (one.codes < len(names)) & (one.guesses < len(names))
+    rows = np.flatnonzero(known)
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (one.codes[rows], one.guesses[rows]), 1)
+    lists, titles = {}, {}
+    for label, guess in np.argwhere(counts > 0):
+        own = rows[(one.codes[rows] == label) & (one.guesses[rows] == guess)]
+        key = f"{label}:{guess}"
+        lists[key] = _listed(one, own, ids)
+        titles[key] = f"{len(own)} rows: label {names[label]}, answer {names[guess]}{_first(len(own))}"
+    grid = _matrix(one, names, counts) if len(names) <= WHOLE else _pairs(one, names, counts)
+    return [
+        Clickable(
+            grid, ("row", "label", "answer", "probability", "loss"), lists, titles,
+            hint="Click a number to list its rows here.",
+        )
+    ]  # fmt: skip
+
+
+def _first(count: int) -> str:
+    return f"; the {LISTED} with the highest loss" if count > LISTED else ""
+
+
+def _listed(one: JudgedTarget, rows: NDArray[np.int64], ids: Sequence[str]) -> list[list[str]]:
+    loss = np.nan_to_num(one.loss[rows], nan=-1.0)
+    order = rows[np.argsort(-loss, kind="stable")][:LISTED]
+    return [
+        [
+            str(ids[row]),
+            one.label[row] or "none",
+            one.predicted[row] or "none",
+            f"{one.sure[row]:.1%}",
+            score_text(one.loss[row], digits=3),
+        ]
+        for row in order
+    ]
+
+
+def _matrix(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
+    rows: list[list[Cell | str]] = []
+    for label, name in enumerate(names):
+        total = max(1, int(counts[label].sum()))
+        # What a label is right stands first, where a narrow screen shows it.
+        right = counts[label, label] / total
+        row: list[Cell | str] = [name, Cell(f"{right:.0%}" if counts[label].sum() else "", faint=True)]
+        for guess in range(len(names)):
+            count = int(counts[label, guess])
+            row.append(
+                Cell(
+                    str(count) if count else "",
+                    heat=count / total if count else None,
+                    strong=label == guess,
+                    key=f"{label}:{guess}" if count else "",
+                )
+            )
+        rows.append(row)
+    upright = len(names) > 5 or max(map(len, names), default=0) > CLASS_LETTERS // 2
+    title = f"{one.name}: label by answer"
+    return Grid(("label", "right", *names), rows, title=title, upright=upright, cut=CLASS_LETTERS)
+
+
+def _pairs(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
+    """Of very many classes: the pairs that are confused most, and how often each label is right."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    rows: list[list[Cell | str]] = []
+    for place in order:
+        label, guess = divmod(int(place), len(names))
+        if not wrong[label, guess]:
+            break
+        total, right = counts[label].sum(), counts[label, label]
+        rows.append(
+            [
+                names[label],
+                names[guess],
+                Cell(
+                    str(wrong[label, guess]), heat=float(wrong[label, guess] / total), key=f"{label}:{guess}"
+                ),
+                Cell(str(right), key=f"{label}:{label}" if right else ""),
+                Cell(str(total)),
+            ]
+        )
+    title = f"{one.name}: {len(names)} classes; the {len(rows)} pairs that are confused most"
+    return Grid(
+        ("label", "answer", "rows", "rows right", "rows of the label"), rows, title=title, cut=CLASS_LETTERS
+    )
+
+
+def _tag_table(one: JudgedTarget, ids: Sequence[str]) -> Part:
+    """Of each tag: found, missed, false alarms and rightly left out."""
+    said = [{part.strip() for part in _tag_parts(text)} for text in one.predicted]
+    rows: list[list[Cell | str]] = []
+    lists, titles = {}, {}
+    assert one.yes is not None
+    for place, name in enumerate(one.classes):
+        answer = np.array([name in some for some in said])
+        truth = one.yes[:, place]
+        cells: list[Cell | str] = [name]
+        for word, which in (
+            ("found", (truth == 1) & answer),
+            ("missed", (truth == 1) & ~answer),
+            ("false alarm", (truth == 0) & answer),
+            ("rightly left out", (truth == 0) & ~answer),
+        ):
+            own, key = np.flatnonzero(which), f"{place}:{word}"
+            cells.append(Cell(str(len(own)), key=key if len(own) else "", strong=word == "found"))
+            if len(own):
+                lists[key] = _listed(one, own, ids)
+                titles[key] = f"{name}: {len(own)} rows {word}{_first(len(own))}"
+        rows.append(cells)
+    grid = Grid(
+        ("class", "found", "missed", "false alarm", "rightly left out"),
+        rows,
+        title=one.name,
+        cut=CLASS_LETTERS,
+    )
+    heads = ("row", "label", "answer", "surest of all questions", "loss")
+    return Clickable(grid, heads, lists, titles, hint="Click a number to list its rows here.")
+
+
+def _tag_parts(text: str) -> list[str]:
+    found = [text]
+    for mark in (";", "|", ",", " "):
+        found += text.split(mark)
+    return found
+
+
+def _scatter(one: JudgedTarget, ids: Sequence[str]) -> list[Part]:
+    assert one.truth is not None and one.guess is not None
+    known = np.flatnonzero(one.known & np.isfinite(one.guess))
+    if not len(known):
+        return []
+    kept = known[np.linspace(0, len(known) - 1, min(len(known), 1000)).astype(int)]
+    place = np.column_stack([one.truth[kept], one.guess[kept]])
+    chart = point_chart(
+        place,
+        [str(ids[row]) for row in kept],
+        title=f"{one.name}: answer by label",
+        axes=("label", "answer"),
+        notes=[f"label {one.label[row]}, answer {one.predicted[row]}" for row in kept],
+        diagonal=True,
+    )
+    return [Charts([chart])]
+
+
+def costly_rows(one: JudgedTarget, count: int) -> list[int]:
+    """Rows with the highest loss, the worst first."""
+    loss = [(-value, row) for row, value in enumerate(one.loss.tolist()) if value == value]
+    return [row for _, row in sorted(loss)[:count]]
+
+
+def costly_grid(one: JudgedTarget, rows: Sequence[int], ids: Sequence[str], *, title: str = "") -> Grid:
+    """Rows with their label, answer and loss, where there are no pictures of them."""
+    cells: list[list[Cell | str]] = [
+        [str(ids[row]), one.label[row], one.predicted[row], Cell(score_text(one.loss[row], digits=3))]
+        for row in rows
+    ]
+    return Grid(("row", "label", "answer", "error" if one.kind == "number" else "loss"), cells, title=title)
+
+
+def calibration_charts(one: JudgedTarget) -> list[str]:
+    """How often answers of each probability are right; of yes-or-no questions, each question a row."""
+    if one.chance is None or not one.known.any():
+        return []
+    if one.kind in ("open", "multilabel"):
+        yes = one.yes
+        if yes is None:
+            assert one.codes is not None
+            yes = (one.codes[:, None] == np.arange(one.chance.shape[1])).astype(np.float64)
+            yes[~one.known] = np.nan
+        asked = ~np.isnan(yes)
+        p, truth = one.chance[asked], yes[asked].astype(np.int64)
+        chance, labels = np.column_stack([1 - p, p]), truth
+        title = f"{one.name}: all its questions"
+    else:
+        assert one.codes is not None
+        own = one.known & (one.codes < one.chance.shape[1])
+        chance, labels, title = one.chance[own], one.codes[own], one.name
+    if not len(labels) or np.isnan(chance).any():
+        return []
+    confidence, right, rows = calibration_bins(chance, labels)
+    error = expected_calibration_error(chance, labels)
+    return [reliability_chart(confidence, right, rows, title=title, error=error)]
+
+
+# --- memory --------------------------------------------------------------------------------------------
+
+
+def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """The plan, what it foresaw, and what was measured."""
+    plan = about.get("plan") or {}
+    if not plan and not about.get("peak_bytes"):
+        return ()
+    low, high = (plan.get("band_bytes") or (0, 0))[:2]
+    planned = plan.get("predicted_bytes") or 0
+    rows: list[list[Cell | str]] = [
+        ["rows at once x micro-batches", f"{plan.get('micro_batch', '?')} x {plan.get('accumulation', '?')}"],
+        ["activations computed again", "yes" if plan.get("checkpoint") else "no"],
+        ["planned peak", gib(planned) if planned else "nothing was planned: no budget was given"],
+    ]
+    if high:
+        rows.append(["planned, from low to high", f"{gib(low)} to {gib(high)}"])
+    if plan.get("measured_bytes"):
+        rows.append(["measured peak of the training", gib(plan["measured_bytes"])])
+    rows.append(["most that the process held", gib(about.get("peak_bytes") or 0)])
+    truth = plan.get("measured_bytes") or about.get("peak_bytes")
+    if planned and truth:
+        rows.append(["measured less planned", f"{(truth - planned) / planned:+.1%}"])
+    parts: list[Part] = [Grid(("", ""), rows)]
+    named = [(name, size) for name, size in (plan.get("parts") or {}).items() if size]
+    if named:
+        total = sum(size for _, size in named)
+        cells: list[list[Cell | str]] = [
+            [name, Cell(gib(size)), Cell(f"{size / total:.0%}", heat=size / total)] for name, size in named
+        ]
+        parts.append(Grid(("part of the plan", "size", "share"), cells))
+    peaks = [record.get("peak_bytes") or math.nan for record in history]
+    if len(peaks) > 1 and len(set(peaks)) > 1:
+        epochs = [record["epoch"] + 1 for record in history]
+        line = Line("measured", epochs, np.array(peaks, dtype=np.float64) / 2**30, dots=True)
+        lines = [line]
+        if planned:
+            lines.append(Line("planned", epochs, np.full(len(epochs), planned / 2**30), dashed=True))
+        parts.append(
+            Charts(
+                [line_chart(lines, title="peak so far", x_name="epoch", y_name="GiB", zero=True, whole=True)]
+            )
+        )
+    return tuple(parts)
+
+
+def gib(size: float) -> str:
+    """Bytes as a page tells them."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

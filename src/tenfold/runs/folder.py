@@ -1,0 +1,579 @@
+"""A run folder: what a run leaves behind, written so that it is whole or not there.
+
+While a run works, its files stand in ``NAME.part`` beside the final place; when it has finished, that
+folder takes the name. A run that was there before stays whole until then. Every file is written
+under another name, flushed, and renamed. Nothing is pickled. docs/formats.md lists the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tenfold.errors import RunError
+from tenfold.runs.described import (
+    FORMAT,
+    is_inside,
+    looks_like_run,
+    package_versions,
+    read_description,
+    sealed,
+)
+from tenfold.runs.place import (
+    CHECKPOINT,
+    DESCRIBED,
+    FILES,
+    INSIDE,
+    LOCK,
+    Place,
+    being_used,
+    drop_aside,
+    drop_temporaries,
+    find_place,
+    give_name,
+    in_use,
+    lock_folder,
+    other_files,
+    remove_work,
+    strangers,
+    sync,
+    temporary_name,
+)
+
+_SUM = "sha256:"
+#: What is never thrown away with an attempt that did not finish.
+_WORTH_KEEPING = (CHECKPOINT, DESCRIBED, "weights.safetensors", "model.safetensors")
+_AGAIN = "free some space, or mend what is named; then --resume finishes without training again"
+
+
+class RunFolder:
+    """A run that is being made, in ``NAME.part``; `finish` gives it its name."""
+
+    def __init__(self, final: Path, work: Path, lock: int, place: Place | None = None) -> None:
+        self.final, self.path, self._lock = final, work, lock
+        self._place = place or Place(final, final, work)
+
+    def file(self, name: str) -> Path:
+        """Where a file of that name stands while the run is made."""
+        return self.path / name
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        with replacing(self.file(name)) as temporary:
+            # Names in it may hold bytes that are no text, which go through as they are.
+            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Write arrays with a JSON description, whole or not at all, as safetensors."""
+        self._write_arrays(name, arrays, json.dumps(about))
+
+    def _write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], text: str) -> None:
+        whole = {key: np.asarray(value, order="C") for key, value in arrays.items()}
+        with replacing(self.file(name)) as temporary:
+            save_file(whole, temporary, metadata={"about": text})
+
+    def write_checkpoint(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Write what the run can be gone on with, whole or not at all, with a sum over all of it.
+
+        about: in JSON's types; its ``identity`` says which training it is.
+        """
+        text = json.dumps(about)
+        self._write_arrays(CHECKPOINT, arrays, f"{_SUM}{_sum_of(arrays, text)} {text}")
+
+    def read_checkpoint(self, identity: Mapping[str, Any], what: str) -> Checkpoint | None:
+        """What `write_checkpoint` wrote, or None where there is nothing.
+
+        what: fit, or training. Raises RunError where it is damaged, and one that names what differs where it
+        is another training's.
+        """
+        file = self.file(CHECKPOINT)
+        if not file.exists():
+            return None
+        arrays, text = _read_arrays(file)
+        checked = text.startswith(_SUM)
+        if checked:
+            length = len(_SUM) + 64
+            kept, text = text[len(_SUM) : length], text[length + 1 :]
+            if kept != _sum_of(arrays, text):
+                raise _lost(file, "it does not have the sum that stands in it")
+        try:
+            about = json.loads(text)
+            changed = differences(about["identity"], identity)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise _lost(file, "it does not say which training it is of") from None
+        if changed:
+            raise RunError(
+                f"the unfinished run in {self.final} is of another {what}",
+                problems=changed,
+                fix="give the same options as before, or leave --resume out to start anew",
+            )
+        return Checkpoint(arrays, about, checked)
+
+    def finish(self, about: Mapping[str, Any]) -> Path:
+        """Describe the run in ``run.json`` with a checksum of every file, and give it its name.
+
+        The checkpoint goes last: wherever this is stopped, ``--resume`` finishes without training again.
+        """
+        try:
+            drop_temporaries(self.path)
+            files = {}
+            for path in sorted(self.path.rglob("*")):
+                name = path.relative_to(self.path).as_posix()
+                if path.is_file() and name not in (LOCK, CHECKPOINT, DESCRIBED):
+                    files[name] = file_digest(path)
+                    sync(path)
+            described = {
+                "format": FORMAT,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": package_versions(),
+                **about,
+                "files": files,
+            }
+            self.write_text(DESCRIBED, described_text(described))
+            sync(self.path)
+            if sys.platform == "win32":
+                self.close()  # an open file keeps its folder from being renamed there
+            give_name(self._place, files, _own_files(self._place.final))
+        except OSError as error:
+            raise _unnamed(self.final, error) from None
+        except RunError as error:
+            raise RunError(error.headline, found=error.labels.get("found", ""), fix=_AGAIN) from None
+        self.close()
+        return self.final
+
+    def leave(self) -> str:
+        """Stop working on the run, whether or not it has finished; returns what is left of it, in words.
+
+        What a later ``--resume`` can use is kept; of an attempt that came to nothing, nothing is.
+        """
+        if self._lock < 0 or not self.path.is_dir():
+            self.close()
+            return f"{self.final} has finished" if (self.final / DESCRIBED).exists() else "nothing was kept"
+        if self.file(CHECKPOINT).exists() or self.file(DESCRIBED).exists():
+            self.close()
+            return f"{self.final} goes on from its last checkpoint: the same command with --resume"
+        if not any(self.file(name).exists() for name in _WORTH_KEEPING):
+            remove_work(self.path)
+        self.close()
+        return "nothing was kept: there was no checkpoint yet"
+
+    def close(self) -> None:
+        """Let another process work on this run."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What an unfinished run can be gone on with.
+
+    checked: whether it has a sum, and so is known to be as it was written.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    about: dict[str, Any]
+    checked: bool
+
+
+def _sum_of(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _lost(file: Path, why: str) -> RunError:
+    return RunError(f"{file} is damaged", problems=[why], fix="leave --resume out to start anew")
+
+
+def described_text(about: Mapping[str, Any]) -> str:
+    """The text of a ``run.json`` that says this."""
+    # As it will be read, whatever this system's encoding made of names: the sum is over that.
+    text = json.dumps(about, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    plain = json.loads(text.decode("utf-8", "surrogateescape"))
+    described = json.dumps(sealed(plain), indent=2, ensure_ascii=False) + "\n"
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", described)
+
+
+def _unnamed(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written: {error.strerror or error}", fix=_AGAIN)
+
+
+def _loosely(folder: Path) -> dict[str, Any]:
+    """What a run's description says, as far as it can be read; {} where it is not one of a run."""
+    with suppress(OSError, ValueError, RecursionError):
+        about = json.loads((folder / DESCRIBED).read_text(encoding="utf-8"))
+        if looks_like_run(about):
+            return about
+    return {}
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds what a run has left, damaged or not."""
+    # Where the description is damaged, the other files tell; every run has a schema.
+    return bool(_loosely(folder)) or {"schema.toml"} <= set(other_files(folder)) <= FILES
+
+
+def _own_files(folder: Path) -> list[str]:
+    """Files that the finished run in a folder says are its own."""
+    files = _loosely(folder).get("files")
+    return [name for name in files if is_inside(name)] if isinstance(files, dict) else []
+
+
+@contextmanager
+def making_run(
+    path: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    on_notes: Callable[[list[str]], None] = lambda notes: None,
+) -> Iterator[RunFolder]:
+    """A run folder to work in; of what does not finish, what ``--resume`` can use is kept, and nothing else.
+
+    on_notes: told what was found there. A Ctrl-C carries a note on what is kept. Raises as `begin_run`.
+    """
+    folder, notes = begin_run(path, resume=resume)
+    left = ""
+    try:
+        try:
+            on_notes(notes)
+            yield folder
+        finally:
+            left = folder.leave()
+    except KeyboardInterrupt as stop:
+        stop.add_note(left)
+        raise
+
+
+def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[RunFolder, list[str]]:
+    """Open a run folder for writing; returns it and notes on what was found there.
+
+    A run that had finished but for its name gets it.
+    resume: go on with the unfinished run of that name, where there is one.
+    Raises RunError where the folder is somebody else's, is in use, or cannot be written.
+    """
+    notes: list[str] = []
+    while True:
+        place = find_place(path)
+        try:
+            _check_place(place, path)
+            lock = lock_folder(place.work, path)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
+            ) from None
+        folder = RunFolder(place.named, place.work, lock, place)
+        try:
+            if not _name_finished(place):
+                return folder, notes + _found(folder, path, resume)
+        except OSError as error:
+            folder.close()
+            raise _unnamed(place.named, error) from None
+        except BaseException:
+            folder.close()
+            raise
+        folder.close()
+        notes.append(f"{path} had finished but for its name, which it has now")
+
+
+def _check_place(place: Place, path: str | os.PathLike[str]) -> None:
+    """Refuse to work where somebody else's files are."""
+    final, work = place.final, place.work
+    if final.is_dir() and in_use(final):
+        raise being_used(path)
+    if os.path.lexists(work) and (not work.is_dir() or strangers(work)):
+        found = ", ".join(strangers(work)[:5]) if work.is_dir() else "a file"
+        raise RunError(
+            f"{work} is in the way, and is not what a run has left",
+            found=found,
+            fix="move it, or give another name with -o",
+        )
+    if not final.is_dir() or (work / DESCRIBED).exists():
+        return
+    others = other_files(final)
+    about = _loosely(final)
+    if about.get("kind") == "blend" and (final / "members").is_dir():
+        raise RunError(
+            f"{path} is the folder of an ensemble, with its members in it", fix="give another name with -o"
+        )
+    # Of a run whose run.json is damaged, the other files are a run's: it may be trained again.
+    if others and not (DESCRIBED in others and holds_run(final)):
+        raise RunError(
+            f"{path} is a folder with other files in it, no run",
+            found=", ".join(others[:5]),
+            fix="give another name with -o",
+        )
+
+
+def _name_finished(place: Place) -> bool:
+    """Give a run its name that had finished, and was stopped before it had it; False where there is none."""
+    final, work = place.final, place.work
+    drop_temporaries(work)
+    if (final / DESCRIBED).exists():
+        drop_temporaries(final)
+        drop_aside(place, _own_files(place.aside))
+        for name in (CHECKPOINT, LOCK):
+            (final / name).unlink(missing_ok=True)
+    if not (work / DESCRIBED).exists():
+        if place.aside.is_dir() and not final.exists():
+            os.replace(place.aside, final)
+        return False
+    files: list[str] = []
+    try:
+        sums = read_description(work / DESCRIBED, work)["files"]
+        files = [name for name in sums if is_inside(name)]
+        whole = len(files) == len(sums) and all(_stands(place, name, sums[name]) for name in files)
+    except RunError:
+        whole = False
+    if whole:
+        give_name(place, files, _own_files(final) or _own_files(place.aside))
+    else:
+        (work / DESCRIBED).unlink()
+    return whole
+
+
+def _stands(place: Place, name: str, checksum: str) -> bool:
+    file = place.work / name
+    if not file.exists() and not (place.final / DESCRIBED).exists():
+        file = place.final / name  # it was moved already, into a folder that has to stay
+    return file.is_file() and file_digest(file) == checksum
+
+
+def _found(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> list[str]:
+    """Notes on what is there already; an unfinished run that is not gone on with is removed."""
+    notes = []
+    finished = (folder.final / DESCRIBED).exists()
+    begun = [entry for entry in folder.path.iterdir() if entry.name in FILES - {LOCK}]
+    if begun and not resume:
+        notes.append(f"an unfinished run was in {path}: started anew (--resume would have gone on with it)")
+        for entry in begun:
+            entry.unlink()
+    elif resume and not begun and not finished:
+        notes.append(f"no unfinished run in {path}: started from the beginning")
+    if not resume and finished:
+        notes.append(f"{path} holds a finished run, whose place this one takes once it has finished")
+    return notes
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
+    temporary = temporary_name(path)
+    try:
+        # Made here, so that it may be read by whom the system says, whatever a library would have.
+        with open(temporary, "wb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk as an error of its own.
+        raise RunError(
+            f"{path.name} cannot be written: {getattr(error, 'strerror', None) or error}",
+            found=str(path.parent),
+            fix="free some space or give another place; what was there before is untouched",
+        ) from None
+    finally:
+        with suppress(OSError):  # what is left over goes when the folder is next worked in
+            temporary.unlink(missing_ok=True)
+
+
+def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> bool:
+    """Whether a finished run of this identity stands in its place, and none is there to be gone on with.
+
+    identity: everything that decided the run, as `RunFolder.finish` was given it.  what: fit, or training.
+    Raises RunError that names the differences where another run stands there.
+    """
+    if folder.file(CHECKPOINT).exists() or not (folder.final / DESCRIBED).exists():
+        return False
+    _, about = read_run(folder.final)
+    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
+    if changed:
+        raise RunError(
+            f"the finished run in {folder.final} is of another {what}",
+            problems=changed,
+            fix="give the same options as before, another -o, or leave --resume out to replace it",
+        )
+    return True
+
+
+def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+    """The folder of a finished run and its ``run.json``, every file checked against its checksum.
+
+    Raises RunError where there is no run, an unfinished one, a damaged one or one of a later version.
+    """
+    folder = Path(path)
+    described = folder / DESCRIBED
+    if not described.exists():
+        raise _no_run(path)
+    about = read_description(described, path)
+    files = about["files"]
+    problems = []
+    for name, checksum in files.items():
+        target = folder / name
+        if not is_inside(name) or not target.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"{name}: lies outside the run folder")
+        elif not target.is_file():
+            problems.append(f"{name}: " + ("not a file" if target.exists() else "missing"))
+        else:
+            problems += _changed(target, name, checksum)
+    if problems:
+        raise RunError(
+            f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again"
+        )
+    return folder, about
+
+
+def _changed(file: Path, name: str, checksum: str) -> list[str]:
+    try:
+        return [] if file_digest(file) == checksum else [f"{name}: changed or damaged"]
+    except OSError as error:
+        return [f"{name}: cannot be read: {error.strerror}"]
+
+
+def _no_run(path: str | os.PathLike[str]) -> RunError:
+    """Why there is no finished run in a folder."""
+    folder = Path(path).absolute()
+    for part in (folder.with_name(f"{folder.name}.part"), folder / INSIDE):
+        if part.is_dir() and not strangers(part) and any(part.iterdir()):
+            return RunError(f"the run {path} has not finished", fix="go on with it: tenfold fit ... --resume")
+    if folder.suffix == ".part" and (folder / LOCK).exists():
+        return RunError(
+            f"{path} is what a run has left that has not finished",
+            fix=f"go on with it: tenfold fit ... -o {Path(path).with_suffix('')} --resume",
+        )
+    what = (
+        "holds no run"
+        if folder.is_dir()
+        else "is a file, not a run"
+        if folder.is_file()
+        else "does not exist"
+    )
+    old = folder.with_name(f"{folder.name}.old")
+    found = f"{old} holds the run that was there before" if (old / DESCRIBED).exists() else ""
+    return RunError(f"{path} {what}", found=found, fix="give the folder that tenfold fit -o made")
+
+
+def read_text(folder: Path, name: str) -> str:
+    """A text file of a run; RunError where it cannot be read."""
+    try:
+        return (folder / name).read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    except OSError as error:
+        raise RunError(
+            f"{folder / name} cannot be read: {error.strerror}", fix="copy the run again"
+        ) from None
+
+
+def read_object(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a run; RunError where it is none."""
+    try:
+        found = json.loads(read_text(folder, name))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(
+            f"{folder / name} is damaged", found="it is not a JSON object", fix="copy the run again"
+        )
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two descriptions of a training, each as ``name: before -> now``."""
+    found = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name}: {_brief(old)} -> {_brief(new)}")
+    return found
+
+
+def or_null(value: Any) -> Any:
+    """A value for a JSON file: what is not a number (no labels), for which JSON has no word, becomes null."""
+    if isinstance(value, Mapping):
+        return {str(name): or_null(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [or_null(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def or_nan(value: Any) -> Any:
+    """The opposite of `or_null`, for values that are numbers or hold nothing but numbers and texts."""
+    if isinstance(value, Mapping):
+        return {name: or_nan(one) for name, one in value.items()}
+    return math.nan if value is None else value
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_arrays(path: Path, *, beginning: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and their JSON description from a safetensors file. Cannot run code.
+
+    beginning: of the names of the arrays that are wanted; all where it is not given.
+
+    Raises RunError where the file is damaged or no such file at all.
+    """
+    arrays, text = _read_arrays(path, beginning)
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise _no_tensors(path, "its description is not JSON")
+    return arrays, about
+
+
+def _read_arrays(path: Path, beginning: str = "") -> tuple[dict[str, NDArray[Any]], str]:
+    """Arrays and the text of their description. RunError where the file is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            text = (stream.metadata() or {}).get("about", "{}")
+            wanted = [name for name in stream.keys() if name.startswith(beginning)]
+            return {name: stream.get_tensor(name) for name in wanted}, text
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        OSError,
+    ) as error:
+        raise _no_tensors(path, str(error)) from None
+
+
+def _no_tensors(path: Path, why: str) -> RunError:
+    return RunError(
+        f"{path} is damaged, or is not a tensor file: {why}",
+        fix="copy it again; files that hold code are never loaded",
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,1 +1,0 @@
-"""Run folders and weights files. The only room that knows safetensors."""

@@ -1,0 +1,1 @@
+"""Whole jobs over trainings: tune, compare, demo, competitions."""

@@ -1,0 +1,1 @@
+"""Kinds of targets: labels, scores and decisions, in NumPy only."""

@@ -1,0 +1,266 @@
+"""Everything that is shown of a target, by its kind: labels and probabilities in, a dictionary out.
+
+Labels are those of `data.labels`; a label that is missing is left out, and `scored` says how many rows stay.
+Where no row stays, or a figure has no meaning (the AUC of a single class), the answer is NaN.
+
+`weights`, where they are given, are (rows,) what each row counts: a row of weight 2 counts as two rows, and
+one of weight 0 is not there. Counts of rows count rows all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.metrics import (
+    auc,
+    average_precision,
+    category_scores,
+    error_rate,
+    macro_f1,
+    number_scores,
+    quadratic_kappa,
+    rank_error,
+    rmse,
+)
+from tenfold.targets.decisions import binary_log_loss
+
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "SCORES",
+    "class_scores",
+    "open_scores",
+    "ordered_scores",
+    "quantity_scores",
+    "tag_scores",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Of all other scores less is better.
+HIGHER_IS_BETTER = frozenset(
+    {"macro_f1", "micro_f1", "macro_ap", "micro_ap", "auc", "subset_accuracy", "r2", "quadratic_kappa"}
+)
+
+#: Kind of target -> its scores, the most telling one first.
+SCORES = {
+    "category": ("error_rate", "log_loss", "macro_f1", "auc"),
+    "ordered": ("error_rate", "log_loss", "macro_f1", "rank_error", "quadratic_kappa"),
+    "open": ("error_rate", "log_loss", "macro_f1", "macro_ap", "micro_ap", "none_rate"),
+    "multilabel": ("micro_f1", "macro_f1", "macro_ap", "micro_ap", "subset_accuracy", "log_loss"),
+    "number": ("rmse", "mae", "r2"),
+}
+
+
+def _weighed(labels: NDArray[Any], weights: Floats | None) -> NDArray[Any]:
+    """The labels, missing where the row's weight is 0."""
+    if weights is None or (weights > 0).all():
+        return labels
+    found = labels.copy()
+    found[~(weights > 0)] = math.nan if labels.dtype.kind == "f" else -1
+    return found
+
+
+def _mean(values: NDArray[Any], rows: NDArray[np.bool_], weights: Floats | None) -> float:
+    """The mean over some rows; NaN where there is none."""
+    if not rows.any():
+        return math.nan
+    return float(np.average(values[rows], weights=None if weights is None else weights[rows]))
+
+
+def class_scores(
+    probabilities: Floats, labels: Ints, *, usual: int | None = None, weights: Floats | None = None
+) -> dict[str, Any]:
+    """Of a category: error rate, log loss, macro F1; of two classes the AUC of the second, too.
+
+    usual: the class most common in training, whose error rate stands beside.
+    """
+    labels = _weighed(labels, weights)
+    scores: dict[str, Any] = category_scores(
+        probabilities, labels, train_labels=None if usual is None else np.array([usual]), weights=weights
+    )
+    if probabilities.shape[1] == 2:
+        # A class beyond the list has no place on the curve of the two.
+        scores["auc"] = auc(probabilities[:, 1], np.where(labels < 2, labels, -1), weights=weights)
+    return scores
+
+
+def ordered_scores(
+    probabilities: Floats,
+    labels: Ints,
+    predicted: Ints,
+    *,
+    usual: int | None = None,
+    weights: Floats | None = None,
+) -> dict[str, Any]:
+    """Of an ordered category: as of any, and how far off in ranks, and Cohen's kappa with squared weights."""
+    labels = _weighed(labels, weights)
+    scores: dict[str, Any] = category_scores(
+        probabilities,
+        labels,
+        predicted=predicted,
+        train_labels=None if usual is None else np.array([usual]),
+        weights=weights,
+    )
+    classes = probabilities.shape[1]
+    inside = np.where((labels < classes) & (predicted >= 0), labels, -1)
+    scores["rank_error"] = rank_error(inside, predicted, weights=weights)
+    scores["quadratic_kappa"] = quadratic_kappa(inside, predicted, classes=classes, weights=weights)
+    return scores
+
+
+def open_scores(
+    probabilities: Floats,
+    labels: Ints,
+    predicted: Ints,
+    classes: tuple[str, ...],
+    thresholds: Floats,
+    *,
+    usual: int | None = None,
+    weights: Floats | None = None,
+) -> dict[str, Any]:
+    """Of an open category; labels and predictions of "none of these" are the number of classes.
+
+    log_loss and average precision are those of the yes-or-no questions; none_rate is the part of the rows
+    whose answer is none.
+    """
+    beyond = len(classes)
+    labels = _weighed(labels, weights)
+    # "None" is a class of the F1 only where it is a label, too.
+    answered = predicted if (labels == beyond).any() else np.where(predicted == beyond, -1, predicted)
+    questions = np.where(labels[:, None] >= 0, (labels[:, None] == np.arange(beyond)).astype(np.int64), -1)
+    known = labels >= 0
+    scores: dict[str, Any] = {
+        "error_rate": error_rate(labels, predicted, weights=weights),
+        "log_loss": binary_log_loss(probabilities, questions, weights),
+        "macro_f1": macro_f1(labels, answered, weights=weights),
+        **_precisions(probabilities, questions, weights),
+        "none_rate": _mean(predicted == beyond, known, weights),
+    }
+    if usual is not None:
+        scores["majority_error_rate"] = error_rate(labels, np.full(labels.shape, usual), weights=weights)
+    scores["scored"] = int(known.sum())
+    yes = predicted[:, None] == np.arange(beyond)
+    scores["labels"] = _by_class(probabilities, questions, yes, classes, thresholds, weights)
+    return scores
+
+
+def tag_scores(
+    probabilities: Floats,
+    labels: Ints,
+    classes: tuple[str, ...],
+    thresholds: Floats,
+    *,
+    usual: list[int] | None = None,
+    weights: Floats | None = None,
+) -> dict[str, Any]:
+    """Of several classes at once.
+
+    labels: (rows, classes), or with one more column for tags that the run does not know and never answers.
+    micro: over all questions together; macro: plain mean over the classes that occur.
+    subset_accuracy: part of the wholly known rows whose answer is right in every class; `usual`, the most
+    common answer of training, has majority_subset_accuracy.
+    """
+    labels = _weighed(labels, weights)
+    asked, stranger = labels[:, : len(classes)], labels[:, len(classes) :]
+    yes = probabilities >= thresholds
+    known = asked >= 0
+    own = np.ones(len(labels)) if weights is None else weights
+
+    def count(where: NDArray[np.bool_]) -> float:
+        return float(own @ where.sum(axis=1))
+
+    hits = count(yes & (asked == 1))
+    missed = count(~yes & (asked == 1)) + count(stranger == 1)
+    wrong = count(yes & (asked == 0))
+    each = _by_class(probabilities, asked, yes, classes, thresholds, weights)
+    occurring = [one["f1"] for one in each.values() if not math.isnan(one["f1"])]
+    whole = _rows(known)
+    known_names = _rows(stranger != 1)
+    exact = _rows(yes == (asked == 1)) & known_names
+    some = bool(known.any())
+    scores: dict[str, Any] = {
+        "log_loss": binary_log_loss(probabilities, asked, weights),
+        "micro_f1": 2 * hits / (2 * hits + missed + wrong) if hits + missed + wrong else math.nan,
+        "macro_f1": float(np.mean(occurring)) if occurring and some else math.nan,
+        **_precisions(probabilities, asked, weights),
+        "subset_accuracy": _mean(exact, whole, weights),
+    }
+    if usual is not None:
+        same = _rows(asked == np.array(usual)) & known_names
+        scores["majority_subset_accuracy"] = _mean(same, whole, weights)
+    scores["scored"] = int(known.any(axis=1).sum())
+    scores["labels"] = each
+    return scores
+
+
+def _rows(whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(rows,) where every cell is true."""
+    return np.asarray(whole.all(axis=1))
+
+
+def _precisions(probabilities: Floats, questions: Ints, weights: Floats | None) -> dict[str, float]:
+    each = [
+        average_precision(probabilities[:, place], questions[:, place], weights=weights)
+        for place in range(questions.shape[1])
+    ]
+    there = [one for one in each if not math.isnan(one)]
+    everywhere = None if weights is None else np.repeat(weights, questions.shape[1])
+    return {
+        "macro_ap": float(np.mean(there)) if there else math.nan,
+        "micro_ap": average_precision(probabilities.ravel(), questions.ravel(), weights=everywhere),
+    }
+
+
+def _by_class(
+    probabilities: Floats,
+    questions: Ints,
+    yes: NDArray[np.bool_],
+    classes: tuple[str, ...],
+    thresholds: Floats,
+    weights: Floats | None,
+) -> dict[str, dict[str, float]]:
+    """Class -> average precision, F1, threshold, and rows that say yes; F1 is NaN where nobody says so."""
+    found = {}
+    own = np.ones(len(questions)) if weights is None else weights
+    for place, name in enumerate(classes):
+        known = questions[:, place] >= 0
+        label, answer, weight = questions[known, place] == 1, yes[known, place], own[known]
+        both = float(weight @ label + weight @ answer)
+        found[name] = {
+            "ap": average_precision(probabilities[known, place], label.astype(np.int64), weights=weight),
+            "f1": 2 * float(weight @ (label & answer)) / both if both else math.nan,
+            "threshold": float(thresholds[place]),
+            "rows": int(label.sum()),
+        }
+    return found
+
+
+def quantity_scores(
+    predicted: Floats, labels: Floats, *, usual: float | None = None, weights: Floats | None = None
+) -> dict[str, Any]:
+    """Of a number: RMSE, MAE, R2, and the RMSE of always answering `usual`, the mean of training.
+
+    r2: 1 - sum of squared errors / sum of squared distances from the mean of these very labels; 0 is as good
+    as that mean. NaN where the labels do not differ.
+    """
+    labels = _weighed(labels, weights)
+    scores = number_scores(labels, predicted, weights=weights)
+    there = ~np.isnan(labels) & np.isfinite(predicted)
+    truth = labels[there]
+    own = None if weights is None else weights[there]
+    # The root of the mean square, which survives numbers of any size.
+    middle = np.full(len(truth), np.average(truth, weights=own) if len(truth) else math.nan)
+    spread = 0.0 if not len(truth) or truth.min() == truth.max() else rmse(truth, middle, weights=own)
+    found: dict[str, Any] = {
+        "rmse": scores["rmse"],
+        "mae": scores["mae"],
+        "r2": 1 - (scores["rmse"] / spread) ** 2 if spread > 0 else math.nan,
+    }
+    if usual is not None:
+        found["mean_rmse"] = rmse(labels, np.full(len(labels), usual), mask=there, weights=weights)
+    return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}

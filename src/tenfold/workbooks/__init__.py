@@ -1,0 +1,1 @@
+"""Live spreadsheets whose formulas recompute."""

@@ -1,0 +1,199 @@
+"""A workbook of a network's last layer: outputs, probabilities and losses of some rows, as live formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.workbooks.cover import first_sheet, rows_sheet
+from tenfold.workbooks.rows import NO_LABELS, Answered, RowsSheet, TargetRows, mean_or_words
+from tenfold.workbooks.targets import target_sheet
+from tenfold.workbooks.workbook import MOST_COLUMNS, Book, Sheet, text_constant
+
+__all__ = ["ExplainedRows", "build_loss_book"]
+
+Floats = NDArray[np.float64]
+#: Weights of the last layer that a sheet holds; beyond, raw outputs of the least telling classes are numbers.
+MOST_WEIGHTS = 400_000
+
+
+@dataclass(frozen=True)
+class ExplainedRows:
+    """Some rows as the last layer sees them.
+
+    run: its name.  trained: what it was trained on, one line each.
+    ids: (rows,) names.  why: (rows,) why each was chosen.
+    features: (rows, width).  weight (outputs, width), bias (outputs,): the last layer, all targets.
+    targets: in the order of the last layer's outputs.
+    learnt: target -> log variance, where weights are learnt.
+    """
+
+    run: str
+    trained: Sequence[str]
+    ids: Sequence[str]
+    why: Sequence[str]
+    features: Floats
+    weight: Floats
+    bias: Floats
+    targets: Sequence[TargetRows]
+    learnt: dict[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def weight_of(self, target: TargetRows) -> float:
+        """What a target's mean loss is multiplied by."""
+        spread = self.learnt.get(target.name)
+        return target.task_weight if spread is None else target.variance * float(np.exp(-spread))
+
+    @property
+    def loss(self) -> float:
+        """All targets with labels together: weight x mean loss, and s / 2 where weights are learnt; NaN
+        without any."""
+        means = {one.name: one.mean_loss for one in self.targets}
+        known = [one for one in self.targets if means[one.name] == means[one.name]]
+        if not known:
+            return float("nan")
+        spreads = sum(self.learnt.get(one.name, 0.0) for one in known)
+        return sum(self.weight_of(one) * means[one.name] for one in known) + spreads / 2
+
+
+def build_loss_book(found: ExplainedRows) -> Book:
+    """The whole workbook; `Book.write` writes it."""
+    book = Book(f"Losses of {found.run}")
+    first, rows = book.sheet("Read me"), book.sheet("Rows")
+    sheets = [book.sheet(target.name or "target", colour="#3D8F6E") for target in found.targets]
+    total = book.sheet("Loss", colour="#B5533C")
+    features, last = book.sheet("Features", colour="#8A8F98"), book.sheet("Last layer", colour="#8A8F98")
+    linked = _layer_sheets(features, last, found)
+    answered = []
+    start = 0
+    for sheet, target in zip(sheets, found.targets, strict=True):
+        outputs = target.raw.shape[1]
+        made = RowsSheet(sheet, list(found.ids), linked(start, outputs))
+        answered.append(target_sheet(made, target))
+        start += outputs
+    sums = _total_sheet(total, found, answered)
+    rows_sheet(rows, found.ids, found.why, found.targets, answered)
+    texts = [
+        (rows, "the rows, why they were chosen, and what the network says of them"),
+        *(
+            (one, f"{target.name} ({target.kind}): from raw outputs to the loss, step by step")
+            for one, target in zip(sheets, found.targets, strict=True)
+        ),
+        (total, "the targets' losses, their weights, and the sum"),
+        (features, "what the body of the network makes of each row"),
+        (last, "bias and weights that turn features into raw outputs"),
+    ]
+    said = [*found.trained, *found.notes]
+    line = first_sheet(first, found.run, said, texts, found.targets, answered)
+    first.text(line, 0, "all targets, weighted", "head_left")
+    first.formula(line, 3, sums, mean_or_words(found.loss), "result")
+    return book
+
+
+def _layer_sheets(
+    features: Sheet, last: Sheet, found: ExplainedRows
+) -> Callable[[int, int], Callable[[int, int], str | None]]:
+    """Features and the last layer, one feature a line; returns how a raw output is made from them."""
+    rows, width = found.features.shape
+    features.text(0, 0, "Features: what the body makes of each row, and the last layer sees", "title")
+    features.text(1, 0, "One line a feature, one column a row. Change one and its answers follow.", "lead")
+    features.texts(3, 0, ["feature", *found.ids], "head")
+    last.text(0, 0, "The last layer: its bias, and a weight for every feature", "title")
+    last.text(1, 0, "raw output = bias + sum over features of feature x weight", "lead")
+    kept = _kept_outputs(found)
+    names = [
+        f"{target.name}: {one}" if len(found.targets) > 1 else one
+        for target in found.targets
+        for one in target.output_names
+    ]
+    last.texts(3, 0, ["", *(names[one] for one in kept)], "head")
+    last.text(4, 0, "bias", "id")
+    for place, one in enumerate(kept):
+        last.number(4, 1 + place, found.bias[one], "given")
+    for line in range(width):
+        for sheet in (features, last):
+            sheet.number(5 + line, 0, line + 1, "id")
+        for row in range(rows):
+            features.number(5 + line, 1 + row, found.features[row, line])
+        for place, one in enumerate(kept):
+            last.number(5 + line, 1 + place, found.weight[one, line])
+    for sheet in (features, last):
+        sheet.freeze(5 if sheet is last else 4, 1)
+        sheet.widths((0, 0, 10), (1, max(rows, len(kept)), 14))
+    place_of = {one: place for place, one in enumerate(kept)}
+
+    def linked(start: int, outputs: int) -> Callable[[int, int], str | None]:
+        def formula(row: int, column: int) -> str | None:
+            place = place_of.get(start + column)
+            if place is None:
+                return None
+            lines = features.range(5, 1 + row, 4 + width, 1 + row, fixed="both", outside=True)
+            weights = last.range(5, 1 + place, 4 + width, 1 + place, fixed="both", outside=True)
+            return f"SUMPRODUCT({lines},{weights})+{last.at(4, 1 + place, fixed='both', outside=True)}"
+
+        return formula
+
+    return linked
+
+
+def _kept_outputs(found: ExplainedRows) -> list[int]:
+    """Outputs whose weights the workbook holds: all, or those that come highest in any of the rows."""
+    outputs, width = found.weight.shape
+    most = max(1, min(MOST_COLUMNS - 2, MOST_WEIGHTS // max(1, width)))
+    if outputs <= most:
+        return list(range(outputs))
+    raw = np.concatenate([target.raw for target in found.targets], axis=1)
+    return sorted(np.argsort(-raw.max(axis=0), kind="stable")[:most].tolist())
+
+
+def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered]) -> str:
+    """The sum over targets; returns the cell that holds it."""
+    sheet.text(0, 0, "The loss: all targets together", "title")
+    lead = "Each target's mean over its known rows, times its weight; the sum is what training makes small."
+    sheet.text(1, 0, lead, "lead")
+    names = [target.name for target in found.targets]
+    sheet.texts(3, 0, ["row", *names], "head")
+    for row, name in enumerate(found.ids):
+        sheet.text(4 + row, 0, name, "id")
+        for place, one in enumerate(answered):
+            sheet.formula(4 + row, 1 + place, one.loss_at(row), one.losses[row])
+    line = 5 + len(found.ids)
+    lines = ["mean of the batch", "log variance s"] if found.learnt else ["mean of the batch"]
+    lines += ["weight", "weight x mean", *(["s / 2"] if found.learnt else [])]
+    at = {word: line + place for place, word in enumerate(lines)}
+    for word in lines:
+        sheet.text(at[word], 0, word, "head_left")
+    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True)):
+        column, known = 1 + place, one.mean == one.mean
+        sheet.formula(at["mean of the batch"], column, one.mean_at, mean_or_words(one.mean))
+        weight, spread = found.weight_of(target), found.learnt.get(target.name)
+
+        def counted(formula: str, mean: str = sheet.at(at["mean of the batch"], column)) -> str:
+            # Without labels a target is no part of the sum: SUM leaves texts out.
+            return f'IF(ISNUMBER({mean}),{formula},"")'
+
+        if spread is not None:
+            sheet.number(at["log variance s"], column, spread)
+            own = sheet.at(at["log variance s"], column)
+            sheet.formula(at["weight"], column, f"{target.variance!r}*EXP(-{own})", weight)
+            sheet.formula(at["s / 2"], column, counted(f"{own}/2"), spread / 2 if known else "")
+        else:
+            sheet.number(at["weight"], column, weight)
+        product = f"{sheet.at(at['weight'], column)}*{sheet.at(at['mean of the batch'], column)}"
+        sheet.formula(at["weight x mean"], column, counted(product), weight * one.mean if known else "")
+    end = line + len(lines) + 1
+    sheet.text(end, 0, "loss", "head_left")
+    parts = [at["weight x mean"], *([at["s / 2"]] if found.learnt else [])]
+    ranges = [sheet.range(row, 1, row, len(names)) for row in parts]
+    summed = "+".join(f"SUM({one})" for one in ranges)
+    summed = f"IF(COUNT({ranges[0]})=0,{text_constant(NO_LABELS)},{summed})"
+    sheet.formula(end, 1, summed, mean_or_words(found.loss), "result")
+    if found.learnt:
+        text = "weight = c exp(-s), c = 1/2 for squared errors, else 1; s/2 keeps it from vanishing"
+        sheet.text(end + 1, 0, text, "lead")
+    sheet.freeze(4, 1)
+    sheet.widths((0, 0, 26), (1, max(1, len(names)), 20))
+    return sheet.at(end, 1, fixed="both", outside=True)

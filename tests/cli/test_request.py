@@ -1,0 +1,376 @@
+"""From options to what a job takes: no option is passed over without a word."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from photos import write_photo
+from tenfold.cli.options import COLUMNS, DEVICE, MACHINE, READING, VIEWS, recipe_options
+from tenfold.cli.request import (
+    job_of,
+    picture_job_of,
+    reading_of,
+    recommender_of,
+    rows_of,
+    scoring_of,
+    table_options,
+    wing_options,
+)
+from tenfold.data.images.decode import MAX_PIXELS
+from tenfold.data.tables.table import Table
+from tenfold.errors import ImageError, RecipeError, SchemaError, TenfoldError
+from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.schema import (
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    RatingTarget,
+    Schema,
+    UndecidedTarget,
+)
+
+PICTURES = {"table": "train.csv", "image": ["id=photos"], "target": ["label"], "output": "run"}
+RATINGS = {"table": "ratings.csv", "user": "u", "item": "i", "target": ["r"], "output": "run"}
+
+
+def fit_options(**given: Any) -> dict[str, Any]:
+    """What ``tenfold fit`` hands over: every option, with those that were given."""
+    every = [*COLUMNS, *recipe_options(Recipe, FactorRecipe), *READING, *MACHINE]
+    found = {one.name: one.default.default for one in every}
+    assert set(given) <= {*found, "table", "output"}
+    return {"table": None, "output": None, **found, **given}
+
+
+def predict_options(**given: Any) -> dict[str, Any]:
+    found = {one.name: one.default.default for one in (*READING, DEVICE, *VIEWS)}
+    more = dict.fromkeys(("table", "image", "user", "item", "lists", "liked", "like"))
+    more |= {"output": "out.csv", "probabilities": False, "spreadsheet_safe": False}
+    return {**found, **more, **given}
+
+
+def run_of(schema: Schema) -> Any:
+    return SimpleNamespace(schema=schema)
+
+
+PICTURE_RUN = run_of(
+    Schema(inputs=(ImageColumn(name="id", folder="photos"),), targets=(CategoryTarget(name="label"),))
+)
+RATINGS_RUN = run_of(
+    Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
+)
+
+
+# Jobs
+
+
+def test_pictures_and_targets_make_a_classifier() -> None:
+    job = job_of(
+        fit_options(
+            **{**PICTURES, "target": ["label", "size:category"]},
+            id="code",
+            group=["farm", "year"],
+            split_column="is_valid",
+            weight="w",
+            image_size="160x320",
+            batchnorm_group="frozen",
+            task_weights="label=2",
+            seed=7,
+        )
+    )
+    assert job.schema == Schema(
+        inputs=(ImageColumn(name="id", folder="photos"),),
+        targets=(UndecidedTarget(name="label"), CategoryTarget(name="size")),
+        id="code",
+        group=("farm", "year"),
+        split="is_valid",
+        weight="w",
+    )
+    assert job.recipe == Recipe(
+        image_size=(160, 320), batchnorm_group="frozen", task_weights={"label": 2.0}, seed=7
+    )
+    assert (job.table, job.output) == ("train.csv", "run")
+
+
+def test_users_and_items_make_a_recommender() -> None:
+    job = job_of(
+        fit_options(**RATINGS, time="t", item_table="items.csv", item_name="title", side=["genre"], factors=5)
+    )
+    assert job.schema.ids == (IdColumn(name="u"), IdColumn(name="i"))
+    assert job.schema.targets == (RatingTarget(name="r"),)
+    assert (job.schema.time, job.schema.item_table, job.schema.item_name) == ("t", "items.csv", "title")
+    assert job.schema.side == ("genre",) and job.recipe == FactorRecipe(factors=5)
+    assert job_of(fit_options(**{**RATINGS, "target": None})).schema.targets == (RatingTarget(name=None),)
+
+
+def test_a_folder_makes_its_own_table(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/2.png"):
+        write_photo(tmp_path / "train" / name, "cat", 1)
+    job = job_of(fit_options(image_folder=str(tmp_path / "train"), output="run"))
+    assert isinstance(job.table, Table) and job.table.text("label").tolist() == ["cat", "dog"]
+    assert job.schema.targets == (CategoryTarget(name="label"),)
+    os.symlink(tmp_path / "train" / "cat" / "1.png", tmp_path / "link.png")
+    (tmp_path / "other" / "cat").mkdir(parents=True)
+    os.symlink(tmp_path / "train" / "cat" / "1.png", tmp_path / "other" / "cat" / "1.png")
+    with pytest.raises(ImageError, match="--allow-outside"):
+        job_of(fit_options(image_folder=str(tmp_path / "other"), output="run"))
+    job = job_of(fit_options(image_folder=str(tmp_path / "other"), output="run", allow_outside=True))
+    assert job.table.text("image").tolist() == ["cat/1.png"]
+
+
+JOB = """
+table = "train.csv"
+output = "runs/job"
+[schema]
+inputs = [{kind = "image", name = "id", folder = "photos"}]
+targets = [{kind = "category", name = "label"}]
+[recipe]
+epochs = 3
+lr = 0.5
+"""
+
+
+def test_options_beside_a_job_file_replace_its_values(tmp_path: Path) -> None:
+    (tmp_path / "JOB.TOML").write_text(JOB)
+    job = job_of(fit_options(table=str(tmp_path / "JOB.TOML"), lr=0.25))
+    assert (job.table, job.output, job.recipe) == ("train.csv", "runs/job", Recipe(epochs=3, lr=0.25))
+    assert job_of(fit_options(table=str(tmp_path / "JOB.TOML"), output="other")).output == "other"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "what to train from is not said"),
+        ({"table": "t.csv", "image": ["id=photos"]}, "what to predict is not said"),
+        ({**PICTURES, "table": None}, "no table is given"),
+        ({**PICTURES, "output": None}, "no run folder is given"),
+        ({**PICTURES, "output": ""}, "no run folder is given"),
+        ({**PICTURES, "image": ["id"]}, "COLUMN=FOLDER"),
+        ({**PICTURES, "target": ["label:categry"]}, "did you mean 'category'?"),
+        ({**PICTURES, "lr": -1.0}, "lr"),
+        ({**PICTURES, "factors": 3}, "--factors is no option of a training from pictures"),
+        ({**PICTURES, "duplicates": "mean", "epochs": 2}, "--duplicates is no option"),
+        ({**RATINGS, "arch": "resnet18"}, "--arch is no option of a training from ratings"),
+        ({**RATINGS, "target": ["r", "s"]}, "ratings have one target"),
+        (
+            {"table": "t.csv", "image_folder": "photos", "output": "run"},
+            "--image-folder stands for the table",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_not_said_or_does_not_fit_is_named(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(TenfoldError) as caught:
+        job_of(fit_options(**given))
+    assert words in str(caught.value) and caught.value.labels["fix"]
+
+
+@pytest.mark.parametrize("name", ["user_table", "item_table", "item_name"])
+def test_columns_of_ratings_are_no_option_for_pictures(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option"):
+        job_of(fit_options(**PICTURES, **{name: "x"}))
+    with pytest.raises(RecipeError, match="--side is no option"):
+        job_of(fit_options(**PICTURES, side=["x"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("id", "x"), ("group", ["x"]), ("split_column", "x"), ("weight", "x"), ("image", ["a=b"])],
+)
+def test_columns_of_pictures_are_no_option_for_ratings(name: str, value: Any) -> None:
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option"):
+        job_of(fit_options(**RATINGS, **{name: value}))
+
+
+@pytest.mark.parametrize("place", ["job", "folder"])
+@pytest.mark.parametrize(
+    "name", [one.name for one in COLUMNS if one.name not in ("image_folder", "time_format")]
+)
+def test_columns_are_named_in_one_place(tmp_path: Path, place: str, name: str) -> None:
+    (tmp_path / "job.toml").write_text(JOB)
+    value = ["id=photos"] if name in ("image", "target", "group", "side") else "x"
+    given = (
+        {"table": str(tmp_path / "job.toml")}
+        if place == "job"
+        else {"image_folder": str(tmp_path), "output": "r"}
+    )
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option beside"):
+        job_of(fit_options(**given, **{name: value}))
+
+
+def test_a_command_for_pictures_refuses_ratings() -> None:
+    assert picture_job_of(fit_options(**PICTURES)).table == "train.csv"
+    with pytest.raises(SchemaError, match="this command is for pictures") as caught:
+        picture_job_of(fit_options(**RATINGS))
+    assert "--user" in str(caught.value)
+    with pytest.raises(SchemaError, match="not for ratings") as caught:
+        picture_job_of(fit_options(**RATINGS), "tenfold tune")
+    assert "fix    tenfold tune" in str(caught.value)
+
+
+def test_a_run_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SchemaError, match="is a finished run") as caught:
+        job_of(fit_options(**{**PICTURES, "table": str(tmp_path)}))
+    assert "tenfold report" in str(caught.value)
+
+
+# Reading and the machine
+
+
+def test_reading_and_machine_of_a_classifier() -> None:
+    given = fit_options(
+        **PICTURES, sep=";", encoding="cp1252", header=False, missing_values=["-", "?"], skip_bad=True,
+        max_pixels=5, workers=0, cache="c", device="cpu", micro_batch=3,
+    )  # fmt: skip
+    found = wing_options(job_of(given).schema, given)
+    reading, machine = found["reading"], found["machine"]
+    assert reading.table == table_options(given)
+    assert reading.table == {
+        "separator": ";", "encoding": "cp1252", "header": False, "missing_values": ("-", "?"),
+    }  # fmt: skip
+    assert (reading.skip_bad, reading.max_pixels, reading.workers, reading.cache) == (True, 5, 0, "c")
+    assert (machine.device, machine.micro_batch, machine.checkpoint) == ("cpu", 3, False)
+    plain = wing_options(PICTURE_RUN.schema, fit_options(**PICTURES))
+    assert (plain["reading"].max_pixels, plain["reading"].workers) == (MAX_PIXELS, 2)
+    assert (plain["machine"].device, plain["machine"].micro_batch) == ("auto", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("workers", -1), ("max_pixels", -5), ("micro_batch", 0), ("micro_batch", -2)]
+)
+def test_numbers_that_nothing_can_have_are_refused(name: str, value: int) -> None:
+    with pytest.raises(RecipeError, match=f"{name} = {value}"):
+        wing_options(PICTURE_RUN.schema, fit_options(**PICTURES, **{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("workers", 0), ("max_pixels", 9), ("cache", "c"), ("allow_outside", True), ("device", "cuda"),
+        ("micro_batch", 2), ("budget", "1GiB"), ("checkpoint", True), ("probe", True),
+    ],
+)  # fmt: skip
+def test_ratings_take_no_option_of_pictures(name: str, value: Any) -> None:
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option where ratings"):
+        wing_options(RATINGS_RUN.schema, fit_options(**RATINGS, **{name: value}))
+
+
+def test_ratings_take_their_own_options() -> None:
+    found = wing_options(
+        RATINGS_RUN.schema, fit_options(**RATINGS, skip_bad=True, time_format="iso", sep="|")
+    )
+    assert found["skip_bad"] is True and found["time_format"] == "iso"
+    assert found["table_options"]["separator"] == "|"
+
+
+def test_the_format_of_times_beside_pictures_is_part_of_the_schema() -> None:
+    given = fit_options(**PICTURES, time="taken", time_format="iso")
+    assert job_of(given).schema.time_format == "iso"
+    assert wing_options(PICTURE_RUN.schema, given)
+    with pytest.raises(SchemaError, match="no column of times"):
+        job_of(fit_options(**PICTURES, time_format="iso"))
+    with pytest.raises(RecipeError, match="--time-format is no option where pictures"):
+        reading_of(PICTURE_RUN, predict_options(time_format="iso"), print)
+
+
+def test_prediction_reads_from_other_folders_and_tells() -> None:
+    told: list[Any] = []
+    found = reading_of(PICTURE_RUN, predict_options(image=["id=new"], views=2), told.append)
+    assert found["reading"].folders == {"id": "new"} and found["views"] == 2 and found["device"] == "auto"
+    found["reading"].on_progress({"event": "images"})
+    assert told == [{"event": "images"}]
+    assert set(reading_of(RATINGS_RUN, predict_options(), told.append)) == {"table_options"}
+    with pytest.raises(RecipeError, match="--views is no option where ratings"):
+        reading_of(RATINGS_RUN, predict_options(views=2), told.append)
+
+
+def test_scoring_of_lists_is_for_ratings() -> None:
+    found = scoring_of(RATINGS_RUN, predict_options(lists=5, liked=4.0), lambda _: None)
+    assert (found["n"], found["relevant_from"], found["skip_bad"]) == (5, 4.0, False)
+    with pytest.raises(RecipeError, match="--lists is no option where pictures"):
+        scoring_of(PICTURE_RUN, predict_options(lists=5), lambda _: None)
+
+
+# What to predict, and for whom
+
+
+def test_rows_are_a_table_or_pairs() -> None:
+    assert rows_of(PICTURE_RUN, predict_options(table="t.csv")) == "t.csv"
+    one = rows_of(RATINGS_RUN, predict_options(user=["007"], item=["a", "b"]))
+    assert one == {"user": ["007", "007"], "item": ["a", "b"]}
+    two = rows_of(RATINGS_RUN, predict_options(user=["1", "2"], item=["a", "b"]))
+    assert two == {"user": ["1", "2"], "item": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "words"),
+    [
+        (PICTURE_RUN, {}, "no table is given"),
+        (PICTURE_RUN, {"user": ["1"], "item": ["a"]}, "stand for a table of pairs"),
+        (RATINGS_RUN, {"table": "t.csv", "user": ["1"], "item": ["a"]}, "stand for a table of pairs"),
+        (RATINGS_RUN, {"user": ["1", "2"], "item": ["a", "b", "c"]}, "2 --user and 3 --item make no pairs"),
+        (RATINGS_RUN, {"user": ["1", "2"]}, "2 --user and 0 --item make no pairs"),
+        (RATINGS_RUN, {"user": ["1"]}, "1 --user and 0 --item make no pairs"),
+        (RATINGS_RUN, {"item": ["a"]}, "0 --user and 1 --item make no pairs"),
+    ],
+)
+def test_what_makes_no_pairs_is_refused(run: Any, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        rows_of(run, predict_options(**given))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "words"),
+    [
+        (PICTURE_RUN, {"output": None}, "no output file is given"),
+        (PICTURE_RUN, {"output": ""}, "no output file is given"),
+        (PICTURE_RUN, {"like": "s.csv", "probabilities": True}, "--probabilities is no option beside --like"),
+        (PICTURE_RUN, {"like": "s.csv", "spreadsheet_safe": True}, "--spreadsheet-safe is no option"),
+        (RATINGS_RUN, {"like": "s.csv"}, "--like is no option where ratings"),
+        (RATINGS_RUN, {"probabilities": True}, "--probabilities is no option where ratings"),
+    ],
+)
+def test_where_answers_go_is_checked_before_they_are_made(
+    run: Any, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        rows_of(run, predict_options(table="t.csv", **given))
+    assert words in str(caught.value)
+    assert rows_of(RATINGS_RUN, predict_options(table="t.csv", output=None)) == "t.csv"
+
+
+def test_for_whom_to_recommend_is_said_once() -> None:
+    told = ("user_column", "item_column", "target", "time", "time_format", "skip_bad")
+    reading = ("sep", "encoding", "header", "missing_values")
+
+    def given(**values: Any) -> dict[str, Any]:
+        nothing = dict.fromkeys((*told, *reading))
+        return {**nothing, "user": None, "everyone": False, "ratings": None, **values}
+
+    assert recommender_of(RATINGS_RUN, given(user=["1"])) == (RATINGS_RUN, ["1"])
+    assert recommender_of(RATINGS_RUN, given(everyone=True)) == (RATINGS_RUN, None)
+    for values in ({}, {"user": ["1"], "everyone": True}):
+        with pytest.raises(RecipeError):
+            recommender_of(RATINGS_RUN, given(**values))
+    added = SimpleNamespace(about={"added_users": ["new"]})
+    asked: dict[str, Any] = {}
+
+    def learn(path: str, **options: Any) -> Any:
+        asked.update(options, path=path)
+        return added
+
+    run = SimpleNamespace(with_ratings=learn)
+    assert recommender_of(run, given(ratings="mine.csv")) == (added, ["new"])
+    assert recommender_of(run, given(ratings="mine.csv", user=["1"])) == (added, ["1"])
+    assert recommender_of(run, given(ratings="mine.csv", everyone=True)) == (added, None)
+    recommender_of(run, given(ratings="mine.csv", target="note", item_column="film", sep=";", time="none"))
+    assert asked["columns"] == {"user": None, "item": "film", "rating": "note", "time": "none"}
+    assert asked["path"] == "mine.csv" and asked["separator"] == ";"
+    with pytest.raises(RecipeError, match="--target is no option without --ratings"):
+        recommender_of(RATINGS_RUN, given(user=["1"], target="note"))

@@ -1,0 +1,114 @@
+"""What a person sees of many runs."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tenfold.cli.screen_many import (
+    MembersDisplay,
+    gib,
+    members_grid,
+    minutes,
+    short_scores,
+    show_blend,
+    show_history,
+)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    found = {"member": "one", "status": "waiting", "stage": "", "scores": {}, "peak_bytes": 0, "seconds": 0.0}
+    return {**found, "seconds_left": None, **changes}
+
+
+def text_of(grid: Any) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=150).print(grid)
+    return stream.getvalue()
+
+
+def test_the_table_has_stage_score_peak_and_time_left() -> None:
+    scores = {"label": {"error_rate": 0.125}, "mass": {"rmse": 2.5}}
+    text = text_of(
+        members_grid(
+            [
+                row(status="finished", stage="finished", scores=scores, peak_bytes=3 << 30, seconds=100.0),
+                row(member="two", status="running", stage="epoch 2/12", seconds_left=600.0),
+                row(member="three"),
+            ]
+        )
+    )
+    assert "label 12.5% wrong, mass RMSE 2.500" in text and "3.00 GiB" in text
+    assert "epoch 2/12" in text and "10 min" in text and "waiting" in text
+    # What runs, and what waits at the pace of what has finished.
+    assert "12 min" in text
+
+
+def test_without_a_window_only_what_ends_is_told(capsys) -> None:
+    with MembersDisplay() as display:
+        for status, stage in (
+            ("waiting", ""),
+            ("running", "starting"),
+            ("running", "epoch 1/2"),
+            ("failed", "no"),
+        ):
+            display.progress({"event": "members", "rows": [row(status=status, stage=stage)]})
+        display.note("[bold]a note[/bold]")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["one: starting", "one: no", "[bold]a note[/bold]"]
+
+
+def test_numbers_in_words() -> None:
+    assert gib(0) == "" and gib(1 << 29) == "0.50 GiB"
+    assert minutes(None) == "" and minutes(12.4) == "12 s" and minutes(240) == "4 min"
+    assert short_scores({"a": {"micro_f1": 0.5}, "b": {"error_rate": float("nan")}}) == "a F1 0.500"
+
+
+def test_a_blend_shows_members_ways_and_both_scores(capsys) -> None:
+    ways = {"weights": {"loss": 0.5}, "greedy": {"loss": 0.25}}
+    members = [
+        {"name": "one", "status": "finished", "scores": {"y": {"error_rate": 0.5}}},
+        {"name": "two", "status": "failed"},
+    ]
+    scores = {"y": {"error_rate": 0.25, "log_loss": 0.25, "scored": 8}}
+    show_blend(
+        {
+            "run": "runs/top",
+            "members": members,
+            "weights": {"y": {"one": 0.75}},
+            "blends": {"y": ways},
+            "targets": scores,
+            "without_views": scores,
+        }
+    )
+    text = capsys.readouterr().out
+    assert "0.75" in text and "50.0% wrong" in text and "failed" in text
+    assert "weights 0.5000, greedy 0.2500" in text and text.count("25.0%") == 2 and "runs/top" in text
+
+
+def test_the_history_says_what_changed(capsys) -> None:
+    from tenfold.runs.history import Recorded
+
+    made = {"file": "sub.csv", "sha256": "0", "when": "today"}
+    one = Recorded(
+        "two", "d", "t", "network", "x", {}, "0.1", {"y": {"error_rate": 0.1}}, 0.1, 60.0, 1 << 30,
+        parent="one", changed=("epochs: 3 -> 9",), gain=0.2, leaderboard=(0.9,), submissions=(made,),
+        there=False,
+    )  # fmt: skip
+    show_history([one])
+    text = capsys.readouterr().out
+    assert "two (gone)" in text and "+0.2000" in text and "0.9" in text
+    assert "one: epochs: 3 -> 9" in text and "sub.csv was made by two on today" in text
+
+
+@pytest.mark.case("B6", "a blend without a score of its own says so, beside its members' scores")
+def test_a_blend_of_ratings_promises_no_score(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {"rating": {"rmse": 0.912}}
+    one = {"name": "films", "status": "finished", "scores": scores, "seconds": 1.0, "peak_bytes": 1 << 30}
+    show_blend({"run": "runs/both", "members": [one], "weights": {"rating": {"films": 1.0}}, "targets": {}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "RMSE 0.912" in said and "no score of its own" in said and "tenfold evaluate runs/both" in said
+    assert "held out:" not in said

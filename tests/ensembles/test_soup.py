@@ -1,0 +1,55 @@
+"""Soups: the mean of weights, of networks that have one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from photos import QUICK, write_photos
+from tenfold.ensembles.evaluate import judge_blend
+from tenfold.ensembles.networks import BlendMember, blend_of, held_out
+from tenfold.ensembles.soup import averaged, make_soup, soup_groups
+from tenfold.errors import RunError
+from tenfold.networks.fit import fit_network_run
+from tenfold.networks.inputs import Reading
+from tenfold.recipe import Recipe
+from tenfold.schema import CategoryTarget, ImageColumn, Schema
+
+
+def test_weights_are_averaged_and_counts_are_not() -> None:
+    one = {"w": np.array([1.0, 2.0], np.float32), "n": np.array(3)}
+    other = {"w": np.array([3.0, 6.0], np.float32), "n": np.array(9)}
+    found = averaged([one, other])
+    assert found["w"].tolist() == [2.0, 4.0] and found["w"].dtype == np.float32 and found["n"] == 3
+    with pytest.raises(RunError, match="different layers"):
+        averaged([one, {"w": np.zeros(3), "n": np.array(1)}])
+
+
+def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> None:
+    columns = write_photos(tmp_path, 24)
+    image = ImageColumn(name="id", folder=str(tmp_path / "photos"))
+    schema = Schema(inputs=(image,), targets=(CategoryTarget(name="label"),))
+    members = []
+    for name, changes in {
+        "one": {"seed": 1},
+        "two": {"seed": 2},
+        "other": {"seed": 3, "split_seed": 9},
+        "wide": {"seed": 1, "image_size": 48},
+    }.items():
+        recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1, "split_seed": 5, "valid": 0.5, **changes})
+        run = fit_network_run(schema, recipe, columns, run=tmp_path / name)
+        members.append(BlendMember(name, 1.0, (run,)))
+    groups = soup_groups(members)
+    # Another split has other held-out rows, and another size other layers or pictures.
+    assert [[one.name for one in group] for group in groups] == [["one", "two"]]
+    soup = make_soup(groups[0], tmp_path / "members", columns, Reading())
+    assert soup.runs[0].path == tmp_path / "members" / "soup-test_resnet"
+    blend = blend_of(tmp_path, [*members[:2], soup], {}, {})
+    held = held_out(blend, blend.members[2])
+    assert held is not None and len(held.ids) == 12
+    rows = {"id": held.ids.tolist()}
+    assert held.answers["label"] == pytest.approx(soup.runs[0].predict(rows).targets["label"].probabilities)
+    judged = judge_blend(None, blend, method="best")
+    assert set(judged.members) == {"one", "two", "soup-test_resnet"} and np.isfinite(judged.loss)

@@ -1,0 +1,66 @@
+"""Where the rows of a run stand, which of them are told, and what their labels are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from photos import write_table
+from shown import NAMES, ODD, trained
+from tenfold.errors import RunError, SchemaError
+from tenfold.networks.inputs import Reading, prepare_rows
+from tenfold.networks.rows import choose_rows, row_labels, row_words, rows_source
+from tenfold.networks.run import load_network
+
+HELD = "validation.parquet"
+
+
+def test_the_rows_are_those_of_the_table_or_of_the_training(tmp_path: Path) -> None:
+    _, run = trained()
+    own, _, said = rows_source(run, HELD, run.encoding.classes, None, Reading())
+    assert own.rows == 60 and said == []
+    other = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
+    assert rows_source(run, HELD, run.encoding.classes, other, Reading())[0].rows == 1
+    lost = replace(run, about={**run.about, "table": None})
+    remembered, _, said = rows_source(lost, HELD, run.encoding.classes, None, Reading())
+    assert 0 < remembered.rows < 60 and "fitted to a table in memory" in said[0]
+    with pytest.raises(RunError, match="cannot be read again"):
+        rows_source(lost, "no-such.parquet", {}, None, Reading())
+
+
+def test_chosen_are_those_asked_for_else_telling_ones_else_the_first() -> None:
+    _, run = trained()
+    table, _, _ = rows_source(run, HELD, run.encoding.classes, None, Reading())
+    classes = run.encoding.classes
+    index, why, _ = choose_rows(run, HELD, classes, table, ["0004.png", "0002", "0004.png"], 3, own=True)
+    assert [table.text("id")[row] for row in index] == ["0004.png", "0002.png"] and set(why) == {"asked for"}
+    index, why, said = choose_rows(run, HELD, classes, table, [], 6, own=True)
+    assert len(index) == len(why) <= 6 and said == [] and any("wrong and sure" in one for one in why)
+    index, why, said = choose_rows(run, "none.parquet", classes, table, [], 6, own=True)
+    assert index.tolist() == [0, 1, 2, 3, 4, 5] and "no validation rows to choose from" in said[0]
+    with pytest.raises(SchemaError, match="1 of 1 rows"):
+        choose_rows(run, HELD, classes, table, ["nobody"], 6, own=True)
+
+
+def test_labels_in_numbers_and_in_words(tmp_path: Path) -> None:
+    folder, run = trained()
+    schema = run.schema.model_copy(update={"targets": run.schema.targets[:1]})
+    table, _, _ = rows_source(run, HELD, run.encoding.classes, None, Reading())
+    rows = prepare_rows(table.take(np.array([3, 9, 10])), schema, run.encoding, Reading(), targets=False)
+    target, head = run.schema.answers[0], load_network(run).heads[0]
+    good = np.array([0, 1, 2])
+    labels, said = row_labels(target, head, rows, good)
+    assert target.name == ODD and labels[1] == -1 and said == []
+    words = row_words(target, head, rows, good, labels)
+    assert words[1] == "" and set(words) <= {*NAMES.values(), ""}
+    tags, own = run.schema.targets[4], load_network(run).heads[4]
+    some = np.array([[1] * len(own.classes), [0] * len(own.classes), [-1] * len(own.classes)])
+    assert row_words(tags, own, rows, good, some) == [", ".join(own.classes), "no tag", ""]
+    bare = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
+    other = prepare_rows(bare, schema, run.encoding, Reading(), targets=False)
+    labels, said = row_labels(target, head, other, np.array([0]))
+    assert labels.tolist() == [-1] and f"has no labels of {ODD}" in said[0]
+    assert row_words(target, head, other, np.array([0]), labels) == [""]

@@ -1,0 +1,112 @@
+"""The page of a ratings run says what the run says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tenfold
+from pairs import RECIPE, ratings_of, schema_of
+from shown import needs_browser, opened, rated
+from tenfold.data.tables.table import read_parquet_columns
+from tenfold.ensembles.blend import blend_runs
+from tenfold.recommenders.network import PairRun
+from tenfold.recommenders.page import ratings_page
+from tenfold.reports.html import report_html
+from tenfold.runs.folder import read_run
+
+
+def test_scores_facts_and_maps() -> None:
+    _, run = rated()
+    title, lead, sections, notes = ratings_page(*read_run(run.path))
+    page = report_html(title, sections, lead=lead)
+    assert "method sgd" in lead and not notes
+    assert [one.title for one in sections] == [
+        "Scores", "What was fitted to what", "Who has rated, and what", "Maps of the factors", "Memory",
+    ]  # fmt: skip
+    assert page.count('class="point"') == len(run.model.users) + len(run.model.items)
+    assert f"{run.scores['rating']['rmse']:.4f}" in page
+    assert f"{run.scores['rating']['baselines']['biases']['rmse']:.4f}" in page
+    given, model = np.diff(run.model.seen_start), run.model
+    busiest = int(np.argmax(given))
+    mean = model.seen_ratings[model.seen_start[busiest] : model.seen_start[busiest + 1]].mean()
+    users = next(
+        part for part in sections[2].parts if getattr(part, "title", "") == "users with most ratings"
+    )
+    assert [users.rows[0][0], *(cell.text for cell in users.rows[0][1:])] == [
+        str(model.users[busiest]), str(given[busiest]), f"{mean:.2f}",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["mlp", "dot"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PairRun:
+    """A network of ratings with a quarter held out, and titles that would run if they were markup."""
+    folder = tmp_path_factory.mktemp(request.param)
+    lines = ["item,title", *(f"{item:02d},<b>{item}</b>" for item in range(16))]
+    (folder / "items.csv").write_text("\n".join(lines) + "\n")
+    recipe = type(RECIPE)(**{**RECIPE.model_dump(), "epochs": 5, "valid": 0.25, "body": request.param})
+    schema = schema_of(item_table=str(folder / "items.csv"), item_name="title")
+    return tenfold.fit(schema, recipe, ratings_of(), run=folder / "run")  # type: ignore[return-value]
+
+
+def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: PairRun) -> None:
+    title, lead, sections, notes = ratings_page(*read_run(network.path), worst=3)
+    page = report_html(title, sections, lead=lead)
+    assert [one.title for one in sections] == [
+        "Scores", "What was fitted to what", "Curves", "Learning rate", "Right and wrong",
+        "The highest losses", "Who has rated, and what", "Maps of the embeddings", "Memory",
+    ]  # fmt: skip
+    assert f"network ({network.recipe.body})" in lead and not notes
+    held = network.about["valid_rows"]
+    assert page.count('class="point"') == 24 + 16 + held
+    columns, _ = read_parquet_columns(network.path / "validation.parquet")
+    error = columns["stars:predicted"] - columns["stars"]
+    assert np.sqrt((error**2).mean()) == pytest.approx(network.scores["stars"]["rmse"])
+    pairs = {"user": list(columns["user"]), "item": list(columns["item"])}
+    np.testing.assert_allclose(network.predict(pairs).score, columns["stars:predicted"], atol=1e-5)
+    worst = sections[5].parts[0].rows
+    assert [cell[-1].text for cell in worst] == [f"{one:.3f}" for one in np.sort(np.abs(error))[::-1][:3]]
+    by_rating = sections[4].parts[1].rows
+    assert sum(int(row[1].text) for row in by_rating) == held and [row[0] for row in by_rating] == ["1", "5"]
+    assert "&lt;b&gt;3&lt;/b&gt;" in page and "<b>3</b>" not in page
+
+
+def test_the_map_of_a_dot_product_leaves_out_the_bias(network: PairRun) -> None:
+    facts = {row[0]: row[1] for row in ratings_page(*read_run(network.path))[2][1].parts[0].rows}
+    assert facts["embedding"] == "6" and facts["body"] == network.recipe.body
+    assert ("hidden layers" in facts) == (network.recipe.body == "mlp")
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_every_fit_of_a_network_leaves_a_page_that_a_phone_shows(
+    network: PairRun, width: int, dark: bool
+) -> None:
+    with opened(network.path / "report.html", width=width, dark=dark) as (view, said):
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        view.locator("svg.chart .point").last.hover()
+        assert re.fullmatch(r"u\d\d · \d+ ratings", view.locator("#tip").inner_text())
+        assert not said
+
+
+def test_a_blend_of_ratings_has_its_members_with_weights_and_scores(tmp_path: Path) -> None:
+    runs = [rated()[1], rated("als")[1]]
+    blend = blend_runs([run.path for run in runs], output=tmp_path / "blend", weights=[3, 1])
+    title, lead, sections, notes = ratings_page(*read_run(blend.path))
+    page = report_html(title, sections, lead=lead)
+    members, what = (one.parts[0].rows for one in sections)
+    assert [row[2].text for row in members] == ["0.750", "0.250"]
+    assert [row[3].text for row in members] == [f"{run.scores['rating']['rmse']:.4f}" for run in runs]
+    assert [row[1] for row in what] == ["sgd", "als"] and str(runs[0].path) in page and not notes
+    assert "tenfold evaluate" in page
+
+
+def test_a_member_that_is_gone_is_said(tmp_path: Path) -> None:
+    blend = blend_runs([rated()[1].path, rated("als")[1].path], output=tmp_path / "blend")
+    about = {**blend.about, "members": [dict(one) for one in blend.about["members"]]}
+    about["members"][1]["runs"] = [{"path": "../nowhere", "sha256": ""}]
+    _, _, sections, notes = ratings_page(blend.path, about)
+    assert len(notes) == 1 and "nowhere" in notes[0] and notes[0] in sections[1].text
