@@ -24,7 +24,7 @@ import tenfold
 from tenfold.data.encode import Encoding
 from tenfold.data.images.decode import encode_png
 from tenfold.nn.network import Network, build_network, input_name
-from tenfold.nn.ood import Familiarity
+from tenfold.nn.ood import MahalanobisScore
 from tenfold.recipe import Recipe
 from tenfold.runs.weights import read_weights
 from tenfold.schema import ImageColumn, OpenTarget, Schema
@@ -124,7 +124,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
 
 
 def measure_leaves(data: Path, weights: str) -> None:
-    """Familiarity of held-out leaves and of clothes, by how many leaves are known."""
+    """MahalanobisScore of held-out leaves and of clothes, by how many leaves are known."""
     rng = np.random.default_rng(0)
     leaves = _rows(data / "coffee-leaf" / "train.csv", 1000, rng)
     clothes = _rows(data / "clothing" / "train.csv", 150, rng)
@@ -143,7 +143,7 @@ def measure_leaves(data: Path, weights: str) -> None:
     print("| leaves known | least familiar of 140 other leaves | clothes below 1/2 | their median |")
     print("|---|---|---|---|")
     for count in (100, 300, 640):
-        familiar = Familiarity(len(classes), known.shape[1])
+        familiar = MahalanobisScore(len(classes), known.shape[1])
         familiar.fit(known[:count], labels[:count], known[700 : 700 + count // 4])
         least = float(familiar(torch.from_numpy(known[860:])).min())
         strange = familiar(other)[:, 0]

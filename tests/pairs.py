@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tenfold.recipe import PairRecipe
+from tenfold.recipe import RatingNetworkRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
 PAIR = (IdColumn(name="user"), IdColumn(name="item"))
-RECIPE = PairRecipe(
+RECIPE = RatingNetworkRecipe(
     epochs=40, batch_size=64, embedding=6, hidden=(16,), lr=2e-2, weight_decay=0.0,
     dropout=0.0, body_dropout=0.0, ema=0.0,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tenfold.errors import RecipeError
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe, parse_size, suited_pairs
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe, parse_size, with_dot_weight_decay
 
 
 @pytest.mark.parametrize(
@@ -147,20 +147,28 @@ def test_the_best_epoch_is_kept_where_patience_is_on() -> None:
 
 
 def test_a_dot_product_has_defaults_of_its_own() -> None:
-    dot, mlp = PairRecipe(body="dot"), PairRecipe()
+    dot, mlp = RatingNetworkRecipe(body="dot"), RatingNetworkRecipe()
     assert (dot.dropout, dot.lr) == (0.0, 1e-2) and mlp.dropout > 0 and mlp.lr < dot.lr
-    said = PairRecipe(body="dot", dropout=0.1, lr=1e-3)
+    said = RatingNetworkRecipe(body="dot", dropout=0.1, lr=1e-3)
     assert (said.dropout, said.lr) == (0.1, 1e-3)
-    assert PairRecipe.from_toml(mlp.to_toml()) == mlp and PairRecipe.from_toml(dot.to_toml()) == dot
+    assert (
+        RatingNetworkRecipe.from_toml(mlp.to_toml()) == mlp
+        and RatingNetworkRecipe.from_toml(dot.to_toml()) == dot
+    )
 
 
 def test_its_weight_decay_follows_from_how_often_an_id_is_seen() -> None:
-    dot = PairRecipe(body="dot")
-    small, large = suited_pairs(dot, 800, 800).weight_decay, suited_pairs(dot, 3200, 3200).weight_decay
+    dot = RatingNetworkRecipe(body="dot")
+    small, large = (
+        with_dot_weight_decay(dot, 800, 800).weight_decay,
+        with_dot_weight_decay(dot, 3200, 3200).weight_decay,
+    )
     assert small == pytest.approx(2 * large, rel=1e-3) and small == pytest.approx(
         1.1 * (512 / 800) ** 0.5, rel=1e-3
     )
-    assert suited_pairs(dot, 3, 4).weight_decay == 1.1 == suited_pairs(dot, 0, 0).weight_decay
-    given = PairRecipe(body="dot", weight_decay=0.2)
-    assert suited_pairs(given, 800, 800) is given
-    assert suited_pairs(PairRecipe(), 800, 800) == PairRecipe()
+    assert (
+        with_dot_weight_decay(dot, 3, 4).weight_decay == 1.1 == with_dot_weight_decay(dot, 0, 0).weight_decay
+    )
+    given = RatingNetworkRecipe(body="dot", weight_decay=0.2)
+    assert with_dot_weight_decay(given, 800, 800) is given
+    assert with_dot_weight_decay(RatingNetworkRecipe(), 800, 800) == RatingNetworkRecipe()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tenfold.data.encode import ColumnFacts, Encoding, Examples
+from tenfold.data.encode import ColumnStats, Encoding, Examples
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.train import Training, begin_training
 from tenfold.nn.network import Network, build_network
@@ -28,7 +28,7 @@ from tenfold.schema import (
     OrderedTarget,
     Schema,
 )
-from tenfold.targets.labels import TargetFacts
+from tenfold.targets.labels import TargetStats
 
 CLASSES = {"disease": ("blast", "healthy", "rust"), "variety": ("a", "b")}
 KIND_CLASSES = {
@@ -134,13 +134,13 @@ def make_encoding(recipe: Recipe, schema: Schema = SCHEMA) -> Encoding:
     if schema is SCHEMA:
         return Encoding(classes=CLASSES, image_size=recipe.image_size)
     facts = {
-        "age": TargetFacts(mean=3.0, deviation=1.2),
-        "stars": TargetFacts(mean=3.0, deviation=1.2, low=0.5, high=5.5),
+        "age": TargetStats(mean=3.0, deviation=1.2),
+        "stars": TargetStats(mean=3.0, deviation=1.2, low=0.5, high=5.5),
     }
     columns = {
-        "farm": ColumnFacts(words=("a", "b", "c")),
-        "height": ColumnFacts(gaps=True),
-        "plot": ColumnFacts(words=tuple("12345678")),
+        "farm": ColumnStats(words=("a", "b", "c")),
+        "height": ColumnStats(gaps=True),
+        "plot": ColumnStats(words=tuple("12345678")),
     }
     return Encoding(classes=KIND_CLASSES, targets=facts, image_size=recipe.image_size, columns=columns)
 

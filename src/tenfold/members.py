@@ -48,7 +48,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Unit:
+class FoldTraining:
     """One training of an ensemble: a member, and one of its folds, from 1 (0 where there is none)."""
 
     member: str
@@ -61,13 +61,13 @@ class Unit:
         return f"{self.member}-fold{self.fold}" if self.fold else self.member
 
 
-def expand(members: Sequence[Member], how: EnsembleRecipe) -> tuple[Unit, ...]:
+def expand(members: Sequence[Member], how: EnsembleRecipe) -> tuple[FoldTraining, ...]:
     """Members x folds, in the order in which they are trained: all folds of a member together."""
     units = []
     for member in members:
         for fold in range(1, how.folds + 1) if how.folds else (0,):
             changes = {"fold": (fold, how.folds)} if fold else {}
-            units.append(Unit(member.name, fold, member.recipe.model_copy(update=changes)))
+            units.append(FoldTraining(member.name, fold, member.recipe.model_copy(update=changes)))
     return tuple(units)
 
 

@@ -219,7 +219,7 @@ TABLE_DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def suited(recipe: Recipe, schema: Schema) -> Recipe:
+def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
     """The recipe with the defaults of its kind of input: `TABLE_DEFAULTS` where there are no pictures.
 
     Raises RecipeError for choices that these inputs do not allow.
@@ -242,13 +242,13 @@ def suited(recipe: Recipe, schema: Schema) -> Recipe:
 
 #: What a dot product of two ids is trained with where the recipe does not say. Its single output is the whole
 #: answer, of which nothing can be dropped, and its factors start near 0, where products hardly move: it takes
-#: larger steps. Its weight decay follows from the table (`suited_pairs`).
+#: larger steps. Its weight decay follows from the table (`with_dot_weight_decay`).
 DOT_DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "lr": 1e-2}
 #: Weight decay of a dot product whose ids are in every batch (bench/results/ratings.md).
 DOT_DECAY = 1.1
 
 
-class PairRecipe(Recipe):
+class RatingNetworkRecipe(Recipe):
     """Every choice of a network for ratings: embeddings of users and items, a body, and a number in a range.
 
     The fields of a `Recipe` with defaults of their own, and those of a `FactorRecipe` that speak of ratings.
@@ -288,9 +288,9 @@ NOT_OF_PAIRS = (
 )
 
 
-def refuse_pictures(recipe: PairRecipe) -> None:
+def refuse_pictures(recipe: RatingNetworkRecipe) -> None:
     """Raises RecipeError where a choice was made that no network of ratings takes."""
-    plain = PairRecipe(body=recipe.body)
+    plain = RatingNetworkRecipe(body=recipe.body)
     said = [
         name
         for name in NOT_OF_PAIRS
@@ -306,7 +306,7 @@ def refuse_pictures(recipe: PairRecipe) -> None:
         )
 
 
-def suited_pairs(recipe: PairRecipe, users: int, items: int) -> PairRecipe:
+def with_dot_weight_decay(recipe: RatingNetworkRecipe, users: int, items: int) -> RatingNetworkRecipe:
     """The recipe with the weight decay of a dot product of so many ids, where it does not say one.
 
     1.1 sqrt(f), f the part of the batches that an id is in: batch / sqrt(users x items), at most 1. Decay

@@ -20,7 +20,7 @@ from tenfold.errors import TableError
 from tenfold.networks.inputs import Reading, read_source
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
-from tenfold.targets.labels import TargetFacts, fit_targets, label_arrays, scoring_labels, weightless
+from tenfold.targets.labels import TargetStats, fit_targets, label_arrays, scoring_labels, weightless
 
 QUICK = Recipe(epochs=2, frozen_epochs=0, valid=0.25, seed=3)
 TALL, TOWN = NumberColumn(name="tall"), CategoryColumn(name="town")
@@ -54,9 +54,9 @@ def test_a_constant_number(tmp_path: Path) -> None:
     def chances(**cells: Any) -> Any:
         return run.predict({**table, **{name: [one] * 60 for name, one in cells.items()}}).targets["label"]
 
-    usual = chances().probabilities
+    baseline = chances().probabilities
     for cells in ({"tall": 180.0}, {"tall": ""}, {"empty": 7}, {"tall": -1e9, "empty": 1e9}):
-        assert (chances(**cells).probabilities == usual).all(), cells
+        assert (chances(**cells).probabilities == baseline).all(), cells
 
 
 @pytest.mark.case("N1", "neighbour: that such a column teaches nothing, and that it is another now, is said")
@@ -101,7 +101,7 @@ def test_whole_numbers_with_a_point() -> None:
     assert "town: values are written in another way than in training: 1.0 for 1, 10.00 for 10" in notes
     assert asked(TOWN, ["1.0", "2.0"], ["2", "1"])[0].tolist() == [2, 1]
     table = read_table({"label": ["0.0", "1", "2.0", ""]})
-    labels, notes = scoring_labels(CategoryTarget(name="label"), ("0", "1"), TargetFacts(), table)
+    labels, notes = scoring_labels(CategoryTarget(name="label"), ("0", "1"), TargetStats(), table)
     assert labels.tolist() == [0, 1, 2, -1] and notes == [
         "label: '2.0' is no class of this run: its 1 rows count as wrong"
     ]
@@ -115,9 +115,9 @@ def test_words_in_two_unicode_forms() -> None:
         assert words.tolist() == asked(TOWN, [one, "Oslo"], [one, "Oslo", "Rom"])[0].tolist()
         assert f"town: values are written in another way than in training: {other} for {one}" in notes[0]
         table = read_table({"label": [other, "Oslo"]})
-        labels, notes = scoring_labels(CategoryTarget(name="label"), (one, "Oslo"), TargetFacts(), table)
+        labels, notes = scoring_labels(CategoryTarget(name="label"), (one, "Oslo"), TargetStats(), table)
         assert labels.tolist() == [0, 1] and notes == []
-        tags, facts = MultiLabelTarget(name="label"), TargetFacts(separator=";")
+        tags, facts = MultiLabelTarget(name="label"), TargetStats(separator=";")
         table = read_table({"label": [f"Oslo; {other}", other]})
         assert scoring_labels(tags, (one, "Oslo"), facts, table)[0].tolist() == [[1, 1], [1, 0]]
 
@@ -133,7 +133,7 @@ def test_other_spellings_stay_strange() -> None:
         "town: look-alikes rome / Rome are not taken for each other"
     ]
     table = read_table({"label": ["Yes", "no"]})
-    labels, notes = scoring_labels(CategoryTarget(name="label"), ("no", "yes"), TargetFacts(), table)
+    labels, notes = scoring_labels(CategoryTarget(name="label"), ("no", "yes"), TargetStats(), table)
     assert labels.tolist() == [2, 0]
     assert notes[1:] == ["label: look-alikes Yes / yes are not taken for each other"]
 

@@ -18,7 +18,7 @@ from tenfold.cli.screen import show_compared
 from tenfold.data.split.holdout import kfold
 from tenfold.data.tables.table import read_parquet_columns, read_table, write_parquet
 from tenfold.ensembles.blend import blend_runs
-from tenfold.ensembles.evaluate import judge_blend
+from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.networks import BlendMember, blend_of
 from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
@@ -483,7 +483,7 @@ def thirds(place: Place) -> Any:
     runs = tuple(place.fit(f"third{fold}", columns, fold=(fold, 3), split_seed=0) for fold in (1, 2, 3))
     blend = blend_of(place.folder, [BlendMember("all", 1.0, runs)], {}, {})
     (place.folder / "thirds").mkdir()
-    judged = judge_blend(RunFolder(place.folder / "thirds", place.folder / "thirds", -1), blend)
+    judged = evaluate_blend(RunFolder(place.folder / "thirds", place.folder / "thirds", -1), blend)
     return columns, runs, judged, read_table(place.folder / "thirds" / "oof.parquet")
 
 

@@ -31,7 +31,7 @@ from tenfold.data.ratings.side import choose_ids, encode_side
 from tenfold.data.tables.table import read_table, write_parquet
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError, TableError
-from tenfold.recipe import FactorRecipe, PairRecipe
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
 from tenfold.recommenders.factors_fit import fit_model, prepare_ratings
 from tenfold.recommenders.inspect import inspect_run
 from tenfold.schema import IdColumn, RatingTarget, Schema
@@ -45,7 +45,7 @@ RECIPES: dict[str, Any] = {
     "gibbs": FactorRecipe(method="gibbs", sweeps=24, factors=2),
     "als": FactorRecipe(method="als", factors=2),
     "sgd": FactorRecipe(method="sgd", factors=2, epochs=4),
-    "network": PairRecipe(body="dot", epochs=2, batch_size=64, embedding=4, ema=0.0),
+    "network": RatingNetworkRecipe(body="dot", epochs=2, batch_size=64, embedding=4, ema=0.0),
 }
 NAMES = ["José", "Zoë", "Łukasz", "Anaïs", "Björn", *(f"u{n}" for n in range(15))]
 
@@ -487,7 +487,7 @@ def test_scores_that_say_too_much(runs: dict[str, Any], kind: str) -> None:
     "choice", [{"mixup": 0.4}, {"image_size": (64, 64)}, {"tta": 4}, {"arch": "resnet18"}]
 )
 def test_a_network_of_ratings_refuses_pictures(tmp_path: Any, choice: dict[str, Any]) -> None:
-    recipe = PairRecipe(**{**RECIPES["network"].model_dump(exclude_unset=True), **choice})
+    recipe = RatingNetworkRecipe(**{**RECIPES["network"].model_dump(exclude_unset=True), **choice})
     with pytest.raises(RecipeError, match="has no use for it"):
         tenfold.fit(SCHEMA, recipe, two_camps(), run=tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -526,7 +526,7 @@ def test_a_single_list_is_the_batchs(runs: dict[str, Any], kind: str) -> None:
 
 SIDE_RECIPES = {
     "gibbs": FactorRecipe(method="gibbs", sweeps=60, factors=4, seed=1),
-    "network": PairRecipe(
+    "network": RatingNetworkRecipe(
         body="mlp", hidden=(16,), epochs=20, batch_size=64, embedding=4, lr=2e-2, ema=0.0, dropout=0.0,
         body_dropout=0.0, weight_decay=0.01,
     ),

@@ -20,7 +20,7 @@ from photos import QUICK, write_photo, write_photos, write_table
 from tenfold.data.images.cache import build_image_cache
 from tenfold.errors import RunError, TrainingError
 from tenfold.files.tables import write_predictions
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.described import sealed
 from tenfold.runs.folder import file_digest
 from tenfold.runs.history import read_history, record_submission
@@ -60,7 +60,7 @@ def fit(kind: str, run: Path, **options: Any) -> Any:
         recipe = options.pop("recipe", SMALL)
         return tenfold.fit(CELLS, recipe, cells(), run=run, report=False, **options)
     if kind == "pairs":
-        recipe = PairRecipe(body="dot", epochs=2, batch_size=16, seed=1)
+        recipe = RatingNetworkRecipe(body="dot", epochs=2, batch_size=16, seed=1)
     else:
         recipe = FactorRecipe(method=kind, factors=2, seed=1)
     return tenfold.fit(RATED, recipe, ratings(), run=run, report=False, **options)

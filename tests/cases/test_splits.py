@@ -29,7 +29,7 @@ from tenfold.networks.fit import fit_network_run
 from tenfold.networks.inputs import Reading
 from tenfold.networks.prepare import Notes, TrainingWork, prepare_training
 from tenfold.networks.run import NetworkRun
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.schema import IdColumn, ImageColumn, NumberColumn, RatingTarget, Schema, parse_targets
 
 #: Every way of splitting that the recipe and the schema have, but a column that states it.
@@ -456,8 +456,10 @@ def test_a_blend_is_weighted(weighed: NetworkRun, tmp_path: Path) -> None:
 
 @pytest.mark.case("T3", "neighbour: ratings know no row weights, groups or stated split, and refuse them")
 @pytest.mark.parametrize("use", [{"weight": "w"}, {"group": ("w",)}, {"split": "w"}])
-@pytest.mark.parametrize("recipe", [FactorRecipe(), PairRecipe(body="dot")])
-def test_ratings_know_no_weights(use: dict, recipe: FactorRecipe | PairRecipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [FactorRecipe(), RatingNetworkRecipe(body="dot")])
+def test_ratings_know_no_weights(
+    use: dict, recipe: FactorRecipe | RatingNetworkRecipe, tmp_path: Path
+) -> None:
     schema = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),), **use)
     table = {"u": [*"aabb"], "i": [*"xyxy"], "r": [1, 2, 3, 4], "w": [0, 1, 0, 1]}
     with pytest.raises(TenfoldError, match=f"{next(iter(use))}: the schema of ratings has no such use"):
@@ -605,7 +607,7 @@ def sized(unit: float, **recipe: Any) -> NetworkRun:
 
 
 @pytest.fixture(scope="module")
-def usual() -> NetworkRun:
+def baseline() -> NetworkRun:
     return sized(1.0)
 
 
@@ -616,11 +618,11 @@ def usual() -> NetworkRun:
     "number labels in another unit, a power of two of the old, give the same answers in that unit"
 )
 @pytest.mark.parametrize("exponent", [-900, -30, 664])
-def test_numbers_of_any_size(usual: NetworkRun, exponent: int) -> None:
+def test_numbers_of_any_size(baseline: NetworkRun, exponent: int) -> None:
     run = sized(2.0**exponent)
     for score in ("rmse", "mae", "mean_rmse"):
-        assert run.scores["y"][score] == usual.scores["y"][score] * 2.0**exponent
-    assert run.scores["y"]["r2"] == usual.scores["y"]["r2"] > 0
+        assert run.scores["y"][score] == baseline.scores["y"][score] * 2.0**exponent
+    assert run.scores["y"]["r2"] == baseline.scores["y"]["r2"] > 0
     shown = figure(run.scores["y"]["rmse"], digits=3)
     assert "e" in shown and float(shown) == pytest.approx(run.scores["y"]["rmse"], rel=0.01)
     assert shown in epoch_line({**run.history[-1], "valid": run.scores})

@@ -19,7 +19,7 @@ from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TableError
 from tenfold.files.sample import read_sample
 from tenfold.networks.inputs import Reading, folder_schema, read_image_folder, read_source
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
@@ -197,7 +197,10 @@ def test_ratings_read_as_they_were_fitted(tmp_path: Path) -> None:
     table = write(tmp_path / "r.txt", joined(rows, "^", header="user,item,stars"))
     how = {"separator": "^", "missing_values": ["-"]}
     runs = []
-    for name, recipe in (("als", FactorRecipe(method="als", factors=2)), ("dot", PairRecipe(epochs=1))):
+    for name, recipe in (
+        ("als", FactorRecipe(method="als", factors=2)),
+        ("dot", RatingNetworkRecipe(epochs=1)),
+    ):
         run = tenfold.fit(
             RATINGS, recipe, str(table), run=tmp_path / name, report=False, table_options=how, skip_bad=True
         )

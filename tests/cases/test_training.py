@@ -28,7 +28,7 @@ from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, TrainingError
 from tenfold.networks.inputs import Machine
 from tenfold.nn.augment import augment
-from tenfold.nn.exact import group_sizes, make_row_exact
+from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import build_head
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
@@ -173,7 +173,7 @@ def test_no_group_of_one() -> None:
 @pytest.mark.parametrize("parts", [[8], [2, 2, 2, 2]])
 def test_running_statistics_move_once_a_step(parts: list[int]) -> None:
     net = nn.Sequential(nn.BatchNorm2d(1))
-    context = make_row_exact(net, seed=0, batchnorm_group=2 if len(parts) > 1 else 8)
+    context = make_batch_exact(net, seed=0, batchnorm_group=2 if len(parts) > 1 else 8)
     values = torch.arange(8.0).reshape(8, 1, 1, 1)
     start = 0
     for size in parts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.encode import (
     MOST_DEVIATIONS,
-    ColumnFacts,
+    ColumnStats,
     Encoding,
     PickedImages,
     encode,
@@ -182,6 +182,6 @@ def test_a_rows_cells_are_the_same_alone_and_among_others() -> None:
 
 def test_facts_of_columns_go_through_json() -> None:
     encoding = Encoding(
-        classes={}, columns={"deck": ColumnFacts(words=("", "é", "=1")), "age": ColumnFacts(mean=1 / 3)}
+        classes={}, columns={"deck": ColumnStats(words=("", "é", "=1")), "age": ColumnStats(mean=1 / 3)}
     )
     assert Encoding.model_validate_json(encoding.model_dump_json()) == encoding

@@ -11,11 +11,11 @@ from tenfold.errors import RecipeError
 from tenfold.nn.heads import CategoryHead, NumberHead
 from tenfold.recipe import Recipe
 from tenfold.schema import NumberTarget
-from tenfold.targets.labels import TargetFacts
+from tenfold.targets.labels import TargetStats
 
 HEADS = (
     CategoryHead("label", ("a", "b")),
-    NumberHead(NumberTarget(name="price"), TargetFacts(deviation=2.0)),
+    NumberHead(NumberTarget(name="price"), TargetStats(deviation=2.0)),
 )
 SCORES = {
     "label": {"log_loss": 0.4, "error_rate": 0.25, "macro_f1": 0.7},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from photos import QUICK, write_photos
-from tenfold.ensembles.evaluate import judge_blend
+from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.networks import BlendMember, blend_of, held_out
 from tenfold.ensembles.soup import averaged, make_soup, soup_groups
 from tenfold.errors import RunError
@@ -51,5 +51,5 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
     assert held is not None and len(held.ids) == 12
     rows = {"id": held.ids.tolist()}
     assert held.answers["label"] == pytest.approx(soup.runs[0].predict(rows).targets["label"].probabilities)
-    judged = judge_blend(None, blend, method="best")
+    judged = evaluate_blend(None, blend, method="best")
     assert set(judged.members) == {"one", "two", "soup-test_resnet"} and np.isfinite(judged.loss)

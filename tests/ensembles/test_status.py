@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tenfold.data.tables.jobfile import EnsembleFile
-from tenfold.ensembles.status import Standing, data_mark, refusal_of, unit_mark
+from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError
-from tenfold.members import Unit
+from tenfold.members import FoldTraining
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 
 def test_time_left_comes_from_the_steps_taken() -> None:
-    one = Standing(Unit("one", 0, Recipe()))
+    one = MemberStatus(FoldTraining("one", 0, Recipe()))
     assert one.seconds_left is None and one.row()["status"] == "waiting"
     one.status, one.part, one.began = "running", 0.25, time.monotonic() - 10
     assert one.seconds_left == pytest.approx(30, rel=0.1)

@@ -218,6 +218,6 @@ def test_the_cut_would_matter_with_a_mean_of_means() -> None:
 
     whole = gradient([batch], own=False)
     exact = gradient(list(batch.split(5)), own=False)
-    usual = gradient(list(batch.split(5)), own=True)
+    baseline = gradient(list(batch.split(5)), own=True)
     assert (exact - whole).norm() / whole.norm() < 1e-12
-    assert (usual - whole).norm() / whole.norm() > 0.05
+    assert (baseline - whole).norm() / whole.norm() > 0.05

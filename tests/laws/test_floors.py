@@ -75,7 +75,7 @@ def allowed(file: str, target: str) -> bool:
         return False  # the networks' rooms and those of factor models meet in recommenders/, not before
     if rooms == ("collab", "nn"):
         return False
-    return floors[1] < floors[0] or (floors[1] == floors[0] and floors[0] > 0) or not floors[0]
+    return floors[1] <= floors[0]
 
 
 def check_house(sources: Mapping[str, str]) -> list[str]:

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from tenfold.memory.fake import build_untouched, haunted, to_ghost
+from tenfold.memory.fake import build_untouched, fake_device, to_fake
 
 
 def ghost_of(network: nn.Module, device: str = "cuda", dtype: torch.dtype | None = None):
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    return to_ghost(network, mode, device, dtype), mode
+    return to_fake(network, mode, device, dtype), mode
 
 
 def test_a_ghost_has_every_shape_layout_and_type() -> None:
@@ -51,7 +51,7 @@ def test_a_ghost_runs_where_there_is_no_card(arch: str) -> None:
     size = 160
     network = timm.create_model(arch, num_classes=7).train()
     ghost, mode = ghost_of(network)
-    with haunted(mode, "cuda", "flash"):
+    with fake_device(mode, "cuda", "flash"):
         images = torch.ones(2, 3, size, size, device="cuda")
         with torch.autocast("cuda", torch.float16):
             out = ghost(images)
@@ -61,7 +61,7 @@ def test_a_ghost_runs_where_there_is_no_card(arch: str) -> None:
 def test_the_region_leaves_everything_as_it_was() -> None:
     before = F.scaled_dot_product_attention, torch.cuda.is_bf16_supported, torch.get_rng_state()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with pytest.raises(KeyError), haunted(mode, "cuda", "flash"):
+    with pytest.raises(KeyError), fake_device(mode, "cuda", "flash"):
         assert not gc.isenabled()
         torch.rand(3)
         raise KeyError
@@ -73,7 +73,7 @@ def test_the_region_leaves_everything_as_it_was() -> None:
 def test_other_threads_are_answered_as_before() -> None:
     found = []
     query = torch.rand(1, 1, 4, 8)
-    with haunted(FakeTensorMode(allow_non_fake_inputs=True), "cuda", "flash"):
+    with fake_device(FakeTensorMode(allow_non_fake_inputs=True), "cuda", "flash"):
         worker = threading.Thread(
             target=lambda: found.append(F.scaled_dot_product_attention(query, query, query))
         )

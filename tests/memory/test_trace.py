@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tenfold.memory.allocator import CachingAllocator, replay
-from tenfold.memory.fake import build_untouched, haunted, to_ghost
+from tenfold.memory.fake import build_untouched, fake_device, to_fake
 from tenfold.memory.phases import Phases, Script
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import ACTIVATIONS, GRADIENTS, WEIGHTS, Backward, Recorder
@@ -115,8 +115,8 @@ def one_long_trace(program: Plain, rows: int, device: str) -> tuple[Recorder, li
     """Two steps of two micro-batches on one recorder, gradients and optimizer state being really there."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder, walk = Recorder(device, scratch_rules(device)), Backward()
-    with haunted(mode, device, "flash"):
-        network = to_ghost(program.network, mode, device, None).train()
+    with fake_device(mode, device, "flash"):
+        network = to_fake(program.network, mode, device, None).train()
         trained = list(network.parameters())
         recorder.outside([*trained, *network.buffers()])
 
@@ -249,7 +249,7 @@ def test_other_threads_go_on_as_before_while_one_plans() -> None:
     expected = F.scaled_dot_product_attention(query, query, query)
     found: list[Tensor] = []
     mode = FakeTensorMode()
-    with haunted(mode, "cuda", "flash"):
+    with fake_device(mode, "cuda", "flash"):
         other = threading.Thread(
             target=lambda: found.append(F.scaled_dot_product_attention(query, query, query))
         )

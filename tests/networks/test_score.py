@@ -19,12 +19,12 @@ from tenfold.files.submission import write_submission
 from tenfold.files.tables import write_predictions
 from tenfold.networks.inputs import Reading
 from tenfold.networks.run import NetworkRun, open_network_run
-from tenfold.networks.score import Verdict, _calibrate
+from tenfold.networks.score import ValidationResult, _calibrate
 from tenfold.nn.heads import build_head
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import read_run
 from tenfold.schema import ImageColumn, OrderedTarget, Schema, parse_target
-from tenfold.targets.labels import TargetFacts
+from tenfold.targets.labels import TargetStats
 
 COLOURS = {"red": (210, 30, 30), "green": (30, 210, 30), "blue": (30, 30, 210)}
 GRADES = ("poor", "low", "fair", "good", "best")
@@ -128,12 +128,12 @@ def test_what_calibration_does_is_said_in_notes_and_on_the_page(every: tuple[Pat
 def test_answers_of_ordered_classes_that_calibration_moves_are_counted() -> None:
     head = build_head(
         OrderedTarget(name="grade", classes=("a", "b", "c")), ("a", "b", "c"), label_smoothing=0.0,
-        facts=TargetFacts(),
+        facts=TargetStats(),
     )  # fmt: skip
     # Sure of "a" and often wrong: a large temperature makes the three alike, and the median is then "b".
     chance = np.tile([0.98, 0.01, 0.01], (40, 1))
     labels = np.arange(40) % 3
-    verdict = Verdict(Encoding(classes={"grade": ("a", "b", "c")}, targets={"grade": TargetFacts()}))
+    verdict = ValidationResult(Encoding(classes={"grade": ("a", "b", "c")}, targets={"grade": TargetStats()}))
     _calibrate(verdict, head, chance, labels)
     assert verdict.calibration["grade"]["temperature"] > 3
     assert any("40 of 40 answers change, since the median class moves" in note for note in verdict.notes)

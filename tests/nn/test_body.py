@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tenfold.data.encode import ColumnFacts, Encoding
+from tenfold.data.encode import ColumnStats, Encoding
 from tenfold.errors import RecipeError
 from tenfold.nn.body import DotBody, MlpBody, body_kind
 from tenfold.nn.network import build_network
@@ -41,7 +41,7 @@ def test_the_dot_product_has_biases() -> None:
 
 def test_the_dot_product_is_the_networks_raw_output_at_first() -> None:
     encoding = Encoding(
-        classes={}, columns={"user": ColumnFacts(words=("a", "b")), "item": ColumnFacts(words=("x",))}
+        classes={}, columns={"user": ColumnStats(words=("a", "b")), "item": ColumnStats(words=("x",))}
     )
     network, _ = build_network(encoding, schema_of(*PAIR), Recipe(body="dot", embedding=3))
     users, items = (network.encoders[f"column{place}"].table.weight for place in range(2))

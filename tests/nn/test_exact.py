@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenfold.nn.exact import RowDropout, group_sizes, make_row_exact, uniform
+from tenfold.nn.exact import RowDropout, group_sizes, make_batch_exact, uniform
 
 
 def rows_of(count: int, start: int = 0) -> torch.Tensor:
@@ -29,7 +29,7 @@ def test_running_statistics_move_once_by_the_pooled_batch() -> None:
     values = torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 2, 2).contiguous()
     for cut in (8, 4, 2):
         network = nn.Sequential(nn.BatchNorm2d(1)).train()
-        context = make_row_exact(network, seed=0, batchnorm_group=2)
+        context = make_batch_exact(network, seed=0, batchnorm_group=2)
         for start in range(0, 8, cut):
             context.begin(0, rows_of(cut, start), group_sizes(cut, 2))
             network(values[start : start + cut])
@@ -43,7 +43,7 @@ def test_running_statistics_move_once_by_the_pooled_batch() -> None:
 def test_each_group_is_normalised_by_itself() -> None:
     values = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     network = nn.Sequential(nn.BatchNorm2d(3)).train()
-    context = make_row_exact(network, seed=0, batchnorm_group=3)
+    context = make_batch_exact(network, seed=0, batchnorm_group=3)
     context.begin(0, rows_of(6), (3, 3))
     out = network(values)
     plain = nn.BatchNorm2d(3).train()
@@ -53,7 +53,7 @@ def test_each_group_is_normalised_by_itself() -> None:
 
 def test_recomputed_activations_are_not_counted_twice() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2)).train()
-    context = make_row_exact(network, seed=0, batchnorm_group=4)
+    context = make_batch_exact(network, seed=0, batchnorm_group=4)
     values = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
     context.begin(0, rows_of(4), (4,))
     network(values)
@@ -65,7 +65,7 @@ def test_recomputed_activations_are_not_counted_twice() -> None:
 
 def test_discarded_statistics_leave_no_trace() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2)).train()
-    context = make_row_exact(network, seed=0, batchnorm_group=4)
+    context = make_batch_exact(network, seed=0, batchnorm_group=4)
     context.begin(0, rows_of(4), (4,))
     network(torch.ones(4, 2) * 5)
     context.discard_statistics()
@@ -76,7 +76,7 @@ def test_discarded_statistics_leave_no_trace() -> None:
 def test_a_single_row_uses_the_running_statistics() -> None:
     # 33 rows in batches of 32 leave one row, whose maps may be 1x1: BatchNorm alone would stop there.
     network = nn.Sequential(nn.BatchNorm2d(2)).train()
-    context = make_row_exact(network, seed=0, batchnorm_group=16)
+    context = make_batch_exact(network, seed=0, batchnorm_group=16)
     context.begin(0, rows_of(1), group_sizes(1, 16))
     value = torch.tensor([[[[2.0]], [[-1.0]]]])
     assert torch.allclose(network(value), value / np.sqrt(1 + 1e-5), atol=1e-6)
@@ -86,7 +86,7 @@ def test_a_single_row_uses_the_running_statistics() -> None:
 
 def test_frozen_statistics_never_move() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2)).train()
-    context = make_row_exact(network, seed=0, batchnorm_group="frozen")
+    context = make_batch_exact(network, seed=0, batchnorm_group="frozen")
     context.begin(0, rows_of(4), (1, 1, 1, 1))
     assert torch.allclose(network(torch.ones(4, 2)), torch.ones(4, 2), atol=1e-4)
     context.commit_statistics()
@@ -97,7 +97,7 @@ def test_frozen_statistics_never_move() -> None:
 def test_statistics_start_from_no_garbage() -> None:
     # What an uninitialised buffer holds may be NaN, and 0 x NaN is NaN: repeated so that memory is reused.
     network = nn.Sequential(nn.BatchNorm1d(64)).train()
-    context = make_row_exact(network, seed=0, batchnorm_group=4)
+    context = make_batch_exact(network, seed=0, batchnorm_group=4)
     for step in range(50):
         poison = torch.full((64,), float("nan"))
         del poison
@@ -127,7 +127,7 @@ def test_uniform_is_uniform_and_uncorrelated() -> None:
 
 def test_dropout_is_drawn_per_row() -> None:
     network = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 8), nn.Dropout(0.25)).train()
-    context = make_row_exact(network, seed=5, batchnorm_group=2)
+    context = make_batch_exact(network, seed=5, batchnorm_group=2)
     assert isinstance(network[0], RowDropout)
     values = torch.ones(6, 8)
     context.begin(3, rows_of(6), (2, 2, 2))
@@ -141,7 +141,7 @@ def test_dropout_is_drawn_per_row() -> None:
 
 def test_dropout_keeps_the_mean_and_rests_in_evaluation() -> None:
     network = nn.Sequential(nn.Dropout(0.4))
-    context = make_row_exact(network, seed=0, batchnorm_group=2)
+    context = make_batch_exact(network, seed=0, batchnorm_group=2)
     context.begin(0, rows_of(500), (500,))
     out = network.train()(torch.ones(500, 100))
     assert out.mean().item() == pytest.approx(1.0, abs=0.01)
@@ -154,7 +154,7 @@ def test_windows_of_one_row_share_its_depth_mask() -> None:
         drop_prob = 0.5
 
     network = nn.Sequential(DropPath()).train()
-    context = make_row_exact(network, seed=0, batchnorm_group=2)
+    context = make_batch_exact(network, seed=0, batchnorm_group=2)
     context.begin(0, rows_of(40), (40,))
     out = network(torch.ones(120, 4, 4))
     per_row = out.reshape(40, 3 * 4 * 4)
@@ -164,7 +164,7 @@ def test_windows_of_one_row_share_its_depth_mask() -> None:
 
 def test_layers_that_drop_nothing_are_left_alone() -> None:
     network = nn.Sequential(nn.Dropout(0.0))
-    make_row_exact(network, seed=0, batchnorm_group=2)
+    make_batch_exact(network, seed=0, batchnorm_group=2)
     assert type(network[0]) is nn.Dropout
 
 
@@ -175,7 +175,7 @@ def test_a_table_that_all_rows_share_loses_the_same_places_whatever_the_cut() ->
             self.meta_mlp = nn.Sequential(nn.Identity(), nn.Dropout(0.5))
 
     block = Block()
-    context = make_row_exact(block, seed=0, batchnorm_group=2)
+    context = make_batch_exact(block, seed=0, batchnorm_group=2)
     table = torch.ones(12, 40)  # 12 divides by every number of rows below
     found = []
     for rows in ([0, 1, 2], [3], [4, 5]):

@@ -17,7 +17,7 @@ from tenfold.schema import (
     OpenTarget,
     OrderedTarget,
 )
-from tenfold.targets.labels import TargetFacts
+from tenfold.targets.labels import TargetStats
 
 
 def head(classes: int = 2, smoothing: float = 0.0) -> CategoryHead:
@@ -85,15 +85,15 @@ GENERATOR = torch.Generator().manual_seed(3)
 
 def every_head(smoothing: float = 0.0) -> dict[str, Head]:
     """One head per kind, with facts that are not the plain ones."""
-    number = TargetFacts(mean=3.0, deviation=1.5, low=0.5, high=5.5)
+    number = TargetStats(mean=3.0, deviation=1.5, low=0.5, high=5.5)
     classes = ("a", "b", "c", "d")
     made = {
-        "category": (CategoryTarget(name="t"), classes, TargetFacts()),
-        "two": (CategoryTarget(name="t"), ("a", "b"), TargetFacts()),
-        "ordered": (OrderedTarget(name="t"), classes, TargetFacts()),
-        "open": (OpenTarget(name="t"), classes, TargetFacts()),
-        "multilabel": (MultiLabelTarget(name="t"), classes, TargetFacts(separator=";")),
-        "number": (NumberTarget(name="t"), (), TargetFacts(mean=2000.0, deviation=0.5)),
+        "category": (CategoryTarget(name="t"), classes, TargetStats()),
+        "two": (CategoryTarget(name="t"), ("a", "b"), TargetStats()),
+        "ordered": (OrderedTarget(name="t"), classes, TargetStats()),
+        "open": (OpenTarget(name="t"), classes, TargetStats()),
+        "multilabel": (MultiLabelTarget(name="t"), classes, TargetStats(separator=";")),
+        "number": (NumberTarget(name="t"), (), TargetStats(mean=2000.0, deviation=0.5)),
         "bounded": (NumberTarget(name="t", low=1, high=5), (), number),
     }
     return {
@@ -229,7 +229,7 @@ def test_a_bounded_number_reaches_its_ends_and_never_leaves_them() -> None:
 
 
 def test_huber_is_squared_near_zero_and_straight_far_away() -> None:
-    target, facts = NumberTarget(name="t"), TargetFacts()
+    target, facts = NumberTarget(name="t"), TargetStats()
     raw, labels, ones = torch.tensor([[0.5], [10.0]]), torch.zeros(2).double(), torch.ones(2)
     square = build_head(target, (), label_smoothing=0.0, facts=facts)
     huber = build_head(target, (), label_smoothing=0.0, facts=facts, huber=True)
@@ -247,7 +247,7 @@ def test_none_of_the_classes_and_several_of_them_are_answers() -> None:
         OpenTarget(name="t", none="other"),
         ("a", "b"),
         label_smoothing=0.0,
-        facts=TargetFacts(thresholds=(0.95, 0.2)),
+        facts=TargetStats(thresholds=(0.95, 0.2)),
     )
     # Thresholds decide first: the more probable class is not sure enough.
     found = named.decode(np.array([[0.9, 0.3], [0.9, 0.1]]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tenfold.data.encode import ColumnFacts, Encoding
+from tenfold.data.encode import ColumnStats, Encoding
 from tenfold.errors import RecipeError
 from tenfold.nn.network import build_network, describe_layers, recompute, uses_channels_last
 from tenfold.recipe import Recipe
@@ -97,7 +97,7 @@ def test_a_schema_without_pictures_is_refused() -> None:
 def test_a_picture_and_columns_of_a_table_stand_side_by_side() -> None:
     columns = (NumberColumn(name="age"), CategoryColumn(name="farm"))
     schema = Schema(inputs=(*SCHEMA.inputs, *columns), targets=SCHEMA.targets)
-    facts = {"age": ColumnFacts(), "farm": ColumnFacts(words=("a", "b", "c"))}
+    facts = {"age": ColumnStats(), "farm": ColumnStats(words=("a", "b", "c"))}
     encoding = make_encoding(RECIPE).model_copy(update={"columns": facts})
     network, _ = build_network(encoding, schema, RECIPE, fetch=False)
     inputs = network.sample_inputs(torch.rand(3, 3, 64, 64))

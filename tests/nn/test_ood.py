@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tenfold.nn.ood import Familiarity
+from tenfold.nn.ood import MahalanobisScore
 
 RNG = np.random.default_rng(0)
 #: Two classes in eight directions, of which training has spread in four alone.
@@ -19,8 +19,8 @@ def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), labels
 
 
-def fitted() -> Familiarity:
-    familiar = Familiarity(2, 8)
+def fitted() -> MahalanobisScore:
+    familiar = MahalanobisScore(2, 8)
     features, labels = rows(200)
     assert familiar.fit(features, labels, rows(60)[0])
     return familiar
@@ -49,7 +49,7 @@ def test_twice_the_limit_halves() -> None:
 
 
 def test_too_few_rows_or_no_spread_say_nothing() -> None:
-    familiar = Familiarity(2, 8)
+    familiar = MahalanobisScore(2, 8)
     features, labels = rows(200)
     assert not familiar.fit(features[:9], labels[:9], features)
     assert not familiar.fit(features, labels, features[:4])
@@ -59,14 +59,14 @@ def test_too_few_rows_or_no_spread_say_nothing() -> None:
 
 
 def test_it_travels_with_the_weights() -> None:
-    familiar, other = fitted(), Familiarity(2, 8)
+    familiar, other = fitted(), MahalanobisScore(2, 8)
     other.load_state_dict(familiar.state_dict())
     features = torch.from_numpy(rows(20)[0]) * 3
     assert torch.equal(familiar(features), other(features))
 
 
 def test_a_class_without_a_row_stands_in_the_middle() -> None:
-    familiar = Familiarity(3, 8)
+    familiar = MahalanobisScore(3, 8)
     features, labels = rows(100)
     assert familiar.fit(features, labels, features)
     assert torch.allclose(familiar.centres[2], torch.from_numpy(features.mean(axis=0)), atol=1e-4)

@@ -91,10 +91,10 @@ def test_a_weight_counts_rows_in_every_score(kind: str, weights: list[int], seed
         labels = rng.integers(-1, width + (kind == "open"), rows)
     head = build_head(target, classes, label_smoothing=0.0)
     counted = np.repeat(np.arange(rows), weights)
-    usual = head.usual(labels, np.array(weights, dtype=np.float64))
-    assert usual == head.usual(labels[counted]) or np.isclose(usual, head.usual(labels[counted]))
-    weighed = head.scores(answers, labels, usual=usual, weights=np.array(weights, dtype=np.float64))
-    repeated = head.scores(answers[counted], labels[counted], usual=usual)
+    baseline = head.baseline(labels, np.array(weights, dtype=np.float64))
+    assert baseline == head.baseline(labels[counted]) or np.isclose(baseline, head.baseline(labels[counted]))
+    weighed = head.scores(answers, labels, baseline=baseline, weights=np.array(weights, dtype=np.float64))
+    repeated = head.scores(answers[counted], labels[counted], baseline=baseline)
     assert set(weighed) == set(repeated)
     for name, value in weighed.items():
         if name not in ("labels", "scored", "unscored"):

@@ -10,7 +10,7 @@ import pytest
 import tenfold
 from pairs import RECIPE, ratings_of, schema_of
 from tenfold.errors import RecipeError, RunError, SchemaError
-from tenfold.recipe import PairRecipe
+from tenfold.recipe import RatingNetworkRecipe
 from tenfold.recommenders.network import PairRun
 from tenfold.schema import CategoryColumn, NumberColumn
 
@@ -81,7 +81,7 @@ def test_neighbours_are_of_the_same_colour(run: PairRun) -> None:
 
 
 def test_a_bias_is_no_direction_in_which_items_are_alike(tmp_path: Path) -> None:
-    recipe = PairRecipe(**{**RECIPE.model_dump(), "epochs": 2, "body": "dot"})
+    recipe = RatingNetworkRecipe(**{**RECIPE.model_dump(), "epochs": 2, "body": "dot"})
     run = tenfold.fit(schema_of(), recipe, ratings_of(), run=tmp_path / "run")
     before = run.similar(n=15)
     factors = run.known.item_factors[:, 1:].astype(float)
@@ -117,7 +117,9 @@ def test_columns_of_the_rating_and_side_tables_join_in(tmp_path: Path) -> None:
     schema = schema_of(
         CategoryColumn(name="device"), NumberColumn(name="hour"), item_table=str(items), side=("kind",)
     )
-    run = tenfold.fit(schema, PairRecipe(**{**RECIPE.model_dump(), "epochs": 3}), rows, run=tmp_path / "run")
+    run = tenfold.fit(
+        schema, RatingNetworkRecipe(**{**RECIPE.model_dump(), "epochs": 3}), rows, run=tmp_path / "run"
+    )
     assert run.encoding.columns["item"].features and run.encoding.columns["device"].words == ("phone", "tv")
     notes: list[str] = []
     pairs = {"user": ["u01"], "item": ["02"], "device": ["radio"], "hour": [""]}

@@ -14,12 +14,12 @@ from pairs import RECIPE, ratings_of, schema_of
 from tenfold.data.tables.table import read_table
 from tenfold.errors import RatingsError, RecipeError, RunError, TenfoldError
 from tenfold.networks.inputs import Machine
-from tenfold.recipe import PairRecipe, Recipe
+from tenfold.recipe import RatingNetworkRecipe, Recipe
 from tenfold.recommenders import network_fit as pairsfit
 from tenfold.runs.folder import read_arrays
 from tenfold.schema import IdColumn, NumberColumn, RatingTarget, Schema
 
-SHORT = PairRecipe(**{**RECIPE.model_dump(), "epochs": 2})
+SHORT = RatingNetworkRecipe(**{**RECIPE.model_dump(), "epochs": 2})
 
 
 def fit(
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_cut(tmp_path: Path) -> 
     assert all((one[name] == two[name]).all() for name in one)
     cut = weights(fit(tmp_path / "c", machine=Machine(micro_batch=7)))
     assert max(float(np.abs(one[name] - cut[name]).max()) for name in one) < 1e-4
-    other = weights(fit(tmp_path / "d", PairRecipe(**{**SHORT.model_dump(), "seed": 1})))
+    other = weights(fit(tmp_path / "d", RatingNetworkRecipe(**{**SHORT.model_dump(), "seed": 1})))
     assert any((one[name] != other[name]).any() for name in one)
 
 
@@ -45,15 +45,19 @@ def test_the_range_goes_half_a_step_beyond_the_scale(tmp_path: Path) -> None:
     run = fit(tmp_path / "a")
     facts = run.encoding.targets["stars"]
     assert (facts.low, facts.high) == (-1.0, 7.0)  # 1 and 5 alone: a step of 4
-    wide = fit(tmp_path / "b", PairRecipe(**{**SHORT.model_dump(), "scale": (1, 5), "range": (0.5, 5.5)}))
+    wide = fit(
+        tmp_path / "b", RatingNetworkRecipe(**{**SHORT.model_dump(), "scale": (1, 5), "range": (0.5, 5.5)})
+    )
     assert (wide.encoding.targets["stars"].low, wide.encoding.targets["stars"].high) == (0.5, 5.5)
     with pytest.raises(RatingsError, match="does not hold the scale"):
-        fit(tmp_path / "c", PairRecipe(**{**SHORT.model_dump(), "range": (2, 4)}))
+        fit(tmp_path / "c", RatingNetworkRecipe(**{**SHORT.model_dump(), "range": (2, 4)}))
 
 
 def test_held_out_ratings_are_scored_and_not_learnt(tmp_path: Path) -> None:
     notes: list[str] = []
-    run = fit(tmp_path / "a", PairRecipe(**{**SHORT.model_dump(), "valid": 0.25}), on_note=notes.append)
+    run = fit(
+        tmp_path / "a", RatingNetworkRecipe(**{**SHORT.model_dump(), "valid": 0.25}), on_note=notes.append
+    )
     rows = len(ratings_of()["user"])
     assert run.about["train_rows"] + run.about["valid_rows"] == rows and run.about["valid_rows"] > rows / 8
     assert run.scores["stars"]["scored"] == run.about["valid_rows"]
@@ -77,7 +81,7 @@ def history_of(run: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "body_dropout": 0.2}, {"body": "dot"}])
 def test_each_epoch_scores_the_held_out_ratings_as_the_end_does(tmp_path: Path, changes: Any) -> None:
     told: list[dict[str, Any]] = []
-    recipe = PairRecipe(**{**SHORT.model_dump(), "valid": 0.1, **changes})
+    recipe = RatingNetworkRecipe(**{**SHORT.model_dump(), "valid": 0.1, **changes})
     run = fit(tmp_path / "a", recipe, schema_of(time="time"), rows=with_strangers(), on_progress=told.append)
     found, epochs = run.scores["stars"], history_of(run)
     assert found["fallback"] >= 3  # answered through the unknown rows, which the epochs must use, too
@@ -92,7 +96,7 @@ def test_each_epoch_scores_the_held_out_ratings_as_the_end_does(tmp_path: Path, 
 def test_held_out_ratings_change_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {**with_strangers(), "hour": [str(number % 7) for number in range(len(ratings_of()["user"]) + 3)]}
     schema = schema_of(NumberColumn(name="hour"), time="time")
-    recipe = PairRecipe(**{**SHORT.model_dump(), "valid": 0.25, "ema": 0.9, "dropout": 0.1})
+    recipe = RatingNetworkRecipe(**{**SHORT.model_dump(), "valid": 0.25, "ema": 0.9, "dropout": 0.1})
     seen = fit(tmp_path / "a", recipe, schema, rows=rows)
     unseen_fit = pairsfit.fit_network
 
@@ -121,17 +125,21 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_training(tmp_path: Path) -> 
     rows = ratings_of()
     rng = np.random.default_rng(3)
     rows["stars"] = [str(one) for one in rng.integers(1, 6, len(rows["user"]))]
-    recipe = PairRecipe(**{**RECIPE.model_dump(), "epochs": 30, "valid": 0.3, "keep": "best"})
+    recipe = RatingNetworkRecipe(**{**RECIPE.model_dump(), "epochs": 30, "valid": 0.3, "keep": "best"})
     run = fit(tmp_path / "a", recipe, rows=rows)
     errors = [one["valid"]["stars"]["rmse"] for one in history_of(run)]
     assert run.about["kept_epoch"] == 1 + int(np.argmin(errors)) < len(errors) == 30
     assert run.scores["stars"]["rmse"] == pytest.approx(min(errors), rel=1e-6) and min(errors) < errors[-1]
     assert (run.summary["epochs"], run.summary["kept_epoch"]) == (30, run.about["kept_epoch"])
     patient = fit(
-        tmp_path / "b", PairRecipe(**{**recipe.model_dump(), "keep": "auto", "patience": 3}), rows=rows
+        tmp_path / "b",
+        RatingNetworkRecipe(**{**recipe.model_dump(), "keep": "auto", "patience": 3}),
+        rows=rows,
     )
     assert patient.about["epochs"] < 30 and patient.about["epochs"] == patient.about["kept_epoch"] + 3
-    by_mae = fit(tmp_path / "c", PairRecipe(**{**recipe.model_dump(), "monitor": "stars:mae"}), rows=rows)
+    by_mae = fit(
+        tmp_path / "c", RatingNetworkRecipe(**{**recipe.model_dump(), "monitor": "stars:mae"}), rows=rows
+    )
     wanted = 1 + int(np.argmin([one["valid"]["stars"]["mae"] for one in history_of(by_mae)]))
     assert by_mae.about["kept_epoch"] == wanted
 
@@ -144,7 +152,7 @@ def test_what_is_watched_must_be_there(tmp_path: Path) -> None:
         ({"valid": 0.2, "monitor": "stars:f1"}, "no score"),
     ):
         with pytest.raises(RecipeError, match=said):
-            fit(tmp_path / "a", PairRecipe(**{**SHORT.model_dump(), **changes}))
+            fit(tmp_path / "a", RatingNetworkRecipe(**{**SHORT.model_dump(), **changes}))
     assert not (tmp_path / "a").exists()
 
 
@@ -152,7 +160,10 @@ def test_folds_hold_out_every_rating_once(tmp_path: Path) -> None:
     rows = ratings_of()
     held: list[str] = []
     for fold in (1, 2, 3):
-        run = fit(tmp_path / f"{fold}", PairRecipe(**{**SHORT.model_dump(), "epochs": 1, "fold": (fold, 3)}))
+        run = fit(
+            tmp_path / f"{fold}",
+            RatingNetworkRecipe(**{**SHORT.model_dump(), "epochs": 1, "fold": (fold, 3)}),
+        )
         assert any(f"fold {fold} of 3 is held out" in note for note in run.about["notes"])
         held += read_table(run.path / "validation.parquet").text("id").tolist()
     assert sorted(held) == sorted(
@@ -162,12 +173,14 @@ def test_folds_hold_out_every_rating_once(tmp_path: Path) -> None:
 
 def test_folds_by_time_train_on_what_came_before(tmp_path: Path) -> None:
     rows = with_strangers()
-    recipe = PairRecipe(**{**SHORT.model_dump(), "epochs": 1, "fold": (2, 3)})
+    recipe = RatingNetworkRecipe(**{**SHORT.model_dump(), "epochs": 1, "fold": (2, 3)})
     run = fit(tmp_path / "a", recipe, schema_of(time="time"), rows=rows)
     held = read_table(run.path / "validation.parquet").text("row").astype(int)
     assert run.about["train_rows"] == held.min() and run.about["train_rows"] + len(held) < len(rows["user"])
     with pytest.raises(RecipeError, match="makes no folds") as caught:
-        fit(tmp_path / "b", PairRecipe(**{**recipe.model_dump(), "split": "last"}), rows=ratings_of())
+        fit(
+            tmp_path / "b", RatingNetworkRecipe(**{**recipe.model_dump(), "split": "last"}), rows=ratings_of()
+        )
     assert "--split random" in str(caught.value)
 
 
@@ -177,7 +190,7 @@ def test_a_column_called_as_the_runs_own_keeps_its_values(tmp_path: Path, names:
     schema = Schema(
         inputs=(IdColumn(name=names[0]), IdColumn(name=names[1])), targets=(RatingTarget(name=names[2]),)
     )
-    run = fit(tmp_path / "a", PairRecipe(**{**SHORT.model_dump(), "valid": 0.25}), schema, rows)
+    run = fit(tmp_path / "a", RatingNetworkRecipe(**{**SHORT.model_dump(), "valid": 0.25}), schema, rows)
     table = read_table(run.path / "validation.parquet")
     own = {name: f"{name}_" if name in ("id", "row") else name for name in names}
     for row, name, *cells in zip(
@@ -220,7 +233,11 @@ def test_a_finished_run_is_opened_again(tmp_path: Path) -> None:
 
 def test_a_plain_recipe_brings_what_it_says(tmp_path: Path) -> None:
     run = fit(tmp_path / "a", Recipe(epochs=1, hidden=(4,)))
-    assert (run.recipe.epochs, run.recipe.hidden, run.recipe.batch_size) == (1, (4,), PairRecipe().batch_size)
+    assert (run.recipe.epochs, run.recipe.hidden, run.recipe.batch_size) == (
+        1,
+        (4,),
+        RatingNetworkRecipe().batch_size,
+    )
 
 
 def test_events_are_no_ratings(tmp_path: Path) -> None:
@@ -232,15 +249,18 @@ def test_events_are_no_ratings(tmp_path: Path) -> None:
 
 def test_the_weight_decay_of_a_dot_product_is_found_and_kept(tmp_path: Path) -> None:
     notes: list[str] = []
-    run = fit(tmp_path / "a", PairRecipe(body="dot", epochs=1, batch_size=10), on_note=notes.append)
+    run = fit(tmp_path / "a", RatingNetworkRecipe(body="dot", epochs=1, batch_size=10), on_note=notes.append)
     wanted = 1.1 * (10 / (24 * 16) ** 0.5) ** 0.5
     assert run.recipe.weight_decay == pytest.approx(wanted, abs=1e-4)
     assert any(
         note.startswith(f"weight decay {run.recipe.weight_decay:g}, by how many ids") for note in notes
     )
-    stated = PairRecipe(body="dot", epochs=1, batch_size=10, weight_decay=run.recipe.weight_decay)
+    stated = RatingNetworkRecipe(body="dot", epochs=1, batch_size=10, weight_decay=run.recipe.weight_decay)
     again = fit(tmp_path / "b", stated)
     assert (run.path / "weights.safetensors").read_bytes() == (
         again.path / "weights.safetensors"
     ).read_bytes()
-    assert fit(tmp_path / "a", PairRecipe(body="dot", epochs=1, batch_size=10), resume=True).path == run.path
+    assert (
+        fit(tmp_path / "a", RatingNetworkRecipe(body="dot", epochs=1, batch_size=10), resume=True).path
+        == run.path
+    )

@@ -16,7 +16,7 @@ from tenfold.reports.parts import (
     rate_chart,
     scores_grid,
 )
-from tenfold.runs.heldout import judge_target
+from tenfold.runs.heldout import evaluate_target
 from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget
 
 
@@ -29,7 +29,7 @@ def judged(classes: int, rows: int = 400, seed: int = 0):
     columns = {"id": [f"r{row}" for row in range(rows)], "y": labels}
     columns |= {"y:predicted": [names[one] for one in chance.argmax(1)]}
     columns |= {f"y:{name}": chance[:, place] for place, name in enumerate(names)}
-    return judge_target(columns, CategoryTarget(name="y"), names), columns["id"]
+    return evaluate_target(columns, CategoryTarget(name="y"), names), columns["id"]
 
 
 def test_a_matrix_counts_every_labelled_row_once() -> None:
@@ -70,7 +70,7 @@ def test_tags_are_counted_one_by_one() -> None:
         "id": list("abcd"), "t": ["x;y", "x", "", "y"], "t:predicted": ["x", "x;y", "x", "y"],
         "t:x": [0.9, 0.9, 0.9, 0.1], "t:y": [0.2, 0.9, 0.1, 0.9],
     }  # fmt: skip
-    one = judge_target(columns, MultiLabelTarget(name="t", separator=";"), ("x", "y"))
+    one = evaluate_target(columns, MultiLabelTarget(name="t", separator=";"), ("x", "y"))
     [part] = confusion_part(one, columns["id"])
     assert [[cell.text for cell in row[1:]] for row in part.grid.rows] == [
         ["2", "0", "0", "1"],
@@ -81,7 +81,7 @@ def test_tags_are_counted_one_by_one() -> None:
 
 def test_a_number_is_a_cloud_of_points() -> None:
     columns = {"id": ["a", "b"], "n": [1.0, None], "n:predicted": [1.5, 2.0]}
-    one = judge_target(columns, NumberTarget(name="n"), ())
+    one = evaluate_target(columns, NumberTarget(name="n"), ())
     [part] = confusion_part(one, columns["id"])
     assert part.charts[0].count('class="point"') == 1 and not calibration_charts(one)
 

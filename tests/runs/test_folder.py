@@ -16,8 +16,8 @@ from tenfold.runs.folder import (
     FORMAT,
     begin_run,
     differences,
-    or_nan,
-    or_null,
+    none_to_nan,
+    nan_to_none,
     read_arrays,
     read_run,
     replacing,
@@ -197,10 +197,10 @@ def test_what_is_no_number_is_null_and_comes_back() -> None:
         "b": [1.5, float("inf"), ("c", -float("inf"))],
         4: True,
     }
-    plain = or_null(value)
+    plain = nan_to_none(value)
     assert plain == {"a": {"x": None, "y": 0.5, "n": 3}, "b": [1.5, None, ["c", None]], "4": True}
     json.dumps(plain, allow_nan=False)
-    back = or_nan({"a": plain["a"]})
+    back = none_to_nan({"a": plain["a"]})
     assert back["a"]["x"] != back["a"]["x"] and back["a"]["y"] == 0.5
 
 

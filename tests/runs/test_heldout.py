@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tenfold.runs.heldout import held_out_columns, judge_target, telling_rows
+from tenfold.runs.heldout import held_out_columns, evaluate_target, representative_rows
 from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget, OpenTarget
 
 COLUMNS = {
@@ -21,14 +21,14 @@ CLASSES = {"y": ("no", "yes")}
 
 
 def test_right_and_sure_wrong_and_sure_undecided() -> None:
-    found = dict(telling_rows(COLUMNS, [CategoryTarget(name="y")], CLASSES, 3))
+    found = dict(representative_rows(COLUMNS, [CategoryTarget(name="y")], CLASSES, 3))
     assert found == {"a": "right and sure", "b": "wrong and sure", "c": "undecided"}
 
 
 def test_of_several_targets_each_says_its_name_and_no_row_comes_twice() -> None:
     columns = {**COLUMNS, "n": [1.0, 2.0, 3.0, 4.0, None], "n:predicted": [1.0, 2.5, 9.0, 4.0, 5.0]}
     targets = [CategoryTarget(name="y"), NumberTarget(name="n")]
-    found = telling_rows(columns, targets, CLASSES, 6)
+    found = representative_rows(columns, targets, CLASSES, 6)
     assert len({row for row, _ in found}) == len(found) <= 5
     assert found[0] == ("a", "y: right and sure") and any(why.startswith("n: ") for _, why in found)
 
@@ -46,7 +46,7 @@ def test_many_targets_share_few_rows() -> None:
             f"{name}:yes": chance,
         }
     targets = [CategoryTarget(name=name) for name in names]
-    found = telling_rows(columns, targets, dict.fromkeys(names, ("no", "yes")), 12)
+    found = representative_rows(columns, targets, dict.fromkeys(names, ("no", "yes")), 12)
     own = [why.partition(": ")[0] for _, why in found]
     assert len({row for row, _ in found}) == 12 and own == sorted(own)
     assert {own.count(name) for name in names} == {1, 2}
@@ -54,23 +54,23 @@ def test_many_targets_share_few_rows() -> None:
 
 
 def test_where_none_is_wrong_the_others_fill_the_places() -> None:
-    found = telling_rows({**COLUMNS, "y": COLUMNS["y:predicted"]}, [CategoryTarget(name="y")], CLASSES, 4)
+    found = representative_rows({**COLUMNS, "y": COLUMNS["y:predicted"]}, [CategoryTarget(name="y")], CLASSES, 4)
     assert [why for _, why in found] == ["right and sure"] * 2 + ["undecided"] * 2
 
 
 def test_judgement_of_a_category() -> None:
-    one = judge_target(COLUMNS, CategoryTarget(name="y"), CLASSES["y"])
+    one = evaluate_target(COLUMNS, CategoryTarget(name="y"), CLASSES["y"])
     assert one is not None
     assert one.known.tolist() == [True, True, True, False, True]
     assert one.right.tolist() == [True, False, True, False, True]
     assert one.loss[1] == pytest.approx(-math.log(0.1)) and math.isnan(one.loss[3])
     assert one.sure.tolist() == [0.99, 0.9, 0.52, 0.8, 0.6]
-    assert judge_target({"id": []}, CategoryTarget(name="y"), CLASSES["y"]) is None
+    assert evaluate_target({"id": []}, CategoryTarget(name="y"), CLASSES["y"]) is None
 
 
 def test_judgement_of_open_tags_and_numbers() -> None:
     open_columns = {"id": ["a", "b"], "o": ["none", "x"], "o:predicted": ["none", "none"], "o:x": [0.1, 0.3]}
-    one = judge_target(open_columns, OpenTarget(name="o", none="none"), ("x",))
+    one = evaluate_target(open_columns, OpenTarget(name="o", none="none"), ("x",))
     assert one is not None and one.right.tolist() == [True, False]
     assert one.loss.tolist() == pytest.approx([-math.log(0.9), -math.log(0.3)])
     tags = {
@@ -80,7 +80,7 @@ def test_judgement_of_open_tags_and_numbers() -> None:
         "t:x": [0.8, 0.2],
         "t:y": [0.4, 0.9],
     }
-    two = judge_target(tags, MultiLabelTarget(name="t", separator=";"), ("x", "y"))
+    two = evaluate_target(tags, MultiLabelTarget(name="t", separator=";"), ("x", "y"))
     assert two is not None and two.known.tolist() == [True, False] and not two.right.any()
     assert two.loss[0] == pytest.approx(-(math.log(0.8) + math.log(0.4)) / 2)
     assert np.isnan(two.loss[1])
@@ -103,9 +103,9 @@ def test_columns_whose_names_are_taken_are_found_again() -> None:
         "id_": ["a", "predicted"], "id:predicted": ["a", "a"],
         "id:a": [0.9, 0.8], "id:predicted_": [0.1, 0.2],
     }  # fmt: skip
-    number = judge_target(columns, targets[0], (), names)
+    number = evaluate_target(columns, targets[0], (), names)
     assert number is not None and number.loss.tolist() == [0.0, 2.0]
-    one = judge_target(columns, targets[1], classes["id"], names)
+    one = evaluate_target(columns, targets[1], classes["id"], names)
     assert one is not None and one.right.tolist() == [True, False]
     assert one.loss == pytest.approx(-np.log([0.9, 0.2]))
-    assert {row for row, _ in telling_rows(columns, targets, classes, 6)} <= {"p", "q"}
+    assert {row for row, _ in representative_rows(columns, targets, classes, 6)} <= {"p", "q"}

@@ -88,7 +88,7 @@ def test_a_line_of_names_over_columns_that_are_known_by_place(tmp_path: Path) ->
     path = write(tmp_path / "t.csv", "user,item\nu1,m1\nu2,m2\n")
     assert cells(read_as_trained(path, about, {}, wanted)) == [["u1", "u2"], ["m1", "m2"]]
     # Columns of ratings are found by their usual names.
-    assert read_as_trained(path, about, {}, wanted, usual=True).names == ("user", "item")
+    assert read_as_trained(path, about, {}, wanted, usual_names=True).names == ("user", "item")
     plain = write(tmp_path / "u.csv", "x,y\nu1,m1\n")
     assert cells(read_as_trained(plain, about, {}, wanted)) == [["x", "u1"], ["y", "m1"]]
 

@@ -43,12 +43,12 @@ class KaggleApi:
             error.close()
             raise failed from None
 
-    def competition_download_files(self, competition, path=None, quiet=True):
+    def competition_download_files(self, competition, path=None, without_epochs=True):
         found = self._ask(f"/data/{competition}")
         with open(os.path.join(path, competition + ".zip"), "wb") as stream:
             stream.write(found)
 
-    def competition_submit(self, file_name, message, competition, quiet=False):
+    def competition_submit(self, file_name, message, competition, without_epochs=False):
         with open(file_name, "rb") as stream:
             text = self._ask(f"/submit/{competition}?{message.replace(' ', '+')}", stream.read())
         return type("Response", (), {"message": text.decode()})()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import TrainingError
-from tenfold.studies.trials import RunPlace, Trial, Tuned, mean_scores, quiet
+from tenfold.studies.trials import RunPlace, Trial, Tuned, mean_scores, without_epochs
 
 
 def tuned(scores: dict[float, list[float]], *, higher: bool = False) -> Tuned:
@@ -109,12 +109,12 @@ def test_trainings_go_with_the_block_or_stay_where_they_are_wanted(tmp_path: Pat
 
 def test_epochs_are_not_told_of_each_training() -> None:
     told: list[dict[str, object]] = []
-    tell = quiet(told.append)
+    tell = without_epochs(told.append)
     assert tell is not None
     for event in ("epoch", "step"):
         tell({"event": event})
     assert told == [{"event": "step"}]
-    assert quiet(None) is None
+    assert without_epochs(None) is None
 
 
 def test_beyond_an_end_that_failed_there_is_nothing_to_look_for() -> None:

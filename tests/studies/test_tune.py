@@ -14,7 +14,7 @@ from shown import needs_browser, opened
 from tenfold.data.synthetic import draw_ratings
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import RecipeError
-from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, PairRecipe, Recipe
+from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.recommenders.factors_fit import fit_ratings_run
 from tenfold.reports.html import report_html, write_report
 from tenfold.schema import (
@@ -108,7 +108,7 @@ def test_events_are_ranked(drawn: dict[str, Any]) -> None:
 def test_a_network_of_ratings_shares_a_split_and_not_a_seed(
     drawn: dict[str, Any], body: str, tmp_path: Path
 ) -> None:
-    recipe = PairRecipe(body=body, epochs=2, embedding=4, lr=3e-3, seed=3)
+    recipe = RatingNetworkRecipe(body=body, epochs=2, embedding=4, lr=3e-3, seed=3)
     kept, notes = tmp_path / "kept", list[str]()
     found = tune(
         "lr", RATINGS, recipe, drawn, values=(1e-6, 1e-2), repeats=2, runs=kept, on_note=notes.append
@@ -129,7 +129,7 @@ def test_a_network_of_ratings_shares_a_split_and_not_a_seed(
 
 def test_a_network_of_ratings_has_no_factors(drawn: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="no factors"):
-        tune("factors", RATINGS, PairRecipe(), drawn)
+        tune("factors", RATINGS, RatingNetworkRecipe(), drawn)
 
 
 @pytest.mark.parametrize(

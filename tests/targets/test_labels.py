@@ -27,7 +27,7 @@ from tenfold.schema import (
 from tenfold.targets.classweights import class_weighted, decide_class_weights
 from tenfold.targets.labels import (
     Classes,
-    TargetFacts,
+    TargetStats,
     class_codes,
     decide_targets,
     fit_targets,
@@ -206,7 +206,7 @@ def test_labels_are_joined_by_name_and_strangers_are_said() -> None:
 
 def test_labels_of_an_evaluation_are_joined_by_name() -> None:
     table = table_of(label=["dog", "", "cat", "fox"])
-    labels, notes = scoring_labels(CategoryTarget(name="label"), ("cat", "dog"), TargetFacts(), table)
+    labels, notes = scoring_labels(CategoryTarget(name="label"), ("cat", "dog"), TargetStats(), table)
     assert labels.tolist() == [1, -1, 0, 2]
     assert notes == ["label: 'fox' is no class of this run: its 1 rows count as wrong"]
 
@@ -304,7 +304,7 @@ def test_balanced_weights_multiply_row_weights_and_leave_missing_labels_out() ->
 # Open, ordered, tags, numbers
 
 
-def kinds(table: Table, text: str) -> tuple[Any, TargetFacts, list[str]]:
+def kinds(table: Table, text: str) -> tuple[Any, TargetStats, list[str]]:
     """Labels, facts and notes of one target, as a training would have them."""
     schema = Schema(inputs=(IMAGE,), targets=(parse_target(text),))
     classes, facts, notes = fit_targets(schema, table)
@@ -324,7 +324,7 @@ def kinds(table: Table, text: str) -> tuple[Any, TargetFacts, list[str]]:
 def test_numbers_are_floats_and_missing_ones_are_nan() -> None:
     labels, facts, notes = kinds(table_of(price=["1.5", "", "-2", "1e3"]), "price:number")
     assert labels.tolist()[0] == 1.5 and np.isnan(labels[1]) and labels[3] == 1000
-    assert facts == TargetFacts() and notes[0] == "price: a number from -2 to 1000"
+    assert facts == TargetStats() and notes[0] == "price: a number from -2 to 1000"
     assert "price: 1 of 4 labels missing" in notes
     settled = standardise({"price": facts}, {"price": labels}, np.array([0, 1, 2]))["price"]
     assert (settled.mean, settled.deviation) == (-0.25, 1.75)
@@ -413,7 +413,7 @@ def test_none_of_the_classes_is_a_label_beyond_them() -> None:
 def test_a_stranger_is_none_of_an_open_targets_classes() -> None:
     target = OpenTarget(name="x", none="other")
     labels, notes = scoring_labels(
-        target, ("cat", "dog"), TargetFacts(), table_of(x=["owl", "other", "", "dog"])
+        target, ("cat", "dog"), TargetStats(), table_of(x=["owl", "other", "", "dog"])
     )
     assert labels.tolist() == [2, 2, -1, 1]
     assert notes == ["x: 'owl' is no class of this run (1 rows): right is to answer none"]
@@ -457,7 +457,7 @@ def test_tags_are_a_table_of_yes_and_no() -> None:
 
 def test_tags_that_are_no_class_are_counted_and_make_a_column() -> None:
     target = MultiLabelTarget(name="x")
-    facts = TargetFacts(separator=";")
+    facts = TargetStats(separator=";")
     labels, notes = scoring_labels(target, ("a", "b"), facts, table_of(x=["a;z", "b", "", "z"]))
     assert labels.tolist() == [[1, 0, 1], [0, 1, 0], [-1, -1, 0], [0, 0, 1]]
     assert notes == ["x: 'z' is no class of this run: its 2 rows count as wrong"]

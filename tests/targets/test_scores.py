@@ -25,7 +25,7 @@ HALF = np.full(3, 0.5)
 def test_two_classes_have_an_auc_and_three_have_none() -> None:
     labels = RNG.integers(0, 2, 60)
     chance = np.clip(labels * 0.3 + RNG.random(60) * 0.6, 0, 1)
-    scores = class_scores(np.stack([1 - chance, chance], 1), labels, usual=1)
+    scores = class_scores(np.stack([1 - chance, chance], 1), labels, baseline=1)
     assert scores["auc"] == pytest.approx(peer.roc_auc_score(labels, chance))
     assert scores["majority_error_rate"] == pytest.approx((labels != 1).mean())
     assert "auc" not in class_scores(np.full((4, 3), 1 / 3), np.array([0, 1, 2, -1]))
@@ -50,7 +50,7 @@ def test_ordered_classes_say_how_far_off() -> None:
     labels, predicted = RNG.integers(0, 5, 100), RNG.integers(0, 5, 100)
     labels[:7] = -1
     chance = np.eye(5)[predicted]
-    scores = ordered_scores(chance, labels, predicted, usual=2)
+    scores = ordered_scores(chance, labels, predicted, baseline=2)
     known = labels >= 0
     assert scores["rank_error"] == pytest.approx(np.abs(labels - predicted)[known].mean())
     assert scores["quadratic_kappa"] == pytest.approx(
@@ -66,7 +66,7 @@ def test_none_of_these_is_an_answer_that_can_be_right() -> None:
     chance = np.array([[0.9, 0.1], [0.2, 0.3], [0.1, 0.8], [0.6, 0.1], [0.7, 0.7]])
     # Labels: a, none, b, none, missing.
     labels, predicted = np.array([0, 2, 1, 2, -1]), np.array([0, 2, 1, 0, 0])
-    scores = open_scores(chance, labels, predicted, ("a", "b"), np.array([0.5, 0.5]), usual=0)
+    scores = open_scores(chance, labels, predicted, ("a", "b"), np.array([0.5, 0.5]), baseline=0)
     assert scores["error_rate"] == 0.25 and scores["none_rate"] == 0.25 and scores["scored"] == 4
     assert scores["majority_error_rate"] == 0.75
     expected = -np.log([0.9, 0.9, 0.8, 0.7, 0.9, 0.8, 0.4, 0.9]).mean()
@@ -81,7 +81,7 @@ def test_none_of_these_is_an_answer_that_can_be_right() -> None:
 def test_tags_are_scored_by_question_by_class_and_by_row() -> None:
     labels = (RNG.random((80, 3)) < [0.2, 0.5, 0.7]).astype(np.int64)
     chance = np.clip(labels * 0.35 + RNG.random((80, 3)) * 0.6, 0, 1)
-    scores = tag_scores(chance, labels, ("a", "b", "c"), HALF, usual=[0, 1, 1])
+    scores = tag_scores(chance, labels, ("a", "b", "c"), HALF, baseline=[0, 1, 1])
     yes = chance >= 0.5
     assert scores["micro_f1"] == pytest.approx(peer.f1_score(labels, yes, average="micro"))
     assert scores["macro_f1"] == pytest.approx(peer.f1_score(labels, yes, average="macro"))
@@ -109,9 +109,9 @@ def test_a_tag_that_the_run_does_not_know_is_a_miss() -> None:
 
 def test_numbers_stand_beside_their_mean() -> None:
     labels = np.array([1.0, 2.0, np.nan, 4.0])
-    scores = quantity_scores(np.array([1.5, 2.0, 9.0, 3.0]), labels, usual=3.0)
+    scores = quantity_scores(np.array([1.5, 2.0, 9.0, 3.0]), labels, baseline=3.0)
     assert scores["rmse"] == pytest.approx(math.sqrt(1.25 / 3)) and scores["mae"] == pytest.approx(0.5)
     assert scores["r2"] == pytest.approx(peer.r2_score([1, 2, 4], [1.5, 2, 3])) and scores["scored"] == 3
     assert scores["mean_rmse"] == pytest.approx(math.sqrt((4 + 1 + 1) / 3))
-    assert math.isnan(quantity_scores(np.ones(2), np.full(2, np.nan), usual=0.0)["rmse"])
+    assert math.isnan(quantity_scores(np.ones(2), np.full(2, np.nan), baseline=0.0)["rmse"])
     assert math.isnan(quantity_scores(np.ones(2), np.full(2, 3.0))["r2"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError, TableError
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.remedies import withhold
 from tenfold.schema import (
     CategoryColumn,
@@ -204,7 +204,7 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
     mine: type[Recipe] | type[FactorRecipe] = FactorRecipe if schema.rated else Recipe
     if schema.rated and (given.get("body") or "body" in settings or len(schema.columns) > 2):
         # What has a body, or further columns, is a network.
-        mine = PairRecipe
+        mine = RatingNetworkRecipe
     other = Recipe if mine is FactorRecipe else FactorRecipe
     withhold(name for name in other.model_fields if name not in mine.model_fields)
     for name in {**mine.model_fields, **other.model_fields}:
@@ -214,7 +214,9 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
         if name not in mine.model_fields:
             wing = "ratings" if schema.rated else "pictures"
             wing = (
-                f"ratings by a network (--body {given.get('body') or 'mlp'})" if mine is PairRecipe else wing
+                f"ratings by a network (--body {given.get('body') or 'mlp'})"
+                if mine is RatingNetworkRecipe
+                else wing
             )
             raise RecipeError(
                 f"--{name.replace('_', '-')} is no option of a training from {wing}",
@@ -229,7 +231,7 @@ def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | N
 
     recipe: tells a network of ratings from factors.
     """
-    network = isinstance(recipe, PairRecipe)
+    network = isinstance(recipe, RatingNetworkRecipe)
     # The format of times is a part of a schema of pictures, and was taken there.
     _refuse_other_wing(schema, given, _FOR_PAIRS if network else ("time_format",))
     if schema.rated and not network:
@@ -263,8 +265,8 @@ def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
     _refuse_other_wing(run.schema, given)
     if run.schema.rated:
         return {"table_options": table_options(given)}
-    seeing = {name: given[name] for name in ("views", "tta", "plain_weight")}
-    return {"reading": _reading(given, tell), **seeing, "device": given["device"]}
+    view_options = {name: given[name] for name in ("views", "tta", "plain_weight")}
+    return {"reading": _reading(given, tell), **view_options, "device": given["device"]}
 
 
 def asking_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

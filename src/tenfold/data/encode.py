@@ -16,7 +16,7 @@ from tenfold.recipe import Recipe
 from tenfold.schema import Frozen, NumberColumn, Schema
 from tenfold.targets.labels import (
     Labels,
-    TargetFacts,
+    TargetStats,
     Weights,
     fit_targets,
     label_arrays,
@@ -45,7 +45,7 @@ class PictureFiles(ImageReader, Protocol):
         ...
 
 
-class ColumnFacts(Frozen):
+class ColumnStats(Frozen):
     """What the training rows decided of one input column.
 
     words: of an id or a category; a word's code is its place here plus 1, and 0 is unknown. "" among them
@@ -84,8 +84,8 @@ class Encoding(Frozen):
     refusal: ClassVar = SchemaError
 
     classes: dict[str, tuple[str, ...]]
-    targets: dict[str, TargetFacts] = {}
-    columns: dict[str, ColumnFacts] = {}
+    targets: dict[str, TargetStats] = {}
+    columns: dict[str, ColumnStats] = {}
     image_size: tuple[int, int] = (224, 224)
     final_size: tuple[int, int] | None = None
     resize: str = "squish"
@@ -201,13 +201,13 @@ def fit_columns(
     table: Table,
     train: NDArray[np.int64],
     weights: NDArray[np.float64] | None = None,
-) -> tuple[dict[str, ColumnFacts], list[str]]:
+) -> tuple[dict[str, ColumnStats], list[str]]:
     """What the training rows, and no others, decide of every input column that is no picture; and notes.
 
     weights: (training rows,) what each counts, 1 where not given; a row of weight 0 decides nothing.
     Raises TableError for cells of a number column that are no numbers.
     """
-    facts: dict[str, ColumnFacts] = {}
+    facts: dict[str, ColumnStats] = {}
     notes: list[str] = []
     if weights is not None:
         train, weights = train[weights > 0], weights[weights > 0]
@@ -221,7 +221,7 @@ def fit_columns(
             known = ~table.missing(name)[train]
             found = {str(words[code]) for code in np.unique(codes[train][known])}
             found |= set() if known.all() else {""}
-            facts[name] = ColumnFacts(words=tuple(sorted(found)), gaps=not known.all())
+            facts[name] = ColumnStats(words=tuple(sorted(found)), gaps=not known.all())
             notes.append(f"{name}: {len(found - {''})} different values in training")
         if not known.any():
             notes.append(f"{name} is empty in every training row: nothing is learnt from it")
@@ -238,11 +238,11 @@ def fit_columns(
     return facts, notes
 
 
-def _fit_number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> ColumnFacts:
+def _fit_number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> ColumnStats:
     there = ~np.isnan(values)
     gaps, known = not there.all(), values[there]
     if not len(known):
-        return ColumnFacts(deviation=0.0, gaps=gaps, empty=True)
+        return ColumnStats(deviation=0.0, gaps=gaps, empty=True)
     own = None if weights is None else weights[there]
     # Scaled before it is squared, which numbers of 1e200 would not survive.
     largest = float(np.abs(known).max()) or 1.0
@@ -253,11 +253,11 @@ def _fit_number(values: NDArray[np.float64], weights: NDArray[np.float64] | None
         deviation = float(np.sqrt(np.average((part - mean) ** 2, weights=own)))
     # Of equal numbers the deviation is rounding, if not 0: such a column stays at 0, whatever is asked.
     deviation = deviation * largest if deviation > 1e-12 else 0.0
-    return ColumnFacts(mean=mean * largest, deviation=deviation, gaps=gaps)
+    return ColumnStats(mean=mean * largest, deviation=deviation, gaps=gaps)
 
 
 def encode_columns(
-    facts: Mapping[str, ColumnFacts], schema: Schema, table: Table
+    facts: Mapping[str, ColumnStats], schema: Schema, table: Table
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """The input columns that are no pictures as arrays (see `Examples`); what training never saw is said.
 
@@ -274,7 +274,7 @@ def encode_columns(
     return found, notes
 
 
-def _encode_number(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
+def _encode_number(facts: ColumnStats, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
     values = table.numbers(name)
     missing = np.isnan(values)
     if facts.empty:
@@ -306,7 +306,7 @@ def _encode_number(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray
     return np.stack([np.where(missing, 0.0, scaled), mark], axis=1).astype(np.float32), notes
 
 
-def _encode_words(facts: ColumnFacts, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
+def _encode_words(facts: ColumnStats, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
     codes, words = table.codes(name)
     place = {word: code for code, word in enumerate(facts.words, start=1)}
     notes = []

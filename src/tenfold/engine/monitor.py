@@ -74,7 +74,7 @@ def monitored(recipe: Recipe, heads: Sequence[Head], scores: Mapping[str, Mappin
     if name is not None and score:
         value = float(scores[name][score])
         return -value if score in HIGHER_IS_BETTER else value
-    found = [head.standing(scores[head.name]) for head in heads if name in (None, head.name)]
+    found = [head.primary_loss(scores[head.name]) for head in heads if name in (None, head.name)]
     there = [value for value in found if not math.isnan(value)]
     return sum(there) / len(there) if there else math.nan
 

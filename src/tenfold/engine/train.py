@@ -226,7 +226,7 @@ class _Loop:
         """Refuse an epoch whose last update spoilt the weights, which no later loss would show."""
         scores = self.progress.history[-1]["valid"]
         spoilt = not all(
-            math.isfinite(head.standing(scores[head.name]))
+            math.isfinite(head.primary_loss(scores[head.name]))
             for head in self.training.network.heads
             # A number that is none was not scored, and is no want of labels.
             if head.name in scores and (scores[head.name]["scored"] or scores[head.name].get("unscored"))

@@ -61,7 +61,7 @@ def blend_runs(
 ) -> Any:
     """Make one run of several, of pictures or of ratings; they stay where they are and are referred to.
 
-    weights: one a run, all alike where not given.  method: as `ensembles.evaluate.judge_blend` has it;
+    weights: one a run, all alike where not given.  method: as `ensembles.evaluate.evaluate_blend` has it;
     ratings know
     ``weights`` only, since their runs keep no held-out answers.  seed: of the parts that learned weights are
     scored in. Raises RunError for runs that do not fit together.
@@ -135,12 +135,12 @@ def _networks(
     folder: Any, parts: Sequence[_Part], method: str, seed: int
 ) -> tuple[dict[str, Any], list[str]]:
     from tenfold.engine.device import peak_bytes, pick_device
-    from tenfold.ensembles.evaluate import judge_blend
+    from tenfold.ensembles.evaluate import evaluate_blend
     from tenfold.ensembles.networks import BlendMember, blend_of
 
     members = [BlendMember(part.name, part.weight, (part.run,)) for part in parts]
     blend = blend_of(folder.path, members, {}, {})
-    judged = judge_blend(folder, blend, method=method, seed=seed)
+    judged = evaluate_blend(folder, blend, method=method, seed=seed)
     tables = {part.run.about.get("table") for part in parts}
     about = {
         "of": "network",

@@ -16,11 +16,11 @@ from tenfold.ensembles.weights import METHODS, Evidence, blended, fit_weights, n
 from tenfold.errors import RunError
 from tenfold.metrics import score_text
 from tenfold.nn.heads import Head, build_head
-from tenfold.runs.folder import RunFolder, or_null, replacing
+from tenfold.runs.folder import RunFolder, nan_to_none, replacing
 from tenfold.runs.heldout import held_out_columns
 from tenfold.runs.rowjoin import JoinedRows, join_rows
 from tenfold.schema import NetworkTarget, target_columns
-from tenfold.targets.labels import TargetFacts, known_rows, relative_weights
+from tenfold.targets.labels import TargetStats, known_rows, relative_weights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,7 +30,7 @@ LEAST_ROWS = 10
 
 
 @dataclass
-class Judged:
+class BlendEvaluation:
     """What was decided of a blend from held-out rows, target by target.
 
     weights: target -> member -> its part.  facts: target -> thresholds and the like.
@@ -40,7 +40,7 @@ class Judged:
     """
 
     weights: dict[str, dict[str, float]] = field(default_factory=dict)
-    facts: dict[str, TargetFacts] = field(default_factory=dict)
+    facts: dict[str, TargetStats] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     without_views: dict[str, dict[str, Any]] = field(default_factory=dict)
     members: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -64,9 +64,9 @@ class Judged:
             "weights": self.weights,
             "classes": {name: list(words) for name, words in self.classes.items()},
             "facts": {name: one.model_dump(mode="json") for name, one in self.facts.items()},
-            "targets": or_null(self.scores),
-            "without_views": or_null(self.without_views),
-            "blends": or_null(self.blends),
+            "targets": nan_to_none(self.scores),
+            "without_views": nan_to_none(self.without_views),
+            "blends": nan_to_none(self.blends),
             **({"weighted_by": self.weighted_by} if self.weighted_by else {}),
         }
 
@@ -94,14 +94,14 @@ class _Stack:
         return ~np.isnan(self.answers).any(axis=(0, 2))
 
 
-def judge_blend(
+def evaluate_blend(
     folder: RunFolder | None,
     blend: NetworkBlend,
     *,
     method: str = "weights",
     seed: int = 0,
     one_table: bool = False,
-) -> Judged:
+) -> BlendEvaluation:
     """Learn the weights of a blend, score it honestly, and write ``oof.parquet``.
 
     method: ``weights``, ``greedy``, ``convex``, or the ``best`` of them. All three are tried and told where
@@ -111,7 +111,7 @@ def judge_blend(
     one_table: all members were trained on the very same table, row by row.
     Raises RunError where the members' rows cannot be joined, or their labels contradict each other.
     """
-    judged = Judged(classes=blend.classes)
+    judged = BlendEvaluation(classes=blend.classes)
     held = {one.name: found for one in blend.members if (found := held_out(blend, one)) is not None}
     if not held:
         judged.notes.append("no member held rows out: the blend has no score, and its weights are as stated")
@@ -135,9 +135,9 @@ def judge_blend(
         weights = _choose(judged, blend, target, stack, method)
         mixed[target.name] = blended(stack.answers, weights)
         head = _settle(judged, blend, target, mixed[target.name], stack)
-        usual = _usual(blend, target.name)
+        baseline = _baseline(blend, target.name)
         judged.scores[target.name] = head.scores(
-            mixed[target.name], stack.labels, usual=usual, weights=counts
+            mixed[target.name], stack.labels, baseline=baseline, weights=counts
         )
         seen = _stack(target, plain, rows, part, counts)
         if _has_views(blend) and seen is not None:
@@ -187,7 +187,7 @@ def _said(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
 
 
 def _counts(
-    judged: Judged, blend: NetworkBlend, held: Mapping[str, HeldOut], rows: JoinedRows
+    judged: BlendEvaluation, blend: NetworkBlend, held: Mapping[str, HeldOut], rows: JoinedRows
 ) -> Floats | None:
     """(rows,) what each row counts in scores, None where all count alike; what there is to say is said."""
     column = blend.schema.weight
@@ -287,12 +287,14 @@ def _evidence(head: Head, stack: _Stack, scale: float) -> Evidence:
     return Evidence(given, rows[row], None, stack.weighed(rows[row]))
 
 
-def _choose(judged: Judged, blend: NetworkBlend, target: NetworkTarget, stack: _Stack, method: str) -> Floats:
+def _choose(
+    judged: BlendEvaluation, blend: NetworkBlend, target: NetworkTarget, stack: _Stack, method: str
+) -> Floats:
     """(rows, members) weights for the blend's honest answers; what was chosen stands in `judged`."""
     name = target.name
     own = [blend.weights[name].get(one, 0.0) for one in stack.names]
     stated = own if sum(own) else [1.0] * len(own)
-    head = _head(blend, target, TargetFacts())
+    head = _head(blend, target, TargetStats())
     evidence = _evidence(head, stack, number_scale(blend, name))
     enough = len(np.unique(evidence.row)) >= LEAST_ROWS and len(stack.names) > 1
     tried: dict[str, tuple[Floats, Floats, float]] = {}
@@ -335,18 +337,20 @@ def _nested_loss(evidence: Evidence, weights: Floats) -> float:
     return evidence.loss_of((evidence.given * weights[evidence.row]).sum(axis=1))
 
 
-def _tuned(head: Head, stack: _Stack, weights: Floats) -> TargetFacts:
+def _tuned(head: Head, stack: _Stack, weights: Floats) -> TargetStats:
     return head.tuned(blended(stack.answers, weights), stack.labels, stack.counts)
 
 
-def _head(blend: NetworkBlend, target: NetworkTarget, facts: TargetFacts) -> Head:
+def _head(blend: NetworkBlend, target: NetworkTarget, facts: TargetStats) -> Head:
     return build_head(target, blend.classes.get(target.name, ()), label_smoothing=0.0, facts=facts)
 
 
-def _settle(judged: Judged, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, stack: _Stack) -> Head:
+def _settle(
+    judged: BlendEvaluation, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, stack: _Stack
+) -> Head:
     """The head with thresholds tuned on the blend's own answers."""
     own = [run.encoding.targets.get(target.name) for member in blend.members for run in member.runs]
-    base = next((one for one in own if one is not None), TargetFacts())
+    base = next((one for one in own if one is not None), TargetStats())
     # Members' answers are calibrated each by itself, and their classes may be fewer than the blend's.
     head = _head(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
     there = ~np.isnan(mixed).any(axis=1)
@@ -354,7 +358,7 @@ def _settle(judged: Judged, blend: NetworkBlend, target: NetworkTarget, mixed: F
     return _head(blend, target, judged.facts[target.name])
 
 
-def _usual(blend: NetworkBlend, target: str) -> Any:
+def _baseline(blend: NetworkBlend, target: str) -> Any:
     """What the first member would answer without a model, with its class where the blend has it."""
     for member in blend.members:
         run = member.runs[0]
@@ -372,7 +376,7 @@ def _has_views(blend: NetworkBlend) -> bool:
 def _write(
     folder: RunFolder,
     blend: NetworkBlend,
-    judged: Judged,
+    judged: BlendEvaluation,
     held: Mapping[str, HeldOut],
     rows: JoinedRows,
     stacks: Mapping[str, _Stack],

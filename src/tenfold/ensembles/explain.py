@@ -12,7 +12,7 @@ from tenfold.ensembles.networks import NetworkBlend, gather, mixed_answers, numb
 from tenfold.errors import SchemaError
 from tenfold.networks.inputs import Reading
 from tenfold.networks.rows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
-from tenfold.networks.run import Seeing
+from tenfold.networks.run import ViewOptions
 from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, blend_losses
 from tenfold.workbooks.rows import TargetRows
 
@@ -39,7 +39,7 @@ def explain_blend(
     wanted = [str(one) for one in rows]
     index, why, said = choose_rows(blend, OUT_OF_FOLD, blend.classes, source, wanted, n, own=table is None)
     notes += said
-    found = gather(blend, source.take(index), Seeing(None, None, None), reading, device, targets=False)
+    found = gather(blend, source.take(index), ViewOptions(None, None, None), reading, device, targets=False)
     good = np.array([row for row in range(len(found.rows.ids)) if row not in found.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")

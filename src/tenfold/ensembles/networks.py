@@ -19,7 +19,7 @@ from tenfold.errors import RunError, SchemaError
 from tenfold.networks.inputs import Reading, Rows, prepare_rows, read_source
 from tenfold.networks.run import (
     NetworkRun,
-    Seeing,
+    ViewOptions,
     answer_rows,
     decoded,
     open_network_run,
@@ -28,11 +28,11 @@ from tenfold.networks.run import (
 )
 from tenfold.nn.heads import Head, build_head
 from tenfold.runs.bundle import read_members
-from tenfold.runs.folder import or_nan
+from tenfold.runs.folder import none_to_nan
 from tenfold.runs.heldout import held_out_columns
 from tenfold.runs.rowjoin import RowMarks
 from tenfold.schema import NetworkTarget, OrderedTarget, Schema
-from tenfold.targets.labels import TargetFacts, scoring_labels, weightless
+from tenfold.targets.labels import TargetStats, scoring_labels, weightless
 from tenfold.values import Predictions
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ class NetworkBlend:
                 target,
                 self.classes.get(target.name, ()),
                 label_smoothing=0.0,
-                facts=TargetFacts(**facts.get(target.name, {})),
+                facts=TargetStats(**facts.get(target.name, {})),
             )
             for target in self.schema.answers
         )
@@ -192,7 +192,10 @@ def blend_of(
     schema = first.schema.model_copy(update={"targets": tuple(targets.values()), "weight": weight})
     stated = {name: {one.name: one.weight for one in members if name in _targets(one)} for name in targets}
     chosen = {name: dict(weights.get(name, stated[name])) for name in targets}
-    about = {**about, **{name: or_nan(about[name]) for name in ("targets", "without_views") if name in about}}
+    about = {
+        **about,
+        **{name: none_to_nan(about[name]) for name in ("targets", "without_views") if name in about},
+    }
     return NetworkBlend(
         folder, schema, tuple(members), classes, chosen, {**about, "joining": [*dict.fromkeys(notes)]}
     )
@@ -223,7 +226,7 @@ class Gathered:
 def gather(
     blend: NetworkBlend,
     source: Any,
-    seeing: Seeing,
+    view_options: ViewOptions,
     reading: Reading,
     device: str,
     targets: bool,
@@ -248,8 +251,10 @@ def gather(
         _check_same_rows(found.rows, rows)
         found.bad |= {row: why for row, why in rows.bad.items() if row not in found.bad}
         for member, run in users:
-            heads, all_views, plain = answer_rows(run, rows, seeing=seeing, reading=own, device=device)
-            recipe = seeing.recipe(run.recipe)
+            heads, all_views, plain = answer_rows(
+                run, rows, view_options=view_options, reading=own, device=device
+            )
+            recipe = view_options.recipe(run.recipe)
             found.views = found.views or recipe.views > 1 or recipe.tta > 0
             for head in heads:
                 joined = blend.classes.get(head.name, ())
@@ -296,8 +301,8 @@ def predict_rows(
     members: every member's own answers, too, as targets called ``target@member``.
     """
     reading = reading or Reading()
-    seeing = Seeing(views, tta, plain_weight)
-    found = gather(blend, source, seeing, reading, device, targets=False, id=id)
+    view_options = ViewOptions(views, tta, plain_weight)
+    found = gather(blend, source, view_options, reading, device, targets=False, id=id)
     for note in (*blend.about.get("joining", ()), *found.rows.notes) if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     mixed = {head.name: mixed_answers(blend, found.answers[head.name], head.name) for head in blend.heads()}
@@ -326,7 +331,7 @@ def evaluate_rows(
     reading = reading or Reading()
     place = pick_device(device)
     reset_peak(place)
-    found = gather(blend, source, Seeing(views, tta, plain_weight), reading, device, targets=True)
+    found = gather(blend, source, ViewOptions(views, tta, plain_weight), reading, device, targets=True)
     rows = found.rows
     good = np.array([row for row in range(len(rows.ids)) if row not in found.bad], dtype=np.int64)
     if not len(good):
@@ -343,11 +348,11 @@ def evaluate_rows(
         labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
         labels = labels[good]
         notes += [*said, *weightless(name, labels, weights)]
-        usual = blend.about.get("majority", {}).get(name)
+        baseline = blend.about.get("majority", {}).get(name)
         seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
         for word, answers in seen.items():
             mixed = mixed_answers(blend, answers[name], name)[good]
-            scores[word][name] = head.scores(mixed, labels, usual=usual, weights=weights)
+            scores[word][name] = head.scores(mixed, labels, baseline=baseline, weights=weights)
         for member, own in found.answers[name].items():
             each[member][name] = head.scores(own[good], labels, weights=weights)
     for note in notes if on_note is not None else ():
@@ -439,7 +444,7 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
     labels, answers, words = {}, {}, {}
     for target in run.schema.answers:
         own = run.encoding.classes.get(target.name, ())
-        facts = run.encoding.targets.get(target.name, TargetFacts())
+        facts = run.encoding.targets.get(target.name, TargetStats())
         columns = getattr(target, "columns", ()) or (target.name,)
         facts = facts if facts.separator else facts.model_copy(update={"separator": ";"})
         as_table = read_table({name: _cells(table, named.label[name]) for name in columns})

@@ -236,7 +236,7 @@ class RatingsBlend:
         if n is not None or self.implicit:
             raise RunError("the lists of a blend are not scored", fix="leave --lists out, or score a member")
         names = id_names(self.schema)
-        table = read_as_trained(source, self.runs[0].about, table_options or {}, names, usual=True)
+        table = read_as_trained(source, self.runs[0].about, table_options or {}, names, usual_names=True)
         test = self._read_test(table, skip_bad)
         for note in test.notes if on_note is not None else ():
             on_note(note)  # type: ignore[misc]

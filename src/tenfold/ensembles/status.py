@@ -12,20 +12,20 @@ from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.errors import RecipeError, TenfoldError
-from tenfold.members import Unit
+from tenfold.members import FoldTraining
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import file_digest
 
 
 @dataclass
-class Standing:
+class MemberStatus:
     """One training of a member, and how it stands.
 
     status: ``waiting``, ``running``, ``finished`` or ``failed``.  stage: what it does now, or why it failed.
     mark: identifies the data and weights file that it was, or is to be, trained with.
     """
 
-    unit: Unit
+    unit: FoldTraining
     mark: str = ""
     status: str = "waiting"
     stage: str = ""

@@ -11,14 +11,14 @@ from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.ensembles.children import Child, Children, ask
-from tenfold.ensembles.status import Standing, data_mark, refusal_of, unit_mark
+from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.networks.inputs import Machine, Reading
-from tenfold.recipe import Recipe, suited
+from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.reports.report import report_finished
 from tenfold.runs.bundle import LOGS, describe_bundle, making_bundle
-from tenfold.runs.folder import RunFolder, differences, file_digest, or_nan, read_run, read_text
+from tenfold.runs.folder import RunFolder, differences, file_digest, none_to_nan, read_run, read_text
 from tenfold.runs.history import record_run
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
@@ -131,7 +131,7 @@ class _Ensemble:
     reading: dict[str, Any]
     tell: Tell
     note: Callable[[str], None]
-    standings: dict[str, Standing] = field(default_factory=dict)
+    standings: dict[str, MemberStatus] = field(default_factory=dict)
     plans: dict[str, Any] = field(default_factory=dict)
     data: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -141,7 +141,7 @@ class _Ensemble:
         # What is wrong with the files is told by the check; their marks are only compared.
         data = self.data = data_mark(self.file, self.reading)
         for unit in expand(self.members, self.how):
-            self.standings[unit.name] = Standing(unit, unit_mark(data, unit.recipe))
+            self.standings[unit.name] = MemberStatus(unit, unit_mark(data, unit.recipe))
         known = before.get("units", {})
         for one in self.standings.values():
             self._recall(folder, one, known.get(one.unit.name, {}))
@@ -173,7 +173,7 @@ class _Ensemble:
 
     # --- what is there already
 
-    def _recall(self, folder: RunFolder, one: Standing, kept: Mapping[str, Any]) -> None:
+    def _recall(self, folder: RunFolder, one: MemberStatus, kept: Mapping[str, Any]) -> None:
         """Take a finished run as it is, if it is of this very training; say what has changed if not."""
         path = self._path(folder, one)
         if not (path / "run.json").exists():
@@ -185,7 +185,7 @@ class _Ensemble:
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
             return
-        wanted = suited(one.unit.recipe, self.file.schema)
+        wanted = with_defaults_for(one.unit.recipe, self.file.schema)
         changed = differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
         if changed:
             self.note(f"{name} is trained again: {', '.join(changed)}")
@@ -194,14 +194,14 @@ class _Ensemble:
             self.note(f"{name}: the table or its pictures may have changed: they are compared")
         else:
             self.note(f"{name} has finished already")
-            self._take(one, {**about, "targets": or_nan(about["targets"])})
+            self._take(one, {**about, "targets": none_to_nan(about["targets"])})
 
-    def _take(self, one: Standing, summary: Mapping[str, Any]) -> None:
+    def _take(self, one: MemberStatus, summary: Mapping[str, Any]) -> None:
         one.status, one.stage, one.part = "finished", "finished", 1.0
         one.seconds, one.peak_bytes = summary["seconds"], summary["peak_bytes"]
         one.scores = dict(summary["targets"])
 
-    def _path(self, folder: RunFolder, one: Standing) -> Path:
+    def _path(self, folder: RunFolder, one: MemberStatus) -> Path:
         return folder.path / "members" / one.unit.name
 
     # --- before the first training
@@ -237,7 +237,7 @@ class _Ensemble:
 
     # --- training
 
-    def _train(self, folder: RunFolder, waiting: Sequence[Standing]) -> None:
+    def _train(self, folder: RunFolder, waiting: Sequence[MemberStatus]) -> None:
         left = list(waiting)
         with Children(self._heard) as children:
             while left or children.running:
@@ -248,7 +248,7 @@ class _Ensemble:
                 self._describe(folder, {})
                 self._show()
 
-    def _fits(self, children: Children, one: Standing) -> bool:
+    def _fits(self, children: Children, one: MemberStatus) -> bool:
         """Whether a further training may start now."""
         if not children.running:
             return True
@@ -256,7 +256,7 @@ class _Ensemble:
         wanted = [self.plans.get(self.standings[name].unit.member) for name in children.running]
         return len(children.running) < self.most and all(wanted) and bool(self.plans.get(one.unit.member))
 
-    def _start(self, folder: RunFolder, children: Children, one: Standing) -> None:
+    def _start(self, folder: RunFolder, children: Children, one: MemberStatus) -> None:
         machine = dict(self.machine)
         if self.most > 1 and self.plans.get(one.unit.member):
             machine["budget"] = str(self.plans["budget_bytes"] // self.most)
@@ -269,7 +269,7 @@ class _Ensemble:
         children.start(one.unit.name, {**request, "machine": machine}, self._log(folder, one))
         self._show()
 
-    def _log(self, folder: RunFolder, one: Standing) -> Path:
+    def _log(self, folder: RunFolder, one: MemberStatus) -> Path:
         return folder.file(LOGS) / f"{one.unit.name}.txt"
 
     def _ended(self, folder: RunFolder, child: Child) -> None:
@@ -282,7 +282,7 @@ class _Ensemble:
         self._log(folder, one).unlink(missing_ok=True)
         summary = child.answer["summary"]
         one.overhead = child.seconds - summary["seconds"]
-        self._take(one, {**summary, "targets": or_nan(summary["targets"])})
+        self._take(one, {**summary, "targets": none_to_nan(summary["targets"])})
 
     def _heard(self, name: str, event: Mapping[str, Any]) -> None:
         one = self.standings.get(name)
@@ -297,7 +297,7 @@ class _Ensemble:
             one.stage = f"epoch {event['epoch'] + 1}/{event['epochs']}"
             one.part = (event["epoch"] + event["step"] / event["steps"]) / event["epochs"]
         elif kind == "epoch":
-            one.scores, one.peak_bytes = or_nan(event["valid"]), event["peak_bytes"]
+            one.scores, one.peak_bytes = none_to_nan(event["valid"]), event["peak_bytes"]
         elif kind == "changed":
             self.note(f"{name} is trained again: {', '.join(event['what'])}")
         return self._show()
@@ -326,7 +326,7 @@ class _Ensemble:
 
     # --- what is left behind
 
-    def _units(self, member: Member) -> list[Standing]:
+    def _units(self, member: Member) -> list[MemberStatus]:
         return [one for one in self.standings.values() if one.unit.member == member.name]
 
     def _whole_members(self) -> list[Member]:

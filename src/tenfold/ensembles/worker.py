@@ -23,7 +23,7 @@ from tenfold.data.split.holdout import folds_by_time, kfold, number_codes
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
 from tenfold.engine.device import pick_device, pick_precision
-from tenfold.ensembles.evaluate import Judged, judge_blend
+from tenfold.ensembles.evaluate import BlendEvaluation, evaluate_blend
 from tenfold.ensembles.networks import BlendMember, NetworkBlend, blend_of
 from tenfold.ensembles.soup import make_soup, soup_groups
 from tenfold.errors import RunError, TenfoldError, of_machine
@@ -37,7 +37,7 @@ from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.networks.run import NetworkRun, open_network_run
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
-from tenfold.runs.folder import RunFolder, or_null, read_run
+from tenfold.runs.folder import RunFolder, nan_to_none, read_run
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema
 from tenfold.studies.fit import fit
@@ -97,7 +97,7 @@ def _teller(stream: TextIO) -> Tell:
             if time.monotonic() - last < OFTEN:
                 return
             last = time.monotonic()
-        stream.write(json.dumps(or_null(event), default=str) + "\n")
+        stream.write(json.dumps(nan_to_none(event), default=str) + "\n")
         stream.flush()
 
     return tell
@@ -270,7 +270,7 @@ def _blend(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     ]
     blend = blend_of(folder, members, {}, {})
     # The lock is held by whoever asked.
-    judged = judge_blend(
+    judged = evaluate_blend(
         RunFolder(folder, folder, -1),
         blend,
         method=request["method"],
@@ -292,8 +292,8 @@ def _blend(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def _with_soups(
-    request: Mapping[str, Any], members: list[BlendMember], judged: Judged, blend: NetworkBlend
-) -> tuple[list[BlendMember], Judged, NetworkBlend, list[dict[str, Any]]]:
+    request: Mapping[str, Any], members: list[BlendMember], judged: BlendEvaluation, blend: NetworkBlend
+) -> tuple[list[BlendMember], BlendEvaluation, NetworkBlend, list[dict[str, Any]]]:
     """Try a soup of each group of like members, and keep those that lower the blend's loss."""
     folder, kept = Path(request["folder"]), list[dict[str, Any]]()
     work, options = (
@@ -309,13 +309,13 @@ def _with_soups(
             group, folder / "members", request["table"], _reading(request), request["machine"]["device"]
         )
         wider = blend_of(folder, [*members, soup], {}, {})
-        tried = judge_blend(None, wider, **options)
+        tried = evaluate_blend(None, wider, **options)
         before, after = judged.loss, tried.loss
         names = " and ".join(member.name for member in group)
         if after < before:
             members, blend = [*members, soup], wider
             notes = judged.notes
-            judged = judge_blend(work, wider, **options)
+            judged = evaluate_blend(work, wider, **options)
             judged.notes = [
                 *notes,
                 f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: kept",

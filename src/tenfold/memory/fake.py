@@ -1,7 +1,7 @@
 """A network without its memory: every shape, type and layout is there, no number is.
 
 `build_ghost` builds the real network but leaves the pages of its large tensors untouched, then puts fake
-tensors (of PyTorch's FakeTensorMode) in their place on the device to be planned for. `haunted` is the
+tensors (of PyTorch's FakeTensorMode) in their place on the device to be planned for. `fake_device` is the
 region in which such a network can run forward on a machine that does not have that device.
 
 Everything here is bound to the calling thread. A few functions of PyTorch are replaced for as long as the
@@ -101,7 +101,7 @@ def _unless_large(
     return tensor if _is_large(tensor) else fill(tensor, *args, **kwargs)
 
 
-def to_ghost(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch.dtype | None) -> nn.Module:
+def to_fake(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch.dtype | None) -> nn.Module:
     """A copy of `network` whose parameters and buffers are fakes on `device`; the network is not touched.
 
     dtype: what floating tensors become; None leaves them.
@@ -121,7 +121,7 @@ def to_ghost(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch
 
 
 @contextmanager
-def haunted(mode: FakeTensorMode, device: str, attention: str) -> Iterator[None]:
+def fake_device(mode: FakeTensorMode, device: str, attention: str) -> Iterator[None]:
     """The region in which a ghost can run: fakes, no warnings, no random draws, no garbage collection.
 
     attention: ``flash`` or ``efficient`` as the device's kernels are, or ``native`` to let PyTorch choose.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-from tenfold.memory.fake import haunted, to_ghost
+from tenfold.memory.fake import fake_device, to_fake
 from tenfold.memory.program import Program
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import (
@@ -36,7 +36,7 @@ from tenfold.memory.trace import (
 class Phases:
     """The traced phases of a program on a device.
 
-    attention: see `ghost.haunted`.
+    attention: see `ghost.fake_device`.
     """
 
     program: Program
@@ -48,9 +48,7 @@ class Phases:
         self._scratch = scratch_rules(self.device)
         self._cast = Autocast(self.device, self.program.autocast)
         with self._region():
-            self._network = to_ghost(
-                self.program.network, self._mode, self.device, self.program.dtype
-            ).train()
+            self._network = to_fake(self.program.network, self._mode, self.device, self.program.dtype).train()
         self._trained = [p for p in self._network.parameters() if p.requires_grad]
         self._place = {id(parameter): index for index, parameter in enumerate(self._trained)}
         self._micro: dict[Any, dict[int, Tape]] = {}
@@ -59,7 +57,7 @@ class Phases:
         self._evaluation: Tape | None = None
 
     def _region(self) -> Any:
-        return haunted(self._mode, self.device, self.attention)
+        return fake_device(self._mode, self.device, self.attention)
 
     def _recorder(self, **options: Any) -> Recorder:
         there = [*self._network.parameters(), *self._network.buffers()]

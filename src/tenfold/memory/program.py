@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tenfold.errors import RecipeError
-from tenfold.memory.fake import build_untouched, haunted, to_ghost
+from tenfold.memory.fake import build_untouched, fake_device, to_fake
 from tenfold.nn.augment import augment
 from tenfold.nn.encoders import build_backbone, feature_width, native_size
-from tenfold.nn.exact import group_sizes, make_row_exact
+from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import CategoryHead
 from tenfold.nn.network import Network, input_name, uses_channels_last
 
@@ -256,7 +256,7 @@ def _build_network(arch: str, settings: Settings, device: str) -> Network:
     width = _feature_width(body, arch, settings.image_size)
     head = CategoryHead("target", tuple(str(index) for index in range(settings.classes)))
     network = Network({input_name(0): body}, width, [head], settings.dropout)
-    network.context = make_row_exact(network, seed=0, batchnorm_group=settings.batchnorm_group)
+    network.context = make_batch_exact(network, seed=0, batchnorm_group=settings.batchnorm_group)
     if uses_channels_last(network):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
@@ -280,8 +280,8 @@ def check_architecture_size(arch: str, image_size: tuple[int, int]) -> nn.Module
 def _feature_width(body: nn.Module, arch: str, image_size: tuple[int, int]) -> int:
     """What `nn.encoders.feature_width` finds with a picture, found with a ghost."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with haunted(mode, "cpu", "native"), torch.no_grad():
-        ghost = to_ghost(body, mode, "cpu", None).eval()
+    with fake_device(mode, "cpu", "native"), torch.no_grad():
+        ghost = to_fake(body, mode, "cpu", None).eval()
         try:
             features = ghost(torch.empty(1, 3, *image_size))
         except (RuntimeError, AssertionError, ValueError) as error:

@@ -35,11 +35,11 @@ from tenfold.networks.inputs import Machine, Reading
 from tenfold.networks.plan import recipe_options
 from tenfold.networks.prepare import Notes, SplitRule, TrainingWork, prepare_training
 from tenfold.networks.run import NetworkRun, open_network_run
-from tenfold.networks.score import judge_validation, usual_answers
+from tenfold.networks.score import baseline_answers, judge_validation
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import layer_widths
-from tenfold.recipe import Recipe, suited
-from tenfold.runs.folder import RunFolder, has_finished, making_run, or_null, read_run
+from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.runs.folder import RunFolder, has_finished, making_run, nan_to_none, read_run
 from tenfold.runs.reading import table_facts
 from tenfold.schema import Schema
 from tenfold.values import MemoryPlan
@@ -77,7 +77,7 @@ def fit_network_run(
     Raises a TenfoldError that names what is wrong with the input before anything is trained.
     """
     recipe.check()
-    recipe = suited(recipe, schema)
+    recipe = with_defaults_for(recipe, schema)
     started = time.monotonic()
     reading, machine = reading or Reading(), machine or Machine()
     if on_progress is not None and reading.on_progress is None:
@@ -121,10 +121,10 @@ def fit_network_run(
         about = {
             **_sizes(work, trained),
             **table_facts(table, reading.table),
-            "targets": or_null(verdict.scores),
-            "without_views": or_null(verdict.plain_scores),
-            "calibration": or_null(verdict.calibration),
-            "majority": usual_answers(work),
+            "targets": nan_to_none(verdict.scores),
+            "without_views": nan_to_none(verdict.plain_scores),
+            "calibration": nan_to_none(verdict.calibration),
+            "majority": baseline_answers(work),
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
@@ -299,7 +299,7 @@ def _write_run(
     folder.write_text("schema.toml", work.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())
     folder.write_text("encoding.json", work.encoding.model_dump_json(indent=2) + "\n")
-    history = [json.dumps(or_null(record)) + "\n" for record in trained.history]
+    history = [json.dumps(nan_to_none(record)) + "\n" for record in trained.history]
     folder.write_text("history.jsonl", "".join(history))
     weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
     folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})

@@ -40,7 +40,7 @@ from tenfold.networks.inputs import Reading, Rows, check_pictures, prepare_rows,
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
-from tenfold.recipe import Recipe, suited
+from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema, target_columns
@@ -104,7 +104,7 @@ def prepare_training(
     stands all the same.
     """
     schema.check_uses()
-    recipe = suited(recipe, schema)
+    recipe = with_defaults_for(recipe, schema)
     # Checked here although the network comes later: a wrong name is refused before a picture is decoded.
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)

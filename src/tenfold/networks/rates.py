@@ -12,7 +12,7 @@ from tenfold.engine.train import begin_training
 from tenfold.networks.fit import plan_training
 from tenfold.networks.inputs import Machine, Reading
 from tenfold.networks.prepare import Notes, prepare_training
-from tenfold.recipe import Recipe, suited
+from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.schema import Schema
 
 
@@ -32,7 +32,7 @@ def find_learning_rate(
     steps: optimizer steps, each a whole batch.
     """
     reading, machine = reading or Reading(), machine or Machine()
-    recipe = suited(recipe, schema)
+    recipe = with_defaults_for(recipe, schema)
     device = pick_device(machine.device)
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":

@@ -14,7 +14,7 @@ from tenfold.data.tables.table import Table, read_parquet_columns
 from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
 from tenfold.networks.inputs import Reading, Rows, read_source
 from tenfold.nn.heads import Head
-from tenfold.runs.heldout import remembered_rows, telling_rows
+from tenfold.runs.heldout import remembered_rows, representative_rows
 from tenfold.runs.reading import reading_notes
 from tenfold.schema import Schema
 from tenfold.targets.labels import Classes, scoring_labels
@@ -113,7 +113,7 @@ def choose_rows(
     # Lines of another table are other rows, whatever their numbers.
     if path.exists() and (own or name):
         columns, _ = read_parquet_columns(path)
-        picked = telling_rows(columns, run.schema.answers, classes, n)
+        picked = representative_rows(columns, run.schema.answers, classes, n)
         there = [(place[one], why) for one, why in picked if one in place]
         lost = len(picked) - len(there)
         notes = [f"{lost} telling validation rows are not in {table.source} any more"] if lost else []

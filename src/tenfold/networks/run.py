@@ -23,10 +23,10 @@ from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
-from tenfold.runs.folder import or_nan, package_versions, read_arrays, read_object, read_text
+from tenfold.runs.folder import none_to_nan, package_versions, read_arrays, read_object, read_text
 from tenfold.runs.rowjoin import row_fingerprints, rows_digest
 from tenfold.schema import Schema
-from tenfold.targets.labels import TargetFacts, relative_weights, row_weights, scoring_labels, weightless
+from tenfold.targets.labels import TargetStats, relative_weights, row_weights, scoring_labels, weightless
 from tenfold.values import Predictions, TargetPrediction
 
 
@@ -73,7 +73,7 @@ class NetworkRun:
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""
         text = read_text(self.path, "history.jsonl")
-        return [or_nan(json.loads(line)) for line in text.splitlines()]
+        return [none_to_nan(json.loads(line)) for line in text.splitlines()]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -102,7 +102,10 @@ def open_network_run(folder: Path, about: Mapping[str, Any]) -> NetworkRun:
         Schema.from_toml(read_text(folder, "schema.toml")),
         Recipe.from_toml(read_text(folder, "recipe.toml")),
         Encoding(**read_object(folder, "encoding.json")),
-        {**about, **{name: or_nan(about[name]) for name in ("targets", "without_views") if name in about}},
+        {
+            **about,
+            **{name: none_to_nan(about[name]) for name in ("targets", "without_views") if name in about},
+        },
     )
 
 
@@ -145,7 +148,7 @@ def predict_rows(
 ) -> Predictions:
     """One answer per row of a table (path, data frame, mapping) or per picture of a folder, in its order.
 
-    views, tta, plain_weight: see `Seeing`.  reading: how to read the rows.
+    views, tta, plain_weight: see `ViewOptions`.  reading: how to read the rows.
     id: the column that names a row, in place of the one of the training.
     Raises ImageError that names unusable pictures; with ``Reading(skip_bad=True)`` those rows stay, marked.
     A row whose probabilities are no numbers is marked likewise, and is never a class.
@@ -153,12 +156,12 @@ def predict_rows(
     schema = run.schema if id is None else run.schema.model_copy(update={"id": id})
     table, reading = read_source(source, schema, reading or Reading(), run.about)
     rows = prepare_rows(table, schema, run.encoding, reading, targets=False)
-    rows = _with_strangers(run, rows)
+    rows = _note_unseen_values(run, rows)
     if on_note is not None:
         for note in rows.notes:
             on_note(note)
-    seeing = Seeing(views, tta, plain_weight)
-    heads, found, _ = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
+    view_options = ViewOptions(views, tta, plain_weight)
+    heads, found, _ = answer_rows(run, rows, view_options=view_options, reading=reading, device=device)
     return decoded(rows, rows.bad, {head.name: (head, found[head.name]) for head in heads}, found.values())
 
 
@@ -181,7 +184,7 @@ def decoded(
     return Predictions(rows.ids, told, failed, bad, rows.notes, rows.numbered, rows.table.cells)
 
 
-def _with_strangers(run: NetworkRun, rows: Rows) -> Rows:
+def _note_unseen_values(run: NetworkRun, rows: Rows) -> Rows:
     """The rows with what is to be said of cells that training never saw the like of."""
     _, said = encode_columns(run.encoding.columns, run.schema, rows.table)
     return replace(rows, notes=(*rows.notes, *said))
@@ -201,7 +204,7 @@ def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
 
 
 @dataclass(frozen=True)
-class Seeing:
+class ViewOptions:
     """Which views of a picture are predicted; what is None is as the run's recipe says.
 
     views: mirrored views.  tta: augmented views.  plain_weight: part of the plain view beside these.
@@ -226,14 +229,19 @@ class Seeing:
 
 
 #: The views of the run's own recipe.
-AS_TRAINED = Seeing()
+AS_TRAINED = ViewOptions()
 
 
 def answer_rows(
-    run: NetworkRun, rows: Rows, *, seeing: Seeing = AS_TRAINED, reading: Reading, device: str = "auto"
+    run: NetworkRun,
+    rows: Rows,
+    *,
+    view_options: ViewOptions = AS_TRAINED,
+    reading: Reading,
+    device: str = "auto",
 ) -> tuple[tuple[Head, ...], Answers, Answers]:
     """The run's heads, their probabilities of prepared rows, and those from the plain view alone."""
-    recipe = seeing.recipe(run.recipe)
+    recipe = view_options.recipe(run.recipe)
     place = pick_device(device)
     precision = run.about.get("precision") or pick_precision(recipe.precision, place)
     network = load_network(run).to(place)
@@ -315,22 +323,22 @@ def evaluate_rows(
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
-    notes = list(_with_strangers(run, rows).notes)
+    notes = list(_note_unseen_values(run, rows).notes)
     weights, said = scoring_weights(run.schema, rows)
     notes += [*said, *trained_on([run.about], run.schema, rows, good)]
     weights = None if weights is None else weights[good]
-    seeing = Seeing(views, tta, plain_weight)
-    heads, found, plain = answer_rows(run, rows, seeing=seeing, reading=reading, device=device)
-    several = views_of(seeing.recipe(run.recipe)).count > 1
+    view_options = ViewOptions(views, tta, plain_weight)
+    heads, found, plain = answer_rows(run, rows, view_options=view_options, reading=reading, device=device)
+    several = views_of(view_options.recipe(run.recipe)).count > 1
     targets, without = {}, {}
     for target, head in zip(run.schema.answers, heads, strict=True):
-        facts = run.encoding.targets.get(head.name, TargetFacts())
+        facts = run.encoding.targets.get(head.name, TargetStats())
         labels, said = scoring_labels(target, head.classes, facts, rows.table)
         notes += [*said, *weightless(head.name, labels[good], weights)]
         targets[head.name] = head.scores(
             found[head.name][good],
             labels[good],
-            usual=run.about["majority"].get(head.name),
+            baseline=run.about["majority"].get(head.name),
             weights=weights,
         )
         if several:

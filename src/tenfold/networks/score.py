@@ -21,16 +21,16 @@ from tenfold.nn.network import build_heads, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.heldout import held_out_columns
-from tenfold.targets.labels import Labels, TargetFacts, label_words, shortened
+from tenfold.targets.labels import Labels, TargetStats, label_words, shortened
 
 Floats = NDArray[np.float64]
 
-#: Training rows that are looked at for what is usual.
+#: Training rows that the out-of-distribution distance is fitted on.
 MOST_FEATURES = 4000
 
 
 @dataclass
-class Verdict:
+class ValidationResult:
     """What the validation rows say.
 
     encoding: with thresholds and temperatures.  scores: target -> score -> value.
@@ -45,11 +45,11 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
 
 
-def usual_answers(work: TrainingWork) -> dict[str, Any]:
+def baseline_answers(work: TrainingWork) -> dict[str, Any]:
     """Target -> what one would answer without a model: the most common label or the mean of training."""
     train = work.split.train
     found = {
-        head.name: head.usual(work.examples.labels[head.name][train], work.examples.weigh(train))
+        head.name: head.baseline(work.examples.labels[head.name][train], work.examples.weigh(train))
         for head in work.network.heads
     }
     return {name: answer for name, answer in found.items() if answer is not None}
@@ -57,17 +57,17 @@ def usual_answers(work: TrainingWork) -> dict[str, Any]:
 
 def judge_validation(
     folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
-) -> Verdict:
+) -> ValidationResult:
     """Predict the validation rows, tune what is to be tuned on them, write and score them.
 
     precision: as `device.pick_precision` returns it.
     """
     valid = work.split.valid
-    verdict, network = Verdict(work.encoding), work.network
+    verdict, network = ValidationResult(work.encoding), work.network
     dtype = next(network.parameters()).dtype
     preparation = Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network))
     autocast = prediction_autocast(precision, device)
-    verdict.notes += _learn_what_is_usual(work, preparation, autocast)
+    verdict.notes += _fit_ood(work, preparation, autocast)
     if not len(valid):
         return verdict
     found, plain = predict_views(
@@ -89,10 +89,10 @@ def judge_validation(
     for head in network.heads:
         _settle(verdict, head, head.tuned(found[head.name], labels[head.name], weights))
     network.heads = build_heads(verdict.encoding, work.schema, recipe)
-    usual = usual_answers(work)
+    baseline = baseline_answers(work)
     for head in network.heads:
         verdict.scores[head.name] = head.scores(
-            found[head.name], labels[head.name], usual=usual.get(head.name), weights=weights
+            found[head.name], labels[head.name], baseline=baseline.get(head.name), weights=weights
         )
         if views_of(recipe).count > 1:
             verdict.plain_scores[head.name] = head.scores(
@@ -105,7 +105,7 @@ def judge_validation(
     return verdict
 
 
-def _learn_what_is_usual(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
+def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
     """Let open targets know what training rows are like; returns what is to be said."""
     network, notes = work.network, []
     if not network.familiar:
@@ -129,19 +129,19 @@ def _learn_what_is_usual(work: TrainingWork, preparation: Preparation, autocast:
     return notes
 
 
-def _settle(verdict: Verdict, head: Head, facts: TargetFacts) -> None:
+def _settle(verdict: ValidationResult, head: Head, facts: TargetStats) -> None:
     targets = {**verdict.encoding.targets, head.name: facts}
     verdict.encoding = verdict.encoding.model_copy(update={"targets": targets})
 
 
 def _calibrate(
-    verdict: Verdict, head: Head, chance: Floats, labels: Labels, weights: Floats | None = None
+    verdict: ValidationResult, head: Head, chance: Floats, labels: Labels, weights: Floats | None = None
 ) -> None:
     """Fit the target's temperature, and say how much it helps rows that it was not fitted on."""
     temperature = head.temperature(chance, labels, weights)
     if temperature is None:
         return
-    facts = verdict.encoding.targets.get(head.name, TargetFacts())
+    facts = verdict.encoding.targets.get(head.name, TargetStats())
     after, halves = chance.copy(), (np.arange(len(chance)) % 2 == 0, np.arange(len(chance)) % 2 == 1)
     for one, other in (halves, halves[::-1]):
         half = head.temperature(chance[one], labels[one], None if weights is None else weights[one])
@@ -172,13 +172,13 @@ def _calibrate(
             )
 
 
-def _with(head: Head, facts: TargetFacts, temperature: float) -> Head:
+def _with(head: Head, facts: TargetStats, temperature: float) -> Head:
     other = copy.copy(head)
     other.facts = facts.model_copy(update={"temperature": temperature})
     return other
 
 
-def _threshold_notes(verdict: Verdict) -> list[str]:
+def _threshold_notes(verdict: ValidationResult) -> list[str]:
     notes = []
     for name, facts in verdict.encoding.targets.items():
         if facts.thresholds:
@@ -204,7 +204,7 @@ def _write(
         columns[names.weight] = work.examples.importance[valid]
     for target, head in zip(work.schema.answers, work.network.heads, strict=True):
         name, classes = head.name, encoding.classes.get(head.name, ())
-        facts = encoding.targets.get(name, TargetFacts())
+        facts = encoding.targets.get(name, TargetStats())
         for column, words in label_words(target, classes, facts, labels[name]).items():
             columns[names.label[column]] = words
         columns |= names.answered(name, head.decode(found[name]), found[name])

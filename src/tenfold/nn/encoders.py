@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64, Shaped
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from tenfold.data.encode import ColumnFacts
+from tenfold.data.encode import ColumnStats
 from tenfold.errors import DependencyError, RecipeError, WeightsError, did_you_mean
 from tenfold.schema import CategoryColumn, IdColumn, NumberColumn
 
@@ -110,7 +110,7 @@ def embedding_width(words: int, given: int | None = None) -> int:
 
 
 def build_column_encoder(
-    column: IdColumn | CategoryColumn | NumberColumn, facts: ColumnFacts, *, embedding: int | None = None
+    column: IdColumn | CategoryColumn | NumberColumn, facts: ColumnStats, *, embedding: int | None = None
 ) -> CodeEncoder | NumberEncoder:
     """The first layer of a column that is no picture. embedding: see `embedding_width`."""
     if isinstance(column, NumberColumn):

@@ -1,7 +1,7 @@
 """What keeps a network's answer the same however a batch is cut into micro-batches.
 
 Two kinds of layer look beyond their own row, or draw by the order of calls: BatchNorm, which averages
-over rows, and dropout with its relatives. `make_row_exact` gives the first fixed groups of rows
+over rows, and dropout with its relatives. `make_batch_exact` gives the first fixed groups of rows
 (ghost batch norm: Hoffer, Hubara and Soudry 2017, arXiv 1705.08741, section 4) and lets the second
 draw from (seed, step, layer, row). A micro-batch that is a whole number of groups then computes exactly
 what the undivided batch computes.
@@ -254,7 +254,9 @@ def _grouped(kind: type[_BatchNorm]) -> type[_BatchNorm]:
     return type(f"Grouped{kind.__name__}", (GroupedBatchNorm, kind), {})
 
 
-def make_row_exact(network: nn.Module, *, seed: int, batchnorm_group: int | Literal["frozen"]) -> RowContext:
+def make_batch_exact(
+    network: nn.Module, *, seed: int, batchnorm_group: int | Literal["frozen"]
+) -> RowContext:
     """Replace what depends on the cut of a batch, in place; see this module's docstring.
 
     Returns the context that the training loop must call `begin` on before every micro-batch.

@@ -26,7 +26,7 @@ from tenfold.schema import (
     OrderedTarget,
 )
 from tenfold.targets import decisions
-from tenfold.targets.labels import TargetFacts, known_rows
+from tenfold.targets.labels import TargetStats, known_rows
 from tenfold.targets.scores import class_scores, open_scores, ordered_scores, quantity_scores, tag_scores
 from tenfold.values import TargetPrediction
 
@@ -55,7 +55,7 @@ class Head(Protocol):
     answers: int
     doubts: bool
     variance: float
-    facts: TargetFacts
+    facts: TargetStats
 
     def loss_sum(
         self,
@@ -81,24 +81,24 @@ class Head(Protocol):
         """Probabilities (rows, answers) -> the answer in the user's words."""
         ...
 
-    def usual(self, labels: Labels, weights: RowWeights = None) -> Any:
+    def baseline(self, labels: Labels, weights: RowWeights = None) -> Any:
         """What one would answer without a model, from training labels, in JSON's types; None without any."""
         ...
 
     def scores(
-        self, probabilities: Answers, labels: Labels, *, usual: Any = None, weights: RowWeights = None
+        self, probabilities: Answers, labels: Labels, *, baseline: Any = None, weights: RowWeights = None
     ) -> dict[str, Any]:
-        """Everything that is shown of the target, as in `scores`; `usual` adds the baseline.
+        """Everything that is shown of the target, as in `scores`; `baseline` adds the baseline.
 
         weights: here and below, what each row counts; 1 where they are not given.
         """
         ...
 
-    def standing(self, scores: Mapping[str, Any]) -> float:
+    def primary_loss(self, scores: Mapping[str, Any]) -> float:
         """The one figure that stands for all scores, of which less is better."""
         ...
 
-    def tuned(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> TargetFacts:
+    def tuned(self, probabilities: Answers, labels: Labels, weights: RowWeights = None) -> TargetStats:
         """The facts with thresholds tuned on these rows, which did not train."""
         ...
 
@@ -123,12 +123,12 @@ class _Listed:
         classes: tuple[str, ...],
         *,
         label_smoothing: float = 0.0,
-        facts: TargetFacts | None = None,
+        facts: TargetStats | None = None,
     ) -> None:
         self.name, self.classes = name, classes
         self.outputs = self.answers = len(classes)
         self.label_smoothing = label_smoothing
-        self.facts = facts or TargetFacts()
+        self.facts = facts or TargetStats()
 
 
 class _Classes(_Listed):
@@ -165,18 +165,18 @@ class _Classes(_Listed):
         cold = self.facts.temperature == 1.0
         return probabilities if cold else decisions.tempered(probabilities, self.facts.temperature)
 
-    def standing(self, scores: Mapping[str, Any]) -> float:
+    def primary_loss(self, scores: Mapping[str, Any]) -> float:
         """The log loss."""
         return scores["log_loss"]
 
-    def usual(self, labels: Int[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
+    def baseline(self, labels: Int[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
         """The most common class."""
         found = majority_class(labels, weights=weights)
         return None if found is None else int(found)
 
     def tuned(
         self, probabilities: Answers, labels: Int[np.ndarray, " rows"], weights: RowWeights = None
-    ) -> TargetFacts:
+    ) -> TargetStats:
         """The facts as they are: one class is answered in any case."""
         return self.facts
 
@@ -225,11 +225,11 @@ class CategoryHead(_Classes):
         probabilities: Answers,
         labels: Int[np.ndarray, " rows"],
         *,
-        usual: Any = None,
+        baseline: Any = None,
         weights: RowWeights = None,
     ) -> dict[str, Any]:
         """Error rate, log loss, macro F1, and AUC of two classes."""
-        return class_scores(probabilities, labels, usual=usual, weights=weights)
+        return class_scores(probabilities, labels, baseline=baseline, weights=weights)
 
 
 class OrderedHead(_Classes):
@@ -249,7 +249,7 @@ class OrderedHead(_Classes):
         classes: tuple[str, ...],
         *,
         label_smoothing: float = 0.0,
-        facts: TargetFacts | None = None,
+        facts: TargetStats | None = None,
     ) -> None:
         super().__init__(name, classes, label_smoothing=label_smoothing, facts=facts)
         self.outputs = len(classes) - 1
@@ -279,13 +279,13 @@ class OrderedHead(_Classes):
         probabilities: Answers,
         labels: Int[np.ndarray, " rows"],
         *,
-        usual: Any = None,
+        baseline: Any = None,
         weights: RowWeights = None,
     ) -> dict[str, Any]:
         """As of a category, and how far off in ranks."""
         bad = np.isnan(probabilities).any(axis=1)
         median = np.where(bad, -1, self._medians(probabilities))
-        return ordered_scores(probabilities, labels, median, usual=usual, weights=weights)
+        return ordered_scores(probabilities, labels, median, baseline=baseline, weights=weights)
 
 
 class _Questions(_Listed):
@@ -341,7 +341,7 @@ class _Questions(_Listed):
         cold = self.facts.temperature == 1.0
         return probabilities if cold else decisions.tempered_questions(probabilities, self.facts.temperature)
 
-    def standing(self, scores: Mapping[str, Any]) -> float:
+    def primary_loss(self, scores: Mapping[str, Any]) -> float:
         """The log loss."""
         return scores["log_loss"]
 
@@ -362,7 +362,7 @@ class _Questions(_Listed):
 
     def _thresholds(
         self, probabilities: Answers, labels: Labels, weights: RowWeights, *, reject: bool
-    ) -> TargetFacts:
+    ) -> TargetStats:
         there = _counting(labels, weights)
         found = decisions.tune_thresholds(
             probabilities[there],
@@ -417,14 +417,14 @@ class OpenHead(_Questions):
             none=self.none,
         )
 
-    def usual(self, labels: Int[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
+    def baseline(self, labels: Int[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
         """The most common class; the number of classes is none of them."""
         found = majority_class(labels, weights=weights)
         return None if found is None else int(found)
 
     def tuned(
         self, probabilities: Answers, labels: Int[np.ndarray, " rows"], weights: RowWeights = None
-    ) -> TargetFacts:
+    ) -> TargetStats:
         """Thresholds with the best F1 that still let "none" be an answer."""
         return self._thresholds(probabilities, labels, weights, reject=True)
 
@@ -433,14 +433,14 @@ class OpenHead(_Questions):
         probabilities: Answers,
         labels: Int[np.ndarray, " rows"],
         *,
-        usual: Any = None,
+        baseline: Any = None,
         weights: RowWeights = None,
     ) -> dict[str, Any]:
         """Error rate with "none" as an answer; log loss and precision of the questions."""
         bad = np.isnan(probabilities).any(axis=1)
         best = np.where(bad, -1, self._best(probabilities))
         return open_scores(
-            probabilities, labels, best, self.classes, self.thresholds, usual=usual, weights=weights
+            probabilities, labels, best, self.classes, self.thresholds, baseline=baseline, weights=weights
         )
 
 
@@ -475,7 +475,7 @@ class MultiLabelHead(_Questions):
             columns=self.columns,
         )
 
-    def usual(self, labels: Int[np.ndarray, "rows _"], weights: RowWeights = None) -> Any:
+    def baseline(self, labels: Int[np.ndarray, "rows _"], weights: RowWeights = None) -> Any:
         """The most common set of classes among the wholly known rows, as 0 and 1."""
         whole = (labels >= 0).all(axis=1) & _counting(labels, weights)
         if not whole.any():
@@ -486,7 +486,7 @@ class MultiLabelHead(_Questions):
 
     def tuned(
         self, probabilities: Answers, labels: Int[np.ndarray, "rows _"], weights: RowWeights = None
-    ) -> TargetFacts:
+    ) -> TargetStats:
         """Thresholds with the best F1 of each class."""
         return self._thresholds(probabilities, labels, weights, reject=False)
 
@@ -495,11 +495,13 @@ class MultiLabelHead(_Questions):
         probabilities: Answers,
         labels: Int[np.ndarray, "rows _"],
         *,
-        usual: Any = None,
+        baseline: Any = None,
         weights: RowWeights = None,
     ) -> dict[str, Any]:
         """F1 and average precision, micro, macro and of each class; and how often all is right."""
-        return tag_scores(probabilities, labels, self.classes, self.thresholds, usual=usual, weights=weights)
+        return tag_scores(
+            probabilities, labels, self.classes, self.thresholds, baseline=baseline, weights=weights
+        )
 
 
 class NumberHead:
@@ -516,7 +518,7 @@ class NumberHead:
     doubts = False
     variance = 0.5
 
-    def __init__(self, target: NumberTarget, facts: TargetFacts, *, huber: bool = False) -> None:
+    def __init__(self, target: NumberTarget, facts: TargetStats, *, huber: bool = False) -> None:
         self.name, self.facts, self.huber = target.name, facts, huber
         self.range = None if target.low is None or target.high is None else (target.low, target.high)
 
@@ -560,7 +562,7 @@ class NumberHead:
         """The number of each row."""
         return TargetPrediction(self.kind, (), None, probabilities[:, 0].copy())
 
-    def usual(self, labels: Num[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
+    def baseline(self, labels: Num[np.ndarray, " rows"], weights: RowWeights = None) -> Any:
         """The mean."""
         known = known_rows(labels) & _counting(labels, weights)
         if not known.any():
@@ -572,19 +574,19 @@ class NumberHead:
         probabilities: Answers,
         labels: Num[np.ndarray, " rows"],
         *,
-        usual: Any = None,
+        baseline: Any = None,
         weights: RowWeights = None,
     ) -> dict[str, Any]:
         """RMSE, MAE and R2, in the labels' unit."""
-        return quantity_scores(probabilities[:, 0], labels, usual=usual, weights=weights)
+        return quantity_scores(probabilities[:, 0], labels, baseline=baseline, weights=weights)
 
-    def standing(self, scores: Mapping[str, Any]) -> float:
+    def primary_loss(self, scores: Mapping[str, Any]) -> float:
         """The mean squared error in units of the training labels' variance; infinite if an answer is."""
         return float("inf") if scores.get("unscored") else (scores["rmse"] / self.facts.deviation) ** 2
 
     def tuned(
         self, probabilities: Answers, labels: Num[np.ndarray, " rows"], weights: RowWeights = None
-    ) -> TargetFacts:
+    ) -> TargetStats:
         """The facts as they are: nothing is decided by a threshold."""
         return self.facts
 
@@ -611,14 +613,14 @@ def build_head(
     classes: tuple[str, ...],
     *,
     label_smoothing: float,
-    facts: TargetFacts | None = None,
+    facts: TargetStats | None = None,
     huber: bool = False,
 ) -> Head:
     """The head of a target's kind.
 
     classes: empty for a number.  facts: what was decided of the target (`data.labels`).
     """
-    facts = facts or TargetFacts()
+    facts = facts or TargetStats()
     if isinstance(target, NumberTarget):
         return NumberHead(target, facts, huber=huber)
     if isinstance(target, CategoryTarget):

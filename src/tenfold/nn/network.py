@@ -21,9 +21,9 @@ from tenfold.nn.encoders import (
     load_weights,
     recompute_activations,
 )
-from tenfold.nn.exact import RowContext, make_row_exact
+from tenfold.nn.exact import RowContext, make_batch_exact
 from tenfold.nn.heads import Head, build_head
-from tenfold.nn.ood import Familiarity
+from tenfold.nn.ood import MahalanobisScore
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 
@@ -65,12 +65,12 @@ class Network(nn.Module):
         """Give every target a log variance to be learnt, 0 at first (see `engine.loss.batch_loss`)."""
         self.log_variances = nn.Parameter(torch.zeros(len(self.heads)))
 
-    def doubt_strangers(self) -> None:
-        """Let open targets doubt rows that are like none of training's, once what is usual is known."""
+    def enable_ood(self) -> None:
+        """Let open targets report rows that are out of distribution, once their distance is fitted."""
         width = self.last.in_features
         for place, head in enumerate(self.heads):
             if head.doubts:
-                self.familiar[str(place)] = Familiarity(len(head.classes), width)
+                self.familiar[str(place)] = MahalanobisScore(len(head.classes), width)
 
     def answers(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> list[Float64[Tensor, "rows _"]]:
         """(rows, answers) per target: probabilities, and numbers."""
@@ -188,14 +188,14 @@ def build_network(
     if recipe.task_weights == "learned":
         network.learn_task_weights()
     if recipe.familiarity:
-        network.doubt_strangers()
+        network.enable_ood()
     # A head that starts at zero gives every class the same probability, so that the first step is small.
     nn.init.zeros_(network.last.weight)
     nn.init.zeros_(network.last.bias)
     if kind == "dot":
         # The dot product is the raw output: the last layer only shifts and scales it.
         nn.init.ones_(network.last.weight)
-    network.context = make_row_exact(network, seed=recipe.seed, batchnorm_group=recipe.batchnorm_group)
+    network.context = make_batch_exact(network, seed=recipe.seed, batchnorm_group=recipe.batchnorm_group)
     if uses_channels_last(network):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if network.context.norms:

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
-#: Rows below which nothing is said of what is usual.
+#: Minimum rows to fit the distance.
 LEAST_ROWS, LEAST_CHECKED = 10, 5
 #: Part of the mean variance that every direction is given at least: there are fewer rows than directions.
 SHRINKAGE = 0.05
 
 
-class Familiarity(nn.Module):
+class MahalanobisScore(nn.Module):
     """min(1, limit / d) of the squared distance d from the nearest class in features of the last layer.
 
     It multiplies the probabilities: 1 for nearly every row like the training's, 1/2 at twice the limit.
@@ -55,7 +55,7 @@ class Familiarity(nn.Module):
         labels: Int[np.ndarray, " rows"],
         checked: Float[np.ndarray, "others width"],
     ) -> bool:
-        """Learn what is usual; false where there are too few rows to say.
+        """Fit the distance; false where there are too few rows.
 
         features: of training rows.  labels: their classes, negative or beyond the
         classes where they have none.  checked: features of rows that did not train; the

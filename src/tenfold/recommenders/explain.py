@@ -20,8 +20,8 @@ from tenfold.errors import RatingsError, RunError
 from tenfold.nn.body import DotBody
 from tenfold.nn.network import column_name
 from tenfold.recommenders.factors import id_names, ratings_between, read_own_ratings
-from tenfold.recommenders.network import PairRun, quiet
-from tenfold.runs.heldout import telling_rows
+from tenfold.recommenders.network import PairRun, single_thread_on_cpu
+from tenfold.runs.heldout import representative_rows
 from tenfold.runs.reading import read_as_trained
 from tenfold.schema import NumberTarget
 from tenfold.workbooks.lastlayer import ExplainedRows
@@ -133,7 +133,7 @@ def explain_pairs(
     if table is None:
         found = _known_pairs(run, users, items)
     else:
-        table = read_as_trained(table, run.about, table_options or {}, id_names(run.schema), usual=True)
+        table = read_as_trained(table, run.about, table_options or {}, id_names(run.schema), usual_names=True)
         found = _table_pairs(run, table, users, items, skip_bad)
     why = ["asked for"] * len(found.names)
     if not both:
@@ -194,7 +194,7 @@ def _telling(run: PairRun, found: _Pairs, n: int) -> tuple[Places, list[str]]:
     answers = run.score(found.users, found.items, found.cells)
     # The target may be called id, too; here it has a name of its own.
     columns = {"id": list(range(len(answers))), "label": found.ratings, "label:predicted": answers}
-    chosen = telling_rows(columns, [NumberTarget(name="label")], {}, n)
+    chosen = representative_rows(columns, [NumberTarget(name="label")], {}, n)
     return np.array([int(row) for row, _ in chosen], dtype=np.int64), [why for _, why in chosen]
 
 
@@ -204,7 +204,7 @@ def _explained(run: PairRun, found: _Pairs, why: list[str]) -> ExplainedRows:
     place = pick_device("cpu")
     answers = run.score(found.users, found.items, found.cells, device="cpu")
     examples, preparation = run.inputs(found.users, found.items, found.cells, place)
-    with quiet(place):
+    with single_thread_on_cpu(place):
         features = predict_features(network, examples, np.arange(len(answers)), preparation)
     known = ~np.isnan(found.ratings)
     labels = {target: (np.where(known, found.ratings, 0), known.astype(np.float64))}

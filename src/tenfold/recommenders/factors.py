@@ -136,7 +136,7 @@ class RatingsRun:
         from tenfold.collab.fold_in import add_ratings
 
         wanted = [one for one in (self.schema.ids[1].name, self.schema.targets[0].name) if one]
-        table = read_as_trained(source, self.about, options, wanted, usual=True)
+        table = read_as_trained(source, self.about, options, wanted, usual_names=True)
         found = read_own_ratings(
             self, table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=user
         )
@@ -190,7 +190,9 @@ class RatingsRun:
         on_note: OnNote = None,
     ) -> PairPredictions:
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
-        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        table = read_as_trained(
+            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+        )
         roles = find_roles(
             table, kind="implicit", time=False, **found_names(self.schema, table, rating=False)
         )
@@ -228,7 +230,9 @@ class RatingsRun:
         Returns the keys that ``--json`` prints (docs/formats.md).
         """
         started = time.monotonic()
-        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        table = read_as_trained(
+            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+        )
         test = read_own_ratings(self, table, skip_bad=skip_bad)
         scores, notes = score_ratings(self.model, test, n=n, relevant_from=relevant_from)
         _tell(on_note, [*test.notes, *notes])

@@ -42,7 +42,7 @@ from tenfold.engine.device import one_thread, peak_bytes, pick_device
 from tenfold.engine.predict import predict_network
 from tenfold.errors import RatingsError, RecipeError, RunError, did_you_mean
 from tenfold.nn.network import Network, build_network
-from tenfold.recipe import PairRecipe
+from tenfold.recipe import RatingNetworkRecipe
 from tenfold.recommenders.factors import (
     MODEL,
     columns_said,
@@ -72,7 +72,7 @@ class PairRun:
 
     path: Path
     schema: Schema
-    recipe: PairRecipe
+    recipe: RatingNetworkRecipe
     encoding: Encoding
     about: Mapping[str, Any]
 
@@ -153,7 +153,9 @@ class PairRun:
         Unknown users and items are answered through the row that training kept for them, and marked;
         ``unknown="raise"`` refuses them.
         """
-        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        table = read_as_trained(
+            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+        )
         roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
         users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
         cells, said = self.cells(table)
@@ -243,7 +245,7 @@ class PairRun:
         place = pick_device(device)
         self.network.to(place)
         examples, preparation = self.inputs(users, items, cells, place)
-        with quiet(place):
+        with single_thread_on_cpu(place):
             found = predict_network(self.network, examples, np.arange(len(users)), preparation)
         return next(iter(found.values()))[:, 0]
 
@@ -278,7 +280,9 @@ class PairRun:
                 "a network of ratings is scored by its errors, not by its lists", fix="leave out --lists"
             )
         started = time.monotonic()
-        table = read_as_trained(source, self.about, table_options or {}, id_names(self.schema), usual=True)
+        table = read_as_trained(
+            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+        )
         test = read_own_ratings(self, table, skip_bad=skip_bad, keep_rows=True)
         scores, _, notes = score_test(self, test, table)
         for note in [*test.notes, *notes] if on_note is not None else ():
@@ -362,7 +366,7 @@ def open_pair_run(folder: Path, about: Mapping[str, Any]) -> PairRun:
     return PairRun(
         folder,
         Schema.from_toml(read_text(folder, "schema.toml")),
-        PairRecipe.from_toml(read_text(folder, "recipe.toml")),
+        RatingNetworkRecipe.from_toml(read_text(folder, "recipe.toml")),
         Encoding(**read_object(folder, "encoding.json")),
         about,
     )
@@ -391,7 +395,7 @@ def score_test(
 
 
 @contextmanager
-def quiet(device: Any) -> Iterator[None]:
+def single_thread_on_cpu(device: Any) -> Iterator[None]:
     """On a CPU one thread: the layers are too small for two."""
     with one_thread() if device.type == "cpu" else nullcontext():
         yield

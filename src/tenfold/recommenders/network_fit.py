@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tenfold.collab.pack import pack_factor_model
 from tenfold.collab.predict import LISTED_ITEMS, locate
 from tenfold.collab.recommend import with_held_out
-from tenfold.data.encode import ColumnFacts, Encoding, Examples, encode_columns, fit_columns
+from tenfold.data.encode import ColumnStats, Encoding, Examples, encode_columns, fit_columns
 from tenfold.data.ratings.index import take_ratings
 from tenfold.data.ratings.roles import find_column, find_key
 from tenfold.data.tables.table import Table, read_table, write_parquet
@@ -28,16 +28,23 @@ from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
 from tenfold.networks.inputs import Machine
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
-from tenfold.recipe import PairRecipe, Recipe, refuse_pictures, suited_pairs
+from tenfold.recipe import RatingNetworkRecipe, Recipe, refuse_pictures, with_dot_weight_decay
 from tenfold.recommenders.factors import ITEMS
 from tenfold.recommenders.factors_fit import RatingsWork, listed_side, prepare_ratings
-from tenfold.recommenders.network import KNOWN, PairRun, network_schema, open_pair_run, quiet, score_test
+from tenfold.recommenders.network import (
+    KNOWN,
+    PairRun,
+    network_schema,
+    open_pair_run,
+    score_test,
+    single_thread_on_cpu,
+)
 from tenfold.recommenders.page import held_out_names
-from tenfold.runs.folder import RunFolder, has_finished, making_run, or_null, read_run
+from tenfold.runs.folder import RunFolder, has_finished, making_run, nan_to_none, read_run
 from tenfold.runs.reading import kept_options
 from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import Schema
-from tenfold.targets.labels import TargetFacts, half_step, standardise
+from tenfold.targets.labels import TargetStats, half_step, standardise
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
 
 Teller = Callable[[dict[str, Any]], None]
@@ -51,7 +58,7 @@ class _Work:
     held out.
     """
 
-    recipe: PairRecipe
+    recipe: RatingNetworkRecipe
     ratings: RatingsWork
     table: Table
     encoding: Encoding
@@ -77,14 +84,14 @@ def fit_pair_run(
 
     schema: two id columns, the user's first, then columns of categories and numbers of the same table; and a
     rating. Side columns describe users and items as for factor models.
-    recipe: a `PairRecipe`; of a plain `Recipe` what it sets is taken over.
+    recipe: a `RatingNetworkRecipe`; of a plain `Recipe` what it sets is taken over.
     Other parameters as of `recommenders.factors_fit.fit_ratings_run`. Raises a TenfoldError that names what
     is wrong.
     """
     started = time.monotonic()
     machine = machine or Machine()
-    if not isinstance(recipe, PairRecipe):
-        recipe = PairRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
+    if not isinstance(recipe, RatingNetworkRecipe):
+        recipe = RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
     refuse_pictures(recipe)
     lines: list[str] = []
 
@@ -98,7 +105,7 @@ def fit_pair_run(
     if device.type == "cpu":
         keep_freed_memory()
     with making_run(run, resume=resume, on_notes=add) as folder:
-        with quiet(device):
+        with single_thread_on_cpu(device):
             work = _prepare(schema, recipe, table, table_options or {}, skip_bad, add)
             recipe = work.recipe
             identity = {**_identity(work, recipe), "precision": precision}
@@ -149,7 +156,7 @@ def fit_pair_run(
 
 def _prepare(
     schema: Schema,
-    recipe: PairRecipe,
+    recipe: RatingNetworkRecipe,
     source: Any,
     table_options: Mapping[str, Any],
     skip_bad: bool,
@@ -164,7 +171,7 @@ def _prepare(
     train = ratings.train
     if not len(train.ratings):
         raise RatingsError("no rating is left to train on", fix="hold out fewer: --valid")
-    asked, recipe = recipe, suited_pairs(recipe, len(train.users), len(train.items))
+    asked, recipe = recipe, with_dot_weight_decay(recipe, len(train.users), len(train.items))
     if recipe != asked:
         add([f"weight decay {recipe.weight_decay:g}, by how many ids there are to a batch"])
     low, high = train.scale
@@ -242,7 +249,7 @@ def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_
     )
 
 
-def _check_widths(recipe: PairRecipe, sides: Mapping[str, SideFeatures]) -> None:
+def _check_widths(recipe: RatingNetworkRecipe, sides: Mapping[str, SideFeatures]) -> None:
     """Refuse side columns that make one embedding of a dot product wider than the other."""
     wide = {role: embedding_width(len(side.names)) for role, side in sides.items()}
     if recipe.body == "dot" and len({wide.get(role, 0) for role in ("user", "item")}) > 1:
@@ -253,17 +260,17 @@ def _check_widths(recipe: PairRecipe, sides: Mapping[str, SideFeatures]) -> None
         )
 
 
-def _id_facts(words: Any, side: SideFeatures | None) -> ColumnFacts:
+def _id_facts(words: Any, side: SideFeatures | None) -> ColumnStats:
     if side is None:
-        return ColumnFacts(words=tuple(str(word) for word in words))
+        return ColumnStats(words=tuple(str(word) for word in words))
     about = tuple(
         tuple(int(one) for one in side.feature[side.start[row] : side.start[row + 1]])
         for row in range(len(words))
     )
-    return ColumnFacts(words=tuple(str(word) for word in words), features=tuple(side.names), about=about)
+    return ColumnStats(words=tuple(str(word) for word in words), features=tuple(side.names), about=about)
 
 
-def _range(recipe: PairRecipe, values: Any, low: float, high: float) -> TargetFacts:
+def _range(recipe: RatingNetworkRecipe, values: Any, low: float, high: float) -> TargetStats:
     """Where the sigmoid ends: as given, or half a step of the ratings beyond their scale."""
     if recipe.range is not None:
         ends = (min(recipe.range), max(recipe.range))
@@ -272,14 +279,14 @@ def _range(recipe: PairRecipe, values: Any, low: float, high: float) -> TargetFa
                 f"range {ends[0]:g} to {ends[1]:g} does not hold the scale {low:g} to {high:g}",
                 fix="give a wider one, or leave it out",
             )
-        return TargetFacts(low=ends[0], high=ends[1])
+        return TargetStats(low=ends[0], high=ends[1])
     if not low < high:
-        return TargetFacts()
+        return TargetStats()
     step = half_step(values, low, high)
-    return TargetFacts(low=low - step, high=high + step)
+    return TargetStats(low=low - step, high=high + step)
 
 
-def _start_at_mean(network: Network, facts: TargetFacts) -> None:
+def _start_at_mean(network: Network, facts: TargetStats) -> None:
     """The last layer's bias where the sigmoid gives the mean rating."""
     part = (facts.mean - facts.low) / (facts.high - facts.low)  # type: ignore[operator]
     network.last.bias.data.fill_(float(np.log(part / (1 - part))))
@@ -300,7 +307,7 @@ def _describe(work: _Work, rows: int, device: str, precision: str) -> str:
     return f"{rows} ratings to train on; {count:,} parameters; device {device}, {precision}"
 
 
-def _identity(work: _Work, recipe: PairRecipe) -> dict[str, Any]:
+def _identity(work: _Work, recipe: RatingNetworkRecipe) -> dict[str, Any]:
     """Everything that decides the weights, in JSON's types; the data by a checksum."""
     import hashlib
 
@@ -376,7 +383,7 @@ def _write_validation(
 def _write(
     folder: RunFolder,
     work: _Work,
-    recipe: PairRecipe,
+    recipe: RatingNetworkRecipe,
     trained: Trained,
     about: dict[str, Any],
     started: float,
@@ -395,7 +402,7 @@ def _write(
     folder.write_text("schema.toml", work.ratings.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())
     folder.write_text("encoding.json", work.encoding.model_dump_json() + "\n")
-    history = [json.dumps(or_null(record)) + "\n" for record in trained.history]
+    history = [json.dumps(nan_to_none(record)) + "\n" for record in trained.history]
     folder.write_text("history.jsonl", "".join(history))
     weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
     folder.write_arrays("weights.safetensors", weights, {"body": recipe.body})
@@ -406,7 +413,7 @@ def _write(
     return folder.finish(
         {
             **about,
-            "targets": or_null({about["target"]: scores}) if scores else {},
+            "targets": nan_to_none({about["target"]: scores}) if scores else {},
             "seconds": round(time.monotonic() - started, 3),
         }
     )

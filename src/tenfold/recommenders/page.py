@@ -20,14 +20,14 @@ from tenfold.reports.maps import named_map
 from tenfold.reports.members import members_section
 from tenfold.reports.parts import (
     confusion_part,
-    costly_grid,
-    costly_rows,
     curve_sections,
     memory_parts,
     read_history,
+    top_losses,
+    top_losses_grid,
 )
-from tenfold.runs.folder import or_nan, read_arrays, read_run, read_text
-from tenfold.runs.heldout import JudgedTarget, free_names, judge_target
+from tenfold.runs.folder import none_to_nan, read_arrays, read_run, read_text
+from tenfold.runs.heldout import TargetEvaluation, evaluate_target, free_names
 from tenfold.schema import NumberTarget, Schema
 from tenfold.values import FactorModel
 
@@ -113,9 +113,9 @@ def _held_out_sections(
         return []
     columns, _ = read_parquet_columns(path)
     name, _, label, answer, *both = held_out_names(schema, target)
-    # Judged under a name that nothing else has, and shown under its own.
+    # BlendEvaluation under a name that nothing else has, and shown under its own.
     judged = {"rating": columns.get(label), "rating:predicted": columns.get(answer)}
-    one = judge_target(judged, NumberTarget(name="rating"), ())
+    one = evaluate_target(judged, NumberTarget(name="rating"), ())
     if one is None or one.truth is None or not one.known.any():
         return []
     one = replace(one, name=target)
@@ -126,14 +126,14 @@ def _held_out_sections(
         ids = [f"user {user}, {called(item)}" for user, item in zip(users, items, strict=True)]
     parts = [*confusion_part(one, ids), *_by_rating(one)]
     text = f"What was predicted of {len(ids)} ratings that did not train (at most 1000 are drawn)."
-    costly = costly_grid(one, costly_rows(one, worst), ids)
+    costly = top_losses_grid(one, top_losses(one, worst), ids)
     return [
         Section("Right and wrong", text, parts),
         Section("The highest losses", "The held-out ratings that were missed most.", (costly,)),
     ]
 
 
-def _by_rating(one: JudgedTarget) -> list[Part]:
+def _by_rating(one: TargetEvaluation) -> list[Part]:
     """How far off answers are at each rating, where there are few different ones."""
     assert one.truth is not None and one.guess is not None
     rows: list[list[Cell | str]] = []
@@ -199,7 +199,7 @@ def _scores_section(about: Mapping[str, Any]) -> Section:
 
 
 def _cell(value: Any) -> Cell:
-    number = or_nan(value)
+    number = none_to_nan(value)
     return Cell("" if number != number else f"{number:.4f}")
 
 

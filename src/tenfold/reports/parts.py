@@ -16,14 +16,14 @@ from tenfold.engine.schedule import one_cycle
 from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
 from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
 from tenfold.reports.html import Cell, Charts, Clickable, Grid, Part, Section
-from tenfold.runs.folder import or_nan, read_text
-from tenfold.runs.heldout import JudgedTarget
+from tenfold.runs.folder import none_to_nan, read_text
+from tenfold.runs.heldout import TargetEvaluation
 
 __all__ = [
     "calibration_charts",
     "confusion_part",
-    "costly_grid",
-    "costly_rows",
+    "top_losses_grid",
+    "top_losses",
     "curve_charts",
     "curve_sections",
     "gib",
@@ -31,7 +31,7 @@ __all__ = [
     "rate_chart",
     "read_history",
     "scores_grid",
-    "with_nan",
+    "none_to_nan_in",
 ]
 
 #: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
@@ -71,14 +71,14 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """What a training told of its epochs, NaN where a number is none; nothing where there are no epochs."""
     name = "history.jsonl"
     lines = read_text(folder, name).splitlines() if (folder / name).exists() else []
-    return [with_nan(json.loads(line)) for line in lines]
+    return [none_to_nan_in(json.loads(line)) for line in lines]
 
 
-def with_nan(value: Any) -> Any:
-    """`or_nan` of everything in nested mappings."""
+def none_to_nan_in(value: Any) -> Any:
+    """`none_to_nan` of everything in nested mappings."""
     if isinstance(value, dict):
-        return {name: with_nan(one) for name, one in value.items()}
-    return or_nan(value) if value is None else value
+        return {name: none_to_nan_in(one) for name, one in value.items()}
+    return none_to_nan(value) if value is None else value
 
 
 def curve_charts(
@@ -187,7 +187,7 @@ def _validated(history: Sequence[Mapping[str, Any]]) -> bool:
 # --- right and wrong -----------------------------------------------------------------------------------
 
 
-def confusion_part(one: JudgedTarget, ids: Sequence[str]) -> list[Part]:
+def confusion_part(one: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
     """A table of labels by answers whose numbers show their rows; of a number its answers by its labels."""
     if one.kind == "number":
         return _scatter(one, ids)
@@ -218,7 +218,7 @@ def _first(count: int) -> str:
     return f"; the {LISTED} with the highest loss" if count > LISTED else ""
 
 
-def _listed(one: JudgedTarget, rows: NDArray[np.int64], ids: Sequence[str]) -> list[list[str]]:
+def _listed(one: TargetEvaluation, rows: NDArray[np.int64], ids: Sequence[str]) -> list[list[str]]:
     loss = np.nan_to_num(one.loss[rows], nan=-1.0)
     order = rows[np.argsort(-loss, kind="stable")][:LISTED]
     return [
@@ -233,7 +233,7 @@ def _listed(one: JudgedTarget, rows: NDArray[np.int64], ids: Sequence[str]) -> l
     ]
 
 
-def _matrix(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
+def _matrix(one: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
     rows: list[list[Cell | str]] = []
     for label, name in enumerate(names):
         total = max(1, int(counts[label].sum()))
@@ -256,7 +256,7 @@ def _matrix(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) 
     return Grid(("label", "right", *names), rows, title=title, upright=upright, cut=CLASS_LETTERS)
 
 
-def _pairs(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
+def _pairs(one: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
     """Of very many classes: the pairs that are confused most, and how often each label is right."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
@@ -284,7 +284,7 @@ def _pairs(one: JudgedTarget, names: Sequence[str], counts: NDArray[np.int64]) -
     )
 
 
-def _tag_table(one: JudgedTarget, ids: Sequence[str]) -> Part:
+def _tag_table(one: TargetEvaluation, ids: Sequence[str]) -> Part:
     """Of each tag: found, missed, false alarms and rightly left out."""
     said = [{part.strip() for part in _tag_parts(text)} for text in one.predicted]
     rows: list[list[Cell | str]] = []
@@ -323,7 +323,7 @@ def _tag_parts(text: str) -> list[str]:
     return found
 
 
-def _scatter(one: JudgedTarget, ids: Sequence[str]) -> list[Part]:
+def _scatter(one: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
     assert one.truth is not None and one.guess is not None
     known = np.flatnonzero(one.known & np.isfinite(one.guess))
     if not len(known):
@@ -341,13 +341,15 @@ def _scatter(one: JudgedTarget, ids: Sequence[str]) -> list[Part]:
     return [Charts([chart])]
 
 
-def costly_rows(one: JudgedTarget, count: int) -> list[int]:
+def top_losses(one: TargetEvaluation, count: int) -> list[int]:
     """Rows with the highest loss, the worst first."""
     loss = [(-value, row) for row, value in enumerate(one.loss.tolist()) if value == value]
     return [row for _, row in sorted(loss)[:count]]
 
 
-def costly_grid(one: JudgedTarget, rows: Sequence[int], ids: Sequence[str], *, title: str = "") -> Grid:
+def top_losses_grid(
+    one: TargetEvaluation, rows: Sequence[int], ids: Sequence[str], *, title: str = ""
+) -> Grid:
     """Rows with their label, answer and loss, where there are no pictures of them."""
     cells: list[list[Cell | str]] = [
         [str(ids[row]), one.label[row], one.predicted[row], Cell(score_text(one.loss[row], digits=3))]
@@ -356,7 +358,7 @@ def costly_grid(one: JudgedTarget, rows: Sequence[int], ids: Sequence[str], *, t
     return Grid(("row", "label", "answer", "error" if one.kind == "number" else "loss"), cells, title=title)
 
 
-def calibration_charts(one: JudgedTarget) -> list[str]:
+def calibration_charts(one: TargetEvaluation) -> list[str]:
     """How often answers of each probability are right; of yes-or-no questions, each question a row."""
     if one.chance is None or not one.known.any():
         return []

@@ -20,18 +20,18 @@ from tenfold.reports.members import member_memory, members_section, what_it_is_o
 from tenfold.reports.parts import (
     calibration_charts,
     confusion_part,
-    costly_grid,
-    costly_rows,
     curve_sections,
     memory_parts,
+    none_to_nan_in,
     read_history,
     scores_grid,
-    with_nan,
+    top_losses,
+    top_losses_grid,
 )
 from tenfold.reports.thumbnails import find_thumbnails
 from tenfold.runs.bundle import read_members
-from tenfold.runs.folder import or_nan, read_object, read_run, read_text
-from tenfold.runs.heldout import JudgedTarget, held_out_columns, judge_target
+from tenfold.runs.folder import none_to_nan, read_object, read_run, read_text
+from tenfold.runs.heldout import TargetEvaluation, evaluate_target, held_out_columns
 from tenfold.schema import Schema
 
 __all__ = ["NAME", "report_finished", "run_page", "write_run_report"]
@@ -50,7 +50,7 @@ class _Run:
     recipe: Mapping[str, Any]
     history: list[dict[str, Any]]
     classes: Mapping[str, list[str]]
-    judged: list[JudgedTarget]
+    judged: list[TargetEvaluation]
     ids: list[str]
     units: Mapping[str, float] = field(default_factory=dict)
     white: float | None = None
@@ -131,7 +131,7 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
         **{one.name: _found_classes(columns, one.name) for one in targets if one.name not in classes},
     }
     names = held_out_columns(targets, classes)
-    judged = [judge_target(columns, target, classes[target.name], names) for target in targets]
+    judged = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
     ids = [str(one) for one in columns.get(names.id, ())]
     there = [one for one in judged if one is not None]
     # A number's validation loss is its squared error in deviations, unless another loss trained it.
@@ -157,7 +157,7 @@ def _network_page(
         Section(
             "Scores",
             _where_scored(run),
-            (scores_grid(with_nan(dict(about.get("targets", {})))),),
+            (scores_grid(none_to_nan_in(dict(about.get("targets", {})))),),
         )
     ]
     if about.get("members"):
@@ -241,7 +241,7 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
     if not run.judged:
         return []
     wanted: dict[int, None] = {}
-    worst_of = {one.name: costly_rows(one, worst) for one in run.judged}
+    worst_of = {one.name: top_losses(one, worst) for one in run.judged}
     for rows in worst_of.values():
         wanted |= dict.fromkeys(rows)
     photos: dict[int, bytes] = {}
@@ -263,7 +263,7 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
             "says; bars below it belong to answers that are too sure."
         )
         for name, found in (run.about.get("calibration") or {}).items():
-            before, after = (or_nan(found[key]) for key in ("ece_before", "ece_after"))
+            before, after = (none_to_nan(found[key]) for key in ("ece_before", "ece_after"))
             text += (
                 f" {name} was calibrated, temperature {found['temperature']:.3f}: expected error "
                 f"{before:.4f} before, {after:.4f} after, each half of the rows with the other half's "
@@ -273,10 +273,10 @@ def _judged_sections(run: _Run, folders: dict[str, str], worst: int) -> list[Sec
     return sections
 
 
-def _photos(run: _Run, one: JudgedTarget, rows: list[int], photos: Mapping[int, bytes]) -> Part:
+def _photos(run: _Run, one: TargetEvaluation, rows: list[int], photos: Mapping[int, bytes]) -> Part:
     title = one.name if len(run.judged) > 1 else ""
     if not run.schema.images:
-        return costly_grid(one, rows, run.ids, title=title)
+        return top_losses_grid(one, rows, run.ids, title=title)
     shown = []
     for row in rows:
         sure = "" if one.kind in ("number", "multilabel") else f" ({one.sure[row]:.0%})"

@@ -509,19 +509,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     return found
 
 
-def or_null(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
     """A value for a JSON file: what is not a number (no labels), for which JSON has no word, becomes null."""
     if isinstance(value, Mapping):
-        return {str(name): or_null(one) for name, one in value.items()}
+        return {str(name): nan_to_none(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [or_null(one) for one in value]
+        return [nan_to_none(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def or_nan(value: Any) -> Any:
-    """The opposite of `or_null`, for values that are numbers or hold nothing but numbers and texts."""
+def none_to_nan(value: Any) -> Any:
+    """The opposite of `nan_to_none`, for values that are numbers or hold nothing but numbers and texts."""
     if isinstance(value, Mapping):
-        return {name: or_nan(one) for name, one in value.items()}
+        return {name: none_to_nan(one) for name, one in value.items()}
     return math.nan if value is None else value
 
 

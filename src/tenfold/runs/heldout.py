@@ -14,13 +14,13 @@ from tenfold.data.tables.table import read_parquet_columns
 from tenfold.schema import Schema
 from tenfold.values import TargetPrediction, answer_table, answer_words
 
-__all__ = ["JudgedTarget", "free_names", "judge_target", "remembered_rows", "telling_rows"]
+__all__ = ["TargetEvaluation", "free_names", "evaluate_target", "remembered_rows", "representative_rows"]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class JudgedTarget:
+class TargetEvaluation:
     """One target of the validation rows.
 
     label, predicted: (rows,) words, "" where missing.  known: (rows,) whether there is a label.
@@ -112,9 +112,9 @@ def held_out_columns(targets: Iterable[Any], classes: Mapping[str, Sequence[str]
     return HeldOutColumns(*fixed, label, predicted, chances, fingerprint, weight)
 
 
-def judge_target(
+def evaluate_target(
     columns: Mapping[str, Any], target: Any, classes: Sequence[str], names: HeldOutColumns | None = None
-) -> JudgedTarget | None:
+) -> TargetEvaluation | None:
     """What the file of validation rows says of a target; None where it lacks its columns.
 
     names: those of the file's columns; where not given, the target is the file's only one.
@@ -143,13 +143,13 @@ def judge_target(
     none_of_these = 1 - chance.max(axis=1, initial=0.0)
     own = np.where(stranger, none_of_these, own)
     sure = np.where(guesses < none, chance[rows, np.clip(guesses, 0, none - 1)], none_of_these)
-    return JudgedTarget(
+    return TargetEvaluation(
         name, target.kind, classes, words, said, known, known & (codes == guesses), sure,
         -np.log(np.maximum(own, 1e-15)), chance, codes, guesses,
     )  # fmt: skip
 
 
-def _judge_number(columns: Mapping[str, Any], name: str, names: HeldOutColumns) -> JudgedTarget | None:
+def _judge_number(columns: Mapping[str, Any], name: str, names: HeldOutColumns) -> TargetEvaluation | None:
     label, answer = columns.get(names.label[name]), columns.get(names.predicted[name])
     if label is None or answer is None:
         return None
@@ -159,7 +159,7 @@ def _judge_number(columns: Mapping[str, Any], name: str, names: HeldOutColumns) 
     words = [["" if one != one else f"{one:g}" for one in values] for values in (truth, guess)]
     known = ~np.isnan(truth)
     middle = np.nanmedian(error) if known.any() else 0.0
-    return JudgedTarget(
+    return TargetEvaluation(
         name, "number", (), words[0], words[1], known, known & (error <= middle), -error, error,
         truth=truth, guess=guess,
     )  # fmt: skip
@@ -167,7 +167,7 @@ def _judge_number(columns: Mapping[str, Any], name: str, names: HeldOutColumns) 
 
 def _judge_tags(
     columns: Mapping[str, Any], target: Any, classes: Sequence[str], chance: Floats, names: HeldOutColumns
-) -> JudgedTarget | None:
+) -> TargetEvaluation | None:
     if target.columns:
         both = (names.label, names.predicted)
         cells, said = ([columns.get(which[one]) for one in target.columns] for which in both)
@@ -189,7 +189,7 @@ def _judge_tags(
     loss = np.where(known, loss / np.maximum(asked.sum(1), 1), np.nan)
     right = known & ((yes == guess) | ~asked).all(axis=1)
     sure = np.maximum(chance, 1 - chance).min(axis=1, initial=1.0)
-    return JudgedTarget(
+    return TargetEvaluation(
         target.name, "multilabel", classes, label, predicted, known, right, sure, loss, chance, yes=yes
     )
 
@@ -226,13 +226,13 @@ def _words(cells: Any) -> list[str]:
     return [] if cells is None else ["" if one is None else str(one) for one in cells]
 
 
-def telling_rows(
+def representative_rows(
     columns: Mapping[str, Any], targets: Sequence[Any], classes: Mapping[str, Sequence[str]], n: int
 ) -> list[tuple[str, str]]:
     """Ids of n validation rows at most, and why each is telling: of every target the most sure of the right
     and of the wrong ones, and those between two answers; of a number the best, the worst and the middle."""
     names = held_out_columns(targets, classes)
-    judged = [judge_target(columns, target, classes.get(target.name, ()), names) for target in targets]
+    judged = [evaluate_target(columns, target, classes.get(target.name, ()), names) for target in targets]
     there = [one for one in judged if one is not None and one.known.any()]
     hands = [_orders(one) for one in there]
     # Dealt one by one, so that many targets share few rows. Every target begins with another reason than the
@@ -267,7 +267,7 @@ def _next_row(
     return -1, -1
 
 
-def _orders(one: JudgedTarget) -> list[tuple[str, NDArray[np.int64]]]:
+def _orders(one: TargetEvaluation) -> list[tuple[str, NDArray[np.int64]]]:
     def sorted_by(keys: Floats, which: NDArray[np.bool_]) -> NDArray[np.int64]:
         rows = np.flatnonzero(which)
         return rows[np.argsort(keys[rows], kind="stable")]

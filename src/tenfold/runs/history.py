@@ -28,7 +28,7 @@ from tenfold.runs.described import (
     sum_of,
     table_of,
 )
-from tenfold.runs.folder import differences, file_digest, holds_run, or_null
+from tenfold.runs.folder import differences, file_digest, holds_run, nan_to_none
 
 #: The history of all runs in a folder.
 FILE = ".tenfold-runs.jsonl"
@@ -175,7 +175,7 @@ def _now() -> str:
 
 def _append(folder: Path, line: Mapping[str, Any]) -> list[str]:
     # As it will be read, whatever this system's encoding made of names: the sum is over that.
-    bare = json.dumps(or_null(line), default=str, ensure_ascii=False)
+    bare = json.dumps(nan_to_none(line), default=str, ensure_ascii=False)
     plain = json.loads(bare.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))
     text = json.dumps({**plain, SUM: sum_of(plain)}, ensure_ascii=False) + "\n"
     try:
@@ -428,16 +428,16 @@ def main_score(targets: Mapping[str, Mapping[str, Any]]) -> float:
     Of classes it is the error rate, of tags 1 - micro F1, of numbers the RMSE as a part of that of always
     answering the mean, of ratings the RMSE, and of lists 1 - NDCG.
     """
-    found = [value for _, value in map(_standing, targets.values()) if value is not None]
+    found = [value for _, value in map(_primary_loss, targets.values()) if value is not None]
     return sum(found) / len(found) if found else math.nan
 
 
 def _group(targets: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
     """Targets and what stands for each: only runs that share all of it are rivals."""
-    return tuple(sorted((name, _standing(scores)[0]) for name, scores in targets.items()))
+    return tuple(sorted((name, _primary_loss(scores)[0]) for name, scores in targets.items()))
 
 
-def _standing(scores: Mapping[str, Any]) -> tuple[str, float | None]:
+def _primary_loss(scores: Mapping[str, Any]) -> tuple[str, float | None]:
     """Of a target's scores: what stands for it, and its value, of which less is better."""
 
     def of(name: str) -> float | None:
@@ -448,9 +448,9 @@ def _standing(scores: Mapping[str, Any]) -> tuple[str, float | None]:
         return "error rate", of("error_rate")
     if of("micro_f1") is not None:
         return "F1", 1 - (of("micro_f1") or 0.0)
-    rmse, usual = of("rmse"), of("mean_rmse")
+    rmse, baseline = of("rmse"), of("mean_rmse")
     if rmse is not None:
-        return ("RMSE of the mean's", rmse / usual) if usual else ("RMSE", rmse)
+        return ("RMSE of the mean's", rmse / baseline) if baseline else ("RMSE", rmse)
     lists = scores.get("lists")
     ndcg = lists.get("ndcg") if isinstance(lists, Mapping) else None
     return ("NDCG", 1 - ndcg) if isinstance(ndcg, int | float) and math.isfinite(ndcg) else ("", None)

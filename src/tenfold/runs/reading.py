@@ -62,13 +62,13 @@ def read_as_trained(
     options: Mapping[str, Any],
     wanted: Sequence[str] = (),
     *,
-    usual: bool = False,
+    usual_names: bool = False,
 ) -> Table:
     """A table read as the run's own was, where `options` does not say otherwise; a note says so.
 
     about: what ``run.json`` says; runs of earlier versions do not say how they read.
     options: as `read_table` takes them.  wanted: columns that the run needs of every table.
-    usual: whether columns are found by usual names, too, as those of ratings are.
+    usual_names: whether columns are found by usual names, too, as those of ratings are.
 
     The run's words for missing are always missing. Its separator, header and names are passed over where
     they do not fit the file and what is found there does; its encoding where the file is UTF-8. The
@@ -97,7 +97,7 @@ def read_as_trained(
         as_run, fault = _attempt(source, {**common, **layout})
     fits = as_run is not None and _fits(as_run, wanted)
     headed = not own and as_run is not None and _names_columns(as_run, layout)
-    if as_run is not None and fits and headed and not usual:
+    if as_run is not None and fits and headed and not usual_names:
         # Without a header columns are known by their place, and a line of names above them changes none.
         as_run = read_table(source, **{**common, **layout, "header": True, "names": as_run.names})
         return _noted(as_run, told).noted(
@@ -107,7 +107,7 @@ def read_as_trained(
     if as_run is not None and (own or (fits and not headed and "names" not in layout)):
         return _noted(as_run, [*told, *_spelled(layout)])
     found, _ = _attempt(source, common)
-    better = (usual or not wanted) and (as_run is None or headed or len(as_run.names) == 1)
+    better = (usual_names or not wanted) and (as_run is None or headed or len(as_run.names) == 1)
     if found is not None and (better or _fits(found, wanted)):
         said_not = f"{found.source} does not fit the run's {' '.join(_spelled(layout))}"
         return _noted(found, told).noted(f"{said_not}: it is read as its own lines say")

@@ -20,7 +20,7 @@ from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.spread import PairedDifference, paired_difference
-from tenfold.studies.trials import RunPlace, Teller, mean_defined, quiet, seeds_from
+from tenfold.studies.trials import RunPlace, Teller, mean_defined, seeds_from, without_epochs
 from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
@@ -191,7 +191,7 @@ def compare_targets(
                 run=place.folder / f"seed-{seed}-fold-{fold + 1}-{arm}",
                 resume=runs is not None,
                 split_rule=dealt.of(fold),
-                on_progress=quiet(on_progress),
+                on_progress=without_epochs(on_progress),
                 on_note=None if kinds else note,
                 **options,
             )

@@ -31,7 +31,7 @@ def fit(
     """Train on the rows of a table and leave a run folder.
 
     schema: two id columns and a rating make a recommender; other inputs are for networks.
-    recipe: a `FactorRecipe` for ratings, or a `PairRecipe` for a network of them; a `Recipe` otherwise.
+    recipe: a `FactorRecipe` for ratings, or a `RatingNetworkRecipe` for a network of them; else a `Recipe`.
     table: a path, a data frame, a mapping of columns, a folder of pictures, or a `Table`.
     run: the folder to make; an older run of that name stays until this one has finished. Where it is not
         given, the next free number under ``runs/``.

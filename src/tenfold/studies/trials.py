@@ -24,7 +24,7 @@ __all__ = [
     "Tuned",
     "mean_defined",
     "mean_scores",
-    "quiet",
+    "without_epochs",
     "seeds_from",
 ]
 
@@ -266,7 +266,7 @@ def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values) + (" is" if len(values) == 1 else " are")
 
 
-def quiet(on_progress: Teller | None) -> Teller | None:
+def without_epochs(on_progress: Teller | None) -> Teller | None:
     """Progress without a line per epoch: there are many trainings."""
     if on_progress is None:
         return None

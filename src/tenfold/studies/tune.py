@@ -18,12 +18,12 @@ from typing import Any
 from tenfold.data.ratings.index import take_ratings
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.metrics import score_text
-from tenfold.recipe import FactorRecipe, PairRecipe, Recipe, suited
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
 from tenfold.recommenders.factors import score_ratings
 from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
 from tenfold.reports.html import Cell, Grid, Picture, Section
 from tenfold.schema import Schema
-from tenfold.studies.trials import RunPlace, Teller, Trial, Tuned, quiet, seeds_from
+from tenfold.studies.trials import RunPlace, Teller, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
 
 __all__ = ["parse_values", "tune", "tuning_page"]
@@ -305,7 +305,7 @@ def _network_plan(
         return -score if higher else score
 
     return _trained_plan(
-        partial(fit_network_run, schema, on_progress=quiet(on_progress), **options),
+        partial(fit_network_run, schema, on_progress=without_epochs(on_progress), **options),
         judge,
         name,
         recipe,
@@ -313,7 +313,7 @@ def _network_plan(
         note,
         runs,
         grid=GRIDS["network", name],
-        own=getattr(suited(recipe, schema), name),
+        own=getattr(with_defaults_for(recipe, schema), name),
         score=recipe.monitor if told else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss",
         higher=higher,
     )
@@ -336,8 +336,8 @@ def _pairs_plan(
         raise RecipeError(
             "a network of ratings has no factors to tune", fix="tune wd or lr, or leave out --body"
         )
-    if not isinstance(recipe, PairRecipe):
-        recipe = PairRecipe(**{one: getattr(recipe, one) for one in recipe.model_fields_set})
+    if not isinstance(recipe, RatingNetworkRecipe):
+        recipe = RatingNetworkRecipe(**{one: getattr(recipe, one) for one in recipe.model_fields_set})
     recipe = _holding_out(recipe, note)
 
     def judge(run: Any) -> float:
@@ -346,7 +346,7 @@ def _pairs_plan(
         return run.scores[run.about["target"]]["rmse"]
 
     return _trained_plan(
-        partial(fit_pair_run, schema, on_progress=quiet(on_progress), **options),
+        partial(fit_pair_run, schema, on_progress=without_epochs(on_progress), **options),
         judge,
         name,
         recipe,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.schema import Schema
-from tenfold.targets.labels import Classes, Labels, TargetFacts, Weights, class_counts
+from tenfold.targets.labels import Classes, Labels, TargetStats, Weights, class_counts
 
 
 def check_class_weights(given: Any, schema: Schema, classes: Classes) -> None:
@@ -40,11 +40,11 @@ def check_class_weights(given: Any, schema: Schema, classes: Classes) -> None:
 def decide_class_weights(
     given: Any,
     classes: Classes,
-    facts: Mapping[str, TargetFacts],
+    facts: Mapping[str, TargetStats],
     labels: Mapping[str, Labels],
     weights: Mapping[str, Weights],
     train: NDArray[np.int64],
-) -> tuple[dict[str, TargetFacts], list[str]]:
+) -> tuple[dict[str, TargetStats], list[str]]:
     """The facts with what each class counts, and notes on classes without a training row.
 
     given: ``none``, ``balanced``, or target -> ``balanced`` or class -> weight (1 where none is given).
@@ -66,19 +66,19 @@ def decide_class_weights(
         else:
             yes = _given_weights(wanted, names, rows)
         own = {"yes_weights": tuple(yes.tolist()), "no_weights": () if no is None else tuple(no.tolist())}
-        decided[target] = decided.get(target, TargetFacts()).model_copy(update=own)
+        decided[target] = decided.get(target, TargetStats()).model_copy(update=own)
         for name in np.array(names, dtype=object)[rows == 0] if wanted == "balanced" else ():
             notes.append(f"{target}: class {name!r} has no training row; its weight stays 1")
     return decided, notes
 
 
 def class_weighted(
-    facts: Mapping[str, TargetFacts], labels: Mapping[str, Labels], weights: Mapping[str, Weights]
+    facts: Mapping[str, TargetStats], labels: Mapping[str, Labels], weights: Mapping[str, Weights]
 ) -> dict[str, Weights]:
     """Weights times those of the classes, as `decide_class_weights` settled them."""
     weighted = dict(weights)
     for target, found in labels.items():
-        own = facts.get(target, TargetFacts())
+        own = facts.get(target, TargetStats())
         if not own.yes_weights:
             continue
         yes = np.array(own.yes_weights)

@@ -49,7 +49,7 @@ Labels = NDArray[Any]
 Weights = NDArray[np.float64]
 
 
-class TargetFacts(Frozen):
+class TargetStats(Frozen):
     """What was decided of one target besides its classes, and is needed to read an answer again.
 
     separator: between the tags of a cell.
@@ -113,14 +113,14 @@ def _decide(name: str, table: Table) -> NetworkTarget:
 
 def fit_targets(
     schema: Schema, table: Table
-) -> tuple[dict[str, tuple[str, ...]], dict[str, TargetFacts], list[str]]:
+) -> tuple[dict[str, tuple[str, ...]], dict[str, TargetStats], list[str]]:
     """Classes and facts of every target, decided from the whole table, before any split; and notes.
 
     classes: target -> class names, of the kinds that have any.
     Raises SchemaError for a target without labels, or with one class only where two are needed.
     """
     classes: dict[str, tuple[str, ...]] = {}
-    facts: dict[str, TargetFacts] = {}
+    facts: dict[str, TargetStats] = {}
     notes: list[str] = []
     for target in schema.answers:
         if isinstance(target, NumberTarget):
@@ -129,7 +129,7 @@ def fit_targets(
             classes[target.name], facts[target.name], said = _fit_tags(target, table)
         else:
             classes[target.name], said = _class_list(target, table)
-            facts[target.name] = TargetFacts()
+            facts[target.name] = TargetStats()
         notes += said
     return classes, facts, notes
 
@@ -230,7 +230,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 # --- tags --------------------------------------------------------------------------------------------
 
 
-def _fit_tags(target: MultiLabelTarget, table: Table) -> tuple[tuple[str, ...], TargetFacts, list[str]]:
+def _fit_tags(target: MultiLabelTarget, table: Table) -> tuple[tuple[str, ...], TargetStats, list[str]]:
     name = target.name
     if target.columns:
         labels = _yes_and_no(target, table)
@@ -238,7 +238,7 @@ def _fit_tags(target: MultiLabelTarget, table: Table) -> tuple[tuple[str, ...], 
             raise _no_labels(", ".join(target.columns), table)
         known, yes = (labels >= 0).sum(axis=0), (labels == 1).sum(axis=0)
         counts = [f"{one} {a} of {b}" for one, a, b in zip(target.columns, yes, known, strict=True)]
-        return target.columns, TargetFacts(), [f"{name}: yes in {shortened(counts)}"]
+        return target.columns, TargetStats(), [f"{name}: yes in {shortened(counts)}"]
     codes, words = table.codes(name)
     counts = np.bincount(codes[~table.missing(name)], minlength=len(words))
     cells = {str(word): int(count) for word, count in zip(words, counts, strict=True) if count}
@@ -266,7 +266,7 @@ def _fit_tags(target: MultiLabelTarget, table: Table) -> tuple[tuple[str, ...], 
     if absent:
         said = "" if target.none else "; an empty cell is a missing label (give none=WORD for 'no tag')"
         notes.append(f"{name}: {absent} of {table.rows} labels missing{said}")
-    return names, TargetFacts(separator=separator), notes + _class_notes(name, found)
+    return names, TargetStats(separator=separator), notes + _class_notes(name, found)
 
 
 def _tags(cell: str, separator: str) -> list[str]:
@@ -296,7 +296,7 @@ def _yes_and_no(target: MultiLabelTarget, table: Table) -> NDArray[np.int64]:
 
 
 def _tag_table(
-    target: MultiLabelTarget, facts: TargetFacts, classes: Sequence[str], table: Table
+    target: MultiLabelTarget, facts: TargetStats, classes: Sequence[str], table: Table
 ) -> tuple[NDArray[np.int64], dict[str, int], NDArray[np.bool_]]:
     """(rows, classes) labels; tags that are no class, with counts; and the rows that have one of these."""
     if target.columns:
@@ -327,7 +327,7 @@ def _tag_table(
 # --- numbers -----------------------------------------------------------------------------------------
 
 
-def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[str]]:
+def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetStats, list[str]]:
     name, values = target.name, table.numbers(target.name)
     there = values[~np.isnan(values)]
     if not len(there):
@@ -341,7 +341,7 @@ def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[s
             problems=table.places(name, np.flatnonzero(np.abs(values) == sizes.max())),
             fix="mend these cells, or write the column in another unit",
         )
-    facts = TargetFacts()
+    facts = TargetStats()
     if target.low is not None and target.high is not None:
         outside = np.flatnonzero((values < target.low) | (values > target.high))
         if len(outside):
@@ -353,7 +353,7 @@ def _fit_number(target: NumberTarget, table: Table) -> tuple[TargetFacts, list[s
         stretch = target.stretch
         if stretch is None:
             stretch = half_step(there, target.low, target.high)
-        facts = TargetFacts(low=target.low - stretch, high=target.high + stretch)
+        facts = TargetStats(low=target.low - stretch, high=target.high + stretch)
         notes[0] += (
             f"; answers from {target.low:g} to {target.high:g}, sigmoid from {facts.low:g} to {facts.high:g}"
         )
@@ -371,11 +371,11 @@ def half_step(values: NDArray[np.float64], low: float, high: float) -> float:
 
 
 def standardise(
-    facts: Mapping[str, TargetFacts],
+    facts: Mapping[str, TargetStats],
     labels: Mapping[str, Labels],
     train: NDArray[np.int64],
     weights: NDArray[np.float64] | None = None,
-) -> dict[str, TargetFacts]:
+) -> dict[str, TargetStats]:
     """The facts with each number's mean and deviation, taken from the training rows alone.
 
     weights: (rows,) what each row counts; 1 where not given.
@@ -414,7 +414,7 @@ def _mean_and_deviation(
 
 
 def label_arrays(
-    classes: Classes, facts: Mapping[str, TargetFacts], schema: Schema, table: Table
+    classes: Classes, facts: Mapping[str, TargetStats], schema: Schema, table: Table
 ) -> tuple[dict[str, Labels], dict[str, Weights], list[str]]:
     """Labels and weights of every target, and notes on labels that are no class of the run.
 
@@ -426,7 +426,7 @@ def label_arrays(
     own = relative_weights(row_weights(schema, table))
     for target in schema.answers:
         name, names = target.name, classes.get(target.name, ())
-        found, unknown, _ = _read(target, names, facts.get(name, TargetFacts()), table)
+        found, unknown, _ = _read(target, names, facts.get(name, TargetStats()), table)
         for word, count in unknown.items():
             notes.append(f"{name}: {word!r} is no class of this run ({count} rows)")
         known = known_rows(found)
@@ -454,7 +454,7 @@ def label_arrays(
 
 
 def _read(
-    target: NetworkTarget, classes: tuple[str, ...], facts: TargetFacts, table: Table
+    target: NetworkTarget, classes: tuple[str, ...], facts: TargetStats, table: Table
 ) -> tuple[Labels, dict[str, int], NDArray[np.bool_]]:
     """Labels, words that are no class of the run with counts, and the rows that hold such a word."""
     if isinstance(target, NumberTarget):
@@ -470,7 +470,7 @@ def _read(
 
 
 def scoring_labels(
-    target: NetworkTarget, classes: tuple[str, ...], facts: TargetFacts, table: Table
+    target: NetworkTarget, classes: tuple[str, ...], facts: TargetStats, table: Table
 ) -> tuple[Labels, list[str]]:
     """Labels of rows that a finished run is measured on, where a stranger counts, and notes that name them.
 
@@ -517,7 +517,7 @@ def class_counts(labels: Labels, classes: int) -> NDArray[np.int64]:
 
 
 def label_words(
-    target: NetworkTarget, classes: tuple[str, ...], facts: TargetFacts, labels: Labels
+    target: NetworkTarget, classes: tuple[str, ...], facts: TargetStats, labels: Labels
 ) -> dict[str, NDArray[Any]]:
     """Column -> labels as the table would have them: words (None where missing), or numbers (NaN)."""
     if labels.dtype.kind == "f":

@@ -73,15 +73,18 @@ def _mean(values: NDArray[Any], rows: NDArray[np.bool_], weights: Floats | None)
 
 
 def class_scores(
-    probabilities: Floats, labels: Ints, *, usual: int | None = None, weights: Floats | None = None
+    probabilities: Floats, labels: Ints, *, baseline: int | None = None, weights: Floats | None = None
 ) -> dict[str, Any]:
     """Of a category: error rate, log loss, macro F1; of two classes the AUC of the second, too.
 
-    usual: the class most common in training, whose error rate stands beside.
+    baseline: the class most common in training, whose error rate stands beside.
     """
     labels = _weighed(labels, weights)
     scores: dict[str, Any] = category_scores(
-        probabilities, labels, train_labels=None if usual is None else np.array([usual]), weights=weights
+        probabilities,
+        labels,
+        train_labels=None if baseline is None else np.array([baseline]),
+        weights=weights,
     )
     if probabilities.shape[1] == 2:
         # A class beyond the list has no place on the curve of the two.
@@ -94,7 +97,7 @@ def ordered_scores(
     labels: Ints,
     predicted: Ints,
     *,
-    usual: int | None = None,
+    baseline: int | None = None,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of an ordered category: as of any, and how far off in ranks, and Cohen's kappa with squared weights."""
@@ -103,7 +106,7 @@ def ordered_scores(
         probabilities,
         labels,
         predicted=predicted,
-        train_labels=None if usual is None else np.array([usual]),
+        train_labels=None if baseline is None else np.array([baseline]),
         weights=weights,
     )
     classes = probabilities.shape[1]
@@ -120,7 +123,7 @@ def open_scores(
     classes: tuple[str, ...],
     thresholds: Floats,
     *,
-    usual: int | None = None,
+    baseline: int | None = None,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of an open category; labels and predictions of "none of these" are the number of classes.
@@ -141,8 +144,8 @@ def open_scores(
         **_precisions(probabilities, questions, weights),
         "none_rate": _mean(predicted == beyond, known, weights),
     }
-    if usual is not None:
-        scores["majority_error_rate"] = error_rate(labels, np.full(labels.shape, usual), weights=weights)
+    if baseline is not None:
+        scores["majority_error_rate"] = error_rate(labels, np.full(labels.shape, baseline), weights=weights)
     scores["scored"] = int(known.sum())
     yes = predicted[:, None] == np.arange(beyond)
     scores["labels"] = _by_class(probabilities, questions, yes, classes, thresholds, weights)
@@ -155,14 +158,14 @@ def tag_scores(
     classes: tuple[str, ...],
     thresholds: Floats,
     *,
-    usual: list[int] | None = None,
+    baseline: list[int] | None = None,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of several classes at once.
 
     labels: (rows, classes), or with one more column for tags that the run does not know and never answers.
     micro: over all questions together; macro: plain mean over the classes that occur.
-    subset_accuracy: part of the wholly known rows whose answer is right in every class; `usual`, the most
+    subset_accuracy: part of the wholly known rows whose answer is right in every class; `baseline`, the most
     common answer of training, has majority_subset_accuracy.
     """
     labels = _weighed(labels, weights)
@@ -190,8 +193,8 @@ def tag_scores(
         **_precisions(probabilities, asked, weights),
         "subset_accuracy": _mean(exact, whole, weights),
     }
-    if usual is not None:
-        same = _rows(asked == np.array(usual)) & known_names
+    if baseline is not None:
+        same = _rows(asked == np.array(baseline)) & known_names
         scores["majority_subset_accuracy"] = _mean(same, whole, weights)
     scores["scored"] = int(known.any(axis=1).sum())
     scores["labels"] = each
@@ -241,9 +244,9 @@ def _by_class(
 
 
 def quantity_scores(
-    predicted: Floats, labels: Floats, *, usual: float | None = None, weights: Floats | None = None
+    predicted: Floats, labels: Floats, *, baseline: float | None = None, weights: Floats | None = None
 ) -> dict[str, Any]:
-    """Of a number: RMSE, MAE, R2, and the RMSE of always answering `usual`, the mean of training.
+    """Of a number: RMSE, MAE, R2, and the RMSE of always answering `baseline`, the mean of training.
 
     r2: 1 - sum of squared errors / sum of squared distances from the mean of these very labels; 0 is as good
     as that mean. NaN where the labels do not differ.
@@ -261,6 +264,6 @@ def quantity_scores(
         "mae": scores["mae"],
         "r2": 1 - (scores["rmse"] / spread) ** 2 if spread > 0 else math.nan,
     }
-    if usual is not None:
-        found["mean_rmse"] = rmse(labels, np.full(len(labels), usual), mask=there, weights=weights)
+    if baseline is not None:
+        found["mean_rmse"] = rmse(labels, np.full(len(labels), baseline), mask=there, weights=weights)
     return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}
