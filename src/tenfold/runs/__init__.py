@@ -1,0 +1,1 @@
+"""Run folders, and what is known of a finished run."""
