@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tenfold.runs.heldout import held_out_columns, evaluate_target, representative_rows
+from tenfold.runs.heldout import evaluate_target, held_out_columns, representative_rows
 from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget, OpenTarget
 
 COLUMNS = {

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tenfold.errors import RunError
+from tenfold.runs.described import sealed
 from tenfold.runs.history import (
     FILE,
     course_of,
@@ -23,7 +24,6 @@ from tenfold.runs.history import (
     record_score,
     record_submission,
 )
-from tenfold.runs.described import sealed
 
 
 def make_run(

@@ -15,8 +15,8 @@ import pytest
 
 from tenfold.errors import RunError
 from tenfold.runs import place as place_module
-from tenfold.runs.place import find_place
 from tenfold.runs.folder import begin_run, has_finished, making_run, read_run
+from tenfold.runs.place import find_place
 
 IDENTITY = {"data": "abc"}
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from tenfold.errors import RunError
 from tenfold.runs.described import FORMAT, package_versions, read_description
-from tenfold.runs.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_place, lock_folder, other_files
 from tenfold.runs.folder import RunFolder, described_text, file_digest, read_run
+from tenfold.runs.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_place, lock_folder, other_files
 
 #: Files of the bundle itself.
 OWN = ("schema.toml", "oof.parquet")
