@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,18 @@ def read_imports(source: str, module: str) -> Iterator[Import]:
     module: the file's name such as ``data/table``; relative imports count from there. An
     ``import_module`` whose argument is no constant has the target "?".
     """
-    yield from _imports(ast.parse(source), module, "load")
+    yield from _read_imports(source, module)
+
+
+@cache
+def parse(source: str) -> ast.Module:
+    """The syntax tree of a file; every law reads the same one."""
+    return ast.parse(source)
+
+
+@cache
+def _read_imports(source: str, module: str) -> tuple[Import, ...]:
+    return tuple(_imports(parse(source), module, "load"))
 
 
 def _imports(node: ast.AST, module: str, when: str) -> Iterator[Import]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from laws.source import assert_none, public, read_sources
+from laws.source import assert_none, parse, public, read_sources
 
 #: Methods whose meaning is the framework's: torch calls them, readers know them.
 FRAMEWORK = ("forward", "extra_repr")
@@ -18,7 +18,7 @@ def check_docstrings(sources: Mapping[str, str]) -> list[str]:
     """Everything public without a docstring, or with one that only repeats its name."""
     faults = []
     for file, source in sources.items():
-        for name, node in _public_nodes(ast.parse(source)):
+        for name, node in _public_nodes(parse(source)):
             text = ast.get_docstring(node)
             line = getattr(node, "lineno", 1)
             if not text or not text.strip():

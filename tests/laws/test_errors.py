@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from laws.source import assert_none, read_sources
+from laws.source import assert_none, parse, read_sources
 from tenfold import errors
 
 ERRORS = {
@@ -40,7 +40,7 @@ def check_errors(sources: Mapping[str, str]) -> list[str]:
     """Errors made without a remedy, or declared outside of errors.py."""
     faults = []
     for file, source in sources.items():
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parse(source)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ERRORS:
                 given = {keyword.arg for keyword in node.keywords}
                 # None: **labels that come from elsewhere

@@ -10,7 +10,7 @@ from io import StringIO
 
 import pytest
 
-from laws.source import ROOT, SRC, assert_none, read_sources
+from laws.source import ROOT, SRC, assert_none, parse, read_sources
 
 README_LINES = 120
 FILE_LINES = 600  # of code: no blank lines, comments or docstrings
@@ -35,7 +35,7 @@ def code_lines(source: str) -> set[int]:
     for token in tokenize.generate_tokens(StringIO(source).readline):
         if token.type not in silent:
             lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
             text = node.body[0]
             lines.difference_update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
@@ -51,7 +51,7 @@ def check_sizes(sources: Mapping[str, str]) -> list[str]:
             faults.append(f"{file}.py has {len(lines)} lines of code: is it two rooms?")
         if file.rpartition("/")[2] in FILE_NAMES:
             faults.append(f"{file}.py: the name says nothing about what is in it")
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parse(source)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 length = len(lines & set(range(node.lineno, (node.end_lineno or node.lineno) + 1)))
                 if length > FUNCTION_LINES:

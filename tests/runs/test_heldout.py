@@ -54,7 +54,9 @@ def test_many_targets_share_few_rows() -> None:
 
 
 def test_where_none_is_wrong_the_others_fill_the_places() -> None:
-    found = representative_rows({**COLUMNS, "y": COLUMNS["y:predicted"]}, [CategoryTarget(name="y")], CLASSES, 4)
+    found = representative_rows(
+        {**COLUMNS, "y": COLUMNS["y:predicted"]}, [CategoryTarget(name="y")], CLASSES, 4
+    )
     assert [why for _, why in found] == ["right and sure"] * 2 + ["undecided"] * 2
 
 
