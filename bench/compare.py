@@ -15,8 +15,8 @@ import os
 import sys
 from pathlib import Path
 
-from tenfold.networks.inputs import Reading
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 from tenfold.studies.compare import Compared, compare_targets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "FactorModel",
+    "Log",
     "MemoryPlan",
     "Neighbours",
     "PairPredictions",
@@ -27,6 +28,9 @@ __all__ = [
     "id_text",
     "other_spelling",
 ]
+
+#: Called with each message: what was decided or noticed, one line at a time.
+Log = Callable[[str], None]
 
 #: Blanks, and signs without width that programs leave at the ends of a cell: a byte-order mark among them.
 _ENDS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")

@@ -17,8 +17,9 @@ import tenfold
 from tenfold.data.encode import encode_columns, fit_columns
 from tenfold.data.tables.table import read_table
 from tenfold.errors import TableError
-from tenfold.networks.inputs import Reading, read_source
+from tenfold.networks.inputs import read_source
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
 from tenfold.targets.labels import TargetStats, fit_targets, label_arrays, scoring_labels, weightless
 

@@ -27,11 +27,11 @@ from tenfold.data.images.decode import decode_image, read_thumbnail
 from tenfold.data.images.files import find_images
 from tenfold.errors import ImageError
 from tenfold.networks.fit import fit_network_run
-from tenfold.networks.inputs import Reading
 from tenfold.networks.run import NetworkRun
 from tenfold.nn import encoders
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import ImageColumn, Schema, parse_targets
 from tenfold.studies.predict import load_run
 

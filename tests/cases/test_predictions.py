@@ -23,10 +23,10 @@ from tenfold.ensembles.networks import BlendMember, blend_of
 from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
 from tenfold.files.sample import join_by_id, read_sample
-from tenfold.networks.inputs import Reading
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.described import sealed
 from tenfold.runs.folder import RunFolder, file_digest
+from tenfold.runs.options import Reading
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,

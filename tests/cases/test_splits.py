@@ -26,10 +26,10 @@ from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TenfoldError
 from tenfold.metrics import error_rate
 from tenfold.networks.fit import fit_network_run
-from tenfold.networks.inputs import Reading
 from tenfold.networks.prepare import Notes, TrainingWork, prepare_training
 from tenfold.networks.run import NetworkRun
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import IdColumn, ImageColumn, NumberColumn, RatingTarget, Schema, parse_targets
 
 #: Every way of splitting that the recipe and the schema have, but a column that states it.

@@ -18,8 +18,9 @@ from tenfold.data.tables.text import read_lines
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TableError
 from tenfold.files.sample import read_sample
-from tenfold.networks.inputs import Reading, folder_schema, read_image_folder, read_source
+from tenfold.networks.inputs import folder_schema, read_image_folder, read_source
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,

@@ -26,12 +26,12 @@ from tenfold.engine.optim import clip_gradients
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, TrainingError
-from tenfold.networks.inputs import Machine
 from tenfold.nn.augment import augment
 from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import build_head
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Machine
 from tenfold.schema import CategoryTarget, ImageColumn, NumberTarget
 from tenfold.values import MemoryPlan
 from training import (

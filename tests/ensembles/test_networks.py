@@ -140,7 +140,7 @@ def test_held_out_answers_are_those_of_the_run(runs) -> None:
 
 
 def test_rows_whose_picture_is_bad_stay_and_are_marked(runs, tmp_path: Path) -> None:
-    from tenfold.networks.inputs import Reading
+    from tenfold.runs.options import Reading
 
     found = blended(runs, "both", "few").predict(
         {"id": ["0001.png", "none.png"]}, reading=Reading(skip_bad=True)

@@ -13,8 +13,8 @@ from tenfold.ensembles.networks import BlendMember, blend_of, held_out
 from tenfold.ensembles.soup import averaged, make_soup, soup_groups
 from tenfold.errors import RunError
 from tenfold.networks.fit import fit_network_run
-from tenfold.networks.inputs import Reading
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 

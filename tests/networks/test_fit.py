@@ -15,8 +15,8 @@ from photos import QUICK, write_photo, write_photos, write_table
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import ImageError, RunError, SchemaError, TrainingError
 from tenfold.metrics import error_rate
-from tenfold.networks.inputs import Machine, Reading
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Machine, Reading
 from tenfold.schema import CategoryTarget, ImageColumn, Schema, UndecidedTarget
 
 

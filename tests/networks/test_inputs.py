@@ -13,14 +13,8 @@ from photos import COLOURS, write_photo, write_photos, write_table
 from tenfold.data.encode import Encoding
 from tenfold.data.tables.table import read_table
 from tenfold.errors import ImageError, SchemaError, TableError
-from tenfold.networks.inputs import (
-    Reading,
-    Rows,
-    folder_schema,
-    prepare_rows,
-    read_image_folder,
-    read_source,
-)
+from tenfold.networks.inputs import Rows, folder_schema, prepare_rows, read_image_folder, read_source
+from tenfold.runs.options import Reading
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
 
 ENCODING = Encoding(classes={"label": ("bird", "cat", "dog")}, image_size=(16, 24))

@@ -11,9 +11,9 @@ import tenfold
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import MemoryBudgetError, RecipeError
 from tenfold.memory.plan import Plan, Refusal
-from tenfold.networks.inputs import Machine
 from tenfold.networks.plan import draw_plan, plan, plan_job, plan_request
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Machine
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 GIVEN: dict[str, Any] = {

@@ -9,9 +9,9 @@ import pytest
 
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import ImageError, RecipeError, SchemaError
-from tenfold.networks.inputs import Machine, Reading
 from tenfold.networks.rates import find_learning_rate
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Machine, Reading
 from tenfold.schema import ImageColumn, Schema, UndecidedTarget
 
 

@@ -17,9 +17,9 @@ import pytest
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import RecipeError, RunError, SchemaError
 from tenfold.networks.fit import fit_network_run
-from tenfold.networks.inputs import Reading
 from tenfold.networks.run import NetworkRun, load_network, without_rows
 from tenfold.recipe import Recipe
+from tenfold.runs.options import Reading
 from tenfold.schema import ImageColumn, Schema, UndecidedTarget
 from tenfold.studies.predict import load_run
 from tenfold.values import TargetPrediction

@@ -17,12 +17,12 @@ from tenfold.data.tables.table import read_parquet_columns, read_table
 from tenfold.errors import SchemaError
 from tenfold.files.submission import write_submission
 from tenfold.files.tables import write_predictions
-from tenfold.networks.inputs import Reading
 from tenfold.networks.run import NetworkRun, open_network_run
 from tenfold.networks.score import ValidationResult, _calibrate
 from tenfold.nn.heads import build_head
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import read_run
+from tenfold.runs.options import Reading
 from tenfold.schema import ImageColumn, OrderedTarget, Schema, parse_target
 from tenfold.targets.labels import TargetStats
 

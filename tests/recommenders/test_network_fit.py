@@ -13,10 +13,10 @@ import tenfold
 from pairs import RECIPE, ratings_of, schema_of
 from tenfold.data.tables.table import read_table
 from tenfold.errors import RatingsError, RecipeError, RunError, TenfoldError
-from tenfold.networks.inputs import Machine
 from tenfold.recipe import RatingNetworkRecipe, Recipe
 from tenfold.recommenders import network_fit as pairsfit
 from tenfold.runs.folder import read_arrays
+from tenfold.runs.options import Machine
 from tenfold.schema import IdColumn, NumberColumn, RatingTarget, Schema
 
 SHORT = RatingNetworkRecipe(**{**RECIPE.model_dump(), "epochs": 2})

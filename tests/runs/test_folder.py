@@ -28,7 +28,8 @@ def make_run(path: Path, text: str = "one") -> Path:
     folder, _ = begin_run(path)
     folder.write_text("note.txt", text)
     folder.write_arrays("weights.safetensors", {"w": np.arange(6.0).reshape(2, 3)}, {"arch": "x"})
-    return folder.finish({"kind": "network"})
+    folder.finish({"kind": "network"})
+    return folder.final
 
 
 def test_a_finished_run_reads_back(tmp_path: Path) -> None:

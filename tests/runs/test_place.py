@@ -32,7 +32,8 @@ def make(path: Path, text: str, *, resume: bool = False, trained: list[str] | No
             folder.write_checkpoint({"w": np.arange(3.0)}, {"identity": IDENTITY})
         folder.write_text("schema.toml", text)
         folder.write_arrays("weights.safetensors", {"w": np.arange(3.0)}, {})
-        return folder.finish({"kind": "test", "identity": IDENTITY})
+        folder.finish({"kind": "test", "identity": IDENTITY})
+        return folder.final
 
 
 def said(path: Path) -> str:
@@ -372,7 +373,8 @@ def test_a_lock_that_was_renamed_away_keeps_nobody_out(
 
     def locked(handle: int) -> bool:
         if not done:  # the first finishes between the opening of its lock and the locking
-            done.append(first.finish({"kind": "test", "identity": IDENTITY}))
+            first.finish({"kind": "test", "identity": IDENTITY})
+            done.append(first.final)
         return real(handle)
 
     monkeypatch.setattr(place_module, "_locked", locked)

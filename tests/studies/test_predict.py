@@ -19,7 +19,8 @@ from tenfold.studies.predict import evaluate, load_run, open_recommender, predic
 def make(path: Path, kind: str) -> Path:
     folder, _ = begin_run(path)
     folder.write_text("note.txt", kind)
-    return folder.finish({"kind": kind})
+    folder.finish({"kind": kind})
+    return folder.final
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | N
     if schema.rated and not network:
         kept = {name: given[name] for name in ("skip_bad", "time_format")}
         return {"table_options": table_options(given), **kept}
-    from tenfold.networks.inputs import Machine
+    from tenfold.runs.options import Machine
 
     if schema.rated:
         _refuse(given, ("time_format",), "of a network of ratings")
@@ -372,7 +372,8 @@ def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:
 
 
 def _reading(given: Given, tell: Callable[[dict[str, Any]], None] | None) -> Any:
-    from tenfold.networks.inputs import MAX_PIXELS, Reading
+
+    from tenfold.runs.options import Reading
 
     folders: dict[str, str] = {}
     for text in given["image"] or ():
@@ -383,7 +384,7 @@ def _reading(given: Given, tell: Callable[[dict[str, Any]], None] | None) -> Any
         allow_outside=given["allow_outside"],
         folders=folders,
         table=table_options(given),
-        max_pixels=given["max_pixels"] or MAX_PIXELS,
+        max_pixels=given["max_pixels"],
         workers=2 if given["workers"] is None else given["workers"],
         cache=given["cache"],
         on_progress=tell,

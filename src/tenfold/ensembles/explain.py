@@ -10,9 +10,9 @@ import numpy as np
 
 from tenfold.ensembles.networks import NetworkBlend, gather, mixed_answers, number_scale
 from tenfold.errors import SchemaError
-from tenfold.networks.inputs import Reading
 from tenfold.networks.rows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
 from tenfold.networks.run import ViewOptions
+from tenfold.runs.options import Reading
 from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, blend_losses
 from tenfold.workbooks.rows import TargetRows
 

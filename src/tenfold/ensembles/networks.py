@@ -16,7 +16,7 @@ from tenfold.data.tables.table import read_table
 from tenfold.engine.device import peak_bytes, pick_device, reset_peak
 from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import RunError, SchemaError
-from tenfold.networks.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.networks.inputs import Rows, prepare_rows, read_source
 from tenfold.networks.run import (
     NetworkRun,
     ViewOptions,
@@ -30,6 +30,7 @@ from tenfold.nn.heads import Head, build_head
 from tenfold.runs.bundle import read_members
 from tenfold.runs.folder import none_to_nan
 from tenfold.runs.heldout import held_out_columns
+from tenfold.runs.options import Reading
 from tenfold.runs.rowjoin import RowMarks
 from tenfold.schema import NetworkTarget, OrderedTarget, Schema
 from tenfold.targets.labels import TargetStats, scoring_labels, weightless

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tenfold.data.tables.table import read_table, write_parquet
 from tenfold.ensembles.networks import BlendMember
 from tenfold.errors import RunError
-from tenfold.networks.inputs import Reading, prepare_rows
+from tenfold.networks.inputs import prepare_rows
 from tenfold.networks.run import NetworkRun, answer_rows, open_network_run
 from tenfold.runs.folder import making_run, read_arrays, read_run
 from tenfold.runs.heldout import HeldOutColumns, held_out_columns
+from tenfold.runs.options import Reading
 
 #: Fields of a recipe that a network's layers depend on: only equal ones can be averaged.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")

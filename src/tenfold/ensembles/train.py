@@ -14,12 +14,12 @@ from tenfold.ensembles.children import Child, Children, ask
 from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
-from tenfold.networks.inputs import Machine, Reading
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.reports.report import report_finished
 from tenfold.runs.bundle import LOGS, describe_bundle, making_bundle
 from tenfold.runs.folder import RunFolder, differences, file_digest, none_to_nan, read_run, read_text
 from tenfold.runs.history import record_run
+from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
 

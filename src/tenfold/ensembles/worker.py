@@ -31,13 +31,14 @@ from tenfold.memory.cards import parse_bytes
 from tenfold.memory.plan import plan_memory
 from tenfold.memory.program import check_architecture_size
 from tenfold.metrics import score_text
-from tenfold.networks.inputs import Machine, Reading, read_source
+from tenfold.networks.inputs import read_source
 from tenfold.networks.plan import recipe_options
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.networks.run import NetworkRun, open_network_run
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder, nan_to_none, read_run
+from tenfold.runs.options import Machine, Reading
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema
 from tenfold.studies.fit import fit

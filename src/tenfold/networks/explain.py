@@ -15,12 +15,13 @@ from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.loss import task_weights_of
 from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
 from tenfold.errors import SchemaError
-from tenfold.networks.inputs import Reading, Rows, prepare_rows
+from tenfold.networks.inputs import Rows, prepare_rows
 from tenfold.networks.rows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
 from tenfold.networks.run import NetworkRun, load_network
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import uses_channels_last
+from tenfold.runs.options import Reading
 from tenfold.targets.classweights import class_weighted
 from tenfold.targets.labels import row_weights
 from tenfold.workbooks.lastlayer import ExplainedRows

@@ -31,7 +31,6 @@ from tenfold.errors import (
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import plan_to_fit
 from tenfold.memory.probe import measure_peak
-from tenfold.networks.inputs import Machine, Reading
 from tenfold.networks.plan import recipe_options
 from tenfold.networks.prepare import Notes, SplitRule, TrainingWork, prepare_training
 from tenfold.networks.run import NetworkRun, open_network_run
@@ -40,6 +39,7 @@ from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import layer_widths
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.folder import RunFolder, has_finished, making_run, nan_to_none, read_run
+from tenfold.runs.options import Machine, Reading
 from tenfold.runs.reading import table_facts
 from tenfold.schema import Schema
 from tenfold.values import MemoryPlan
@@ -303,4 +303,5 @@ def _write_run(
     folder.write_text("history.jsonl", "".join(history))
     weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
     folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})
-    return folder.finish(about)
+    folder.finish(about)
+    return folder.final

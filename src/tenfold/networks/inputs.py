@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from tenfold.data.images.decode import MAX_PIXELS
 from tenfold.data.images.deepgrey import UNTRAINED
 from tenfold.data.images.files import FoundImages, find_images, list_image_folder, system_name
 from tenfold.data.tables.table import Table, read_table
-from tenfold.errors import ImageError, RecipeError, SchemaError, did_you_mean, listed
+from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
+from tenfold.runs.options import Reading
 from tenfold.runs.reading import read_as_trained
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
 from tenfold.values import id_text
@@ -27,58 +28,6 @@ from tenfold.values import id_text
 FOLDER_IMAGE, FOLDER_LABEL = "image", "label"
 #: The remedy for pictures that cannot be used.
 SKIP = "mend these rows, or leave them out with --skip-bad"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How tables and pictures are read: options that may change what is refused, never an answer.
-
-    skip_bad: leave out rows whose picture, or number, cannot be used, instead of stopping.
-    folders: image column -> folder, instead of the schema's.
-    table: further options of `read_table` (separator, encoding, header, missing_values).
-    workers: threads that decode.  cache: folder of the resized-image cache.
-    on_progress: told of each decoded picture (``{"event": "images", ...}``).
-    """
-
-    skip_bad: bool = False
-    allow_outside: bool = False
-    folders: Mapping[str, str] = field(default_factory=dict)
-    table: Mapping[str, Any] = field(default_factory=dict)
-    max_pixels: int = MAX_PIXELS
-    workers: int = 2
-    cache: str | None = None
-    on_progress: Callable[[dict[str, Any]], None] | None = None
-
-    def __post_init__(self) -> None:
-        _refuse_below("workers", self.workers, 0)
-        _refuse_below("max_pixels", self.max_pixels, 1)
-
-
-def _refuse_below(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise RecipeError(f"{name} = {value}", fix=f"give {least} or more")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How this machine is used. May change time, never the answer.
-
-    device: ``auto``, ``cpu``, ``cuda``, ...  micro_batch: rows at once; planned where None.
-    budget: what the process may hold: a size such as ``16GiB``, a card's name, or ``auto``. Where it is not
-        given, a GPU's free memory is planned for, and a CPU takes up to 32 rows at once.
-    checkpoint: compute activations again in the backward pass.
-    probe: take two steps of the largest batch first, and say what they held beside what was predicted.
-    """
-
-    device: str = "auto"
-    micro_batch: int | None = None
-    budget: str | None = None
-    checkpoint: bool = False
-    probe: bool = False
-
-    def __post_init__(self) -> None:
-        if self.micro_batch is not None:
-            _refuse_below("micro_batch", self.micro_batch, 1)
 
 
 @dataclass(frozen=True)
@@ -215,7 +164,7 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
             resize=encoding.resize,
             interpolation=encoding.interpolation,
             workers=reading.workers,
-            max_pixels=reading.max_pixels,
+            max_pixels=reading.max_pixels or MAX_PIXELS,
             cache_dir=Path(reading.cache) if reading.cache else None,
             names=[str(name) for name in table.text(column.name)],
             # Decided once, by a training: the pictures of one question do not decide for each other.

@@ -36,11 +36,12 @@ from tenfold.errors import (
     did_you_mean,
     listed,
 )
-from tenfold.networks.inputs import Reading, Rows, check_pictures, prepare_rows, read_source
+from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_source
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
 from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.runs.options import Reading
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema, target_columns

@@ -10,9 +10,9 @@ from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import RateCurve, find_rate
 from tenfold.engine.train import begin_training
 from tenfold.networks.fit import plan_training
-from tenfold.networks.inputs import Machine, Reading
 from tenfold.networks.prepare import Notes, prepare_training
 from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tenfold.data.tables.table import Table, read_parquet_columns
 from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
-from tenfold.networks.inputs import Reading, Rows, read_source
+from tenfold.networks.inputs import Rows, read_source
 from tenfold.nn.heads import Head
 from tenfold.runs.heldout import remembered_rows, representative_rows
+from tenfold.runs.options import Reading
 from tenfold.runs.reading import reading_notes
 from tenfold.schema import Schema
 from tenfold.targets.labels import Classes, scoring_labels

@@ -18,12 +18,13 @@ from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
 from tenfold.engine.predict import Answers, predict_views, prediction_autocast
 from tenfold.errors import RunError, SchemaError
-from tenfold.networks.inputs import Reading, Rows, prepare_rows, read_source
+from tenfold.networks.inputs import Rows, prepare_rows, read_source
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import none_to_nan, package_versions, read_arrays, read_object, read_text
+from tenfold.runs.options import Reading
 from tenfold.runs.rowjoin import row_fingerprints, rows_digest
 from tenfold.schema import Schema
 from tenfold.targets.labels import TargetStats, relative_weights, row_weights, scoring_labels, weightless

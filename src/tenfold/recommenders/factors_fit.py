@@ -498,4 +498,5 @@ def _write(
     if items is not None:
         columns: dict[str, NDArray[Any]] = {name: items.text(name) for name in items.names}
         write_parquet(folder.file(ITEMS), columns)
-    return folder.finish(about)
+    folder.finish(about)
+    return folder.final

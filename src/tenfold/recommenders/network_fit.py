@@ -25,7 +25,6 @@ from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pi
 from tenfold.engine.monitor import check_monitor
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
-from tenfold.networks.inputs import Machine
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe, Recipe, refuse_pictures, with_dot_weight_decay
@@ -41,6 +40,7 @@ from tenfold.recommenders.network import (
 )
 from tenfold.recommenders.page import held_out_names
 from tenfold.runs.folder import RunFolder, has_finished, making_run, nan_to_none, read_run
+from tenfold.runs.options import Machine
 from tenfold.runs.reading import kept_options
 from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import Schema
@@ -410,10 +410,11 @@ def _write(
     items = work.ratings.tables.get("item")
     if items is not None:
         write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
-    return folder.finish(
+    folder.finish(
         {
             **about,
             "targets": nan_to_none({about["target"]: scores}) if scores else {},
             "seconds": round(time.monotonic() - started, 3),
         }
     )
+    return folder.final

@@ -150,6 +150,16 @@ class Section:
     parts: Sequence[Part] = ()
 
 
+@dataclass(frozen=True)
+class Page:
+    """A title, the line below it, sections; and what could not be shown."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+    notes: Sequence[str] = ()
+
+
 def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """The whole page. No text of it is taken for markup, whatever it holds."""
     from jinja2 import Environment, StrictUndefined

@@ -125,8 +125,10 @@ class RunFolder:
             )
         return Checkpoint(arrays, about, checked)
 
-    def finish(self, about: Mapping[str, Any]) -> Path:
+    def finish(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """Describe the run in ``run.json`` with a checksum of every file, and give it its name.
+
+        Returns what ``run.json`` says, as `read_run` reads it.
 
         The checkpoint goes last: wherever this is stopped, ``--resume`` finishes without training again.
         """
@@ -145,7 +147,8 @@ class RunFolder:
                 **about,
                 "files": files,
             }
-            self.write_text(DESCRIBED, described_text(described))
+            text = described_text(described)
+            self.write_text(DESCRIBED, text)
             sync(self.path)
             if sys.platform == "win32":
                 self.close()  # an open file keeps its folder from being renamed there
@@ -155,7 +158,7 @@ class RunFolder:
         except RunError as error:
             raise RunError(error.headline, found=error.labels.get("found", ""), fix=_AGAIN) from None
         self.close()
-        return self.final
+        return json.loads(text)
 
     def leave(self) -> str:
         """Stop working on the run, whether or not it has finished; returns what is left of it, in words.
@@ -398,23 +401,27 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> bool:
-    """Whether a finished run of this identity stands in its place, and none is there to be gone on with.
+def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> dict[str, Any] | None:
+    """What the ``run.json`` of a finished run of this identity says.
 
-    identity: everything that decided the run, as `RunFolder.finish` was given it.  what: fit, or training.
+    None where there is none, or a checkpoint to go on from.
+
+    identity: everything that decided the run, as `RunFolder.finish` was given it; a checkpoint's has the
+    precision, too, which is this machine's affair once a run has finished.  what: fit, or training.
     Raises RunError that names the differences where another run stands there.
     """
     if folder.file(CHECKPOINT).exists() or not (folder.final / DESCRIBED).exists():
-        return False
+        return None
     _, about = read_run(folder.final)
-    changed = differences(about.get("identity", {}), json.loads(json.dumps(identity)))
+    before, now = about.get("identity", {}), json.loads(json.dumps(identity))
+    changed = differences({**before, "precision": None}, {**now, "precision": None})
     if changed:
         raise RunError(
             f"the finished run in {folder.final} is of another {what}",
             problems=changed,
             fix="give the same options as before, another -o, or leave --resume out to replace it",
         )
-    return True
+    return about
 
 
 def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:

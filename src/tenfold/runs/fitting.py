@@ -1,0 +1,116 @@
+"""The one way to make a run: begin, prepare, finished already?, train, write, history, page."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import TenfoldError, TrainingError
+from tenfold.runs.folder import has_finished, making_run
+from tenfold.runs.history import record_run
+from tenfold.runs.job import FitJob, Notes, log_all
+from tenfold.runs.options import FitOptions, Machine, OnProgress, Reading
+from tenfold.runs.record import RunRecord
+from tenfold.runs.registry import AnyRecipe, job_for, open_run
+from tenfold.runs.run import Run
+from tenfold.schema import Schema
+from tenfold.values import Log
+
+
+def fit(
+    schema: Schema,
+    recipe: AnyRecipe,
+    table: object,
+    *,
+    run: str | os.PathLike[str] | None = None,
+    report: bool = True,
+    resume: bool = False,
+    reading: Reading | None = None,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool | None = None,
+    time_format: str | None = None,
+    machine: Machine | None = None,
+    on_progress: OnProgress | None = None,
+    on_note: Log | None = None,
+) -> Run:
+    """Train on the rows of a table and leave a run folder.
+
+    schema: two id columns and a rating make a recommender; other inputs are for networks.
+    recipe: a `FactorRecipe` for ratings, or a `RatingNetworkRecipe` for a network of them; else a `Recipe`.
+    table: a path, a data frame, a mapping of columns, a folder of pictures, or a `Table`.
+    run: the folder to make; an older run of that name stays until this one has finished. Where it is not
+        given, the next free number under ``runs/``.
+    report: leave the run's page in its folder, too: ``report.html``.
+    resume: go on with an unfinished run there, to the same weights as if it had never stopped.
+    reading: how tables and pictures are read; table_options and skip_bad are its `table` and `skip_bad`.
+    time_format: of the times of ratings.  machine: how this machine is used.
+    on_progress: called with pictures, steps and epochs.  on_note: called with every message.
+    Raises a TenfoldError that names what is wrong with the input before anything is trained.
+    """
+    how = reading or Reading()
+    if table_options is not None or skip_bad is not None:
+        skip = how.skip_bad if skip_bad is None else skip_bad
+        how = replace(how, table=how.table if table_options is None else table_options, skip_bad=skip)
+    options = FitOptions(how, machine or Machine(), time_format, on_progress)
+    job = job_for(schema, recipe, table, options)
+    made = run_fit(job, _next_run() if run is None else run, resume=resume, log=on_note)
+    finish_run(made, report=report, log=on_note)
+    return made
+
+
+def run_fit(
+    job: FitJob, path: str | os.PathLike[str], *, resume: bool = False, log: Log | None = None
+) -> Run:
+    """Make a run; returns it. Its files have been hashed once.
+
+    path: the folder to make; an older run of that name stays until this one has finished.
+    resume: go on with an unfinished run there; a finished one of the same identity is opened as it is.
+    Raises RunError where the folder cannot be written, or holds another training that is to be resumed.
+    """
+    started = time.monotonic()
+    notes = Notes(log)
+    with making_run(path, resume=resume, on_notes=notes.add) as folder, job.machine() as peak:
+        work = job.prepare(notes)
+        identity = work.identity
+        about = has_finished(folder, identity, job.word) if resume else None
+        if about is not None:
+            notes.add([f"{folder.final} has finished already: nothing to go on with"])
+            return open_run(folder.final, RunRecord(about))
+        fitted = work.train(folder, notes)
+        del work
+        folder.write_text("schema.toml", fitted.schema.to_toml())
+        folder.write_text("recipe.toml", fitted.recipe.to_toml())
+        about = folder.finish(
+            {
+                **fitted.record,
+                "identity": identity,
+                "seconds": round(time.monotonic() - started, 3),
+                "peak_bytes": peak(),
+                "notes": notes.lines,
+            }
+        )
+    if fitted.stopped:
+        raise TrainingError(
+            fitted.stopped, found=f"{folder.final} holds the weights of the last good epoch", fix=fitted.fix
+        )
+    return open_run(folder.final, RunRecord(about))
+
+
+def finish_run(run: Run, *, report: bool = True, log: Log | None = None) -> None:
+    """Add a run to the history beside it, and write its page; where that fails the run is not lost."""
+    log_all(log, record_run(run.path))
+    try:
+        if report:
+            run.write_page()
+    except TenfoldError as error:
+        log_all(log, [f"no report was written: {error.headline}"])
+
+
+def _next_run() -> Path:
+    taken = {entry.name.partition(".")[0] for entry in Path("runs").glob("*")}
+    return Path("runs") / next(name for name in (f"{number:03d}" for number in count(1)) if name not in taken)

@@ -1,0 +1,150 @@
+"""What a training, and what a finished run, is asked: how to read, where to compute, which views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from tenfold.errors import RecipeError
+from tenfold.values import Log
+
+#: What happens during a training, as a JSON object: its key ``event`` says which it is.
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How tables and pictures are read: options that may change what is refused, never an answer.
+
+    skip_bad: leave out rows whose picture, number, id or rating cannot be used, instead of stopping.
+    folders: image column -> folder, instead of the schema's.
+    table: further options of `read_table` (separator, encoding, header, missing_values).
+    max_pixels: of a picture, at most; None for the decoder's limit.
+    workers: threads that decode.  cache: folder of the resized-image cache.
+    on_progress: called with each decoded picture (``{"event": "images", ...}``).
+    """
+
+    skip_bad: bool = False
+    allow_outside: bool = False
+    folders: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
+    max_pixels: int | None = None
+    workers: int = 2
+    cache: str | None = None
+    on_progress: OnProgress | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_below("workers", self.workers, 0)
+        if self.max_pixels is not None:
+            _refuse_below("max_pixels", self.max_pixels, 1)
+
+
+def _refuse_below(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise RecipeError(f"{name} = {value}", fix=f"give {least} or more")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How this machine is used. May change time, never the answer.
+
+    device: ``auto``, ``cpu``, ``cuda``, ...  micro_batch: rows at once; planned where None.
+    budget: what the process may hold: a size such as ``16GiB``, a card's name, or ``auto``. Where it is not
+        given, a GPU's free memory is planned for, and a CPU takes up to 32 rows at once.
+    checkpoint: compute activations again in the backward pass.
+    probe: take two steps of the largest batch first, and say what they held beside what was predicted.
+    """
+
+    device: str = "auto"
+    micro_batch: int | None = None
+    budget: str | None = None
+    checkpoint: bool = False
+    probe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None:
+            _refuse_below("micro_batch", self.micro_batch, 1)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What `Run.predict` and `Run.evaluate` are asked beside the rows. Each kind of run takes some of these.
+
+    reading: how to read the rows.  device: where to compute.
+    views, tta, plain_weight: views of a picture (test-time augmentation); None for those of the recipe.
+    members: every member's own answers, too, as targets called ``target@member``.
+    id: the column that names a row, in place of the one of the training.
+    unknown: ``fallback`` or ``raise``, for unknown users and items.  ranking: scores that rank only.
+    n: score lists of this many items, too.  relevant_from: rating from which a test item counts as liked.
+    log: called with every message.
+    """
+
+    reading: Reading = Reading()
+    device: str = "auto"
+    views: int | None = None
+    tta: int | None = None
+    plain_weight: float | None = None
+    members: bool = False
+    id: str | None = None
+    unknown: str = "fallback"
+    ranking: bool = False
+    n: int | None = None
+    relevant_from: float | None = None
+    log: Log | None = None
+
+
+#: As the run's own recipe and table have it.
+AS_TRAINED = PredictOptions()
+
+
+class PredictChanges(TypedDict, total=False):
+    """The fields of `PredictOptions` as keywords, and two of its reading by their own names."""
+
+    reading: Reading | None
+    table_options: Mapping[str, Any] | None
+    skip_bad: bool
+    device: str
+    views: int | None
+    tta: int | None
+    plain_weight: float | None
+    members: bool
+    id: str | None
+    unknown: str
+    ranking: bool
+    n: int | None
+    relevant_from: float | None
+    on_note: Log | None
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """What `Run.explain` is asked beside the rows.
+
+    table: where the rows stand, if not in the training's table.  items: of a recommender.
+    n: rows, or users and items, at most.  reading, device: as of `PredictOptions`.
+    """
+
+    table: object = None
+    items: Sequence[str] = ()
+    n: int = 12
+    reading: Reading = Reading()
+    device: str = "auto"
+
+
+#: Rows that the run chooses.
+SOME_ROWS = ExplainOptions()
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a training is asked beside schema, recipe and table.
+
+    reading: how to read.  machine: how to use this machine.  time_format: of the times of ratings.
+    on_progress: called with steps and epochs.
+    """
+
+    reading: Reading = Reading()
+    machine: Machine = Machine()
+    time_format: str | None = None
+    on_progress: OnProgress | None = None

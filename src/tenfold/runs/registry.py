@@ -1,0 +1,79 @@
+"""Which class opens a run of which kind, and which job fits a recipe: the one table of both.
+
+The one file that names what lies on higher floors. It does so in words, and loads a class when a run of its
+kind is opened or fitted: whoever asks for ratings never waits for torch.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from tenfold.errors import RunError, SchemaError
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.runs.folder import read_run
+from tenfold.runs.job import FitJob
+from tenfold.runs.options import FitOptions
+from tenfold.runs.record import RunRecord
+from tenfold.runs.run import Run
+from tenfold.schema import Schema
+
+AnyRecipe = Recipe | FactorRecipe
+
+#: `RunRecord.run_kind` -> the class of such runs.
+KINDS = {
+    "network": "tenfold.networks.run:NetworkRun",
+    "ratings": "tenfold.recommenders.factors:RatingsRun",
+    "pairs": "tenfold.recommenders.network:PairRun",
+    "blend of network": "tenfold.ensembles.networks:NetworkBlend",
+    "blend of ratings": "tenfold.ensembles.recommenders:RatingsBlend",
+}
+#: Class of a recipe -> the job that fits it.
+JOBS: dict[type[AnyRecipe], str] = {
+    Recipe: "tenfold.networks.fit:NetworkFit",
+    FactorRecipe: "tenfold.recommenders.factors_fit:FactorFit",
+    RatingNetworkRecipe: "tenfold.recommenders.network_fit:RatingNetworkFit",
+}
+
+
+def _load(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Open a finished run folder. Its files are checked against their sums and cannot run code.
+
+    Raises RunError where there is no run, or it is damaged, unfinished or of a later version.
+    """
+    folder, about = read_run(path)
+    return open_run(folder, RunRecord(about))
+
+
+def open_run(folder: str | os.PathLike[str], record: RunRecord) -> Run:
+    """The run in a folder whose files have been checked, or were just written."""
+    if record.run_kind not in KINDS:
+        raise RunError(
+            f"{folder} is a run of an unknown kind", found=repr(record.kind), fix="upgrade tenfold"
+        )
+    return cast("type[Run]", _load(KINDS[record.run_kind])).open(Path(folder), record)
+
+
+def recipe_class(schema: Schema, *, network: bool = False) -> type[AnyRecipe]:
+    """The class of the recipe that fits a schema. network: of ratings, too; further columns need one."""
+    if not schema.rated:
+        return Recipe
+    return RatingNetworkRecipe if network or len(schema.columns) > 2 else FactorRecipe
+
+
+def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOptions) -> FitJob:
+    """The training that a schema and a recipe ask for. Raises SchemaError where they do not go together."""
+    if schema.rated and type(recipe) is Recipe:
+        # Of a plain recipe a network of ratings takes what is set.
+        recipe = RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
+    if schema.rated != isinstance(recipe, FactorRecipe | RatingNetworkRecipe):
+        what, name = ("of ratings", "FactorRecipe") if schema.rated else ("without id columns", "Recipe")
+        raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")
+    return cast(FitJob, _load(JOBS[type(recipe)])(schema, recipe, table, options))

@@ -1,0 +1,222 @@
+"""A run: anything that has been trained and can be asked."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
+
+from tenfold.errors import OutputError, RecipeError, RunError
+from tenfold.runs.folder import read_text
+from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
+from tenfold.runs.place import PAGE
+from tenfold.runs.record import RunRecord, Scores
+from tenfold.schema import Schema
+from tenfold.values import PairPredictions, Predictions
+
+if TYPE_CHECKING:
+    from tenfold.reports.html import Page, Shown
+    from tenfold.workbooks.workbook import Book
+
+#: Where the workbook goes when no file is given.
+WORKBOOK = "explain.xlsx"
+
+AnyRun = TypeVar("AnyRun", bound="Run", covariant=True)
+
+
+@dataclass(frozen=True)
+class Member(Generic[AnyRun]):
+    """A member of an ensemble: its runs, one a fold, whose answers count alike."""
+
+    name: str
+    weight: float
+    runs: tuple[AnyRun, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A workbook, and what it shows in JSON's types (docs/formats.md)."""
+
+    book: Book
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run(ABC):
+    """A finished run.
+
+    path: its folder.  schema: with the columns as they were found.  record: what ``run.json`` says.
+    members: of an ensemble; a single run has none.
+    """
+
+    #: Its key in `registry.KINDS`, and what a person calls such a run.
+    kind: ClassVar[str]
+    words: ClassVar[str]
+    #: Fields of `PredictOptions` that it takes beside `reading` and `log`.
+    takes: ClassVar[frozenset[str]]
+    #: Values of the record in its summary, where there are any.
+    summarised: ClassVar[tuple[str, ...]]
+
+    path: Path
+    schema: Schema
+    record: RunRecord
+    members: Sequence[Member[Run]] = field(default=(), kw_only=True)
+
+    @classmethod
+    @abstractmethod
+    def open(cls, path: Path, record: RunRecord) -> Self:
+        """The run in a folder whose files have been checked. Loads no weights."""
+
+    @abstractmethod
+    def predict(
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
+    ) -> Predictions | PairPredictions:
+        """Answers to the rows of a table (path, data frame, mapping) or a folder of pictures, in its order.
+
+        changes: fields of `options` by name. Raises RecipeError for those that such a run does not take.
+        """
+
+    @abstractmethod
+    def evaluate(
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
+    ) -> dict[str, Any]:
+        """Scores on rows whose answer is known: the keys that ``--json`` prints (docs/formats.md)."""
+
+    @abstractmethod
+    def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
+        """Its page. folders: image column -> folder, instead of the schema's. worst: rows, per target."""
+
+    def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
+        """A workbook whose formulas compute answers and losses again. rows: ids; of a recommender, users."""
+        raise RunError(
+            f"{self.path} is {self.words}, which has no workbook", fix="see its page: tenfold report"
+        )
+
+    # --- the same for all
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What ``run.json`` says, as JSON has it; scores that were not measured are NaN."""
+        values = self.record.values
+        scores = {"targets": self.record.targets, "without_views": self.record.without_views}
+        return {**values, **{name: value for name, value in scores.items() if name in values}}
+
+    @property
+    def scores(self) -> Scores:
+        """Target -> score -> value on the held-out rows."""
+        return self.record.targets
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``--json`` prints of it (docs/formats.md)."""
+        about = self.about
+        return {"run": str(self.path), **{name: about[name] for name in self.summarised if name in about}}
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch; of a run without epochs none."""
+        from tenfold.reports.parts import read_history
+
+        return read_history(self.path)
+
+    def show(self) -> Shown:
+        """Its page, which a notebook shows."""
+        from tenfold.reports.html import Shown, report_html
+
+        page = self.page()
+        return Shown(page.title, report_html(page.title, page.sections, lead=page.lead), 720)
+
+    def write_page(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        folders: Mapping[str, str] | None = None,
+        worst: int = 12,
+    ) -> dict[str, Any]:
+        """Write its page; returns what ``tenfold report --json`` prints. folders, worst: as of `page`.
+
+        output: ``report.html`` in the run's folder where not given.
+        """
+        from tenfold.reports.html import write_report
+
+        path = self.path / PAGE if output is None else Path(output)
+        page = self.page(folders=folders, worst=worst)
+        write_report(path, page.title, page.sections, lead=page.lead)
+        return {
+            "run": str(self.path),
+            "output": str(path),
+            "kind": self.record.kind,
+            "sections": [section.title for section in page.sections],
+            "bytes": path.stat().st_size if path.is_file() else 0,
+            "notes": list(page.notes),
+        }
+
+    def plot_losses(self) -> Shown:
+        """The curves of its training and its learning rates. Raises RunError where it has no epochs."""
+        from tenfold.reports.html import Charts, Section, Shown, report_html
+        from tenfold.reports.parts import curve_charts, rate_chart
+
+        if not self.history:
+            raise RunError(f"{self.path} has no epochs to draw", fix=self._without_epochs())
+        charts = curve_charts(self.history, [str(target.name) for target in self.schema.targets])
+        rate = rate_chart(self.history, dict(self.record.trained_recipe))
+        title = f"Losses of {self.path.name}"
+        section = Section("", "", (Charts([*charts, *([rate] if rate else [])]),))
+        return Shown(title, report_html(title, [section]), 340 * (1 + len(charts)) // 2 + 120)
+
+    def _without_epochs(self) -> str:
+        if self.members:
+            runs = [run for member in self.members for run in member.runs]
+            return f"its members have them: {', '.join(os.path.normpath(run.path) for run in runs)}"
+        return (
+            "give a run of a network; the page of factors is run.show(), and tenfold inspect looks into them"
+        )
+
+    def write_explanation(
+        self,
+        rows: Sequence[str] = (),
+        options: ExplainOptions = SOME_ROWS,
+        output: str | os.PathLike[str] | None = None,
+    ) -> dict[str, Any]:
+        """Write the workbook of `explain`; returns what ``tenfold explain --json`` prints.
+
+        output: an ``.xlsx`` file; ``explain.xlsx`` in the run's folder where not given.
+        """
+        path = self.path / WORKBOOK if output is None else Path(output)
+        if path.suffix.lower() != ".xlsx":
+            raise OutputError(f"{path}: workbooks are written as .xlsx", fix="name it book.xlsx")
+        if options.n < 1:
+            raise RecipeError(f"n = {options.n}: one row at least is explained", fix="give n = 12")
+        made = self.explain(rows, options)
+        made.book.write(path)
+        return {**made.record, "output": str(path), "sheets": [sheet.name for sheet in made.book.sheets]}
+
+    def options(self, options: PredictOptions, changes: PredictChanges) -> PredictOptions:
+        """The options with these changes. Raises RecipeError for those that such a run does not take."""
+        chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        reading = chosen.pop("reading", options.reading)
+        table = chosen.pop("table_options", None)
+        if table is not None:
+            reading = replace(reading, table=table)
+        if "skip_bad" in chosen:
+            reading = replace(reading, skip_bad=chosen.pop("skip_bad"))
+        if "on_note" in chosen:
+            chosen["log"] = chosen.pop("on_note")
+        made = replace(options, reading=reading, **chosen)
+        for one in fields(PredictOptions):
+            given = getattr(made, one.name)
+            if one.name not in ("reading", "log", *self.takes) and given != one.default:
+                raise RecipeError(
+                    f"{self.path} is {self.words}, which has no option {one.name}",
+                    found=f"{one.name} = {given!r}",
+                    fix=f"leave it out; it takes {', '.join(sorted(self.takes))}",
+                )
+        return made
+
+    def read_text(self, name: str) -> str:
+        """A text file of the run."""
+        return read_text(self.path, name)
