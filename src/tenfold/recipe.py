@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
@@ -69,17 +69,17 @@ def parse_class_weights(value: Any) -> Any:
     """
     if not isinstance(value, str) or value.strip() in ("none", "balanced", ""):
         return value if not isinstance(value, str) else value.strip() or "none"
-    found: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
     for part in value.split(";"):
         target, colon, given = part.partition(":")
         target, given = (target.strip(), given.strip()) if colon else ("", part.strip())
         if not given or ("=" not in given and given != "balanced"):
             raise ValueError("write none, balanced, or TARGET:CLASS=WEIGHT,...;TARGET:balanced")
-        found[target] = given if given == "balanced" else parse_weights(given)
-        for name, weight in () if given == "balanced" else found[target].items():
+        weights[target] = given if given == "balanced" else parse_weights(given)
+        for name, weight in () if given == "balanced" else weights[target].items():
             if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", weight):
                 raise ValueError(f"the weight of {name!r} is {weight!r}: give a number from 0 up")
-    return found
+    return weights
 
 
 def parse_fold(value: Any) -> Any:
@@ -99,89 +99,106 @@ def parse_fold(value: Any) -> Any:
 AboveZero = Annotated[float, Field(ge=0)]
 
 
-class Recipe(Frozen):
-    """Every choice of an image or table training. Fields are also the options of ``tenfold fit``."""
+class Part(Frozen):
+    """Some choices of a recipe; a recipe has the parts that its training uses, and no others."""
 
     refusal: ClassVar = RecipeError
 
-    arch: str = Field("tf_efficientnet_lite0", description="timm architecture of the body")
-    weights: str = Field(
-        "hub", description="'hub' (timm's pretrained), 'none', or a .safetensors or .pth file"
-    )
-    image_size: Size = Field(
-        (224, 224), description="side, or HEIGHTxWIDTH, in pixels", validate_default=True
-    )
-    resize: Literal["squish", "crop", "pad"] = Field("squish", description="how a picture becomes that size")
-    item_size: Size | None = Field(
-        None, description="larger size to keep pictures at, which random crops are cut from [image size]"
-    )
-    body: Literal["auto", "linear", "mlp", "dot"] = Field(
-        "auto", description="between features and outputs; auto: linear for pictures alone, else mlp"
-    )
-    hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(parse_layers)] = Field(
-        (128, 64), description="widths of the mlp's layers, with commas between them"
-    )
-    body_dropout: float = Field(0.2, ge=0, lt=1, description="part of each mlp layer dropped, per row")
-    embedding: PositiveInt | None = Field(
-        None, description="widths of embeddings; by a rule of their rows where not given"
-    )
-    unknown_rate: float = Field(
-        0.02, ge=0, lt=1, description="part of known ids and categories that training shows as unknown"
-    )
+
+class Training(Part):
+    """How a network is trained."""
+
     epochs: PositiveInt = Field(12, description="passes over the training rows, all layers trained")
-    frozen_epochs: int = Field(1, ge=0, description="epochs before those in which only the head is trained")
-    batch_size: PositiveInt = Field(64, description="rows to one optimizer step, whatever fits the memory")
+    batch_size: PositiveInt = Field(64, description="rows per optimizer step, whatever fits into memory")
     lr: float = Field(2e-3, gt=0, description="highest learning rate of the head")
-    body_lr: float = Field(0.5, ge=0, le=1, description="the body's highest rate as a part of the head's")
-    layer_decay: float = Field(1.0, gt=0, le=1, description="each earlier layer's rate as a part of the next")
-    warmup: float = Field(0.2, gt=0, lt=1, description="part of the steps in which the rate rises")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; none on biases and norms")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="part of a label spread over all classes")
-    class_weights: Annotated[
-        Literal["none", "balanced"] | dict[str, Literal["balanced"] | dict[str, AboveZero]],
-        BeforeValidator(parse_class_weights),
-    ] = Field("none", description="none, balanced (by rarity), or TARGET:CLASS=WEIGHT,...;...")
-    task_weights: Annotated[Literal["learned"] | dict[str, AboveZero], BeforeValidator(parse_weights)] = (
-        Field(default_factory=dict, description="parts of the loss: equal, learned, or TARGET=WEIGHT,...")
-    )
-    number_loss: Literal["squared", "huber"] = Field("squared", description="of number targets")
-    augment: Literal["off", "light", "strong"] = Field("light", description="changes drawn per picture")
-    flip: Literal["none", "horizontal", "both"] = Field("horizontal", description="mirrorings drawn")
-    min_scale: float = Field(0.75, gt=0, le=1, description="smallest part of a picture that a crop keeps")
-    mixup: float = Field(0.0, ge=0, description="alpha of the mixing weights; 0 is off")
-    dropout: float = Field(0.2, ge=0, lt=1, description="part of the head's inputs dropped, per row")
-    drop_path: float = Field(0.1, ge=0, lt=1, description="highest stochastic depth, per row")
-    batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = Field(
-        16, description="rows that BatchNorm averages over, or 'frozen'"
-    )
-    clip_norm: float = Field(1.0, ge=0, description="longest gradient of a step; 0 is off")
-    ema: float = Field(0.99, ge=0, lt=1, description="decay per step of the averaged weights; 0 is off")
-    views: Literal[1, 2, 4] = Field(1, description="mirrored views averaged at prediction")
-    tta: int = Field(
-        0, ge=0, le=256, description="augmented views averaged at prediction, beside the plain one"
-    )
-    plain_weight: float = Field(0.25, ge=0, le=1, description="part of the plain view in that average")
-    precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = Field(
-        "auto", description="auto: mixed where the device gains by it, else float32"
-    )
-    familiarity: bool = Field(True, description="open targets: doubt rows that are like none of training's")
-    patience: int = Field(0, ge=0, description="epochs without a gain before it stops; 0 is off")
-    keep: Literal["auto", "last", "best"] = Field(
-        "auto", description="weights of which epoch; auto: best where patience is on, else last"
-    )
-    monitor: str = Field("mean", description="TARGET, TARGET:SCORE, or mean of all targets: what a gain is")
-    calibrate_probabilities: bool = Field(False, description="fit a temperature on the validation rows")
-    valid: float = Field(0.2, ge=0, lt=1, description="part of the rows held out")
+    valid: float = Field(0.2, ge=0, lt=1, description="fraction of the rows held out for validation")
     fold: Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)] = Field(
-        None, description="K/N: hold out the K-th of N equal parts, K from 1"
+        None, description="hold out the K-th of N equal parts, K from 1"
     )
-    split_seed: Seed | None = Field(None, description="of the split alone [seed]")
     seed: Seed = Field(0, description="of the split, the order, the weights and the augmentation")
+    split_seed: Seed | None = Field(None, description="of the split alone [seed]")
+    patience: int = Field(0, ge=0, description="stop after so many epochs without a gain; 0 is off")
+    keep: Literal["auto", "last", "best"] = Field(
+        "auto", description="epoch whose weights are kept; auto: best with patience, else last"
+    )
+    monitor: str = Field("mean", description="what a gain is: the mean of all targets, or a target's score")
+    precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = Field(
+        "auto", description="auto: mixed precision where the device gains by it, else float32"
+    )
+    ema: float = Field(0.99, ge=0, lt=1, description="decay per step of the averaged weights; 0 is off")
+    warmup: float = Field(0.2, gt=0, lt=1, description="fraction of the steps in which the rate rises")
+    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm of a step; 0 is off")
+    frozen_epochs: int = Field(1, ge=0, description="first epochs, in which only the head is trained")
+    task_weights: Annotated[Literal["learned"] | dict[str, AboveZero], BeforeValidator(parse_weights)] = (
+        Field(default_factory=dict, description="weights of the targets' losses: equal, learned, or given")
+    )
+    number_loss: Literal["squared", "huber"] = Field("squared", description="loss of number targets")
 
     @property
     def keeps_best(self) -> bool:
         """Whether the weights of the best epoch are kept, and not those of the last."""
         return self.keep == "best" or (self.keep == "auto" and self.patience > 0)
+
+
+class Body(Part):
+    """What stands between a network's inputs and its outputs."""
+
+    body: Literal["auto", "linear", "mlp", "dot"] = Field(
+        "auto", description="layers between features and outputs; auto: linear for images alone, else mlp"
+    )
+    hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(parse_layers)] = Field(
+        (128, 64), description="widths of the MLP's layers"
+    )
+    embedding: PositiveInt | None = Field(None, description="width of embeddings; by a rule where not given")
+    dropout: float = Field(0.2, ge=0, lt=1, description="of the head's inputs, per row")
+    body_dropout: float = Field(0.2, ge=0, lt=1, description="of each MLP layer, per row")
+    unknown_rate: float = Field(
+        0.02, ge=0, lt=1, description="fraction of known ids and categories shown as unknown in training"
+    )
+
+
+class Images(Part):
+    """The backbone, and the pictures that it sees."""
+
+    arch: str = Field("tf_efficientnet_lite0", description="timm architecture of the backbone")
+    weights: str = Field("hub", description="hub (timm's pretrained), none, or a .safetensors or .pth file")
+    image_size: Size = Field((224, 224), description="in pixels, or one side", validate_default=True)
+    resize: Literal["squish", "crop", "pad"] = Field("squish", description="how a picture gets that size")
+    item_size: Size | None = Field(
+        None, description="larger size to load pictures at, which random crops are cut from [image size]"
+    )
+    augment: Literal["off", "light", "strong"] = Field("light", description="random changes per picture")
+    flip: Literal["none", "horizontal", "both"] = Field("horizontal", description="random mirroring")
+    min_scale: float = Field(0.75, gt=0, le=1, description="smallest fraction that a random crop keeps")
+    mixup: float = Field(0.0, ge=0, description="alpha of the mixing weights; 0 is off")
+    tta: int = Field(
+        0, ge=0, le=256, description="test-time augmentation: random views, averaged with the plain one"
+    )
+    views: Literal[1, 2, 4] = Field(1, description="test-time augmentation: mirrored views, averaged")
+    plain_weight: float = Field(0.25, ge=0, le=1, description="of the plain view in the average of --tta")
+    body_lr: float = Field(0.5, ge=0, le=1, description="highest rate of the backbone / that of the head")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a layer / that of the next one")
+    drop_path: float = Field(0.1, ge=0, lt=1, description="highest stochastic depth, per row")
+    batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = Field(
+        16, description="rows that BatchNorm averages over, or frozen"
+    )
+
+
+class Labels(Part):
+    """What is made of labels: choices of targets that have classes."""
+
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="fraction of a label spread over all classes")
+    class_weights: Annotated[
+        Literal["none", "balanced"] | dict[str, Literal["balanced"] | dict[str, AboveZero]],
+        BeforeValidator(parse_class_weights),
+    ] = Field("none", description="none, balanced (by rarity), or TARGET:CLASS=WEIGHT,...;...")
+    calibrate_probabilities: bool = Field(False, description="fit a temperature on the validation rows")
+    familiarity: bool = Field(True, description="open targets: detect rows out of distribution")
+
+
+class Recipe(Labels, Training, Body, Images):
+    """Every choice of an image or table training. Fields are also the options of ``tenfold fit``."""
 
     def check(self) -> None:
         """Refuse choices that contradict each other."""
@@ -248,30 +265,51 @@ DOT_DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "lr": 1e-2}
 DOT_DECAY = 1.1
 
 
-class RatingNetworkRecipe(Recipe):
+class OfRatings(Part):
+    """What ratings are, and which are held out."""
+
+    scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
+    range: tuple[float, float] | None = Field(
+        None, description="ends of the sigmoid of sgd and of networks; by a rule where not given"
+    )
+    valid: float = Field(0.0, ge=0, lt=1, description="fraction of the ratings held out")
+    split: Literal["auto", "random", "time", "last"] = Field("auto", description="how ratings are held out")
+
+
+class RatingNetworkRecipe(OfRatings, Training, Body):
     """Every choice of a network for ratings: embeddings of users and items, a body, and a number in a range.
 
-    The fields of a `Recipe` with defaults of their own, and those of a `FactorRecipe` that speak of ratings.
-    With ``body = "dot"`` some defaults are those of `DOT_DEFAULTS`.
+    The fields of every network with defaults of their own, and those of a `FactorRecipe` that speak of
+    ratings. With ``body = "dot"`` some defaults are those of `DOT_DEFAULTS`.
     """
 
-    body: Literal["auto", "linear", "mlp", "dot"] = Field("mlp", description="between ids and rating")
-    embedding: PositiveInt | None = Field(32, description="widths of embeddings")
+    body: Literal["auto", "linear", "mlp", "dot"] = "mlp"
+    embedding: PositiveInt | None = 32
     epochs: PositiveInt = 6
     frozen_epochs: int = Field(0, ge=0)
     batch_size: PositiveInt = 512
     lr: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     unknown_rate: float = Field(0.01, ge=0, lt=1)
-    valid: float = Field(0.0, ge=0, lt=1)
-    range: tuple[float, float] | None = Field(None, description="ends of the stretched sigmoid")
-    scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
     kind: Literal["auto", "explicit"] = "auto"
     duplicates: Literal["last", "first", "mean", "error"] | None = None
-    split: Literal["auto", "random", "time", "last"] = "auto"
 
     def __init__(self, /, **values: Any) -> None:
         super().__init__(**{**(DOT_DEFAULTS if values.get("body") == "dot" else {}), **values})
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read from TOML text, also of the first edition, whose files hold choices of pictures."""
+        values = cls._parse(text)
+        return cls(**{name: value for name, value in values.items() if name not in _ONLY_OF_RECIPE})
+
+    def network(self) -> Recipe:
+        """What it says of the network and its training; of pictures, the defaults."""
+        return Recipe(**{name: value for name, value in self if name in Recipe.model_fields})
+
+    def identity(self) -> dict[str, Any]:
+        """In JSON's types, as ``run.json`` has it: with the choices of pictures of the first edition."""
+        return {**self.network().model_dump(mode="json"), **self.model_dump(mode="json")}
 
     def ratings(self) -> FactorRecipe:
         """What it says of reading and splitting ratings, as the factor models take it."""
@@ -280,30 +318,7 @@ class RatingNetworkRecipe(Recipe):
         return FactorRecipe(kind="explicit", seed=seed, **{name: getattr(self, name) for name in names})
 
 
-#: Choices of a `Recipe` that a network of ratings has no use for: of pictures, and of classes.
-NOT_OF_PAIRS = (
-    *("arch", "weights", "image_size", "resize", "item_size", "layer_decay", "drop_path"),
-    *("augment", "flip", "min_scale", "mixup", "views", "tta", "plain_weight"),
-    *("label_smoothing", "class_weights", "familiarity", "calibrate_probabilities"),
-)
-
-
-def refuse_pictures(recipe: RatingNetworkRecipe) -> None:
-    """Raises RecipeError where a choice was made that no network of ratings takes."""
-    plain = RatingNetworkRecipe(body=recipe.body)
-    said = [
-        name
-        for name in NOT_OF_PAIRS
-        if name in recipe.model_fields_set
-        and getattr(recipe, name) not in (getattr(plain, name), *(("none",) if name == "weights" else ()))
-    ]
-    if said:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in said)
-        raise RecipeError(
-            f"{flags}: a training from ratings by a network has no use for it",
-            found=", ".join(f"{name} = {getattr(recipe, name)}" for name in said),
-            fix="leave it out",
-        )
+_ONLY_OF_RECIPE = Recipe.model_fields.keys() - RatingNetworkRecipe.model_fields.keys()
 
 
 def with_dot_weight_decay(recipe: RatingNetworkRecipe, users: int, items: int) -> RatingNetworkRecipe:
@@ -318,13 +333,9 @@ def with_dot_weight_decay(recipe: RatingNetworkRecipe, users: int, items: int) -
     return recipe.model_copy(update={"weight_decay": round(DOT_DECAY * part**0.5, 4)})
 
 
-class FactorRecipe(Frozen):
-    """Every choice of a ratings training. Fields are also options of ``tenfold fit`` for ratings.
-
-    Where a number is None, a rule chooses it from the training rows (docs/maths.md).
-    """
-
-    refusal: ClassVar = RecipeError
+class Factors(Part):
+    """How latent factors are found. Where a number is None, a rule chooses it from the training rows
+    (docs/maths.md)."""
 
     method: Literal["gibbs", "als", "sgd"] = Field("gibbs", description="how the factors are found")
     factors: PositiveInt | None = Field(None, description="latent factors of a user and of an item")
@@ -332,17 +343,20 @@ class FactorRecipe(Frozen):
     epochs: PositiveInt | None = Field(None, description="passes of als or sgd")
     lr: float | None = Field(None, gt=0, description="learning rate of sgd")
     weight_decay: float | None = Field(None, ge=0, description="of als or sgd; gibbs samples its own")
-    range: tuple[float, float] | None = Field(None, description="ends of the sigmoid of sgd")
-    use_range: bool = Field(True, description="sgd: stretch a sigmoid over the range")
-    use_bias: bool = Field(True, description="sgd: a bias per user and item")
-    implicit: bool = Field(True, description="gibbs: learn from which items were rated, too")
-    use_time: bool = Field(True, description="gibbs: learn from the time column, where there is one")
-    scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
-    kind: Literal["auto", "explicit", "implicit"] = Field("auto", description="stars, or a log of events")
+    kind: Literal["auto", "explicit", "implicit"] = Field("auto", description="ratings, or a log of events")
     duplicates: Literal["last", "first", "mean", "max", "min", "sum", "error"] | None = Field(
         None, description="what a pair that occurs twice counts as"
     )
-    valid: float = Field(0.0, ge=0, lt=1, description="part of the ratings held out")
-    split: Literal["auto", "random", "time", "last"] = Field("auto", description="how they are chosen")
-    threads: PositiveInt = Field(2, description="part of the answer: sums depend on it in the last bits")
+    implicit: bool = Field(True, description="gibbs: learn from which items were rated, too")
+    use_time: bool = Field(True, description="gibbs: learn from the time column, where there is one")
+    use_range: bool = Field(True, description="sgd: stretch a sigmoid over the range")
+    use_bias: bool = Field(True, description="sgd: a bias per user and item")
+    threads: PositiveInt = Field(2, description="changes the answer in the last bits: sums depend on it")
     seed: Seed = Field(0, description="of the split, the first factors and the sampler")
+
+
+class FactorRecipe(OfRatings, Factors):
+    """Every choice of a ratings training. Fields are also options of ``tenfold fit`` for ratings."""
+
+
+AnyRecipe = Recipe | RatingNetworkRecipe | FactorRecipe

@@ -82,13 +82,16 @@ class Frozen(BaseModel):
     @classmethod
     def from_toml(cls, text: str) -> Self:
         """Read from TOML text."""
+        return cls(**cls._parse(text))
+
+    @classmethod
+    def _parse(cls, text: str) -> dict[str, Any]:
         try:
-            values = tomllib.loads(text)
+            return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise cls.refusal(
                 f"this is not TOML: {error}", fix="see docs/formats.md for a complete example"
             ) from None
-        return cls(**values)
 
     def to_toml(self) -> str:
         """Write as TOML text; `from_toml` gives the same value back."""

@@ -6,6 +6,7 @@ tests/golden/make.py made them. Networks may differ in the last digits between p
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from golden.make import TABLE
 from tenfold.cli.main import app
+from tenfold.recipe import RatingNetworkRecipe
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "edition1"
 FACTORS = ("gibbs", "als", "sgd", "ratings_blend")
@@ -86,6 +88,15 @@ def test_runs_of_the_first_edition_have_a_report(
 ) -> None:
     ask(golden, f"report runs/{name} -o new/{name}.html", monkeypatch)
     assert "</html>" in (golden / "new" / f"{name}.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["dot", "mlp"])
+def test_a_rating_networks_recipe_of_the_first_edition_has_the_same_identity(name: str) -> None:
+    # It holds choices of pictures, which such recipes no longer have.
+    folder = GOLDEN / "runs" / name
+    recipe = RatingNetworkRecipe.from_toml((folder / "recipe.toml").read_text("utf-8"))
+    assert "arch" not in recipe.model_fields_set
+    assert recipe.identity() == json.loads((folder / "run.json").read_text("utf-8"))["identity"]["recipe"]
 
 
 def test_a_training_that_the_first_edition_left_half_way_goes_on_to_the_same_weights(

@@ -9,7 +9,7 @@ from typing import Any
 
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError, TableError
-from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.remedies import withhold
 from tenfold.schema import (
     CategoryColumn,
@@ -67,7 +67,7 @@ class Request:
 
     table: Any
     schema: Schema
-    recipe: Recipe | FactorRecipe
+    recipe: AnyRecipe
     output: str
 
 
@@ -199,15 +199,15 @@ def _ratings_schema(given: Given) -> Schema:
     )
 
 
-def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe | FactorRecipe:
+def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> AnyRecipe:
     chosen = dict(settings)
-    mine: type[Recipe] | type[FactorRecipe] = FactorRecipe if schema.rated else Recipe
+    mine: type[AnyRecipe] = FactorRecipe if schema.rated else Recipe
     if schema.rated and (given.get("body") or "body" in settings or len(schema.columns) > 2):
         # What has a body, or further columns, is a network.
         mine = RatingNetworkRecipe
-    other = Recipe if mine is FactorRecipe else FactorRecipe
-    withhold(name for name in other.model_fields if name not in mine.model_fields)
-    for name in {**mine.model_fields, **other.model_fields}:
+    every = {**mine.model_fields, **Recipe.model_fields, **FactorRecipe.model_fields}
+    withhold(name for name in every if name not in mine.model_fields)
+    for name in every:
         value = given.get(name)
         if value is None:
             continue
@@ -226,7 +226,7 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> Recipe
     return mine(**chosen)
 
 
-def wing_options(schema: Schema, given: Given, recipe: Recipe | FactorRecipe | None = None) -> dict[str, Any]:
+def wing_options(schema: Schema, given: Given, recipe: AnyRecipe | None = None) -> dict[str, Any]:
     """Options of a job that are no part of schema or recipe: how to read, and how to use the machine.
 
     recipe: tells a network of ratings from factors.

@@ -84,7 +84,8 @@ class PairRun:
     @cached_property
     def network(self) -> Network:
         """The network with its weights, on the CPU."""
-        network, _ = build_network(self.encoding, network_schema(self.schema, self.about), self.recipe)
+        schema = network_schema(self.schema, self.about)
+        network, _ = build_network(self.encoding, schema, self.recipe.network())
         arrays, _ = read_arrays(self.path / "weights.safetensors")
         if any(value.dtype == np.float64 for value in arrays.values()):
             network.double()

@@ -27,7 +27,7 @@ from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
-from tenfold.recipe import RatingNetworkRecipe, Recipe, refuse_pictures, with_dot_weight_decay
+from tenfold.recipe import RatingNetworkRecipe, Recipe, with_dot_weight_decay
 from tenfold.recommenders.factors import ITEMS
 from tenfold.recommenders.factors_fit import RatingsWork, listed_side, prepare_ratings
 from tenfold.recommenders.network import (
@@ -69,7 +69,7 @@ class _Work:
 
 def fit_pair_run(
     schema: Schema,
-    recipe: Recipe,
+    recipe: Recipe | RatingNetworkRecipe,
     table: Any,
     *,
     run: str | os.PathLike[str],
@@ -92,7 +92,6 @@ def fit_pair_run(
     machine = machine or Machine()
     if not isinstance(recipe, RatingNetworkRecipe):
         recipe = RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
-    refuse_pictures(recipe)
     lines: list[str] = []
 
     def add(said: Sequence[str]) -> None:
@@ -122,7 +121,7 @@ def fit_pair_run(
                 work.examples,
                 train=np.arange(rows),
                 valid=np.arange(rows, work.examples.rows),
-                recipe=recipe,
+                recipe=recipe.network(),
                 plan=MemoryPlan(micro, accumulation=-(-batch // micro), workers=0),
                 device=device,
                 precision=precision,
@@ -215,8 +214,8 @@ def _prepare(
         parts.append(take_ratings(ratings.ratings, ratings.split.valid))
     examples = _examples(parts, table, encoding, cells_schema)
     _check_widths(recipe, sides)
-    network, said = build_network(encoding, network_schema(found, about), recipe)
-    check_monitor(recipe, network.heads, len(ratings.split.valid))
+    network, said = build_network(encoding, network_schema(found, about), recipe.network())
+    check_monitor(recipe.network(), network.heads, len(ratings.split.valid))
     add(said)
     if facts.low is not None and facts.high is not None:
         _start_at_mean(network, facts)
@@ -316,7 +315,7 @@ def _identity(work: _Work, recipe: RatingNetworkRecipe) -> dict[str, Any]:
         digest.update(name.encode("utf-8", "surrogatepass") + values.tobytes())
     digest.update(work.encoding.model_dump_json().encode("utf-8", "surrogatepass"))
     schema = work.ratings.schema.model_dump(mode="json")
-    return {"recipe": recipe.model_dump(mode="json"), "schema": schema, "data": digest.hexdigest()}
+    return {"recipe": recipe.identity(), "schema": schema, "data": digest.hexdigest()}
 
 
 def _place_listed(work: _Work) -> None:

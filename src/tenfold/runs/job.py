@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.recipe import AnyRecipe
 from tenfold.runs.folder import RunFolder
 from tenfold.schema import Schema
 from tenfold.values import Log
@@ -83,7 +83,7 @@ class Fitted:
     """
 
     schema: Schema
-    recipe: Recipe | FactorRecipe
+    recipe: AnyRecipe
     record: Mapping[str, Any]
     stopped: str = ""
     fix: str = ""

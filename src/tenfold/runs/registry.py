@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from tenfold.errors import RunError, SchemaError
-from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.folder import read_run
 from tenfold.runs.job import FitJob
 from tenfold.runs.options import FitOptions
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
-
-AnyRecipe = Recipe | FactorRecipe
 
 #: `RunRecord.run_kind` -> the class of such runs.
 KINDS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import SchemaError
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.reports.report import report_finished
 from tenfold.runs.history import record_run
 from tenfold.schema import Schema
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def fit(
     schema: Schema,
-    recipe: Recipe | FactorRecipe,
+    recipe: AnyRecipe,
     table: Any,
     *,
     run: str | os.PathLike[str] | None = None,
@@ -39,7 +39,7 @@ def fit(
     options: as the wing takes them: ``resume``, ``reading``, ``machine``, ``on_progress``, ``on_note``.
     """
     run = _next_run() if run is None else run
-    if schema.rated and isinstance(recipe, Recipe):
+    if schema.rated and isinstance(recipe, Recipe | RatingNetworkRecipe):
         from tenfold.recommenders.network_fit import fit_pair_run
 
         return _recorded(fit_pair_run(schema, recipe, table, run=run, **options), options, report)

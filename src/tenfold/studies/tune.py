@@ -18,7 +18,7 @@ from typing import Any
 from tenfold.data.ratings.index import take_ratings
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.metrics import score_text
-from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
 from tenfold.recommenders.factors import score_ratings
 from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
 from tenfold.reports.html import Cell, Grid, Picture, Section
@@ -78,7 +78,7 @@ def parse_values(text: str, field: str) -> tuple[float, ...]:
 def tune(
     what: str,
     schema: Schema,
-    recipe: Recipe | FactorRecipe,
+    recipe: AnyRecipe,
     table: Any,
     *,
     values: Sequence[float] | None = None,
@@ -322,7 +322,7 @@ def _network_plan(
 def _pairs_plan(
     name: str,
     schema: Schema,
-    recipe: Recipe,
+    recipe: Recipe | RatingNetworkRecipe,
     table: Any,
     note: Callable[[str], None],
     on_progress: Teller | None,
@@ -364,7 +364,7 @@ def _trained_plan(
     fit: Callable[..., Any],
     judge: Callable[[Any], float],
     name: str,
-    recipe: Recipe,
+    recipe: Recipe | RatingNetworkRecipe,
     table: Any,
     note: Callable[[str], None],
     runs: str | os.PathLike[str] | None,
