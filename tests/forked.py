@@ -66,7 +66,6 @@ def load_everything() -> None:
         for name in (
             "pyarrow.parquet",
             "pyarrow.csv",
-            "plotly.graph_objects",
             "sklearn.metrics",
             "timm.models",
         ):

@@ -188,7 +188,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(place: Path, how: signal.
 def test_help_and_tables_need_no_torch(place: Path) -> None:
     code = (
         "import sys, runpy; sys.argv = ['tenfold', *sys.argv[1:]]\n"
-        "slow = {'torch', 'timm', 'numba', 'plotly', 'sklearn'}\n"
+        "slow = {'torch', 'timm', 'numba', 'sklearn'}\n"
         "slow |= {'numpy', 'pyarrow'} if sys.argv[-1] == '--help' else set()\n"
         "try: runpy.run_module('tenfold', run_name='__main__')\n"
         "except SystemExit: pass\n"

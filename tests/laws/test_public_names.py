@@ -11,7 +11,7 @@ import pytest
 import tenfold
 from laws.source import SRC, read_imports
 
-HEAVY = ("torch", "torchvision", "timm", "numba", "pyarrow", "PIL", "sklearn", "pandas", "plotly", "jinja2")
+HEAVY = ("torch", "torchvision", "timm", "numba", "pyarrow", "PIL", "sklearn", "pandas", "jinja2")
 LAZY = [name for name in tenfold.__all__ if name != "__version__"]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tenfold.errors import OutputError
-from tenfold.reports.figures import map_figure
-from tenfold.reports.html import Cell, Grid, Picture, Section, report_html, write_report
+from tenfold.reports.charts import point_chart
+from tenfold.reports.html import Cell, Charts, Grid, Section, report_html, write_charts, write_report
 
 #: Names that would run, close, or change something if they were put in as they are.
 HOSTILE = (
@@ -54,8 +54,8 @@ def hostile_page() -> str:
         for bad in HOSTILE
     ]
     place = np.arange(2.0 * len(HOSTILE)).reshape(-1, 2)
-    figure = map_figure(place, HOSTILE, [1] * len(HOSTILE), (0.5, 0.25))
-    return report_html(HOSTILE[0], [*sections, Section("map", "", (Picture(figure),))], lead=HOSTILE[1])
+    chart = point_chart(place, HOSTILE, title=HOSTILE[0], axes=(HOSTILE[0], HOSTILE[1]))
+    return report_html(HOSTILE[0], [*sections, Section("map", "", (Charts([chart]),))], lead=HOSTILE[1])
 
 
 def test_every_outside_text_is_shown_letter_by_letter() -> None:
@@ -71,9 +71,8 @@ def test_no_outside_text_becomes_a_tag_or_an_attribute() -> None:
     read = Reader(page)
     assert not any(tag == "img" for tag, _ in read.tags)
     assert not any(name.startswith("on") for _, attributes in read.tags for name in attributes)
-    plain = Reader(
-        report_html("t", [Section("s", "x", (Picture(map_figure(np.eye(2), ["a", "b"], [1, 1], (1, 0))),))])
-    )
+    chart = point_chart(np.eye(2), ["a", "b"], title="t", axes=("x", "y"))
+    plain = Reader(report_html("t", [Section("s", "x", (Charts([chart]),))]))
     scripts = [tag for tag, _ in read.tags].count("script")
     assert scripts == [tag for tag, _ in plain.tags].count("script")
     for bad in HOSTILE[:2] + HOSTILE[3:5]:
@@ -91,15 +90,13 @@ def test_the_page_asks_nothing_of_any_network_and_fits_a_phone_and_the_dark() ->
     assert "prefers-color-scheme: dark" in hostile_page()
 
 
-def test_the_figures_program_is_in_the_page_once() -> None:
-    def picture() -> Picture:
-        return Picture(map_figure(np.eye(2), ["a", "b"], [1, 2], (0.5, 0.5)))
-
-    one = report_html("t", [Section("s", "", (picture(),))])
-    two = report_html("t", [Section("s", "", (picture(),)), Section("s", "", (picture(),))])
-    assert len(one) > 1_000_000 and len(two) < len(one) + 20_000
-    assert two.count("Plotly.newPlot(") == one.count("Plotly.newPlot(") + 1
-    assert "<svg" not in report_html("t", [Section("s", "", ())]) and len(report_html("t", [])) < 10_000
+def test_a_page_of_charts_alone_is_small_and_has_the_program_once(tmp_path) -> None:
+    chart = point_chart(np.eye(2), ["a", "b"], title="t", axes=("x", "y"))
+    write_charts(tmp_path / "charts.html", "t", [chart, chart])
+    page = (tmp_path / "charts.html").read_text("utf-8")
+    assert page.count("<svg") == 2 and page.count("<script") == 1 and "<h2" not in page
+    assert len(page) < 20_000 and "<svg" not in report_html("t", [Section("s", "", ())])
+    assert len(report_html("t", [])) < 10_000
 
 
 def test_numbers_stand_to_the_right_under_their_headings() -> None:

@@ -248,10 +248,10 @@ def test_the_picture_is_as_wide_as_the_window_and_nothing_covers_its_words(
     found = tune("wd", RATINGS, FactorRecipe(method="als", epochs=3), drawn, values=(0.1, 1), repeats=2)
     write_report(tmp_path / "t.html", *tuning_page(found))
     with opened(tmp_path / "t.html", width=width, dark=dark) as (view, said):
-        view.wait_for_selector(".annotation-text")
+        view.wait_for_selector("svg.chart")
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         boxes = view.evaluate(
-            "[...document.querySelectorAll('.annotation-text, .xtick text, .xtitle, .legendtext')]"
+            "[...document.querySelectorAll('svg.chart text, figcaption')]"
             ".filter(e => e.textContent).map(e => e.getBoundingClientRect())"
             ".map(b => [b.left, b.top, b.right, b.bottom])"
         )

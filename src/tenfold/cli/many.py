@@ -93,7 +93,8 @@ def _blend(given: Given) -> None:
 )
 def _runs(given: Given) -> None:
     """List the runs of a folder, best first, with what changed since each one's parent, and the gain."""
-    from tenfold.reports.figures import course_figure, write_figure
+    from tenfold.reports.charts import course_charts
+    from tenfold.reports.html import write_charts
     from tenfold.runs.history import course_of, find_maker, read_history, record_score
 
     folder = given["folder"] or "runs"
@@ -116,7 +117,7 @@ def _runs(given: Given) -> None:
     runs = read_history(folder, on_note=say)
     if given["plot"]:
         page = given["output"] or str(Path(folder) / "history.html")
-        write_figure(course_figure(course_of(runs)), page)
+        write_charts(page, f"Runs of {folder}", course_charts(course_of(runs)))
         say(f"picture: {page}")
     if given["as_json"]:
         return print_json({"folder": folder, "runs": [one.record() for one in runs]})

@@ -167,7 +167,8 @@ def _evaluate(given: Given) -> None:
 def _lr(given: Given) -> None:
     """Look for a learning rate: the loss over a rate that grows with every optimizer step."""
     from tenfold.networks.rates import find_learning_rate
-    from tenfold.reports.figures import rate_figure, write_figure
+    from tenfold.reports.charts import rates_chart
+    from tenfold.reports.html import write_charts
 
     job = picture_job_of({**given, "output": "no run"})
     with Display() as display:
@@ -181,7 +182,8 @@ def _lr(given: Given) -> None:
             **wing_options(job.schema, given),
         )
     if given["output"]:
-        write_figure(rate_figure(curve.rates, curve.losses, curve.steepest), given["output"])
+        chart = rates_chart(curve.rates, curve.losses, curve.steepest)
+        write_charts(given["output"], "Learning rate", [chart])
     show_rates(curve, given["output"]) if not given["as_json"] else print_json(vars(curve))
 
 

@@ -11,7 +11,8 @@ from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import parse_bytes, show_bytes
 from tenfold.memory.plan import Plan, Refusal, plan_each, timeline
 from tenfold.recipe import Recipe
-from tenfold.reports.figures import memory_figure, write_figure
+from tenfold.reports.charts import memory_chart
+from tenfold.reports.html import write_charts
 
 
 def plan(
@@ -70,7 +71,9 @@ def draw_plan(found: Plan | Refusal, given: Mapping[str, Any]) -> None:
         raise RecipeError(f"{found.arch} has no plan: {found.reason}", fix="choose another architecture")
     size = parse_bytes(given["budget"])
     drawn = timeline(found.arch, found, card=size.card, **_asked(given))
-    write_figure(memory_figure(drawn, f"{found.arch}, {found.micro_batch} rows at once"), given["plot"])
+    held = {kind: drawn.held[:, index] for index, kind in enumerate(drawn.kinds)}
+    title = f"{found.arch}, {found.micro_batch} rows at once"
+    write_charts(given["plot"], "Memory", [memory_chart(held, drawn.reserved, drawn.phases, title)])
 
 
 def calibrate_device() -> str:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tenfold.collab.explain import item_labels
 from tenfold.collab.predict import Scorer
 from tenfold.errors import RecipeError, RunError
-from tenfold.reports.figures import map_figure
-from tenfold.reports.html import Cell, Grid, Picture, Section
+from tenfold.reports.html import Cell, Charts, Grid, Section
+from tenfold.reports.maps import component_chart, principal_components
 from tenfold.values import FactorModel
 
 __all__ = ["BiasedItem", "Crosstab", "FactorMap", "Inspection", "LookUp", "inspect_run", "inspection_page"]
@@ -284,19 +284,13 @@ def _factor_map(model: FactorModel, received: NDArray[np.int64]) -> FactorMap | 
     factors = model.item_factors[items].astype(np.float64)
     if len(items) < 2 or not (factors != factors[0]).any():
         return None
-    from sklearn.decomposition import PCA  # half a second, and only here
-
-    # The full decomposition, since the iterative ones start from random vectors.
-    found = PCA(n_components=min(2, *factors.shape), svd_solver="full").fit(factors)
-    place, share = np.zeros((len(items), 2)), np.zeros(2)
-    place[:, : found.n_components_] = found.transform(factors)
-    share[: found.n_components_] = found.explained_variance_ratio_
+    place, share = principal_components(factors)
     return FactorMap(
         items=[str(one) for one in model.items[items]],
         names=_names(model, items),
         ratings=received[items].tolist(),
         place=place,
-        share=(float(share[0]), float(share[1])),
+        share=share,
     )
 
 
@@ -405,13 +399,16 @@ def _map_section(found: FactorMap) -> Section:
     for axis, which in enumerate(("across", "up")):
         low, high = found.ends(axis)
         rows.append([which, Cell(f"{found.share[axis]:.0%}"), "; ".join(low), "; ".join(high)])
+    notes = [f"{count} ratings" for count in found.ratings]
+    title = f"items: the {len(found.items)} with most ratings"
+    chart = component_chart(found.place, found.share, found.names, title, sizes=found.ratings, notes=notes)
     return Section(
         "A map of the items",
         f"The factors of the {len(found.items)} most rated items on the two directions in which they differ "
         "most (principal components). Near items please the same people. What a direction means is for the "
         "reader to say: nothing told the run of genres.",
         (
-            Picture(map_figure(found.place, found.names, found.ratings, found.share)),
+            Charts([chart]),
             Grid(("direction", "of the variance", "at the low end", "at the high end"), rows),
         ),
     )

@@ -17,7 +17,6 @@ from typing import Any
 
 from tenfold.errors import printable
 from tenfold.files.atomic import replacing
-from tenfold.reports.figures import figure_html
 from tenfold.reports.page import PAGE, POLICY, SCRIPT, STYLE, TABLE
 
 __all__ = [
@@ -29,10 +28,10 @@ __all__ = [
     "Part",
     "Photo",
     "Photos",
-    "Picture",
     "Section",
     "Shown",
     "report_html",
+    "write_charts",
     "write_report",
 ]
 
@@ -65,13 +64,6 @@ class Grid:
     title: str = ""
     upright: bool = False
     cut: int = 0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of `reports.figures`, whose own texts its maker has escaped (see `figures.escaped`)."""
-
-    figure: Any
 
 
 @dataclass(frozen=True)
@@ -138,7 +130,7 @@ class Notes:
     lines: Sequence[str]
 
 
-Part = Grid | Picture | Charts | Photos | Clickable | Notes
+Part = Grid | Charts | Photos | Clickable | Notes
 
 
 @dataclass(frozen=True)
@@ -166,17 +158,12 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
 
     # Autoescape whatever the template is called; a misspelled name is an error and not an empty place.
     world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_text)
-    world.filters["id"] = id
-    pictures = [part.figure for one in sections for part in one.parts if isinstance(part, Picture)]
-    # plotly's own program is in the page once, before the first picture.
-    drawn = {id(one): figure_html(one, program=place == 0) for place, one in enumerate(pictures)}
     return (
         world.from_string(TABLE + PAGE)
         .render(
             title=title,
             lead=lead,
             sections=sections,
-            figures=drawn,
             numeric=_numeric,
             shortened=shortened,
             policy=POLICY,
@@ -201,6 +188,11 @@ def write_report(
     page = report_html(title, sections, lead=lead).encode("utf-8", "replace")
     with replacing(path) as stream:
         stream.write(page)
+
+
+def write_charts(path: str | os.PathLike[str], title: str, charts: Sequence[str]) -> None:
+    """Write a page of charts alone."""
+    write_report(path, title, [Section("", "", (Charts(charts),))] if charts else [])
 
 
 def shortened(text: str, most: int) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tenfold.reports.charts import point_chart
 from tenfold.runs.folder import read_arrays, read_text
 from tenfold.schema import Schema
 
-__all__ = ["principal_components", "weight_maps"]
+__all__ = ["component_chart", "named_map", "principal_components", "weight_maps"]
 
 #: Names below which a map shows nothing, and above which its points are too many.
 LEAST, MOST = 4, 2000
@@ -42,13 +42,26 @@ def named_map(
     names: Sequence[str],
     title: str,
     *,
-    sizes: Any = None,
+    sizes: ArrayLike | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """A chart of rows of numbers that belong to names."""
-    place, share = principal_components(values)
+    points, share = principal_components(values)
+    return component_chart(points, share, names, title, sizes=sizes, notes=notes)
+
+
+def component_chart(
+    points: NDArray[np.float64],
+    share: tuple[float, float],
+    names: Sequence[str],
+    title: str,
+    *,
+    sizes: ArrayLike | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """A chart of principal components. share: the fraction of the variance along each direction."""
     axes = (f"first direction: {share[0]:.0%} of the variance", f"second: {share[1]:.0%}")
-    return point_chart(place, names, title=title, axes=axes, sizes=sizes, notes=notes)
+    return point_chart(points, names, title=title, axes=axes, sizes=sizes, notes=notes)
 
 
 def weight_maps(folder: Path, targets: Sequence[str], classes: Mapping[str, Sequence[str]]) -> list[str]:

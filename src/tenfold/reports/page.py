@@ -64,6 +64,8 @@ svg.chart .point:hover { fill-opacity: 1; }
 .key i { display: inline-block; width: 1.1rem; border-top: 3px solid; margin-right: .3rem;
   vertical-align: middle; }
 .key i.dashed { border-top-style: dashed; } .key i.dotted { border-top-style: dotted; }
+svg.chart .area { fill: currentColor; fill-opacity: .7; }
+svg.chart .mark { stroke: var(--c3); stroke-width: 1; stroke-dasharray: 2 3; }
 .k0 { color: var(--c0); } .k1 { color: var(--c1); } .k2 { color: var(--c2); } .k3 { color: var(--c3); }
 .k4 { color: var(--c4); } .k5 { color: var(--c5); } .k6 { color: var(--c6); } .k7 { color: var(--c7); }
 .k8 { color: var(--c8); } .k9 { color: var(--c9); }
@@ -197,11 +199,9 @@ PAGE = """<!doctype html>
 {% if lead %}<p class="soft">{{ lead }}</p>{% endif %}
 {% for section in sections %}
 <section>
-<h2>{{ section.title }}</h2>
-<p>{{ section.text }}</p>
-{% for part in section.parts %}{% if part.figure is defined %}
-<div class="picture">{{ figures[part.figure | id] | safe }}</div>
-{% elif part.charts is defined %}
+{% if section.title %}<h2>{{ section.title }}</h2>{% endif %}
+{% if section.text %}<p>{{ section.text }}</p>{% endif %}
+{% for part in section.parts %}{% if part.charts is defined %}
 <div class="charts">{% for one in part.charts %}{{ one | safe }}{% endfor %}</div>
 {% elif part.photos is defined %}
 {% if part.title %}<h3>{{ part.title }}</h3>{% endif %}

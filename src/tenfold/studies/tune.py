@@ -21,7 +21,8 @@ from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
 from tenfold.recommenders.factors import score_ratings
 from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
-from tenfold.reports.html import Cell, Grid, Picture, Section
+from tenfold.reports.charts import tuning_chart
+from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.schema import Schema
 from tenfold.studies.trials import RunPlace, Teller, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
@@ -413,15 +414,13 @@ def _figure(value: float) -> str:
 
 def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
     """Title and sections of the page: the verdict, the curve, and every value with its scores."""
-    from tenfold.reports.figures import tuning_figure
-
     word = found.field.replace("_", " ")
     better = "higher" if found.higher_is_better else "lower"
-    figure = tuning_figure(
+    chart = tuning_chart(
         [one.value for one in found.settings],
         [[trial.score for trial in one.trials] for one in found.settings],
         best=found.best,
-        own=found.recipe_value,
+        recipe_value=found.recipe_value,
         labels=(word, f"{found.score} on the validation rows ({better} is better)"),
     )
     rows = [
@@ -440,6 +439,6 @@ def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
     lead = f"{found.train_rows} rows trained, {found.valid_rows} decided; seeds {seeds}; one split for all."
     said = " ".join(f"{line[0].upper()}{line[1:]}." for line in found.verdict())
     return f"Tuning {word}", [
-        Section("What the validation rows say", said, [Picture(figure)]),
+        Section("What the validation rows say", said, [Charts([chart])]),
         Section("Every value", lead, [Grid(headings, rows)]),
     ]
