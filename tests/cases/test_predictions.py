@@ -22,7 +22,7 @@ from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.networks import BlendMember, blend_of
 from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
-from tenfold.files.sample import join_by_id, read_sample
+from tenfold.files.submission import write_submission
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.described import sealed
 from tenfold.runs.folder import RunFolder, file_digest
@@ -41,6 +41,7 @@ from tenfold.studies.compare import compare_targets
 from tenfold.studies.predict import load_run
 from tenfold.studies.trials import Trial, Tuned
 from tenfold.studies.tune import tune
+from tenfold.values import Predictions, TargetPrediction
 
 Columns = dict[str, list[Any]]
 X, Z = NumberColumn(name="x"), NumberColumn(name="z")
@@ -571,20 +572,23 @@ def test_a_bad_picture_stays_in_its_row(photos: Any, tmp_path: Path) -> None:
     assert (found.targets["label"].probabilities[good] == whole.targets["label"].probabilities[good]).all()
 
 
-@pytest.mark.case("54", "files of answers are joined by id; what does not meet is named")
-def test_files_are_joined_by_id(tmp_path: Path) -> None:
-    texts = {"s1": "id,p\n1,0.9\n2,0.1\n", "s2": "id,p\n2,0.3\n1,0.7\n", "s3": "id,p\n1,0.7\n3,0.3\n"}
-    texts["twice"] = "id,p\n1,0.7\n1,0.3\n"
-    samples = {}
-    for name, text in texts.items():
-        (tmp_path / f"{name}.csv").write_text(text)
-        samples[name] = read_sample(tmp_path / f"{name}.csv")
-    assert join_by_id([samples["s1"], samples["s2"]]) == [[0, 1], [1, 0]]
-    with pytest.raises(OutputError) as caught:
-        join_by_id([samples["s1"], samples["s3"]])
-    assert "2" in str(caught.value) and "3" in str(caught.value)
-    with pytest.raises(OutputError, match="1"):
-        join_by_id([samples["s1"], samples["twice"]])
+@pytest.mark.case("54", "answers are joined to a sample by id; what does not meet is named")
+def test_answers_are_joined_by_id(tmp_path: Path) -> None:
+    like, out = tmp_path / "sample.csv", tmp_path / "out.csv"
+    like.write_text("id,p\n2,0.5\n1,0.5\n")
+
+    def answers(*ids: str) -> Predictions:
+        target = TargetPrediction("number", (), None, np.arange(len(ids)) / 4 + 0.5)
+        return Predictions(np.array(ids, dtype=object), {"p": target}, np.zeros(len(ids), dtype=bool))
+
+    assert write_submission(out, answers("1", "2"), like=like) == ()
+    assert out.read_text() == "id,p\n2,0.75\n1,0.5\n"
+    (note,) = write_submission(out, answers("3", "2", "1"), like=like)
+    assert "not in sample.csv: 3" in note and out.read_text() == "id,p\n2,0.75\n1,1.0\n"
+    with pytest.raises(OutputError, match="id '2' is not among the predicted rows"):
+        write_submission(out, answers("1", "3"), like=like)
+    with pytest.raises(OutputError, match="id '1' is there 1 times in the sample, and 2 times"):
+        write_submission(out, answers("1", "1", "2"), like=like)
 
 
 @pytest.mark.case("58", "a class that only held-out rows have is named, and counts as wrong")

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from tenfold.errors import OutputError, SchemaError, TableError
-from tenfold.files.sample import join_by_id, match_ids, read_sample, write_sample
+from tenfold.files.sample import match_ids, read_sample, write_sample
 
 
 def _file(folder, data: bytes | str, name: str = "sample.csv"):
@@ -120,8 +120,9 @@ def test_quotes_of_a_column_stay_and_new_ones_come_where_needed(tmp_path):
         ("id,label\n1,a\n2\n3,b,c\n", "line 3 has 1 cells, the header has 2"),
         ("id;label\n1;a\n2\n", "line 3 has 1 cells, the header has 2"),
         (b"PK\x03\x04junk", "not a text file"),
+        (b"PAR1\x00", "not a text file"),
         (b"\xff\xfea", "not utf-16-le"),
-        (b"\x1f\x8bjunk", "cannot be read"),
+        (b"\x1f\x8bjunk", "damaged or incomplete gzip"),
     ],
 )
 def test_what_is_no_sample_is_named(tmp_path, data, words):
@@ -166,28 +167,3 @@ def test_picture_names_are_matched_without_folder_and_ending_only_if_none_fits()
     assert match_ids(["1", "a/2.jpg"], ["1", "2.jpg"]) == ([[0], []], ())
     assert match_ids(["1"], ["1.jpg", "1.png"]) == ([[]], ())
     assert match_ids(["1.5"], ["1"]) == ([[]], ())  # ".5" is no ending
-
-
-def test_submissions_are_joined_by_id_and_not_by_line(tmp_path):
-    # Case 54.
-    first = read_sample(_file(tmp_path, "id,p\n1,0.9\n2,0.1\n", "s1.csv"))
-    second = read_sample(_file(tmp_path, "id,p\n2,0.3\n1,0.7\n", "s2.csv"))
-    third = read_sample(_file(tmp_path, "id,p\n1,0.5\n3,0.5\n", "s3.csv"))
-    rows = join_by_id([first, second])
-    assert rows == [[0, 1], [1, 0]]
-    mean = [
-        sum(float(one.cells(1)[row]) for one, row in zip((first, second), pair, strict=True)) / 2
-        for pair in zip(*rows, strict=True)
-    ]
-    assert mean == pytest.approx([0.8, 0.2])
-    with pytest.raises(OutputError) as caught:
-        join_by_id([first, second, third])
-    assert "id '2' is in s1.csv and not in s3.csv" in str(caught.value)
-    assert "id '3' is in s3.csv and not in s1.csv" in str(caught.value)
-
-
-def test_doubled_ids_of_a_submission_are_an_error(tmp_path):
-    first = read_sample(_file(tmp_path, "id,p\n1,0.9\n1,0.1\n", "s1.csv"))
-    with pytest.raises(OutputError, match="same ids") as caught:
-        join_by_id([first, first], id_column="id")
-    assert "s1.csv: id '1' is there 2 times" in str(caught.value)

@@ -6,28 +6,20 @@ sample; only cells of the columns that are filled change.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tenfold.errors import LISTED, OutputError, SchemaError, TableError, did_you_mean, no_file
+from tenfold.data.tables.text import MARKS, read_bytes
+from tenfold.errors import OutputError, SchemaError, TableError, did_you_mean
 from tenfold.files.atomic import replacing
 from tenfold.values import id_text
 
-__all__ = ["Sample", "join_by_id", "match_ids", "read_sample", "write_sample"]
+__all__ = ["Sample", "match_ids", "read_sample", "write_sample"]
 
-MARKS = (
-    (b"\xef\xbb\xbf", "utf-8"),
-    (b"\xff\xfe\x00\x00", "utf-32-le"),
-    (b"\x00\x00\xfe\xff", "utf-32-be"),
-    (b"\xff\xfe", "utf-16-le"),
-    (b"\xfe\xff", "utf-16-be"),
-)
 SEPARATORS = (",", "\t", ";", "|")
 INTEGER = re.compile(r"[+-]?\d+")
 FLOAT = re.compile(r"[+-]?\d+\.0")
@@ -62,7 +54,7 @@ class Sample:
     notes: tuple[str, ...] = field(default=())
 
     def column(self, name: str) -> int:
-        """The place of a column; SchemaError with the nearest name where there is none."""
+        """The index of a column; SchemaError with the nearest name where there is none."""
         if name not in self.names:
             raise SchemaError(
                 f"{self.name} has no column {name!r}",
@@ -71,9 +63,9 @@ class Sample:
             )
         return self.names.index(name)
 
-    def cells(self, place: int) -> list[str]:
+    def cells(self, column: int) -> list[str]:
         """The texts of one column, without outer blanks."""
-        return [row[place].strip() for row in self.rows]
+        return [row[column].strip() for row in self.rows]
 
 
 def read_sample(path: str | os.PathLike[str]) -> Sample:
@@ -125,24 +117,12 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 
 
 def _decode(path: Path) -> tuple[str, str, bytes, tuple[str, ...]]:
-    """Text, encoding, byte-order mark, and what was found rather than known."""
-    if what := no_file(path):
-        raise TableError(f"{path} is {what}, not a file", fix="write its content to a file first")
-    try:
-        data = path.read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-    except FileNotFoundError:
-        near = [one.name for one in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
-        fix = did_you_mean(path.name, near) or f"the folder {path.parent} is not there, or empty"
-        raise TableError(f"there is no file {path}", fix=fix) from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TableError(f"{path} cannot be read: {reason}", fix="give a CSV file that is whole") from None
-    if data.startswith((b"PK\x03\x04", b"PAR1")) or (b"\x00" in data and not data.startswith(_marks())):
-        raise TableError(
-            f"{path.name} is not a text file", fix="give the sample as CSV; unpack it if it is a zip"
-        )
+    """Text, encoding, byte-order mark, and notes on what was guessed.
+
+    Unlike the text of a table it keeps every byte, so that it can be written again, and no encoding is asked
+    for: what is not UTF-8 is answered in the same bytes.
+    """
+    data = read_bytes(path)
     for mark, encoding in MARKS:
         if data.startswith(mark):
             try:
@@ -151,6 +131,8 @@ def _decode(path: Path) -> tuple[str, str, bytes, tuple[str, ...]]:
                 raise TableError(
                     f"{path.name} is not {encoding}, as it begins", fix="fetch it again"
                 ) from None
+    if b"\x00" in data:
+        raise TableError(f"{path.name} is not a text file", fix="give the sample as CSV")
     for encoding in ("utf-8", "cp1252"):
         try:
             text = data.decode(encoding)
@@ -163,18 +145,15 @@ def _decode(path: Path) -> tuple[str, str, bytes, tuple[str, ...]]:
     return text, encoding, b"", notes
 
 
-def _marks() -> tuple[bytes, ...]:
-    return tuple(mark for mark, encoding in MARKS if encoding != "utf-8")
-
-
 def _find_separator(text: str) -> str:
     """The separator that gives the first lines equally many cells, and the most of them."""
-    head, found = text[:65536], []
+    head, candidates = text[:65536], []
     for separator in SEPARATORS:
         rows = _cut(head, separator)[0][:20]
         widths = [len(row) for row in (rows[:-1] if len(text) > len(head) else rows)]
-        found.append((min(widths, default=1) > 1 and len(set(widths)) == 1, widths[0] if widths else 1))
-    return SEPARATORS[found.index(max(found))]
+        even = min(widths, default=1) > 1 and len(set(widths)) == 1
+        candidates.append((even, widths[0] if widths else 1))
+    return SEPARATORS[candidates.index(max(candidates))]
 
 
 def _cut(text: str, separator: str) -> tuple[list[list[str]], list[int], str]:
@@ -183,26 +162,26 @@ def _cut(text: str, separator: str) -> tuple[list[list[str]], list[int], str]:
     lines: list[int] = []
     ending = "\r\n" if "\r\n" in text else "\n" if "\n" in text or "\r" not in text else "\r"
     if '"' not in text:
-        for line, one in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-            if one.strip():
-                rows.append(one.split(separator))
-                lines.append(line)
+        for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+            if line.strip():
+                rows.append(line.split(separator))
+                lines.append(number)
         return rows, lines, ending
     mark = re.escape(separator)
     cell = re.compile(rf'("(?:[^"]|"")*"|[^{mark}\r\n]*)({mark}|\r\n|\n|\r|\Z)')
     row: list[str] = []
-    place, line, start = 0, 1, 1
-    while place < len(text):
-        found = cell.match(text, place)
-        if found is None:
+    position, line, start = 0, 1, 1
+    while position < len(text):
+        match = cell.match(text, position)
+        if match is None:
             break  # cannot be: a cell may be empty, and the end of the text ends it
-        row.append(found[1])
-        place = found.end()
-        line += found[1].count("\n")
-        if found[2] != separator or place == len(text):
-            if found[2] == separator:
+        row.append(match[1])
+        position = match.end()
+        line += match[1].count("\n")
+        if match[2] != separator or position == len(text):
+            if match[2] == separator:
                 row.append("")
-            if any(one.strip() for one in row):
+            if any(cell_text.strip() for cell_text in row):
                 rows.append(row)
                 lines.append(start)
             line += 1
@@ -219,7 +198,7 @@ def _unquote(cell: str) -> str:
 def write_sample(
     path: str | os.PathLike[str], sample: Sample, filled: Mapping[int, Sequence[str]]
 ) -> tuple[str, ...]:
-    """Write the sample with some columns filled: place of the column -> a text per row.
+    """Write the sample with some columns filled: index of the column -> a text per row.
 
     Filled cells take on the look of the column: whole numbers where the sample has them, its words for true
     and false, its decimal comma, its quotes.
@@ -227,13 +206,13 @@ def write_sample(
     if os.path.realpath(path) == os.path.realpath(sample.path):
         raise OutputError(f"{path} is the sample itself", fix="give the submission another name")
     columns = {}
-    for place, texts in filled.items():
-        dressed = _dress(texts, sample.cells(place), sample.separator)
-        always = all(row[place].startswith('"') for row in sample.raw)
-        columns[place] = [_quote(text, sample.separator, always) for text in dressed]
+    for column, texts in filled.items():
+        dressed = _dress(texts, sample.cells(column), sample.separator)
+        always = all(row[column].startswith('"') for row in sample.raw)
+        columns[column] = [_quote(text, sample.separator, always) for text in dressed]
     rows = []
     for number, raw in enumerate(sample.raw):
-        cells = [columns[place][number] if place in columns else cell for place, cell in enumerate(raw)]
+        cells = [columns[column][number] if column in columns else cell for column, cell in enumerate(raw)]
         rows.append(sample.separator.join(cells))
     text = sample.ending.join([sample.header, *rows]) + (sample.ending if sample.closed else "")
     try:
@@ -249,7 +228,7 @@ def write_sample(
 
 
 def _quote(text: str, separator: str, always: bool) -> str:
-    if always or separator in text or any(one in text for one in '"\r\n'):
+    if always or separator in text or any(mark in text for mark in '"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text
 
@@ -272,9 +251,8 @@ def _dress(texts: Sequence[str], cells: Sequence[str], separator: str) -> list[s
 
 def _whole(text: str) -> str:
     """``1.0`` and ``True`` as ``1``; anything else as it is."""
-    found = WHOLE_FLOAT.fullmatch(text)
-    if found:
-        return found[1] if found[1] not in ("-0", "+0") else "0"
+    if match := WHOLE_FLOAT.fullmatch(text):
+        return match[1] if match[1] not in ("-0", "+0") else "0"
     return {"true": "1", "false": "0"}.get(text.casefold(), text)
 
 
@@ -298,60 +276,30 @@ def _is_number(text: str) -> bool:
 
 
 def match_ids(wanted: Sequence[str], there: Sequence[str]) -> tuple[list[list[int]], tuple[str, ...]]:
-    """For each wanted id the places where it is among `there`, and what was said.
+    """For each wanted id the rows of `there` that have it, and messages.
 
     Ids are compared as everywhere: in one of Unicode's forms, without outer blanks. If not one of them fits,
-    names of pictures are compared without folder and ending, as long as that is no guess.
+    names of pictures are compared without folder and ending, as long as that is not a guess.
     """
-    places = _places([id_text(one) for one in there])
-    found = [places.get(id_text(one), []) for one in wanted]
-    if any(found) or not wanted or not there:
-        return found, ()
-    bare_there, bare_wanted = ({_bare(one) for one in ids} for ids in (there, wanted))
+    rows = _rows_by_id([id_text(name) for name in there])
+    matches = [rows.get(id_text(name), []) for name in wanted]
+    if any(matches) or not wanted or not there:
+        return matches, ()
+    bare_there, bare_wanted = ({_bare(name) for name in ids} for ids in (there, wanted))
     if len(bare_there) < len(set(there)) or len(bare_wanted) < len(set(wanted)):
-        return found, ()
-    places = _places([_bare(one) for one in there])
-    found = [places.get(_bare(one), []) for one in wanted]
+        return matches, ()
+    rows = _rows_by_id([_bare(name) for name in there])
+    matches = [rows.get(_bare(name), []) for name in wanted]
     note = f"ids joined without folder and ending of the file: {wanted[0]!r} is {_bare(wanted[0])!r}"
-    return found, ((note,) if any(found) else ())
+    return matches, ((note,) if any(matches) else ())
 
 
-def _places(ids: Sequence[str]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for place, one in enumerate(ids):
-        places.setdefault(one, []).append(place)
-    return places
+def _rows_by_id(ids: Sequence[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(ids):
+        rows.setdefault(name, []).append(row)
+    return rows
 
 
 def _bare(name: str) -> str:
     return SUFFIX.sub("", PurePosixPath(id_text(name).replace("\\", "/")).name)
-
-
-def join_by_id(samples: Sequence[Sample], *, id_column: str | None = None) -> list[list[int]]:
-    """For each submission, the row that belongs to each row of the first one.
-
-    id_column: its name in all of them; the first column where it is not given. Doubled ids, and ids that
-    are in one file and not in another, are an OutputError that names them.
-    """
-    place = [0 if id_column is None else one.column(id_column) for one in samples]
-    ids = [[id_text(cell) for cell in one.cells(at)] for one, at in zip(samples, place, strict=True)]
-    problems = []
-    for sample, own in zip(samples, ids, strict=True):
-        twice = [one for one, count in Counter(own).items() if count > 1]
-        problems += [f"{sample.name}: id {one!r} is there {own.count(one)} times" for one in twice[:LISTED]]
-    first = set(ids[0])
-    for sample, own in zip(samples[1:], ids[1:], strict=True):
-        has = set(own)
-        lacking = [one for one in ids[0] if one not in has]
-        problems += [f"id {one!r} is in {samples[0].name} and not in {sample.name}" for one in lacking]
-        problems += [
-            f"id {one!r} is in {sample.name} and not in {samples[0].name}" for one in own if one not in first
-        ]
-    if problems:
-        raise OutputError(
-            f"{len(samples)} submissions do not have the same ids",
-            problems=problems,
-            fix="give submissions for the same test table",
-        )
-    where = [{one: row for row, one in enumerate(own)} for own in ids]
-    return [[one[name] for name in ids[0]] for one in where]
