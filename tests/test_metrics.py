@@ -105,8 +105,6 @@ def test_category_scores_follow_the_probabilities_or_the_given_answer():
     assert metrics.category_scores(chance, [0, 1, -1], predicted=[0, 1, 0])["error_rate"] == 0
     failed = metrics.category_scores(chance, [0, 1, 0])
     assert failed["error_rate"] == pytest.approx(2 / 3) and math.isnan(failed["log_loss"])
-    kept = metrics.category_scores(chance, [0, 1, 0], mask=[True, True, False])
-    assert kept["scored"] == 2 and math.isfinite(kept["log_loss"])
 
 
 def test_the_majority_is_that_of_training():
@@ -185,8 +183,8 @@ def test_calibrated_probabilities_have_a_small_error():
         lambda: metrics.error_rate([0, 1], [0, 1], weights=[1, -1]),
         lambda: metrics.error_rate([0, 1], [0, 1], weights=[1, math.nan]),
         lambda: metrics.calibration_bins([[1.0]], [0], bins=0),
-        lambda: metrics.recall_at([[1]], [[1]], n=0),
-        lambda: metrics.recall_at([[1]], [[1], [2]], n=1),
+        lambda: metrics.ranking_scores([[1]], [[1]], n=0),
+        lambda: metrics.ranking_scores([[1]], [[1], [2]], n=1),
     ],
 )
 def test_what_does_not_fit_together_is_refused(call):
@@ -230,32 +228,34 @@ def test_training_items_are_taken_out_first():
 def test_users_without_test_items_are_not_averaged_in():
     ranked = [[0, 1], [1, 2], [2, 0]]
     relevant = [[0], [], [5]]
-    assert metrics.precision_at(ranked, relevant, n=2) == pytest.approx((1 / 2 + 0) / 2)
-    assert metrics.recall_at(ranked, relevant, n=2) == 0.5
-    assert metrics.hit_at(ranked, relevant, n=2) == 0.5
+    scores = metrics.ranking_scores(ranked, relevant, n=2)
+    assert scores["precision"] == pytest.approx((1 / 2 + 0) / 2)
+    assert scores["recall"] == scores["hit"] == 0.5
     # A test item that was seen in training cannot be recommended, so its user is not tested either.
-    assert math.isnan(metrics.recall_at([[0]], [[0]], n=1, seen=[[0]]))
+    assert math.isnan(metrics.ranking_scores([[0]], [[0]], n=1, seen=[[0]])["recall"])
     assert metrics.ranking_scores([[0]], [[]], n=1)["users"] == 0
 
 
 def test_repeats_and_padding_take_no_place():
-    assert metrics.precision_at([[-1, 7, 7, 8, -1]], [[7, 8]], n=2) == 1
-    assert metrics.recall_at([[7, 7]], [[7, 7]], n=2) == 1
-    assert metrics.precision_at([[]], [[7]], n=2) == 0
-    assert metrics.precision_at([[3]], [[3]], n=4) == 0.25
+    assert metrics.ranking_scores([[-1, 7, 7, 8, -1]], [[7, 8]], n=2)["precision"] == 1
+    assert metrics.ranking_scores([[7, 7]], [[7, 7]], n=2)["recall"] == 1
+    assert metrics.ranking_scores([[]], [[7]], n=2)["precision"] == 0
+    assert metrics.ranking_scores([[3]], [[3]], n=4)["precision"] == 0.25
 
 
 def test_ndcg_discounts_by_rank():
-    assert metrics.ndcg_at([[9, 4]], [[4]], n=2) == pytest.approx(1 / math.log2(3))
+    assert metrics.ranking_scores([[9, 4]], [[4]], n=2)["ndcg"] == pytest.approx(1 / math.log2(3))
     best = 1 + 1 / math.log2(3)
-    assert metrics.ndcg_at([[4, 9, 5]], [[4, 5]], n=3) == pytest.approx((1 + 1 / 2) / best)
-    assert metrics.ndcg_at([[4]], [[4, 5, 6]], n=1) == 1
+    assert metrics.ranking_scores([[4, 9, 5]], [[4, 5]], n=3)["ndcg"] == pytest.approx((1 + 1 / 2) / best)
+    assert metrics.ranking_scores([[4]], [[4, 5, 6]], n=1)["ndcg"] == 1
 
 
 def test_coverage_counts_every_users_list():
-    assert metrics.coverage_at([[0, 1, 2], [0, 3, 4]], n=2, items=10) == pytest.approx(3 / 10)
-    assert metrics.coverage_at([[0, 1, 2], [0, 3, 4]], n=2, items=10, seen=[[0], []]) == pytest.approx(4 / 10)
-    assert math.isnan(metrics.coverage_at([[]], n=1, items=0))
+    ranked = [[0, 1, 2], [0, 3, 4]]
+    for seen, items in ((None, 3), ([[0], []], 4)):
+        scores = metrics.ranking_scores(ranked, [[], []], n=2, items=10, seen=seen)
+        assert scores["coverage"] == pytest.approx(items / 10)
+    assert math.isnan(metrics.ranking_scores([[]], [[]], n=1, items=0)["coverage"])
 
 
 def _slow_scores(ranked, relevant, seen, n, items):
@@ -288,7 +288,6 @@ def test_ranking_equals_a_slow_second_writing():
         metrics.ItemLists.of(ranked), relevant, n=n, seen=metrics.ItemLists.of(seen), items=items
     )
     assert again == fast
-    assert metrics.ndcg_at(ranked, relevant, n=n, seen=seen) == fast["ndcg"]
 
 
 def test_ndcg_equals_scikit_learn():
@@ -300,7 +299,8 @@ def test_ndcg_equals_scikit_learn():
     truth[:, 0] = True
     ranked = np.argsort(-scores, axis=1)
     relevant = [np.flatnonzero(row) for row in truth]
-    assert metrics.ndcg_at(list(ranked), relevant, n=n) == pytest.approx(ndcg_score(truth, scores, k=n))
+    ndcg = metrics.ranking_scores(list(ranked), relevant, n=n)["ndcg"]
+    assert ndcg == pytest.approx(ndcg_score(truth, scores, k=n))
 
 
 def test_importing_the_metrics_loads_no_heavy_library():

@@ -5,7 +5,7 @@ change it. Everywhere here
 
 - a label is *missing* where a class index is below 0, a number is NaN, or a text is empty; such rows
   are left out, and `known` says how many stay;
-- `mask` leaves out further rows (false = out), `weights` weighs the rows that stay;
+- `mask`, of numbers, leaves out further rows (false = out), `weights` weighs the rows that stay;
 - where no row stays the answer is NaN, which `score_text` prints as "no labels": never 0;
 - a class index at or above the number of classes is a class that the model does not have. Such a
   row is counted as wrong, with probability 0.
@@ -30,23 +30,18 @@ __all__ = [
     "calibration_bins",
     "category_scores",
     "confusion_matrix",
-    "coverage_at",
     "error_rate",
     "expected_calibration_error",
-    "hit_at",
     "known",
     "log_loss",
     "macro_f1",
     "mae",
     "majority_class",
     "majority_error_rate",
-    "ndcg_at",
     "number_scores",
-    "precision_at",
     "quadratic_kappa",
     "rank_error",
     "ranking_scores",
-    "recall_at",
     "rmse",
     "score_text",
 ]
@@ -61,7 +56,9 @@ def known(labels: ArrayLike, *, mask: ArrayLike | None = None) -> NDArray[np.boo
     if values.dtype.kind == "f":
         there = ~np.isnan(values)
     elif values.dtype.kind in "OUS":
-        there = np.array([one is not None and one == one and one != "" for one in values.ravel()], dtype=bool)
+        there = np.array(
+            [value is not None and value == value and value != "" for value in values.ravel()], dtype=bool
+        )
         there = there.reshape(values.shape)
     elif values.dtype.kind == "i":
         there = values >= 0
@@ -76,7 +73,7 @@ def known(labels: ArrayLike, *, mask: ArrayLike | None = None) -> NDArray[np.boo
 
 
 def _rows(
-    labels: ArrayLike, answers: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None
+    labels: ArrayLike, answers: ArrayLike, weights: ArrayLike | None, mask: ArrayLike | None = None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
     """The known rows of labels and answers, and their weights."""
     truth, given = np.asarray(labels), np.asarray(answers)
@@ -98,36 +95,24 @@ def _mean(values: NDArray[Any], weights: NDArray[np.float64]) -> float:
     return float((values * weights).sum() / total) if total > 0 else math.nan
 
 
-def _sums(place: NDArray[Any], weights: NDArray[Any], size: int) -> NDArray[np.float64]:
-    """The sum of the weights that fall on each of `size` places."""
-    return np.asarray(np.bincount(place, weights=weights, minlength=size), dtype=np.float64)
+def _sums(index: NDArray[Any], weights: NDArray[Any], size: int) -> NDArray[np.float64]:
+    """The sum of the weights of each index below `size`."""
+    return np.asarray(np.bincount(index, weights=weights, minlength=size), dtype=np.float64)
 
 
 # --- classes ---------------------------------------------------------------------------------------
 
 
-def error_rate(
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> float:
-    """Part of the known rows whose predicted class is not the label. Class indices or class names.
+def error_rate(labels: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    """Fraction of the known rows whose predicted class is not the label. Class indices or class names.
 
-    A row without a prediction (-1 or "") is wrong; leave it out through `mask` if that is meant.
+    A row without a prediction (-1 or "") is wrong.
     """
-    truth, given, weight = _rows(labels, predicted, mask, weights)
+    truth, given, weight = _rows(labels, predicted, weights)
     return _mean(truth != given, weight)
 
 
-def log_loss(
-    probabilities: ArrayLike,
-    labels: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> float:
+def log_loss(probabilities: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Mean of -log p[label], in nats, from (rows, classes) probabilities and class indices.
 
     Probabilities are cut to at least 2.2e-16. A NaN among them makes the answer NaN.
@@ -135,7 +120,7 @@ def log_loss(
     given = np.asarray(probabilities, dtype=np.float64)
     if given.ndim != 2:
         raise ValueError(f"probabilities are (rows, classes), not of shape {given.shape}")
-    truth, chance, weight = _rows(labels, given, mask, weights)
+    truth, chance, weight = _rows(labels, given, weights)
     column = truth.astype(np.int64)
     has = column < given.shape[1]
     right = np.zeros(len(column))
@@ -144,36 +129,25 @@ def log_loss(
 
 
 def confusion_matrix(
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    classes: int,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    labels: ArrayLike, predicted: ArrayLike, *, classes: int, weights: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """(classes, classes) weight of the known rows by label (row) and prediction (column), as indices.
 
     Rows whose label or prediction is outside the class list are left out.
     """
-    truth, given, weight = _rows(labels, predicted, mask, weights)
+    truth, given, weight = _rows(labels, predicted, weights)
     inside = (truth < classes) & (given >= 0) & (given < classes)
     cell = truth[inside].astype(np.int64) * classes + given[inside].astype(np.int64)
     return _sums(cell, weight[inside], classes * classes).reshape(classes, classes)
 
 
-def macro_f1(
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> float:
+def macro_f1(labels: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Plain mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur in labels or predictions.
 
     A class that occurs in neither has no F1 and is not averaged in. Class indices or class names; a row
     without a prediction (-1 or "") is a miss of its label and no class of its own.
     """
-    truth, given, weight = _rows(labels, predicted, mask, weights)
+    truth, given, weight = _rows(labels, predicted, weights)
     if not weight.sum() > 0:
         return math.nan
     answered = known(given)
@@ -188,34 +162,28 @@ def macro_f1(
     return float(np.mean(2 * hit[occurs] / (labelled + chosen)[occurs]))
 
 
-def majority_class(
-    labels: ArrayLike, *, mask: ArrayLike | None = None, weights: ArrayLike | None = None
-) -> Any:
+def majority_class(labels: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
     """The most common known label (of equals the first in order), or None where no label is known."""
     values = np.asarray(labels)
-    there, _, weight = _rows(values, values, mask, weights)
+    there, _, weight = _rows(values, values, weights)
     if not weight.sum() > 0:
         return None
-    names, place = np.unique(there, return_inverse=True)
-    return names[np.argmax(_sums(place, weight, len(names)))]
+    names, code = np.unique(there, return_inverse=True)
+    return names[np.argmax(_sums(code, weight, len(names)))]
 
 
 def majority_error_rate(
-    train_labels: ArrayLike,
-    labels: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    train_labels: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None
 ) -> float:
     """Error rate on `labels` of always answering the class most common among the *training* labels.
 
-    NaN where training has no known label. `mask` and `weights` belong to `labels`.
+    NaN where training has no known label. `weights` belong to `labels`.
     """
     answer = majority_class(train_labels)
     if answer is None:
         return math.nan
     values = np.asarray(labels)
-    return error_rate(values, np.full(values.shape, answer), mask=mask, weights=weights)
+    return error_rate(values, np.full(values.shape, answer), weights=weights)
 
 
 def category_scores(
@@ -224,7 +192,6 @@ def category_scores(
     *,
     predicted: ArrayLike | None = None,
     train_labels: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Everything that is shown of a category target, and `scored`: the rows it stands on.
@@ -237,86 +204,63 @@ def category_scores(
     best = np.where(np.isnan(chance).any(axis=1), -1, np.argmax(chance, axis=1))
     given = best if predicted is None else np.asarray(predicted)
     scores: dict[str, float] = {
-        "error_rate": error_rate(labels, given, mask=mask, weights=weights),
-        "log_loss": log_loss(chance, labels, mask=mask, weights=weights),
-        "macro_f1": macro_f1(labels, given, mask=mask, weights=weights),
+        "error_rate": error_rate(labels, given, weights=weights),
+        "log_loss": log_loss(chance, labels, weights=weights),
+        "macro_f1": macro_f1(labels, given, weights=weights),
     }
     if train_labels is not None:
-        scores["majority_error_rate"] = majority_error_rate(train_labels, labels, mask=mask, weights=weights)
-    scores["scored"] = int(known(labels, mask=mask).sum())
+        scores["majority_error_rate"] = majority_error_rate(train_labels, labels, weights=weights)
+    scores["scored"] = int(known(labels).sum())
     return scores
 
 
-def auc(
-    scores: ArrayLike,
-    labels: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> float:
+def auc(scores: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Area under the receiver operating curve of labels 0 and 1; NaN where only one of them occurs.
 
     Ties count half (Mann and Whitney 1947). `scores` may be any numbers that rise with label 1.
     """
-    truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), mask, weights)
+    truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), weights)
     positive = weight[truth == 1].sum()
     if not (positive > 0 and positive < weight.sum()) or np.isnan(given).any():
         return math.nan
-    _, place = np.unique(given, return_inverse=True)
-    size = int(place.max()) + 1
-    yes, no = _sums(place, weight * (truth == 1), size), _sums(place, weight * (truth != 1), size)
+    _, rank = np.unique(given, return_inverse=True)
+    size = int(rank.max()) + 1
+    yes, no = _sums(rank, weight * (truth == 1), size), _sums(rank, weight * (truth != 1), size)
     below = np.cumsum(no) - no
     return float((yes * (below + no / 2)).sum() / (yes.sum() * no.sum()))
 
 
-def average_precision(
-    scores: ArrayLike,
-    labels: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> float:
+def average_precision(scores: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Sum over thresholds of precision x gain of recall, of labels 0 and 1; NaN without a label 1.
 
     Rows of equal score are one threshold, and nothing is interpolated.
     """
-    truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), mask, weights)
+    truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), weights)
     if not weight[truth == 1].sum() > 0 or np.isnan(given).any():
         return math.nan
-    _, place = np.unique(-given, return_inverse=True)
-    size = int(place.max()) + 1
-    yes = _sums(place, weight * (truth == 1), size)
-    chosen = np.cumsum(_sums(place, weight, size))
+    _, rank = np.unique(-given, return_inverse=True)
+    size = int(rank.max()) + 1
+    yes = _sums(rank, weight * (truth == 1), size)
+    chosen = np.cumsum(_sums(rank, weight, size))
     # Rows of weight 0 at the head choose nothing yet.
     precision = np.cumsum(yes) / np.where(chosen > 0, chosen, 1.0)
     return float((precision * yes).sum() / yes.sum())
 
 
-def rank_error(
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> float:
+def rank_error(labels: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Mean absolute difference of label and prediction in ranks, of classes that have an order."""
-    truth, given, weight = _rows(labels, predicted, mask, weights)
+    truth, given, weight = _rows(labels, predicted, weights)
     return _mean(np.abs(truth.astype(np.int64) - given.astype(np.int64)), weight)
 
 
 def quadratic_kappa(
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    classes: int,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    labels: ArrayLike, predicted: ArrayLike, *, classes: int, weights: ArrayLike | None = None
 ) -> float:
     """Cohen's kappa with squared distances of ranks (Cohen 1968): 1 is right, 0 is as good as chance.
 
     NaN where labels and predictions are all of one and the same class.
     """
-    seen = confusion_matrix(labels, predicted, classes=classes, mask=mask, weights=weights)
+    seen = confusion_matrix(labels, predicted, classes=classes, weights=weights)
     ranks = np.arange(classes)
     far = (ranks[:, None] - ranks[None, :]) ** 2
     total = seen.sum()
@@ -328,39 +272,29 @@ def quadratic_kappa(
 
 
 def calibration_bins(
-    probabilities: ArrayLike,
-    labels: ArrayLike,
-    *,
-    bins: int = 15,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 15, weights: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean confidence, part that is right, and weight of rows, for equal-width bins of confidence.
+    """Mean confidence, fraction that is right, and weight of rows, for equal-width bins of confidence.
 
     Confidence is the largest probability of a row. Empty bins have weight 0 and NaN in the others.
     """
     if bins < 1:
         raise ValueError(f"bins = {bins}: give 1 or more")
     given = np.asarray(probabilities, dtype=np.float64)
-    truth, chance, weight = _rows(labels, given, mask, weights)
+    truth, chance, weight = _rows(labels, given, weights)
     confidence = chance.max(axis=1) if len(chance) else np.zeros(0)
     right = (chance.argmax(axis=1) if len(chance) else np.zeros(0)) == truth
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    total = _sums(place, weight, bins)
+    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    total = _sums(index, weight, bins)
     full = np.where(total > 0, total, math.nan)
-    return _sums(place, weight * confidence, bins) / full, _sums(place, weight * right, bins) / full, total
+    return _sums(index, weight * confidence, bins) / full, _sums(index, weight * right, bins) / full, total
 
 
 def expected_calibration_error(
-    probabilities: ArrayLike,
-    labels: ArrayLike,
-    *,
-    bins: int = 15,
-    mask: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 15, weights: ArrayLike | None = None
 ) -> float:
-    """Mean gap between confidence and part right (Guo, Pleiss, Sun and Weinberger 2017, equation 3)."""
-    confidence, right, total = calibration_bins(probabilities, labels, bins=bins, mask=mask, weights=weights)
+    """Mean gap between confidence and fraction right (Guo, Pleiss, Sun and Weinberger 2017, equation 3)."""
+    confidence, right, total = calibration_bins(probabilities, labels, bins=bins, weights=weights)
     full = total > 0
     return _mean(np.abs(confidence - right)[full], total[full])
 
@@ -376,7 +310,7 @@ def rmse(
     weights: ArrayLike | None = None,
 ) -> float:
     """Root of the mean squared difference over the known rows, in the labels' unit."""
-    truth, given, weight = _rows(_numbers(labels), _numbers(predicted), mask, weights)
+    truth, given, weight = _rows(_numbers(labels), _numbers(predicted), weights, mask)
     far = truth - given
     # Scaled by a power of two, which is exact: squares of 1e200 and of 1e-200 would be infinite and 0.
     exponent = int(np.frexp(np.abs(far).max(initial=0.0))[1])
@@ -391,7 +325,7 @@ def mae(
     weights: ArrayLike | None = None,
 ) -> float:
     """Mean absolute difference over the known rows, in the labels' unit."""
-    truth, given, weight = _rows(_numbers(labels), _numbers(predicted), mask, weights)
+    truth, given, weight = _rows(_numbers(labels), _numbers(predicted), weights, mask)
     return _mean(np.abs(truth - given), weight)
 
 
@@ -462,9 +396,9 @@ class ItemLists:
         """From one array of items per user."""
         if isinstance(lists, ItemLists):
             return lists
-        rows = [np.asarray(one, dtype=np.int64).ravel() for one in lists]
+        rows = [np.asarray(items, dtype=np.int64).ravel() for items in lists]
         start = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(one) for one in rows], out=start[1:])
+        np.cumsum([len(row) for row in rows], out=start[1:])
         return cls(start, np.concatenate([*rows, np.zeros(0, dtype=np.int64)]))
 
     @property
@@ -482,10 +416,9 @@ Lists = ItemLists | Sequence[ArrayLike]
 
 @dataclass(frozen=True)
 class _Hits:
-    """place: rank from 0 of each entry that made a list.  owner, item, hit: beside it.
-    relevant: (users,) how many items were there to be found."""
+    """Entries that made a list.  rank: from 0.  relevant: (users,) how many items there were to be found."""
 
-    place: NDArray[np.int64]
+    rank: NDArray[np.int64]
     owner: NDArray[np.int64]
     item: NDArray[np.int64]
     hit: NDArray[np.bool_]
@@ -519,7 +452,7 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
             f"one list to a user: {ranks.users} ranked, {truth.users} relevant, {known_items.users} seen"
         )
     width = 1 + max(
-        (int(one.items.max()) for one in (ranks, truth, known_items) if len(one.items)), default=0
+        (int(lists.items.max()) for lists in (ranks, truth, known_items) if len(lists.items)), default=0
     )
     # A pair of user and item is one number, so that whole tables of pairs are compared at once.
     seen_key = known_items.owner() * width + known_items.items
@@ -531,10 +464,10 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
     first[np.unique(key, return_index=True)[1]] = True
     keep &= first
     before = np.concatenate([[0], np.cumsum(keep)])
-    place = before[:-1] - before[ranks.start[owner]]
-    keep &= place < n
+    rank = before[:-1] - before[ranks.start[owner]]
+    keep &= rank < n
     return _Hits(
-        place=place[keep],
+        rank=rank[keep],
         owner=owner[keep],
         item=ranks.items[keep],
         hit=_among(key[keep], true_key),
@@ -542,70 +475,32 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
     )
 
 
-def precision_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
-    """Hits / n, mean over users with a relevant item. n is the divisor even where a list is shorter."""
-    hits = _hits(ranked, relevant, n, seen)
-    return hits.mean(hits.found() / n)
-
-
-def recall_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
-    """Hits / relevant items of the user, mean over users with a relevant item."""
-    hits = _hits(ranked, relevant, n, seen)
-    return hits.mean(hits.found() / np.maximum(hits.relevant, 1))
-
-
-def hit_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
-    """Part of the users with a relevant item whose list holds at least one of them."""
-    hits = _hits(ranked, relevant, n, seen)
-    return hits.mean(hits.found() > 0)
-
-
-def ndcg_at(ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None) -> float:
-    """Normalised discounted cumulative gain (Järvelin and Kekäläinen 2002) with gains 0 and 1.
-
-    A hit at rank r, from 1, gains 1 / log2(r + 1); the sum is divided by that of the best possible list,
-    which has min(n, relevant items) hits at its head. Mean over users with a relevant item.
-    """
-    return _ndcg(_hits(ranked, relevant, n, seen), n)
-
-
-def _ndcg(hits: _Hits, n: int) -> float:
-    gain = 1 / np.log2(np.arange(n) + 2)
-    best = np.concatenate([[1.0], np.cumsum(gain)])  # the 1 stands for users who are not averaged
-    return hits.mean(hits.found(gain[hits.place]) / best[np.minimum(hits.relevant, n)])
-
-
-def coverage_at(ranked: Lists, *, n: int, items: int, seen: Lists | None = None) -> float:
-    """Part of the catalogue of `items` items that is in at least one user's list of n.
-
-    Every user's list counts, whether or not the user has test items.
-    """
-    lists = ItemLists.of(ranked)
-    return _coverage(_hits(lists, [[]] * lists.users, n, seen), items)
-
-
-def _coverage(hits: _Hits, items: int) -> float:
-    return len(np.unique(hits.item)) / items if items > 0 else math.nan
-
-
 def ranking_scores(
     ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None, items: int | None = None
 ) -> dict[str, float]:
-    """Precision, recall, hit, NDCG and (given the size of the catalogue) coverage at n.
+    """Scores of lists of n: means over the users with a relevant item, and how many users those are.
 
     ranked: per user, item indices best first; negative entries are padding.
-    relevant: per user, the test items.  seen: per user, the training items.
-    users: how many users the averages stand on.
+    relevant: per user, the test items.  seen: per user, the training items.  items: size of the catalogue.
+
+    precision: hits / n, even where a list is shorter.  recall: hits / relevant items.
+    hit: fraction of the users whose list holds at least one relevant item.
+    ndcg: normalised discounted cumulative gain (Järvelin and Kekäläinen 2002) with gains 0 and 1: a hit at
+        rank r, from 1, gains 1 / log2(r + 1), and the sum is divided by that of the best possible list, which
+        has min(n, relevant items) hits at its head.
+    coverage: fraction of the catalogue that is in at least one user's list, relevant items or not.
     """
     hits = _hits(ranked, relevant, n, seen)
     found = hits.found()
+    gain = 1 / np.log2(np.arange(n) + 2)
+    best = np.concatenate([[1.0], np.cumsum(gain)])  # the 1 stands for users who are not averaged
     scores: dict[str, float] = {
         "precision": hits.mean(found / n),
         "recall": hits.mean(found / np.maximum(hits.relevant, 1)),
         "hit": hits.mean(found > 0),
-        "ndcg": _ndcg(hits, n),
+        "ndcg": hits.mean(hits.found(gain[hits.rank]) / best[np.minimum(hits.relevant, n)]),
     }
     if items is not None:
-        scores["coverage"] = _coverage(hits, items)
+        scores["coverage"] = len(np.unique(hits.item)) / items if items > 0 else math.nan
     scores["users"] = int((hits.relevant > 0).sum())
     return scores

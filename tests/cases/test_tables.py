@@ -14,7 +14,6 @@ import tenfold
 from tenfold.data.images.files import find_images
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.tables.jobfile import read_job
-from tenfold.data.tables.text import read_lines
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TableError
 from tenfold.files.sample import read_sample
@@ -433,8 +432,6 @@ def test_marks(tmp_path: Path, form: str) -> None:
         assert sample.names == ("id", "label") and sample.cells(0) == ["1"]
         job = read_job(marked("j.toml", 'table = "t.csv"\n[schema]\ninputs = []\ntargets = []\n'))
         assert job.table == "t.csv"
-    lines, _ = read_lines(marked("classes.txt", "cat\ndog\n"))
-    assert lines == ["cat", "dog"]
 
 
 @pytest.mark.case("6", "a table in cp1252 is read and that is said; Greek and Russian are asked for by line")

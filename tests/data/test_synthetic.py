@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenfold.data.synthetic import DISEASES, VARIETIES, _marks, draw_leaves, draw_passengers, draw_ratings
+from tenfold.data.synthetic import DISEASES, VARIETIES, _marks, draw_leaves, draw_ratings
 
 
 @pytest.fixture(scope="module")
@@ -160,26 +160,3 @@ def test_ratings_that_have_no_room_are_refused(ratings):
 def test_nearly_full_tables_can_be_drawn():
     drawn = draw_ratings(10, 10, 60, seed=0)
     assert len(set(zip(drawn["user"], drawn["item"], strict=True))) == 60
-
-
-# --- passengers ------------------------------------------------------------------------------------
-
-
-def test_passengers_have_two_targets_and_empty_cells():
-    drawn = draw_passengers(900, seed=0)
-    assert {len(values) for values in drawn.values()} == {900}
-    assert set(drawn["survived"]) == {0, 1} and set(drawn["cabin_class"]) == {1, 2, 3}
-    assert 0.15 < np.isnan(drawn["age"]).mean() < 0.25
-    assert 0 < (drawn["port"] == "").sum() < 30
-    again = draw_passengers(900, seed=0)
-    assert all(np.array_equal(drawn[n], again[n], equal_nan=n == "age") for n in drawn)
-
-
-def test_who_survives_is_no_accident():
-    drawn = draw_passengers(4000, seed=1)
-    alive = drawn["survived"]
-    assert alive[drawn["sex"] == "female"].mean() > alive[drawn["sex"] == "male"].mean() + 0.3
-    assert alive[drawn["cabin_class"] == 1].mean() > alive[drawn["cabin_class"] == 3].mean() + 0.15
-    assert alive[drawn["age"] < 12].mean() > alive[drawn["age"] > 40].mean() + 0.1
-    fares = [np.median(drawn["fare"][drawn["cabin_class"] == one]) for one in (1, 2, 3)]
-    assert fares[0] > 1.8 * fares[1] > 3 * fares[2]

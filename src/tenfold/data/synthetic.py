@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISEASES", "VARIETIES", "draw_leaves", "draw_passengers", "draw_ratings"]
+__all__ = ["DISEASES", "VARIETIES", "draw_leaves", "draw_ratings"]
 
 #: float32: (pictures, height, width), or (pictures, 3, height, width) with colours from 0 to 1.
 Pixels = NDArray[Any]
@@ -416,52 +416,3 @@ def _titles(rng: Rng, series: NDArray[Any]) -> NDArray[np.object_]:
         )
         titles.append(name if part == 1 else f"{name} {part}")
     return np.array(titles, dtype=object)
-
-
-# --- passengers ------------------------------------------------------------------------------------
-
-FAMILY = (
-    "Abbot Birch Castell Dunmore Elwood Farrow Greer Hallam Ingram Jessop Keane Lorimer Marsh Norris".split()
-)
-GIVEN = {
-    "female": "Ada Beatrice Clara Dora Edith Flora Grace Hilda Ivy Josephine".split(),
-    "male": "Albert Bernard Cecil David Edgar Frank George Harold Ivan Joseph".split(),
-}
-
-
-def draw_passengers(n: int, *, seed: int) -> dict[str, NDArray[Any]]:
-    """A table of passengers of an invented ship: two targets, numbers, categories and empty cells.
-
-    Columns: `passenger_id` and `name` (text), the targets `survived` (0 or 1) and `cabin_class` (1 to 3),
-    `sex`, `age` (years, NaN where unknown: a fifth), `siblings`, `parents`, `fare`, `port` (text, "" where
-    unknown). Women, children and the first class survive more often; the fare tells most of the class.
-    """
-    rng = np.random.default_rng(seed)
-    cabin = rng.choice([1, 2, 3], n, p=[0.25, 0.2, 0.55])
-    sex = np.where(rng.random(n) < 0.36, "female", "male").astype(object)
-    age = np.round(np.clip(rng.normal(40 - 4.5 * cabin, 14, n), 0.5, 80), 1)
-    siblings, parents = np.minimum(rng.poisson(0.5, n), 5), np.minimum(rng.poisson(0.4, n), 4)
-    fare = np.round(np.exp(rng.normal(5.1 - 0.85 * cabin, 0.42, n)) * (1 + 0.3 * (siblings + parents)), 2)
-    odds = 1.1 + 2.6 * (sex == "female") - 1.05 * (cabin - 1) - 0.03 * (age - 28) - 0.35 * siblings - 1.1
-    odds = odds + 1.2 * (age < 12)
-    survived = (rng.random(n) < 1 / (1 + np.exp(-odds.astype(float)))).astype(np.int64)
-    name = [
-        f"{FAMILY[rng.integers(len(FAMILY))]}, {'Miss' if one == 'female' else 'Mr'}. "
-        f"{GIVEN[one][rng.integers(len(GIVEN[one]))]}"
-        for one in sex
-    ]
-    port = rng.choice(
-        np.array(["Aldport", "Brinhaven", "Corrie", ""], dtype=object), n, p=[0.7, 0.18, 0.11, 0.01]
-    )
-    return {
-        "passenger_id": np.array([str(one) for one in range(1, n + 1)], dtype=object),
-        "survived": survived,
-        "cabin_class": cabin.astype(np.int64),
-        "name": np.array(name, dtype=object),
-        "sex": sex,
-        "age": np.where(rng.random(n) < 0.2, np.nan, age),
-        "siblings": siblings.astype(np.int64),
-        "parents": parents.astype(np.int64),
-        "fare": fare,
-        "port": port,
-    }

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tenfold.data.split.groups import class_name, find_repeats, group_codes, join_groups, listed_names
+from tenfold.data.split.groups import class_name, group_codes, join_groups, listed_names
 
 
 def test_no_key_means_every_row_by_itself():
@@ -67,21 +67,6 @@ def test_keys_of_any_type(key, codes):
 def test_a_key_has_one_value_to_a_row():
     with pytest.raises(ValueError, match="one value to a row"):
         join_groups([[1, 2]], 3)
-
-
-def test_repeats_are_counted_and_contradictions_named():
-    names = np.array(["a.png", "a.png", "z.png", "z.png", "z.png", "b.png", ""], dtype=object)
-    labels = {"label": [0, 0, 0, 1, -1, 1, 0], "kind": [0, -1, 1, 1, 1, 0, 1]}
-    found = find_repeats(names, names, labels=labels, classes={"label": ("cat", "dog"), "kind": ("x", "y")})
-    assert found.rows == 3
-    assert found.conflicts == ("z.png: cat, dog (label)",)
-    assert found.notes[0] == "3 of 7 rows repeat an earlier row"
-    assert "z.png: cat, dog (label)" in found.notes[1]
-
-
-def test_without_repeats_there_is_nothing_to_say():
-    found = find_repeats([0, 1, -1, -1], "abcd", labels={"t": [0, 1, 0, 1], "tags": np.zeros((4, 2), int)})
-    assert (found.rows, found.conflicts, found.notes) == (0, (), ())
 
 
 def test_ten_names_are_listed_and_the_rest_counted():

@@ -22,8 +22,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -242,37 +241,6 @@ def _digest(plain: Image.Image) -> str:
         part = plain.crop((0, top, plain.width, min(top + strip, plain.height)))
         digest.update(part.convert("RGB").tobytes())
     return digest.hexdigest()
-
-
-def check_images(
-    paths: Sequence[Path | None],
-    *,
-    max_pixels: int = MAX_PIXELS,
-    workers: int = 2,
-    on_progress: Progress | None = None,
-) -> dict[int, str]:
-    """Row -> why its picture cannot be used, for those that do not decode to the end.
-
-    Rows without a path are not looked at. Filling an image cache makes the same check.
-    """
-
-    def check(path: Path | None) -> str:
-        try:
-            if path is not None:
-                # At 1/8 scale a JPEG is still read to its last byte.
-                decode_image(path, (32, 32), max_pixels=max_pixels)
-        except ImageError as error:
-            return error.headline
-        return ""
-
-    problems = {}
-    with pillow_settings(max_pixels), ThreadPoolExecutor(max(1, workers)) as pool:
-        for row, reason in enumerate(pool.map(check, paths)):
-            if reason:
-                problems[row] = reason
-            if on_progress is not None:
-                on_progress(row + 1, len(paths))
-    return problems
 
 
 def check_pixels(pixels: int, name: str, max_pixels: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from tenfold.errors import LISTED, listed
 __all__ = [
     "Classes",
     "Labels",
-    "Repeats",
     "class_name",
-    "find_repeats",
     "group_codes",
     "join_groups",
     "linked_groups",
@@ -98,51 +95,6 @@ def group_codes(key: ArrayLike, rows: int) -> Ints:
     codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
     codes[none] = -1
     return codes
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """Rows that have the same key as an earlier row, and keys whose rows contradict each other.
-
-    conflicts: one a line, as ``z.png: cat, dog (label)``.
-    """
-
-    rows: int
-    conflicts: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-def find_repeats(
-    key: ArrayLike, names: Sequence[str] | NDArray[Any], *, labels: Labels, classes: Classes | None = None
-) -> Repeats:
-    """Count rows that repeat an earlier row's key (a picture), and list keys with two labels of one target.
-
-    key: (rows,) numbers or text; names: (rows,) what messages call a row.
-    """
-    codes = group_codes(key, len(names))
-    there = np.flatnonzero(codes >= 0)
-    first = np.unique(codes[there], return_index=True)[1]
-    conflicts = []
-    for target, values in labels.items():
-        label = np.asarray(values)
-        if label.ndim != 1:
-            continue
-        known = there[label[there] >= 0]
-        pairs, where = np.unique(np.stack([codes[known], label[known]]), axis=1, return_index=True)
-        # The pairs are sorted by key, so each key's labels are neighbours.
-        _, start, count = np.unique(pairs[0], return_index=True, return_counts=True)
-        for one in np.flatnonzero(count > 1):
-            name = names[int(known[where[start[one]]])]
-            labelled = pairs[1, start[one] : start[one] + count[one]].tolist()
-            said = ", ".join(class_name(target, code, classes) for code in labelled)
-            conflicts.append(f"{name}: {said} ({target})")
-    rows = len(there) - len(first)
-    notes = [f"{rows} of {len(names)} rows repeat an earlier row"] if rows else []
-    if conflicts:
-        notes.append(
-            f"{len(conflicts)} of them contradict each other in their labels: {listed_names(conflicts, '; ')}"
-        )
-    return Repeats(rows, tuple(conflicts), tuple(notes))
 
 
 def class_name(target: str, code: int, classes: Classes | None) -> str:

@@ -29,7 +29,6 @@ __all__ = [
     "leave_out_lines",
     "open_text",
     "read_bytes",
-    "read_lines",
     "read_start",
     "read_text",
 ]
@@ -97,14 +96,6 @@ def read_text(path: str | PathLike[str], *, encoding: str | None = None) -> tupl
     path = Path(path)
     decoded = decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
     return decoded.data.decode(), decoded.notes
-
-
-def read_lines(
-    path: str | PathLike[str], *, encoding: str | None = None
-) -> tuple[list[str], tuple[str, ...]]:
-    """The lines of a list such as class names, without outer blanks and without empty lines."""
-    text, notes = read_text(path, encoding=encoding)
-    return [line.strip() for line in text.split("\n") if line.strip()], notes
 
 
 def open_text(path: Path, *, encoding: str | None = None, likely: str | None = None) -> Decoded:
