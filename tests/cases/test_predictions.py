@@ -100,7 +100,7 @@ class Place:
         shutil.copytree(run.path, path)
         about = json.loads((path / "run.json").read_text("utf-8"))
         if change is not None:
-            columns, _ = read_parquet_columns(path / "validation.parquet")
+            columns = read_parquet_columns(path / "validation.parquet")
             held = {one: np.asarray(cells, dtype=object) for one, cells in columns.items()}
             held = {one: np.array(cells.tolist()) if one == "row" else cells for one, cells in held.items()}
             change(held)
@@ -121,7 +121,7 @@ def member_scores(blend: Any) -> list[dict[str, Any]]:
 
 
 def held_rows(blend: Any) -> dict[str, list[Any]]:
-    found, _ = read_parquet_columns(blend.path / "oof.parquet")
+    found = read_parquet_columns(blend.path / "oof.parquet")
     return {name: list(cells) for name, cells in found.items()}
 
 

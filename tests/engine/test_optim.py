@@ -12,7 +12,6 @@ from tenfold.engine.optim import (
     AveragedWeights,
     build_optimizer,
     clip_gradients,
-    load_state,
     set_rate,
 )
 from tenfold.recipe import Recipe
@@ -133,14 +132,6 @@ def test_averaged_statistics_are_averaged_and_counts_are_copied() -> None:
     assert float(averaged.state["running_mean"]) == pytest.approx(9.0)  # decay 0.1 in the first step
     assert int(averaged.state["num_batches_tracked"]) == 7
     assert float(network.running_mean) == 10.0
-
-
-def test_a_state_fits_whole_or_is_refused() -> None:
-    network = torch.nn.Linear(2, 1)
-    load_state(network, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
-    assert network(torch.tensor([[2.0, 3.0]])).item() == 5.0
-    with pytest.raises(RuntimeError, match="bias"):
-        load_state(network, {"weight": torch.ones(1, 2)})
 
 
 def test_learnt_task_weights_have_a_rate_of_their_own_and_no_decay() -> None:

@@ -15,7 +15,6 @@ from tenfold.files.tables import (
     write_pairs,
     write_predictions,
     write_recommendations,
-    write_table,
 )
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations, TargetPrediction
 
@@ -254,24 +253,3 @@ def test_neighbours_are_lines_of_asked_and_rank(tmp_path):
     )
     write_neighbours(tmp_path / "n.csv", found)
     assert (tmp_path / "n.csv").read_text() == "asked,found,name,rank,cosine\na,b,B,1,0.5\n"
-
-
-def test_any_columns_make_a_table(tmp_path):
-    write_table(
-        tmp_path / "t.csv",
-        {
-            "id": _text(["007", None, "a,b"]),
-            "age": np.array([22.0, math.nan, 38.0]),
-            "fare": np.array([7.25, 8.0, math.nan]),
-            "big": np.array([2**60 + 1, 0, -1]),
-            "flag": np.array([True, False, True]),
-            "stars": np.array([4.0, 3.5, 0.1], dtype=np.float32),
-            "plain": ["x", "y", "z"],
-        },
-    )
-    assert (tmp_path / "t.csv").read_text() == (
-        "id,age,fare,big,flag,stars,plain\n"
-        f'007,22,7.25,{2**60 + 1},1,4.0,x\n,,8.0,0,0,3.5,y\n"a,b",38,,-1,1,0.1,z\n'
-    )
-    with pytest.raises(ValueError, match="different lengths"):
-        write_table(tmp_path / "t.csv", {"a": [1], "b": [1, 2]})

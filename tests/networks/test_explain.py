@@ -101,7 +101,7 @@ def test_weights_of_classes_and_rows_count_as_in_training(tmp_path: Path) -> Non
 def test_without_rows_telling_ones_are_chosen() -> None:
     _, run = trained()
     found = explain_network(run, n=18)
-    valid, _ = read_parquet_columns(run.path / "validation.parquet")
+    valid = read_parquet_columns(run.path / "validation.parquet")
     assert set(found.ids) <= set(valid["id"]) and 6 <= len(found.ids) <= 18
     reasons = {why.rpartition(": ")[2] for why in found.why}
     assert reasons & {"right and sure", "wrong and sure", "undecided", "farthest from its label"}

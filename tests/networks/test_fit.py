@@ -61,7 +61,7 @@ def test_what_was_decided_is_said_once(trained) -> None:
 
 def test_validation_file_agrees_with_the_printed_scores(trained) -> None:
     _, run, _ = trained
-    found, _ = read_parquet_columns(run.path / "validation.parquet")
+    found = read_parquet_columns(run.path / "validation.parquet")
     assert len(found["id"]) == 18
     predicted, label = np.asarray(found["label:predicted"]), np.asarray(found["label"])
     assert error_rate(label, predicted) == run.scores["label"]["error_rate"]
@@ -230,7 +230,7 @@ def test_repeats_stay_on_one_side_and_contradictions_are_named(tmp_path: Path) -
     run = tenfold.fit(schema_of(tmp_path), quick(epochs=1), table, run=tmp_path / "run", on_note=notes.append)
     text = "\n".join(notes)
     assert "more than once" in text and "0000.png: cat, dog" in text
-    held = set(np.asarray(read_parquet_columns(run.path / "validation.parquet")[0]["row"]).tolist())
+    held = set(np.asarray(read_parquet_columns(run.path / "validation.parquet")["row"]).tolist())
     sides = {name: {row in held for row in range(41) if ids[row] == name} for name in set(ids)}
     assert all(len(side) == 1 for side in sides.values())
 
@@ -240,7 +240,7 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
     columns["sender"] = [str(number // 5) for number in range(40)]
     table = write_table(tmp_path / "train.csv", columns)
     run = tenfold.fit(schema_of(tmp_path, group=("sender",)), quick(epochs=1), table, run=tmp_path / "run")
-    held = np.asarray(read_parquet_columns(run.path / "validation.parquet")[0]["row"])
+    held = np.asarray(read_parquet_columns(run.path / "validation.parquet")["row"])
     assert len(held) and len(set(held // 5)) * 5 == len(held)
 
 
@@ -249,7 +249,7 @@ def test_the_table_may_state_the_split(tmp_path: Path) -> None:
     columns["is_valid"] = ["1" if number >= 24 else "0" for number in range(30)]
     table = write_table(tmp_path / "train.csv", columns)
     run = tenfold.fit(schema_of(tmp_path, split="is_valid"), quick(epochs=1), table, run=tmp_path / "run")
-    held = np.asarray(read_parquet_columns(run.path / "validation.parquet")[0]["row"])
+    held = np.asarray(read_parquet_columns(run.path / "validation.parquet")["row"])
     assert held.tolist() == list(range(24, 30))
 
 

@@ -141,7 +141,7 @@ def test_answers_of_ordered_classes_that_calibration_moves_are_counted() -> None
 
 def test_scores_are_those_of_the_written_validation_rows(every: tuple[Path, NetworkRun]) -> None:
     folder, run = every
-    rows, _ = read_parquet_columns(run.path / "validation.parquet")
+    rows = read_parquet_columns(run.path / "validation.parquet")
     scores = run.scores
     assert scores["price"]["rmse"] == pytest.approx(
         peer.root_mean_squared_error(rows["price"], rows["price:predicted"])

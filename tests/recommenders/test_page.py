@@ -62,7 +62,7 @@ def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: PairRun) 
     assert f"network ({network.recipe.body})" in lead and not notes
     held = network.about["valid_rows"]
     assert page.count('class="point"') == 24 + 16 + held
-    columns, _ = read_parquet_columns(network.path / "validation.parquet")
+    columns = read_parquet_columns(network.path / "validation.parquet")
     error = columns["stars:predicted"] - columns["stars"]
     assert np.sqrt((error**2).mean()) == pytest.approx(network.scores["stars"]["rmse"])
     pairs = {"user": list(columns["user"]), "item": list(columns["item"])}

@@ -44,7 +44,7 @@ def quick(**values: object) -> Recipe:
 
 
 def rows_of(run: Path) -> list[int]:
-    return read_parquet_columns(run / "validation.parquet")[0]["row"].tolist()
+    return read_parquet_columns(run / "validation.parquet")["row"].tolist()
 
 
 def test_every_arm_holds_out_the_same_rows_and_every_row_once(place: tuple[Path, Schema, Path]) -> None:

@@ -117,7 +117,7 @@ def test_a_network_of_ratings_shares_a_split_and_not_a_seed(
     assert found.best != 1e-6 and found.recipe_value == recipe.lr  # at 1e-6 nothing is learnt
     assert (found.train_rows, found.valid_rows) == (2250, 250)
     assert any("10% of the ratings are held out" in note for note in notes)
-    rows = {tuple(read_parquet_columns(one / "validation.parquet")[0]["row"]) for one in kept.iterdir()}
+    rows = {tuple(read_parquet_columns(one / "validation.parquet")["row"]) for one in kept.iterdir()}
     assert len(rows) == 1 and len(list(kept.iterdir())) == 6
     scores = {trial.seed: trial.score for trial in found.trials if trial.value == recipe.lr}
     assert scores[3] != scores[4]
@@ -171,7 +171,7 @@ def test_networks_share_a_split_and_not_a_seed(pictures: tuple[Schema, Path], tm
     assert [trial.seed for trial in found.trials] == [1, 1, 2, 2]
     folders = sorted(kept.iterdir())
     assert len(folders) == 4
-    rows = {tuple(read_parquet_columns(one / "validation.parquet")[0]["row"]) for one in folders}
+    rows = {tuple(read_parquet_columns(one / "validation.parquet")["row"]) for one in folders}
     assert len(rows) == 1 and found.valid_rows == 12
     # A second time all of it is there already.
     notes: list[str] = []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.nn.network import Network, describe_layers
@@ -100,8 +100,3 @@ def swapped_weights(network: nn.Module, averaged: AveragedWeights | None) -> Ite
 def clip_gradients(parameters: list[nn.Parameter], most: float) -> Float[Tensor, ""]:
     """Scale all gradients so that their common norm is at most `most`; returns the norm before."""
     return nn.utils.clip_grad_norm_(parameters, most if most > 0 else math.inf)
-
-
-def load_state(network: nn.Module, state: Mapping[str, Shaped[Tensor, " ..."]]) -> None:
-    """Fill the network with a state dictionary that fits exactly."""
-    network.load_state_dict(dict(state), strict=True)

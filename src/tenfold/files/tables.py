@@ -11,7 +11,7 @@ import csv
 import gzip
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -41,7 +41,6 @@ __all__ = [
     "write_pairs",
     "write_predictions",
     "write_recommendations",
-    "write_table",
 ]
 
 #: Cells that begin so are formulas to a spreadsheet; the wide forms are what some of them turn into these.
@@ -94,22 +93,6 @@ def _numbers(name: str, values: ArrayLike, *, whole: bool = False) -> _Column:
     return _Column(
         name, ["" if gone else one for one, gone in zip(cells, np.isnan(array), strict=True)], False
     )
-
-
-def write_table(
-    path: Path_, columns: Mapping[str, ArrayLike], *, spreadsheet_safe: bool = False
-) -> tuple[str, ...]:
-    """Write columns of equal length; returns what is to be said.
-
-    Text is written as it is, None and NaN as an empty cell, true and false as 1 and 0, and floats that are
-    all whole without their point. The ending decides: ``.tsv`` has tabs, all else commas, ``.gz`` is packed.
-    """
-    made = []
-    for name, values in columns.items():
-        array = np.asarray(values)
-        number = array.dtype.kind in "iubf"
-        made.append(_numbers(name, array, whole=True) if number else _words(name, array))
-    return _write(path, made, spreadsheet_safe)
 
 
 def write_predictions(

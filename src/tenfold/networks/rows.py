@@ -113,7 +113,7 @@ def choose_rows(
     path = run.path / held
     # Lines of another table are other rows, whatever their numbers.
     if path.exists() and (own or name):
-        columns, _ = read_parquet_columns(path)
+        columns = read_parquet_columns(path)
         picked = representative_rows(columns, run.schema.answers, classes, n)
         there = [(place[one], why) for one, why in picked if one in place]
         lost = len(picked) - len(there)

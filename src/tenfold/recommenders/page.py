@@ -111,7 +111,7 @@ def _held_out_sections(
     path = folder / "validation.parquet"
     if not path.exists():
         return []
-    columns, _ = read_parquet_columns(path)
+    columns = read_parquet_columns(path)
     name, _, label, answer, *both = held_out_names(schema, target)
     # BlendEvaluation under a name that nothing else has, and shown under its own.
     judged = {"rating": columns.get(label), "rating:predicted": columns.get(answer)}

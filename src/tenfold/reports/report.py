@@ -123,7 +123,7 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
     columns: dict[str, Any] = {}
     for name in ("validation.parquet", "oof.parquet"):
         if (folder / name).exists():
-            columns, _ = read_parquet_columns(folder / name)
+            columns = read_parquet_columns(folder / name)
             break
     targets = [target for target in schema.targets if columns and target.name]
     classes = {

@@ -304,7 +304,7 @@ def remembered_rows(
     name = schema.row_name
     if not (folder / held).exists() or [column.name for column in schema.inputs] != [name]:
         return None
-    columns, _ = read_parquet_columns(folder / held)
+    columns = read_parquet_columns(folder / held)
     names = held_out_columns(schema.answers, classes)
     there = {one: columns[kept] for one, kept in names.label.items() if kept in columns and one != name}
     kept = {str(name): columns[names.id], **there}

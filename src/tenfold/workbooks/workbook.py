@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tenfold.errors import printable
 from tenfold.files.atomic import replacing
@@ -182,17 +182,6 @@ class Sheet:
         if not isinstance(shown, str) and not math.isfinite(shown):
             shown = "#NUM!"
         self._raw.write_formula(row, column, f"={formula}", self._book.style(style), shown)
-
-    def array_formula(
-        self, row: int, column: int, formula: str, values: ArrayLike, style: str = "calc"
-    ) -> None:
-        """One formula whose answer fills as many cells to the right as there are values."""
-        numbers = np.asarray(values, dtype=np.float64)
-        look = self._book.style(style)
-        last = column + len(numbers) - 1
-        self._raw.write_array_formula(row, column, row, last, f"{{={formula}}}", look, float(numbers[0]))
-        for place, value in enumerate(numbers[1:], 1):
-            self._raw.write_number(row, column + place, float(value), look)
 
     def texts(self, row: int, column: int, texts: Sequence[str], style: str = "head") -> None:
         """Texts beside each other."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tenfold.data.tables.text import decode_bytes, open_text, read_bytes, read_start, read_text
+from tenfold.data.tables.text import decode_bytes, open_text, read_bytes, read_start
 from tenfold.errors import TableError
 
 TEXT = "id,label\n1.png,café\n2.png,thé\n"
@@ -133,15 +133,6 @@ def test_a_cut_gzip_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(TEXT.encode() * 100)[:-12])
     with pytest.raises(TableError, match=r"train.csv.gz is a damaged or incomplete gzip file"):
         read_bytes(path)
-
-
-def test_a_whole_text_is_read_like_any_text(tmp_path: Path) -> None:
-    path = tmp_path / "job.toml"
-    path.write_bytes("\ufeff size = 3\r\n".encode())
-    assert read_text(path) == (" size = 3\n", ())
-    path.write_bytes('name = "café"\n'.encode("cp1252"))
-    text, notes = read_text(path)
-    assert text == 'name = "café"\n' and "cp1252" in notes[0]
 
 
 def test_a_clean_file_is_left_where_it_is(tmp_path: Path) -> None:

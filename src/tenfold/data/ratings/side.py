@@ -50,7 +50,7 @@ def encode_side(
 
     key: the column of ids; otherwise found by name (for `role`), or the first one where there is no header.
     """
-    key = find_key(table, role, key)
+    key = find_key(table, "item", key)
     wanted = [find_column(table, column) for column in columns]
     if not wanted:
         raise RecipeError(
@@ -85,7 +85,6 @@ def choose_ids(
     conditions: Sequence[str],
     ids: NDArray[np.object_],
     *,
-    role: str = "item",
     key: str | None = None,
 ) -> NDArray[np.bool_]:
     """Which of the ids meet all conditions ``COLUMN=VALUE`` or ``COLUMN!=VALUE`` in their row of the table.
@@ -93,7 +92,7 @@ def choose_ids(
     A cell ``a|b`` equals a and equals b. An id that the table does not list meets no condition. A value that
     no cell has is a TableError with the nearest one there is.
     """
-    row_of, _ = _rows_of(table, find_key(table, role, key), ids)
+    row_of, _ = _rows_of(table, find_key(table, "item", key), ids)
     chosen = np.ones(table.rows, np.bool_)
     for condition in conditions:
         name, equals, value = condition.partition("=")

@@ -103,7 +103,7 @@ def class_name(target: str, code: int, classes: Classes | None) -> str:
     return str(names[code]) if code < len(names) else str(code)
 
 
-def listed_names(words: Sequence[str], separator: str = ", ") -> str:
+def listed_names(words: Sequence[str]) -> str:
     """At most ten words in one line, and a count of the others."""
     rest = len(words) - LISTED
-    return separator.join(words[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(words[:LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -148,16 +148,14 @@ class Table:
             self._check_exact(name)
         return code_column(self._columns[name])
 
-    def numbers(self, name: str, *, required: bool = False, otherwise: str = "") -> NDArray[np.float64]:
+    def numbers(self, name: str, *, otherwise: str = "") -> NDArray[np.float64]:
         """(rows,) the cells as numbers, NaN where missing.
 
-        required: take a missing cell for a fault. TableError with line, column and value of the cells that
-        are no finite numbers, up to ten.  otherwise: a further remedy, where there is one.
+        TableError with line, column and value of the cells that are not finite numbers, up to ten.
+        otherwise: a further remedy, where there is one.
         """
         name = self.column(name)
         values, bad = self.try_numbers(name)
-        if required:
-            bad = bad | self.missing(name)
         if bad.any():
             count = int(bad.sum())
             problems = [f"{place} is no number" for place in self.places(name, np.flatnonzero(bad))]
@@ -348,33 +346,21 @@ def look_alikes(names: Iterable[str]) -> list[list[str]]:
     return group_look_alikes(names)
 
 
-def write_parquet(
-    path: str | PathLike[str], columns: Mapping[str, Any], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_parquet(path: str | PathLike[str], columns: Mapping[str, Any]) -> None:
     """Write columns of one length as Parquet; object columns hold text, or None for missing."""
     import pyarrow.parquet as parquet
 
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     # Opened here: Arrow itself cannot encode every name in every locale.
     with open(path, "wb") as stream:
-        parquet.write_table(table.replace_schema_metadata(dict(metadata or {})), stream, compression="zstd")
+        # With empty metadata rather than none, as ever: the same columns are the same bytes.
+        parquet.write_table(table.replace_schema_metadata({}), stream, compression="zstd")
 
 
-def read_parquet_columns(
-    path: str | PathLike[str], names: Sequence[str] | None = None
-) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Columns of a Parquet file as arrays (text as objects, None where missing), and its metadata."""
+def read_parquet_columns(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Columns of a Parquet file as arrays: text as objects, None where missing."""
     table = _open_parquet(read_bytes(Path(path)), Path(path).name)
-    absent = [name for name in names or () if name not in table.column_names]
-    if absent:
-        raise TableError(
-            f"{Path(path).name} has no column {absent[0]!r}",
-            found=", ".join(table.column_names),
-            fix=did_you_mean(absent[0], table.column_names),
-        )
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    metadata.pop("ARROW:schema", None)
-    return {name: table[name].to_numpy() for name in names or table.column_names}, metadata
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def _drop_missing(table: Table, words: Sequence[str]) -> Table:

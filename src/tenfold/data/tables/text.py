@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 
 from tenfold.errors import LISTED, TableError, did_you_mean, no_file
@@ -30,7 +29,6 @@ __all__ = [
     "open_text",
     "read_bytes",
     "read_start",
-    "read_text",
 ]
 
 #: Marks at the start of a file, the longer ones first: UTF-32's begins with UTF-16's.
@@ -89,13 +87,6 @@ class Decoded:
     data: bytes
     notes: tuple[str, ...] = ()
     path: Path | None = None
-
-
-def read_text(path: str | PathLike[str], *, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """A whole text file, and what the decoding decided. TableError where it cannot be read."""
-    path = Path(path)
-    decoded = decode_bytes(read_bytes(path), name=path.name, encoding=encoding)
-    return decoded.data.decode(), decoded.notes
 
 
 def open_text(path: Path, *, encoding: str | None = None, likely: str | None = None) -> Decoded:
