@@ -77,15 +77,16 @@ def time_tenfold(arch: str, photos: str, rows: int) -> list[float]:
     """Seconds of each of three epochs of `tenfold.fit`, and before them the cold time."""
     began = time.perf_counter()
     import tenfold
+    from tenfold.events import EpochEnded, Event
     from tenfold.schema import CategoryTarget, ImageColumn
 
     size, batch = CASES[arch]
     marks: list[float] = []
     cold: list[float] = []
 
-    def note(event: dict) -> None:
-        if event["event"] == "epoch":
-            marks.append(event["seconds"])
+    def note(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            marks.append(event.seconds)
             cold.append(time.perf_counter() - began)
 
     table = {"id": names(photos, rows), "label": [f"c{row % 5}" for row in range(rows)]}

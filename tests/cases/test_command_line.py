@@ -17,6 +17,7 @@ import tenfold.cli.main
 from tenfold.cli.commands import OPTIONS, app
 from tenfold.cli.screen import Display, Outlet, print_json, say, show_records, show_rows, show_scores, tell
 from tenfold.errors import RecipeError, SchemaError, printable
+from tenfold.events import ImagesRead
 from tenfold.recipe import Recipe
 
 TENFOLD = f"{sys.executable} -m tenfold"
@@ -34,7 +35,7 @@ def test_what_a_terminal_would_obey_is_shown_instead(capsys: pytest.CaptureFixtu
     show_records([{"title": EVIL, EVIL: 1.0}])
     with Display() as display:
         display.note(EVIL)
-        display.progress({"event": "images", "column": EVIL, "done": 1, "total": 2})
+        display.progress(ImagesRead(EVIL, 1, 2))
     said = capsys.readouterr()
     told = said.out + said.err
     assert told.count(SEEN) >= 7 and "two\\nlines" in told

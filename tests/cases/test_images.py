@@ -26,6 +26,7 @@ from tenfold.data.images import cache as imagecache
 from tenfold.data.images.decode import decode_image, read_thumbnail
 from tenfold.data.images.files import find_images
 from tenfold.errors import ImageError
+from tenfold.events import ImagesRead
 from tenfold.networks.fit import fit_network_run
 from tenfold.networks.run import NetworkRun
 from tenfold.nn import encoders
@@ -763,7 +764,7 @@ def fit_and_spoil(folder: Path, cache: Path, spoil: Any) -> NetworkRun:
     table = write_table(folder / "train.csv", {name: columns[name] for name in ("id", "label")})
 
     def meddle(told: dict[str, Any]) -> None:
-        if told["event"] == "images" and told["done"] == told["total"]:
+        if isinstance(told, ImagesRead) and told.done == told.total:
             for path in (folder / "photos").iterdir():
                 spoil(path)
 

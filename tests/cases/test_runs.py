@@ -19,6 +19,7 @@ from command import tenfold as command
 from photos import QUICK, write_photo, write_photos, write_table
 from tenfold.data.images.cache import build_image_cache
 from tenfold.errors import RunError, TrainingError
+from tenfold.events import StepEnded
 from tenfold.files.tables import write_predictions
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.described import sealed
@@ -110,7 +111,7 @@ def test_a_replaced_picture_is_read_anew(tmp_path: Path) -> None:
 
 def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
     def tell(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["epoch"] == epoch:
+        if isinstance(event, StepEnded) and event.epoch == epoch:
             raise KeyboardInterrupt
 
     return tell

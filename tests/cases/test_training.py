@@ -26,6 +26,7 @@ from tenfold.engine.optim import clip_gradients
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, TrainingError
+from tenfold.events import StepEnded
 from tenfold.nn.augment import augment
 from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import build_head
@@ -71,7 +72,7 @@ def train(
         plan=MemoryPlan(micro_batch=micro_batch, workers=more.pop("workers", 0)),
         device=torch.device("cpu"),
         precision=precision,
-        on_progress=lambda event: rates.append(event["rate"]) if event["event"] == "step" else None,
+        on_progress=lambda event: rates.append(event.rate) if isinstance(event, StepEnded) else None,
     )
     return state_of(network), trained, rates
 
@@ -147,7 +148,7 @@ def test_a_target_without_labels_is_told() -> None:
     examples.labels["variety"][:] = -1
     state, trained, _ = train(changed(epochs=1), rows=24, examples=examples)
     assert all(bool(torch.isfinite(one).all()) for one in state.values() if one.is_floating_point())
-    line = epoch_line(trained.history[0])
+    line = epoch_line(trained.history[0].record())
     assert "variety: loss no labels" in line and "disease: loss no labels" not in line
 
 
@@ -156,7 +157,7 @@ def test_a_target_without_labels_is_told() -> None:
 def test_one_row_left_over(micro_batch: int) -> None:
     recipe = changed(arch="test_resnet", epochs=1, batch_size=32)
     state, trained, rates = train(recipe, rows=41, micro_batch=micro_batch)
-    assert len(rates) == 2 and trained.history[0]["rows"] == 33
+    assert len(rates) == 2 and trained.history[0].rows == 33
     assert all(bool(torch.isfinite(one).all()) for one in state.values() if one.is_floating_point())
 
 
@@ -234,7 +235,7 @@ def test_each_stage_has_its_plan() -> None:
     right = [recipe.lr * one_cycle(step, 4, warmup=recipe.warmup) for step in range(4)]
     right += [recipe.lr * one_cycle(step, 8, warmup=recipe.warmup) for step in range(8)]
     assert rates == pytest.approx(right)
-    assert [one["stage"] for one in trained.history] == ["head", "all", "all"]
+    assert [one.stage for one in trained.history] == ["head", "all", "all"]
 
 
 def _augmented(rows: list[int], epoch: int) -> torch.Tensor:
@@ -400,15 +401,15 @@ def test_a_skipped_update_does_not_advance_the_plan(monkeypatch: pytest.MonkeyPa
     head = [recipe.lr * one_cycle(step, 2, warmup=recipe.warmup) for step in (0, 1)]
     right = [one_cycle(step, 4, warmup=recipe.warmup) for step in (0, 1, 1, 1)]
     assert rates == pytest.approx([*head, *(recipe.lr * one for one in right)])
-    assert [one["skipped"] for one in trained.history] == [1, 2, 3]
-    assert [one["updates"] for one in trained.history] == [1, 1, 1]
+    assert [one.skipped for one in trained.history] == [1, 2, 3]
+    assert [one.updates for one in trained.history] == [1, 1, 1]
 
 
 @pytest.mark.case("45", "neighbour: an epoch whose updates were all left out says that, and not: no labels")
 def test_an_epoch_of_skipped_updates_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _overflowing(monkeypatch, 2, 3)
     history = train(changed(epochs=3), rows=40, precision="float16")[1].history
-    lines = [epoch_line(record) for record in history]
+    lines = [epoch_line(record.record()) for record in history]
     assert "skipped" not in lines[0] and "skipped" not in lines[2]
     assert "2 of 2 updates skipped (half precision overflowed)" in lines[1]
     assert "no labels" not in lines[1] and "disease: loss no update" in lines[1]
@@ -427,11 +428,11 @@ def test_a_training_without_an_update_is_refused(
 
 def test_the_epochs_of_the_last_layer_are_called_so(capsys: pytest.CaptureFixture[str]) -> None:
     display = Display()
-    step = {"event": "step", "step": 1, "steps": 2, "losses": {"disease": 1.0}, "epochs": 4}
+    step = {"step": 1, "steps": 2, "losses": {"disease": 1.0}, "epochs": 4, "rate": 0.1}
     with display:
-        display.progress({**step, "epoch": 0, "stage": "head"})
+        display.progress(StepEnded(**step, epoch=0, stage="head"))
         assert display._name == "last layer alone, epoch 1/4"
-        display.progress({**step, "epoch": 1, "stage": "all"})
+        display.progress(StepEnded(**step, epoch=1, stage="all"))
         assert display._name == "epoch 2/4"
     record = {"epoch": 0, "stage": "head", "train": {}, "valid": {}, "skipped": 0, "seconds": 1.0}
     assert epoch_line(record).startswith("epoch  1 (last layer alone)")

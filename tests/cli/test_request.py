@@ -24,6 +24,7 @@ from tenfold.cli.request import (
 from tenfold.data.images.decode import MAX_PIXELS
 from tenfold.data.tables.table import Table
 from tenfold.errors import ImageError, RecipeError, SchemaError, TenfoldError
+from tenfold.events import ImagesRead
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.schema import (
     CategoryTarget,
@@ -282,8 +283,8 @@ def test_prediction_reads_from_other_folders_and_tells() -> None:
     told: list[Any] = []
     found = reading_of(PICTURE_RUN, predict_options(image=["id=new"], views=2), told.append)
     assert found["reading"].folders == {"id": "new"} and found["views"] == 2 and found["device"] == "auto"
-    found["reading"].on_progress({"event": "images"})
-    assert told == [{"event": "images"}]
+    found["reading"].on_progress(ImagesRead("id", 1, 2))
+    assert told == [ImagesRead("id", 1, 2)]
     assert set(reading_of(RATINGS_RUN, predict_options(), told.append)) == {"table_options"}
     with pytest.raises(RecipeError, match="--views is no option where ratings"):
         reading_of(RATINGS_RUN, predict_options(views=2), told.append)

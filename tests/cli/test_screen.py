@@ -21,6 +21,7 @@ from tenfold.cli.screen import (
     take_any_text,
     tell,
 )
+from tenfold.events import EpochEnded, ImagesRead, RowsPredicted, StepEnded, SweepEnded
 
 RECORD = {
     "epoch": 2, "stage": "all", "skipped": 7, "epoch_steps": 9, "updates": 8, "seconds": 12.4,
@@ -74,20 +75,12 @@ def test_a_score_without_a_value_is_told_from_one_without_labels(capsys: pytest.
 
 def test_progress_takes_every_event() -> None:
     with Display() as display:
-        display.progress({"event": "images", "column": "id", "done": 1, "total": 2})
-        display.progress(
-            {
-                "event": "step",
-                "epoch": 0,
-                "epochs": 2,
-                "step": 1,
-                "steps": 3,
-                "rate": 0.1,
-                "losses": {"t": 0.5},
-            }
-        )
-        display.progress({"event": "epoch", **RECORD})
-        display.progress({"event": "rows", "done": 2, "total": 2})
+        display.progress(ImagesRead("id", 1, 2))
+        display.progress(StepEnded(0, 2, "all", 1, 3, 0.1, {"t": 0.5}))
+        more = {"steps": 27, "rows": 9, "rate": 0.1, "micro_batch": 1, "task_weights": {}, "peak_bytes": 0}
+        display.progress(EpochEnded(**RECORD, **more))
+        display.progress(RowsPredicted(2, 2))
+        display.progress(SweepEnded(1, 2))
 
 
 def test_a_target_without_a_training_label_is_told_so() -> None:
@@ -125,7 +118,7 @@ def test_any_text_can_be_shown_in_any_encoding(monkeypatch: pytest.MonkeyPatch, 
     say(text)
     with Display() as display:
         display.note(text)
-        display.progress({"event": "images", "column": text, "done": 1, "total": 1})
+        display.progress(ImagesRead(text, 1, 1))
     for stream in streams.values():
         stream.flush()
     shown, told = streams["stdout"].buffer.getvalue().split(b"\n")[:2]  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,11 +18,11 @@ from tenfold.cli.screen_many import (
     show_blend,
     show_history,
 )
+from tenfold.events import MemberRow, MembersChanged
 
 
-def row(**changes: Any) -> dict[str, Any]:
-    found = {"member": "one", "status": "waiting", "stage": "", "scores": {}, "peak_bytes": 0, "seconds": 0.0}
-    return {**found, "seconds_left": None, **changes}
+def row(**changes: Any) -> MemberRow:
+    return replace(MemberRow("one", "waiting", "", {}, 0, 0.0, None), **changes)
 
 
 def text_of(grid: Any) -> str:
@@ -55,7 +56,7 @@ def test_without_a_window_only_what_ends_is_told(capsys) -> None:
             ("running", "epoch 1/2"),
             ("failed", "no"),
         ):
-            display.progress({"event": "members", "rows": [row(status=status, stage=stage)]})
+            display.progress(MembersChanged([row(status=status, stage=stage)]))
         display.note("[bold]a note[/bold]")
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["one: starting", "one: no", "[bold]a note[/bold]"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tenfold.engine.batches import Batch
 from tenfold.engine.finder import LEAST_STEPS, RateCurve, find_rate
 from tenfold.engine.train import Training
 from tenfold.errors import RecipeError, TrainingError
+from tenfold.events import StepEnded
 from tenfold.recipe import Recipe
 from training import make_batches, make_examples, make_training, state_of
 
@@ -91,12 +93,15 @@ def test_half_precision_may_leave_out_its_first_updates() -> None:
 
 
 def test_every_step_is_told() -> None:
-    told: list[dict] = []
+    told: list[Any] = []
     training = make_training(RECIPE, micro_batch=8)
     curve = find_rate(training, endless(training), steps=10, on_step=told.append)
-    assert [event["rate"] for event in told] == list(curve.rates)
-    assert [event["step"] for event in told] == list(range(1, 11))
-    assert {event["event"] for event in told} == {"step"} and set(told[0]["losses"]) == {"disease", "variety"}
+    assert [event.rate for event in told] == list(curve.rates)
+    assert [event.step for event in told] == list(range(1, 11))
+    assert all(isinstance(event, StepEnded) for event in told) and set(told[0].losses) == {
+        "disease",
+        "variety",
+    }
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1, LEAST_STEPS - 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import RunError, TrainingError
+from tenfold.events import EpochEnded, StepEnded
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import begin_run
@@ -80,14 +82,14 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_a_training_learns() -> None:
     _, trained = train(changed(epochs=12, lr=1e-2, arch="test_resnet"), rows=120)
     last = trained.history[-1]
-    assert last["valid"]["disease"]["error_rate"] <= 0.2
-    assert [record["stage"] for record in trained.history] == ["head"] + ["all"] * 12
-    assert last["rows"] == 110
+    assert last.valid["disease"]["error_rate"] <= 0.2
+    assert [record.stage for record in trained.history] == ["head"] + ["all"] * 12
+    assert last.rows == 110
 
 
 def test_every_row_is_seen_once_an_epoch_also_when_they_fill_no_batch() -> None:
     _, trained = train(changed(batch_size=64), rows=40)
-    assert trained.history[-1]["steps"] == 3 and trained.history[-1]["rows"] == 30
+    assert trained.history[-1].steps == 3 and trained.history[-1].rows == 30
     training = make_training(RECIPE, micro_batch=16)
     seen = torch.cat([batch.rows for batch in make_batches(training, make_examples(37))])
     assert sorted(seen.tolist()) == list(range(37))
@@ -128,7 +130,7 @@ def test_stopped_anywhere_it_ends_the_same(
 
     def stop(event: dict[str, Any]) -> None:
         nonlocal count
-        count += event["event"] == "step"
+        count += isinstance(event, StepEnded)
         if count == at:
             raise Stop
 
@@ -137,7 +139,7 @@ def test_stopped_anywhere_it_ends_the_same(
     resumed, again = train(recipe, folder=tmp_path / "run", resume=True)
     assert same(whole, resumed)
     for one, other in zip(trained.history, again.history, strict=True):
-        assert {**one, "seconds": 0, "peak_bytes": 0} == {**other, "seconds": 0, "peak_bytes": 0}
+        assert replace(one, seconds=0, peak_bytes=0) == replace(other, seconds=0, peak_bytes=0)
 
 
 def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 def _stop_after_epoch(event: dict[str, Any]) -> None:
-    if event["event"] == "step" and event["epoch"] == 1:
+    if isinstance(event, StepEnded) and event.epoch == 1:
         raise Stop
 
 
@@ -157,8 +159,8 @@ def test_rates_count_updates(micro_batch: int) -> None:
     rates: list[float] = []
 
     def note(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            rates.append(event["rate"])
+        if isinstance(event, StepEnded):
+            rates.append(event.rate)
 
     recipe = changed(epochs=3, frozen_epochs=0)
     train(recipe, rows=74, micro_batch=micro_batch, on_progress=note)
@@ -173,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_at_once() -> None:
 
     def note(event: dict[str, Any]) -> None:
         nonlocal steps
-        steps += event["event"] == "step"
+        steps += isinstance(event, StepEnded)
 
     with pytest.raises(TrainingError, match=r"not finite since epoch 1, update \d"):
         train(changed(lr=1e30, frozen_epochs=0, ema=0.0, clip_norm=0.0), on_progress=note)
@@ -241,9 +243,9 @@ def test_the_good_epoch_is_kept_through_a_stop_too(tmp_path: Path, monkeypatch: 
     for at in (4, 5):  # after the second epoch, and in the middle of the third
 
         def stop(event: dict[str, Any], last: int = at) -> None:
-            if event["event"] == "epoch" and last == 4 and event["epoch"] == 1:
+            if isinstance(event, EpochEnded) and last == 4 and event.epoch == 1:
                 raise Stop
-            if event["event"] == "step" and event["epoch"] == 2 and last == 5:
+            if isinstance(event, StepEnded) and event.epoch == 2 and last == 5:
                 raise Stop
 
         with pytest.raises(Stop):
@@ -256,7 +258,7 @@ def test_training_stops_for_want_of_a_gain_and_the_best_epoch_is_kept() -> None:
     # After the first epochs this rate only does harm.
     recipe = changed(epochs=12, patience=2, lr=0.03, ema=0.0, monitor="disease")
     state, trained = train(recipe)
-    losses = [record["valid"]["disease"]["log_loss"] for record in trained.history]
+    losses = [record.valid["disease"]["log_loss"] for record in trained.history]
     best = losses.index(min(losses))
     assert trained.kept == best and len(losses) == max(best + 1, 1) + 2 < 13
     assert any("stopped after epoch" in note for note in trained.notes)
@@ -275,7 +277,7 @@ def test_patience_and_the_best_epoch_outlive_a_stop(tmp_path: Path, monkeypatch:
         left = [stop]
 
         def interrupt(event: dict[str, Any], left: list[int] = left) -> None:
-            left[0] -= event["event"] == "step"
+            left[0] -= isinstance(event, StepEnded)
             if left[0] < 0:
                 raise KeyboardInterrupt
 
@@ -284,15 +286,15 @@ def test_patience_and_the_best_epoch_outlive_a_stop(tmp_path: Path, monkeypatch:
             train(recipe, folder=folder, on_progress=interrupt)
         resumed, again = train(recipe, folder=folder, resume=True)
         assert same(whole, resumed) and again.kept == trained.kept
-        scores = [record["valid"] for record in trained.history]
-        assert [record["valid"] for record in again.history] == scores
-        assert [record["task_weights"] for record in again.history] == [
-            record["task_weights"] for record in trained.history
+        scores = [record.valid for record in trained.history]
+        assert [record.valid for record in again.history] == scores
+        assert [record.task_weights for record in again.history] == [
+            record.task_weights for record in trained.history
         ]
 
 
 def test_learnt_task_weights_move_and_are_reported() -> None:
     _, trained = train(changed(task_weights="learned", lr=0.01))
-    first, last = trained.history[0]["task_weights"], trained.history[-1]["task_weights"]
+    first, last = trained.history[0].task_weights, trained.history[-1].task_weights
     assert set(last) == {"disease", "variety"} and first != last
     assert all(0 < weight < 10 for weight in last.values())

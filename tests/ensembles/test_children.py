@@ -13,6 +13,7 @@ import pytest
 from tenfold.ensembles import children
 from tenfold.ensembles.children import Child, Children, ask
 from tenfold.errors import TrainingError
+from tenfold.events import NoteAdded, StageBegan
 
 
 def script(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -35,7 +36,7 @@ def test_what_it_says_is_told_and_its_answer_returned(monkeypatch, tmp_path: Pat
     heard: list[Any] = []
     errors = tmp_path / "logs" / "one.txt"
     assert ask({"task": "check"}, errors, lambda name, event: heard.append(event))["x"] == 1
-    assert {"event": "note", "text": "check"} in heard and not errors.exists()
+    assert NoteAdded("check") in heard and not errors.exists()
 
 
 def test_a_refusal_keeps_its_problems(monkeypatch, tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_leaving_the_block_stops_all(monkeypatch, tmp_path: Path) -> None:
         "import signal, time, pathlib\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"place = pathlib.Path({str(tmp_path / 'stopped')!r})\n"
-        'try:\n    print(\'{"event": "ready"}\', flush=True)\n'
+        'try:\n    print(\'{"event": "stage", "name": "ready"}\', flush=True)\n'
         "    time.sleep(60)\nexcept KeyboardInterrupt:\n    place.touch()\n",
     )
     heard: list[Any] = []
@@ -78,7 +79,7 @@ def test_leaving_the_block_stops_all(monkeypatch, tmp_path: Path) -> None:
         child = running.start("one", {}, tmp_path / "one.txt")
 
         def stop(name: str, event: Any) -> None:
-            if event["event"] == "ready":
+            if event == StageBegan("ready"):
                 raise KeyboardInterrupt
 
         running._tell = stop

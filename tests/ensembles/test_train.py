@@ -15,6 +15,7 @@ from tenfold.data.tables.jobfile import EnsembleFile, read_ensemble
 from tenfold.data.tables.table import read_table
 from tenfold.ensembles.train import Finished, check_recipe, train_ensemble
 from tenfold.errors import RecipeError, RunError, TrainingError
+from tenfold.events import MembersChanged
 from tenfold.runs.history import read_history
 from tenfold.studies.predict import load_run
 
@@ -103,7 +104,7 @@ def test_both_scores_all_ways_and_every_member_are_told(trained: Any) -> None:
         assert member["status"] == "finished" and len(member["runs"]) == 2
         assert member["scores"]["label"]["scored"] == 24
         assert 0 < member["overhead_seconds"]
-    stages = {row["status"] for event in events if event["event"] == "members" for row in event["rows"]}
+    stages = {row.status for event in events if isinstance(event, MembersChanged) for row in event.rows}
     assert stages == {"waiting", "running", "finished"}
 
 

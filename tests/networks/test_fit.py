@@ -14,6 +14,7 @@ import tenfold
 from photos import QUICK, write_photo, write_photos, write_table
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import ImageError, RunError, SchemaError, TrainingError
+from tenfold.events import StepEnded
 from tenfold.metrics import error_rate
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine, Reading
@@ -280,7 +281,7 @@ def test_every_bad_picture_is_named_before_training(tmp_path: Path) -> None:
         tenfold.fit(schema_of(tmp_path), QUICK, table, run=tmp_path / "run", on_progress=events.append)
     text = str(raised.value)
     assert "line 22" in text and "nowhere.png" in text
-    assert not any(event["event"] == "step" for event in events)
+    assert not any(isinstance(event, StepEnded) for event in events)
     assert not list(tmp_path.glob("run*"))
     run = tenfold.fit(
         schema_of(tmp_path), quick(epochs=1), table, run=tmp_path / "run", reading=Reading(skip_bad=True)
@@ -323,7 +324,7 @@ def test_resume(tmp_path: Path) -> None:
     whole = tenfold.fit(schema_of(tmp_path), quick(epochs=3), table, run=tmp_path / "whole")
 
     def stop(event: dict) -> None:
-        if event["event"] == "step" and event["epoch"] == 1:
+        if isinstance(event, StepEnded) and event.epoch == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,7 @@ from photos import COLOURS, write_photo, write_photos, write_table
 from tenfold.data.encode import Encoding
 from tenfold.data.tables.table import read_table
 from tenfold.errors import ImageError, SchemaError, TableError
+from tenfold.events import ImagesRead
 from tenfold.networks.inputs import Rows, folder_schema, prepare_rows, read_image_folder, read_source
 from tenfold.runs.options import Reading
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
@@ -165,9 +166,7 @@ def test_reading_tells_of_every_picture(place) -> None:
     folder, columns = place
     told: list[dict[str, Any]] = []
     prepare(schema_of(folder), columns, on_progress=told.append, cache=str(folder / "cache"))
-    assert {event["event"] for event in told} == {"images"} and {event["column"] for event in told} == {
-        "photos"
-    }
+    assert all(isinstance(event, ImagesRead) and event.column == "photos" for event in told)
     assert told[-1]["done"] == told[-1]["total"] == 6
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import ImageError, RecipeError, SchemaError
+from tenfold.events import StepEnded
 from tenfold.networks.rates import find_learning_rate
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine, Reading
@@ -37,7 +38,7 @@ def test_a_curve_that_no_micro_batch_changes_and_that_leaves_nothing(tmp_path: P
     assert len(whole.rates) == 12 and whole.rates[-1] == pytest.approx(1.0)
     assert cut.losses == pytest.approx(whole.losses, rel=1e-9)
     assert "label: 3 classes: bird, cat, dog" in notes
-    assert [event["step"] for event in told if event["event"] == "step"] == list(range(1, 13))
+    assert [event.step for event in told if isinstance(event, StepEnded)] == list(range(1, 13))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["photos", "train.csv"]
 
 

@@ -12,6 +12,7 @@ import pytest
 import tenfold
 from tenfold.data.synthetic import draw_ratings
 from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.events import SweepEnded
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.factors import RatingsRun
 from tenfold.schema import IdColumn, RatingTarget, Schema
@@ -193,7 +194,7 @@ def test_progress_is_told(tmp_path):
     for method in ("gibbs", "sgd"):
         recipe = FactorRecipe(method=method, **METHODS[method])
         tenfold.fit(schema, recipe, TABLE, run=tmp_path / method, on_progress=events.append)
-        assert events[-1]["event"] == "sweep" and events[-1]["done"] == events[-1]["total"]
+        assert isinstance(events[-1], SweepEnded) and events[-1].done == events[-1].total
 
 
 @pytest.mark.parametrize("choices", [{"valid": 0.2}, {"valid": 0.2, "split": "random"}, {"split": "last"}])

@@ -13,6 +13,7 @@ import tenfold
 from pairs import RECIPE, ratings_of, schema_of
 from tenfold.data.tables.table import read_table
 from tenfold.errors import RatingsError, RecipeError, RunError, TenfoldError
+from tenfold.events import EpochEnded
 from tenfold.recipe import RatingNetworkRecipe, Recipe
 from tenfold.recommenders import network_fit as pairsfit
 from tenfold.runs.folder import read_arrays
@@ -80,7 +81,7 @@ def history_of(run: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "body_dropout": 0.2}, {"body": "dot"}])
 def test_each_epoch_scores_the_held_out_ratings_as_the_end_does(tmp_path: Path, changes: Any) -> None:
-    told: list[dict[str, Any]] = []
+    told: list[Any] = []
     recipe = RatingNetworkRecipe(**{**SHORT.model_dump(), "valid": 0.1, **changes})
     run = fit(tmp_path / "a", recipe, schema_of(time="time"), rows=with_strangers(), on_progress=told.append)
     found, epochs = run.scores["stars"], history_of(run)
@@ -89,7 +90,7 @@ def test_each_epoch_scores_the_held_out_ratings_as_the_end_does(tmp_path: Path, 
         assert epochs[-1]["valid"]["stars"][score] == pytest.approx(found[score], rel=1e-6)
     assert epochs[0]["valid"]["stars"]["rmse"] != epochs[1]["valid"]["stars"]["rmse"]
     assert "on the validation rows, and its scores there" in (run.path / "report.html").read_text()
-    shown = [one["valid"]["stars"]["rmse"] for one in told if one["event"] == "epoch"]
+    shown = [one.valid["stars"]["rmse"] for one in told if isinstance(one, EpochEnded)]
     assert shown == [one["valid"]["stars"]["rmse"] for one in epochs]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.errors import TrainingError
+from tenfold.events import EpochEnded, Event, SweepEnded
 from tenfold.studies.trials import RunPlace, Trial, Tuned, mean_scores, without_epochs
 
 
@@ -108,12 +109,13 @@ def test_trainings_go_with_the_block_or_stay_where_they_are_wanted(tmp_path: Pat
 
 
 def test_epochs_are_not_told_of_each_training() -> None:
-    told: list[dict[str, object]] = []
+    told: list[Event] = []
     tell = without_epochs(told.append)
     assert tell is not None
-    for event in ("epoch", "step"):
-        tell({"event": event})
-    assert told == [{"event": "step"}]
+    epoch = EpochEnded(0, "all", 1, 1, 1, 8, 0.1, 8, 0, {}, {}, {}, 0, 1.0)
+    for event in (epoch, SweepEnded(1, 2)):
+        tell(event)
+    assert told == [SweepEnded(1, 2)]
     assert without_epochs(None) is None
 
 

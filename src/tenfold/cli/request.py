@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError, TableError
+from tenfold.events import Listener
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.remedies import withhold
 from tenfold.schema import (
@@ -260,7 +261,7 @@ def _refuse_other_wing(schema: Schema, given: Given, but: Iterable[str] = ()) ->
     withhold(strange)
 
 
-def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def reading_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
     """Options of a run's `predict` or `evaluate`."""
     _refuse_other_wing(run.schema, given)
     if run.schema.rated:
@@ -269,7 +270,7 @@ def reading_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
     return {"reading": _reading(given, tell), **view_options, "device": given["device"]}
 
 
-def asking_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def asking_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
     """Options of a run's `predict`; ``--members`` is of a blend alone."""
     found = reading_of(run, given, tell)
     if given.get("id"):
@@ -284,7 +285,7 @@ def asking_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) ->
     return found
 
 
-def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def scoring_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
     """Options of a run's `evaluate`."""
     found = reading_of(run, given, tell)
     if run.schema.rated:
@@ -292,7 +293,7 @@ def scoring_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -
     return found
 
 
-def explaining_of(run: Any, given: Given, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def explaining_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
     """Options of `jobs.explain.explain`."""
     found = {"table": given["table"], "items": given["item"] or (), "n": given["n"]}
     if run.schema.rated:
@@ -371,7 +372,7 @@ def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:
     return run, given["user"] or run.about["added_users"]
 
 
-def _reading(given: Given, tell: Callable[[dict[str, Any]], None] | None) -> Any:
+def _reading(given: Given, tell: Listener | None) -> Any:
 
     from tenfold.runs.options import Reading
 

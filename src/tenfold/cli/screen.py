@@ -17,6 +17,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from tenfold.errors import UNSEEN, printable
+from tenfold.events import EpochEnded, Event, ImagesRead, RowsPredicted, StepEnded, SweepEnded
 from tenfold.remedies import advice
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -170,22 +171,22 @@ class Display:
         """A decision, above the bar."""
         say(text)
 
-    def progress(self, event: Mapping[str, Any]) -> None:
-        """Pictures read, steps taken, epochs finished."""
-        kind = event["event"]
-        if kind == "images":
-            self._show(f"reading {event['column']}", event["done"], event["total"])
-        elif kind == "rows":
-            self._show("predicting", event["done"], event["total"])
-        elif kind == "step":
-            losses = "  ".join(f"{name} {figure(loss, digits=3)}" for name, loss in event["losses"].items())
-            name = f"epoch {event['epoch'] + 1}/{event['epochs']}"
-            name = f"{_HEAD}, {name}" if event.get("stage") == "head" else name
-            self._show(name, event["step"], event["steps"], f"loss {losses}")
-        elif kind == "epoch":
-            self.note(epoch_line(event))
-        elif kind == "sweep":
-            self._show("sweeps", event["done"], event["total"], event.get("extra", ""))
+    def progress(self, event: Event) -> None:
+        """Images read, steps taken, epochs finished."""
+        match event:
+            case ImagesRead():
+                self._show(f"reading {event.column}", event.done, event.total)
+            case RowsPredicted():
+                self._show("predicting", event.done, event.total)
+            case StepEnded():
+                losses = "  ".join(f"{name} {figure(loss, digits=3)}" for name, loss in event.losses.items())
+                name = f"epoch {event.epoch + 1}/{event.epochs}"
+                name = f"{_HEAD}, {name}" if event.stage == "head" else name
+                self._show(name, event.step, event.steps, f"loss {losses}")
+            case EpochEnded():
+                self.note(epoch_line(event.record()))
+            case SweepEnded():
+                self._show("sweeps", event.done, event.total, event.extra)
 
     def _show(self, name: str, done: int, total: int, extra: str = "") -> None:
         name, extra = printable(name), printable(extra)

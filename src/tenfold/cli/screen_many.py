@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from tenfold.cli.screen import as_text, figure, output_grid, progress_console, say, show_scores, signed, tell
+from tenfold.events import Event, MemberRow, MembersChanged, StageBegan
 
 #: Seconds between two drawings of the live table.
 OFTEN = 0.25
@@ -38,45 +39,45 @@ class MembersDisplay:
         """A decision, above the table."""
         say(text)
 
-    def progress(self, event: Mapping[str, Any]) -> None:
+    def progress(self, event: Event) -> None:
         """What every member is doing."""
-        if event["event"] != "members":
-            if event["event"] == "stage" and not self._console.is_terminal:
-                self.note(event["text"])
+        if isinstance(event, StageBegan) and not self._console.is_terminal:
+            self.note(event.name)
+        if not isinstance(event, MembersChanged):
             return
         if self._console.is_terminal:
             if time.monotonic() - self._drawn >= OFTEN:
                 self._drawn = time.monotonic()
-                self._live.update(members_grid(event["rows"]), refresh=True)
+                self._live.update(members_grid(event.rows), refresh=True)
             return
-        for row in event["rows"]:
-            if self._told.get(row["member"], "waiting") != row["status"]:
-                self._told[row["member"]] = row["status"]
-                self.note(f"{row['member']}: {_line(row)}")
+        for row in event.rows:
+            if self._told.get(row.member, "waiting") != row.status:
+                self._told[row.member] = row.status
+                self.note(f"{row.member}: {_line(row)}")
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    if row["status"] != "finished":
-        return row["stage"] or row["status"]
-    return f"finished, {short_scores(row['scores'])}, {row['seconds']:.0f} s, {gib(row['peak_bytes'])}"
+def _line(row: MemberRow) -> str:
+    if row.status != "finished":
+        return row.stage or row.status
+    return f"finished, {short_scores(row.scores)}, {row.seconds:.0f} s, {gib(row.peak_bytes)}"
 
 
-def members_grid(rows: Sequence[Mapping[str, Any]]) -> Grid:
+def members_grid(rows: Sequence[MemberRow]) -> Grid:
     """Members, what they do, their scores, the memory that they held, and the time that is left."""
     grid = Grid(box=None, pad_edge=False)
     for name in ("member", "stage", "score", "peak", "left"):
         grid.add_column(name, justify="right" if name in ("peak", "left") else "left")
     for row in rows:
         grid.add_row(
-            as_text(row["member"]),
-            as_text((row["stage"] or row["status"])[:60]),
-            as_text(short_scores(row["scores"])),
-            gib(row["peak_bytes"]),
-            minutes(row["seconds_left"]),
+            as_text(row.member),
+            as_text((row.stage or row.status)[:60]),
+            as_text(short_scores(row.scores)),
+            gib(row.peak_bytes),
+            minutes(row.seconds_left),
         )
-    known = [row["seconds"] for row in rows if row["status"] == "finished" and row["seconds"]]
-    waiting = sum(row["status"] == "waiting" for row in rows)
-    now = [row["seconds_left"] or 0.0 for row in rows if row["status"] == "running"]
+    known = [row.seconds for row in rows if row.status == "finished" and row.seconds]
+    waiting = sum(row.status == "waiting" for row in rows)
+    now = [row.seconds_left or 0.0 for row in rows if row.status == "running"]
     if known and (waiting or now):
         grid.add_row("", "", "", "all", minutes(sum(now) + waiting * sum(known) / len(known)))
     return grid

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.optim import AveragedWeights
 from tenfold.errors import RunError
+from tenfold.events import EpochEnded
 from tenfold.runs.folder import RunFolder
 
 
@@ -35,7 +36,7 @@ class Progress:
     seconds: float = 0.0
     micro_batch: int = 0
     totals: dict[str, list[float]] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochEnded] = field(default_factory=list)
     best: float | None = None
     best_epoch: int = -1
 
@@ -67,7 +68,7 @@ def save_checkpoint(
     for number, slots in state["state"].items():
         arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in slots.items()}
     about = {
-        "progress": vars(progress),
+        "progress": {**vars(progress), "history": [epoch.record() for epoch in progress.history]},
         "scaler": scaler.state_dict(),
         "identity": dict(identity),
     }
@@ -97,7 +98,8 @@ def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinishe
     if found is None:
         return None
     try:
-        progress = Progress(**found.about["progress"])
+        about = dict(found.about["progress"])
+        progress = Progress(history=[EpochEnded(**epoch) for epoch in about.pop("history")], **about)
         return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked)
     except (KeyError, TypeError, ValueError):
         raise damaged_checkpoint(folder, "it does not say how far the training has come") from None

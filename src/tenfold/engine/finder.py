@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from tenfold.engine.batches import Batch
 from tenfold.engine.optim import set_rate
 from tenfold.engine.train import Training, train_step
 from tenfold.errors import RecipeError, TrainingError
+from tenfold.events import Listener, StepEnded
 
 #: Fewer optimizer steps show no curve.
 LEAST_STEPS = 10
@@ -37,7 +37,7 @@ def find_rate(
     steps: int = 100,
     low: float = 1e-6,
     high: float = 1.0,
-    on_step: Callable[[dict[str, Any]], None] | None = None,
+    on_step: Listener | None = None,
 ) -> RateCurve:
     """Train for `steps` optimizer steps with a rate that grows from `low` to `high` (Smith 2017,
     arXiv 1506.01186, section 3.3), then put the weights back.
@@ -72,17 +72,7 @@ def find_rate(
         losses.append(smooth)
         best = min(best, smooth)
         if on_step is not None:
-            on_step(
-                {
-                    "event": "step",
-                    "epoch": 0,
-                    "epochs": 1,
-                    "step": step + 1,
-                    "steps": steps,
-                    "rate": rate,
-                    "losses": result.losses,
-                }
-            )
+            on_step(StepEnded(0, 1, "", step + 1, steps, rate, result.losses))
         if step > 10 and smooth > 4 * best:
             break
     training.network.load_state_dict(kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from tenfold.engine.predict import predict_network
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
+from tenfold.events import EpochEnded, Event, Listener, StepEnded
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
@@ -58,7 +59,7 @@ class Trained:
     stopped: what went wrong, or "".  kept: the epoch, from 0, whose weights these are.
     """
 
-    history: list[dict[str, Any]]
+    history: list[EpochEnded]
     micro_batch: int
     notes: list[str]
     stopped: str = ""
@@ -78,14 +79,14 @@ def fit_network(
     precision: str,
     folder: RunFolder | None = None,
     identity: Mapping[str, Any] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Listener | None = None,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
     train, valid: row numbers.  precision: as `device.pick_precision` returns it.
     identity: describes the training, see `save_checkpoint`.
     folder: where checkpoints go; an unfinished training found there is gone on with, to the same end.
-    on_progress: told of every step (``{"event": "step", ...}``) and epoch (``{"event": "epoch", ...}``).
+    on_progress: told of every step (`StepEnded`) and epoch (`EpochEnded`).
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
@@ -155,7 +156,7 @@ class _Loop:
     progress: Progress
     folder: RunFolder | None
     identity: Mapping[str, Any]
-    on_progress: Callable[[dict[str, Any]], None] | None
+    on_progress: Listener | None
     #: Weights at the end of the last epoch, which was good; empty before the first one has ended.
     good: dict[str, Shaped[Tensor, " ..."]]
     #: Weights of the best epoch so far, where they are to be kept.
@@ -189,11 +190,11 @@ class _Loop:
     def _judge(self) -> None:
         """Keep the epoch that has just ended if none was better."""
         recipe, progress, record = self.training.recipe, self.progress, self.progress.history[-1]
-        if not record["valid"]:
+        if not record.valid:
             return
-        value = monitored(recipe, self.training.network.heads, record["valid"])
+        value = monitored(recipe, self.training.network.heads, record.valid)
         if is_gain(value, progress.best):
-            progress.best, progress.best_epoch = value, record["epoch"]
+            progress.best, progress.best_epoch = value, record.epoch
             self.best = self.good if recipe.keeps_best else {}
 
     def _out_of_patience(self) -> bool:
@@ -224,7 +225,7 @@ class _Loop:
 
     def _check_epoch(self) -> None:
         """Refuse an epoch whose last update spoilt the weights, which no later loss would show."""
-        scores = self.progress.history[-1]["valid"]
+        scores = self.progress.history[-1].valid
         spoilt = not all(
             math.isfinite(head.primary_loss(scores[head.name]))
             for head in self.training.network.heads
@@ -274,7 +275,7 @@ class _Loop:
         started = saved = time.monotonic()
         seconds_before = progress.seconds
         # Updates left out before this stage, and before this epoch: the plan counts what was done.
-        skipped = [0, *(record["skipped"] for record in progress.history)]
+        skipped = [0, *(record.skipped for record in progress.history)]
         self._train_mode()
         batches = training_batches(
             self.examples,
@@ -296,40 +297,33 @@ class _Loop:
             progress.step += 1
             progress.epoch_step += 1
             progress.seconds = seconds_before + time.monotonic() - started
-            self._tell(
-                event="step",
-                epoch=epoch,
-                epochs=recipe.frozen_epochs + recipe.epochs,
-                stage=stage,
-                step=progress.epoch_step,
-                steps=per_epoch,
-                rate=rate,
-                losses=self._mean_losses(),
-            )
+            epochs, losses = recipe.frozen_epochs + recipe.epochs, self._mean_losses()
+            self._tell(StepEnded(epoch, epochs, stage, progress.epoch_step, per_epoch, rate, losses))
             if time.monotonic() - saved > CHECKPOINT_SECONDS and progress.epoch_step < per_epoch:
                 self._save()
                 saved = time.monotonic()
-        record = {
-            "epoch": epoch,
-            "stage": stage,
-            "steps": progress.step,
-            "epoch_steps": per_epoch,
-            "updates": per_epoch - (progress.skipped - skipped[-1]),
-            "rows": len(self.train),
-            "rate": rate,
-            "micro_batch": training.micro_batch,
-            "skipped": progress.skipped,
-            "train": {name: {"loss": value} for name, value in self._mean_losses().items()},
-            "task_weights": task_weights_of(training.network, recipe),
-            "valid": self._validate(),
-            "peak_bytes": peak_bytes(training.preparation.device),
-        }
+        valid, peak = self._validate(), peak_bytes(training.preparation.device)
         progress.seconds = seconds_before + time.monotonic() - started
-        record["seconds"] = round(progress.seconds, 3)
+        record = EpochEnded(
+            epoch=epoch,
+            stage=stage,
+            steps=progress.step,
+            epoch_steps=per_epoch,
+            updates=per_epoch - (progress.skipped - skipped[-1]),
+            rows=len(self.train),
+            rate=rate,
+            micro_batch=training.micro_batch,
+            skipped=progress.skipped,
+            train={name: {"loss": value} for name, value in self._mean_losses().items()},
+            task_weights=task_weights_of(training.network, recipe),
+            valid=valid,
+            peak_bytes=peak,
+            seconds=round(progress.seconds, 3),
+        )
         progress.history.append(record)
         progress.epoch += 1
         progress.epoch_step, progress.totals = 0, {}
-        self._tell(event="epoch", **record)
+        self._tell(record)
 
     def _train_mode(self) -> None:
         self.training.network.train()
@@ -381,6 +375,6 @@ class _Loop:
             for head in training.network.heads
         }
 
-    def _tell(self, **what: Any) -> None:
+    def _tell(self, event: Event) -> None:
         if self.on_progress is not None:
-            self.on_progress(what)
+            self.on_progress(event)

@@ -14,6 +14,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from tenfold.errors import TenfoldError, TrainingError
+from tenfold.events import Event, event_of
 from tenfold.processes import module_command, module_environment
 
 #: Seconds that a child may take to stop after it was asked to.
@@ -21,7 +22,8 @@ PATIENCE = 30.0
 #: Lines of a child's standard error that are told when it died without a word.
 LAST_LINES = 5
 
-Tell = Callable[[str, dict[str, Any]], None]
+#: Told a child's name and its event; None for its answer, and now and then while all are silent.
+Tell = Callable[[str, Event | None], None]
 
 
 @dataclass
@@ -112,16 +114,16 @@ class Children:
         """Wait until one has ended, telling what they all say."""
         while True:
             try:
-                child, event = self._said.get(timeout=0.5)
+                child, line = self._said.get(timeout=0.5)
             except Empty:
-                self._tell("", {"event": "tick"})
+                self._tell("", None)
                 continue
-            if event is None:
+            if line is None:
                 self.running.pop(child.name, None)
                 return child
-            if event.get("event") in ("done", "failed"):
-                child.answer = event
-            self._tell(child.name, event)
+            if line.get("event") in ("done", "failed"):
+                child.answer = line
+            self._tell(child.name, event_of(line))
 
     def stop(self) -> None:
         """Ask all to stop, as Ctrl-C does; whoever does not is killed."""

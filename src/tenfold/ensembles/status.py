@@ -12,6 +12,7 @@ from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.errors import RecipeError, TenfoldError
+from tenfold.events import MemberRow
 from tenfold.members import FoldTraining
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import file_digest
@@ -43,17 +44,17 @@ class MemberStatus:
             return None
         return (time.monotonic() - self.began) * (1 - self.part) / self.part
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> MemberRow:
         """For the table that is shown while it runs."""
-        return {
-            "member": self.unit.name,
-            "status": self.status,
-            "stage": self.stage,
-            "scores": self.scores,
-            "peak_bytes": self.peak_bytes,
-            "seconds": self.seconds,
-            "seconds_left": self.seconds_left,
-        }
+        return MemberRow(
+            member=self.unit.name,
+            status=self.status,
+            stage=self.stage,
+            scores=self.scores,
+            peak_bytes=self.peak_bytes,
+            seconds=self.seconds,
+            seconds_left=self.seconds_left,
+        )
 
 
 def refusal_of(faults: Sequence[Mapping[str, Any]]) -> TenfoldError:

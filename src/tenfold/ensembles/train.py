@@ -13,6 +13,16 @@ from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.ensembles.children import Child, Children, ask
 from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
+from tenfold.events import (
+    EpochEnded,
+    Event,
+    ImagesRead,
+    Listener,
+    MembersChanged,
+    StageBegan,
+    StepEnded,
+    TrainingChanged,
+)
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.reports.report import report_finished
@@ -22,8 +32,6 @@ from tenfold.runs.history import record_run
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ def train_ensemble(
     jobs: str = "1",
     reading: Reading | None = None,
     machine: Machine | None = None,
-    on_progress: Tell | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Finished:
     """Train what is not yet trained of an ensemble, and blend all that has finished.
@@ -53,7 +61,7 @@ def train_ensemble(
     output: the folder of the ensemble; what it holds already of the same recipe and data is kept.
     jobs: how many members train at once: a number, or ``auto`` for two. More than one only where their
         memory plans say that all fit.
-    on_progress: told of every change (``{"event": "members", "rows": [...]}``).
+    on_progress: told of every change (`MembersChanged`).
     Raises RecipeError or SchemaError with all faults before anything is trained, and TrainingError where no
     member could be trained.
     """
@@ -129,7 +137,7 @@ class _Ensemble:
     most: int
     machine: dict[str, Any]
     reading: dict[str, Any]
-    tell: Tell
+    tell: Listener
     note: Callable[[str], None]
     standings: dict[str, MemberStatus] = field(default_factory=dict)
     plans: dict[str, Any] = field(default_factory=dict)
@@ -231,9 +239,9 @@ class _Ensemble:
             raise refusal_of(found["faults"])
         self.plans = found["plans"]
 
-    def _heard_check(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "stage":
-            self.tell({"event": "stage", "text": event["name"]})
+    def _heard_check(self, event: Event | None) -> None:
+        if isinstance(event, StageBegan):
+            self.tell(event)
 
     # --- training
 
@@ -284,26 +292,25 @@ class _Ensemble:
         one.overhead = child.seconds - summary["seconds"]
         self._take(one, {**summary, "targets": none_to_nan(summary["targets"])})
 
-    def _heard(self, name: str, event: Mapping[str, Any]) -> None:
+    def _heard(self, name: str, event: Event | None) -> None:
         one = self.standings.get(name)
-        kind = event["event"]
-        if one is None:
-            return self._show()
-        if kind == "stage":
-            one.stage = event["name"]
-        elif kind == "images":
-            one.stage = f"reading pictures {event['done']}/{event['total']}"
-        elif kind == "step":
-            one.stage = f"epoch {event['epoch'] + 1}/{event['epochs']}"
-            one.part = (event["epoch"] + event["step"] / event["steps"]) / event["epochs"]
-        elif kind == "epoch":
-            one.scores, one.peak_bytes = none_to_nan(event["valid"]), event["peak_bytes"]
-        elif kind == "changed":
-            self.note(f"{name} is trained again: {', '.join(event['what'])}")
-        return self._show()
+        if one is not None:
+            match event:
+                case StageBegan():
+                    one.stage = event.name
+                case ImagesRead():
+                    one.stage = f"reading pictures {event.done}/{event.total}"
+                case StepEnded():
+                    one.stage = f"epoch {event.epoch + 1}/{event.epochs}"
+                    one.part = (event.epoch + event.step / event.steps) / event.epochs
+                case EpochEnded():
+                    one.scores, one.peak_bytes = none_to_nan(event.valid), event.peak_bytes
+                case TrainingChanged():
+                    self.note(f"{name} is trained again: {', '.join(event.what)}")
+        self._show()
 
     def _show(self) -> None:
-        self.tell({"event": "members", "rows": [one.row() for one in self.standings.values()]})
+        self.tell(MembersChanged([one.row() for one in self.standings.values()]))
 
     def _recipe(self) -> dict[str, Any]:
         """What the history says of this ensemble: its choices, and every member's beside the defaults."""

@@ -27,6 +27,16 @@ from tenfold.ensembles.evaluate import BlendEvaluation, evaluate_blend
 from tenfold.ensembles.networks import BlendMember, NetworkBlend, blend_of
 from tenfold.ensembles.soup import make_soup, soup_groups
 from tenfold.errors import RunError, TenfoldError, of_machine
+from tenfold.events import (
+    Event,
+    ImagesRead,
+    Listener,
+    NoteAdded,
+    RowsPredicted,
+    StageBegan,
+    StepEnded,
+    TrainingChanged,
+)
 from tenfold.memory.cards import parse_bytes
 from tenfold.memory.plan import plan_memory
 from tenfold.memory.program import check_architecture_size
@@ -45,9 +55,7 @@ from tenfold.studies.fit import fit
 from tenfold.targets.labels import decide_targets, label_arrays
 
 #: Events that come by the thousand, and the least seconds between two of them that are told.
-_MANY, OFTEN = ("images", "step", "rows"), 0.2
-
-Tell = Callable[[dict[str, Any]], None]
+_MANY, OFTEN = (ImagesRead, StepEnded, RowsPredicted), 0.2
 
 
 def main() -> int:
@@ -55,10 +63,10 @@ def main() -> int:
     # Whoever started it may ignore Ctrl-C, as a shell's background job does; it must stop when it is told to.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with _own_output() as stream:
-        tell = _teller(stream)
+        write, tell = _writer(stream), _teller(stream)
         request = json.load(sys.stdin)
         try:
-            tell({"event": "done", **_TASKS[request["task"]](request, tell)})
+            write({"event": "done", **_TASKS[request["task"]](request, tell)})
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:
@@ -67,7 +75,7 @@ def main() -> int:
             return 130
         except (TenfoldError, OSError, MemoryError) as error:
             told = error if isinstance(error, TenfoldError) else of_machine(error)
-            tell(
+            write(
                 {
                     "event": "failed",
                     "kind": type(told).__name__,
@@ -89,17 +97,24 @@ def _own_output() -> Iterator[TextIO]:
         yield stream
 
 
-def _teller(stream: TextIO) -> Tell:
-    last = 0.0
+def _writer(stream: TextIO) -> Callable[[dict[str, Any]], None]:
+    def write(line: dict[str, Any]) -> None:
+        stream.write(json.dumps(nan_to_none(line), default=str) + "\n")
+        stream.flush()
 
-    def tell(event: dict[str, Any]) -> None:
+    return write
+
+
+def _teller(stream: TextIO) -> Listener:
+    last, write = 0.0, _writer(stream)
+
+    def tell(event: Event) -> None:
         nonlocal last
-        if event["event"] in _MANY:
+        if isinstance(event, _MANY):
             if time.monotonic() - last < OFTEN:
                 return
             last = time.monotonic()
-        stream.write(json.dumps(nan_to_none(event), default=str) + "\n")
-        stream.flush()
+        write(event.to_dict())
 
     return tell
 
@@ -108,7 +123,7 @@ def _reading(request: Mapping[str, Any]) -> Reading:
     return Reading(**request.get("reading", {}))
 
 
-def _fit(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def _fit(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
     """Train one member, from its checkpoint where there is one of the very same training."""
 
     def train(resume: bool) -> dict[str, Any]:
@@ -121,22 +136,22 @@ def _fit(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             reading=_reading(request),
             machine=Machine(**request.get("machine", {})),
             on_progress=tell,
-            on_note=lambda line: tell({"event": "note", "text": line}),
+            on_note=lambda line: tell(NoteAdded(line)),
         )
         return {"summary": run.summary}
 
-    tell({"event": "stage", "name": "preparing"})
+    tell(StageBegan("preparing"))
     try:
         return train(resume=True)
     except RunError as error:
         # Problems are named where it is another training's, or damaged; a run that is in use has none.
         if not error.problems:
             raise
-        tell({"event": "changed", "what": list(error.problems)})
+        tell(TrainingChanged(error.problems))
     return train(resume=False)
 
 
-def _check(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def _check(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
     """Everything that can be refused before the first training: all faults at once, and the plans."""
     faults: list[tuple[str, TenfoldError]] = []
     schema, reading = Schema(**request["schema"]), _reading(request)
@@ -163,7 +178,7 @@ def _check(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     for name, recipe in members.items():
         key = f"{recipe.arch} {recipe.image_size} {recipe.weights}"
         if key not in seen and schema.images:
-            tell({"event": "stage", "name": f"checking {recipe.arch}"})
+            tell(StageBegan(f"checking {recipe.arch}"))
             seen[key] = _network_fault(recipe)
         fault = seen.get(key)
         if fault is not None:
@@ -261,9 +276,9 @@ def _plans(request: Mapping[str, Any], members: Mapping[str, Recipe], classes: i
     return found
 
 
-def _blend(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def _blend(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
     """Judge the finished members together, and write the table of what they said of held-out rows."""
-    tell({"event": "stage", "name": "blending"})
+    tell(StageBegan("blending"))
     folder = Path(request["folder"])
     members = [
         BlendMember(one["name"], one["weight"], tuple(_opened(folder / path) for path in one["runs"]))
@@ -334,7 +349,7 @@ def _opened(path: Path) -> NetworkRun:
     return open_network_run(*read_run(path))
 
 
-_TASKS: dict[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
+_TASKS: dict[str, Callable[[Mapping[str, Any], Listener], dict[str, Any]]] = {
     "fit": _fit,
     "check": _check,
     "blend": _blend,

@@ -28,6 +28,7 @@ from tenfold.errors import (
     MemoryBudgetError,
     TrainingError,
 )
+from tenfold.events import Listener
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import plan_to_fit
 from tenfold.memory.probe import measure_peak
@@ -50,8 +51,6 @@ CONTEXT_STEP = 32 * MIB
 #: with their masks, and the gradients of these.
 CELL_COPIES = 8
 
-Teller = Callable[[dict[str, Any]], None]
-
 
 def fit_network_run(
     schema: Schema,
@@ -63,7 +62,7 @@ def fit_network_run(
     reading: Reading | None = None,
     machine: Machine | None = None,
     split_rule: SplitRule | None = None,
-    on_progress: Teller | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> NetworkRun:
     """Train on the rows of a table and leave a run folder.
@@ -299,7 +298,7 @@ def _write_run(
     folder.write_text("schema.toml", work.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())
     folder.write_text("encoding.json", work.encoding.model_dump_json(indent=2) + "\n")
-    history = [json.dumps(nan_to_none(record)) + "\n" for record in trained.history]
+    history = [json.dumps(nan_to_none(record.record())) + "\n" for record in trained.history]
     folder.write_text("history.jsonl", "".join(history))
     weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
     folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})

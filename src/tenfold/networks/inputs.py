@@ -19,6 +19,7 @@ from tenfold.data.images.deepgrey import UNTRAINED
 from tenfold.data.images.files import FoundImages, find_images, list_image_folder, system_name
 from tenfold.data.tables.table import Table, read_table
 from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
+from tenfold.events import ImagesRead
 from tenfold.runs.options import Reading
 from tenfold.runs.reading import read_as_trained
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
@@ -237,4 +238,4 @@ def _teller(reading: Reading, column: str) -> Callable[[int, int], None] | None:
     tell = reading.on_progress
     if tell is None:
         return None
-    return lambda done, total: tell({"event": "images", "column": column, "done": done, "total": total})
+    return lambda done, total: tell(ImagesRead(column, done, total))

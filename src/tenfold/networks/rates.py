@@ -9,6 +9,7 @@ from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import RateCurve, find_rate
 from tenfold.engine.train import begin_training
+from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
 from tenfold.networks.prepare import Notes, prepare_training
 from tenfold.recipe import Recipe, with_defaults_for
@@ -24,7 +25,7 @@ def find_learning_rate(
     steps: int = 100,
     reading: Reading | None = None,
     machine: Machine | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> RateCurve:
     """The loss over a growing learning rate, for the training that `fit` would run; nothing is kept.

@@ -18,6 +18,7 @@ from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import peak_bytes, pick_device, pick_precision, reset_peak
 from tenfold.engine.predict import Answers, predict_views, prediction_autocast
 from tenfold.errors import RunError, SchemaError
+from tenfold.events import RowsPredicted
 from tenfold.networks.inputs import Rows, prepare_rows, read_source
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
@@ -262,7 +263,7 @@ def answer_rows(
         views=views_of(recipe),
         autocast=prediction_autocast(precision, place),
         workers=reading.workers,
-        on_rows=None if tell is None else lambda done: tell({"event": "rows", "done": done, "total": total}),
+        on_rows=None if tell is None else lambda done: tell(RowsPredicted(done, total)),
     )
     return network.heads, found, plain
 

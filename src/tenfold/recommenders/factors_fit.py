@@ -28,6 +28,7 @@ from tenfold.data.split.holdout import (
 )
 from tenfold.data.tables.table import Table, read_table, write_parquet
 from tenfold.errors import RecipeError, SchemaError
+from tenfold.events import Listener, SweepEnded
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.factors import (
     ITEMS,
@@ -46,8 +47,6 @@ from tenfold.values import FactorModel, Ratings, SideFeatures
 
 __all__ = ["RatingsWork", "fit_model", "fit_ratings_run", "prepare_ratings"]
 
-Teller = Callable[[dict[str, Any]], None]
-
 
 def fit_ratings_run(
     schema: Schema,
@@ -59,7 +58,7 @@ def fit_ratings_run(
     table_options: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
     time_format: str | None = None,
-    on_progress: Teller | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> RatingsRun:
     """Fit factors to a table of ratings or events, and leave a run folder.
@@ -221,7 +220,7 @@ def fit_model(
     ratings: Ratings,
     recipe: FactorRecipe,
     sides: Mapping[str, SideFeatures],
-    on_progress: Teller | None = None,
+    on_progress: Listener | None = None,
 ) -> FactorModel:
     """The recipe's method on these ratings; nothing is written."""
     common: dict[str, Any] = {"factors": recipe.factors, "seed": recipe.seed, "threads": recipe.threads}
@@ -232,7 +231,7 @@ def fit_model(
         def tell(record: Any) -> None:
             if on_progress is not None:
                 extra = f"error {record.deviation:.4f}"
-                on_progress({"event": "sweep", "done": record.sweep, "total": record.sweeps, "extra": extra})
+                on_progress(SweepEnded(record.sweep, record.sweeps, extra))
 
         return fit_gibbs(
             ratings,
@@ -257,7 +256,7 @@ def fit_model(
 
     def tell_epoch(record: Any) -> None:
         if on_progress is not None:
-            on_progress({"event": "sweep", "done": record.epoch, "total": record.epochs})
+            on_progress(SweepEnded(record.epoch, record.epochs))
 
     return fit_sgd(
         ratings,

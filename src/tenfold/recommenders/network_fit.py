@@ -25,6 +25,7 @@ from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pi
 from tenfold.engine.monitor import check_monitor
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
+from tenfold.events import Listener
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe, Recipe, with_dot_weight_decay
@@ -46,8 +47,6 @@ from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import Schema
 from tenfold.targets.labels import TargetStats, half_step, standardise
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
-
-Teller = Callable[[dict[str, Any]], None]
 
 
 @dataclass
@@ -77,7 +76,7 @@ def fit_pair_run(
     table_options: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
     machine: Machine | None = None,
-    on_progress: Teller | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> PairRun:
     """Train embeddings of users and items, and a body, to predict ratings within their scale.
@@ -401,7 +400,7 @@ def _write(
     folder.write_text("schema.toml", work.ratings.schema.to_toml())
     folder.write_text("recipe.toml", recipe.to_toml())
     folder.write_text("encoding.json", work.encoding.model_dump_json() + "\n")
-    history = [json.dumps(nan_to_none(record)) + "\n" for record in trained.history]
+    history = [json.dumps(nan_to_none(record.record())) + "\n" for record in trained.history]
     folder.write_text("history.jsonl", "".join(history))
     weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
     folder.write_arrays("weights.safetensors", weights, {"body": recipe.body})

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import TenfoldError, TrainingError
+from tenfold.events import Listener
 from tenfold.runs.folder import has_finished, making_run
 from tenfold.runs.history import record_run
 from tenfold.runs.job import FitJob, Notes, log_all
-from tenfold.runs.options import FitOptions, Machine, OnProgress, Reading
+from tenfold.runs.options import FitOptions, Machine, Reading
 from tenfold.runs.record import RunRecord
 from tenfold.runs.registry import AnyRecipe, job_for, open_run
 from tenfold.runs.run import Run
@@ -35,7 +36,7 @@ def fit(
     skip_bad: bool | None = None,
     time_format: str | None = None,
     machine: Machine | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Listener | None = None,
     on_note: Log | None = None,
 ) -> Run:
     """Train on the rows of a table and leave a run folder.

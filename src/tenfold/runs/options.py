@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from tenfold.errors import RecipeError
+from tenfold.events import Listener
 from tenfold.values import Log
-
-#: What happens during a training, as a JSON object: its key ``event`` says which it is.
-OnProgress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Reading:
     table: further options of `read_table` (separator, encoding, header, missing_values).
     max_pixels: of a picture, at most; None for the decoder's limit.
     workers: threads that decode.  cache: folder of the resized-image cache.
-    on_progress: called with each decoded picture (``{"event": "images", ...}``).
+    on_progress: called with each decoded image (`ImagesRead`).
     """
 
     skip_bad: bool = False
@@ -32,7 +30,7 @@ class Reading:
     max_pixels: int | None = None
     workers: int = 2
     cache: str | None = None
-    on_progress: OnProgress | None = None
+    on_progress: Listener | None = None
 
     def __post_init__(self) -> None:
         _refuse_below("workers", self.workers, 0)
@@ -147,4 +145,4 @@ class FitOptions:
     reading: Reading = Reading()
     machine: Machine = Machine()
     time_format: str | None = None
-    on_progress: OnProgress | None = None
+    on_progress: Listener | None = None

@@ -16,11 +16,12 @@ from typing import Any
 
 from tenfold.data.split.holdout import Folds, Split, kfold
 from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
+from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.spread import PairedDifference, paired_difference
-from tenfold.studies.trials import RunPlace, Teller, mean_defined, seeds_from, without_epochs
+from tenfold.studies.trials import RunPlace, mean_defined, seeds_from, without_epochs
 from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
@@ -148,7 +149,7 @@ def compare_targets(
     folds: int = 5,
     repeats: int = 1,
     runs: str | os.PathLike[str] | None = None,
-    on_progress: Teller | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Compared:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tenfold.data.images.decode import encode_png
 from tenfold.data.synthetic import draw_leaves, draw_ratings
 from tenfold.errors import RecipeError, did_you_mean
+from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
 
@@ -112,7 +113,7 @@ def fit_demo(
     folder: Path,
     data: DemoData,
     *,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Any:
     """Train a small network on the drawn leaves, both targets at once; returns the run."""
@@ -173,7 +174,7 @@ def fit_demo_ratings(
     folder: Path,
     data: DemoRatings,
     *,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Any:
     """Fit the drawn ratings with the default method; returns the run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import RecipeError, RunError, TrainingError
+from tenfold.events import EpochEnded, Listener
 from tenfold.metrics import score_text
 
 __all__ = [
     "RunPlace",
     "Setting",
-    "Teller",
     "Trial",
     "Tuned",
     "mean_defined",
@@ -32,8 +32,6 @@ __all__ = [
 MOST_SEEDS = 2**63
 #: A setting is near the best if its score is within this part of it.
 NEAR = 0.01
-
-Teller = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -266,11 +264,11 @@ def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values) + (" is" if len(values) == 1 else " are")
 
 
-def without_epochs(on_progress: Teller | None) -> Teller | None:
+def without_epochs(on_progress: Listener | None) -> Listener | None:
     """Progress without a line per epoch: there are many trainings."""
     if on_progress is None:
         return None
-    return lambda event: None if event["event"] == "epoch" else on_progress(event)
+    return lambda event: None if isinstance(event, EpochEnded) else on_progress(event)
 
 
 def seeds_from(recipe: Any, repeats: int) -> list[int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tenfold.data.ratings.index import take_ratings
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
+from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
 from tenfold.recommenders.factors import score_ratings
@@ -24,7 +25,7 @@ from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_rat
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.schema import Schema
-from tenfold.studies.trials import RunPlace, Teller, Trial, Tuned, seeds_from, without_epochs
+from tenfold.studies.trials import RunPlace, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
 
 __all__ = ["parse_values", "tune", "tuning_page"]
@@ -85,7 +86,7 @@ def tune(
     values: Sequence[float] | None = None,
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
-    on_progress: Teller | None = None,
+    on_progress: Listener | None = None,
     on_note: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Tuned:
@@ -198,7 +199,7 @@ def _ratings_plan(
     recipe: FactorRecipe,
     table: Any,
     note: Callable[[str], None],
-    on_progress: Teller | None,
+    on_progress: Listener | None,
     **options: Any,
 ) -> _Plan:
     if "method" in recipe.model_fields_set:
@@ -285,7 +286,7 @@ def _network_plan(
     recipe: Recipe,
     table: Any,
     note: Callable[[str], None],
-    on_progress: Teller | None,
+    on_progress: Listener | None,
     runs: str | os.PathLike[str] | None,
     **options: Any,
 ) -> _Plan:
@@ -326,7 +327,7 @@ def _pairs_plan(
     recipe: Recipe | RatingNetworkRecipe,
     table: Any,
     note: Callable[[str], None],
-    on_progress: Teller | None,
+    on_progress: Listener | None,
     runs: str | os.PathLike[str] | None,
     **options: Any,
 ) -> _Plan:

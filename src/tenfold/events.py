@@ -1,0 +1,160 @@
+"""Progress events: what a run reports while it is made. A worker writes them as lines of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+Scores = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of progress. `kind` names it in JSON."""
+
+    kind: ClassVar[str]
+
+    def record(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event in JSON's types."""
+        return {"event": self.kind, **self.record()}
+
+
+@dataclass(frozen=True)
+class ImagesRead(Event):
+    """So many images of a column have been read."""
+
+    kind = "images"
+    column: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class RowsPredicted(Event):
+    """So many rows have been predicted."""
+
+    kind = "rows"
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StepEnded(Event):
+    """One optimizer step. epoch: from 0.  step: from 1, of `steps` in this epoch.
+    stage: ``head`` while only the last layers train.  losses: target -> mean loss of the epoch so far."""
+
+    kind = "step"
+    epoch: int
+    epochs: int
+    stage: str
+    step: int
+    steps: int
+    rate: float
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EpochEnded(Event):
+    """One epoch, as `history.jsonl` keeps it. epoch: from 0.  steps: optimizer steps in all.
+    epoch_steps, updates: steps of this epoch, and those that changed the weights.
+    skipped: the other steps of the training so far.
+    train, valid: target -> scores.  seconds: since the training began."""
+
+    kind = "epoch"
+    epoch: int
+    stage: str
+    steps: int
+    epoch_steps: int
+    updates: int
+    rows: int
+    rate: float
+    micro_batch: int
+    skipped: int
+    train: Scores
+    task_weights: Mapping[str, float]
+    valid: Scores
+    peak_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SweepEnded(Event):
+    """One pass of a factor model over its ratings."""
+
+    kind = "sweep"
+    done: int
+    total: int
+    extra: str = ""
+
+
+@dataclass(frozen=True)
+class StageBegan(Event):
+    """A worker begins another part of its work."""
+
+    kind = "stage"
+    name: str
+
+
+@dataclass(frozen=True)
+class NoteAdded(Event):
+    """A worker made a decision that its user should know."""
+
+    kind = "note"
+    text: str
+
+
+@dataclass(frozen=True)
+class TrainingChanged(Event):
+    """A checkpoint belongs to another training. what: the differences."""
+
+    kind = "changed"
+    what: Sequence[str]
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """A member of an ensemble while it trains. status: waiting, running, finished or failed."""
+
+    member: str
+    status: str
+    stage: str
+    scores: Scores
+    peak_bytes: int
+    seconds: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class MembersChanged(Event):
+    """The state of every member of an ensemble."""
+
+    kind = "members"
+    rows: Sequence[MemberRow]
+
+
+Listener = Callable[[Event], None]
+
+_KINDS: Mapping[str, type[Event]] = {
+    one.kind: one
+    for one in (
+        ImagesRead,
+        RowsPredicted,
+        StepEnded,
+        EpochEnded,
+        SweepEnded,
+        StageBegan,
+        NoteAdded,
+        TrainingChanged,
+    )
+}
+
+
+def event_of(line: Mapping[str, Any]) -> Event | None:
+    """The event that `Event.to_dict` wrote; None for another line."""
+    kind = _KINDS.get(line.get("event", ""))
+    return kind(**{name: value for name, value in line.items() if name != "event"}) if kind else None
