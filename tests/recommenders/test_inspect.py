@@ -13,7 +13,7 @@ from tenfold.collab.predict import predict_pairs
 from tenfold.errors import RecipeError
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.factors import RatingsRun
-from tenfold.recommenders.inspect import inspect_run, inspection_page
+from tenfold.recommenders.inspect import inspect_run, inspection_sections
 from tenfold.reports.html import report_html
 from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.values import FactorModel
@@ -156,7 +156,7 @@ def test_every_kind_of_run_has_a_record_and_a_page(changes) -> None:
     again = json.loads(json.dumps(found.record(), allow_nan=False))
     assert np.array(again["crosstab"]["rating"], float).shape == (5, 5)
     assert {"best", "worst", "map", "lookups", "terms", "notes"} <= set(again)
-    page = report_html(found.title, inspection_page(found), lead=found.lead)
+    page = report_html("t", inspection_sections(found), lead=found.lead)
     assert "<script>alert(1)</script>" not in page
     if not found.best:
         assert found.notes and "Items by bias" not in page
@@ -176,4 +176,4 @@ def test_one_user_and_one_item_are_enough() -> None:
     )
     found = inspect_run(run_of(model))
     assert found.crosstab.names == ["Sun & <Moon>"] and found.map is None and found.best == []
-    assert "Sun &amp; &lt;Moon&gt;" in report_html(found.title, inspection_page(found))
+    assert "Sun &amp; &lt;Moon&gt;" in report_html("t", inspection_sections(found))

@@ -76,11 +76,14 @@ def _similar(given: Given) -> None:
 )
 def _inspect(given: Given) -> None:
     """Look into a ratings run: the table and its gaps, biases, a map of the items, look-ups."""
-    from tenfold.recommenders.inspect import inspect_run, inspection_page
+    from tenfold.recommenders.inspect import inspect_run, inspection_sections
+    from tenfold.recommenders.page import ratings_page
     from tenfold.reports.html import write_report
     from tenfold.studies.predict import open_recommender
 
-    found = inspect_run(open_recommender(given["run"]), n=given["n"])
+    run = open_recommender(given["run"])
+    found = inspect_run(run, n=given["n"])
     if given["output"]:
-        write_report(given["output"], found.title, inspection_page(found), lead=found.lead)
+        title, lead, sections, _ = ratings_page(run.path, run.about)
+        write_report(given["output"], title, [*sections, *inspection_sections(found)], lead=lead)
     print_json(found.record()) if given["as_json"] else show_inspection(found, given["output"])

@@ -31,6 +31,7 @@ __all__ = [
     "locate",
     "near_items",
     "predict_pairs",
+    "ratings_between",
     "refuse_unknown",
     "unrated_items",
 ]
@@ -124,6 +125,20 @@ def count_listed(
             many = f"{len(set(mine))} of {len(set(items))} items are listed and rated by nobody"
             notes.append(f"{many}, in {len(mine)} of {len(items)} pairs: answered {how}: {shown}")
     return notes
+
+
+def ratings_between(
+    model: FactorModel, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(users, items) what these users have given these items; NaN where nothing."""
+    ratings = np.full((len(users), len(items)), np.nan)
+    column_of = np.full(len(model.items), -1)
+    column_of[items] = np.arange(len(items))
+    for row, user in enumerate(users):
+        own = slice(model.seen_start[user], model.seen_start[user + 1])
+        columns = column_of[model.seen_items[own]]
+        ratings[row, columns[columns >= 0]] = model.seen_ratings[own][columns >= 0]
+    return ratings
 
 
 def as_ids(values: Any) -> NDArray[np.object_]:

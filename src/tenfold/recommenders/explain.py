@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.predict import locate
+from tenfold.collab.predict import locate, ratings_between
 from tenfold.data.tables.table import Table
 from tenfold.engine.batches import column_inputs
 from tenfold.engine.checkpoint import to_array
@@ -19,7 +19,7 @@ from tenfold.engine.predict import predict_features
 from tenfold.errors import RatingsError, RunError
 from tenfold.nn.body import DotBody
 from tenfold.nn.network import column_name
-from tenfold.recommenders.factors import id_names, ratings_between, read_own_ratings
+from tenfold.recommenders.factors import id_names, read_own_ratings
 from tenfold.recommenders.network import PairRun, single_thread_on_cpu
 from tenfold.runs.heldout import representative_rows
 from tenfold.runs.reading import read_as_trained

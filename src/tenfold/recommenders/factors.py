@@ -379,20 +379,6 @@ def peak_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def ratings_between(
-    model: FactorModel, users: NDArray[np.int64], items: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(users, items) what these users have given these items; NaN where nothing."""
-    found = np.full((len(users), len(items)), np.nan)
-    column_of = np.full(len(model.items), -1)
-    column_of[items] = np.arange(len(items))
-    for row, user in enumerate(users):
-        own = slice(model.seen_start[user], model.seen_start[user + 1])
-        place = column_of[model.seen_items[own]]
-        found[row, place[place >= 0]] = model.seen_ratings[own][place >= 0]
-    return found
-
-
 def id_names(schema: Schema) -> list[str]:
     """The columns of users and of items that the run was fitted to."""
     return [one.name for one in schema.ids[:2]]

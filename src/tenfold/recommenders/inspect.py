@@ -1,6 +1,7 @@
 """Look into a ratings run: the table it was fitted to and its gaps, its biases, the map of its factors.
 
-Everything here is computed from the run alone and written nowhere; `inspection_page` turns it into a report.
+Everything here is computed from the run alone and written nowhere; `inspection_sections` makes sections of
+it that follow those of the run's page.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
-from tenfold.collab.predict import Scorer
+from tenfold.collab.predict import Scorer, ratings_between
 from tenfold.errors import RecipeError, RunError
-from tenfold.reports.html import Cell, Charts, Grid, Section
-from tenfold.reports.maps import component_chart, principal_components
+from tenfold.reports.html import Cell, Grid, Section
+from tenfold.reports.maps import principal_components
 from tenfold.values import FactorModel
 
-__all__ = ["BiasedItem", "Crosstab", "FactorMap", "Inspection", "LookUp", "inspect_run", "inspection_page"]
+__all__ = [
+    "BiasedItem",
+    "Crosstab",
+    "FactorMap",
+    "Inspection",
+    "LookUp",
+    "inspect_run",
+    "inspection_sections",
+]
 
 #: Items that the map holds, the most rated first: rarely rated ones lie near its middle and say little.
 MAPPED = 1000
@@ -128,11 +137,6 @@ class Inspection:
     notes: tuple[str, ...] = ()
 
     @property
-    def title(self) -> str:
-        """Heading of the report."""
-        return f"Inside {self.run}"
-
-    @property
     def lead(self) -> str:
         """What the run is, in one line."""
         return f"method {self.method}; {self.ratings} ratings of {self.items} items by {self.users} users"
@@ -215,21 +219,13 @@ def inspect_run(run: Any, *, n: int = 15) -> Inspection:
 def _crosstab(
     model: FactorModel, scorer: Scorer, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> Crosstab:
-    shape = len(users), len(items)
-    rating = np.full(shape, np.nan, np.float32)
-    column_of = np.full(len(model.items), -1)
-    column_of[items] = np.arange(len(items))
-    for row, user in enumerate(users):
-        own = slice(model.seen_start[user], model.seen_start[user + 1])
-        columns = column_of[model.seen_items[own]]
-        rating[row, columns[columns >= 0]] = model.seen_ratings[own][columns >= 0]
-    predicted, _ = scorer.scores(np.repeat(users, shape[1]), np.tile(items, shape[0]))
+    predicted, _ = scorer.scores(np.repeat(users, len(items)), np.tile(items, len(users)))
     return Crosstab(
         users=[str(one) for one in model.users[users]],
         items=[str(one) for one in model.items[items]],
         names=_names(model, items),
-        rating=rating,
-        predicted=predicted.reshape(shape),
+        rating=ratings_between(model, users, items).astype(np.float32),
+        predicted=predicted.reshape(len(users), len(items)),
     )
 
 
@@ -337,15 +333,15 @@ def _listed(value: Any) -> Any:
     return value
 
 
-# --- the page --------------------------------------------------------------------------------------
+# --- its sections of the page ------------------------------------------------------------------------
 
 
-def inspection_page(found: Inspection) -> list[Section]:
-    """The sections of the report, for `reports.html.write_report`."""
+def inspection_sections(found: Inspection) -> list[Section]:
+    """What ``tenfold inspect`` adds to the page: the crosstab, items by bias, directions, look-ups."""
     return [
         _crosstab_section(found),
         *([_bias_section(found)] if found.best else []),
-        *([_map_section(found.map)] if found.map else []),
+        *([_directions_section(found.map)] if found.map else []),
         _lookup_section(found),
     ]
 
@@ -394,23 +390,17 @@ def _bias_section(found: Inspection) -> Section:
     )
 
 
-def _map_section(found: FactorMap) -> Section:
+def _directions_section(found: FactorMap) -> Section:
     rows = []
-    for axis, which in enumerate(("across", "up")):
+    for axis, word in enumerate(("across", "up")):
         low, high = found.ends(axis)
-        rows.append([which, Cell(f"{found.share[axis]:.0%}"), "; ".join(low), "; ".join(high)])
-    notes = [f"{count} ratings" for count in found.ratings]
-    title = f"items: the {len(found.items)} with most ratings"
-    chart = component_chart(found.place, found.share, found.names, title, sizes=found.ratings, notes=notes)
+        rows.append([word, Cell(f"{found.share[axis]:.0%}"), "; ".join(low), "; ".join(high)])
     return Section(
-        "A map of the items",
+        "Directions of the map",
         f"The factors of the {len(found.items)} most rated items on the two directions in which they differ "
-        "most (principal components). Near items please the same people. What a direction means is for the "
-        "reader to say: nothing told the run of genres.",
-        (
-            Charts([chart]),
-            Grid(("direction", "of the variance", "at the low end", "at the high end"), rows),
-        ),
+        "most (principal components). What a direction means is for the reader to say: nothing told the run "
+        "of genres.",
+        (Grid(("direction", "of the variance", "at the low end", "at the high end"), rows),),
     )
 
 

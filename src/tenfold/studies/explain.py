@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenfold.collab.explain import item_labels
-from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items
+from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items, ratings_between
 from tenfold.errors import OutputError, RatingsError, RecipeError, did_you_mean
-from tenfold.recommenders.factors import ratings_between
 from tenfold.studies.predict import load_run
 from tenfold.values import FactorModel
 from tenfold.workbooks.ratings import ExplainedRatings, build_ratings_book
