@@ -1,18 +1,18 @@
-"""One Markov chain of the Gibbs sampler: its state, and one sweep over all it does not know.
+"""One Markov chain of the Gibbs sampler: its state, and a sweep over all unknowns.
 
 A rating of user u for item i, in units of the ratings' deviation, is
 
     m + b_u + c_i + p_u . q_i + s_u(t) + e,      e ~ N(0, 1 / (alpha g_u h_i))
 
-where biases and factors are a sum over what the row itself is and the features that it has (Rendle 2012,
-"Factorization machines with libFM", section 2; Koren 2008, "Factorization meets the neighborhood", section 4,
-for the implicit ones): p_u = own_u + sum over features j of x_u y_j with x_u = 1 / sqrt(how many it has). All
-coefficients of one kind and factor share a normal prior whose mean and precision are drawn too (Salakhutdinov
-and Mnih 2008, equations 5 to 8, with a diagonal precision). Some users and items are harder to predict than
-others: g_u ~ Gamma(v / 2, v / 2), and h_i alike, with the degrees of freedom v drawn on a grid
-(Lakshminarayanan, Bouchard and Archambeau 2011, "Robust Bayesian matrix factorisation"). s_u(t) is the shift
-of the span of time in which the rating lies, for spans of several lengths (Koren 2009, "Collaborative
-filtering with temporal dynamics", section 3, has days).
+where biases and factors are a row's own plus those of its features (Rendle 2012, "Factorization machines with
+libFM", section 2; Koren 2008, "Factorization meets the neighborhood", section 4, for the implicit ones): p_u
+= own_u + sum over features j of x_u y_j with x_u = 1 / sqrt(number of features). All coefficients of one kind
+and factor share a normal prior; its mean and precision are drawn, too (Salakhutdinov and Mnih 2008, equations
+5 to 8, with a diagonal precision). Some users and items are harder to predict than others: g_u ~ Gamma(v / 2,
+v / 2), and h_i alike, with the degrees of freedom v drawn on a grid (Lakshminarayanan, Bouchard and
+Archambeau 2011, "Robust Bayesian matrix factorisation"). s_u(t) is the shift of the span of time in which the
+rating lies, for spans of several lengths (Koren 2009, "Collaborative filtering with temporal dynamics",
+section 3, has days).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tenfold.collab import kernels
 
 __all__ = ["Chain", "Features", "Observations", "Spans"]
 
-#: Sweeps after which the errors, which are only ever updated, are computed afresh.
+#: Errors are updated in place, and computed from scratch every FRESH sweeps.
 FRESH = 16
 #: Own factors start from N(0, START^2).
 START = 0.3
-#: What is known of a precision before the ratings: as much as WEIGHT numbers would tell, of this size for
-#: biases; for factors of a size that grows with their number, so that their products stay alike.
+#: The prior of a precision weighs as much as WEIGHT observations. It expects BIAS_PRECISION for biases; for
+#: factors a precision that grows with their number, so that products keep their size.
 WEIGHT, BIAS_PRECISION = 4.0, 4.0
 #: The degrees of freedom that the noise of a side may have.
 FREEDOMS = np.geomspace(1.0, 200.0, 60)
@@ -47,8 +47,8 @@ class Features:
     start (features + 1,) int64, rows uint32: the rows that have each feature.
     row_start (rows + 1,) int64, features uint32: the features of each row.
     scale (rows,) float32: 1 / sqrt of how many features a row has.
-    group (features,) uint32, groups: features of one group share their priors.
-    biased: whether features have a bias beside their factors.
+    group (features,) uint32, groups: features of one group share a prior.
+    biased: whether features have a bias as well as factors.
     """
 
     start: NDArray[np.int64]
@@ -65,7 +65,7 @@ class Features:
 class Spans:
     """A user's ratings of one span of time, for spans of one length.
 
-    begin (spans + 1,) int64 cuts the ratings. user (spans,) int64: whose span it is.
+    begin (spans + 1,) int64 cuts the ratings. user (spans,) int64: the user of each span.
     part (spans,) int64: the whole part of time / length.
     """
 
@@ -77,7 +77,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Observations:
-    """What the chains share. Ratings are sorted by user; where there are spans, by time within a user.
+    """Data that the chains share. Ratings are sorted by user; with spans, by time within a user.
 
     start (users + 1,) int64, item uint32, target float32: mean 0 and deviation 1.
     """
@@ -97,17 +97,17 @@ class Observations:
 
     @property
     def rated(self) -> Features | None:
-        """The implicit features of users, if there are any: these have no bias."""
-        return next((one for one in self.user_features if not one.biased), None)
+        """The implicit features of users, if there are any. They have no bias."""
+        return next((features for features in self.user_features if not features.biased), None)
 
     @property
     def raters(self) -> Features | None:
         """The implicit features of items."""
-        return next((one for one in self.item_features if not one.biased), None)
+        return next((features for features in self.item_features if not features.biased), None)
 
 
 class _Effects:
-    """Coefficients of rows or features, in groups, and the priors they are drawn from."""
+    """Coefficients of rows or features, in groups, and their priors."""
 
     def __init__(self, group: NDArray[np.uint32], groups: int, blocks: int, biased: bool) -> None:
         count = len(group)
@@ -136,9 +136,9 @@ class _Effects:
         )
         if self.biased:
             bias = self.bias.astype(np.float64)
-            sums = (np.bincount(self.group, bias**power, len(self.sizes)) for power in (1, 2))
+            total, squares = (np.bincount(self.group, bias**k, len(self.sizes)).astype(float) for k in (1, 2))
             self.bias_mean[:], self.bias_precision[:] = _draw_prior(
-                rng, self.sizes, *sums, self.bias_mean, BIAS_PRECISION
+                rng, self.sizes, total, squares, self.bias_mean, BIAS_PRECISION
             )
 
     def draw_noise(self, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -153,10 +153,10 @@ def _draw_prior(
     mean: NDArray[np.float32],
     expected: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and precision of the normal prior of `count` numbers with this sum and sum of squares.
+    """Draw mean and precision of the normal prior of `count` numbers with this sum and sum of squares.
 
     A priori the precision is Gamma(1/2, 1/2) and the mean N(0, 1 / precision). The precision is drawn given
-    the mean as it was, and then the mean given the precision.
+    the old mean, and then the mean given the precision.
     """
     spread = squares - 2 * mean * total + (count + 1) * np.square(mean, dtype=np.float64)
     shape = total.shape
@@ -166,16 +166,18 @@ def _draw_prior(
 
 
 class _Side:
-    """Users or items: their biases and factors, what these are the sum of, their noise, and scratch space."""
+    """Users or items: their biases, factors, effects, noise, and scratch space."""
 
-    def __init__(self, rng, counts: NDArray[np.int64], features: Sequence[Features], blocks: int) -> None:
+    def __init__(
+        self, rng: np.random.Generator, counts: NDArray[np.int64], features: Sequence[Features], blocks: int
+    ) -> None:
         size = len(counts)
         self.counts, self.features = counts, features
         self.own = _Effects(np.zeros(size, np.uint32), 1, blocks, biased=True)
         self.own.start(rng)
-        self.effects = [_Effects(one.group, one.groups, blocks, one.biased) for one in features]
+        self.effects = [_Effects(f.group, f.groups, blocks, f.biased) for f in features]
         self.bias, self.factors = self.own.bias.copy(), self.own.factors.copy()
-        # What a rating of this row is worth: alpha g_u for users, h_i for items.
+        # The weight of a rating of this row: alpha g_u for users, h_i for items.
         self.noise, self.weight = np.ones(size, np.float32), np.ones(size, np.float32)
         self.freedom = 8.0
         self.moments = np.empty((3, size), np.float32)
@@ -183,8 +185,8 @@ class _Side:
         self.steps, self.bias_steps = np.zeros((size, 4), np.float32), np.zeros(size, np.float32)
 
     def draw_priors(self, rng: np.random.Generator) -> None:
-        for one in (self.own, *self.effects):
-            one.draw_priors(rng)
+        for effects in (self.own, *self.effects):
+            effects.draw_priors(rng)
         noise = self.noise.astype(np.float64)
         log = (
             len(noise) * _FREEDOM_LOG + (FREEDOMS / 2 - 1) * np.log(noise).sum() - FREEDOMS / 2 * noise.sum()
@@ -195,7 +197,7 @@ class _Side:
         )
 
     def draw_noise(self, rng: np.random.Generator, alpha: float) -> None:
-        """Noise of each row given its errors; the moments become sums of full precisions."""
+        """Draw the noise of each row given its errors; multiply the moments by the full weights."""
         drawn = rng.standard_gamma(0.5 * (self.freedom + self.counts))
         self.noise[:] = drawn / (0.5 * (self.freedom + alpha * self.moments[2].astype(np.float64)))
         np.multiply(self.noise, np.float32(alpha), out=self.weight)
@@ -211,29 +213,28 @@ class _Side:
         self.bias += step
         pulls -= step * weights
         self.bias_steps[:] = step
-        for one, effects in zip(self.features, self.effects, strict=True):
-            if one.biased:
-                noise = rng.standard_normal(len(one.group), np.float32)
-                priors = one.group, effects.bias, effects.bias_mean, effects.bias_precision, noise
+        for f, effects in zip(self.features, self.effects, strict=True):
+            if f.biased:
+                noise = rng.standard_normal(len(f.group), np.float32)
+                priors = f.group, effects.bias, effects.bias_mean, effects.bias_precision, noise
                 moved = self.bias, self.bias_steps
-                kernels.draw_feature_biases(one.start, one.rows, one.scale, weights, pulls, *priors, *moved)
+                kernels.draw_feature_biases(f.start, f.rows, f.scale, weights, pulls, *priors, *moved)
 
     def draw_factors(self, rng: np.random.Generator, block: int) -> None:
-        """Four factors of all rows and features, from the lines in `sums`."""
+        """Draw four factors of all rows and features, from the lines in `sums`."""
         own, factors = self.own, self.factors[block]
         priors = own.group, own.mean[block], own.precision[block], own.draw_noise(rng), own.moments[block]
         kernels.draw_rows(self.sums, self.weight, own.factors[block], factors, self.steps, *priors)
-        for one, effects in zip(self.features, self.effects, strict=True):
-            steps = np.empty((len(one.group), 4), np.float32)
+        for f, effects in zip(self.features, self.effects, strict=True):
+            steps = np.empty((len(f.group), 4), np.float32)
             priors = effects.mean[block], effects.precision[block], effects.draw_noise(rng)
-            drawn = one.group, effects.factors[block], steps, *priors, effects.moments[block]
-            kernels.draw_features(one.start, one.rows, one.scale, self.sums, *drawn)
-            moved = self.sums, factors, self.steps
-            kernels.move_rows(one.row_start, one.features, one.scale, steps, *moved)
+            drawn = f.group, effects.factors[block], steps, *priors, effects.moments[block]
+            kernels.draw_features(f.start, f.rows, f.scale, self.sums, *drawn)
+            kernels.move_rows(f.row_start, f.features, f.scale, steps, self.sums, factors, self.steps)
 
 
 class Chain:
-    """The state of one chain, drawn on by `sweep`; everything in units of the ratings' deviation."""
+    """The state of one chain, in units of the ratings' standard deviation. `sweep` updates it."""
 
     def __init__(self, data: Observations, blocks: int, seed: np.random.SeedSequence) -> None:
         self.data, self.blocks = data, blocks
@@ -242,14 +243,14 @@ class Chain:
         self.users = _Side(self.rng, np.diff(data.start), data.user_features, blocks)
         self.items = _Side(self.rng, item_counts, data.item_features, blocks)
         self.mean, self.alpha, self.sweeps = 0.0, 1.0, 0
-        self.shifts = [np.zeros(len(one.user), np.float32) for one in data.spans]
+        self.shifts = [np.zeros(len(spans.user), np.float32) for spans in data.spans]
         self.error = np.empty_like(data.target)
-        # What the errors still hold of the last step: left_u . right_i, taken out by the next pass.
+        # The last step, left_u . right_i: the next pass subtracts it from the errors.
         self.left = np.zeros((data.users, 4), np.float32)
         self.right = np.zeros((data.items, 4), np.float32)
 
     def sweep(self) -> None:
-        """Draw everything once, each given the newest values of all the rest."""
+        """Draw every unknown once, given the newest values of all others."""
         rng, users, items = self.rng, self.users, self.items
         data, error = self.data, self.error
         if self.sweeps % FRESH == 0:
@@ -277,7 +278,7 @@ class Chain:
             self.left[:], self.right[:] = p, items.steps
 
     def _draw_mean(self) -> None:
-        """The noise's precision, given all squares; then the mean, whose step the biases of items pass on."""
+        """Draw the mean and the noise's precision. The errors get the mean's step with the items' biases."""
         items = self.items
         squares = float(items.noise.astype(np.float64) @ items.moments[2]) / self.alpha
         weights, pulls = items.moments[0], items.moments[1]
@@ -295,8 +296,8 @@ class Chain:
             precision = self.rng.standard_gamma(0.5 * (1 + len(shift))) / (0.5 * (1 + float(shift @ shift)))
             noise = self.rng.standard_normal(len(shift), np.float32)
             weights = users.weight, items.weight, np.float32(precision)
-            where = spans.begin, spans.user, data.item
-            kernels.draw_spans(*where, self.error, items_step, *weights, shift, noise)
+            cuts = spans.begin, spans.user, data.item
+            kernels.draw_spans(*cuts, self.error, items_step, *weights, shift, noise)
             items_step = np.zeros_like(items_step)
         self.left[:], self.right[:] = 0, 0
         self.left[:, 0], self.right[:, 0] = 1, items_step

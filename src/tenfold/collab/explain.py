@@ -1,6 +1,6 @@
-"""Why an item is recommended: the rated items that moved its score, and how far each did.
+"""Why an item is recommended: how much each rated item adds to its score.
 
-A user's factors are taken as the solution of a ridge regression on the factors of what they rated,
+A user's factors are treated as the solution of a ridge regression on the factors of what they rated,
 
     p = A^-1 sum_j w_j q_j y_j,      A = sum_j w_j q_j q_j' + R
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +27,22 @@ FLOOR = 1e-4
 
 
 class Explainer:
-    """Reasons of one model. Computes once what all users share.
+    """Explains scores of one model. Computes once what all users share.
 
-    Ratings: y_j is the rating of j less mean and biases. For alternating least squares R is that of the fit
-    and w_j = 1, and the terms add up to p_u . q_i of the model. For other methods w_j = 1 / noise of item j,
-    and R is the noise over the variance of each factor among users: the linear model nearest to what they
-    learnt of this user. Within a sigmoid ratings are taken through its inverse.
-    Events: y_j = 1 + the confidence in j, and R counts what was not met, as in the fit.
+    Ratings: y_j is the rating of j minus mean and biases. For alternating least squares R is that of the fit
+    and w_j = 1, and the terms add up to the model's p_u . q_i. For other methods w_j = 1 / noise of item j,
+    and R is the noise over the variance of each factor among users: a linear approximation. With a sigmoid,
+    ratings go through its inverse first.
+    Events: y_j = 1 + the confidence in j, and R includes unobserved pairs, as in the fit.
     """
 
     def __init__(self, model: FactorModel) -> None:
         self.model = model
 
-    def reasons(self, user: int, items: NDArray[Any], count: int = 3) -> list[tuple[tuple[str, float], ...]]:
-        """For each of the items, the user's rated items that moved its score most, with how far, up or down.
+    def reasons(
+        self, user: int, items: NDArray[np.integer], count: int = 3
+    ) -> list[tuple[tuple[str, float], ...]]:
+        """For each item: the rated items with the largest terms of its score, and these terms.
 
         user, items: indices; an unknown user (-1) has no reasons.
         """
@@ -49,14 +50,14 @@ class Explainer:
         if not len(rated):
             return [()] * len(items)
         order = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :count]
-        names = [self._label(one) for one in self.model.items[rated]]
+        names = [self._label(item) for item in self.model.items[rated]]
         return [
             tuple((names[j], float(moved[row, j])) for j in best if moved[row, j] != 0)
             for row, best in enumerate(order)
         ]
 
-    def terms(self, user: int, items: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The items that the user rated, and (items, rated) what each adds to the score of each item."""
+    def terms(self, user: int, items: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The user's rated items, and (items, rated) how much each of them adds to the score of each item."""
         model = self.model
         if user < 0:
             return np.empty(0, np.int64), np.empty((len(items), 0))
@@ -73,12 +74,12 @@ class Explainer:
         return rated, influence * pull
 
     @cached_property
-    def _label(self) -> Callable[[Any], str]:
+    def _label(self) -> Callable[[str], str]:
         return item_labels(self.model)
 
     @cached_property
     def _unmet(self) -> NDArray[np.float64]:
-        """For events: that everything counts a little, whether met or not, and the weight decay."""
+        """For events: the Gram matrix of all items, as unobserved pairs count too, plus weight decay."""
         q = self.model.item_factors
         ridge = float(self.model.extra.get("weight_decay", 1.0))
         return (q.T @ q).astype(np.float64) + max(ridge, FLOOR) * np.eye(q.shape[1])
@@ -90,7 +91,10 @@ class Explainer:
         noise = 1 / model.noise_precision if model.noise_precision > 0 else 1.0
         return noise / np.maximum((model.user_factors.astype(np.float64) ** 2).mean(axis=0), 1e-6)
 
-    def _ridge(self, user: int, rated: NDArray[np.int64]) -> tuple[Any, NDArray[np.float64]]:
+    def _ridge(
+        self, user: int, rated: NDArray[np.int64]
+    ) -> tuple[float | NDArray[np.float64], NDArray[np.float64]]:
+        """Weights w of the rated items, and the diagonal of R."""
         model = self.model
         if model.method == "als" and "weight_decay" in model.extra:
             each = max(float(model.extra["weight_decay"]) * len(rated), FLOOR)
@@ -101,7 +105,7 @@ class Explainer:
         return weight, self._spread * (1.0 if own is None else float(own[user]))
 
     def _rest(self, user: int, rated: NDArray[np.int64], ratings: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the factors have to explain of each rating."""
+        """The part of each rating that the factors explain."""
         model = self.model
         if model.sigmoid_range is not None:
             low, high = model.sigmoid_range
@@ -110,7 +114,7 @@ class Explainer:
         return ratings - model.mean - model.user_bias[user] - model.item_bias[rated]
 
 
-def titles(model: FactorModel, items: NDArray[Any]) -> NDArray[np.object_]:
+def titles(model: FactorModel, items: NDArray[np.integer]) -> NDArray[np.object_]:
     """Titles of items, by index, where they are known; ids elsewhere."""
     ids = model.items[items]
     if not model.item_names:
@@ -120,17 +124,16 @@ def titles(model: FactorModel, items: NDArray[Any]) -> NDArray[np.object_]:
     return names
 
 
-def item_labels(model: FactorModel) -> Callable[[Any], str]:
-    """From an item's id to its title, or to the id without one; no two items are called alike.
+def item_labels(model: FactorModel) -> Callable[[str], str]:
+    """A function from an item's id to a unique label: its title, or the id if it has none.
 
-    A title that several items have, or that is the id of one, stands beside the id. For where an item has no
-    other name beside it.
+    A title that several items share, or that equals an id, is followed by the id.
     """
     count = Counter(id_text(title) for title in model.item_names.values() if title)
     ids = set(model.items) | set(model.item_names)
     shared = {title for title, many in count.items() if many > 1 or title in ids}
 
-    def label(item: Any) -> str:
+    def label(item: str) -> str:
         title = model.item_names.get(item)
         if not title:
             return str(item)

@@ -1,34 +1,40 @@
 """New ratings in a fitted model: users and items that it did not know, and known users who rated more.
 
-Nothing is fitted again. Items come first, from the users that the model knows; then every user with a new
-rating, from all items they have rated, the old ones too. Each is one regression on what stays as it is
-(`als.fold_in`).
+Nothing is fitted again. New items come first, from the users that the model knows; then every user with a
+new rating, from all items they have rated, old ones included. Each row is one regression on the fixed rows of
+the other side (`fold_in`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import NamedTuple, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from tenfold.collab.als import FoldedIn, fold_in
+from tenfold.collab import kernels
+from tenfold.collab.als import FLOOR
 from tenfold.collab.predict import as_ids, locate
-from tenfold.errors import RatingsError
+from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import FactorModel
 
-__all__ = ["add_items", "add_ratings"]
+__all__ = ["FoldedIn", "add_items", "add_ratings", "fold_in"]
+
+#: Newton steps through the sigmoid, and the smallest slope they use.
+NEWTON, SLOPE = 20, 1e-2
 
 
-def add_ratings(model: FactorModel, users: Any, items: Any, ratings: Any) -> tuple[FactorModel, list[str]]:
-    """The model with these ratings (users[k], items[k], ratings[k]) learnt, and what is to be said of it.
+def add_ratings(
+    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+) -> tuple[FactorModel, list[str]]:
+    """The model with the ratings (users[k], items[k], ratings[k]) folded in, and messages.
 
-    users, items: ids in any spelling; one user goes with all items. A pair that is given twice, or was known
-    already, counts with its last rating (events add up). An item whose raters are all new is listed in the
-    notes and left out, since nothing is known of either side. Ratings outside the model's scale are a
-    RatingsError.
+    users, items: ids in any spelling; a single user goes with all items. A repeated or known pair keeps its
+    last rating (events add up). A message lists the items that only new users rated: they are left out, as
+    neither side is known. Raises RatingsError for ratings outside the model's scale.
     """
     user_ids, item_ids = as_ids(users), as_ids(items)
     values = np.atleast_1d(np.asarray(ratings, np.float64))
@@ -40,9 +46,9 @@ def add_ratings(model: FactorModel, users: Any, items: Any, ratings: Any) -> tup
     user_ids, item_ids, values = user_ids[rows], item_ids[rows], values[rows]
     known = len(model.users), len(model.items)
     model, notes = _with_new_items(model, user_ids, item_ids, values)
-    there = locate(item_ids, model.items) >= 0
-    model = _with_users(model, user_ids[there], item_ids[there], values[there])
-    count = int(there.sum())
+    usable = locate(item_ids, model.items) >= 0
+    model = _with_users(model, user_ids[usable], item_ids[usable], values[usable])
+    count = int(usable.sum())
     grown = len(model.users) - known[0], len(model.items) - known[1]
     return model, [f"{count} new ratings, {grown[0]} new users, {grown[1]} new items", *notes]
 
@@ -91,11 +97,11 @@ def _with_new_items(
 
 
 def add_items(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> FactorModel:
-    """The model with these items, which it does not know, and their rows."""
+    """The model with unknown items appended, by their rows."""
     return replace(
         model,
         items=_grown_ids(model.items, ids),
-        item_bias=np.append(model.item_bias, np.float32([row.bias for row in rows])),
+        item_bias=np.append(model.item_bias, _biases(rows)),
         item_factors=np.vstack([model.item_factors, [row.factors for row in rows]]).astype(np.float32),
         extra=_grown_extra(model.extra, "item", rows, len(model.items)),
     )
@@ -104,19 +110,19 @@ def add_items(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> Facto
 def _with_users(
     model: FactorModel, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
 ) -> FactorModel:
-    """Every named user with something new, anew from all they have rated."""
-    place, item_place = locate(users, model.users), locate(items, model.items)
-    strangers = list(dict.fromkeys(users[place < 0]))
-    place = np.where(place < 0, len(model.users) + locate(users, _texts(strangers)), place)
+    """Fold in every user with a new rating, from all they have rated."""
+    user_index, item_index = locate(users, model.users), locate(items, model.items)
+    new_users = list(dict.fromkeys(users[user_index < 0]))
+    user_index = np.where(user_index < 0, len(model.users) + locate(users, _texts(new_users)), user_index)
     seen = {
-        int(user): _merged(model, int(user), item_place[place == user], values[place == user])
-        for user in set(place)
+        int(user): _merged(model, int(user), item_index[user_index == user], values[user_index == user])
+        for user in set(user_index)
     }
-    # Who says nothing new stays as fitted: a fold-in is near to the fit, and not the same.
+    # Users without a new rating stay as fitted: a fold-in is near to the fit, but not equal.
     seen = {user: mine for user, mine in seen.items() if not _is_known(model, user, *mine)}
     folded = {user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items()}
-    new = [folded[len(model.users) + number] for number in range(len(strangers))]
-    bias = np.append(model.user_bias, np.float32([row.bias for row in new]))
+    new = [folded[len(model.users) + number] for number in range(len(new_users))]
+    bias = np.append(model.user_bias, _biases(new))
     factors = np.vstack([model.user_factors, *(row.factors[None] for row in new)]).astype(np.float32)
     extra = _grown_extra(model.extra, "user", new, len(model.users))
     for user, row in folded.items():
@@ -126,31 +132,31 @@ def _with_users(
                 extra[name][user] = value
     return replace(
         model,
-        users=_grown_ids(model.users, strangers),
+        users=_grown_ids(model.users, new_users),
         user_bias=bias,
         user_factors=factors,
         extra=extra,
-        **_grown_seen(model, seen, len(model.users) + len(strangers)),
+        **_grown_seen(model, seen, len(model.users) + len(new_users)),
     )
 
 
 def _merged(
     model: FactorModel, user: int, items: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """What the user has rated, with the new ratings in place of old ones; sorted by item."""
+    """Items and ratings of a user, sorted by item; new ratings replace old ones."""
     rated: dict[int, float] = {}
     if user < len(model.users):
         part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
         rated = dict(zip(model.seen_items[part].tolist(), model.seen_ratings[part].tolist(), strict=True))
     for item, value in zip(items.tolist(), values.tolist(), strict=True):
-        # A log counts how often: a further event is one more, not another opinion.
+        # Events are counts: they add up.
         rated[item] = rated.get(item, 0.0) + value if model.implicit else value
     order = sorted(rated)
     return np.array(order, np.int64), np.array([rated[item] for item in order])
 
 
 def _is_known(model: FactorModel, user: int, items: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
-    """Has the user rated exactly these items so, by what the model knows already?"""
+    """Whether the model holds exactly these ratings of the user."""
     if user >= len(model.users):
         return False
     part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
@@ -158,9 +164,15 @@ def _is_known(model: FactorModel, user: int, items: NDArray[np.int64], values: N
     return same and np.array_equal(model.seen_ratings[part], values.astype(np.float32))
 
 
+class _Seen(TypedDict):
+    seen_start: NDArray[np.int64]
+    seen_items: NDArray[np.uint32]
+    seen_ratings: NDArray[np.float32]
+
+
 def _grown_seen(
     model: FactorModel, seen: Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]], users: int
-) -> dict[str, NDArray[Any]]:
+) -> _Seen:
     counts = np.append(np.diff(model.seen_start), np.zeros(users - len(model.users), np.int64))
     old = np.ones(len(model.seen_items), np.bool_)
     for user, (rated, _) in seen.items():
@@ -177,8 +189,8 @@ def _grown_seen(
     return {"seen_start": start, "seen_items": items, "seen_ratings": ratings}
 
 
-def _of_row(side: str, row: FoldedIn) -> dict[str, Any]:
-    """The arrays of `extra` that have one entry a row, and this row's."""
+def _of_row(side: str, row: FoldedIn) -> dict[str, float | NDArray[np.float32]]:
+    """Arrays of `extra` with an entry per row -> the entry of this row."""
     return {
         f"{side}_bias_variance": row.bias_variance,
         f"{side}_factors_variance": row.factors_variance,
@@ -187,10 +199,10 @@ def _of_row(side: str, row: FoldedIn) -> dict[str, Any]:
 
 
 def _grown_extra(
-    extra: Mapping[str, NDArray[Any]], side: str, rows: list[FoldedIn], size: int
-) -> dict[str, NDArray[Any]]:
-    """Arrays with one entry a row, longer by the new rows; copies, so that they can be changed."""
-    # What a row adds to others it was fitted with is nought for one that came later.
+    extra: Mapping[str, NDArray[np.number]], side: str, rows: list[FoldedIn], size: int
+) -> dict[str, NDArray[np.number]]:
+    """The arrays of `extra`, with the new rows appended to those that have an entry per row; copies."""
+    # Folded-in rows contribute nothing to implicit factors: pad with zeros.
     implicit = "rater_factors" if side == "user" else "rated_factors"
     grown = dict(extra)
     for name, array in extra.items():
@@ -204,6 +216,10 @@ def _grown_extra(
     return grown
 
 
+def _biases(rows: list[FoldedIn]) -> NDArray[np.float32]:
+    return np.array([row.bias for row in rows], np.float32)
+
+
 def _grown_ids(ids: NDArray[np.object_], new: list[str]) -> NDArray[np.object_]:
     return np.concatenate([ids, _texts(new)])
 
@@ -212,3 +228,173 @@ def _texts(values: list[str]) -> NDArray[np.object_]:
     texts = np.empty(len(values), object)
     texts[:] = values
     return texts
+
+
+# --- one row --------------------------------------------------------------------------------------------
+
+
+class FoldedIn(NamedTuple):
+    """Bias and factors of a row that the model was not fitted to.
+
+    variances: of the posterior, 0 where the model has no noise. noise: factor of the variance of its ratings.
+    """
+
+    bias: float
+    factors: NDArray[np.float32]
+    bias_variance: float
+    factors_variance: NDArray[np.float32]
+    noise: float
+
+
+def fold_in(model: FactorModel, index: ArrayLike, ratings: ArrayLike, *, side: str = "user") -> FoldedIn:
+    """Solve for a new user (or item, with side="item") from a few ratings, with the model held fixed.
+
+    index: the rated items (or the users who rated), as indices into `model.items` (`model.users`).
+    ratings: in the model's unit; for events, counts.
+
+    For `als` this is its own half-step. For other methods it is the mode of the row's posterior, under the
+    normal prior that the model's rows follow; with a sigmoid, by Newton's method.
+    """
+    if side not in ("user", "item"):
+        raise RecipeError(f"side = {side!r}", fix="give user or item")
+    index = np.asarray(index, np.int64).reshape(-1)
+    values = np.asarray(ratings, np.float64).reshape(-1)
+    count = len(model.items if side == "user" else model.users)
+    if len(index) != len(values):
+        raise RatingsError(f"{len(index)} indices for {len(values)} ratings", fix="give one rating to each")
+    if len(index) and not (0 <= index.min() and index.max() < count and np.isfinite(values).all()):
+        raise RatingsError(
+            "an index is not in the model, or a rating is not finite", fix="leave such ratings out"
+        )
+    if model.implicit:
+        return _fold_events(model, index, values, side)
+    if model.method == "als" and "weight_decay" in model.extra:
+        return _fold_als(model, index, values, side)
+    return _fold_bayes(model, index, values, side)
+
+
+def _fold_als(
+    model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
+) -> FoldedIn:
+    spread = float(model.extra["spread"])
+    bias, factors = _other_side(model, side)
+    known = np.column_stack([factors[index] / np.sqrt(spread), np.ones(len(index))])
+    pull = (values - model.mean - bias[index]) / spread
+    base = FLOOR * np.eye(known.shape[1])
+    row, _ = _regress(known, None, pull, base, None, float(model.extra["weight_decay"]))
+    return _folded(row * np.append(np.full(len(row) - 1, np.sqrt(spread)), spread))
+
+
+def _fold_events(
+    model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
+) -> FoldedIn:
+    _, factors = _other_side(model, side)
+    weight = float(model.extra["confidence"]) * values
+    base = factors.T @ factors + float(model.extra["weight_decay"]) * np.eye(
+        factors.shape[1], dtype=np.float32
+    )
+    row, _ = _regress(factors[index], weight, 1 + weight, base, None, 0.0)
+    return _folded(np.append(row, 0.0))
+
+
+def _fold_bayes(
+    model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
+) -> FoldedIn:
+    bias, factors = _other_side(model, side)
+    mean, covariance = _prior(model, side)
+    implicit = model.extra.get("rated_factors" if side == "user" else "rater_factors")
+    if implicit is not None and len(index):
+        mean[:-1] += implicit[index].sum(axis=0) / np.sqrt(len(index))
+    precision = np.linalg.inv(covariance)
+    known = np.column_stack([factors[index], np.ones(len(index))]).astype(np.float64)
+    rest = model.mean + bias[index]
+    others_noise = model.extra.get("item_noise" if side == "user" else "user_noise")
+    alpha = np.full(len(index), _noise_precision(model))
+    if others_noise is not None:
+        alpha /= others_noise[index]
+    freedom = model.extra.get("noise_freedom")
+    row, noise = mean, 1.0
+    variance = np.diag(covariance)
+    for _ in range(NEWTON if len(index) else 0):
+        before = row
+        score, slope = _link(model, rest + known @ row)
+        # Linearized at the current row: the rating becomes a target of the score before the sigmoid.
+        weight = alpha * slope**2 / noise
+        aim = (values - score) / slope + known @ row
+        row, variance = _regress(known, weight, weight * aim, precision, precision @ mean, 0.0)
+        if freedom is not None:
+            errors = values - _link(model, rest + known @ row)[0]
+            v = float(freedom[0 if side == "user" else 1])
+            noise = float((v + alpha @ errors**2) / (v + len(index)))
+        if np.abs(row - before).max() < 1e-5 * (1 + np.abs(row).max()):
+            break
+    if model.noise_precision <= 0:
+        variance = np.zeros_like(variance)
+    return _folded(row, variance, noise)
+
+
+def _other_side(model: FactorModel, side: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if side == "user":
+        return model.item_bias, model.item_factors
+    return model.user_bias, model.user_factors
+
+
+def _prior(model: FactorModel, side: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and covariance of (factors, bias): the sampler's prior, or moments of the fitted rows."""
+    mean, covariance = model.extra.get(f"{side}_prior_mean"), model.extra.get(f"{side}_prior_covariance")
+    if mean is None or covariance is None:
+        bias, factors = getattr(model, f"{side}_bias"), getattr(model, f"{side}_factors")
+        rows = np.column_stack([bias, factors]).astype(np.float64)
+        mean, covariance = rows.mean(axis=0), np.atleast_2d(np.cov(rows.T, bias=True))
+    covariance = covariance.astype(np.float64)
+    covariance += max(1e-4 * float(np.diag(covariance).max()), 1e-12) * np.eye(len(covariance))
+    return np.roll(mean.astype(np.float64), -1), np.roll(covariance, (-1, -1), axis=(0, 1))
+
+
+def _noise_precision(model: FactorModel) -> float:
+    """The model's precision, or 1 / the mean square error on (at most 100,000) training ratings."""
+    if model.noise_precision > 0:
+        return model.noise_precision
+    sample = np.linspace(0, len(model.seen_items) - 1, min(len(model.seen_items), 100_000)).astype(np.int64)
+    users = np.searchsorted(model.seen_start, sample, side="right") - 1
+    items = model.seen_items[sample]
+    products = np.einsum("rk,rk->r", model.user_factors[users], model.item_factors[items])
+    score, _ = _link(model, model.mean + model.user_bias[users] + model.item_bias[items] + products)
+    return 1 / max(float(np.square(model.seen_ratings[sample] - score).mean()), 1e-12)
+
+
+def _link(model: FactorModel, raw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores, and their derivative with respect to `raw`."""
+    if model.sigmoid_range is None:
+        return raw, np.ones_like(raw)
+    low, high = model.sigmoid_range
+    inner = 0.5 * (1 + np.tanh(0.5 * raw))
+    return low + (high - low) * inner, (high - low) * np.maximum(inner * (1 - inner), SLOPE)
+
+
+def _regress(
+    known: NDArray[np.floating],
+    weight: NDArray[np.float64] | None,
+    pull: NDArray[np.float64],
+    base: NDArray[np.floating],
+    base_pull: NDArray[np.float64] | None,
+    each: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Solve one row with the fit's kernel; returns the solution and the diagonal of the inverse."""
+    count, width = known.shape
+    start, index = np.array([0, count]), np.arange(count, dtype=np.uint32)
+    single = partial(np.ascontiguousarray, dtype=np.float32)
+    pulls = single(pull), single(known), single(base), np.float32(each)
+    base_pull32 = single(np.zeros(width) if base_pull is None else base_pull)
+    weights = single([] if weight is None else weight)
+    solved, variance = np.empty((1, width), np.float32), np.empty((1, width), np.float32)
+    kernels.solve_rows(0, 1, start, index, weights, *pulls, base_pull32, solved, variance)
+    return solved[0].astype(np.float64), variance[0].astype(np.float64)
+
+
+def _folded(
+    row: NDArray[np.float64], variance: NDArray[np.float64] | None = None, noise: float = 1.0
+) -> FoldedIn:
+    variance = np.zeros_like(row) if variance is None else variance
+    factors, spread = row[:-1].astype(np.float32), variance[:-1].astype(np.float32)
+    return FoldedIn(float(row[-1]), factors, float(variance[-1]), spread, noise)

@@ -1,9 +1,9 @@
-"""Bayesian factors by Gibbs sampling: nobody tunes weight decay, and every prediction has a deviation.
+"""Bayesian factors by Gibbs sampling: no weight decay to tune, and a standard deviation per prediction.
 
 Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo",
-with what each user rated and who rated each item as features (Koren 2008; "flipped" by Rendle, Zhang and
-Koren 2019, "On the difficulty of evaluating baselines", section 4). The model is in `chain`; here are the
-rules that choose its size, the chains, and the mean of what they drew.
+with the items each user rated, and the users who rated each item, as features (Koren 2008; "flipped" by
+Rendle, Zhang and Koren 2019, "On the difficulty of evaluating baselines", section 4). The model is in
+`chain`; this file chooses its size and runs the chains.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from tenfold.values import FactorModel, Ratings, SideFeatures
 
 __all__ = ["SweepRecord", "choose_burn_in", "choose_sweeps", "fit_gibbs"]
 
-#: Chains, whatever the threads: so the answer does not depend on them.
+#: Chains, on any number of threads: the result does not depend on them.
 CHAINS = 2
-#: Draws kept whole, for variances and for new rows, and the memory they may take.
+#: Draws kept whole, for variances and fold-in, and the memory they may take.
 SAMPLES = 16
 SAMPLE_BYTES = 64 << 20
 
 
 class SweepRecord(NamedTuple):
-    """How far the sampling is: sweeps done by all chains, and the deviation of the newest one's errors."""
+    """Sweeps done by all chains, of how many, and the standard deviation of the newest sweep's errors."""
 
     sweep: int
     sweeps: int
@@ -46,7 +46,7 @@ def choose_sweeps(ratings: int) -> int:
 
 
 def choose_burn_in(sweeps: int) -> int:
-    """Sweeps of each chain that only find the way: a quarter of its own, at most 50."""
+    """Sweeps of each chain before averaging: a quarter of its own, at most 50."""
     return min(50, sweeps // CHAINS // 4)
 
 
@@ -66,20 +66,19 @@ def fit_gibbs(
 ) -> FactorModel:
     """Biases and factors of users and items, averaged over draws from their posterior.
 
-    factors: while sampling, rounded up to a multiple of four (`choose_factors`). The model has half as many
-    more,
-        since the mean of many products needs them.
-    sweeps: of all chains together (`choose_sweeps`). burn_in: those of each chain that are not averaged.
-    implicit: which items a user rated, and who rated an item, are features.
-    use_time: where ratings have times, a user's ratings within one span of time share a shift.
-    user_side, item_side: features of the rows of `ratings.users` and of `ratings.items`.
+    factors: while sampling, rounded up to a multiple of four (`choose_factors`). The model has 1.5 times as
+        many, since the mean of many products needs them.
+    sweeps: of all chains together (`choose_sweeps`).  burn_in: sweeps of each chain that are not averaged.
+    implicit: the items a user rated, and the users who rated an item, are features.
+    use_time: a user's ratings within one span of time share a shift, if ratings have times.
+    user_side, item_side: features of `ratings.users` and of `ratings.items`.
     on_sweep: called after every sweep, by one thread at a time.
 
     The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
     RatingsError for events and for an empty table.
     """
     if ratings.implicit:
-        raise RatingsError("events are no ratings, and this method is for ratings", fix="choose method als")
+        raise RatingsError("events are not ratings, and this method is for ratings", fix="choose method als")
     check_choices(factors=factors, sweeps=sweeps, threads=threads)
     scale, count = measure(ratings), len(ratings.ratings)
     sweeps = choose_sweeps(count) if sweeps is None else sweeps
@@ -115,7 +114,7 @@ def fit_gibbs(
         return build_model(ratings, data, draws, scale)
 
 
-# --- what the chains see --------------------------------------------------------------------------------
+# --- observations ---------------------------------------------------------------------------------------
 
 
 def _observe(
@@ -146,21 +145,31 @@ def _observe(
         item_start, raters = _turned(start, item, items)
         by_user.append(_features(item_start, raters, start, item, np.zeros(items, np.uint32), 1, False))
         by_item.append(_features(start, item, item_start, raters, np.zeros(users, np.uint32), 1, False))
-    for side, found, rows in ((user_side, by_user, users), (item_side, by_item, items)):
+    for side, features, rows in ((user_side, by_user, users), (item_side, by_item, items)):
         if side is not None and len(side.names):
-            found.append(_side_features(side, rows))
+            features.append(_side_features(side, rows))
     return Observations(start, item, target, items, tuple(by_user), tuple(by_item), tuple(spans))
 
 
-def _turned(start: NDArray[np.int64], columns: NDArray[np.uint32], count: int):
-    """The same pairs by column."""
+def _turned(
+    start: NDArray[np.int64], columns: NDArray[np.uint32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """The same pairs, sorted by column: start (columns + 1,) and rows."""
     other_start, rows = np.empty(count + 1, np.int64), np.empty(len(columns), np.uint32)
     none = np.empty(0, np.float32)
     kernels.turn(start, columns, none, other_start, rows, none)
     return other_start, rows
 
 
-def _features(start, rows, row_start, features, group, groups, biased) -> Features:
+def _features(
+    start: NDArray[np.int64],
+    rows: NDArray[np.uint32],
+    row_start: NDArray[np.int64],
+    features: NDArray[np.uint32],
+    group: NDArray[np.uint32],
+    groups: int,
+    biased: bool,
+) -> Features:
     scale = (1 / np.sqrt(np.maximum(np.diff(row_start), 1))).astype(np.float32)
     return Features(start, rows, row_start, features, scale, group, groups, biased)
 
@@ -179,7 +188,7 @@ def _side_features(side: SideFeatures, rows: int) -> Features:
 
 
 class _Report:
-    """Counts the sweeps of all chains, and calls whoever wants to know."""
+    """Counts the sweeps of all chains, and calls `on_sweep`."""
 
     def __init__(self, on_sweep: Callable[[SweepRecord], None] | None, sweeps: int, spread: float) -> None:
         self.on_sweep, self.sweeps, self.spread = on_sweep, sweeps, spread
@@ -208,6 +217,6 @@ def _run(chain: Chain, sweeps: int, burn_in: int, kept: int, report: _Report) ->
 
 
 def _samples_kept(data: Observations, blocks: int) -> int:
-    """How many sweeps of each chain are kept whole: two at least, as memory allows."""
+    """How many sweeps of each chain are kept whole: at least two, as memory allows."""
     size = (2 if data.rated is None else 4) * (data.users + data.items) * 16 * blocks
     return int(np.clip(SAMPLE_BYTES // size, 2 * CHAINS, SAMPLES)) // CHAINS

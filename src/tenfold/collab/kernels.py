@@ -1,12 +1,11 @@
-"""The loops of the ratings wing, compiled: functions of plain arrays, and the only room that knows numba.
+"""Compiled loops over plain arrays, for the methods that fit ratings. The only file that imports numba.
 
-Every kernel runs on one thread, releases the interpreter and draws no random number: whoever calls it hands
-in the draws. So an answer depends on what goes in, never on how many threads work beside each other.
+Every kernel runs on one thread, releases the GIL and draws no random number: the caller passes the draws. The
+result depends on the arguments only, never on the number of threads.
 
 Gibbs sampling keeps factors in blocks of four, (blocks, rows, 4), and works on *lines* of sixteen numbers:
-the symmetric 4 x 4 matrix G of what four factors of one row know of each other, by its diagonals, and the
-vector E of what pulls at them. A line is one line of the processor's cache and one vector of the widest
-processors.
+the symmetric 4 x 4 Gram matrix G of four factors of one row, by its diagonals, and the vector E, the gradient
+of those factors. A line fills one cache line, and one vector of the widest processors.
 
     0: G00 G11 G22 G33    4: G01 G12 G23 G30    8: G02 G13 G02 G13    12: E0 E1 E2 E3
 """
@@ -17,16 +16,22 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numba import njit
-from numba.core import config
+from numba.core import config as numba_config
 
 #: Numbers in a line.
 LINE = 16
 
-#: Said where compiled code cannot be kept; set where the first kernel is made.
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+#: numba sets the attributes of this module from the environment.
+config: Any = numba_config
+
+#: The message if compiled code cannot be kept.
 NOT_KEPT = (
     "compiled loops cannot be kept, so each process compiles them anew: no folder for them can be written; "
     "set TENFOLD_CACHE to one"
@@ -37,16 +42,16 @@ _compiling = threading.Lock()
 
 
 def notes() -> list[str]:
-    """What is to be said of the compiled code, for whoever has waited for it."""
+    """A message if this process had to compile what could not be kept."""
     return [] if _kept else [NOT_KEPT]
 
 
 def _cache_folder() -> str | None:
-    """Where compiled code is kept: "" where numba is to choose, None for nowhere.
+    """The folder for compiled code: "" if numba shall choose, None for no folder.
 
-    numba takes its own variable, the folder of this file, then the user's folder for caches. Where this file
-    lies read-only, `TENFOLD_CACHE` comes before the last; and a user without a home has no such folder, for
-    whom numba would make one, and trust one, in the current folder.
+    numba tries its own variable, the folder of this file, then the user's cache folder. If this file's folder
+    is read-only, `TENFOLD_CACHE` comes before the last. For a user without a home directory numba would make,
+    and trust, a cache in the current folder: there the answer is None.
     """
     own = os.path.join(os.path.dirname(__file__), "__pycache__")
     if config.CACHE_DIR or os.access(own if os.path.isdir(own) else os.path.dirname(own), os.W_OK):
@@ -58,18 +63,18 @@ def _cache_folder() -> str | None:
     return "" if os.path.isabs(home) else None
 
 
-def _part(function: Callable[..., Any]) -> Any:
-    """Compile `function` on its first call, or take what an earlier process has kept of it."""
+def _compile(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function`, compiled on its first call or loaded from the cache."""
     global _kept
     folder = _cache_folder() if _kept else None
     before = config.CACHE_DIR
     config.CACHE_DIR = folder or before
     try:
         if folder is not None:
-            compiled = njit(cache=True, **_OPTIONS)(function)
-            compiled._cache.save_overload = _forgiving(compiled._cache.save_overload)
+            compiled: Any = njit(cache=True, **_OPTIONS)(function)
+            compiled._cache.save_overload = _tolerant(compiled._cache.save_overload)
             return compiled
-    except (RuntimeError, OSError):  # numba has found no folder that can be written
+    except (RuntimeError, OSError):  # numba found no writable folder
         pass
     finally:
         config.CACHE_DIR = before
@@ -77,33 +82,32 @@ def _part(function: Callable[..., Any]) -> Any:
     return njit(**_OPTIONS)(function)
 
 
-def _forgiving(save: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep compiled code where there is room for it; a full disk is no reason not to answer."""
+def _tolerant(save: Callable[..., object]) -> Callable[..., None]:
+    """`save`, but a full disk is not an error."""
 
-    def keep(*arguments: Any) -> None:
+    def save_if_possible(*arguments: object) -> None:
         with suppress(OSError):
             save(*arguments)
 
-    return keep
+    return save_if_possible
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` on its first call; vectors are made of neighbouring statements, not of a loop's
-    turns.
+def _kernel(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function`, compiled on its first call with SLP vectorization instead of loop vectorization.
 
-    A loop over ratings looks its rows up in tables, and sixteen turns at once would gather them number by
-    number. numba has one switch each for the process; they are moved only while this compiles.
+    A loop over ratings looks up rows of tables: vectorized over its iterations, it would gather them number
+    by number. numba's two switches are global; they change only while a kernel compiles.
     """
-    compiled = _part(function)
+    compiled = _compile(function)
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         if getattr(compiled, "signatures", True):
-            return compiled(*arguments)
+            return compiled(*arguments, **named)
         with _compiling:
             before = config.SLP_VECTORIZE, config.LOOP_VECTORIZE
             config.SLP_VECTORIZE, config.LOOP_VECTORIZE = 1, 0
             try:
-                return compiled(*arguments)
+                return compiled(*arguments, **named)
             finally:
                 config.SLP_VECTORIZE, config.LOOP_VECTORIZE = before
 
@@ -116,8 +120,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_kernel
 def residuals(start, item, target, mean, user_bias, item_bias, user_factors, item_factors, error):
-    """error = target - mean - b_u - c_i - p_u . q_i for every rating. start (users + 1,): each user's
-    part."""
+    """error = target - mean - b_u - c_i - p_u . q_i for every rating. start (users + 1,) cuts by user."""
     for u in range(len(start) - 1):
         base = mean + user_bias[u]
         for k in range(start[u], start[u + 1]):
@@ -133,7 +136,7 @@ def residuals(start, item, target, mean, user_bias, item_bias, user_factors, ite
 
 @_kernel
 def moments_by_user(start, item, error, left, right, weight, sums):
-    """Take left_u . right_i out of the errors; then sums[:, u] = sums of w_i, w_i e and w_i e e."""
+    """Subtract left_u . right_i from the errors; then sums[:, u] = sums of w_i, w_i e and w_i e e."""
     for u in range(len(start) - 1):
         p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
         s0 = s1 = s2 = np.float32(0)
@@ -150,7 +153,7 @@ def moments_by_user(start, item, error, left, right, weight, sums):
 
 @_kernel
 def moments_by_item(start, item, error, steps, weight, sums):
-    """Take steps_u out of the errors; then sums[:, i] = sums of w_u, w_u e and w_u e e."""
+    """Subtract steps_u from the errors; then sums[:, i] = sums of w_u, w_u e and w_u e e."""
     sums[:] = np.float32(0)
     for u in range(len(start) - 1):
         d, w = steps[u], weight[u]
@@ -178,8 +181,7 @@ def build_lines(factors, weight, lines):
 
 @_kernel
 def sum_by_user(start, item, error, left, right, lines, sums):
-    """Take left_u . right_i out of the errors; then add up the lines of each user's items, E times the
-    error."""
+    """Subtract left_u . right_i from the errors; then sum the lines of each user's items (E x error)."""
     for u in range(len(start) - 1):
         p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
         # Sixteen names and not an array, so that they stay in registers over the loop.
@@ -212,8 +214,7 @@ def sum_by_user(start, item, error, left, right, lines, sums):
 
 @_kernel
 def sum_by_item(start, item, error, left, right, lines, sums):
-    """Take left_u . right_i out of the errors; then add up the lines of each item's users, E times the
-    error."""
+    """Subtract left_u . right_i from the errors; then sum the lines of each item's users (E x error)."""
     sums[:] = np.float32(0)
     for u in range(len(start) - 1):
         p0, p1, p2, p3 = left[u, 0], left[u, 1], left[u, 2], left[u, 3]
@@ -237,9 +238,9 @@ def sum_by_item(start, item, error, left, right, lines, sums):
 # --- Gibbs sampling: draws ------------------------------------------------------------------------------
 
 
-@_part
+@_compile
 def _draw(line, values, mean, precision, noise, step):
-    """Draw four coefficients one after the other, each given all the rest, and take the steps out of E.
+    """Draw four coefficients one after the other, each given the others, and subtract the steps from E.
 
     Coefficient k has the prior N(mean_k, 1 / precision_k), and from the ratings the precision G_kk and the
     gradient E_k: its conditional is N(value + (E_k - precision_k (value - mean_k)) / p, 1 / p) with
@@ -267,7 +268,7 @@ def _draw(line, values, mean, precision, noise, step):
         values[k] += step[k]
 
 
-@_part
+@_compile
 def _measure(values, group, moments):
     """Sums and sums of squares of each group's four columns, in double precision: moments (groups, 8)."""
     moments[:] = 0
@@ -311,12 +312,11 @@ def draw_rows(sums, weight, own, factors, steps, group, mean, precision, noise, 
 
 @_kernel
 def draw_features(start, rows, scale, lines, group, effects, steps, mean, precision, noise, moments):
-    """Draw four factors of every feature, one feature after the other, from the lines of the rows it stands
-    in.
+    """Draw four factors of every feature, one feature after the other, from the lines of its rows.
 
-    Feature j stands in rows[start[j]:start[j + 1]], each time with the value scale_r. Lines hold G times the
-    squared scale and E times the scale from here on. steps (features, 4): how far each one moved. moments
-    (groups, 8): as `draw_rows` has them.
+    Feature j is in rows[start[j]:start[j + 1]], with the value scale_r. Afterwards lines hold G times the
+    squared scale and E times the scale. steps (features, 4): how far each feature moved. moments (groups, 8):
+    as in `draw_rows`.
     """
     for r in range(len(scale)):
         x = scale[r]
@@ -348,8 +348,8 @@ def draw_features(start, rows, scale, lines, group, effects, steps, mean, precis
         t = total
         t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7] = s0, s1, s2, s3, s4, s5, s6, s7
         t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15] = s8, s9, sa, sb, sc, sd, se, sf
-        one = group[j]
-        _draw(t, effects[j], mean[one], precision[one], noise[j], steps[j])
+        g = group[j]
+        _draw(t, effects[j], mean[g], precision[g], noise[j], steps[j])
         d0, d1, d2, d3 = steps[j, 0], steps[j, 1], steps[j, 2], steps[j, 3]
         for k in range(start[j], start[j + 1]):
             t = lines[rows[k]]
@@ -364,7 +364,7 @@ def draw_features(start, rows, scale, lines, group, effects, steps, mean, precis
 
 @_kernel
 def move_rows(start, features, scale, feature_steps, lines, factors, steps):
-    """Move every row by the steps of the features it has, and take the scale out of its line again."""
+    """Move every row by the steps of its features, and divide the scale out of its line."""
     for r in range(len(scale)):
         d0 = d1 = d2 = d3 = np.float32(0)
         for k in range(start[r], start[r + 1]):
@@ -391,8 +391,8 @@ def draw_feature_biases(
 ):
     """Draw the bias of every feature, as `draw_features` draws four factors.
 
-    weights, pulls: for every row the precision and the gradient of its bias; the latter without the steps at
-    the end. bias, steps: of the rows, moved along.
+    weights, pulls: for every row the precision and the gradient of its bias; the steps are subtracted from
+    the latter. bias, steps: of the rows, updated.
     """
     for j in range(len(group)):
         weight = pull = np.float32(0)
@@ -415,9 +415,10 @@ def draw_feature_biases(
 
 @_kernel
 def draw_spans(begin, user, item, error, steps, user_weight, item_weight, precision, shift, noise):
-    """Take steps_i out of the errors; then draw a shift for every span of ratings begin[s] to begin[s + 1],
-    which
-    are of user[s], and take it out too."""
+    """Subtract steps_i from the errors; then draw a shift for every span s, and subtract it, too.
+
+    Span s holds the ratings begin[s] to begin[s + 1] of user[s].
+    """
     for s in range(len(user)):
         weight = pull = np.float32(0)
         for k in range(begin[s], begin[s + 1]):
@@ -435,14 +436,14 @@ def draw_spans(begin, user, item, error, steps, user_weight, item_weight, precis
 # --- stochastic gradients -------------------------------------------------------------------------------
 
 
-@_part
-def sgd_order(start, columns, user_cut, item_part, together, place, order):
-    """An order of the ratings for `sgd_block`: block by block, and within one by turns from `together` users.
+@_compile
+def sgd_order(start, columns, user_cut, item_part, together, next_free, order):
+    """Order the ratings for `sgd_block`: by block, and in a block interleaved from `together` users.
 
-    Block (a, b) holds the ratings of users user_cut[a] to user_cut[a + 1] of items of part b. place (parts,
-    parts) is where each block begins, and where it ends afterwards. Two ratings of one user in a row would
-    wait for each other; by turns they do not. A user's own ratings are taken in steps of about 0.618 of their
-    number, which mixes early and late items.
+    Block (a, b) holds the ratings of users user_cut[a] to user_cut[a + 1] of items of part b. next_free
+    (parts, parts): where each block begins, and in the end where it ends. Consecutive ratings of one user
+    would wait for each other; interleaved ones do not. A user's own ratings are taken in steps of about 0.618
+    of their number, which mixes early and late items.
     """
     for a in range(len(user_cut) - 1):
         for first in range(user_cut[a], user_cut[a + 1], together):
@@ -459,11 +460,11 @@ def sgd_order(start, columns, user_cut, item_part, together, place, order):
                             step += 1
                         k = start[u] + (turn * step) % count
                         b = item_part[columns[k]]
-                        order[place[a, b]] = k
-                        place[a, b] += 1
+                        order[next_free[a, b]] = k
+                        next_free[a, b] += 1
 
 
-@_part
+@_compile
 def _common(a, b):
     """Greatest common divisor."""
     while b:
@@ -471,12 +472,12 @@ def _common(a, b):
     return a
 
 
-@_part
+@_compile
 def sgd_block(begin, end, user, item, target, users, items, mean, rate, decay, bounded, biased):
     """One pass of stochastic gradients over ratings begin to end.
 
     users, items (rows, width): factors, and the bias last. The loss of a rating is (target - y)^2 / 2 plus
-    decay / 2 times the squares of what is in it, with y = mean + b + c + p . q; where bounded, 8 (target -
+    decay / 2 times the squares of its parameters, with y = mean + b + c + p . q; where bounded, 8 (target -
     sigmoid(y))^2, which is as steep in the middle, with targets from 0 to 1.
     """
     width = users.shape[1]
@@ -505,38 +506,38 @@ def sgd_block(begin, end, user, item, target, users, items, mean, rate, decay, b
             p[last] = q[last] = np.float32(0)
 
 
-# --- the same pairs by the other side, and least squares ------------------------------------------------
+# --- the transposed pairs, and least squares -----------------------------------------------------------
 
 
 @_kernel
 def turn(start, columns, values, other_start, rows, turned):
     """The pairs (row, columns[k]) of `start`, sorted by column and then by row.
 
-    other_start (columns + 1,), rows: to fill; turned: the values beside them, where there are values.
+    other_start (columns + 1,), rows: outputs; turned: the values beside them, if there are values.
     """
     other_start[:] = 0
     for k in range(len(columns)):
         other_start[columns[k] + 1] += 1
     for c in range(1, len(other_start)):
         other_start[c] += other_start[c - 1]
-    place = other_start[:-1].copy()
+    next_free = other_start[:-1].copy()
     for r in range(len(start) - 1):
         for k in range(start[r], start[r + 1]):
             c = columns[k]
-            rows[place[c]] = r
+            rows[next_free[c]] = r
             if len(values):
-                turned[place[c]] = values[k]
-            place[c] += 1
+                turned[next_free[c]] = values[k]
+            next_free[c] += 1
 
 
-@_part
+@_compile
 def solve_rows(first, last, start, index, weight, pull, others, base, each, base_pull, solved, variance):
     """Weighted ridge regression of each row from `first` to `last` on the vectors of the other side.
 
     Row r solves A x = v with A = base + n_r each I + sum of w z z^T and v = base_pull + sum of pull z, over
-    its n_r ratings start[r] to start[r + 1]; z = others[index[k]], w = weight[k], or 1 where there are no
-    weights. solved (rows, width) is x; variance (rows, width), the diagonal of A^-1, or (0, width): not
-    wanted.
+    its n_r ratings start[r] to start[r + 1]; z = others[index[k]], w = weight[k], or 1 without weights.
+    solved (rows, width) is x; variance (rows, width) the diagonal of A^-1, which is left out if it is
+    (0, width).
     """
     width = others.shape[1]
     a = np.empty((width, width), np.float32)

@@ -1,29 +1,30 @@
-"""Items that are listed and that nobody has rated: what their columns say of them.
+"""Biases and factors of items that nobody has rated, by the columns of the item table.
 
-The fitted biases and factors of the rated items are regressed on the features of their columns, and the
-regression's answers are the rows of the others (Gantner, Drumond, Freudenthaler, Rendle and Schmidt-Thieme
-2010, "Learning attribute-to-feature mappings for cold-start recommendations", section 4). Errors count in the
-unit of scores, as the users' factors weigh them.
+The fitted biases and factors of the rated items are regressed on the features of their columns; the
+regression's predictions are the rows of the others (Gantner, Drumond, Freudenthaler, Rendle and
+Schmidt-Thieme 2010, "Learning attribute-to-feature mappings for cold-start recommendations", section 4).
+Errors count in the unit of scores, as the users' factors weigh them.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.als import FoldedIn
-from tenfold.collab.fold_in import add_items
+from tenfold.collab.fold_in import FoldedIn, add_items
 from tenfold.collab.predict import LISTED_ITEMS, Scorer
 from tenfold.values import FactorModel, SideFeatures
 
 __all__ = ["add_listed_items"]
 
-#: An item of n ratings weighs n / (n + SHRINKAGE): rows of few ratings are near the mean, whatever they are.
+#: An item of n ratings has weight n / (n + SHRINKAGE): rows of few ratings are near the mean, whatever they
+#: are.
 SHRINKAGE = 10.0
-#: Ridges that are tried, and parts of the rated items that are foretold by the others.
+#: Ridges to choose from, and folds of the rated items to choose by.
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 FOLDS = 5
 #: The most frequent features that are used, and rows at once.
@@ -31,18 +32,19 @@ MOST_FEATURES, ROWS = 1000, 4096
 
 
 class _Moments(NamedTuple):
-    """Sums over items of weight times features x, targets z and 1: all that a regression needs."""
+    """Weighted sums over items of products of features x, targets z and 1: all that a regression needs."""
 
     xx: NDArray[np.float64]
     xz: NDArray[np.float64]
-    zz: float
     x: NDArray[np.float64]
     z: NDArray[np.float64]
+    zz: float
     weight: float
 
-    def less(self, other: _Moments) -> _Moments:
-        """Without the items of `other`."""
-        return _Moments(*(mine - its for mine, its in zip(self, other, strict=True)))
+    def plus(self, other: _Moments, sign: int = 1) -> _Moments:
+        """With the items of `other`, too; sign = -1: without them."""
+        xx, xz, x, z = (a + sign * b for a, b in zip(self[:4], other[:4], strict=True))
+        return _Moments(xx, xz, x, z, self.zz + sign * other.zz, self.weight + sign * other.weight)
 
     def solve(self, ridge: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Slopes (features, targets) and intercepts of z on x; no slopes where the ridge is infinite."""
@@ -51,7 +53,7 @@ class _Moments(NamedTuple):
             return np.zeros_like(self.xz), z
         inner = self.xx - self.weight * np.outer(x, x) + ridge * np.eye(len(x))
         slopes = np.linalg.solve(inner, self.xz - self.weight * np.outer(x, z))
-        return slopes, z - x @ slopes
+        return slopes.astype(np.float64), z - x @ slopes
 
     def error(self, slopes: NDArray[np.float64], start: NDArray[np.float64]) -> float:
         """The sum of squared errors of a regression over these items."""
@@ -63,12 +65,12 @@ class _Moments(NamedTuple):
 def add_listed_items(
     model: FactorModel, ids: NDArray[np.object_], side: SideFeatures
 ) -> tuple[FactorModel, list[str]]:
-    """The model with a row for each of these items, by its features; and what is to be said of it.
+    """The model with a row for each of these items, predicted from its features, and messages.
 
     ids: items that the model does not know.  side: features of `model.items` and then of `ids`.
 
-    How far the columns count is decided by how well they foretell rated items that are left out; where they
-    foretell nothing, all rows are the average item's.
+    Cross-validation over the rated items chooses the ridge. If the columns predict nothing, each new row is
+    the average item's.
     """
     rated = len(model.items)
     scorer = Scorer(model)
@@ -77,18 +79,18 @@ def add_listed_items(
     rows = np.column_stack([model.item_bias, model.item_factors]).astype(np.float64)
     tastes = np.column_stack([np.ones(len(model.users)), model.user_factors]).astype(np.float64)
     unit = np.linalg.cholesky((tastes.T * scorer.user_weight) @ tastes + 1e-9 * np.eye(tastes.shape[1]))
-    found = _frequent(side)
-    slopes, start = _regress(found, rows @ unit, weight)
+    frequent = _frequent(side)
+    slopes, start = _regress(frequent, rows @ unit, weight)
     back = np.linalg.inv(unit)
-    answers = _answers(found, slopes @ back, start @ back, rated + len(ids))
-    spread = weight @ (rows - answers[:rated]) ** 2 / max(weight.sum(), 1e-12)
+    predicted = _predict(frequent, slopes @ back, start @ back, rated + len(ids))
+    spread = weight @ (rows - predicted[:rated]) ** 2 / max(weight.sum(), 1e-12)
     if model.noise_precision <= 0:
         spread = np.zeros_like(spread)
     noise = model.extra.get("item_noise")
     common = 1.0 if noise is None else float(scorer.item_weight @ noise)
     new = [
         FoldedIn(float(row[0]), row[1:].astype(np.float32), spread[0], spread[1:].astype(np.float32), common)
-        for row in answers[rated:]
+        for row in predicted[rated:]
     ]
     columns = ", ".join(side.columns)
     how = (
@@ -102,26 +104,26 @@ def add_listed_items(
 
 
 def _frequent(side: SideFeatures) -> SideFeatures:
-    """The most frequent features alone, where there are too many."""
+    """At most MOST_FEATURES features: the most frequent."""
     if len(side.names) <= MOST_FEATURES:
         return side
     count = np.bincount(side.feature, minlength=len(side.names))
     kept = np.sort(np.argsort(-count, kind="stable")[:MOST_FEATURES])
     new = np.full(len(count), -1)
     new[kept] = np.arange(len(kept))
-    there = new[side.feature] >= 0
-    before = np.concatenate([[0], np.cumsum(there)])
+    used = new[side.feature] >= 0
+    before = np.concatenate([[0], np.cumsum(used)])
     return SideFeatures(
-        names=tuple(side.names[one] for one in kept),
+        names=tuple(side.names[feature] for feature in kept),
         group=side.group[kept],
         columns=side.columns,
         start=before[side.start],
-        feature=new[side.feature[there]].astype(np.uint32),
+        feature=new[side.feature[used]].astype(np.uint32),
     )
 
 
 def _dense(side: SideFeatures, begin: int, end: int) -> NDArray[np.float64]:
-    """(items, features) of these items: 1 / sqrt of how many they have, as in the sampler, or 0."""
+    """(items, features): 1 / sqrt(features of the item) or 0, as in the sampler."""
     sizes = np.diff(side.start[begin : end + 1])
     dense = np.zeros((end - begin, len(side.names)))
     row = np.repeat(np.arange(end - begin), sizes)
@@ -132,15 +134,16 @@ def _dense(side: SideFeatures, begin: int, end: int) -> NDArray[np.float64]:
 def _regress(
     side: SideFeatures, targets: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slopes and intercepts, with the ridge that foretells items best that are left out in turn."""
+    """Slopes and intercepts, with the ridge of the least error in cross-validation."""
     folds = [
         _moments(side, targets, np.where(np.arange(len(weight)) % FOLDS == k, weight, 0))
         for k in range(FOLDS)
     ]
-    total = _Moments(*(sum(parts) for parts in zip(*folds, strict=True)))
-    tried = [one for one in folds if 0 < one.weight < total.weight]
+    total = reduce(_Moments.plus, folds)
+    tried = [fold for fold in folds if 0 < fold.weight < total.weight]
     errors = {
-        ridge: sum(one.error(*total.less(one).solve(ridge)) for one in tried) for ridge in (np.inf, *RIDGES)
+        ridge: sum(fold.error(*total.plus(fold, -1).solve(ridge)) for fold in tried)
+        for ridge in (np.inf, *RIDGES)
     }
     return total.solve(min(errors, key=lambda ridge: errors[ridge]))
 
@@ -154,12 +157,11 @@ def _moments(side: SideFeatures, targets: NDArray[np.float64], weight: NDArray[n
         xx += (dense.T * w) @ dense
         xz += (dense.T * w) @ targets[begin:end]
         x += w @ dense
-    return _Moments(
-        xx, xz, float(weight @ (targets**2).sum(axis=1)), x, weight @ targets, float(weight.sum())
-    )
+    square = float(weight @ (targets**2).sum(axis=1))
+    return _Moments(xx, xz, x, weight @ targets, square, float(weight.sum()))
 
 
-def _answers(
+def _predict(
     side: SideFeatures, slopes: NDArray[np.float64], start: NDArray[np.float64], count: int
 ) -> NDArray[np.float64]:
     parts = [(begin, min(begin + ROWS, count)) for begin in range(0, count, ROWS)]

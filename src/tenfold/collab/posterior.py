@@ -1,4 +1,4 @@
-"""What is kept of a sampler's draws, and the model that is their mean."""
+"""Sums over a sampler's draws, and the model that is their mean."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.average import ProductMean, shorten
 from tenfold.collab.chain import Chain, Features, Observations, Spans
+from tenfold.collab.products import ProductMean, shorten
 from tenfold.collab.scale import Scale, plain_model
 from tenfold.errors import TrainingError
 from tenfold.values import FactorModel, Ratings
 
 __all__ = ["RANK", "Draws", "build_model"]
 
-#: Factors of the mean for every four that are sampled: the mean of products has a few directions more.
+#: Factors of the mean for every four that are sampled: the mean of products has a higher rank.
 RANK = 6
 
 
 class _Sample(NamedTuple):
     """Factors (rows, factors) of one sweep; (0, factors) where there are no implicit features.
 
-    rated: what having rated each item adds to a user; raters: what each user adds to the items they rated.
+    rated: what each rated item adds to a user's factors; raters: what each user adds to the rated items'.
     """
 
     users: NDArray[np.float32]
@@ -38,15 +38,15 @@ class Draws:
         self.product = ProductMean(RANK * blocks)
         self.count = 0
         self.mean, self.noise = 0.0, 0.0
-        # Of biases the sum and the sum of squares.
+        # Sums and sums of squares.
         self.user_bias, self.item_bias = np.zeros((2, data.users)), np.zeros((2, data.items))
         self.user_noise, self.item_noise = np.zeros(data.users), np.zeros(data.items)
         self.freedom = np.zeros(2)
-        self.shifts = [np.zeros(len(one.user)) for one in data.spans]
+        self.shifts = [np.zeros(len(spans.user)) for spans in data.spans]
         self.samples: list[_Sample] = []
 
     def add(self, chain: Chain, whole: bool) -> None:
-        """Count the chain's newest sweep; keep it whole where asked."""
+        """Add the chain's newest sweep to the sums. whole: keep its factors, too."""
         self.product.add(_columns(chain.users.factors), _columns(chain.items.factors))
         self.count += 1
         self.mean += chain.mean
@@ -61,57 +61,55 @@ class Draws:
             total += shift
         if whole:
             sides = chain.users, chain.items
-            effects = (side.effects[0].factors if chain.data.rated else side.factors[:, :0] for side in sides)
-            self.samples.append(_Sample(*(_columns(side.factors) for side in sides), *map(_columns, effects)))
+            implicit = [s.effects[0].factors if chain.data.rated else s.factors[:, :0] for s in sides]
+            self.samples.append(_Sample(*map(_columns, (*(s.factors for s in sides), *implicit))))
 
 
 def _columns(factors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(blocks, n, 4) as (n, factors), copied."""
+    """(blocks, n, 4) -> (n, factors), a copy."""
     blocks, rows, _ = factors.shape
     return factors.transpose(1, 0, 2).reshape(rows, 4 * blocks).copy()
 
 
 def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale: Scale) -> FactorModel:
-    """The mean of all draws as one plain model.
+    """The mean of all draws as one model.
 
-    `extra` holds, beside the posterior variances: `user_noise` (users,) and `item_noise` (items,), which
-    multiply 1 / noise_precision to the variance of a rating; `noise_freedom` (2,), how alike these are; for
-    new rows `user_prior_mean` (1 + factors,) and `user_prior_covariance` of a user's bias and factors, to
-    which having rated n items adds the sum of their `rated_factors` (items, factors) / sqrt(n); the same for
-    items, with `rater_factors` (users, factors); and what `times.time_shifts` needs.
+    `extra` holds, beside the posterior variances: `user_noise` (users,) and `item_noise` (items,), factors of
+    a rating's variance 1 / noise_precision; `noise_freedom` (2,), their degrees of freedom; for new rows
+    `user_prior_mean` (1 + factors,) and `user_prior_covariance` of a user's bias and factors, to which n
+    rated items add the sum of their `rated_factors` (items, factors) / sqrt(n); the same for items, with
+    `rater_factors` (users, factors); and the arrays that `times.time_shifts` needs.
     """
     spread = scale.spread
-    count = sum(one.count for one in draws)
-    shares = [np.float32(np.sqrt(one.count / count)) for one in draws]
-    parts = [one.product.product() for one in draws]
-    users, items = shorten(
-        *(
-            np.hstack([share * part[side] for share, part in zip(shares, parts, strict=True)])
-            for side in (0, 1)
-        ),
-        draws[0].product.rank,
+    count = sum(chain.count for chain in draws)
+    weights = [np.float32(np.sqrt(chain.count / count)) for chain in draws]
+    parts = [chain.product.product() for chain in draws]
+    left, right = (
+        np.hstack([weight * part[side] for weight, part in zip(weights, parts, strict=True)])
+        for side in (0, 1)
     )
-    extra = _in_frame([sample for one in draws for sample in one.samples], users, items)
+    users, items = shorten(left, right, draws[0].product.rank)
+    extra = _in_frame([sample for chain in draws for sample in chain.samples], users, items)
     root = float(np.sqrt(spread))
     users, items = users * np.float32(root), items * np.float32(root)
     for name in extra:
         extra[name] *= spread if name.endswith("variance") else root
     bias = {}
     for side in ("user", "item"):
-        total, squares = sum(getattr(one, f"{side}_bias") for one in draws) / count
+        total, squares = np.sum([getattr(chain, f"{side}_bias") for chain in draws], axis=0) / count
         bias[side] = spread * total
         extra[f"{side}_bias_variance"] = spread**2 * np.maximum(squares - total**2, 0)
-        extra[f"{side}_noise"] = sum(getattr(one, f"{side}_noise") for one in draws) / count
-    extra["noise_freedom"] = sum(one.freedom for one in draws) / count
+        extra[f"{side}_noise"] = np.sum([getattr(chain, f"{side}_noise") for chain in draws], axis=0) / count
+    extra["noise_freedom"] = np.sum([chain.freedom for chain in draws], axis=0) / count
     for level, spans in enumerate(data.spans):
-        shift = spread * sum(one.shifts[level] for one in draws) / count
+        shift = spread * np.sum([chain.shifts[level] for chain in draws], axis=0) / count
         bias["user"] += _center(shift, spans, data)
         extra[f"time_shift.{level}"] = shift
     extra |= _prior("user", bias["user"], users, extra, data.rated)
     extra |= _prior("item", bias["item"], items, extra, data.raters)
-    # A variance is a square: of ratings beyond 1e19 it would not fit into float32.
+    # The variance of ratings beyond 1e19 would overflow float32.
     most = float(np.finfo(np.float32).max)
-    arrays = {
+    arrays: dict[str, NDArray[np.number]] = {
         name: np.ascontiguousarray(np.clip(array, -most, most), np.float32) for name, array in extra.items()
     }
     if data.spans:
@@ -122,16 +120,12 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
     model = plain_model(
         ratings,
         "gibbs",
-        mean=float(scale.center + spread * sum(one.mean for one in draws) / count),
-        user_bias=bias["user"].astype(np.float32),
-        item_bias=bias["item"].astype(np.float32),
+        float(scale.center + spread * sum(chain.mean for chain in draws) / count),
+        (bias["user"].astype(np.float32), bias["item"].astype(np.float32)),
         # In one order in memory, as they are read back: else a product's last bits could differ.
-        user_factors=np.ascontiguousarray(users),
-        item_factors=np.ascontiguousarray(items),
-        sigmoid_range=None,
-        noise_precision=float(count / (spread**2 * sum(one.noise for one in draws))),
+        (np.ascontiguousarray(users), np.ascontiguousarray(items)),
+        noise_precision=float(count / (spread**2 * sum(chain.noise for chain in draws))),
         extra=arrays,
-        notes=ratings.notes,
     )
     for name in ("user_bias", "item_bias", "user_factors", "item_factors"):
         if not np.isfinite(getattr(model, name)).all():
@@ -144,10 +138,10 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
 def _in_frame(
     samples: list[_Sample], users: NDArray[np.float32], items: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float64]]:
-    """Variances of factors over the samples, and the mean of the implicit ones, in the model's own frame.
+    """Variances of factors over the samples, and means of the implicit ones, in the model's own frame.
 
-    A sample is turned into the frame by what it predicts: a user's row of its predictions, P_u Q^T, has in
-    the frame of `items` V the coordinates P_u (Q^T V) (V^T V)^-1, and V^T V is diagonal.
+    Predictions bring a sample into the frame: a user's row of them, P_u Q^T, has in the frame of `items` V
+    the coordinates P_u (Q^T V) (V^T V)^-1, and V^T V is diagonal.
     """
     lengths = np.square(items, dtype=np.float64).sum(axis=0)
     inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
@@ -168,7 +162,7 @@ def _in_frame(
 
 
 def _center(shift: NDArray[np.float64], spans: Spans, data: Observations) -> NDArray[np.float64]:
-    """Each user's mean shift over their ratings, taken out of `shift`: it belongs to their bias."""
+    """Each user's mean shift over their ratings, which is a bias; subtracts it from `shift`."""
     sizes = np.diff(spans.begin)
     total = np.bincount(spans.user, shift * sizes, minlength=data.users)
     mean = total / np.maximum(np.diff(data.start), 1)
@@ -183,7 +177,7 @@ def _prior(
     extra: dict[str, NDArray[np.float64]],
     implicit: Features | None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Mean and covariance of bias and own factors over the rows: what is known of a new one.
+    """Mean and covariance of bias and own factors over the rows: the prior of a new row.
 
     The covariance is that of the rows' posterior means, plus the mean of their posterior variances.
     """

@@ -1,16 +1,15 @@
-"""What every fitter does first: checks its choices, and brings the ratings to mean 0 and deviation 1.
+"""What every method of fitting shares: checks of its choices, standardized ratings, the model it returns.
 
-So priors, weight decay and learning rates mean the same for stars, percents and jokes from -10 to 10.
+Ratings get mean 0 and deviation 1: priors, weight decay and learning rates mean the same on every scale.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,7 @@ class Scale:
 
 
 def measure(ratings: Ratings) -> Scale:
-    """Mean and standard deviation; RatingsError where there is nothing to learn from or no number."""
+    """Mean and standard deviation. Raises RatingsError if there is no rating, or one is not finite."""
     values = ratings.ratings
     if len(values) == 0:
         raise RatingsError("there are no ratings to learn from", fix="give a table with one row per rating")
@@ -62,8 +61,8 @@ def choose_factors(ratings: int) -> int:
     return 4 * int(np.clip(np.rint((ratings / 250) ** 0.25), 2, 8))
 
 
-def check_choices(**choices: Any) -> None:
-    """RecipeError for choices that are given and are not whole numbers from 1 on."""
+def check_choices(**choices: object) -> None:
+    """Raise RecipeError for a choice that is neither None nor a whole number from 1 on."""
     for name, value in choices.items():
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1
@@ -87,8 +86,23 @@ def thread_pool(threads: int | None, most: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def plain_model(ratings: Ratings, method: str, **parts: Any) -> FactorModel:
-    """A model of these ratings, with what every model takes over from them."""
+#: An array of the users and one of the items.
+Sides = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def plain_model(
+    ratings: Ratings,
+    method: str,
+    mean: float,
+    biases: Sides,
+    factors: Sides,
+    *,
+    sigmoid_range: tuple[float, float] | None = None,
+    noise_precision: float = 0.0,
+    extra: Mapping[str, NDArray[np.number]] | None = None,
+    notes: tuple[str, ...] = (),
+) -> FactorModel:
+    """A model of these ratings, whose vocabularies and notes it takes over. notes: further ones."""
     return FactorModel(
         method=method,
         users=ratings.users,
@@ -99,21 +113,26 @@ def plain_model(ratings: Ratings, method: str, **parts: Any) -> FactorModel:
         seen_ratings=ratings.ratings,
         item_names=ratings.item_names,
         implicit=ratings.implicit,
-        **parts,
+        mean=mean,
+        user_bias=biases[0],
+        item_bias=biases[1],
+        user_factors=factors[0],
+        item_factors=factors[1],
+        sigmoid_range=sigmoid_range,
+        noise_precision=noise_precision,
+        extra=extra or {},
+        notes=(*ratings.notes, *notes),
     )
 
 
 def constant_model(ratings: Ratings, method: str, value: float, factors: int) -> FactorModel:
-    """The model of ratings that are all alike."""
+    """The model of ratings that are all equal."""
     users, items = len(ratings.users), len(ratings.items)
     return plain_model(
         ratings,
         method,
-        mean=value,
-        user_bias=np.zeros(users, np.float32),
-        item_bias=np.zeros(items, np.float32),
-        user_factors=np.zeros((users, factors), np.float32),
-        item_factors=np.zeros((items, factors), np.float32),
-        sigmoid_range=None,
-        notes=(*ratings.notes, f"all ratings are {value:g}: nothing to learn"),
+        value,
+        (np.zeros(users, np.float32), np.zeros(items, np.float32)),
+        (np.zeros((users, factors), np.float32), np.zeros((items, factors), np.float32)),
+        notes=(f"all ratings are {value:g}: nothing to learn",),
     )

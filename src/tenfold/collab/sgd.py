@@ -1,14 +1,13 @@
-"""The lesson's model by stochastic gradients: users' factors times items' factors, biases, and a sigmoid's
-range.
+"""Biased matrix factorization by stochastic gradients, with scores through a sigmoid over a range.
 
 rating = low + (high - low) sigmoid(m + b_u + c_i + p_u . q_i), fitted to the squared error with weight decay
 (Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems", equations 4 and 5).
-Each of these parts can be switched off, to see what it brings.
+Each of these parts can be switched off, to see its effect.
 
-Ratings are cut into blocks by parts of the users and parts of the items; blocks that share neither have no
-number in common and are worked on at once (Gemulla, Nijkamp, Haas and Sismanis 2011, "Large-scale matrix
-factorization with distributed stochastic gradient descent", section 4). So there is no race, and no answer
-depends on the threads.
+Ratings are cut into blocks by parts of the users and parts of the items; blocks that share neither update
+different parameters and run at once (Gemulla, Nijkamp, Haas and Sismanis 2011, "Large-scale matrix
+factorization with distributed stochastic gradient descent", section 4). There is no race, and the result does
+not depend on the threads.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ EPOCHS, RATE = 20, 0.05
 WEIGHT_DECAY, PLAIN_WEIGHT_DECAY = 0.06, 0.08
 #: Factors start from N(0, START^2).
 START = 0.05
-#: From so many ratings on there are PARTS x PARTS blocks; below, one thread is done before two have met.
+#: From so many ratings on there are PARTS x PARTS blocks; below, one thread is faster than several.
 LARGE, PARTS = 300_000, 8
-#: Users whose ratings follow each other by turns.
+#: Users whose ratings are interleaved.
 TOGETHER = 16
-#: Numbers that a processor handles at once: rows are padded to a multiple, and the bias is the last one.
+#: Width of a vector register: rows are padded to a multiple, and the bias is the last number.
 LANES = 16
 
 
 class EpochRecord(NamedTuple):
-    """How far the fit is, and its learning rate."""
+    """An epoch that has ended, of how many, and its learning rate."""
 
     epoch: int
     epochs: int
@@ -49,16 +48,15 @@ class EpochRecord(NamedTuple):
 
 
 def choose_sgd_factors(ratings: int) -> int:
-    """15 below 20,000 ratings, 31 below 500,000, 63 above: with its bias, a row fills whole lines of the
-    cache."""
+    """15 below 20,000 ratings, 31 below 500,000, 63 above: with its bias, a row fills whole cache lines."""
     return 15 if ratings < 20_000 else 31 if ratings < 500_000 else 63
 
 
 def default_range(ratings: Ratings) -> tuple[float, float]:
-    """Half a step past both ends of the scale: 0.5 to 5.5 for whole stars from 1 to 5.
+    """The scale, widened by half a step at both ends: 0.5 to 5.5 for whole stars from 1 to 5.
 
-    A sigmoid never reaches the ends of its range, and the best are rated 5. The step is the least difference
-    of two ratings, and at least a twentieth of the scale.
+    A sigmoid never reaches the ends of its range. The step is the least difference of two ratings, and at
+    least a twentieth of the scale.
     """
     low, high = ratings.scale
     steps = np.diff(np.unique(ratings.ratings).astype(np.float64))
@@ -83,10 +81,9 @@ def fit_sgd(
     """Biases and factors by stochastic gradients, one rating after the other.
 
     factors: see `choose_sgd_factors`.  epochs: passes over the ratings (20).
-    lr: learning rate at the start, falling in equal steps to nought (0.05).  weight_decay: pull of every
-    rating on the squares of what is in it (0.06 within a range, 0.08 without), in units of the ratings'
-    variance, or of a quarter of the range.
-    sigmoid_range: where scores lie; see `default_range`.  use_range=False: no sigmoid.
+    lr: learning rate at the start, falling linearly to 0 (0.05).  weight_decay: L2 penalty per rating (0.06
+    with a range, 0.08 without), in units of the ratings' variance, or of a quarter of the range.
+    sigmoid_range: low and high end of the scores; see `default_range`.  use_range=False: no sigmoid.
     use_bias=False: neither biases nor a mean; scores are p_u . q_i, or its sigmoid.
 
     The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
@@ -97,7 +94,7 @@ def fit_sgd(
         if value is not None and not 0 <= value < np.inf:
             raise RecipeError(f"{name} = {value!r} is not a number from 0 on", fix=f"leave {name} out")
     if ratings.implicit:
-        raise RatingsError("events are no ratings, and this method is for ratings", fix="choose method als")
+        raise RatingsError("events are not ratings, and this method is for ratings", fix="choose method als")
     scale = measure(ratings)
     factors = choose_sgd_factors(len(ratings.ratings)) if factors is None else factors
     epochs = EPOCHS if epochs is None else epochs
@@ -106,8 +103,9 @@ def fit_sgd(
         weight_decay = WEIGHT_DECAY if use_range else PLAIN_WEIGHT_DECAY
     if scale.spread == 0:
         return constant_model(ratings, "sgd", scale.center, factors)
-    if use_range:
-        low, high = _checked_range(ratings, sigmoid_range)
+    bounds = _checked_range(ratings, sigmoid_range) if use_range else None
+    if bounds is not None:
+        low, high = bounds
         targets = ((ratings.ratings - low) / (high - low)).astype(np.float32)
         middle = (scale.center - low) / (high - low)
         mean, unit = float(np.log(middle / (1 - middle))), 1.0
@@ -130,14 +128,11 @@ def fit_sgd(
     model = plain_model(
         ratings,
         "sgd",
-        mean=mean,
-        user_bias=users[:, -1] * np.float32(unit),
-        item_bias=items[:, -1] * np.float32(unit),
-        user_factors=users[:, :factors] * root,
-        item_factors=items[:, :factors] * root,
-        sigmoid_range=(low, high) if use_range else None,
+        mean,
+        (users[:, -1] * np.float32(unit), items[:, -1] * np.float32(unit)),
+        (users[:, :factors] * root, items[:, :factors] * root),
+        sigmoid_range=bounds,
         extra={"weight_decay": np.array(float(weight_decay))},
-        notes=ratings.notes,
     )
     if not (np.isfinite(users).all() and np.isfinite(items).all()):
         raise TrainingError(
@@ -152,7 +147,7 @@ def _checked_range(ratings: Ratings, given: tuple[float, float] | None) -> tuple
         return default_range(ratings)
     low, high = float(given[0]), float(given[1])
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise RecipeError(f"range {low:g} to {high:g} is none", fix="give its lower end first")
+        raise RecipeError(f"range {low:g} to {high:g} is empty", fix="give its lower end first")
     outside = (ratings.ratings < low) | (ratings.ratings > high)
     if outside.any():
         raise RatingsError(
@@ -178,7 +173,7 @@ def _cut(ratings: Ratings, targets: NDArray[np.float32], parts: int) -> _Blocks:
     start = np.searchsorted(ratings.user_index, np.arange(len(ratings.users) + 1)).astype(np.int64)
     user_cut = np.searchsorted(start, np.linspace(0, count, parts + 1).astype(np.int64))
     user_cut[0], user_cut[-1] = 0, len(ratings.users)
-    # The most rated items are dealt out there and back, so that the parts weigh about the same.
+    # Items are dealt out by popularity, there and back: the parts have about equally many ratings.
     popular = np.argsort(-np.bincount(ratings.item_index, minlength=len(ratings.items)), kind="stable")
     dealt = np.arange(len(popular)) % (2 * parts)
     item_part = np.empty(len(popular), np.int64)
@@ -191,13 +186,13 @@ def _cut(ratings: Ratings, targets: NDArray[np.float32], parts: int) -> _Blocks:
     )
     begin = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     order = np.empty(count, np.uint32 if count < 2**32 else np.int64)
-    place = begin[:-1].copy().reshape(parts, parts)
-    kernels.sgd_order(start, ratings.item_index, user_cut, item_part, TOGETHER, place, order)
+    next_free = begin[:-1].copy().reshape(parts, parts)
+    kernels.sgd_order(start, ratings.item_index, user_cut, item_part, TOGETHER, next_free, order)
     return _Blocks(parts, begin, ratings.user_index[order], ratings.item_index[order], targets[order])
 
 
 def _start(rng: np.random.Generator, rows: int, factors: int) -> NDArray[np.float32]:
-    """(rows, width): factors, padding that stays nought, and the bias last."""
+    """(rows, width): random factors, padding that stays 0, and the bias last."""
     start = np.zeros((rows, -(-(factors + 1) // LANES) * LANES), np.float32)
     start[:, :factors] = rng.standard_normal((rows, factors), np.float32) * np.float32(START)
     return start
@@ -208,17 +203,17 @@ def _pass(
     users: NDArray[np.float32],
     items: NDArray[np.float32],
     rate: float,
-    settings: tuple,
+    settings: tuple[np.float32, np.float32, bool, bool],
     rng: np.random.Generator,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """One epoch: rounds of blocks that share no user and no item, in a new order of rounds each time."""
+    """Run one epoch: rounds of blocks that share neither users nor items, in a random order of rounds."""
     mean, decay, bounded, biased = settings
     parts = blocks.parts
 
     def work(block: int) -> None:
-        where = blocks.begin[block], blocks.begin[block + 1], blocks.user, blocks.item, blocks.target
-        kernels.sgd_block(*where, users, items, mean, np.float32(rate), decay, bounded, biased)
+        pairs = blocks.begin[block], blocks.begin[block + 1], blocks.user, blocks.item, blocks.target
+        kernels.sgd_block(*pairs, users, items, mean, np.float32(rate), decay, bounded, biased)
 
     if parts == 1:
         work(0)

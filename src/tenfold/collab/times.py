@@ -1,13 +1,12 @@
 """Spans of time: a user's ratings of one sitting, one hour, one day resemble each other.
 
-A span of a length is all times with the same whole part of time / length. Spans are known of the user they
-belong to, and of the training ratings alone; at a time in no such span the shift is nought.
+A span of a length holds all times with the same whole part of time / length. Each belongs to a user, and
+comes from training ratings; at a time outside of all spans the shift is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +15,22 @@ __all__ = ["LENGTHS", "choose_lengths", "span_starts", "time_shifts"]
 
 #: Seconds: from one page of ratings to a day.
 LENGTHS = (180.0, 600.0, 2400.0, 86400.0)
-#: A length is used if this share of ratings is not alone in its span,
+#: A length is used if this fraction of ratings shares its span with another,
 SHARED = 0.1
-#: and if it makes fewer spans than the length before by this share.
+#: and if it has fewer spans than the length before, by this fraction.
 FEWER = 0.02
 
 
-def span_starts(user: NDArray[Any], times: NDArray[np.float64], length: float) -> NDArray[np.int64]:
-    """Where spans of this length begin, and the end, in ratings sorted by user and then by time."""
+def span_starts(user: NDArray[np.integer], times: NDArray[np.float64], length: float) -> NDArray[np.int64]:
+    """(spans + 1,) boundaries of the spans of this length in ratings sorted by user and then by time."""
     part = np.floor(times / length)
     new = np.ones(len(user) + 1, np.bool_)
     new[1:-1] = (user[1:] != user[:-1]) | (part[1:] != part[:-1])
     return np.flatnonzero(new)
 
 
-def choose_lengths(user: NDArray[Any], times: NDArray[np.float64]) -> list[float]:
-    """Those of LENGTHS that tell something about these ratings, sorted by user and then by time."""
+def choose_lengths(user: NDArray[np.integer], times: NDArray[np.float64]) -> list[float]:
+    """The LENGTHS to use for these ratings, which are sorted by user and then by time."""
     chosen: list[float] = []
     before = np.inf
     for length in LENGTHS:
@@ -44,13 +43,13 @@ def choose_lengths(user: NDArray[Any], times: NDArray[np.float64]) -> list[float
 
 
 def time_shifts(
-    extra: Mapping[str, NDArray[Any]], user_index: NDArray[np.int64], times: NDArray[np.float64]
+    extra: Mapping[str, NDArray[np.number]], user_index: NDArray[np.int64], times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What a model with times adds to the scores of users (by index, -1 is unknown) at these times.
+    """Shifts that a model with times adds to the scores of users (by index, -1 is unknown) at these times.
 
     extra: of the model: `time_lengths` (levels,), and at each level k `time_start.k` (users + 1,) int64 that
-    cuts `time_part.k` (whole parts, rising within a user) and `time_shift.k` into one list a user. Nought
-    where the model has no times, the time is not known (NaN), or no training rating shares the span.
+    cuts `time_part.k` (whole parts, rising within a user) and `time_shift.k` into a list per user. 0 if the
+    model has no times, the time is unknown (NaN), or no training rating shares the span.
     """
     total = np.zeros(len(user_index))
     known = (user_index >= 0) & np.isfinite(times)
@@ -59,12 +58,12 @@ def time_shifts(
         start, part = extra[f"time_start.{level}"], extra[f"time_part.{level}"]
         shift = extra[f"time_shift.{level}"]
         wanted = np.floor(when / length).astype(np.int64)
-        # One search for all: parts rise within a user, so user and part together rise throughout.
+        # Parts rise within a user, so (user, part) rises throughout: one search for all.
         first = min(int(part.min(initial=0)), int(wanted.min(initial=0)))
         width = max(int(part.max(initial=0)), int(wanted.max(initial=0))) - first + 1
         keys = np.repeat(np.arange(len(start) - 1), np.diff(start)) * width + (part - first)
         asked = who * width + (wanted - first)
-        place = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
+        index = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
         if len(keys):
-            total[known] += np.where(keys[place] == asked, shift[place], 0.0)
+            total[known] += np.where(keys[index] == asked, shift[index], 0.0)
     return total

@@ -1,8 +1,8 @@
-"""The mean of many products of factors, kept as one product.
+"""The mean of many matrix products P Q^T, as one product of low rank.
 
-The factors of a sampled model turn and change places from sweep to sweep, so their own mean predicts worse
-the longer one samples. What is well defined is the mean of the predictions, P Q^T averaged: a matrix of low
-rank but for noise. It is kept here without ever being written out.
+Sampled factors rotate and permute from sweep to sweep, so the mean of the factors predicts worse the longer
+one samples. The mean of the predictions P Q^T is well defined: a matrix of low rank, plus noise. It is
+computed here without being materialized.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ProductMean", "shorten"]
 
-#: Products that are gathered whole to find the directions in which all are kept.
+#: Products that are kept whole at first, to find the directions to project all others on.
 GATHERED = 6
 
 
@@ -21,12 +21,12 @@ def shorten(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The product of this rank nearest to left (n, k) @ right.T (k, m); Eckart and Young 1936.
 
-    The new columns are orthogonal, those that matter most first, and of equal length on both sides; where the
-    product has a smaller rank the last ones are zeros.
+    The new columns are orthogonal, by falling singular value, and of equal length on both sides. If the
+    product has a smaller rank, the last ones are zeros.
     """
     reach, basis = _reach(left)
     other_reach, other_basis = _reach(right)
-    # left = U reach^T with orthonormal U = left basis, so all that is left to do is small.
+    # left = U reach^T with orthonormal U = left basis: the SVD of a small matrix is enough.
     first, values, second = np.linalg.svd(reach.T @ other_reach, full_matrices=False)
     root = np.sqrt(values[:rank])
     kept = len(root)
@@ -48,11 +48,9 @@ def _reach(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 class ProductMean:
     """Running mean M of products left @ right.T of one shape, as one product of at most `rank` columns.
 
-    The first products are shortened together to twice the rank; their directions U and V then see every
-    product
-    go by: Y = M V and Z = M^T U are sums, and M is Y (U^T Y)^-1 Z^T as far as it lies in what U and V span
-    (Tropp, Yurtsever, Udell and Cevher 2017, "Practical sketching algorithms for low-rank matrix
-    approximation").
+    The first products are shortened together to twice the rank, with directions U and V. Of all products,
+    Y = M V and Z = M^T U are summed up; within the span of U and V, M is Y (U^T Y)^-1 Z^T (Tropp, Yurtsever,
+    Udell and Cevher 2017, "Practical sketching algorithms for low-rank matrix approximation").
     """
 
     def __init__(self, rank: int) -> None:
@@ -62,7 +60,7 @@ class ProductMean:
         self._basis: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def add(self, left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
-        """Count left (n, k) @ right.T (k, m) once. The arrays are kept: hand in copies."""
+        """Add left (n, k) @ right.T (k, m) to the mean. Keeps the arrays: pass copies."""
         self.count += 1
         if self._basis is None:
             self._first.append((left, right))
@@ -81,8 +79,8 @@ class ProductMean:
             core = (self._basis[0].T @ self._y).astype(np.float64)
             left = self._y @ np.linalg.pinv(core, rcond=1e-4).astype(np.float32)
             left, right = shorten(left, self._z, self.rank)
-        share = np.float32(1 / np.sqrt(self.count))
-        return left * share, right * share
+        root = np.float32(1 / np.sqrt(self.count))
+        return left * root, right * root
 
     def _gathered(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return shorten(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenfold.collab.average import ProductMean, shorten
+from tenfold.collab.products import ProductMean, shorten
 
 
 def draw(rng, *shape):
