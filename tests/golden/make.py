@@ -1,7 +1,8 @@
 """Write the golden runs: ``python tests/golden/make.py FOLDER``, with the tenfold that is installed.
 
-One small run of each kind, an unfinished training with its checkpoint, and what the runs answered. The last
-commit of the first edition made them; tests/cases/test_golden.py asks later versions for the same.
+One small run of each kind, unfinished trainings with their checkpoints, and what the runs answered.
+tests/cases/test_golden.py asks later versions for the same. ``edition1`` was made by the last commit of the
+first edition (without ensembles and job files), ``edition2`` by the last one before runs shared one protocol.
 """
 
 from __future__ import annotations
@@ -19,8 +20,38 @@ COLOURS = {"blast": (200, 60, 60), "healthy": (60, 200, 60), "rust": (60, 60, 20
 TABLE = "table.csv --category farm --number height --target label --target yield"
 PHOTOS = "photos.csv --image image_id=photos --target disease --arch test_efficientnet --weights none"
 RATINGS = "ratings.csv --user user --item item --target rating"
+JOB = """table = "table.csv"
+output = "runs/job"
+[schema]
+inputs = [{ kind = "category", name = "farm" }, { kind = "number", name = "height" }]
+targets = ["label", "yield"]
+[recipe]
+epochs = 2
+"""
+ENSEMBLE = """table = "table.csv"
+output = "runs/ensemble"
+[schema]
+inputs = [{ kind = "category", name = "farm" }, { kind = "number", name = "height" }]
+targets = ["label", "yield"]
+[ensemble]
+blend = "greedy"
+split = "same"
+soup = true
+[recipe]
+epochs = 2
+[[member]]
+name = "fast"
+lr = 0.01
+[[member]]
+name = "other"
+seed = 1
+"""
 #: Each command makes one run, or one file of answers.
 COMMANDS = (
+    "fit job.toml",
+    "ensemble ensemble.toml",
+    "predict runs/job table.csv --probabilities -o answers/job.csv",
+    "predict runs/ensemble table.csv --probabilities -o answers/ensemble.csv",
     f"fit {TABLE} --epochs 3 -o runs/table",
     f"fit {TABLE} --epochs 3 --seed 1 -o runs/table2",
     f"fit {PHOTOS} --image-size 32 --epochs 1 --frozen-epochs 0 -o runs/photos",
@@ -64,6 +95,8 @@ def write_tables(folder: Path) -> None:
         label = "yes" if height + (farm == "a") > 0 else "no"
         lines.append(f"r{row},{farm},{height:.3f},{label},{2 * height + 1:.3f}")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    (folder / "job.toml").write_text(JOB)
+    (folder / "ensemble.toml").write_text(ENSEMBLE)
     lines = ["user,item,rating,time"]
     for user in range(20):
         for item in rng.choice(15, 8, replace=False):
@@ -72,11 +105,11 @@ def write_tables(folder: Path) -> None:
     (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
 
 
-def stop_half_way(folder: Path) -> None:
-    """Leave `stopped.part`: the training of `table`, stopped after its second epoch."""
+def stop_half_way(folder: Path, name: str, what: str) -> None:
+    """Leave `name.part`: a training stopped after its second epoch."""
     script = (
         "import sys, tenfold.engine.train as train\n"
-        "from tenfold.cli.main import main\n"
+        "from tenfold.__main__ import main\n"
         "save = train.save_checkpoint\n"
         "def stop(folder, progress, *rest, **more):\n"
         "    save(folder, progress, *rest, **more)\n"
@@ -85,9 +118,9 @@ def stop_half_way(folder: Path) -> None:
         "sys.argv[1:] = sys.argv[1:]\n"
         "main()\n"
     )
-    words = f"fit {TABLE} --epochs 3 -o runs/stopped --no-report".split()
+    words = f"fit {what} --epochs 3 -o runs/{name} --no-report".split()
     done = subprocess.run([sys.executable, "-c", script, *words], cwd=folder, capture_output=True, text=True)
-    if done.returncode != 130 or not (folder / "runs" / "stopped.part" / "checkpoint.safetensors").exists():
+    if done.returncode != 130 or not (folder / "runs" / f"{name}.part" / "checkpoint.safetensors").exists():
         raise SystemExit(f"the training was not stopped half-way:\n{done.stdout}{done.stderr}")
 
 
@@ -102,7 +135,8 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "tenfold", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL
         )
-    stop_half_way(folder)
+    stop_half_way(folder, "stopped", TABLE)
+    stop_half_way(folder, "stopped_mlp", f"{RATINGS} --body mlp --hidden 8 --valid 0.2")
     for path in [*folder.rglob("report.html"), *folder.rglob(".tenfold-runs.jsonl")]:
         path.unlink()
     shutil.rmtree(folder / "logs", ignore_errors=True)
