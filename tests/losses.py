@@ -8,6 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget, OpenTarget, OrderedTarget
+from tenfold.targets.base import TargetKind, TargetStats
+from tenfold.targets.kinds import kind_of
 from tenfold.workbooks.lastlayer import ExplainedRows
 from tenfold.workbooks.rows import TargetRows
 
@@ -33,19 +36,25 @@ def rows_of(
         raw = features @ weight.T + bias
         made = target_of(kind, raw, rng, smoothing, temperature)
         made = weighed_target(made, rng) if weighed else made
-        targets.append(replace(made, name=f"{kind} {len(targets)}", task_weight=1.0 + len(targets)))
+        own = renamed(made, f"{kind} {len(targets)}")
+        targets.append(replace(made, kind=own, task_weight=1.0 + len(targets)))
     return ExplainedRows(
         "runs/x", ["=trained"], [f"@{one}.png" for one in range(ROWS)], ["asked for"] * ROWS, features,
         np.concatenate(weights), np.concatenate(biases), targets, notes=["+note"],
     )  # fmt: skip
 
 
+def renamed(made: TargetRows, name: str | None = None, **stats: object) -> TargetKind:
+    """The target's kind with another name, or other stats."""
+    target = made.kind.target if name is None else made.kind.target.model_copy(update={"name": name})
+    return kind_of(target, made.classes, made.stats.model_copy(update=stats))
+
+
 def unlabelled(found: ExplainedRows) -> ExplainedRows:
     """The same rows without any label."""
     targets = [
         replace(
-            one, label_words=[""] * ROWS, losses=np.zeros(ROWS),
-            labels=None if one.labels is None else np.full(one.labels.shape, np.nan),
+            one, label_words=[""] * ROWS, losses=np.zeros(ROWS), labels=one.kind.unlabelled(ROWS)
         )
         for one in found.targets
     ]  # fmt: skip
@@ -58,16 +67,17 @@ def weighed_target(made: TargetRows, rng: np.random.Generator) -> TargetRows:
     if not made.classes:
         return replace(made, row_weights=row_weights)
     yes, no = rng.uniform(0.5, 3, (2, len(CLASSES)))
-    if made.kind not in ("open", "multilabel"):
-        return replace(made, row_weights=row_weights, yes_weights=tuple(yes))
-    part = made.smoothing / (2 if made.kind == "multilabel" else len(CLASSES))
+    if made.kind.exclusive:
+        return replace(made, row_weights=row_weights, kind=renamed(made, yes_weights=tuple(yes)))
+    part = made.smoothing / (2 if made.kind.kind == "multilabel" else len(CLASSES))
     asked = ~np.isnan(made.truth)
     truth = np.nan_to_num(made.truth)
     weight = torch.from_numpy(np.where(truth == 1, yes, no) * asked)
     soft = torch.from_numpy(truth * (1 - made.smoothing) + part)
     total = F.binary_cross_entropy_with_logits(torch.from_numpy(made.raw), soft, weight, reduction="none")
     losses = (total.sum(1) / weight.sum(1).clamp(min=1e-9)).numpy()
-    return replace(made, row_weights=row_weights, yes_weights=tuple(yes), no_weights=tuple(no), losses=losses)
+    kind = renamed(made, yes_weights=tuple(yes), no_weights=tuple(no))
+    return replace(made, row_weights=row_weights, kind=kind, losses=losses)
 
 
 def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, heat: float) -> TargetRows:
@@ -77,12 +87,14 @@ def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, he
     words = [CLASSES[one] if one >= 0 else "" for one in codes]
     known = torch.from_numpy(codes >= 0)
     safe = torch.from_numpy(np.maximum(codes, 0))
-    common = {"name": kind, "classes": CLASSES, "raw": raw, "smoothing": e, "temperature": heat}
+    common = {"raw": raw, "smoothing": e}
+    stats = TargetStats(temperature=heat)
     if kind == "category":
         loss = F.cross_entropy(z, safe, reduction="none", label_smoothing=e)
         answers = torch.softmax(z / heat, 1)
         return TargetRows(
-            kind="category",
+            kind=kind_of(CategoryTarget(name=kind), CLASSES, stats),
+            labels=codes,
             label_words=words,
             answers=answers.numpy(),
             losses=(loss * known).numpy(),
@@ -93,7 +105,8 @@ def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, he
         loss = F.nll_loss(logs, safe, reduction="none") * (1 - e) - e * logs.mean(1)
         answers = torch.softmax(logs / heat, 1)
         return TargetRows(
-            kind="ordered",
+            kind=kind_of(OrderedTarget(name=kind), CLASSES, stats),
+            labels=codes,
             label_words=words,
             answers=answers.numpy(),
             losses=(loss * known).numpy(),
@@ -111,12 +124,13 @@ def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, he
         familiar = rng.uniform(0.2, 1, ROWS) if kind == "open" else np.ones(ROWS)
         p = torch.sigmoid(z).numpy() * familiar[:, None]
         answers = 1 / (1 + ((1 - p) / p) ** (1 / heat))
+        target = (OpenTarget if kind == "open" else MultiLabelTarget)(name=kind, none='no "one"')
+        made = kind_of(target, CLASSES, stats.model_copy(update={"thresholds": (0.3, 0.5, 0.6, 0.7)}))
+        labels = codes if kind == "open" else np.where(asked, truth, -1).astype(np.int64)
         return TargetRows(
-            kind=kind, label_words=words, answers=answers,
+            kind=made, label_words=made.label_words(labels, np.array(words)), answers=answers, labels=labels,
             losses=(loss.sum(1) / asked.sum(1).clamp(min=1)).numpy(),
-            labels=np.where(asked, truth, np.nan) if kind == "multilabel" else None,
-            thresholds=(0.3, 0.5, 0.6, 0.7), familiar=familiar if kind == "open" else None, none='no "one"',
-            **common,
+            familiar=familiar if kind == "open" else None, **common,
         )  # fmt: skip
     mean, deviation, low, high = 20.0, 4.0, 9.0, 31.0
     bounded = kind == "bounded"
@@ -125,11 +139,13 @@ def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, he
     labels[0] = 50.0  # an error of many deviations
     error = (value - torch.from_numpy(np.nan_to_num(labels))) / deviation
     loss = 2 * F.huber_loss(error, torch.zeros_like(error), reduction="none") if kind == "huber" else error**2
+    own = TargetStats(
+        mean=mean, deviation=deviation, low=low if bounded else None, high=high if bounded else None
+    )
+    target = NumberTarget(name=kind, **({"low": 10, "high": 30} if bounded else {}))
     return TargetRows(
-        name=kind, kind="number", classes=(), raw=raw,
+        kind=kind_of(target, (), own), raw=raw,
         label_words=["" if one != one else f"{one:g}" for one in labels[:, 0]],
         answers=value.clamp(10, 30).numpy() if bounded else value.numpy(),
-        losses=(loss[:, 0].numpy() * ~np.isnan(labels[:, 0])), labels=labels[:, 0], variance=0.5, mean=mean,
-        deviation=deviation, low=low if bounded else None, high=high if bounded else None,
-        ends=(10.0, 30.0) if bounded else None, huber=kind == "huber",
+        losses=(loss[:, 0].numpy() * ~np.isnan(labels[:, 0])), labels=labels[:, 0], huber=kind == "huber",
     )  # fmt: skip

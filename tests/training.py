@@ -28,7 +28,7 @@ from tenfold.schema import (
     OrderedTarget,
     Schema,
 )
-from tenfold.targets.labels import TargetStats
+from tenfold.targets.base import TargetStats
 
 CLASSES = {"disease": ("blast", "healthy", "rust"), "variety": ("a", "b")}
 KIND_CLASSES = {

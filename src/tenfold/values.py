@@ -101,23 +101,25 @@ class TargetPrediction:
     none: str = ""
     columns: tuple[str, ...] = ()
 
+    @property
+    def many(self) -> bool:
+        """Whether a row's answer is a tuple of classes."""
+        return any(isinstance(value, tuple) for value in self.values[:1])
+
 
 def answer_words(answer: TargetPrediction) -> NDArray[Any]:
     """(rows,) one cell per row: numbers and class names as they are, several names joined."""
-    if answer.kind != "multilabel":
+    if not answer.many:
         return answer.values
-    words = [answer.separator.join(one) or answer.none for one in answer.values]
+    words = [answer.separator.join(names) or answer.none for names in answer.values]
     return np.array(words, dtype=object)
 
 
 def answer_table(answer: TargetPrediction) -> NDArray[np.int64]:
     """(rows, classes) 1 where a class is the row's answer, or one of them."""
     found = np.zeros((len(answer.values), len(answer.classes)), dtype=np.int64)
-    for place, name in enumerate(answer.classes):
-        if answer.kind == "multilabel":
-            found[:, place] = [name in one for one in answer.values]
-        else:
-            found[:, place] = answer.values == name
+    for index, name in enumerate(answer.classes):
+        found[:, index] = [name in one for one in answer.values] if answer.many else answer.values == name
     return found
 
 

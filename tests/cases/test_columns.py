@@ -21,7 +21,9 @@ from tenfold.networks.inputs import read_source
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
 from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
-from tenfold.targets.labels import TargetStats, fit_targets, label_arrays, scoring_labels, weightless
+from tenfold.targets.base import TargetStats
+from tenfold.targets.kinds import kind_of
+from tenfold.targets.labels import fit_targets, label_arrays, weightless
 
 QUICK = Recipe(epochs=2, frozen_epochs=0, valid=0.25, seed=3)
 TALL, TOWN = NumberColumn(name="tall"), CategoryColumn(name="town")
@@ -102,7 +104,7 @@ def test_whole_numbers_with_a_point() -> None:
     assert "town: values are written in another way than in training: 1.0 for 1, 10.00 for 10" in notes
     assert asked(TOWN, ["1.0", "2.0"], ["2", "1"])[0].tolist() == [2, 1]
     table = read_table({"label": ["0.0", "1", "2.0", ""]})
-    labels, notes = scoring_labels(CategoryTarget(name="label"), ("0", "1"), TargetStats(), table)
+    labels, notes = kind_of(CategoryTarget(name="label"), ("0", "1"), TargetStats()).scoring_labels(table)
     assert labels.tolist() == [0, 1, 2, -1] and notes == [
         "label: '2.0' is no class of this run: its 1 rows count as wrong"
     ]
@@ -116,11 +118,11 @@ def test_words_in_two_unicode_forms() -> None:
         assert words.tolist() == asked(TOWN, [one, "Oslo"], [one, "Oslo", "Rom"])[0].tolist()
         assert f"town: values are written in another way than in training: {other} for {one}" in notes[0]
         table = read_table({"label": [other, "Oslo"]})
-        labels, notes = scoring_labels(CategoryTarget(name="label"), (one, "Oslo"), TargetStats(), table)
+        labels, notes = kind_of(CategoryTarget(name="label"), (one, "Oslo")).scoring_labels(table)
         assert labels.tolist() == [0, 1] and notes == []
         tags, facts = MultiLabelTarget(name="label"), TargetStats(separator=";")
         table = read_table({"label": [f"Oslo; {other}", other]})
-        assert scoring_labels(tags, (one, "Oslo"), facts, table)[0].tolist() == [[1, 1], [1, 0]]
+        assert kind_of(tags, (one, "Oslo"), facts).scoring_labels(table)[0].tolist() == [[1, 1], [1, 0]]
 
 
 @pytest.mark.case(
@@ -134,7 +136,7 @@ def test_other_spellings_stay_strange() -> None:
         "town: look-alikes rome / Rome are not taken for each other"
     ]
     table = read_table({"label": ["Yes", "no"]})
-    labels, notes = scoring_labels(CategoryTarget(name="label"), ("no", "yes"), TargetStats(), table)
+    labels, notes = kind_of(CategoryTarget(name="label"), ("no", "yes"), TargetStats()).scoring_labels(table)
     assert labels.tolist() == [2, 0]
     assert notes[1:] == ["label: look-alikes Yes / yes are not taken for each other"]
 

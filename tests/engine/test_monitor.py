@@ -10,12 +10,12 @@ from tenfold.engine.monitor import check_monitor, is_gain, monitored
 from tenfold.errors import RecipeError
 from tenfold.nn.heads import CategoryHead, NumberHead
 from tenfold.recipe import Recipe
-from tenfold.schema import NumberTarget
-from tenfold.targets.labels import TargetStats
+from tenfold.schema import CategoryTarget, NumberTarget
+from tenfold.targets.base import TargetStats
 
 HEADS = (
-    CategoryHead("label", ("a", "b")),
-    NumberHead(NumberTarget(name="price"), TargetStats(deviation=2.0)),
+    CategoryHead(CategoryTarget(name="label"), ("a", "b")),
+    NumberHead(NumberTarget(name="price"), (), TargetStats(deviation=2.0)),
 )
 SCORES = {
     "label": {"log_loss": 0.4, "error_rate": 0.25, "macro_f1": 0.7},

@@ -16,6 +16,7 @@ from tenfold.nn.augment import Views
 from tenfold.nn.heads import CategoryHead
 from tenfold.nn.network import Network
 from tenfold.recipe import Recipe
+from tenfold.schema import CategoryTarget
 from training import Pictures, make_encoding, make_examples, make_training
 
 RECIPE = Recipe(arch="test_resnet", weights="none", image_size=32, batchnorm_group=4, dropout=0.5, seed=1)
@@ -97,7 +98,7 @@ class OneHead(Network):
     """A network of one head that makes its raw outputs by rule."""
 
     def __init__(self) -> None:
-        super().__init__({}, 1, [CategoryHead("side", ("one", "two"))], 0.0)
+        super().__init__({}, 1, [CategoryHead(CategoryTarget(name="side"), ("one", "two"))], 0.0)
 
     def answers(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         return [self.heads[0].probabilities(self(inputs)[0])]

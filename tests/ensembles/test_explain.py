@@ -36,16 +36,16 @@ def test_answers_and_losses_are_the_ensembles_own(blend: NetworkBlend) -> None:
     assert len(found.ids) > 6
     for one in found.blended:
         own = predicted.targets[one.rows.name]
-        wanted = own.values[:, None] if one.rows.kind == "number" else own.probabilities
+        wanted = own.values[:, None] if one.rows.kind.numeric else own.probabilities
         np.testing.assert_allclose(one.rows.answers, wanted, atol=1e-6)
         for member, given in zip(one.members, one.given, strict=True):
             each = predicted.targets[f"{one.rows.name}@{member}"]
-            wanted = each.values[:, None] if one.rows.kind == "number" else each.probabilities
+            wanted = each.values[:, None] if one.rows.kind.numeric else each.probabilities
             np.testing.assert_allclose(given, wanted, atol=1e-6)
     every = explain_blend(blend, [f"{row:04d}.png" for row in range(60)])
     assert len(every.ids) == 60 and set(every.why) == {"asked for"}
     for target in every.targets:
-        if target.kind in ("category", "ordered"):
+        if target.kind.exclusive:
             assert target.mean_loss == pytest.approx(scores[target.name]["log_loss"], rel=1e-5)
 
 

@@ -15,12 +15,24 @@ FRAMEWORK = ("forward", "extra_repr")
 
 
 def check_docstrings(sources: Mapping[str, str]) -> list[str]:
-    """Everything public without a docstring, or with one that only repeats its name."""
+    """Everything public without a docstring, or with one that only repeats its name.
+
+    A method that overrides one of a class of the package means what that one says.
+    """
     faults = []
-    for file, source in sources.items():
-        for name, node in _public_nodes(parse(source)):
+    trees = {file: parse(source) for file, source in sources.items()}
+    classes = {
+        node.name: node
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    for file, tree in trees.items():
+        for name, node in _public_nodes(tree):
             text = ast.get_docstring(node)
             line = getattr(node, "lineno", 1)
+            if not text and _overrides(name, classes):
+                continue
             if not text or not text.strip():
                 faults.append(f"{file}.py:{line}: {name or 'the module'} has no docstring")
             elif name and _words(text) <= _words(name):
@@ -43,6 +55,22 @@ def _public_nodes(
                 yield prefix + child.name, child
 
 
+def _overrides(name: str, classes: Mapping[str, ast.ClassDef]) -> bool:
+    """Whether a method, as ``Class.method``, overrides a documented one."""
+    owner, _, method = name.rpartition(".")
+    seen, waiting = set(), [owner]
+    while waiting:
+        found = classes.get(waiting.pop())
+        if found is None or found.name in seen:
+            continue
+        seen.add(found.name)
+        own = (node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == method)
+        if any(ast.get_docstring(node) for node in own):
+            return True
+        waiting += [ast.unparse(base).split("[")[0].split(".")[-1] for base in found.bases]
+    return False
+
+
 def _words(text: str) -> set[str]:
     split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).replace("_", " ")
     return {word.lower().rstrip("s") for word in re.findall(r"[A-Za-z]+", split)} - {"the", "a", "an", "of"}
@@ -59,6 +87,10 @@ def test_everything_public_has_a_docstring() -> None:
         ('"""M."""\ndef fit(): ...', "fit has no docstring"),
         ('"""M."""\nclass Run: ...', "Run has no docstring"),
         (
+            '"""M."""\nclass A:\n    """B."""\nclass C(A):\n    """D."""\n    def e(self): ...',
+            "C.e has no doc",
+        ),
+        (
             '"""M."""\nclass Run:\n    """A run\'s folder."""\n    def path(self): ...',
             "Run.path has no docstring",
         ),
@@ -69,6 +101,12 @@ def test_everything_public_has_a_docstring() -> None:
 def test_a_missing_docstring_is_found(source: str, fault: str) -> None:
     found = check_docstrings({"data/table": source})
     assert len(found) == 1 and fault in found[0] and found[0].startswith("data/table.py:")
+
+
+def test_a_method_that_overrides_a_documented_one_needs_none() -> None:
+    base = '"""M."""\nclass A:\n    """B."""\n    def e(self):\n        """Says what."""\n'
+    heir = '"""M."""\nclass C(A):\n    """D."""\n    def e(self): ...'
+    assert check_docstrings({"data/a": base, "data/c": heir}) == []
 
 
 def test_private_names_and_the_frameworks_methods_need_none() -> None:

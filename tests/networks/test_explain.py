@@ -43,7 +43,7 @@ def test_raw_outputs_make_the_runs_own_probabilities_and_losses() -> None:
     predicted = run.predict({"id": names})
     for target in found.targets:
         own = predicted.targets[target.name]
-        wanted = own.values[:, None] if target.kind == "number" else own.probabilities
+        wanted = own.values[:, None] if target.kind.numeric else own.probabilities
         np.testing.assert_allclose(target.answers, wanted, atol=1e-6)
     one = found.targets[0]
     assert one.name == ODD and one.smoothing == run.recipe.label_smoothing

@@ -12,7 +12,7 @@ from photos import write_table
 from shown import NAMES, ODD, trained
 from tenfold.errors import RunError, SchemaError
 from tenfold.networks.inputs import prepare_rows
-from tenfold.networks.rows import choose_rows, row_labels, row_words, rows_source
+from tenfold.networks.rows import choose_rows, row_labels, rows_source
 from tenfold.networks.run import load_network
 from tenfold.runs.options import Reading
 
@@ -53,15 +53,14 @@ def test_labels_in_numbers_and_in_words(tmp_path: Path) -> None:
     rows = prepare_rows(table.take(np.array([3, 9, 10])), schema, run.encoding, Reading(), targets=False)
     target, head = run.schema.answers[0], load_network(run).heads[0]
     good = np.array([0, 1, 2])
-    labels, said = row_labels(target, head, rows, good)
+    labels, words, said = row_labels(head, rows, good)
     assert target.name == ODD and labels[1] == -1 and said == []
-    words = row_words(target, head, rows, good, labels)
     assert words[1] == "" and set(words) <= {*NAMES.values(), ""}
-    tags, own = run.schema.targets[4], load_network(run).heads[4]
+    own = load_network(run).heads[4]
     some = np.array([[1] * len(own.classes), [0] * len(own.classes), [-1] * len(own.classes)])
-    assert row_words(tags, own, rows, good, some) == [", ".join(own.classes), "no tag", ""]
+    assert own.label_words(some, None) == [", ".join(own.classes), "no tag", ""]
     bare = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
     other = prepare_rows(bare, schema, run.encoding, Reading(), targets=False)
-    labels, said = row_labels(target, head, other, np.array([0]))
+    labels, words, said = row_labels(head, other, np.array([0]))
     assert labels.tolist() == [-1] and f"has no labels of {ODD}" in said[0]
-    assert row_words(target, head, other, np.array([0]), labels) == [""]
+    assert words == [""]

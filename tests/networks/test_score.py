@@ -24,7 +24,7 @@ from tenfold.recipe import Recipe
 from tenfold.runs.folder import read_run
 from tenfold.runs.options import Reading
 from tenfold.schema import ImageColumn, OrderedTarget, Schema, parse_target
-from tenfold.targets.labels import TargetStats
+from tenfold.targets.base import TargetStats
 
 COLOURS = {"red": (210, 30, 30), "green": (30, 210, 30), "blue": (30, 30, 210)}
 GRADES = ("poor", "low", "fair", "good", "best")
@@ -127,8 +127,7 @@ def test_what_calibration_does_is_said_in_notes_and_on_the_page(every: tuple[Pat
 
 def test_answers_of_ordered_classes_that_calibration_moves_are_counted() -> None:
     head = build_head(
-        OrderedTarget(name="grade", classes=("a", "b", "c")), ("a", "b", "c"), label_smoothing=0.0,
-        facts=TargetStats(),
+        OrderedTarget(name="grade", classes=("a", "b", "c")), ("a", "b", "c"), TargetStats()
     )  # fmt: skip
     # Sure of "a" and often wrong: a large temperature makes the three alike, and the median is then "b".
     chance = np.tile([0.98, 0.01, 0.01], (40, 1))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tenfold.nn.heads import CategoryHead, Head, build_head
+from tenfold.nn.heads import Head, build_head
 from tenfold.schema import (
     CategoryTarget,
     MultiLabelTarget,
@@ -17,11 +17,11 @@ from tenfold.schema import (
     OpenTarget,
     OrderedTarget,
 )
-from tenfold.targets.labels import TargetStats
+from tenfold.targets.base import TargetStats
 
 
-def head(classes: int = 2, smoothing: float = 0.0) -> CategoryHead:
-    return CategoryHead("t", tuple("abcdef"[:classes]), label_smoothing=smoothing)
+def head(classes: int = 2, smoothing: float = 0.0) -> Head:
+    return build_head(CategoryTarget(name="t"), tuple("abcdef"[:classes]), label_smoothing=smoothing)
 
 
 def test_sum_of_cross_entropies() -> None:
@@ -97,8 +97,8 @@ def every_head(smoothing: float = 0.0) -> dict[str, Head]:
         "bounded": (NumberTarget(name="t", low=1, high=5), (), number),
     }
     return {
-        name: build_head(target, classes, label_smoothing=smoothing, facts=facts)
-        for name, (target, classes, facts) in made.items()
+        name: build_head(target, classes, stats, label_smoothing=smoothing)
+        for name, (target, classes, stats) in made.items()
     }
 
 
@@ -229,10 +229,10 @@ def test_a_bounded_number_reaches_its_ends_and_never_leaves_them() -> None:
 
 
 def test_huber_is_squared_near_zero_and_straight_far_away() -> None:
-    target, facts = NumberTarget(name="t"), TargetStats()
+    target = NumberTarget(name="t")
     raw, labels, ones = torch.tensor([[0.5], [10.0]]), torch.zeros(2).double(), torch.ones(2)
-    square = build_head(target, (), label_smoothing=0.0, facts=facts)
-    huber = build_head(target, (), label_smoothing=0.0, facts=facts, huber=True)
+    square = build_head(target)
+    huber = build_head(target, huber=True)
     assert square.loss_sum(raw, labels, ones).item() == pytest.approx(100.25)
     assert huber.loss_sum(raw, labels, ones).item() == pytest.approx(0.25 + 2 * 9.5)
 
@@ -246,8 +246,7 @@ def test_none_of_the_classes_and_several_of_them_are_answers() -> None:
     named = build_head(
         OpenTarget(name="t", none="other"),
         ("a", "b"),
-        label_smoothing=0.0,
-        facts=TargetStats(thresholds=(0.95, 0.2)),
+        TargetStats(thresholds=(0.95, 0.2)),
     )
     # Thresholds decide first: the more probable class is not sure enough.
     found = named.decode(np.array([[0.9, 0.3], [0.9, 0.1]]))
@@ -271,7 +270,7 @@ def test_a_stored_temperature_is_applied(name: str) -> None:
     raw = torch.randn(5, head.outputs, generator=GENERATOR, dtype=torch.float64)
     plain = head.probabilities(raw).numpy()
     assert head.calibrated(plain) is plain
-    head.facts = head.facts.model_copy(update={"temperature": 4.0})
+    head.stats = head.stats.model_copy(update={"temperature": 4.0})
     flat = head.calibrated(plain)
     assert np.abs(flat - 0.5).sum() < np.abs(plain - 0.5).sum() or name in ("category", "ordered")
     if name in ("category", "ordered"):

@@ -18,6 +18,8 @@ from tenfold.reports.parts import (
 )
 from tenfold.runs.heldout import evaluate_target
 from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget
+from tenfold.targets.base import TargetStats
+from tenfold.targets.kinds import kind_of
 
 
 def judged(classes: int, rows: int = 400, seed: int = 0):
@@ -92,7 +94,9 @@ def test_a_numbers_validation_loss_is_counted_in_its_deviation() -> None:
         for epoch in range(2)
     ]
     without, _ = curve_charts(history, ["age"])
-    chart, _ = curve_charts(history, ["age"], {"age": 2.0})
+    chart, _ = curve_charts(
+        history, ["age"], {"age": kind_of(NumberTarget(name="age"), (), TargetStats(deviation=2.0))}
+    )
     assert ">validation<" not in without and ">validation<" in chart
     assert "validation: 9 at 1" in chart and "validation: 4 at 2" in chart
 

@@ -9,8 +9,8 @@ import pytest
 from sklearn import metrics as peer
 
 from tenfold import metrics
+from tenfold.targets.kinds import KINDS
 from tenfold.targets.scores import (
-    SCORES,
     class_scores,
     open_scores,
     ordered_scores,
@@ -59,7 +59,7 @@ def test_ordered_classes_say_how_far_off() -> None:
     assert (
         scores["error_rate"] == pytest.approx((labels != predicted)[known].mean()) and scores["scored"] == 93
     )
-    assert set(SCORES["ordered"]) <= set(scores)
+    assert set(KINDS["ordered"].score_names) <= set(scores)
 
 
 def test_none_of_these_is_an_answer_that_can_be_right() -> None:

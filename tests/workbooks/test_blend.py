@@ -10,7 +10,7 @@ import pytest
 
 from losses import CLASSES, ROWS, rows_of, unlabelled
 from office import Cells, assert_recomputes, needs_office, read_book, read_formulas, recompute
-from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, blend_losses, build_blend_book
+from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, build_blend_book
 from tenfold.workbooks.rows import TargetRows
 
 KINDS = ("category", "open", "multilabel", "ordered", "number")
@@ -24,12 +24,13 @@ def blend_of(*kinds: str, labelled: bool = True) -> ExplainedBlend:
     for target in (rows if labelled else unlabelled(rows)).targets:
         rng = np.random.default_rng(len(blended))
         given = rng.uniform(0.01, 1, (3, *target.answers.shape))
-        if target.kind in ("category", "ordered"):
+        if target.kind.exclusive:
             given /= given.sum(2, keepdims=True)
-        elif target.kind == "number":
+        elif target.kind.numeric:
             given = given * 30
         mixed = (WEIGHTS[:, None, None] * given).sum(0) / WEIGHTS.sum()
-        own = replace(target, raw=mixed, answers=mixed, losses=blend_losses(target, mixed), familiar=None)
+        losses = target.kind.row_losses(mixed, target.labels)
+        own = replace(target, raw=mixed, answers=mixed, losses=losses, familiar=None)
         blended.append(BlendedTarget(own, ("a", "=b()", "c"), WEIGHTS, given))
     ids = [f"@{one}.png" for one in range(ROWS)]
     return ExplainedBlend("runs/x", ["=made of"], ids, ["asked for"] * ROWS, blended, ["+note"])
@@ -37,9 +38,9 @@ def blend_of(*kinds: str, labelled: bool = True) -> ExplainedBlend:
 
 def loss_by_hand(target: TargetRows, answers: np.ndarray, row: int) -> float:
     truth = target.truth[row]
-    if target.kind == "number":
-        return float(((answers[row, 0] - truth) / target.deviation) ** 2)
-    if target.kind in ("open", "multilabel"):
+    if target.kind.numeric:
+        return float(((answers[row, 0] - truth[0]) / target.stats.deviation) ** 2)
+    if not target.kind.exclusive:
         pairs = [(p, t) for p, t in zip(answers[row], truth, strict=True) if t == t]
         return float(np.mean([-np.log(p if t == 1 else 1 - p) for p, t in pairs]))
     return float(-np.log(answers[row, CLASSES.index(target.label_words[row])]))

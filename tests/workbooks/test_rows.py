@@ -34,6 +34,6 @@ def test_blocks_stand_below_each_other_with_rows_and_side(tmp_path: Path) -> Non
 
 def test_raw_outputs_have_names() -> None:
     found = rows_of("category", "ordered", "number").targets
-    assert list(found[0].output_names) == list(found[0].classes)
-    assert len(found[1].output_names) == len(found[1].classes) - 1
-    assert found[2].output_names == ["number 2"]
+    assert list(found[0].kind.output_names) == list(found[0].classes)
+    assert len(found[1].kind.output_names) == len(found[1].classes) - 1
+    assert found[2].kind.output_names == ["number 2"]

@@ -10,6 +10,7 @@ import pytest
 
 from losses import CLASSES, ROWS, rows_of
 from office import Cells, needs_office, read_book, read_formulas, recompute
+from tenfold.targets.kinds import kind_of
 from tenfold.workbooks import targets as losskinds
 from tenfold.workbooks.lastlayer import build_loss_book
 
@@ -90,8 +91,8 @@ def test_outputs_too_large_for_exp_still_have_a_loss(tmp_path: Path) -> None:
 
 def tags_of(found, row: int) -> str:
     [target] = found.targets
-    yes = target.answers[row] >= np.array(target.thresholds)
-    return ", ".join(np.array(CLASSES, dtype=object)[yes]) or target.none or "no tag"
+    yes = target.answers[row] >= np.array(target.stats.thresholds)
+    return ", ".join(np.array(CLASSES, dtype=object)[yes]) or target.kind.none or "no tag"
 
 
 @needs_office
@@ -101,7 +102,11 @@ def test_the_answer_of_tags_is_their_names(
 ) -> None:
     monkeypatch.setattr(losskinds, "JOINED", joined)  # names to a formula
     found = rows_of("multilabel", smoothing=0.0)
-    found = replace(found, targets=[replace(found.targets[0], none="")])
+    [target] = found.targets
+    bare = target.kind.target.model_copy(update={"none": ""})
+    kind = kind_of(bare, target.classes, target.stats)
+    words = kind.label_words(target.labels, None)
+    found = replace(found, targets=[replace(target, kind=kind, label_words=words)])
     raw = found.targets[0].raw
     build_loss_book(found).write(tmp_path / "b.xlsx")
     kept, top = read_book(tmp_path / "b.xlsx"), below(read_book(tmp_path / "b.xlsx")["multilabel 0"],

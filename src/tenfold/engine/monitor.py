@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tenfold.errors import RecipeError, did_you_mean
-from tenfold.nn.heads import Head, RowWeights
+from tenfold.nn.heads import Head
 from tenfold.recipe import Recipe
-from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
+from tenfold.targets.base import RowWeights
+from tenfold.targets.scores import HIGHER_IS_BETTER
 
 
 def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> None:
@@ -25,17 +26,17 @@ def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> Non
     if wanting and not valid_rows:
         raise RecipeError(f"{wanting[0]} needs validation rows, and there are none", fix="give --valid 0.2")
     name, score = _parts(recipe.monitor, heads)
-    kinds = {head.name: head.kind for head in heads}
+    named = {head.name: head for head in heads}
     if name is None:
         return
-    if name not in kinds:
+    if name not in named:
         raise RecipeError(
-            f"monitor names {name!r}, which is no target", fix=did_you_mean(name, [*kinds, "mean"])
+            f"monitor names {name!r}, which is no target", fix=did_you_mean(name, [*named, "mean"])
         )
-    if score and score not in SCORES[kinds[name]]:
+    if score and score not in named[name].score_names:
         raise RecipeError(
-            f"monitor names {score!r}, which is no score of {name!r} ({kinds[name]})",
-            fix=did_you_mean(score, SCORES[kinds[name]]),
+            f"monitor names {score!r}, which is no score of {name!r} ({named[name].kind})",
+            fix=did_you_mean(score, named[name].score_names),
         )
 
 

@@ -15,12 +15,13 @@ from tenfold.ensembles.networks import HeldOut, NetworkBlend, held_out, number_s
 from tenfold.ensembles.weights import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
 from tenfold.errors import RunError
 from tenfold.metrics import score_text
-from tenfold.nn.heads import Head, build_head
 from tenfold.runs.folder import RunFolder, nan_to_none, replacing
 from tenfold.runs.heldout import held_out_columns
 from tenfold.runs.rowjoin import JoinedRows, join_rows
 from tenfold.schema import NetworkTarget, target_columns
-from tenfold.targets.labels import TargetStats, known_rows, relative_weights
+from tenfold.targets.base import TargetKind, TargetStats, known_cells, known_rows
+from tenfold.targets.kinds import kind_of
+from tenfold.targets.labels import relative_weights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -134,19 +135,19 @@ def evaluate_blend(
         stacks[target.name] = stack
         weights = _choose(judged, blend, target, stack, method)
         mixed[target.name] = blended(stack.answers, weights)
-        head = _settle(judged, blend, target, mixed[target.name], stack)
+        kind = _settle(judged, blend, target, mixed[target.name], stack)
         baseline = _baseline(blend, target.name)
-        judged.scores[target.name] = head.scores(
+        judged.scores[target.name] = kind.scores(
             mixed[target.name], stack.labels, baseline=baseline, weights=counts
         )
         seen = _stack(target, plain, rows, part, counts)
         if _has_views(blend) and seen is not None:
-            judged.without_views[target.name] = head.scores(
+            judged.without_views[target.name] = kind.scores(
                 blended(seen.answers, weights), seen.labels, weights=counts
             )
         for name, own in zip(stack.names, stack.answers, strict=True):
             there = ~np.isnan(own).any(axis=1)
-            scores = head.scores(own[there], stack.labels[there], weights=stack.weighed(there))
+            scores = kind.scores(own[there], stack.labels[there], weights=stack.weighed(there))
             judged.members.setdefault(name, {})[target.name] = scores
     if folder is not None:
         _write(folder, blend, judged, held, rows, stacks, mixed)
@@ -227,11 +228,6 @@ def _stack(
     return _Stack(names, answers, _joined_labels(target, held, rows), part, counts)
 
 
-def _told(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where something is known, cell by cell."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
-
-
 def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: JoinedRows) -> NDArray[Any]:
     """The members' labels as one; what one table lacks is taken from another.
 
@@ -246,7 +242,7 @@ def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: Joi
         at, own = rows.place[name], held[name].labels[target.name]
         # Another file format may keep a number with the digits of float32.
         same = np.isclose(own, found[at], rtol=1e-6, atol=0) if own.dtype.kind == "f" else own == found[at]
-        wrong = _told(own) & _told(found[at]) & ~same
+        wrong = known_cells(own) & known_cells(found[at]) & ~same
         for row in np.flatnonzero(wrong.reshape(len(own), -1).any(axis=1)).tolist():
             other = names[source[at[row]]]
             theirs = int(np.flatnonzero(rows.place[other] == at[row])[0])
@@ -257,9 +253,9 @@ def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: Joi
             problems.append(
                 f"row {held[name].ids[row]}, {target.name}: {said[0]!r} in {other}, {said[1]!r} in {name}"
             )
-        fresh = (source[at] < 0) & _told(own).reshape(len(own), -1).any(axis=1)
+        fresh = (source[at] < 0) & known_cells(own).reshape(len(own), -1).any(axis=1)
         source[at] = np.where(fresh, place, source[at])
-        found[at] = np.where(_told(own), own, found[at])
+        found[at] = np.where(known_cells(own), own, found[at])
     if problems:
         raise RunError(
             f"the labels of {len(problems)} held-out rows differ between these runs",
@@ -269,22 +265,12 @@ def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: Joi
     return found
 
 
-def _evidence(head: Head, stack: _Stack, scale: float) -> Evidence:
+def _evidence(kind: TargetKind, stack: _Stack) -> Evidence:
     """What the rows that every member answered, and whose label is known, say of the members."""
     counting = stack.complete if stack.counts is None else stack.complete & (stack.counts > 0)
     rows = np.flatnonzero(counting & known_rows(stack.labels))
-    answers, labels = stack.answers[:, rows], stack.labels[rows]
-    if head.kind == "number":
-        return Evidence(answers[:, :, 0].T / scale, rows, labels / scale, stack.weighed(rows))
-    if head.kind in ("category", "ordered"):
-        inside = labels < answers.shape[2]
-        rows, labels, answers = rows[inside], labels[inside], answers[:, inside]
-        return Evidence(answers[:, np.arange(len(rows)), labels].T, rows, None, stack.weighed(rows))
-    asked = head.asked(labels)  # type: ignore[attr-defined]
-    row, place = np.nonzero(asked >= 0)
-    yes = answers[:, row, place].T
-    given = np.where(asked[row, place, None] == 1, yes, 1 - yes)
-    return Evidence(given, rows[row], None, stack.weighed(rows[row]))
+    given, row, truth = kind.evidence(stack.answers[:, rows], stack.labels[rows])
+    return Evidence(given, rows[row], truth, stack.weighed(rows[row]))
 
 
 def _choose(
@@ -294,8 +280,8 @@ def _choose(
     name = target.name
     own = [blend.weights[name].get(one, 0.0) for one in stack.names]
     stated = own if sum(own) else [1.0] * len(own)
-    head = _head(blend, target, TargetStats())
-    evidence = _evidence(head, stack, number_scale(blend, name))
+    kind = _kind(blend, target, TargetStats(deviation=number_scale(blend, name)))
+    evidence = _evidence(kind, stack)
     enough = len(np.unique(evidence.row)) >= LEAST_ROWS and len(stack.names) > 1
     tried: dict[str, tuple[Floats, Floats, float]] = {}
     for way in METHODS if enough else METHODS[:1]:
@@ -305,7 +291,9 @@ def _choose(
         if enough:
             rows = np.unique(evidence.row)
             loss = _nested_loss(evidence, nested)
-            settled = head if head.kind == "number" else _head(blend, target, _tuned(head, stack, nested))
+            settled = _kind(
+                blend, target, kind.tuned(blended(stack.answers, nested), stack.labels, stack.counts)
+            )
             scores = settled.scores(
                 blended(stack.answers, nested)[rows], stack.labels[rows], weights=stack.weighed(rows)
             )
@@ -337,25 +325,21 @@ def _nested_loss(evidence: Evidence, weights: Floats) -> float:
     return evidence.loss_of((evidence.given * weights[evidence.row]).sum(axis=1))
 
 
-def _tuned(head: Head, stack: _Stack, weights: Floats) -> TargetStats:
-    return head.tuned(blended(stack.answers, weights), stack.labels, stack.counts)
-
-
-def _head(blend: NetworkBlend, target: NetworkTarget, facts: TargetStats) -> Head:
-    return build_head(target, blend.classes.get(target.name, ()), label_smoothing=0.0, facts=facts)
+def _kind(blend: NetworkBlend, target: NetworkTarget, stats: TargetStats) -> TargetKind:
+    return kind_of(target, tuple(blend.classes.get(target.name, ())), stats)
 
 
 def _settle(
     judged: BlendEvaluation, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, stack: _Stack
-) -> Head:
-    """The head with thresholds tuned on the blend's own answers."""
+) -> TargetKind:
+    """The kind with thresholds tuned on the blend's own answers."""
     own = [run.encoding.targets.get(target.name) for member in blend.members for run in member.runs]
     base = next((one for one in own if one is not None), TargetStats())
     # Members' answers are calibrated each by itself, and their classes may be fewer than the blend's.
-    head = _head(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
+    kind = _kind(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
     there = ~np.isnan(mixed).any(axis=1)
-    judged.facts[target.name] = head.tuned(mixed[there], stack.labels[there], stack.weighed(there))
-    return _head(blend, target, judged.facts[target.name])
+    judged.facts[target.name] = kind.tuned(mixed[there], stack.labels[there], stack.weighed(there))
+    return _kind(blend, target, judged.facts[target.name])
 
 
 def _baseline(blend: NetworkBlend, target: str) -> Any:
@@ -410,15 +394,15 @@ def _write(
     for target in blend.schema.answers:
         if target.name not in stacks:
             continue
-        head = _head(blend, target, judged.facts[target.name])
+        kind = _kind(blend, target, judged.facts[target.name])
         stack = stacks[target.name]
         own_answers = mixed[target.name]
-        for column, values in named.answered(target.name, head.decode(own_answers), own_answers).items():
+        for column, values in named.answered(target.name, kind.decode(own_answers), own_answers).items():
             add(column, values)
         for name, own in zip(stack.names, stack.answers, strict=True):
-            if not head.classes:
+            if not kind.classes:
                 add(f"{target.name}@{name}", own[:, 0])
-            for place, word in enumerate(head.classes):
+            for place, word in enumerate(kind.classes):
                 add(f"{target.name}:{word}@{name}", own[:, place])
     with replacing(folder.file("oof.parquet")) as temporary:
         write_parquet(temporary, columns)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tenfold.ensembles.networks import NetworkBlend, gather, mixed_answers, number_scale
 from tenfold.errors import SchemaError
-from tenfold.networks.rows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
+from tenfold.networks.rows import choose_rows, row_labels, rows_source
 from tenfold.networks.run import ViewOptions
 from tenfold.runs.options import Reading
-from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, blend_losses
+from tenfold.targets.kinds import kind_of
+from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend
 from tenfold.workbooks.rows import TargetRows
 
 #: The file of a blend with its held-out rows.
@@ -44,26 +44,23 @@ def explain_blend(
     if not len(good):
         raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")
     blended = []
-    for target, head in zip(blend.schema.answers, blend.heads(), strict=True):
-        labels, said = row_labels(target, head, found.rows, good)
-        notes += said
-        own = found.answers[head.name]
-        parts = blend.weights[head.name]
-        answers = mixed_answers(blend, own, head.name)[good]
+    for kind in blend.kinds():
+        # A blend's loss knows no class weights, and is told in units of its members' deviation.
+        plain = {"yes_weights": (), "no_weights": (), "deviation": number_scale(blend, kind.name)}
+        kind = kind_of(kind.target, kind.classes, kind.stats.model_copy(update=plain))
+        labels, words, messages = row_labels(kind, found.rows, good)
+        notes += messages
+        own = found.answers[kind.name]
+        parts = blend.weights[kind.name]
+        answers = mixed_answers(blend, own, kind.name)[good]
         made = TargetRows(
-            name=head.name,
-            kind=target.kind,
-            classes=head.classes,
+            kind=kind,
             raw=answers,
-            label_words=row_words(target, head, found.rows, good, labels),
-            answers=head.calibrated(answers),
-            losses=np.zeros(len(good)),
-            labels=given_labels(target.kind, known_labels(target.kind, len(head.classes), labels)),
-            thresholds=head.facts.thresholds,
-            none=getattr(target, "none", ""),
-            deviation=number_scale(blend, head.name),
+            labels=labels,
+            label_words=words,
+            answers=kind.calibrated(answers),
+            losses=kind.row_losses(answers, labels),
         )
-        made = replace(made, losses=blend_losses(made, answers))
         weights = np.array([parts.get(name, 0.0) for name in own])
         given = np.stack([answer[good] for answer in own.values()])
         blended.append(BlendedTarget(made, tuple(own), weights, given))

@@ -26,14 +26,15 @@ from tenfold.networks.run import (
     scoring_weights,
     trained_on,
 )
-from tenfold.nn.heads import Head, build_head
 from tenfold.runs.bundle import read_members
 from tenfold.runs.folder import none_to_nan
 from tenfold.runs.heldout import held_out_columns
 from tenfold.runs.options import Reading
 from tenfold.runs.rowjoin import RowMarks
-from tenfold.schema import NetworkTarget, OrderedTarget, Schema
-from tenfold.targets.labels import TargetStats, scoring_labels, weightless
+from tenfold.schema import NetworkTarget, Schema
+from tenfold.targets.base import TargetKind, TargetStats
+from tenfold.targets.kinds import kind_of, kinds_of
+from tenfold.targets.labels import weightless
 from tenfold.values import Predictions
 
 Floats = NDArray[np.float64]
@@ -97,18 +98,10 @@ class NetworkBlend:
         """Target -> score -> value on the held-out rows."""
         return self.about.get("targets", {})
 
-    def heads(self) -> tuple[Head, ...]:
-        """One head a target, which decodes and scores the blend's answers."""
-        facts = self.about.get("facts", {})
-        return tuple(
-            build_head(
-                target,
-                self.classes.get(target.name, ()),
-                label_smoothing=0.0,
-                facts=TargetStats(**facts.get(target.name, {})),
-            )
-            for target in self.schema.answers
-        )
+    def kinds(self) -> list[TargetKind]:
+        """One for each target, which decodes and scores the blend's answers."""
+        stats = {name: TargetStats(**own) for name, own in self.about.get("facts", {}).items()}
+        return kinds_of(self.schema, self.classes, stats)
 
     def predict(self, source: Any, **options: Any) -> Predictions:
         """Predict the rows of a table or the pictures of a folder; see `predict_rows`."""
@@ -173,7 +166,7 @@ def blend_of(
     for name, each in lists.items():
         classes[name], said = joined_classes(each)
         notes += [f"{name}: {one}" for one in said]
-        if said and isinstance(targets[name], OrderedTarget):
+        if said and kind_of(targets[name]).ranked:
             problems.append(f"target {name!r} is ordered, and its members know different classes")
     if problems:
         raise RunError(
@@ -306,12 +299,13 @@ def predict_rows(
     found = gather(blend, source, view_options, reading, device, targets=False, id=id)
     for note in (*blend.about.get("joining", ()), *found.rows.notes) if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
-    mixed = {head.name: mixed_answers(blend, found.answers[head.name], head.name) for head in blend.heads()}
-    answers = {head.name: (head, mixed[head.name]) for head in blend.heads()}
+    kinds = blend.kinds()
+    mixed = {kind.name: mixed_answers(blend, found.answers[kind.name], kind.name) for kind in kinds}
+    answers = {kind.name: (kind, mixed[kind.name]) for kind in kinds}
     if members:
-        for head in blend.heads():
-            for name, own in found.answers[head.name].items():
-                answers[f"{head.name}@{name}"] = head, own
+        for kind in kinds:
+            for name, own in found.answers[kind.name].items():
+                answers[f"{kind.name}@{name}"] = kind, own
     return decoded(found.rows, found.bad, answers, mixed.values())
 
 
@@ -344,18 +338,18 @@ def evaluate_rows(
     notes += trained_on(runs, blend.schema, rows, good)
     scores: dict[str, dict[str, Any]] = {"targets": {}, "without_views": {}}
     each: dict[str, dict[str, Any]] = {member.name: {} for member in blend.members}
-    for target, head in zip(blend.schema.answers, blend.heads(), strict=True):
-        name = head.name
-        labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
+    for kind in blend.kinds():
+        name = kind.name
+        labels, said = kind.scoring_labels(rows.table)
         labels = labels[good]
         notes += [*said, *weightless(name, labels, weights)]
         baseline = blend.about.get("majority", {}).get(name)
         seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
         for word, answers in seen.items():
             mixed = mixed_answers(blend, answers[name], name)[good]
-            scores[word][name] = head.scores(mixed, labels, baseline=baseline, weights=weights)
+            scores[word][name] = kind.scores(mixed, labels, baseline=baseline, weights=weights)
         for member, own in found.answers[name].items():
-            each[member][name] = head.scores(own[good], labels, weights=weights)
+            each[member][name] = kind.scores(own[good], labels, weights=weights)
     for note in notes if on_note is not None else ():
         on_note(note)  # type: ignore[misc]
     return {
@@ -446,17 +440,17 @@ def _of_run(blend: NetworkBlend, run: NetworkRun, plain: bool) -> HeldOut | None
     for target in run.schema.answers:
         own = run.encoding.classes.get(target.name, ())
         facts = run.encoding.targets.get(target.name, TargetStats())
-        columns = getattr(target, "columns", ()) or (target.name,)
         facts = facts if facts.separator else facts.model_copy(update={"separator": ";"})
-        as_table = read_table({name: _cells(table, named.label[name]) for name in columns})
-        words |= {name: as_table.text(name, ids=False) for name in columns}
-        # A member's own class list is a part of the blend's, so that no label is a stranger to it.
-        labels[target.name], _ = scoring_labels(target, blend.classes.get(target.name, ()), facts, as_table)
+        # A member's own class list is a part of the blend's, so that each of its labels is known.
+        kind = kind_of(target, blend.classes.get(target.name, ()), facts)
+        as_table = read_table({name: _cells(table, named.label[name]) for name in kind.columns})
+        words |= {name: as_table.text(name, ids=False) for name in kind.columns}
+        labels[target.name], _ = kind.scoring_labels(as_table)
         if own:
             given = np.column_stack([table.numbers(name) for name in named.chances[target.name]])
             answers[target.name] = by_name(given, own, blend.classes[target.name])
         else:
-            answers[target.name] = table.numbers(named.predicted[columns[0]])[:, None]
+            answers[target.name] = table.numbers(named.predicted[kind.columns[0]])[:, None]
     fold = run.recipe.fold[0] if run.recipe.fold else 0
     ids, known = table.text(named.id), run.about.get("fingerprint", {})
     marks = RowMarks(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import RecipeError, did_you_mean
+from tenfold.metrics import SMALLEST
 
 __all__ = [
     "METHODS",
@@ -32,8 +33,6 @@ Ints = NDArray[np.int64]
 
 #: How weights are found, the simplest first: as they are stated, or learned in one of two ways.
 METHODS = ("weights", "greedy", "convex")
-#: Least probability in a logarithm.
-SMALLEST = 1e-15
 #: Rounds of the greedy selection, and steps of the convex fit at most.
 ROUNDS, STEPS = 50, 3000
 #: What is added to a rank before its reciprocal is taken (Cormack, Clarke and Buettcher 2009).

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tenfold.errors import LISTED, OutputError, SchemaError, did_you_mean
 from tenfold.files.sample import Sample, match_ids, read_sample, write_sample
 from tenfold.files.tables import answer_text, formula_notes, is_formula
+from tenfold.targets.kinds import KINDS
 from tenfold.values import Predictions, TargetPrediction, answer_table, answer_words
 
 __all__ = ["read_wishes", "write_submission"]
@@ -334,7 +335,8 @@ def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Se
     look = _look(shown)
     own = source.target
     classes = list(target.classes)
-    if target.kind == "number":
+    kind = KINDS[target.kind]
+    if kind.numeric:
         if look in ("words", "truth"):
             return source, "", f"column {name!r} holds words ({_some(shown)}), and {own!r} is a number"
         values = np.asarray(target.values, dtype=np.float64)
@@ -343,7 +345,7 @@ def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Se
             return source, f"column {name!r} has whole numbers; answers are not rounded: {broken[0]:g}", ""
         return source, "", ""
     second = classes[-1] if target.probabilities is not None and len(classes) <= 2 else None
-    second = None if len(classes) == 2 and target.kind not in ("category", "ordered") else second
+    second = None if len(classes) == 2 and not kind.exclusive else second
     if second is not None and "prob" in name.casefold() and look in ("whole", "float", "empty"):
         look = "fraction"
     if look == "empty" or _are_answers(shown, target):
@@ -382,7 +384,7 @@ def _look(shown: Sequence[str]) -> str:
 def _are_answers(shown: Sequence[str], target: TargetPrediction) -> bool:
     """Are all cells answers that the target could give?"""
     words = {*target.classes, target.none}
-    if target.kind == "multilabel":
+    if target.many:
         mark = target.separator or " "
         return all(one.strip() in words for cell in shown for one in cell.split(mark))
     return all(cell in words for cell in shown)

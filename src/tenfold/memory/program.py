@@ -25,6 +25,7 @@ from tenfold.nn.encoders import build_backbone, feature_width, native_size
 from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import CategoryHead
 from tenfold.nn.network import Network, input_name, uses_channels_last
+from tenfold.schema import CategoryTarget
 
 Cast = AbstractContextManager[Any]
 #: Optimizers by name. All keep their defaults on a GPU: many tensors at a time.
@@ -254,7 +255,7 @@ def set_checkpointing(network: nn.Module) -> None:
 def _build_network(arch: str, settings: Settings, device: str) -> Network:
     body = build_backbone(arch, image_size=settings.image_size, drop_path=settings.drop_path)
     width = _feature_width(body, arch, settings.image_size)
-    head = CategoryHead("target", tuple(str(index) for index in range(settings.classes)))
+    head = CategoryHead(CategoryTarget(name="target"), tuple(str(index) for index in range(settings.classes)))
     network = Network({input_name(0): body}, width, [head], settings.dropout)
     network.context = make_batch_exact(network, seed=0, batchnorm_group=settings.batchnorm_group)
     if uses_channels_last(network):

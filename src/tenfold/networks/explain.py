@@ -16,14 +16,15 @@ from tenfold.engine.loss import task_weights_of
 from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
 from tenfold.errors import SchemaError
 from tenfold.networks.inputs import Rows, prepare_rows
-from tenfold.networks.rows import choose_rows, given_labels, known_labels, row_labels, row_words, rows_source
+from tenfold.networks.rows import choose_rows, row_labels, rows_source
 from tenfold.networks.run import NetworkRun, load_network
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import uses_channels_last
 from tenfold.runs.options import Reading
+from tenfold.targets.base import Labels
 from tenfold.targets.classweights import class_weighted
-from tenfold.targets.labels import row_weights
+from tenfold.targets.labels import row_weights as column_weights
 from tenfold.workbooks.lastlayer import ExplainedRows
 from tenfold.workbooks.rows import TargetRows
 
@@ -82,39 +83,38 @@ def _explained(
     }
     features = predict_features(network, examples, good, **options)
     answers = predict_network(network, examples, good, **options)
-    labels: dict[str, tuple[NDArray[Any], Floats]] = {}
-    words = {}
-    rows_weigh, said = _row_weights(run, rows, good)
-    notes += said
-    for target, head in zip(run.schema.answers, network.heads, strict=True):
-        own, said = row_labels(target, head, rows, good)
-        notes += said
-        words[head.name] = row_words(target, head, rows, good, own)
-        labels[head.name] = known_labels(target.kind, len(head.classes), own)
+    labels: dict[str, Labels] = {}
+    words: dict[str, list[str]] = {}
+    row_weights, messages = _row_weights(run, rows, good)
+    notes += messages
+    for head in network.heads:
+        labels[head.name], words[head.name], messages = row_labels(head, rows, good)
+        notes += messages
     last = read_last_layer(network, features, _weighed(network.heads, labels))
     raw = features.astype(np.float64) @ last.weight.T + last.bias
     weights = task_weights_of(network, run.recipe)
     targets, start = [], 0
-    for target, head in zip(run.schema.answers, network.heads, strict=True):
+    for head in network.heads:
         name = head.name
         targets.append(
-            _target_rows(
-                target,
-                head,
+            TargetRows(
+                kind=head,
                 raw=raw[:, start : start + head.outputs],
+                labels=labels[name],
+                label_words=words[name],
                 answers=answers[name],
                 losses=last.losses[name],
-                labels=labels[name],
-                words=words[name],
+                smoothing=head.label_smoothing,
                 task_weight=weights[name],
                 familiar=last.familiar.get(name),
-                row_weights=rows_weigh,
+                huber=head.huber,
+                row_weights=row_weights,
             )
         )
         start += head.outputs
     if views_of(run.recipe).count > 1:
         notes.append("the run averages several views of a picture; explained is the plain view alone")
-    if run.recipe.class_weights != "none" and not any(head.facts.yes_weights for head in network.heads):
+    if run.recipe.class_weights != "none" and not any(head.stats.yes_weights for head in network.heads):
         notes.append("the run does not remember its class weights: here every row counts the same")
     return ExplainedRows(
         run=str(run.path),
@@ -142,59 +142,15 @@ def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[
         return None, []
     if run.schema.weight not in rows.table.names:
         return None, [f"{rows.table.source} has no column {run.schema.weight!r}: every row counts the same"]
-    return row_weights(run.schema, rows.table)[good], []
+    return column_weights(run.schema, rows.table)[good], []
 
 
-def _weighed(
-    heads: Iterable[Head], labels: Mapping[str, tuple[NDArray[Any], Floats]]
-) -> dict[str, tuple[NDArray[Any], Floats]]:
+def _weighed(heads: Iterable[Head], labels: Mapping[str, Labels]) -> dict[str, tuple[Labels, Floats]]:
     """Labels, and what each question counts in the loss of its row; a row's one label is its whole loss."""
     weighed = {}
     for head in heads:
-        found, known = labels[head.name]
+        found, known = head.loss_labels(labels[head.name])
         if known.ndim == 2:
-            known = class_weighted({"": head.facts}, {"": found}, {"": known})[""]
+            known = class_weighted({"": head.stats}, {"": found}, {"": known})[""]
         weighed[head.name] = found, known
     return weighed
-
-
-def _target_rows(
-    target: Any,
-    head: Head,
-    *,
-    raw: Floats,
-    answers: Floats,
-    losses: Floats,
-    labels: tuple[NDArray[Any], Floats],
-    words: list[str],
-    task_weight: float,
-    familiar: Floats | None,
-    row_weights: Floats | None,
-) -> TargetRows:
-    facts = head.facts
-    return TargetRows(
-        name=head.name,
-        kind=target.kind,
-        classes=head.classes,
-        raw=raw,
-        label_words=words,
-        answers=answers,
-        losses=losses,
-        labels=given_labels(target.kind, labels),
-        smoothing=getattr(head, "label_smoothing", 0.0),
-        temperature=facts.temperature,
-        thresholds=facts.thresholds,
-        task_weight=task_weight,
-        variance=head.variance,
-        familiar=familiar,
-        none=getattr(target, "none", ""),
-        mean=facts.mean,
-        deviation=facts.deviation,
-        low=facts.low,
-        high=facts.high,
-        ends=getattr(head, "range", None),
-        huber=getattr(head, "huber", False),
-        yes_weights=facts.yes_weights,
-        no_weights=facts.no_weights,
-        row_weights=row_weights,
-    )

@@ -22,7 +22,8 @@ from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
 from tenfold.events import ImagesRead
 from tenfold.runs.options import Reading
 from tenfold.runs.reading import read_as_trained
-from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, NumberTarget, Schema
+from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, Schema
+from tenfold.targets.kinds import kind_of
 from tenfold.values import id_text
 
 #: Names of the columns of a table made from a folder.
@@ -218,10 +219,10 @@ def _check_numbers(
     table: Table, schema: Schema, *, skip_bad: bool, targets: bool
 ) -> tuple[Table, dict[int, str]]:
     """The table with those cells missing that should be numbers and are not, and row -> what is wrong."""
-    columns = [one for one in schema.columns if isinstance(one, NumberColumn)]
-    columns += [one for one in schema.answers if targets and isinstance(one, NumberTarget)]
+    names = [column.name for column in schema.columns if isinstance(column, NumberColumn)]
+    names += [target.name for target in schema.answers if targets and kind_of(target).numeric]
     bad: dict[int, str] = {}
-    for name in dict.fromkeys(one.name for one in columns):
+    for name in dict.fromkeys(names):
         if not skip_bad:
             table.numbers(name, otherwise="; or leave out these rows: --skip-bad")
             continue

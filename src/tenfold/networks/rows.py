@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 from tenfold.data.tables.table import Table, read_parquet_columns
 from tenfold.errors import RunError, SchemaError, TenfoldError, did_you_mean
 from tenfold.networks.inputs import Rows, read_source
-from tenfold.nn.heads import Head
 from tenfold.runs.heldout import remembered_rows, representative_rows
 from tenfold.runs.options import Reading
 from tenfold.runs.reading import reading_notes
 from tenfold.schema import Schema
-from tenfold.targets.labels import Classes, scoring_labels
-from tenfold.workbooks.rows import NO_TAG
-
-Floats = NDArray[np.float64]
+from tenfold.targets.base import Labels, TargetKind
+from tenfold.targets.labels import Classes
 
 
 class Explained(Protocol):
@@ -126,58 +123,15 @@ def choose_rows(
     return np.arange(count), ["first in the table"] * count, [f"{note}: the first {count} are explained"]
 
 
-def row_labels(
-    target: Any, head: Head, rows: Rows, good: NDArray[np.int64]
-) -> tuple[NDArray[Any], list[str]]:
-    """Labels as `data.labels` has them; all missing where the table does not have them."""
-    columns = getattr(target, "columns", ()) or (target.name,)
-    if all(name in rows.table.names for name in columns):
-        labels, said = scoring_labels(target, head.classes, head.facts, rows.table)
-        return labels[good], list(said)
-    note = [f"{rows.table.source} has no labels of {target.name}: its losses are left out"]
-    if target.kind == "number":
-        return np.full(len(good), np.nan), note
-    shape = (len(good), len(head.classes)) if target.kind == "multilabel" else (len(good),)
-    return np.full(shape, -1, dtype=np.int64), note
-
-
-def row_words(
-    target: Any, head: Head, rows: Rows, good: NDArray[np.int64], labels: NDArray[Any]
-) -> list[str]:
-    """Labels in words: classes as the run spells them."""
-    if target.kind == "number":
-        return ["" if one != one else f"{one:g}" for one in labels]
-    if target.kind == "multilabel":
-        own = labels[:, : len(head.classes)]
-        none = target.none or NO_TAG
-        tags = [", ".join(head.classes[place] for place in np.flatnonzero(row == 1)) for row in own]
-        # Nothing known is no answer; known to have none is one.
-        return [(one or none) if (row >= 0).any() else "" for one, row in zip(tags, own, strict=True)]
-    if target.name not in rows.table.names:
-        return [""] * len(good)
-    cells = rows.table.text(target.name, ids=False)[good]
-    known = (labels >= 0) & (labels < len(head.classes))
-    return [
-        head.classes[int(code)] if fine else str(cell)
-        for code, fine, cell in zip(labels, known, cells, strict=True)
-    ]
-
-
-def known_labels(kind: str, classes: int, labels: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
-    """Labels, and 1 where something is known of them."""
-    if kind == "number":
-        known = ~np.isnan(labels)
-        return np.where(known, labels, 0), known.astype(np.float64)
-    if kind == "multilabel":
-        return labels[:, :classes], (labels[:, :classes] >= 0).astype(np.float64)
-    known = (labels >= 0) & ((labels < classes) | (kind == "open"))
-    weights = known.astype(np.float64)
-    return np.where(known, labels, 0), np.repeat(weights[:, None], classes, 1) if kind == "open" else weights
-
-
-def given_labels(kind: str, labels: tuple[NDArray[Any], Floats]) -> Floats | None:
-    """Labels of a number or of tags, NaN where not known; None of kinds whose labels are words.
-
-    labels: as of `known_labels`.
-    """
-    return np.where(labels[1] > 0, labels[0], np.nan) if kind in ("number", "multilabel") else None
+def row_labels(kind: TargetKind, rows: Rows, good: NDArray[np.int64]) -> tuple[Labels, list[str], list[str]]:
+    """Labels as `targets.labels` has them, the same in words, and messages; all missing where the table lacks
+    a column."""
+    table = rows.table
+    cells = table.text(kind.name, ids=False)[good] if kind.name in table.names else None
+    if all(name in table.names for name in kind.columns):
+        labels, notes = kind.scoring_labels(table)
+        labels = labels[good]
+    else:
+        labels = kind.unlabelled(len(good))
+        notes = [f"{table.source} has no labels of {kind.name}: its losses are left out"]
+    return labels, kind.label_words(labels, cells), notes

@@ -28,7 +28,8 @@ from tenfold.runs.folder import none_to_nan, package_versions, read_arrays, read
 from tenfold.runs.options import Reading
 from tenfold.runs.rowjoin import row_fingerprints, rows_digest
 from tenfold.schema import Schema
-from tenfold.targets.labels import TargetStats, relative_weights, row_weights, scoring_labels, weightless
+from tenfold.targets.base import TargetKind
+from tenfold.targets.labels import relative_weights, row_weights, weightless
 from tenfold.values import Predictions, TargetPrediction
 
 
@@ -170,17 +171,17 @@ def predict_rows(
 def decoded(
     rows: Rows,
     bad: Mapping[int, str],
-    answers: Mapping[str, tuple[Head, NDArray[np.float64]]],
+    answers: Mapping[str, tuple[TargetKind, NDArray[np.float64]]],
     needed: Iterable[NDArray[np.float64]],
 ) -> Predictions:
     """Answers in the user's words; nothing is said of rows that cannot be used or have no number.
 
-    bad: row -> why it cannot be used.  answers: target -> its head and probabilities.
+    bad: row -> why it cannot be used.  answers: target -> its kind and probabilities.
     needed: the probabilities without which a row has no answer.
     """
     spoilt = np.any([np.isnan(one).any(axis=1) for one in needed], axis=0)
     bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **bad}
-    told = {name: without_rows(head.decode(found), sorted(bad)) for name, (head, found) in answers.items()}
+    told = {name: without_rows(kind.decode(found), sorted(bad)) for name, (kind, found) in answers.items()}
     failed = np.zeros(len(rows.ids), dtype=bool)
     failed[sorted(bad)] = True
     return Predictions(rows.ids, told, failed, bad, rows.notes, rows.numbered, rows.table.cells)
@@ -333,9 +334,8 @@ def evaluate_rows(
     heads, found, plain = answer_rows(run, rows, view_options=view_options, reading=reading, device=device)
     several = views_of(view_options.recipe(run.recipe)).count > 1
     targets, without = {}, {}
-    for target, head in zip(run.schema.answers, heads, strict=True):
-        facts = run.encoding.targets.get(head.name, TargetStats())
-        labels, said = scoring_labels(target, head.classes, facts, rows.table)
+    for head in heads:
+        labels, said = head.scoring_labels(rows.table)
         notes += [*said, *weightless(head.name, labels[good], weights)]
         targets[head.name] = head.scores(
             found[head.name][good],

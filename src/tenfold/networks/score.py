@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding
+from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import write_parquet
 from tenfold.engine.batches import Preparation
 from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
@@ -21,7 +22,7 @@ from tenfold.nn.network import build_heads, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.heldout import held_out_columns
-from tenfold.targets.labels import Labels, TargetStats, label_words, shortened
+from tenfold.targets.base import Labels, TargetStats
 
 Floats = NDArray[np.float64]
 
@@ -161,20 +162,18 @@ def _calibrate(
         verdict.notes.append(
             f"{head.name}: that is no better: without calibration its probabilities were nearer"
         )
-    if head.kind == "ordered":
-        # The largest probability stays the largest; the median of ordered classes may be another.
+    if head.moved:
         settled = _with(head, facts, temperature)
         moved = head.decode(chance).values != settled.decode(settled.calibrated(chance)).values
         if moved.any():
             verdict.notes.append(
-                f"{head.name}: {int(moved.sum())} of {len(moved)} answers change, since the median class "
-                "moves with the temperature"
+                f"{head.name}: {int(moved.sum())} of {len(moved)} answers change, since {head.moved}"
             )
 
 
-def _with(head: Head, facts: TargetStats, temperature: float) -> Head:
+def _with(head: Head, stats: TargetStats, temperature: float) -> Head:
     other = copy.copy(head)
-    other.facts = facts.model_copy(update={"temperature": temperature})
+    other.stats = stats.model_copy(update={"temperature": temperature})
     return other
 
 
@@ -202,10 +201,9 @@ def _write(
     columns: dict[str, NDArray[Any]] = {names.id: work.examples.ids[valid], names.row: valid}
     if work.examples.importance is not None:
         columns[names.weight] = work.examples.importance[valid]
-    for target, head in zip(work.schema.answers, work.network.heads, strict=True):
-        name, classes = head.name, encoding.classes.get(head.name, ())
-        facts = encoding.targets.get(name, TargetStats())
-        for column, words in label_words(target, classes, facts, labels[name]).items():
+    for head in work.network.heads:
+        name = head.name
+        for column, words in head.label_columns(labels[name]).items():
             columns[names.label[column]] = words
         columns |= names.answered(name, head.decode(found[name]), found[name])
     columns[names.fingerprint] = work.fingerprints[valid]

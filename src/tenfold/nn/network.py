@@ -211,8 +211,8 @@ def build_heads(encoding: Encoding, schema: Schema, recipe: Recipe) -> tuple[Hea
         build_head(
             target,
             encoding.classes.get(target.name, ()),
+            encoding.targets.get(target.name),
             label_smoothing=recipe.label_smoothing,
-            facts=encoding.targets.get(target.name),
             huber=recipe.number_loss == "huber",
         )
         for target in schema.answers

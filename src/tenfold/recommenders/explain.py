@@ -64,7 +64,7 @@ def dot_factors(run: PairRun, users: Places, items: Places) -> dict[str, Any]:
         for column, which in ((0, slice(0, len(users))), (1, slice(len(users), None)))
     )
     weight, shift = (float(to_array(one).reshape(-1)[0]) for one in (network.last.weight, network.last.bias))
-    facts = head.facts
+    facts = head.stats
     ends = None if facts.low is None or facts.high is None else (facts.low, facts.high)
     if ends is None:  # no sigmoid: the answer is the raw output in units of the labels' deviation
         weight, shift = weight * facts.deviation, facts.mean + shift * facts.deviation
@@ -200,7 +200,7 @@ def _telling(run: PairRun, found: _Pairs, n: int) -> tuple[Places, list[str]]:
 
 def _explained(run: PairRun, found: _Pairs, why: list[str]) -> ExplainedRows:
     network, target = run.network, run.about["target"]
-    head, facts = network.heads[0], network.heads[0].facts
+    head = network.heads[0]
     place = pick_device("cpu")
     answers = run.score(found.users, found.items, found.cells, device="cpu")
     examples, preparation = run.inputs(found.users, found.items, found.cells, place)
@@ -210,21 +210,13 @@ def _explained(run: PairRun, found: _Pairs, why: list[str]) -> ExplainedRows:
     labels = {target: (np.where(known, found.ratings, 0), known.astype(np.float64))}
     last = read_last_layer(network, features, labels)
     rows = TargetRows(
-        name=target,
-        kind="number",
-        classes=(),
+        kind=head,
         raw=features.astype(np.float64) @ last.weight.T + last.bias,
         label_words=["" if one != one else f"{one:g}" for one in found.ratings],
         answers=answers[:, None],
         losses=last.losses[target],
         labels=found.ratings,
-        variance=head.variance,
-        mean=facts.mean,
-        deviation=facts.deviation,
-        low=facts.low,
-        high=facts.high,
-        ends=_scale(run),
-        huber=getattr(head, "huber", False),
+        huber=head.huber,
     )
     columns = ", ".join(column.name for column in run.schema.columns)
     return ExplainedRows(

@@ -45,7 +45,9 @@ from tenfold.runs.options import Machine
 from tenfold.runs.reading import kept_options
 from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import Schema
-from tenfold.targets.labels import TargetStats, half_step, standardise
+from tenfold.targets.base import TargetStats
+from tenfold.targets.labels import standardise
+from tenfold.targets.number import half_step
 from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenfold.reports.charts import point_chart
 from tenfold.runs.folder import read_arrays, read_text
 from tenfold.schema import Schema
+from tenfold.targets.kinds import kind_of
 
 __all__ = ["component_chart", "named_map", "principal_components", "weight_maps"]
 
@@ -73,19 +74,15 @@ def weight_maps(folder: Path, targets: Sequence[str], classes: Mapping[str, Sequ
     arrays = {**read_arrays(path, beginning="last.")[0], **read_arrays(path, beginning="encoders.column")[0]}
     charts = []
     weight, start = arrays.get("last.weight"), 0
-    kinds = _kinds(folder)
+    declared = {target.name: target for target in _schema(folder).answers}
     for name in targets:
         words = list(classes.get(name, ()))
-        outputs = 1 if not words else len(words) - (kinds.get(name) == "ordered")
+        outputs = kind_of(declared[name], tuple(words)).outputs
         if weight is not None and LEAST <= len(words) == outputs <= MOST and start + outputs <= len(weight):
             title = f"{name}: classes by their weights in the last layer"
             charts.append(named_map(weight[start : start + outputs], words, title))
         start += outputs
     return charts + _embedding_maps(folder, arrays)
-
-
-def _kinds(folder: Path) -> dict[str, str]:
-    return {str(target.name): target.kind for target in _schema(folder).targets}
 
 
 def _schema(folder: Path) -> Schema:

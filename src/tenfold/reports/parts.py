@@ -17,7 +17,7 @@ from tenfold.metrics import calibration_bins, expected_calibration_error, score_
 from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
 from tenfold.reports.html import Cell, Charts, Clickable, Grid, Part, Section
 from tenfold.runs.folder import none_to_nan, read_text
-from tenfold.runs.heldout import TargetEvaluation
+from tenfold.targets.base import TargetEvaluation, TargetKind
 
 __all__ = [
     "calibration_charts",
@@ -84,20 +84,19 @@ def none_to_nan_in(value: Any) -> Any:
 def curve_charts(
     history: Sequence[Mapping[str, Any]],
     targets: Sequence[str | None],
-    units: Mapping[str, float] | None = None,
+    kinds: Mapping[str, TargetKind] | None = None,
 ) -> list[str]:
     """Charts of a target's losses, and of its scores, over the epochs.
 
-    units: number -> the deviation in whose squares its loss is counted.
+    kinds: targets whose validation loss can be told in the unit of the training loss.
     """
     epochs = np.array([record["epoch"] + 1 for record in history], dtype=np.float64)
     charts = []
     for name in targets:
         train = _series(history, "train", str(name), "loss")
         valid = [record.get("valid", {}).get(str(name), {}) for record in history]
-        loss = _series(history, "valid", str(name), "log_loss")
-        if name in (units or {}):
-            loss = (_series(history, "valid", str(name), "rmse") / units[name]) ** 2  # type: ignore[index]
+        kind = (kinds or {}).get(str(name))
+        loss = np.array([kind.curve_loss(one) if kind else one.get("log_loss", math.nan) for one in valid])
         lines = [Line("training", epochs, train, dots=len(epochs) < 60)]
         if np.isfinite(loss).any():
             lines.append(Line("validation", epochs, loss, dots=len(epochs) < 60))
@@ -159,11 +158,11 @@ def curve_sections(
     targets: Sequence[str | None],
     *,
     backbone: bool = False,
-    units: Mapping[str, float] | None = None,
+    kinds: Mapping[str, TargetKind] | None = None,
 ) -> list[Section]:
     """The curves of a training, and its learning rate; nothing where no epoch is kept.
 
-    backbone: whether a part of the network has a rate of its own.  units: as of `curve_charts`.
+    backbone: whether a part of the network has a rate of its own.  kinds: as of `curve_charts`.
     """
     if not history:
         return []
@@ -171,7 +170,7 @@ def curve_sections(
     text = (
         f"Each target's loss in training (with whatever makes it harder there: dropout, smoothing){beside}."
     )
-    sections = [Section("Curves", text, (Charts(curve_charts(history, targets, units)),))]
+    sections = [Section("Curves", text, (Charts(curve_charts(history, targets, kinds)),))]
     chart = rate_chart(history, recipe, what="the head" if backbone else "")
     if chart:
         part = "head's rate at every optimizer step; the body's is a part of it."
@@ -189,12 +188,11 @@ def _validated(history: Sequence[Mapping[str, Any]]) -> bool:
 
 def confusion_part(one: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
     """A table of labels by answers whose numbers show their rows; of a number its answers by its labels."""
-    if one.kind == "number":
+    if one.truth is not None:
         return _scatter(one, ids)
-    if one.kind == "multilabel":
+    if one.codes is None or one.guesses is None:
         return [_tag_table(one, ids)]
-    names = [*one.classes, *(["none of these"] if one.kind == "open" else [])]
-    assert one.codes is not None and one.guesses is not None
+    names = one.names
     known = one.known & (one.codes < len(names)) & (one.guesses < len(names))
     rows = np.flatnonzero(known)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -355,21 +353,16 @@ def top_losses_grid(
         [str(ids[row]), one.label[row], one.predicted[row], Cell(score_text(one.loss[row], digits=3))]
         for row in rows
     ]
-    return Grid(("row", "label", "answer", "error" if one.kind == "number" else "loss"), cells, title=title)
+    return Grid(("row", "label", "answer", one.loss_word), cells, title=title)
 
 
 def calibration_charts(one: TargetEvaluation) -> list[str]:
     """How often answers of each probability are right; of yes-or-no questions, each question a row."""
     if one.chance is None or not one.known.any():
         return []
-    if one.kind in ("open", "multilabel"):
-        yes = one.yes
-        if yes is None:
-            assert one.codes is not None
-            yes = (one.codes[:, None] == np.arange(one.chance.shape[1])).astype(np.float64)
-            yes[~one.known] = np.nan
-        asked = ~np.isnan(yes)
-        p, truth = one.chance[asked], yes[asked].astype(np.int64)
+    if one.yes is not None:
+        asked = ~np.isnan(one.yes)
+        p, truth = one.chance[asked], one.yes[asked].astype(np.int64)
         chance, labels = np.column_stack([1 - p, p]), truth
         title = f"{one.name}: all its questions"
     else:

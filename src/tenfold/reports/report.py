@@ -31,8 +31,10 @@ from tenfold.reports.parts import (
 from tenfold.reports.thumbnails import find_thumbnails
 from tenfold.runs.bundle import read_members
 from tenfold.runs.folder import none_to_nan, read_object, read_run, read_text
-from tenfold.runs.heldout import TargetEvaluation, evaluate_target, held_out_columns
+from tenfold.runs.heldout import evaluate_target, held_out_columns
 from tenfold.schema import Schema
+from tenfold.targets.base import TargetEvaluation, TargetKind, TargetStats
+from tenfold.targets.kinds import kinds_of
 
 __all__ = ["NAME", "report_finished", "run_page", "write_run_report"]
 
@@ -52,7 +54,7 @@ class _Run:
     classes: Mapping[str, list[str]]
     judged: list[TargetEvaluation]
     ids: list[str]
-    units: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, TargetKind] = field(default_factory=dict)
     white: float | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -135,12 +137,15 @@ def _read(folder: Path, about: Mapping[str, Any]) -> _Run:
     ids = [str(one) for one in columns.get(names.id, ())]
     there = [one for one in judged if one is not None]
     # A number's validation loss is its squared error in deviations, unless another loss trained it.
+    stats = {name: TargetStats(**own) for name, own in encoding.get("targets", {}).items()}
     squared = recipe.get("number_loss", "squared") == "squared"
-    facts = encoding.get("targets", {}) if squared else {}
-    numbers = [one.name for one in targets if one.kind == "number" and one.name in facts]
-    units = {name: facts[name]["deviation"] for name in numbers}
+    kinds = {
+        kind.name: kind
+        for kind in kinds_of(schema, classes, stats)
+        if kind.classes or (squared and kind.name in stats)
+    }
     white = next(iter(encoding.get("white", ())), None)
-    return _Run(folder, about, schema, recipe, history, classes, there, ids, units, white)
+    return _Run(folder, about, schema, recipe, history, classes, there, ids, kinds, white)
 
 
 def _found_classes(columns: Mapping[str, Any], name: str) -> list[str]:
@@ -165,7 +170,7 @@ def _network_page(
     sections.append(_trained_section(run))
     targets_named = [target.name for target in run.schema.targets]
     sections += curve_sections(
-        run.history, run.recipe, targets_named, backbone=bool(run.schema.images), units=run.units
+        run.history, run.recipe, targets_named, backbone=bool(run.schema.images), kinds=run.kinds
     )
     sections += _judged_sections(run, folders, worst)
     maps = _maps(run)
@@ -279,9 +284,9 @@ def _photos(run: _Run, one: TargetEvaluation, rows: list[int], photos: Mapping[i
         return top_losses_grid(one, rows, run.ids, title=title)
     shown = []
     for row in rows:
-        sure = "" if one.kind in ("number", "multilabel") else f" ({one.sure[row]:.0%})"
+        sure = "" if one.codes is None else f" ({one.sure[row]:.0%})"
         lines = [f"answer {one.predicted[row] or 'none'}{sure}", f"label {one.label[row] or 'none'}"]
-        lines.append(f"{'error' if one.kind == 'number' else 'loss'} {score_text(one.loss[row], digits=3)}")
+        lines.append(f"{one.loss_word} {score_text(one.loss[row], digits=3)}")
         shown.append(Photo(run.ids[row], photos.get(row), lines))
     return Photos(shown, title=title)
 

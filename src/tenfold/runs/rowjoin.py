@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import Table
 from tenfold.errors import RunError
-from tenfold.schema import ImageColumn, NumberColumn, NumberTarget, Schema, target_columns
+from tenfold.schema import ImageColumn, NumberColumn, Schema, target_columns
+from tenfold.targets.kinds import kind_of
 from tenfold.values import Ratings
 
 __all__ = [
@@ -66,7 +67,7 @@ def table_fingerprint(table: Table, schema: Schema, ids: Texts, prints: Texts, v
     rows by name, their labels and weights, and which were held out: what scores must share to be compared).
     """
     unique = schema.row_name is not None and len(set(ids)) == len(ids)
-    numbers = [target.name for target in schema.answers if isinstance(target, NumberTarget)]
+    numbers = [target.name for target in schema.answers if kind_of(target).numeric]
     numbers += [schema.weight] if schema.weight else []
     words = [name for target in schema.answers for name in target_columns(target) if name not in numbers]
     columns = [table.text(name, ids=False) for name in words]

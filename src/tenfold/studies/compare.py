@@ -22,7 +22,8 @@ from tenfold.recipe import Recipe
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.spread import PairedDifference, paired_difference
 from tenfold.studies.trials import RunPlace, mean_defined, seeds_from, without_epochs
-from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
+from tenfold.targets.kinds import KINDS
+from tenfold.targets.scores import HIGHER_IS_BETTER
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
 
@@ -44,7 +45,7 @@ class Pair:
 class TargetCompared:
     """One target, over all folds and repeats.
 
-    score: the one that decides, first of `scores.SCORES` of its kind.  others: the further targets.
+    score: the one that decides, first of the `score_names` of its kind.  others: the further targets.
     overlap: held-out rows over training rows (see `spread.paired_difference`).
     """
 
@@ -57,7 +58,7 @@ class TargetCompared:
     @property
     def score(self) -> str:
         """The score that decides."""
-        return SCORES[self.kind][0]
+        return KINDS[self.kind].score_names[0]
 
     def difference(self, score: str) -> PairedDifference:
         """Together less alone, paired."""
@@ -83,7 +84,8 @@ class TargetCompared:
 
     def record(self) -> dict[str, Any]:
         """A target's part of what ``--json`` prints (docs/formats.md)."""
-        there = [score for score in SCORES[self.kind] if any(score in pair.alone for pair in self.pairs)]
+        names = KINDS[self.kind].score_names
+        there = [score for score in names if any(score in pair.alone for pair in self.pairs)]
         scores = {}
         for score in there:
             found = self.difference(score)
@@ -210,7 +212,7 @@ def compare_targets(
                 for name in asked:
                     alone = train(name, seed, fold, dealt)[name]
                     pairs[name].append(Pair(repeat, fold, seed, alone, together[name]))
-                    score = SCORES[kinds[name].kind][0]
+                    score = KINDS[kinds[name].kind].score_names[0]
                     note(
                         f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
                         f"{_told(alone[score])} alone, {_told(together[name][score])} together"

@@ -15,9 +15,10 @@ from tenfold.collab.explain import item_labels
 from tenfold.collab.predict import Scorer, as_ids, find_titles, locate, near_items, ratings_between
 from tenfold.errors import OutputError, RatingsError, RecipeError, did_you_mean
 from tenfold.studies.predict import load_run
+from tenfold.targets.questions import NO_TAG
 from tenfold.values import FactorModel
 from tenfold.workbooks.ratings import ExplainedRatings, build_ratings_book
-from tenfold.workbooks.rows import NO_LABEL, NO_TAG, TargetRows
+from tenfold.workbooks.rows import NO_LABEL, TargetRows
 
 if TYPE_CHECKING:
     from tenfold.workbooks.blend import ExplainedBlend
@@ -240,7 +241,7 @@ def _rows_record(found: ExplainedRows, run: Any) -> dict[str, Any]:
         }
         rows.append({"id": name, "why": why, "targets": own})
     targets = {
-        one.name: {"kind": one.kind, "loss": one.mean_loss, "weight": found.weight_of(one)}
+        one.name: {"kind": one.kind.kind, "loss": one.mean_loss, "weight": found.weight_of(one)}
         for one in found.targets
     }
     return {
@@ -258,15 +259,9 @@ def _answer_record(target: TargetRows, row: int) -> dict[str, Any]:
     return {
         "label": target.label_words[row] or None,
         "answer": target.decided[row],
-        **_answer(target, target.answers[row]),
+        **target.kind.answer_record(target.answers[row]),
         "loss": float(target.losses[row]) if target.weights[row] else None,
     }
-
-
-def _answer(target: TargetRows, answer: Any) -> dict[str, Any]:
-    if target.kind == "number":
-        return {"number": float(answer[0])}
-    return {"probabilities": dict(zip(target.classes, answer.tolist(), strict=True))}
 
 
 def _blend_record(found: ExplainedBlend, run: Any) -> dict[str, Any]:
@@ -276,7 +271,7 @@ def _blend_record(found: ExplainedBlend, run: Any) -> dict[str, Any]:
             one.rows.name: {
                 **_answer_record(one.rows, row),
                 "members": {
-                    member: _answer(one.rows, given[row])
+                    member: one.rows.kind.answer_record(given[row])
                     for member, given in zip(one.members, one.given, strict=True)
                 },
             }
@@ -285,7 +280,7 @@ def _blend_record(found: ExplainedBlend, run: Any) -> dict[str, Any]:
         rows.append({"id": name, "why": why, "targets": own})
     targets = {
         one.rows.name: {
-            "kind": one.rows.kind,
+            "kind": one.rows.kind.kind,
             "loss": one.rows.mean_loss,
             "weights": dict(zip(one.members, one.weights.tolist(), strict=True)),
         }

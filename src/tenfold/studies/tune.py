@@ -26,7 +26,8 @@ from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.schema import Schema
 from tenfold.studies.trials import RunPlace, Trial, Tuned, seeds_from, without_epochs
-from tenfold.targets.scores import HIGHER_IS_BETTER, SCORES
+from tenfold.targets.kinds import KINDS
+from tenfold.targets.scores import HIGHER_IS_BETTER
 
 __all__ = ["parse_values", "tune", "tuning_page"]
 
@@ -299,7 +300,7 @@ def _network_plan(
     if recipe.valid == 0 and schema.split is None and recipe.fold is None:
         raise RecipeError("no rows are held out to choose by", fix="give --valid 0.2")
     target, colon, word = recipe.monitor.rpartition(":")
-    told = bool(colon) and any(word in words for words in SCORES.values()) and bool(target)
+    told = bool(colon) and any(word in kind.score_names for kind in KINDS.values()) and bool(target)
     higher = told and word in HIGHER_IS_BETTER
 
     def judge(run: Any) -> float:

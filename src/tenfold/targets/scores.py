@@ -1,7 +1,7 @@
 """Everything that is shown of a target, by its kind: labels and probabilities in, a dictionary out.
 
-Labels are those of `data.labels`; a label that is missing is left out, and `scored` says how many rows stay.
-Where no row stays, or a figure has no meaning (the AUC of a single class), the answer is NaN.
+Labels are those of `targets.labels`; a label that is missing is left out, and `scored` says how many rows
+stay. Where no row stays, or a figure has no meaning (the AUC of a single class), the answer is NaN.
 
 `weights`, where they are given, are (rows,) what each row counts: a row of weight 2 counts as two rows, and
 one of weight 0 is not there. Counts of rows count rows all the same.
@@ -30,7 +30,6 @@ from tenfold.targets.decisions import binary_log_loss
 
 __all__ = [
     "HIGHER_IS_BETTER",
-    "SCORES",
     "class_scores",
     "open_scores",
     "ordered_scores",
@@ -45,15 +44,6 @@ Ints = NDArray[np.int64]
 HIGHER_IS_BETTER = frozenset(
     {"macro_f1", "micro_f1", "macro_ap", "micro_ap", "auc", "subset_accuracy", "r2", "quadratic_kappa"}
 )
-
-#: Kind of target -> its scores, the most telling one first.
-SCORES = {
-    "category": ("error_rate", "log_loss", "macro_f1", "auc"),
-    "ordered": ("error_rate", "log_loss", "macro_f1", "rank_error", "quadratic_kappa"),
-    "open": ("error_rate", "log_loss", "macro_f1", "macro_ap", "micro_ap", "none_rate"),
-    "multilabel": ("micro_f1", "macro_f1", "macro_ap", "micro_ap", "subset_accuracy", "log_loss"),
-    "number": ("rmse", "mae", "r2"),
-}
 
 
 def _weighed(labels: NDArray[Any], weights: Floats | None) -> NDArray[Any]:

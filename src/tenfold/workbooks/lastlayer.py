@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tenfold.workbooks.cover import first_sheet, rows_sheet
 from tenfold.workbooks.rows import NO_LABELS, Answered, RowsSheet, TargetRows, mean_or_words
-from tenfold.workbooks.targets import target_sheet
+from tenfold.workbooks.targets import sheet_of
 from tenfold.workbooks.workbook import MOST_COLUMNS, Book, Sheet, text_constant
 
 __all__ = ["ExplainedRows", "build_loss_book"]
@@ -45,7 +45,7 @@ class ExplainedRows:
     def weight_of(self, target: TargetRows) -> float:
         """What a target's mean loss is multiplied by."""
         spread = self.learnt.get(target.name)
-        return target.task_weight if spread is None else target.variance * float(np.exp(-spread))
+        return target.task_weight if spread is None else target.kind.variance * float(np.exp(-spread))
 
     @property
     def loss(self) -> float:
@@ -72,14 +72,14 @@ def build_loss_book(found: ExplainedRows) -> Book:
     for sheet, target in zip(sheets, found.targets, strict=True):
         outputs = target.raw.shape[1]
         made = RowsSheet(sheet, list(found.ids), linked(start, outputs))
-        answered.append(target_sheet(made, target))
+        answered.append(sheet_of(target).explain(made, target))
         start += outputs
     sums = _total_sheet(total, found, answered)
     rows_sheet(rows, found.ids, found.why, found.targets, answered)
     texts = [
         (rows, "the rows, why they were chosen, and what the network says of them"),
         *(
-            (one, f"{target.name} ({target.kind}): from raw outputs to the loss, step by step")
+            (one, f"{target.title}: from raw outputs to the loss, step by step")
             for one, target in zip(sheets, found.targets, strict=True)
         ),
         (total, "the targets' losses, their weights, and the sum"),
@@ -107,7 +107,7 @@ def _layer_sheets(
     names = [
         f"{target.name}: {one}" if len(found.targets) > 1 else one
         for target in found.targets
-        for one in target.output_names
+        for one in target.kind.output_names
     ]
     last.texts(3, 0, ["", *(names[one] for one in kept)], "head")
     last.text(4, 0, "bias", "id")
@@ -178,7 +178,7 @@ def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered
         if spread is not None:
             sheet.number(at["log variance s"], column, spread)
             own = sheet.at(at["log variance s"], column)
-            sheet.formula(at["weight"], column, f"{target.variance!r}*EXP(-{own})", weight)
+            sheet.formula(at["weight"], column, f"{target.kind.variance!r}*EXP(-{own})", weight)
             sheet.formula(at["s / 2"], column, counted(f"{own}/2"), spread / 2 if known else "")
         else:
             sheet.number(at["weight"], column, weight)

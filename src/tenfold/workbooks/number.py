@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.workbooks.rows import Answered, RowsSheet, Side, TargetRows, if_known, told
+from tenfold.workbooks.rows import (
+    Answered,
+    RowsSheet,
+    SheetAnswer,
+    Side,
+    TargetRows,
+    TargetSheet,
+    if_known,
+    told,
+)
 from tenfold.workbooks.workbook import Block
 
-__all__ = ["number_labels", "number_sheet", "sigmoid"]
+__all__ = ["NumberSheet", "sigmoid"]
 
 Floats = NDArray[np.float64]
 
@@ -18,96 +27,132 @@ def sigmoid(z: Floats) -> Floats:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
 
-def number_sheet(made: RowsSheet, target: TargetRows) -> Answered:
+class QuantitySheet(TargetSheet):
+    """What sheets of numbers have in common: one column, and labels that follow their own block."""
+
+    style, given_style = "calc", "calc"
+
+    def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
+        words = [float(one) if one == one else "" for one in target.labels]
+        made.begin(target, [target.name], text, follows=True, words=words)
+
+    def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+        there = (~np.isnan(target.truth)).sum(1)
+        truth, known = made.block(
+            "label", "empty where it is missing; may be changed", target.truth, None,
+            Side("known", lambda one, row: f"COUNT({one.at(row)})", there, "whole"),
+        )  # fmt: skip
+        made.relabel(lambda row: f'IF(ISNUMBER({truth.at(row)}),{truth.at(row)},"")')
+        return truth, known
+
+    def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
+        side = Block(made.sheet, cells.top, cells.left, cells.rows, 1)
+        return SheetAnswer(cells, side, mixed[:, 0], mixed[:, 0], "number", "calc")
+
+    def answered(
+        self,
+        made: RowsSheet,
+        target: TargetRows,
+        answer: Block,
+        values: Floats,
+        sure: tuple[Block, list[float | str]],
+        losses: tuple[Block, list[float | str]],
+        mean: tuple[str, float],
+        gap: tuple[str, float],
+        word: str,
+    ) -> Answered:
+        """What other sheets take of this one. sure: cells and values beside the answer, called `word`."""
+
+        def outside(block: Block, row: int) -> str:
+            return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
+
+        return Answered(
+            label_at=lambda row: made.label_formula(row, outside=True),
+            answer_at=lambda row: outside(answer, row),
+            sure_at=lambda row: outside(sure[0], row),
+            loss_at=lambda row: outside(losses[0], row),
+            mean_at=mean[0],
+            gap_at=gap[0],
+            label_words=made.words,
+            answers=values,
+            sure=sure[1],
+            losses=losses[1],
+            mean=mean[1],
+            gap=gap[1],
+            sure_word=word,
+            sure_style="calc",
+        )
+
+
+class NumberSheet(QuantitySheet):
     """A number: standardised, and squared error."""
-    made.begin(target, [target.name], "A number, in units of its training labels' deviation: squared error.")
-    centre, unit = (
-        made.given("mean of the training labels", target.mean),
-        made.given("deviation", target.deviation),
-    )
-    z = target.raw
-    bounded = target.low is not None and target.high is not None
-    low = made.given("lower end of the sigmoid", float(target.low or 0)) if bounded else ""
-    high = made.given("upper end of the sigmoid", float(target.high or 0)) if bounded else ""
-    raw, _ = made.raw(target, "output")
-    labels = np.full(z.shape, np.nan) if target.labels is None else target.labels.reshape(z.shape)
-    if bounded:
-        value = target.low + (target.high - target.low) * sigmoid(z)  # type: ignore[operator]
-        note = "low + (high - low) x sigmoid(z): a sigmoid stretched over the range"
-    else:
-        value, note = target.mean + target.deviation * z, "mean + deviation x z"
 
-    def stretched(row: int, _: int) -> str:
+    def unit(self, made: RowsSheet, target: TargetRows) -> tuple[str, float]:
+        deviation = target.stats.deviation
+        return made.given("deviation of the training labels", deviation), deviation
+
+    def loss_of(self, answers: Block, truth: Block, known: Block, unit: str, row: int) -> str:
+        return f"(({answers.at(row)}-{truth.at(row)})/{unit})^2"
+
+    def explain(self, made: RowsSheet, target: TargetRows) -> Answered:
+        lead = "A number, in units of its training labels' deviation: squared error."
+        self.begin(made, target, lead)
+        stats, z = target.stats, target.raw
+        centre = made.given("mean of the training labels", stats.mean)
+        unit = made.given("deviation", stats.deviation)
+        bounded = stats.low is not None and stats.high is not None
+        ends = (float(stats.low or 0), float(stats.high or 0))
+        low = made.given("lower end of the sigmoid", ends[0]) if bounded else ""
+        high = made.given("upper end of the sigmoid", ends[1]) if bounded else ""
+        raw, _ = made.raw(target, "output")
         if bounded:
-            return f"{low}+({high}-{low})/(1+EXP(-{raw.at(row)}))"
-        return f"{centre}+{unit}*{raw.at(row)}"
+            value = ends[0] + (ends[1] - ends[0]) * sigmoid(z)
+            note = "low + (high - low) x sigmoid(z): a sigmoid stretched over the range"
+        else:
+            value, note = stats.mean + stats.deviation * z, "mean + deviation x z"
 
-    found, _ = made.block("number", note, value, stretched)
-    truth, known = number_labels(made, labels)
-    _, counted = made.weighed(target, truth, known)
-    error = np.where(np.isnan(labels), 0, (value - labels) / target.deviation)
-    errors = told(error[:, 0], target.known)
-    wrong, _ = made.block(
-        "standardised error", "(number - label) / deviation", np.array(errors, dtype=object)[:, None],
-        lambda r, c: if_known(known.at(r), f"({found.at(r)}-{truth.at(r)})/{unit}"),
-    )  # fmt: skip
-    square = np.where(np.abs(error) <= 1, error**2, 2 * np.abs(error) - 1) if target.huber else error**2
-    huber = "squared up to one deviation, a straight line beyond (Huber)" if target.huber else "squared"
+        def stretched(row: int, _: int) -> str:
+            if bounded:
+                return f"{low}+({high}-{low})/(1+EXP(-{raw.at(row)}))"
+            return f"{centre}+{unit}*{raw.at(row)}"
 
-    def lost(row: int, _: int) -> str:
-        e = wrong.at(row)
-        loss = f"IF(ABS({e})<=1,{e}^2,2*ABS({e})-1)" if target.huber else f"{e}^2"
-        return if_known(known.at(row), loss)
+        found, _ = made.block("number", note, value, stretched)
+        truth, known = self.labels(made, target)
+        _, counted = made.weighed(target, truth, known, lambda row, *_: known.at(row))
+        error = np.where(np.isnan(target.truth), 0, (value - target.truth) / stats.deviation)
+        errors = told(error[:, 0], target.known)
+        wrong, _ = made.block(
+            "standardised error", "(number - label) / deviation", np.array(errors, dtype=object)[:, None],
+            lambda r, c: if_known(known.at(r), f"({found.at(r)}-{truth.at(r)})/{unit}"),
+        )  # fmt: skip
+        square = np.where(np.abs(error) <= 1, error**2, 2 * np.abs(error) - 1) if target.huber else error**2
+        huber = "squared up to one deviation, a straight line beyond (Huber)" if target.huber else "squared"
 
-    values = square[:, 0]
-    shown = told(values, target.known)
-    _, losses = made.block(
-        "loss", f"the error {huber}: the loss that the run was trained with",
-        np.array(shown, dtype=object)[:, None], lost,
-        Side("loss", lambda one, row: one.at(row), shown, "result"),
-    )  # fmt: skip
-    words = "weighted mean" if target.weighed else "mean of the batch"
-    mean = made.mean(words, losses, counted, values, target.weights)
-    mean_at = made.last_result
-    cut = value if target.ends is None else np.clip(value, *target.ends)
-    ends = target.ends
+        def lost(row: int, _: int) -> str:
+            e = wrong.at(row)
+            loss = f"IF(ABS({e})<=1,{e}^2,2*ABS({e})-1)" if target.huber else f"{e}^2"
+            return if_known(known.at(row), loss)
 
-    def cut_to(row: int, _: int) -> str:
-        return f"MIN(MAX({found.at(row)},{ends[0]!r}),{ends[1]!r})" if ends else found.at(row)
+        values = square[:, 0]
+        shown = told(values, target.known)
+        _, losses = made.block(
+            "loss", f"the error {huber}: the loss that the run was trained with",
+            np.array(shown, dtype=object)[:, None], lost,
+            Side("loss", lambda one, row: one.at(row), shown, "result"),
+        )  # fmt: skip
+        words = "weighted mean" if target.weighed else "mean of the batch"
+        mean = made.mean(words, losses, counted, values, target.weights)
+        mean_at, limits = made.last_result, target.kind.limits
+        cut = np.clip(value, *limits) if limits else value
 
-    answer, _ = made.block(
-        "answer", "the number, cut to its range" if ends else "the number", cut,
-        cut_to, style="result",
-    )  # fmt: skip
-    gap_at, gap = made.compare(target, answer, cut, losses, values, (unit, target.deviation))
-    side = Block(made.sheet, answer.top, answer.left, answer.rows, 1)
-    return Answered(
-        label_at=lambda row: made.label_formula(row, outside=True),
-        answer_at=lambda row: side.sheet.at(side.top + row, side.left, fixed="both", outside=True),
-        sure_at=lambda row: _outside(wrong, row),
-        loss_at=lambda row: _outside(losses, row),
-        mean_at=mean_at,
-        gap_at=gap_at,
-        label_words=made.words,
-        answers=cut[:, 0],
-        sure=errors,
-        losses=shown,
-        mean=mean,
-        gap=gap,
-        sure_word="error / dev.",
-        sure_style="calc",
-    )
+        def cut_to(row: int, _: int) -> str:
+            return f"MIN(MAX({found.at(row)},{limits[0]!r}),{limits[1]!r})" if limits else found.at(row)
 
-
-def number_labels(made: RowsSheet, labels: Floats) -> tuple[Block, Block]:
-    """Cells of the labels (rows, 1), and of whether each is known; the rows' labels follow them."""
-    truth, known = made.block(
-        "label", "empty where it is missing; may be changed", labels, None,
-        Side("known", lambda one, row: f"COUNT({one.at(row)})", (~np.isnan(labels)).sum(1), "whole"),
-    )  # fmt: skip
-    made.relabel(lambda row: f'IF(ISNUMBER({truth.at(row)}),{truth.at(row)},"")')
-    return truth, known
-
-
-def _outside(block: Block, row: int) -> str:
-    return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
+        answer, _ = made.block(
+            "answer", "the number, cut to its range" if limits else "the number", cut, cut_to, style="result"
+        )
+        gap = made.compare(target, answer, cut, losses, values, (unit, stats.deviation))
+        return self.answered(
+            made, target, answer, cut[:, 0], (wrong, errors), (losses, shown), (mean_at, mean), gap,
+            "error / dev.",
+        )  # fmt: skip

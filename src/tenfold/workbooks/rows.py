@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,16 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.targets.base import Labels, TargetKind, TargetStats
 from tenfold.workbooks.workbook import Block, Sheet, text_constant
 
 __all__ = [
     "NO_LABEL",
     "NO_LABELS",
-    "NO_TAG",
     "Answered",
+    "SheetAnswer",
     "RowsSheet",
     "Side",
     "TargetRows",
+    "TargetSheet",
     "if_known",
     "mean_or_words",
     "told",
@@ -28,8 +31,6 @@ __all__ = [
 Floats = NDArray[np.float64]
 #: What stands where there is no loss: of a row, and of a mean. A word is left out of every sum.
 NO_LABEL, NO_LABELS = "no label", "no labels"
-#: The answer without any tag, where the schema has no word of its own.
-NO_TAG = "no tag"
 
 
 def if_known(known: str, formula: str) -> str:
@@ -51,104 +52,73 @@ def mean_or_words(mean: float) -> float | str:
 class TargetRows:
     """One target of some rows.
 
-    classes: empty for a number.  raw: (rows, outputs).  label_words: (rows,) "" where the label is missing.
-    labels: (rows, classes) of 0 and 1, NaN where not known, of a target of tags; (rows,) numbers of a number.
+    kind: the target, with its classes and stats.  raw: (rows, outputs).
+    labels: of the kind.  label_words: (rows,) "" where the label is missing.
     answers, losses: the model's own: (rows, answers) and (rows,), to compare with.
-    smoothing, temperature, thresholds, task_weight: as the run has them.  variance: see `nn.heads.Head`.
-    familiar: (rows,) what an open target's probabilities are multiplied by.  none: the word for no class.
-    mean, deviation, low, high, ends: a number's facts; ends: what its answer is cut to.
-    yes_weights, no_weights: (classes,) what a row of a class, or a yes to it, counts in the loss, and a no;
-    all the same where empty.  row_weights: (rows,) what each row counts, where its table says so.
+    smoothing, task_weight, huber: as the run has them.
+    familiar: (rows,) what an open target's probabilities are multiplied by.
+    row_weights: (rows,) what each row counts, where its table says so.
     """
 
-    name: str
-    kind: str
-    classes: Sequence[str]
+    kind: TargetKind
     raw: Floats
+    labels: Labels
     label_words: Sequence[str]
     answers: Floats
     losses: Floats
-    labels: Floats | None = None
     smoothing: float = 0.0
-    temperature: float = 1.0
-    thresholds: Sequence[float] = ()
     task_weight: float = 1.0
-    variance: float = 1.0
     familiar: Floats | None = None
-    none: str = ""
-    mean: float = 0.0
-    deviation: float = 1.0
-    low: float | None = None
-    high: float | None = None
-    ends: tuple[float, float] | None = None
     huber: bool = False
-    yes_weights: Sequence[float] = ()
-    no_weights: Sequence[float] = ()
     row_weights: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.kind.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; empty for a number."""
+        return self.kind.classes
+
+    @property
+    def stats(self) -> TargetStats:
+        """What was decided of the target."""
+        return self.kind.stats
+
+    @property
+    def title(self) -> str:
+        """Its name and kind."""
+        return f"{self.name} ({self.kind.kind})"
 
     @property
     def weighed(self) -> bool:
         """Whether some labels count more than others."""
-        return bool(self.yes_weights) or self.row_weights is not None
+        return bool(self.stats.yes_weights) or self.row_weights is not None
 
-    @property
+    @cached_property
     def truth(self) -> Floats:
-        """(rows, classes) 1 for the label's class, or a yes, and 0 elsewhere; NaN where not known."""
-        if self.labels is not None:
-            return self.labels
-        hot = np.array([[float(word == one) for one in self.classes] for word in self.label_words])
-        known = [bool(one) if self.kind == "open" else one in self.classes for one in self.label_words]
-        return np.where(np.array(known)[:, None], hot, np.nan)
+        """(rows, answers) 1 for the label's class, or a yes, and 0 elsewhere, or the number; NaN where not
+        known."""
+        return self.kind.truth(self.labels)
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """(rows,) whether anything is known of a row's label."""
-        known = ~np.isnan(self.truth.reshape(len(self.label_words), -1))
-        return np.asarray(known.any(axis=1), dtype=np.bool_)
-
-    @property
-    def label_cells(self) -> list[str | float]:
-        """(rows,) labels as a sheet shows them: of tags and numbers as their own cells say; "" if missing."""
-        if self.labels is None:
-            return list(self.label_words)
-        if self.kind == "number":
-            return [float(one) if one == one else "" for one in self.labels.ravel()]
-        found = [", ".join(np.array(self.classes, dtype=object)[row == 1]) for row in self.labels]
-        return [
-            (one or self.none or NO_TAG) if fine else ""
-            for one, fine in zip(found, self.known.tolist(), strict=True)
-        ]
+        return np.asarray((~np.isnan(self.truth)).any(axis=1), dtype=np.bool_)
 
     @cached_property
     def decided(self) -> list[Any]:
         """(rows,) what the run answers: a class, a list of tags, a number; `none` of an open target."""
-        answers, names = self.answers, list(self.classes)
-        if self.kind == "number":
-            return answers[:, 0].tolist()
-        if self.kind == "ordered":
-            return [names[place] for place in (answers.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1)]
-        if self.kind == "category":
-            return [names[place] for place in answers.argmax(axis=1)]
-        yes = answers >= np.array(self.thresholds or [0.5] * len(names))
-        if self.kind == "multilabel":
-            return [[names[place] for place in np.flatnonzero(row)] for row in yes]
-        best = np.where(yes, answers, -1.0).argmax(axis=1)
-        return [
-            names[place] if row.any() else self.none for place, row in zip(best.tolist(), yes, strict=True)
-        ]
+        values = self.kind.decode(self.answers).values
+        return [list(value) if isinstance(value, tuple) else value for value in values.tolist()]
 
     @property
     def counts(self) -> Floats:
-        """(rows, classes) what each answer counts in the loss: of one class, that of the label's alone."""
-        truth = self.truth if self.truth.ndim == 2 else self.truth[:, None]
-        yes = np.array(self.yes_weights or np.ones(truth.shape[1]))
-        no = np.array(self.no_weights or np.ones(truth.shape[1]))
-        if self.kind not in ("open", "multilabel"):
-            found = yes if self.kind == "number" else truth * yes
-        else:
-            found = truth * yes + (1 - truth) * no
+        """(rows, answers) what each answer counts in the loss: of one class, that of the label's alone."""
         rows = 1.0 if self.row_weights is None else self.row_weights[:, None]
-        return np.where(np.isnan(truth), 0.0, found) * rows
+        return self.kind.loss_counts(self.truth) * rows
 
     @property
     def weights(self) -> Floats:
@@ -160,13 +130,6 @@ class TargetRows:
         """Mean over the known rows, or questions, as training takes it; NaN without any."""
         total = self.weights.sum()
         return float(self.weights @ self.losses / total) if total else float("nan")
-
-    @property
-    def output_names(self) -> list[str]:
-        """A name to each raw output."""
-        if self.kind == "number":
-            return [self.name]
-        return [f"above {one}" for one in self.classes[:-1]] if self.kind == "ordered" else list(self.classes)
 
 
 @dataclass(frozen=True)
@@ -219,10 +182,21 @@ class RowsSheet:
         self.line, self.labels, self.follows = 3, -1, False
         self.words: list[str | float] = [""] * len(ids)
 
-    def begin(self, target: TargetRows, heads: Sequence[str], text: str) -> None:
-        """Title, the rows' labels, and the names of the columns, which stay in sight."""
-        self.words, self.follows = target.label_cells, target.kind in ("number", "multilabel")
-        self.sheet.text(0, 0, f"{target.name} ({target.kind})", "title")
+    def begin(
+        self,
+        target: TargetRows,
+        heads: Sequence[str],
+        text: str,
+        *,
+        follows: bool = False,
+        words: Sequence[str | float] = (),
+    ) -> None:
+        """Title, the rows' labels, and the names of the columns, which stay in sight.
+
+        follows: labels follow cells further down.  words: labels as cells, where they are not words.
+        """
+        self.words, self.follows = list(words or target.label_words), follows
+        self.sheet.text(0, 0, target.title, "title")
         self.sheet.text(1, 0, text, "lead")
         self.sheet.texts(2, 0, ["row", "label", ""], "head_left")
         self.sheet.texts(2, 3, heads)
@@ -250,40 +224,42 @@ class RowsSheet:
         self.line += 1
         return made
 
-    def weighed(self, target: TargetRows, ones: Block, known: Block) -> tuple[Block, Block]:
+    def weighed(
+        self,
+        target: TargetRows,
+        ones: Block,
+        known: Block,
+        formula: Callable[[int, int, str, str], str],
+    ) -> tuple[Block, Block]:
         """What each row counts in the mean: what is known, times the weights of classes and rows.
 
         ones: cells of 1 under what is counted, as text where it is not known.  known: their number, row by
-        row.  Returns the weight of each of these cells, and of each row.
+        row.  formula: of a cell's own weight, from the cells of the weights of its class's yes and no, ""
+        where there are none.  Returns the weight of each of these cells, and of each row.
         """
         if not target.weighed:
             return ones, known
         yes = no = rows = None
-        if target.yes_weights:
-            lines = {"yes" if target.no_weights else "weight": target.yes_weights}
-            lines |= {"no": target.no_weights} if target.no_weights else {}
-            what = "a yes and a no to each class count" if target.no_weights else "a row of each class counts"
+        stats = target.stats
+        if stats.yes_weights:
+            lines = {"yes" if stats.no_weights else "weight": stats.yes_weights}
+            lines |= {"no": stats.no_weights} if stats.no_weights else {}
+            what = "a yes and a no to each class count" if stats.no_weights else "a row of each class counts"
             yes, *others = self.givens("class weights", f"what {what} in the loss", lines)
             no = others[0] if others else None
         if target.row_weights is not None:
             note = "what its table says that the row counts"
             rows, _ = self.block("row weight", note, target.row_weights[:, None], None)
 
-        def formula(row: int, column: int) -> str:
-            one = ones.at(row, column)
+        def weight(row: int, column: int) -> str:
+            own = (one.fixed(column) if one else "" for one in (yes, no))
             times = f"*{rows.at(row)}" if rows else ""
-            if target.kind not in ("open", "multilabel"):
-                own = f"*{yes.fixed(column)}" if yes else ""
-                return (
-                    f"IF(ISNUMBER({one}),{known.at(row) if target.kind == 'number' else one}{own}{times},0)"
-                )
-            own = f"({one}*{yes.fixed(column)}+(1-{one})*{no.fixed(column)})" if yes and no else "1"
-            return f"IF(ISNUMBER({one}),{own}{times},0)"
+            return f"IF(ISNUMBER({ones.at(row, column)}),{formula(row, column, *own)}{times},0)"
 
         counts = target.counts
         made_sum = Side("weight", lambda one, row: f"SUM({one.row(row)})", counts.sum(1))
         return self.block(
-            "weight in the loss", "the mean of the batch counts by these", counts, formula, made_sum
+            "weight in the loss", "the mean of the batch counts by these", counts, weight, made_sum
         )
 
     def _section(self, title: str, note: str, side: str = "") -> None:
@@ -412,3 +388,52 @@ class RowsSheet:
         gap = max(far, apart.max(initial=0))
         self.result("largest difference", f"MAX({most},{apart_at.column()})", float(gap))
         return self.last_result, float(gap)
+
+
+class TargetSheet(ABC):
+    """The sheet of a kind of target: from raw outputs to its loss, or from members' answers to their mean.
+
+    style, given_style: of answers as formulas, and of those that may be changed.
+    """
+
+    style, given_style = "percent", "given_percent"
+
+    @abstractmethod
+    def explain(self, made: RowsSheet, target: TargetRows) -> Answered:
+        """From raw outputs to the loss, and to the answer, a block of formulas to each step."""
+
+    @abstractmethod
+    def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
+        """The sheet's title and the names of its columns."""
+
+    def unit(self, made: RowsSheet, target: TargetRows) -> tuple[str, float]:
+        """A cell and its value, in whose unit answers are compared and cost."""
+        return "1", 1.0
+
+    @abstractmethod
+    def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+        """Cells of what is true, and of how much of it is known."""
+
+    @abstractmethod
+    def loss_of(self, answers: Block, truth: Block, known: Block, unit: str, row: int) -> str:
+        """The formula of the loss of a row of answers: `TargetKind.row_losses`."""
+
+    @abstractmethod
+    def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
+        """The answer that follows from cells of probabilities or numbers, whose values are `mixed`."""
+
+
+@dataclass(frozen=True)
+class SheetAnswer:
+    """An answer on a sheet: its cells, the third column, and how sure it is.
+
+    sure_at: where it is not the row's largest cell.
+    """
+
+    cells: Block
+    side: Block
+    best: Sequence[str] | Floats
+    sure: Floats
+    sure_word: str = "probability"
+    sure_style: str = "percent"
+    sure_at: Callable[[int], str] | None = None

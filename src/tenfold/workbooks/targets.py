@@ -2,81 +2,438 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.workbooks.number import number_sheet, sigmoid
-from tenfold.workbooks.rows import NO_TAG, Answered, RowsSheet, Side, TargetRows, if_known, told
+from tenfold.metrics import SMALLEST
+from tenfold.targets.classes import OrderedKind
+from tenfold.targets.questions import NO_TAG, QuestionsKind
+from tenfold.workbooks.number import NumberSheet, sigmoid
+from tenfold.workbooks.rows import (
+    Answered,
+    RowsSheet,
+    SheetAnswer,
+    Side,
+    TargetRows,
+    TargetSheet,
+    if_known,
+    told,
+)
 from tenfold.workbooks.workbook import MOST_LETTERS, Block, text_constant
 
-__all__ = ["answered_by", "best_of", "decide", "median", "one_hot", "question_answers", "target_sheet"]
+__all__ = ["answered_by", "sheet_of"]
 
 Floats = NDArray[np.float64]
 #: Classes whose names one formula joins: each takes up to 30 letters of the 8192 that a formula may have.
 JOINED = 100
-#: Of questions that are no one answer: the probability that the first sheet shows.
+#: Of questions that are not one answer: the probability that the first sheet shows.
 HIGHEST = "highest probability"
+#: The least probability in a logarithm, as formulas write it.
+LEAST = f"{SMALLEST!r}".upper()
 
 
-def target_sheet(made: RowsSheet, target: TargetRows) -> Answered:
-    """Write the sheet of a target of any kind."""
-    if target.kind == "number":
-        return number_sheet(made, target)
-    if target.kind == "ordered":
-        return _ordered(made, target)
-    return _category(made, target) if target.kind == "category" else _questions(made, target)
+class ClassSheet(TargetSheet):
+    """What sheets of one class a row have in common: a column to each class, and cross-entropy."""
 
+    def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
+        made.begin(target, target.classes, text)
 
-def _category(made: RowsSheet, target: TargetRows) -> Answered:
-    """Softmax and cross-entropy, plain and safe; beside them what one-vs-rest makes of the outputs."""
-    z = target.raw
-    made.begin(target, target.classes, "One of these classes: softmax and cross-entropy, step by step.")
-    smooth = made.given("label smoothing e", target.smoothing)
-    heat = made.given("temperature T", target.temperature)
-    raw, top = made.raw(target)
-    with np.errstate(over="ignore", invalid="ignore"):
-        power, total = np.exp(z), np.exp(z).sum(1, keepdims=True)
-        made_sum = Side("sum", lambda one, row: f"SUM({one.row(row)})", total[:, 0])
-        powers, sums = made.block(
-            "exp(z)", "makes every output positive", power, lambda r, c: f"EXP({raw.at(r, c)})", made_sum
+    def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+        """1 under the label, 0 elsewhere, by comparing the label's cell with the columns' names."""
+        hot = np.nan_to_num(target.truth)
+        return made.block(
+            "one-hot target",
+            "1 under the label; nothing where the label is missing: such a row counts for nothing",
+            hot,
+            lambda r, c: f"IF(EXACT({made.label(r)},{made.head(c)}),1,0)",
+            Side("known", lambda one, row: f"SUM({one.row(row)})", hot.sum(1), "whole"),
+            style="whole",
         )
-        ones = Side("sum", lambda one, row: f"SUM({one.row(row)})", (power / total).sum(1))
-        made.block(
-            "softmax = exp(z) / sum", "one row adds up to 1", power / total,
-            lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}", ones, style="percent",
+
+    def loss_of(self, answers: Block, truth: Block, known: Block, unit: str, row: int) -> str:
+        return f"-LN(MAX({LEAST},SUMPRODUCT({truth.row(row)},{answers.row(row)})))"
+
+    def weigh(self, made: RowsSheet, target: TargetRows, hot: Block, known: Block) -> tuple[Block, Block]:
+        """As `RowsSheet.weighed`: a row counts what its label's class does."""
+        return made.weighed(
+            target, hot, known, lambda r, c, yes, _: f"{hot.at(r, c)}*{yes}" if yes else hot.at(r, c)
+        )
+
+    def cross_entropy(
+        self,
+        made: RowsSheet,
+        target: TargetRows,
+        labels: tuple[Block, Block, Block],
+        log: Block,
+        logs: Floats,
+        smooth: str,
+    ) -> tuple[Block, Floats, str, float]:
+        """Product, cross-entropy and its mean, and the same smoothed. Returns the loss that trained.
+
+        labels: one-hot; what is known of each row; and what it counts.
+        """
+        ones, classes = np.nan_to_num(target.truth), len(target.classes)
+        hot, known, counted = labels
+        weights, words = target.weights, "weighted mean" if target.weighed else "mean of the batch"
+
+        def lost(one: Block, row: int) -> str:
+            return if_known(known.at(row), f"-SUM({one.row(row)})")
+
+        _, losses = made.block(
+            "target x log", "only the label's column is left", ones * logs,
+            lambda r, c: f"{hot.at(r, c)}*{log.at(r, c)}",
+            Side("cross-entropy", lost, told(-(ones * logs).sum(1), target.known), "result"),
         )  # fmt: skip
-    shift = _safe_softmax(made, z, raw, top)
-    hot, known = one_hot(made, target)
-    _, counted = made.weighed(target, hot, known)
-    logs = z - z.max(1, keepdims=True) - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
-    log, _ = made.block(
-        "log of the safe softmax", "(z - largest) - log(sum): no probability is rounded to 0 first", logs,
-        lambda r, c: f"{raw.at(r, c)}-{top.at(r)}-LN({shift.at(r)})",
-    )  # fmt: skip
-    losses, values, mean_at, mean = _cross_entropy(made, target, (hot, known, counted), log, logs, smooth)
-    _binary_beside(made, target, raw, hot, known)
-    chance = np.exp(logs / target.temperature)
-    chance /= chance.sum(1, keepdims=True)
-    best = [target.classes[int(place)] for place in chance.argmax(1)]
-    heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
-    answer, side = made.block(
-        "answer: softmax of z / T",
-        "what the run predicts; T is 1 unless it was calibrated",
-        chance,
-        lambda r, c: (
-            f"EXP(({raw.at(r, c)}-{top.at(r)})/{heat})/SUMPRODUCT(EXP(({raw.row(r)}-{top.at(r)})/{heat}))"
-        ),
-        Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"),
-        style="percent",
-    )
-    made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
-    gap = made.compare(target, answer, chance, losses, values)
-    sure = chance.max(1)
-    return answered_by(made, target, answer, side, best, sure, losses, values, (mean_at, mean), gap)
+        values = -(ones * logs).sum(1)
+        mean = made.mean(words, losses, counted, values, weights)
+        if not target.smoothing:
+            return losses, values, made.last_result, mean
+        e = target.smoothing
+        spread = ((1 - e) * ones + e / classes) * ones.sum(1)[:, None]
+        soft, _ = made.block(
+            "smoothed target", "(1 - e) x one-hot + e / classes: no answer needs to be certain", spread,
+            lambda r, c: f"((1-{smooth})*{hot.at(r, c)}+{smooth}/{classes})*{known.at(r)}",
+            Side("sum", lambda one, row: f"SUM({one.row(row)})", spread.sum(1)),
+        )  # fmt: skip
+        values = -(spread * logs).sum(1)
+        _, losses = made.block(
+            "smoothed target x log", "this is the loss that the run was trained with", spread * logs,
+            lambda r, c: f"{soft.at(r, c)}*{log.at(r, c)}",
+            Side("loss", lost, told(values, target.known), "result"),
+        )  # fmt: skip
+        mean = made.mean(words, losses, counted, values, weights)
+        return losses, values, made.last_result, mean
+
+
+class CategorySheet(ClassSheet):
+    """Softmax and cross-entropy, plain and safe; beside them what one-vs-rest makes of the outputs."""
+
+    def explain(self, made: RowsSheet, target: TargetRows) -> Answered:
+        z = target.raw
+        self.begin(made, target, "One of these classes: softmax and cross-entropy, step by step.")
+        smooth = made.given("label smoothing e", target.smoothing)
+        heat = made.given("temperature T", target.stats.temperature)
+        raw, top = made.raw(target)
+        with np.errstate(over="ignore", invalid="ignore"):
+            power, total = np.exp(z), np.exp(z).sum(1, keepdims=True)
+            made_sum = Side("sum", lambda one, row: f"SUM({one.row(row)})", total[:, 0])
+            powers, sums = made.block(
+                "exp(z)", "makes every output positive", power, lambda r, c: f"EXP({raw.at(r, c)})", made_sum
+            )
+            ones = Side("sum", lambda one, row: f"SUM({one.row(row)})", (power / total).sum(1))
+            made.block(
+                "softmax = exp(z) / sum", "one row adds up to 1", power / total,
+                lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}", ones, style="percent",
+            )  # fmt: skip
+        shift = _safe_softmax(made, z, raw, top)
+        hot, known = self.labels(made, target)
+        _, counted = self.weigh(made, target, hot, known)
+        logs = z - z.max(1, keepdims=True) - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True))
+        log, _ = made.block(
+            "log of the safe softmax", "(z - largest) - log(sum): no probability is rounded to 0 first", logs,
+            lambda r, c: f"{raw.at(r, c)}-{top.at(r)}-LN({shift.at(r)})",
+        )  # fmt: skip
+        losses, values, mean_at, mean = self.cross_entropy(
+            made, target, (hot, known, counted), log, logs, smooth
+        )
+        _binary_beside(made, target, raw, hot, known)
+        chance = np.exp(logs / target.stats.temperature)
+        chance /= chance.sum(1, keepdims=True)
+        best = [target.classes[int(place)] for place in chance.argmax(1)]
+        heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
+        answer, side = made.block(
+            "answer: softmax of z / T",
+            "what the run predicts; T is 1 unless it was calibrated",
+            chance,
+            lambda r, c: (
+                f"EXP(({raw.at(r, c)}-{top.at(r)})/{heat})/SUMPRODUCT(EXP(({raw.row(r)}-{top.at(r)})/{heat}))"
+            ),
+            Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"),
+            style="percent",
+        )
+        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
+        gap = made.compare(target, answer, chance, losses, values)
+        last = SheetAnswer(answer, side, best, chance.max(1))
+        return answered_by(made, target, last, losses, values, (mean_at, mean), gap)
+
+    def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
+        heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
+        best = [target.classes[int(place)] for place in mixed.argmax(1)]
+        answer, side = made.block(
+            "answer", "the class with the highest mean", mixed, lambda r, c: cells.at(r, c),
+            Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"), style="percent",
+        )  # fmt: skip
+        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
+        return SheetAnswer(answer, side, best, mixed.max(1))
+
+
+class OrderedSheet(ClassSheet):
+    """Is it higher than this class, class by class: the probabilities of all classes, and cross-entropy."""
+
+    def explain(self, made: RowsSheet, target: TargetRows) -> Answered:
+        z, classes = target.raw, len(target.classes)
+        self.begin(made, target, "Classes in order: is it higher than this one? Step by step.")
+        smooth = made.given("label smoothing e", target.smoothing)
+        heat = made.given("temperature T", target.stats.temperature)
+        raw, _ = made.raw(target)
+        yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+        up, _ = made.block(
+            "log sigmoid(z): higher than this class", "given that it is at least this class", yes,
+            lambda r, c: f"MIN({raw.at(r, c)},0)-LN(1+EXP(-ABS({raw.at(r, c)})))",
+        )  # fmt: skip
+        stay, _ = made.block(
+            "log(1 - sigmoid(z)): not higher", "", no,
+            lambda r, c: f"MIN(-{raw.at(r, c)},0)-LN(1+EXP(-ABS({raw.at(r, c)})))",
+        )  # fmt: skip
+        logs = np.pad(yes.cumsum(1), ((0, 0), (1, 0))) + np.pad(no, ((0, 0), (0, 1)))
+
+        def formula(row: int, column: int) -> str:
+            passed = [f"SUM({up.row(row, last=column - 1)})"] if column else []
+            return "+".join([*passed, *([stay.at(row, column)] if column < classes - 1 else [])])
+
+        log, _ = made.block("log probability", "passed all classes below, and not this one", logs, formula)
+        made.block(
+            "probability", "one row adds up to 1, whatever the outputs", np.exp(logs),
+            lambda r, c: f"EXP({log.at(r, c)})",
+            Side("sum", lambda one, row: f"SUM({one.row(row)})", np.exp(logs).sum(1)), style="percent",
+        )  # fmt: skip
+        hot, known = self.labels(made, target)
+        _, counted = self.weigh(made, target, hot, known)
+        losses, values, mean_at, mean = self.cross_entropy(
+            made, target, (hot, known, counted), log, logs, smooth
+        )
+        chance = np.exp(logs / target.stats.temperature)
+        chance /= chance.sum(1, keepdims=True)
+        answer, _ = made.block(
+            "answer: probabilities at temperature T",
+            "what the run predicts; T is 1 unless it was calibrated",
+            chance, lambda r, c: f"EXP({log.at(r, c)}/{heat})/SUMPRODUCT(EXP({log.row(r)}/{heat}))",
+            style="percent",
+        )  # fmt: skip
+        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
+        last = self.answer(made, target, answer, chance)
+        gap = made.compare(target, answer, chance, losses, values)
+        return answered_by(made, target, last, losses, values, (mean_at, mean), gap)
+
+    def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
+        """The first class, from the lowest, up to which half the probability lies, and how probable it is."""
+        classes = len(target.classes)
+        heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
+        assert isinstance(target.kind, OrderedKind)
+        places = target.kind.medians(mixed)
+        best = [target.classes[int(place)] for place in places]
+
+        def middle(one: Block, row: int) -> str:
+            return f'INDEX({heads},COUNTIF({one.row(row, last=classes - 2)},"<0.5")+1)'
+
+        summed, side = made.block(
+            "summed up from the lowest class",
+            "the answer is the first class that reaches one half: the median",
+            mixed.cumsum(1), lambda r, c: f"SUM({cells.row(r, last=c)})",
+            Side("answer", middle, best, "result_word"), style="percent",
+        )  # fmt: skip
+
+        def sure_at(row: int) -> str:
+            own = cells.row(row, outside=True)
+            return f'INDEX({own},COUNTIF({summed.row(row, last=classes - 2, outside=True)},"<0.5")+1)'
+
+        sure = mixed[np.arange(len(places)), places]
+        return SheetAnswer(cells, side, best, sure, sure_at=sure_at)
+
+
+class QuestionSheet(TargetSheet):
+    """A yes-or-no question to each class: sigmoid and binary cross-entropy.
+
+    lead: what is asked for.
+    """
+
+    lead = ""
+
+    def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
+        made.begin(target, target.classes, text)
+
+    def loss_of(self, answers: Block, truth: Block, known: Block, unit: str, row: int) -> str:
+        # What was given to the answer that is true; in arithmetic, as IF is not taken cell by cell here.
+        given = f"ABS(1-{truth.row(row)}-{answers.row(row)})"
+        safe = f"{given}*({given}>{LEAST})+{LEAST}*({given}<={LEAST})"
+        return f"-SUMPRODUCT(ISNUMBER({truth.row(row)})*LN({safe}))/{known.at(row)}"
+
+    def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
+        return self.decide(made, target, cells, mixed)[0]
+
+    @abstractmethod
+    def names(
+        self, made: RowsSheet, target: TargetRows, cells: Block, sure: Floats, heads: str
+    ) -> tuple[Callable[[int], str], list[str]]:
+        """Formulas of the answers, and what they come to.
+
+        cells, sure: probabilities that reach their threshold, 0 elsewhere.  heads: the classes' names.
+        """
+
+    def explain(self, made: RowsSheet, target: TargetRows) -> Answered:
+        kind, z = _questions(target), target.raw
+        self.begin(made, target, f"{self.lead}: a yes-or-no question to each, step by step.")
+        smooth = made.given("label smoothing e", target.smoothing)
+        heat = made.given("temperature T", target.stats.temperature)
+        raw, _ = made.raw(target)
+        chance = sigmoid(z)
+        share, _ = made.block(
+            "sigmoid(z) = 1 / (1 + exp(-z))", "each class for itself: a row need not add up to 1", chance,
+            lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
+            Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+        )  # fmt: skip
+        truth = target.truth
+        answers, known = self.labels(made, target)
+
+        def own_weight(row: int, column: int, yes: str, no: str) -> str:
+            one = answers.at(row, column)
+            return f"({one}*{yes}+(1-{one})*{no})" if yes and no else "1"
+
+        counts, counted = made.weighed(target, answers, known, own_weight)
+        asked = ~np.isnan(truth)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            plain = np.asarray(-(truth * np.log(chance) + (1 - truth) * np.log(1 - chance)), dtype=object)
+        plain[(chance == 0) | (chance == 1)] = "too sure"
+        plain[~asked] = 0.0
+        made.block(
+            "-(t log p + (1 - t) log(1 - p))", "the plain form; 'too sure' where it needs the logarithm of 0",
+            plain,
+            lambda r, c: (
+                f"IF(ISNUMBER({answers.at(r, c)}),IFERROR(-({answers.at(r, c)}*LN({share.at(r, c)})"
+                f'+(1-{answers.at(r, c)})*LN(1-{share.at(r, c)})),"too sure"),0)'
+            ),
+        )  # fmt: skip
+        part = kind.smoothed_over
+        soft = np.where(asked, truth * (1 - target.smoothing) + target.smoothing / part, 0)
+        t, _ = made.block(
+            "smoothed answer", f"t (1 - e) + e / {part}", soft,
+            lambda r, c: (
+                f"IF(ISNUMBER({answers.at(r, c)}),{answers.at(r, c)}*(1-{smooth})+{smooth}/{part},0)"
+            ),
+        )  # fmt: skip
+        loss = np.where(asked, _binary(z, soft), 0)
+        weights, total = target.counts, target.weights
+        values = np.divide((weights * loss).sum(1), total, out=np.zeros(len(total)), where=total > 0)
+
+        def row_mean(one: Block, row: int) -> str:
+            if not target.weighed:
+                return if_known(known.at(row), f"SUM({one.row(row)})/{known.at(row)}")
+            weight = counted.at(row)
+            mean = f"IF({weight}=0,0,SUMPRODUCT({one.row(row)},{counts.row(row)})/{weight})"
+            return if_known(known.at(row), mean)
+
+        _, losses = made.block(
+            "loss, safe form", "max(z, 0) - z t + log(1 + exp(-|z|)): what the run was trained with", loss,
+            lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{_binary_formula(raw.at(r, c), t.at(r, c))},0)",
+            Side("mean", row_mean, told(values, target.known), "result"),
+        )  # fmt: skip
+        words = "weighted mean" if target.weighed else "mean of the batch's questions"
+        mean = made.mean(words, losses, counted, values, total)
+        mean_at = made.last_result
+        answer, found = self.decide(made, target, share, chance, heat)
+        gap = made.compare(target, answer.cells, found, losses, values)
+        return answered_by(made, target, answer, losses, values, (mean_at, mean), gap)
+
+    def decide(
+        self, made: RowsSheet, target: TargetRows, share: Block, chance: Floats, heat: str = ""
+    ) -> tuple[SheetAnswer, Floats]:
+        """Probabilities as the run gives them, with their values; thresholds, and the answer.
+
+        share, chance: cells and values of the questions' probabilities.  heat: the temperature's cell.
+        """
+        rows, classes = chance.shape
+        familiar = np.ones(rows) if target.familiar is None else target.familiar
+        factor: Block | None = None
+        if target.familiar is not None:
+            factor, _ = made.block(
+                "familiarity", "how much the row is like those of training: 1, or less for a stranger",
+                familiar[:, None], None,
+            )  # fmt: skip
+        temperature = target.stats.temperature
+        found = chance * familiar[:, None]
+        if temperature != 1:
+            found = 1 / (1 + np.exp((np.log1p(-found) - np.log(found)) / temperature))
+
+        def formula(row: int, column: int) -> str:
+            p = share.at(row, column) + (f"*{factor.at(row)}" if factor else "")
+            return f"IF({heat}=1,{p},1/(1+((1-{p})/({p}))^(1/{heat})))" if heat else p
+
+        thresholds = _questions(target).thresholds
+        (least,) = made.givens(
+            "thresholds", "the least probability of a yes", {"threshold": list(thresholds)}
+        )
+        answer, _ = made.block(
+            "answer: probabilities", "what the run predicts", found, formula, style="percent"
+        )
+        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
+        sure = np.where(found >= thresholds, found, 0.0)
+        heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
+        cells, _ = made.block(
+            "probabilities that reach their threshold", "the others count as 0", sure,
+            lambda r, c: f"IF({answer.at(r, c)}>={least.fixed(c)},{answer.at(r, c)},0)",
+            style="percent",
+        )  # fmt: skip
+        word, best = self.names(made, target, cells, sure, heads)
+        side = made.beside(cells, Side("answer", lambda _, row: word(row), best, "result_word"))
+        return SheetAnswer(answer, side, best, found.max(1), HIGHEST), found
+
+
+class OpenSheet(QuestionSheet):
+    """One of the classes, or none: answers to the questions are made from the label."""
+
+    lead = "One of these classes, or none"
+
+    def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+        truth = target.truth
+        # Text in the cells of a row without a label, so that they count as no number.
+        values = np.where(np.isnan(truth), "", truth.astype(object))
+        answers, known = made.block(
+            "answers t",
+            "1 under the label, 0 under all others; all 0 where it is none of these classes", values,
+            lambda r, c: f'IF({made.label(r)}="","",IF(EXACT({made.label(r)},{made.head(c)}),1,0))',
+            Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
+            style="whole",
+        )  # fmt: skip
+        return answers, known
+
+    def names(
+        self, made: RowsSheet, target: TargetRows, cells: Block, sure: Floats, heads: str
+    ) -> tuple[Callable[[int], str], list[str]]:
+        none = _questions(target).none
+        best = [target.classes[int(row.argmax())] if row.any() else none for row in sure]
+        return (
+            lambda row: f"IF(SUM({cells.row(row)})=0,{text_constant(none)},{best_of(cells, row, heads)})",
+            best,
+        )
+
+
+class MultiLabelSheet(QuestionSheet):
+    """Any of the classes: answers to the questions are given, and the label follows them."""
+
+    lead = "Any of these classes"
+
+    def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
+        made.begin(target, target.classes, text, follows=True)
+
+    def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
+        truth = target.truth
+        answers, known = made.block(
+            "answers t", "1 yes, 0 no, empty where it is not known; these may be changed", truth, None,
+            Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
+            style="given_short",
+        )  # fmt: skip
+        word, _ = tag_names(made, target, answers, "=1", truth == 1)
+        made.relabel(lambda row: f'IF({known.at(row)}=0,"",{word(row)})')
+        return answers, known
+
+    def names(
+        self, made: RowsSheet, target: TargetRows, cells: Block, sure: Floats, heads: str
+    ) -> tuple[Callable[[int], str], list[str]]:
+        return tag_names(made, target, cells, ">0", sure > 0)
 
 
 def best_of(one: Block, row: int, heads: str) -> str:
@@ -87,14 +444,12 @@ def best_of(one: Block, row: int, heads: str) -> str:
 def answered_by(
     made: RowsSheet,
     target: TargetRows,
-    answer: Block,
-    side: Block,
-    best: Sequence[str] | Floats,
-    sure: Floats,
+    answer: SheetAnswer,
     losses: Block,
     values: Floats,
     mean: tuple[str, float],
     gap: tuple[str, float],
+    loss_word: str = "training loss",
 ) -> Answered:
     """What other sheets take of this one: the answer and how sure it is, the losses, mean and comparison."""
 
@@ -103,17 +458,20 @@ def answered_by(
 
     return Answered(
         label_at=lambda row: made.label_formula(row, outside=True),
-        answer_at=lambda row: outside(side, row),
-        sure_at=lambda row: f"MAX({answer.row(row, outside=True)})",
+        answer_at=lambda row: outside(answer.side, row),
+        sure_at=answer.sure_at or (lambda row: f"MAX({answer.cells.row(row, outside=True)})"),
         loss_at=lambda row: outside(losses, row),
         mean_at=mean[0],
         gap_at=gap[0],
         label_words=made.words,
-        answers=best,
-        sure=sure,
+        answers=answer.best,
+        sure=answer.sure,
         losses=told(values, target.known),
         mean=mean[1],
         gap=gap[1],
+        sure_word=answer.sure_word,
+        sure_style=answer.sure_style,
+        loss_word=loss_word,
     )
 
 
@@ -132,64 +490,6 @@ def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
         Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
     )  # fmt: skip
     return sums
-
-
-def one_hot(made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
-    """1 under the label, 0 elsewhere, by comparing the label's cell with the columns' names."""
-    hot = np.nan_to_num(target.truth)
-    return made.block(
-        "one-hot target",
-        "1 under the label; nothing where the label is missing: such a row counts for nothing",
-        hot,
-        lambda r, c: f"IF(EXACT({made.label(r)},{made.head(c)}),1,0)",
-        Side("known", lambda one, row: f"SUM({one.row(row)})", hot.sum(1), "whole"),
-        style="whole",
-    )
-
-
-def _cross_entropy(
-    made: RowsSheet,
-    target: TargetRows,
-    labels: tuple[Block, Block, Block],
-    log: Block,
-    logs: Floats,
-    smooth: str,
-) -> tuple[Block, Floats, str, float]:
-    """Product, cross-entropy and its mean, and the same smoothed. Returns the loss that trained.
-
-    labels: one-hot; what is known of each row; and what it counts.
-    """
-    ones, classes = np.nan_to_num(target.truth), len(target.classes)
-    hot, known, counted = labels
-    weights, words = target.weights, "weighted mean" if target.weighed else "mean of the batch"
-
-    def lost(one: Block, row: int) -> str:
-        return if_known(known.at(row), f"-SUM({one.row(row)})")
-
-    _, losses = made.block(
-        "target x log", "only the label's column is left", ones * logs,
-        lambda r, c: f"{hot.at(r, c)}*{log.at(r, c)}",
-        Side("cross-entropy", lost, told(-(ones * logs).sum(1), target.known), "result"),
-    )  # fmt: skip
-    values = -(ones * logs).sum(1)
-    mean = made.mean(words, losses, counted, values, weights)
-    if not target.smoothing:
-        return losses, values, made.last_result, mean
-    e = target.smoothing
-    spread = ((1 - e) * ones + e / classes) * ones.sum(1)[:, None]
-    soft, _ = made.block(
-        "smoothed target", "(1 - e) x one-hot + e / classes: no answer needs to be certain", spread,
-        lambda r, c: f"((1-{smooth})*{hot.at(r, c)}+{smooth}/{classes})*{known.at(r)}",
-        Side("sum", lambda one, row: f"SUM({one.row(row)})", spread.sum(1)),
-    )  # fmt: skip
-    values = -(spread * logs).sum(1)
-    _, losses = made.block(
-        "smoothed target x log", "this is the loss that the run was trained with", spread * logs,
-        lambda r, c: f"{soft.at(r, c)}*{log.at(r, c)}",
-        Side("loss", lost, told(values, target.known), "result"),
-    )  # fmt: skip
-    mean = made.mean(words, losses, counted, values, weights)
-    return losses, values, made.last_result, mean
 
 
 def _binary_beside(made: RowsSheet, target: TargetRows, raw: Block, hot: Block, known: Block) -> None:
@@ -222,89 +522,9 @@ def _binary_formula(z: str, t: str) -> str:
     return f"MAX({z},0)-{z}*{t}+LN(1+EXP(-ABS({z})))"
 
 
-def _questions(made: RowsSheet, target: TargetRows) -> Answered:
-    """A yes-or-no question to each class: sigmoid and binary cross-entropy."""
-    z, tags = target.raw, target.labels
-    lead = "Any of these classes" if tags is not None else "One of these classes, or none"
-    made.begin(target, target.classes, f"{lead}: a yes-or-no question to each, step by step.")
-    smooth = made.given("label smoothing e", target.smoothing)
-    heat = made.given("temperature T", target.temperature)
-    raw, _ = made.raw(target)
-    chance = sigmoid(z)
-    share, _ = made.block(
-        "sigmoid(z) = 1 / (1 + exp(-z))", "each class for itself: a row need not add up to 1", chance,
-        lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
-        Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
-    )  # fmt: skip
-    truth, known, answers = question_answers(made, target)
-    counts, counted = made.weighed(target, answers, known)
-    asked = ~np.isnan(truth)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        plain = np.asarray(-(truth * np.log(chance) + (1 - truth) * np.log(1 - chance)), dtype=object)
-    plain[(chance == 0) | (chance == 1)] = "too sure"
-    plain[~asked] = 0.0
-    made.block(
-        "-(t log p + (1 - t) log(1 - p))", "the plain form; 'too sure' where it needs the logarithm of 0",
-        plain,
-        lambda r, c: (
-            f"IF(ISNUMBER({answers.at(r, c)}),IFERROR(-({answers.at(r, c)}*LN({share.at(r, c)})"
-            f'+(1-{answers.at(r, c)})*LN(1-{share.at(r, c)})),"too sure"),0)'
-        ),
-    )  # fmt: skip
-    spread = target.smoothing / (2 if tags is not None else max(2, len(target.classes)))
-    part = "2" if tags is not None else str(max(2, len(target.classes)))
-    soft = np.where(asked, truth * (1 - target.smoothing) + spread, 0)
-    t, _ = made.block(
-        "smoothed answer", f"t (1 - e) + e / {part}", soft,
-        lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{answers.at(r, c)}*(1-{smooth})+{smooth}/{part},0)",
-    )  # fmt: skip
-    loss = np.where(asked, _binary(z, soft), 0)
-    weights, total = target.counts, target.weights
-    values = np.divide((weights * loss).sum(1), total, out=np.zeros(len(total)), where=total > 0)
-
-    def row_mean(one: Block, row: int) -> str:
-        if not target.weighed:
-            return if_known(known.at(row), f"SUM({one.row(row)})/{known.at(row)}")
-        weight = counted.at(row)
-        mean = f"IF({weight}=0,0,SUMPRODUCT({one.row(row)},{counts.row(row)})/{weight})"
-        return if_known(known.at(row), mean)
-
-    _, losses = made.block(
-        "loss, safe form", "max(z, 0) - z t + log(1 + exp(-|z|)): what the run was trained with", loss,
-        lambda r, c: f"IF(ISNUMBER({answers.at(r, c)}),{_binary_formula(raw.at(r, c), t.at(r, c))},0)",
-        Side("mean", row_mean, told(values, target.known), "result"),
-    )  # fmt: skip
-    words = "weighted mean" if target.weighed else "mean of the batch's questions"
-    mean = made.mean(words, losses, counted, values, total)
-    mean_at = made.last_result
-    answer, side, found, best, sure = decide(made, target, share, chance, heat)
-    gap = made.compare(target, answer, found, losses, values)
-    done = answered_by(made, target, answer, side, best, sure, losses, values, (mean_at, mean), gap)
-    return replace(done, sure_word=HIGHEST)
-
-
-def question_answers(made: RowsSheet, target: TargetRows) -> tuple[Floats, Block, Block]:
-    """Answers t to the questions, 1 yes and 0 no: of tags they are given, else made from the label."""
-    if target.labels is not None:
-        truth = target.labels
-        answers, known = made.block(
-            "answers t", "1 yes, 0 no, empty where it is not known; these may be changed", truth, None,
-            Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
-            style="given_short",
-        )  # fmt: skip
-        word, _ = tag_names(made, target, answers, "=1", truth == 1)
-        made.relabel(lambda row: f'IF({known.at(row)}=0,"",{word(row)})')
-        return truth, known, answers
-    truth = target.truth
-    # Text in the cells of a row without a label, so that they count as no number.
-    values = np.where(np.isnan(truth), "", truth.astype(object))
-    answers, known = made.block(
-        "answers t", "1 under the label, 0 under all others; all 0 where it is none of these classes", values,
-        lambda r, c: f'IF({made.label(r)}="","",IF(EXACT({made.label(r)},{made.head(c)}),1,0))',
-        Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
-        style="whole",
-    )  # fmt: skip
-    return truth, known, answers
+def _questions(target: TargetRows) -> QuestionsKind:
+    assert isinstance(target.kind, QuestionsKind)
+    return target.kind
 
 
 def tag_names(
@@ -316,7 +536,7 @@ def tag_names(
     Plain concatenation: not every spreadsheet knows TEXTJOIN.
     """
     rows, classes = yes.shape
-    starts, word = range(0, classes, JOINED), target.none or NO_TAG
+    starts, word = range(0, classes, JOINED), _questions(target).none or NO_TAG
 
     def joined(row: int, start: int) -> str:
         places = range(start, min(start + JOINED, classes))
@@ -342,120 +562,15 @@ def _names(target: TargetRows, yes: NDArray[Any], start: int, end: int) -> str:
     return "".join(f", {target.classes[one]}" for one in np.flatnonzero(yes).tolist() if start <= one < end)
 
 
-def decide(
-    made: RowsSheet, target: TargetRows, share: Block, chance: Floats, heat: str = ""
-) -> tuple[Block, Block, Floats, list[str], Floats]:
-    """Probabilities as the run gives them, thresholds, and the answer.
-
-    share, chance: cells and values of the questions' probabilities.  heat: the temperature's cell.
-    """
-    rows, classes = chance.shape
-    familiar = np.ones(rows) if target.familiar is None else target.familiar
-    factor: Block | None = None
-    if target.familiar is not None:
-        factor, _ = made.block(
-            "familiarity", "how much the row is like those of training: 1, or less for a stranger",
-            familiar[:, None], None,
-        )  # fmt: skip
-    temperature = target.temperature
-    found = chance * familiar[:, None]
-    if temperature != 1:
-        found = 1 / (1 + np.exp((np.log1p(-found) - np.log(found)) / temperature))
-
-    def formula(row: int, column: int) -> str:
-        p = share.at(row, column) + (f"*{factor.at(row)}" if factor else "")
-        return f"IF({heat}=1,{p},1/(1+((1-{p})/({p}))^(1/{heat})))" if heat else p
-
-    thresholds = np.array(target.thresholds or [0.5] * classes)
-    (least,) = made.givens("thresholds", "the least probability of a yes", {"threshold": list(thresholds)})
-    answer, _ = made.block("answer: probabilities", "what the run predicts", found, formula, style="percent")
-    made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
-    sure = np.where(found >= thresholds, found, 0.0)
-    heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
-    cells, _ = made.block(
-        "probabilities that reach their threshold", "the others count as 0", sure,
-        lambda r, c: f"IF({answer.at(r, c)}>={least.fixed(c)},{answer.at(r, c)},0)",
-        style="percent",
-    )  # fmt: skip
-    if target.labels is None:
-        best = [target.classes[int(row.argmax())] if row.any() else target.none for row in sure]
-        none = text_constant(target.none)
-
-        def word(row: int) -> str:
-            return f"IF(SUM({cells.row(row)})=0,{none},{best_of(cells, row, heads)})"
-
-        words = made.beside(cells, Side("answer", lambda one, row: word(row), best, "result_word"))
-    else:
-        joined, best = tag_names(made, target, cells, ">0", sure > 0)
-        words = made.beside(cells, Side("answer", lambda one, row: joined(row), best, "result_word"))
-    return answer, words, found, best, found.max(1)
+_SHEETS: dict[str, TargetSheet] = {
+    "category": CategorySheet(),
+    "ordered": OrderedSheet(),
+    "open": OpenSheet(),
+    "multilabel": MultiLabelSheet(),
+    "number": NumberSheet(),
+}
 
 
-def _ordered(made: RowsSheet, target: TargetRows) -> Answered:
-    """Is it higher than this class, class by class: the probabilities of all classes, and cross-entropy."""
-    z, classes = target.raw, len(target.classes)
-    made.begin(target, target.classes, "Classes in order: is it higher than this one? Step by step.")
-    smooth = made.given("label smoothing e", target.smoothing)
-    heat = made.given("temperature T", target.temperature)
-    raw, _ = made.raw(target)
-    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
-    up, _ = made.block(
-        "log sigmoid(z): higher than this class", "given that it is at least this class", yes,
-        lambda r, c: f"MIN({raw.at(r, c)},0)-LN(1+EXP(-ABS({raw.at(r, c)})))",
-    )  # fmt: skip
-    stay, _ = made.block(
-        "log(1 - sigmoid(z)): not higher", "", no,
-        lambda r, c: f"MIN(-{raw.at(r, c)},0)-LN(1+EXP(-ABS({raw.at(r, c)})))",
-    )  # fmt: skip
-    logs = np.pad(yes.cumsum(1), ((0, 0), (1, 0))) + np.pad(no, ((0, 0), (0, 1)))
-
-    def formula(row: int, column: int) -> str:
-        passed = [f"SUM({up.row(row, last=column - 1)})"] if column else []
-        return "+".join([*passed, *([stay.at(row, column)] if column < classes - 1 else [])])
-
-    log, _ = made.block("log probability", "passed all classes below, and not this one", logs, formula)
-    made.block(
-        "probability", "one row adds up to 1, whatever the outputs", np.exp(logs),
-        lambda r, c: f"EXP({log.at(r, c)})",
-        Side("sum", lambda one, row: f"SUM({one.row(row)})", np.exp(logs).sum(1)), style="percent",
-    )  # fmt: skip
-    hot, known = one_hot(made, target)
-    _, counted = made.weighed(target, hot, known)
-    losses, values, mean_at, mean = _cross_entropy(made, target, (hot, known, counted), log, logs, smooth)
-    chance = np.exp(logs / target.temperature)
-    chance /= chance.sum(1, keepdims=True)
-    answer, _ = made.block(
-        "answer: probabilities at temperature T", "what the run predicts; T is 1 unless it was calibrated",
-        chance, lambda r, c: f"EXP({log.at(r, c)}/{heat})/SUMPRODUCT(EXP({log.row(r)}/{heat}))",
-        style="percent",
-    )  # fmt: skip
-    made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
-    side, best, sure = median(made, target, answer, chance)
-    gap = made.compare(target, answer, chance, losses, values)
-    found = answered_by(made, target, answer, side, best, sure[1], losses, values, (mean_at, mean), gap)
-    return replace(found, sure_at=sure[0])
-
-
-def median(
-    made: RowsSheet, target: TargetRows, answer: Block, chance: Floats
-) -> tuple[Block, list[str], tuple[Callable[[int], str], Floats]]:
-    """The first class, from the lowest, up to which half the probability lies, and how probable it is."""
-    classes = len(target.classes)
-    heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
-    places = (chance.cumsum(1)[:, :-1] < 0.5).sum(1)
-    best = [target.classes[int(place)] for place in places]
-
-    def middle(one: Block, row: int) -> str:
-        return f'INDEX({heads},COUNTIF({one.row(row, last=classes - 2)},"<0.5")+1)'
-
-    summed, side = made.block(
-        "summed up from the lowest class", "the answer is the first class that reaches one half: the median",
-        chance.cumsum(1), lambda r, c: f"SUM({answer.row(r, last=c)})",
-        Side("answer", middle, best, "result_word"), style="percent",
-    )  # fmt: skip
-
-    def sure_at(row: int) -> str:
-        own = answer.row(row, outside=True)
-        return f'INDEX({own},COUNTIF({summed.row(row, last=classes - 2, outside=True)},"<0.5")+1)'
-
-    return side, best, (sure_at, chance[np.arange(len(places)), places])
+def sheet_of(target: TargetRows) -> TargetSheet:
+    """The sheet of a target's kind."""
+    return _SHEETS[target.kind.kind]

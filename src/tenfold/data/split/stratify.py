@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tenfold.schema import OpenTarget, Schema
+from tenfold.schema import Schema
+from tenfold.targets.kinds import kinds_of
 from tenfold.targets.labels import Classes, Labels
 
 Ints = NDArray[np.int64]
@@ -312,9 +313,4 @@ def strata(labels: Mapping[str, Labels], codes: Any) -> dict[str, NDArray[np.int
 
 def strata_names(schema: Schema, classes: Classes) -> dict[str, tuple[str, ...]]:
     """What a split calls the classes that it deals out; numbers are balanced and not spoken of."""
-    names = {target.name: classes[target.name] for target in schema.answers if target.name in classes}
-    for target in schema.answers:
-        if isinstance(target, OpenTarget):
-            # "None of these" is dealt out as a class is.
-            names[target.name] = (*names[target.name], target.none)
-    return names
+    return {kind.name: kind.stratum_names() for kind in kinds_of(schema, classes, {}) if kind.classes}
