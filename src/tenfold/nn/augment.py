@@ -1,7 +1,7 @@
-"""Changes drawn per picture on the whole batch, mixing of pictures, and views of them at prediction.
+"""Augmentation of whole batches, mixup, and views for test-time augmentation.
 
-Everything acts before the batch is cut, on the device, and every draw depends on (seed, epoch, row)
-only: pixels are small, activations are large, and no thread or micro-batch can change a draw.
+All of it runs on the device before the batch is cut, and every draw depends on (seed, epoch, row) only: no
+thread or micro-batch can change a draw.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +17,17 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from tenfold.nn.exact import uniform
+from tenfold.recipe import Recipe
 
-#: Names the stream of draws, so that augmentation never repeats the numbers of dropout or mixing.
+#: Streams of draws: augmentation, mixup and views never share random numbers with each other or dropout.
 _AUGMENT, _MIX, _VIEW = 101, 102, 103
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How far a picture may be changed. Angles in degrees, all others as parts of the whole.
+    """How far a picture may be changed. Angles in degrees, all others as fractions.
 
-    chance: probability that a picture is changed at all by each of the changes (mirroring has its own).
+    chance: probability of each change (mirroring has its own).
     """
 
     rotate: float
@@ -62,11 +62,11 @@ def augment(
 
     images: (rows, 3, height, width) in 0..1.  rows: (rows,) int64 ids that the draws depend on.
     strength: ``off``, ``light`` or ``strong``.  flip: ``none``, ``horizontal`` or ``both``.
-    min_scale: smallest part of the area that a random crop keeps.
-    size: (height, width) of the result, that of the pictures where not given.
-    stream: names the draws, so that two uses never share them.
-    Mirroring, rotation, crop, change of aspect and perspective are one resampling, so that a picture is
-    blurred once and not five times.
+    min_scale: smallest fraction of the area that a random crop keeps.
+    size: (height, width) of the result; by default that of the pictures.
+    stream: of the draws; two uses never share one.
+    Mirroring, rotation, crop, change of aspect and perspective are one resampling: a picture is blurred once,
+    not five times.
     """
     draws = uniform(rows.to(images.device), 16, seed, stream, epoch).to(images.dtype)
     mirrors = _signs(draws, flip)
@@ -125,7 +125,7 @@ def _placement(
     cos, sin = torch.cos(angle), torch.sin(angle)
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     flip_x, flip_y = signs[:, 0], signs[:, 1]
-    # The rotation is one of pixels, not of the unit square: `ratio` undoes the picture's shape.
+    # The rotation is of pixels, not of the unit square: `ratio` undoes the picture's shape.
     affine = torch.stack(
         [
             torch.stack([flip_x * across * cos, -flip_y * across * sin * ratio, shift_x], 1),
@@ -152,7 +152,7 @@ def _grid(
     y = (torch.arange(height, dtype=matrix.dtype, device=matrix.device) * 2 + 1) / height - 1
     x = (torch.arange(width, dtype=matrix.dtype, device=matrix.device) * 2 + 1) / width - 1
     m = matrix[:, :, :, None, None]
-    # Written out as sums of a row and a column: three outer sums are cheaper than one big product.
+    # As sums of a row and a column: three outer sums are cheaper than one big product.
     over_x = m[:, :, 0] * x[None, None, None, :]
     over_y = m[:, :, 1] * y[None, None, :, None] + m[:, :, 2]
     x_top, y_top, bottom = (over_x[:, k] + over_y[:, k] for k in range(3))
@@ -178,7 +178,7 @@ def _relit(
 
 @dataclass(frozen=True)
 class Mix:
-    """Which row each row of a batch is mixed with, and how much of itself it keeps.
+    """The partner of each row of a batch in mixup, and the row's own weight.
 
     partner: (rows,) int64 positions in the batch.  share: (rows,) float32 in 0.5..1.
     """
@@ -190,13 +190,15 @@ class Mix:
 def draw_mix(rows: Int64[Tensor, " rows"], *, alpha: float, seed: int, step: int) -> Mix:
     """Mixup (Zhang et al. 2018, arXiv 1710.09412): partners and shares of a batch, from (seed, step).
 
-    Each row's share is drawn from Beta(alpha, alpha) and folded to 0.5..1, so that a row stays itself.
+    Each row's share is drawn from Beta(alpha, alpha) and folded to 0.5..1, so that a row keeps its label.
     """
     draws = uniform(torch.zeros(1, dtype=torch.int64), 1, seed, _MIX, step)
     generator = torch.Generator().manual_seed(int(float(draws) * 2**24))
     partner = torch.randperm(len(rows), generator=generator)
-    # Beta from two gammas, drawn by the generator of this batch alone.
-    gammas = torch._standard_gamma(torch.full((2, len(rows)), alpha), generator=generator)
+    # Beta from two gammas: torch.distributions would draw from the global generator.
+    gammas = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+        torch.full((2, len(rows)), alpha), generator=generator
+    )
     share = gammas[0] / gammas.sum(0).clamp(min=1e-20)
     return Mix(partner.to(rows.device), torch.maximum(share, 1 - share).to(rows.device))
 
@@ -204,7 +206,7 @@ def draw_mix(rows: Int64[Tensor, " rows"], *, alpha: float, seed: int, step: int
 def mixed(
     images: Float[Tensor, "rows channels height width"], mix: Mix
 ) -> Float[Tensor, "rows channels height width"]:
-    """Each picture mixed with its partner's."""
+    """Pictures (rows, 3, height, width), each mixed with its partner."""
     share = mix.share.to(images.dtype)[:, None, None, None]
     return images[mix.partner].lerp_(images, share)
 
@@ -212,7 +214,7 @@ def mixed(
 def resized(
     images: Float[Tensor, "rows channels height width"], size: tuple[int, int]
 ) -> Float[Tensor, "rows channels {size[0]} {size[1]}"]:
-    """Pictures (rows, 3, height, width) at another size, each pixel a weighted mean of what it covers."""
+    """Pictures (rows, 3, height, width) at another size, by antialiased bilinear interpolation."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, size=size, mode="bilinear", antialias=True).clamp_(0.0, 1.0)
@@ -223,16 +225,16 @@ def views(
 ) -> list[Float[Tensor, "rows channels height width"]]:
     """1, 2 or 4 mirrored views of pictures (rows, 3, height, width): plain, across, down, both."""
     axes: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)]
-    return [images.flip(which) if which else images for which in axes[:count]]
+    return [images.flip(flipped) if flipped else images for flipped in axes[:count]]
 
 
 @dataclass(frozen=True)
 class Views:
-    """Test-time augmentation: what of a picture is predicted, and how much each answer counts.
+    """Views of test-time augmentation (TTA), and their weights.
 
     mirrored: 1, 2 or 4 mirrored views of the same weight.
-    drawn: augmented views, drawn as in training from (seed, the row's name, number of the view); together
-        they weigh 1 - `plain`, and the plain view `plain`.
+    drawn: augmented views, drawn as in training from (seed, the row's name, number of the view). Their
+        weights sum to 1 - `plain`, and the plain view has `plain`.
     """
 
     mirrored: int = 1
@@ -245,7 +247,7 @@ class Views:
 
     @property
     def count(self) -> int:
-        """How many views there are, the plain one among them."""
+        """How many views there are, including the plain one."""
         return 1 + self.drawn if self.drawn else self.mirrored
 
     @property
@@ -256,27 +258,20 @@ class Views:
         return (1 / self.mirrored,) * self.mirrored
 
 
-#: The picture as it is.
+#: Without test-time augmentation.
 PLAIN = Views()
 
 
-def views_of(recipe: Any) -> Views:
+def views_of(recipe: Recipe) -> Views:
     """The views that a recipe asks for."""
-    return Views(
-        recipe.views,
-        recipe.tta,
-        recipe.plain_weight,
-        recipe.augment,
-        recipe.flip,
-        recipe.min_scale,
-        recipe.seed,
-    )
+    drawn = recipe.augment, recipe.flip, recipe.min_scale, recipe.seed
+    return Views(recipe.views, recipe.tta, recipe.plain_weight, *drawn)
 
 
-def row_keys(names: Iterable[Any]) -> Int64[Tensor, " rows"]:
-    """(rows,) int64 from the rows' names: what their views are drawn from, wherever they stand in a table."""
+def row_keys(names: Iterable[object]) -> Int64[Tensor, " rows"]:
+    """(rows,) int64 hashes of the rows' names: seeds of their views, in any order of the rows."""
     digests = [hashlib.blake2b(str(name).encode("utf-8", "surrogateescape"), digest_size=7) for name in names]
-    return torch.tensor([int.from_bytes(one.digest(), "big") for one in digests], dtype=torch.int64)
+    return torch.tensor([int.from_bytes(digest.digest(), "big") for digest in digests], dtype=torch.int64)
 
 
 def each_view(
@@ -287,10 +282,10 @@ def each_view(
     *,
     column: int = 0,
 ) -> Iterator[Float[Tensor, "rows channels height width"]]:
-    """The views of pictures, one after another, the plain one first.
+    """Yield the views of pictures, the plain one first.
 
     plain: (rows, 3, height, width) in 0..1 at the network's size.  wide: the same pictures at the size that
-    crops are cut from.  keys: see `row_keys`.  column: which image column, so that no two share draws.
+    crops are cut from.  keys: see `row_keys`.  column: number of the image column; no two share draws.
     """
     if not how.drawn:
         yield from views(plain, how.mirrored)

@@ -1,4 +1,4 @@
-"""The body: what stands between the features of the columns and the last layer."""
+"""The body: the layers between the columns' features and the last layer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from tenfold.schema import Schema
 
 
 class MlpBody(nn.Module):
-    """Fully connected layers, each followed by a rectifier and dropout. No layer looks beyond its row, so a
-    batch may be cut anywhere."""
+    """Fully connected layers, each followed by ReLU and dropout."""
 
     def __init__(self, width: int, hidden: Sequence[int], dropout: float) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         self.width = width
-        for wide in hidden:
-            layers += [nn.Linear(self.width, wide), nn.ReLU(), nn.Dropout(dropout)]
-            self.width = wide
+        for size in hidden:
+            layers += [nn.Linear(self.width, size), nn.ReLU(), nn.Dropout(dropout)]
+            self.width = size
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows {self.width}"]:
@@ -34,7 +33,7 @@ class MlpBody(nn.Module):
 class DotBody(nn.Module):
     """The biased dot product of two ids: the first entry of an embedding is its bias, the others its factors.
 
-    a + b + p . q (Koren, Bell and Volinsky 2009, doi 10.1109/MC.2009.263, equation 4), one number to a row.
+    a + b + p . q (Koren, Bell and Volinsky 2009, doi 10.1109/MC.2009.263, equation 4), one number per row.
     """
 
     width = 1
@@ -45,13 +44,12 @@ class DotBody(nn.Module):
 
     def forward(self, features: Float[Tensor, "rows 2*(1+{self.factors})"]) -> Float[Tensor, "rows 1"]:
         """(rows, 2 x (1 + factors)) -> (rows, 1)."""
-        one, other = features.split(1 + self.factors, dim=1)
-        product = (one[:, 1:] * other[:, 1:]).sum(dim=1, keepdim=True)
-        return one[:, :1] + other[:, :1] + product
+        left, right = features.split(1 + self.factors, dim=1)
+        return left[:, :1] + right[:, :1] + (left[:, 1:] * right[:, 1:]).sum(dim=1, keepdim=True)
 
 
 class ConcatBody(nn.Module):
-    """The features as they are, one column's beside the other's: the last layer does it all."""
+    """No body: the last layer sees the concatenated features of the columns."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,9 +61,9 @@ class ConcatBody(nn.Module):
 
 
 def body_kind(schema: Schema, recipe: Recipe) -> str:
-    """``linear``, ``mlp`` or ``dot``: as the recipe says, and for ``auto`` linear for pictures alone.
+    """``linear``, ``mlp`` or ``dot``: the recipe's, where ``auto`` is linear for pictures alone, else mlp.
 
-    Raises RecipeError for a dot product of anything but two ids.
+    Raises RecipeError for a dot product of inputs other than two ids.
     """
     if recipe.body == "dot" and not (len(schema.ids) == len(schema.inputs) == 2):
         raise RecipeError(
@@ -79,12 +77,12 @@ def body_kind(schema: Schema, recipe: Recipe) -> str:
 
 
 def build_body(kind: str, widths: Sequence[int], recipe: Recipe) -> ConcatBody | MlpBody | DotBody:
-    """The body of that kind over columns whose features have these widths."""
+    """The body of a kind (see `body_kind`). widths: of the columns' features."""
     if kind == "mlp":
         return MlpBody(sum(widths), recipe.hidden, recipe.body_dropout)
     return DotBody(widths[0] - 1) if kind == "dot" else ConcatBody(sum(widths))
 
 
 def joined(parts: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "rows width"]:
-    """Features (rows, width) of several columns side by side; those of a single one as they are."""
+    """Features (rows, width) of several columns, concatenated."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)

@@ -1,4 +1,4 @@
-"""First layers: what turns a column into features. The only room that knows timm."""
+"""First layers: from a column to features. The only file that imports timm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -46,21 +46,22 @@ _LITE_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "co
 
 
 class CodeEncoder(nn.Module):
-    """Ids and categories: a row of a trained matrix for each word, and row 0 for what is unknown.
+    """Embeddings of ids and categories: a row per word, and row 0 for unknown words.
 
-    Looking a row up is the product of a one-hot vector and the matrix (docs/maths.md), without the zeros.
-    Where a side table describes the words, the mean of the embeddings of a word's features stands beside its
-    own row; what is unknown has no features.
+    A lookup is the product of a one-hot vector and the matrix (docs/maths.md), without the zeros. If a side
+    table describes the words, the mean embedding of a word's features is appended to its own row; unknown
+    words have no features.
 
-    about: per word, the places of its features among so many `features`.
+    about: per word, the indices of its features.  features: how many there are.
     """
+
+    side_rows: Int64[Tensor, "words features"]
 
     def __init__(
         self, words: int, width: int, *, about: Sequence[Sequence[int]] = (), features: int = 0
     ) -> None:
         super().__init__()
         self.table = nn.Embedding(words + 1, width)
-        # So small that no word stands out before anything is known of it.
         nn.init.normal_(self.table.weight, std=0.05)
         self.width = width
         self.side: nn.Embedding | None = None
@@ -69,29 +70,29 @@ class CodeEncoder(nn.Module):
             self.width += side_width
             self.side = nn.Embedding(features + 1, side_width, padding_idx=0)
             nn.init.normal_(self.side.weight[1:], std=0.05)
-            most = max((len(one) for one in about), default=0)
-            places = torch.zeros(words + 1, max(1, most), dtype=torch.int64)
+            most = max(map(len, about), default=0)
+            rows = torch.zeros(words + 1, max(1, most), dtype=torch.int64)
             for word, own in enumerate(about, start=1):
-                places[word, : len(own)] = torch.tensor(own, dtype=torch.int64) + 1
-            # Not among the weights: the encoding has it.
-            self.register_buffer("places", places, persistent=False)
+                rows[word, : len(own)] = torch.tensor(own, dtype=torch.int64) + 1
+            # Not saved with the weights: the encoding has it.
+            self.register_buffer("side_rows", rows, persistent=False)
 
     def forward(self, codes: Int64[Tensor, " rows"]) -> Float[Tensor, "rows {self.width}"]:
         """(rows,) int64 codes -> (rows, width)."""
         own = self.table(codes)
         if self.side is None:
             return own
-        places = self.places[codes]  # type: ignore[index]
-        count = (places > 0).sum(dim=1, keepdim=True).clamp(min=1)
-        return torch.cat([own, self.side(places).sum(dim=1) / count], dim=1)
+        rows = self.side_rows[codes]
+        count = (rows > 0).sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.cat([own, self.side(rows).sum(dim=1) / count], dim=1)
 
     def sample(self, rows: int, device: str) -> Int64[Tensor, " {rows}"]:
-        """An input of that many rows, for a memory plan."""
+        """An input of `rows` rows, for a memory plan."""
         return torch.zeros(rows, dtype=torch.int64, device=device)
 
 
 class NumberEncoder(nn.Module):
-    """Numbers as they are encoded: the standardised number, and a mark where it is missing."""
+    """Numbers as they are encoded: the standardized number and a missing-indicator."""
 
     width = 2
 
@@ -100,19 +101,19 @@ class NumberEncoder(nn.Module):
         return numbers
 
     def sample(self, rows: int, device: str) -> Float[Tensor, "{rows} 2"]:
-        """An input of that many rows, for a memory plan."""
+        """An input of `rows` rows, for a memory plan."""
         return torch.zeros(rows, self.width, device=device)
 
 
 def embedding_width(words: int, given: int | None = None) -> int:
-    """Width of an embedding: as given, or 1.6 n^0.56 for n words and the unknown one, at most 128."""
+    """Width of an embedding: `given`, or 1.6 n^0.56 for n words, the unknown included, at most 128."""
     return given or min(128, round(1.6 * (words + 1) ** 0.56))
 
 
 def build_column_encoder(
     column: IdColumn | CategoryColumn | NumberColumn, facts: ColumnStats, *, embedding: int | None = None
 ) -> CodeEncoder | NumberEncoder:
-    """The first layer of a column that is no picture. embedding: see `embedding_width`."""
+    """The first layer of a tabular column. embedding: see `embedding_width`."""
     if isinstance(column, NumberColumn):
         return NumberEncoder()
     width = embedding_width(len(facts.words), embedding)
@@ -121,7 +122,7 @@ def build_column_encoder(
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a backbone wants its pictures: fixed with the run, used again at prediction.
+    """Preprocessing that a backbone expects: saved with the run, used again at prediction.
 
     mean, std: per channel, of pixels scaled to 0..1.  interpolation: as timm names it.
     """
@@ -138,7 +139,7 @@ def classifier_architectures() -> tuple[str, ...]:
 
 
 def check_architecture(arch: str) -> str:
-    """The architecture's name, or a RecipeError with the nearest one."""
+    """The architecture's name. Raises RecipeError, with the nearest name, if timm has none such."""
     if not timm.is_model(arch.partition(".")[0]):
         raise RecipeError(
             f"there is no architecture {arch!r} in timm {timm.__version__}",
@@ -148,7 +149,7 @@ def check_architecture(arch: str) -> str:
 
 
 def preprocessing_of(arch: str) -> Preprocessing:
-    """Mean, standard deviation and interpolation that the pretrained backbone was trained with."""
+    """Preprocessing of the pretrained backbone."""
     config = timm.get_pretrained_cfg(check_architecture(arch), allow_unregistered=True)
     if config is None:
         return Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic")
@@ -160,15 +161,15 @@ def build_backbone(
 ) -> nn.Module:
     """A timm network without its classifier.
 
-    image_size: (height, width) in pixels.  drop_path: highest stochastic depth.
-    Raises RecipeError for a name or a size that timm refuses, DependencyError where the hub is out of reach.
+    image_size: (height, width) in pixels.  drop_path: highest rate of stochastic depth.
+    Raises RecipeError for a name or size that timm refuses, DependencyError if the hub cannot be reached.
     """
     check_architecture(arch)
     wanted: dict[str, Any] = {"num_classes": 0, "img_size": image_size, "drop_path_rate": drop_path or None}
     backbone, last = None, ""
-    # The hub's client prints every retry; the one error below says it better.
+    # The hub's client would print every retry.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    # Not every architecture takes an image size or stochastic depth: ask for less until it agrees.
+    # Not every architecture takes an image size or stochastic depth: retry with fewer options.
     for without in ((), ("img_size",), ("drop_path_rate",), ("img_size", "drop_path_rate")):
         options = {name: value for name, value in wanted.items() if name not in without}
         try:
@@ -196,23 +197,24 @@ def build_backbone(
 
 
 def native_size(arch: str) -> str:
-    """The size of picture that the architecture was made for, e.g. ``224x224``."""
+    """The architecture's own picture size, e.g. ``224x224``."""
     config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     return "x".join(str(side) for side in config.input_size[1:]) if config else "unknown"
 
 
 def feature_width(backbone: nn.Module, arch: str, image_size: tuple[int, int]) -> int:
-    """Width of the features of one picture, found by passing one grey picture through.
+    """Number of features of a picture, by a forward pass of an empty one.
 
-    Raises RecipeError where the network refuses the size.
+    Raises RecipeError if the network refuses the size.
     """
     training = backbone.training
     backbone.eval()
     reference = next(backbone.parameters())
     try:
         with torch.no_grad():
-            grey = torch.zeros(1, 3, *image_size, dtype=reference.dtype, device=reference.device)
-            features = backbone(grey)
+            features = backbone(
+                torch.zeros(1, 3, *image_size, dtype=reference.dtype, device=reference.device)
+            )
     except (RuntimeError, AssertionError, ValueError) as error:
         raise RecipeError(
             f"{arch} refuses {image_size[0]}x{image_size[1]} pixels: {_first_line(error)}",
@@ -229,22 +231,25 @@ def feature_width(backbone: nn.Module, arch: str, image_size: tuple[int, int]) -
 
 
 def layer_numbers(backbone: nn.Module) -> dict[str, int]:
-    """Parameter name -> depth of its layer, 0 at the picture; all 0 where timm states none."""
+    """Parameter name -> depth of its layer, 0 at the picture; all 0 if timm states none."""
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
         return {name: 0 for name, _ in backbone.named_parameters()}
-    found = group_parameters(backbone, matcher(coarse=False), reverse=True)
-    return {name: int(found.get(name, 0)) for name, _ in backbone.named_parameters()}
+    depths = cast("dict[str, int]", group_parameters(backbone, matcher(coarse=False), reverse=True))
+    return {name: depths.get(name, 0) for name, _ in backbone.named_parameters()}
 
 
 def has_convolutions(backbone: nn.Module) -> bool:
-    """True where channels-last memory pays: more than the one convolution of a patch embedding."""
+    """Whether channels-last memory is faster: there are more convolutions than a patch embedding's."""
     return sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) > 2
 
 
 def recompute_activations(backbone: nn.Module, on: bool = True) -> bool:
-    """Keep few activations and compute the others again in the backward pass (Chen et al. 2016,
-    arXiv 1604.06174). The answer stays the same. Returns false where the architecture has no such way."""
+    """Turn gradient checkpointing on (Chen et al. 2016, arXiv 1604.06174); False if the architecture has
+    none.
+
+    The outputs and gradients stay the same.
+    """
     switch = getattr(backbone, "set_grad_checkpointing", None)
     if switch is None:
         return False
@@ -258,10 +263,10 @@ def recompute_activations(backbone: nn.Module, on: bool = True) -> bool:
 def load_weights(
     backbone: nn.Module, weights: Mapping[str, Shaped[Tensor, " ..."]], source: str
 ) -> list[str]:
-    """Fill the backbone from a state dictionary of timm, of a run, or of a project whose names are known.
+    """Load a state dictionary of timm, of a run, or of efficientnet-lite-pytorch into the backbone.
 
-    The classifier's own weights are left out; of a larger network that holds this one, so is the rest, such
-    as a run's last layer. Returns notes, one a line. Raises WeightsError that names the keys that do not fit.
+    Weights of the classifier are ignored, as are those around the backbone in a larger network, such as a
+    run's last layer. Returns messages. Raises WeightsError with the keys that do not fit.
     """
     state, left = _part(dict(weights), backbone.state_dict())
     state, notes = _renamed(state)
@@ -290,7 +295,7 @@ def load_weights(
             f"{source} is damaged, or of a training that failed", problems=spoilt, fix="give other weights"
         )
     extra = [key for key in state if key not in wanted and key not in classifier]
-    # Classifiers of other names (num_classes=0 removed them here) are the only extras allowed.
+    # Classifiers of other names are the only extra keys allowed: num_classes=0 removed them here.
     extra = [key for key in extra if not key.startswith(("head.", "fc.", "classifier.", "head_dist."))]
     if missing or wrong or extra:
         problems = [f"{key}: not in the file" for key in missing] + wrong
@@ -310,7 +315,7 @@ def load_weights(
 def _part(
     state: dict[str, Shaped[Tensor, " ..."]], wanted: Mapping[str, Shaped[Tensor, " ..."]]
 ) -> tuple[dict[str, Shaped[Tensor, " ..."]], str]:
-    """Of a network in which this one stands under a name, its part, and words on what is left out."""
+    """The backbone's part of a larger network's state, and a message on the rest."""
     needed = [key for key in wanted if not key.endswith("num_batches_tracked")]
     for prefix in sorted(key.removesuffix(needed[0]) for key in state if key.endswith(f".{needed[0]}")):
         if all(prefix + key in state for key in needed):
@@ -341,14 +346,14 @@ def _from_lite(state: dict[str, Shaped[Tensor, " ..."]]) -> dict[str, Shaped[Ten
             found=f"known are {sorted(_LITE_STAGES)} blocks",
             fix="convert the file to timm's key names",
         )
-    place = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
+    position = [(stage, block) for stage, count in enumerate(stages) for block in range(count)]
     expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
     renamed = {}
     for key, value in state.items():
         first, *rest = key.split(".")
         if first == "_blocks":
             number, layer, *tail = rest
-            stage, block = place[int(number)]
+            stage, block = position[int(number)]
             names = _LITE_EXPANDED if number in expanded else _LITE_PLAIN
             renamed[".".join(["blocks", str(stage), str(block), names[layer], *tail])] = value
         else:

@@ -1,20 +1,19 @@
-"""What keeps a network's answer the same however a batch is cut into micro-batches.
+"""Exact accumulation: the same outputs and gradients, however a batch is cut into micro-batches.
 
-Two kinds of layer look beyond their own row, or draw by the order of calls: BatchNorm, which averages
-over rows, and dropout with its relatives. `make_batch_exact` gives the first fixed groups of rows
-(ghost batch norm: Hoffer, Hubara and Soudry 2017, arXiv 1705.08741, section 4) and lets the second
-draw from (seed, step, layer, row). A micro-batch that is a whole number of groups then computes exactly
-what the undivided batch computes.
+Two kinds of layer depend on the cut: BatchNorm averages over rows, and dropout draws in the order of calls.
+`make_batch_exact` gives BatchNorm fixed groups of rows (ghost batch norm: Hoffer, Hubara and Soudry 2017,
+arXiv 1705.08741, section 4), and makes dropout draw from (seed, step, layer, row). A micro-batch of whole
+groups then computes exactly what the undivided batch computes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, cast
 
 import torch
-from jaxtyping import Float, Float32, Float64, Int64, Shaped
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -34,15 +33,15 @@ def _mixed(x: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
 
 
 def _wrapped(number: int) -> int:
-    """A Python integer as int64 holds it."""
+    """A Python integer modulo 2^64, as int64."""
     return (number + 2**63) % 2**64 - 2**63
 
 
 def uniform(rows: Int64[Tensor, " rows"], width: int, *key: int) -> Float32[Tensor, "rows {width}"]:
     """Uniform numbers in [0, 1) that depend on the row and the key only.
 
-    width: numbers to a row.  key: seed, step, layer, ...
-    They are on the rows' device, the same on every device.
+    width: numbers per row.  key: seed, step, layer, ...
+    They are on the rows' device, with the same values on every device.
     """
     state = torch.zeros((), dtype=torch.int64, device=rows.device)
     for part in key:
@@ -54,10 +53,10 @@ def uniform(rows: Int64[Tensor, " rows"], width: int, *key: int) -> Float32[Tens
 
 
 def group_sizes(rows: int, group: int) -> tuple[int, ...]:
-    """Sizes of the BatchNorm groups of a batch: at most `group` rows each and as even as can be.
+    """Sizes of the BatchNorm groups of a batch: at most `group` rows each, and as even as possible.
 
-    Depends on the batch alone, never on the plan. No group has one row unless the batch has; with
-    ``group=2`` and an odd batch the groups are larger by one instead.
+    Depends on the batch alone, never on the memory plan. No group has one row unless the batch has; with
+    ``group=2`` and an odd batch, groups have one row more instead.
     """
     count = max(1, math.ceil(rows / group))
     if rows // count < 2:
@@ -67,7 +66,7 @@ def group_sizes(rows: int, group: int) -> tuple[int, ...]:
 
 
 def cut_groups(groups: Sequence[int], micro: int) -> list[int]:
-    """Rows of each micro-batch of at most `micro` rows; a group larger than that still comes whole."""
+    """Rows of each micro-batch, at most `micro`, unless a single group is larger: groups are never cut."""
     cut: list[int] = []
     for group in groups:
         if cut and cut[-1] + group <= micro:
@@ -78,9 +77,9 @@ def cut_groups(groups: Sequence[int], micro: int) -> list[int]:
 
 
 class RowContext:
-    """Which rows are in the network now; shared by all layers that need to know.
+    """The rows that the network sees now; shared by all layers that depend on them.
 
-    `begin` is called before each micro-batch, `commit_statistics` once after each optimizer step.
+    Call `begin` before each micro-batch, `commit_statistics` once after each optimizer step.
     """
 
     def __init__(self, seed: int) -> None:
@@ -92,21 +91,21 @@ class RowContext:
         self.norms: list[GroupedBatchNorm] = []
 
     def begin(self, step: int, rows: Int64[Tensor, " rows"], groups: Sequence[int]) -> None:
-        """Say which rows (int64 ids) come next, in which BatchNorm groups."""
+        """Set the rows (int64 ids) of the next micro-batch, and its BatchNorm groups."""
         self.step, self.rows, self.groups = step, rows, tuple(groups)
         self.recording = True
 
     def end_forward(self) -> None:
-        """Stop recording statistics: activations computed again in the backward pass must not count twice."""
+        """Stop recording statistics: checkpointing recomputes activations, which must not count twice."""
         self.recording = False
 
     def commit_statistics(self) -> None:
-        """Move all running statistics once, by the pooled mean and variance of the whole batch."""
+        """Update all running statistics once, by the pooled mean and variance of the whole batch."""
         for norm in self.norms:
             norm.commit()
 
     def discard_statistics(self) -> None:
-        """Forget what was recorded since the last commit."""
+        """Drop the statistics recorded since the last commit."""
         for norm in self.norms:
             norm.discard()
 
@@ -115,28 +114,28 @@ class RowContext:
     ) -> Float[Tensor, " parts *kept"]:
         """Mask (0 or 1/(1-drop)) that broadcasts to x, drawn from (seed, step, layer, row)."""
         if self.rows is None or x.shape[0] % len(self.rows):
-            raise RuntimeError("dropout met a batch that RowContext.begin was not told of")
+            raise RuntimeError("dropout saw a batch without a call of RowContext.begin")
         rows = len(self.rows)
         width = 1 if whole_rows else x.numel() // rows
         drawn = uniform(self.rows, width, self.seed, self.step, layer)
         keep = (drawn >= drop).to(x.dtype) / (1.0 - drop)
         if not whole_rows:
             return keep.reshape(x.shape)
-        # A layer may see several windows of one row, one after another: they share the row's mask.
+        # A layer may see several consecutive windows of a row: they share the row's mask.
         per_row = x.shape[0] // rows
         return keep.repeat_interleave(per_row, 0).reshape(-1, *(1,) * (x.ndim - 1))
 
-    def keep_table(self, x: Float[Tensor, "*places"], drop: float, layer: int) -> Float[Tensor, "*places"]:
-        """Mask for x without rows: a table that all rows share. Drawn from (seed, step, layer, place)."""
-        places = torch.arange(len(x), device=x.device)
-        drawn = uniform(places, x.numel() // len(x), self.seed, self.step, layer)
+    def keep_table(self, x: Float[Tensor, "*table"], drop: float, layer: int) -> Float[Tensor, "*table"]:
+        """Mask for a table x that all rows share, drawn from (seed, step, layer, index)."""
+        index = torch.arange(len(x), device=x.device)
+        drawn = uniform(index, x.numel() // len(x), self.seed, self.step, layer)
         return ((drawn >= drop).to(x.dtype) / (1.0 - drop)).reshape(x.shape)
 
 
 class RowDropout(nn.Module):
-    """Dropout whose mask is drawn per row; with `whole_rows`, stochastic depth (Huang et al. 2016).
+    """Dropout with a mask drawn per row; with `whole_rows`, stochastic depth (Huang et al. 2016).
 
-    table: it sees no rows, but one table of positions that all of them share.
+    table: its input is a table of positions that all rows share, without an axis of rows.
     """
 
     def __init__(
@@ -157,26 +156,18 @@ class RowDropout(nn.Module):
         return f"drop={self.drop}, whole_rows={self.whole_rows}"
 
 
-class GroupedBatchNorm:
-    """Mixed into a BatchNorm of any subclass: normalises group by group and holds its statistics back."""
+class GroupedBatchNorm(_BatchNorm):
+    """Mixed into a BatchNorm of any subclass: normalises group by group, and defers running statistics."""
 
-    # Attributes of the BatchNorm that this is mixed into, and of the context it is given.
     context: RowContext
     frozen: bool
-    training: bool
-    track_running_stats: bool
-    momentum: float | None
-    running_mean: Float[Tensor, " channels"]
-    running_var: Float[Tensor, " channels"]
-    num_batches_tracked: Int64[Tensor, ""] | None
-    _buffers: dict[str, Shaped[Tensor, " ..."] | None]
 
     def forward(self, input: Float[Tensor, "parts channels *rest"]) -> Float[Tensor, "parts channels *rest"]:
         context = self.context
         if not self.training or not self.track_running_stats:
-            return super().forward(input)  # type: ignore[misc]
+            return super().forward(input)
         if self.frozen or sum(context.groups) < 2:
-            # A batch of one row has no spread of its own: the running statistics serve for it.
+            # A batch of one row has no variance: use the running statistics.
             return self._with_running_statistics(input)
         sizes = self._sizes(len(input))
         if len(sizes) == 1:
@@ -186,7 +177,7 @@ class GroupedBatchNorm:
     def _sizes(self, rows: int) -> list[int]:
         total = sum(self.context.groups)
         if rows % total:
-            raise RuntimeError(f"BatchNorm met {rows} rows where the batch has {total}")
+            raise RuntimeError(f"BatchNorm saw {rows} rows, but the batch has {total}")
         return [size * (rows // total) for size in self.context.groups]
 
     def _with_running_statistics(
@@ -194,20 +185,21 @@ class GroupedBatchNorm:
     ) -> Float[Tensor, "parts channels *rest"]:
         self.training = False
         try:
-            return super().forward(x)  # type: ignore[misc]
+            return super().forward(x)
         finally:
             self.training = True
 
     def _group(self, x: Float[Tensor, "parts channels *rest"]) -> Float[Tensor, "parts channels *rest"]:
-        # With momentum 1 the kernel leaves this group's own statistics in whatever running buffers it
-        # is given, so they cost no second pass over the activations.
+        # With momentum 1 the kernel writes this group's own statistics into the running buffers, without a
+        # second pass over the activations.
         kept, momentum = dict(self._buffers), self.momentum
-        # Zeros, not empty: what stands there is multiplied by 0, and 0 x NaN would still be NaN.
-        mean, var = torch.zeros_like(kept["running_mean"]), torch.zeros_like(kept["running_var"])
+        # Zeros, not empty: the kernel multiplies them by 0, and 0 x NaN would still be NaN.
+        running = self.running_mean, self.running_var
+        mean, var = (torch.zeros_like(buffer) for buffer in running if buffer is not None)
         self._buffers.update(running_mean=mean, running_var=var, num_batches_tracked=None)
         self.momentum = 1.0
         try:
-            out = super().forward(x)  # type: ignore[misc]
+            out = super().forward(x)
         finally:
             self._buffers.update(kept)
             self.momentum = momentum
@@ -229,7 +221,7 @@ class GroupedBatchNorm:
             held[2] += count * square
 
     def commit(self) -> None:
-        """Move the running statistics by what was recorded since the last time."""
+        """Update the running statistics by those recorded since the last time."""
         held = self.__dict__.pop("_held", None)
         if held is None:
             return
@@ -240,26 +232,27 @@ class GroupedBatchNorm:
             tracked = self.num_batches_tracked
             if tracked is not None:
                 tracked.add_(1)
-            part = self.momentum if self.momentum is not None else 1.0 / float(tracked or 1)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), part)
-            self.running_var.lerp_(var.to(self.running_var.dtype), part)
+            rate = self.momentum if self.momentum is not None else 1.0 / float(tracked or 1)
+            for running, value in ((self.running_mean, mean), (self.running_var, var)):
+                if running is not None:
+                    running.lerp_(value.to(running.dtype), rate)
 
     def discard(self) -> None:
-        """Forget what was recorded."""
+        """Drop the recorded statistics."""
         self.__dict__.pop("_held", None)
 
 
 def _grouped(kind: type[_BatchNorm]) -> type[_BatchNorm]:
-    # The mixin comes first, so that its forward wraps that of timm's and others' subclasses.
+    # The mixin comes first: its forward wraps that of timm's and others' subclasses.
     return type(f"Grouped{kind.__name__}", (GroupedBatchNorm, kind), {})
 
 
 def make_batch_exact(
     network: nn.Module, *, seed: int, batchnorm_group: int | Literal["frozen"]
 ) -> RowContext:
-    """Replace what depends on the cut of a batch, in place; see this module's docstring.
+    """Replace layers that depend on the cut of a batch, in place; see this module's docstring.
 
-    Returns the context that the training loop must call `begin` on before every micro-batch.
+    Returns the context; the training loop must call its `begin` before every micro-batch.
     """
     context = RowContext(seed)
     layer = 0
@@ -278,15 +271,16 @@ def make_batch_exact(
                 layer += 1
             elif isinstance(child, _BatchNorm):
                 child.__class__ = _grouped(type(child))
-                child.__dict__["context"] = context
-                child.__dict__["frozen"] = batchnorm_group == "frozen"
-                context.norms.append(child)  # type: ignore[arg-type]
+                child.__dict__ |= {"context": context, "frozen": batchnorm_group == "frozen"}
+                context.norms.append(cast(GroupedBatchNorm, child))
     return context
 
 
-def _drop_of(module: Any) -> tuple[float, bool]:
-    """(probability, whole rows) of a dropout layer; (0, False) of any other. Layers that drop nothing
-    stay as they are: some attention layers ask them for their probability."""
+def _drop_of(module: nn.Module) -> tuple[float, bool]:
+    """(probability, whole rows) of a dropout layer; (0, False) for any other.
+
+    Layers of probability 0 are not replaced: some attention layers read their `p`.
+    """
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return float(module.p), False
     if type(module).__name__ in ("DropPath", "StochasticDepth"):

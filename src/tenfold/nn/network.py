@@ -1,4 +1,4 @@
-"""The whole network: first layers, body, and one linear layer whose outputs are split among the targets."""
+"""The whole network: first layers, body, and a last linear layer with the outputs of all targets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError
 from tenfold.nn.body import ConcatBody, body_kind, build_body, joined
 from tenfold.nn.encoders import (
+    CodeEncoder,
+    NumberEncoder,
     build_backbone,
     build_column_encoder,
     feature_width,
@@ -27,20 +29,20 @@ from tenfold.nn.ood import MahalanobisScore
 from tenfold.recipe import Recipe
 from tenfold.schema import Schema
 
-#: Beginnings of the names of encoders.
+#: Prefixes of the names of encoders.
 _IMAGE, _COLUMN = "image", "column"
-#: Factors of a biased dot product where the recipe does not say: fast.ai's lesson 7 has as many.
+#: Default number of factors of a biased dot product, as in fast.ai's lesson 7.
 DOT_FACTORS = 50
 
 
 class Network(nn.Module):
     """Raw outputs of all targets from the encoded inputs of some rows.
 
-    encoders: by `input_name` and `column_name`, in the order in which their features stand side by side.
+    encoders: by `input_name` and `column_name`, in the order in which their features are concatenated.
     heads: one per target, in the schema's order; the last layer's outputs are split in that order.
-    log_variances: (targets,) where the targets' weights are learnt, or None.
-    familiar: name of an open target's place -> how much a row is like those of training.
-    context: which rows are in the network now (see `nn.rows`).
+    log_variances: (targets,) if the targets' weights are learned, or None.
+    familiar: index of an open target, as text -> its out-of-distribution score.
+    context: the rows that the network sees now (see `nn.exact`).
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Network(nn.Module):
         heads: Sequence[Head],
         dropout: float,
         body: nn.Module | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
         self.body = ConcatBody(width) if body is None else body
@@ -62,55 +64,53 @@ class Network(nn.Module):
         self.context: RowContext = RowContext(0)
 
     def learn_task_weights(self) -> None:
-        """Give every target a log variance to be learnt, 0 at first (see `engine.loss.batch_loss`)."""
+        """Give every target a learned log variance, 0 at first (see `engine.loss.batch_loss`)."""
         self.log_variances = nn.Parameter(torch.zeros(len(self.heads)))
 
     def enable_ood(self) -> None:
-        """Let open targets report rows that are out of distribution, once their distance is fitted."""
-        width = self.last.in_features
-        for place, head in enumerate(self.heads):
+        """Give every open target an out-of-distribution score, which works once it is fitted."""
+        for index, head in enumerate(self.heads):
             if head.doubts:
-                self.familiar[str(place)] = MahalanobisScore(len(head.classes), width)
+                self.familiar[str(index)] = MahalanobisScore(len(head.classes), self.last.in_features)
 
     def answers(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> list[Float64[Tensor, "rows _"]]:
-        """(rows, answers) per target: probabilities, and numbers."""
+        """(rows, answers) per target: probabilities, or numbers."""
         features = self.features(inputs)
-        found = [head.probabilities(raw) for head, raw in zip(self.heads, self.raw(features), strict=True)]
-        for place, familiar in self.familiar.items():
-            found[int(place)] = found[int(place)] * familiar(features)
-        return found
+        answers = [head.probabilities(raw) for head, raw in zip(self.heads, self.raw(features), strict=True)]
+        for index, score in self.familiar.items():
+            answers[int(index)] = answers[int(index)] * score(features)
+        return answers
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
         """The encoders of pictures, by name."""
-        return {name: each for name, each in self.encoders.items() if name.startswith(_IMAGE)}
+        return {name: encoder for name, encoder in self.encoders.items() if name.startswith(_IMAGE)}
 
     def features(
         self, inputs: Mapping[str, Num[Tensor, " rows *_"]], *, frozen: bool = False
     ) -> Float[Tensor, "rows {self.last.in_features}"]:
-        """Features (rows, width) that the last layer sees: of all columns, through the body.
+        """Features (rows, width) of all columns, through the body: the input of the last layer.
 
-        frozen: backbones are kept as they are, and need no gradients.
+        frozen: compute no gradients of backbones.
         """
         parts = []
         for name, encoder in self.encoders.items():
-            still = frozen and name.startswith(_IMAGE)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not still):
+            skip = frozen and name.startswith(_IMAGE)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not skip):
                 parts.append(encoder(inputs[name]))
         return self.body(joined(parts))
 
     def sample_inputs(
         self, images: Float[Tensor, "rows channels height width"]
     ) -> dict[str, Num[Tensor, " rows *_"]]:
-        """Inputs of as many rows as there are images, which stand for every column of pictures."""
-        found = {}
+        """Inputs for a memory plan: `images` for every image column, and as many rows of the others."""
+        inputs = {}
         for name, encoder in self.encoders.items():
-            if name.startswith(_IMAGE):
-                found[name] = images
-                continue
-            cells = encoder.sample(len(images), str(images.device))
-            found[name] = cells.to(self.last.weight.dtype) if cells.is_floating_point() else cells
-        return found
+            inputs[name] = images
+            if isinstance(encoder, CodeEncoder | NumberEncoder):
+                cells = encoder.sample(len(images), str(images.device))
+                inputs[name] = cells.to(self.last.weight.dtype) if cells.is_floating_point() else cells
+        return inputs
 
     def raw(
         self, features: Float[Tensor, "rows {self.last.in_features}"]
@@ -125,7 +125,7 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Layer:
-    """One trainable parameter and where it stands.
+    """A trainable parameter and its depth.
 
     depth: 0 at the picture, 1.0 at the last layer.  number: depth counted in layers of the backbone.
     decays: false for biases and norms, which weight decay leaves alone.
@@ -147,11 +147,11 @@ def build_network(
     weights_name: str = "",
     fetch: bool = True,
 ) -> tuple[Network, list[str]]:
-    """The network of a schema and recipe, and notes on where its weights came from.
+    """The network of a schema and recipe, and messages on the source of its weights.
 
-    weights: state dictionary for the backbone where the recipe names a file.
-    fetch: false when all weights will be filled from a run folder, so that the hub is not asked.
-    Random numbers come from the recipe's seed; the global generator is left as it was.
+    weights: state dictionary for the backbone, if the recipe names a file.
+    fetch: false if a run folder will supply all weights: the hub is not asked.
+    Random numbers come from the recipe's seed; the global generator keeps its state.
     """
     recipe.check()
     if not schema.inputs:
@@ -176,7 +176,7 @@ def build_network(
                 notes += load_weights(backbone, weights, weights_name)
             widths.append(feature_width(backbone, recipe.arch, recipe.image_size))
             encoders[input_name(position)] = backbone
-        # Both embeddings of a dot product are of one width, and have a bias beside their factors.
+        # Both embeddings of a dot product have the same width: a bias and the factors.
         fixed = 1 + (recipe.embedding or DOT_FACTORS) if kind == "dot" else recipe.embedding
         for position, column in enumerate(schema.columns):
             encoder = build_column_encoder(column, encoding.columns[column.name], embedding=fixed)
@@ -189,7 +189,7 @@ def build_network(
         network.learn_task_weights()
     if recipe.familiarity:
         network.enable_ood()
-    # A head that starts at zero gives every class the same probability, so that the first step is small.
+    # Zero weights give every class the same probability: the first step is small.
     nn.init.zeros_(network.last.weight)
     nn.init.zeros_(network.last.bias)
     if kind == "dot":
@@ -200,13 +200,13 @@ def build_network(
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if network.context.norms:
         how = recipe.batchnorm_group
-        said = "kept frozen" if how == "frozen" else f"averaged over fixed groups of at most {how} rows"
-        notes.append(f"{len(network.context.norms)} BatchNorm layers, {said}: the micro-batch cannot matter")
+        state = "kept frozen" if how == "frozen" else f"averaged over fixed groups of at most {how} rows"
+        notes.append(f"{len(network.context.norms)} BatchNorm layers, {state}: the micro-batch cannot matter")
     return network, notes
 
 
 def build_heads(encoding: Encoding, schema: Schema, recipe: Recipe) -> tuple[Head, ...]:
-    """One head per target, with what is known of it now; they hold no weights."""
+    """A head per target, with its classes or statistics; heads hold no weights."""
     return tuple(
         build_head(
             target,
@@ -220,12 +220,12 @@ def build_heads(encoding: Encoding, schema: Schema, recipe: Recipe) -> tuple[Hea
 
 
 def uses_channels_last(network: Network) -> bool:
-    """True where the network runs faster with channels as the last axis in memory: convolution nets."""
+    """Whether the network is faster with channels as the last axis in memory: convolutional networks."""
     return any(has_convolutions(encoder) for encoder in network.backbones.values())
 
 
 def recompute(network: Network, on: bool = True) -> bool:
-    """Let every backbone compute activations again in the backward pass; false where one cannot."""
+    """Turn gradient checkpointing of every backbone on or off; False if one has none."""
     switched = [recompute_activations(encoder, on) for encoder in network.backbones.values()]
     return all(switched)
 
@@ -236,20 +236,20 @@ def input_name(position: int) -> str:
 
 
 def column_name(position: int) -> str:
-    """The same of the column at `position` among those that are no pictures (`Schema.columns`)."""
+    """Name of the column at `position` among the tabular ones (`Schema.columns`), as `input_name`."""
     return f"{_COLUMN}{position}"
 
 
 def layer_widths(network: Network) -> int:
-    """How many features one row has in all layers together, backbones apart."""
-    linear = [each.out_features for each in network.modules() if isinstance(each, nn.Linear)]
-    columns = [each.width for name, each in network.encoders.items() if name not in network.backbones]
-    return sum(linear) + sum(int(width) for width in columns)
+    """How many features a row has in all layers together, except backbones."""
+    linear = [layer.out_features for layer in network.modules() if isinstance(layer, nn.Linear)]
+    encoders = network.encoders.values()
+    return sum(linear) + sum(e.width for e in encoders if isinstance(e, CodeEncoder | NumberEncoder))
 
 
 def describe_layers(network: Network) -> list[Layer]:
     """Every parameter of the network with its depth, for the optimizer's groups."""
-    found = []
+    layers = []
     numbers: dict[str, int] = {}
     for name, encoder in network.backbones.items():
         for key, number in layer_numbers(encoder).items():
@@ -258,5 +258,5 @@ def describe_layers(network: Network) -> list[Layer]:
     for name, parameter in network.named_parameters():
         part = "body" if name in numbers else "head"
         decays = parameter.ndim > 1 and not name.endswith((".bias", "pos_embed", "cls_token"))
-        found.append(Layer(name, part, numbers.get(name, count), count, decays))
-    return found
+        layers.append(Layer(name, part, numbers.get(name, count), count, decays))
+    return layers

@@ -1,9 +1,9 @@
-"""How much a row is like those of training: what lets an open target doubt a picture of another kind.
+"""Out-of-distribution detection (OOD): lets an open target answer "none" to a picture of another kind.
 
-A network that has only ever seen bears is as sure of a cat as of a bear, for it was taught what tells bears
-from each other and nothing else: this holds for one-vs-rest as for softmax. But the features of a cat lie
-where no bear's do. The distance is that of Mahalanobis from the nearest class (Lee, Lee, Lee and Shin 2018,
-arXiv 1807.03888, equation 2).
+A network that was trained on bears alone is as sure of a cat as of a bear, with sigmoid or softmax outputs:
+it learned to tell bears apart, and nothing else. But the features of a cat are far from those of all bears.
+The distance is Mahalanobis's, from the nearest class (Lee, Lee, Lee and Shin 2018, arXiv 1807.03888, equation
+2).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 #: Minimum rows to fit the distance.
 LEAST_ROWS, LEAST_CHECKED = 10, 5
-#: Part of the mean variance that every direction is given at least: there are fewer rows than directions.
+#: Fraction of the mean variance that every direction has at least: there can be fewer rows than directions.
 SHRINKAGE = 0.05
 
 
 class MahalanobisScore(nn.Module):
     """min(1, limit / d) of the squared distance d from the nearest class in features of the last layer.
 
-    It multiplies the probabilities: 1 for nearly every row like the training's, 1/2 at twice the limit.
-    Buffers, which travel with the weights: centres (classes, width), whitener (width, width), limit (1,), 0
-    while nothing is known.
+    It multiplies the probabilities: 1 for nearly all rows from the training distribution, 1/2 at twice the
+    limit. Buffers, saved with the weights: centres (classes, width), whitener (width, width), and limit (1,),
+    which is 0 before `fit`.
     """
 
     centres: Float[Tensor, "classes width"]
@@ -39,9 +39,10 @@ class MahalanobisScore(nn.Module):
 
     def distances(self, features: Float[Tensor, "rows width"]) -> Float64[Tensor, " rows"]:
         """(rows,) squared distances of features (rows, width) from the nearest class, in float64."""
-        placed = features.double() @ self.whitener.double()
-        centres = self.centres.double() @ self.whitener.double()
-        return torch.cdist(placed, centres).square().amin(dim=1)
+        whitener = self.whitener.double()
+        return (
+            torch.cdist(features.double() @ whitener, self.centres.double() @ whitener).square().amin(dim=1)
+        )
 
     def forward(self, features: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows 1"]:
         """(rows, 1) float64 in 0..1."""
@@ -55,17 +56,16 @@ class MahalanobisScore(nn.Module):
         labels: Int[np.ndarray, " rows"],
         checked: Float[np.ndarray, "others width"],
     ) -> bool:
-        """Fit the distance; false where there are too few rows.
+        """Fit the distance; returns False if there are too few rows.
 
-        features: of training rows.  labels: their classes, negative or beyond the
-        classes where they have none.  checked: features of rows that did not train; the
-        distance that 99 % of them keep becomes the limit.
+        features: of training rows.  labels: their classes; others than 0 to classes - 1 are ignored.
+        checked: features of held-out rows; the 0.99 quantile of their distances becomes the limit.
         """
         known = (labels >= 0) & (labels < len(self.centres))
         rows, codes = features[known].astype(np.float64), labels[known]
         if len(rows) < LEAST_ROWS or len(checked) < LEAST_CHECKED:
             return False
-        # A class without a row stands at the middle of all.
+        # A class without rows gets the mean of all.
         centres = np.tile(rows.mean(axis=0), (len(self.centres), 1))
         for code in np.unique(codes):
             centres[code] = rows[codes == code].mean(axis=0)
@@ -78,6 +78,6 @@ class MahalanobisScore(nn.Module):
         with torch.no_grad():
             self.centres.copy_(torch.from_numpy(centres))
             self.whitener.copy_(torch.from_numpy(directions / np.sqrt(sizes)))
-            found = self.distances(torch.from_numpy(checked).to(self.centres.device)).cpu().numpy()
-            self.limit.fill_(float(np.quantile(found, 0.99, method="higher")))
+            distances = self.distances(torch.from_numpy(checked).to(self.centres.device)).cpu().numpy()
+            self.limit.fill_(float(np.quantile(distances, 0.99, method="higher")))
         return bool(self.limit > 0)
