@@ -164,10 +164,10 @@ def test_columns_that_are_not_there_are_named(place) -> None:
 
 def test_reading_tells_of_every_picture(place) -> None:
     folder, columns = place
-    told: list[dict[str, Any]] = []
+    told: list[Any] = []
     prepare(schema_of(folder), columns, on_progress=told.append, cache=str(folder / "cache"))
     assert all(isinstance(event, ImagesRead) and event.column == "photos" for event in told)
-    assert told[-1]["done"] == told[-1]["total"] == 6
+    assert told[-1].done == told[-1].total == 6
 
 
 def test_workers_change_nothing(place) -> None:
