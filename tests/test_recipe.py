@@ -172,3 +172,25 @@ def test_its_weight_decay_follows_from_how_often_an_id_is_seen() -> None:
     given = RatingNetworkRecipe(body="dot", weight_decay=0.2)
     assert with_dot_weight_decay(given, 800, 800) is given
     assert with_dot_weight_decay(RatingNetworkRecipe(), 800, 800) == RatingNetworkRecipe()
+
+
+def test_an_optimizer_brings_its_own_rate_and_decay() -> None:
+    assert (Recipe().lr, Recipe().weight_decay) == (2e-3, 0.05)
+    lion = Recipe(optimizer="lion")
+    assert (lion.lr, lion.weight_decay) == (2e-4, 0.5)
+    assert Recipe(optimizer="lion", lr=1.0).lr == 1.0
+    assert Recipe.from_toml(lion.to_toml()) == lion
+    assert RatingNetworkRecipe(body="dot", optimizer="sgd").lr == 0.025
+
+
+def test_a_recipe_with_adamw_is_written_as_before_there_was_a_choice() -> None:
+    assert not {"optimizer", "momentum"} & Recipe().model_dump().keys()
+    assert not {"optimizer", "momentum"} & Recipe(optimizer="adamw").model_dump(mode="json").keys()
+    assert Recipe(optimizer="sgd", momentum=0.5).model_dump()["momentum"] == 0.5
+    assert "momentum" not in Recipe(optimizer="lion").model_dump()
+
+
+def test_momentum_belongs_to_sgd() -> None:
+    Recipe(optimizer="sgd", momentum=0.5).check()
+    with pytest.raises(RecipeError, match="momentum = 0.5 belongs to sgd"):
+        Recipe(momentum=0.5).check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -17,7 +17,7 @@ class Event:
 
     def record(self) -> dict[str, Any]:
         """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def to_dict(self) -> dict[str, Any]:
         """The event in JSON's types."""
@@ -69,8 +69,8 @@ class EpochEnded(Event):
     epoch: int
     stage: str
     steps: int
-    epoch_steps: int
-    updates: int
+    epoch_steps: int | None = field(default=None, kw_only=True)  # not known of an early edition's checkpoint
+    updates: int | None = field(default=None, kw_only=True)
     rows: int
     rate: float
     micro_batch: int
@@ -80,6 +80,10 @@ class EpochEnded(Event):
     valid: Scores
     peak_bytes: int
     seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """The fields by name, as far as they are known."""
+        return {name: value for name, value in super().record().items() if value is not None}
 
 
 @dataclass(frozen=True)

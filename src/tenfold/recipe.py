@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from tenfold.errors import RecipeError
 from tenfold.schema import Frozen, Schema
@@ -105,13 +105,30 @@ class Part(Frozen):
     refusal: ClassVar = RecipeError
 
 
+#: What an optimizer is trained with where the recipe does not say.
+OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    # Kingma and Ba 2015, arXiv 1412.6980: no decay, which would act through the gradient.
+    "adam": {"weight_decay": 0.0},
+    # 0.1 for 256 rows, scaled to 64 rows: Goyal et al. 2017, arXiv 1706.02677.
+    "sgd": {"lr": 0.025, "weight_decay": 1e-4},
+    # Decay of Wightman, Touvron and Jegou 2021, arXiv 2110.00476, table 2.
+    "lamb": {"weight_decay": 0.02},
+    # A tenth of AdamW's rate and ten times its decay: Chen et al. 2023, arXiv 2302.06675, section 5.
+    "lion": {"lr": 2e-4, "weight_decay": 0.5},
+}
+
+
 class Training(Part):
     """How a network is trained."""
 
     epochs: PositiveInt = Field(12, description="passes over the training rows, all layers trained")
     batch_size: PositiveInt = Field(64, description="rows per optimizer step, whatever fits into memory")
     lr: float = Field(2e-3, gt=0, description="highest learning rate of the head")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled; none on biases and norms")
+    weight_decay: float = Field(0.05, ge=0, description="none on biases and norms")
+    optimizer: Literal["adamw", "adam", "sgd", "lamb", "lion"] = Field(
+        "adamw", description="of a network; each has its own defaults of --lr and --weight-decay"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd, in Nesterov's form; 0 is off")
     valid: float = Field(0.2, ge=0, lt=1, description="fraction of the rows held out for validation")
     fold: Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)] = Field(
         None, description="hold out the K-th of N equal parts, K from 1"
@@ -134,6 +151,19 @@ class Training(Part):
         Field(default_factory=dict, description="weights of the targets' losses: equal, learned, or given")
     )
     number_loss: Literal["squared", "huber"] = Field("squared", description="loss of number targets")
+
+    def __init__(self, /, **values: Any) -> None:
+        super().__init__(**{**OPTIMIZER_DEFAULTS.get(str(values.get("optimizer")), {}), **values})
+
+    @model_serializer(mode="wrap")
+    def _without_adamw(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Files and identities of trainings with adamw stay as they were before there was a choice.
+        values = dump(self)
+        if self.optimizer == "adamw":
+            values.pop("optimizer", None)
+        if self.optimizer != "sgd":
+            values.pop("momentum", None)
+        return values
 
     @property
     def keeps_best(self) -> bool:
@@ -202,6 +232,11 @@ class Recipe(Labels, Training, Body, Images):
 
     def check(self) -> None:
         """Refuse choices that contradict each other."""
+        if self.optimizer != "sgd" and self.momentum != type(self).model_fields["momentum"].default:
+            raise RecipeError(
+                f"momentum = {self.momentum:g} belongs to sgd, and the optimizer is {self.optimizer}",
+                fix="set optimizer = 'sgd', or leave momentum out",
+            )
         if self.views == 4 and self.flip != "both":
             raise RecipeError(
                 "views = 4 predicts pictures upside down, but flip = "
@@ -295,7 +330,8 @@ class RatingNetworkRecipe(OfRatings, Training, Body):
     duplicates: Literal["last", "first", "mean", "error"] | None = None
 
     def __init__(self, /, **values: Any) -> None:
-        super().__init__(**{**(DOT_DEFAULTS if values.get("body") == "dot" else {}), **values})
+        own = OPTIMIZER_DEFAULTS.get(str(values.get("optimizer")), {})
+        super().__init__(**{**(DOT_DEFAULTS if values.get("body") == "dot" else {}), **own, **values})
 
     @classmethod
     def from_toml(cls, text: str) -> Self:

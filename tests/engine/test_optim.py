@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from tenfold.engine.optim import (
+    OPTIMIZERS,
     TASK_RATE,
     AveragedWeights,
     build_optimizer,
     clip_gradients,
     set_rate,
 )
-from tenfold.recipe import Recipe
-from training import make_training
+from tenfold.engine.step import train_step
+from tenfold.recipe import OPTIMIZER_DEFAULTS, Recipe
+from training import largest_difference, make_batches, make_examples, make_training, state_of
 
 RECIPE = Recipe(arch="test_convnext", weights="none", image_size=32, seed=1)
+
+
+SHORT = {
+    "arch": "test_convnext", "weights": "none", "image_size": 32, "batch_size": 16, "drop_path": 0.0,
+    "augment": "off", "flip": "none", "dropout": 0.0, "body_lr": 1.0, "seed": 1,
+}  # fmt: skip
 
 
 def changed(**values: object) -> Recipe:
@@ -82,6 +91,54 @@ def test_every_parameter_is_in_one_group() -> None:
     training = make_training(changed(layer_decay=0.7, arch="test_vit", image_size=160), micro_batch=4)
     held = [id(parameter) for group in training.optimizer.param_groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in training.network.parameters())
+
+
+# Optimizers
+
+
+def test_a_recipe_offers_what_there_is() -> None:
+    assert list(get_args(Recipe.model_fields["optimizer"].annotation)) == list(OPTIMIZERS)
+    assert Recipe().optimizer == "adamw" and OPTIMIZER_DEFAULTS.keys() <= OPTIMIZERS.keys()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_learns_whatever_the_cut(optimizer: str) -> None:
+    """The loss falls with the optimizer's own defaults, and the micro-batch changes nothing."""
+    states = []
+    for micro_batch in (16, 4):
+        training = make_training(Recipe(**{**SHORT, "optimizer": optimizer}), micro_batch=micro_batch)
+        training.network.train()
+        examples, step = make_examples(64, size=32), 0
+        losses: list[float] = []
+        for epoch in range(6):
+            for batch in make_batches(training, examples, epoch=epoch):
+                losses.append(sum(train_step(training, batch, step).losses.values()))
+                step += 1
+        assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
+        states.append(state_of(training.network))
+    assert largest_difference(*states) < 1e-7
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weight_decay_spares_biases_with_every_optimizer(optimizer: str) -> None:
+    """With gradients of 0, only what decays moves."""
+    training = make_training(changed(optimizer=optimizer, weight_decay=0.5), micro_batch=4)
+    before = state_of(training.network)
+    for parameter in training.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    training.optimizer.step()
+    for group in training.optimizer.param_groups:
+        for parameter in group["params"]:
+            name = next(key for key, value in training.network.named_parameters() if value is parameter)
+            moved = not torch.equal(parameter, before[name])
+            assert moved == (group["weight_decay"] > 0 and bool(before[name].any())), name
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_nesterovs_or_plain(momentum: float) -> None:
+    optimizer = make_training(changed(optimizer="sgd", momentum=momentum), micro_batch=4).optimizer
+    for group in optimizer.param_groups:
+        assert (group["momentum"], group["nesterov"]) == (momentum, momentum > 0)
 
 
 # Clipping

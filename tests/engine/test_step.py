@@ -15,7 +15,14 @@ from tenfold.recipe import Recipe
 from training import make_batches, make_examples, make_training, state_of
 
 RECIPE = Recipe(
-    arch="test_convnext", weights="none", image_size=32, batch_size=16, epochs=2, frozen_epochs=1, seed=1
+    arch="test_convnext",
+    weights="none",
+    image_size=32,
+    batch_size=16,
+    epochs=2,
+    frozen_epochs=1,
+    seed=1,
+    ema=0.0,
 )
 
 

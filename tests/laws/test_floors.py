@@ -30,7 +30,7 @@ LIBRARIES = {
     "jaxtyping": ("nn/*", "engine/*", "memory/*"),
     "torch": ("nn/*", "engine/*", "memory/*", "runs/weights"),  # runs: PyTorch's own file format
     "torchvision": ("nn/*",),
-    "timm": ("nn/encoders",),
+    "timm": ("nn/encoders", "engine/optim"),
     "numba": ("collab/kernels",),
     "threadpoolctl": ("collab/scale",),
     "pyarrow": ("data/tables/*",),

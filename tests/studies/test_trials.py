@@ -112,7 +112,7 @@ def test_epochs_are_not_told_of_each_training() -> None:
     told: list[Event] = []
     tell = without_epochs(told.append)
     assert tell is not None
-    epoch = EpochEnded(0, "all", 1, 1, 1, 8, 0.1, 8, 0, {}, {}, {}, 0, 1.0)
+    epoch = EpochEnded(0, "all", 1, 8, 0.1, 8, 0, {}, {}, {}, 0, 1.0)
     for event in (epoch, SweepEnded(1, 2)):
         tell(event)
     assert told == [SweepEnded(1, 2)]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from tenfold.engine.optim import AveragedWeights
+from tenfold.engine.step import Training
 from tenfold.errors import RunError
 from tenfold.events import EpochEnded
 from tenfold.runs.folder import RunFolder
@@ -44,10 +44,7 @@ class Progress:
 def save_checkpoint(
     folder: RunFolder,
     progress: Progress,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    averaged: AveragedWeights | None,
-    scaler: torch.amp.GradScaler,
+    training: Training,
     identity: Mapping[str, Any],
     good: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
     best: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
@@ -59,18 +56,21 @@ def save_checkpoint(
     identity: describes schema, recipe and data in JSON's types, so that another training cannot be gone
     on with by mistake.
     """
-    arrays = {f"network/{name}": to_array(value) for name, value in network.state_dict().items()}
-    if averaged is not None:
-        arrays |= {f"averaged/{name}": to_array(value) for name, value in averaged.state.items()}
+    arrays = {f"network/{name}": to_array(value) for name, value in training.network.state_dict().items()}
+    if training.averaged is not None:
+        arrays |= {f"averaged/{name}": to_array(value) for name, value in training.averaged.state.items()}
     arrays |= {f"good/{name}": to_array(value) for name, value in (good or {}).items()}
     arrays |= {f"best/{name}": to_array(value) for name, value in (best or {}).items()}
-    state = optimizer.state_dict()
-    for number, slots in state["state"].items():
-        arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in slots.items()}
+    for number, slots in training.optimizer.state_dict()["state"].items():
+        # SGD without momentum keeps a slot with nothing in it.
+        kept = {slot: value for slot, value in slots.items() if value is not None}
+        arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in kept.items()}
+    steps = group_steps(training.optimizer)
     about = {
         "progress": {**vars(progress), "history": [epoch.record() for epoch in progress.history]},
-        "scaler": scaler.state_dict(),
+        "scaler": training.scaler.state_dict(),
         "identity": dict(identity),
+        **({"group_steps": steps} if steps else {}),
     }
     folder.write_checkpoint(arrays, about)
 
@@ -79,7 +79,8 @@ def save_checkpoint(
 class Unfinished:
     """What a training that was stopped goes on from.
 
-    arrays: see `restore_checkpoint`.  scaler: the gradient scaler's state.
+    arrays: as `save_checkpoint` names them.  scaler: the gradient scaler's state.
+    group_steps: see `group_steps`.
     checked: whether it has a sum, and so is known to be as it was written.
     """
 
@@ -87,6 +88,7 @@ class Unfinished:
     arrays: dict[str, Shaped[np.ndarray, " ..."]]
     scaler: dict[str, Any]
     checked: bool
+    group_steps: Sequence[float] = ()
 
 
 def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinished | None:
@@ -98,9 +100,9 @@ def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinishe
     if found is None:
         return None
     try:
-        about = dict(found.about["progress"])
+        about, steps = dict(found.about["progress"]), tuple(found.about.get("group_steps", ()))
         progress = Progress(history=[EpochEnded(**epoch) for epoch in about.pop("history")], **about)
-        return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked)
+        return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked, steps)
     except (KeyError, TypeError, ValueError):
         raise damaged_checkpoint(folder, "it does not say how far the training has come") from None
 
@@ -112,21 +114,25 @@ def damaged_checkpoint(folder: RunFolder, why: str) -> RunError:
     )
 
 
-def restore_checkpoint(
-    arrays: Mapping[str, Shaped[np.ndarray, " ..."]],
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer | None,
-    averaged: AveragedWeights | None,
-) -> None:
-    """Fill network, optimizer and averaged weights as `save_checkpoint` left them."""
-    network.load_state_dict(tensors_under(arrays, "network/"), strict=True)
-    if averaged is not None:
-        for name, value in tensors_under(arrays, "averaged/").items():
-            averaged.state[name].copy_(value)
-    if optimizer is None:
-        return
+def group_steps(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The step counter of each group, where the optimizer counts by group, as LAMB does; else nothing."""
+    return [float(group["step"]) for group in optimizer.param_groups if "step" in group]
+
+
+def restore_checkpoint(found: Unfinished, training: Training, *, without_optimizer: bool) -> None:
+    """Fill network, averaged weights, scaler and optimizer as `save_checkpoint` left them."""
+    training.network.load_state_dict(tensors_under(found.arrays, "network/"), strict=True)
+    if training.averaged is not None:
+        for name, value in tensors_under(found.arrays, "averaged/").items():
+            training.averaged.state[name].copy_(value)
+    training.scaler.load_state_dict(found.scaler)
+    if not without_optimizer:
+        _restore_optimizer(training.optimizer, found)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, found: Unfinished) -> None:
     slots: dict[int, dict[str, Shaped[Tensor, " ..."]]] = {}
-    for key, value in tensors_under(arrays, "optimizer/").items():
+    for key, value in tensors_under(found.arrays, "optimizer/").items():
         number, slot = key.split("/")
         slots.setdefault(int(number), {})[slot] = value
     state = optimizer.state_dict()
@@ -139,6 +145,8 @@ def restore_checkpoint(
                 if value.shape == parameter.shape and parameter.ndim:
                     like = torch.empty_like(parameter)
                     optimizer.state[parameter][slot] = like.copy_(value)
+    for group, step in zip(optimizer.param_groups, found.group_steps, strict=False):
+        group["step"] = torch.tensor(step)
 
 
 def to_array(value: Shaped[Tensor, "*any"]) -> Shaped[np.ndarray, "*any"]:

@@ -1,24 +1,43 @@
-"""Parameter groups, their rates, and averaged weights."""
+"""Optimizers by name, their parameter groups and rates, and averaged weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from timm.optim import Lamb, Lion
 from torch import Tensor, nn
 
 from tenfold.nn.network import Network, describe_layers
 from tenfold.recipe import Recipe
 
+Groups = list[dict[str, Any]]
+
+#: The optimizers of `Recipe.optimizer`. A recipe's `clip_norm` clips for all of them.
+OPTIMIZERS: Mapping[str, Callable[[Groups, Recipe], torch.optim.Optimizer]] = {
+    # Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
+    "adamw": lambda groups, recipe: torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8),
+    # Kingma and Ba 2015, arXiv 1412.6980; its weight decay is added to the gradient.
+    "adam": lambda groups, recipe: torch.optim.Adam(groups, betas=(0.9, 0.999), eps=1e-8),
+    # Nesterov's momentum: Sutskever, Martens, Dahl and Hinton 2013.
+    "sgd": lambda groups, recipe: torch.optim.SGD(
+        groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+    ),
+    # You et al. 2020, arXiv 1904.00962.
+    "lamb": lambda groups, recipe: Lamb(groups, max_grad_norm=None),
+    # Chen et al. 2023, arXiv 2302.06675.
+    "lion": lambda groups, recipe: Lion(groups, betas=(0.9, 0.99)),
+}
 #: Rate of learnt task weights as a part of the head's.
 TASK_RATE = 10.0
 
 
-def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.optim.AdamW:
-    """AdamW with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2).
+def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.optim.Optimizer:
+    """The recipe's optimizer, with weight decay on all but biases and norms.
 
     part: ``head`` trains the last layers only; ``all`` trains everything, with the body's rates lower.
     Each group carries its highest rate as ``peak_lr``; the schedule multiplies it.
@@ -36,19 +55,16 @@ def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.opt
         if layer.part == "body":
             rate *= recipe.body_lr * recipe.layer_decay ** (layer.count - 1 - layer.number)
         groups.setdefault((rate, layer.decays), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": members,
-                "lr": rate,
-                "peak_lr": rate,
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (rate, decays), members in groups.items()
-        ],
-        betas=(0.9, 0.99),
-        eps=1e-8,
-    )
+    listed: Groups = [
+        {
+            "params": members,
+            "lr": rate,
+            "peak_lr": rate,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (rate, decays), members in groups.items()
+    ]
+    return OPTIMIZERS[recipe.optimizer](listed, recipe)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, part: float) -> float:

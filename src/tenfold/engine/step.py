@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
 
 from tenfold.data.encode import Encoding
 from tenfold.engine.batches import Batch, Preparation
 from tenfold.engine.device import free_memory, is_out_of_memory
 from tenfold.engine.loss import batch_loss
-from tenfold.engine.optim import build_optimizer, clip_gradients
+from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients
 from tenfold.engine.predict import HALF
 from tenfold.engine.undo import keep_undo
 from tenfold.errors import MemoryBudgetError
@@ -27,6 +29,7 @@ class Training:
 
     micro_batch: rows that go through the network at once; shrinks when memory runs out.
     head_only: backbones are kept as they are and need no gradients.
+    averaged: the moving average of the weights, or None.
     """
 
     network: Network
@@ -37,6 +40,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     head_only: bool = False
+    averaged: AveragedWeights | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -49,6 +53,10 @@ class Training:
         """Rows to a BatchNorm group, or None where no layer looks beyond its row."""
         group = self.recipe.batchnorm_group
         return group if isinstance(group, int) and self.network.context.norms else None
+
+    def weights(self) -> Mapping[str, Shaped[Tensor, " ..."]]:
+        """The weights that count: the averaged ones where they are on."""
+        return self.averaged.state if self.averaged else self.network.state_dict()
 
     def restart_scaler(self) -> None:
         """Forget how far a step had come that was thrown away; the scale stays what it was."""
@@ -77,7 +85,8 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
     """
     while True:
         try:
-            return _attempt(training, batch, step)
+            result = _attempt(training, batch, step)
+            break
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -99,35 +108,53 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
         training.notes.append(
             f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
         )
+    if result.updated and training.averaged is not None:
+        training.averaged.update(training.network, step)
+    return result
 
 
 def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
-    network, recipe, optimizer = training.network, training.recipe, training.optimizer
-    optimizer.zero_grad(set_to_none=True)
-    sums = {head.name: 0.0 for head in network.heads}
+    training.optimizer.zero_grad(set_to_none=True)
+    sums = {head.name: 0.0 for head in training.network.heads}
     for micro in batch.split(training.micro_batch):
-        network.context.begin(step, micro.rows, micro.groups)
-        with _autocast(training):
-            if training.head_only:
-                raw = network.raw(network.features(micro.inputs, frozen=True))
-            else:
-                raw = network(micro.inputs)
-        network.context.end_forward()
-        total = batch_loss(network, raw, micro, recipe.task_weights, sums)
-        if total.requires_grad:
-            training.scaler.scale(total).backward()
-        del raw, total
+        loss = micro_batch_loss(training, micro, step, sums)
+        if loss.requires_grad:
+            loss.backward()
+        del loss
     losses = {
         name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
         for name, value in sums.items()
     }
+    return StepResult(losses, *update_weights(training))
+
+
+def micro_batch_loss(
+    training: Training, micro: Batch, step: int, sums: dict[str, float]
+) -> Float[Tensor, ""]:
+    """The scaled loss that a micro-batch's backward pass starts from. Adds each target's sum to `sums`."""
+    network = training.network
+    network.context.begin(step, micro.rows, micro.groups)
+    with _autocast(training):
+        if training.head_only:
+            raw = network.raw(network.features(micro.inputs, frozen=True))
+        else:
+            raw = network(micro.inputs)
+    network.context.end_forward()
+    total = batch_loss(network, raw, micro, training.recipe.task_weights, sums)
+    return training.scaler.scale(total) if total.requires_grad else total
+
+
+def update_weights(training: Training) -> tuple[float, bool]:
+    """Clip the gradients that are there and move the weights; returns the norm before clipping, and whether
+    the weights moved. Out of memory, all is as before."""
+    network, optimizer = training.network, training.optimizer
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if not trained:
         # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
         network.context.commit_statistics()
-        return StepResult(losses, 0.0, True)
+        return 0.0, True
     training.scaler.unscale_(optimizer)
-    norm = float(clip_gradients(trained, recipe.clip_norm))
+    norm = float(clip_gradients(trained, training.recipe.clip_norm))
     finite = math.isfinite(norm)
     if finite or training.scaler.is_enabled():
         undo = keep_undo(optimizer)
@@ -143,7 +170,7 @@ def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
         network.context.commit_statistics()
     else:
         network.context.discard_statistics()
-    return StepResult(losses, norm, finite)
+    return norm, finite
 
 
 @contextmanager
@@ -162,13 +189,32 @@ def begin_training(
     precision: str,
     micro_batch: int,
     head_only: bool = False,
+    averaged: bool = True,
 ) -> Training:
-    """Move the network to its device and make what its steps need.
+    """Move the network to its device and make what its steps need (see `make_training`)."""
+    network.to(device=device, dtype=torch.float64 if precision == "float64" else torch.float32)
+    return make_training(
+        network, encoding, recipe, device, precision, micro_batch, head_only=head_only, averaged=averaged
+    )
+
+
+def make_training(
+    network: Network,
+    encoding: Encoding,
+    recipe: Recipe,
+    device: torch.device,
+    precision: str,
+    micro_batch: int,
+    *,
+    head_only: bool = False,
+    averaged: bool = True,
+) -> Training:
+    """What the steps of a network need that is on its device already.
 
     precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
+    averaged: keep the moving average of the weights that the recipe asks for.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
-    network.to(device=device, dtype=dtype)
     return Training(
         network,
         recipe,
@@ -178,4 +224,5 @@ def begin_training(
         build_optimizer(network, recipe, part="head" if head_only else "all"),
         torch.amp.GradScaler(device.type, enabled=precision == "float16"),
         head_only,
+        AveragedWeights(network, recipe.ema) if averaged and recipe.ema else None,
     )

@@ -27,12 +27,7 @@ from tenfold.engine.checkpoint import (
 from tenfold.engine.device import peak_bytes
 from tenfold.engine.loss import task_weights_of
 from tenfold.engine.monitor import is_gain, monitored
-from tenfold.engine.optim import (
-    AveragedWeights,
-    build_optimizer,
-    set_rate,
-    swapped_weights,
-)
+from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_network
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
@@ -103,8 +98,7 @@ def fit_network(
     )
     if plan.checkpoint and not recompute(network):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
-    averaged = AveragedWeights(network, recipe.ema) if recipe.ema else None
-    good, best = _resumed(training, found, averaged, folder) if found and folder else ({}, {})
+    good, best = _resumed(training, found, folder) if found and folder else ({}, {})
     del found
     loop = _Loop(
         training,
@@ -112,7 +106,6 @@ def fit_network(
         train,
         valid,
         plan,
-        averaged,
         progress,
         folder,
         identity or {},
@@ -126,7 +119,7 @@ def fit_network(
 
 
 def _resumed(
-    training: Training, found: Unfinished, averaged: AveragedWeights | None, folder: RunFolder
+    training: Training, found: Unfinished, folder: RunFolder
 ) -> tuple[dict[str, Shaped[Tensor, " ..."]], dict[str, Shaped[Tensor, " ..."]]]:
     """Put a training where the other one stopped; returns its last good weights and its best ones."""
     progress, recipe = found.progress, training.recipe
@@ -135,8 +128,7 @@ def _resumed(
     # At the seam between the stages the next optimizer starts afresh, resumed or not.
     seam = progress.epoch == recipe.frozen_epochs and progress.epoch_step == 0
     try:
-        restore_checkpoint(found.arrays, training.network, None if seam else training.optimizer, averaged)
-        training.scaler.load_state_dict(found.scaler)
+        restore_checkpoint(found, training, without_optimizer=seam)
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         why = (str(error).splitlines() or [""])[0]
         raise damaged_checkpoint(folder, f"it does not fit this network: {why}") from None
@@ -152,7 +144,6 @@ class _Loop:
     train: Int64[np.ndarray, " train"]
     valid: Int64[np.ndarray, " valid"]
     plan: MemoryPlan
-    averaged: AveragedWeights | None
     progress: Progress
     folder: RunFolder | None
     identity: Mapping[str, Any]
@@ -219,8 +210,8 @@ class _Loop:
                 f"({abs(progress.best or 0.0):.4g})"
             )
             return progress.best_epoch
-        if self.averaged is not None and not stopped:
-            training.network.load_state_dict(self.averaged.state)
+        if training.averaged is not None and not stopped:
+            training.network.load_state_dict(training.averaged.state)
         return last
 
     def _check_epoch(self) -> None:
@@ -232,7 +223,7 @@ class _Loop:
             # A number that is none was not scored, and is no want of labels.
             if head.name in scores and (scores[head.name]["scored"] or scores[head.name].get("unscored"))
         )
-        state = self.averaged.state if self.averaged else self.training.network.state_dict()
+        state = self.training.weights()
         # Parameters only: a buffer may be infinite by design, as a mask of attention is.
         names = [name for name, _ in self.training.network.named_parameters()]
         if spoilt or not all(bool(torch.isfinite(state[name]).all()) for name in names):
@@ -244,8 +235,7 @@ class _Loop:
             )
 
     def _weights(self) -> dict[str, Shaped[Tensor, " ..."]]:
-        state = self.averaged.state if self.averaged else self.training.network.state_dict()
-        return {name: value.detach().cpu().clone() for name, value in state.items()}
+        return {name: value.detach().cpu().clone() for name, value in self.training.weights().items()}
 
     def _save(self) -> None:
         if self.folder is not None:
@@ -253,10 +243,7 @@ class _Loop:
             save_checkpoint(
                 self.folder,
                 self.progress,
-                self.training.network,
-                self.training.optimizer,
-                self.averaged,
-                self.training.scaler,
+                self.training,
                 self.identity,
                 # Between epochs the good weights are those of the training itself.
                 self.good if self.progress.epoch_step else {},
@@ -292,8 +279,6 @@ class _Loop:
             rate = set_rate(training.optimizer, one_cycle(place, length * per_epoch, warmup=recipe.warmup))
             result = train_step(training, batch, progress.step)
             self._count(result, epoch)
-            if self.averaged is not None and result.updated:
-                self.averaged.update(training.network, progress.step)
             progress.step += 1
             progress.epoch_step += 1
             progress.seconds = seconds_before + time.monotonic() - started
@@ -360,7 +345,7 @@ class _Loop:
         if not len(self.valid):
             return {}
         training = self.training
-        with swapped_weights(training.network, self.averaged):
+        with swapped_weights(training.network, training.averaged):
             probabilities = predict_network(
                 training.network,
                 self.examples,

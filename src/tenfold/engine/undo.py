@@ -35,10 +35,14 @@ class Undo:
             for parameter, _ in self._parameters
             if parameter in optimizer.state
         }
+        self._steps = [_copied(group.get("step")) for group in optimizer.param_groups]
 
     @torch.no_grad()
     def take_back(self) -> None:
         """Parameters and the optimizer's state as they were. Nothing is allocated on the device."""
+        for group, step in zip(self._optimizer.param_groups, self._steps, strict=True):
+            group.pop("step", None)
+            group.update({} if step is None else {"step": step})
         for parameter, value in self._parameters:
             parameter.copy_(value)
             if parameter not in self._states:

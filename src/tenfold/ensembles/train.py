@@ -318,7 +318,7 @@ class _Ensemble:
         members = {}
         for member in self.members:
             own = member.recipe.model_dump(mode="json")
-            other = {name: value for name, value in own.items() if value != plain[name]}
+            other = {name: value for name, value in own.items() if value != plain.get(name)}
             members[member.name] = {"weight": member.weight, **other}
         return {**self.how.model_dump(mode="json"), "members": members}
 

@@ -41,7 +41,13 @@ def find_learning_rate(
     work = prepare_training(schema, recipe, table, reading, Notes(on_note))
     plan = plan_training(recipe, machine, work, device, precision)
     training = begin_training(
-        work.network, work.encoding, recipe, device=device, precision=precision, micro_batch=plan.micro_batch
+        work.network,
+        work.encoding,
+        recipe,
+        device=device,
+        precision=precision,
+        micro_batch=plan.micro_batch,
+        averaged=False,
     )
 
     def batches() -> Iterator[Batch]:
