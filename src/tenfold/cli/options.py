@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, Recipe
+from tenfold.targets.words import KIND_WORDS
 
 
 def option(name: str, kind: Any, help: str, *flags: str, default: Any = None) -> inspect.Parameter:
@@ -132,8 +133,7 @@ COLUMNS = [
     option(
         "target",
         list[str] | None,
-        "COLUMN or COLUMN:KIND to predict: category, two-class, open, multilabel, number, number[LOW,HIGH], "
-        "ordered, ordered[LOW<...<HIGH] (docs/losses.md)",
+        f"COLUMN or COLUMN:KIND to predict: {KIND_WORDS} (docs/losses.md)",
         "--target",
     ),
     option("target_type", list[str] | None, "KIND of a target, or COLUMN=KIND", "--target-type"),

@@ -19,6 +19,7 @@ from rich.text import Text
 from tenfold.errors import UNSEEN, printable
 from tenfold.events import EpochEnded, Event, ImagesRead, RowsPredicted, StepEnded, SweepEnded
 from tenfold.remedies import advice
+from tenfold.targets.words import EPOCH, HEADINGS, SHORT
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 # A pipe or a file has no width of its own; tables are cut to a person's window only.
@@ -211,7 +212,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
         loss = "no update" if skipped and "loss" not in train else _number(train.get("loss", math.nan))
         text = f"{name}: loss {loss}"
         if valid is not None:
-            told = [f"{word} {_cell(key, valid)}" for key, word in _EPOCH.items() if key in valid]
+            told = [f"{word} {_cell(key, valid)}" for key, word in EPOCH.items() if key in valid]
             text += ", " + ", ".join(told)
         weight = record.get("task_weights", {}).get(name, 1.0)
         if weight != 1.0:
@@ -220,17 +221,6 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     if skipped:
         parts.append(f"{skipped} of {steps} updates skipped (half precision overflowed)")
     return "   ".join([*parts, f"{record['seconds']:.0f} s"])
-
-
-#: Scores that are shown of an epoch, of whatever kind the target is.
-_EPOCH = {
-    "log_loss": "validation",
-    "error_rate": "error",
-    "rank_error": "ranks off",
-    "micro_f1": "micro F1",
-    "rmse": "validation RMSE",
-    "r2": "R2",
-}
 
 
 def figure(value: float, *, digits: int = 4, nothing: str = "no labels") -> str:
@@ -248,28 +238,7 @@ def _percent(value: float) -> str:
     return "no labels" if value != value else f"{value:.1%}"
 
 
-#: Scores, and their headings.
-_SCORES = {
-    "error_rate": "error rate",
-    "majority_error_rate": "majority's",
-    "log_loss": "log loss",
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "macro_ap": "macro AP",
-    "micro_ap": "micro AP",
-    "auc": "AUC",
-    "none_rate": "none",
-    "subset_accuracy": "all right",
-    "majority_subset_accuracy": "majority's",
-    "rank_error": "ranks off",
-    "quadratic_kappa": "kappa",
-    "rmse": "RMSE",
-    "mean_rmse": "mean's",
-    "mae": "MAE",
-    "r2": "R2",
-    "scored": "rows",
-    "fallback": "by fallback",
-}
+#: Scores of lists, and their headings.
 _LISTS = {
     "precision": "precision",
     "recall": "recall",
@@ -287,11 +256,11 @@ def show_scores(targets: Mapping[str, Mapping[str, Any]]) -> None:
     """
     alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for name, scores in targets.items():
-        shown = tuple(one for one in _SCORES if one in scores and one != "auc")
+        shown = tuple(one for one in HEADINGS if one in scores and one != "auc")
         if shown:
             alike.setdefault(shown, {})[name] = scores
     for group in alike.values():
-        _show_grid("target", _SCORES, group)
+        _show_grid("target", HEADINGS, group)
     for scores in targets.values():
         if "lists" in scores:
             _show_grid(f"lists of {scores['lists']['n']}", _LISTS, {"this run": scores["lists"]})
@@ -378,13 +347,12 @@ def show_tuned(record: Mapping[str, Any]) -> None:
     shown = [
         (name, key)
         for name in targets
-        for key in ("error_rate", "micro_f1", "rmse", "mae")
-        if any(key in one["targets"].get(name, {}) for one in record["settings"])
-        and not (key == record["score"] == "rmse")
+        for key in (*SHORT, "mae")
+        if any(key in one["targets"].get(name, {}) for one in record["settings"]) and key != record["score"]
     ]
     heads = [record["tuned"].replace("_", " "), record["score"]]
     heads += ["between seeds", "behind"] if several else []
-    for name in (*heads, *(f"{name} {_SCORES[key]}" for name, key in shown)):
+    for name in (*heads, *(f"{name} {HEADINGS[key]}" for name, key in shown)):
         grid.add_column(as_text(name), justify="right")
     grid.add_column("")
     for one in record["settings"]:
@@ -427,7 +395,7 @@ def show_compared(record: Mapping[str, Any]) -> None:
             numbers = (found["alone"], found["together"])
             grid.add_row(
                 as_text(name if score == one["score"] else ""),
-                _SCORES.get(score, score),
+                HEADINGS.get(score, score),
                 *(_number4(value) for value in numbers),
                 signed(found["difference"]),
                 _number4(found["standard_error"]),
@@ -435,7 +403,7 @@ def show_compared(record: Mapping[str, Any]) -> None:
             )
             pairs = len(one["per_fold"])
             if found["pairs"] < pairs:
-                partial.append(f"{name}, {_SCORES.get(score, score)}: {found['pairs']} of {pairs} pairs")
+                partial.append(f"{name}, {HEADINGS.get(score, score)}: {found['pairs']} of {pairs} pairs")
     _output.print(grid)
     if partial:
         tell(f"means are of the pairs in which the score is defined: {'; '.join(partial)}")
@@ -446,7 +414,7 @@ def show_compared(record: Mapping[str, Any]) -> None:
             "harms": f"learning {others} too harms {name}",
             "not defined": f"whether learning {others} too helps {name} cannot be told in any fold",
         }.get(one["answer"], f"whether learning {others} too helps {name} cannot be told from chance")
-        tell(f"{verdict} ({_SCORES.get(one['score'], one['score'])}, {len(one['per_fold'])} pairs)")
+        tell(f"{verdict} ({HEADINGS.get(one['score'], one['score'])}, {len(one['per_fold'])} pairs)")
 
 
 def show_plans(found: Sequence[Any], plot: str | None) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tenfold.cli.screen import as_text, figure, output_grid, progress_console, say, show_scores, signed, tell
 from tenfold.events import Event, MemberRow, MembersChanged, StageBegan
+from tenfold.targets.words import SHORT
 
 #: Seconds between two drawings of the live table.
 OFTEN = 0.25
@@ -83,22 +84,15 @@ def members_grid(rows: Sequence[MemberRow]) -> Grid:
     return grid
 
 
-#: The score of a target that fits into one cell, by kind: the first that it has.
-_SHORT = {
-    "error_rate": lambda value: f"{value:.1%} wrong",
-    "micro_f1": lambda value: f"F1 {figure(value, digits=3)}",
-    "rmse": lambda value: f"RMSE {figure(value, digits=3)}",
-}
-
-
 def short_scores(targets: Mapping[str, Mapping[str, Any]]) -> str:
     """Every target's most telling score."""
     told = []
     for name, scores in targets.items():
-        kind = next((one for one in _SHORT if one in scores), None)
-        value = scores.get(kind) if kind else None
-        if kind and isinstance(value, (int, float)) and value == value:
-            told.append(f"{name} {_SHORT[kind](value)}")
+        score = next((one for one in SHORT if one in scores), "")
+        value = scores.get(score)
+        if isinstance(value, (int, float)) and value == value:
+            shown = f"{value:.1%}" if score == "error_rate" else figure(value, digits=3)
+            told.append(f"{name} {SHORT[score].format(shown)}")
     return ", ".join(told)
 
 

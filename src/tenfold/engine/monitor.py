@@ -12,7 +12,7 @@ from tenfold.errors import RecipeError, did_you_mean
 from tenfold.nn.heads import Head
 from tenfold.recipe import Recipe
 from tenfold.targets.base import RowWeights
-from tenfold.targets.scores import HIGHER_IS_BETTER
+from tenfold.targets.words import HIGHER_IS_BETTER
 
 
 def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> None:

@@ -14,6 +14,7 @@ from tenfold.reports.charts import Line, line_chart
 from tenfold.reports.html import Cell, Charts, Grid, Part, Section
 from tenfold.reports.parts import gib, read_history
 from tenfold.runs.folder import file_digest
+from tenfold.targets.words import LOSSES, MEMBERS
 
 __all__ = ["member_charts", "member_memory", "members_section", "what_it_is_of", "ways_grid"]
 
@@ -30,7 +31,7 @@ def members_section(about: Mapping[str, Any], folder: Path) -> Section:
     names: dict[tuple[str, str], None] = {}
     for one in members:
         for target, scores in (one.get("scores") or {}).items():
-            for score in ("error_rate", "log_loss", "rmse", "micro_f1"):
+            for score in MEMBERS:
                 if isinstance(scores, Mapping) and score in scores:
                     names[target, score] = None
     shown = list(names)[:8]
@@ -122,8 +123,8 @@ def member_charts(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[
         lines, word = [], "loss"
         for name, history in list(histories.items())[:DRAWN]:
             scores = [record.get("valid", {}).get(target, {}) for record in history]
-            word = "RMSE" if any("rmse" in one for one in scores) else word
-            losses = [next((one[key] for key in ("log_loss", "rmse") if key in one), None) for one in scores]
+            word = next((LOSSES[key] for one in scores for key in LOSSES if key in one), word)
+            losses = [next((one[key] for key in LOSSES if key in one), None) for one in scores]
             values = np.array([np.nan if one is None else float(one) for one in losses])
             if np.isfinite(values).any():
                 epochs = np.array([record["epoch"] + 1 for record in history], dtype=np.float64)

@@ -18,6 +18,7 @@ from tenfold.reports.charts import Line, line_chart, point_chart, reliability_ch
 from tenfold.reports.html import Cell, Charts, Clickable, Grid, Part, Section
 from tenfold.runs.folder import none_to_nan, read_text
 from tenfold.targets.base import TargetEvaluation, TargetKind
+from tenfold.targets.words import ERRORS, FRACTIONS
 
 __all__ = [
     "calibration_charts",
@@ -40,8 +41,6 @@ WHOLE = 30
 PAIRS, LISTED = 40, 50
 #: Letters of a class that a confusion table shows, so that its numbers stay in sight.
 CLASS_LETTERS = 28
-#: Scores that are parts of one: their curves share a chart.
-PARTS = ("error_rate", "macro_f1", "micro_f1", "auc", "macro_ap", "micro_ap", "subset_accuracy", "none_rate")
 
 
 def scores_grid(targets: Mapping[str, Mapping[str, Any]]) -> Grid:
@@ -104,8 +103,8 @@ def curve_charts(
         scores = dict.fromkeys(
             score for one in valid for score, value in one.items() if isinstance(value, (int, float))
         )
-        parts = [score for score in scores if score in PARTS]
-        others = [score for score in scores if score in ("rmse", "mae", "rank_error")]
+        parts = [score for score in scores if score in FRACTIONS]
+        others = [score for score in scores if score in ERRORS]
         for shown, title in ((parts, "scores on validation rows"), (others, "error on validation rows")):
             lines = [
                 Line(score.replace("_", " "), epochs, _series(history, "valid", str(name), score), dots=True)

@@ -29,6 +29,7 @@ from tenfold.runs.described import (
     table_of,
 )
 from tenfold.runs.folder import differences, file_digest, holds_run, nan_to_none
+from tenfold.targets.words import primary_score
 
 #: The history of all runs in a folder.
 FILE = ".tenfold-runs.jsonl"
@@ -440,17 +441,9 @@ def _group(targets: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], .
 def _primary_loss(scores: Mapping[str, Any]) -> tuple[str, float | None]:
     """Of a target's scores: what stands for it, and its value, of which less is better."""
 
-    def of(name: str) -> float | None:
-        value = scores.get(name)
-        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-    if of("error_rate") is not None:
-        return "error rate", of("error_rate")
-    if of("micro_f1") is not None:
-        return "F1", 1 - (of("micro_f1") or 0.0)
-    rmse, baseline = of("rmse"), of("mean_rmse")
-    if rmse is not None:
-        return ("RMSE of the mean's", rmse / baseline) if baseline else ("RMSE", rmse)
+    word, value = primary_score(scores)
+    if word:
+        return word, value
     lists = scores.get("lists")
     ndcg = lists.get("ndcg") if isinstance(lists, Mapping) else None
     return ("NDCG", 1 - ndcg) if isinstance(ndcg, int | float) and math.isfinite(ndcg) else ("", None)

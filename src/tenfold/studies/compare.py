@@ -23,7 +23,7 @@ from tenfold.schema import NetworkTarget, Schema
 from tenfold.spread import PairedDifference, paired_difference
 from tenfold.studies.trials import RunPlace, mean_defined, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
-from tenfold.targets.scores import HIGHER_IS_BETTER
+from tenfold.targets.words import HIGHER_IS_BETTER
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
 

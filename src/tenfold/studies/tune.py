@@ -27,7 +27,7 @@ from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.schema import Schema
 from tenfold.studies.trials import RunPlace, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
-from tenfold.targets.scores import HIGHER_IS_BETTER
+from tenfold.targets.words import HIGHER_IS_BETTER
 
 __all__ = ["parse_values", "tune", "tuning_page"]
 

@@ -29,7 +29,6 @@ from tenfold.metrics import (
 from tenfold.targets.decisions import binary_log_loss
 
 __all__ = [
-    "HIGHER_IS_BETTER",
     "class_scores",
     "open_scores",
     "ordered_scores",
@@ -39,11 +38,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-#: Of all other scores less is better.
-HIGHER_IS_BETTER = frozenset(
-    {"macro_f1", "micro_f1", "macro_ap", "micro_ap", "auc", "subset_accuracy", "r2", "quadratic_kappa"}
-)
 
 
 def _weighed(labels: NDArray[Any], weights: Floats | None) -> NDArray[Any]:
