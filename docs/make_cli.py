@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,13 @@ HEAD = """\
 
 <!-- Written by docs/make_cli.py from the commands themselves; `make docs` writes it anew. -->
 """
-WORDS = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "Path": "PATH"}
+SHELL = """\
+## Completion
+
+`tenfold --install-completion` teaches your shell (bash, zsh, fish or PowerShell) to complete commands,
+options and their values with the Tab key; open a new shell afterwards. `tenfold --show-completion` prints the
+script instead.
+"""
 
 
 def cli_page(command: Any, name: str = "tenfold") -> str:
@@ -28,7 +32,7 @@ def cli_page(command: Any, name: str = "tenfold") -> str:
     for full, one in commands:
         summary = _prose(one.help).partition("\n\n")[0].replace("\n", " ")
         lines.append(f"| [`{full}`](#{full.replace(' ', '-')}) | {_cell(summary)} |")
-    lines.append("")
+    lines += ["", SHELL]
     for full, one in commands:
         lines += _section(full, one)
     return "\n".join(lines).rstrip() + "\n"
@@ -44,74 +48,39 @@ def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _section(full: str, command: Any) -> Iterator[str]:
-    shown = [one for one in command.params if not getattr(one, "hidden", False) and one.name != "help"]
-    arguments = [one for one in shown if one.param_type_name == "argument"]
-    options = [one for one in shown if one.param_type_name == "option"]
-    words = [_argument(one) for one in arguments] + (["[OPTIONS]"] if options else [])
+    text, _, examples = (command.help or "").partition("\b\nExamples:\n")
+    panels: dict[str, list[Any]] = {}
+    for one in command.params:
+        if not getattr(one, "hidden", False) and one.name != "help":
+            panels.setdefault(one.rich_help_panel or f"{one.param_type_name.title()}s", []).append(one)
+    words = [_argument(one) for one in command.params if one.param_type_name == "argument"]
     yield f"## {full}\n"
-    yield _prose(command.help) + "\n"
-    yield f"    {full} {' '.join(words)}".rstrip() + "\n"
-    if arguments:
-        yield "| argument | what it is |\n|---|---|"
-        yield from (f"| `{one.name.upper()}` | {_cell(one.help)} |" for one in arguments)
-        yield ""
-    if options:
-        # Options whose help already says their default need no column for it.
-        rows = [[_spelling(one), _cell(one.help), _default(one)] for one in options]
-        columns = 3 if any(row[2] for row in rows) else 2
-        heads = ["option", "what it does", "default"][:columns]
-        yield from (_row(row[:columns]) for row in [heads, ["---"] * columns, *rows])
+    yield _prose(text) + "\n"
+    yield f"    {' '.join([full, *words, '[OPTIONS]'])}\n"
+    if examples:
+        yield f"```bash\n{inspect.cleandoc(examples)}\n```\n"
+    for panel, parameters in panels.items():
+        head = "argument" if panel == "Arguments" else "option" if panel == "Options" else panel.lower()
+        yield f"| {head} | what it does |\n|---|---|"
+        yield from (f"| {_spelling(one)} | {_cell(one.help)} |" for one in parameters)
         yield ""
 
 
 def _argument(one: Any) -> str:
-    word = one.name.upper() + ("..." if one.nargs == -1 else "")
+    word = one.metavar + ("..." if one.nargs == -1 else "")
     return word if one.required else f"[{word}]"
 
 
 def _spelling(one: Any) -> str:
+    if one.param_type_name == "argument":
+        return f"`{one.metavar}`"
     names = sorted(one.opts, key=len, reverse=True) + list(one.secondary_opts)
-    kind = "" if getattr(one, "is_flag", False) else f" {_kind(one)}"
     again = ", may be repeated" if getattr(one, "multiple", False) else ""
-    return ", ".join(f"`{name}{kind}`" for name in names).replace("|", "\\|") + again
-
-
-def _kind(one: Any) -> str:
-    """What one writes after an option: ``COL=DIR``, ``squish|crop|pad``, ``INTEGER``."""
-    if one.metavar:
-        return one.metavar
-    described = getattr(one, "type_descriptor", None)
-    if described is None:  # the typer that builds on click
-        choices = getattr(one.type, "choices", None)
-        return "|".join(map(str, choices)) if choices else one.type.name.upper().replace("FLOAT", "NUMBER")
-    kind = described.annotation
-    kinds = [one for one in typing.get_args(kind) if one is not type(None)]
-    if typing.get_origin(kind) is typing.Literal:
-        return "|".join(map(str, kinds))
-    if kinds:  # optional, or a list of
-        kind = kinds[0]
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return "|".join(str(member.value) for member in kind)
-    return WORDS.get(getattr(kind, "__name__", ""), "TEXT")
-
-
-def _default(one: Any) -> str:
-    value = one.default.value if isinstance(one.default, enum.Enum) else one.default
-    if one.required:
-        return "required"
-    if callable(value) or value in (None, "", (), []) or value is False:
-        return ""
-    if value is True:
-        return "on"
-    return f"`{value}`"
+    return _cell(", ".join(f"`{name} {one.metavar or ''}".rstrip() + "`" for name in names)) + again
 
 
 def _prose(text: str | None) -> str:
     return inspect.cleandoc((text or "").replace("\b", "").partition("\f")[0])
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str | None) -> str:

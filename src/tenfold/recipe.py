@@ -180,7 +180,7 @@ class Body(Part):
     hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(parse_layers)] = Field(
         (128, 64), description="widths of the MLP's layers"
     )
-    embedding: PositiveInt | None = Field(None, description="width of embeddings; by a rule where not given")
+    embedding: PositiveInt | None = Field(None, description="width of embeddings")
     dropout: float = Field(0.2, ge=0, lt=1, description="of the head's inputs, per row")
     body_dropout: float = Field(0.2, ge=0, lt=1, description="of each MLP layer, per row")
     unknown_rate: float = Field(

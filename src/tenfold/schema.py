@@ -31,7 +31,7 @@ class Frozen(BaseModel):
     wrong recipe a RecipeError, from Python, from TOML and from the command line alike.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     refusal: ClassVar[type[TenfoldError]] = SchemaError
 
     def __init__(self, /, **values: Any) -> None:

@@ -19,7 +19,8 @@ def test_every_command_is_registered() -> None:
 def test_an_output_that_cannot_be_written_is_said_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ended() -> None:
+    def ended(prog_name: str) -> None:
+        assert prog_name == "tenfold"
         raise SystemExit(0)
 
     monkeypatch.setattr(tenfold.cli.main, "app", ended)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from photos import write_photo
-from tenfold.cli.options import COLUMNS, DEVICE, MACHINE, READING, VIEWS, recipe_options
+from tenfold.cli.options import ColumnOptions, options_of, parameters_of
 from tenfold.cli.request import (
     job_of,
     picture_job_of,
@@ -21,7 +21,7 @@ from tenfold.cli.request import (
     table_options,
     wing_options,
 )
-from tenfold.data.images.decode import MAX_PIXELS
+from tenfold.cli.train import Evaluate, Fit, Predict
 from tenfold.data.tables.table import Table
 from tenfold.errors import ImageError, RecipeError, SchemaError, TenfoldError
 from tenfold.events import ImagesRead
@@ -41,17 +41,14 @@ RATINGS = {"table": "ratings.csv", "user": "u", "item": "i", "target": ["r"], "o
 
 def fit_options(**given: Any) -> dict[str, Any]:
     """What ``tenfold fit`` hands over: every option, with those that were given."""
-    every = [*COLUMNS, *recipe_options(Recipe, FactorRecipe), *READING, *MACHINE]
-    found = {one.name: one.default.default for one in every}
-    assert set(given) <= {*found, "table", "output"}
-    return {"table": None, "output": None, **found, **given}
+    found = {one.name: one.default.default for one in parameters_of(Fit, (Recipe, FactorRecipe))}
+    assert set(given) <= set(found)
+    return {**found, **given}
 
 
 def predict_options(**given: Any) -> dict[str, Any]:
-    found = {one.name: one.default.default for one in (*READING, DEVICE, *VIEWS)}
-    more = dict.fromkeys(("table", "image", "user", "item", "lists", "liked", "like"))
-    more |= {"output": "out.csv", "probabilities": False, "spreadsheet_safe": False}
-    return {**found, **more, **given}
+    found = {one.name: one.default.default for one in (*parameters_of(Predict), *parameters_of(Evaluate))}
+    return {**found, "output": "out.csv", "table": None, **given}
 
 
 def run_of(schema: Schema) -> Any:
@@ -189,7 +186,7 @@ def test_columns_of_pictures_are_no_option_for_ratings(name: str, value: Any) ->
 
 @pytest.mark.parametrize("place", ["job", "folder"])
 @pytest.mark.parametrize(
-    "name", [one.name for one in COLUMNS if one.name not in ("image_folder", "time_format")]
+    "name", [one for one in options_of(ColumnOptions) if one not in ("image_folder", "time_format")]
 )
 def test_columns_are_named_in_one_place(tmp_path: Path, place: str, name: str) -> None:
     (tmp_path / "job.toml").write_text(JOB)
@@ -237,7 +234,7 @@ def test_reading_and_machine_of_a_classifier() -> None:
     assert (reading.skip_bad, reading.max_pixels, reading.workers, reading.cache) == (True, 5, 0, "c")
     assert (machine.device, machine.micro_batch, machine.checkpoint) == ("cpu", 3, False)
     plain = wing_options(PICTURE_RUN.schema, fit_options(**PICTURES))
-    assert (plain["reading"].max_pixels, plain["reading"].workers) == (MAX_PIXELS, 2)
+    assert (plain["reading"].max_pixels, plain["reading"].workers) == (None, 2)
     assert (plain["machine"].device, plain["machine"].micro_batch) == ("auto", None)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,25 +104,26 @@ def test_the_pages_use_only_commands_and_options_that_exist() -> None:
     assert_none(faults)
 
 
-class _Resize(Enum):
-    squish = "squish"
-    crop = "crop"
-
-
 def _sample() -> Any:
     app = typer.Typer(help="The tool.")
 
     @app.command()
     def fit(
-        table: Annotated[Path, typer.Argument(help="a table, or a folder")],
-        rate: Annotated[float, typer.Option("--lr", help="highest rate | of the head")] = 0.1,
+        table: Annotated[Path, typer.Argument(metavar="TABLE", help="a table, or a folder")],
+        rate: Annotated[
+            float,
+            typer.Option("--lr", metavar="NUMBER", help="highest | of the head", rich_help_panel="Training"),
+        ] = 0.1,
         image: Annotated[list[str] | None, typer.Option(metavar="COL=DIR", help="pictures")] = None,
-        resize: Annotated[_Resize, typer.Option(help="how")] = _Resize.squish,
         json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     ) -> None:
         """Train on a table.
 
         The second paragraph.
+
+        \b
+        Examples:
+          tenfold fit t.csv
         """
 
     @app.command(hidden=True)
@@ -137,15 +137,15 @@ def _sample() -> Any:
     return typer.main.get_command(app)
 
 
-def test_the_generator_shows_commands_arguments_options_and_defaults() -> None:
+def test_the_generator_shows_commands_examples_arguments_and_options_in_panels() -> None:
     page = load_generator().cli_page(_sample())
     assert "| [`tenfold fit`](#tenfold-fit) | Train on a table. |" in page
     assert "    tenfold fit TABLE [OPTIONS]\n" in page
     assert "| `TABLE` | a table, or a folder |" in page
-    assert "| `--lr NUMBER` | highest rate \\| of the head | `0.1` |" in page
-    assert "| `--image COL=DIR`, may be repeated | pictures |  |" in page
-    assert "| `--resize squish\\|crop` | how | `squish` |" in page
-    assert "| `--json` | print JSON |  |" in page
+    assert "```bash\ntenfold fit t.csv\n```\n" in page
+    assert "| training | what it does |\n|---|---|\n| `--lr NUMBER` | highest \\| of the head |" in page
+    assert "| `--image COL=DIR`, may be repeated | pictures |" in page
+    assert "| `--json` | print JSON |" in page
     assert "The second paragraph." in page and "worker" not in page
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
+from tenfold.cli.options import Request, parameters_of
 from tenfold.cli.screen import print_json, say, show_records, show_scores, tell
 from tenfold.errors import OutputError, TenfoldError, home_path, of_machine
+from tenfold.recipe import AnyRecipe
 from tenfold.remedies import Offer, offering
 
 app = typer.Typer(
     name="tenfold",
     help="Trains more model than the machine seems to hold.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -30,10 +32,28 @@ Given = dict[str, Any]
 OPTIONS: dict[str, frozenset[str]] = {}
 
 
-def _flags(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
-    for one in parameters:
-        for spelled in getattr(one.default, "param_decls", None) or ():
-            yield from (flag for flag in spelled.split("/") if flag.startswith("--"))
+class Command(TyperCommand):
+    """A command whose help shows its options in panels."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the line that says how to use it."""
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, then the options by panel, all in columns of one width."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                argument = parameter.param_type_name == "argument"
+                panel = getattr(parameter, "rich_help_panel", None) or "Output"
+                name = record[0].partition(" <")[0] if argument else record[0]
+                again = "..." if getattr(parameter, "multiple", False) else ""
+                panels.setdefault(panel, []).append((name + again, record[1]))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                # The widest column there may be, whatever stands in it.
+                formatter.write_dl([(f"{name:<26}", help) for name, help in rows], col_max=26)
 
 
 def offer_of(name: str) -> Offer:
@@ -44,6 +64,8 @@ def offer_of(name: str) -> Offer:
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         tell(f"tenfold {version('tenfold')}")
         raise typer.Exit
 
@@ -57,53 +79,60 @@ def _start(
     pass
 
 
-def command(name: str, *parameters: inspect.Parameter) -> Callable[[Callable[[Given], None]], Any]:
-    """A command with these options; its function gets them as one dictionary."""
+def command(
+    name: str,
+    request: type[Request],
+    *examples: str,
+    recipes: tuple[type[AnyRecipe], ...] = (),
+    without: tuple[str, ...] = (),
+) -> Callable[[Callable[[Given], None]], Callable[[Given], None]]:
+    """A command with the options of a request and of recipes, without some; its function gets the request.
+
+    examples: command lines, for its help.
+    """
+    parameters = parameters_of(request, recipes, without)
 
     def register(function: Callable[[Given], None]) -> Callable[[Given], None]:
-        def run(**given: Any) -> None:
+        def run(**values: Any) -> None:
             with offering(offer_of(name)), answered():
-                given = {name: _at_home(name, value) for name, value in given.items()}
+                given = {key: _at_home(metavars[key], value) for key, value in values.items()}
                 _keep_inputs(given)
                 function(given)
 
-        run.__name__, run.__doc__ = name, function.__doc__
-        run.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
+        metavars = {one.name: str(one.default.metavar) for one in parameters}
+        run.__dict__["__signature__"] = inspect.Signature(parameters)
         run.__annotations__ = {one.name: one.annotation for one in parameters}
-        app.command(name)(run)
-        OPTIONS[name] = frozenset(("--help", *_flags(parameters)))
+        lines = "\n".join(f"  {line}" for one in examples for line in one.split("\n"))
+        help = f"{inspect.cleandoc(function.__doc__ or '')}\n\n\b\nExamples:\n{lines}"
+        app.command(name, cls=Command, help=help)(run)
+        flags = (flag for one in parameters for flag in getattr(one.default, "param_decls", None) or ())
+        words = (word for flag in flags for word in flag.split("/"))
+        OPTIONS[name] = frozenset(("--help", *(word for word in words if word.startswith("--"))))
         return function
 
     return register
 
 
-#: Options that name a file or a folder.
-PLACES = frozenset(
-    ("table", "run", "runs", "output", "folder", "like", "cache", "weights", "ratings", "image_folder")
-    + ("user_table", "item_table", "recipe", "file", "plot", "of", "made")
-)
-
-
-def _at_home(name: str, value: Any) -> Any:
+def _at_home(metavar: str, value: Any) -> Any:
     """``~/runs`` as the home folder: a shell leaves it where it stands behind ``=`` or within quotes."""
     if isinstance(value, list | tuple):
-        return type(value)(_at_home(name, one) for one in value)
-    if name == "image" and isinstance(value, str):
-        column, equals, folder = value.partition("=")
-        return f"{column}{equals}{home_path(folder)}"
-    return home_path(value) if name in PLACES and isinstance(value, str) else value
+        return type(value)(_at_home(metavar, one) for one in value)
+    if not isinstance(value, str) or not re.search("FILE|FOLDER|RUN|TABLE", metavar):
+        return value
+    column, equals, path = value.rpartition("=" if "=" in metavar else "\0")
+    return f"{column}{equals}{home_path(path)}"
 
 
-def _keep_inputs(given: Given) -> None:
+def _keep_inputs(given: Mapping[str, Any]) -> None:
     """Refuse to write over what is read: a table, a sample submission, a file of the run that is asked."""
     target = given.get("output")
     if not target or not os.path.exists(target) or os.path.isdir(target):
         return
     run = given.get("run") or ""
     own = [os.path.join(run, name) for name in os.listdir(run)] if os.path.isdir(run) else []
-    read = [one for name, one in given.items() if name != "output" and isinstance(one, str)]
-    for one in (*read, *(path for path in own if not path.endswith((".html", ".xlsx")))):
-        if os.path.isfile(one) and os.path.samefile(one, target):
+    read = [value for name, value in given.items() if name != "output" and isinstance(value, str)]
+    for path in (*read, *(path for path in own if not path.endswith((".html", ".xlsx")))):
+        if os.path.isfile(path) and os.path.samefile(path, target):
             raise OutputError(f"{target} is read by this command, and would be lost", fix="give another -o")
 
 
@@ -125,7 +154,7 @@ def answered() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def show_run(summary: dict[str, Any]) -> None:
+def show_run(summary: Mapping[str, Any]) -> None:
     """A run's scores and where it lies, for a person."""
     show_scores(summary.get("targets", {}))
     if summary.get("without_views"):
@@ -139,9 +168,9 @@ def show_run(summary: dict[str, Any]) -> None:
     tell(f"run: {summary['run']}")
 
 
-def show_written(written: Given, given: Given) -> None:
+def show_written(written: Mapping[str, Any], *, as_json: bool) -> None:
     """What was answered: the rows, or where they were written."""
-    if given["as_json"]:
+    if as_json:
         return print_json(written)
     for note in written["notes"]:
         say(note)

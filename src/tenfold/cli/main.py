@@ -19,7 +19,7 @@ def main() -> None:
     """Run the command that is typed; ends the process with its exit code."""
     take_any_text()
     try:
-        app()
+        app(prog_name="tenfold")
     except SystemExit as end:
         why = untold()
         if why:

@@ -1,13 +1,19 @@
 """Commands for many runs: ensembles, blends, their history, and competitions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer
 
 from tenfold.cli.commands import Given, command
-from tenfold.cli.options import COLUMNS, JSON, MACHINE, OUTPUT, READING, argument, option
+from tenfold.cli.options import (
+    ColumnOptions,
+    Json,
+    MachineOptions,
+    ReadingOptions,
+    argument,
+    option,
+    options_of,
+)
 from tenfold.cli.request import wing_options
 from tenfold.cli.screen import print_json, say, tell
 from tenfold.cli.screen_many import MembersDisplay, show_blend, show_history
@@ -15,23 +21,30 @@ from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.remedies import withhold
 
 #: What the recipe says, of an ensemble: columns, and whatever changes the answer.
-PLANNED = (*(one.name for one in COLUMNS), *Recipe.model_fields, *FactorRecipe.model_fields)
+PLANNED = (*options_of(ColumnOptions), *Recipe.model_fields, *FactorRecipe.model_fields)
+
+
+class Ensemble(ReadingOptions, MachineOptions, Json):
+    """What ``tenfold ensemble`` takes."""
+
+    recipe: str | None = argument("the ensemble's recipe (.toml)", "FILE", optional=True)
+    jobs: str = option("members at once: a number, or auto (two where memory allows)", "N|auto", default="1")
+    example: bool = option("print a complete recipe, and do nothing", default=False)
+    output: str | None = option("folder to make", "FOLDER", "-o", "--output")
 
 
 @command(
     "ensemble",
-    argument("recipe", "the ensemble's recipe (.toml)", optional=True),
-    option("jobs", str, "members at once: a number, or auto (two where memory allows)", default="1"),
-    *READING,
-    *[one for one in MACHINE if one.name != "probe"],
-    option("example", bool, "print a complete recipe, and do nothing", "--example", default=False),
-    OUTPUT,
-    JSON,
+    Ensemble,
+    "tenfold ensemble --example > recipe.toml",
+    "tenfold ensemble recipe.toml -o runs/top",
+    without=("probe",),
 )
 def _ensemble(given: Given) -> None:
-    """Train the members of a recipe, each in a fresh process, and blend them.
+    """Train the members of a recipe, and blend them.
 
-    Run again, it skips what has finished, goes on with what has not, and trains anew only what has changed.
+    Each is trained in a fresh process. Run again, it skips what has finished, goes on with what has not, and
+    trains anew only what has changed.
     """
     from tenfold.ensembles.example import EXAMPLE
 
@@ -65,34 +78,51 @@ def _ensemble(given: Given) -> None:
         raise typer.Exit(1)
 
 
+class Blend(Json):
+    """What ``tenfold blend`` takes."""
+
+    runs: list[str] = argument("run folders of one kind", "RUN")
+    method: str = option("how the weights are chosen", "weights|greedy|convex|best", default="weights")
+    weights: str | None = option("one number a run, as 1,2,1 [all alike]", "WEIGHT,...")
+    seed: int = option("of the parts in which learned weights are scored", default=0)
+    output: str | None = option("folder to make", "FOLDER", "-o", "--output")
+
+
 @command(
     "blend",
-    argument("runs", "run folders of one kind", many=True),
-    option("weights", str | None, "one number a run, as 1,2,1 [all alike]"),
-    option("method", str, "weights, greedy, convex, or best", default="weights"),
-    option("seed", int, "of the parts in which learned weights are scored", default=0),
-    OUTPUT,
-    JSON,
+    Blend,
+    "tenfold blend runs/one runs/two -o runs/both",
+    "tenfold blend runs/one runs/two --method best -o runs/both",
 )
 def _blend(given: Given) -> None:
-    """Make one run of several: probabilities, numbers and ratings are averaged, lists are fused."""
+    """Make one run of several.
+
+    Probabilities, numbers and ratings are averaged, lists are fused.
+    """
     from tenfold.ensembles.blend import blend_request
 
     found = blend_request(given, say)
     print_json(found.summary) if given["as_json"] else show_blend(found.summary)
 
 
+class Runs(Json):
+    """What ``tenfold runs`` takes."""
+
+    folder: str | None = argument("folder that holds the runs [runs]", "FOLDER", optional=True)
+    plot: bool = option("draw the scores over time", default=False)
+    score: tuple[str, float] | None = option("add a leaderboard's score to a run", "RUN SCORE")
+    made: str | None = option("say which run made this file of predictions", "FILE")
+    output: str | None = option("HTML file for --plot [history.html in the folder]", "FILE", "-o", "--output")
+
+
 @command(
-    "runs",
-    argument("folder", "folder that holds the runs [runs]", optional=True),
-    option("plot", bool, "draw the scores over time", "--plot", default=False),
-    option("output", str | None, "HTML file for that [history.html in the folder]", "-o", "--output"),
-    option("score", tuple[str, float] | None, "RUN SCORE: add a leaderboard's score to a run"),
-    option("made", str | None, "FILE: say which run made this file of predictions"),
-    JSON,
+    "runs", Runs, "tenfold runs", "tenfold runs --plot -o history.html", "tenfold runs --made submission.csv"
 )
 def _runs(given: Given) -> None:
-    """List the runs of a folder, best first, with what changed since each one's parent, and the gain."""
+    """List the runs of a folder, best first.
+
+    With each are the changes since its parent, and the gain.
+    """
     from tenfold.reports.charts import course_charts
     from tenfold.reports.html import write_charts
     from tenfold.runs.history import course_of, find_maker, read_history, record_score
@@ -124,13 +154,17 @@ def _runs(given: Given) -> None:
     return show_history(runs)
 
 
-@command(
-    "data",
-    argument("competition", "its name, as in the address of its page"),
-    option("output", str | None, "folder to make [the competition's name]", "-o", "--output"),
-    option("max_size", str | None, "most that its files may take, unpacked [100 times what was fetched]"),
-    JSON,
-)
+class Data(Json):
+    """What ``tenfold data`` takes."""
+
+    competition: str = argument("its name, as in the address of its page", "COMPETITION")
+    output: str | None = option("folder to make [the competition's name]", "FOLDER", "-o", "--output")
+    max_size: str | None = option(
+        "most that its files may take, unpacked [100 times what was fetched]", "SIZE"
+    )
+
+
+@command("data", Data, "tenfold data titanic")
 def _data(given: Given) -> None:
     """Fetch and unpack a Kaggle competition's files."""
     from tenfold.memory.cards import parse_bytes
@@ -145,14 +179,16 @@ def _data(given: Given) -> None:
     return tell(f"{len(found['files'])} files: {found['folder']}")
 
 
-@command(
-    "submit",
-    argument("file", "file of predictions"),
-    argument("competition", "its name, as in the address of its page"),
-    option("message", str | None, "what is said of it [the run that made it]", "-m", "--message"),
-    option("runs", str, "folder that holds the run that made it", default="runs"),
-    JSON,
-)
+class Submit(Json):
+    """What ``tenfold submit`` takes."""
+
+    file: str = argument("file of predictions", "FILE")
+    competition: str = argument("its name, as in the address of its page", "COMPETITION")
+    message: str | None = option("note beside it [the run that made it]", "TEXT", "-m", "--message")
+    runs: str = option("folder that holds the run that made it", "FOLDER", default="runs")
+
+
+@command("submit", Submit, "tenfold submit submission.csv titanic")
 def _submit(given: Given) -> None:
     """Hand in a file of predictions to a Kaggle competition."""
     from tenfold.studies.kaggle import submit_file

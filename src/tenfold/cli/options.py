@@ -1,154 +1,293 @@
-"""The command line's options: the recipes' fields and the few that belong to a machine, once each."""
+"""The options of the commands: the recipes' fields, and groups that several commands share, once each.
 
-from __future__ import annotations
+The options of a command are the attributes of a `Request`. Typer reads their types: here and in the files of
+the commands no annotation is a text.
+"""
 
 import inspect
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 import typer
 
-from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, Recipe
+from tenfold.recipe import (
+    DOT_DEFAULTS,
+    TABLE_DEFAULTS,
+    AnyRecipe,
+    Body,
+    FactorRecipe,
+    Factors,
+    Images,
+    OfRatings,
+    RatingNetworkRecipe,
+    Recipe,
+)
 from tenfold.targets.words import KIND_WORDS
 
+#: Panels of a command's help, in this order.
+PANELS = (
+    *("Arguments", "Options", "What to learn from", "Pictures", "Network", "Training", "Ratings"),
+    *("Reading tables and pictures", "This machine", "Output"),
+)
+#: The panel of a recipe's field, by the part that has it; others are of Training.
+_PARTS = {Images: "Pictures", Body: "Network", OfRatings: "Ratings", Factors: "Ratings"}
+#: What a person writes after an option of a recipe, where its type does not say it.
+_METAVARS = {
+    "arch": "NAME",
+    "weights": "hub|none|FILE",
+    "image_size": "HEIGHTxWIDTH",
+    "item_size": "HEIGHTxWIDTH",
+    "batchnorm_group": "ROWS|frozen",
+    "hidden": "WIDTH,...",
+    "fold": "K/N",
+    "monitor": "TARGET[:SCORE]",
+    "task_weights": "TARGET=WEIGHT,...",
+    "class_weights": "CLASS=WEIGHT,...",
+    "scale": "LOW HIGH",
+    "range": "LOW HIGH",
+}
 
-def option(name: str, kind: Any, help: str, *flags: str, default: Any = None) -> inspect.Parameter:
-    """One option of a command; its flag is its name unless flags are given."""
-    spelled = flags or (f"--{name.replace('_', '-')}",)
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=typer.Option(default, *spelled, help=help, show_default=False),
-        annotation=kind,
-    )
+
+class Option(NamedTuple):
+    """One option, or without flags an argument. default: ``...`` where it must be given."""
+
+    help: str
+    metavar: str
+    flags: tuple[str, ...]
+    default: Any
 
 
-def argument(name: str, help: str, *, optional: bool = False, many: bool = False) -> inspect.Parameter:
-    """One argument of a command, or one that takes all the words that are left."""
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=typer.Argument(None if optional else ..., help=help, show_default=False),
-        annotation=list[str] if many else str | None if optional else str,
-    )
+def option(help: str, metavar: str = "", *flags: str, default: object = None) -> Any:
+    """An attribute that is an option; its flag is its name unless flags are given."""
+    return Option(help, metavar, flags or ("",), default)
 
 
-def recipe_options(*recipes: type[Recipe] | type[FactorRecipe]) -> list[inspect.Parameter]:
-    """One option per field of the recipes; a field that both have is one option."""
-    found: dict[str, inspect.Parameter] = {}
+def argument(help: str, metavar: str, *, optional: bool = False) -> Any:
+    """An attribute that is an argument; of the type ``list[str]`` it takes all the words that are left."""
+    return Option(help, metavar, (), None if optional else ...)
+
+
+class Request:
+    """The options of a command by name. What is not given has its default.
+
+    panel: of a class, where its options stand in the help.
+    """
+
+    panel: ClassVar = "Options"
+
+    def __init__(self, **values: object) -> None:
+        options = {name: about.default for name, (about, _, _) in options_of(type(self)).items()}
+        self.__dict__.update(options | values)
+
+
+def options_of(request: type[Request]) -> dict[str, tuple[Option, Any, str]]:
+    """Name -> option, its type, and its panel; a class's own before those that it shares with others."""
+    found = {}
+    for owner in request.__mro__:
+        for name, kind in vars(owner).get("__annotations__", {}).items():
+            about = vars(owner).get(name)
+            if isinstance(about, Option) and name not in found:
+                found[name] = about, kind, vars(owner).get("panel", "Options") if about.flags else "Arguments"
+    return found
+
+
+def parameters_of(
+    request: type[Request], recipes: tuple[type[AnyRecipe], ...] = (), without: tuple[str, ...] = ()
+) -> list[inspect.Parameter]:
+    """Arguments and options of a command: the fields of its request, and one for every field of the recipes.
+
+    without: names of fields that the command does not take.
+    """
+    made = {
+        name: _parameter(name, kind, about, panel)
+        for name, (about, kind, panel) in options_of(request).items()
+        if name not in without
+    }
     for recipe in recipes:
-        for name, field in recipe.model_fields.items():
-            kind, choices = _plain_type(field.annotation)
-            value = field.get_default(call_default_factory=True)
-            other = f"; {_spelled(TABLE_DEFAULTS[name])} without pictures" if name in TABLE_DEFAULTS else ""
-            default = "" if value in (None, {}) else f" [{_spelled(value)}{other}]"
-            help = f"{field.description}{choices}{default}"
-            if name in found:
-                continue
-            if kind is bool:
-                found[name] = option(
-                    name, bool | None, help, f"--{name.replace('_', '-')}/--no-{_flag(name)}"
-                )
-            elif kind is tuple:
-                found[name] = option(name, tuple[float, float] | None, help)
-            else:
-                found[name] = option(name, kind | None, help)
-    return list(found.values())
+        for name in recipe.model_fields:
+            if name not in made and name not in without:
+                made[name] = _recipe_option(name, recipe, recipes)
+    return sorted(made.values(), key=lambda one: PANELS.index(one.default.rich_help_panel))
 
 
-def _flag(name: str) -> str:
-    return name.removeprefix("use_").replace("_", "-")
+def _parameter(name: str, kind: Any, about: Option, panel: str) -> inspect.Parameter:
+    help, metavar, flags, default = about
+    if not flags:
+        value: Any = typer.Argument(default, help=help, metavar=metavar, rich_help_panel=panel)
+    else:
+        words = metavar.split("|")
+        if not metavar and kind not in (bool, bool | None):
+            metavar = {int | None: "N", int: "N", float | None: "NUMBER", float: "NUMBER"}.get(kind, "TEXT")
+        value = typer.Option(
+            default,
+            *(flag or f"--{name.replace('_', '-')}" for flag in flags),
+            help=help if default in (None, False) else f"{help} [{_spelled(default)}]",
+            metavar=metavar or None,
+            autocompletion=(lambda: words) if len(words) > 1 and metavar.islower() else None,
+            rich_help_panel=panel,
+            show_default=False,
+        )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kind)
 
 
-def _plain_type(annotation: Any) -> tuple[Any, str]:
-    """The type of an option's text, and its choices for the help."""
+def _recipe_option(
+    name: str, recipe: type[AnyRecipe], recipes: tuple[type[AnyRecipe], ...]
+) -> inspect.Parameter:
+    about = recipe.model_fields[name]
+    kind, choices = _plain_type(about.annotation)
+    parts = (part for part in _PARTS if issubclass(recipe, part) and name in part.model_fields)
+    flag = name.replace("_", "-")
+    own = Option(
+        f"{about.description}{_defaults(name, recipes)}",
+        _METAVARS.get(name, "|".join(choices)),
+        (f"--{flag}/--no-{flag.removeprefix('use-')}" if kind is bool else "",),
+        None,
+    )
+    return _parameter(name, kind | None, own, next((_PARTS[part] for part in parts), "Training"))
+
+
+def _plain_type(annotation: Any) -> tuple[Any, list[str]]:
+    """The type of an option's text, and its choices."""
     parts = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is Literal:
-        words = [str(part) for part in parts]
-        return (int if all(isinstance(part, int) for part in parts) else str), f" ({', '.join(words)})"
+        return (int if all(isinstance(part, int) for part in parts) else str), [str(part) for part in parts]
     if annotation in (int, float, str, bool):
-        return annotation, ""
+        return annotation, []
     if get_origin(annotation) is tuple and parts == [float, float]:
-        return tuple, ""
+        return annotation, []
     if len(parts) == 1 or get_origin(annotation) is Annotated:
         return _plain_type(parts[0])
-    return str, ""  # a number or one of some words, sizes, weights by name: the recipe reads the text
+    return str, []  # a number or one of some words, sizes, weights by name: the recipe reads the text
 
 
-def _spelled(value: Any) -> str:
+def _defaults(name: str, recipes: tuple[type[AnyRecipe], ...]) -> str:
+    """``[64]``, or each training's default where they differ."""
+    jobs: list[tuple[str, type[AnyRecipe], Mapping[str, Any]]] = [
+        ("pictures" if name in TABLE_DEFAULTS else "networks", Recipe, {}),
+        ("tables", Recipe, TABLE_DEFAULTS),
+        ("rating networks", RatingNetworkRecipe, {}),
+        ("their dot product", RatingNetworkRecipe, DOT_DEFAULTS),
+        ("factor models", FactorRecipe, {}),
+    ]
+    names: dict[str, list[str]] = {}
+    for job, recipe, own in jobs:
+        asked = recipe in recipes or (recipe is RatingNetworkRecipe and FactorRecipe in recipes)
+        if asked and name in recipe.model_fields and (not own or name in own):
+            value = own.get(name, recipe.model_fields[name].get_default(call_default_factory=True))
+            names.setdefault(_spelled(value, "x" if name.endswith("_size") else ","), []).append(job)
+    if len(names) == 1:
+        return "" if "by a rule" in names else f" [{next(iter(names))}]"
+    told = (f"{' and '.join(jobs)} {value}" for value, jobs in names.items())
+    return f" [{', '.join(told)}]"
+
+
+def _spelled(value: Any, between: str = ",") -> str:
     if isinstance(value, tuple):
-        return "x".join(str(part) for part in value)
-    return str(value)
+        return between.join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else "by a rule" if value in (None, {}) else str(value)
 
 
-TABLE = [
-    option("sep", str | None, "what separates cells; found where not given"),
-    option("encoding", str | None, "of the text; found where not given"),
-    option(
-        "header",
-        bool | None,
-        "whether line 1 names the columns; found where not given",
-        "--header/--no-header",
-    ),
-    option("missing_values", list[str] | None, "further words that mean: missing"),
-    option("skip_lines", int | None, "lines above the header to leave out"),
-    option("comment", str | None, "what lines begin with that are comments, as '#'"),
-]
-READING = [
-    *TABLE,
-    option("skip_bad", bool, "leave out rows with unusable pictures or numbers", "--skip-bad", default=False),
-    option("allow_outside", bool, "allow pictures outside the folder", "--allow-outside", default=False),
-    option("max_pixels", int | None, "largest picture that is decoded"),
-    option("workers", int | None, "threads that read pictures [2]"),
-    option("cache", str | None, "folder of the resized-image cache"),
-]
-DEVICE = option("device", str, "auto, cpu, cuda, ...", default="auto")
-PICTURES = option("image", list[str] | None, "COLUMN=FOLDER of pictures, instead of the run's", "--image")
-VIEWS = [
-    option("views", int | None, "mirrored views to average (1, 2, 4)"),
-    option("tta", int | None, "augmented views to average, beside the plain one"),
-    option("plain_weight", float | None, "part of the plain view in that average [0.25]"),
-]
-CHECKPOINT = option("checkpoint", bool, "compute activations again", "--checkpoint", default=False)
-MACHINE = [
-    DEVICE,
-    option("micro_batch", int | None, "rows that go through the network at once"),
-    option("budget", str | None, "memory that may be used: a size, a card's name, or auto"),
-    CHECKPOINT,
-    option("probe", bool, "measure two steps of the largest batch first", "--probe", default=False),
-]
-SAFE = option(
-    "spreadsheet_safe",
-    bool,
-    "neutralise text cells that a spreadsheet would run",
-    "--spreadsheet-safe",
-    default=False,
-)
-JSON = option("as_json", bool, "print one JSON object on standard output", "--json", default=False)
-TIME_FORMAT = option("time_format", str | None, "seconds, milliseconds, iso, or a pattern as %d/%m/%Y")
-COLUMNS = [
-    option("image", list[str] | None, "COLUMN=FOLDER of pictures", "--image"),
-    option("category", list[str] | None, "column of categories to learn from", "--category"),
-    option("number", list[str] | None, "column of numbers to learn from", "--number"),
-    option("image_folder", str | None, "folder whose sub-folders name the classes"),
-    option(
-        "target",
-        list[str] | None,
-        f"COLUMN or COLUMN:KIND to predict: {KIND_WORDS} (docs/losses.md)",
-        "--target",
-    ),
-    option("target_type", list[str] | None, "KIND of a target, or COLUMN=KIND", "--target-type"),
-    option("label_separator", str | None, "what separates the tags of a cell; found where not given"),
-    option("id", str | None, "column that names a row"),
-    option("group", list[str] | None, "column whose rows stay on one side of the split", "--group"),
-    option("split_column", str | None, "column of 0 and 1: 1 is held out"),
-    option("weight", str | None, "column of row weights"),
-    option("user", str | None, "column of users: makes a recommender"),
-    option("item", str | None, "column of items"),
-    option("time", str | None, "column of times: of a rating, or none; of pictures: later rows are held out"),
-    TIME_FORMAT,
-    option("user_table", str | None, "table that describes users"),
-    option("item_table", str | None, "table that describes items"),
-    option("item_name", str | None, "its column with an item's title"),
-    option("side", list[str] | None, "its columns that describe users or items", "--side"),
-]
-OUTPUT = option("output", str | None, "where the result goes", "-o", "--output")
+class Json(Request):
+    """How the answer is printed."""
+
+    panel: ClassVar = "Output"
+    as_json: bool = option("print one JSON object on standard output", "", "--json", default=False)
+
+
+class TableOptions(Request):
+    """How a table is read."""
+
+    panel: ClassVar = "Reading tables and pictures"
+    sep: str | None = option("what separates cells; found where not given", "SIGN")
+    encoding: str | None = option("of the text; found where not given", "NAME")
+    header: bool | None = option(
+        "whether line 1 names the columns; found where not given", "", "--header/--no-header"
+    )
+    missing_values: list[str] | None = option("further words that mean: missing", "WORD")
+    skip_lines: int | None = option("lines above the header to leave out")
+    comment: str | None = option("what lines that are comments begin with, as '#'", "SIGN")
+
+
+class ReadingOptions(TableOptions):
+    """How a table and its pictures are read."""
+
+    panel: ClassVar = "Reading tables and pictures"
+    skip_bad: bool = option("leave out rows with unusable pictures, numbers or ratings", default=False)
+    allow_outside: bool = option("allow pictures outside the folder", default=False)
+    max_pixels: int | None = option("largest picture that is decoded")
+    workers: int | None = option("threads that read pictures [2]")
+    cache: str | None = option("folder of the cache of resized pictures", "FOLDER")
+
+
+class DeviceOptions(Request):
+    """Where to compute."""
+
+    panel: ClassVar = "This machine"
+    device: str = option("cpu, cuda, ...; auto: a GPU where there is one", "NAME", default="auto")
+
+
+class MachineOptions(DeviceOptions):
+    """How a training uses this machine."""
+
+    panel: ClassVar = "This machine"
+    budget: str | None = option("memory to use: a size as 16GiB, a card's name, or auto", "SIZE")
+    micro_batch: int | None = option("rows that go through the network at once; planned where not given")
+    checkpoint: bool = option("save memory: compute activations again in the backward pass", default=False)
+    probe: bool = option("measure two steps of the largest batch first", default=False)
+
+
+class ViewOptions(Request):
+    """Test-time augmentation, and where a run's pictures are now."""
+
+    panel: ClassVar = "Pictures"
+    image: list[str] | None = option("folder of the pictures, instead of the run's", "COLUMN=FOLDER")
+    tta: int | None = option("test-time augmentation: random views to average, beside the plain one")
+    views: int | None = option("test-time augmentation: mirrored views to average", "1|2|4")
+    plain_weight: float | None = option(
+        f"of the plain view in the average of --tta{_defaults('plain_weight', (Recipe,))}"
+    )
+
+
+class ColumnOptions(Request):
+    """What the columns are."""
+
+    panel: ClassVar = "What to learn from"
+    image: list[str] | None = option("column of pictures, and their folder", "COLUMN=FOLDER")
+    category: list[str] | None = option("column of categories", "COLUMN")
+    number: list[str] | None = option("column of numbers", "COLUMN")
+    target: list[str] | None = option(
+        f"column to predict; KIND is {KIND_WORDS} (docs/losses.md)", "COLUMN[:KIND]"
+    )
+    user: str | None = option("column of users: makes a recommender", "COLUMN")
+    item: str | None = option("column of items", "COLUMN")
+    image_folder: str | None = option("folder whose sub-folders name the classes", "FOLDER")
+    time: str | None = option("column of times: later rows are held out; none for ratings without", "COLUMN")
+    id: str | None = option("column that names a row", "COLUMN")
+    group: list[str] | None = option("column whose rows stay on one side of the split", "COLUMN")
+    split_column: str | None = option("column of 0 and 1: 1 is held out", "COLUMN")
+    weight: str | None = option("column of row weights", "COLUMN")
+    target_type: list[str] | None = option("kind of a target", "[COLUMN=]KIND")
+    label_separator: str | None = option("what separates the labels of a cell; found where not given", "SIGN")
+    item_table: str | None = option("table that describes items", "FILE")
+    item_name: str | None = option("its column with an item's title", "COLUMN")
+    user_table: str | None = option("table that describes users", "FILE")
+    side: list[str] | None = option("column of these tables to learn from", "COLUMN")
+    time_format: str | None = option("seconds, milliseconds, iso, or a pattern as %d/%m/%Y", "FORMAT")
+
+
+class JobOptions(ColumnOptions, ReadingOptions, MachineOptions):
+    """What a training takes. choices: of the recipe, by the names of its fields."""
+
+    table: str | None = argument("table, folder of pictures, or job file (.toml)", "TABLE", optional=True)
+    choices: Mapping[str, object] = MappingProxyType({})
+
+
+class ListOutput(Json):
+    """Where rows go."""
+
+    panel: ClassVar = "Output"
+    output: str | None = option("CSV file to write", "FILE", "-o", "--output")
+    spreadsheet_safe: bool = option("neutralise text cells that a spreadsheet would run", default=False)

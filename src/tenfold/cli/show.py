@@ -1,31 +1,37 @@
 """Commands that show what a run does: live spreadsheets of its arithmetic, and a report on one page."""
 
-from __future__ import annotations
-
 from tenfold.cli.commands import Given, command
-from tenfold.cli.options import DEVICE, JSON, OUTPUT, PICTURES, READING, argument, option
+from tenfold.cli.options import DeviceOptions, Json, ReadingOptions, ViewOptions, argument, option
 from tenfold.cli.screen import Display, print_json, say, show_explained, tell
+
+
+class Explain(ViewOptions, ReadingOptions, DeviceOptions, Json):
+    """What ``tenfold explain`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    rows: list[str] | None = argument(
+        "rows, or users of ratings, by id [representative ones]", "ID", optional=True
+    )
+    table: str | None = option("table, or folder of pictures, with the rows [that of the training]", "TABLE")
+    item: list[str] | None = option("ratings: item to explain", "ID")
+    n: int | None = option("rows, or users and items, at most [12]", "", "-n")
+    output: str | None = option(
+        "workbook to write [explain.xlsx in the run folder]", "FILE", "-o", "--output"
+    )
 
 
 @command(
     "explain",
-    argument("run", "run folder"),
-    argument(
-        "rows", "ids of rows (of ratings: users); telling ones if none is given", optional=True, many=True
-    ),
-    option(
-        "table", str | None, "table, or folder of pictures, with the rows; the training's where not given"
-    ),
-    PICTURES,
-    option("item", list[str] | None, "ratings: id of an item, more than once for several", "--item"),
-    option("n", int | None, "rows, or users and items, at most [12]", "-n"),
-    *READING,
-    DEVICE,
-    OUTPUT,
-    JSON,
+    Explain,
+    "tenfold explain runs/leaves -o leaves.xlsx",
+    "tenfold explain runs/films 7 12 --item 40",
+    without=("views", "tta", "plain_weight"),
 )
 def _explain(given: Given) -> None:
-    """Write a workbook whose formulas compute answers and losses again: live spreadsheets."""
+    """Write a workbook whose formulas compute the answers again.
+
+    Answers and losses are live formulas, from the features to the last cell.
+    """
     from tenfold.cli.request import explaining_of
     from tenfold.studies.explain import explain
     from tenfold.studies.predict import load_run
@@ -37,16 +43,22 @@ def _explain(given: Given) -> None:
     print_json(found) if given["as_json"] else show_explained(found)
 
 
+class Report(ViewOptions, Json):
+    """What ``tenfold report`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    worst: int = option("pictures of the rows with the highest loss, per target", default=12)
+    output: str | None = option("page to write [report.html in the run folder]", "FILE", "-o", "--output")
+
+
 @command(
-    "report",
-    argument("run", "run folder"),
-    PICTURES,
-    option("worst", int, "pictures of the rows with the highest loss, per target", default=12),
-    OUTPUT,
-    JSON,
+    "report", Report, "tenfold report runs/leaves -o leaves.html", without=("views", "tta", "plain_weight")
 )
 def _report(given: Given) -> None:
-    """Write what a run did as one HTML page that needs nothing else: curves, confusion, worst rows."""
+    """Write a run's page: curves, confusion, worst rows.
+
+    It is one HTML file that needs nothing else.
+    """
     from tenfold.reports.report import write_run_report
     from tenfold.schema import parse_image
 

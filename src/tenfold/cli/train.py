@@ -1,27 +1,20 @@
 """Commands that train, plan and ask a network or a recommender, and the demonstration of both."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
 from tenfold.cli.commands import Given, command, show_run, show_written
 from tenfold.cli.options import (
-    CHECKPOINT,
-    COLUMNS,
-    DEVICE,
-    JSON,
-    MACHINE,
-    OUTPUT,
-    PICTURES,
-    READING,
-    SAFE,
-    VIEWS,
+    DeviceOptions,
+    JobOptions,
+    Json,
+    ListOutput,
+    ReadingOptions,
+    ViewOptions,
     argument,
     option,
-    recipe_options,
 )
 from tenfold.cli.request import (
     asking_of,
@@ -44,17 +37,22 @@ from tenfold.cli.screen import (
 from tenfold.recipe import FactorRecipe, Recipe
 
 
+class Fit(JobOptions, Json):
+    """What ``tenfold fit`` takes."""
+
+    panel: ClassVar = "Output"
+    output: str | None = option("run folder to make", "FOLDER", "-o", "--output")
+    resume: bool = option("go on with an unfinished run", default=False)
+    report: bool = option("leave report.html in the run folder", "", "--report/--no-report", default=True)
+
+
 @command(
     "fit",
-    argument("table", "table, folder of pictures, or job file (.toml)", optional=True),
-    *COLUMNS,
-    *recipe_options(Recipe, FactorRecipe),
-    *READING,
-    *MACHINE,
-    OUTPUT,
-    option("resume", bool, "go on with an unfinished run", "--resume", default=False),
-    option("report", bool, "leave report.html in the run folder [on]", "--report/--no-report", default=True),
-    JSON,
+    Fit,
+    "tenfold fit train.csv --image photo=photos --target disease -o runs/leaves",
+    "tenfold fit train.csv --number height --target yield -o runs/yields",
+    "tenfold fit ratings.csv --user user --item film --target stars -o runs/films",
+    recipes=(Recipe, FactorRecipe),
 )
 def _fit(given: Given) -> None:
     """Train on a table and leave a run folder.
@@ -79,39 +77,35 @@ def _fit(given: Given) -> None:
     print_json(run.summary) if given["as_json"] else show_run(run.summary)
 
 
+class Predict(ViewOptions, ReadingOptions, DeviceOptions, ListOutput):
+    """What ``tenfold predict`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    table: str | None = argument("table, or folder of pictures", "TABLE", optional=True)
+    like: str | None = option("sample submission whose ids, order and columns are kept", "FILE")
+    probability: list[str] | None = option(
+        "column of the sample for a class's probability", "[TARGET:]CLASS=COLUMN"
+    )
+    column: list[str] | None = option(
+        "what fills a column of the sample; COLUMN= keeps its cells", "COLUMN=TARGET"
+    )
+    fill_missing: str | None = option("what to write for ids of the sample that are not predicted", "TEXT")
+    probabilities: bool = option("write every class's probability, too", default=False)
+    members: bool = option("ensembles: write each member's answers, too", default=False)
+    id: str | None = option("column of the table that names a row, instead of the run's", "COLUMN")
+    user: list[str] | None = option("ratings: a user, in place of a table", "ID")
+    item: list[str] | None = option("ratings: an item, one to each user", "ID")
+
+
 @command(
     "predict",
-    argument("run", "run folder"),
-    argument("table", "table, or folder of pictures", optional=True),
-    PICTURES,
-    option("user", list[str] | None, "ratings: a user's id, in place of a table", "--user"),
-    option("item", list[str] | None, "ratings: an item's id, one to each user", "--item"),
-    option("like", str | None, "sample submission whose ids, order and columns are kept"),
-    option(
-        "probability",
-        list[str] | None,
-        "CLASS=COLUMN: column of the sample for a class's probability (or TARGET:CLASS=COLUMN)",
-        "--probability",
-    ),
-    option(
-        "column",
-        list[str] | None,
-        "COLUMN=TARGET: what fills a column of the sample; COLUMN= keeps its cells",
-        "--column",
-    ),
-    option("fill_missing", str | None, "what to write for ids of the sample that are not predicted"),
-    option("id", str | None, "column of the table that names a row, instead of the run's"),
-    option("probabilities", bool, "write every class's probability, too", "--probabilities", default=False),
-    option("members", bool, "of a blend: write each member's answers, too", "--members", default=False),
-    SAFE,
-    *VIEWS,
-    *READING,
-    DEVICE,
-    OUTPUT,
-    JSON,
+    Predict,
+    "tenfold predict runs/leaves test.csv -o answers.csv",
+    "tenfold predict runs/leaves test.csv --like sample.csv -o submission.csv",
+    "tenfold predict runs/films --user 7 --item 12 --item 40",
 )
 def _predict(given: Given) -> None:
-    """Predict the rows of a table, or the pictures of a folder, in their order."""
+    """Predict the rows of a table, or the pictures of a folder."""
     from tenfold.cli.write import write_answers
     from tenfold.runs.history import record_submission
     from tenfold.studies.predict import load_run
@@ -124,22 +118,25 @@ def _predict(given: Given) -> None:
     written = write_answers(found, given, id_name=given["id"] or run.schema.row_name or "line")
     for note in record_submission(run.path, written.get("output", ""), like=given["like"] or ""):
         say(note)
-    show_written(written, given)
+    show_written(written, as_json=given["as_json"])
     if written["failed"]:
         raise typer.Exit(1)
 
 
+class Evaluate(ViewOptions, ReadingOptions, DeviceOptions, Json):
+    """What ``tenfold evaluate`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    table: str = argument("table whose answers are known", "TABLE")
+    lists: int | None = option("ratings: score the lists of so many items, too")
+    liked: float | None = option("ratings: from which rating on a test item counts as liked")
+
+
 @command(
     "evaluate",
-    argument("run", "run folder"),
-    argument("table", "table whose answers are known"),
-    PICTURES,
-    *VIEWS,
-    *READING,
-    DEVICE,
-    option("lists", int | None, "ratings: score the lists of so many items, too"),
-    option("liked", float | None, "ratings: from which rating on a test item counts as liked"),
-    JSON,
+    Evaluate,
+    "tenfold evaluate runs/leaves test.csv",
+    "tenfold evaluate runs/films test.csv --lists 10 --liked 4",
 )
 def _evaluate(given: Given) -> None:
     """Score a run on rows whose answer is known."""
@@ -153,19 +150,25 @@ def _evaluate(given: Given) -> None:
     print_json(scores) if given["as_json"] else show_run(scores)
 
 
+class Lr(JobOptions, Json):
+    """What ``tenfold lr`` takes."""
+
+    panel: ClassVar = "Output"
+    steps: int = option("optimizer steps to take", default=100)
+    output: str | None = option("HTML file for the curve", "FILE", "-o", "--output")
+
+
 @command(
     "lr",
-    argument("table", "table, folder of pictures, or job file (.toml)", optional=True),
-    *COLUMNS,
-    *recipe_options(Recipe),
-    *READING,
-    *MACHINE,
-    option("steps", int, "optimizer steps to take", default=100),
-    option("output", str | None, "HTML file for the curve", "-o", "--output"),
-    JSON,
+    Lr,
+    "tenfold lr train.csv --image photo=photos --target disease -o rates.html",
+    recipes=(Recipe,),
 )
 def _lr(given: Given) -> None:
-    """Look for a learning rate: the loss over a rate that grows with every optimizer step."""
+    """Look for a learning rate.
+
+    The rate grows with every optimizer step, and the loss over it says which rates are too large.
+    """
     from tenfold.networks.rates import find_learning_rate
     from tenfold.reports.charts import rates_chart
     from tenfold.reports.html import write_charts
@@ -187,26 +190,35 @@ def _lr(given: Given) -> None:
     show_rates(curve, given["output"]) if not given["as_json"] else print_json(vars(curve))
 
 
+def _own(name: str) -> str:
+    return f" [{Recipe.model_fields[name].default}]"
+
+
+class PlanOptions(Json):
+    """What ``tenfold plan`` takes."""
+
+    archs: list[str] = argument("architectures of timm, or one job file (.toml)", "ARCH")
+    budget: str = option("memory to use: a size, a card's name as T4, or auto", "SIZE", default="16GiB")
+    image_size: str | None = option("in pixels, or one side [224]", "HEIGHTxWIDTH")
+    batch_size: int | None = option(f"rows per optimizer step{_own('batch_size')}")
+    micro_batch: int | None = option("rows at once; the most that fit where not given")
+    checkpoint: bool = option("compute activations again in the backward pass", default=False)
+    precision: str | None = option(f"format of numbers{_own('precision')}", "auto|float32|float16|bfloat16")
+    optimizer: str | None = option("adamw, or another that the plan knows", "NAME")
+    classes: int | None = option("outputs of the last layer [1000]")
+    device: str = option("cuda or cpu; it need not be there", "NAME", default="cuda")
+    plot: str | None = option("HTML file for the first one's memory over a step", "FILE")
+    calibrate: bool = option("first measure this machine's context, and keep it", default=False)
+
+
 @command(
     "plan",
-    argument("archs", "architectures of timm, or one job file (.toml)", many=True),
-    option("image_size", str | None, "side, or HEIGHTxWIDTH, in pixels [224]"),
-    option("batch_size", int | None, "rows to one optimizer step [64]"),
-    option("budget", str, "a size, a card's name (T4), or auto", default="16GiB"),
-    option("micro_batch", int | None, "rows at once; the most that fit where not given"),
-    option("precision", str | None, "auto, float32, float16, bfloat16 [auto]"),
-    option("optimizer", str | None, "adamw, or another that the plan knows"),
-    option("classes", int | None, "outputs of the last layer [1000]"),
-    CHECKPOINT,
-    option("device", str, "cuda or cpu; it need not be there", default="cuda"),
-    option("plot", str | None, "HTML file for the first one's memory over a step"),
-    option(
-        "calibrate", bool, "first measure this machine's context, and keep it", "--calibrate", default=False
-    ),
-    JSON,
+    PlanOptions,
+    "tenfold plan convnext_large --budget T4 --image-size 384",
+    "tenfold plan resnet50 tf_efficientnet_b4 --budget 8GiB --batch-size 256",
 )
 def _plan(given: Given) -> None:
-    """Plan the memory of a training, without running it and without a GPU."""
+    """Plan the memory of a training, without a GPU. Nothing is trained."""
     from tenfold.networks.plan import calibrate_device, draw_plan, plan_request
 
     if given["calibrate"]:
@@ -219,15 +231,20 @@ def _plan(given: Given) -> None:
         raise typer.Exit(1)
 
 
-@command(
-    "demo",
-    option("folder", str, "folder to make", "-o", "--output", default="demo"),
-    option("rows", int, "leaves to draw for training", default=800),
-    option("only", str | None, "one act: leaves, or ratings"),
-    JSON,
-)
+class Demo(Json):
+    """What ``tenfold demo`` takes."""
+
+    folder: str = option("folder to make", "FOLDER", "-o", "--output", default="demo")
+    rows: int = option("leaves to draw for training", default=800)
+    only: str | None = option("one of both", "leaves|ratings")
+
+
+@command("demo", Demo, "tenfold demo", "tenfold demo --only ratings -o films")
 def _demo(given: Given) -> None:
-    """Both jobs on data that tenfold draws itself: leaf pictures, and ratings whose truth is known."""
+    """Show both jobs on data that tenfold draws itself.
+
+    They are pictures of leaves, and ratings whose truth is known.
+    """
     from pathlib import Path
 
     from tenfold.studies.demo import chosen_acts

@@ -1,42 +1,41 @@
 """Commands that train many times for one answer: which value is best, and does one target help another."""
 
-from __future__ import annotations
-
 from tenfold.cli.commands import Given, command
-from tenfold.cli.options import COLUMNS, JSON, MACHINE, READING, argument, option, recipe_options
+from tenfold.cli.options import JobOptions, Json, argument, option
 from tenfold.cli.request import job_of, picture_job_of, wing_options
 from tenfold.cli.screen import Display, print_json, show_compared, show_tuned
 from tenfold.recipe import FactorRecipe, Recipe
 
-TABLE = argument("table", "table, folder of pictures, or job file (.toml)", optional=True)
-RUNS = option("runs", str | None, "folder to keep the trainings in, and to go on from")
 #: Of the recipe, what a comparison decides by itself.
 DECIDED = ("valid", "fold", "split_seed")
 #: What to do with ratings, which have one target.
 INSTEAD = (
     "to choose a setting, tenfold tune; to compare runs, tenfold evaluate each of them on the same table"
 )
-PAGE = option("output", str | None, "HTML page with the table and the picture", "-o", "--output")
+
+
+class Tune(JobOptions, Json):
+    """What ``tenfold tune`` takes."""
+
+    what: str = argument("wd (weight decay), lr (learning rate), or factors", "SETTING")
+    values: str | None = option("values to try, as 0,0.01,0.1 or 1e-4:1 [powers of ten]", "VALUE,...")
+    repeats: int | None = option("seeds per value [3 for ratings, 1 for networks]")
+    runs: str | None = option("folder to keep the trainings in, and to go on from", "FOLDER")
+    output: str | None = option("HTML page with the table and the picture", "FILE", "-o", "--output")
 
 
 @command(
     "tune",
-    argument("what", "wd (weight decay), lr (learning rate), or factors"),
-    TABLE,
-    option("values", str | None, "values to try, as 0,0.01,0.1 or 1e-4:1 [powers of ten]"),
-    option("repeats", int | None, "seeds per value [3 for ratings, 1 for networks]"),
-    *COLUMNS,
-    *recipe_options(Recipe, FactorRecipe),
-    *READING,
-    *MACHINE,
-    RUNS,
-    PAGE,
-    JSON,
+    Tune,
+    "tenfold tune wd train.csv --image photo=photos --target disease",
+    "tenfold tune factors ratings.csv --user user --item film --target stars",
+    recipes=(Recipe, FactorRecipe),
 )
 def _tune(given: Given) -> None:
-    """Try values of one setting under the same seeds and split, and say which is best on the validation rows.
+    """Try values of one setting, and say which is best.
 
-    The recipe's own value is always among them. Nothing but the validation rows decides.
+    All are trained with the same seeds and split, the recipe's own value among them. Nothing but the
+    validation rows decides.
     """
     from tenfold.reports.html import write_report
     from tenfold.studies.tune import FIELDS, parse_values, tune, tuning_page
@@ -62,21 +61,27 @@ def _tune(given: Given) -> None:
     print_json(record) if given["as_json"] else show_tuned(record)
 
 
+class Compare(JobOptions, Json):
+    """What ``tenfold compare`` takes."""
+
+    of: list[str] | None = option("target to ask about [all]", "TARGET")
+    folds: int = option("parts, each of which is held out once", default=5)
+    repeats: int = option("times that all is done, with other folds and another seed", default=1)
+    runs: str | None = option("folder to keep the trainings in, and to go on from", "FOLDER")
+
+
 @command(
     "compare",
-    TABLE,
-    option("of", list[str] | None, "target to ask about, more than once for several [all]", "--of"),
-    option("folds", int, "parts, each of which is held out once", default=5),
-    option("repeats", int, "times that all is done, with other folds and another seed", default=1),
-    *COLUMNS,
-    *(one for one in recipe_options(Recipe) if one.name not in DECIDED),
-    *READING,
-    *MACHINE,
-    RUNS,
-    JSON,
+    Compare,
+    "tenfold compare train.csv --image photo=photos --target disease \\\n    --target variety",
+    recipes=(Recipe,),
+    without=DECIDED,
 )
 def _compare(given: Given) -> None:
-    """Does a second target help the first? Train with and without the others, on the same folds and seeds."""
+    """Find out whether targets help each other.
+
+    Each is trained alone and with the others, on the same folds and seeds.
+    """
     from tenfold.studies.compare import compare_targets
 
     job = picture_job_of({**given, "output": "no run", **dict.fromkeys(DECIDED)}, INSTEAD)
