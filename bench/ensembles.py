@@ -169,9 +169,9 @@ def scores(data: Path, weights: str, work: Path) -> dict[str, Any]:
 def costs(data: Path, work: Path) -> dict[str, Any]:
     """The fresh process per member, and four members that share their pictures at prediction."""
     from tenfold.networks.inputs import prepare_rows
-    from tenfold.networks.run import answer_rows
+    from tenfold.networks.predict import answer_rows
     from tenfold.runs.options import Reading
-    from tenfold.studies.predict import load_run
+    from tenfold.runs.registry import load_run
 
     work.mkdir(parents=True, exist_ok=True)
     lines = (data / "train.csv").read_text().splitlines()

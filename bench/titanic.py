@@ -29,8 +29,8 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 import tenfold
 from tenfold.data.split.holdout import kfold
 from tenfold.data.tables.table import Table, read_table
-from tenfold.networks.fit import fit_network_run
 from tenfold.recipe import TABLE_DEFAULTS, Recipe
+from tenfold.runs.fitting import fit
 from tenfold.schema import CategoryColumn, NumberColumn, Schema
 
 CATEGORIES = ("Sex", "Pclass", "Embarked")
@@ -52,7 +52,7 @@ def network_errors(table: Table, test: np.ndarray, rows: np.ndarray, **values: A
         split=SPLIT,
     )
     with tempfile.TemporaryDirectory() as folder:
-        run = fit_network_run(schema, Recipe(**values), {**cells, SPLIT: marks}, run=Path(folder) / "run")
+        run = fit(schema, Recipe(**values), {**cells, SPLIT: marks}, run=Path(folder) / "run", report=False)
         rest = table.take(test)
         found = run.predict({name: rest.text(name) for name in (*CATEGORIES, *NUMBERS)})
     return found.targets[TARGET].values != rest.text(TARGET)

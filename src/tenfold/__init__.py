@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from tenfold.networks.plan import plan
     from tenfold.recipe import FactorRecipe, Recipe
     from tenfold.reports.notebook import show_batch
+    from tenfold.runs.fitting import fit
+    from tenfold.runs.registry import evaluate, load_run, predict
     from tenfold.schema import (
         CategoryColumn,
         CategoryTarget,
@@ -35,8 +37,6 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
         Schema,
     )
     from tenfold.studies.compare import compare_targets
-    from tenfold.studies.fit import fit
-    from tenfold.studies.predict import evaluate, load_run, predict
     from tenfold.studies.tune import tune
     from tenfold.values import FactorModel, Predictions, Recommendations
 
@@ -92,11 +92,11 @@ _HOMES = {
     "TenfoldError": "tenfold.errors",
     "compare_targets": "tenfold.studies.compare",
     "device": "tenfold.engine",
-    "evaluate": "tenfold.studies.predict",
-    "fit": "tenfold.studies.fit",
-    "load_run": "tenfold.studies.predict",
+    "evaluate": "tenfold.runs.registry",
+    "fit": "tenfold.runs.fitting",
+    "load_run": "tenfold.runs.registry",
     "plan": "tenfold.networks.plan",
-    "predict": "tenfold.studies.predict",
+    "predict": "tenfold.runs.registry",
     "read_table": "tenfold.data.tables.table",
     "show_batch": "tenfold.reports.notebook",
     "tune": "tenfold.studies.tune",

@@ -29,6 +29,9 @@ __all__ = [
     "other_spelling",
 ]
 
+#: Default limit of a picture's width x height.
+MAX_PIXELS = 200_000_000
+
 #: Called with each message: what was decided or noticed, one line at a time.
 Log = Callable[[str], None]
 

@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from typer.testing import CliRunner
 
+from asked import fit_alone
 from photos import QUICK, QUICK_OPTIONS, write_photo, write_photos, write_table
 from pictures import change_pixels, grained, png_chunks, png_file, refusal, save, tiff_file
 from tenfold.cli.main import app
@@ -27,14 +28,13 @@ from tenfold.data.images.decode import decode_image, read_thumbnail
 from tenfold.data.images.files import find_images
 from tenfold.errors import ImageError
 from tenfold.events import ImagesRead
-from tenfold.networks.fit import fit_network_run
 from tenfold.networks.run import NetworkRun
 from tenfold.nn import encoders
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
+from tenfold.runs.registry import load_run
 from tenfold.schema import ImageColumn, Schema, parse_targets
-from tenfold.studies.predict import load_run
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 FEW = Recipe(**{**QUICK.model_dump(), "epochs": 2})
@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> NetworkRun:
     folder = tmp_path_factory.mktemp("trained")
     columns = write_photos(folder, 15)
     table = write_table(folder / "train.csv", {name: columns[name] for name in ("id", "label")})
-    return fit_network_run(schema_of(folder / "photos"), FEW, str(table), run=folder / "run")
+    return fit_alone(schema_of(folder / "photos"), FEW, str(table), run=folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def trained_on_floats(tmp_path_factory: pytest.TempPathFactory) -> NetworkRun:
     table = write_table(
         folder / "train.csv", {"id": names, "label": ["a" if one % 2 else "b" for one in range(12)]}
     )
-    return fit_network_run(schema_of(folder / "photos"), FEW, str(table), run=folder / "run")
+    return fit_alone(schema_of(folder / "photos"), FEW, str(table), run=folder / "run")
 
 
 def write_float(path: Path, bright: float, seed: int = 0) -> None:
@@ -768,7 +768,7 @@ def fit_and_spoil(folder: Path, cache: Path, spoil: Any) -> NetworkRun:
             for path in (folder / "photos").iterdir():
                 spoil(path)
 
-    return fit_network_run(
+    return fit_alone(
         schema_of(folder / "photos"),
         FEW,
         str(table),

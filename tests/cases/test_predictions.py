@@ -19,7 +19,7 @@ from tenfold.data.split.holdout import kfold
 from tenfold.data.tables.table import read_parquet_columns, read_table, write_parquet
 from tenfold.ensembles.blend import blend_runs
 from tenfold.ensembles.evaluate import evaluate_blend
-from tenfold.ensembles.networks import BlendMember, blend_of
+from tenfold.ensembles.joined import blend_of
 from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
 from tenfold.files.submission import write_submission
@@ -27,6 +27,8 @@ from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.described import sealed
 from tenfold.runs.folder import RunFolder, file_digest
 from tenfold.runs.options import Reading
+from tenfold.runs.registry import load_run
+from tenfold.runs.run import Member
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
@@ -38,7 +40,6 @@ from tenfold.schema import (
     Schema,
 )
 from tenfold.studies.compare import compare_targets
-from tenfold.studies.predict import load_run
 from tenfold.studies.trials import Trial, Tuned
 from tenfold.studies.tune import tune
 from tenfold.values import Predictions, TargetPrediction
@@ -482,7 +483,7 @@ def thirds(place: Place) -> Any:
     """Three folds of twelve rows, of which one class has one row."""
     columns = taken({**table(12), "label": [*"aaaaaabbbbbc"]}, [3, 0, 11, 7, 6, 1, 9, 2, 10, 4, 8, 5])
     runs = tuple(place.fit(f"third{fold}", columns, fold=(fold, 3), split_seed=0) for fold in (1, 2, 3))
-    blend = blend_of(place.folder, [BlendMember("all", 1.0, runs)], {}, {})
+    blend = blend_of(place.folder, [Member("all", 1.0, runs)], {}, {})
     (place.folder / "thirds").mkdir()
     judged = evaluate_blend(RunFolder(place.folder / "thirds", place.folder / "thirds", -1), blend)
     return columns, runs, judged, read_table(place.folder / "thirds" / "oof.parquet")
@@ -521,7 +522,7 @@ def test_scores_of_rows_that_were_trained_on(thirds: Any, photos: Any) -> None:
 @pytest.mark.case("N8", "neighbour: a blend, whose members were trained on different rows of the table")
 def test_scores_of_rows_that_members_were_trained_on(thirds: Any, place: Place) -> None:
     columns, runs, _, _ = thirds
-    blend = blend_of(place.folder, [BlendMember("all", 1.0, runs)], {}, {})
+    blend = blend_of(place.folder, [Member("all", 1.0, runs)], {}, {})
     told = "members were trained on up to 8 of these 12 rows: scores are too good"
     assert told_of(blend, columns) == [told]
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import tenfold
+from asked import explain, fit_alone
 from collab.small_models import by_hand
 from office import assert_recomputes, needs_office
 from tenfold.collab import kernels
@@ -34,10 +35,8 @@ from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, Spl
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.recommenders.factors_fit import fit_model, prepare_ratings
 from tenfold.recommenders.inspect import inspect_run
-from tenfold.recommenders.network_fit import fit_pair_run
+from tenfold.runs.registry import load_run
 from tenfold.schema import IdColumn, RatingTarget, Schema
-from tenfold.studies.explain import explain
-from tenfold.studies.predict import load_run
 
 SCHEMA = Schema(
     inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="stars"),), time="when"
@@ -491,7 +490,7 @@ def test_a_network_of_ratings_refuses_pictures(tmp_path: Any, choice: dict[str, 
     with pytest.raises(RecipeError, match=f"unknown name '{next(iter(choice))}'"):
         RatingNetworkRecipe(**choice)
     with pytest.raises(RecipeError, match=f"unknown name '{next(iter(choice))}'"):
-        fit_pair_run(SCHEMA, Recipe(**choice), two_camps(), run=tmp_path / "run")
+        fit_alone(SCHEMA, Recipe(**choice), two_camps(), run=tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 

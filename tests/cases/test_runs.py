@@ -25,6 +25,7 @@ from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.described import sealed
 from tenfold.runs.folder import file_digest
 from tenfold.runs.history import read_history, record_submission
+from tenfold.runs.registry import load_run
 from tenfold.schema import (
     CategoryTarget,
     IdColumn,
@@ -33,7 +34,6 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
-from tenfold.studies.predict import load_run
 
 CELLS = Schema(inputs=(NumberColumn(name="x"),), targets=(CategoryTarget(name="y"),))
 RATED = Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),))

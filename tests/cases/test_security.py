@@ -17,15 +17,14 @@ import torch
 from safetensors.torch import save_file
 
 import tenfold
+from asked import explain, write_run_report
 from office import read_formulas
 from tenfold.errors import WeightsError
 from tenfold.files.tables import write_predictions
 from tenfold.nn.encoders import build_backbone, load_weights
 from tenfold.recipe import Recipe
-from tenfold.reports.report import write_run_report
 from tenfold.runs.weights import read_weights
 from tenfold.schema import CategoryTarget, NumberColumn, NumberTarget
-from tenfold.studies.explain import explain
 
 
 def read_cells(path: Path) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tenfold
+from asked import fit_alone
 from photos import COLOURS, QUICK, write_table
 from tenfold.cli.main import app
 from tenfold.cli.screen import epoch_line, figure
@@ -25,10 +26,10 @@ from tenfold.data.tables.times import read_times
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TenfoldError
 from tenfold.metrics import error_rate
-from tenfold.networks.fit import fit_network_run
-from tenfold.networks.prepare import Notes, TrainingWork, prepare_training
+from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.run import NetworkRun
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading
 from tenfold.schema import IdColumn, ImageColumn, NumberColumn, RatingTarget, Schema, parse_targets
 
@@ -349,7 +350,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> NetworkRun:
         weight="w",
     )
     recipe = Recipe(epochs=3, seed=1, calibrate_probabilities=True)
-    return fit_network_run(
+    return fit_alone(
         schema, recipe, str(write_table(folder / "t.csv", weighed_columns())), run=folder / "run"
     )
 
@@ -431,7 +432,7 @@ def test_patience_is_weighted(tmp_path: Path) -> None:
     )
     recipe = Recipe(epochs=6, seed=1, keep="best")
     runs = [
-        fit_network_run(schema, recipe, {**source, "w": source.get("w", [1] * 60)}, run=tmp_path / name)
+        fit_alone(schema, recipe, {**source, "w": source.get("w", [1] * 60)}, run=tmp_path / name)
         for name, source in (("right", columns), ("wrong", wrong))
     ]
     assert same_scores(runs[0].scores, runs[1].scores) and runs[1].scores["kind"]["error_rate"] < 0.4
@@ -441,9 +442,7 @@ def test_patience_is_weighted(tmp_path: Path) -> None:
 
 @pytest.mark.case("T3", "neighbour: a blend's weights and scores, and those of its members, are weighted")
 def test_a_blend_is_weighted(weighed: NetworkRun, tmp_path: Path) -> None:
-    other = fit_network_run(
-        weighed.schema, Recipe(epochs=3, seed=2), weighed_columns(), run=tmp_path / "other"
-    )
+    other = fit_alone(weighed.schema, Recipe(epochs=3, seed=2), weighed_columns(), run=tmp_path / "other")
     blend = blend_runs([weighed.path, other.path], output=tmp_path / "blend", method="best")
     assert blend.summary["weighted_by"] == "w"
     scores = {one["name"]: one["scores"] for one in blend.about["members"]}
@@ -603,7 +602,7 @@ def sized(unit: float, **recipe: Any) -> NetworkRun:
     }
     schema = Schema(inputs=(NumberColumn(name="x"),), targets=parse_targets(["y:number"]), split="held")
     folder = Path(tempfile.mkdtemp())
-    return fit_network_run(schema, Recipe(epochs=4, seed=1, **recipe), columns, run=folder / "run")
+    return fit_alone(schema, Recipe(epochs=4, seed=1, **recipe), columns, run=folder / "run")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import tenfold
+from asked import explain
 from tenfold.data.images.files import find_images
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.tables.jobfile import read_job
@@ -29,7 +30,6 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
-from tenfold.studies.explain import explain
 
 QUICK = Recipe(epochs=4, frozen_epochs=0, valid=0.25, seed=3)
 JOBS = Schema(

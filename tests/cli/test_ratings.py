@@ -135,7 +135,7 @@ def test_mistakes_are_told_with_file_line_and_remedy(place: Path) -> None:
 
 def test_ratings_never_wait_for_torch(place: Path) -> None:
     ask = (
-        "import sys; from tenfold.studies.predict import load_run; run = load_run('run'); "
+        "import sys; from tenfold.runs.registry import load_run; run = load_run('run'); "
         "run.recommend('4'); "
         "run.similar('104'); print(*[name for name in ('torch', 'numba', 'sklearn') if name in sys.modules])"
     )

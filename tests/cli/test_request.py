@@ -12,12 +12,11 @@ import pytest
 from photos import write_photo
 from tenfold.cli.options import ColumnOptions, options_of, parameters_of
 from tenfold.cli.request import (
+    asking_of,
     job_of,
     picture_job_of,
-    reading_of,
     recommender_of,
     rows_of,
-    scoring_of,
     table_options,
     wing_options,
 )
@@ -262,8 +261,8 @@ def test_ratings_take_their_own_options() -> None:
     found = wing_options(
         RATINGS_RUN.schema, fit_options(**RATINGS, skip_bad=True, time_format="iso", sep="|")
     )
-    assert found["skip_bad"] is True and found["time_format"] == "iso"
-    assert found["table_options"]["separator"] == "|"
+    assert found["reading"].skip_bad is True and found["time_format"] == "iso"
+    assert found["reading"].table["separator"] == "|"
 
 
 def test_the_format_of_times_beside_pictures_is_part_of_the_schema() -> None:
@@ -273,25 +272,25 @@ def test_the_format_of_times_beside_pictures_is_part_of_the_schema() -> None:
     with pytest.raises(SchemaError, match="no column of times"):
         job_of(fit_options(**PICTURES, time_format="iso"))
     with pytest.raises(RecipeError, match="--time-format is no option where pictures"):
-        reading_of(PICTURE_RUN, predict_options(time_format="iso"), print)
+        asking_of(PICTURE_RUN, predict_options(time_format="iso"), print, print)
 
 
 def test_prediction_reads_from_other_folders_and_tells() -> None:
     told: list[Any] = []
-    found = reading_of(PICTURE_RUN, predict_options(image=["id=new"], views=2), told.append)
-    assert found["reading"].folders == {"id": "new"} and found["views"] == 2 and found["device"] == "auto"
-    found["reading"].on_progress(ImagesRead("id", 1, 2))
+    found = asking_of(PICTURE_RUN, predict_options(image=["id=new"], views=2), told.append, print)
+    assert (found.reading.folders, found.views, found.device) == ({"id": "new"}, 2, "auto")
+    assert found.reading.on_progress is not None
+    found.reading.on_progress(ImagesRead("id", 1, 2))
     assert told == [ImagesRead("id", 1, 2)]
-    assert set(reading_of(RATINGS_RUN, predict_options(), told.append)) == {"table_options"}
     with pytest.raises(RecipeError, match="--views is no option where ratings"):
-        reading_of(RATINGS_RUN, predict_options(views=2), told.append)
+        asking_of(RATINGS_RUN, predict_options(views=2), told.append, print)
 
 
 def test_scoring_of_lists_is_for_ratings() -> None:
-    found = scoring_of(RATINGS_RUN, predict_options(lists=5, liked=4.0), lambda _: None)
-    assert (found["n"], found["relevant_from"], found["skip_bad"]) == (5, 4.0, False)
+    found = asking_of(RATINGS_RUN, predict_options(lists=5, liked=4.0), print, print)
+    assert (found.n, found.relevant_from, found.reading.skip_bad) == (5, 4.0, False)
     with pytest.raises(RecipeError, match="--lists is no option where pictures"):
-        scoring_of(PICTURE_RUN, predict_options(lists=5), lambda _: None)
+        asking_of(PICTURE_RUN, predict_options(lists=5), print, print)
 
 
 # What to predict, and for whom
@@ -356,7 +355,7 @@ def test_for_whom_to_recommend_is_said_once() -> None:
     for values in ({}, {"user": ["1"], "everyone": True}):
         with pytest.raises(RecipeError):
             recommender_of(RATINGS_RUN, given(**values))
-    added = SimpleNamespace(about={"added_users": ["new"]})
+    added = SimpleNamespace(record=SimpleNamespace(added_users=["new"]))
     asked: dict[str, Any] = {}
 
     def learn(path: str, **options: Any) -> Any:

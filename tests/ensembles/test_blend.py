@@ -12,9 +12,9 @@ from photos import QUICK, write_photos
 from tenfold.ensembles.blend import blend_request, blend_runs
 from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.runs.fitting import fit
+from tenfold.runs.registry import load_run
 from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
-from tenfold.studies.fit import fit
-from tenfold.studies.predict import load_run
 
 
 @pytest.fixture(scope="module")

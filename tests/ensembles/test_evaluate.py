@@ -12,9 +12,10 @@ import pytest
 from tenfold.data.encode import Encoding
 from tenfold.data.tables.table import read_table, write_parquet
 from tenfold.ensembles.evaluate import evaluate_blend
-from tenfold.ensembles.networks import BlendMember, blend_of
+from tenfold.ensembles.joined import blend_of
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.run import Member
 from tenfold.schema import CategoryTarget, ImageColumn, MultiLabelTarget, NumberTarget, Schema
 
 LABELS = ["a", "b"] * 20
@@ -22,7 +23,7 @@ LABELS = ["a", "b"] * 20
 
 def member(
     folder: Path, name: str, rows: list[int], right: float, fold: Any = None, weight: float = 1.0
-) -> BlendMember:
+) -> Member:
     """A member that gives the right class `right`; its number is off by 1 - right, its tags likewise."""
     path = folder / f"{name}-{fold}"
     path.mkdir(parents=True)
@@ -50,14 +51,14 @@ def member(
     run: Any = SimpleNamespace(
         path=path, schema=schema, recipe=Recipe(fold=fold), encoding=encoding, about={}
     )
-    return BlendMember(name, weight, (run,))
+    return Member(name, weight, (run,))
 
 
-def joined(*parts: BlendMember) -> BlendMember:
-    return BlendMember(parts[0].name, parts[0].weight, tuple(part.runs[0] for part in parts))
+def joined(*parts: Member) -> Member:
+    return Member(parts[0].name, parts[0].weight, tuple(part.runs[0] for part in parts))
 
 
-def whole(folder: Path, name: str, right: float, weight: float = 1.0) -> BlendMember:
+def whole(folder: Path, name: str, right: float, weight: float = 1.0) -> Member:
     """Held out in two folds, not in the order of the table."""
     first, second = (
         list(range(0, 40, 4)) + list(range(1, 40, 4)),

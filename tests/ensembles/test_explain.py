@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 import tenfold
+from asked import explain
 from office import assert_recomputes, needs_office
 from shown import ODD, trained
 from tenfold.ensembles.blend import blend_runs
 from tenfold.ensembles.explain import explain_blend
-from tenfold.ensembles.networks import NetworkBlend
+from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.errors import SchemaError
 from tenfold.recipe import Recipe
-from tenfold.studies.explain import explain
 
 
 @pytest.fixture(scope="module")
-def blend(tmp_path_factory: pytest.TempPathFactory) -> NetworkBlend:
+def blend(tmp_path_factory: pytest.TempPathFactory) -> NetworkEnsemble:
     folder, first = trained()
     recipe = Recipe(**{**first.recipe.model_dump(), "epochs": 1, "seed": 5, "resize": "crop"})
     place = tmp_path_factory.mktemp("blend")
@@ -28,7 +28,7 @@ def blend(tmp_path_factory: pytest.TempPathFactory) -> NetworkBlend:
     return blend_runs([first.path, second.path], weights=[1, 3], output=place / "both")
 
 
-def test_answers_and_losses_are_the_ensembles_own(blend: NetworkBlend) -> None:
+def test_answers_and_losses_are_the_ensembles_own(blend: NetworkEnsemble) -> None:
     folder, _ = trained()
     found = explain_blend(blend, n=60, table=folder / "train.csv")
     predicted = blend.predict({"id": list(found.ids)}, members=True)
@@ -50,7 +50,7 @@ def test_answers_and_losses_are_the_ensembles_own(blend: NetworkBlend) -> None:
 
 
 @needs_office
-def test_every_formula_is_what_the_ensemble_says(blend: NetworkBlend, tmp_path: Path) -> None:
+def test_every_formula_is_what_the_ensemble_says(blend: NetworkEnsemble, tmp_path: Path) -> None:
     record = explain(blend, ["0003.png", "0010.png", "0009.png"], output=tmp_path / "b.xlsx")
     computed = assert_recomputes(tmp_path / "b.xlsx", within=1e-6)
     first = computed["Read me"]
@@ -61,7 +61,7 @@ def test_every_formula_is_what_the_ensemble_says(blend: NetworkBlend, tmp_path: 
     assert sum(row["probabilities"].values()) == pytest.approx(1)
 
 
-def test_telling_rows_are_held_out_ones_and_strangers_are_refused(blend: NetworkBlend) -> None:
+def test_telling_rows_are_held_out_ones_and_strangers_are_refused(blend: NetworkEnsemble) -> None:
     found = explain_blend(blend, n=8)
     assert 4 <= len(found.ids) <= 8 and any("wrong and sure" in why for why in found.why)
     assert any("2 members" in line for line in found.trained)
@@ -69,7 +69,7 @@ def test_telling_rows_are_held_out_ones_and_strangers_are_refused(blend: Network
         explain_blend(blend, ["0003.png", "nowhere.png"])
 
 
-def test_a_table_that_is_gone_is_said(blend: NetworkBlend) -> None:
+def test_a_table_that_is_gone_is_said(blend: NetworkEnsemble) -> None:
     lost = replace(blend, about={**blend.about, "table": None})
     found = explain_blend(lost, n=4)
     assert any("fitted to different tables" in note for note in found.notes)

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asked import fit_alone
 from photos import QUICK, write_photos
 from tenfold.ensembles.evaluate import evaluate_blend
-from tenfold.ensembles.networks import BlendMember, blend_of, held_out
+from tenfold.ensembles.joined import blend_of, held_out
 from tenfold.ensembles.soup import averaged, make_soup, soup_groups
 from tenfold.errors import RunError
-from tenfold.networks.fit import fit_network_run
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
+from tenfold.runs.run import Member
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 
@@ -39,8 +40,8 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
         "wide": {"seed": 1, "image_size": 48},
     }.items():
         recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1, "split_seed": 5, "valid": 0.5, **changes})
-        run = fit_network_run(schema, recipe, columns, run=tmp_path / name)
-        members.append(BlendMember(name, 1.0, (run,)))
+        run = fit_alone(schema, recipe, columns, run=tmp_path / name)
+        members.append(Member(name, 1.0, (run,)))
     groups = soup_groups(members)
     # Another split has other held-out rows, and another size other layers or pictures.
     assert [[one.name for one in group] for group in groups] == [["one", "two"]]

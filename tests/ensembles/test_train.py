@@ -17,7 +17,7 @@ from tenfold.ensembles.train import Finished, check_recipe, train_ensemble
 from tenfold.errors import RecipeError, RunError, TrainingError
 from tenfold.events import MembersChanged
 from tenfold.runs.history import read_history
-from tenfold.studies.predict import load_run
+from tenfold.runs.registry import load_run
 
 RECIPE = """\
 table = "{folder}/train.csv"

@@ -28,7 +28,13 @@ ROOMS = {file.rpartition("/")[0] for file in HOUSE} - {""} | {"data"}
 LIBRARIES = {
     "numpy": ("*",),
     "jaxtyping": ("nn/*", "engine/*", "memory/*"),
-    "torch": ("nn/*", "engine/*", "memory/*", "runs/weights"),  # runs: PyTorch's own file format
+    "torch": (
+        "nn/*",
+        "engine/*",
+        "memory/*",
+        "networks/*",
+        "runs/weights",
+    ),  # runs: PyTorch's own file format
     "torchvision": ("nn/*",),
     "timm": ("nn/encoders", "engine/optim"),
     "numba": ("collab/kernels",),
@@ -52,8 +58,12 @@ BY_NAME = ("__init__", "runs/registry")
 #: Loads for seconds; whoever is not of the neural wing reaches it inside a function, if at all.
 HEAVY = "torch"
 NEURAL = (
-    *("nn/*", "engine/*", "memory/*", "networks/*", "recommenders/network*", "recommenders/explain"),
-    *(f"ensembles/{file}" for file in ("networks", "evaluate", "soup", "explain", "worker")),
+    *("nn/*", "engine/*", "memory/*", "recommenders/network*", "recommenders/explain"),
+    *(
+        f"networks/{file}"
+        for file in ("predict", "prepare", "score", "rows", "explain", "plan", "fit", "rates")
+    ),
+    *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "worker")),
 )
 
 DISTRIBUTIONS = {
@@ -230,7 +240,7 @@ def test_a_breach_is_found(file: str, source: str, fault: str) -> None:
             "engine/train",
             "import torch\nfrom tenfold.nn import heads\nfrom tenfold.runs.folder import save_run",
         ),
-        ("cli/main", "import typer\nimport tenfold.studies.fit"),
+        ("cli/main", "import typer\nimport tenfold.runs.fitting"),
     ],
 )
 def test_what_the_house_allows_is_allowed(file: str, source: str) -> None:

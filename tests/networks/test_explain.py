@@ -17,7 +17,7 @@ from shown import NAMES, ODD, trained
 from tenfold.data.tables.table import read_parquet_columns, read_table
 from tenfold.errors import RunError, SchemaError
 from tenfold.networks.explain import explain_network
-from tenfold.networks.run import load_network
+from tenfold.networks.predict import load_network
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
 from tenfold.schema import (

@@ -9,8 +9,9 @@ import pytest
 
 from photos import QUICK, write_photo, write_photos, write_table
 from tenfold.errors import RecipeError, SchemaError, TenfoldError
-from tenfold.networks.prepare import Notes, prepare_training
+from tenfold.networks.prepare import prepare_training
 from tenfold.recipe import Recipe
+from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading
 from tenfold.schema import ImageColumn, Schema, UndecidedTarget
 

@@ -12,8 +12,8 @@ from photos import write_table
 from shown import NAMES, ODD, trained
 from tenfold.errors import RunError, SchemaError
 from tenfold.networks.inputs import prepare_rows
+from tenfold.networks.predict import load_network
 from tenfold.networks.rows import choose_rows, row_labels, rows_source
-from tenfold.networks.run import load_network
 from tenfold.runs.options import Reading
 
 HELD = "validation.parquet"

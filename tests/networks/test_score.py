@@ -17,12 +17,12 @@ from tenfold.data.tables.table import read_parquet_columns, read_table
 from tenfold.errors import SchemaError
 from tenfold.files.submission import write_submission
 from tenfold.files.tables import write_predictions
-from tenfold.networks.run import NetworkRun, open_network_run
+from tenfold.networks.run import NetworkRun
 from tenfold.networks.score import ValidationResult, _calibrate
 from tenfold.nn.heads import build_head
 from tenfold.recipe import Recipe
-from tenfold.runs.folder import read_run
 from tenfold.runs.options import Reading
+from tenfold.runs.registry import load_run
 from tenfold.schema import ImageColumn, OrderedTarget, Schema, parse_target
 from tenfold.targets.base import TargetStats
 
@@ -102,7 +102,7 @@ def test_the_run_holds_what_decides_and_is_the_same_when_opened_again(
     every: tuple[Path, NetworkRun],
 ) -> None:
     folder, run = every
-    again = open_network_run(*read_run(run.path))
+    again = load_run(run.path)
     assert again.encoding == run.encoding and again.scores == run.scores
     facts = run.encoding.targets
     assert len(facts["tags"].thresholds) == 5 and facts["tags"].separator == ";"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tenfold
+from asked import explain, explain_ratings
 from command import tenfold as tenfold_command
 from office import assert_recomputes, needs_office
 from pairs import RECIPE, ratings_of, schema_of
@@ -18,7 +19,6 @@ from tenfold.errors import RatingsError, RecipeError, RunError
 from tenfold.recommenders.explain import explain_pairs
 from tenfold.recommenders.network import PairRun
 from tenfold.schema import NumberColumn, RatingTarget, Schema
-from tenfold.studies.explain import explain, explain_ratings
 
 ROWS = ratings_of()
 

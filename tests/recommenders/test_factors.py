@@ -15,8 +15,8 @@ from tenfold.recipe import FactorRecipe
 from tenfold.recommenders import factors_fit as ratingsfit
 from tenfold.recommenders.factors import RatingsRun
 from tenfold.runs.folder import read_arrays
+from tenfold.runs.registry import load_run, open_recommender
 from tenfold.schema import IdColumn, RatingTarget, Schema
-from tenfold.studies.predict import load_run, open_recommender
 
 FIVE = "user,item,rating\n1,10,5\n1,11,1\n2,10,4\n2,12,2\n3,11,2\n"
 ITEMS = "item,title,genres\n10,Sun,Drama|War\n11,Moon,Comedy\n12,,Drama\n13,Star,War\n"

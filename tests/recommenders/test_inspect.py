@@ -15,6 +15,7 @@ from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.factors import RatingsRun
 from tenfold.recommenders.inspect import inspect_run, inspection_sections
 from tenfold.reports.html import report_html
+from tenfold.runs.record import RunRecord
 from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.values import FactorModel
 
@@ -46,7 +47,7 @@ def model_of(**changes) -> FactorModel:
 
 def run_of(model: FactorModel) -> RatingsRun:
     schema = Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="r"),))
-    run = RatingsRun(Path("runs/x"), schema, FactorRecipe(), {})
+    run = RatingsRun(Path("runs/x"), schema, RunRecord({}), FactorRecipe())
     run.__dict__["model"] = model  # as its property would have read it
     return run
 

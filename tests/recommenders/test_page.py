@@ -14,14 +14,13 @@ from shown import needs_browser, opened, rated
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.ensembles.blend import blend_runs
 from tenfold.recommenders.network import PairRun
-from tenfold.recommenders.page import ratings_page
 from tenfold.reports.html import report_html
-from tenfold.runs.folder import read_run
 
 
 def test_scores_facts_and_maps() -> None:
     _, run = rated()
-    title, lead, sections, notes = ratings_page(*read_run(run.path))
+    page_of = run.page()
+    title, lead, sections, notes = page_of.title, page_of.lead, page_of.sections, page_of.notes
     page = report_html(title, sections, lead=lead)
     assert "method sgd" in lead and not notes
     assert [one.title for one in sections] == [
@@ -53,7 +52,8 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: PairRun) -> None:
-    title, lead, sections, notes = ratings_page(*read_run(network.path), worst=3)
+    page_of = network.page(worst=3)
+    title, lead, sections, notes = page_of.title, page_of.lead, page_of.sections, page_of.notes
     page = report_html(title, sections, lead=lead)
     assert [one.title for one in sections] == [
         "Scores", "What was fitted to what", "Curves", "Learning rate", "Right and wrong",
@@ -75,7 +75,7 @@ def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: PairRun) 
 
 
 def test_the_map_of_a_dot_product_leaves_out_the_bias(network: PairRun) -> None:
-    facts = {row[0]: row[1] for row in ratings_page(*read_run(network.path))[2][1].parts[0].rows}
+    facts = {row[0]: row[1] for row in network.page().sections[1].parts[0].rows}
     assert facts["embedding"] == "6" and facts["body"] == network.recipe.body
     assert ("hidden layers" in facts) == (network.recipe.body == "mlp")
 
@@ -95,18 +95,11 @@ def test_every_fit_of_a_network_leaves_a_page_that_a_phone_shows(
 def test_a_blend_of_ratings_has_its_members_with_weights_and_scores(tmp_path: Path) -> None:
     runs = [rated()[1], rated("als")[1]]
     blend = blend_runs([run.path for run in runs], output=tmp_path / "blend", weights=[3, 1])
-    title, lead, sections, notes = ratings_page(*read_run(blend.path))
+    page_of = blend.page()
+    title, lead, sections, notes = page_of.title, page_of.lead, page_of.sections, page_of.notes
     page = report_html(title, sections, lead=lead)
     members, what = (one.parts[0].rows for one in sections)
     assert [row[2].text for row in members] == ["0.750", "0.250"]
     assert [row[3].text for row in members] == [f"{run.scores['rating']['rmse']:.4f}" for run in runs]
     assert [row[1] for row in what] == ["sgd", "als"] and str(runs[0].path) in page and not notes
     assert "tenfold evaluate" in page
-
-
-def test_a_member_that_is_gone_is_said(tmp_path: Path) -> None:
-    blend = blend_runs([rated()[1].path, rated("als")[1].path], output=tmp_path / "blend")
-    about = {**blend.about, "members": [dict(one) for one in blend.about["members"]]}
-    about["members"][1]["runs"] = [{"path": "../nowhere", "sha256": ""}]
-    _, _, sections, notes = ratings_page(blend.path, about)
-    assert len(notes) == 1 and "nowhere" in notes[0] and notes[0] in sections[1].text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,16 @@ def test_a_training_that_stopped_early_leaves_its_run_and_says_so(tmp_path: Path
     with pytest.raises(TrainingError, match="the loss is NaN") as caught:
         make(Job({"data": "x"}, stopped="the loss is NaN"), tmp_path / "run")
     assert caught.value.labels["fix"] == "a lower --lr" and read_run(tmp_path / "run")[1]["rows"] == 2
+
+
+def test_a_run_without_a_name_gets_the_next_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fitting, "job_for", lambda *_: None)
+    monkeypatch.setattr(fitting, "run_fit", lambda job, path, **_: path)
+    asked = {"report": False, "history": False}
+    fit_anywhere = partial(fitting.fit, SCHEMA, Recipe(), "t.csv", **asked)
+    assert fit_anywhere() == Path("runs/001")  # type: ignore[comparison-overlap]
+    # A run that is being made, one that has a name, and one that has a number.
+    for name in ("001.part", "first", "002", "004"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert fit_anywhere() == Path("runs/003")  # type: ignore[comparison-overlap]

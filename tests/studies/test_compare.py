@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tenfold
+from asked import fit_alone
 from photos import QUICK, write_photos, write_table
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import RecipeError, SchemaError
-from tenfold.networks.fit import fit_network_run
 from tenfold.recipe import TABLE_DEFAULTS, Recipe
 from tenfold.runs.folder import read_run
 from tenfold.schema import (
@@ -77,7 +77,7 @@ def test_alone_is_a_plain_training_of_that_target(place: tuple[Path, Schema, Pat
     stated = [f"{line},{int(row in held)}" for row, line in enumerate(lines[1:])]
     split = folder / "split.csv"
     split.write_text("\n".join([f"{lines[0]},held", *stated]) + "\n")
-    own = fit_network_run(single, quick(), str(split), run=folder / "own")
+    own = fit_alone(single, quick(), str(split), run=folder / "own")
     (target,) = found.targets
     assert target.pairs[1].alone == own.scores["label"]
     assert target.others == ("size",)

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asked import fit_alone
 from photos import QUICK, write_photos, write_table
 from shown import needs_browser, opened
 from tenfold.data.synthetic import draw_ratings
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import RecipeError
 from tenfold.recipe import TABLE_DEFAULTS, FactorRecipe, RatingNetworkRecipe, Recipe
-from tenfold.recommenders.factors_fit import fit_ratings_run
 from tenfold.reports.html import report_html, write_report
+from tenfold.runs.registry import load_run
 from tenfold.schema import (
     CategoryTarget,
     IdColumn,
@@ -26,7 +27,6 @@ from tenfold.schema import (
     Schema,
     UndecidedTarget,
 )
-from tenfold.studies.predict import load_run
 from tenfold.studies.tune import parse_values, tune, tuning_page
 
 RATINGS = Schema(
@@ -67,7 +67,7 @@ def test_a_value_scores_as_a_fit_with_it_does(drawn: dict[str, Any], tmp_path: P
     recipe = FactorRecipe(method="als", valid=0.2, seed=3)
     found = tune("wd", RATINGS, recipe, drawn, values=(0.02, 0.5), repeats=1)
     chosen = recipe.model_copy(update={"weight_decay": 0.5})
-    run = fit_ratings_run(RATINGS, chosen, drawn, run=tmp_path / "run")
+    run = fit_alone(RATINGS, chosen, drawn, run=tmp_path / "run")
     (setting,) = [one for one in found.settings if one.value == 0.5]
     assert setting.mean == pytest.approx(run.scores["rating"]["rmse"], abs=1e-12)
 

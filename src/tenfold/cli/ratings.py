@@ -44,7 +44,7 @@ def _recommend(given: Given) -> None:
     Each comes with the rated items that speak for it.
     """
     from tenfold.cli.write import write_lists
-    from tenfold.studies.predict import open_recommender
+    from tenfold.runs.registry import open_recommender
 
     run, users = recommender_of(open_recommender(given["run"]), given)
     kept = {name: given[name] for name in ("n", "include_seen", "exclude", "reasons")}
@@ -63,7 +63,7 @@ class Similar(Lists):
 def _similar(given: Given) -> None:
     """List the items most similar to an item, by the cosine of their factors."""
     from tenfold.cli.write import write_lists
-    from tenfold.studies.predict import open_recommender
+    from tenfold.runs.registry import open_recommender
 
     run = open_recommender(given["run"])
     found = run.similar(given["item"] or None, n=given["n"], where=given["where"] or ())
@@ -83,13 +83,13 @@ class Inspect(Json):
 def _inspect(given: Given) -> None:
     """Look into a ratings run: gaps, biases, a map of the items."""
     from tenfold.recommenders.inspect import inspect_run, inspection_sections
-    from tenfold.recommenders.page import ratings_page
     from tenfold.reports.html import write_report
-    from tenfold.studies.predict import open_recommender
+    from tenfold.runs.registry import open_recommender
 
     run = open_recommender(given["run"])
     found = inspect_run(run, n=given["n"])
     if given["output"]:
-        title, lead, sections, _ = ratings_page(run.path, run.about)
-        write_report(given["output"], title, [*sections, *inspection_sections(found)], lead=lead)
+        page = run.page()
+        sections = [*page.sections, *inspection_sections(found)]
+        write_report(given["output"], page.title, sections, lead=page.lead)
     print_json(found.record()) if given["as_json"] else show_inspection(found, given["output"])

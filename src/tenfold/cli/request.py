@@ -10,8 +10,11 @@ from typing import Any
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError, TableError
 from tenfold.events import Listener
-from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe
 from tenfold.remedies import withhold
+from tenfold.runs.options import ExplainOptions, Machine, PredictOptions, Reading
+from tenfold.runs.registry import OPTIONS, recipe_class
+from tenfold.runs.run import Run
 from tenfold.schema import (
     CategoryColumn,
     IdColumn,
@@ -22,6 +25,7 @@ from tenfold.schema import (
     parse_image,
     parse_targets,
 )
+from tenfold.values import MAX_PIXELS, Log
 
 Given = Mapping[str, Any]
 
@@ -58,8 +62,6 @@ _NEW_RATINGS = (
 )
 #: What is said of a sample submission.
 _FILLING = ("column", "probability", "fill_missing")
-#: Of those of pictures, what a network of ratings takes, too.
-_FOR_PAIRS = ("device", "micro_batch")
 
 
 @dataclass(frozen=True)
@@ -202,10 +204,7 @@ def _ratings_schema(given: Given) -> Schema:
 
 def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> AnyRecipe:
     chosen = dict(settings)
-    mine: type[AnyRecipe] = FactorRecipe if schema.rated else Recipe
-    if schema.rated and (given.get("body") or "body" in settings or len(schema.columns) > 2):
-        # What has a body, or further columns, is a network.
-        mine = RatingNetworkRecipe
+    mine = recipe_class(schema, network=bool(given.get("body") or "body" in settings))
     every = {**mine.model_fields, **Recipe.model_fields, **FactorRecipe.model_fields}
     withhold(name for name in every if name not in mine.model_fields)
     for name in every:
@@ -214,11 +213,8 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> AnyRec
             continue
         if name not in mine.model_fields:
             wing = "ratings" if schema.rated else "pictures"
-            wing = (
-                f"ratings by a network (--body {given.get('body') or 'mlp'})"
-                if mine is RatingNetworkRecipe
-                else wing
-            )
+            if "body" in mine.model_fields and schema.rated:
+                wing = f"ratings by a network (--body {given.get('body') or 'mlp'})"
             raise RecipeError(
                 f"--{name.replace('_', '-')} is no option of a training from {wing}",
                 fix=f"leave it out; the options are: {', '.join(mine.model_fields)}",
@@ -228,30 +224,18 @@ def _recipe(schema: Schema, settings: Mapping[str, Any], given: Given) -> AnyRec
 
 
 def wing_options(schema: Schema, given: Given, recipe: AnyRecipe | None = None) -> dict[str, Any]:
-    """Options of a job that are no part of schema or recipe: how to read, and how to use the machine.
+    """Options of `fit` beside schema and recipe: how to read, and how to use the machine.
 
-    recipe: tells a network of ratings from factors.
+    recipe: decides what its job takes.
     """
-    network = isinstance(recipe, RatingNetworkRecipe)
+    takes = OPTIONS[recipe_class(schema) if recipe is None else type(recipe)]
     # The format of times is a part of a schema of pictures, and was taken there.
-    _refuse_other_wing(schema, given, _FOR_PAIRS if network else ("time_format",))
-    if schema.rated and not network:
-        kept = {name: given[name] for name in ("skip_bad", "time_format")}
-        return {"table_options": table_options(given), **kept}
-    from tenfold.runs.options import Machine
-
-    if schema.rated:
+    _refuse_other_wing(schema, given, takes if schema.rated else ("time_format",))
+    if schema.rated and "time_format" not in takes:
         _refuse(given, ("time_format",), "of a network of ratings")
-        machine = Machine(device=given["device"], micro_batch=given["micro_batch"])
-        return {"table_options": table_options(given), "skip_bad": given["skip_bad"], "machine": machine}
-    machine = Machine(
-        device=given["device"],
-        micro_batch=given["micro_batch"],
-        budget=given["budget"],
-        checkpoint=given["checkpoint"],
-        probe=given["probe"],
-    )
-    return {"reading": _reading(given, None), "machine": machine}
+    machine = Machine(**{name: given[name] for name in takes if name != "time_format"})
+    more = {"time_format": given["time_format"]} if "time_format" in takes else {}
+    return {"reading": _reading(given, None), "machine": machine, **more}
 
 
 def _refuse_other_wing(schema: Schema, given: Given, but: Iterable[str] = ()) -> None:
@@ -261,47 +245,32 @@ def _refuse_other_wing(schema: Schema, given: Given, but: Iterable[str] = ()) ->
     withhold(strange)
 
 
-def reading_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
-    """Options of a run's `predict` or `evaluate`."""
+def asking_of(run: Run, given: Given, tell: Listener, log: Log) -> PredictOptions:
+    """Options of a run's `predict` or `evaluate`; ``--members`` is of an ensemble alone."""
     _refuse_other_wing(run.schema, given)
-    if run.schema.rated:
-        return {"table_options": table_options(given)}
-    view_options = {name: given[name] for name in ("views", "tta", "plain_weight")}
-    return {"reading": _reading(given, tell), **view_options, "device": given["device"]}
+    if given.get("members") and not run.members:
+        raise RecipeError(
+            f"--members asks for the members of a blend, and {run.path} is a single run",
+            fix="leave it out, or give the folder of an ensemble",
+        )
+    same = ("device", "views", "tta", "plain_weight", "id", "members")
+    chosen = {name: given[name] for name in same if given.get(name)}
+    scored = {"n": given.get("lists"), "relevant_from": given.get("liked")}
+    return PredictOptions(reading=_reading(given, tell), log=log, **chosen, **scored)
 
 
-def asking_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
-    """Options of a run's `predict`; ``--members`` is of a blend alone."""
-    found = reading_of(run, given, tell)
-    if given.get("id"):
-        found["id"] = given["id"]
-    if given.get("members"):
-        if not hasattr(run, "members"):
-            raise RecipeError(
-                f"--members asks for the members of a blend, and {run.path} is a single run",
-                fix="leave it out, or give the folder of an ensemble",
-            )
-        found["members"] = True
-    return found
+def explaining_of(run: Run, given: Given, tell: Listener) -> ExplainOptions:
+    """Options of a run's `explain`."""
+    return ExplainOptions(
+        table=given["table"],
+        items=given["item"] or (),
+        n=12 if given["n"] is None else given["n"],
+        reading=_reading(given, None if run.schema.rated else tell),
+        device=given["device"],
+    )
 
 
-def scoring_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
-    """Options of a run's `evaluate`."""
-    found = reading_of(run, given, tell)
-    if run.schema.rated:
-        found |= {"n": given["lists"], "relevant_from": given["liked"], "skip_bad": given["skip_bad"]}
-    return found
-
-
-def explaining_of(run: Any, given: Given, tell: Listener) -> dict[str, Any]:
-    """Options of `jobs.explain.explain`."""
-    found = {"table": given["table"], "items": given["item"] or (), "n": given["n"]}
-    if run.schema.rated:
-        return {**found, "table_options": table_options(given), "skip_bad": given["skip_bad"]}
-    return {**found, "reading": _reading(given, tell), "device": given["device"]}
-
-
-def rows_of(run: Any, given: Given) -> Any:
+def rows_of(run: Run, given: Given) -> object:
     """What to predict: a table, or the pairs of ``--user`` and ``--item``.
 
     Where the answers go is checked, too: before they are made, which may take its time.
@@ -325,7 +294,7 @@ def rows_of(run: Any, given: Given) -> Any:
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
 
 
-def _check_output(run: Any, given: Given) -> None:
+def _check_output(run: Run, given: Given) -> None:
     if run.schema.rated:
         names = ("like", "probabilities", "id", *_FILLING)
         return _refuse(given, names, "where ratings are predicted, not classes")
@@ -369,15 +338,13 @@ def recommender_of(run: Any, given: Given) -> tuple[Any, Any]:
         raise
     if given["everyone"]:
         return run, None
-    return run, given["user"] or run.about["added_users"]
+    return run, given["user"] or run.record.added_users
 
 
-def _reading(given: Given, tell: Listener | None) -> Any:
-
-    from tenfold.runs.options import Reading
+def _reading(given: Given, tell: Listener | None) -> Reading:
 
     folders: dict[str, str] = {}
-    for text in given["image"] or ():
+    for text in given.get("image") or ():
         column: ImageColumn = parse_image(text)
         folders[column.name] = column.folder
     return Reading(
@@ -385,7 +352,7 @@ def _reading(given: Given, tell: Listener | None) -> Any:
         allow_outside=given["allow_outside"],
         folders=folders,
         table=table_options(given),
-        max_pixels=given["max_pixels"],
+        max_pixels=given["max_pixels"] or MAX_PIXELS,
         workers=2 if given["workers"] is None else given["workers"],
         cache=given["cache"],
         on_progress=tell,

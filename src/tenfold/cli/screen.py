@@ -542,7 +542,7 @@ def show_demo_ratings(data: Any, found: Mapping[str, Any]) -> None:
 
 def show_explained(found: Mapping[str, Any]) -> None:
     """Which rows a workbook explains, and where it is."""
-    from tenfold.studies.explain import explained_rows
+    from tenfold.workbooks.rows import explained_rows
 
     rows = explained_rows(found)
     show_records(rows)

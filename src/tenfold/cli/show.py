@@ -33,13 +33,12 @@ def _explain(given: Given) -> None:
     Answers and losses are live formulas, from the features to the last cell.
     """
     from tenfold.cli.request import explaining_of
-    from tenfold.studies.explain import explain
-    from tenfold.studies.predict import load_run
+    from tenfold.runs.registry import load_run
 
     run = load_run(given["run"])
     with Display() as display:
         options = explaining_of(run, given, display.progress)
-        found = explain(run, given["rows"] or (), output=given["output"], **options)
+        found = run.write_explanation(given["rows"] or (), options, given["output"])
     print_json(found) if given["as_json"] else show_explained(found)
 
 
@@ -59,11 +58,11 @@ def _report(given: Given) -> None:
 
     It is one HTML file that needs nothing else.
     """
-    from tenfold.reports.report import write_run_report
+    from tenfold.runs.registry import load_run
     from tenfold.schema import parse_image
 
     folders = {column.name: column.folder for column in map(parse_image, given["image"] or ())}
-    found = write_run_report(given["run"], given["output"], folders=folders, worst=given["worst"])
+    found = load_run(given["run"]).write_page(given["output"], folders=folders, worst=given["worst"])
     if given["as_json"]:
         return print_json(found)
     for note in found["notes"]:

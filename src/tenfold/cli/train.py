@@ -21,7 +21,6 @@ from tenfold.cli.request import (
     job_of,
     picture_job_of,
     rows_of,
-    scoring_of,
     wing_options,
 )
 from tenfold.cli.screen import (
@@ -59,7 +58,7 @@ def _fit(given: Given) -> None:
 
     A table with --image and --target makes a classifier; --user and --item make a recommender.
     """
-    from tenfold.studies.fit import fit
+    from tenfold.runs.fitting import fit
 
     job = job_of(given)
     with Display() as display:
@@ -108,13 +107,12 @@ def _predict(given: Given) -> None:
     """Predict the rows of a table, or the pictures of a folder."""
     from tenfold.cli.write import write_answers
     from tenfold.runs.history import record_submission
-    from tenfold.studies.predict import load_run
+    from tenfold.runs.registry import load_run
 
     run = load_run(given["run"])
     with Display() as display:
-        found = run.predict(
-            rows_of(run, given), **asking_of(run, given, display.progress), on_note=display.note
-        )
+        rows = rows_of(run, given)
+        found = run.predict(rows, asking_of(run, given, display.progress, display.note))
     written = write_answers(found, given, id_name=given["id"] or run.schema.row_name or "line")
     for note in record_submission(run.path, written.get("output", ""), like=given["like"] or ""):
         say(note)
@@ -140,13 +138,11 @@ class Evaluate(ViewOptions, ReadingOptions, DeviceOptions, Json):
 )
 def _evaluate(given: Given) -> None:
     """Score a run on rows whose answer is known."""
-    from tenfold.studies.predict import load_run
+    from tenfold.runs.registry import load_run
 
     run = load_run(given["run"])
     with Display() as display:
-        scores = run.evaluate(
-            given["table"], **scoring_of(run, given, display.progress), on_note=display.note
-        )
+        scores = run.evaluate(given["table"], asking_of(run, given, display.progress, display.note))
     print_json(scores) if given["as_json"] else show_run(scores)
 
 

@@ -101,7 +101,9 @@ def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinishe
         return None
     try:
         about, steps = dict(found.about["progress"]), tuple(found.about.get("group_steps", ()))
-        progress = Progress(history=[EpochEnded(**epoch) for epoch in about.pop("history")], **about)
+        # The first version did not count the steps of an epoch.
+        epochs = [{"epoch_steps": 0, "updates": 0, **epoch} for epoch in about.pop("history")]
+        progress = Progress(history=[EpochEnded(**epoch) for epoch in epochs], **about)
         return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked, steps)
     except (KeyError, TypeError, ValueError):
         raise damaged_checkpoint(folder, "it does not say how far the training has come") from None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import write_parquet
-from tenfold.ensembles.networks import HeldOut, NetworkBlend, held_out, number_scale
+from tenfold.ensembles.joined import HeldOut, JoinedNetworks, held_out, number_scale
 from tenfold.ensembles.weights import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
 from tenfold.errors import RunError
 from tenfold.metrics import score_text
@@ -97,7 +97,7 @@ class _Stack:
 
 def evaluate_blend(
     folder: RunFolder | None,
-    blend: NetworkBlend,
+    blend: JoinedNetworks,
     *,
     method: str = "weights",
     seed: int = 0,
@@ -188,7 +188,7 @@ def _said(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
 
 
 def _counts(
-    judged: BlendEvaluation, blend: NetworkBlend, held: Mapping[str, HeldOut], rows: JoinedRows
+    judged: BlendEvaluation, blend: JoinedNetworks, held: Mapping[str, HeldOut], rows: JoinedRows
 ) -> Floats | None:
     """(rows,) what each row counts in scores, None where all count alike; what there is to say is said."""
     column = blend.schema.weight
@@ -274,7 +274,7 @@ def _evidence(kind: TargetKind, stack: _Stack) -> Evidence:
 
 
 def _choose(
-    judged: BlendEvaluation, blend: NetworkBlend, target: NetworkTarget, stack: _Stack, method: str
+    judged: BlendEvaluation, blend: JoinedNetworks, target: NetworkTarget, stack: _Stack, method: str
 ) -> Floats:
     """(rows, members) weights for the blend's honest answers; what was chosen stands in `judged`."""
     name = target.name
@@ -325,12 +325,12 @@ def _nested_loss(evidence: Evidence, weights: Floats) -> float:
     return evidence.loss_of((evidence.given * weights[evidence.row]).sum(axis=1))
 
 
-def _kind(blend: NetworkBlend, target: NetworkTarget, stats: TargetStats) -> TargetKind:
+def _kind(blend: JoinedNetworks, target: NetworkTarget, stats: TargetStats) -> TargetKind:
     return kind_of(target, tuple(blend.classes.get(target.name, ())), stats)
 
 
 def _settle(
-    judged: BlendEvaluation, blend: NetworkBlend, target: NetworkTarget, mixed: Floats, stack: _Stack
+    judged: BlendEvaluation, blend: JoinedNetworks, target: NetworkTarget, mixed: Floats, stack: _Stack
 ) -> TargetKind:
     """The kind with thresholds tuned on the blend's own answers."""
     own = [run.encoding.targets.get(target.name) for member in blend.members for run in member.runs]
@@ -342,24 +342,24 @@ def _settle(
     return _kind(blend, target, judged.facts[target.name])
 
 
-def _baseline(blend: NetworkBlend, target: str) -> Any:
+def _baseline(blend: JoinedNetworks, target: str) -> Any:
     """What the first member would answer without a model, with its class where the blend has it."""
     for member in blend.members:
         run = member.runs[0]
-        found = run.about.get("majority", {}).get(target)
+        found = run.record.majority.get(target)
         if found is not None:
             same = run.encoding.classes.get(target, ()) == blend.classes.get(target, ())
             return found if same else None
     return None
 
 
-def _has_views(blend: NetworkBlend) -> bool:
+def _has_views(blend: JoinedNetworks) -> bool:
     return any(run.recipe.views > 1 or run.recipe.tta for member in blend.members for run in member.runs)
 
 
 def _write(
     folder: RunFolder,
-    blend: NetworkBlend,
+    blend: JoinedNetworks,
     judged: BlendEvaluation,
     held: Mapping[str, HeldOut],
     rows: JoinedRows,

@@ -1,17 +1,16 @@
-"""The image wing: some rows as the members of an ensemble answer them, for a workbook that blends them."""
+"""Some rows as the members of an ensemble answer them, for a workbook that blends them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from tenfold.ensembles.networks import NetworkBlend, gather, mixed_answers, number_scale
+from tenfold.ensembles.joined import JoinedNetworks, number_scale
+from tenfold.ensembles.predict import ensemble_kinds, gather, mixed_answers
 from tenfold.errors import SchemaError
 from tenfold.networks.rows import choose_rows, row_labels, rows_source
-from tenfold.networks.run import ViewOptions
-from tenfold.runs.options import Reading
+from tenfold.runs.options import ExplainOptions, PredictOptions
 from tenfold.targets.kinds import kind_of
 from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend
 from tenfold.workbooks.rows import TargetRows
@@ -20,31 +19,24 @@ from tenfold.workbooks.rows import TargetRows
 OUT_OF_FOLD = "oof.parquet"
 
 
-def explain_blend(
-    blend: NetworkBlend,
-    rows: Sequence[str] = (),
-    *,
-    table: Any = None,
-    n: int = 12,
-    reading: Reading | None = None,
-    device: str = "auto",
-) -> ExplainedBlend:
+def explain_blend(blend: JoinedNetworks, rows: Sequence[str], options: ExplainOptions) -> ExplainedBlend:
     """Every member's answers to some rows, their mean and its loss, for `workbooks.blend.build_blend_book`.
 
-    Parameters and errors as of `networks.explain.explain_network`; telling rows are held-out ones of the
-    blend.
+    Parameters and errors as of `networks.explain.explain_network`; representative rows are held-out ones of
+    the blend.
     """
-    reading = reading or Reading()
-    source, reading, notes = rows_source(blend, OUT_OF_FOLD, blend.classes, table, reading)
-    wanted = [str(one) for one in rows]
-    index, why, said = choose_rows(blend, OUT_OF_FOLD, blend.classes, source, wanted, n, own=table is None)
+    classes, own_table = blend.classes, options.table is None
+    source, reading, notes = rows_source(blend, OUT_OF_FOLD, classes, options.table, options.reading)
+    wanted = [str(row) for row in rows]
+    index, why, said = choose_rows(blend, OUT_OF_FOLD, classes, source, wanted, options.n, own=own_table)
     notes += said
-    found = gather(blend, source.take(index), ViewOptions(None, None, None), reading, device, targets=False)
+    asked = PredictOptions(reading=reading, device=options.device)
+    found = gather(blend, source.take(index), asked, targets=False)
     good = np.array([row for row in range(len(found.rows.ids)) if row not in found.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")
     blended = []
-    for kind in blend.kinds():
+    for kind in ensemble_kinds(blend):
         # A blend's loss knows no class weights, and is told in units of its members' deviation.
         plain = {"yes_weights": (), "no_weights": (), "deviation": number_scale(blend, kind.name)}
         kind = kind_of(kind.target, kind.classes, kind.stats.model_copy(update=plain))
@@ -72,11 +64,11 @@ def explain_blend(
         ids=[str(one) for one in found.rows.ids[good]],
         why=[why[row] for row in good],
         blended=blended,
-        notes=tuple(dict.fromkeys([*blend.about.get("joining", ()), *notes])),
+        notes=tuple(dict.fromkeys([*blend.notes, *notes])),
     )
 
 
-def _made_of(blend: NetworkBlend) -> list[str]:
+def _made_of(blend: JoinedNetworks) -> list[str]:
     runs = sum(len(member.runs) for member in blend.members)
     return [
         f"an ensemble of {len(blend.members)} members, {runs} trained runs: {blend.schema.described}",

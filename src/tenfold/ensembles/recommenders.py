@@ -5,11 +5,12 @@ Members are factors or networks, in any mix: both answer pairs of ids, and a ble
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,77 +20,89 @@ from tenfold.collab.predict import as_ids, locate, predict_pairs
 from tenfold.collab.recommend import checked_count, rated_pairs
 from tenfold.data.tables.table import Table
 from tenfold.ensembles.weights import fuse_ranks
-from tenfold.errors import RunError
-from tenfold.recommenders.factors import id_names, open_ratings_run, peak_bytes, read_own_ratings
+from tenfold.errors import RecipeError, RunError
+from tenfold.recommenders.factors import id_names, peak_bytes, read_own_ratings
+from tenfold.reports.html import Page
 from tenfold.runs.bundle import read_members
+from tenfold.runs.folder import RunFolder
+from tenfold.runs.job import log_all
+from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.reading import read_as_trained
-from tenfold.schema import Schema
+from tenfold.runs.record import RunRecord
+from tenfold.runs.registry import open_run
+from tenfold.runs.run import Blended, Ensemble, Explanation, Member
 from tenfold.values import FactorModel, PairPredictions, Ratings, Recommendations, id_text
 
-__all__ = ["RatingsBlend", "open_ratings_blend", "ratings_blend_of"]
+__all__ = ["RatingsBlend", "ratings_blend_of"]
 
 #: Items that each member puts forward for a list of n: this many times n, but at least so many.
 WIDER, LEAST = 10, 200
 
 
 @dataclass(frozen=True)
-class RatingsBlend:
-    """Many runs of the ratings wing as one.
+class RatingsBlend(Ensemble):
+    """Many recommenders as one. schema: the first member's, by whose columns tables are read."""
 
-    path: its folder.  names, weights, runs: one a member, a `jobs.ratings.RatingsRun` or a
-    `jobs.pairs.PairRun`.  about: what ``run.json`` says.
-    """
+    kind: ClassVar = "blend of ratings"
+    words: ClassVar = "a blend of ratings"
+    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from", "members"})
+    summarised: ClassVar = ("targets", "weights", "members", "seconds", "peak_bytes")
 
-    path: Path
-    names: tuple[str, ...]
-    weights: tuple[float, ...]
-    runs: tuple[Any, ...]
-    about: Mapping[str, Any]
+    @classmethod
+    def open(cls, path: Path, record: RunRecord) -> RatingsBlend:
+        """The blend in a folder whose files have been checked. Members are checked, too."""
+        kept = read_members(path, record)
+        if not kept:
+            raise RunError(f"no member of {path} has finished", fix="blend its runs again")
+        names, weights = [one.name for one in kept], [one.weight for one in kept]
+        runs = [open_run(*one.runs[0]) for one in kept]
+        return ratings_blend_of(path, names, weights, runs, record)
+
+    @classmethod
+    def blend(cls, folder: RunFolder, members: Sequence[Member[Any]], *, method: str, seed: int) -> Blended:
+        """Their weights as stated: runs of ratings keep no held-out answers to learn them from."""
+        if method != "weights":
+            raise RecipeError(
+                f"--method {method} learns from held-out answers, which runs of ratings do not keep",
+                fix="give --weights, and compare by tenfold evaluate",
+            )
+        names, weights = [member.name for member in members], [member.weight for member in members]
+        runs = [member.runs[0] for member in members]
+        blend = ratings_blend_of(folder.path, names, weights, runs, RunRecord({}))
+        shares = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
+        target = blend.schema.targets[0].name or "event"
+        record = {"of": "ratings", "weights": {target: shares}, "targets": {}, "peak_bytes": peak_bytes()}
+        return Blended(blend.schema, record, {member.name: member.runs[0].scores for member in members}, ())
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The members' names."""
-        return self.names
+        return tuple(member.name for member in self.members)
 
     @property
-    def schema(self) -> Schema:
-        """The first member's schema, whose columns tables are read by."""
-        return self.runs[0].schema
+    def weights(self) -> tuple[float, ...]:
+        """The members' weights."""
+        return tuple(member.weight for member in self.members)
+
+    @property
+    def runs(self) -> tuple[Any, ...]:
+        """The members' runs."""
+        return tuple(member.runs[0] for member in self.members)
 
     @property
     def implicit(self) -> bool:
         """Whether the members know of events only, and not of stars."""
         return _facts(self.runs[0]).implicit
 
-    def show(self) -> Any:
-        """The blend's page, which a notebook shows; see `jobs.showing.show_run`."""
-        from tenfold.reports.notebook import show_run
-
-        return show_run(self)
-
-    def plot_losses(self) -> Any:
-        """Raises RunError: its members have the curves, if any; see `jobs.showing.plot_losses`."""
-        from tenfold.reports.notebook import plot_losses
-
-        return plot_losses(self)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What ``tenfold blend --json`` prints (docs/formats.md)."""
-        kept = ("targets", "weights", "members", "seconds", "peak_bytes")
-        return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """Nothing: members of ratings keep no held-out answers. See `evaluate`."""
-        return self.about.get("targets", {})
-
     def with_ratings(self, source: Any, **options: Any) -> RatingsBlend:
         """This blend with further ratings learnt by every member; see `RatingsRun.with_ratings`."""
         runs = tuple(run.with_ratings(source, **options) for run in self.runs)
-        notes = list(dict.fromkeys(note for run in runs for note in run.about["added_notes"]))
-        about = {**self.about, "added_notes": notes, "added_users": runs[0].about["added_users"]}
-        return replace(self, runs=runs, about=about)
+        notes = list(dict.fromkeys(note for run in runs for note in run.record.added_notes))
+        record = self.record.with_values(added_notes=notes, added_users=runs[0].record.added_users)
+        members = zip(self.members, runs, strict=True)
+        return replace(
+            self, record=record, members=tuple(replace(member, runs=(run,)) for member, run in members)
+        )
 
     def predict_pairs(self, users: Any, items: Any, **options: Any) -> PairPredictions:
         """The weighted mean of the members' ratings; the deviation is that of their mixture.
@@ -100,16 +113,16 @@ class RatingsBlend:
         return self._mixed([run.predict_pairs(users, items, **options) for run in self.runs])
 
     def predict(
-        self, source: Any, *, members: bool = False, on_note: Any = None, **options: Any
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> PairPredictions:
         """Scores of the pairs in a table, one per row, in its order; see `RatingsRun.predict`."""
-        if members:
+        options = self.options(options, changes)
+        if options.members:
             raise RunError("members' own ratings are asked of the members", fix="predict with each run")
         self._refuse_events()
         said: list[str] = []
-        found = [run.predict(source, on_note=said.append, **options) for run in self.runs]
-        for note in dict.fromkeys(said) if on_note is not None else ():
-            on_note(note)
+        found = [run.predict(source, replace(options, log=said.append)) for run in self.runs]
+        log_all(options.log, dict.fromkeys(said))
         return self._mixed(found)
 
     def _refuse_events(self) -> None:
@@ -222,28 +235,20 @@ class RatingsBlend:
         raise RunError(f"{self.path} is a blend, whose members have factors of their own", fix="ask a member")
 
     def evaluate(
-        self,
-        source: Any,
-        *,
-        n: int | None = None,
-        relevant_from: float | None = None,
-        table_options: Mapping[str, Any] | None = None,
-        skip_bad: bool = False,
-        on_note: Callable[[str], None] | None = None,
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> dict[str, Any]:
         """Errors of the blend, and of each member, on ratings that none was trained on."""
-        started = time.monotonic()
-        if n is not None or self.implicit:
+        started, options = time.monotonic(), self.options(options, changes)
+        if options.n is not None or self.implicit:
             raise RunError("the lists of a blend are not scored", fix="leave --lists out, or score a member")
         names = id_names(self.schema)
-        table = read_as_trained(source, self.runs[0].about, table_options or {}, names, usual_names=True)
-        test = self._read_test(table, skip_bad)
-        for note in test.notes if on_note is not None else ():
-            on_note(note)  # type: ignore[misc]
+        table = read_as_trained(source, self.runs[0].about, options.reading.table, names, usual_names=True)
+        test = self._read_test(table, options.reading.skip_bad)
+        log_all(options.log, test.notes)
         found = [_answers(run, test, table) for run in self.runs]
         truth = test.ratings.astype(np.float64)
         mixed = self._mixed(found)
-        scores = self._scores(test, mixed.score, on_note)
+        scores = self._scores(test, mixed.score, options.log)
         target = self.schema.targets[0].name or "rating"
         each = {
             name: {target: _errors(one.score, truth)} for name, one in zip(self.names, found, strict=True)
@@ -265,9 +270,7 @@ class RatingsBlend:
         each = []
         for model in map(_facts, self.runs):
             each.append(score_pairs(model, test, score, *locate_pairs(model, test)))
-        for note in dict.fromkeys(note for one in each for note in one.pop("notes")):
-            if on_note is not None:
-                on_note(note)
+        log_all(on_note, dict.fromkeys(note for one in each for note in one.pop("notes")))
         return each[0]
 
     def _read_test(self, table: Table, skip_bad: bool) -> Ratings:
@@ -281,6 +284,19 @@ class RatingsBlend:
             said = f"members resolve repeated pairs by different rules ({', '.join(rules)}): here by {rule}"
             test = replace(test, notes=(*test.notes, said))
         return test
+
+    def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
+        """Refused: each member has factors of its own."""
+        raise RecipeError(
+            f"{self.path} blends runs of ratings, each with factors of its own",
+            fix=f"explain a member: {', '.join(os.path.normpath(run.path) for run in self.runs)}",
+        )
+
+    def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
+        """Its page: the members, and what each is."""
+        from tenfold.recommenders.page import blend_page
+
+        return blend_page(self)
 
 
 def _is_network(run: Any) -> bool:
@@ -317,31 +333,12 @@ def _by_user(one: Recommendations) -> dict[str, list[Any]]:
     return found
 
 
-def open_ratings_blend(folder: Path, about: Mapping[str, Any]) -> RatingsBlend:
-    """The blend in a folder that `runs.folder.read_run` has checked. Members are checked, too."""
-    kept = read_members(folder, about)
-    if not kept:
-        raise RunError(f"no member of {folder} has finished", fix="blend its runs again")
-    names, weights = [one.name for one in kept], [one.weight for one in kept]
-    runs = [_open(*one.runs[0]) for one in kept]
-    return ratings_blend_of(folder, names, weights, runs, about)
-
-
-def _open(folder: Path, about: Mapping[str, Any]) -> Any:
-    if about.get("kind") != "pairs":
-        return open_ratings_run(folder, about)
-    # Blends of factors never wait for torch.
-    from tenfold.recommenders.network import open_pair_run
-
-    return open_pair_run(folder, about)
-
-
 def ratings_blend_of(
     folder: Path,
     names: Sequence[str],
     weights: Sequence[float],
     runs: Sequence[Any],
-    about: Mapping[str, Any],
+    record: RunRecord,
 ) -> RatingsBlend:
     """Members as one. Raises RunError where some only know of events, or scales differ."""
     problems: list[str] = []
@@ -356,4 +353,6 @@ def ratings_blend_of(
     if problems:
         fix = "blend runs of one kind and scale"
         raise RunError("these runs cannot be blended", problems=problems, fix=fix)
-    return RatingsBlend(folder, tuple(names), tuple(weights), tuple(runs), about)
+    members = zip(names, weights, runs, strict=True)
+    joined = tuple(Member(name, weight, (run,)) for name, weight, run in members)
+    return RatingsBlend(folder, runs[0].schema, record, members=joined)

@@ -1,10 +1,11 @@
-"""The image wing: one network from the averaged weights of several, as a further member of a blend."""
+"""One network from the averaged weights of several, as a further member of a blend."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.tables.table import read_table, write_parquet
-from tenfold.ensembles.networks import BlendMember
 from tenfold.errors import RunError
 from tenfold.networks.inputs import prepare_rows
-from tenfold.networks.run import NetworkRun, answer_rows, open_network_run
-from tenfold.runs.folder import making_run, read_arrays, read_run
+from tenfold.networks.opened import OpenedNetwork
+from tenfold.networks.predict import answer_rows
+from tenfold.runs.folder import RunFolder, making_run, read_arrays
 from tenfold.runs.heldout import HeldOutColumns, held_out_columns
-from tenfold.runs.options import Reading
+from tenfold.runs.options import PredictOptions, Reading
+from tenfold.runs.record import RunRecord
+from tenfold.runs.run import Member
 
+WEIGHTS = "weights.safetensors"
 #: Fields of a recipe that a network's layers depend on: only equal ones can be averaged.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")
 
 
-def soup_groups(members: Sequence[BlendMember]) -> list[list[BlendMember]]:
+def soup_groups(members: Sequence[Member[OpenedNetwork]]) -> list[list[Member[OpenedNetwork]]]:
     """Members whose networks have the same layers, classes and held-out rows, fold by fold; two or more."""
-    groups: dict[str, list[BlendMember]] = {}
+    groups: dict[str, list[Member[OpenedNetwork]]] = {}
     for member in members:
         key = [
             [
@@ -44,8 +48,12 @@ def soup_groups(members: Sequence[BlendMember]) -> list[list[BlendMember]]:
 
 
 def make_soup(
-    group: Sequence[BlendMember], folder: Path, source: Any, reading: Reading, device: str = "auto"
-) -> BlendMember:
+    group: Sequence[Member[OpenedNetwork]],
+    folder: Path,
+    source: object,
+    reading: Reading,
+    device: str = "auto",
+) -> Member[OpenedNetwork]:
     """The uniform soup of some members (Wortsman et al. 2022, arXiv 2203.05482), fold by fold, as runs.
 
     folder: where they go.  source: the training table, of which the held-out rows are predicted.
@@ -56,38 +64,29 @@ def make_soup(
         fold = first.recipe.fold
         made = folder / (f"{name}-fold{fold[0]}" if fold else name)
         runs.append(_soup_run([member.runs[place] for member in group], made, source, reading, device))
-    return BlendMember(name, sum(member.weight for member in group) / len(group), tuple(runs))
+    return Member(name, sum(member.weight for member in group) / len(group), tuple(runs))
 
 
 def _soup_run(
-    runs: Sequence[NetworkRun], path: Path, source: Any, reading: Reading, device: str
-) -> NetworkRun:
+    runs: Sequence[OpenedNetwork], path: Path, source: object, reading: Reading, device: str
+) -> OpenedNetwork:
     first = runs[0]
-    each = [read_arrays(run.path / "weights.safetensors")[0] for run in runs]
+    each = [read_arrays(run.path / WEIGHTS)[0] for run in runs]
     with making_run(path) as folder:
         for name in ("schema.toml", "recipe.toml", "encoding.json", "history.jsonl"):
             shutil.copyfile(first.path / name, folder.file(name))
-        folder.write_arrays("weights.safetensors", averaged(each), {"arch": first.recipe.arch})
-        for name in ("validation.parquet", "validation_plain.parquet"):
-            if (first.path / name).exists():
-                shutil.copyfile(first.path / name, folder.file(name))
-        kept = ("kind", "rows", "majority", "epochs", "precision", "train_rows", "valid_rows")
-        known = json.loads((first.path / "run.json").read_text("utf-8"))
-        about = {name: known[name] for name in kept}
+        folder.write_arrays(WEIGHTS, averaged(each), {"arch": first.recipe.arch})
+        # Its network answers from the folder that it is made in: no finished run has another's answers.
+        soup = replace(first, path=folder.path)
+        _write_answers(soup, first.path, folder, source, PredictOptions(reading=reading, device=device))
         # Runs of earlier versions lack some of these.
-        about |= {name: known[name] for name in ("table", "reading", "fingerprint") if name in known}
+        kept = ("kind", "rows", "majority", "epochs", "precision", "train_rows", "valid_rows")
+        kept += ("table", "reading", "fingerprint")
+        known = {name: first.record.values[name] for name in kept if name in first.record.values}
         # Its scores stand with the blend that it is a member of.
-        sizes = {
-            "targets": {},
-            "identity": {},
-            "seconds": 0.0,
-            "peak_bytes": first.about["peak_bytes"],
-            "notes": [],
-        }
-        folder.finish({**about, **sizes})
-    # Its network can be asked only once it is a run; then its own answers take the copied ones' place.
-    _answer(open_network_run(*read_run(path)), source, reading, device)
-    return open_network_run(*read_run(path))
+        rest = {"targets": {}, "identity": {}, "seconds": 0.0, "peak_bytes": first.record.peak_bytes}
+        about = folder.finish({**known, **rest, "notes": []})
+    return replace(first, path=folder.final, record=RunRecord(about))
 
 
 def averaged(states: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
@@ -108,29 +107,26 @@ def averaged(states: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[
     return found
 
 
-def _answer(run: NetworkRun, source: Any, reading: Reading, device: str) -> None:
-    rows = prepare_rows(source, run.schema, run.encoding, reading, targets=False)
-    heads, found, plain = answer_rows(run, rows, reading=reading, device=device)
+def _write_answers(
+    run: OpenedNetwork, first: Path, folder: RunFolder, source: object, options: PredictOptions
+) -> None:
+    """Predict the held-out rows of a member, in whose folder `first` they stand, and write them."""
+    rows = prepare_rows(source, run.schema, run.encoding, options.reading, targets=False)
+    heads, found, plain = answer_rows(run, rows, options)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     names = _names(run)
-    with making_run(run.path) as folder:
-        for path in run.path.iterdir():
-            if path.name not in ("run.json", "lock"):
-                shutil.copyfile(path, folder.file(path.name))
-        for name, answers in (("validation.parquet", found), ("validation_plain.parquet", plain)):
-            if not (run.path / name).exists():
-                continue
-            table = read_table(run.path / name)
-            columns: dict[str, Any] = {column: table.text(column, ids=False) for column in table.names}
-            held = table.numbers(names.row).astype(np.int64)
-            columns[names.row] = held
-            for head in heads:
-                own = answers[head.name][good][held]
-                columns |= names.answered(head.name, head.decode(own), own)
-            write_parquet(folder.file(name), columns)
-        about = json.loads((run.path / "run.json").read_text("utf-8"))
-        folder.finish({name: value for name, value in about.items() if name not in ("files", "format")})
+    for name, answers in (("validation.parquet", found), ("validation_plain.parquet", plain)):
+        if not (first / name).exists():
+            continue
+        table = read_table(first / name)
+        columns: dict[str, Any] = {column: table.text(column, ids=False) for column in table.names}
+        held = table.numbers(names.row).astype(np.int64)
+        columns[names.row] = held
+        for head in heads:
+            own = answers[head.name][good][held]
+            columns |= names.answered(head.name, head.decode(own), own)
+        write_parquet(folder.file(name), columns)
 
 
-def _names(run: NetworkRun) -> HeldOutColumns:
+def _names(run: OpenedNetwork) -> HeldOutColumns:
     return held_out_columns(run.schema.answers, run.encoding.classes)

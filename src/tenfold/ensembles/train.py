@@ -11,6 +11,7 @@ from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.ensembles.children import Child, Children, ask
+from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.events import (
@@ -25,13 +26,13 @@ from tenfold.events import (
 )
 from tenfold.members import EnsembleRecipe, Member, expand, read_members
 from tenfold.recipe import Recipe, with_defaults_for
-from tenfold.reports.report import report_finished
-from tenfold.runs.bundle import LOGS, describe_bundle, making_bundle
+from tenfold.runs.bundle import LOGS, describe_bundle, describe_member, making_bundle
+from tenfold.runs.fitting import finish_run
 from tenfold.runs.folder import RunFolder, differences, file_digest, none_to_nan, read_run, read_text
-from tenfold.runs.history import record_run
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
+from tenfold.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,8 @@ class _Ensemble:
             self._check(folder)
         elif before.get("done") == self._done(folder):
             self.note("nothing is left to do")
-            if not folder.file(PAGE).exists():
-                self._show_finished(folder)  # it was stopped between its last file and its page
-            return self._finished(folder, before)
+            # It may have been stopped between its last file and its page.
+            return self._finished(folder, RunRecord(before), new=not folder.file(PAGE).exists())
         self._describe(folder, {})
         self._show()
         try:
@@ -342,7 +342,7 @@ class _Ensemble:
             member for member in self.members if all(one.status == "finished" for one in self._units(member))
         ]
 
-    def _describe(self, folder: RunFolder, judged: Mapping[str, Any]) -> dict[str, Any]:
+    def _describe(self, folder: RunFolder, judged: Mapping[str, Any]) -> RunRecord:
         """Write ``run.json`` as things stand, so that whatever comes next, it says what is whole."""
         whole = {member.name for member in self._whole_members()}
         scores = judged.get("scores", {})
@@ -353,22 +353,24 @@ class _Ensemble:
             status = "finished" if member.name in whole else "failed" if failed else "unfinished"
             paths = [self._path(folder, one) for one in units] if status == "finished" else []
             members.append(
-                {
-                    "name": member.name,
-                    "weight": member.weight,
-                    "status": status,
-                    "error": failed[0].stage if failed else "",
-                    "runs": [
-                        {"path": f"members/{path.name}", "sha256": file_digest(path / "run.json")}
-                        for path in paths
-                    ],
-                    "scores": scores.get(member.name, units[0].scores if len(units) == 1 else {}),
-                    "seconds": round(sum(one.seconds for one in units), 3),
-                    "overhead_seconds": round(max(one.overhead for one in units), 3),
-                    "peak_bytes": max(one.peak_bytes for one in units),
-                }
+                describe_member(
+                    folder,
+                    member.name,
+                    member.weight,
+                    paths,
+                    status=status,
+                    error=failed[0].stage if failed else "",
+                    scores=scores.get(member.name, units[0].scores if len(units) == 1 else {}),
+                    seconds=round(sum(one.seconds for one in units), 3),
+                    overhead_seconds=round(max(one.overhead for one in units), 3),
+                    peak_bytes=max(one.peak_bytes for one in units),
+                )
             )
-        members += [self._soup(folder, one, scores) for one in judged.get("soups", ())]
+        for soup in judged.get("soups", ()):
+            paths = [folder.file(path) for path in soup["runs"]]
+            more = {"error": "", "overhead_seconds": 0.0}
+            own = scores.get(soup["name"], {})
+            members.append(describe_member(folder, soup["name"], soup["weight"], paths, scores=own, **more))
         about = {
             "of": "network",
             "table": self.file.table,
@@ -391,15 +393,7 @@ class _Ensemble:
             # Of members that have changed, what was once found is no longer true.
             folder.file("oof.parquet").unlink(missing_ok=True)
             folder.write_text("schema.toml", self.file.schema.to_toml())
-        describe_bundle(folder, about)
-        return about
-
-    def _soup(self, folder: RunFolder, one: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
-        """A member that was made of others' weights, in the words of `_describe`."""
-        runs = [{"path": path, "sha256": file_digest(folder.file(path) / "run.json")} for path in one["runs"]]
-        rest = {"error": "", "seconds": 0.0, "overhead_seconds": 0.0, "peak_bytes": 0}
-        own = scores.get(one["name"], {})
-        return {**one, "status": "finished", "runs": runs, "scores": own, **rest}
+        return describe_bundle(folder, about)
 
     def _blend(self, folder: RunFolder, finished: Sequence[Member]) -> Finished:
         request = {
@@ -424,27 +418,12 @@ class _Ensemble:
         for note in found["notes"]:
             self.note(note)
         folder.write_text("schema.toml", found["schema"])
-        about = self._describe(folder, found)
-        self._show_finished(folder)
-        return self._finished(folder, about)
+        return self._finished(folder, self._describe(folder, found), new=True)
 
-    def _show_finished(self, folder: RunFolder) -> None:
-        """Its line in the history, and its page."""
-        for note in (*record_run(folder.path), *report_finished(folder.path)):
-            self.note(note)
-
-    def _finished(self, folder: RunFolder, about: Mapping[str, Any]) -> Finished:
-        kept = (
-            "rows",
-            "weighted_by",
-            "targets",
-            "without_views",
-            "weights",
-            "blends",
-            "members",
-            "seconds",
-            "peak_bytes",
-        )
-        found = {name: about[name] for name in kept if name in about}
-        failed = [one["name"] for one in about["members"] if one["status"] != "finished"]
-        return Finished(folder.path, {"run": str(folder.path), **found, "failed": failed}, tuple(failed))
+    def _finished(self, folder: RunFolder, record: RunRecord, *, new: bool) -> Finished:
+        """The ensemble as it stands in its folder. new: its line in the history and its page are lacking."""
+        ensemble = NetworkEnsemble.open(folder.path, record)
+        if new:
+            finish_run(ensemble, log=self.note)
+        failed = tuple(member.name for member in record.members if member.status != "finished")
+        return Finished(folder.path, {**ensemble.summary, "failed": list(failed)}, failed)

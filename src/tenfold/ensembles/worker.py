@@ -24,7 +24,7 @@ from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.ensembles.evaluate import BlendEvaluation, evaluate_blend
-from tenfold.ensembles.networks import BlendMember, NetworkBlend, blend_of
+from tenfold.ensembles.joined import JoinedNetworks, blend_of
 from tenfold.ensembles.soup import make_soup, soup_groups
 from tenfold.errors import RunError, TenfoldError, of_machine
 from tenfold.events import (
@@ -42,16 +42,18 @@ from tenfold.memory.plan import plan_memory
 from tenfold.memory.program import check_architecture_size
 from tenfold.metrics import score_text
 from tenfold.networks.inputs import read_source
+from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.plan import recipe_options
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
-from tenfold.networks.run import NetworkRun, open_network_run
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
+from tenfold.runs.fitting import fit
 from tenfold.runs.folder import RunFolder, nan_to_none, read_run
 from tenfold.runs.options import Machine, Reading
+from tenfold.runs.record import RunRecord
+from tenfold.runs.run import Member
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema
-from tenfold.studies.fit import fit
 from tenfold.targets.labels import decide_targets, label_arrays
 
 #: Events that come by the thousand, and the least seconds between two of them that are told.
@@ -281,10 +283,10 @@ def _blend(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
     tell(StageBegan("blending"))
     folder = Path(request["folder"])
     members = [
-        BlendMember(one["name"], one["weight"], tuple(_opened(folder / path) for path in one["runs"]))
+        Member(one["name"], one["weight"], tuple(_opened(folder / path) for path in one["runs"]))
         for one in request["members"]
     ]
-    blend = blend_of(folder, members, {}, {})
+    blend = blend_of(folder, members, {}, RunRecord({}))
     # The lock is held by whoever asked.
     judged = evaluate_blend(
         RunFolder(folder, folder, -1),
@@ -296,20 +298,23 @@ def _blend(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
     soups: list[dict[str, Any]] = []
     if request.get("soup"):
         members, judged, blend, soups = _with_soups(request, members, judged, blend)
-    rows = max(run.about["rows"] for member in members for run in member.runs)
-    majority = members[0].runs[0].about.get("majority", {})
+    rows = max(run.record.rows for member in members for run in member.runs)
+    majority = members[0].runs[0].record.majority
     return {
         "judged": {**judged.record(), "rows": rows, "majority": majority},
         "scores": judged.members,
         "soups": soups,
         "schema": blend.schema.to_toml(),
-        "notes": [*blend.about["joining"], *judged.notes],
+        "notes": [*blend.notes, *judged.notes],
     }
 
 
 def _with_soups(
-    request: Mapping[str, Any], members: list[BlendMember], judged: BlendEvaluation, blend: NetworkBlend
-) -> tuple[list[BlendMember], BlendEvaluation, NetworkBlend, list[dict[str, Any]]]:
+    request: Mapping[str, Any],
+    members: list[Member[OpenedNetwork]],
+    judged: BlendEvaluation,
+    blend: JoinedNetworks,
+) -> tuple[list[Member[OpenedNetwork]], BlendEvaluation, JoinedNetworks, list[dict[str, Any]]]:
     """Try a soup of each group of like members, and keep those that lower the blend's loss."""
     folder, kept = Path(request["folder"]), list[dict[str, Any]]()
     work, options = (
@@ -324,7 +329,7 @@ def _with_soups(
         soup = make_soup(
             group, folder / "members", request["table"], _reading(request), request["machine"]["device"]
         )
-        wider = blend_of(folder, [*members, soup], {}, {})
+        wider = blend_of(folder, [*members, soup], {}, RunRecord({}))
         tried = evaluate_blend(None, wider, **options)
         before, after = judged.loss, tried.loss
         names = " and ".join(member.name for member in group)
@@ -345,8 +350,9 @@ def _with_soups(
     return members, judged, blend, kept
 
 
-def _opened(path: Path) -> NetworkRun:
-    return open_network_run(*read_run(path))
+def _opened(path: Path) -> OpenedNetwork:
+    folder, about = read_run(path)
+    return OpenedNetwork.open(folder, RunRecord(about))
 
 
 _TASKS: dict[str, Callable[[Mapping[str, Any], Listener], dict[str, Any]]] = {

@@ -16,12 +16,13 @@ from tenfold.engine.loss import task_weights_of
 from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
 from tenfold.errors import SchemaError
 from tenfold.networks.inputs import Rows, prepare_rows
+from tenfold.networks.opened import OpenedNetwork
+from tenfold.networks.predict import load_network
 from tenfold.networks.rows import choose_rows, row_labels, rows_source
-from tenfold.networks.run import NetworkRun, load_network
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import uses_channels_last
-from tenfold.runs.options import Reading
+from tenfold.runs.options import ExplainOptions, Reading
 from tenfold.targets.base import Labels
 from tenfold.targets.classweights import class_weighted
 from tenfold.targets.labels import row_weights as column_weights
@@ -32,38 +33,27 @@ VALIDATION = "validation.parquet"
 Floats = NDArray[np.float64]
 
 
-def explain_network(
-    run: NetworkRun,
-    rows: Sequence[str] = (),
-    *,
-    table: Any = None,
-    n: int = 12,
-    reading: Reading | None = None,
-    device: str = "auto",
-) -> ExplainedRows:
+def explain_network(run: OpenedNetwork, rows: Sequence[str], options: ExplainOptions) -> ExplainedRows:
     """Features, raw outputs, answers and losses of rows, for `workbooks.lastlayer.build_loss_book`.
 
-    rows: their ids; telling ones of the validation rows where none is given, n at most.
-    table: where the rows stand, with their labels if there are any; the run's own table where not given.
+    rows: their ids; representative validation rows where none is given.
     Raises RunError where the rows cannot be read any more, SchemaError for an id that is none of theirs.
     """
-    reading = reading or Reading()
-    source, reading, notes = rows_source(run, VALIDATION, run.encoding.classes, table, reading)
-    wanted = [str(one) for one in rows]
-    index, why, said = choose_rows(
-        run, VALIDATION, run.encoding.classes, source, wanted, n, own=table is None
-    )
+    classes, own = run.encoding.classes, options.table is None
+    source, reading, notes = rows_source(run, VALIDATION, classes, options.table, options.reading)
+    wanted = [str(row) for row in rows]
+    index, why, said = choose_rows(run, VALIDATION, classes, source, wanted, options.n, own=own)
     notes += said
     schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None, "time": None})
     found = prepare_rows(source.take(index), schema, run.encoding, reading, targets=False)
     good = np.array([row for row in range(len(found.ids)) if row not in found.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")
-    return _explained(run, found, good, [why[row] for row in good], notes, reading, device)
+    return _explained(run, found, good, [why[row] for row in good], notes, reading, options.device)
 
 
 def _explained(
-    run: NetworkRun,
+    run: OpenedNetwork,
     rows: Rows,
     good: NDArray[np.int64],
     why: list[str],
@@ -72,7 +62,7 @@ def _explained(
     device: str,
 ) -> ExplainedRows:
     place = pick_device(device)
-    precision = run.about.get("precision") or pick_precision(run.recipe.precision, place)
+    precision = run.record.precision or pick_precision(run.recipe.precision, place)
     network = load_network(run).to(place)
     examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
     dtype = next(network.parameters()).dtype
@@ -130,13 +120,13 @@ def _explained(
     )
 
 
-def _trained(run: NetworkRun) -> list[str]:
-    rows = f"{run.about.get('train_rows', '?')} rows to train, {run.about.get('valid_rows', '?')} to validate"
+def _trained(run: OpenedNetwork) -> list[str]:
+    rows = f"{run.record.train_rows} rows to train, {run.record.valid_rows} to validate"
     what = run.recipe.arch if run.schema.images else "a network of a table"
     return [f"{what}: {run.schema.described}", rows]
 
 
-def _row_weights(run: NetworkRun, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:
+def _row_weights(run: OpenedNetwork, rows: Rows, good: NDArray[np.int64]) -> tuple[Floats | None, list[str]]:
     """What each row counts, as its table says; None where all count the same."""
     if run.schema.weight is None:
         return None, []

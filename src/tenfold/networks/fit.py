@@ -1,16 +1,16 @@
-"""The image wing: one run, from a table to a run folder."""
+"""The training of one network, from a table to the files of its run."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from tenfold.data.encode import Encoding
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import (
     free_memory,
@@ -26,21 +26,19 @@ from tenfold.engine.device import (
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import (
     MemoryBudgetError,
-    TrainingError,
 )
-from tenfold.events import Listener
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import plan_to_fit
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.plan import recipe_options
-from tenfold.networks.prepare import Notes, SplitRule, TrainingWork, prepare_training
-from tenfold.networks.run import NetworkRun, open_network_run
+from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.score import baseline_answers, judge_validation
 from tenfold.nn.exact import cut_groups, group_sizes
-from tenfold.nn.network import layer_widths
+from tenfold.nn.network import Network, layer_widths
 from tenfold.recipe import Recipe, with_defaults_for
-from tenfold.runs.folder import RunFolder, has_finished, making_run, nan_to_none, read_run
-from tenfold.runs.options import Machine, Reading
+from tenfold.runs.folder import RunFolder, nan_to_none
+from tenfold.runs.job import Fitted, Notes, PeakMemory
+from tenfold.runs.options import FitOptions, Machine
 from tenfold.runs.reading import table_facts
 from tenfold.schema import Schema
 from tenfold.values import MemoryPlan
@@ -52,48 +50,59 @@ CONTEXT_STEP = 32 * MIB
 CELL_COPIES = 8
 
 
-def fit_network_run(
-    schema: Schema,
-    recipe: Recipe,
-    table: Any,
-    *,
-    run: str | os.PathLike[str],
-    resume: bool = False,
-    reading: Reading | None = None,
-    machine: Machine | None = None,
-    split_rule: SplitRule | None = None,
-    on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
-) -> NetworkRun:
-    """Train on the rows of a table and leave a run folder.
+class NetworkFit:
+    """The training of one network, from a table to the files of its run.
 
     table: a path, a data frame, a mapping of columns or a `Table`.
-    run: the folder to make; an older run of that name stays until this one has finished.
-    resume: go on with an unfinished run there, to the same weights as if it had never stopped.
-    reading: how tables and pictures are read.  machine: how this machine is used.
-    split_rule: how rows are split in place of the recipe's way (see `prepare_training`).
-    on_progress: told of pictures, steps and epochs.  on_note: told what was decided, one line at a time.
-    Raises a TenfoldError that names what is wrong with the input before anything is trained.
     """
-    recipe.check()
-    recipe = with_defaults_for(recipe, schema)
-    started = time.monotonic()
-    reading, machine = reading or Reading(), machine or Machine()
-    if on_progress is not None and reading.on_progress is None:
-        reading = replace(reading, on_progress=on_progress)
-    notes = Notes(on_note)
-    device = pick_device(machine.device)
-    precision = pick_precision(recipe.precision, device)
+
+    word = "training"
+
+    def __init__(self, schema: Schema, recipe: Recipe, table: object, options: FitOptions) -> None:
+        recipe.check()
+        self.schema, self.recipe, self.table = schema, with_defaults_for(recipe, schema), table
+        self.options, self.device = options, pick_device(options.machine.device)
+
+    def machine(self) -> AbstractContextManager[PeakMemory]:
+        """One thread for the small layers of a table without pictures on a CPU."""
+        return training_on(self.device, small=not self.schema.images)
+
+    def prepare(self, notes: Notes) -> _Prepared:
+        """Rows, network and split; and how they fit this machine."""
+        reading = self.options.reading
+        if reading.on_progress is None:
+            reading = replace(reading, on_progress=self.options.on_progress)
+        rule = self.options.split_rule
+        return _Prepared(
+            self, prepare_training(self.schema, self.recipe, self.table, reading, notes, split_rule=rule)
+        )
+
+
+@contextmanager
+def training_on(device: torch.device, *, small: bool) -> Iterator[PeakMemory]:
+    """A device for a training: its peak memory is counted from here on. small: one thread on a CPU."""
     if device.type == "cpu":
         keep_freed_memory()
     reset_peak(device)
-    small = device.type == "cpu" and not schema.images
-    making = making_run(run, resume=resume, on_notes=notes.add)
-    with making as folder, one_thread() if small else nullcontext():
-        work = prepare_training(schema, recipe, table, reading, notes, split_rule=split_rule)
-        if resume and has_finished(folder, work.identity, "training"):
-            notes.add([f"{folder.final} has finished already: nothing to go on with"])
-            return open_network_run(*read_run(folder.final))
+    with one_thread() if small and device.type == "cpu" else nullcontext():
+        yield lambda: peak_bytes(device)
+    free_memory()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    job: NetworkFit
+    work: TrainingWork
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return self.work.identity
+
+    def train(self, folder: RunFolder, notes: Notes) -> Fitted:
+        """Plan, train, score the validation rows, and write the network."""
+        work, recipe, device = self.work, self.job.recipe, self.job.device
+        machine = self.job.options.machine
+        precision = pick_precision(recipe.precision, device)
         plan = plan_training(recipe, machine, work, device, precision)
         notes.add(_describe(work, recipe, device, precision, plan))
         if machine.probe:
@@ -111,15 +120,22 @@ def fit_network_run(
             folder=folder,
             # What "auto" means differs between machines, and another precision is another training.
             identity={**work.identity, "precision": precision},
-            on_progress=on_progress,
+            on_progress=self.job.options.on_progress,
         )
         notes.add(trained.notes)
         verdict = judge_validation(folder, work, recipe, device, precision)
-        work.encoding = verdict.encoding
         notes.add(verdict.notes)
-        about = {
-            **_sizes(work, trained),
-            **table_facts(table, reading.table),
+        write_network(folder, work.network, verdict.encoding, trained, {"arch": recipe.arch})
+        record = {
+            "kind": "network",
+            "rows": len(work.examples.ids),
+            "train_rows": len(work.split.train),
+            "valid_rows": len(work.split.valid),
+            "epochs": len(trained.history),
+            "kept_epoch": trained.kept + 1,
+            "fingerprint": work.fingerprint,
+            **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
+            **table_facts(self.job.table, self.job.options.reading.table),
             "targets": nan_to_none(verdict.scores),
             "without_views": nan_to_none(verdict.plain_scores),
             "calibration": nan_to_none(verdict.calibration),
@@ -127,38 +143,30 @@ def fit_network_run(
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
-            "identity": work.identity,
-            "peak_bytes": peak_bytes(device),
-            "seconds": round(time.monotonic() - started, 3),
-            "notes": notes.lines,
         }
-        path = _write_run(folder, work, recipe, trained, about)
-    del work.network
-    free_memory()
-    if trained.stopped:
-        raise TrainingError(
-            trained.stopped,
-            found=f"{path} holds the weights of the last good epoch",
-            fix="a lower --lr, or --precision bfloat16 where float16 was used",
-        )
-    return open_network_run(*read_run(path))
+        fix = "a lower --lr, or --precision bfloat16 where float16 was used"
+        return Fitted(work.schema, recipe, record, trained.stopped, fix)
 
 
-def _sizes(work: TrainingWork, trained: Trained) -> dict[str, Any]:
-    return {
-        "kind": "network",
-        "rows": len(work.examples.ids),
-        "train_rows": len(work.split.train),
-        "valid_rows": len(work.split.valid),
-        "epochs": len(trained.history),
-        "kept_epoch": trained.kept + 1,
-        "fingerprint": work.fingerprint,
-        **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
-    }
+def write_network(
+    folder: RunFolder,
+    network: Network,
+    encoding: Encoding,
+    trained: Trained,
+    about: Mapping[str, str],
+    *,
+    indent: int | None = 2,
+) -> None:
+    """The files of a trained network: what its inputs were encoded by, its epochs, its weights."""
+    folder.write_text("encoding.json", encoding.model_dump_json(indent=indent) + "\n")
+    history = [json.dumps(nan_to_none(record.record())) + "\n" for record in trained.history]
+    folder.write_text("history.jsonl", "".join(history))
+    weights = {name: to_array(value) for name, value in network.state_dict().items()}
+    folder.write_arrays("weights.safetensors", weights, about)
 
 
 def plan_training(
-    recipe: Recipe, machine: Machine, work: TrainingWork, device: Any, precision: str
+    recipe: Recipe, machine: Machine, work: TrainingWork, device: torch.device, precision: str
 ) -> MemoryPlan:
     """How this training fits this machine: planned before the first step, without running any of it.
 
@@ -241,7 +249,7 @@ def _own_context(work: TrainingWork) -> Band:
     return Band(held, held + CONTEXT_STEP, held + 4 * CONTEXT_STEP)
 
 
-def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: Any, precision: str) -> str:
+def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: torch.device, precision: str) -> str:
     """Prediction and truth side by side, from two steps of the largest batch on the real device."""
     found = measure_peak(
         work.network,
@@ -270,7 +278,9 @@ def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, A
     }
 
 
-def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, plan: MemoryPlan) -> list[str]:
+def _describe(
+    work: TrainingWork, recipe: Recipe, device: torch.device, precision: str, plan: MemoryPlan
+) -> list[str]:
     everything = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
     trained = everything if recipe.body_lr > 0 and recipe.epochs else head
@@ -290,17 +300,3 @@ def _describe(work: TrainingWork, recipe: Recipe, device: Any, precision: str, p
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
         *plan.notes,
     ]
-
-
-def _write_run(
-    folder: RunFolder, work: TrainingWork, recipe: Recipe, trained: Trained, about: dict[str, Any]
-) -> Path:
-    folder.write_text("schema.toml", work.schema.to_toml())
-    folder.write_text("recipe.toml", recipe.to_toml())
-    folder.write_text("encoding.json", work.encoding.model_dump_json(indent=2) + "\n")
-    history = [json.dumps(nan_to_none(record.record())) + "\n" for record in trained.history]
-    folder.write_text("history.jsonl", "".join(history))
-    weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
-    folder.write_arrays("weights.safetensors", weights, {"arch": recipe.arch})
-    folder.finish(about)
-    return folder.final

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding, PictureFiles
 from tenfold.data.images.cache import ImageCache, build_image_cache
-from tenfold.data.images.decode import MAX_PIXELS
 from tenfold.data.images.deepgrey import UNTRAINED
 from tenfold.data.images.files import FoundImages, find_images, list_image_folder, system_name
 from tenfold.data.tables.table import Table, read_table
@@ -22,6 +21,7 @@ from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
 from tenfold.events import ImagesRead
 from tenfold.runs.options import Reading
 from tenfold.runs.reading import read_as_trained
+from tenfold.runs.record import RunRecord
 from tenfold.schema import CategoryTarget, ImageColumn, NumberColumn, Schema
 from tenfold.targets.kinds import kind_of
 from tenfold.values import id_text
@@ -88,15 +88,15 @@ def read_image_folder(
 
 
 def read_source(
-    source: Any, schema: Schema, reading: Reading, about: Mapping[str, Any] | None = None
+    source: object, schema: Schema, reading: Reading, trained: RunRecord | None = None
 ) -> tuple[Table, Reading]:
     """A table from a path, a data frame, a mapping, a `Table`, or a folder of pictures.
 
     A folder stands for its pictures, whose ids are their paths in it; it takes the place of the only
     image column's folder.
-    about: what the ``run.json`` of a finished run says, as whose table this one is read.
+    trained: of a finished run, as whose table this one is read.
     """
-    if isinstance(source, Table) and about is None:
+    if isinstance(source, Table) and trained is None:
         return read_table(source, **reading.table), reading
     # Of a name that no system takes, os.path.isdir says no; what it is instead, read_table says.
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
@@ -120,8 +120,8 @@ def read_source(
     def read(options: Mapping[str, Any]) -> Table:
         return (
             read_table(source, **options)
-            if about is None
-            else read_as_trained(source, about, options, wanted)
+            if trained is None
+            else read_as_trained(source, trained.values, options, wanted)
         )
 
     table = read(reading.table)
@@ -166,7 +166,7 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
             resize=encoding.resize,
             interpolation=encoding.interpolation,
             workers=reading.workers,
-            max_pixels=reading.max_pixels or MAX_PIXELS,
+            max_pixels=reading.max_pixels,
             cache_dir=Path(reading.cache) if reading.cache else None,
             names=[str(name) for name in table.text(column.name)],
             # Decided once, by a training: the pictures of one question do not decide for each other.

@@ -1,9 +1,9 @@
-"""The image wing: a table and its pictures made ready for a training, and checked before it."""
+"""A table and its pictures made ready for a training, and checked before it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -40,29 +40,15 @@ from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_sou
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
-from tenfold.recipe import Recipe, with_defaults_for
-from tenfold.runs.options import Reading
+from tenfold.recipe import Recipe
+from tenfold.runs.job import Notes
+from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema, target_columns
 from tenfold.targets.classweights import check_class_weights, class_weighted, decide_class_weights
 from tenfold.targets.labels import decide_targets, known_rows, standardise, weightless
 from tenfold.values import id_text
-
-
-class Notes:
-    """What was decided: kept for the run folder, and told once, as it happens."""
-
-    def __init__(self, tell: Callable[[str], None] | None) -> None:
-        self.lines: list[str] = []
-        self._tell = tell
-
-    def add(self, lines: list[str] | tuple[str, ...]) -> None:
-        """Keep these lines and tell them."""
-        for line in lines:
-            self.lines.append(line)
-            if self._tell is not None:
-                self._tell(line)
 
 
 @dataclass
@@ -86,14 +72,11 @@ class TrainingWork:
 #: What to do instead of naming the format of times.
 WITHOUT_TIMES = "leave out --time, and split at random"
 
-#: How rows are split in place of the recipe's way: called as `data.split.holdout` is, less fraction and seed.
-SplitRule = Callable[..., Split]
-
 
 def prepare_training(
     schema: Schema,
     recipe: Recipe,
-    source: Any,
+    source: object,
     reading: Reading,
     notes: Notes,
     *,
@@ -105,7 +88,6 @@ def prepare_training(
     stands all the same.
     """
     schema.check_uses()
-    recipe = with_defaults_for(recipe, schema)
     # Checked here although the network comes later: a wrong name is refused before a picture is decoded.
     preprocessing = preprocessing_of(recipe.arch)
     table, reading = read_source(source, schema, reading)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,49 +15,31 @@ from tenfold.networks.inputs import Rows, read_source
 from tenfold.runs.heldout import remembered_rows, representative_rows
 from tenfold.runs.options import Reading
 from tenfold.runs.reading import reading_notes
-from tenfold.schema import Schema
+from tenfold.runs.record import RunRecord
+from tenfold.runs.run import OpenedRun
 from tenfold.targets.base import Labels, TargetKind
 from tenfold.targets.labels import Classes
 
 
-class Explained(Protocol):
-    """A run, or a blend of runs."""
-
-    @property
-    def path(self) -> Path:
-        """Its folder."""
-        ...
-
-    @property
-    def schema(self) -> Schema:
-        """What its columns are."""
-        ...
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """What ``run.json`` says."""
-        ...
-
-
 def rows_source(
-    run: Explained, held: str, classes: Classes, table: Any, reading: Reading
+    run: OpenedRun, held: str, classes: Classes, table: Any, reading: Reading
 ) -> tuple[Table, Reading, list[str]]:
     """The table of the rows: the given one, the one of the training, or what the run itself remembers.
 
     held: file of the run folder with its held-out rows.  classes: target -> class list.
     Raises RunError where none can be read any more.
     """
-    about = _reading_facts(run)
+    record = _reading_record(run)
     if table is not None:
-        source, reading = read_source(table, run.schema, reading, about)
+        source, reading = read_source(table, run.schema, reading, record)
         return source, reading, reading_notes(source)
-    known = run.about.get("table")
+    known = run.record.table
     why = "the run was fitted to a table in memory, so it knows no file of it"
-    if run.about["kind"] == "blend":
+    if run.members:
         why = "its members were fitted to different tables, or to tables in memory"
     if known and os.path.exists(known):
         try:
-            source, reading = read_source(known, run.schema, reading, about)
+            source, reading = read_source(known, run.schema, reading, record)
             run.schema.check_columns(source.known, source.source, targets=False)
             return source, reading, reading_notes(source)
         except TenfoldError as error:
@@ -76,16 +57,15 @@ def rows_source(
     )
 
 
-def _reading_facts(run: Explained) -> Mapping[str, Any]:
+def _reading_record(run: OpenedRun) -> RunRecord:
     """How the run's table was read; that of a blend as its first member has read it."""
-    members = getattr(run, "members", ())
-    if not members or "reading" in run.about:
-        return run.about
-    return {"table": run.about.get("table"), "reading": members[0].runs[0].about.get("reading")}
+    if not run.members or "reading" in run.record.values:
+        return run.record
+    return run.record.with_values(reading=run.members[0].runs[0].record.reading)
 
 
 def choose_rows(
-    run: Explained, held: str, classes: Classes, table: Table, wanted: list[str], n: int, *, own: bool
+    run: OpenedRun, held: str, classes: Classes, table: Table, wanted: list[str], n: int, *, own: bool
 ) -> tuple[NDArray[np.int64], list[str], list[str]]:
     """Places of the chosen rows in the table, why each was chosen, and what is to be said.
 

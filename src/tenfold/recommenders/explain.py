@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,20 @@ from tenfold.collab.predict import locate, ratings_between
 from tenfold.data.tables.table import Table
 from tenfold.engine.batches import column_inputs
 from tenfold.engine.checkpoint import to_array
-from tenfold.engine.device import pick_device
+from tenfold.engine.device import one_thread, pick_device
 from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.predict import predict_features
 from tenfold.errors import RatingsError, RunError
 from tenfold.nn.body import DotBody
 from tenfold.nn.network import column_name
+from tenfold.recommenders.explain_factors import explain_factors, find_places
 from tenfold.recommenders.factors import id_names, read_own_ratings
-from tenfold.recommenders.network import PairRun, single_thread_on_cpu
 from tenfold.runs.heldout import representative_rows
+from tenfold.runs.options import ExplainOptions
 from tenfold.runs.reading import read_as_trained
+from tenfold.runs.run import Explanation
 from tenfold.schema import NumberTarget
-from tenfold.workbooks.lastlayer import ExplainedRows
+from tenfold.workbooks.lastlayer import ExplainedRows, build_loss_book
 from tenfold.workbooks.rows import TargetRows
 
 __all__ = ["dot_factors", "explain_pairs", "is_dot"]
@@ -36,12 +39,36 @@ Places = NDArray[np.int64]
 BUSIEST, MOST_PAIRS = 60, 20_000
 
 
-def is_dot(run: PairRun) -> bool:
+def explain_pair_run(run: Any, rows: Sequence[str], options: ExplainOptions) -> Explanation:
+    """The workbook of a network of ratings: factors of a dot product, else the last layer. rows: users."""
+    if is_dot(run):
+        return explain_factors(run, run.known, partial(dot_factors, run), rows, options)
+    users, items = (
+        find_places(what, wanted, known, None, options.n) if wanted else None
+        for what, wanted, known in (
+            ("users", rows, run.known.users),
+            ("items", options.items, run.known.items),
+        )
+    )
+    how = options.reading
+    found = explain_pairs(
+        run,
+        users,
+        items,
+        table=options.table,
+        n=options.n,
+        table_options=how.table,
+        skip_bad=how.skip_bad,
+    )
+    return Explanation(build_loss_book(found), found.record(run.kind))
+
+
+def is_dot(run: Any) -> bool:
     """Whether its score is a product of factors, so that it can stand in a crosstab."""
     return isinstance(run.network.body, DotBody)
 
 
-def dot_factors(run: PairRun, users: Places, items: Places) -> dict[str, Any]:
+def dot_factors(run: Any, users: Places, items: Places) -> dict[str, Any]:
     """Factors, biases, mean and range of some users and items, as `workbooks.ratings.ExplainedRatings` has
     them.
 
@@ -81,7 +108,7 @@ def dot_factors(run: PairRun, users: Places, items: Places) -> dict[str, Any]:
     }
 
 
-def _scale(run: PairRun) -> tuple[float, float] | None:
+def _scale(run: Any) -> tuple[float, float] | None:
     """What answers are cut to; nothing where all ratings are alike."""
     low, high = run.known.scale
     return (float(low), float(high)) if low < high else None
@@ -106,7 +133,7 @@ class _Pairs:
 
 
 def explain_pairs(
-    run: PairRun,
+    run: Any,
     users: Places | None,
     items: Places | None,
     *,
@@ -142,7 +169,7 @@ def explain_pairs(
     return _explained(run, found, why)
 
 
-def _known_pairs(run: PairRun, users: Places | None, items: Places | None) -> _Pairs:
+def _known_pairs(run: Any, users: Places | None, items: Places | None) -> _Pairs:
     """All pairs of both, else the training's ratings of one, or among the busiest of both."""
     known = run.known
     given = np.diff(known.seen_start)
@@ -164,7 +191,7 @@ def _known_pairs(run: PairRun, users: Places | None, items: Places | None) -> _P
 
 
 def _table_pairs(
-    run: PairRun, table: Table, users: Places | None, items: Places | None, skip_bad: bool
+    run: Any, table: Table, users: Places | None, items: Places | None, skip_bad: bool
 ) -> _Pairs:
     """Ratings of a table, of these users and items where they are said."""
     found = read_own_ratings(run, table, skip_bad=skip_bad, keep_rows=True)
@@ -184,12 +211,12 @@ def _table_pairs(
     return _Pairs(user[rows], item[rows], called, found.ratings[rows].astype(np.float64), cells, notes)
 
 
-def _named(run: PairRun, users: Places, items: Places, ratings: Floats) -> _Pairs:
+def _named(run: Any, users: Places, items: Places, ratings: Floats) -> _Pairs:
     names = [(str(run.known.users[u]), str(run.known.items[i])) for u, i in zip(users, items, strict=True)]
     return _Pairs(users, items, names, ratings, {}, [])
 
 
-def _telling(run: PairRun, found: _Pairs, n: int) -> tuple[Places, list[str]]:
+def _telling(run: Any, found: _Pairs, n: int) -> tuple[Places, list[str]]:
     """The n pairs that say most of the run, and why each does."""
     answers = run.score(found.users, found.items, found.cells)
     # The target may be called id, too; here it has a name of its own.
@@ -198,13 +225,13 @@ def _telling(run: PairRun, found: _Pairs, n: int) -> tuple[Places, list[str]]:
     return np.array([int(row) for row, _ in chosen], dtype=np.int64), [why for _, why in chosen]
 
 
-def _explained(run: PairRun, found: _Pairs, why: list[str]) -> ExplainedRows:
+def _explained(run: Any, found: _Pairs, why: list[str]) -> ExplainedRows:
     network, target = run.network, run.about["target"]
     head = network.heads[0]
     place = pick_device("cpu")
     answers = run.score(found.users, found.items, found.cells, device="cpu")
     examples, preparation = run.inputs(found.users, found.items, found.cells, place)
-    with single_thread_on_cpu(place):
+    with one_thread():
         features = predict_features(network, examples, np.arange(len(answers)), preparation)
     known = ~np.isnan(found.ratings)
     labels = {target: (np.where(known, found.ratings, 0), known.astype(np.float64))}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,17 @@ from tenfold.data.tables.table import Table, read_table
 from tenfold.data.tables.times import read_times
 from tenfold.errors import LISTED, RatingsError, SchemaError
 from tenfold.recipe import FactorRecipe
+from tenfold.reports.html import Page
 from tenfold.runs.folder import read_arrays, read_text
+from tenfold.runs.job import log_all
+from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.reading import read_as_trained
+from tenfold.runs.record import RunRecord
+from tenfold.runs.run import Explanation, Run
 from tenfold.schema import Schema
 from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations, id_text
 
-__all__ = ["MODEL", "NO_TIME", "RatingsRun", "open_ratings_run", "peak_bytes", "read_own_ratings"]
+__all__ = ["MODEL", "NO_TIME", "RatingsRun", "peak_bytes", "read_own_ratings"]
 
 #: Files of a run: the model, and the item table for filters.
 MODEL, ITEMS = "model.safetensors", "items.parquet"
@@ -37,48 +42,32 @@ MODEL, ITEMS = "model.safetensors", "items.parquet"
 #: Said in the place of a time column: there is one, but it is not to be read.
 NO_TIME = "none"
 
-OnNote = Callable[[str], None] | None
+#: What the summary of a recommender shows.
+SUMMARISED = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
 
 
 @dataclass(frozen=True)
-class RatingsRun:
-    """A finished run of the ratings wing.
+class RatingsRun(Run):
+    """A finished factor model."""
 
-    path: its folder.  schema: with the columns as they were found.  about: what ``run.json`` says.
-    """
+    kind: ClassVar = "ratings"
+    words: ClassVar = "a run of ratings"
+    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from"})
+    summarised: ClassVar = SUMMARISED
+    blended_by: ClassVar = "blend of ratings"
 
-    path: Path
-    schema: Schema
     recipe: FactorRecipe
-    about: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path, record: RunRecord) -> RatingsRun:
+        """The run in a folder whose files have been checked."""
+        schema = Schema.from_toml(read_text(path, "schema.toml"))
+        return cls(path, schema, record, FactorRecipe.from_toml(read_text(path, "recipe.toml")))
 
     @cached_property
     def model(self) -> FactorModel:
         """The factors, biases and what each user has rated."""
         return unpack_factor_model(*read_arrays(self.path / MODEL))
-
-    def show(self) -> Any:
-        """The run's page, which a notebook shows; see `jobs.showing.show_run`."""
-        from tenfold.reports.notebook import show_run
-
-        return show_run(self)
-
-    def plot_losses(self) -> Any:
-        """Raises RunError: factors have no epochs to draw; see `jobs.showing.plot_losses`."""
-        from tenfold.reports.notebook import plot_losses
-
-        return plot_losses(self)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What ``tenfold fit --json`` prints (docs/formats.md)."""
-        kept = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
-        return {"run": str(self.path), **{name: self.about[name] for name in kept}}
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """Target -> metric -> value on the held-out ratings."""
-        return self.about.get("targets", {})
 
     def recommend(
         self,
@@ -109,7 +98,7 @@ class RatingsRun:
             reasons=(0 if users is None else 3) if reasons is None else reasons,
             threads=threads,
         )
-        return replace(found, notes=(*self.about.get("added_notes", ()), *found.notes))
+        return replace(found, notes=(*self.record.added_notes, *found.notes))
 
     def with_ratings(
         self,
@@ -128,7 +117,7 @@ class RatingsRun:
         columns: role (user, item, rating, time) -> column, where it is not that of the run's own table.
         time_format, skip_bad: as of the fit.  options: of `read_table`.
 
-        Of a repeated pair counts what the run's rule says. Nothing is written. The result's ``about`` has
+        Of a repeated pair counts what the run's rule says. Nothing is written. The result's ``record`` has
         what is to be said (``notes``; of these ratings alone ``added_notes``, which its lists carry) and
         whose ratings these were (``added_users``). Raises RatingsError where no item is known to the run.
         """
@@ -150,15 +139,9 @@ class RatingsRun:
         )
         refuse_strangers(self.model, model, table, found, items)
         notes += [*said, *kernels.notes()]
-        run = replace(
-            self,
-            about={
-                **self.about,
-                "notes": [*self.about["notes"], *notes],
-                "added_notes": notes,
-                "added_users": list(found.users),
-            },
-        )
+        kept = [*self.record.notes, *notes]
+        changes = {"notes": kept, "added_notes": notes, "added_users": list(found.users)}
+        run = replace(self, record=self.record.with_values(**changes))
         run.__dict__["model"] = model  # in place of the one that would be read from the folder
         return run
 
@@ -181,17 +164,12 @@ class RatingsRun:
         return predict_pairs(self.model, users, items, unknown=unknown, ranking=ranking)
 
     def predict(
-        self,
-        source: Any,
-        *,
-        unknown: str = "fallback",
-        ranking: bool = False,
-        table_options: Mapping[str, Any] | None = None,
-        on_note: OnNote = None,
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> PairPredictions:
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
+        options = self.options(options, changes)
         table = read_as_trained(
-            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+            source, self.about, options.reading.table, id_names(self.schema), usual_names=True
         )
         roles = find_roles(
             table, kind="implicit", time=False, **found_names(self.schema, table, rating=False)
@@ -202,10 +180,10 @@ class RatingsRun:
             table.text(roles.user),
             table.text(roles.item),
             times=times,
-            unknown=unknown,
-            ranking=ranking,
+            unknown=options.unknown,
+            ranking=options.ranking,
         )
-        _tell(on_note, [*table.notes, *columns_said(source, roles), *said, *found.notes])
+        log_all(options.log, [*table.notes, *columns_said(source, roles), *said, *found.notes])
         return found
 
     def _times(self, table: Table) -> tuple[NDArray[np.float64] | None, Sequence[str]]:
@@ -216,26 +194,19 @@ class RatingsRun:
         return read_times(table, name, self.about["time_format"])
 
     def evaluate(
-        self,
-        source: Any,
-        *,
-        n: int | None = None,
-        relevant_from: float | None = None,
-        table_options: Mapping[str, Any] | None = None,
-        skip_bad: bool = False,
-        on_note: OnNote = None,
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> dict[str, Any]:
         """Scores on ratings that were not trained on: errors, and (n given, or a run of events) lists of n.
 
         Returns the keys that ``--json`` prints (docs/formats.md).
         """
-        started = time.monotonic()
+        started, options = time.monotonic(), self.options(options, changes)
         table = read_as_trained(
-            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+            source, self.about, options.reading.table, id_names(self.schema), usual_names=True
         )
-        test = read_own_ratings(self, table, skip_bad=skip_bad)
-        scores, notes = score_ratings(self.model, test, n=n, relevant_from=relevant_from)
-        _tell(on_note, [*test.notes, *notes])
+        test = read_own_ratings(self, table, skip_bad=options.reading.skip_bad)
+        scores, notes = score_ratings(self.model, test, n=options.n, relevant_from=options.relevant_from)
+        log_all(options.log, [*test.notes, *notes])
         return {
             "run": str(self.path),
             **scores,
@@ -244,6 +215,18 @@ class RatingsRun:
             "seconds": round(time.monotonic() - started, 3),
             "peak_bytes": peak_bytes(),
         }
+
+    def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
+        """A workbook of the factors of some users, `rows`, and items."""
+        from tenfold.recommenders.explain_factors import explain_factors, factor_parts
+
+        return explain_factors(self, self.model, partial(factor_parts, self.model), rows, options)
+
+    def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
+        """Its page: scores, counts, maps of the factors."""
+        from tenfold.recommenders.page import ratings_page
+
+        return ratings_page(self, worst=worst)
 
 
 def items_where(
@@ -258,16 +241,6 @@ def items_where(
         )
     conditions = [where] if isinstance(where, str) else list(where)
     return choose_ids(read_table(path), conditions, items, key=key)
-
-
-def open_ratings_run(folder: Path, about: Mapping[str, Any]) -> RatingsRun:
-    """The run in a folder that `runs.folder.read_run` has checked."""
-    return RatingsRun(
-        folder,
-        Schema.from_toml(read_text(folder, "schema.toml")),
-        FactorRecipe.from_toml(read_text(folder, "recipe.toml")),
-        about,
-    )
 
 
 def score_ratings(
@@ -403,8 +376,3 @@ def _there(table: Table, name: str | None) -> str | None:
         return find_column(table, name) if name else None
     except SchemaError:
         return None
-
-
-def _tell(on_note: OnNote, notes: Sequence[str]) -> None:
-    for note in notes if on_note is not None else ():
-        on_note(note)  # type: ignore[misc]

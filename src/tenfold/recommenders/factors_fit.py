@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,69 +32,72 @@ from tenfold.recommenders.factors import (
     ITEMS,
     MODEL,
     NO_TIME,
-    RatingsRun,
-    open_ratings_run,
     peak_bytes,
     score_ratings,
 )
-from tenfold.runs.folder import RunFolder, has_finished, making_run, read_run
+from tenfold.runs.folder import RunFolder
+from tenfold.runs.job import Fitted, Notes, PeakMemory
+from tenfold.runs.options import FitOptions
 from tenfold.runs.reading import kept_options
 from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
-__all__ = ["RatingsWork", "fit_model", "fit_ratings_run", "prepare_ratings"]
+__all__ = ["FactorFit", "RatingsWork", "fit_model", "prepare_ratings"]
 
 
-def fit_ratings_run(
-    schema: Schema,
-    recipe: FactorRecipe,
-    table: Any,
-    *,
-    run: str | os.PathLike[str],
-    resume: bool = False,
-    table_options: Mapping[str, Any] | None = None,
-    skip_bad: bool = False,
-    time_format: str | None = None,
-    on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
-) -> RatingsRun:
-    """Fit factors to a table of ratings or events, and leave a run folder.
+class FactorFit:
+    """The fit of factors to a table of ratings or events.
 
     schema: two id columns, the user's first, and a rating; names that are "" or None are found.
     table: a path, a data frame, a mapping of columns or a `Table`.
-    resume: a finished run of the same data, schema and recipe is opened as it is.
-    table_options: as `read_table` takes them.  skip_bad: leave out rows without an id or a rating.
-    on_progress: told of sweeps.  on_note: told what was decided, one line at a time.
-    Raises a TenfoldError that names what is wrong with the input before anything is fitted.
     """
-    started = time.monotonic()
-    notes = _Told(on_note)
-    with making_run(run, resume=resume, on_notes=notes.add) as folder:
-        reading = kept_options(table, table_options or {})
+
+    word = "fit"
+
+    def __init__(self, schema: Schema, recipe: FactorRecipe, table: object, options: FitOptions) -> None:
+        self.schema, self.recipe, self.table, self.options = schema, recipe, table, options
+
+    @contextmanager
+    def machine(self) -> Iterator[PeakMemory]:
+        """Nothing is to be set for factors."""
+        yield peak_bytes
+
+    def prepare(self, notes: Notes) -> _Prepared:
+        """Read, check and split the ratings."""
+        how = self.options.reading
         work = prepare_ratings(
-            schema,
-            recipe,
-            table,
-            table_options=table_options,
-            skip_bad=skip_bad,
-            time_format=time_format,
+            self.schema,
+            self.recipe,
+            self.table,
+            table_options=how.table,
+            skip_bad=how.skip_bad,
+            time_format=self.options.time_format,
             on_notes=notes.add,
         )
-        del table
+        identity = _identity(work.schema, work.recipe, work.train, work.sides)
+        return _Prepared(self, work, kept_options(self.table, how.table), identity)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    job: FactorFit
+    work: RatingsWork
+    reading: Mapping[str, Any]
+    identity: Mapping[str, Any]
+
+    def train(self, folder: RunFolder, notes: Notes) -> Fitted:
+        """Fit, score the held-out ratings, and write the model."""
+        work = self.work
         schema, recipe, ratings, split = work.schema, work.recipe, work.ratings, work.split
-        identity = _identity(schema, recipe, work.train, work.sides)
-        if resume and has_finished(folder, identity, "fit"):
-            notes.add([f"{folder.final} has finished already: nothing to go on with"])
-            return open_ratings_run(*read_run(folder.final))
-        model = _kept_model(folder, identity)
+        model = _kept_model(folder, self.identity)
         if model is None:
-            model = fit_model(work.train, recipe, work.sides, on_progress)
+            model = fit_model(work.train, recipe, work.sides, self.job.options.on_progress)
             arrays, described = pack_factor_model(model)
-            folder.write_checkpoint(arrays, {"identity": identity, "model": described})
+            folder.write_checkpoint(arrays, {"identity": self.identity, "model": described})
         notes.add([note for note in model.notes if note not in notes.lines])
-        for note in kernel_notes() if on_note is not None else ():
-            on_note(note)  # type: ignore[misc]
+        for note in kernel_notes():
+            notes.tell(note)
         model, said = _with_listed(model, work)
         notes.add(said)
         scores: dict[str, Any] = {}
@@ -106,7 +107,10 @@ def fit_ratings_run(
             notes.add(said)
             model = with_held_out(model, held)
         items = work.tables.get("item")
-        about = {
+        folder.write_arrays(MODEL, *pack_factor_model(model))
+        if items is not None:
+            write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
+        record = {
             "kind": "ratings",
             "rows": len(ratings.ratings),
             "users": len(ratings.users),
@@ -117,18 +121,13 @@ def fit_ratings_run(
             "train_rows": len(split.train),
             "valid_rows": len(split.valid),
             "targets": {schema.targets[0].name or "event": scores} if scores else {},
-            "time_format": time_format or schema.time_format,
-            "reading": reading,
+            "time_format": self.job.options.time_format or schema.time_format,
+            "reading": self.reading,
             "times_ignored": work.times_ignored,
             "item_key": None if items is None else find_key(items, "item", _key(items, schema.ids[1].name)),
-            "identity": identity,
             "fingerprint": ratings_fingerprint(ratings, split.valid),
-            "seconds": round(time.monotonic() - started, 3),
-            "peak_bytes": peak_bytes(),
-            "notes": notes.lines,
         }
-        path = _write(folder, schema, recipe, model, items, about)
-    return open_ratings_run(*read_run(path))
+        return Fitted(schema, recipe, record)
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class RatingsWork:
 def prepare_ratings(
     schema: Schema,
     recipe: FactorRecipe,
-    table: Any,
+    table: object,
     *,
     table_options: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
@@ -162,7 +161,8 @@ def prepare_ratings(
     fold: tuple[int, int] | None = None,
     on_notes: Callable[[Sequence[str]], None],
 ) -> RatingsWork:
-    """Read, check and split the ratings; nothing is fitted yet. Parameters as of `fit_ratings_run`.
+    """Read, check and split the ratings; nothing is fitted yet. table_options, skip_bad: as of
+    `Reading`.
 
     fold: (K, N), the K-th of N parts is held out, in place of the recipe's `valid`.
     """
@@ -276,20 +276,6 @@ def kernel_notes() -> list[str]:
     from tenfold.collab import kernels
 
     return kernels.notes()
-
-
-class _Told:
-    """What was decided: kept for the run folder, and told once, as it happens."""
-
-    def __init__(self, tell: Callable[[str], None] | None) -> None:
-        self.lines: list[str] = []
-        self._tell = tell
-
-    def add(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self.lines.append(line)
-            if self._tell is not None:
-                self._tell(line)
 
 
 def _read(
@@ -481,21 +467,3 @@ def _kept_model(folder: RunFolder, identity: Mapping[str, Any]) -> FactorModel |
     """The model of this very fit, where it was stopped after its last sweep; None where it was not."""
     found = folder.read_checkpoint(identity, "fit")
     return None if found is None else unpack_factor_model(found.arrays, found.about["model"])
-
-
-def _write(
-    folder: RunFolder,
-    schema: Schema,
-    recipe: FactorRecipe,
-    model: FactorModel,
-    items: Table | None,
-    about: Mapping[str, Any],
-) -> Path:
-    folder.write_text("schema.toml", schema.to_toml())
-    folder.write_text("recipe.toml", recipe.to_toml())
-    folder.write_arrays(MODEL, *pack_factor_model(model))
-    if items is not None:
-        columns: dict[str, NDArray[Any]] = {name: items.text(name) for name in items.names}
-        write_parquet(folder.file(ITEMS), columns)
-    folder.finish(about)
-    return folder.final

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,44 +37,63 @@ from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.ratings.roles import find_roles
 from tenfold.data.tables.table import Table
 from tenfold.engine.batches import Preparation
-from tenfold.engine.checkpoint import tensors_under
 from tenfold.engine.device import one_thread, peak_bytes, pick_device
 from tenfold.engine.predict import predict_network
 from tenfold.errors import RatingsError, RecipeError, RunError, did_you_mean
+from tenfold.networks.predict import load_weights
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe
 from tenfold.recommenders.factors import (
     MODEL,
+    SUMMARISED,
     columns_said,
     found_names,
     id_names,
     items_where,
     read_own_ratings,
 )
+from tenfold.reports.html import Page
 from tenfold.runs.folder import read_arrays, read_object, read_text
+from tenfold.runs.job import log_all
+from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.reading import read_as_trained
+from tenfold.runs.record import RunRecord
+from tenfold.runs.run import Explanation, Run
 from tenfold.schema import NumberTarget, Schema
 from tenfold.values import FactorModel, Neighbours, PairPredictions, Ratings, Recommendations
 
 #: File of a run beside those of every network: vocabularies and what was rated.
 KNOWN = MODEL
 
-OnNote = Callable[[str], None] | None
-
 
 @dataclass(frozen=True)
-class PairRun:
-    """A finished network of ratings.
+class PairRun(Run):
+    """A finished network of ratings. schema: the user's column, the item's, and others."""
 
-    path: its folder.  schema: with the columns as they were found: the user's, the item's, and others.
-    about: what ``run.json`` says.
-    """
+    kind: ClassVar = "pairs"
+    words: ClassVar = "a network of ratings"
+    takes: ClassVar = frozenset({"unknown", "ranking", "device", "n", "relevant_from"})
+    blended_by: ClassVar = "blend of ratings"
 
-    path: Path
-    schema: Schema
     recipe: RatingNetworkRecipe
     encoding: Encoding
-    about: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path, record: RunRecord) -> PairRun:
+        """The run in a folder whose files have been checked."""
+        return cls(
+            path,
+            Schema.from_toml(read_text(path, "schema.toml")),
+            record,
+            RatingNetworkRecipe.from_toml(read_text(path, "recipe.toml")),
+            Encoding(**read_object(path, "encoding.json")),
+        )
+
+    @property
+    def summarised(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Values of the record in its summary."""
+        watched = self.recipe.patience or self.recipe.keeps_best
+        return (*SUMMARISED, "epochs", "kept_epoch") if watched else SUMMARISED
 
     @cached_property
     def known(self) -> FactorModel:
@@ -89,14 +108,7 @@ class PairRun:
         arrays, _ = read_arrays(self.path / "weights.safetensors")
         if any(value.dtype == np.float64 for value in arrays.values()):
             network.double()
-        try:
-            network.load_state_dict(tensors_under(arrays, ""), strict=True)
-        except RuntimeError as error:
-            raise RunError(
-                f"the weights of {self.path} do not fit its network (body {self.recipe.body})",
-                problems=[line.strip() for line in str(error).splitlines()[1:]],
-                fix="restore the run's folder, or fit again",
-            ) from None
+        load_weights(network, arrays, self.path, f"the body {self.recipe.body!r}", self.record.versions)
         return network
 
     @property
@@ -107,31 +119,6 @@ class PairRun:
             fix="predict, evaluate, recommend and similar work; for factors: --body dot, or no --body",
         )
 
-    def show(self) -> Any:
-        """The run's page, which a notebook shows; see `jobs.showing.show_run`."""
-        from tenfold.reports.notebook import show_run
-
-        return show_run(self)
-
-    def plot_losses(self) -> Any:
-        """The curves of the training, which a notebook shows; see `jobs.showing.plot_losses`."""
-        from tenfold.reports.notebook import plot_losses
-
-        return plot_losses(self)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What ``tenfold fit --json`` prints (docs/formats.md)."""
-        kept = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
-        if self.recipe.patience or self.recipe.keeps_best:
-            kept = (*kept, "epochs", "kept_epoch")
-        return {"run": str(self.path), **{name: self.about[name] for name in kept if name in self.about}}
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """Target -> metric -> value on the held-out ratings."""
-        return self.about.get("targets", {})
-
     def with_ratings(self, source: Any, **options: Any) -> PairRun:
         """Raises RunError: the embeddings of a new user are learnt in a training."""
         raise RunError(
@@ -140,30 +127,23 @@ class PairRun:
         )
 
     def predict(
-        self,
-        source: Any,
-        *,
-        unknown: str = "fallback",
-        ranking: bool = False,
-        table_options: Mapping[str, Any] | None = None,
-        device: str = "auto",
-        on_note: OnNote = None,
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> PairPredictions:
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order.
 
         Unknown users and items are answered through the row that training kept for them, and marked;
         ``unknown="raise"`` refuses them.
         """
+        options = self.options(options, changes)
         table = read_as_trained(
-            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+            source, self.about, options.reading.table, id_names(self.schema), usual_names=True
         )
         roles = find_roles(table, kind="implicit", time=False, **found_names(self.schema, table))
         users, items = as_ids(table.text(roles.user)), as_ids(table.text(roles.item))
         cells, said = self.cells(table)
-        found = self.answers(users, items, cells, unknown=unknown, device=device)
+        found = self.answers(users, items, cells, unknown=options.unknown, device=options.device)
         notes = [*found.notes, *said]
-        for note in [*table.notes, *columns_said(source, roles), *notes] if on_note is not None else ():
-            on_note(note)  # type: ignore[misc]
+        log_all(options.log, [*table.notes, *columns_said(source, roles), *notes])
         return replace(found, notes=tuple(notes))
 
     def predict_pairs(
@@ -265,36 +245,28 @@ class PairRun:
         return examples, Preparation(self.encoding, place, dtype, channels_last=False)
 
     def evaluate(
-        self,
-        source: Any,
-        *,
-        n: int | None = None,
-        relevant_from: float | None = None,
-        table_options: Mapping[str, Any] | None = None,
-        skip_bad: bool = False,
-        device: str = "auto",
-        on_note: OnNote = None,
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> dict[str, Any]:
         """Errors on ratings that were not trained on. Returns the keys that ``--json`` prints."""
-        if n is not None or relevant_from is not None:
+        options = self.options(options, changes)
+        if options.n is not None or options.relevant_from is not None:
             raise RecipeError(
                 "a network of ratings is scored by its errors, not by its lists", fix="leave out --lists"
             )
         started = time.monotonic()
         table = read_as_trained(
-            source, self.about, table_options or {}, id_names(self.schema), usual_names=True
+            source, self.about, options.reading.table, id_names(self.schema), usual_names=True
         )
-        test = read_own_ratings(self, table, skip_bad=skip_bad, keep_rows=True)
+        test = read_own_ratings(self, table, skip_bad=options.reading.skip_bad, keep_rows=True)
         scores, _, notes = score_test(self, test, table)
-        for note in [*test.notes, *notes] if on_note is not None else ():
-            on_note(note)  # type: ignore[misc]
+        log_all(options.log, [*test.notes, *notes])
         return {
             "run": str(self.path),
             **scores,
             "rows": len(test.ratings),
             "targets": {self.about["target"]: scores},
             "seconds": round(time.monotonic() - started, 3),
-            "peak_bytes": peak_bytes(pick_device(device)),
+            "peak_bytes": peak_bytes(pick_device(options.device)),
         }
 
     def recommend(
@@ -361,16 +333,17 @@ class PairRun:
             )
         return similar(known, items, n=n, candidates=self.items_where(where) if where else None)
 
+    def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
+        """A workbook: of a dot product its factors, of another body its last layer on held-out ratings."""
+        from tenfold.recommenders.explain import explain_pair_run
 
-def open_pair_run(folder: Path, about: Mapping[str, Any]) -> PairRun:
-    """The run in a folder that `runs.folder.read_run` has checked."""
-    return PairRun(
-        folder,
-        Schema.from_toml(read_text(folder, "schema.toml")),
-        RatingNetworkRecipe.from_toml(read_text(folder, "recipe.toml")),
-        Encoding(**read_object(folder, "encoding.json")),
-        about,
-    )
+        return explain_pair_run(self, rows, options)
+
+    def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
+        """Its page: scores, curves, the ratings that were missed most, maps of the embeddings."""
+        from tenfold.recommenders.page import ratings_page
+
+        return ratings_page(self, worst=worst)
 
 
 def network_schema(schema: Schema, about: Mapping[str, Any]) -> Schema:

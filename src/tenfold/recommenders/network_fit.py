@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,28 +18,28 @@ from tenfold.data.ratings.index import take_ratings
 from tenfold.data.ratings.roles import find_column, find_key
 from tenfold.data.tables.table import Table, read_table, write_parquet
 from tenfold.engine.checkpoint import to_array
-from tenfold.engine.device import free_memory, keep_freed_memory, peak_bytes, pick_device, pick_precision
+from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.monitor import check_monitor
 from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import RatingsError, RecipeError, SchemaError, TrainingError
-from tenfold.events import Listener
+from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.networks.fit import training_on, write_network
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
-from tenfold.recipe import RatingNetworkRecipe, Recipe, with_dot_weight_decay
+from tenfold.recipe import RatingNetworkRecipe, with_dot_weight_decay
 from tenfold.recommenders.factors import ITEMS
 from tenfold.recommenders.factors_fit import RatingsWork, listed_side, prepare_ratings
 from tenfold.recommenders.network import (
     KNOWN,
     PairRun,
     network_schema,
-    open_pair_run,
     score_test,
-    single_thread_on_cpu,
 )
 from tenfold.recommenders.page import held_out_names
-from tenfold.runs.folder import RunFolder, has_finished, making_run, nan_to_none, read_run
-from tenfold.runs.options import Machine
+from tenfold.runs.folder import RunFolder, nan_to_none
+from tenfold.runs.job import Fitted, Notes, PeakMemory
+from tenfold.runs.options import FitOptions
 from tenfold.runs.reading import kept_options
+from tenfold.runs.record import RunRecord
 from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import Schema
 from tenfold.targets.base import TargetStats
@@ -68,96 +65,81 @@ class _Work:
     about: dict[str, Any]
 
 
-def fit_pair_run(
-    schema: Schema,
-    recipe: Recipe | RatingNetworkRecipe,
-    table: Any,
-    *,
-    run: str | os.PathLike[str],
-    resume: bool = False,
-    table_options: Mapping[str, Any] | None = None,
-    skip_bad: bool = False,
-    machine: Machine | None = None,
-    on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
-) -> PairRun:
-    """Train embeddings of users and items, and a body, to predict ratings within their scale.
+class RatingNetworkFit:
+    """The training of embeddings of users and items, and a body, to predict ratings within their scale.
 
     schema: two id columns, the user's first, then columns of categories and numbers of the same table; and a
     rating. Side columns describe users and items as for factor models.
-    recipe: a `RatingNetworkRecipe`; of a plain `Recipe` what it sets is taken over.
-    Other parameters as of `recommenders.factors_fit.fit_ratings_run`. Raises a TenfoldError that names what
-    is wrong.
     """
-    started = time.monotonic()
-    machine = machine or Machine()
-    if not isinstance(recipe, RatingNetworkRecipe):
-        recipe = RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
-    lines: list[str] = []
 
-    def add(said: Sequence[str]) -> None:
-        lines.extend(said)
-        for line in said if on_note is not None else ():
-            on_note(line)  # type: ignore[misc]
+    word = "fit"
 
-    device = pick_device(machine.device)
-    precision = pick_precision(recipe.precision, device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    with making_run(run, resume=resume, on_notes=add) as folder:
-        with single_thread_on_cpu(device):
-            work = _prepare(schema, recipe, table, table_options or {}, skip_bad, add)
-            recipe = work.recipe
-            identity = {**_identity(work, recipe), "precision": precision}
-            if resume and has_finished(folder, identity, "fit"):
-                add([f"{folder.final} has finished already: nothing to go on with"])
-                return open_pair_run(*read_run(folder.final))
-            rows = len(work.ratings.train.ratings)
-            batch = min(recipe.batch_size, rows)
-            micro = min(machine.micro_batch or batch, batch)
-            add([_describe(work, rows, str(device), precision)])
-            trained = fit_network(
-                work.network,
-                work.encoding,
-                work.examples,
-                train=np.arange(rows),
-                valid=np.arange(rows, work.examples.rows),
-                recipe=recipe.network(),
-                plan=MemoryPlan(micro, accumulation=-(-batch // micro), workers=0),
-                device=device,
-                precision=precision,
-                folder=folder,
-                identity=identity,
-                on_progress=on_progress,
-            )
-            add(trained.notes)
-            _place_listed(work)
-            about = {
-                **work.about,
-                "reading": kept_options(table, table_options or {}),
-                "epochs": len(trained.history),
-                "kept_epoch": trained.kept + 1,
-                "identity": identity,
-                "fingerprint": ratings_fingerprint(work.ratings.ratings, work.ratings.split.valid),
-                "device": str(device),
-                "precision": precision,
-                "seconds": round(time.monotonic() - started, 3),
-                "peak_bytes": peak_bytes(device),
-                "notes": lines,
-            }
-            path = _write(folder, work, recipe, trained, about, started, add)
-    free_memory()
-    if trained.stopped:
-        raise TrainingError(
-            trained.stopped, found=f"{path} holds the weights of the last good epoch", fix="a lower --lr"
+    def __init__(
+        self, schema: Schema, recipe: RatingNetworkRecipe, table: object, options: FitOptions
+    ) -> None:
+        self.schema, self.recipe, self.table, self.options = schema, recipe, table, options
+        self.device = pick_device(options.machine.device)
+
+    def machine(self) -> AbstractContextManager[PeakMemory]:
+        """One thread on a CPU, where the layers are too small for two."""
+        return training_on(self.device, small=True)
+
+    def prepare(self, notes: Notes) -> _Prepared:
+        """The ratings as rows of arrays, and the network."""
+        how = self.options.reading
+        work = _prepare(self.schema, self.recipe, self.table, how.table, how.skip_bad, notes.add)
+        return _Prepared(self, work, _identity(work, work.recipe))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    job: RatingNetworkFit
+    work: _Work
+    identity: Mapping[str, Any]
+
+    def train(self, folder: RunFolder, notes: Notes) -> Fitted:
+        """Train, score the held-out ratings, and write the network with what is known of its ids."""
+        work, device, options = self.work, self.job.device, self.job.options
+        recipe = work.recipe
+        precision = pick_precision(recipe.precision, device)
+        rows = len(work.ratings.train.ratings)
+        batch = min(recipe.batch_size, rows)
+        micro = min(options.machine.micro_batch or batch, batch)
+        notes.add([_describe(work, rows, str(device), precision)])
+        trained = fit_network(
+            work.network,
+            work.encoding,
+            work.examples,
+            train=np.arange(rows),
+            valid=np.arange(rows, work.examples.rows),
+            recipe=recipe.network(),
+            plan=MemoryPlan(micro, accumulation=-(-batch // micro), workers=0),
+            device=device,
+            precision=precision,
+            folder=folder,
+            identity={**self.identity, "precision": precision},
+            on_progress=options.on_progress,
         )
-    return open_pair_run(*read_run(path))
+        notes.add(trained.notes)
+        _place_listed(work)
+        record = {
+            **work.about,
+            "reading": kept_options(self.job.table, options.reading.table),
+            "epochs": len(trained.history),
+            "kept_epoch": trained.kept + 1,
+            "fingerprint": ratings_fingerprint(work.ratings.ratings, work.ratings.split.valid),
+            "device": str(device),
+            "precision": precision,
+        }
+        scores = _write(folder, work, trained, record, notes)
+        record["targets"] = nan_to_none({record["target"]: scores}) if scores else {}
+        return Fitted(work.ratings.schema, recipe, record, trained.stopped, "a lower --lr")
 
 
 def _prepare(
     schema: Schema,
     recipe: RatingNetworkRecipe,
-    source: Any,
+    source: object,
     table_options: Mapping[str, Any],
     skip_bad: bool,
     add: Callable[[Sequence[str]], None],
@@ -381,40 +363,22 @@ def _write_validation(
 
 
 def _write(
-    folder: RunFolder,
-    work: _Work,
-    recipe: RatingNetworkRecipe,
-    trained: Trained,
-    about: dict[str, Any],
-    started: float,
-    add: Callable[[Sequence[str]], None],
-) -> Path:
+    folder: RunFolder, work: _Work, trained: Trained, record: Mapping[str, Any], notes: Notes
+) -> dict[str, Any]:
+    """Write the files of the run; returns its scores on the held-out ratings."""
     known = _known(work)
     scores: dict[str, Any] = {}
     if len(work.ratings.split.valid):
-        live = PairRun(folder.path, work.ratings.schema, recipe, work.encoding, about)
+        live = PairRun(folder.path, work.ratings.schema, RunRecord(record), work.recipe, work.encoding)
         live.__dict__.update(known=known, network=work.network)
         valid = take_ratings(work.ratings.ratings, work.ratings.split.valid)
         scores, answers, said = score_test(live, valid, work.table)
-        add(said)
+        notes.add(said)
         known = with_held_out(known, valid)
-        _write_validation(folder, work.ratings.schema, about["target"], valid, answers)
-    folder.write_text("schema.toml", work.ratings.schema.to_toml())
-    folder.write_text("recipe.toml", recipe.to_toml())
-    folder.write_text("encoding.json", work.encoding.model_dump_json() + "\n")
-    history = [json.dumps(nan_to_none(record.record())) + "\n" for record in trained.history]
-    folder.write_text("history.jsonl", "".join(history))
-    weights = {name: to_array(value) for name, value in work.network.state_dict().items()}
-    folder.write_arrays("weights.safetensors", weights, {"body": recipe.body})
+        _write_validation(folder, work.ratings.schema, record["target"], valid, answers)
+    write_network(folder, work.network, work.encoding, trained, {"body": work.recipe.body}, indent=None)
     folder.write_arrays(KNOWN, *pack_factor_model(known))
     items = work.ratings.tables.get("item")
     if items is not None:
         write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
-    folder.finish(
-        {
-            **about,
-            "targets": nan_to_none({about["target"]: scores}) if scores else {},
-            "seconds": round(time.monotonic() - started, 3),
-        }
-    )
-    return folder.final
+    return scores

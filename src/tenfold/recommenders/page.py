@@ -13,25 +13,24 @@ import numpy as np
 from tenfold.collab.explain import item_labels
 from tenfold.collab.pack import unpack_factor_model
 from tenfold.data.tables.table import read_parquet_columns
-from tenfold.errors import TenfoldError
 from tenfold.reports.charts import Line, line_chart
-from tenfold.reports.html import Cell, Charts, Grid, Notes, Part, Section
+from tenfold.reports.html import Cell, Charts, Grid, Notes, Page, Part, Section
 from tenfold.reports.maps import named_map
 from tenfold.reports.members import members_section
 from tenfold.reports.parts import (
     confusion_part,
     curve_sections,
     memory_parts,
-    read_history,
     top_losses,
     top_losses_grid,
 )
-from tenfold.runs.folder import none_to_nan, read_arrays, read_run, read_text
+from tenfold.runs.folder import none_to_nan, read_arrays
 from tenfold.runs.heldout import TargetEvaluation, evaluate_target, free_names
+from tenfold.runs.run import Run
 from tenfold.schema import NumberTarget, Schema
 from tenfold.values import FactorModel
 
-__all__ = ["held_out_names", "ratings_page"]
+__all__ = ["blend_page", "held_out_names", "ratings_page"]
 
 #: Items and users that a map holds, and that a table lists: those with most ratings.
 MAPPED, LISTED = 600, 10
@@ -39,21 +38,17 @@ MAPPED, LISTED = 600, 10
 FEW = 12
 
 
-def ratings_page(
-    folder: Path, about: Mapping[str, Any], *, worst: int = 12
-) -> tuple[str, str, list[Section], list[str]]:
-    """Title, line below it, sections, and what is to be said: of factors, of a network, of a blend of them.
+def ratings_page(run: Run, *, worst: int = 12) -> Page:
+    """The page of factors, or of a network of ratings.
 
     worst: held-out ratings with the highest error that are listed.
     """
-    if about.get("kind") == "blend":
-        return _blend_page(folder, about)
+    folder, about, schema = run.path, run.record.values, run.schema
     model = unpack_factor_model(*read_arrays(folder / "model.safetensors"))
-    schema = Schema.from_toml(read_text(folder, "schema.toml"))
     network, recipe = about.get("kind") == "pairs", about.get("identity", {}).get("recipe", {})
     sections = [_scores_section(about), _fitted_section(about, schema, model)]
     if network:
-        sections += curve_sections(read_history(folder), recipe, [about["target"]])
+        sections += curve_sections(run.history, recipe, [about["target"]])
         sections += _held_out_sections(folder, about["target"], schema, model, worst)
     sections += [_counts_section(model), *_map_sections(model, network, biased=recipe.get("body") == "dot")]
     memory = memory_parts({"peak_bytes": about.get("peak_bytes")}, ())
@@ -62,7 +57,7 @@ def ratings_page(
         sections.append(Section("Memory", "What was measured.", (grid,)))
     how = f"network ({recipe.get('body')})" if network else f"method {about['method']}"
     lead = f"{how}; {len(model.seen_items)} ratings of {len(model.items)} items by {len(model.users)} users"
-    return f"Report of {folder.name}", lead, sections, []
+    return Page(f"Report of {folder.name}", lead, sections)
 
 
 def _map_sections(model: FactorModel, network: bool, *, biased: bool) -> list[Section]:
@@ -145,29 +140,24 @@ def _by_rating(one: TargetEvaluation) -> list[Part]:
     return [Grid(heads, rows, title="by rating")] if len(rows) <= FEW else []
 
 
-def _blend_page(folder: Path, about: Mapping[str, Any]) -> tuple[str, str, list[Section], list[str]]:
+def blend_page(run: Run) -> Page:
     """Members, and what each is; what is measured of a blend of ratings stands in `evaluate`."""
     rows: list[list[Cell | str]] = []
-    notes = []
-    for one in about.get("members", ()):
-        path = Path(os.path.normpath(folder / one["runs"][0]["path"]))
-        try:
-            _, own = read_run(path)
-        except TenfoldError as error:
-            notes.append(f"{one['name']}: {error.headline}")
-            own = {}
-        counts = (Cell("" if own.get(key) is None else str(own[key])) for key in ("rows", "valid_rows"))
-        rows.append([str(one["name"]), str(own.get("method", "")), *counts, str(path)])
+    for member in run.members:
+        own = member.runs[0].record
+        counts = (Cell(str(count)) for count in (own.rows, own.valid_rows))
+        path = os.path.normpath(member.runs[0].path)
+        rows.append([member.name, own.method, *counts, path])
     scored = (
         "Runs of factors keep no held-out answers, and each run may have held out others, so the blend is "
         "not scored here: tenfold evaluate scores it, and each member, on ratings that none has seen."
     )
     heads = ("member", "method", "ratings", "held out", "run folder")
-    what = Section("What they are", " ".join(["Each has a report of its own.", *notes]), (Grid(heads, rows),))
-    members = members_section(about, folder)
+    what = Section("What they are", "Each has a report of its own.", (Grid(heads, rows),))
+    members = members_section(run.record.values, run.path)
     sections = [Section(members.title, f"{members.text} {scored}", members.parts), what]
     lead = f"blend of {len(rows)} runs of ratings, whose answers are averaged by weight"
-    return f"Report of {folder.name}", lead, sections, notes
+    return Page(f"Report of {run.path.name}", lead, sections)
 
 
 def _scores_section(about: Mapping[str, Any]) -> Section:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,7 @@ from tenfold.data.tables.table import Table, read_table
 from tenfold.errors import ImageError, RecipeError, RunError, TenfoldError
 from tenfold.networks.inputs import read_image_folder
 from tenfold.recipe import Recipe
-from tenfold.reports.html import Charts, Grid, Photo, Photos, Section, Shown, report_html
-from tenfold.reports.parts import curve_charts, rate_chart, read_history
-from tenfold.reports.report import run_page
-from tenfold.runs.folder import read_run, read_text
+from tenfold.reports.html import Grid, Photo, Photos, Section, Shown, report_html
 from tenfold.runs.heldout import remembered_rows
 from tenfold.runs.reading import read_as_trained
 from tenfold.schema import Schema
@@ -26,36 +22,7 @@ from tenfold.schema import Schema
 #: File of a run folder with its held-out rows.
 VALIDATION = "validation.parquet"
 
-__all__ = ["plot_losses", "show_batch", "show_run", "show_run_batch"]
-
-
-def show_run(run: Any) -> Shown:
-    """The page of a run, or of the run in a folder, as `write_run_report` writes it."""
-    folder, about = read_run(getattr(run, "path", run))
-    title, lead, sections, _ = run_page(folder, about)
-    return Shown(title, report_html(title, sections, lead=lead), 720)
-
-
-def plot_losses(run: Any) -> Shown:
-    """The curves of a training, and its learning rates. RunError where a run has none (factors, blends)."""
-    folder, about = read_run(getattr(run, "path", run))
-    history = read_history(folder)
-    if not history:
-        raise RunError(f"{folder} has no epochs to draw", fix=_without_epochs(folder, about))
-    schema = Schema.from_toml(read_text(folder, "schema.toml"))
-    charts = curve_charts(history, [target.name for target in schema.targets])
-    rate = rate_chart(history, about.get("identity", {}).get("recipe", {}))
-    title = f"Losses of {folder.name}"
-    section = Section("", "", (Charts([*charts, *([rate] if rate else [])]),))
-    return Shown(title, report_html(title, [section]), 340 * (1 + len(charts)) // 2 + 120)
-
-
-def _without_epochs(folder: Path, about: Mapping[str, Any]) -> str:
-    """What to do instead, by the kind of run."""
-    if about.get("kind") == "blend":
-        found = [str(run["path"]) for one in about.get("members", ()) for run in one.get("runs", ())]
-        return f"its members have them: {', '.join(os.path.normpath(folder / one) for one in found)}"
-    return "give a run of a network; the page of factors is run.show(), and tenfold inspect looks into them"
+__all__ = ["show_batch", "show_run_batch"]
 
 
 def show_batch(

@@ -32,7 +32,6 @@ __all__ = [
     "rate_chart",
     "read_history",
     "scores_grid",
-    "none_to_nan_in",
 ]
 
 #: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
@@ -70,14 +69,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """What a training told of its epochs, NaN where a number is none; nothing where there are no epochs."""
     name = "history.jsonl"
     lines = read_text(folder, name).splitlines() if (folder / name).exists() else []
-    return [none_to_nan_in(json.loads(line)) for line in lines]
-
-
-def none_to_nan_in(value: Any) -> Any:
-    """`none_to_nan` of everything in nested mappings."""
-    if isinstance(value, dict):
-        return {name: none_to_nan_in(one) for name, one in value.items()}
-    return none_to_nan(value) if value is None else value
+    return [none_to_nan(json.loads(line)) for line in lines]
 
 
 def curve_charts(

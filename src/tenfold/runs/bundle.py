@@ -13,8 +13,11 @@ from typing import Any
 
 from tenfold.errors import RunError
 from tenfold.runs.described import FORMAT, package_versions, read_description
-from tenfold.runs.folder import RunFolder, described_text, file_digest, read_run
+from tenfold.runs.folder import RunFolder, described_text, file_digest, nan_to_none, read_run
 from tenfold.runs.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_place, lock_folder, other_files
+from tenfold.runs.record import RunRecord
+from tenfold.runs.registry import open_run
+from tenfold.runs.run import AnyRun, Member
 
 #: Files of the bundle itself.
 OWN = ("schema.toml", "oof.parquet")
@@ -104,7 +107,7 @@ def _about(folder: Path) -> dict[str, Any]:
         return {} if kind is None else {"kind": kind}
 
 
-def describe_bundle(folder: RunFolder, about: Mapping[str, Any]) -> None:
+def describe_bundle(folder: RunFolder, about: Mapping[str, Any]) -> RunRecord:
     """Write ``run.json``, whole or not at all, with checksums of the bundle's own files that there are.
 
     The page of what the bundle was before goes first: a page that is there is of what ``run.json`` says.
@@ -119,40 +122,83 @@ def describe_bundle(folder: RunFolder, about: Mapping[str, Any]) -> None:
         **about,
         "files": {name: file_digest(folder.file(name)) for name in there},
     }
-    folder.write_text(DESCRIBED, described_text(described))
+    text = described_text(described)
+    folder.write_text(DESCRIBED, text)
+    return RunRecord(json.loads(text))
+
+
+def describe_member(
+    folder: RunFolder,
+    name: str,
+    weight: float,
+    paths: Sequence[Path],
+    *,
+    scores: Mapping[str, Any],
+    seconds: float = 0.0,
+    peak_bytes: int = 0,
+    status: str = "finished",
+    **more: Any,
+) -> dict[str, Any]:
+    """What ``run.json`` says of a member; see `MemberRecord`. paths: of its runs, one a fold."""
+    runs = [
+        {
+            "path": Path(os.path.relpath(path, folder.path)).as_posix(),
+            "sha256": file_digest(path / DESCRIBED),
+        }
+        for path in paths
+    ]
+    about = {"name": name, "weight": weight, "status": status, **more, "runs": runs}
+    return {**about, "scores": nan_to_none(scores), "seconds": seconds, "peak_bytes": peak_bytes}
 
 
 @dataclass(frozen=True)
 class KeptMember:
     """A member of a bundle that has finished.
 
-    runs: folder and description of each of its runs, one a fold.
+    runs: folder and record of each of its runs, one a fold.
     """
 
     name: str
     weight: float
-    runs: tuple[tuple[Path, dict[str, Any]], ...]
+    runs: tuple[tuple[Path, RunRecord], ...]
 
 
-def read_members(folder: Path, about: Mapping[str, Any]) -> list[KeptMember]:
+def read_members(folder: Path, record: RunRecord) -> list[KeptMember]:
     """The members that have finished, every file of their runs checked against its sum.
 
     Raises RunError that names every member that is missing, damaged, or not the one that was blended.
     """
     members, problems = [], []
-    for one in about["members"]:
-        if one.get("status", "finished") != "finished" or not one.get("runs"):
+    for member in record.members:
+        if not member.is_finished:
             continue
         runs = []
-        for kept in one["runs"]:
+        for kept in member.runs:
             try:
-                path, described = read_run(folder / kept["path"])
+                path, about = read_run(folder / kept["path"])
                 if kept["sha256"] and file_digest(path / DESCRIBED) != kept["sha256"]:
                     raise RunError(f"{path} has changed since it was blended", fix="blend it again")
-                runs.append((path, described))
+                runs.append((path, RunRecord(about)))
             except RunError as error:
-                problems.append(f"{one['name']}: {error.headline}")
-        members.append(KeptMember(one["name"], one["weight"], tuple(runs)))
+                problems.append(f"{member.name}: {error.headline}")
+        members.append(KeptMember(member.name, member.weight, tuple(runs)))
     if problems:
         raise RunError(f"{folder} lacks members", problems=problems, fix="make it again, or blend the others")
     return members
+
+
+def open_members(folder: Path, record: RunRecord, of: type[AnyRun], words: str) -> tuple[Member[AnyRun], ...]:
+    """The members that have finished, opened and checked.
+
+    of: the class of their runs, in words: ``words``.  Raises RunError for runs of other classes, too.
+    """
+    members = []
+    for kept in read_members(folder, record):
+        runs = []
+        for path, own in kept.runs:
+            run = open_run(path, own)
+            if not isinstance(run, of):
+                raise RunError(f"{path} is not {words}", fix="blend runs of one kind")
+            runs.append(run)
+        members.append(Member(kept.name, kept.weight, tuple(runs)))
+    return tuple(members)

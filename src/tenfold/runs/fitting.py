@@ -15,7 +15,7 @@ from tenfold.events import Listener
 from tenfold.runs.folder import has_finished, making_run
 from tenfold.runs.history import record_run
 from tenfold.runs.job import FitJob, Notes, log_all
-from tenfold.runs.options import FitOptions, Machine, Reading
+from tenfold.runs.options import FitOptions, Machine, Reading, SplitRule
 from tenfold.runs.record import RunRecord
 from tenfold.runs.registry import AnyRecipe, job_for, open_run
 from tenfold.runs.run import Run
@@ -30,12 +30,14 @@ def fit(
     *,
     run: str | os.PathLike[str] | None = None,
     report: bool = True,
+    history: bool = True,
     resume: bool = False,
     reading: Reading | None = None,
     table_options: Mapping[str, Any] | None = None,
     skip_bad: bool | None = None,
     time_format: str | None = None,
     machine: Machine | None = None,
+    split_rule: SplitRule | None = None,
     on_progress: Listener | None = None,
     on_note: Log | None = None,
 ) -> Run:
@@ -47,9 +49,11 @@ def fit(
     run: the folder to make; an older run of that name stays until this one has finished. Where it is not
         given, the next free number under ``runs/``.
     report: leave the run's page in its folder, too: ``report.html``.
+    history: add the run to the history beside it.
     resume: go on with an unfinished run there, to the same weights as if it had never stopped.
     reading: how tables and pictures are read; table_options and skip_bad are its `table` and `skip_bad`.
     time_format: of the times of ratings.  machine: how this machine is used.
+    split_rule: of networks, how rows are split in place of the recipe's way.
     on_progress: called with pictures, steps and epochs.  on_note: called with every message.
     Raises a TenfoldError that names what is wrong with the input before anything is trained.
     """
@@ -57,10 +61,10 @@ def fit(
     if table_options is not None or skip_bad is not None:
         skip = how.skip_bad if skip_bad is None else skip_bad
         how = replace(how, table=how.table if table_options is None else table_options, skip_bad=skip)
-    options = FitOptions(how, machine or Machine(), time_format, on_progress)
+    options = FitOptions(how, machine or Machine(), time_format, split_rule, on_progress)
     job = job_for(schema, recipe, table, options)
     made = run_fit(job, _next_run() if run is None else run, resume=resume, log=on_note)
-    finish_run(made, report=report, log=on_note)
+    finish_run(made, report=report, history=history, log=on_note)
     return made
 
 
@@ -102,9 +106,9 @@ def run_fit(
     return open_run(folder.final, RunRecord(about))
 
 
-def finish_run(run: Run, *, report: bool = True, log: Log | None = None) -> None:
+def finish_run(run: Run, *, report: bool = True, history: bool = True, log: Log | None = None) -> None:
     """Add a run to the history beside it, and write its page; where that fails the run is not lost."""
-    log_all(log, record_run(run.path))
+    log_all(log, record_run(run.path) if history else ())
     try:
         if report:
             run.write_page()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from tenfold.data.split.holdout import Split
 from tenfold.errors import RecipeError
 from tenfold.events import Listener
-from tenfold.values import Log
+from tenfold.values import MAX_PIXELS, Log
+
+#: Splits rows: called as `data.split.holdout` is, less fraction and seed.
+SplitRule = Callable[..., Split]
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,6 @@ class Reading:
     skip_bad: leave out rows whose picture, number, id or rating cannot be used, instead of stopping.
     folders: image column -> folder, instead of the schema's.
     table: further options of `read_table` (separator, encoding, header, missing_values).
-    max_pixels: of a picture, at most; None for the decoder's limit.
     workers: threads that decode.  cache: folder of the resized-image cache.
     on_progress: called with each decoded image (`ImagesRead`).
     """
@@ -27,15 +30,14 @@ class Reading:
     allow_outside: bool = False
     folders: Mapping[str, str] = field(default_factory=dict)
     table: Mapping[str, Any] = field(default_factory=dict)
-    max_pixels: int | None = None
+    max_pixels: int = MAX_PIXELS
     workers: int = 2
     cache: str | None = None
     on_progress: Listener | None = None
 
     def __post_init__(self) -> None:
         _refuse_below("workers", self.workers, 0)
-        if self.max_pixels is not None:
-            _refuse_below("max_pixels", self.max_pixels, 1)
+        _refuse_below("max_pixels", self.max_pixels, 1)
 
 
 def _refuse_below(name: str, value: int, least: int) -> None:
@@ -139,10 +141,12 @@ class FitOptions:
     """What a training is asked beside schema, recipe and table.
 
     reading: how to read.  machine: how to use this machine.  time_format: of the times of ratings.
+    split_rule: of networks, how rows are split in place of the recipe's way.
     on_progress: called with steps and epochs.
     """
 
     reading: Reading = Reading()
     machine: Machine = Machine()
     time_format: str | None = None
+    split_rule: SplitRule | None = None
     on_progress: Listener | None = None

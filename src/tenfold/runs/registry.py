@@ -9,23 +9,24 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from tenfold.errors import RunError, SchemaError
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.folder import read_run
 from tenfold.runs.job import FitJob
-from tenfold.runs.options import FitOptions
+from tenfold.runs.options import AS_TRAINED, FitOptions, PredictChanges, PredictOptions
 from tenfold.runs.record import RunRecord
-from tenfold.runs.run import Run
+from tenfold.runs.run import Ensemble, Run
 from tenfold.schema import Schema
+from tenfold.values import PairPredictions, Predictions
 
 #: `RunRecord.run_kind` -> the class of such runs.
 KINDS = {
     "network": "tenfold.networks.run:NetworkRun",
     "ratings": "tenfold.recommenders.factors:RatingsRun",
     "pairs": "tenfold.recommenders.network:PairRun",
-    "blend of network": "tenfold.ensembles.networks:NetworkBlend",
+    "blend of network": "tenfold.ensembles.networks:NetworkEnsemble",
     "blend of ratings": "tenfold.ensembles.recommenders:RatingsBlend",
 }
 #: Class of a recipe -> the job that fits it.
@@ -33,6 +34,12 @@ JOBS: dict[type[AnyRecipe], str] = {
     Recipe: "tenfold.networks.fit:NetworkFit",
     FactorRecipe: "tenfold.recommenders.factors_fit:FactorFit",
     RatingNetworkRecipe: "tenfold.recommenders.network_fit:RatingNetworkFit",
+}
+#: Class of a recipe -> what its job takes of `FitOptions` beside the reading, and of `Machine`.
+OPTIONS: dict[type[AnyRecipe], tuple[str, ...]] = {
+    Recipe: ("device", "micro_batch", "budget", "checkpoint", "probe"),
+    FactorRecipe: ("time_format",),
+    RatingNetworkRecipe: ("device", "micro_batch"),
 }
 
 
@@ -57,6 +64,46 @@ def open_run(folder: str | os.PathLike[str], record: RunRecord) -> Run:
             f"{folder} is a run of an unknown kind", found=repr(record.kind), fix="upgrade tenfold"
         )
     return cast("type[Run]", _load(KINDS[record.run_kind])).open(Path(folder), record)
+
+
+def open_recommender(path: str | os.PathLike[str]) -> Run:
+    """The recommender in a folder; RunError where it is a run of another kind."""
+    run = load_run(path)
+    if not run.schema.rated:
+        raise RunError(
+            f"{path} is not a run of ratings",
+            fix="give one that was made so: tenfold fit TABLE --user COLUMN --item COLUMN -o RUN",
+        )
+    return run
+
+
+def predict(
+    run: Run | str | os.PathLike[str],
+    source: object,
+    options: PredictOptions = AS_TRAINED,
+    **changes: Unpack[PredictChanges],
+) -> Predictions | PairPredictions:
+    """Answers of a run, or of the run in a folder, to a table or a folder of pictures; see `Run.predict`."""
+    return _opened(run).predict(source, options, **changes)
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str],
+    source: object,
+    options: PredictOptions = AS_TRAINED,
+    **changes: Unpack[PredictChanges],
+) -> dict[str, Any]:
+    """Scores of a run, or of the run in a folder, on rows whose answer is known; see `Run.evaluate`."""
+    return _opened(run).evaluate(source, options, **changes)
+
+
+def _opened(run: Run | str | os.PathLike[str]) -> Run:
+    return run if isinstance(run, Run) else load_run(run)
+
+
+def ensemble_class(kind: str) -> type[Ensemble]:
+    """The class of ensembles of a kind."""
+    return cast("type[Ensemble]", _load(KINDS[kind]))
 
 
 def recipe_class(schema: Schema, *, network: bool = False) -> type[AnyRecipe]:

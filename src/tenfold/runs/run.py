@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from tenfold.errors import OutputError, RecipeError, RunError
-from tenfold.runs.folder import read_text
+from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.place import PAGE
 from tenfold.runs.record import RunRecord, Scores
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: Where the workbook goes when no file is given.
 WORKBOOK = "explain.xlsx"
 
-AnyRun = TypeVar("AnyRun", bound="Run", covariant=True)
+#: A class of runs.
+AnyRun = TypeVar("AnyRun", bound="OpenedRun", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,22 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Run(ABC):
-    """A finished run.
+class OpenedRun:
+    """What is known of a finished run.
 
     path: its folder.  schema: with the columns as they were found.  record: what ``run.json`` says.
     members: of an ensemble; a single run has none.
     """
+
+    path: Path
+    schema: Schema
+    record: RunRecord
+    members: Sequence[Member[OpenedRun]] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True)
+class Run(OpenedRun, ABC):
+    """A finished run that can be asked and shown."""
 
     #: Its key in `registry.KINDS`, and what a person calls such a run.
     kind: ClassVar[str]
@@ -60,11 +71,8 @@ class Run(ABC):
     takes: ClassVar[frozenset[str]]
     #: Values of the record in its summary, where there are any.
     summarised: ClassVar[tuple[str, ...]]
-
-    path: Path
-    schema: Schema
-    record: RunRecord
-    members: Sequence[Member[Run]] = field(default=(), kw_only=True)
+    #: Kind of the runs that blend such runs; "" where they cannot be blended.
+    blended_by: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
@@ -191,6 +199,8 @@ class Run(ABC):
             raise OutputError(f"{path}: workbooks are written as .xlsx", fix="name it book.xlsx")
         if options.n < 1:
             raise RecipeError(f"n = {options.n}: one row at least is explained", fix="give n = 12")
+        if options.items and not self.schema.rated:
+            raise RecipeError("this run has no items", fix="leave out --item")
         made = self.explain(rows, options)
         made.book.write(path)
         return {**made.record, "output": str(path), "sheets": [sheet.name for sheet in made.book.sheets]}
@@ -220,3 +230,28 @@ class Run(ABC):
     def read_text(self, name: str) -> str:
         """A text file of the run."""
         return read_text(self.path, name)
+
+
+@dataclass(frozen=True)
+class Blended:
+    """What blending some runs has come to.
+
+    record: for ``run.json``, less what all blends have.  scores: member -> its own, on its held-out rows.
+    """
+
+    schema: Schema
+    record: dict[str, Any]
+    scores: Mapping[str, Mapping[str, Any]]
+    notes: Sequence[str]
+
+
+class Ensemble(Run):
+    """Many runs as one."""
+
+    @classmethod
+    @abstractmethod
+    def blend(cls, folder: RunFolder, members: Sequence[Member[Any]], *, method: str, seed: int) -> Blended:
+        """Settle the members' weights by a method of `ensembles.weights`, in the folder of the blend.
+
+        seed: of the parts that learned weights are scored in.
+        """

@@ -19,6 +19,7 @@ from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
 from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
+from tenfold.runs.fitting import fit
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.spread import PairedDifference, paired_difference
 from tenfold.studies.trials import RunPlace, mean_defined, seeds_from, without_epochs
@@ -160,11 +161,9 @@ def compare_targets(
     of: the targets to ask about; all where not given.  folds: each row is held out once per repeat.
     repeats: each with folds dealt anew and a seed of its own, counted up from the recipe's.
     runs: keep the trainings in this folder, and go on with those that have finished there.
-    options: as `fit_network_run` takes them.
+    options: as `fit` takes them.
     Raises SchemaError for fewer than two targets, RecipeError for choices that would make it unfair.
     """
-    from tenfold.networks.fit import fit_network_run
-
     started = time.monotonic()
     asked = _check(schema, recipe, of, folds, repeats)
     seeds = seeds_from(recipe, repeats)
@@ -187,12 +186,14 @@ def compare_targets(
     def train(name: str | None, seed: int, fold: int, dealt: _SameFolds) -> Mapping[str, Scores]:
         arm = "together" if name is None else f"alone-{_plain(name)}-{asked.index(name)}"
         with place.told():
-            run = fit_network_run(
+            run = fit(
                 schema if name is None else _alone(schema, name),
                 _recipe_of(recipe, name, seed=seed, **dealt.choices(fold)),
                 table,
                 run=place.folder / f"seed-{seed}-fold-{fold + 1}-{arm}",
                 resume=runs is not None,
+                history=False,
+                report=False,
                 split_rule=dealt.of(fold),
                 on_progress=without_epochs(on_progress),
                 on_note=None if kinds else note,
@@ -200,7 +201,7 @@ def compare_targets(
             )
         if name is None:
             kinds.update({target.name: target for target in run.schema.answers})
-            rows.append(run.about["rows"])
+            rows.append(run.record.rows)
         return run.scores
 
     with place:

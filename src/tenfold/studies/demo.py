@@ -17,6 +17,7 @@ from tenfold.data.synthetic import draw_leaves, draw_ratings
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.runs.fitting import fit
 from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
 
 #: Small enough for a CPU, trained from random weights since nothing is fetched for a demo.
@@ -117,14 +118,19 @@ def fit_demo(
     on_note: Callable[[str], None] | None = None,
 ) -> Any:
     """Train a small network on the drawn leaves, both targets at once; returns the run."""
-    from tenfold.networks.fit import fit_network_run
-
     schema = Schema(
         inputs=(ImageColumn(name="image_id", folder=str(data.photos)),),
         targets=(CategoryTarget(name="disease"), CategoryTarget(name="variety")),
     )
-    return fit_network_run(
-        schema, RECIPE, str(data.train), run=folder / "run", on_progress=on_progress, on_note=on_note
+    return fit(
+        schema,
+        RECIPE,
+        str(data.train),
+        run=folder / "run",
+        history=False,
+        report=False,
+        on_progress=on_progress,
+        on_note=on_note,
     )
 
 
@@ -178,19 +184,19 @@ def fit_demo_ratings(
     on_note: Callable[[str], None] | None = None,
 ) -> Any:
     """Fit the drawn ratings with the default method; returns the run."""
-    from tenfold.recommenders.factors_fit import fit_ratings_run
-
     schema = Schema(
         inputs=(IdColumn(name="user"), IdColumn(name="item")),
         targets=(RatingTarget(name="rating"),),
         item_table=str(data.films),
         item_name="title",
     )
-    return fit_ratings_run(
+    return fit(
         schema,
         FactorRecipe(),
         str(data.ratings),
         run=folder / "run",
+        history=False,
+        report=False,
         on_progress=on_progress,
         on_note=on_note,
     )

@@ -24,6 +24,7 @@ from tenfold.recommenders.factors import score_ratings
 from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
+from tenfold.runs.fitting import fit
 from tenfold.schema import Schema
 from tenfold.studies.trials import RunPlace, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
@@ -98,7 +99,7 @@ def tune(
     repeats: seeds per value, counted up from the recipe's; the split stays that of the first. 3 where not
         given for ratings, 1 for networks.
     runs: keep the networks' trainings in this folder, and go on with those that have finished there.
-    options: as `fit_network_run`, `fit_ratings_run` or `fit_pair_run` takes them.
+    options: as `fit` takes them.
     Ratings whose method is not said are fitted by ``sgd``, since the default has neither decay nor rate.
     Raises RecipeError for what there is not to tune, and where no rows are held out to choose by.
     """
@@ -292,7 +293,6 @@ def _network_plan(
     **options: Any,
 ) -> _Plan:
     from tenfold.engine.monitor import monitored
-    from tenfold.networks.fit import fit_network_run
     from tenfold.nn.network import build_heads
 
     if name == "factors":
@@ -308,7 +308,7 @@ def _network_plan(
         return -score if higher else score
 
     return _trained_plan(
-        partial(fit_network_run, schema, on_progress=without_epochs(on_progress), **options),
+        partial(fit, schema, history=False, report=False, on_progress=without_epochs(on_progress), **options),
         judge,
         name,
         recipe,
@@ -333,8 +333,6 @@ def _pairs_plan(
     **options: Any,
 ) -> _Plan:
     """A network of ratings, which is compared by its error on the ratings held out."""
-    from tenfold.recommenders.network_fit import fit_pair_run
-
     if name == "factors":
         raise RecipeError(
             "a network of ratings has no factors to tune", fix="tune wd or lr, or leave out --body"
@@ -346,10 +344,10 @@ def _pairs_plan(
     def judge(run: Any) -> float:
         if not run.scores:
             raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-        return run.scores[run.about["target"]]["rmse"]
+        return run.scores[run.record.target]["rmse"]
 
     return _trained_plan(
-        partial(fit_pair_run, schema, on_progress=without_epochs(on_progress), **options),
+        partial(fit, schema, history=False, report=False, on_progress=without_epochs(on_progress), **options),
         judge,
         name,
         recipe,
@@ -364,7 +362,7 @@ def _pairs_plan(
 
 
 def _trained_plan(
-    fit: Callable[..., Any],
+    train_run: Callable[..., Any],
     judge: Callable[[Any], float],
     name: str,
     recipe: Recipe | RatingNetworkRecipe,
@@ -375,7 +373,7 @@ def _trained_plan(
 ) -> _Plan:
     """Trainings of networks that differ in one setting and in the seed.
 
-    fit: (recipe, table) -> run.  judge: what decides of a run, less being better.
+    train_run: (recipe, table) -> run.  judge: what decides of a run, less being better.
     """
     # What is not said stays so: it may follow from the table, in every training.
     said = recipe.model_dump(exclude_unset=True)
@@ -386,7 +384,7 @@ def _trained_plan(
 
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
         with place.told():
-            run = fit(
+            run = train_run(
                 type(recipe)(**{**said, **settled, name: value, "seed": seed}),
                 table,
                 run=place.folder / f"{name}-{value:g}-seed-{seed}",
@@ -394,7 +392,7 @@ def _trained_plan(
                 # What was decided of the rows is the same each time, and is told once.
                 on_note=None if seen else note,
             )
-        seen.update(train=run.about["train_rows"], valid=run.about["valid_rows"])
+        seen.update(train=run.record.train_rows, valid=run.record.valid_rows)
         return judge(run), run.scores
 
     return _Plan(

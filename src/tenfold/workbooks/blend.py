@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,11 @@ class BlendedTarget:
     weights: Floats
     given: Floats
 
+    def answers(self, row: int) -> dict[str, Any]:
+        """Member -> its answer to a row, in JSON's types."""
+        pairs = zip(self.members, self.given, strict=True)
+        return {member: self.rows.kind.answer_record(given[row]) for member, given in pairs}
+
 
 @dataclass(frozen=True)
 class ExplainedBlend:
@@ -51,6 +57,25 @@ class ExplainedBlend:
     def targets(self) -> list[TargetRows]:
         """Their labels, answers and losses."""
         return [one.rows for one in self.blended]
+
+    def record(self) -> dict[str, Any]:
+        """What ``tenfold explain --json`` prints of these rows (docs/formats.md)."""
+        rows = []
+        for row, (name, why) in enumerate(zip(self.ids, self.why, strict=True)):
+            own = {
+                one.rows.name: {**one.rows.record(row), "members": one.answers(row)} for one in self.blended
+            }
+            rows.append({"id": name, "why": why, "targets": own})
+        targets = {
+            one.rows.name: {
+                "kind": one.rows.kind.kind,
+                "loss": one.rows.mean_loss,
+                "weights": dict(zip(one.members, one.weights.tolist(), strict=True)),
+            }
+            for one in self.blended
+        }
+        about = {"run": self.run, "kind": "blend", "rows": rows, "targets": targets}
+        return {**about, "notes": list(self.notes)}
 
 
 def build_blend_book(found: ExplainedBlend) -> Book:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,19 @@ class ExplainedRows:
         """What a target's mean loss is multiplied by."""
         spread = self.learnt.get(target.name)
         return target.task_weight if spread is None else target.kind.variance * float(np.exp(-spread))
+
+    def record(self, kind: str) -> dict[str, Any]:
+        """What ``tenfold explain --json`` prints of these rows (docs/formats.md). kind: of the run."""
+        rows = []
+        for row, (name, why) in enumerate(zip(self.ids, self.why, strict=True)):
+            own = {one.name: {**one.record(row), "raw": one.raw[row].tolist()} for one in self.targets}
+            rows.append({"id": name, "why": why, "targets": own})
+        targets = {
+            one.name: {"kind": one.kind.kind, "loss": one.mean_loss, "weight": self.weight_of(one)}
+            for one in self.targets
+        }
+        about = {"run": self.run, "kind": kind, "rows": rows, "targets": targets, "loss": self.loss}
+        return {**about, "notes": list(self.notes)}
 
     @property
     def loss(self) -> float:

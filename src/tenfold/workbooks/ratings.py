@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,19 @@ class ExplainedRatings:
         """Root of the mean squared error over the cells that have a rating; NaN without any."""
         error = (self.answers - self.rating)[~np.isnan(self.rating)]
         return float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+
+    def record(self, kind: str) -> dict[str, Any]:
+        """What ``tenfold explain --json`` prints of it (docs/formats.md). kind: of the run."""
+        return {
+            "run": self.run,
+            "kind": kind,
+            "users": list(self.users),
+            "items": list(self.items),
+            "rated": int((~np.isnan(self.rating)).sum()),
+            "rmse": self.rmse,
+            "largest_difference": self.gap,
+            "notes": list(self.notes),
+        }
 
     @property
     def gap(self) -> float:

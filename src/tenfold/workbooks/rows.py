@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.targets.base import Labels, TargetKind, TargetStats
+from tenfold.targets.questions import NO_TAG
 from tenfold.workbooks.workbook import Block, Sheet, text_constant
 
 __all__ = [
@@ -71,6 +73,15 @@ class TargetRows:
     familiar: Floats | None = None
     huber: bool = False
     row_weights: Floats | None = None
+
+    def record(self, row: int) -> dict[str, Any]:
+        """A row's label, its answer, and the loss where the label is known: in JSON's types."""
+        return {
+            "label": self.label_words[row] or None,
+            "answer": self.decided[row],
+            **self.kind.answer_record(self.answers[row]),
+            "loss": float(self.losses[row]) if self.weights[row] else None,
+        }
 
     @property
     def name(self) -> str:
@@ -437,3 +448,26 @@ class SheetAnswer:
     sure_word: str = "probability"
     sure_style: str = "percent"
     sure_at: Callable[[int], str] | None = None
+
+
+def explained_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `Run.write_explanation` returned, as a table: a line to each row and the target it was chosen for.
+
+    A label is said to be missing, and an answer without tags to have none, as neither is an empty cell.
+    """
+    loss_name = "training loss" if "loss" in found else "loss"
+    lines = []
+    for one in found.get("rows", ()):
+        for name, target in one["targets"].items():
+            # Chosen for one of several targets, a row is shown with that one.
+            if ": " in one["why"] and not one["why"].startswith(f"{name}: "):
+                continue
+            answer, chance, loss = target["answer"], target.get("probabilities", {}), target["loss"]
+            tags = isinstance(answer, list)
+            said = ", ".join(answer) or NO_TAG if tags else answer
+            line = {"row": one["id"], "target": name, "label": target["label"] or NO_LABEL}
+            line |= {"answer": "none of these" if said == "" else said}
+            line["probability"] = math.nan if tags else chance.get(answer, math.nan)
+            line |= {loss_name: math.nan if loss is None else loss, "chosen because": one["why"]}
+            lines.append(line)
+    return lines

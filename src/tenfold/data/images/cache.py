@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.images.decode import (
-    MAX_PIXELS,
     PILLOW,
     RULE,
     SMALL,
@@ -31,6 +30,7 @@ from tenfold.data.images.decode import (
 from tenfold.data.images.files import open_picture, read_name
 from tenfold.data.images.store import Entry, PixelStore, SeenFiles, digest_content, find_cache_folder
 from tenfold.errors import LISTED, ImageError
+from tenfold.values import MAX_PIXELS
 
 #: Bytes and pictures that wait at most to be written together.
 WAITING_BYTES = 8 << 20

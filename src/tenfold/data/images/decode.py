@@ -40,14 +40,12 @@ from tenfold.data.images.deepgrey import find_white, scale_grey
 from tenfold.data.images.files import HEIC_HINT, describe_stranger, open_picture, read_name, recognise
 from tenfold.data.images.tiffs import mend_tiff
 from tenfold.errors import ImageError, did_you_mean
+from tenfold.values import MAX_PIXELS
 
 #: Version of the rules above. Whoever keeps pixels must keep it with them.
 RULE = 3
 #: Version of the decoder, whose rounding the pixels depend on.
 PILLOW = PIL.__version__
-
-#: Default limit of a picture's width x height.
-MAX_PIXELS = 200_000_000
 
 RESIZE_MODES = ("squish", "crop", "pad")
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asked import explain, explain_ratings
 from office import read_book
 from shown import ODD, rated, trained
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import OutputError, RatingsError, RecipeError
-from tenfold.studies.explain import explain, explain_ratings, explained_rows
+from tenfold.workbooks.rows import explained_rows
 
 
 def test_of_a_network(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_no_tag_and_no_label_are_two_things_and_a_median_is_an_answer() -> None:
         return {"id": "a", "why": "asked for", "targets": {"t": {"label": None, "loss": None, **target}}}
 
     found = {
-        "kind": "network",
+        "loss": 0.5,
         "rows": [
             row(answer=[], label="no tag", probabilities={"x": 0.2}, loss=0.5),
             row(answer=["x", "y"], probabilities={"x": 0.9, "y": 0.8}),
@@ -70,7 +71,7 @@ def test_no_tag_and_no_label_are_two_things_and_a_median_is_an_answer() -> None:
     assert [one["answer"] for one in lines] == ["no tag", "x, y", "b", "none of these"]
     assert [one["label"] for one in lines] == ["no tag", "no label", "no label", "no label"]
     assert lines[2]["probability"] == 0.1 and lines[0]["training loss"] == 0.5
-    assert "loss" in explained_rows({**found, "kind": "blend"})[0]
+    assert "loss" in explained_rows({"rows": found["rows"]})[0]
 
 
 @pytest.mark.parametrize("method", ["sgd", "als", "gibbs"])

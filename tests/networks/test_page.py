@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import tenfold
+from asked import write_run_report
 from shown import NAMES, ODD, needs_browser, opened, rated, trained
 from tenfold.errors import RunError
-from tenfold.reports.report import write_run_report
 from tenfold.runs.described import sealed
 
 SECTIONS = [
