@@ -1,7 +1,7 @@
 """tenfold trains more model than the machine seems to hold.
 
-The public names are resolved when they are first used: ``import tenfold`` by itself loads neither torch
-nor numba nor pyarrow, so that the command line and the reports answer at once.
+The public names are imported when they are first used: ``import tenfold`` by itself loads neither torch
+nor numba nor pyarrow, and the command line starts at once.
 
     import tenfold
 
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a law keeps both equal
+    __version__: str
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
@@ -103,12 +104,12 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
-        value: Any = _version()
+        value: object = _version()
     elif name in _HOMES:
         home = import_module(_HOMES[name])
-        # A public name may be a whole module, which its package knows only once it is imported.
+        # A public name may be a module, which is an attribute of its package only after its import.
         value = getattr(home, name) if hasattr(home, name) else import_module(f"{_HOMES[name]}.{name}")
     else:
         raise AttributeError(
@@ -127,5 +128,5 @@ def _version() -> str:
 
     try:
         return version("tenfold")
-    except PackageNotFoundError:  # a source tree on the path that was never installed
+    except PackageNotFoundError:  # a source tree on the path, not installed
         return "0+unknown"

@@ -8,7 +8,7 @@ from tenfold.processes import without_current_folder
 
 
 def main() -> None:
-    """Entry point of ``tenfold``: a Ctrl-C while it still loads ends it as quietly as a later one."""
+    """Entry point of ``tenfold``. A Ctrl-C while it loads ends it without a traceback."""
     try:
         from tenfold.cli.main import main as run
 
@@ -18,6 +18,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # A json.py beside the user's tables is no part of this program, as it is none of the installed command's.
+    # A json.py beside the user's tables is not part of this program.
     without_current_folder()
     main()

@@ -5,17 +5,17 @@
     ├── RecipeError          a choice that does not exist or contradicts another
     ├── TableError           a text table or data frame that cannot be read as it stands
     ├── ImageError           a picture that is missing, ambiguous, damaged, too large or outside its folder
-    ├── RatingsError         ratings that contradict their scale, or that nothing can be learnt from
+    ├── RatingsError         ratings that contradict their scale, or from which nothing can be learned
     ├── SplitError           a split or a fold that cannot be made
     ├── WeightsError         a weights file that is damaged, foreign or not made for this network
     ├── RunError             a run folder that is missing, locked, damaged or of another version
-    ├── OutputError          a result that cannot be written where, or as, it was asked for
-    ├── MemoryBudgetError    a network that does not fit, whatever the plan
+    ├── OutputError          a result that cannot be written to the given file or in the given form
+    ├── MemoryBudgetError    a network that does not fit into memory with any plan
     ├── TrainingError        training that cannot go on (loss not finite, nothing to learn)
     ├── DependencyError      an optional package that is not installed, or a network that is not there
     └── MachineError         a file or a disk that the system refuses
 
-Each says what happened and where, what was found, and how to mend it:
+Each says what is wrong and where, what was found, and how to fix it:
 
     SchemaError: train.csv has no column 'lable' (target).
       found  image_id, label, variety
@@ -30,18 +30,16 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 
-#: How many single faults one error lists before it counts the rest.
+#: How many problems an error lists before it counts the rest.
 LISTED = 10
 
 
 class TenfoldError(Exception):
-    """Base of every error a user can mend.
+    """Base class of every error that a user can fix.
 
-    Parameters
-    ----------
     headline: one sentence: what is wrong, and where.
-    problems: single faults (one a line); at most ten are shown and the rest counted.
-    labels: further lines such as ``found=``, ``parts=``, ``fix=``, in the order given.
+    problems: one a line; at most ten are shown and the rest counted.
+    labels: further lines such as ``found=``, ``parts=``, ``fix=``, in the given order.
     """
 
     def __init__(self, headline: str, *, problems: Sequence[str] = (), **labels: str) -> None:
@@ -52,19 +50,19 @@ class TenfoldError(Exception):
 
     def __str__(self) -> str:
         lines = [self.headline]
-        lines += [f"  - {one}" for one in listed(self.problems)]
+        lines += [f"  - {problem}" for problem in listed(self.problems)]
         lines += [f"  {name:<6} {text}" for name, text in self.labels.items()]
         return printable("\n".join(lines))
 
 
-#: What would move a terminal's cursor, colour it or turn the reading order: C0 but tab and line end, DEL, C1,
-#: separators of lines, overrides and isolates of direction, and what is no letter at all.
+#: Characters that move a terminal's cursor, colour it or turn the reading order: C0 except tab and line end,
+#: DEL, C1, separators of lines, overrides and isolates of direction, and noncharacters.
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
 def printable(text: str) -> str:
-    """The text for a terminal: a name from elsewhere is seen (``\\x1b``) and never obeyed."""
-    return UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+    """The text with control characters escaped (``\\x1b``): a terminal shows them and does not obey them."""
+    return UNSEEN.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class SchemaError(TenfoldError):
@@ -84,7 +82,7 @@ class ImageError(TenfoldError):
 
 
 class RatingsError(TenfoldError):
-    """Ratings that contradict their scale, or that nothing can be learnt from."""
+    """Ratings that contradict their scale, or from which nothing can be learned."""
 
 
 class SplitError(TenfoldError):
@@ -100,11 +98,11 @@ class RunError(TenfoldError):
 
 
 class OutputError(TenfoldError):
-    """A result that cannot be written where, or as, it was asked for."""
+    """A result that cannot be written to the given file or in the given form."""
 
 
 class MemoryBudgetError(TenfoldError):
-    """A network that does not fit into the memory, whatever the plan."""
+    """A network that does not fit into memory with any plan."""
 
 
 class TrainingError(TenfoldError):
@@ -116,15 +114,15 @@ class DependencyError(TenfoldError):
 
 
 class MachineError(TenfoldError):
-    """A file or a disk that the system refuses, where no more is known of it."""
+    """A file or a disk that the system refuses, for a reason that tenfold does not know."""
 
 
-#: What needs less memory, in any command.
+#: How to need less memory, in any command.
 SMALLER = "close other programs, or give fewer rows or smaller pictures"
 
 
 def of_machine(error: OSError | MemoryError) -> TenfoldError:
-    """What the system refused, in words: the last resort, where no file of tenfold knows more about it."""
+    """The system's error as a TenfoldError: the last resort, for errors that no other code has caught."""
     if isinstance(error, MemoryError):
         return MemoryBudgetError("there is not enough memory.", found=str(error), fix=SMALLER)
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
@@ -135,12 +133,12 @@ def of_machine(error: OSError | MemoryError) -> TenfoldError:
 
 
 def home_path(path: str) -> str:
-    """The path, with ``~/`` in front as the home folder, unless a folder of that name stands here."""
+    """The path, with a leading ``~/`` replaced by the home folder, unless a folder ``~`` exists here."""
     return os.path.expanduser(path) if path.startswith("~/") and not os.path.lexists("~") else path
 
 
 def no_file(path: str | os.PathLike[str]) -> str:
-    """What stands there in place of a file, which could only be waited for: a pipe, or a device; else ""."""
+    """``a pipe``, ``a device`` or ``no plain file`` if that is what the path is, else ""."""
     try:
         kind = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -150,16 +148,14 @@ def no_file(path: str | os.PathLike[str]) -> str:
     return "a pipe" if stat.S_ISFIFO(kind) else "a device" if stat.S_ISCHR(kind) else "no plain file"
 
 
-def listed(faults: Sequence[str], most: int = LISTED) -> list[str]:
-    """The first `most` faults, and a line that counts the others."""
-    shown = list(faults[:most])
-    if len(faults) > most:
-        shown.append(f"and {len(faults) - most} more")
-    return shown
+def listed(problems: Sequence[str], most: int = LISTED) -> list[str]:
+    """The first `most` problems, and a line that counts the others."""
+    rest = len(problems) - most
+    return [*problems[:most], *([f"and {rest} more"] if rest > 0 else [])]
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """``did you mean 'label'?`` for the nearest choice, or the choices there are."""
+    """``did you mean 'label'?`` for the nearest choice, or a list of the choices."""
     names = [str(choice) for choice in choices]
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.6)

@@ -1,16 +1,15 @@
-"""How good an answer is: arrays in, float out, over all rows at once.
+"""Metrics: arrays in, float out, over all rows at once.
 
-A metric is computed once from all rows and never as a mean of batch means, so the batch size cannot
-change it. Everywhere here
+A metric is never a mean of batch means: the batch size cannot change it. In this file
 
-- a label is *missing* where a class index is below 0, a number is NaN, or a text is empty; such rows
-  are left out, and `known` says how many stay;
+- a label is *missing* if a class index is below 0, a number is NaN, or a text is empty; such rows
+  are left out, and `known` says which rows stay;
 - `mask`, of numbers, leaves out further rows (false = out), `weights` weighs the rows that stay;
-- where no row stays the answer is NaN, which `score_text` prints as "no labels": never 0;
+- if no row stays the result is NaN, which `score_text` prints as "no labels": never 0;
 - a class index at or above the number of classes is a class that the model does not have. Such a
   row is counted as wrong, with probability 0.
 
-No other library is needed; the tests compare with scikit-learn.
+The tests compare with scikit-learn.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,7 +49,7 @@ SMALLEST = float(np.finfo(np.float64).eps)
 
 
 def known(labels: ArrayLike, *, mask: ArrayLike | None = None) -> NDArray[np.bool_]:
-    """Which rows have a label: true where it is not missing and `mask` does not leave it out."""
+    """Mask of the rows that have a label and that `mask` does not leave out."""
     values = np.asarray(labels)
     if values.dtype.kind == "f":
         there = ~np.isnan(values)
@@ -74,28 +72,28 @@ def known(labels: ArrayLike, *, mask: ArrayLike | None = None) -> NDArray[np.boo
 
 def _rows(
     labels: ArrayLike, answers: ArrayLike, weights: ArrayLike | None, mask: ArrayLike | None = None
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+) -> tuple[np.ndarray, np.ndarray, NDArray[np.float64]]:
     """The known rows of labels and answers, and their weights."""
     truth, given = np.asarray(labels), np.asarray(answers)
     if truth.shape[:1] != given.shape[:1] or truth.ndim != 1:
-        raise ValueError(f"one label to a row: labels have shape {truth.shape}, answers {given.shape}")
+        raise ValueError(f"one label per row: labels have shape {truth.shape}, answers {given.shape}")
     there = known(truth, mask=mask)
     if weights is None:
         return truth[there], given[there], np.ones(int(there.sum()))
     weight = np.asarray(weights, dtype=np.float64)
     if weight.shape != truth.shape:
-        raise ValueError(f"one weight to a row: weights have shape {weight.shape}, labels {truth.shape}")
+        raise ValueError(f"one weight per row: weights have shape {weight.shape}, labels {truth.shape}")
     if not np.all(weight[there] >= 0):
         raise ValueError("weights are 0 or more")
     return truth[there], given[there], weight[there]
 
 
-def _mean(values: NDArray[Any], weights: NDArray[np.float64]) -> float:
+def _mean(values: NDArray[np.number] | NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
     total = float(weights.sum())
     return float((values * weights).sum() / total) if total > 0 else math.nan
 
 
-def _sums(index: NDArray[Any], weights: NDArray[Any], size: int) -> NDArray[np.float64]:
+def _sums(index: NDArray[np.integer], weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """The sum of the weights of each index below `size`."""
     return np.asarray(np.bincount(index, weights=weights, minlength=size), dtype=np.float64)
 
@@ -162,8 +160,8 @@ def macro_f1(labels: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | No
     return float(np.mean(2 * hit[occurs] / (labelled + chosen)[occurs]))
 
 
-def majority_class(labels: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
-    """The most common known label (of equals the first in order), or None where no label is known."""
+def majority_class(labels: ArrayLike, *, weights: ArrayLike | None = None) -> int | str | None:
+    """The most common known label (the first of equals in order), or None if no label is known."""
     values = np.asarray(labels)
     there, _, weight = _rows(values, values, weights)
     if not weight.sum() > 0:
@@ -194,13 +192,13 @@ def category_scores(
     train_labels: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Everything that is shown of a category target, and `scored`: the rows it stands on.
+    """All scores of a category target, and `scored`: the number of rows behind them.
 
-    predicted: class indices; the most probable class (of equals the first) where not given.
+    predicted: class indices; by default the most probable class (the first of equals).
     train_labels: labels of the training rows, for the majority class.
     """
     chance = np.asarray(probabilities, dtype=np.float64)
-    # A row with a NaN has no most probable class: it is counted as wrong and makes the log loss NaN.
+    # A row with a NaN has no most probable class: it counts as wrong, and makes the log loss NaN.
     best = np.where(np.isnan(chance).any(axis=1), -1, np.argmax(chance, axis=1))
     given = best if predicted is None else np.asarray(predicted)
     scores: dict[str, float] = {
@@ -416,7 +414,7 @@ Lists = ItemLists | Sequence[ArrayLike]
 
 @dataclass(frozen=True)
 class _Hits:
-    """Entries that made a list.  rank: from 0.  relevant: (users,) how many items there were to be found."""
+    """Entries of the lists.  rank: from 0.  relevant: (users,) how many relevant items each user has."""
 
     rank: NDArray[np.int64]
     owner: NDArray[np.int64]
@@ -424,18 +422,18 @@ class _Hits:
     hit: NDArray[np.bool_]
     relevant: NDArray[np.int64]
 
-    def mean(self, per_user: NDArray[Any]) -> float:
+    def mean(self, per_user: NDArray[np.float64] | NDArray[np.bool_]) -> float:
         tested = self.relevant > 0
         return float(per_user[tested].mean()) if tested.any() else math.nan
 
-    def found(self, gain: NDArray[Any] | None = None) -> NDArray[np.float64]:
-        """Hits per user, each counted as its gain."""
+    def per_user(self, gain: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """(users,) sum of the gains of the hits; of hits without `gain`."""
         weight = self.hit.astype(np.float64) if gain is None else self.hit * gain
         return _sums(self.owner, weight, len(self.relevant))
 
 
 def _among(keys: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which keys are in the table. The table is mostly sorted already, and much longer than the keys."""
+    """Mask of the keys that are in the table, which is nearly sorted and much longer than the keys."""
     if not len(table):
         return np.zeros(len(keys), dtype=bool)
     order = np.sort(table, kind="stable")
@@ -449,12 +447,12 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
     known_items = ItemLists.of([[]] * ranks.users if seen is None else seen)
     if not ranks.users == truth.users == known_items.users:
         raise ValueError(
-            f"one list to a user: {ranks.users} ranked, {truth.users} relevant, {known_items.users} seen"
+            f"one list per user: {ranks.users} ranked, {truth.users} relevant, {known_items.users} seen"
         )
     width = 1 + max(
         (int(lists.items.max()) for lists in (ranks, truth, known_items) if len(lists.items)), default=0
     )
-    # A pair of user and item is one number, so that whole tables of pairs are compared at once.
+    # A (user, item) pair is encoded as one number: whole tables of pairs are compared at once.
     seen_key = known_items.owner() * width + known_items.items
     true_key = np.unique((truth.owner() * width + truth.items)[truth.items >= 0])
     true_key = true_key[~_among(true_key, seen_key)]
@@ -491,14 +489,14 @@ def ranking_scores(
     coverage: fraction of the catalogue that is in at least one user's list, relevant items or not.
     """
     hits = _hits(ranked, relevant, n, seen)
-    found = hits.found()
+    count = hits.per_user()
     gain = 1 / np.log2(np.arange(n) + 2)
-    best = np.concatenate([[1.0], np.cumsum(gain)])  # the 1 stands for users who are not averaged
+    best = np.concatenate([[1.0], np.cumsum(gain)])  # 1: no relevant items, not averaged
     scores: dict[str, float] = {
-        "precision": hits.mean(found / n),
-        "recall": hits.mean(found / np.maximum(hits.relevant, 1)),
-        "hit": hits.mean(found > 0),
-        "ndcg": hits.mean(hits.found(gain[hits.rank]) / best[np.minimum(hits.relevant, n)]),
+        "precision": hits.mean(count / n),
+        "recall": hits.mean(count / np.maximum(hits.relevant, 1)),
+        "hit": hits.mean(count > 0),
+        "ndcg": hits.mean(hits.per_user(gain[hits.rank]) / best[np.minimum(hits.relevant, n)]),
     }
     if items is not None:
         scores["coverage"] = len(np.unique(hits.item)) / items if items > 0 else math.nan

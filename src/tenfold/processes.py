@@ -1,4 +1,4 @@
-"""Further processes of this interpreter, which run no code of the folder that they are started in."""
+"""Child processes of this interpreter that import no code from the current folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["module_command", "module_environment", "without_current_folder"]
 
 #: The folder that holds this package.
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-#: Installed packages come first; the folder is for those who have not installed this one.
+#: Installed packages come first; the folder is for a source tree that is not installed.
 _START = (
     "import sys; sys.path.append({root!r}); import runpy; "
     "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
@@ -17,9 +17,9 @@ _START = (
 
 
 def module_command(module: str, *words: str) -> list[str]:
-    """The command that runs a module as `python -m` does, but never a ``numpy.py`` of the current folder.
+    """The command that runs a module as `python -m` does, but imports nothing from the current folder.
 
-    ``PYTHONPATH`` and installed packages count as ever. `module_environment` says the same to its children.
+    ``PYTHONPATH`` and installed packages count as usual. `module_environment` does the same for its children.
     """
     return [sys.executable, "-P", "-c", _START.format(root=_ROOT, module=module), *words]
 
@@ -30,6 +30,6 @@ def module_environment(**more: str) -> dict[str, str]:
 
 
 def without_current_folder() -> None:
-    """Undo what `python -m` puts first on the path: the current folder, unless the package lies there."""
+    """Remove the current folder, which `python -m` puts first on the path, unless it holds the package."""
     if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()) and sys.path[0] != _ROOT:
         del sys.path[0]

@@ -46,7 +46,7 @@ class PairedDifference:
 def paired_difference(
     first: Sequence[float], second: Sequence[float], *, overlap: float = 0.0
 ) -> PairedDifference:
-    """The difference of paired scores; a pair of which one is NaN is left out.
+    """The difference of paired scores, without pairs in which a score is NaN.
 
     overlap: held-out rows over training rows, where the pairs are folds. Two folds share most of their
     training rows, so their differences are not independent and the plain standard error is too small: it is

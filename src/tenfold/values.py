@@ -1,4 +1,4 @@
-"""What crosses floors: frozen values made of arrays, with no methods that touch the world."""
+"""Frozen values that all rooms exchange: arrays and how they are spelt, without input or output."""
 
 from __future__ import annotations
 
@@ -35,34 +35,33 @@ MAX_PIXELS = 200_000_000
 #: Called with each message: what was decided or noticed, one line at a time.
 Log = Callable[[str], None]
 
-#: Blanks, and signs without width that programs leave at the ends of a cell: a byte-order mark among them.
+#: Blanks and zero-width characters at the ends of a cell, such as a byte-order mark.
 _ENDS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
 
 
-def id_text(value: Any) -> str:
-    """The one spelling of an id: text in Unicode's composed form (NFC), without outer blanks.
+def id_text(value: object) -> str:
+    """The canonical spelling of an id: text in Unicode's composed form (NFC), without outer blanks.
 
-    As `cell_text`, and an accent is part of its letter however it was typed, as in file names; signs without
-    width at the ends are left out. Two ids are one exactly if these texts are equal: "007" and "7", "Ann" and
-    "ann" stay two. The empty text is not an id.
+    As `cell_text`, with composed accents, and without zero-width characters at the ends. Two ids are the same
+    exactly if these texts are equal: "007" and "7", "Ann" and "ann" differ. The empty text is not an id.
     """
     text = cell_text(value)
     return text if text.isascii() else unicodedata.normalize("NFC", _ENDS.sub("", text))
 
 
 def other_spelling(text: str) -> str:
-    """A whole number as floating point writes it, and back: ``1`` and ``1.0``; "" for any other text."""
+    """The other spelling of a whole number, ``1`` for ``1.0`` and back; "" for any other text."""
     whole = text.removesuffix(".0")
     if not (whole.isascii() and whole.removeprefix("-").isdigit()):
         return ""
     return whole if whole != text else f"{text}.0"
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """A cell as text, without outer blanks.
 
-    1, np.int64(1), 1.0, np.float32(1), b"1" and " 1 " are all "1"; text is otherwise kept letter for
-    letter. None and a float that is not a number are the empty text.
+    1, np.int64(1), 1.0, np.float32(1), b"1" and " 1 " are all "1"; other text stays as it is. None and NaN
+    are the empty text.
     """
     if isinstance(value, np.generic) and not isinstance(value, np.floating):
         value = value.item()
@@ -71,7 +70,7 @@ def cell_text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip()
     if isinstance(value, float | np.floating):
-        # A column of whole numbers becomes floating point as soon as one of its cells is empty.
+        # A column of whole numbers becomes floating point if a cell is empty.
         if value != value:
             return ""
         return str(int(value)) if float(value).is_integer() else str(value)
@@ -110,8 +109,8 @@ class TargetPrediction:
         return any(isinstance(value, tuple) for value in self.values[:1])
 
 
-def answer_words(answer: TargetPrediction) -> NDArray[Any]:
-    """(rows,) one cell per row: numbers and class names as they are, several names joined."""
+def answer_words(answer: TargetPrediction) -> np.ndarray:
+    """(rows,) a cell per row: numbers and class names as they are, several names joined."""
     if not answer.many:
         return answer.values
     words = [answer.separator.join(names) or answer.none for names in answer.values]

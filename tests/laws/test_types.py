@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from laws.source import parse, public, read_sources
+from laws.source import Import, parse, public, read_imports, read_sources
 
 #: Share of signatures that may contain `Any`, by name or within an alias. It only falls.
 MOST_ANY = 0.315
@@ -27,15 +27,13 @@ def read_signatures(sources: Mapping[str, str]) -> Iterator[tuple[str, str, list
                 yield f"{file}.py:{node.lineno}: {node.name}", node.name, written
 
 
-def find_aliases(sources: Mapping[str, str]) -> set[str]:
-    """Names such as ``Facts = Mapping[str, Any]``, which hide an `Any`."""
+def find_aliases(source: str) -> set[str]:
+    """Names such as ``Facts = Mapping[str, Any]``, which hide an `Any`, that a file defines."""
     return {
         target.id
-        for source in sources.values()
         for node in parse(source).body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Subscript)
-        and "Any" in _names(node.value)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+        if "Any" in _names(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
@@ -43,12 +41,22 @@ def find_aliases(sources: Mapping[str, str]) -> set[str]:
 
 def find_any(sources: Mapping[str, str]) -> list[str]:
     """Signatures that contain `Any`."""
-    loose = {"Any"} | find_aliases(sources)
+    aliases = {file: find_aliases(source) for file, source in sources.items()}
+    loose = {
+        file: {"Any"}
+        | aliases[file]
+        | {one.name for one in read_imports(source, file) if _hides(one, aliases)}
+        for file, source in sources.items()
+    }
     return [
         where
         for where, _, annotations in read_signatures(sources)
-        if any(loose & _names(annotation) for annotation in annotations)
+        if any(loose[where.partition(".py:")[0]] & _names(annotation) for annotation in annotations)
     ]
+
+
+def _hides(one: Import, aliases: Mapping[str, set[str]]) -> bool:
+    return one.name in aliases.get(one.target.removeprefix("tenfold.").replace(".", "/"), ())
 
 
 def find_bags(sources: Mapping[str, str]) -> list[str]:
@@ -95,6 +103,14 @@ def test_few_bags_of_keys_go_from_room_to_room() -> None:
 )
 def test_any_is_found_in_every_part_of_a_signature(source: str, count: int) -> None:
     assert len(find_any({"data/table": source})) == count
+
+
+def test_an_alias_counts_where_it_is_imported() -> None:
+    alias = "Facts = Mapping[str, Any]"
+    user = "from tenfold.runs.record import Facts\ndef f(x: Facts): ..."
+    other = "from tenfold.data.table import Facts\ndef f(x: Facts): ..."
+    sources = {"runs/record": alias, "cli/show": user, "cli/main": other}
+    assert find_any(sources) == ["cli/show.py:2: f"]
 
 
 def test_a_bag_is_found_in_public_signatures() -> None:
