@@ -18,7 +18,7 @@ from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
 def test_time_left_comes_from_the_steps_taken() -> None:
     one = MemberStatus(FoldTraining("one", 0, Recipe()))
-    assert one.seconds_left is None and one.row()["status"] == "waiting"
+    assert one.seconds_left is None and one.row().status == "waiting"
     one.status, one.part, one.began = "running", 0.25, time.monotonic() - 10
     assert one.seconds_left == pytest.approx(30, rel=0.1)
 
