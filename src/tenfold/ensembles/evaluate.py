@@ -92,7 +92,7 @@ class _Stack:
     @property
     def complete(self) -> NDArray[np.bool_]:
         """(rows,) which every member has answered."""
-        return ~np.isnan(self.answers).any(axis=(0, 2))
+        return np.asarray(~np.isnan(self.answers).any(axis=(0, 2)))
 
 
 def evaluate_blend(
@@ -201,9 +201,9 @@ def _counts(
     found = np.full(len(rows.row), np.nan)
     differ = 0
     for name, one in held.items():
-        at = rows.place[name]
-        differ += int((~np.isnan(found[at]) & (found[at] != one.weights)).sum())
-        found[at] = np.where(np.isnan(found[at]), one.weights, found[at])
+        at, own = rows.place[name], np.asarray(one.weights, dtype=np.float64)
+        differ += int((~np.isnan(found[at]) & (found[at] != own)).sum())
+        found[at] = np.where(np.isnan(found[at]), own, found[at])
     if differ:
         judged.notes.append(f"{differ} row weights differ between members: those of the first are taken")
     judged.notes.append(f"scores are weighted by {column}")
@@ -337,7 +337,7 @@ def _settle(
     base = next((one for one in own if one is not None), TargetStats())
     # Members' answers are calibrated each by itself, and their classes may be fewer than the blend's.
     kind = _kind(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
-    there = ~np.isnan(mixed).any(axis=1)
+    there = np.asarray(~np.isnan(mixed).any(axis=1))
     judged.facts[target.name] = kind.tuned(mixed[there], stack.labels[there], stack.weighed(there))
     return _kind(blend, target, judged.facts[target.name])
 
@@ -377,7 +377,7 @@ def _write(
     def spread(pick: Any, empty: Any) -> NDArray[Any]:
         found = np.full(len(rows.row), empty, dtype=object if not isinstance(empty, int) else np.int64)
         # What the first says of a row stands, as its number does.
-        for name, one in reversed(held.items()):
+        for name, one in reversed(list(held.items())):
             values = pick(one)
             if values is not None:
                 told = np.array([value not in (None, "") for value in values], dtype=bool)

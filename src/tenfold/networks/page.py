@@ -61,7 +61,7 @@ def _read(run: Run) -> _Facts:
     classes = encoding.get("classes") or record.classes
     held = next((folder / name for name in _HELD_OUT if (folder / name).exists()), None)
     columns: dict[str, Any] = {} if held is None else read_parquet_columns(held)
-    targets = [target for target in schema.targets if columns and target.name]
+    targets = schema.answers if columns else ()
     classes = {
         **classes,
         **{one.name: _found_classes(columns, one.name) for one in targets if one.name not in classes},

@@ -209,7 +209,7 @@ def _first(count: int) -> str:
 
 def _listed(one: TargetEvaluation, rows: NDArray[np.int64], ids: Sequence[str]) -> list[list[str]]:
     loss = np.nan_to_num(one.loss[rows], nan=-1.0)
-    order = rows[np.argsort(-loss, kind="stable")][:LISTED]
+    order: list[int] = rows[np.argsort(-loss, kind="stable")][:LISTED].tolist()
     return [
         [
             str(ids[row]),

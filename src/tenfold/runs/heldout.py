@@ -76,7 +76,7 @@ def held_out_columns(
     # The last, so that runs that were written without them keep their names.
     *rest, fingerprint, weight = free_names([*wanted, "fingerprint", "weight"])
     names = iter(rest)
-    fixed = [next(names) for _ in range(3)]
+    id, row, fold = (next(names) for _ in range(3))
     label: dict[str, str] = {}
     predicted: dict[str, str] = {}
     chances: dict[str, Sequence[str]] = {}
@@ -84,7 +84,7 @@ def held_out_columns(
         label |= {one: next(names) for one in own}
         predicted |= {one: next(names) for one in own}
         chances[name] = tuple(next(names) for _ in classes.get(name, ()))
-    return HeldOutColumns(*fixed, label, predicted, chances, fingerprint, weight)
+    return HeldOutColumns(id, row, fold, label, predicted, chances, fingerprint, weight)
 
 
 def evaluate_target(

@@ -167,8 +167,7 @@ class NumberKind(QuantityKind):
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """RMSE, MAE and R2, in the labels' unit."""
-        mean = None if baseline is None else float(np.asarray(baseline))
-        return quantity_scores(probabilities[:, 0], labels, baseline=mean, weights=weights)
+        return quantity_scores(probabilities[:, 0], labels, baseline=baseline, weights=weights)
 
     def primary_loss(self, scores: Mapping[str, Any]) -> float:
         """The mean squared error in units of the training labels' variance; infinite if an answer is."""

@@ -381,11 +381,11 @@ class MultiLabelKind(QuestionsKind):
             yes, guess = self._split_words(words), self._split_words(guessed)
             yes[np.array([not word for word in words])] = np.nan
         asked = ~np.isnan(yes)
-        known = asked.any(axis=1)
+        known = np.asarray(asked.any(axis=1))
         p = np.clip(chance, SMALLEST, 1 - SMALLEST)
         loss = np.where(asked, -(yes * np.log(p) + (1 - yes) * np.log(1 - p)), 0).sum(1)
         loss = np.where(known, loss / np.maximum(asked.sum(1), 1), np.nan)
-        right = known & ((yes == guess) | ~asked).all(axis=1)
+        right = np.asarray(known & ((yes == guess) | ~asked).all(axis=1))
         sure = np.maximum(chance, 1 - chance).min(axis=1, initial=1.0)
         return TargetEvaluation(
             self.name, self.classes, words, guessed, known, right, sure, loss,

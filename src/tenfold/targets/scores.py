@@ -26,6 +26,7 @@ from tenfold.metrics import (
     rank_error,
     rmse,
 )
+from tenfold.targets.base import Baseline
 from tenfold.targets.decisions import binary_log_loss
 
 __all__ = [
@@ -57,7 +58,7 @@ def _mean(values: NDArray[Any], rows: NDArray[np.bool_], weights: Floats | None)
 
 
 def class_scores(
-    probabilities: Floats, labels: Ints, *, baseline: int | None = None, weights: Floats | None = None
+    probabilities: Floats, labels: Ints, *, baseline: Baseline = None, weights: Floats | None = None
 ) -> dict[str, Any]:
     """Of a category: error rate, log loss, macro F1; of two classes the AUC of the second, too.
 
@@ -81,7 +82,7 @@ def ordered_scores(
     labels: Ints,
     predicted: Ints,
     *,
-    baseline: int | None = None,
+    baseline: Baseline = None,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of an ordered category: as of any, and how far off in ranks, and Cohen's kappa with squared weights."""
@@ -107,7 +108,7 @@ def open_scores(
     classes: tuple[str, ...],
     thresholds: Floats,
     *,
-    baseline: int | None = None,
+    baseline: Baseline = None,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of an open category; labels and predictions of "none of these" are the number of classes.
@@ -142,7 +143,7 @@ def tag_scores(
     classes: tuple[str, ...],
     thresholds: Floats,
     *,
-    baseline: list[int] | None = None,
+    baseline: Baseline = None,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Of several classes at once.
@@ -228,7 +229,7 @@ def _by_class(
 
 
 def quantity_scores(
-    predicted: Floats, labels: Floats, *, baseline: float | None = None, weights: Floats | None = None
+    predicted: Floats, labels: Floats, *, baseline: Baseline = None, weights: Floats | None = None
 ) -> dict[str, Any]:
     """Of a number: RMSE, MAE, R2, and the RMSE of always answering `baseline`, the mean of training.
 
