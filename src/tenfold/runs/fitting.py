@@ -57,15 +57,29 @@ def fit(
     on_progress: called with pictures, steps and epochs.  on_note: called with every message.
     Raises a TenfoldError that names what is wrong with the input before anything is trained.
     """
-    how = reading or Reading()
-    if table_options is not None or skip_bad is not None:
-        skip = how.skip_bad if skip_bad is None else skip_bad
-        how = replace(how, table=how.table if table_options is None else table_options, skip_bad=skip)
-    options = FitOptions(how, machine or Machine(), time_format, split_rule, on_progress)
+    options = fit_options(
+        reading, machine, table_options=table_options, skip_bad=skip_bad, time_format=time_format
+    )
+    options = replace(options, split_rule=split_rule, on_progress=on_progress)
     job = job_for(schema, recipe, table, options)
     made = run_fit(job, _next_run() if run is None else run, resume=resume, log=on_note)
     finish_run(made, report=report, history=history, log=on_note)
     return made
+
+
+def fit_options(
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    *,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool | None = None,
+    time_format: str | None = None,
+) -> FitOptions:
+    """Options of a training; table_options and skip_bad, where they are given, are those of the reading."""
+    how = reading or Reading()
+    table = how.table if table_options is None else table_options
+    how = replace(how, table=table, skip_bad=how.skip_bad if skip_bad is None else skip_bad)
+    return FitOptions(how, machine or Machine(), time_format)
 
 
 def run_fit(

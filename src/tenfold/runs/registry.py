@@ -113,11 +113,16 @@ def recipe_class(schema: Schema, *, network: bool = False) -> type[AnyRecipe]:
     return RatingNetworkRecipe if network or len(schema.columns) > 2 else FactorRecipe
 
 
+def fitting_recipe(schema: Schema, recipe: AnyRecipe) -> AnyRecipe:
+    """The recipe as the schema's job takes it: of a plain one a network of ratings takes what it sets."""
+    if schema.rated and isinstance(recipe, Recipe):
+        return RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
+    return recipe
+
+
 def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOptions) -> FitJob:
     """The training that a schema and a recipe ask for. Raises SchemaError where they do not go together."""
-    if schema.rated and type(recipe) is Recipe:
-        # Of a plain recipe a network of ratings takes what is set.
-        recipe = RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
+    recipe = fitting_recipe(schema, recipe)
     if schema.rated != isinstance(recipe, FactorRecipe | RatingNetworkRecipe):
         what, name = ("of ratings", "FactorRecipe") if schema.rated else ("without id columns", "Recipe")
         raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")

@@ -11,8 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tenfold.data.ratings.index import take_ratings
@@ -24,11 +23,14 @@ from tenfold.recommenders.factors import score_ratings
 from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
-from tenfold.runs.fitting import fit
+from tenfold.runs.fitting import fit_options, run_fit
+from tenfold.runs.options import FitOptions, Machine, Reading
+from tenfold.runs.registry import fitting_recipe, job_for
 from tenfold.schema import Schema
 from tenfold.studies.trials import RunPlace, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
+from tenfold.values import Log
 
 __all__ = ["parse_values", "tune", "tuning_page"]
 
@@ -88,9 +90,13 @@ def tune(
     values: Sequence[float] | None = None,
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
+    reading: Reading | None = None,
+    table_options: Mapping[str, Any] | None = None,
+    skip_bad: bool | None = None,
+    time_format: str | None = None,
+    machine: Machine | None = None,
     on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
-    **options: Any,
+    on_note: Log | None = None,
 ) -> Tuned:
     """Train once per value and seed on one split, and compare what the validation rows say.
 
@@ -99,7 +105,7 @@ def tune(
     repeats: seeds per value, counted up from the recipe's; the split stays that of the first. 3 where not
         given for ratings, 1 for networks.
     runs: keep the networks' trainings in this folder, and go on with those that have finished there.
-    options: as `fit` takes them.
+    Other parameters as of `fit`.
     Ratings whose method is not said are fitted by ``sgd``, since the default has neither decay nor rate.
     Raises RecipeError for what there is not to tune, and where no rows are held out to choose by.
     """
@@ -115,15 +121,12 @@ def tune(
         if on_note is not None:
             on_note(text)
 
-    if isinstance(recipe, FactorRecipe):
-        if runs is not None:
-            raise RecipeError(
-                "--runs keeps trainings of networks, and fits of ratings are not kept", fix="leave it out"
-            )
-        plan = _ratings_plan(name, schema, recipe, table, note, on_progress, **options)
-    else:
-        make = _pairs_plan if schema.rated else _network_plan
-        plan = make(name, schema, recipe, table, note, on_progress, runs, **options)
+    options = fit_options(
+        reading, machine, table_options=table_options, skip_bad=skip_bad, time_format=time_format
+    )
+    recipe = fitting_recipe(schema, recipe)
+    work = _Work(name, schema, table, note, replace(options, on_progress=on_progress), runs)
+    plan = _PLANS[type(recipe)](work, recipe)
     chosen = _values(name, plan, values)
     seeds = seeds_from(recipe, repeats or plan.repeats)
     trials = []
@@ -195,15 +198,24 @@ def _trial(plan: _Plan, value: float, seed: int) -> Trial:
 # --- ratings ---------------------------------------------------------------------------------------
 
 
-def _ratings_plan(
-    name: str,
-    schema: Schema,
-    recipe: FactorRecipe,
-    table: Any,
-    note: Callable[[str], None],
-    on_progress: Listener | None,
-    **options: Any,
-) -> _Plan:
+@dataclass(frozen=True)
+class _Work:
+    """What is tuned, on what. runs: the folder where trainings are kept."""
+
+    name: str
+    schema: Schema
+    table: object
+    note: Log
+    options: FitOptions
+    runs: str | os.PathLike[str] | None
+
+
+def _ratings_plan(work: _Work, recipe: FactorRecipe) -> _Plan:
+    name, note, options = work.name, work.note, work.options
+    if work.runs is not None:
+        raise RecipeError(
+            "--runs keeps trainings of networks, and fits of ratings are not kept", fix="leave it out"
+        )
     if "method" in recipe.model_fields_set:
         _refuse_method(name, recipe.method)
     recipe = _holding_out(recipe, note)
@@ -212,33 +224,41 @@ def _ratings_plan(
         for line in lines:
             note(line)
 
-    work = prepare_ratings(schema, recipe, table, on_notes=tell, **options)
-    recipe, beside = work.recipe, ""
+    rated = prepare_ratings(
+        work.schema,
+        recipe,
+        work.table,
+        table_options=options.reading.table,
+        skip_bad=options.reading.skip_bad,
+        time_format=options.time_format,
+        on_notes=tell,
+    )
+    recipe, beside = rated.recipe, ""
     if recipe.method == "gibbs" and name != "factors":
         # Nobody asked for the method that has nothing to tune; the lesson's model has.
         recipe, beside = recipe.model_copy(update={"method": "sgd"}), "--method sgd "
         note(f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)")
     _refuse_method(name, recipe.method)
-    if not len(work.split.valid):
+    if not len(rated.split.valid):
         raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-    held = take_ratings(work.ratings, work.split.valid)
-    events = work.ratings.implicit
+    held = take_ratings(rated.ratings, rated.split.valid)
+    events = rated.ratings.implicit
 
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
         trained = recipe.model_copy(update={name: value, "seed": seed})
-        scores, _ = score_ratings(fit_model(work.train, trained, work.sides, on_progress), held)
+        scores, _ = score_ratings(fit_model(rated.train, trained, rated.sides, options.on_progress), held)
         score = scores["lists"]["ndcg"] if events else scores["rmse"]
-        return score, {work.schema.targets[0].name or "event": scores}
+        return score, {rated.schema.targets[0].name or "event": scores}
 
     return _Plan(
         grid=FACTORS if name == "factors" else GRIDS["events" if events else recipe.method, name],
-        own=_own_value(name, recipe, work),
+        own=_own_value(name, recipe, rated),
         score="ndcg" if events else "rmse",
         higher=events,
         repeats=3,
         check=lambda value: FactorRecipe(**{name: value}),
         train=train,
-        rows=lambda: (len(work.split.train), len(work.split.valid)),
+        rows=lambda: (len(rated.split.train), len(rated.split.valid)),
         beside=beside,
     )
 
@@ -282,16 +302,8 @@ def _own_value(name: str, recipe: FactorRecipe, work: RatingsWork) -> float:
 # --- networks --------------------------------------------------------------------------------------
 
 
-def _network_plan(
-    name: str,
-    schema: Schema,
-    recipe: Recipe,
-    table: Any,
-    note: Callable[[str], None],
-    on_progress: Listener | None,
-    runs: str | os.PathLike[str] | None,
-    **options: Any,
-) -> _Plan:
+def _network_plan(work: _Work, recipe: Recipe) -> _Plan:
+    name, schema = work.name, work.schema
     from tenfold.engine.monitor import monitored
     from tenfold.nn.network import build_heads
 
@@ -308,13 +320,9 @@ def _network_plan(
         return -score if higher else score
 
     return _trained_plan(
-        partial(fit, schema, history=False, report=False, on_progress=without_epochs(on_progress), **options),
-        judge,
-        name,
+        work,
         recipe,
-        table,
-        note,
-        runs,
+        judge,
         grid=GRIDS["network", name],
         own=getattr(with_defaults_for(recipe, schema), name),
         score=recipe.monitor if told else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss",
@@ -322,24 +330,14 @@ def _network_plan(
     )
 
 
-def _pairs_plan(
-    name: str,
-    schema: Schema,
-    recipe: Recipe | RatingNetworkRecipe,
-    table: Any,
-    note: Callable[[str], None],
-    on_progress: Listener | None,
-    runs: str | os.PathLike[str] | None,
-    **options: Any,
-) -> _Plan:
+def _rating_network_plan(work: _Work, recipe: RatingNetworkRecipe) -> _Plan:
     """A network of ratings, which is compared by its error on the ratings held out."""
+    name = work.name
     if name == "factors":
         raise RecipeError(
             "a network of ratings has no factors to tune", fix="tune wd or lr, or leave out --body"
         )
-    if not isinstance(recipe, RatingNetworkRecipe):
-        recipe = RatingNetworkRecipe(**{one: getattr(recipe, one) for one in recipe.model_fields_set})
-    recipe = _holding_out(recipe, note)
+    recipe = _holding_out(recipe, work.note)
 
     def judge(run: Any) -> float:
         if not run.scores:
@@ -347,13 +345,9 @@ def _pairs_plan(
         return run.scores[run.record.target]["rmse"]
 
     return _trained_plan(
-        partial(fit, schema, history=False, report=False, on_progress=without_epochs(on_progress), **options),
-        judge,
-        name,
+        work,
         recipe,
-        table,
-        note,
-        runs,
+        judge,
         grid=GRIDS["pairs", name],
         own=getattr(recipe, name),
         score="rmse",
@@ -362,35 +356,36 @@ def _pairs_plan(
 
 
 def _trained_plan(
-    train_run: Callable[..., Any],
-    judge: Callable[[Any], float],
-    name: str,
+    work: _Work,
     recipe: Recipe | RatingNetworkRecipe,
-    table: Any,
-    note: Callable[[str], None],
-    runs: str | os.PathLike[str] | None,
-    **about: Any,
+    judge: Callable[[Any], float],
+    *,
+    grid: tuple[float, ...],
+    own: float,
+    score: str,
+    higher: bool,
 ) -> _Plan:
     """Trainings of networks that differ in one setting and in the seed.
 
-    train_run: (recipe, table) -> run.  judge: what decides of a run, less being better.
+    judge: what decides of a run, less being better.  The other parameters are those of `_Plan`.
     """
     # What is not said stays so: it may follow from the table, in every training.
     said = recipe.model_dump(exclude_unset=True)
     # Other seeds train differently on the same rows, so that what they differ by is not the split's doing.
     settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
-    place = RunPlace(runs)
+    name, place = work.name, RunPlace(work.runs)
+    options = replace(work.options, on_progress=without_epochs(work.options.on_progress))
     seen: dict[str, int] = {}
 
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
         with place.told():
-            run = train_run(
-                type(recipe)(**{**said, **settled, name: value, "seed": seed}),
-                table,
-                run=place.folder / f"{name}-{value:g}-seed-{seed}",
-                resume=runs is not None,
+            chosen = type(recipe)(**{**said, **settled, name: value, "seed": seed})
+            run = run_fit(
+                job_for(work.schema, chosen, work.table, options),
+                place.folder / f"{name}-{value:g}-seed-{seed}",
+                resume=work.runs is not None,
                 # What was decided of the rows is the same each time, and is told once.
-                on_note=None if seen else note,
+                log=None if seen else work.note,
             )
         seen.update(train=run.record.train_rows, valid=run.record.valid_rows)
         return judge(run), run.scores
@@ -401,8 +396,19 @@ def _trained_plan(
         train=train,
         rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
         place=place,
-        **about,
+        grid=grid,
+        own=own,
+        score=score,
+        higher=higher,
     )
+
+
+#: Class of a recipe -> how its settings are tuned.
+_PLANS: Mapping[type[AnyRecipe], Callable[[_Work, Any], _Plan]] = {
+    Recipe: _network_plan,
+    FactorRecipe: _ratings_plan,
+    RatingNetworkRecipe: _rating_network_plan,
+}
 
 
 # --- what is shown ---------------------------------------------------------------------------------
