@@ -170,7 +170,7 @@ def costs(data: Path, work: Path) -> dict[str, Any]:
     """The fresh process per member, and four members that share their pictures at prediction."""
     from tenfold.networks.inputs import prepare_rows
     from tenfold.networks.predict import answer_rows
-    from tenfold.runs.options import Reading
+    from tenfold.runs.options import PredictOptions, Reading
     from tenfold.runs.registry import load_run
 
     work.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def costs(data: Path, work: Path) -> dict[str, Any]:
         forward = 0.0
         for one in runs:
             started = time.perf_counter()
-            answer_rows(one, rows, reading=reading)
+            answer_rows(one, rows, PredictOptions(reading=reading))
             forward += time.perf_counter() - started
     with tempfile.TemporaryDirectory() as cold:
         started = time.perf_counter()

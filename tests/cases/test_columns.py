@@ -20,6 +20,7 @@ from tenfold.errors import TableError
 from tenfold.networks.inputs import read_source
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
+from tenfold.runs.record import RunRecord
 from tenfold.schema import CategoryColumn, CategoryTarget, MultiLabelTarget, NumberColumn, Schema
 from tenfold.targets.base import TargetStats
 from tenfold.targets.kinds import kind_of
@@ -194,7 +195,7 @@ def test_a_header_over_words(tmp_path: Path) -> None:
     path = str(tmp_path / "t.csv")
     for about in (None, {}, {"reading": {"separator": ","}}):
         # A command line names every option, those that were not given as None.
-        table, _ = read_source(path, schema, Reading(table={"header": None}), about)
+        table, _ = read_source(path, schema, Reading(table={"header": None}), RunRecord(about))
         assert table.text("town").tolist() == ["Rome", "Oslo"]
     # What the user says stands, and a column that is there by its place is that.
     table, _ = read_source(path, schema, Reading(table={"header": False}))

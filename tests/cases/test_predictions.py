@@ -27,6 +27,7 @@ from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.described import sealed
 from tenfold.runs.folder import RunFolder, file_digest
 from tenfold.runs.options import Reading
+from tenfold.runs.record import RunRecord
 from tenfold.runs.registry import load_run
 from tenfold.runs.run import Member
 from tenfold.schema import (
@@ -483,7 +484,7 @@ def thirds(place: Place) -> Any:
     """Three folds of twelve rows, of which one class has one row."""
     columns = taken({**table(12), "label": [*"aaaaaabbbbbc"]}, [3, 0, 11, 7, 6, 1, 9, 2, 10, 4, 8, 5])
     runs = tuple(place.fit(f"third{fold}", columns, fold=(fold, 3), split_seed=0) for fold in (1, 2, 3))
-    blend = blend_of(place.folder, [Member("all", 1.0, runs)], {}, {})
+    blend = blend_of(place.folder, [Member("all", 1.0, runs)], RunRecord({}))
     (place.folder / "thirds").mkdir()
     judged = evaluate_blend(RunFolder(place.folder / "thirds", place.folder / "thirds", -1), blend)
     return columns, runs, judged, read_table(place.folder / "thirds" / "oof.parquet")
@@ -522,7 +523,7 @@ def test_scores_of_rows_that_were_trained_on(thirds: Any, photos: Any) -> None:
 @pytest.mark.case("N8", "neighbour: a blend, whose members were trained on different rows of the table")
 def test_scores_of_rows_that_members_were_trained_on(thirds: Any, place: Place) -> None:
     columns, runs, _, _ = thirds
-    blend = blend_of(place.folder, [Member("all", 1.0, runs)], {}, {})
+    blend = blend_of(place.folder, [Member("all", 1.0, runs)], RunRecord({}))
     told = "members were trained on up to 8 of these 12 rows: scores are too good"
     assert told_of(blend, columns) == [told]
 

@@ -21,6 +21,7 @@ from tenfold.files.sample import read_sample
 from tenfold.networks.inputs import folder_schema, read_image_folder, read_source
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.options import Reading
+from tenfold.runs.record import RunRecord
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
@@ -173,7 +174,9 @@ def test_a_run_without_reading(jobs: tuple[Path, Any]) -> None:
     _, run = jobs
     from dataclasses import replace
 
-    old = replace(run, about={name: value for name, value in run.about.items() if name != "reading"})
+    old = replace(
+        run, record=RunRecord({name: value for name, value in run.about.items() if name != "reading"})
+    )
     notes: list[str] = []
     old.predict({"job": ["?"], "age": [30]}, on_note=notes.append)
     assert any(note.startswith("job: 1 value not seen in training (?)") for note in notes)

@@ -17,6 +17,7 @@ from tenfold.ensembles.explain import explain_blend
 from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.errors import SchemaError
 from tenfold.recipe import Recipe
+from tenfold.runs.options import ExplainOptions
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def blend(tmp_path_factory: pytest.TempPathFactory) -> NetworkEnsemble:
 
 def test_answers_and_losses_are_the_ensembles_own(blend: NetworkEnsemble) -> None:
     folder, _ = trained()
-    found = explain_blend(blend, n=60, table=folder / "train.csv")
+    found = explain_blend(blend, (), ExplainOptions(n=60, table=folder / "train.csv"))
     predicted = blend.predict({"id": list(found.ids)}, members=True)
     scores = blend.evaluate(folder / "train.csv", plain_weight=None)["targets"]
     assert len(found.ids) > 6
@@ -62,7 +63,7 @@ def test_every_formula_is_what_the_ensemble_says(blend: NetworkEnsemble, tmp_pat
 
 
 def test_telling_rows_are_held_out_ones_and_strangers_are_refused(blend: NetworkEnsemble) -> None:
-    found = explain_blend(blend, n=8)
+    found = explain_blend(blend, (), ExplainOptions(n=8))
     assert 4 <= len(found.ids) <= 8 and any("wrong and sure" in why for why in found.why)
     assert any("2 members" in line for line in found.trained)
     with pytest.raises(SchemaError, match="1 of 2 rows"):
@@ -70,6 +71,6 @@ def test_telling_rows_are_held_out_ones_and_strangers_are_refused(blend: Network
 
 
 def test_a_table_that_is_gone_is_said(blend: NetworkEnsemble) -> None:
-    lost = replace(blend, about={**blend.about, "table": None})
-    found = explain_blend(lost, n=4)
+    lost = replace(blend, record=blend.record.with_values(table=None))
+    found = explain_blend(lost, (), ExplainOptions(n=4))
     assert any("fitted to different tables" in note for note in found.notes)

@@ -15,7 +15,7 @@ from tenfold.runs.run import Member
 
 def test_held_out_answers_are_those_of_the_run() -> None:
     _, run = trained()
-    blend = blend_of(Path("nowhere"), [Member("one", 1.0, (run,))], {}, RunRecord({}))
+    blend = blend_of(Path("nowhere"), [Member("one", 1.0, (run,))], RunRecord({}))
     held = held_out(blend, blend.members[0])
     assert held is not None and held.answers[ODD].shape == (len(held.ids), len(blend.classes[ODD]))
     known = held.labels[ODD] >= 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NetworkRun]:
 
 def blended(runs: dict[str, NetworkRun], *names: str, weights: Any = None) -> NetworkEnsemble:
     members = [Member(name, 1.0 + place, (runs[name],)) for place, name in enumerate(names)]
-    return NetworkEnsemble(**vars(blend_of(Path("nowhere"), members, weights or {}, RunRecord({}))))
+    return NetworkEnsemble(**vars(blend_of(Path("nowhere"), members, RunRecord({"weights": weights or {}}))))
 
 
 def test_classes_are_joined_by_name_and_missing_targets_answered_by_the_others(runs) -> None:
@@ -88,7 +89,7 @@ def test_one_name_with_two_kinds_is_refused_by_name(runs) -> None:
 def test_other_inputs_are_refused_by_name(runs) -> None:
     image = ImageColumn(name="photo", folder="photos")
     schema = runs["few"].schema.model_copy(update={"inputs": (image,)})
-    other = NetworkRun(runs["few"].path, schema, runs["few"].recipe, runs["few"].encoding, runs["few"].about)
+    other = replace(runs["few"], schema=schema)
     with pytest.raises(RunError, match="cannot be blended") as caught:
         blended({**runs, "few": other}, "both", "few")
     assert "few has the inputs photo" in str(caught.value)

@@ -15,7 +15,8 @@ from tenfold.ensembles.blend import blend_runs
 from tenfold.ensembles.recommenders import RatingsBlend, ratings_blend_of
 from tenfold.errors import RatingsError, RunError
 from tenfold.recipe import FactorRecipe
-from tenfold.schema import NumberColumn
+from tenfold.runs.record import RunRecord
+from tenfold.schema import NumberColumn, Schema
 from tenfold.values import PairPredictions
 
 
@@ -32,13 +33,14 @@ def run_of(score: float, known: bool, *, implicit: bool = False, scale: tuple[fl
     )
     return SimpleNamespace(
         about={"kind": "ratings"},
+        schema=Schema(inputs=(), targets=()),
         model=SimpleNamespace(implicit=implicit, scale=scale),
         predict_pairs=lambda users, items: found,
     )
 
 
 def blend(*runs: Any, weights: tuple[float, ...] = (1.0, 1.0)) -> RatingsBlend:
-    return ratings_blend_of(Path("b"), ["one", "two"], weights, runs, {})
+    return ratings_blend_of(Path("b"), ["one", "two"], weights, runs, RunRecord({}))
 
 
 def test_mean_and_deviation_are_those_of_the_mixture() -> None:

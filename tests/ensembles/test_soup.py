@@ -15,6 +15,7 @@ from tenfold.ensembles.soup import averaged, make_soup, soup_groups
 from tenfold.errors import RunError
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
+from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
@@ -47,7 +48,7 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
     assert [[one.name for one in group] for group in groups] == [["one", "two"]]
     soup = make_soup(groups[0], tmp_path / "members", columns, Reading())
     assert soup.runs[0].path == tmp_path / "members" / "soup-test_resnet"
-    blend = blend_of(tmp_path, [*members[:2], soup], {}, {})
+    blend = blend_of(tmp_path, [*members[:2], soup], RunRecord({}))
     held = held_out(blend, blend.members[2])
     assert held is not None and len(held.ids) == 12
     rows = {"id": held.ids.tolist()}

@@ -1,4 +1,4 @@
-"""Nobody asks which kind of run, or of recipe, there is: a run answers for itself, and the registry chooses."""
+"""Nobody asks which kind of run or recipe there is: a run answers for itself, the registry chooses."""
 
 from __future__ import annotations
 

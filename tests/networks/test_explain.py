@@ -19,7 +19,7 @@ from tenfold.errors import RunError, SchemaError
 from tenfold.networks.explain import explain_network
 from tenfold.networks.predict import load_network
 from tenfold.recipe import Recipe
-from tenfold.runs.options import Reading
+from tenfold.runs.options import ExplainOptions, Reading
 from tenfold.schema import (
     CategoryTarget,
     ImageColumn,
@@ -100,7 +100,7 @@ def test_weights_of_classes_and_rows_count_as_in_training(tmp_path: Path) -> Non
 
 def test_without_rows_telling_ones_are_chosen() -> None:
     _, run = trained()
-    found = explain_network(run, n=18)
+    found = explain_network(run, (), ExplainOptions(n=18))
     valid = read_parquet_columns(run.path / "validation.parquet")
     assert set(found.ids) <= set(valid["id"]) and 6 <= len(found.ids) <= 18
     reasons = {why.rpartition(": ")[2] for why in found.why}
@@ -110,11 +110,11 @@ def test_without_rows_telling_ones_are_chosen() -> None:
 def test_a_table_elsewhere_and_rows_without_labels(tmp_path: Path) -> None:
     _, run = trained()
     table = write_table(tmp_path / "test.csv", {"id": ["0001.png", "0002.png"]})
-    found = explain_network(run, table=table)
+    found = explain_network(run, (), ExplainOptions(table=table))
     assert list(found.ids) == ["0001.png", "0002.png"] and len(found.notes) >= len(run.schema.targets)
     assert all(not any(target.label_words) and np.isnan(target.mean_loss) for target in found.targets)
     with pytest.raises(SchemaError, match="0004.png"):
-        explain_network(run, ["0004.png"], table=table)
+        explain_network(run, ["0004.png"], ExplainOptions(table=table))
 
 
 def test_an_unknown_row_is_refused_with_the_nearest() -> None:
@@ -127,8 +127,10 @@ def test_an_unknown_row_is_refused_with_the_nearest() -> None:
 
 def test_what_is_gone_is_said(tmp_path: Path) -> None:
     folder, run = trained()
-    lost = replace(run, about={**run.about, "table": str(tmp_path / "gone.csv")})
-    found = explain_network(lost, n=4)  # the ids are the pictures' names, which the run remembers
+    lost = replace(run, record=run.record.with_values(table=str(tmp_path / "gone.csv")))
+    found = explain_network(
+        lost, (), ExplainOptions(n=4)
+    )  # the ids are the pictures' names, which the run remembers
     assert any("gone.csv is not there any more" in note for note in found.notes)
     (tmp_path / "run").mkdir()
     for name in ("encoding.json", "weights.safetensors", "schema.toml", "recipe.toml"):
@@ -140,7 +142,7 @@ def test_what_is_gone_is_said(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="no folder"):
             explain_network(run)
         reading = Reading(folders={"id": str(folder / "moved")})
-        assert explain_network(run, ["0001.png"], reading=reading).ids == ["0001.png"]
+        assert explain_network(run, ["0001.png"], ExplainOptions(reading=reading)).ids == ["0001.png"]
     finally:
         (folder / "moved").rename(folder / "photos")
 

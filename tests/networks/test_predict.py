@@ -154,7 +154,7 @@ def test_weights_that_do_not_fit_the_network_name_keys_and_versions(run: Network
     other = replace(
         run,
         recipe=Recipe(**{**run.recipe.model_dump(), "arch": "test_convnext"}),
-        about={**run.about, "versions": {**run.about["versions"], "timm": "0.0.1"}},
+        record=run.record.with_values(versions={**run.record.versions, "timm": "0.0.1"}),
     )
     with pytest.raises(RunError, match="do not fit test_convnext") as caught:
         load_network(other)

@@ -25,7 +25,7 @@ def test_the_rows_are_those_of_the_table_or_of_the_training(tmp_path: Path) -> N
     assert own.rows == 60 and said == []
     other = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
     assert rows_source(run, HELD, run.encoding.classes, other, Reading())[0].rows == 1
-    lost = replace(run, about={**run.about, "table": None})
+    lost = replace(run, record=run.record.with_values(table=None))
     remembered, _, said = rows_source(lost, HELD, run.encoding.classes, None, Reading())
     assert 0 < remembered.rows < 60 and "fitted to a table in memory" in said[0]
     with pytest.raises(RunError, match="cannot be read again"):

@@ -10,7 +10,7 @@ from tenfold.ensembles.joined import JoinedNetworks, number_scale
 from tenfold.ensembles.predict import ensemble_kinds, gather, mixed_answers
 from tenfold.errors import SchemaError
 from tenfold.networks.rows import choose_rows, row_labels, rows_source
-from tenfold.runs.options import ExplainOptions, PredictOptions
+from tenfold.runs.options import SOME_ROWS, ExplainOptions, PredictOptions
 from tenfold.targets.kinds import kind_of
 from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend
 from tenfold.workbooks.rows import TargetRows
@@ -19,7 +19,9 @@ from tenfold.workbooks.rows import TargetRows
 OUT_OF_FOLD = "oof.parquet"
 
 
-def explain_blend(blend: JoinedNetworks, rows: Sequence[str], options: ExplainOptions) -> ExplainedBlend:
+def explain_blend(
+    blend: JoinedNetworks, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS
+) -> ExplainedBlend:
     """Every member's answers to some rows, their mean and its loss, for `workbooks.blend.build_blend_book`.
 
     Parameters and errors as of `networks.explain.explain_network`; representative rows are held-out ones of

@@ -43,7 +43,6 @@ class JoinedNetworks(OpenedRun):
 def blend_of(
     folder: Path,
     members: Sequence[Member[OpenedNetwork]],
-    weights: Mapping[str, Mapping[str, float]],
     record: RunRecord,
 ) -> JoinedNetworks:
     """Members as one. Raises RunError where their inputs, or the kinds of a target, differ.
@@ -94,7 +93,7 @@ def blend_of(
         notes.append(f"members have row weights of different columns ({told}): no score is weighted")
     schema = first.schema.model_copy(update={"targets": tuple(targets.values()), "weight": weight})
     stated = {name: {one.name: one.weight for one in members if name in _targets(one)} for name in targets}
-    chosen = {name: dict(weights.get(name, stated[name])) for name in targets}
+    chosen = {name: dict(record.weights.get(name, stated[name])) for name in targets}
     joined = tuple(dict.fromkeys(notes))
     return JoinedNetworks(folder, schema, record, classes, chosen, joined, members=tuple(members))
 

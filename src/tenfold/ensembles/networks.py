@@ -41,7 +41,7 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
         members = open_members(path, record, NetworkRun, "a run of pictures or tables")
         if not members:
             return cls(path, Schema.from_toml(read_text(path, "schema.toml")), record)
-        return cls(**vars(blend_of(path, members, record.weights, record)))
+        return cls(**vars(blend_of(path, members, record)))
 
     def predict(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
@@ -81,7 +81,7 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
         from tenfold.engine.device import peak_bytes, pick_device
         from tenfold.ensembles.evaluate import evaluate_blend
 
-        joined = blend_of(folder.path, members, {}, RunRecord({}))
+        joined = blend_of(folder.path, members, RunRecord({}))
         judged = evaluate_blend(folder, joined, method=method, seed=seed)
         first = members[0].runs[0].record
         tables = {run.record.table for member in members for run in member.runs}

@@ -286,7 +286,7 @@ def _blend(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
         Member(one["name"], one["weight"], tuple(_opened(folder / path) for path in one["runs"]))
         for one in request["members"]
     ]
-    blend = blend_of(folder, members, {}, RunRecord({}))
+    blend = blend_of(folder, members, RunRecord({}))
     # The lock is held by whoever asked.
     judged = evaluate_blend(
         RunFolder(folder, folder, -1),
@@ -329,7 +329,7 @@ def _with_soups(
         soup = make_soup(
             group, folder / "members", request["table"], _reading(request), request["machine"]["device"]
         )
-        wider = blend_of(folder, [*members, soup], {}, RunRecord({}))
+        wider = blend_of(folder, [*members, soup], RunRecord({}))
         tried = evaluate_blend(None, wider, **options)
         before, after = judged.loss, tried.loss
         names = " and ".join(member.name for member in group)

@@ -22,7 +22,7 @@ from tenfold.networks.rows import choose_rows, row_labels, rows_source
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import uses_channels_last
-from tenfold.runs.options import ExplainOptions, Reading
+from tenfold.runs.options import SOME_ROWS, ExplainOptions, Reading
 from tenfold.targets.base import Labels
 from tenfold.targets.classweights import class_weighted
 from tenfold.targets.labels import row_weights as column_weights
@@ -33,7 +33,9 @@ VALIDATION = "validation.parquet"
 Floats = NDArray[np.float64]
 
 
-def explain_network(run: OpenedNetwork, rows: Sequence[str], options: ExplainOptions) -> ExplainedRows:
+def explain_network(
+    run: OpenedNetwork, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS
+) -> ExplainedRows:
     """Features, raw outputs, answers and losses of rows, for `workbooks.lastlayer.build_loss_book`.
 
     rows: their ids; representative validation rows where none is given.
