@@ -38,13 +38,15 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
         "one": {"seed": 1},
         "two": {"seed": 2},
         "other": {"seed": 3, "split_seed": 9},
-        "wide": {"seed": 1, "image_size": 48},
+        "large": {"seed": 1, "image_size": 48},
+        "deep": {"seed": 1, "body": "mlp", "hidden": (4,)},
     }.items():
         recipe = Recipe(**{**QUICK.model_dump(), "epochs": 1, "split_seed": 5, "valid": 0.5, **changes})
         run = fit_alone(schema, recipe, columns, run=tmp_path / name)
         members.append(Member(name, 1.0, (run,)))
     groups = soup_groups(members)
-    # Another split has other held-out rows, and another size other layers or pictures.
+    # Another split has other held-out rows, and another size other pictures; another body
+    # has other layers.
     assert [[one.name for one in group] for group in groups] == [["one", "two"]]
     soup = make_soup(groups[0], tmp_path / "members", columns, Reading())
     assert soup.runs[0].path == tmp_path / "members" / "soup-test_resnet"

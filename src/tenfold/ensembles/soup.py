@@ -17,14 +17,14 @@ from tenfold.errors import RunError
 from tenfold.networks.inputs import prepare_rows
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.predict import answer_rows
-from tenfold.runs.folder import RunFolder, making_run, read_arrays
+from tenfold.runs.folder import RunFolder, making_run, read_arrays, read_shapes
 from tenfold.runs.heldout import HeldOutColumns, held_out_columns
 from tenfold.runs.options import PredictOptions, Reading
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member
 
 WEIGHTS = "weights.safetensors"
-#: Fields of a recipe that a network's layers depend on: only equal ones can be averaged.
+#: Fields of a recipe that must be equal beside the shapes of the layers.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")
 
 
@@ -35,6 +35,7 @@ def soup_groups(members: Sequence[Member[OpenedNetwork]]) -> list[list[Member[Op
         key = [
             [
                 *(str(getattr(run.recipe, name)) for name in _SAME),
+                read_shapes(run.path / WEIGHTS),
                 run.encoding.classes,
                 run.recipe.fold,
                 sorted(read_table(run.path / "validation.parquet").text(_names(run).row).tolist()),

@@ -554,6 +554,15 @@ def read_arrays(path: Path, *, beginning: str = "") -> tuple[dict[str, NDArray[A
     return arrays, about
 
 
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """The shape of each array of a safetensors file, without its values. RunError where it is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            return {name: stream.get_slice(name).get_shape() for name in sorted(stream.keys())}
+    except (SafetensorError, OSError) as error:
+        raise _no_tensors(path, str(error)) from None
+
+
 def _read_arrays(path: Path, beginning: str = "") -> tuple[dict[str, NDArray[Any]], str]:
     """Arrays and the text of their description. RunError where the file is damaged."""
     try:
