@@ -173,12 +173,12 @@ def as_ratings(user: np.ndarray, item: np.ndarray, rating: np.ndarray) -> Any:
 
 def fit_ours(part: Part, *, timed: bool = False, side: bool = False, **recipe: Any) -> dict[str, Any]:
     """As `tenfold fit` and `tenfold evaluate` do it; seconds are those of the fit, without reading."""
-    from tenfold.collab.predict import predict_pairs
+    from tenfold.collab.predict import FactorScorer, predict_pairs
     from tenfold.data.ratings.index import index_ratings
     from tenfold.data.ratings.side import encode_side
     from tenfold.data.tables.table import read_table
     from tenfold.recipe import FactorRecipe
-    from tenfold.recommenders.factors_fit import fit_model
+    from tenfold.recommenders.methods import fit_model
 
     ratings = index_ratings(read_table(part.train), time=None if timed else False, kind="explicit")
     sides = {}
@@ -191,7 +191,9 @@ def fit_ours(part: Part, *, timed: bool = False, side: bool = False, **recipe: A
     model = fit_model(ratings, FactorRecipe(**recipe), sides)
     seconds, spent = time.perf_counter() - started, time.process_time() - spent
     times = part.test["time"].astype(float) if timed else None
-    found = predict_pairs(model, part.test["user"], part.test["item"], times=times)
+    found = predict_pairs(
+        FactorScorer(model), part.test["user"], part.test["item"], {} if times is None else {"time": times}
+    )
     error = found.score - part.test["rating"]
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
@@ -455,6 +457,7 @@ def gibbs10m(peers: Peers, folds: int) -> None:
 
 def lists(peers: Peers, folds: int) -> None:
     """recommend --all -n 10, with 32 factors in each library."""
+    from tenfold.collab.predict import FactorScorer
     from tenfold.collab.recommend import recommend
 
     columns = _file("ml1m")
@@ -465,7 +468,7 @@ def lists(peers: Peers, folds: int) -> None:
     from tenfold.data.ratings.index import index_ratings
     from tenfold.data.tables.table import read_table
     from tenfold.recipe import FactorRecipe
-    from tenfold.recommenders.factors_fit import fit_model
+    from tenfold.recommenders.methods import fit_model
 
     ratings = index_ratings(read_table(columns), time=False, kind="explicit")
     model = fit_model(ratings, FactorRecipe(method="als", factors=32, epochs=2), {})
@@ -473,7 +476,7 @@ def lists(peers: Peers, folds: int) -> None:
         best = np.inf
         for _ in range(5):
             started = time.perf_counter()
-            recommend(model, None, n=10, threads=threads, reasons=0)
+            recommend(FactorScorer(model), None, n=10, threads=threads, reasons=0)
             best = min(best, time.perf_counter() - started)
         key = f"threads_{threads}_s"
         speed(

@@ -8,13 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tenfold.recommenders.explain_factors import explain_ratings as explain_factor_rows
-from tenfold.recommenders.explain_factors import factor_parts
 from tenfold.runs.fitting import fit
 from tenfold.runs.options import ExplainOptions, Reading
 from tenfold.runs.registry import load_run
 from tenfold.runs.run import Run
-from tenfold.workbooks.ratings import ExplainedRatings
 
 #: Without a line in the history, and without a page.
 fit_alone = partial(fit, report=False, history=False)
@@ -32,19 +29,6 @@ def explain(
     """`Run.write_explanation` of a run or the run in a folder."""
     options.setdefault("reading", Reading(table=table_options or {}, skip_bad=skip_bad))
     return _opened(run).write_explanation(rows, ExplainOptions(**options), output)
-
-
-def explain_ratings(
-    run: Any, users: Sequence[str] = (), items: Sequence[str] = (), *, n: int = 12
-) -> ExplainedRatings:
-    """The factors of a factor model, or of a network whose body is a dot product."""
-    if run.kind == "pairs":
-        from tenfold.recommenders.explain import dot_factors
-
-        model, parts = run.known, partial(dot_factors, run)
-    else:
-        model, parts = run.model, partial(factor_parts, run.model)
-    return explain_factor_rows(str(run.path), model, parts, users, items, n=n)
 
 
 def write_run_report(run: Any, output: str | Path | None = None, **options: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "FactorModel",
+    "Interactions",
     "Log",
     "MemoryPlan",
     "Neighbours",
@@ -218,16 +220,55 @@ class SideFeatures:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class FactorModel:
-    """What every ratings method returns: mean + b_u + c_i + p_u . q_i, or its sigmoid over the range.
+@dataclass(frozen=True, kw_only=True)
+class Interactions:
+    """Which users and items are known, and who rated what; no parameters.
 
-    users, items: (n,) ids as text.  user_bias (users,), item_bias (items,) float32.
-    user_factors (users, factors), item_factors (items, factors) float32.
-    mean: the global mean (before the sigmoid where there is one).
-    scale: predictions are clipped to it.  sigmoid_range: (low, high) or None.
+    users, items: (n,) object arrays of ids as text.
     seen_start (users + 1,) int64, seen_items uint32: items that each user has rated, sorted.
     seen_ratings: float32 beside seen_items.
+    scale: lowest and highest rating; predictions are clipped to it.
+    item_names: item id -> title, of an item table; it may list items that nobody has rated.
+    implicit: true where the ratings are counts of events.
+    listed_items: how many of `items`, the last ones, nobody has rated: their columns describe them.
+    held_users, held_items: (held,) uint32 indices of ratings that the fit held out, sorted by user.
+    """
+
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    scale: tuple[float, float]
+    seen_start: NDArray[np.int64]
+    seen_items: NDArray[np.uint32]
+    seen_ratings: NDArray[np.float32]
+    item_names: Mapping[str, str] = field(default_factory=dict)
+    implicit: bool = False
+    listed_items: int = 0
+    held_users: NDArray[np.uint32] | None = None
+    held_items: NDArray[np.uint32] | None = None
+
+    @cached_property
+    def given(self) -> NDArray[np.int64]:
+        """(users,) how many ratings each user gave."""
+        return np.diff(self.seen_start)
+
+    @cached_property
+    def received(self) -> NDArray[np.int64]:
+        """(items,) how many ratings each item received."""
+        return np.bincount(self.seen_items, minlength=len(self.items))
+
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """(ratings,) the user, by index, of each entry of `seen_items`."""
+        return np.repeat(np.arange(len(self.users)), self.given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorModel(Interactions):
+    """Biases and factors fitted to interactions: mean + b_u + c_i + p_u . q_i, or its sigmoid over a range.
+
+    user_bias (users,), item_bias (items,) float32.
+    user_factors (users, factors), item_factors (items, factors) float32.
+    mean: the global mean (before the sigmoid where there is one).  sigmoid_range: (low, high) or None.
     noise_precision: alpha of the residuals (0 where unknown).
     extra: further arrays by name that a method needs for new users or deviations. The posterior variances
         of a sampler are `user_bias_variance`, `item_bias_variance`, `user_factors_variance` and
@@ -235,20 +276,12 @@ class FactorModel:
     """
 
     method: str
-    users: NDArray[np.object_]
-    items: NDArray[np.object_]
     mean: float
     user_bias: NDArray[np.float32]
     item_bias: NDArray[np.float32]
     user_factors: NDArray[np.float32]
     item_factors: NDArray[np.float32]
-    scale: tuple[float, float]
     sigmoid_range: tuple[float, float] | None
-    seen_start: NDArray[np.int64]
-    seen_items: NDArray[np.uint32]
-    seen_ratings: NDArray[np.float32]
-    item_names: Mapping[str, str] = field(default_factory=dict)
-    implicit: bool = False
     noise_precision: float = 0.0
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from tenfold.collab import kernels
 from tenfold.collab.als import fit_als
 from tenfold.collab.evaluate import evaluate_lists
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
-from tenfold.collab.predict import predict_pairs
+from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.collab.recommend import nearest_users, recommend
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.ratings.side import choose_ids, encode_side
@@ -33,8 +33,11 @@ from tenfold.data.tables.table import read_table, write_parquet
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError, SplitError, TableError
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
-from tenfold.recommenders.factors_fit import fit_model, prepare_ratings
 from tenfold.recommenders.inspect import inspect_run
+from tenfold.recommenders.methods import fit_model
+from tenfold.recommenders.prepare import prepare_ratings
+from tenfold.runs.job import Notes
+from tenfold.runs.options import FitOptions
 from tenfold.runs.registry import load_run
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
@@ -168,10 +171,10 @@ def test_an_old_vocabulary_still_answers(runs: dict[str, Any]) -> None:
     users = model.users.copy()
     users[:] = [nfd(one) for one in users]
     old = unpack_factor_model(*pack_factor_model(replace(model, users=users)))
-    found = predict_pairs(old, ["Björn", nfd("Björn")], "m1")
+    found = predict_pairs(FactorScorer(old), ["Björn", nfd("Björn")], "m1")
     assert (
         found.known_user.all()
-        and found.score[0] == found.score[1] == predict_pairs(model, "Björn", "m1").score
+        and found.score[0] == found.score[1] == predict_pairs(FactorScorer(model), "Björn", "m1").score
     )
     users[1] = "José"  # beside the same name decomposed: two rows of one name, and neither is lost
     both = unpack_factor_model(*pack_factor_model(replace(model, users=users)))
@@ -600,7 +603,7 @@ def test_unlisted_items_stay_unknown(cold: Any, titled: Any) -> None:
     assert found.item_state.tolist() == ["listed", "unknown"] and found.known_item.tolist() == [True, False]
     assert any("1 of 2 items unknown" in note for note in found.notes)
     names = {**titled.model.item_names, "m50": "Extra"}
-    plain = predict_pairs(replace(titled.model, item_names=names), "u3", "m50")
+    plain = predict_pairs(FactorScorer(replace(titled.model, item_names=names)), "u3", "m50")
     assert plain.item_state.tolist() == ["listed"] and not plain.known_item[0]
     assert "answered as the average item" in plain.notes[0] and "same kind" not in "".join(plain.notes)
 
@@ -643,11 +646,11 @@ def test_a_known_user_and_an_unknown_item(kind: str) -> None:
     rows = [(user, f"i{k}", stars) for user, stars in raters for k in range(8)]
     kinds = dict(zip(("user", "item", "rating"), zip(*rows, strict=True), strict=True))
     model = fit_model(index_ratings(read_table(kinds), kind="explicit"), RECIPES[kind], {})
-    found = predict_pairs(model, ["kind", "u0", "harsh", "nobody"], "new")
+    found = predict_pairs(FactorScorer(model), ["kind", "u0", "harsh", "nobody"], "new")
     assert found.score[0] > found.score[1] > found.score[2] and found.score[3] == pytest.approx(3.0)
     assert ((1 <= found.score) & (found.score <= 5)).all() and not found.known_item.any()
     with pytest.raises(RatingsError, match="unknown"):
-        predict_pairs(model, "kind", "new", unknown="raise")
+        predict_pairs(FactorScorer(model), "kind", "new", unknown="raise")
 
 
 @KINDS
@@ -684,13 +687,13 @@ def test_nothing_to_learn(kind: str) -> None:
     ratings = index_ratings(read_table(same), kind="explicit")
     assert "all ratings are 3: nothing to learn" in ratings.notes
     model = fit_model(ratings, RECIPES[kind], {})
-    assert predict_pairs(model, ["a", "b", "new"], ["x", "y", "x"]).score.tolist() == [3.0] * 3
+    assert predict_pairs(FactorScorer(model), ["a", "b", "new"], ["x", "y", "x"]).score.tolist() == [3.0] * 3
     for few in (
         {"user": list("abb"), "item": list("xxy"), "rating": [0, 1, 0]},
         {"user": ["a"], "item": ["x"], "rating": [1]},
     ):
         model = fit_model(index_ratings(read_table(few), kind="explicit", scale=(0, 1)), RECIPES[kind], {})
-        score = predict_pairs(model, ["a", "b", "n"], ["x", "y", "n"]).score
+        score = predict_pairs(FactorScorer(model), ["a", "b", "n"], ["x", "y", "n"]).score
         assert np.isfinite(score).all() and ((0 <= score) & (score <= 1)).all()
 
 
@@ -747,7 +750,7 @@ def test_neighbours_of_many_users() -> None:
     }
     model = fit_als(index_ratings(read_table(table), kind="explicit"), factors=2, epochs=1)
     tracemalloc.start()
-    found = nearest_users(model, n=2)
+    found = nearest_users(FactorScorer(model), n=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found.found) == 2 * users and peak < users * users * 4 / 10
@@ -771,7 +774,7 @@ def test_threads_change_nothing(kind: str) -> None:
 def test_held_out_in_time() -> None:
     notes: list[str] = []
     recipe = RECIPES["als"].model_copy(update={"valid": 0.2})
-    work = prepare_ratings(SCHEMA, recipe, two_camps(), on_notes=notes.extend)
+    work = prepare_ratings(SCHEMA, recipe, two_camps(), FitOptions(), Notes(notes.append))
     times = work.ratings.times
     assert times is not None and times[work.split.train].max() <= times[work.split.valid].min()
     untimed = SCHEMA.model_copy(update={"time": "none"})
@@ -789,7 +792,7 @@ def test_users_of_one_rating() -> None:
     table["stars"] = [1 + k % 5 for k in range(22)]
     schema = SCHEMA.model_copy(update={"time": None})
     recipe = RECIPES["als"].model_copy(update={"split": "last"})
-    work = prepare_ratings(schema, recipe, table, on_notes=notes.extend)
+    work = prepare_ratings(schema, recipe, table, FitOptions(), Notes(notes.append))
     assert len(work.split.valid) == 3 and set("abcdefghij") <= set(work.train.users)
     assert any("10 users have 1 rating" in note for note in notes)
     alone = {name: values[:10] for name, values in table.items()}
@@ -808,7 +811,7 @@ def test_stars_and_events() -> None:
     )
     assert not stars.implicit
     model = fit_model(stars, RECIPES["gibbs"], {})
-    found = predict_pairs(model, "c", ["y", "z"]).score
+    found = predict_pairs(FactorScorer(model), "c", ["y", "z"]).score
     assert found[0] < found[1]
     for table in (
         {"user": ["u", "v"], "item": ["i", "j"]},
@@ -817,7 +820,7 @@ def test_stars_and_events() -> None:
         events = index_ratings(read_table(table))
         assert events.implicit and any(note.startswith("implicit") for note in events.notes)
         with pytest.raises(RatingsError, match="predicts no ratings"):
-            predict_pairs(fit_model(events, RECIPES["als"], {}), "u", "j")
+            predict_pairs(FactorScorer(fit_model(events, RECIPES["als"], {})), "u", "j")
 
 
 @KINDS
@@ -849,8 +852,12 @@ def test_three_states_of_items() -> None:
         read_table({"user": list("uuv"), "item": [1, 2, 1], "rating": [5, 1, 4]}), item_table=items
     )
     model = fit_model(ratings, RECIPES["als"], {})
-    assert predict_pairs(model, "u", [1, 3, 4]).item_state.tolist() == ["rated", "listed", "unknown"]
-    assert recommend(model, "v", n=5).names.tolist() == ["Two"]
+    assert predict_pairs(FactorScorer(model), "u", [1, 3, 4]).item_state.tolist() == [
+        "rated",
+        "listed",
+        "unknown",
+    ]
+    assert recommend(FactorScorer(model), "v", n=5).names.tolist() == ["Two"]
 
 
 @pytest.mark.case(
@@ -863,7 +870,7 @@ def test_lists_are_scored_by_their_definition() -> None:
     model = by_hand([[1.0], [1.0]], [[5.0], [4.0], [3.0], [2.0], [1.0]], seen=[[0, 1, 2], []])
     model = replace(model, users=ratings.users, items=ratings.items)
     test = index_ratings(read_table({"user": ["u"], "item": ["4"], "rating": [5]}), kind="explicit")
-    found = evaluate_lists(model, test, n=3)
+    found = evaluate_lists(FactorScorer(model), test, n=3)
     assert (found["hit"], found["recall"], found["precision"]) == (1.0, 1.0, pytest.approx(1 / 3))
 
 
@@ -881,7 +888,10 @@ def test_renamed_ids(kind: str) -> None:
     plain = index_ratings(read_table(table), rating="stars", time=False)
     one, other = (fit_model(found, RECIPES[kind], {}) for found in (plain, ratings))
     assert one.user_factors.tobytes() == other.user_factors.tobytes()
-    assert predict_pairs(other, "éu3", "=m4").score == predict_pairs(one, "u3", "m4").score
+    assert (
+        predict_pairs(FactorScorer(other), "éu3", "=m4").score
+        == predict_pairs(FactorScorer(one), "u3", "m4").score
+    )
 
 
 @pytest.mark.metamorphic(
@@ -968,7 +978,8 @@ def last_rows(table: dict[str, list[Any]], time: str | None) -> tuple[dict[str, 
     """User -> item that `--split last` holds out, and what is said."""
     notes: list[str] = []
     recipe = RECIPES["als"].model_copy(update={"split": "last"})
-    work = prepare_ratings(SCHEMA.model_copy(update={"time": time}), recipe, table, on_notes=notes.extend)
+    schema = SCHEMA.model_copy(update={"time": time})
+    work = prepare_ratings(schema, recipe, table, FitOptions(), Notes(notes.append))
     held = work.split.valid
     users = work.ratings.users[work.ratings.user_index[held]]
     return dict(zip(users, work.ratings.items[work.ratings.item_index[held]], strict=True)), notes
@@ -1070,7 +1081,9 @@ def test_ratings_beyond_single_precision(ratings: list[float], words: str) -> No
 def test_ratings_in_any_unit(unit: float) -> None:
     table = {**two_camps(), "stars": [unit * one for one in two_camps()["stars"]]}
     model = fit_model(index_ratings(read_table(table), rating="stars", time=False), RECIPES["als"], {})
-    assert predict_pairs(model, "José", ["m0", "m3"]).score / unit == pytest.approx([4.73, 1.27], abs=0.01)
+    assert predict_pairs(FactorScorer(model), "José", ["m0", "m3"]).score / unit == pytest.approx(
+        [4.73, 1.27], abs=0.01
+    )
     counts = index_ratings(read_table({**PLAIN, "rating": [10**9 + 1, 10**9, 1]}), kind="implicit")
     assert counts.ratings[0] == pytest.approx(1e9)
 

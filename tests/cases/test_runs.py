@@ -160,7 +160,7 @@ def test_the_last_moment_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("trained again")
 
     monkeypatch.setattr("tenfold.engine.train.train_step", never)
-    monkeypatch.setattr("tenfold.recommenders.factors_fit.fit_model", never)
+    monkeypatch.setattr("tenfold.recommenders.factors.fit_model", never)
     again = fit(kind, tmp_path / "run", resume=True)
     monkeypatch.undo()
     whole = fit(kind, tmp_path / "whole")

@@ -9,7 +9,9 @@ import pytest
 
 from collab.small_models import by_hand, fit_small, seen_of
 from tenfold.collab.als import fit_als
-from tenfold.collab.explain import Explainer, titles
+from tenfold.collab.explain import Explainer
+from tenfold.collab.ids import titles
+from tenfold.collab.predict import FactorScorer
 from tenfold.collab.recommend import recommend
 from tenfold.values import Ratings
 
@@ -84,7 +86,7 @@ def test_the_item_that_speaks_for_another_is_named_first():
         if (u, i) != (0, 6)
     ]
     model = replace(fit_small(rows), method="hand", item_names={"i2": "Zwei"})
-    found = recommend(model, "u0", reasons=3)
+    found = recommend(FactorScorer(model), "u0", reasons=3)
     assert found.items.tolist() == ["i6"] and len(found.reasons) == 1 and len(found.reasons[0]) == 3
     [moved] = Explainer(model).reasons(0, np.flatnonzero(model.items == "i6"), 99)
     sizes = [abs(part) for _, part in moved]
@@ -97,7 +99,7 @@ def test_the_item_that_speaks_for_another_is_named_first():
 
 def test_within_a_sigmoid_reasons_are_finite_at_the_ends_of_its_range():
     model = rated_by_one([[1.0], [0.5]], [0], [5.0], sigmoid_range=(1.0, 5.0), mean=0.0)
-    [[(name, part)]] = recommend(model, "u0", reasons=1).reasons
+    [[(name, part)]] = recommend(FactorScorer(model), "u0", reasons=1).reasons
     assert name == "i0" and np.isfinite(part) and part > 0
 
 

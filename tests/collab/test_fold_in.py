@@ -11,7 +11,7 @@ from tenfold.collab.als import fit_als
 from tenfold.collab.fold_in import add_ratings, fold_in
 from tenfold.collab.gibbs import fit_gibbs
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
-from tenfold.collab.predict import predict_pairs
+from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.collab.recommend import recommend
 from tenfold.collab.sgd import fit_sgd
 from tenfold.data.ratings.index import take_ratings
@@ -37,27 +37,27 @@ def test_a_new_user_gets_a_list_of_their_own(fitted):
     model, notes = add_ratings(fitted, "me", items, values)
     assert notes == ["3 new ratings, 1 new users, 0 new items"]
     assert seen(model, "me") == {"i1": 5, "i3": 2, "i7": 4}
-    found = recommend(model, ["me", "u3"], n=20, reasons=2)
+    found = recommend(FactorScorer(model), ["me", "u3"], n=20, reasons=2)
     mine = found.items[found.users == "me"]
     assert len(mine) == 15 and not {"i1", "i3", "i7"} & set(mine) and found.known_user.all()
     assert len(found.reasons[0]) == 2
-    other = recommend(fitted, "u3", n=20)
+    other = recommend(FactorScorer(fitted), "u3", n=20)
     assert list(found.items[found.users == "u3"]) == list(other.items)
     low, high = (
-        predict_pairs(add_ratings(fitted, "me", items[:3], v)[0], "me", "i5").score[0]
+        predict_pairs(FactorScorer(add_ratings(fitted, "me", items[:3], v)[0]), "me", "i5").score[0]
         for v in ([1] * 3, [5] * 3)
     )
     assert low < high
 
 
 def test_a_known_user_who_rates_more_never_gets_that_again(fitted):
-    item = recommend(fitted, "u4", n=1).items[0]
+    item = recommend(FactorScorer(fitted), "u4", n=1).items[0]
     model, notes = add_ratings(fitted, "u4", item, 2)
     assert notes == ["1 new ratings, 0 new users, 0 new items"]
     assert seen(model, "u4") == {**seen(fitted, "u4"), item: 2}
-    assert item not in recommend(model, "u4", n=20).items
+    assert item not in recommend(FactorScorer(model), "u4", n=20).items
     others = [user for user in fitted.users if user != "u4"]
-    same = [list(recommend(one, others, n=5).items) for one in (fitted, model)]
+    same = [list(recommend(FactorScorer(one), others, n=5).items) for one in (fitted, model)]
     assert same[0] == same[1]
     again, _ = add_ratings(model, "u4", item, 5)  # a changed mind is one rating still
     assert seen(again, "u4")[item] == 5 and len(again.seen_items) == len(model.seen_items)
@@ -69,11 +69,17 @@ def test_a_new_item_is_learnt_from_those_who_know_it(fitted):
     assert "1 new items" in notes[0]
     hated, _ = add_ratings(fitted, raters, ["new"] * 10, [1] * 10)
     # One user's taste may run against the raters'; that of all users together does not.
-    high, low = (predict_pairs(model, fitted.users, ["new"] * len(fitted.users)) for model in (liked, hated))
+    high, low = (
+        predict_pairs(FactorScorer(model), fitted.users, ["new"] * len(fitted.users))
+        for model in (liked, hated)
+    )
     assert (high.score[:10] > low.score[:10]).all() and high.score.mean() > low.score.mean() + 0.3
     assert high.known_item.all()
     assert np.isfinite(high.deviation).all() == (fitted.noise_precision > 0)
-    assert "new" in recommend(liked, "u15", n=20).items and "new" not in recommend(liked, "u3", n=20).items
+    assert (
+        "new" in recommend(FactorScorer(liked), "u15", n=20).items
+        and "new" not in recommend(FactorScorer(liked), "u3", n=20).items
+    )
 
 
 def test_what_nobody_known_has_rated_stays_unknown(fitted):
@@ -92,7 +98,7 @@ def test_the_grown_model_can_be_packed(fitted):
             ("user_bias", "user_factors", "user_noise", "item_bias", "item_factors", "item_noise")
         ):
             assert len(array) in sizes, name
-    assert np.isfinite(recommend(again, n=3).score).all()
+    assert np.isfinite(recommend(FactorScorer(again), n=3).score).all()
     assert len(fitted.users) == 25 and "new" not in fitted.items  # the model given is untouched
 
 
@@ -104,7 +110,7 @@ def test_folding_in_comes_near_to_fitting_again():
         fit_als(without, factors=3), "u24", ratings.items[ratings.item_index[mine]], ratings.ratings[mine]
     )
     whole = fit_als(ratings, factors=3)
-    one, other = (predict_pairs(each, "u24", ratings.items).score for each in (model, whole))
+    one, other = (predict_pairs(FactorScorer(each), "u24", ratings.items).score for each in (model, whole))
     assert np.abs(one - other).mean() < 0.35 and np.corrcoef(one, other)[0, 1] > 0.8
 
 
@@ -115,7 +121,7 @@ def test_events_add_up():
     more, _ = add_ratings(model, "u0", item, 2)
     assert seen(more, "u0")[item] == before[item] + 2
     new, _ = add_ratings(model, "me", ["i1", "i2"], [1, 3])
-    assert "me" in recommend(new).users
+    assert "me" in recommend(FactorScorer(new)).users
 
 
 def test_what_cannot_be_learnt_is_refused(fitted):

@@ -5,7 +5,7 @@ import pytest
 
 from collab.some_ratings import all_scores, checkerboard, known_ratings, make_ratings, same_bytes
 from tenfold.collab.gibbs import choose_burn_in, choose_sweeps, fit_gibbs
-from tenfold.collab.predict import predict_pairs
+from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import SideFeatures
 
@@ -60,7 +60,7 @@ def test_ratings_all_alike(value, scale):
     model = fit_gibbs(ratings)
     assert (all_scores(model) == value).all()
     assert any("nothing to learn" in note for note in model.notes)
-    assert predict_pairs(model, "u0", model.items).score.tolist() == [value] * 3
+    assert predict_pairs(FactorScorer(model), "u0", model.items).score.tolist() == [value] * 3
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_ratings_all_alike(value, scale):
 def test_a_handful_of_ratings_gives_finite_scores_in_scale(user, item, rating, implicit):
     ratings = make_ratings(user, item, rating)
     model = fit_gibbs(ratings, implicit=implicit)
-    found = predict_pairs(model, model.users[0], model.items)
+    found = predict_pairs(FactorScorer(model), model.users[0], model.items)
     assert np.isfinite(all_scores(model)).all()
     assert np.isfinite(found.score).all() and np.isfinite(found.deviation[:1]).all() or len(rating) == 1
     assert found.score.min() >= ratings.scale[0] and found.score.max() <= ratings.scale[1]
@@ -100,7 +100,7 @@ def test_deviations_tell_where_errors_are_large():
     model = fit_gibbs(ratings)
     user, item = np.divmod(np.arange(120 * 80), 80)
     fresh = truth[user, item] + noise[user] * rng.normal(size=len(user))
-    found = predict_pairs(model, model.users[user], model.items[item])
+    found = predict_pairs(FactorScorer(model), model.users[user], model.items[item])
     error = np.abs(all_scores(model).reshape(-1) - fresh)
     quarter = np.argsort(np.argsort(found.deviation)) * 4 // len(user)
     means = [error[quarter == one].mean() for one in range(4)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from collab.small_models import by_hand, fit_small, texts
-from tenfold.collab.predict import Scorer, as_ids, locate, predict_pairs
+from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.errors import RatingsError, RecipeError
 
 FIVE = [(1, 10, 5), (1, 11, 1), (2, 10, 4), (2, 12, 2), (3, 11, 2)]
@@ -24,56 +24,34 @@ RAW = [
 @pytest.mark.parametrize("item", [12, "12", 12.0])
 def test_all_spellings_of_a_known_id_give_one_number(user, item):
     model = fit_small(FIVE)
-    found = predict_pairs(model, user, item)
-    assert found.score[0] == predict_pairs(model, "1", "12").score[0]
+    found = predict_pairs(FactorScorer(model), user, item)
+    assert found.score[0] == predict_pairs(FactorScorer(model), "1", "12").score[0]
     assert found.known_user[0] and found.known_item[0] and found.notes == ()
-
-
-@pytest.mark.parametrize(
-    "users",
-    [[1, 2], (1.0, 2.0), np.array([1, 2]), np.array([1.0, 2.0]), np.array(["1", "2"], object), iter("12")],
-)
-def test_many_ids_in_any_container(users):
-    assert list(as_ids(users)) == ["1", "2"]
-
-
-def test_texts_that_are_no_number_stay_what_they_are():
-    assert list(as_ids(["007", "7", "1e3", "True", "", None, float("nan"), True])) == [
-        *("007", "7", "1e3", "True", "", "", "", "True")
-    ]
-    known = texts(["007", "1", "x.0", "2.0"])
-    assert locate(as_ids(["7", "007", "1.0", "x", "2", "2.0", "1.00", ".0"]), known).tolist() == [
-        *(-1, 0, 1, -1, 3, 3, -1, -1)
-    ]
-
-
-def test_the_exact_spelling_comes_first():
-    assert locate(as_ids(["1.0", "1"]), texts(["1", "1.0"])).tolist() == [1, 0]
 
 
 def test_unknown_ids_are_marked_and_counted():
     model = fit_small(FIVE)
-    found = predict_pairs(model, ["1", "x", "y"], ["10", "10", "z"])
+    found = predict_pairs(FactorScorer(model), ["1", "x", "y"], ["10", "10", "z"])
     assert found.known_user.tolist() == [True, False, False]
     assert found.known_item.tolist() == [True, True, False]
     assert found.item_state.tolist() == ["rated", "rated", "unknown"]
     assert any("2 of 3 users unknown" in note for note in found.notes)
-    strangers = predict_pairs(model, [f"n{k}" for k in range(1000)], 10)
+    strangers = predict_pairs(FactorScorer(model), [f"n{k}" for k in range(1000)], 10)
     assert any("1000 of 1000 users unknown" in one and "same kind?" in one for one in strangers.notes)
 
 
 def test_items_known_from_the_catalogue_alone_are_told_apart():
     model = by_hand([[0.0]], [[0.0], [0.0]], items=texts(["1", "2"]), item_names={"1": "Sun", "3": "Moon"})
-    assert predict_pairs(model, "u0", ["1", "2", "3", 4]).item_state.tolist() == [
+    assert predict_pairs(FactorScorer(model), "u0", ["1", "2", "3", 4]).item_state.tolist() == [
         *("rated", "rated", "listed", "unknown")
     ]
 
 
 def test_pairs_must_pair():
     with pytest.raises(RatingsError, match="2 users and 3 items"):
-        predict_pairs(fit_small(FIVE), [1, 2], [10, 11, 12])
-    assert len(predict_pairs(fit_small(FIVE), [], []).score) == 0
-    assert len(predict_pairs(fit_small(FIVE), 1, [10, 11, 12]).score) == 3
+        predict_pairs(FactorScorer(fit_small(FIVE)), [1, 2], [10, 11, 12])
+    assert len(predict_pairs(FactorScorer(fit_small(FIVE)), [], []).score) == 0
+    assert len(predict_pairs(FactorScorer(fit_small(FIVE)), 1, [10, 11, 12]).score) == 3
 
 
 # --- fallbacks -------------------------------------------------------------------------------------
@@ -83,7 +61,7 @@ def test_pairs_must_pair():
 def test_a_stranger_is_answered_from_what_is_known_of_the_pair(factors):
     model = fit_small(RAW, factors=factors)
     users, items = ["kind", "u0", "harsh", "nobody", "nobody"], ["new", "new", "new", "new", "i1"]
-    found = predict_pairs(model, users, items)
+    found = predict_pairs(FactorScorer(model), users, items)
     kind, plain, harsh, nobody, on_item = found.score.tolist()
     assert kind > plain > harsh and nobody == 3.0
     assert on_item == pytest.approx(3.0, abs=1e-3)
@@ -93,33 +71,35 @@ def test_a_stranger_is_answered_from_what_is_known_of_the_pair(factors):
 
 def test_an_unknown_user_leans_to_the_items_mean():
     rows = [(f"u{u}", f"i{i}", 5 - i) for u in range(4) for i in range(4)]
-    found = predict_pairs(fit_small(rows, ridge=0.01), "nobody", ["i0", "i1", "i2", "i3", "new"])
+    found = predict_pairs(
+        FactorScorer(fit_small(rows, ridge=0.01)), "nobody", ["i0", "i1", "i2", "i3", "new"]
+    )
     assert (np.diff(found.score[:4]) < -0.8).all() and found.score[4] == pytest.approx(3.5)
 
 
 def test_the_unknown_user_is_the_average_of_factors_too():
     model = by_hand([[2.0], [0.0]], [[0.5], [0.0]], [[0, 1], [0, 1]])
-    assert predict_pairs(model, "nobody", "i0").score[0] == pytest.approx(3.5)
+    assert predict_pairs(FactorScorer(model), "nobody", "i0").score[0] == pytest.approx(3.5)
     model = by_hand([[2.0], [0.0]], [[0.5], [0.0]], [[0, 1], []])  # who rates nothing weighs nothing
-    assert predict_pairs(model, "nobody", "i0").score[0] == pytest.approx(4.0)
+    assert predict_pairs(FactorScorer(model), "nobody", "i0").score[0] == pytest.approx(4.0)
 
 
 def test_a_pair_of_strangers_is_the_mean_rating_even_within_a_sigmoid():
     model = by_hand([[1.0]], [[1.0]], [[0]], sigmoid_range=(0.5, 5.5), mean=0.7)
-    assert predict_pairs(model, "x", "y").score[0] == 3.0
+    assert predict_pairs(FactorScorer(model), "x", "y").score[0] == 3.0
     bare = by_hand([[1.0]], [[1.0]], sigmoid_range=(1.0, 5.0), mean=0.0)  # carries no ratings
-    assert predict_pairs(bare, "x", "y").score[0] == 3.0
+    assert predict_pairs(FactorScorer(bare), "x", "y").score[0] == 3.0
 
 
 def test_unknown_pairs_can_be_refused():
     model = fit_small(FIVE)
     with pytest.raises(RatingsError, match="2 of 3 pairs") as error:
-        predict_pairs(model, [1, "x", 2], [10, "z", "w"], unknown="raise")
+        predict_pairs(FactorScorer(model), [1, "x", 2], [10, "z", "w"], unknown="raise")
     assert "pair 2: user 'x' and item 'z' unknown" in str(error.value)
     assert "pair 3: item 'w' unknown" in str(error.value)
-    assert len(predict_pairs(model, [1, 2], [10, 12], unknown="raise").score) == 2
+    assert len(predict_pairs(FactorScorer(model), [1, 2], [10, 12], unknown="raise").score) == 2
     with pytest.raises(RecipeError, match="did you mean 'raise'"):
-        predict_pairs(model, 1, 10, unknown="rise")
+        predict_pairs(FactorScorer(model), 1, 10, unknown="rise")
 
 
 # --- numbers ---------------------------------------------------------------------------------------
@@ -136,7 +116,7 @@ def test_unknown_pairs_can_be_refused():
 def test_no_spread_means_no_correction(rows, scale):
     model = fit_small(rows, scale=scale)
     asked = [(user, item) for user in [*model.users, "x"] for item in [*model.items, "y"]]
-    found = predict_pairs(model, *zip(*asked, strict=True))
+    found = predict_pairs(FactorScorer(model), *zip(*asked, strict=True))
     assert np.isfinite(found.score).all()
     assert (found.score >= scale[0]).all() and (found.score <= scale[1]).all()
     if scale[0] == scale[1]:
@@ -152,25 +132,27 @@ def test_scores_are_the_formula():
     changes = {"mean": 0.3, "user_bias": b, "item_bias": c, "scale": (-100.0, 100.0)}
     plain = by_hand(p, q, **changes)
     names = plain.users[users], plain.items[items]
-    assert predict_pairs(plain, *names).score == pytest.approx(raw, rel=1e-5)
+    assert predict_pairs(FactorScorer(plain), *names).score == pytest.approx(raw, rel=1e-5)
     curved = by_hand(p, q, **changes, sigmoid_range=(0.5, 5.5))
-    assert predict_pairs(curved, *names).score == pytest.approx(0.5 + 5 / (1 + np.exp(-raw)), rel=1e-5)
+    assert predict_pairs(FactorScorer(curved), *names).score == pytest.approx(
+        0.5 + 5 / (1 + np.exp(-raw)), rel=1e-5
+    )
     clipped = by_hand(p, q, **(changes | {"scale": (0.0, 1.0)}))
-    assert predict_pairs(clipped, *names).score == pytest.approx(np.clip(raw, 0, 1), rel=1e-5)
+    assert predict_pairs(FactorScorer(clipped), *names).score == pytest.approx(np.clip(raw, 0, 1), rel=1e-5)
 
 
 def test_a_pairs_score_does_not_depend_on_what_is_asked_with_it():
     rng = np.random.default_rng(3)
     model = by_hand(rng.normal(size=(50, 37)), rng.normal(size=(60, 37)), scale=(-99.0, 99.0))
     users, items = rng.integers(0, 50, 3000), rng.integers(0, 60, 3000)
-    together = Scorer(model).scores(users, items)[0]
-    alone = [Scorer(model).scores(users[k : k + 1], items[k : k + 1])[0][0] for k in range(0, 3000, 97)]
+    together = FactorScorer(model).scores(users, items)[0]
+    alone = [FactorScorer(model).scores(users[k : k + 1], items[k : k + 1])[0][0] for k in range(0, 3000, 97)]
     assert together[::97].tolist() == alone
 
 
 def test_far_scores_do_not_overflow_the_sigmoid():
     model = by_hand([[1e4], [-1e4]], [[1.0]], sigmoid_range=(0.5, 5.5), scale=(1.0, 5.0))
-    assert predict_pairs(model, ["u0", "u1"], "i0").score.tolist() == [5.0, 1.0]
+    assert predict_pairs(FactorScorer(model), ["u0", "u1"], "i0").score.tolist() == [5.0, 1.0]
 
 
 # --- deviation -------------------------------------------------------------------------------------
@@ -191,19 +173,21 @@ def test_the_deviation_is_that_of_the_formula_with_independent_parts():
     q = [drawn(mean, var**0.5, draws) for mean, var in ((0.5, 0.5), (-1, 0.6))]
     score = drawn(0, 0.1**0.5, draws) + drawn(0, 0.2**0.5, draws) + p[0] * q[0] + p[1] * q[1]
     simulated = (score + drawn(0, 0.5**0.5, draws)).std()
-    assert predict_pairs(model, "u0", "i0").deviation[0] == pytest.approx(simulated, rel=0.01)
+    assert predict_pairs(FactorScorer(model), "u0", "i0").deviation[0] == pytest.approx(simulated, rel=0.01)
 
 
 def test_no_deviation_is_wider_than_the_scale_allows():
     extra = {"user_bias_variance": np.array([1e9], np.float32)}
-    found = predict_pairs(by_hand([[0.0]], [[0.0]], [[0]], noise_precision=1.0, extra=extra), "u0", "i0")
+    found = predict_pairs(
+        FactorScorer(by_hand([[0.0]], [[0.0]], [[0]], noise_precision=1.0, extra=extra)), "u0", "i0"
+    )
     assert found.deviation[0] == 2.0  # of 1 to 5
 
 
 def test_some_users_and_items_are_noisier_than_others():
     extra = {"user_noise": np.array([0.5, 2.0], np.float32), "item_noise": np.array([1.0, 4.0], np.float32)}
     model = by_hand([[0.0], [0.0]], [[0.0], [0.0]], [[0, 1], [0, 1]], noise_precision=4.0, extra=extra)
-    found = predict_pairs(model, ["u0", "u1", "u1", "x"], ["i0", "i1", "y", "i1"])
+    found = predict_pairs(FactorScorer(model), ["u0", "u1", "u1", "x"], ["i0", "i1", "y", "i1"])
     expected = np.sqrt(np.array([0.5 * 1, 2 * 4, 2 * 2.5, 1.25 * 4]) / 4)
     assert found.deviation == pytest.approx(expected)
 
@@ -217,17 +201,17 @@ def test_a_users_span_of_time_moves_the_score():
     }
     model = by_hand([[0.0], [0.0]], [[0.0]], [[0]], extra=extra)
     times = np.array([750.0, 850.0, 750.0, np.nan, 750.0])
-    found = predict_pairs(model, ["u0", "u0", "u1", "u0", "x"], "i0", times=times)
+    found = predict_pairs(FactorScorer(model), ["u0", "u0", "u1", "u0", "x"], "i0", {"time": times})
     assert found.score.tolist() == [3.5, 3, 3, 3, 3]
-    assert predict_pairs(model, "u0", "i0").score[0] == 3
+    assert predict_pairs(FactorScorer(model), "u0", "i0").score[0] == 3
 
 
 def test_strangers_are_less_certain_and_no_noise_is_no_deviation():
     model = fit_small(RAW)
-    found = predict_pairs(model, ["kind", "nobody", "kind"], ["i1", "i1", "new"])
+    found = predict_pairs(FactorScorer(model), ["kind", "nobody", "kind"], ["i1", "i1", "new"])
     assert found.deviation[1] > found.deviation[0] == pytest.approx(0.5)
     assert found.deviation[2] >= found.deviation[0]
-    assert np.isnan(predict_pairs(by_hand([[1.0]], [[1.0]]), "u0", "i0").deviation[0])
+    assert np.isnan(predict_pairs(FactorScorer(by_hand([[1.0]], [[1.0]])), "u0", "i0").deviation[0])
 
 
 # --- events ----------------------------------------------------------------------------------------
@@ -236,12 +220,12 @@ def test_strangers_are_less_certain_and_no_noise_is_no_deviation():
 def test_a_model_of_events_predicts_no_stars():
     model = by_hand([[1.0]], [[9.0]], implicit=True, scale=(1.0, 1.0), noise_precision=1.0)
     with pytest.raises(RatingsError, match="predicts no ratings"):
-        predict_pairs(model, "u0", "i0")
-    found = predict_pairs(model, "u0", "i0", ranking=True)
+        predict_pairs(FactorScorer(model), "u0", "i0")
+    found = predict_pairs(FactorScorer(model), "u0", "i0", ranking=True)
     assert found.score[0] == 12 and np.isnan(found.deviation[0])  # neither clipped nor with a deviation
 
 
 def test_a_disliked_item_is_predicted_below_a_liked_one():
     rows = [*(("a", "x", 5), ("a", "y", 1), ("b", "x", 5), ("b", "y", 1), ("c", "x", 5), ("d", "y", 1))]
-    found = predict_pairs(fit_small([*rows, ("d", "z", 5)]), "c", ["y", "z"])
+    found = predict_pairs(FactorScorer(fit_small([*rows, ("d", "z", 5)])), "c", ["y", "z"])
     assert found.score[0] < found.score[1]

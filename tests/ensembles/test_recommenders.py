@@ -3,70 +3,94 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tenfold
+from collab.small_models import by_hand, texts
 from pairs import RECIPE, ratings_of, schema_of
+from tenfold.collab.predict import FactorScorer
 from tenfold.ensembles.blend import blend_runs
-from tenfold.ensembles.recommenders import RatingsBlend, ratings_blend_of
-from tenfold.errors import RatingsError, RunError
+from tenfold.ensembles.recommenders import RecommenderBlend, joined_interactions
+from tenfold.errors import RatingsError, RecipeError, RunError
 from tenfold.recipe import FactorRecipe
+from tenfold.recommenders.factors import FactorRun
 from tenfold.runs.record import RunRecord
-from tenfold.schema import NumberColumn, Schema
-from tenfold.values import PairPredictions
+from tenfold.runs.run import Member
+from tenfold.schema import NumberColumn
+from tenfold.values import FactorModel
 
 
-def run_of(score: float, known: bool, *, implicit: bool = False, scale: tuple[float, float] = (1, 5)) -> Any:
-    found = PairPredictions(
-        np.array(["u"], dtype=object),
-        np.array(["i"], dtype=object),
-        np.array([score], dtype=np.float32),
-        np.array([1.0], dtype=np.float32),
-        np.array([known]),
-        np.array([known]),
-        np.array(["rated" if known else "unknown"], dtype=object),
-        ("note",),
-    )
-    return SimpleNamespace(
-        about={"kind": "ratings"},
-        schema=Schema(inputs=(), targets=()),
-        model=SimpleNamespace(implicit=implicit, scale=scale),
-        predict_pairs=lambda users, items: found,
-    )
+def member(name: str, weight: float, model: FactorModel) -> Member[FactorRun]:
+    schema = schema_of()
+    return Member(name, weight, (FactorRun(Path(name), schema, RunRecord({}), folded=FactorScorer(model)),))
 
 
-def blend(*runs: Any, weights: tuple[float, ...] = (1.0, 1.0)) -> RatingsBlend:
-    return ratings_blend_of(Path("b"), ["one", "two"], weights, runs, RunRecord({}))
+def model_of(score: float, user: str, **changes: Any) -> FactorModel:
+    """One user, one item, and that score; a rating deviates from it by 1."""
+    names = {"users": texts([user]), "items": texts(["i"])}
+    return by_hand([[0.0]], [[0.0]], [[0]], mean=score, noise_precision=1.0, **{**names, **changes})
+
+
+def blend(*models: FactorModel, weights: tuple[float, ...] = (1.0, 1.0)) -> RecommenderBlend:
+    parts = zip(("one", "two"), weights, models, strict=True)
+    return RecommenderBlend.of(Path("b"), RunRecord({}), [member(*part) for part in parts])
 
 
 def test_mean_and_deviation_are_those_of_the_mixture() -> None:
-    found = blend(run_of(2.0, False), run_of(4.0, True)).predict_pairs(["u"], ["i"])
+    found = blend(model_of(2.0, "u"), model_of(4.0, "u")).predict_pairs(["u"], ["i"])
     assert found.score[0] == 3.0 and found.deviation[0] == pytest.approx(np.sqrt(2.0))
     assert found.known_user[0] and found.known_item[0] and found.item_state[0] == "rated"
-    assert found.notes == ("note",)
-    assert blend(run_of(2.0, True), run_of(4.0, True), weights=(3, 1)).predict_pairs("u", "i").score[0] == 2.5
+    uneven = blend(model_of(2.0, "u"), model_of(4.0, "u"), weights=(3, 1))
+    assert uneven.predict_pairs("u", "i").score[0] == 2.5
+
+
+def test_whoever_is_known_to_one_member_is_known() -> None:
+    found = blend(model_of(2.0, "u"), model_of(4.0, "v")).predict_pairs(["u", "v", "w"], ["i", "i", "j"])
+    assert found.known_user.tolist() == [True, True, False]
+    assert found.known_item.tolist() == [True, True, False]
+    assert found.notes[0].startswith("1 of 3 users unknown")
 
 
 def test_kinds_and_scales_are_compared() -> None:
     with pytest.raises(RunError) as caught:
-        blend(run_of(1, True), run_of(1, True, scale=(0, 10)))
+        blend(model_of(1, "u"), model_of(1, "u", scale=(0, 10)))
     assert "two rates from 0 to 10" in str(caught.value)
     with pytest.raises(RunError, match="cannot be blended"):
-        blend(run_of(1, True), run_of(1, True, implicit=True))
+        blend(model_of(1, "u"), model_of(1, "u", implicit=True))
 
 
 def test_what_a_blend_has_not() -> None:
-    one = blend(run_of(1, True), run_of(1, True))
+    one = blend(model_of(1, "u"), model_of(1, "u"))
     with pytest.raises(RunError, match="factors of their own"):
         one.similar()
-    with pytest.raises(RunError, match="not scored"):
-        one.evaluate("t.csv", n=5)
-    with pytest.raises(RunError, match="asked of the members"):
+    with pytest.raises(RunError, match="inspect a member"):
+        one.model  # noqa: B018
+    with pytest.raises(RecipeError, match="no option members"):
         one.predict("t.csv", members=True)
+
+
+def test_what_members_know_is_joined() -> None:
+    one = by_hand(
+        [[0.0]] * 2, [[0.0]] * 2, [[0, 1], [0]], users=texts(["1", "b"]), items=texts(["x", "y"]),
+        held_users=np.array([1], np.uint32), held_items=np.array([1], np.uint32),
+        item_names={"x": "", "q": "Q"},
+    )  # fmt: skip
+    other = by_hand(
+        [[0.0]] * 2, [[0.0]] * 2, [[1], [0]], users=texts(["c", "1.0"]), items=texts(["z", "x"]),
+        item_names={"x": "X"}, listed_items=0,
+    )  # fmt: skip
+    both = joined_interactions([one, other])
+    assert both.users.tolist() == ["1", "b", "c"] and both.items.tolist() == ["x", "y", "z"]
+    assert both.seen_start.tolist() == [0, 3, 4, 5] and both.seen_items.tolist() == [0, 1, 2, 0, 0]
+    assert both.held_users is not None and both.held_items is not None
+    assert (both.held_users.tolist(), both.held_items.tolist()) == ([1], [1])
+    assert both.item_names == {"x": "X", "q": "Q"}
+    same = joined_interactions([one, one])
+    for name in ("users", "items", "seen_start", "seen_items", "seen_ratings", "held_users", "held_items"):
+        assert getattr(same, name).tolist() == getattr(one, name).tolist()
 
 
 # --- networks among them --------------------------------------------------------------------------

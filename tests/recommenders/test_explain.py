@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 import tenfold
-from asked import explain, explain_ratings
+from asked import explain
 from command import tenfold as tenfold_command
 from office import assert_recomputes, needs_office
 from pairs import RECIPE, ratings_of, schema_of
-from tenfold.collab.predict import locate
+from tenfold.collab.ids import locate
 from tenfold.errors import RatingsError, RecipeError, RunError
 from tenfold.recommenders.explain import explain_pairs
-from tenfold.recommenders.network import PairRun
+from tenfold.recommenders.explain_factors import explain_ratings
+from tenfold.recommenders.network import RatingNetworkRun
+from tenfold.runs.options import ExplainOptions
 from tenfold.schema import NumberColumn, RatingTarget, Schema
 
 ROWS = ratings_of()
@@ -25,35 +27,36 @@ ROWS = ratings_of()
 
 def fitted(
     folder: Path, body: str, schema: Schema | None = None, rows: Any = None, **changes: Any
-) -> PairRun:
+) -> RatingNetworkRun:
     recipe = type(RECIPE)(**{**RECIPE.model_dump(), "body": body, "epochs": 6, **changes})
     return tenfold.fit(schema or schema_of(), recipe, ROWS if rows is None else rows, run=folder)  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
-def dot(tmp_path_factory: pytest.TempPathFactory) -> PairRun:
+def dot(tmp_path_factory: pytest.TempPathFactory) -> RatingNetworkRun:
     return fitted(tmp_path_factory.mktemp("dot") / "run", "dot")
 
 
 @pytest.fixture(scope="module")
-def mlp(tmp_path_factory: pytest.TempPathFactory) -> PairRun:
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> RatingNetworkRun:
     return fitted(tmp_path_factory.mktemp("mlp") / "run", "mlp")
 
 
-def double_scores(run: PairRun, users: Any, items: Any) -> np.ndarray:
+def double_scores(run: RatingNetworkRun, users: Any, items: Any) -> np.ndarray:
     """All pairs, as the same network computes them in double precision."""
     again = tenfold.load_run(run.path)
-    again.network.double()
+    scorer = again.trained
+    scorer.network.double()
     places = (
-        locate(np.array(users, object), run.known.users),
-        locate(np.array(items, object), run.known.items),
+        locate(np.array(users, object), run.interactions.users),
+        locate(np.array(items, object), run.interactions.items),
     )
-    found = again.score(np.repeat(places[0], len(items)), np.tile(places[1], len(users)), {})
+    found, _ = scorer.scores(np.repeat(places[0], len(items)), np.tile(places[1], len(users)), {})
     return found.reshape(len(users), len(items))
 
 
 @needs_office
-def test_the_crosstab_of_a_dot_product_is_the_network(dot: PairRun, tmp_path: Path) -> None:
+def test_the_crosstab_of_a_dot_product_is_the_network(dot: RatingNetworkRun, tmp_path: Path) -> None:
     found = explain(dot, output=tmp_path / "b.xlsx", n=6)
     assert found["kind"] == "pairs" and found["sheets"] == ["Read me", "Crosstab", "One-hot"]
     wanted = double_scores(dot, found["users"], found["items"])
@@ -66,7 +69,7 @@ def test_the_crosstab_of_a_dot_product_is_the_network(dot: PairRun, tmp_path: Pa
     assert found["largest_difference"] < 1e-6 < wanted.std()
 
 
-def test_ratings_beside_it_are_those_of_the_training(dot: PairRun) -> None:
+def test_ratings_beside_it_are_those_of_the_training(dot: RatingNetworkRun) -> None:
     found = explain_ratings(dot, ["u03"], ["05", "04"])
     rating_of = dict(zip(zip(ROWS["user"], ROWS["item"], strict=True), ROWS["stars"], strict=True))
     wanted = [float(rating_of.get(("u03", item), "nan")) for item in ("05", "04")]
@@ -104,7 +107,7 @@ def test_without_a_sigmoid_the_deviation_is_folded_in(tmp_path: Path) -> None:
 @needs_office
 @pytest.mark.parametrize("body", ["mlp", "linear"])
 def test_rows_of_any_other_body_are_computed_from_the_last_layer_on(
-    body: str, mlp: PairRun, tmp_path: Path
+    body: str, mlp: RatingNetworkRun, tmp_path: Path
 ) -> None:
     run = mlp if body == "mlp" else fitted(tmp_path / "run", body, epochs=2)
     found = explain(run, output=tmp_path / "b.xlsx", n=6)
@@ -122,8 +125,8 @@ def test_rows_of_any_other_body_are_computed_from_the_last_layer_on(
     assert first[f"A{head + 1}"] == "stars" and first[f"B{head + 1}"] < 1e-5
 
 
-def test_telling_rows_are_the_nearest_and_the_farthest(mlp: PairRun) -> None:
-    found = explain_pairs(mlp, None, None, n=6)
+def test_telling_rows_are_the_nearest_and_the_farthest(mlp: RatingNetworkRun) -> None:
+    found = explain_pairs(mlp, mlp.trained, [], ExplainOptions(n=6))
     known = {
         pair: float(stars) for *pair, stars in zip(*ROWS.values(), strict=True) for pair in [tuple(pair)]
     }
@@ -139,11 +142,11 @@ def test_telling_rows_are_the_nearest_and_the_farthest(mlp: PairRun) -> None:
         user, item = (part.split()[1] for part in name.split(", "))
         assert known[user, item] == label
     assert len(set(found.why)) == 3
-    own = explain_pairs(mlp, np.array([3]), None, n=6)
-    assert {name.split(",")[0] for name in own.ids} == {f"user {mlp.known.users[3]}"}
+    own = explain_pairs(mlp, mlp.trained, [mlp.interactions.users[3]], ExplainOptions(n=6))
+    assert {name.split(",")[0] for name in own.ids} == {f"user {mlp.interactions.users[3]}"}
 
 
-def test_pairs_that_nobody_rated_have_no_loss(mlp: PairRun, tmp_path: Path) -> None:
+def test_pairs_that_nobody_rated_have_no_loss(mlp: RatingNetworkRun, tmp_path: Path) -> None:
     rated = set(zip(ROWS["user"], ROWS["item"], strict=True))
     gap = next(f"{i:02d}" for i in range(16) if ("u03", f"{i:02d}") not in rated)
     found = explain(mlp, ["u03"], items=[gap], output=tmp_path / "b.xlsx")
@@ -157,7 +160,8 @@ def test_columns_that_the_run_does_not_keep_come_from_a_table(tmp_path: Path) ->
     with pytest.raises(RunError, match="needs hour, too") as caught:
         explain(run, output=tmp_path / "b.xlsx")
     assert "--table" in str(caught.value)
-    found = explain_pairs(run, None, None, table={name: cells[:9] for name, cells in rows.items()}, n=6)
+    table = {name: cells[:9] for name, cells in rows.items()}
+    found = explain_pairs(run, run.trained, [], ExplainOptions(table=table, n=6))
     wanted = run.predict(rows).score[:9]
     assert found.features.shape[0] == 6
     for name, answer in zip(found.ids, found.targets[0].answers[:, 0], strict=True):
@@ -166,10 +170,10 @@ def test_columns_that_the_run_does_not_keep_come_from_a_table(tmp_path: Path) ->
         ].index(name)
         assert answer == pytest.approx(wanted[place], abs=1e-5)
     with pytest.raises(RatingsError, match="no rating of these"):
-        explain_pairs(run, np.array([23]), None, table={name: cells[:9] for name, cells in rows.items()})
+        explain_pairs(run, run.trained, [run.interactions.users[23]], ExplainOptions(table=table))
 
 
-def test_a_table_is_read_as_the_options_say(mlp: PairRun, tmp_path: Path) -> None:
+def test_a_table_is_read_as_the_options_say(mlp: RatingNetworkRun, tmp_path: Path) -> None:
     cells = [*zip(*ROWS.values(), strict=True)][:12]
     lines = ["user#item#stars", *("#".join(row) for row in cells), "u01#03#nix"]
     (tmp_path / "t.txt").write_bytes("\n".join(lines).encode("utf-16-le"))
@@ -184,5 +188,6 @@ def test_a_table_is_read_as_the_options_say(mlp: PairRun, tmp_path: Path) -> Non
 def test_a_target_may_be_called_id(tmp_path: Path) -> None:
     schema = Schema(inputs=schema_of().inputs, targets=(RatingTarget(name="id"),))
     rows = {"user": ROWS["user"], "item": ROWS["item"], "id": ROWS["stars"]}
-    found = explain_pairs(fitted(tmp_path / "run", "mlp", schema, rows, epochs=1), None, None, n=6)
+    run = fitted(tmp_path / "run", "mlp", schema, rows, epochs=1)
+    found = explain_pairs(run, run.trained, [], ExplainOptions(n=6))
     assert len(found.ids) == 6 and set(found.targets[0].labels) <= {1.0, 5.0}

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asked import explain, explain_ratings
+from asked import explain
 from office import read_book
 from shown import ODD, rated, trained
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import OutputError, RatingsError, RecipeError
+from tenfold.recommenders.explain_factors import explain_ratings
 from tenfold.workbooks.rows import explained_rows
 
 

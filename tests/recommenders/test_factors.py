@@ -1,269 +1,244 @@
-"""A ratings run from a table to a folder and back: every path gives the same answers."""
+"""Fits by every method: the same seed gives the same bytes, and a saved run answers in a new process."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import tenfold
-from collab.small_models import fit_small
-from tenfold.errors import RatingsError, RunError, SchemaError, TableError
+from tenfold.data.synthetic import draw_ratings
+from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.events import SweepEnded
 from tenfold.recipe import FactorRecipe
-from tenfold.recommenders import factors_fit as ratingsfit
-from tenfold.recommenders.factors import RatingsRun
-from tenfold.runs.folder import read_arrays
-from tenfold.runs.registry import load_run, open_recommender
+from tenfold.recommenders.factors import FactorRun
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
-FIVE = "user,item,rating\n1,10,5\n1,11,1\n2,10,4\n2,12,2\n3,11,2\n"
-ITEMS = "item,title,genres\n10,Sun,Drama|War\n11,Moon,Comedy\n12,,Drama\n13,Star,War\n"
+METHODS = {
+    "gibbs": {"sweeps": 60, "factors": 4},
+    "als": {"epochs": 8, "factors": 4},
+    "sgd": {"epochs": 12, "factors": 4},
+}
+DRAWN = draw_ratings(120, 60, 3000, seed=1, factors=2)
+TABLE = {name: DRAWN[name] for name in ("user", "item", "rating", "time")}
 
 
-@pytest.fixture(autouse=True)
-def plain_fitter(monkeypatch):
-    """Least squares in NumPy stand in for the methods, which have tests of their own."""
-
-    def fit(ratings, recipe, sides, on_progress=None):
-        rows = zip(
-            ratings.users[ratings.user_index],
-            ratings.items[ratings.item_index],
-            ratings.ratings.tolist(),
-            strict=True,
-        )
-        model = fit_small(
-            list(rows), scale=ratings.scale, implicit=ratings.implicit, item_names=ratings.item_names
-        )
-        fit.seen.append((ratings, sides))
-        return model
-
-    fit.seen = []
-    monkeypatch.setattr(ratingsfit, "fit_model", fit)
-    return fit
-
-
-def schema_of(**values) -> Schema:
-    names = {"user": "", "item": "", "rating": None, **values}
-    return Schema(
-        inputs=(IdColumn(name=names.pop("user")), IdColumn(name=names.pop("item"))),
-        targets=(RatingTarget(name=names.pop("rating")),),
-        **names,
+def fit(folder, table, method=None, schema=None, **values) -> FactorRun:
+    schema = schema or Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),)
     )
+    recipe = FactorRecipe(**({"method": method, **METHODS[method]} if method else {}), **values)
+    return tenfold.fit(schema, recipe, table, run=folder)
 
 
-@pytest.fixture
-def fit(tmp_path: Path):
-    """Fit a table given as text; returns the run."""
-
-    def from_text(
-        text: str, name: str = "run", schema: Schema | None = None, recipe=None, **options
-    ) -> RatingsRun:
-        path = tmp_path / "ratings.csv"
-        path.write_text(text, "utf-8")
-        return tenfold.fit(
-            schema or schema_of(), recipe or FactorRecipe(), path, run=tmp_path / name, **options
-        )
-
-    return from_text
-
-
-@pytest.fixture
-def with_items(tmp_path: Path):
-    (tmp_path / "items.csv").write_text(ITEMS, "utf-8")
-    return schema_of(item_table=str(tmp_path / "items.csv"))
-
-
-# --- fit ---------------------------------------------------------------------------------------------
-
-
-def test_what_was_decided_is_said_and_kept(fit):
-    notes: list[str] = []
-    run = fit(FIVE, on_note=notes.append)
-    text = "\n".join(notes)
-    for part in ("user is the user", "explicit: rating holds ratings", "scale 1 to 5", "3 users, 3 items"):
-        assert text.count(part) == 1, part
-    assert run.about["notes"] == notes
-    assert [column.name for column in run.schema.ids] == ["user", "item"]
-    assert run.summary["rows"] == 5 and run.summary["users"] == 3 and run.summary["method"] == "gibbs"
-    assert json.dumps(run.summary)
-
-
-def test_a_run_opens_again_to_the_same_bits(fit):
-    run = fit(FIVE)
-    again = load_run(run.path)
-    users, items = list(run.model.users) * 3, np.repeat(run.model.items, 3)
-    for one in (run.predict_pairs(users, items), again.predict_pairs(users, items)):
-        assert one.score.tobytes() == run.predict_pairs(users, items).score.tobytes()
-    assert lists(again.recommend()) == lists(run.recommend())
-
-
-def lists(found) -> list[tuple[str, str, int]]:
-    return list(zip(found.users, found.items, found.rank.tolist(), strict=True))
-
-
-def test_a_later_or_damaged_run_is_refused(fit):
-    run = fit(FIVE)
-    about = json.loads((run.path / "run.json").read_text())
-    (run.path / "run.json").write_text(json.dumps({**about, "format": 99}))
-    with pytest.raises(RunError, match="was made by tenfold"):
-        load_run(run.path)
-    (run.path / "run.json").write_text(json.dumps(about))
-    model = run.path / "model.safetensors"
-    whole = model.read_bytes()
-    model.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RunError, match="damaged"):
-        load_run(run.path)
-
-
-def test_a_finished_run_is_gone_on_with_only_if_nothing_changed(fit, plain_fitter):
-    first = fit(FIVE)
-    again = fit(FIVE, resume=True)
-    assert len(plain_fitter.seen) == 1 and again.about == first.about
-    with pytest.raises(RunError, match="another fit"):
-        fit(FIVE.replace("1,11,1", "1,11,2"), resume=True)
-    with pytest.raises(RunError, match="recipe.seed"):
-        fit(FIVE, resume=True, recipe=FactorRecipe(seed=1))
-    assert load_run(first.path).about == first.about
-
-
-def test_bad_input_leaves_no_run(fit, tmp_path):
-    with pytest.raises(TableError, match="line 3"):
-        fit("user,item,rating\n1,10,5\n1,11,x\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["ratings.csv"]
-    assert len(fit("user,item,rating\n1,10,5\n1,11,x\n2,10,3\n", skip_bad=True).model.seen_ratings) == 2
-
-
-def test_held_out_ratings_are_scored_and_not_learnt(fit, plain_fitter):
-    rng = np.random.default_rng(0)
-    rows = [f"u{u},i{i},{rng.integers(1, 6)},{rng.integers(1, 999)}" for u in range(20) for i in range(10)]
-    text = "user,item,rating,time\n" + "\n".join(rows) + "\n"
-    run = fit(text, recipe=FactorRecipe(valid=0.2))
-    train, _ = plain_fitter.seen[-1]
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_beats_its_baselines_and_says_so(method, tmp_path):
+    run = fit(tmp_path / "run", TABLE, method, valid=0.2, split="random")
     scores = run.scores["rating"]
-    assert len(train.ratings) + scores["scored"] == 200 and train.times is None
-    assert set(scores["baselines"]) == {"global_mean", "biases"}
-    assert any("cut at" in note for note in run.about["notes"])  # one cut through time
-    random = fit(text, recipe=FactorRecipe(valid=0.2, split="random"))
-    assert any("times ignored" in note for note in random.about["notes"])
-    assert plain_fitter.seen[-1][0].times is None
-    fit(text, schema=schema_of(time="time"), recipe=FactorRecipe(valid=0.2))
-    assert plain_fitter.seen[-1][0].times is not None
-    untimed = fit(text, schema=schema_of(time="none"), recipe=FactorRecipe(valid=0.2))
-    assert not any("cut at" in note for note in untimed.about["notes"])
-    last = fit(text, recipe=FactorRecipe(split="last"))
-    assert last.about["valid_rows"] == 20
+    assert scores["scored"] == 600 and scores["rmse"] < 0.93 * scores["baselines"]["biases"]["rmse"]
+    assert run.summary["method"] == method and run.model.method == method
 
 
-def test_side_columns_go_to_the_side_that_has_them(fit, plain_fitter, tmp_path):
-    (tmp_path / "items.csv").write_text(ITEMS, "utf-8")
-    (tmp_path / "users.csv").write_text("user,age\n1,old\n2,old\n3,young\n", "utf-8")
-    tables = {"item_table": str(tmp_path / "items.csv"), "user_table": str(tmp_path / "users.csv")}
-    run = fit(FIVE, schema=schema_of(**tables, side=("genres", "age")))
-    _, sides = plain_fitter.seen[-1]
-    assert sides["item"].names == ("genres=Drama",) and sides["user"].names == ("age=old",)
-    assert sides["item"].start.tolist() == [0, 1, 1, 2]  # items 10, 11, 12
-    assert load_run(run.path).schema.side == ("genres", "age")
-    with pytest.raises(SchemaError, match="no column 'agee'"):
-        fit(FIVE, schema=schema_of(**tables, side=("agee",)))
-    with pytest.raises(SchemaError, match="no table that has them"):
-        fit(FIVE, schema=schema_of(side=("age",)))
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(method, tmp_path):
+    bytes_of = []
+    for threads in (1, 2, 8, 2):
+        run = fit(tmp_path / "run", TABLE, method, threads=threads, seed=7)
+        bytes_of.append((run.path / "model.safetensors").read_bytes())
+        recommended = run.recommend(threads=threads)
+        bytes_of[-1] += recommended.score.tobytes() + "".join(recommended.items).encode()
+    assert len(set(bytes_of)) == 1
+    other = fit(tmp_path / "other", TABLE, method, seed=8)
+    assert (other.path / "model.safetensors").read_bytes() != (run.path / "model.safetensors").read_bytes()
 
 
-# --- ask ---------------------------------------------------------------------------------------------
-
-
-def test_titles_and_filters_travel_with_the_run(fit, with_items):
-    run = load_run(fit(FIVE, schema=with_items).path)
-    found = run.recommend("3", reasons=0)
-    assert dict(zip(found.items, found.names, strict=True)) == {"10": "Sun", "12": "12"}
-    assert list(run.recommend("3", where="genres=War").items) == ["10"]
-    assert list(run.recommend("3", where=["genres=Drama", "title!=Sun"]).items) == ["12"]
-    assert list(run.recommend(where="genres=War", exclude=["10"]).items) == []
-    assert list(run.similar("11", where="genres=War").found) == ["10"]
-    assert run.predict_pairs("3", [12, 13, 14]).item_state.tolist() == ["rated", "listed", "unknown"]
-    with pytest.raises(TableError, match="did you mean 'War'"):
-        run.recommend("3", where="genres=war")
-    with pytest.raises(SchemaError, match="knows no columns of items"):
-        fit(FIVE, name="bare").recommend("3", where="genres=War")
-
-
-def test_reasons_come_with_a_users_list_and_not_with_everyones(fit):
-    run = fit(FIVE)
-    assert len(run.recommend("1").reasons) == 1 and run.recommend().reasons == ()
-    assert run.recommend(reasons=1).reasons != () and run.recommend("1", reasons=0).reasons == ()
-
-
-def test_pairs_are_predicted_row_by_row(fit, tmp_path):
-    run = fit(FIVE)
-    path = tmp_path / "pairs.csv"
-    path.write_text("item,user\n12,1\n10,nobody\n12,1\n", "utf-8")
-    notes: list[str] = []
-    found = run.predict(path, on_note=notes.append)
-    assert list(found.users) == ["1", "nobody", "1"] and list(found.items) == ["12", "10", "12"]
-    assert found.score[0] == found.score[2] == run.predict_pairs(1, 12).score[0]
-    assert found.known_user.tolist() == [True, False, True]
-    assert any("1 of 2 users unknown" in note for note in notes)
-    path.write_text("1\t12\n", "utf-8")
-    assert run.predict(path, table_options={"header": False}).score[0] == found.score[0]
-    assert run.predict({"user": [1], "item": [12.0]}).score[0] == found.score[0]
-    with pytest.raises(RatingsError, match="unknown"):
-        run.predict({"user": ["x"], "item": [12]}, unknown="raise")
-
-
-def test_ratings_can_be_added_without_a_new_fit(fit, tmp_path):
-    run = fit(FIVE)
-    path = tmp_path / "mine.csv"
-    path.write_text("item,rating\n10,5\n11,1\n", "utf-8")
-    mine = run.with_ratings(path)
-    assert list(mine.recommend("me").items) == ["12"] and list(mine.model.users) == ["1", "2", "3", "me"]
-    assert "2 new ratings, 1 new users, 0 new items" in mine.about["notes"]
-    assert list(mine.recommend("1").items) == list(run.recommend("1").items)
-    more = run.with_ratings({"user": ["3", "4"], "item": ["10", "12"], "rating": [4, 2]})
-    assert more.about["added_users"] == ["3", "4"]
-    assert list(more.recommend("3").items) == ["12"] and "4" in more.model.users
-    assert len(run.model.users) == 3 and len(load_run(run.path).model.users) == 3
-    bare = tmp_path / "bare.csv"
-    bare.write_text("10,5\n11,1\n", "utf-8")
-    assert (
-        run.with_ratings(bare, user="I").recommend("I").score.tobytes()
-        == mine.recommend("me").score.tobytes()
+@pytest.mark.parametrize("method", METHODS)
+def test_a_new_process_gives_the_same_hundred_numbers(method, tmp_path):
+    run = fit(tmp_path / "run", TABLE, method)
+    rng = np.random.default_rng(0)
+    users, items = (list(rng.choice(ids, 100)) for ids in (run.model.users, run.model.items))
+    ask = (
+        "import json, sys, tenfold; users, items = json.load(sys.stdin); "
+        f"found = tenfold.load_run({str(run.path)!r}).predict_pairs(users, items); "
+        "print(found.score.tobytes().hex(), found.deviation.tobytes().hex())"
     )
-    with pytest.raises(RatingsError, match="outside 1 to 5"):
-        run.with_ratings({"item": ["10"], "rating": [7]})
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        input=json.dumps([users, items]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    here = run.predict_pairs(users, items)
+    assert done.stdout.split() == [here.score.tobytes().hex(), here.deviation.tobytes().hex()]
 
 
-def test_evaluate_prints_the_documented_keys(fit, tmp_path):
-    run = fit(FIVE)
-    test = {"user": ["1", "2", "3", "x"], "item": ["12", "11", "new", "10"], "rating": [3, 2, 4, 5]}
-    notes: list[str] = []
-    found = run.evaluate(test, on_note=notes.append)
-    assert {"rmse", "mae", "scored", "fallback"} <= set(found)
-    assert (found["scored"], found["fallback"]) == (4, 2) and np.isfinite(found["rmse"])
-    assert any("4 scored, 2 by fallback" in note for note in notes)
-    assert "lists" not in found and json.dumps(found)
-    with_lists = run.evaluate(test, n=2)
-    assert {"precision", "recall", "ndcg", "coverage", "users"} <= set(with_lists["lists"])
-    assert "most_popular" in with_lists["lists"]["baselines"]
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("rows", "scale"),
+    [
+        ([(f"u{u}", f"i{i}", 3) for u in range(4) for i in range(3)], None),
+        ([("u1", "i1", 0), ("u2", "i1", 1), ("u2", "i2", 0)], (0, 1)),
+        ([("u", "i", 4)], None),
+        ([("u", f"i{i}", i % 5 + 1) for i in range(9)], None),
+    ],
+)
+def test_tables_with_little_in_them_give_finite_scores_in_scale(method, rows, scale, tmp_path):
+    columns = dict(zip(("user", "item", "rating"), map(list, zip(*rows, strict=True)), strict=True))
+    run = fit(tmp_path / "run", columns, method, scale=scale)
+    asked = [(u, i) for u in [*run.model.users, "x"] for i in [*run.model.items, "y"]]
+    found = run.predict_pairs(*zip(*asked, strict=True))
+    low, high = run.model.scale
+    assert np.isfinite(found.score).all() and (low <= found.score).all() and (found.score <= high).all()
+    assert np.isfinite(run.similar().cosine).all() and np.isfinite(run.recommend(reasons=2).score).all()
+    if low == high:
+        assert set(found.score.tolist()) == {low}
 
 
-def test_a_run_of_events_ranks_and_predicts_no_stars(fit):
-    run = fit("user,item\nu,a\nu,b\nv,a\nv,c\nw,b\n")
-    assert run.summary["kind_of_ratings"] == "implicit"
-    assert any("no rating column" in note for note in run.about["notes"])
-    found = run.recommend("w")
-    assert sorted(found.items) == ["a", "c"] and any("no ratings" in note for note in found.notes)
-    with pytest.raises(RatingsError, match="predicts no ratings"):
-        run.predict({"user": ["w"], "item": ["a"]})
-    scores = run.evaluate({"user": ["w"], "item": ["a"]})
-    assert "rmse" not in scores and scores["lists"]["users"] == 1
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stranger_is_answered_from_what_is_known_of_the_pair(method, tmp_path):
+    rows = [(user, f"i{n}", rating) for user, rating in (("kind", 5), ("harsh", 1)) for n in range(8)]
+    rows += [(f"u{user}", f"i{n}", 3) for user in range(4) for n in range(8)]
+    columns = dict(zip(("user", "item", "rating"), map(list, zip(*rows, strict=True)), strict=True))
+    run = fit(tmp_path / "run", columns, method)
+    users, items = ["kind", "u0", "harsh", "nobody", "nobody"], ["new", "new", "new", "new", "i1"]
+    kind, plain, harsh, nobody, on_item = run.predict_pairs(users, items).score.tolist()
+    assert kind > plain > harsh and nobody == 3.0 and abs(on_item - 3) < 0.3
 
 
-def test_other_runs_are_no_recommenders(fit, tmp_path):
-    run = fit(FIVE)
-    assert open_recommender(run.path).summary == run.summary
-    arrays, about = read_arrays(run.path / "model.safetensors")
-    assert about["method"] == "als" and arrays["user_factors"].dtype == np.float32
-    with pytest.raises(RunError, match="does not exist"):
-        open_recommender(tmp_path / "none")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_disliked_item_comes_after_a_liked_one(method, tmp_path):
+    rows = [
+        ("a", "x", 5),
+        ("a", "y", 1),
+        ("b", "x", 5),
+        ("b", "y", 1),
+        ("c", "x", 5),
+        ("d", "y", 1),
+        ("d", "z", 5),
+    ]
+    columns = dict(zip(("user", "item", "rating"), map(list, zip(*rows, strict=True)), strict=True))
+    run = fit(tmp_path / "run", columns, method)
+    assert list(run.recommend("c").items) == ["z", "y"]
+
+
+def test_events_are_fitted_by_the_method_for_them(tmp_path):
+    rng = np.random.default_rng(2)
+    pairs = [
+        (f"u{u}", f"i{i}") for u in range(30) for i in range(20) if u % 2 == i % 2 and rng.random() < 0.6
+    ]
+    columns = dict(zip(("user", "item"), map(list, zip(*pairs, strict=True)), strict=True))
+    run = fit(tmp_path / "run", columns, schema=schema_of_events(), factors=4)
+    assert run.recipe.method == "als" and run.model.implicit
+    assert any("method als" in note for note in run.about["notes"])
+    found = run.recommend(n=1, reasons=1)
+    same = [
+        int(user[1:]) % 2 == int(item[1:]) % 2 for user, item in zip(found.users, found.items, strict=True)
+    ]
+    assert all(same) and all(why[0][1] > 0 for why in found.reasons)
+    with pytest.raises(RatingsError, match="events"):
+        fit(tmp_path / "other", columns, "gibbs", schema=schema_of_events())
+
+
+def schema_of_events() -> Schema:
+    return Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name=None),))
+
+
+def test_side_columns_are_for_the_sampler(tmp_path):
+    items = tmp_path / "items.csv"
+    items.write_text("item,kind\n" + "".join(f"m{n},{'ab'[n % 2]}\n" for n in range(1, 61)))
+    schema = Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")),
+        targets=(RatingTarget(name="rating"),),
+        item_table=str(items),
+        side=("kind",),
+    )
+    run = fit(tmp_path / "run", TABLE, "gibbs", schema=schema)
+    assert any("kind: 2 features" in note for note in run.about["notes"])
+    with pytest.raises(RecipeError, match="learns nothing from side columns"):
+        fit(tmp_path / "other", TABLE, "als", schema=schema)
+
+
+def test_times_teach_only_where_they_were_named(tmp_path):
+    timed = Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")),
+        targets=(RatingTarget(name="rating"),),
+        time="time",
+    )
+    run = fit(tmp_path / "run", TABLE, "gibbs", schema=timed)
+    assert "time_lengths" in run.model.extra
+    assert "time_lengths" not in fit(tmp_path / "plain", TABLE, "gibbs").model.extra
+    found = run.evaluate({name: TABLE[name][:50] for name in TABLE})
+    without = run.evaluate({name: TABLE[name][:50] for name in ("user", "item", "rating")})
+    assert found["rmse"] < without["rmse"]  # the ratings it was fitted to, each in its span of time
+    first = run.predict({"user": TABLE["user"][:1], "item": TABLE["item"][:1], "time": TABLE["time"][:1]})
+    assert first.score[0] != run.predict_pairs(TABLE["user"][0], TABLE["item"][0]).score[0]
+    with pytest.raises(SchemaError, match="no time column"):
+        fit(
+            tmp_path / "none",
+            {k: TABLE[k] for k in ("user", "item", "rating")},
+            "als",
+            valid=0.2,
+            split="time",
+        )
+
+
+def test_progress_is_told(tmp_path):
+    events: list[dict] = []
+    schema = Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),)
+    )
+    for method in ("gibbs", "sgd"):
+        recipe = FactorRecipe(method=method, **METHODS[method])
+        tenfold.fit(schema, recipe, TABLE, run=tmp_path / method, on_progress=events.append)
+        assert isinstance(events[-1], SweepEnded) and events[-1].done == events[-1].total
+
+
+@pytest.mark.parametrize("choices", [{"valid": 0.2}, {"valid": 0.2, "split": "random"}, {"split": "last"}])
+def test_times_that_are_there_and_not_read_are_warned_of(choices, tmp_path):
+    def notes_of(time, **values):
+        schema = Schema(
+            inputs=(IdColumn(name="user"), IdColumn(name="item")),
+            targets=(RatingTarget(name="rating"),),
+            time=time,
+        )
+        run = fit(tmp_path / "run", TABLE, "als", schema, **values)
+        return [note for note in run.about["notes"] if "optimistic" in note]
+
+    assert "(time)" in notes_of("none", **choices)[0]
+    assert notes_of("time", valid=0.2, split="time") == []
+    assert notes_of("none") == []
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("max", 5), ("min", 2), ("mean", 3.5), ("first", 5), ("last", 2)])
+def test_each_rule_for_repeated_pairs_can_be_asked_for(rule, kept, tmp_path):
+    table = {"user": ["u", "u", "v"], "item": ["a", "a", "a"], "rating": [5, 2, 3]}
+    run = fit(tmp_path / "run", table, "als", duplicates=rule)
+    assert run.model.seen_ratings.tolist() == [kept, 3]
+
+
+@pytest.mark.parametrize("method", ["gibbs", "sgd"])
+def test_an_interrupted_fit_leaves_nothing(method, tmp_path):
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    schema = Schema(
+        inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),)
+    )
+    recipe = FactorRecipe(method=method, **METHODS[method])
+    with pytest.raises(KeyboardInterrupt):
+        tenfold.fit(schema, recipe, TABLE, run=tmp_path / "run", on_progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_choice_that_the_method_has_no_use_for_is_said(tmp_path):
+    run = fit(tmp_path / "run", TABLE, "als", sweeps=9, use_bias=False, use_range=True)
+    said = [note for note in run.about["notes"] if "has no use" in note]
+    assert said == [
+        "sweeps is of method gibbs: als has no use for it",
+        "use_bias is of method sgd: als has no use for it",
+    ]
+    assert not any("has no use" in note for note in fit(tmp_path / "run", TABLE, "als").about["notes"])

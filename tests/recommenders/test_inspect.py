@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenfold.collab.predict import predict_pairs
+from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.errors import RecipeError
-from tenfold.recipe import FactorRecipe
-from tenfold.recommenders.factors import RatingsRun
+from tenfold.recommenders.factors import FactorRun
 from tenfold.recommenders.inspect import inspect_run, inspection_sections
 from tenfold.reports.html import report_html
 from tenfold.runs.record import RunRecord
@@ -45,11 +44,9 @@ def model_of(**changes) -> FactorModel:
     return FactorModel(**{**parts, **changes})
 
 
-def run_of(model: FactorModel) -> RatingsRun:
+def run_of(model: FactorModel) -> FactorRun:
     schema = Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="r"),))
-    run = RatingsRun(Path("runs/x"), schema, RunRecord({}), FactorRecipe())
-    run.__dict__["model"] = model  # as its property would have read it
-    return run
+    return FactorRun(Path("runs/x"), schema, RunRecord({}), folded=FactorScorer(model))
 
 
 def rated(model: FactorModel) -> np.ndarray:
@@ -67,7 +64,7 @@ def test_the_crosstab_is_of_the_busiest_users_and_the_most_rated_items() -> None
     assert sorted(given[users]) == sorted(given)[-4:] and sorted(received[items]) == sorted(received)[-4:]
     np.testing.assert_array_equal(found.rating, table[np.ix_(users, items)])
     for row, user in enumerate(found.users):
-        wanted = predict_pairs(model, user, found.items).score
+        wanted = predict_pairs(FactorScorer(model), user, found.items).score
         np.testing.assert_array_equal(found.predicted[row], wanted)
 
 
@@ -98,7 +95,7 @@ def test_an_items_audience_is_who_rated_it() -> None:
     for one in (*inspect_run(run_of(model)).best, *inspect_run(run_of(model)).worst):
         item = int(one.item[1:])
         who = np.flatnonzero(~np.isnan(table[:, item]))
-        scores = predict_pairs(model, model.users[who], one.item).score
+        scores = predict_pairs(FactorScorer(model), model.users[who], one.item).score
         assert one.ratings == len(who) and one.rated == pytest.approx(table[who, item].mean())
         assert one.audience == pytest.approx(float(scores.mean()) - one.bias, abs=1e-5)
 
@@ -135,7 +132,7 @@ def test_one_hot_times_the_runs_own_matrix_is_its_row() -> None:
     terms = found.terms
     parts = [terms[name] for name in ("mean", "user_bias", "item_bias", "dot_product")]
     assert sum(parts) == pytest.approx(terms["sum"])
-    score = predict_pairs(model, found.lookups[0].id, found.lookups[1].id).score[0]
+    score = predict_pairs(FactorScorer(model), found.lookups[0].id, found.lookups[1].id).score[0]
     assert terms["score"] == score
     # The pair is a gap of the crosstab: a score that nobody gave.
     row = found.crosstab.users.index(found.lookups[0].id)

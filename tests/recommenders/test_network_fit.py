@@ -62,7 +62,7 @@ def test_held_out_ratings_are_scored_and_not_learnt(tmp_path: Path) -> None:
     rows = len(ratings_of()["user"])
     assert run.about["train_rows"] + run.about["valid_rows"] == rows and run.about["valid_rows"] > rows / 8
     assert run.scores["stars"]["scored"] == run.about["valid_rows"]
-    assert len(run.known.seen_items) == run.about["train_rows"]
+    assert len(run.interactions.seen_items) == run.about["train_rows"]
 
 
 def with_strangers() -> dict[str, list[str]]:

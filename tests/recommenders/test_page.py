@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,16 @@ from pairs import RECIPE, ratings_of, schema_of
 from shown import needs_browser, opened, rated
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.ensembles.blend import blend_runs
-from tenfold.recommenders.network import PairRun
+from tenfold.errors import RunError
+from tenfold.recommenders.network import RatingNetworkRun
 from tenfold.reports.html import report_html
 
 
 def test_scores_facts_and_maps() -> None:
     _, run = rated()
-    page_of = run.page()
-    title, lead, sections, notes = page_of.title, page_of.lead, page_of.sections, page_of.notes
-    page = report_html(title, sections, lead=lead)
+    shown = run.page()
+    lead, sections, notes = shown.lead, shown.sections, shown.notes
+    page = report_html(shown.title, sections, lead=lead)
     assert "method sgd" in lead and not notes
     assert [one.title for one in sections] == [
         "Scores", "What was fitted to what", "Who has rated, and what", "Maps of the factors", "Memory",
@@ -41,7 +43,7 @@ def test_scores_facts_and_maps() -> None:
 
 
 @pytest.fixture(scope="module", params=["mlp", "dot"])
-def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PairRun:
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RatingNetworkRun:
     """A network of ratings with a quarter held out, and titles that would run if they were markup."""
     folder = tmp_path_factory.mktemp(request.param)
     lines = ["item,title", *(f"{item:02d},<b>{item}</b>" for item in range(16))]
@@ -51,10 +53,10 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return tenfold.fit(schema, recipe, ratings_of(), run=folder / "run")  # type: ignore[return-value]
 
 
-def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: PairRun) -> None:
-    page_of = network.page(worst=3)
-    title, lead, sections, notes = page_of.title, page_of.lead, page_of.sections, page_of.notes
-    page = report_html(title, sections, lead=lead)
+def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: RatingNetworkRun) -> None:
+    shown = network.page(worst=3)
+    lead, sections, notes = shown.lead, shown.sections, shown.notes
+    page = report_html(shown.title, sections, lead=lead)
     assert [one.title for one in sections] == [
         "Scores", "What was fitted to what", "Curves", "Learning rate", "Right and wrong",
         "The highest losses", "Who has rated, and what", "Maps of the embeddings", "Memory",
@@ -74,16 +76,16 @@ def test_a_network_of_ratings_has_curves_and_held_out_ratings(network: PairRun) 
     assert "&lt;b&gt;3&lt;/b&gt;" in page and "<b>3</b>" not in page
 
 
-def test_the_map_of_a_dot_product_leaves_out_the_bias(network: PairRun) -> None:
+def test_the_map_of_a_dot_product_leaves_out_the_bias(network: RatingNetworkRun) -> None:
     facts = {row[0]: row[1] for row in network.page().sections[1].parts[0].rows}
-    assert facts["embedding"] == "6" and facts["body"] == network.recipe.body
+    assert facts["embeddings"] == "6" and facts["body"] == network.recipe.body
     assert ("hidden layers" in facts) == (network.recipe.body == "mlp")
 
 
 @needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_every_fit_of_a_network_leaves_a_page_that_a_phone_shows(
-    network: PairRun, width: int, dark: bool
+    network: RatingNetworkRun, width: int, dark: bool
 ) -> None:
     with opened(network.path / "report.html", width=width, dark=dark) as (view, said):
         assert view.evaluate("document.documentElement.scrollWidth") <= width
@@ -95,11 +97,20 @@ def test_every_fit_of_a_network_leaves_a_page_that_a_phone_shows(
 def test_a_blend_of_ratings_has_its_members_with_weights_and_scores(tmp_path: Path) -> None:
     runs = [rated()[1], rated("als")[1]]
     blend = blend_runs([run.path for run in runs], output=tmp_path / "blend", weights=[3, 1])
-    page_of = blend.page()
-    title, lead, sections, notes = page_of.title, page_of.lead, page_of.sections, page_of.notes
-    page = report_html(title, sections, lead=lead)
+    shown = blend.page()
+    sections, notes = shown.sections, shown.notes
+    page = report_html(shown.title, sections, lead=shown.lead)
     members, what = (one.parts[0].rows for one in sections)
     assert [row[2].text for row in members] == ["0.750", "0.250"]
     assert [row[3].text for row in members] == [f"{run.scores['rating']['rmse']:.4f}" for run in runs]
     assert [row[1] for row in what] == ["sgd", "als"] and str(runs[0].path) in page and not notes
     assert "tenfold evaluate" in page
+
+
+def test_a_member_that_is_gone_is_said(tmp_path: Path) -> None:
+    copies = [shutil.copytree(rated(name)[1].path, tmp_path / name) for name in ("sgd", "als")]
+    blend = blend_runs(copies, output=tmp_path / "blend")
+    shutil.rmtree(copies[1])
+    with pytest.raises(RunError, match="lacks members") as caught:
+        tenfold.load_run(blend.path)
+    assert caught.value.problems[0].startswith("als: ")

@@ -1,19 +1,21 @@
-"""How good a factor model is: errors of its ratings and hits of its lists, always beside the baselines."""
+"""How good a scorer is: errors of its ratings and hits of its lists, always beside the baselines."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.predict import Scorer, as_ids, locate
-from tenfold.collab.recommend import recommend
+from tenfold.collab.ids import as_ids, locate
+from tenfold.collab.predict import Cells, PairScorer
+from tenfold.collab.recommend import recommend, seen_pairs
 from tenfold.errors import RatingsError
 from tenfold.metrics import ItemLists, number_scores, ranking_scores
-from tenfold.values import FactorModel, Ratings
+from tenfold.values import Interactions, Ratings
 
-__all__ = ["BiasBaseline", "evaluate_lists", "evaluate_ratings", "fit_biases", "locate_pairs", "score_pairs"]
+__all__ = ["BiasBaseline", "Evaluation", "evaluate", "evaluate_lists", "evaluate_ratings", "fit_biases"]
 
 #: Shrinkage of item and user biases, in ratings (Koren 2010, "Factor in the neighbors", section 2.1).
 ITEM_SHRINKAGE = 25.0
@@ -35,68 +37,92 @@ class BiasBaseline:
         return self.mean + user + np.where(items < 0, 0.0, self.item_bias[items])
 
 
-def fit_biases(model: FactorModel) -> BiasBaseline:
-    """The baseline from the ratings that the model carries."""
-    ratings = model.seen_ratings.astype(np.float64)
+def fit_biases(known: Interactions) -> BiasBaseline:
+    """The baseline from the ratings that were trained on."""
+    ratings = known.seen_ratings.astype(np.float64)
     if not len(ratings):
         raise RatingsError(
-            "the model carries no training ratings, so it has no baselines",
+            "the run carries no training ratings, so it has no baselines",
             fix="evaluate the run that was fitted",
         )
     mean = float(ratings.mean())
-    counts = np.diff(model.seen_start)
-    users, items = np.repeat(np.arange(len(counts)), counts), model.seen_items.astype(np.int64)
-    received = np.bincount(items, minlength=len(model.items))
-    item_bias = np.bincount(items, ratings - mean, len(model.items)) / (ITEM_SHRINKAGE + received)
+    items = known.seen_items.astype(np.int64)
+    item_bias = np.bincount(items, ratings - mean, len(known.items)) / (ITEM_SHRINKAGE + known.received)
     rest = ratings - mean - item_bias[items]
-    user_bias = np.bincount(users, rest, len(model.users)) / (USER_SHRINKAGE + counts)
+    user_bias = np.bincount(known.owners, rest, len(known.users)) / (USER_SHRINKAGE + known.given)
     return BiasBaseline(mean, user_bias, item_bias)
 
 
-def evaluate_ratings(model: FactorModel, test: Ratings) -> dict[str, Any]:
-    """RMSE and MAE over all test pairs, on how many they stand, and the same of the baselines.
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores on test ratings, and messages.
+
+    scores: of the errors and, under ``lists``, of the lists, as `evaluate_ratings` and `evaluate_lists` say.
+    predicted: (ratings,) the score of each test pair; None for events, whose lists alone are scored.
+    """
+
+    scores: dict[str, Any]
+    predicted: NDArray[np.floating] | None
+    notes: list[str]
+
+
+def evaluate(
+    scorer: PairScorer,
+    test: Ratings,
+    cells: Cells | None = None,
+    *,
+    n: int | None = None,
+    relevant_from: float | None = None,
+) -> Evaluation:
+    """Errors of ratings, and lists of n where n is given or the scorer knows of events alone (n = 10).
+
+    cells: of the test pairs, as `PairScorer.cells` gives them.
+    """
+    known = scorer.interactions
+    scores: dict[str, Any] = {}
+    predicted, notes = None, list[str]()
+    if not known.implicit:
+        scores, predicted = evaluate_ratings(scorer, test, cells)
+        notes += scores.pop("notes")
+    if n is not None or known.implicit:
+        lists = evaluate_lists(scorer, test, n=10 if n is None else n, relevant_from=relevant_from)
+        notes += [note for note in lists.pop("notes") if note not in notes]
+        scores["lists"] = {"n": 10 if n is None else n, **lists}
+    return Evaluation(scores, predicted, notes)
+
+
+def evaluate_ratings(
+    scorer: PairScorer, test: Ratings, cells: Cells | None = None
+) -> tuple[dict[str, Any], NDArray[np.floating]]:
+    """RMSE and MAE over all test pairs, on how many they stand, the same of the baselines; and the answers.
 
     scored: pairs in the averages; fallback: how many of them have an unknown user or item and were answered
-    as `predict_pairs` says. Test times are used by models that know of times. known: the scores over the
-    other pairs alone. baselines: ``global_mean`` of the training ratings and ``biases`` (see `fit_biases`),
-    over the same pairs.
+    as `predict_pairs` says. known: the scores over the other pairs alone. baselines: ``global_mean`` of the
+    training ratings and ``biases`` (see `fit_biases`), over the same pairs.
     """
-    if model.implicit:
+    known = scorer.interactions
+    if known.implicit:
         raise RatingsError(
             "this run was fitted to events, so it has no errors of ratings",
             fix="evaluate its lists (--lists)",
         )
-    users, items = locate_pairs(model, test)
-    predicted, _ = Scorer(model).scores(users, items, test.times)
-    return score_pairs(model, test, predicted, users, items)
-
-
-def score_pairs(
-    model: FactorModel,
-    test: Ratings,
-    predicted: NDArray[Any],
-    users: NDArray[np.int64],
-    items: NDArray[np.int64],
-) -> dict[str, Any]:
-    """The scores of `evaluate_ratings` of answers that anything gave, beside what the model carries.
-
-    users, items: places of the test pairs in the model, -1 for unknown; see `locate_pairs`.
-    """
+    users, items = _locate_pairs(known, test)
+    predicted, _ = scorer.scores(users, items, cells or {})
     fallback = (users < 0) | (items < 0)
     scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
     scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
-    baseline = fit_biases(model)
-    biases = np.clip(baseline.predict(users, items), *model.scale)
+    baseline = fit_biases(known)
+    biases = np.clip(baseline.predict(users, items), *known.scale)
     scores["baselines"] = {
         "global_mean": number_scores(test.ratings, np.full(len(users), baseline.mean)),
         "biases": number_scores(test.ratings, biases),
     }
-    scores["notes"] = _notes(model, test, users, items)
-    return scores
+    scores["notes"] = _notes(known, test, users, items)
+    return scores, predicted
 
 
 def evaluate_lists(
-    model: FactorModel,
+    scorer: PairScorer,
     test: Ratings,
     *,
     n: int = 10,
@@ -112,7 +138,8 @@ def evaluate_lists(
     baselines: ``most_popular`` lists the items with most training ratings, without those that the user has
     rated.
     """
-    users, items = locate_pairs(model, test)
+    known = scorer.interactions
+    users, items = _locate_pairs(known, test)
     relevant = np.ones(len(users), np.bool_) if relevant_from is None else test.ratings >= relevant_from
     if not relevant.any():
         raise RatingsError(
@@ -123,31 +150,31 @@ def evaluate_lists(
         )
     # An unknown item has a number of its own past the known ones, so that it is there to be missed.
     strange = np.unique(test.item_index[items < 0])
-    numbered = np.where(items < 0, len(model.items) + np.searchsorted(strange, test.item_index), items)
+    numbered = np.where(items < 0, len(known.items) + np.searchsorted(strange, test.item_index), items)
     asked = np.unique(test.user_index[relevant])
     truth = _lists(np.searchsorted(asked, test.user_index[relevant]), numbered[relevant], len(asked))
-    index = locate(as_ids(test.users[asked]), model.users)
-    seen = _seen_lists(model, index)
-    found = recommend(model, test.users[asked], n=n, threads=threads, held_out=True)
+    index = locate(as_ids(test.users[asked]), known.users)
+    seen = _seen_lists(known, index)
+    found = recommend(scorer, test.users[asked], n=n, threads=threads, held_out=True)
     row = np.searchsorted(asked, _row_of(test, found.users))
-    ranked = _lists(row, locate(found.items, model.items), len(asked))
-    scores: dict[str, Any] = ranking_scores(ranked, truth, n=n, seen=seen, items=len(model.items))
+    ranked = _lists(row, locate(found.items, known.items), len(asked))
+    scores: dict[str, Any] = ranking_scores(ranked, truth, n=n, seen=seen, items=len(known.items))
     scores["unknown_users"] = int((index < 0).sum())
-    popular = _most_popular(model, index, n)
+    popular = _most_popular(known, index, n)
     scores["baselines"] = {
-        "most_popular": ranking_scores(popular, truth, n=n, seen=seen, items=len(model.items))
+        "most_popular": ranking_scores(popular, truth, n=n, seen=seen, items=len(known.items))
     }
-    scores["notes"] = _notes(model, test, users, items)
+    scores["notes"] = _notes(known, test, users, items)
     if not scores["users"]:
         scores["notes"].append("no list is scored: all test items that count were rated in training")
     return scores
 
 
-def locate_pairs(model: FactorModel, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Index of each test pair's user and item in the model, -1 for unknown."""
+def _locate_pairs(known: Interactions, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index of each test pair's user and item in the known, -1 for unknown."""
     if not len(test.ratings):
         raise RatingsError("there are no test ratings", fix="give pairs with their ratings")
-    users, items = locate(as_ids(test.users), model.users), locate(as_ids(test.items), model.items)
+    users, items = locate(as_ids(test.users), known.users), locate(as_ids(test.items), known.items)
     return users[test.user_index], items[test.item_index]
 
 
@@ -163,23 +190,20 @@ def _row_of(test: Ratings, users: NDArray[np.object_]) -> NDArray[np.int64]:
     return np.fromiter((places[user] for user in users), np.int64, len(users))
 
 
-def _seen_lists(model: FactorModel, users: NDArray[np.int64]) -> ItemLists:
+def _seen_lists(known: Interactions, users: NDArray[np.int64]) -> ItemLists:
     """The training items of each user, none for unknown ones."""
-    begins = np.where(users < 0, 0, model.seen_start[users])
-    sizes = np.where(users < 0, 0, model.seen_start[users + 1] - begins)
-    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    places = np.arange(start[-1]) - np.repeat(start[:-1] - begins, sizes)
-    return ItemLists(start, model.seen_items[places].astype(np.int64))
+    row, items = seen_pairs(known, users)
+    return _lists(row, items, len(users))
 
 
-def _most_popular(model: FactorModel, users: NDArray[np.int64], n: int) -> ItemLists:
+def _most_popular(known: Interactions, users: NDArray[np.int64], n: int) -> ItemLists:
     """For each user, enough of the most rated items that n remain without the seen ones."""
-    order = np.argsort(-np.bincount(model.seen_items, minlength=len(model.items)), kind="stable")
+    order = np.argsort(-known.received, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     chosen = []
     for user in users:
-        mine = model.seen_items[model.seen_start[user] : model.seen_start[user + 1]] if user >= 0 else []
+        mine = known.seen_items[known.seen_start[user] : known.seen_start[user + 1]] if user >= 0 else []
         free = np.ones(min(len(order), n + len(mine)), np.bool_)
         places = rank[mine] if len(mine) else np.empty(0, np.int64)
         free[places[places < len(free)]] = False
@@ -188,13 +212,13 @@ def _most_popular(model: FactorModel, users: NDArray[np.int64], n: int) -> ItemL
 
 
 def _notes(
-    model: FactorModel, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]
+    known: Interactions, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> list[str]:
     """Ratings outside the scale, pairs with strangers in them, and pairs that were trained on already."""
     notes = []
-    low, high = model.scale
+    low, high = known.scale
     outside = np.flatnonzero((test.ratings < low) | (test.ratings > high))
-    if len(outside) and not model.implicit:
+    if len(outside) and not known.implicit:
         notes.append(
             f"{len(outside)} of {len(users)} test ratings lie outside the run's scale {low:g} to {high:g}, "
             f"which no score leaves, first {test.ratings[outside[0]]:g} - are they of the same kind?"
@@ -209,9 +233,8 @@ def _notes(
     if (users < 0).all() or (items < 0).all():
         notes.append("all users or all items of the test are unknown - are ids of the same kind?")
     there = np.flatnonzero(~fallback)
-    width = len(model.items)
-    counts = np.diff(model.seen_start)
-    trained = np.repeat(np.arange(len(counts)), counts) * width + model.seen_items
+    width = len(known.items)
+    trained = known.owners * width + known.seen_items
     twice = int(np.isin(users[there] * width + items[there], trained).sum())
     if twice:
         notes.append(f"{twice} of {len(users)} test pairs were trained on: their scores are too good")

@@ -18,9 +18,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.values import FactorModel, id_text
+from tenfold.values import FactorModel, Interactions, id_text
 
-__all__ = ["Explainer", "item_labels", "titles"]
+__all__ = ["Explainer", "item_labels"]
 
 #: Least ridge of a row, as in the fit.
 FLOOR = 1e-4
@@ -114,27 +114,17 @@ class Explainer:
         return ratings - model.mean - model.user_bias[user] - model.item_bias[rated]
 
 
-def titles(model: FactorModel, items: NDArray[np.integer]) -> NDArray[np.object_]:
-    """Titles of items, by index, where they are known; ids elsewhere."""
-    ids = model.items[items]
-    if not model.item_names:
-        return ids
-    names = np.empty(len(ids), object)
-    names[:] = [model.item_names.get(one) or one for one in ids]
-    return names
-
-
-def item_labels(model: FactorModel) -> Callable[[str], str]:
+def item_labels(known: Interactions) -> Callable[[str], str]:
     """A function from an item's id to a unique label: its title, or the id if it has none.
 
     A title that several items share, or that equals an id, is followed by the id.
     """
-    count = Counter(id_text(title) for title in model.item_names.values() if title)
-    ids = set(model.items) | set(model.item_names)
+    count = Counter(id_text(title) for title in known.item_names.values() if title)
+    ids = set(known.items) | set(known.item_names)
     shared = {title for title, many in count.items() if many > 1 or title in ids}
 
     def label(item: str) -> str:
-        title = model.item_names.get(item)
+        title = known.item_names.get(item)
         if not title:
             return str(item)
         return f"{title} ({item})" if id_text(title) in shared else title

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenfold.collab import kernels
 from tenfold.collab.als import FLOOR
-from tenfold.collab.predict import as_ids, locate
+from tenfold.collab.ids import as_ids, locate
 from tenfold.errors import RatingsError, RecipeError
 from tenfold.values import FactorModel
 
@@ -173,7 +173,7 @@ class _Seen(TypedDict):
 def _grown_seen(
     model: FactorModel, seen: Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]], users: int
 ) -> _Seen:
-    counts = np.append(np.diff(model.seen_start), np.zeros(users - len(model.users), np.int64))
+    counts = np.append(model.given, np.zeros(users - len(model.users), np.int64))
     old = np.ones(len(model.seen_items), np.bool_)
     for user, (rated, _) in seen.items():
         counts[user] = len(rated)

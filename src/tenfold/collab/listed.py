@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.fold_in import FoldedIn, add_items
-from tenfold.collab.predict import LISTED_ITEMS, Scorer
+from tenfold.collab.predict import FactorScorer
 from tenfold.values import FactorModel, SideFeatures
 
 __all__ = ["add_listed_items"]
@@ -73,8 +73,8 @@ def add_listed_items(
     the average item's.
     """
     rated = len(model.items)
-    scorer = Scorer(model)
-    counts = np.bincount(model.seen_items, minlength=rated).astype(np.float64)
+    scorer = FactorScorer(model)
+    counts = model.received.astype(np.float64)
     weight = counts / (counts + SHRINKAGE)
     rows = np.column_stack([model.item_bias, model.item_factors]).astype(np.float64)
     tastes = np.column_stack([np.ones(len(model.users)), model.user_factors]).astype(np.float64)
@@ -98,8 +98,7 @@ def add_listed_items(
         if slopes.any()
         else f"as the average item: {columns} foretells nothing"
     )
-    extra = {**model.extra, LISTED_ITEMS: np.array([len(ids)])}
-    model = add_items(replace(model, extra=extra), list(ids), new)
+    model = add_items(replace(model, listed_items=len(ids)), list(ids), new)
     return model, [f"{len(ids)} listed items that nobody has rated are scored {how}"]
 
 

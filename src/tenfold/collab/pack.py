@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LISTED, RunError
-from tenfold.values import FactorModel, id_text
+from tenfold.values import FactorModel, Interactions, id_text
 
-__all__ = ["FORMAT", "pack_factor_model", "unpack_factor_model"]
+__all__ = ["FORMAT", "pack_factor_model", "pack_interactions", "unpack_factor_model", "unpack_interactions"]
 
 #: Version of this layout (docs/formats.md).
 FORMAT = 1
@@ -29,6 +30,8 @@ LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
 }
 TEXTS = ("users", "items", "item_names.ids", "item_names.titles")
 EXTRA = "extra."
+#: Among the extra arrays, what belongs to `Interactions`.
+HELD, LISTED_ITEMS = ("held_users", "held_items"), "listed_items"
 KINDS = "biuf"  # of NumPy's types, those that a file of plain arrays can hold
 
 
@@ -40,7 +43,10 @@ def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict
         arrays[f"{name}.bytes"], arrays[f"{name}.offsets"] = _pack_texts(one)
     for name, (kind, _) in LAYOUT.items():
         arrays[name] = np.ascontiguousarray(getattr(model, name), dtype=kind)
-    for name, array in model.extra.items():
+    kept = {name: getattr(model, name) for name in HELD if getattr(model, name) is not None}
+    if model.listed_items:
+        kept[LISTED_ITEMS] = np.array([model.listed_items])
+    for name, array in {**model.extra, **kept}.items():
         array = np.asarray(array)
         if array.dtype.kind not in KINDS:
             raise RunError(
@@ -85,6 +91,8 @@ def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[st
     if problems:
         raise _damaged(problems)
     span = metadata["sigmoid_range"]
+    extra = {name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)}
+    listed_items = extra.pop(LISTED_ITEMS, None)
     return FactorModel(
         method=str(metadata["method"]),
         users=users,
@@ -95,10 +103,43 @@ def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[st
         item_names=dict(zip(ids, titles, strict=True)),
         implicit=bool(metadata["implicit"]),
         noise_precision=float(metadata["noise_precision"]),
-        extra={name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)},
+        listed_items=0 if listed_items is None else int(listed_items[0]),
+        held_users=extra.pop(HELD[0], None),
+        held_items=extra.pop(HELD[1], None),
+        extra=extra,
         notes=tuple(str(note) for note in metadata["notes"]),
         **{name: arrays[name] for name in LAYOUT},
     )
+
+
+def pack_interactions(
+    known: Interactions, users: NDArray[np.float32], items: NDArray[np.float32]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """As `pack_factor_model`, of interactions and of embeddings (users, n) and (items, n) of a network.
+
+    The layout has places for biases, which are 0 here: a network has none that stand beside its embeddings.
+    """
+    shared = {field.name: getattr(known, field.name) for field in fields(Interactions)}
+    model = FactorModel(
+        **shared,
+        method="network",
+        mean=float(known.seen_ratings.mean()),
+        user_bias=np.zeros(len(known.users), np.float32),
+        item_bias=np.zeros(len(known.items), np.float32),
+        user_factors=users,
+        item_factors=items,
+        sigmoid_range=None,
+    )
+    return pack_factor_model(model)
+
+
+def unpack_interactions(
+    arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
+) -> tuple[Interactions, dict[str, NDArray[np.float32]]]:
+    """Interactions and embeddings, by side, of `pack_interactions`."""
+    model = unpack_factor_model(arrays, metadata)
+    known = Interactions(**{field.name: getattr(model, field.name) for field in fields(Interactions)})
+    return known, {"user": model.user_factors, "item": model.item_factors}
 
 
 def _pack_texts(texts: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -1,60 +1,125 @@
-"""One prediction a pair of user and item; for unknown ones the best that is known of them, marked as such.
+"""Scores of pairs of users and items; for unknown ones the best that is known of them, marked as such.
 
-score = clip(link(mean + b_u + c_i + p_u . q_i)), where link is the identity or the sigmoid over the model's
-range. An unknown user counts as the average one (the mean of biases and factors over users, each weighted by
-how many ratings they gave), an unknown item likewise; a pair with neither known is the mean rating.
+A factor model gives score = clip(link(mean + b_u + c_i + p_u . q_i)), where link is the identity or the
+sigmoid over the model's range. An unknown user counts as the average one (the mean of biases and factors over
+users, each weighted by how many ratings they gave), an unknown item likewise; a pair with neither known is
+the mean rating.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.explain import Explainer
+from tenfold.collab.ids import (
+    as_ids,
+    count_listed,
+    count_titles,
+    count_unknown,
+    item_states,
+    locate,
+    refuse_unknown,
+)
 from tenfold.collab.times import time_shifts
-from tenfold.errors import LISTED, RatingsError, RecipeError, did_you_mean
-from tenfold.values import FactorModel, PairPredictions, id_text, other_spelling
+from tenfold.collab.top import FORBIDDEN, first_columns
+from tenfold.data.tables.table import Table
+from tenfold.data.tables.times import read_times
+from tenfold.errors import RatingsError, RecipeError, RunError, did_you_mean
+from tenfold.values import FactorModel, Interactions, PairPredictions, Ratings
 
-__all__ = [
-    "LISTED_ITEMS",
-    "Scorer",
-    "as_ids",
-    "count_listed",
-    "count_titles",
-    "count_unknown",
-    "find_titles",
-    "item_states",
-    "locate",
-    "near_items",
-    "predict_pairs",
-    "ratings_between",
-    "refuse_unknown",
-    "unrated_items",
-]
+__all__ = ["Best", "Cells", "FactorScorer", "PairScorer", "predict_pairs", "refuse_columns"]
 
-#: In `extra` of a model that holds items that nobody has rated: how many were added.
-LISTED_ITEMS = "listed_items"
 #: Pairs at once: enough to amortize the calls, few enough to stay in the cache of a small machine.
 CHUNK = 1 << 15
+#: Values of further columns by name, (pairs,) each.
+Cells = Mapping[str, NDArray[Any]]
+#: A slice of rows of users -> row within it, and item, of each pair that is not to be listed.
+RuledOut = Callable[[slice], tuple[NDArray[np.int64], NDArray[np.int64]]]
+#: (user, items, count) -> for each item the titles of rated items that moved its score most, with how far.
+Reasons = Callable[[int, NDArray[Any], int], list[tuple[tuple[str, float], ...]]]
+
+#: (ids of users, ids of items, ratings) -> a scorer that has learned these ratings too, and messages.
+FoldIn = Callable[
+    [NDArray[np.object_], NDArray[np.object_], NDArray[np.float32]], tuple["PairScorer", list[str]]
+]
+
+
+class Best(NamedTuple):
+    """Items of highest score, best first: row of the users that were asked for, item, score, deviation."""
+
+    row: NDArray[np.int64]
+    item: NDArray[np.int64]
+    score: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
+class PairScorer(Protocol):
+    """What scores pairs of users and items by their indices in `interactions`; -1 is an unknown one."""
+
+    @property
+    def interactions(self) -> Interactions:
+        """Who and what is known, and who rated what."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of a table, beside user and item, without which there is no score."""
+        ...
+
+    @property
+    def reasons(self) -> Reasons | None:
+        """Why an item is listed; None where this scorer cannot tell."""
+        ...
+
+    def cells(self, table: Table, ratings: Ratings | None = None) -> tuple[Cells, list[str]]:
+        """What scores need of further columns, and messages: of each row, or of each of these ratings."""
+        ...
+
+    def scores(
+        self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells
+    ) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+        """(pairs,) scores and their deviations, NaN where unknown."""
+        ...
+
+    def best(
+        self, users: NDArray[np.int64], allowed: NDArray[np.bool_], n: int, out: RuledOut, threads: int | None
+    ) -> Best:
+        """The n allowed items of highest score for each user, without those that are ruled out."""
+        ...
+
+    def vectors(self, side: str) -> NDArray[np.float32]:
+        """(users or items, n), whose cosines say who or what is alike. side: ``user`` or ``item``."""
+        ...
+
+    @property
+    def fold_in(self) -> FoldIn | None:
+        """Learns further ratings without a new fit; None where that cannot be."""
+        ...
+
+    def on(self, device: str) -> PairScorer:
+        """The scorer on a device; itself where it computes on the CPU alone."""
+        ...
 
 
 def predict_pairs(
-    model: FactorModel,
+    scorer: PairScorer,
     users: Any,
     items: Any,
+    cells: Cells | None = None,
     *,
-    times: NDArray[np.float64] | None = None,
     unknown: str = "fallback",
     ranking: bool = False,
 ) -> PairPredictions:
     """Scores of the pairs (users[k], items[k]); a single user or item goes with all of the other side.
 
     users, items: ids in any spelling (1, "1", np.int64(1), 1.0), one or many.
-    times: (pairs,) seconds since 1970 of the ratings asked for; a model that was fitted with times uses them.
+    cells: of `PairScorer.cells`. Where they are None and the scorer needs some, it is a RunError.
     unknown: ``fallback`` answers pairs with an unknown user or item as the module says and marks them;
         ``raise`` is a RatingsError that lists them.
     ranking: a model of events ranks but predicts no ratings: asking it for some is a RatingsError, unless
@@ -64,28 +129,30 @@ def predict_pairs(
         raise RecipeError(
             f"unknown = {unknown!r} is not known", fix=did_you_mean(unknown, ("fallback", "raise"))
         )
-    if model.implicit and not ranking:
+    known = scorer.interactions
+    if known.implicit and not ranking:
         raise RatingsError(
             "this run was fitted to events, so it ranks items and predicts no ratings",
             fix="ask for recommendations (tenfold recommend), or for ranking scores (ranking=True)",
         )
+    if cells is None:
+        refuse_columns(scorer, "a pair of ids")
     user_ids, item_ids = _paired(as_ids(users), as_ids(items))
-    user_index, item_index = locate(user_ids, model.users), locate(item_ids, model.items)
+    user_index, item_index = locate(user_ids, known.users), locate(item_ids, known.items)
     if unknown == "raise":
         refuse_unknown(user_ids, user_index, item_ids, item_index)
-    scorer = Scorer(model)
-    score, deviation = scorer.scores(user_index, item_index, times)
-    state = item_states(model, item_ids, item_index)
+    score, deviation = scorer.scores(user_index, item_index, cells or {})
+    state = item_states(known, item_ids, item_index)
     notes = [
-        *count_unknown("users", user_ids, user_index, model.users),
+        *count_unknown("users", user_ids, user_index, known.users),
         *count_listed(item_ids, item_index, state),
-        *count_unknown("items", item_ids, np.where(state == "listed", 0, item_index), model.items),
-        *count_titles(model, item_ids),
+        *count_unknown("items", item_ids, np.where(state == "listed", 0, item_index), known.items),
+        *count_titles(known, item_ids),
     ]
     return PairPredictions(
         users=user_ids,
         items=item_ids,
-        score=score,
+        score=score.astype(np.float32),
         deviation=deviation,
         known_user=user_index >= 0,
         known_item=item_index >= 0,
@@ -94,135 +161,105 @@ def predict_pairs(
     )
 
 
-def unrated_items(model: FactorModel) -> NDArray[np.bool_]:
-    """(items,) those that nobody has rated, and that their columns gave a row."""
-    if LISTED_ITEMS not in model.extra:
-        return np.zeros(len(model.items), np.bool_)
-    return np.bincount(model.seen_items, minlength=len(model.items)) == 0
+def refuse_columns(scorer: PairScorer, what: str) -> None:
+    """Raises RunError where a score needs more than a user and an item. what: that which has no more."""
+    if scorer.columns:
+        raise RunError(
+            f"a score of this run needs {', '.join(scorer.columns)}, too, which {what} does not have",
+            fix="predict a table of pairs with these columns",
+        )
 
 
-def item_states(
-    model: FactorModel, items: NDArray[np.object_], index: NDArray[np.int64]
-) -> NDArray[np.object_]:
-    """(pairs,) ``rated``, ``listed`` or ``unknown``, of ids and their places in the model."""
-    state = np.full(len(items), "rated", object)
-    if len(model.items):
-        state[(index >= 0) & unrated_items(model)[index]] = "listed"
-    for row in np.flatnonzero(index < 0):
-        state[row] = "listed" if items[row] in model.item_names else "unknown"
-    return state
+@dataclass(frozen=True, eq=False)
+class FactorScorer:
+    """Scores of one factor model by index, where -1 stands for whom the model does not know.
 
-
-def count_listed(
-    items: NDArray[np.object_], index: NDArray[np.int64], state: NDArray[np.object_]
-) -> list[str]:
-    """How many items nobody has rated, and what they are answered by."""
-    notes = []
-    for there, how in ((index >= 0, "by their columns"), (index < 0, "as the average item")):
-        mine = items[(state == "listed") & there]
-        if len(mine):
-            shown = ", ".join(repr(one) for one in list(dict.fromkeys(mine))[:3])
-            many = f"{len(set(mine))} of {len(set(items))} items are listed and rated by nobody"
-            notes.append(f"{many}, in {len(mine)} of {len(items)} pairs: answered {how}: {shown}")
-    return notes
-
-
-def ratings_between(
-    model: FactorModel, users: NDArray[np.int64], items: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(users, items) what these users have given these items; NaN where nothing."""
-    ratings = np.full((len(users), len(items)), np.nan)
-    column_of = np.full(len(model.items), -1)
-    column_of[items] = np.arange(len(items))
-    for row, user in enumerate(users):
-        own = slice(model.seen_start[user], model.seen_start[user + 1])
-        columns = column_of[model.seen_items[own]]
-        ratings[row, columns[columns >= 0]] = model.seen_ratings[own][columns >= 0]
-    return ratings
-
-
-def as_ids(values: Any) -> NDArray[np.object_]:
-    """One id or many, in any spelling, as (n,) texts."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        values = [values]
-    texts = [id_text(value) for value in values]
-    ids = np.empty(len(texts), object)
-    ids[:] = texts
-    return ids
-
-
-def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.int64]:
-    """Place of each id among the known ones, -1 where it is none of them.
-
-    A whole number that passed through floating point is found too: ``1.0`` is the known ``1``, and ``1`` the
-    known ``1.0``, where the spelling itself is no known id.
-    """
-    places = {one: place for place, one in enumerate(known)}
-    found = np.fromiter((places.get(one, -1) for one in ids), np.int64, len(ids))
-    for row in np.flatnonzero(found < 0):
-        found[row] = places.get(other_spelling(ids[row]), -1) if ids[row] else -1
-    return found
-
-
-def find_titles(model: FactorModel, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
-    """Items with the ids of those that are titles, and what is to be said of it.
-
-    A text that is not an id of the model, listed items among them, is looked up as a title, whatever its
-    case. One that several items have stays as it is.
-    """
-    strange = [
-        row for row in np.flatnonzero(locate(items, model.items) < 0) if items[row] not in model.item_names
-    ]
-    if not strange or not model.item_names:
-        return items, []
-    called: dict[str, list[str]] = {}
-    for one, title in model.item_names.items():
-        called.setdefault(id_text(title).casefold(), []).append(one)
-    found, looked_up, unclear = items.copy(), [], []
-    for row in strange:
-        ids = called.get(items[row].casefold(), [])
-        if len(ids) == 1:
-            found[row] = ids[0]
-            looked_up.append(f"{items[row]!r} is {ids[0]}")
-        elif ids:
-            unclear.append(f"{items[row]!r} is the title of {', '.join(ids[:LISTED])}: give the id")
-    notes = [f"{len(looked_up)} items looked up by title: {', '.join(looked_up[:3])}"] if looked_up else []
-    return found, [*notes, *unclear[:LISTED]]
-
-
-def near_items(model: FactorModel, item: str) -> str:
-    """What may have been meant by a text that is neither an id nor one item's title."""
-    titles: dict[str, list[str]] = {}
-    for one, title in model.item_names.items():
-        if title:
-            titles.setdefault(title, []).append(one)
-    folded = {title.casefold(): title for title in titles}
-    near = difflib.get_close_matches(item.casefold(), folded, n=1)
-    if not near:
-        return did_you_mean(item, model.items)
-    title = folded[near[0]]
-    return f"did you mean {title!r} ({' or '.join(titles[title][:LISTED])})?"
-
-
-class Scorer:
-    """Scores of one model by index, where -1 stands for whom the model does not know.
-
+    time, time_format: the column of times in tables, where the model has shifts by time.
     Sums are taken in double precision, pair by pair: a pair's score is the same whatever is asked with it.
     """
 
-    def __init__(self, model: FactorModel) -> None:
-        self.model = model
+    model: FactorModel
+    time: str | None = None
+    time_format: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None: a user and an item have a score."""
+        return ()
+
+    @property
+    def interactions(self) -> Interactions:
+        """The model, which knows the interactions that it was fitted to."""
+        return self.model
+
+    @property
+    def reasons(self) -> Reasons:
+        """See `collab.explain`."""
+        return Explainer(self.model).reasons
+
+    def on(self, device: str) -> FactorScorer:
+        """Itself: factors are multiplied on the CPU."""
+        return self
+
+    def cells(self, table: Table, ratings: Ratings | None = None) -> tuple[Cells, list[str]]:
+        """Times in seconds since 1970, where the table has them and the model uses them."""
+        if ratings is not None:
+            return ({} if ratings.times is None else {"time": ratings.times}), []
+        if self.time is None or "time_lengths" not in self.model.extra or self.time not in table.names:
+            return {}, []
+        times, said = read_times(table, self.time, self.time_format)
+        return {"time": times}, list(said)
+
+    def best(
+        self, users: NDArray[np.int64], allowed: NDArray[np.bool_], n: int, out: RuledOut, threads: int | None
+    ) -> Best:
+        """See `PairScorer.best`. Items of equal score keep the model's order."""
+        self._check_finite()
+        row, item = first_columns(
+            len(users),
+            self.model.item_factors,
+            np.where(allowed, self.model.item_bias, FORBIDDEN),
+            factors_of=lambda part: self.user_side(users[part])[1],
+            ruled_out=out,
+            exact=lambda row, item: self.raw(users[row], item),
+            n=n,
+            threads=threads,
+        )
+        return Best(row, item, *self.scores(users[row], item))
+
+    def vectors(self, side: str) -> NDArray[np.float32]:
+        """Factors of users or of items."""
+        self._check_finite()
+        return self.model.user_factors if side == "user" else self.model.item_factors
+
+    def fold_in(
+        self, users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]
+    ) -> tuple[FactorScorer, list[str]]:
+        """See `collab.fold_in.add_ratings`."""
+        from tenfold.collab import kernels
+        from tenfold.collab.fold_in import add_ratings
+
+        model, said = add_ratings(self.model, users, items, ratings)
+        return replace(self, model=model), [*said, *kernels.notes()]
+
+    def _check_finite(self) -> None:
+        for name in ("user_bias", "item_bias", "user_factors", "item_factors"):
+            bad = int((~np.isfinite(getattr(self.model, name))).sum())
+            if bad:
+                raise RatingsError(
+                    f"{bad} numbers of the model's {name} are not finite, so nothing can be ranked",
+                    fix="fit again with a smaller learning rate or more weight decay",
+                )
 
     @cached_property
     def user_weight(self) -> NDArray[np.float64]:
         """(users,) ratings given."""
-        return _weights(np.diff(self.model.seen_start), len(self.model.users))
+        return _weights(self.model.given, len(self.model.users))
 
     @cached_property
     def item_weight(self) -> NDArray[np.float64]:
         """(items,) ratings received."""
-        counts = np.bincount(self.model.seen_items, minlength=len(self.model.items))
-        return _weights(counts, len(self.model.items))
+        return _weights(self.model.received, len(self.model.items))
 
     @cached_property
     def mean_rating(self) -> float:
@@ -271,12 +308,12 @@ class Scorer:
         self,
         user_index: NDArray[np.int64],
         item_index: NDArray[np.int64],
-        times: NDArray[np.float64] | None = None,
+        cells: Cells | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score and deviation of each pair, at these times where the model knows of times."""
+        """Score and deviation of each pair, at the times of the cells where the model knows of times."""
         raw = self.raw(user_index, item_index)
-        if times is not None:
-            raw += time_shifts(self.model.extra, user_index, times)
+        if cells and "time" in cells:
+            raw += time_shifts(self.model.extra, user_index, cells["time"])
         score = self.link(raw)
         if not self.model.implicit:
             neither = (user_index < 0) & (item_index < 0)
@@ -384,53 +421,3 @@ def _paired(
             f"{len(users)} users and {len(items)} items make no pairs", fix="give one item to each user"
         )
     return users, items
-
-
-def refuse_unknown(
-    users: NDArray[np.object_],
-    user_index: NDArray[np.int64],
-    items: NDArray[np.object_],
-    item_index: NDArray[np.int64],
-) -> None:
-    """Raises RatingsError where a user or an item of a pair is not known: place -1."""
-    rows = np.flatnonzero((user_index < 0) | (item_index < 0))
-    if not len(rows):
-        return
-    problems = []
-    for row in rows[:LISTED]:
-        who = [f"user {users[row]!r}"] if user_index[row] < 0 else []
-        who += [f"item {items[row]!r}"] if item_index[row] < 0 else []
-        problems.append(f"pair {row + 1}: {' and '.join(who)} unknown")
-    raise RatingsError(
-        f"{len(rows)} of {len(users)} pairs have an unknown user or item",
-        problems=problems,
-        fix="take them out, or allow fallbacks (unknown='fallback')",
-    )
-
-
-def count_titles(model: FactorModel, items: NDArray[np.object_]) -> list[str]:
-    """How many of the asked items are titles in place of ids, which a prediction does not look up."""
-    found, _ = find_titles(model, items)
-    there = np.flatnonzero(found != items)
-    if not len(there):
-        return []
-    many, one = len(set(items[there])), there[0]
-    are = "is a title" if many == 1 else "are titles"
-    return [f"{many} of these {are}, as {items[one]!r} of {found[one]}: give ids"]
-
-
-def count_unknown(
-    what: str, ids: NDArray[np.object_], index: NDArray[np.int64], known: NDArray[np.object_]
-) -> list[str]:
-    """How many users or items are not known. index: places of the asked ones, -1 for unknown."""
-    absent = index < 0
-    if not absent.any():
-        return []
-    distinct = set(ids)
-    missing = list(dict.fromkeys(ids[absent]))
-    note = f"{len(missing)} of {len(distinct)} {what} unknown, in {int(absent.sum())} of {len(ids)} pairs"
-    shown = ", ".join(repr(one) for one in missing[:3])
-    if len(missing) == len(distinct):
-        some = ", ".join(repr(one) for one in known[:3])
-        return [f"{note} - are ids of the same kind? asked {shown}; known {some}"]
-    return [f"{note}: {shown}{' ...' if len(missing) > 3 else ''}"]

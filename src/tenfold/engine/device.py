@@ -16,6 +16,8 @@ import torch
 
 from tenfold.errors import RecipeError
 
+#: For those who name a device and do not import torch.
+Device = torch.device
 _STATUS = Path("/proc/self/status")
 # glibc's mallopt parameters (malloc.h): a freed block above the mmap threshold goes back to the system
 # at once, and its pages are zeroed again at the next allocation.

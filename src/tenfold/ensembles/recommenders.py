@@ -1,358 +1,312 @@
-"""The ratings wing: many runs as one. Ratings are averaged; lists of events are fused by reciprocal rank.
+"""Many recommenders as one: ratings are averaged, lists of events are fused by reciprocal rank.
 
-Members are factors or networks, in any mix: both answer pairs of ids, and a blend asks nothing else of them.
+Members are scorers of any kind, in any mix. Whoever is known to one of them is known to the blend.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.evaluate import locate_pairs, score_pairs
-from tenfold.collab.predict import as_ids, locate, predict_pairs
-from tenfold.collab.recommend import checked_count, rated_pairs
+from tenfold.collab.ids import locate
+from tenfold.collab.predict import Best, Cells, FoldIn, PairScorer, Reasons, RuledOut
 from tenfold.data.tables.table import Table
 from tenfold.ensembles.weights import fuse_ranks
 from tenfold.errors import RecipeError, RunError
-from tenfold.recommenders.factors import id_names, peak_bytes, read_own_ratings
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
+from tenfold.recommenders.page import blend_page
+from tenfold.recommenders.run import RecommenderRun, peak_bytes
 from tenfold.reports.html import Page
 from tenfold.runs.bundle import read_members
 from tenfold.runs.folder import RunFolder
-from tenfold.runs.job import log_all
-from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
-from tenfold.runs.reading import read_as_trained
+from tenfold.runs.options import SOME_ROWS, ExplainOptions
 from tenfold.runs.record import RunRecord
 from tenfold.runs.registry import open_run
 from tenfold.runs.run import Blended, Ensemble, Explanation, Member
-from tenfold.values import FactorModel, PairPredictions, Ratings, Recommendations, id_text
+from tenfold.values import FactorModel, Interactions, Ratings
 
-__all__ = ["RatingsBlend", "ratings_blend_of"]
+__all__ = ["MeanScorer", "RecommenderBlend", "joined_interactions"]
 
+Ints = NDArray[np.int64]
 #: Items that each member puts forward for a list of n: this many times n, but at least so many.
 WIDER, LEAST = 10, 200
 
 
 @dataclass(frozen=True)
-class RatingsBlend(Ensemble):
-    """Many recommenders as one. schema: the first member's, by whose columns tables are read."""
+class RecommenderBlend(RecommenderRun, Ensemble):
+    """Many recommenders as one."""
 
     kind: ClassVar = "blend of ratings"
-    words: ClassVar = "a blend of ratings"
-    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from", "members"})
+    words: ClassVar = "a blend of recommenders"
+    takes: ClassVar = RecommenderRun.takes | {"device"}
+    blended_by: ClassVar = ""
     summarised: ClassVar = ("targets", "weights", "members", "seconds", "peak_bytes")
 
     @classmethod
-    def open(cls, path: Path, record: RunRecord) -> RatingsBlend:
+    def open(cls, path: Path, record: RunRecord) -> RecommenderBlend:
         """The blend in a folder whose files have been checked. Members are checked, too."""
-        kept = read_members(path, record)
-        if not kept:
+        members = []
+        for kept in read_members(path, record):
+            run = open_run(*kept.runs[0])
+            assert isinstance(run, RecommenderRun)
+            members.append(Member(kept.name, kept.weight, (run,)))
+        if not members:
             raise RunError(f"no member of {path} has finished", fix="blend its runs again")
-        names, weights = [one.name for one in kept], [one.weight for one in kept]
-        runs = [open_run(*one.runs[0]) for one in kept]
-        return ratings_blend_of(path, names, weights, runs, record)
+        return cls.of(path, record, members)
 
     @classmethod
-    def blend(cls, folder: RunFolder, members: Sequence[Member[Any]], *, method: str, seed: int) -> Blended:
+    def of(cls, path: Path, record: RunRecord, members: Sequence[Member[RecommenderRun]]) -> RecommenderBlend:
+        """Members as one. Raises RunError where some only know of events, or scales differ."""
+        problems: list[str] = []
+        first = members[0].runs[0].interactions
+        for member in members:
+            own = member.runs[0].interactions
+            if own.implicit != first.implicit:
+                kind = "events" if own.implicit else "ratings"
+                problems.append(f"{member.name} was fitted to {kind}, {members[0].name} was not")
+            elif not first.implicit and tuple(own.scale) != tuple(first.scale):
+                problems.append(f"{member.name} rates from {own.scale[0]:g} to {own.scale[1]:g}")
+        if problems:
+            fix = "blend runs of one kind and scale"
+            raise RunError("these runs cannot be blended", problems=problems, fix=fix)
+        return cls(path, members[0].runs[0].schema, record, members=members)
+
+    @classmethod
+    def blend(
+        cls, folder: RunFolder, members: Sequence[Member[RecommenderRun]], *, method: str, seed: int
+    ) -> Blended:
         """Their weights as stated: runs of ratings keep no held-out answers to learn them from."""
         if method != "weights":
             raise RecipeError(
                 f"--method {method} learns from held-out answers, which runs of ratings do not keep",
                 fix="give --weights, and compare by tenfold evaluate",
             )
-        names, weights = [member.name for member in members], [member.weight for member in members]
-        runs = [member.runs[0] for member in members]
-        blend = ratings_blend_of(folder.path, names, weights, runs, RunRecord({}))
-        shares = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
-        target = blend.schema.targets[0].name or "event"
-        record = {"of": "ratings", "weights": {target: shares}, "targets": {}, "peak_bytes": peak_bytes()}
+        blend = cls.of(folder.path, RunRecord({}), members)
+        total = sum(member.weight for member in members)
+        shares = {member.name: member.weight / total for member in members}
+        record = {
+            "of": "ratings",
+            "weights": {blend.target: shares},
+            "targets": {},
+            "peak_bytes": peak_bytes(),
+        }
         return Blended(blend.schema, record, {member.name: member.runs[0].scores for member in members}, ())
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The members' names."""
-        return tuple(member.name for member in self.members)
+    def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
+        """The first member's."""
+        return self.members[0].runs[0].recipe
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """The members' weights."""
-        return tuple(member.weight for member in self.members)
-
-    @property
-    def runs(self) -> tuple[Any, ...]:
-        """The members' runs."""
-        return tuple(member.runs[0] for member in self.members)
-
-    @property
-    def implicit(self) -> bool:
-        """Whether the members know of events only, and not of stars."""
-        return _facts(self.runs[0]).implicit
-
-    def with_ratings(self, source: Any, **options: Any) -> RatingsBlend:
-        """This blend with further ratings learnt by every member; see `RatingsRun.with_ratings`."""
-        runs = tuple(run.with_ratings(source, **options) for run in self.runs)
-        notes = list(dict.fromkeys(note for run in runs for note in run.record.added_notes))
-        record = self.record.with_values(added_notes=notes, added_users=runs[0].record.added_users)
-        members = zip(self.members, runs, strict=True)
-        return replace(
-            self, record=record, members=tuple(replace(member, runs=(run,)) for member, run in members)
+    @cached_property
+    def trained(self) -> MeanScorer:
+        """The mean of the members' scorers."""
+        return MeanScorer(
+            tuple(member.runs[0].scorer for member in self.members),
+            tuple(member.weight for member in self.members),
         )
 
-    def predict_pairs(self, users: Any, items: Any, **options: Any) -> PairPredictions:
-        """The weighted mean of the members' ratings; the deviation is that of their mixture.
-
-        Beside a network, which knows of no deviation, there is none.
-        """
-        self._refuse_events()
-        return self._mixed([run.predict_pairs(users, items, **options) for run in self.runs])
-
-    def predict(
-        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
-    ) -> PairPredictions:
-        """Scores of the pairs in a table, one per row, in its order; see `RatingsRun.predict`."""
-        options = self.options(options, changes)
-        if options.members:
-            raise RunError("members' own ratings are asked of the members", fix="predict with each run")
-        self._refuse_events()
-        said: list[str] = []
-        found = [run.predict(source, replace(options, log=said.append)) for run in self.runs]
-        log_all(options.log, dict.fromkeys(said))
-        return self._mixed(found)
-
-    def _refuse_events(self) -> None:
-        if self.implicit:
-            raise RunError(
-                f"{self.path} blends lists of events, whose scores have no common unit",
-                fix="ask it for lists: tenfold recommend",
-            )
-
-    def _mixed(self, found: Sequence[PairPredictions]) -> PairPredictions:
-        for name, one in zip(self.names[1:], found[1:], strict=True):
-            if not (np.array_equal(one.users, found[0].users) and np.array_equal(one.items, found[0].items)):
-                raise RunError(
-                    f"{self.names[0]} and {name} read other users and items from this table",
-                    fix="name the columns alike in all runs, and in the table",
-                )
-        share = np.array(self.weights) / sum(self.weights)
-        scores = np.stack([one.score.astype(np.float64) for one in found])
-        mean = share @ scores
-        spread = np.stack([one.deviation.astype(np.float64) for one in found])
-        variance = share @ (spread**2 + scores**2) - mean**2
-        first = found[0]
-        known_user = np.any([one.known_user for one in found], axis=0)
-        known_item = np.any([one.known_item for one in found], axis=0)
-        state = first.item_state.copy()
-        for one in found[1:]:
-            state = np.where(one.known_item & ~first.known_item, one.item_state, state)
-        notes = tuple(dict.fromkeys(note for one in found for note in one.notes))
-        deviation = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
-        return PairPredictions(
-            first.users,
-            first.items,
-            mean.astype(np.float32),
-            deviation,
-            known_user,
-            known_item,
-            state,
-            notes,
+    @property
+    def model(self) -> FactorModel:
+        """Raises RunError: each member has factors of its own."""
+        raise RunError(
+            f"{self.path} is a blend, whose members have factors of their own",
+            fix=f"inspect a member: {', '.join(os.path.normpath(run.path) for run in self._readers)}",
         )
-
-    def recommend(self, users: Any = None, *, n: int = 10, **options: Any) -> Recommendations:
-        """The best n items for each user: by mean rating, or of events by reciprocal rank.
-
-        Every member puts forward more than n; what any of them names is rated by all. What the user has rated
-        in any member's table is not listed.
-        options: as `RatingsRun.recommend` takes them.
-        """
-        n = checked_count(n)
-        options["reasons"] = 0
-        rated = {} if options.get("include_seen") else self._rated(users)
-        wide = max(LEAST, WIDER * n) + max(map(len, rated.values()), default=0)
-        lists = [run.recommend(users, n=wide, **options) for run in self.runs]
-        order = list(dict.fromkeys(str(user) for one in lists for user in one.users))
-        titles = {
-            item: name for one in lists for item, name in zip(one.items, one.names, strict=True) if name
-        }
-        known = {user for one in lists for user in one.users[one.known_user]}
-        each = [_by_user(one) for one in lists]
-        rows: list[tuple[str, Any, int, float, float]] = []
-        for user in order:
-            mine = rated.get(user, ())
-            ranked = [[one for one in own.get(user, []) if one not in mine] for own in each]
-            for rank, (item, score, deviation) in enumerate(self._best(user, ranked, n), start=1):
-                rows.append((user, item, rank, score, deviation))
-        notes = tuple(dict.fromkeys(note for one in lists for note in one.notes))
-        columns = list(zip(*rows, strict=True)) or [(), (), (), (), ()]
-        return Recommendations(
-            np.array(columns[0], dtype=object),
-            np.array(columns[1], dtype=object),
-            np.array([titles.get(item, "") for item in columns[1]], dtype=object),
-            np.array(columns[2], dtype=np.int64),
-            np.array(columns[3], dtype=np.float32),
-            np.array(columns[4], dtype=np.float32),
-            np.array([user in known for user in columns[0]], dtype=bool),
-            (),
-            notes,
-        )
-
-    def _rated(self, users: Any) -> dict[str, set[str]]:
-        """User -> what they have rated in the tables of some members and not in those of others."""
-        models = [_facts(run) for run in self.runs]
-        items = list(dict.fromkeys(item for model in models for item in model.items))
-        number = {item: place for place, item in enumerate(items)}
-        asked = list(dict.fromkeys(user for model in models for user in model.users))
-        if users is not None:
-            asked = list(dict.fromkeys(as_ids(users)))
-        names, keys = np.array([*asked, None], object)[:-1], []
-        for model in models:
-            place, own = rated_pairs(model, locate(names, model.users))
-            common = np.array([number[item] for item in model.items], np.int64)
-            keys.append(np.unique(place * len(items) + common[own]))
-        pairs, count = np.unique(np.concatenate(keys), return_counts=True)
-        found: dict[str, set[str]] = {}
-        for pair in pairs[count < len(models)].tolist():
-            found.setdefault(asked[pair // len(items)], set()).add(items[pair % len(items)])
-        return found
-
-    def _best(self, user: str, ranked: Sequence[Sequence[Any]], n: int) -> list[tuple[Any, float, float]]:
-        if self.implicit:
-            return [(item, score, float("nan")) for item, score in fuse_ranks(ranked, self.weights, n)]
-        items = list(dict.fromkeys(item for own in ranked for item in own))
-        if not items:
-            return []
-        found = self.predict_pairs([user] * len(items), items)
-        best = np.argsort(-found.score, kind="stable")[:n]
-        return [(items[one], float(found.score[one]), float(found.deviation[one])) for one in best]
-
-    def similar(self, *_: Any, **__: Any) -> Any:
-        """Refused: factors of different members have no common directions."""
-        raise RunError(f"{self.path} is a blend, whose members have factors of their own", fix="ask a member")
-
-    def evaluate(
-        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
-    ) -> dict[str, Any]:
-        """Errors of the blend, and of each member, on ratings that none was trained on."""
-        started, options = time.monotonic(), self.options(options, changes)
-        if options.n is not None or self.implicit:
-            raise RunError("the lists of a blend are not scored", fix="leave --lists out, or score a member")
-        names = id_names(self.schema)
-        table = read_as_trained(source, self.runs[0].about, options.reading.table, names, usual_names=True)
-        test = self._read_test(table, options.reading.skip_bad)
-        log_all(options.log, test.notes)
-        found = [_answers(run, test, table) for run in self.runs]
-        truth = test.ratings.astype(np.float64)
-        mixed = self._mixed(found)
-        scores = self._scores(test, mixed.score, options.log)
-        target = self.schema.targets[0].name or "rating"
-        each = {
-            name: {target: _errors(one.score, truth)} for name, one in zip(self.names, found, strict=True)
-        }
-        return {
-            "run": str(self.path),
-            **scores,
-            "rows": len(truth),
-            "targets": {target: scores},
-            "members": each,
-            "seconds": round(time.monotonic() - started, 3),
-            "peak_bytes": peak_bytes(),
-        }
-
-    def _scores(
-        self, test: Ratings, score: NDArray[np.float32], on_note: Callable[[str], None] | None
-    ) -> dict[str, Any]:
-        """As `collab.evaluate.evaluate_ratings`, beside the baselines of the first member's training."""
-        each = []
-        for model in map(_facts, self.runs):
-            each.append(score_pairs(model, test, score, *locate_pairs(model, test)))
-        log_all(on_note, dict.fromkeys(note for one in each for note in one.pop("notes")))
-        return each[0]
-
-    def _read_test(self, table: Table, skip_bad: bool) -> Ratings:
-        """The ratings of a table and the rows that they stand in; their times if a member knows of times."""
-        timed = [run for run in self.runs if run.schema.time in table.names]
-        first = (timed or self.runs)[0]
-        test = read_own_ratings(first, table, skip_bad=skip_bad, keep_rows=True)
-        rules = list(dict.fromkeys(run.recipe.duplicates or "last" for run in self.runs))
-        if len(rules) > 1:
-            rule = first.recipe.duplicates or "last"
-            said = f"members resolve repeated pairs by different rules ({', '.join(rules)}): here by {rule}"
-            test = replace(test, notes=(*test.notes, said))
-        return test
 
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
-        """Refused: each member has factors of its own."""
+        """Raises RecipeError: each member has factors of its own."""
         raise RecipeError(
             f"{self.path} blends runs of ratings, each with factors of its own",
-            fix=f"explain a member: {', '.join(os.path.normpath(run.path) for run in self.runs)}",
+            fix=f"explain a member: {', '.join(os.path.normpath(run.path) for run in self._readers)}",
         )
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
-        """Its page: the members, and what each is."""
-        from tenfold.recommenders.page import blend_page
-
+        """Its page: its members, and what each is."""
         return blend_page(self)
 
 
-def _is_network(run: Any) -> bool:
-    return run.about.get("kind") == "pairs"
+@dataclass(frozen=True, eq=False)
+class MeanScorer:
+    """The weighted mean of the ratings of several scorers, and what all of them know together.
+
+    The deviation is that of their mixture; beside a scorer without deviations there is none. Scores of events
+    have no common unit: their lists are fused by reciprocal rank.
+    """
+
+    scorers: tuple[PairScorer, ...]
+    weights: tuple[float, ...]
+    reasons: Reasons | None = field(default=None, init=False)
+
+    @cached_property
+    def interactions(self) -> Interactions:
+        """What any of the scorers knows."""
+        return joined_interactions([scorer.interactions for scorer in self.scorers])
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """What any of the scorers needs."""
+        return tuple(dict.fromkeys(name for scorer in self.scorers for name in scorer.columns))
+
+    @cached_property
+    def user_index(self) -> list[Ints]:
+        """Of each scorer: (users,) its own index of each user, -1 for an unknown one."""
+        return [locate(self.interactions.users, scorer.interactions.users) for scorer in self.scorers]
+
+    @cached_property
+    def item_index(self) -> list[Ints]:
+        """Of each scorer: (items,) its own index of each item, -1 for an unknown one."""
+        return [locate(self.interactions.items, scorer.interactions.items) for scorer in self.scorers]
+
+    def cells(self, table: Table, ratings: Ratings | None = None) -> tuple[Cells, list[str]]:
+        """The cells of each scorer, whose number stands before the name of the column."""
+        cells: dict[str, NDArray[np.generic]] = {}
+        notes: list[str] = []
+        for number, scorer in enumerate(self.scorers):
+            own, messages = scorer.cells(table, ratings)
+            cells |= {f"{number}.{name}": values for name, values in own.items()}
+            notes += messages
+        return cells, list(dict.fromkeys(notes))
+
+    def scores(
+        self, users: Ints, items: Ints, cells: Cells
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The weighted mean, and the deviation of the mixture."""
+        if self.interactions.implicit:
+            raise RunError(
+                "this run blends lists of events, whose scores have no common unit",
+                fix="ask it for lists: tenfold recommend",
+            )
+        scores, spread = np.empty((2, len(self.scorers), len(users)))
+        for number, scorer in enumerate(self.scorers):
+            prefix = f"{number}."
+            own = {
+                name.removeprefix(prefix): values for name, values in cells.items() if name.startswith(prefix)
+            }
+            index = _at(self.user_index[number], users), _at(self.item_index[number], items)
+            score, spread[number] = scorer.scores(*index, own)
+            scores[number] = score.astype(np.float32)
+        share = np.array(self.weights) / sum(self.weights)
+        mean = share @ scores
+        variance = share @ (spread**2 + scores**2) - mean**2
+        return mean.astype(np.float32), np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+
+    def best(
+        self, users: Ints, allowed: NDArray[np.bool_], n: int, out: RuledOut, threads: int | None
+    ) -> Best:
+        """The best n by mean rating of what the scorers put forward; of events by reciprocal rank."""
+        each: list[list[Ints]] = []
+        for number, scorer in enumerate(self.scorers):
+            own_items = self.item_index[number]
+            own_allowed = np.zeros(len(scorer.interactions.items), np.bool_)
+            own_allowed[own_items[allowed & (own_items >= 0)]] = True
+
+            def own_out(part: slice, own_items: Ints = own_items) -> tuple[Ints, Ints]:
+                row, item = out(part)
+                there = own_items[item] >= 0
+                return row[there], own_items[item[there]]
+
+            index = _at(self.user_index[number], users)
+            best = scorer.best(index, own_allowed, max(LEAST, WIDER * n), own_out, threads)
+            common = locate(scorer.interactions.items, self.interactions.items)[best.item]
+            cuts = np.searchsorted(best.row, np.arange(1, len(users)))
+            each.append(np.split(common, cuts))
+        rows = [
+            self._best_of(int(user), [lists[row].tolist() for lists in each], n)
+            for row, user in enumerate(users)
+        ] or [self._best_of(-1, [], 0)]
+        item, score, deviation = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        return Best(np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows]), item, score, deviation)
+
+    def _best_of(
+        self, user: int, ranked: list[list[int]], n: int
+    ) -> tuple[Ints, NDArray[np.float32], NDArray[np.float32]]:
+        """Items of one user, best first, with score and deviation. ranked: of each scorer, best first."""
+        if self.interactions.implicit:
+            fused = fuse_ranks(ranked, self.weights, n)
+            score = np.array([score for _, score in fused], np.float32)
+            return np.array([item for item, _ in fused], np.int64), score, np.full(len(score), np.nan, "f4")
+        items = np.array(list(dict.fromkeys(item for own in ranked for item in own)), np.int64)
+        score, deviation = self.scores(np.full(len(items), user), items, {})
+        best = np.argsort(-score, kind="stable")[:n]
+        return items[best], score[best], deviation[best]
+
+    def vectors(self, side: str) -> NDArray[np.float32]:
+        """Raises RunError: factors of different members have no common directions."""
+        raise RunError("this run is a blend, whose members have factors of their own", fix="ask a member")
+
+    @property
+    def fold_in(self) -> FoldIn | None:
+        """In every scorer; None where one of them cannot."""
+        learners = [scorer.fold_in for scorer in self.scorers]
+        if any(learner is None for learner in learners):
+            return None
+
+        def fold_in(
+            users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]
+        ) -> tuple[PairScorer, list[str]]:
+            made = [learner(users, items, ratings) for learner in learners if learner is not None]
+            notes = list(dict.fromkeys(note for _, messages in made for note in messages))
+            return MeanScorer(tuple(scorer for scorer, _ in made), self.weights), notes
+
+        return fold_in
+
+    def on(self, device: str) -> MeanScorer:
+        """Every scorer on the device."""
+        return MeanScorer(tuple(scorer.on(device) for scorer in self.scorers), self.weights)
 
 
-def _facts(run: Any) -> FactorModel:
-    """What is known of a member's users, items and scale; the factors of a network are embeddings."""
-    return run.known if _is_network(run) else run.model
+def _at(index: Ints, places: Ints) -> Ints:
+    """index[places], -1 where the place is -1."""
+    return np.append(index, -1)[places]
 
 
-def _answers(run: Any, test: Ratings, table: Table) -> PairPredictions:
-    """A member's answers to ratings of a table, with whatever it wants to know of their rows."""
-    users, items = test.users[test.user_index], test.items[test.item_index]
-    if _is_network(run):
-        return run.answers(users, items, run.cells(table.take(test.rows))[0])  # type: ignore[arg-type]
-    return predict_pairs(run.model, users, items, times=test.times)
+def joined_interactions(each: Sequence[Interactions]) -> Interactions:
+    """Users, items and rated pairs of all, each once; of a pair that several have the first one's rating."""
+    first = each[0]
+    users, items = first.users, first.items
+    for other in each[1:]:
+        users = np.concatenate([users, other.users[locate(other.users, users) < 0]])
+        items = np.concatenate([items, other.items[locate(other.items, items) < 0]])
+    titles: dict[str, str] = {}
+    for other in reversed(each):
+        titles |= {item: title for item, title in other.item_names.items() if title or item not in titles}
+    width, keys, ratings, held = len(items), [], [], []
+    for one in each:
+        if one is not first and _same_pairs(one, first):
+            continue
+        user, item = locate(one.users, users), locate(one.items, items)
+        keys.append(user[one.owners] * width + item[one.seen_items])
+        ratings.append(one.seen_ratings)
+        if one.held_users is not None and one.held_items is not None:
+            held.append(user[one.held_users] * width + item[one.held_items])
+    pairs, place = np.unique(np.concatenate(keys), return_index=True)
+    counts = np.bincount(pairs // width, minlength=len(users)) if width else np.zeros(len(users), np.int64)
+    received = np.bincount(pairs % width, minlength=width) if width else np.zeros(0, np.int64)
+    listed = any(one.listed_items for one in each)
+    hidden = np.setdiff1d(np.concatenate(held), pairs) if held else None
+    return Interactions(
+        users=users,
+        items=items,
+        scale=first.scale,
+        seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        seen_items=(pairs % max(width, 1)).astype(np.uint32),
+        seen_ratings=np.concatenate(ratings)[place],
+        item_names=titles,
+        implicit=first.implicit,
+        listed_items=int((received == 0).sum()) if listed else 0,
+        held_users=None if hidden is None else (hidden // width).astype(np.uint32),
+        held_items=None if hidden is None else (hidden % width).astype(np.uint32),
+    )
 
 
-def _errors(score: NDArray[np.float32], truth: NDArray[np.float64]) -> dict[str, Any]:
-    off = score.astype(np.float64) - truth
-    return {
-        "rmse": float(np.sqrt((off**2).mean())),
-        "mae": float(np.abs(off).mean()),
-        "scored": len(truth),
-    }
-
-
-def _by_user(one: Recommendations) -> dict[str, list[Any]]:
-    """User -> items, best first."""
-    found: dict[str, list[Any]] = {}
-    for user, item in zip(one.users, one.items, strict=True):
-        found.setdefault(id_text(user), []).append(item)
-    return found
-
-
-def ratings_blend_of(
-    folder: Path,
-    names: Sequence[str],
-    weights: Sequence[float],
-    runs: Sequence[Any],
-    record: RunRecord,
-) -> RatingsBlend:
-    """Members as one. Raises RunError where some only know of events, or scales differ."""
-    problems: list[str] = []
-    first = _facts(runs[0])
-    for name, run in zip(names, runs, strict=True):
-        own = _facts(run)
-        if own.implicit != first.implicit:
-            kind = "events" if own.implicit else "ratings"
-            problems.append(f"{name} was fitted to {kind}, {names[0]} was not")
-        elif not first.implicit and tuple(own.scale) != tuple(first.scale):
-            problems.append(f"{name} rates from {own.scale[0]:g} to {own.scale[1]:g}")
-    if problems:
-        fix = "blend runs of one kind and scale"
-        raise RunError("these runs cannot be blended", problems=problems, fix=fix)
-    members = zip(names, weights, runs, strict=True)
-    joined = tuple(Member(name, weight, (run,)) for name, weight, run in members)
-    return RatingsBlend(folder, runs[0].schema, record, members=joined)
+def _same_pairs(one: Interactions, other: Interactions) -> bool:
+    """Whether two know the same users and items, and hold the same pairs in the same order."""
+    names = ("users", "items", "seen_start", "seen_items", "held_users", "held_items")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)

@@ -1,131 +1,95 @@
-"""The neural route of ratings for a workbook: a dot product as factors, any other body as rows of pairs."""
+"""Networks of ratings for a workbook: a dot product as factors, any other body as rows of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.predict import locate, ratings_between
+from tenfold.collab.ids import locate, ratings_between
+from tenfold.collab.predict import Cells
 from tenfold.data.tables.table import Table
 from tenfold.engine.batches import column_inputs
 from tenfold.engine.checkpoint import to_array
-from tenfold.engine.device import one_thread, pick_device
+from tenfold.engine.device import pick_device
 from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.predict import predict_features
 from tenfold.errors import RatingsError, RunError
-from tenfold.nn.body import DotBody
 from tenfold.nn.network import column_name
-from tenfold.recommenders.explain_factors import explain_factors, find_places
-from tenfold.recommenders.factors import id_names, read_own_ratings
+from tenfold.recommenders.explain_factors import find_indices
+from tenfold.recommenders.network_scorer import NetworkScorer, single_thread_on_cpu
+from tenfold.recommenders.run import RecommenderRun
 from tenfold.runs.heldout import representative_rows
 from tenfold.runs.options import ExplainOptions
 from tenfold.runs.reading import read_as_trained
-from tenfold.runs.run import Explanation
 from tenfold.schema import NumberTarget
-from tenfold.workbooks.lastlayer import ExplainedRows, build_loss_book
+from tenfold.values import FactorModel, Interactions
+from tenfold.workbooks.lastlayer import ExplainedRows
 from tenfold.workbooks.rows import TargetRows
 
-__all__ = ["dot_factors", "explain_pairs", "is_dot"]
+__all__ = ["dot_model", "explain_pairs"]
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.int64]
+Ints = NDArray[np.int64]
 
-#: Of the busiest users and items, so many are looked through for telling pairs, and at most so many pairs.
+#: Of the busiest users and items, so many are looked through for representative pairs; at most so many pairs.
 BUSIEST, MOST_PAIRS = 60, 20_000
 
 
-def explain_pair_run(run: Any, rows: Sequence[str], options: ExplainOptions) -> Explanation:
-    """The workbook of a network of ratings: factors of a dot product, else the last layer. rows: users."""
-    if is_dot(run):
-        return explain_factors(run, run.known, partial(dot_factors, run), rows, options)
-    users, items = (
-        find_places(what, wanted, known, None, options.n) if wanted else None
-        for what, wanted, known in (
-            ("users", rows, run.known.users),
-            ("items", options.items, run.known.items),
-        )
-    )
-    how = options.reading
-    found = explain_pairs(
-        run,
-        users,
-        items,
-        table=options.table,
-        n=options.n,
-        table_options=how.table,
-        skip_bad=how.skip_bad,
-    )
-    return Explanation(build_loss_book(found), found.record(run.kind))
-
-
-def is_dot(run: Any) -> bool:
-    """Whether its score is a product of factors, so that it can stand in a crosstab."""
-    return isinstance(run.network.body, DotBody)
-
-
-def dot_factors(run: Any, users: Places, items: Places) -> dict[str, Any]:
-    """Factors, biases, mean and range of some users and items, as `workbooks.ratings.ExplainedRatings` has
-    them.
+def dot_model(scorer: NetworkScorer) -> FactorModel:
+    """A network whose body is a dot product as a factor model of double precision: all is exact.
 
     The last layer makes w x (a + b + p . q) + v of two embeddings: w goes into the biases and the users'
-    factors, and v is the mean. What side columns say of an id stands beside its own factors. All is exact.
+    factors, and v is the mean. What side columns say of an id stands beside its own factors.
     """
-    network, head = run.network, run.network.heads[0]
-    place = pick_device("cpu")
-    network.to(place)
+    network, known, device = scorer.network, scorer.interactions, pick_device("cpu")
+    stats = network.heads[0].stats
+    network.to(device)
+    users, items = len(known.users), len(known.items)
     # Encoders look at their own column only: one is filled up with what is unknown.
-    examples, preparation = run.inputs(
-        np.concatenate([users, np.full(len(items), -1)]),
-        np.concatenate([np.full(len(users), -1), items]),
+    examples, preparation = scorer.inputs(
+        np.append(np.arange(users), np.full(items, -1)),
+        np.append(np.full(users, -1), np.arange(items)),
         {},
-        place,
+        device,
     )
-    inputs = column_inputs(examples, np.arange(len(examples.ids)), preparation)
+    inputs = column_inputs(examples, np.arange(users + items), preparation)
     user, item = (
-        to_array(network.encoders[column_name(column)](inputs[column_name(column)])).astype(np.float64)[which]
-        for column, which in ((0, slice(0, len(users))), (1, slice(len(users), None)))
+        to_array(network.encoders[column_name(column)](inputs[column_name(column)])).astype(np.float64)[own]
+        for column, own in ((0, slice(0, users)), (1, slice(users, None)))
     )
-    weight, shift = (float(to_array(one).reshape(-1)[0]) for one in (network.last.weight, network.last.bias))
-    facts = head.stats
-    ends = None if facts.low is None or facts.high is None else (facts.low, facts.high)
+    weight, shift = (
+        float(to_array(part).reshape(-1)[0]) for part in (network.last.weight, network.last.bias)
+    )
+    ends = None if stats.low is None or stats.high is None else (stats.low, stats.high)
     if ends is None:  # no sigmoid: the answer is the raw output in units of the labels' deviation
-        weight, shift = weight * facts.deviation, facts.mean + shift * facts.deviation
-    predicted = run.score(np.repeat(users, len(items)), np.tile(items, len(users)), {}, device="cpu")
-    return {
-        "mean": shift,
-        "user_bias": weight * user[:, 0],
-        "item_bias": weight * item[:, 0],
-        "user_factors": weight * user[:, 1:],
-        "item_factors": item[:, 1:],
-        "range": ends,
-        "scale": _scale(run),
-        "predicted": predicted.reshape(len(users), len(items)),
-    }
-
-
-def _scale(run: Any) -> tuple[float, float] | None:
-    """What answers are cut to; nothing where all ratings are alike."""
-    low, high = run.known.scale
-    return (float(low), float(high)) if low < high else None
+        weight, shift = weight * stats.deviation, stats.mean + shift * stats.deviation
+    return FactorModel(
+        **{field.name: getattr(known, field.name) for field in fields(Interactions)},
+        method="network (dot)",
+        mean=shift,
+        user_bias=weight * user[:, 0],
+        item_bias=weight * item[:, 0],
+        user_factors=np.ascontiguousarray(weight * user[:, 1:]),
+        item_factors=np.ascontiguousarray(item[:, 1:]),
+        sigmoid_range=ends,
+    )
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs that may be explained. users, items: places, -1 where unknown.  names: their ids."""
+    """Pairs that may be explained. users, items: indices, -1 where unknown.  names: their ids."""
 
-    users: Places
-    items: Places
+    users: Ints
+    items: Ints
     names: list[tuple[str, str]]
     ratings: Floats
-    cells: dict[str, NDArray[Any]]
+    cells: Cells
     notes: list[str]
 
-    def take(self, rows: Places) -> _Pairs:
+    def take(self, rows: Ints) -> _Pairs:
         """Some of them, in this order."""
         names = [self.names[row] for row in rows]
         cells = {name: values[rows] for name, values in self.cells.items()}
@@ -133,70 +97,76 @@ class _Pairs:
 
 
 def explain_pairs(
-    run: Any,
-    users: Places | None,
-    items: Places | None,
-    *,
-    table: Any = None,
-    n: int = 12,
-    table_options: Mapping[str, Any] | None = None,
-    skip_bad: bool = False,
+    run: RecommenderRun, scorer: NetworkScorer, users: Sequence[str], options: ExplainOptions
 ) -> ExplainedRows:
-    """Pairs of users and items as the last layer sees them, for `workbooks.lastlayer.build_loss_book`.
+    """Pairs of users and items as the last layer sees them.
 
-    users, items: places in `PairRun.known`; with both, all their pairs are explained, rated or not. Else n of
-    the rated ones at most, telling ones: near to their ratings, far from them, and in the middle.
-    table: ratings to choose from, with all columns that a score needs; those of the training where not given.
-    table_options: as `read_table` takes them.  skip_bad: leave out its rows without an id or a rating.
-    Raises RunError where a score needs cells that only a table has.
+    With users and items all their pairs are explained, rated or not. Else `options.n` of the rated ones at
+    most, representative ones: near to their ratings, far from them, and in the middle. They are chosen from
+    a table with all columns that a score needs, or from the ratings of the training. Raises RunError where
+    a score needs cells that only a table has.
     """
-    others = ", ".join(column.name for column in run.schema.columns[2:])
-    if others and table is None:
-        raise RunError(
-            f"a score of this run needs {others}, too, which the run does not keep",
-            fix="give a table of ratings with these columns: --table ratings.csv",
+    known = run.interactions
+    both = bool(users) and bool(options.items)
+    wanted = [
+        find_indices(what, names, ids, counts, options.n) if names else None
+        for what, names, ids, counts in (
+            ("users", users, known.users, known.given),
+            ("items", options.items, known.items, known.received),
         )
-    both = users is not None and items is not None
-    if table is None:
-        found = _known_pairs(run, users, items)
+    ]
+    if options.table is None:
+        if scorer.columns:
+            raise RunError(
+                f"a score of this run needs {', '.join(scorer.columns)}, too, which the run does not keep",
+                fix="give a table of ratings with these columns: --table ratings.csv",
+            )
+        pairs = _known_pairs(known, *wanted)
     else:
-        table = read_as_trained(table, run.about, table_options or {}, id_names(run.schema), usual_names=True)
-        found = _table_pairs(run, table, users, items, skip_bad)
-    why = ["asked for"] * len(found.names)
+        names = [column.name for column in run.schema.ids[:2]]
+        reading = options.reading
+        table = read_as_trained(options.table, run.about, reading.table, names, usual_names=True)
+        pairs = _table_pairs(run, scorer, table, *wanted, reading.skip_bad)
+    why = ["asked for"] * len(pairs.names)
     if not both:
-        rows, why = _telling(run, found, n)
-        found = found.take(rows)
-    return _explained(run, found, why)
+        rows, why = _representative(scorer, pairs, options.n)
+        pairs = pairs.take(rows)
+    return _explained(run, scorer, pairs, why)
 
 
-def _known_pairs(run: Any, users: Places | None, items: Places | None) -> _Pairs:
+def _known_pairs(known: Interactions, users: Ints | None, items: Ints | None) -> _Pairs:
     """All pairs of both, else the training's ratings of one, or among the busiest of both."""
-    known = run.known
-    given = np.diff(known.seen_start)
-    owner = np.repeat(np.arange(len(known.users)), given)
     seen, ratings = known.seen_items.astype(np.int64), known.seen_ratings.astype(np.float64)
+    owner = known.owners
     if users is not None and items is not None:
         pairs = np.repeat(users, len(items)), np.tile(items, len(users))
-        return _named(run, *pairs, ratings_between(known, users, items).ravel())
+        return _named(known, *pairs, ratings_between(known, users, items).ravel())
     if users is None and items is None:
-        received = np.bincount(seen, minlength=len(known.items))
-        users, items = (np.argsort(-count, kind="stable")[:BUSIEST] for count in (given, received))
+        users, items = (
+            np.argsort(-count, kind="stable")[:BUSIEST] for count in (known.given, known.received)
+        )
         among = np.isin(owner, users) & np.isin(seen, items)
         # Of ratings that are spread very thinly, none may be among the busiest of both.
         rows = np.flatnonzero(among if among.any() else np.isin(owner, users))
     else:
         rows = np.flatnonzero(np.isin(owner, users) if users is not None else np.isin(seen, items))
     rows = rows[:MOST_PAIRS]
-    return _named(run, owner[rows], seen[rows], ratings[rows])
+    return _named(known, owner[rows], seen[rows], ratings[rows])
 
 
 def _table_pairs(
-    run: Any, table: Table, users: Places | None, items: Places | None, skip_bad: bool
+    run: RecommenderRun,
+    scorer: NetworkScorer,
+    table: Table,
+    users: Ints | None,
+    items: Ints | None,
+    skip_bad: bool,
 ) -> _Pairs:
-    """Ratings of a table, of these users and items where they are said."""
-    found = read_own_ratings(run, table, skip_bad=skip_bad, keep_rows=True)
-    user = locate(found.users, run.known.users)[found.user_index]
-    item = locate(found.items, run.known.items)[found.item_index]
+    """Ratings of a table, of these users and items where some are given."""
+    known = run.interactions
+    ratings = run.read_ratings(table, skip_bad=skip_bad, keep_rows=True)
+    user = locate(ratings.users, known.users)[ratings.user_index]
+    item = locate(ratings.items, known.items)[ratings.item_index]
     kept = np.ones(len(user), np.bool_)
     for wanted, own in ((users, user), (items, item)):
         if wanted is not None:
@@ -204,45 +174,48 @@ def _table_pairs(
     rows = np.flatnonzero(kept)[:MOST_PAIRS]
     if not len(rows):
         raise RatingsError(f"{table.source} has no rating of these users and items", fix="ask for others")
-    cells, notes = run.cells(table.take(found.rows[rows]))  # type: ignore[index]
+    assert ratings.rows is not None
+    cells, notes = scorer.cells(table.take(ratings.rows[rows]))
     called = [
-        (str(found.users[found.user_index[row]]), str(found.items[found.item_index[row]])) for row in rows
+        (str(ratings.users[ratings.user_index[row]]), str(ratings.items[ratings.item_index[row]]))
+        for row in rows
     ]
-    return _Pairs(user[rows], item[rows], called, found.ratings[rows].astype(np.float64), cells, notes)
+    return _Pairs(user[rows], item[rows], called, ratings.ratings[rows].astype(np.float64), cells, notes)
 
 
-def _named(run: Any, users: Places, items: Places, ratings: Floats) -> _Pairs:
-    names = [(str(run.known.users[u]), str(run.known.items[i])) for u, i in zip(users, items, strict=True)]
+def _named(known: Interactions, users: Ints, items: Ints, ratings: Floats) -> _Pairs:
+    names = [(str(known.users[u]), str(known.items[i])) for u, i in zip(users, items, strict=True)]
     return _Pairs(users, items, names, ratings, {}, [])
 
 
-def _telling(run: Any, found: _Pairs, n: int) -> tuple[Places, list[str]]:
+def _representative(scorer: NetworkScorer, pairs: _Pairs, n: int) -> tuple[Ints, list[str]]:
     """The n pairs that say most of the run, and why each does."""
-    answers = run.score(found.users, found.items, found.cells)
+    answers, _ = scorer.scores(pairs.users, pairs.items, pairs.cells)
     # The target may be called id, too; here it has a name of its own.
-    columns = {"id": list(range(len(answers))), "label": found.ratings, "label:predicted": answers}
+    columns = {"id": list(range(len(answers))), "label": pairs.ratings, "label:predicted": answers}
     chosen = representative_rows(columns, [NumberTarget(name="label")], {}, n)
     return np.array([int(row) for row, _ in chosen], dtype=np.int64), [why for _, why in chosen]
 
 
-def _explained(run: Any, found: _Pairs, why: list[str]) -> ExplainedRows:
-    network, target = run.network, run.about["target"]
+def _explained(run: RecommenderRun, scorer: NetworkScorer, pairs: _Pairs, why: list[str]) -> ExplainedRows:
+    network, target = scorer.network, run.record.target
     head = network.heads[0]
-    place = pick_device("cpu")
-    answers = run.score(found.users, found.items, found.cells, device="cpu")
-    examples, preparation = run.inputs(found.users, found.items, found.cells, place)
-    with one_thread():
+    device = pick_device("cpu")
+    known = run.interactions
+    answers, _ = scorer.on("cpu").scores(pairs.users, pairs.items, pairs.cells)
+    examples, preparation = scorer.inputs(pairs.users, pairs.items, pairs.cells, device)
+    with single_thread_on_cpu(device):
         features = predict_features(network, examples, np.arange(len(answers)), preparation)
-    known = ~np.isnan(found.ratings)
-    labels = {target: (np.where(known, found.ratings, 0), known.astype(np.float64))}
+    there = ~np.isnan(pairs.ratings)
+    labels = {target: (np.where(there, pairs.ratings, 0), there.astype(np.float64))}
     last = read_last_layer(network, features, labels)
     rows = TargetRows(
         kind=head,
         raw=features.astype(np.float64) @ last.weight.T + last.bias,
-        label_words=["" if one != one else f"{one:g}" for one in found.ratings],
+        label_words=["" if rating != rating else f"{rating:g}" for rating in pairs.ratings],
         answers=answers[:, None],
         losses=last.losses[target],
-        labels=found.ratings,
+        labels=pairs.ratings,
         huber=head.huber,
     )
     columns = ", ".join(column.name for column in run.schema.columns)
@@ -250,14 +223,14 @@ def _explained(run: Any, found: _Pairs, why: list[str]) -> ExplainedRows:
         run=str(run.path),
         trained=[
             f"network of ratings: {columns} -> {target}",
-            f"{len(run.known.seen_items)} ratings of {len(run.known.items)} items by "
-            f"{len(run.known.users)} users to train",
+            f"{len(known.seen_items)} ratings of {len(known.items)} items by "
+            f"{len(known.users)} users to train",
         ],
-        ids=[f"user {user}, item {item}" for user, item in found.names],
+        ids=[f"user {user}, item {item}" for user, item in pairs.names],
         why=why,
         features=features.astype(np.float64),
         weight=last.weight,
         bias=last.bias,
         targets=[rows],
-        notes=tuple(found.notes),
+        notes=tuple(pairs.notes),
     )

@@ -6,16 +6,17 @@ it that follow those of the run's page.
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
-from tenfold.collab.predict import Scorer, ratings_between
-from tenfold.errors import RecipeError, RunError
+from tenfold.collab.ids import ratings_between
+from tenfold.collab.predict import FactorScorer
+from tenfold.errors import RecipeError
+from tenfold.recommenders.run import RecommenderRun
 from tenfold.reports.html import Cell, Grid, Section
 from tenfold.reports.maps import principal_components
 from tenfold.values import FactorModel
@@ -149,46 +150,16 @@ class Inspection:
         return found
 
 
-def _factors_of(run: Any) -> FactorModel:
-    """The factors of a run; those of a network whose body is a dot product, exactly as it multiplies them.
-
-    Raises RunError where scores are not products of factors.
-    """
-    kind = run.about.get("kind", "ratings")
-    if kind == "blend":
-        raise RunError(
-            f"{run.path} is a blend, whose members have factors of their own",
-            fix=f"inspect a member: {', '.join(os.path.normpath(one.path) for one in run.runs)}",
-        )
-    if kind != "pairs":
-        return run.model
-    from tenfold.recommenders.explain import dot_factors, is_dot
-
-    if not is_dot(run):
-        return run.model
-    known: FactorModel = run.known
-    parts = dot_factors(run, np.arange(len(known.users)), np.arange(len(known.items)))
-    arrays = ("user_bias", "item_bias", "user_factors", "item_factors")
-    return replace(
-        known,
-        method="network (dot)",
-        mean=parts["mean"],
-        sigmoid_range=parts["range"],
-        **{name: np.ascontiguousarray(parts[name], np.float32) for name in arrays},
-    )
-
-
-def inspect_run(run: Any, *, n: int = 15) -> Inspection:
+def inspect_run(run: RecommenderRun, *, n: int = 15) -> Inspection:
     """Everything that is shown of a run of factors, or of a dot product of embeddings.
 
     n: users, and items, in the crosstab, or as many as there are.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise RecipeError(f"n = {n!r}: a crosstab has 1 user and 1 item or more", fix="give n = 15")
-    model = _factors_of(run)
-    scorer = Scorer(model)
-    received = np.bincount(model.seen_items, minlength=len(model.items))
-    given = np.diff(model.seen_start)
+    model = run.model
+    scorer = FactorScorer(model)
+    given, received = model.given, model.received
     # Sorting is stable: of equally busy ones the first in the file comes first, on every machine.
     users, items = np.argsort(-given, kind="stable")[:n], np.argsort(-received, kind="stable")[:n]
     crosstab = _crosstab(model, scorer, users, items)
@@ -217,7 +188,7 @@ def inspect_run(run: Any, *, n: int = 15) -> Inspection:
 
 
 def _crosstab(
-    model: FactorModel, scorer: Scorer, users: NDArray[np.int64], items: NDArray[np.int64]
+    model: FactorModel, scorer: FactorScorer, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> Crosstab:
     predicted, _ = scorer.scores(np.repeat(users, len(items)), np.tile(items, len(users)))
     return Crosstab(
@@ -234,7 +205,7 @@ def _names(model: FactorModel, items: NDArray[np.int64]) -> list[str]:
 
 
 def _biased_items(
-    model: FactorModel, scorer: Scorer, received: NDArray[np.int64]
+    model: FactorModel, scorer: FactorScorer, received: NDArray[np.int64]
 ) -> tuple[list[BiasedItem], list[BiasedItem], list[str]]:
     """Items of highest and of lowest bias, half of the items at most in each list.
 
@@ -306,7 +277,7 @@ def _look_up(what: str, ids: NDArray[np.object_], factors: NDArray[np.float32], 
     )
 
 
-def _terms(model: FactorModel, scorer: Scorer, user: int, item: int) -> dict[str, float]:
+def _terms(model: FactorModel, scorer: FactorScorer, user: int, item: int) -> dict[str, float]:
     """The sum that makes a score: mean, biases, dot product, their sum, and the score that comes of it."""
     p, q = model.user_factors[user].astype(np.float64), model.item_factors[item].astype(np.float64)
     users, items = np.array([user]), np.array([item])

@@ -1,68 +1,46 @@
-"""The neural route of ratings: one run, from a table of ratings to a network in a run folder."""
+"""The training of a network of ratings, from a table to the files of its run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.pack import pack_factor_model
-from tenfold.collab.predict import LISTED_ITEMS, locate
-from tenfold.collab.recommend import with_held_out
+from tenfold.collab.evaluate import evaluate
+from tenfold.collab.ids import locate
+from tenfold.collab.pack import pack_interactions
+from tenfold.collab.recommend import held_out_pairs
 from tenfold.data.encode import ColumnStats, Encoding, Examples, encode_columns, fit_columns
-from tenfold.data.ratings.index import take_ratings
-from tenfold.data.ratings.roles import find_column, find_key
 from tenfold.data.tables.table import Table, read_table, write_parquet
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.monitor import check_monitor
-from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.engine.train import fit_network
+from tenfold.errors import RatingsError, RecipeError
 from tenfold.networks.fit import training_on, write_network
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe, with_dot_weight_decay
-from tenfold.recommenders.factors import ITEMS
-from tenfold.recommenders.factors_fit import RatingsWork, listed_side, prepare_ratings
-from tenfold.recommenders.network import (
-    KNOWN,
-    PairRun,
-    network_schema,
-    score_test,
-)
-from tenfold.recommenders.page import held_out_names
+from tenfold.recommenders.network_scorer import NetworkScorer, network_schema
+from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
+from tenfold.recommenders.run import MODEL, held_out_names
 from tenfold.runs.folder import RunFolder, nan_to_none
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions
 from tenfold.runs.reading import kept_options
-from tenfold.runs.record import RunRecord
-from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import Schema
 from tenfold.targets.base import TargetStats
 from tenfold.targets.labels import standardise
 from tenfold.targets.number import half_step
-from tenfold.values import FactorModel, MemoryPlan, Ratings, SideFeatures
+from tenfold.values import Interactions, MemoryPlan, Ratings, SideFeatures
 
-
-@dataclass
-class _Work:
-    """What a training is made of.
-
-    recipe: with what follows from the table.  examples: the ratings that train, in their order, then those
-    held out.
-    """
-
-    recipe: RatingNetworkRecipe
-    ratings: RatingsWork
-    table: Table
-    encoding: Encoding
-    examples: Examples
-    network: Network
-    about: dict[str, Any]
+__all__ = ["RatingNetworkFit"]
 
 
 class RatingNetworkFit:
@@ -70,6 +48,7 @@ class RatingNetworkFit:
 
     schema: two id columns, the user's first, then columns of categories and numbers of the same table; and a
     rating. Side columns describe users and items as for factor models.
+    table: a path, a data frame, a mapping of columns or a `Table`.
     """
 
     word = "fit"
@@ -86,32 +65,47 @@ class RatingNetworkFit:
 
     def prepare(self, notes: Notes) -> _Prepared:
         """The ratings as rows of arrays, and the network."""
-        how = self.options.reading
-        work = _prepare(self.schema, self.recipe, self.table, how.table, how.skip_bad, notes.add)
-        return _Prepared(self, work, _identity(work, work.recipe))
+        return _prepare(self, notes)
 
 
 @dataclass(frozen=True)
 class _Prepared:
+    """recipe: with what follows from the table.  examples: the ratings that train, then those held out."""
+
     job: RatingNetworkFit
-    work: _Work
-    identity: Mapping[str, Any]
+    recipe: RatingNetworkRecipe
+    ratings: RatingsWork
+    table: Table
+    target: str
+    encoding: Encoding
+    examples: Examples
+    network: Network
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the weights, in JSON's types; the data by a checksum."""
+        digest = hashlib.sha256()
+        for name, values in (*self.examples.columns.items(), *self.examples.labels.items()):
+            digest.update(name.encode("utf-8", "surrogatepass") + values.tobytes())
+        digest.update(self.encoding.model_dump_json().encode("utf-8", "surrogatepass"))
+        schema = self.ratings.schema.model_dump(mode="json")
+        return {"recipe": self.recipe.identity(), "schema": schema, "data": digest.hexdigest()}
 
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
         """Train, score the held-out ratings, and write the network with what is known of its ids."""
-        work, device, options = self.work, self.job.device, self.job.options
-        recipe = work.recipe
+        device, options, recipe = self.job.device, self.job.options, self.recipe
         precision = pick_precision(recipe.precision, device)
-        rows = len(work.ratings.train.ratings)
+        rows = len(self.ratings.train.ratings)
         batch = min(recipe.batch_size, rows)
         micro = min(options.machine.micro_batch or batch, batch)
-        notes.add([_describe(work, rows, str(device), precision)])
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        notes.add([f"{rows} ratings to train on; {count:,} parameters; device {device}, {precision}"])
         trained = fit_network(
-            work.network,
-            work.encoding,
-            work.examples,
+            self.network,
+            self.encoding,
+            self.examples,
             train=np.arange(rows),
-            valid=np.arange(rows, work.examples.rows),
+            valid=np.arange(rows, self.examples.rows),
             recipe=recipe.network(),
             plan=MemoryPlan(micro, accumulation=-(-batch // micro), workers=0),
             device=device,
@@ -121,89 +115,122 @@ class _Prepared:
             on_progress=options.on_progress,
         )
         notes.add(trained.notes)
-        _place_listed(work)
+        _place_listed(self.network, self.ratings.train)
+        known = self._interactions()
+        embeddings = _embeddings(self.network)
+        scores: dict[str, Any] = {}
+        held = self.ratings.held_out()
+        if held is not None:
+            scorer = NetworkScorer(known, self.network, self.encoding, self.ratings.schema, embeddings)
+            scorer = scorer.on(str(device))
+            cells, messages = scorer.cells(self.table, held)
+            found = evaluate(scorer, held, cells)
+            scores = found.scores
+            notes.add([*messages, *found.notes])
+            assert found.predicted is not None
+            self._write_validation(folder, held, found.predicted)
+            known = replace(known, **held_out_pairs(known, held))
+        write_network(folder, self.network, self.encoding, trained, {"body": recipe.body}, indent=None)
+        folder.write_arrays(MODEL, *pack_interactions(known, embeddings["user"], embeddings["item"]))
+        self.ratings.write_items(folder)
         record = {
-            **work.about,
+            "kind": "pairs",
+            "method": "network",
+            **self.ratings.record(),
             "reading": kept_options(self.job.table, options.reading.table),
+            "target": self.target,
             "epochs": len(trained.history),
             "kept_epoch": trained.kept + 1,
-            "fingerprint": ratings_fingerprint(work.ratings.ratings, work.ratings.split.valid),
             "device": str(device),
             "precision": precision,
+            "targets": nan_to_none({self.target: scores}) if scores else {},
         }
-        scores = _write(folder, work, trained, record, notes)
-        record["targets"] = nan_to_none({record["target"]: scores}) if scores else {}
-        return Fitted(work.ratings.schema, recipe, record, trained.stopped, "a lower --lr")
+        return Fitted(self.ratings.schema, recipe, record, trained.stopped, "a lower --lr")
+
+    def _interactions(self) -> Interactions:
+        """Who and what is known, listed items among it, and what was rated."""
+        train = self.ratings.train
+        words = list(self.encoding.columns.values())[1].words
+        counts = np.bincount(train.user_index, minlength=len(train.users))
+        return Interactions(
+            users=train.users,
+            items=np.array([*words, None], object)[:-1],
+            scale=train.scale,
+            seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            seen_items=train.item_index,
+            seen_ratings=train.ratings,
+            item_names=self.ratings.ratings.item_names,
+            listed_items=len(words) - len(train.items),
+        )
+
+    def _write_validation(self, folder: RunFolder, held: Ratings, answers: NDArray[np.floating]) -> None:
+        """The held-out ratings, whose they are, and what was predicted of them, for the run's page."""
+        users, items = held.users[held.user_index], held.items[held.item_index]
+        ids = [f"user {user}, item {item}" for user, item in zip(users, items, strict=True)]
+        ratings = held.ratings.astype(np.float64)
+        columns: list[Any] = [np.array(ids, dtype=object), held.rows, ratings, answers, users, items]
+        names = held_out_names(self.ratings.schema, self.target)
+        write_parquet(folder.file("validation.parquet"), dict(zip(names, columns, strict=True)))
 
 
-def _prepare(
-    schema: Schema,
-    recipe: RatingNetworkRecipe,
-    source: object,
-    table_options: Mapping[str, Any],
-    skip_bad: bool,
-    add: Callable[[Sequence[str]], None],
-) -> _Work:
-    table = read_table(source, **table_options)
-    cells_schema = Schema(inputs=schema.columns[2:], targets=())
+def _prepare(job: RatingNetworkFit, notes: Notes) -> _Prepared:
+    table = read_table(job.table, **job.options.reading.table)
+    cells_schema = Schema(inputs=job.schema.columns[2:], targets=())
     cells_schema.check_columns(table.known, table.source)
+    # It has been read.
+    asked, options = job.recipe, replace(job.options, reading=replace(job.options.reading, table={}))
     ratings = prepare_ratings(
-        schema, recipe.ratings(), table, skip_bad=skip_bad, keep_rows=True, fold=recipe.fold, on_notes=add
+        job.schema, asked.ratings(), table, options, notes, keep_rows=True, fold=asked.fold
     )
     train = ratings.train
     if not len(train.ratings):
         raise RatingsError("no rating is left to train on", fix="hold out fewer: --valid")
-    asked, recipe = recipe, with_dot_weight_decay(recipe, len(train.users), len(train.items))
+    recipe = with_dot_weight_decay(asked, len(train.users), len(train.items))
     if recipe != asked:
-        add([f"weight decay {recipe.weight_decay:g}, by how many ids there are to a batch"])
+        notes.add([f"weight decay {recipe.weight_decay:g}, by how many ids there are to a batch"])
     low, high = train.scale
-    found = ratings.schema
-    about: dict[str, Any] = {
-        "kind": "pairs",
-        "rows": len(ratings.ratings.ratings),
-        "users": len(ratings.ratings.users),
-        "items": len(ratings.ratings.items),
-        "method": "network",
-        "kind_of_ratings": "explicit",
-        "scale": [low, high],
-        "target": found.targets[0].name or "rating",
-        "train_rows": len(train.ratings),
-        "valid_rows": len(ratings.split.valid),
-        "item_key": _item_key(ratings),
-        "times_ignored": ratings.times_ignored,
-    }
+    schema = ratings.schema
+    target = schema.targets[0].name or "rating"
     items, sides = train.items, dict(ratings.sides)
-    listed = listed_side(ratings)
+    listed = ratings.listed_side()
     if listed is not None:
         items, sides["item"] = np.concatenate([items, listed[0]]), listed[1]
         named = ", ".join(listed[1].columns)
-        add([f"{len(listed[0])} listed items that nobody has rated are scored by their columns ({named})"])
-    own = table.take(train.rows)  # type: ignore[arg-type]
-    cells, said = fit_columns(cells_schema, own, np.arange(own.rows))
-    add(said)
-    user, item = (column.name for column in found.columns[:2])
+        notes.add(
+            [f"{len(listed[0])} listed items that nobody has rated are scored by their columns ({named})"]
+        )
+    own = table.take(_rows(train))
+    cells, messages = fit_columns(cells_schema, own, np.arange(own.rows))
+    notes.add(messages)
+    user, item = (column.name for column in schema.columns[:2])
     columns = {
-        user: _id_facts(train.users, sides.get("user")),
-        item: _id_facts(items, sides.get("item")),
+        user: _id_stats(train.users, sides.get("user")),
+        item: _id_stats(items, sides.get("item")),
         **cells,
     }
     values = train.ratings.astype(np.float64)
-    target = about["target"]
-    facts = _range(recipe, values, low, high)
-    facts = standardise({target: facts}, {target: values}, np.arange(len(values)))[target]
-    encoding = Encoding(classes={}, targets={target: facts}, columns=columns)
-    parts = [train]
-    if len(ratings.split.valid):
-        parts.append(take_ratings(ratings.ratings, ratings.split.valid))
-    examples = _examples(parts, table, encoding, cells_schema)
+    stats = _range(recipe, values, low, high)
+    stats = standardise({target: stats}, {target: values}, np.arange(len(values)))[target]
+    encoding = Encoding(classes={}, targets={target: stats}, columns=columns)
+    held = ratings.held_out()
+    examples = _examples([train, *([] if held is None else [held])], table, encoding, cells_schema)
     _check_widths(recipe, sides)
-    network, said = build_network(encoding, network_schema(found, about), recipe.network())
+    network, messages = build_network(encoding, network_schema(schema, target, train.scale), recipe.network())
     check_monitor(recipe.network(), network.heads, len(ratings.split.valid))
-    add(said)
-    if facts.low is not None and facts.high is not None:
-        _start_at_mean(network, facts)
-        add([f"{target}: answers from {low:g} to {high:g}, sigmoid from {facts.low:g} to {facts.high:g}"])
-    return _Work(recipe, ratings, table, encoding, examples, network, about)
+    notes.add(messages)
+    if stats.low is not None and stats.high is not None:
+        # The last layer's bias where the sigmoid gives the mean rating.
+        fraction = (stats.mean - stats.low) / (stats.high - stats.low)
+        network.last.bias.data.fill_(float(np.log(fraction / (1 - fraction))))
+        ends = f"sigmoid from {stats.low:g} to {stats.high:g}"
+        notes.add([f"{target}: answers from {low:g} to {high:g}, {ends}"])
+    return _Prepared(job, recipe, ratings, table, target, encoding, examples, network)
+
+
+def _rows(ratings: Ratings) -> NDArray[np.int64]:
+    """The row of the table that each rating stands for."""
+    assert ratings.rows is not None
+    return ratings.rows
 
 
 def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_schema: Schema) -> Examples:
@@ -217,7 +244,7 @@ def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_
     for part in parts:
         columns[user].append(locate(part.users, known.users)[part.user_index].astype(np.int64) + 1)
         columns[item].append(locate(part.items, known.items)[part.item_index].astype(np.int64) + 1)
-        cells, _ = encode_columns(encoding.columns, cells_schema, table.take(part.rows))  # type: ignore[arg-type]
+        cells, _ = encode_columns(encoding.columns, cells_schema, table.take(_rows(part)))
         for name, values in cells.items():
             columns[name].append(values)
     labels = np.concatenate([part.ratings.astype(np.float64) for part in parts])
@@ -242,7 +269,7 @@ def _check_widths(recipe: RatingNetworkRecipe, sides: Mapping[str, SideFeatures]
         )
 
 
-def _id_facts(words: Any, side: SideFeatures | None) -> ColumnStats:
+def _id_stats(words: NDArray[np.object_], side: SideFeatures | None) -> ColumnStats:
     if side is None:
         return ColumnStats(words=tuple(str(word) for word in words))
     about = tuple(
@@ -252,7 +279,7 @@ def _id_facts(words: Any, side: SideFeatures | None) -> ColumnStats:
     return ColumnStats(words=tuple(str(word) for word in words), features=tuple(side.names), about=about)
 
 
-def _range(recipe: RatingNetworkRecipe, values: Any, low: float, high: float) -> TargetStats:
+def _range(recipe: RatingNetworkRecipe, values: NDArray[np.float64], low: float, high: float) -> TargetStats:
     """Where the sigmoid ends: as given, or half a step of the ratings beyond their scale."""
     if recipe.range is not None:
         ends = (min(recipe.range), max(recipe.range))
@@ -268,117 +295,20 @@ def _range(recipe: RatingNetworkRecipe, values: Any, low: float, high: float) ->
     return TargetStats(low=low - step, high=high + step)
 
 
-def _start_at_mean(network: Network, facts: TargetStats) -> None:
-    """The last layer's bias where the sigmoid gives the mean rating."""
-    part = (facts.mean - facts.low) / (facts.high - facts.low)  # type: ignore[operator]
-    network.last.bias.data.fill_(float(np.log(part / (1 - part))))
-
-
-def _item_key(work: RatingsWork) -> str | None:
-    table = work.tables.get("item")
-    if table is None:
-        return None
-    try:
-        return find_key(table, "item", find_column(table, work.schema.ids[1].name))
-    except SchemaError:
-        return find_key(table, "item")
-
-
-def _describe(work: _Work, rows: int, device: str, precision: str) -> str:
-    count = sum(parameter.numel() for parameter in work.network.parameters())
-    return f"{rows} ratings to train on; {count:,} parameters; device {device}, {precision}"
-
-
-def _identity(work: _Work, recipe: RatingNetworkRecipe) -> dict[str, Any]:
-    """Everything that decides the weights, in JSON's types; the data by a checksum."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, values in (*work.examples.columns.items(), *work.examples.labels.items()):
-        digest.update(name.encode("utf-8", "surrogatepass") + values.tobytes())
-    digest.update(work.encoding.model_dump_json().encode("utf-8", "surrogatepass"))
-    schema = work.ratings.schema.model_dump(mode="json")
-    return {"recipe": recipe.identity(), "schema": schema, "data": digest.hexdigest()}
-
-
-def _place_listed(work: _Work) -> None:
-    """What an item that nobody has rated is beside its columns: the average of the rated ones."""
-    train = work.ratings.train
-    table = work.network.encoders["column1"].table.weight.data
+def _place_listed(network: Network, train: Ratings) -> None:
+    """Give an item that nobody has rated, beside its columns, the average of the rated ones."""
+    table = network.encoders["column1"].table.weight.data
     first = 1 + len(train.items)
     if len(table) > first:
         count = table.new_tensor(np.bincount(train.item_index, minlength=len(train.items)))
         table[first:] = (count / count.sum()) @ table[1:first]
 
 
-def _known(work: _Work) -> FactorModel:
-    """Vocabularies and seen items, and the embeddings for neighbours."""
-    train: Ratings = work.ratings.train
-    words = list(work.encoding.columns.values())[1].words
-    listed = {LISTED_ITEMS: np.array([len(words) - len(train.items)])}
-    users, items = (work.network.encoders[f"column{place}"].table.weight for place in range(2))
-    counts = np.bincount(train.user_index, minlength=len(train.users))
-    wide = max(users.shape[1], items.shape[1])
-
-    def factors(weight: Any) -> Any:
-        # Widened by zeros, which change no cosine.
-        values = np.asarray(to_array(weight.detach()), dtype=np.float32)[1:]
-        return np.pad(values, ((0, 0), (0, wide - values.shape[1])))
-
-    return FactorModel(
-        method="network",
-        users=train.users,
-        items=np.array([*words, None], object)[:-1],
-        mean=float(train.ratings.mean()),
-        user_bias=np.zeros(len(train.users), np.float32),
-        item_bias=np.zeros(len(words), np.float32),
-        user_factors=factors(users),
-        item_factors=factors(items),
-        scale=train.scale,
-        sigmoid_range=None,
-        seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        seen_items=train.item_index,
-        seen_ratings=train.ratings,
-        item_names=work.ratings.ratings.item_names,
-        extra=listed if len(words) > len(train.items) else {},
-    )
-
-
-def _write_validation(
-    folder: RunFolder, schema: Schema, target: str, valid: Ratings, answers: NDArray[Any]
-) -> None:
-    """The held-out ratings, whose they are, and what was predicted of them, for the run's page."""
-    users, items = valid.users[valid.user_index], valid.items[valid.item_index]
-    names = [f"user {user}, item {item}" for user, item in zip(users, items, strict=True)]
-    columns = (
-        np.array(names, dtype=object),
-        valid.rows,
-        valid.ratings.astype(np.float64),
-        answers,
-        users,
-        items,
-    )
-    found: dict[str, Any] = dict(zip(held_out_names(schema, target), columns, strict=True))
-    write_parquet(folder.file("validation.parquet"), found)
-
-
-def _write(
-    folder: RunFolder, work: _Work, trained: Trained, record: Mapping[str, Any], notes: Notes
-) -> dict[str, Any]:
-    """Write the files of the run; returns its scores on the held-out ratings."""
-    known = _known(work)
-    scores: dict[str, Any] = {}
-    if len(work.ratings.split.valid):
-        live = PairRun(folder.path, work.ratings.schema, RunRecord(record), work.recipe, work.encoding)
-        live.__dict__.update(known=known, network=work.network)
-        valid = take_ratings(work.ratings.ratings, work.ratings.split.valid)
-        scores, answers, said = score_test(live, valid, work.table)
-        notes.add(said)
-        known = with_held_out(known, valid)
-        _write_validation(folder, work.ratings.schema, record["target"], valid, answers)
-    write_network(folder, work.network, work.encoding, trained, {"body": work.recipe.body}, indent=None)
-    folder.write_arrays(KNOWN, *pack_factor_model(known))
-    items = work.ratings.tables.get("item")
-    if items is not None:
-        write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
-    return scores
+def _embeddings(network: Network) -> dict[str, NDArray[np.float32]]:
+    """By side, of one width: zeros are added to the narrower one, which change no cosine."""
+    sides = {
+        side: np.asarray(to_array(network.encoders[f"column{number}"].table.weight.detach()), np.float32)[1:]
+        for number, side in enumerate(("user", "item"))
+    }
+    width = max(rows.shape[1] for rows in sides.values())
+    return {side: np.pad(rows, ((0, 0), (0, width - rows.shape[1]))) for side, rows in sides.items()}

@@ -24,15 +24,15 @@ from tenfold.values import PairPredictions, Predictions
 #: `RunRecord.run_kind` -> the class of such runs.
 KINDS = {
     "network": "tenfold.networks.run:NetworkRun",
-    "ratings": "tenfold.recommenders.factors:RatingsRun",
-    "pairs": "tenfold.recommenders.network:PairRun",
+    "ratings": "tenfold.recommenders.factors:FactorRun",
+    "pairs": "tenfold.recommenders.network:RatingNetworkRun",
     "blend of network": "tenfold.ensembles.networks:NetworkEnsemble",
-    "blend of ratings": "tenfold.ensembles.recommenders:RatingsBlend",
+    "blend of ratings": "tenfold.ensembles.recommenders:RecommenderBlend",
 }
 #: Class of a recipe -> the job that fits it.
 JOBS: dict[type[AnyRecipe], str] = {
     Recipe: "tenfold.networks.fit:NetworkFit",
-    FactorRecipe: "tenfold.recommenders.factors_fit:FactorFit",
+    FactorRecipe: "tenfold.recommenders.factors:FactorFit",
     RatingNetworkRecipe: "tenfold.recommenders.network_fit:RatingNetworkFit",
 }
 #: Class of a recipe -> what its job takes of `FitOptions` beside the reading, and of `Machine`.

@@ -14,16 +14,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tenfold.data.ratings.index import take_ratings
+from tenfold.collab.evaluate import evaluate
+from tenfold.collab.predict import FactorScorer
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
-from tenfold.recommenders.factors import score_ratings
-from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
+from tenfold.recommenders.methods import METHODS, fit_model
+from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.runs.fitting import fit_options, run_fit
+from tenfold.runs.job import Notes
 from tenfold.runs.options import FitOptions, Machine, Reading
 from tenfold.runs.registry import fitting_recipe, job_for
 from tenfold.schema import Schema
@@ -48,12 +50,7 @@ GRIDS: Mapping[tuple[str, str], tuple[float, ...]] = {
     ("network", "lr"): (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     ("pairs", "weight_decay"): (0, 1e-2, 1e-1, 1, 10),
     ("pairs", "lr"): (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    ("sgd", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1),
-    ("sgd", "lr"): (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
-    ("als", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1, 10),
-    ("events", "weight_decay"): (0.1, 1, 10, 100, 1000),
 }
-FACTORS = (2, 4, 8, 16, 32, 64)
 #: Of ratings, what is held out where the recipe holds out nothing.
 HELD_OUT = 0.1
 
@@ -220,39 +217,30 @@ def _ratings_plan(work: _Work, recipe: FactorRecipe) -> _Plan:
         _refuse_method(name, recipe.method)
     recipe = _holding_out(recipe, note)
 
-    def tell(lines: Sequence[str]) -> None:
-        for line in lines:
-            note(line)
-
-    rated = prepare_ratings(
-        work.schema,
-        recipe,
-        work.table,
-        table_options=options.reading.table,
-        skip_bad=options.reading.skip_bad,
-        time_format=options.time_format,
-        on_notes=tell,
-    )
+    rated = prepare_ratings(work.schema, recipe, work.table, options, Notes(note))
     recipe, beside = rated.recipe, ""
     if recipe.method == "gibbs" and name != "factors":
         # Nobody asked for the method that has nothing to tune; the lesson's model has.
         recipe, beside = recipe.model_copy(update={"method": "sgd"}), "--method sgd "
         note(f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)")
     _refuse_method(name, recipe.method)
-    if not len(rated.split.valid):
+    held = rated.held_out()
+    if held is None:
         raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-    held = take_ratings(rated.ratings, rated.split.valid)
-    events = rated.ratings.implicit
+    cells = {} if held.times is None else {"time": held.times}
+    events, method = rated.ratings.implicit, METHODS[recipe.method]
+    given = getattr(recipe, name)
 
     def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
         trained = recipe.model_copy(update={name: value, "seed": seed})
-        scores, _ = score_ratings(fit_model(rated.train, trained, rated.sides, options.on_progress), held)
+        model = fit_model(rated.train, trained, rated.sides, options.on_progress)
+        scores = evaluate(FactorScorer(model), held, cells).scores
         score = scores["lists"]["ndcg"] if events else scores["rmse"]
         return score, {rated.schema.targets[0].name or "event": scores}
 
     return _Plan(
-        grid=FACTORS if name == "factors" else GRIDS["events" if events else recipe.method, name],
-        own=_own_value(name, recipe, rated),
+        grid=(method.event_grids if events else method.grids)[name],
+        own=method.default(name, recipe, rated.train) if given is None else given,
         score="ndcg" if events else "rmse",
         higher=events,
         repeats=3,
@@ -272,31 +260,14 @@ def _holding_out(recipe: Any, note: Callable[[str], None]) -> Any:
 
 
 def _refuse_method(name: str, method: str) -> None:
-    if method == "gibbs" and name == "weight_decay":
+    if name in METHODS[method].grids:
+        return
+    if name == "weight_decay":
         raise RecipeError(
-            "method gibbs has no weight decay to tune: it draws the strength of its priors in every sweep",
+            f"method {method} has no weight decay to tune: it draws the strength of its priors in each sweep",
             fix="tune factors, or give --method als or --method sgd",
         )
-    if method != "sgd" and name == "lr":
-        raise RecipeError(f"method {method} has no learning rate to tune", fix="give --method sgd")
-
-
-def _own_value(name: str, recipe: FactorRecipe, work: RatingsWork) -> float:
-    """What the recipe says, or the rule that stands in for it."""
-    from tenfold.collab import als, sgd
-    from tenfold.collab.scale import choose_factors
-
-    given = getattr(recipe, name)
-    if given is not None:
-        return given
-    if name == "lr":
-        return sgd.RATE
-    if name == "factors":
-        choose = sgd.choose_sgd_factors if recipe.method == "sgd" else choose_factors
-        return choose(len(work.train.ratings))
-    if recipe.method == "als":
-        return als.IMPLICIT_WEIGHT_DECAY if work.ratings.implicit else als.WEIGHT_DECAY
-    return sgd.WEIGHT_DECAY if recipe.use_range else sgd.PLAIN_WEIGHT_DECAY
+    raise RecipeError(f"method {method} has no learning rate to tune", fix="give --method sgd")
 
 
 # --- networks --------------------------------------------------------------------------------------

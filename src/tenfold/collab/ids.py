@@ -1,0 +1,198 @@
+"""Users and items by their ids: where they stand among the known ones, and what to say of the others."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.errors import LISTED, RatingsError, did_you_mean
+from tenfold.values import Interactions, id_text, other_spelling
+
+__all__ = [
+    "as_ids",
+    "count_listed",
+    "count_titles",
+    "count_unknown",
+    "find_titles",
+    "item_states",
+    "locate",
+    "near_items",
+    "ratings_between",
+    "refuse_unknown",
+    "titles",
+    "unrated_items",
+]
+
+
+def as_ids(values: Any) -> NDArray[np.object_]:
+    """One id or many, in any spelling, as (n,) texts."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        values = [values]
+    texts = [id_text(value) for value in values]
+    ids = np.empty(len(texts), object)
+    ids[:] = texts
+    return ids
+
+
+def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Place of each id among the known ones, -1 where it is none of them.
+
+    A whole number that passed through floating point is found too: ``1.0`` is the known ``1``, and ``1`` the
+    known ``1.0``, where the spelling itself is no known id.
+    """
+    places = {one: place for place, one in enumerate(known)}
+    found = np.fromiter((places.get(one, -1) for one in ids), np.int64, len(ids))
+    for row in np.flatnonzero(found < 0):
+        found[row] = places.get(other_spelling(ids[row]), -1) if ids[row] else -1
+    return found
+
+
+def find_titles(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
+    """Items with the ids of those that are titles, and what is to be said of it.
+
+    A text that is not an id of the model, listed items among them, is looked up as a title, whatever its
+    case. One that several items have stays as it is.
+    """
+    strange = [
+        row for row in np.flatnonzero(locate(items, known.items) < 0) if items[row] not in known.item_names
+    ]
+    if not strange or not known.item_names:
+        return items, []
+    called: dict[str, list[str]] = {}
+    for one, title in known.item_names.items():
+        called.setdefault(id_text(title).casefold(), []).append(one)
+    found, looked_up, unclear = items.copy(), [], []
+    for row in strange:
+        ids = called.get(items[row].casefold(), [])
+        if len(ids) == 1:
+            found[row] = ids[0]
+            looked_up.append(f"{items[row]!r} is {ids[0]}")
+        elif ids:
+            unclear.append(f"{items[row]!r} is the title of {', '.join(ids[:LISTED])}: give the id")
+    notes = [f"{len(looked_up)} items looked up by title: {', '.join(looked_up[:3])}"] if looked_up else []
+    return found, [*notes, *unclear[:LISTED]]
+
+
+def near_items(known: Interactions, item: str) -> str:
+    """What may have been meant by a text that is neither an id nor one item's title."""
+    titles: dict[str, list[str]] = {}
+    for one, title in known.item_names.items():
+        if title:
+            titles.setdefault(title, []).append(one)
+    folded = {title.casefold(): title for title in titles}
+    near = difflib.get_close_matches(item.casefold(), folded, n=1)
+    if not near:
+        return did_you_mean(item, known.items)
+    title = folded[near[0]]
+    return f"did you mean {title!r} ({' or '.join(titles[title][:LISTED])})?"
+
+
+def unrated_items(known: Interactions) -> NDArray[np.bool_]:
+    """(items,) those that nobody has rated, and that their columns gave a row."""
+    if not known.listed_items:
+        return np.zeros(len(known.items), np.bool_)
+    return np.bincount(known.seen_items, minlength=len(known.items)) == 0
+
+
+def item_states(
+    known: Interactions, items: NDArray[np.object_], index: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    """(pairs,) ``rated``, ``listed`` or ``unknown``, of ids and their places in the known."""
+    state = np.full(len(items), "rated", object)
+    if len(known.items):
+        state[(index >= 0) & unrated_items(known)[index]] = "listed"
+    for row in np.flatnonzero(index < 0):
+        state[row] = "listed" if items[row] in known.item_names else "unknown"
+    return state
+
+
+def count_listed(
+    items: NDArray[np.object_], index: NDArray[np.int64], state: NDArray[np.object_]
+) -> list[str]:
+    """How many items nobody has rated, and what they are answered by."""
+    notes = []
+    for there, how in ((index >= 0, "by their columns"), (index < 0, "as the average item")):
+        mine = items[(state == "listed") & there]
+        if len(mine):
+            shown = ", ".join(repr(one) for one in list(dict.fromkeys(mine))[:3])
+            many = f"{len(set(mine))} of {len(set(items))} items are listed and rated by nobody"
+            notes.append(f"{many}, in {len(mine)} of {len(items)} pairs: answered {how}: {shown}")
+    return notes
+
+
+def refuse_unknown(
+    users: NDArray[np.object_],
+    user_index: NDArray[np.int64],
+    items: NDArray[np.object_],
+    item_index: NDArray[np.int64],
+) -> None:
+    """Raises RatingsError where a user or an item of a pair is not known: place -1."""
+    rows = np.flatnonzero((user_index < 0) | (item_index < 0))
+    if not len(rows):
+        return
+    problems = []
+    for row in rows[:LISTED]:
+        who = [f"user {users[row]!r}"] if user_index[row] < 0 else []
+        who += [f"item {items[row]!r}"] if item_index[row] < 0 else []
+        problems.append(f"pair {row + 1}: {' and '.join(who)} unknown")
+    raise RatingsError(
+        f"{len(rows)} of {len(users)} pairs have an unknown user or item",
+        problems=problems,
+        fix="take them out, or allow fallbacks (unknown='fallback')",
+    )
+
+
+def count_titles(known: Interactions, items: NDArray[np.object_]) -> list[str]:
+    """How many of the asked items are titles in place of ids, which a prediction does not look up."""
+    found, _ = find_titles(known, items)
+    there = np.flatnonzero(found != items)
+    if not len(there):
+        return []
+    many, one = len(set(items[there])), there[0]
+    are = "is a title" if many == 1 else "are titles"
+    return [f"{many} of these {are}, as {items[one]!r} of {found[one]}: give ids"]
+
+
+def count_unknown(
+    what: str, ids: NDArray[np.object_], index: NDArray[np.int64], known: NDArray[np.object_]
+) -> list[str]:
+    """How many users or items are not known. index: places of the asked ones, -1 for unknown."""
+    absent = index < 0
+    if not absent.any():
+        return []
+    distinct = set(ids)
+    missing = list(dict.fromkeys(ids[absent]))
+    note = f"{len(missing)} of {len(distinct)} {what} unknown, in {int(absent.sum())} of {len(ids)} pairs"
+    shown = ", ".join(repr(one) for one in missing[:3])
+    if len(missing) == len(distinct):
+        some = ", ".join(repr(one) for one in known[:3])
+        return [f"{note} - are ids of the same kind? asked {shown}; known {some}"]
+    return [f"{note}: {shown}{' ...' if len(missing) > 3 else ''}"]
+
+
+def titles(known: Interactions, items: NDArray[Any]) -> NDArray[np.object_]:
+    """Titles of items, by index, where they are known; ids elsewhere."""
+    ids = known.items[items]
+    if not known.item_names:
+        return ids
+    names = np.empty(len(ids), object)
+    names[:] = [known.item_names.get(one) or one for one in ids]
+    return names
+
+
+def ratings_between(
+    known: Interactions, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(users, items) what these users have given these items; NaN where nothing."""
+    table = np.full((len(users), len(items)), np.nan)
+    column_of = np.full(len(known.items), -1)
+    column_of[items] = np.arange(len(items))
+    for row, user in enumerate(users):
+        own = slice(known.seen_start[user], known.seen_start[user + 1])
+        column = column_of[known.seen_items[own]]
+        table[row, column[column >= 0]] = known.seen_ratings[own][column >= 0]
+    return table

@@ -1,0 +1,177 @@
+"""The methods that find latent factors: what fits each, which choices it takes, what can be tuned of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tenfold.errors import RecipeError
+from tenfold.events import Listener, SweepEnded
+from tenfold.recipe import FactorRecipe
+from tenfold.values import FactorModel, Ratings, SideFeatures
+
+__all__ = ["METHODS", "Method", "fit_model", "unused_choices"]
+
+Sides = Mapping[str, SideFeatures]
+#: Told of each sweep: how many are done, of how many, and what to show beside them.
+OnSweep = Callable[[int, int, str], None]
+#: Factors to try where none are given.
+FACTORS = (2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to find latent factors.
+
+    fit: (ratings, recipe, side features, on_sweep) -> model.
+    takes: fields of the recipe that are this method's own; the others of `METHODS` it ignores.
+    side: whether it learns from side features.
+    grids: field -> values to try when it is tuned.  event_grids: the same, of events.
+    default: (field, recipe, ratings) -> what stands in for a field that is not given.
+    """
+
+    fit: Callable[[Ratings, FactorRecipe, Sides, OnSweep], FactorModel]
+    takes: tuple[str, ...]
+    default: Callable[[str, FactorRecipe, Ratings], float]
+    side: bool = False
+    grids: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    event_grids: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+# Each method is loaded only when it is asked for: compiled kernels take their time even from the cache.
+
+
+def _fit_gibbs(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnSweep) -> FactorModel:
+    from tenfold.collab.gibbs import fit_gibbs
+
+    return fit_gibbs(
+        ratings,
+        factors=recipe.factors,
+        sweeps=recipe.sweeps,
+        implicit=recipe.implicit,
+        use_time=recipe.use_time,
+        user_side=sides.get("user"),
+        item_side=sides.get("item"),
+        seed=recipe.seed,
+        threads=recipe.threads,
+        on_sweep=lambda sweep: on_sweep(sweep.sweep, sweep.sweeps, f"error {sweep.deviation:.4f}"),
+    )
+
+
+def _fit_als(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnSweep) -> FactorModel:
+    from tenfold.collab.als import fit_als
+
+    return fit_als(
+        ratings,
+        factors=recipe.factors,
+        epochs=recipe.epochs,
+        weight_decay=recipe.weight_decay,
+        seed=recipe.seed,
+        threads=recipe.threads,
+    )
+
+
+def _fit_sgd(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnSweep) -> FactorModel:
+    from tenfold.collab.sgd import fit_sgd
+
+    return fit_sgd(
+        ratings,
+        factors=recipe.factors,
+        epochs=recipe.epochs,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        sigmoid_range=recipe.range,
+        use_range=recipe.use_range,
+        use_bias=recipe.use_bias,
+        seed=recipe.seed,
+        threads=recipe.threads,
+        on_epoch=lambda epoch: on_sweep(epoch.epoch, epoch.epochs, ""),
+    )
+
+
+def _default_of_gibbs(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
+    from tenfold.collab.scale import choose_factors
+
+    return choose_factors(len(ratings.ratings))
+
+
+def _default_of_als(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
+    from tenfold.collab import als
+    from tenfold.collab.scale import choose_factors
+
+    if name == "factors":
+        return choose_factors(len(ratings.ratings))
+    return als.IMPLICIT_WEIGHT_DECAY if ratings.implicit else als.WEIGHT_DECAY
+
+
+def _default_of_sgd(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
+    from tenfold.collab import sgd
+
+    if name == "factors":
+        return sgd.choose_sgd_factors(len(ratings.ratings))
+    if name == "lr":
+        return sgd.RATE
+    return sgd.WEIGHT_DECAY if recipe.use_range else sgd.PLAIN_WEIGHT_DECAY
+
+
+#: A recipe's `method` -> what it is. A new method stands here and in the recipe's list of words.
+METHODS: Mapping[str, Method] = {
+    "gibbs": Method(
+        _fit_gibbs,
+        ("sweeps", "implicit", "use_time"),
+        _default_of_gibbs,
+        side=True,
+        grids={"factors": FACTORS},
+        event_grids={"factors": FACTORS},
+    ),
+    "als": Method(
+        _fit_als,
+        ("epochs", "weight_decay"),
+        _default_of_als,
+        grids={"factors": FACTORS, "weight_decay": (0, 1e-3, 1e-2, 1e-1, 1, 10)},
+        event_grids={"factors": FACTORS, "weight_decay": (0.1, 1, 10, 100, 1000)},
+    ),
+    "sgd": Method(
+        _fit_sgd,
+        ("epochs", "weight_decay", "lr", "range", "use_range", "use_bias"),
+        _default_of_sgd,
+        grids={
+            "factors": FACTORS,
+            "weight_decay": (0, 1e-3, 1e-2, 1e-1, 1),
+            "lr": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+        },
+    ),
+}
+
+
+def fit_model(
+    ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None = None
+) -> FactorModel:
+    """The recipe's method on these ratings; nothing is written."""
+    method = METHODS[recipe.method]
+    if sides and not method.side:
+        able = " or ".join(f"--method {name}" for name, other in METHODS.items() if other.side)
+        raise RecipeError(
+            f"method {recipe.method} learns nothing from side columns", fix=f"{able}, or leave out --side"
+        )
+
+    def on_sweep(done: int, total: int, extra: str) -> None:
+        if on_progress is not None:
+            on_progress(SweepEnded(done, total, extra))
+
+    return method.fit(ratings, recipe, sides, on_sweep)
+
+
+def unused_choices(recipe: FactorRecipe) -> list[str]:
+    """Messages about choices that were made and that the method ignores."""
+    takers: dict[str, list[str]] = {}
+    for word in sorted(METHODS):
+        for name in METHODS[word].takes:
+            takers.setdefault(name, []).append(word)
+    return [
+        f"{name} is of method {' and '.join(methods)}: {recipe.method} has no use for it"
+        for name, methods in takers.items()
+        if name in recipe.model_fields_set
+        and recipe.method not in methods
+        and getattr(recipe, name) != type(recipe).model_fields[name].default
+    ]

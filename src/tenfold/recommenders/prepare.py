@@ -1,0 +1,294 @@
+"""Ratings made ready for a fit: read, checked, split, and joined with side tables. Nothing is fitted yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.ratings.index import index_ratings, take_ratings
+from tenfold.data.ratings.roles import find_column, find_key, find_roles
+from tenfold.data.ratings.side import encode_side
+from tenfold.data.split.holdout import (
+    Split,
+    by_time,
+    folds_by_time,
+    holdout_ratings,
+    kfold_ratings,
+    leave_last_out,
+)
+from tenfold.data.tables.table import Table, read_table, write_parquet
+from tenfold.errors import RecipeError, SchemaError
+from tenfold.recipe import FactorRecipe
+from tenfold.recommenders.methods import unused_choices
+from tenfold.recommenders.run import ITEMS, NO_TIME
+from tenfold.runs.folder import RunFolder
+from tenfold.runs.job import Notes
+from tenfold.runs.options import FitOptions
+from tenfold.runs.reading import kept_options
+from tenfold.runs.rowjoin import ratings_fingerprint
+from tenfold.schema import IdColumn, RatingTarget, Schema
+from tenfold.values import Ratings, SideFeatures
+
+__all__ = ["RatingsWork", "prepare_ratings"]
+
+
+@dataclass(frozen=True)
+class RatingsWork:
+    """What a fit is made of.
+
+    schema, recipe: with what was found in the table.  ratings: all of them.  train: those to fit, of which
+    `sides` describes users and items.  tables: the side tables by role, ``user`` and ``item``.
+    times_ignored: whether times are not to be read.  time_format: of the column of times.
+    reading: how the table was read, for ``run.json``.
+    """
+
+    schema: Schema
+    recipe: FactorRecipe
+    ratings: Ratings
+    split: Split
+    train: Ratings
+    sides: Mapping[str, SideFeatures]
+    tables: Mapping[str, Table]
+    times_ignored: bool = False
+    time_format: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def held_out(self) -> Ratings | None:
+        """The ratings that are held out, if any."""
+        return take_ratings(self.ratings, self.split.valid) if len(self.split.valid) else None
+
+    def listed_side(self) -> tuple[NDArray[np.object_], SideFeatures] | None:
+        """Items of the item table that no training rating is of; features of the rated ones, then of these.
+
+        None where no side column describes items, or all that are listed have ratings.
+        """
+        side, rated = self.sides.get("item"), set(self.train.items)
+        ids = [item for item in self.ratings.item_names if item not in rated]
+        if side is None or not side.names or not ids:
+            return None
+        table = self.tables["item"]
+        key = _key(table, self.schema.ids[1].name)
+        every = np.array([*self.train.items, *ids], object)
+        return every[len(rated) :], encode_side(table, side.columns, every, role="item", key=key)
+
+    def write_items(self, folder: RunFolder) -> None:
+        """Write the item table, by which lists can be filtered."""
+        items = self.tables.get("item")
+        if items is not None:
+            write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
+
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says of the ratings, however they are learned."""
+        ratings, items = self.ratings, self.tables.get("item")
+        key = None if items is None else find_key(items, "item", _key(items, self.schema.ids[1].name))
+        return {
+            "rows": len(ratings.ratings),
+            "users": len(ratings.users),
+            "items": len(ratings.items),
+            "kind_of_ratings": "implicit" if ratings.implicit else "explicit",
+            "scale": list(ratings.scale),
+            "train_rows": len(self.split.train),
+            "valid_rows": len(self.split.valid),
+            "time_format": self.time_format,
+            "reading": self.reading,
+            "times_ignored": self.times_ignored,
+            "item_key": key,
+            "fingerprint": ratings_fingerprint(ratings, self.split.valid),
+        }
+
+
+def prepare_ratings(
+    schema: Schema,
+    recipe: FactorRecipe,
+    source: object,
+    options: FitOptions,
+    notes: Notes,
+    *,
+    keep_rows: bool = False,
+    fold: tuple[int, int] | None = None,
+) -> RatingsWork:
+    """Read, check and split the ratings; nothing is fitted yet.
+
+    schema: two id columns, the user's first, and a rating; names that are "" or None are found.
+    keep_rows: say which row each rating came from.  fold: (K, N), the K-th of N parts is held out, in place
+    of the recipe's `valid`.
+    """
+    schema.check_uses()
+    time_format = options.time_format or schema.time_format
+    # Ratings are sorted by user and item: which one is the last of its user, their rows tell.
+    reading = _RatingsReading(
+        time_format,
+        options.reading.skip_bad,
+        keep_rows or recipe.split == "last",
+        fold is not None or recipe.valid > 0 or recipe.split == "last",
+    )
+    table = read_table(source, **options.reading.table)
+    ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
+    schema, ratings, tables = _read(schema, recipe, table, reading, ignored, notes)
+    del table
+    if ratings.implicit and "method" not in recipe.model_fields_set:
+        recipe = recipe.model_copy(update={"method": "als"})
+        notes.add(["method als, since it is the one for events"])
+    notes.add(unused_choices(recipe))
+    split = _split(ratings, recipe, fold)
+    notes.add(split.notes)
+    ratings = ratings if keep_rows else replace(ratings, rows=None)
+    train = take_ratings(ratings, split.train) if len(split.valid) else ratings
+    sides = _encode_sides(schema, train, tables, notes)
+    if schema.time is None:
+        # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
+        train = replace(train, times=None)
+    kept = kept_options(source, options.reading.table)
+    return RatingsWork(schema, recipe, ratings, split, train, sides, tables, ignored, time_format, kept)
+
+
+@dataclass(frozen=True)
+class _RatingsReading:
+    """How ratings are read. held: whether some are held out, whose score must not be too good."""
+
+    time_format: str | None
+    skip_bad: bool
+    keep_rows: bool
+    held: bool
+
+
+def _read(
+    schema: Schema,
+    recipe: FactorRecipe,
+    table: Table,
+    reading: _RatingsReading,
+    no_time: bool,
+    notes: Notes,
+) -> tuple[Schema, Ratings, dict[str, Table]]:
+    """The ratings, the schema with the columns as they were found, and the side tables.
+
+    no_time: whether no times are to be read.
+    """
+    # A table of users or items is of the same origin, though its separator and header are its own.
+    words, likely = table.options.get("missing_values", ()), table.options.get("encoding")
+    tables = {
+        role: read_table(path, missing_values=words, likely=likely)
+        for role, path in (("user", schema.user_table), ("item", schema.item_table))
+        if path is not None
+    }
+    for side in tables.values():
+        notes.add([note for note in side.notes if note.startswith(side.source)])
+        notes.add([f"{side.source}: {note}" for note in side.notes if note.endswith("left out")])
+    kind = None if recipe.kind == "auto" else recipe.kind
+    columns: dict[str, Any] = {
+        "user": schema.ids[0].name or None,
+        "item": schema.ids[1].name or None,
+        "rating": schema.targets[0].name or None,
+        "time": False if no_time else schema.time,
+        "kind": kind,
+    }
+    ratings = index_ratings(
+        table,
+        **columns,
+        item_table=tables.get("item"),
+        item_key=_key(tables.get("item"), schema.ids[1].name),
+        item_name=schema.item_name,
+        scale=recipe.scale,
+        duplicates=recipe.duplicates,
+        time_format=reading.time_format,
+        skip_bad=reading.skip_bad,
+        keep_rows=reading.keep_rows,
+    )
+    notes.add(ratings.notes)
+    if no_time and reading.held:
+        unread = find_roles(table, **{**columns, "time": None}).time
+        if unread is not None:
+            said = "score is optimistic, since training sees what came after a held-out row"
+            notes.add([f"times ignored ({unread}): {said}"])
+    roles = find_roles(table, **columns)
+    found = schema.model_copy(
+        update={
+            "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item), *schema.columns[2:]),
+            "targets": (RatingTarget(name=roles.rating),),
+            "time": None if no_time or schema.time is None else roles.time,
+        }
+    )
+    return found, ratings, tables
+
+
+def _key(table: Table | None, name: str) -> str | None:
+    """The id column's own name where the side table has it and it is a name; None leaves it to be found."""
+    if table is None or not table.header or not name:
+        return None
+    try:
+        return find_column(table, name)
+    except SchemaError:
+        return None
+
+
+def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None) -> Split:
+    rows = len(ratings.ratings)
+    if fold is None and recipe.valid == 0 and recipe.split != "last":
+        return Split(
+            np.arange(rows), np.zeros(0, np.int64), ("no ratings are held out: nothing is validated",)
+        )
+    timed = ratings.times is not None and not np.isnan(ratings.times).any()
+    how = recipe.split if recipe.split != "auto" else ("time" if timed else "random")
+    if how == "last":
+        if fold is not None:
+            raise RecipeError(
+                "split = 'last' holds out each user's last rating, which makes no folds",
+                found=f"fold = {fold[0]}/{fold[1]}",
+                fix="--split random or --split time, or leave out --fold",
+            )
+        some = ratings.times is not None and not np.isnan(ratings.times).all()
+        return leave_last_out(ratings.user_index, times=ratings.times if some else None, rows=ratings.rows)
+    if how == "time":
+        if ratings.times is None:
+            raise SchemaError(
+                "there is no time column, so the ratings cannot be split by time",
+                fix="name it with --time COLUMN, or choose --split random",
+            )
+        if fold is None:
+            return by_time(ratings.times, fraction=recipe.valid)
+        folds = folds_by_time(ratings.times, folds=fold[1])
+    elif fold is None:
+        return holdout_ratings(
+            ratings.user_index, fraction=recipe.valid, seed=recipe.seed, times=ratings.times
+        )
+    else:
+        folds = kfold_ratings(ratings.user_index, folds=fold[1], seed=recipe.seed, times=ratings.times)
+    note = f"fold {fold[0]} of {fold[1]} is held out"
+    return replace(folds.split(fold[0] - 1), notes=(note, *folds.notes))
+
+
+def _encode_sides(
+    schema: Schema,
+    ratings: Ratings,
+    tables: Mapping[str, Table],
+    notes: Notes,
+) -> dict[str, SideFeatures]:
+    """Side features of users and of items, each column from the table that has it."""
+    if schema.side and not tables:
+        raise SchemaError(
+            "side columns are named, but no table that has them", fix="give --user-table or --item-table"
+        )
+    wanted: dict[str, list[str]] = {role: [] for role in tables}
+    for column in schema.side:
+        homes = []
+        for role, table in tables.items():
+            try:
+                wanted[role].append(find_column(table, column))
+                homes.append(role)
+            except SchemaError as error:
+                missing = error
+        if not homes:
+            raise missing
+    sides = {}
+    for role, columns in wanted.items():
+        if columns:
+            name, ids = (
+                (schema.ids[0].name, ratings.users) if role == "user" else (schema.ids[1].name, ratings.items)
+            )
+            sides[role] = encode_side(tables[role], columns, ids, role=role, key=_key(tables[role], name))
+            notes.add(sides[role].notes)
+    return sides

@@ -1,0 +1,424 @@
+"""A finished recommender, whatever scores its pairs: asked for lists, predictions, neighbours and scores."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab import evaluate as scoring
+from tenfold.collab import predict as predicting
+from tenfold.collab import recommend as listing
+from tenfold.collab.ids import find_titles, locate, near_items
+from tenfold.collab.predict import PairScorer
+from tenfold.data.ratings.index import index_ratings
+from tenfold.data.ratings.roles import Roles, find_column, find_roles, names_users
+from tenfold.data.ratings.side import choose_ids
+from tenfold.data.tables.table import Table, read_table
+from tenfold.errors import LISTED, RatingsError, RunError, SchemaError
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
+from tenfold.runs.heldout import free_names
+from tenfold.runs.job import log_all
+from tenfold.runs.options import AS_TRAINED, PredictChanges, PredictOptions
+from tenfold.runs.reading import read_as_trained
+from tenfold.runs.run import Member, Run
+from tenfold.schema import Schema
+from tenfold.values import (
+    FactorModel,
+    Interactions,
+    Neighbours,
+    PairPredictions,
+    Ratings,
+    Recommendations,
+    id_text,
+)
+
+__all__ = ["ITEMS", "MODEL", "NO_TIME", "RecommenderRun", "held_out_names", "peak_bytes"]
+
+#: Files of a run: interactions with factors or embeddings, and the item table for filters.
+MODEL, ITEMS = "model.safetensors", "items.parquet"
+
+#: In the place of a time column: there is one, but it is not to be read.
+NO_TIME = "none"
+
+
+@dataclass(frozen=True)
+class RecommenderRun(Run):
+    """A finished recommender. A subclass says what scores its pairs; all else is the same for all.
+
+    folded: the scorer with further ratings learned (`with_ratings`), in place of the one in the folder.
+    """
+
+    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from"})
+    blended_by: ClassVar = "blend of ratings"
+    summarised: ClassVar = (
+        *("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes"),
+    )
+
+    members: Sequence[Member[RecommenderRun]] = field(default=(), kw_only=True)
+    folded: PairScorer | None = field(default=None, kw_only=True)
+
+    @property
+    @abstractmethod
+    def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
+        """How ratings were read and learned; of a blend, by its first member."""
+
+    @property
+    @abstractmethod
+    def trained(self) -> PairScorer:
+        """What scores pairs, as the folder has it."""
+
+    @property
+    @abstractmethod
+    def model(self) -> FactorModel:
+        """Factors whose products are the scores. Raises RunError where scores are not such products."""
+
+    @property
+    def scorer(self) -> PairScorer:
+        """What scores pairs: as trained, or with further ratings learned."""
+        return self.folded or self.trained
+
+    @property
+    def interactions(self) -> Interactions:
+        """Who and what is known, and who rated what; no parameters."""
+        return self.scorer.interactions
+
+    @property
+    def target(self) -> str:
+        """What scores are of: the column of ratings, or ``event``."""
+        return self.schema.targets[0].name or "event"
+
+    # --- lists and neighbours
+
+    def recommend(
+        self,
+        users: Any = None,
+        *,
+        n: int = 10,
+        include_seen: bool = False,
+        where: str | Sequence[str] = (),
+        candidates: Any = None,
+        exclude: Any = None,
+        reasons: int | None = None,
+        threads: int | None = None,
+    ) -> Recommendations:
+        """The n items of highest score for each user, best first; see `collab.recommend.recommend`.
+
+        users: ids in any spelling, one or many; None is everyone.
+        where: conditions on the item table, as ``genre=Drama``; all must hold.
+        reasons: rated items to name with each row; 3 where not given, or none for everyone, and none where
+            the scorer can tell none.
+        """
+        scorer = self.scorer
+        if reasons is None:
+            reasons = 3 if users is not None and scorer.reasons is not None else 0
+        lists = listing.recommend(
+            scorer,
+            users,
+            n=n,
+            include_seen=include_seen,
+            candidates=candidates,
+            exclude=exclude,
+            allowed=self.items_where(where) if where else None,
+            reasons=reasons,
+            threads=threads,
+        )
+        return replace(lists, notes=(*self.record.added_notes, *lists.notes))
+
+    def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
+        """(items,) which items meet all conditions on an item table (see `data.ratings.side.choose_ids`)."""
+        allowed = np.zeros(len(self.interactions.items), np.bool_)
+        conditions = [where] if isinstance(where, str) else list(where)
+        for run in self._readers:
+            path = run.path / ITEMS
+            if not path.exists():
+                raise SchemaError(
+                    "this run knows no columns of items, so they cannot be filtered",
+                    fix="fit with --item-table, whose columns then can be asked for",
+                )
+            key = run.record.item_key
+            allowed |= choose_ids(read_table(path), conditions, self.interactions.items, key=key)
+        return allowed
+
+    def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
+        """The n items nearest to each by cosine; see `collab.recommend.similar`."""
+        allowed = self.items_where(where) if where else None
+        return listing.similar(self.scorer, items, n=n, candidates=allowed)
+
+    def nearest_users(self, users: Any = None, *, n: int = 10) -> Neighbours:
+        """The n users nearest to each by cosine."""
+        return listing.nearest_users(self.scorer, users, n=n)
+
+    # --- predictions and scores
+
+    def predict_pairs(
+        self, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+    ) -> PairPredictions:
+        """Scores of pairs of ids; see `collab.predict.predict_pairs`."""
+        return predicting.predict_pairs(self.scorer, users, items, unknown=unknown, ranking=ranking)
+
+    def predict(
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
+    ) -> PairPredictions:
+        """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
+        options = self.options(options, changes)
+        table = self._read(source, options.reading.table)
+        roles = find_roles(table, kind="implicit", time=False, **_names_in(self.schema, table))
+        scorer = self.scorer.on(options.device)
+        cells, messages = scorer.cells(table)
+        pairs = predicting.predict_pairs(
+            scorer,
+            table.text(roles.user),
+            table.text(roles.item),
+            cells,
+            unknown=options.unknown,
+            ranking=options.ranking,
+        )
+        pairs = replace(pairs, notes=(*pairs.notes, *messages))
+        log_all(options.log, [*table.notes, *_columns_taken(source, roles), *pairs.notes])
+        return pairs
+
+    def evaluate(
+        self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
+    ) -> dict[str, Any]:
+        """Scores on ratings that were not trained on: errors, and (n given, or a run of events) lists of n.
+
+        Returns the keys that ``--json`` prints (docs/formats.md); of an ensemble its members' scores, too.
+        """
+        options = self.options(options, changes)
+        started = time.monotonic()
+        table = self._read(source, options.reading.table)
+        test = self.read_ratings(
+            table, skip_bad=options.reading.skip_bad, keep_rows=bool(self.scorer.columns)
+        )
+        messages = list(test.notes)
+        scores = self._scores(table, test, options, messages)
+        targets = {self.target: scores}
+        each = {
+            member.name: {self.target: run._scores(table, test, options, messages)}
+            for member in self.members
+            for run in member.runs
+        }
+        log_all(options.log, dict.fromkeys(messages))
+        return {
+            "run": str(self.path),
+            **scores,
+            "rows": len(test.ratings),
+            "targets": targets,
+            **({"members": each} if each else {}),
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_bytes": self.peak_bytes(options.device),
+        }
+
+    def _scores(
+        self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]
+    ) -> dict[str, Any]:
+        scorer = self.scorer.on(options.device)
+        cells, own = scorer.cells(table, test)
+        found = scoring.evaluate(scorer, test, cells, n=options.n, relevant_from=options.relevant_from)
+        messages += [*own, *found.notes]
+        return found.scores
+
+    def peak_bytes(self, device: str) -> int:
+        """The most memory that was held; of a GPU where the scorer computes there."""
+        return peak_bytes()
+
+    # --- further ratings
+
+    def with_ratings(
+        self,
+        source: Any,
+        *,
+        user: str = "me",
+        columns: Mapping[str, str | None] | None = None,
+        time_format: str | None = None,
+        skip_bad: bool = False,
+        **table_options: Any,
+    ) -> RecommenderRun:
+        """This run with the ratings of a table learned, without a new fit (see `collab.fold_in`).
+
+        source: a path, data frame or mapping with items and ratings, and with users where they are not all of
+            one new user, who is called `user`. A title in place of an item's id is looked up.
+        columns: role (user, item, rating, time) -> column, where it is not that of the run's own table.
+        time_format, skip_bad: as of the fit.  table_options: of `read_table`.
+
+        Of a repeated pair counts what the run's rule says. Nothing is written. The result's record has the
+        messages (``notes``; of these ratings alone ``added_notes``, which its lists carry) and whose ratings
+        these were (``added_users``). Raises RunError where the scorer cannot learn without a new fit, and
+        RatingsError where no item is known to the run.
+        """
+        fold_in = self.scorer.fold_in
+        if fold_in is None:
+            raise RunError(
+                f"{self.path} is {self.words}, which learns a new user in a training only",
+                fix="fit again with these ratings, or fit without --body, where new users are folded in",
+            )
+        known = self.interactions
+        wanted = [one for one in (self.schema.ids[1].name, self.schema.targets[0].name) if one]
+        about = self._readers[0].record.values
+        table = read_as_trained(source, about, table_options, wanted, usual_names=True)
+        ratings = self.read_ratings(
+            table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=user
+        )
+        items, messages = find_titles(known, ratings.items)
+        _refuse_twice(known, table, ratings, items)
+        notes = [*ratings.notes, *messages]
+        if list(ratings.users) == [id_text(user)] and locate(ratings.users, known.users)[0] >= 0:
+            notes.append(f"{user!r} is a user of the run, whose ratings these are added to")
+        scorer, messages = fold_in(
+            ratings.users[ratings.user_index], items[ratings.item_index], ratings.ratings
+        )
+        _refuse_unknown_items(known, scorer.interactions, table, items)
+        notes += messages
+        record = self.record.with_values(
+            notes=[*self.record.notes, *notes], added_notes=notes, added_users=list(ratings.users)
+        )
+        return replace(self, record=record, folded=scorer)
+
+    # --- reading
+
+    @property
+    def _readers(self) -> list[RecommenderRun]:
+        """By whose columns and rules tables are read: the run itself, or its members."""
+        return [run for member in self.members for run in member.runs] or [self]
+
+    def _read(self, source: object, table_options: Mapping[str, Any]) -> Table:
+        names = [column.name for column in self.schema.ids[:2]]
+        return read_as_trained(source, self._readers[0].record.values, table_options, names, usual_names=True)
+
+    def read_ratings(
+        self,
+        table: Table,
+        *,
+        columns: Mapping[str, str | None] | None = None,
+        time_format: str | None = None,
+        skip_bad: bool = False,
+        keep_rows: bool = False,
+        one_user: str | None = None,
+    ) -> Ratings:
+        """Ratings of a table, to be scored or to be learned, of the run's kind and by its rules.
+
+        Times are read wherever its fit would have read them; of several members, by the first that knows of
+        times.  columns: role -> column, where it is given; the others are the run's own, or found by
+        well-known names.  one_user: who all rows are of, where the table has no column of users.
+        """
+        readers = self._readers
+        timed = [run for run in readers if run.schema.time in table.names]
+        reader = (timed or readers)[0]
+        schema, record = reader.schema, reader.record
+        given: dict[str, str] = {role: name for role, name in (columns or {}).items() if name}
+        own = {
+            "user": schema.ids[0].name,
+            "item": schema.ids[1].name,
+            "rating": schema.targets[0].name,
+            "time": schema.time,
+        }
+        names: dict[str, Any] = {**_names_in(schema, table, rating=True), **given}
+        if "time" not in given:
+            names["time"] = False if record.times_ignored else _column_in(table, own["time"])
+        elif given["time"].casefold() == NO_TIME and NO_TIME not in table.names:
+            names["time"] = False
+        if names["user"] is not None or one_user is None or names_users(table):
+            one_user = None
+        ratings = index_ratings(
+            table,
+            **names,
+            time_format=time_format or record.time_format,
+            kind=record.kind_of_ratings,
+            duplicates=reader.recipe.duplicates,
+            skip_bad=skip_bad,
+            keep_rows=keep_rows,
+            one_user=one_user,
+            of_run=own,
+        )
+        rules = list(dict.fromkeys(run.recipe.duplicates or "last" for run in readers))
+        if len(rules) > 1:
+            rule = reader.recipe.duplicates or "last"
+            note = f"members resolve repeated pairs by different rules ({', '.join(rules)}): here by {rule}"
+            ratings = replace(ratings, notes=(*ratings.notes, note))
+        return ratings
+
+
+def _refuse_twice(known: Interactions, table: Table, ratings: Ratings, items: NDArray[np.object_]) -> None:
+    """Raises RatingsError where a user rates an item under two names, of which no rule says which counts.
+
+    items: (items,) the ids that `ratings.items` stand for.
+    """
+    index = locate(items, known.items)[ratings.item_index]
+    pairs = ratings.user_index.astype(np.int64) * len(known.items) + index
+    _, first, count = np.unique(pairs[index >= 0], return_index=True, return_counts=True)
+    twice = np.flatnonzero(index >= 0)[first[count > 1]]
+    if not len(twice):
+        return
+    spelled = {
+        int(row): [str(ratings.items[k]) for k in ratings.item_index[pairs == pairs[row]]]
+        for row in twice[:LISTED]
+    }
+    raise RatingsError(
+        f"{table.source}: {len(twice)} items are rated under two names",
+        problems=[
+            f"user {str(ratings.users[ratings.user_index[row]])!r}: {' and '.join(map(repr, names))}, "
+            f"which is {known.items[index[row]]}"
+            for row, names in spelled.items()
+        ],
+        fix="leave one rating of each",
+    )
+
+
+def _refuse_unknown_items(
+    before: Interactions, after: Interactions, table: Table, items: NDArray[np.object_]
+) -> None:
+    """Raises RatingsError where no item of new ratings is known, so that nothing was learned of anybody."""
+    if (locate(items, after.items) >= 0).any():
+        return
+    raise RatingsError(
+        f"{table.source}: none of {len(items)} items is known to this run",
+        problems=[f"{item!r}: {near_items(before, item)}" for item in items[:LISTED]],
+        fix="name items by their ids or titles in the run",
+    )
+
+
+def held_out_names(schema: Schema, target: str) -> list[str]:
+    """Columns of a run's held-out ratings: name, row, rating, what was predicted of it, user and item.
+
+    A rating, or a user, may itself be called id or row (see `runs.heldout.free_names`).
+    """
+    return free_names(("id", "row", target, f"{target}:predicted", *(column.name for column in schema.ids)))
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held so far, in bytes; 0 where the system does not tell."""
+    if os.name != "posix":
+        return 0
+    import resource
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _columns_taken(source: object, roles: Roles) -> tuple[str, ...]:
+    """Which columns were taken, where they are those of a table and not named by whoever asks."""
+    return () if isinstance(source, Mapping) else roles.notes[:1]
+
+
+def _names_in(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:
+    """The schema's columns that the table has; the others are for `find_roles` to find."""
+    wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
+    if rating:
+        wanted["rating"] = schema.targets[0].name or ""
+    return {role: _column_in(table, name) for role, name in wanted.items()}
+
+
+def _column_in(table: Table, name: str | None) -> str | None:
+    """The table's column of that name, or None."""
+    try:
+        return find_column(table, name) if name else None
+    except SchemaError:
+        return None
