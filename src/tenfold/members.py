@@ -30,7 +30,7 @@ class EnsembleRecipe(Frozen):
     refusal: ClassVar = RecipeError
 
     split: Literal["different", "same"] = "different"
-    folds: int = Field(0, ge=0, le=100)
+    folds: int = Field(default=0, ge=0, le=100)
     blend: Literal["weights", "greedy", "convex", "best"] = "weights"
     soup: bool = False
 

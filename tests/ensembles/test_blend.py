@@ -90,7 +90,7 @@ def test_lists_of_events_are_fused_by_rank(place: Path) -> None:
     [
         (("one",), {}, "two runs or more"),
         (("one", "one"), {}, "named twice"),
-        (("one", "stars"), {}, "one: pictures, stars: ratings"),
+        (("one", "stars"), {}, "one: a network, stars: a run of ratings"),
         (("stars", "log"), {}, "log was fitted to events"),
         (("one", "two"), {"weights": [1]}, "1 weights for 2 runs"),
         (("one", "two"), {"weights": [0, 0]}, "not all 0"),

@@ -144,7 +144,8 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_no_torch_is_loaded_for_it(tmp_path: Path) -> None:
     _, run = trained()
     code = (
-        "import sys; from tenfold.reports.report import write_run_report; "
-        f"write_run_report({str(run.path)!r}, {str(tmp_path / 'r.html')!r}); sys.exit('torch' in sys.modules)"
+        "import sys; from tenfold.runs.registry import load_run; "
+        f"load_run({str(run.path)!r}).write_page({str(tmp_path / 'r.html')!r}); "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -131,7 +131,7 @@ def test_answers_that_are_no_numbers_are_no_classes(run: NetworkRun, monkeypatch
         network.last.bias.data[:3] = math.nan
         return network
 
-    monkeypatch.setattr("tenfold.networks.run.load_network", spoilt)
+    monkeypatch.setattr("tenfold.networks.predict.load_network", spoilt)
     rows = {"id": ["0001.png", "gone.png"]}
     found = run.predict(rows, reading=Reading(skip_bad=True))
     assert found.failed.tolist() == [True, True]

@@ -23,7 +23,7 @@ def test_a_run_shows_its_page_and_its_losses() -> None:
     assert losses._repr_html_().startswith("<iframe srcdoc=") and "<svg" not in losses._repr_html_()
     assert "Maps of the factors" in rated()[1].show().page
     with pytest.raises(RunError, match="no epochs"):
-        tenfold.reports.notebook.plot_losses(rated()[1])
+        rated()[1].plot_losses()
 
 
 def test_a_network_of_ratings_shows_both_and_what_has_no_epochs_says_what_to_do(tmp_path: Path) -> None:

@@ -253,10 +253,18 @@ def asking_of(run: Run, given: Given, tell: Listener, log: Log) -> PredictOption
             f"--members asks for the members of a blend, and {run.path} is a single run",
             fix="leave it out, or give the folder of an ensemble",
         )
-    same = ("device", "views", "tta", "plain_weight", "id", "members")
-    chosen = {name: given[name] for name in same if given.get(name)}
-    scored = {"n": given.get("lists"), "relevant_from": given.get("liked")}
-    return PredictOptions(reading=_reading(given, tell), log=log, **chosen, **scored)
+    return PredictOptions(
+        reading=_reading(given, tell),
+        device=given["device"],
+        views=given["views"],
+        tta=given["tta"],
+        plain_weight=given["plain_weight"],
+        members=bool(given.get("members")),
+        id=given.get("id"),
+        n=given.get("lists"),
+        relevant_from=given.get("liked"),
+        log=log,
+    )
 
 
 def explaining_of(run: Run, given: Given, tell: Listener) -> ExplainOptions:

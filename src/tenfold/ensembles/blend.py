@@ -83,7 +83,7 @@ def blend_runs(
     with making_bundle(output) as (folder, _):
         made = ensemble_class(kinds.pop()).blend(folder, parts, method=method, seed=seed)
         folder.write_text("schema.toml", made.schema.to_toml())
-        weights = {part.name: {"weight": part.weight} for part in parts}
+        chosen = {part.name: {"weight": part.weight} for part in parts}
         record = describe_bundle(
             folder,
             {
@@ -91,7 +91,7 @@ def blend_runs(
                 "members": [_member(folder, part, made.scores.get(part.name, {})) for part in parts],
                 "method": method,
                 "seconds": round(time.monotonic() - started, 3),
-                "recipe": {"blend": method, "members": weights},
+                "recipe": {"blend": method, "members": chosen},
             },
         )
     log_all(on_note, made.notes)

@@ -173,8 +173,8 @@ def blended(answers: Floats, weights: Floats) -> Floats:
 
     answers: (members, rows, answers), NaN where a member has none.  weights: (members,) or (rows, members).
     """
-    there = ~np.isnan(answers).any(axis=2)
-    each = np.broadcast_to(weights, (answers.shape[1], len(answers))).T * there
+    there = np.asarray(~np.isnan(answers).any(axis=2))
+    each = np.asarray(np.broadcast_to(weights, (answers.shape[1], len(answers))).T * there)
     # Where every member that answers has the weight 0, they count alike.
     each = np.where((each.sum(axis=0) == 0)[None, :], there.astype(np.float64), each)
     with np.errstate(invalid="ignore"):

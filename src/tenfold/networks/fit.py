@@ -199,8 +199,9 @@ def plan_training(
 def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:
     """Rows that go through at once, one after another, of a batch cut into at most so many."""
     batch, group = min(recipe.batch_size, len(work.split.train)), recipe.batchnorm_group
-    grouped = isinstance(group, int) and work.network.context.norms
-    return cut_groups(group_sizes(batch, group) if grouped else [1] * batch, micro)
+    if isinstance(group, int) and work.network.context.norms:
+        return cut_groups(group_sizes(batch, group), micro)
+    return cut_groups([1] * batch, micro)
 
 
 def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:

@@ -76,7 +76,7 @@ def _read(run: Run) -> _Facts:
     squared = recipe.get("number_loss", "squared") == "squared"
     kinds = {
         kind.name: kind
-        for kind in kinds_of(schema, classes, stats)
+        for kind in kinds_of(schema, {name: tuple(words) for name, words in classes.items()}, stats)
         if kind.classes or (squared and kind.name in stats)
     }
     white = next(iter(encoding.get("white", ())), None)

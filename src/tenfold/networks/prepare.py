@@ -108,10 +108,8 @@ def prepare_training(
     start = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
     building = {"weights": start, "weights_name": Path(recipe.weights).name}
     body_kind(schema, recipe)
-    network: Network | None = None
-    if not schema.columns:
-        # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
-        network, built = build_network(encoding, schema, recipe, **building)
+    # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
+    early = None if schema.columns else build_network(encoding, schema, recipe, **building)
     rows = prepare_rows(table, schema, encoding, reading, targets=True)
     notes.add([*rows.notes, *_small_items(recipe), *said])
     rows = _usable(rows)
@@ -122,7 +120,7 @@ def prepare_training(
     notes.add([*kin.linked, *_alike(kin.groups)])
     split = _split(schema, recipe, rows, kin, examples, encoding, split_rule)
     notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
-    if network is None:
+    if early is None:
         # How wide the first layers of a table are is decided by its training rows.
         columns, said = fit_columns(schema, rows.table, split.train, examples.weigh(split.train))
         encoding = encoding.model_copy(update={"columns": columns})
@@ -130,7 +128,7 @@ def prepare_training(
         cells, said = encode_columns(columns, schema, rows.table)
         examples = replace(examples, columns=cells)
         notes.add(said)
-        network, built = build_network(encoding, schema, recipe, **building)
+    network, built = early or build_network(encoding, schema, recipe, **building)
     check_monitor(recipe, network.heads, len(split.valid))
     _check_taught(schema, examples, split)
     if schema.weight is not None and len(split.valid):
@@ -383,7 +381,7 @@ def _straddlers(schema: Schema, rows: Rows, kin: _Kin, split: Split) -> list[str
     if not len(split.valid):
         return []
     # One picture may stand in several columns, whose rows are not kept together.
-    seen = {key[row] for key in kin.pictures for row in split.train}
+    seen = {str(mark) for key in kin.pictures for mark in key[split.train]}
     keys = [
         (f"pictures of column {column.name!r}", kin.pictures[place], rows.table.text(column.name), seen)
         for place, column in enumerate(schema.images)

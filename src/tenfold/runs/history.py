@@ -321,6 +321,7 @@ def _lines(folder: Path, tell: Tell = _silent) -> list[dict[str, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
+        one: dict[str, Any] = {}
         try:
             one = json.loads(line)
             faults = _faults_of(one)
@@ -449,7 +450,7 @@ def _primary_loss(scores: Mapping[str, Any]) -> tuple[str, float | None]:
     return ("NDCG", 1 - ndcg) if isinstance(ndcg, int | float) and math.isfinite(ndcg) else ("", None)
 
 
-def find_maker(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
+def find_maker(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Sequence[Mapping[str, Any]]:
     """The history's lines of a file of predictions, by its checksum: which run made it, of which members.
 
     Raises RunError where no run of the folder did.

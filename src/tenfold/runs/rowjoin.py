@@ -130,7 +130,7 @@ class RowMarks:
     id_column: str
     unique: bool
     prints: Texts | None
-    words: Mapping[str, Sequence[Any]]
+    words: Mapping[str, Sequence[Any] | NDArray[Any]]
     data: frozenset[str]
     table: frozenset[str]
 

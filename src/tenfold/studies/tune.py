@@ -244,7 +244,7 @@ def _ratings_plan(work: _Work, recipe: FactorRecipe) -> _Plan:
         score="ndcg" if events else "rmse",
         higher=events,
         repeats=3,
-        check=lambda value: FactorRecipe(**{name: value}),
+        check=lambda value: FactorRecipe(**dict[str, Any]({name: value})),
         train=train,
         rows=lambda: (len(rated.split.train), len(rated.split.valid)),
         beside=beside,
