@@ -195,7 +195,8 @@ def test_a_header_over_words(tmp_path: Path) -> None:
     path = str(tmp_path / "t.csv")
     for about in (None, {}, {"reading": {"separator": ","}}):
         # A command line names every option, those that were not given as None.
-        table, _ = read_source(path, schema, Reading(table={"header": None}), RunRecord(about))
+        trained = None if about is None else RunRecord(about)
+        table, _ = read_source(path, schema, Reading(table={"header": None}), trained)
         assert table.text("town").tolist() == ["Rome", "Oslo"]
     # What the user says stands, and a column that is there by its place is that.
     table, _ = read_source(path, schema, Reading(table={"header": False}))

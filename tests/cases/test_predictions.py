@@ -20,6 +20,7 @@ from tenfold.data.tables.table import read_parquet_columns, read_table, write_pa
 from tenfold.ensembles.blend import blend_runs
 from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.joined import blend_of
+from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.ensembles.weights import blended, by_name, joined_classes
 from tenfold.errors import ImageError, OutputError, RecipeError, RunError, SplitError, TenfoldError
 from tenfold.files.submission import write_submission
@@ -523,7 +524,8 @@ def test_scores_of_rows_that_were_trained_on(thirds: Any, photos: Any) -> None:
 @pytest.mark.case("N8", "neighbour: a blend, whose members were trained on different rows of the table")
 def test_scores_of_rows_that_members_were_trained_on(thirds: Any, place: Place) -> None:
     columns, runs, _, _ = thirds
-    blend = blend_of(place.folder, [Member("all", 1.0, runs)], RunRecord({}))
+    joined = blend_of(place.folder, [Member("all", 1.0, runs)], RunRecord({}))
+    blend = NetworkEnsemble(**vars(joined))
     told = "members were trained on up to 8 of these 12 rows: scores are too good"
     assert told_of(blend, columns) == [told]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from asked import fit_alone
 from photos import QUICK, write_photos
+from shown import trained
+from tenfold.ensembles import soup as soup_module
 from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.joined import blend_of, held_out
 from tenfold.ensembles.soup import averaged, make_soup, soup_groups
 from tenfold.errors import RunError
+from tenfold.networks.opened import OpenedNetwork
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
 from tenfold.runs.record import RunRecord
@@ -57,3 +61,22 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
     assert held.answers["label"] == pytest.approx(soup.runs[0].predict(rows).targets["label"].probabilities)
     judged = evaluate_blend(None, blend, method="best")
     assert set(judged.members) == {"one", "two", "soup-test_resnet"} and np.isfinite(judged.loss)
+
+
+def test_no_finished_soup_has_the_answers_of_another_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands as finished only once its own network has answered its held-out rows."""
+    _, run = trained()
+    stood: list[bool] = []
+
+    def answer(one: OpenedNetwork, *_: Any) -> None:
+        stood.append((tmp_path / "soup-test_resnet" / "run.json").exists())
+        raise RunError("stopped here")
+
+    monkeypatch.setattr(soup_module, "answer_rows", answer)
+    monkeypatch.setattr(soup_module, "prepare_rows", lambda *_, **__: None)
+    group = [Member("one", 1.0, (run,)), Member("two", 1.0, (run,))]
+    with pytest.raises(RunError, match="stopped here"):
+        make_soup(group, tmp_path, "t.csv", Reading())
+    assert stood == [False] and not (tmp_path / "soup-test_resnet" / "run.json").exists()

@@ -16,9 +16,18 @@ from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import ImageError, RunError, SchemaError, TrainingError
 from tenfold.events import StepEnded
 from tenfold.metrics import error_rate
-from tenfold.recipe import Recipe
-from tenfold.runs.options import Machine, Reading
-from tenfold.schema import CategoryTarget, ImageColumn, Schema, UndecidedTarget
+from tenfold.recipe import RatingNetworkRecipe, Recipe
+from tenfold.runs.options import FitOptions, Machine, Reading
+from tenfold.runs.registry import job_for
+from tenfold.schema import (
+    CategoryTarget,
+    IdColumn,
+    ImageColumn,
+    NumberColumn,
+    RatingTarget,
+    Schema,
+    UndecidedTarget,
+)
 
 
 def schema_of(folder: Path, *targets: str, **values: object) -> Schema:
@@ -380,3 +389,16 @@ def test_the_plan_of_two_columns_of_pictures_counts_two_backbones(tmp_path: Path
         weights = load_file(run.path / "weights.safetensors")
         assert parts[-1]["weights"] >= sum(value.nbytes for value in weights.values()) * 0.99
     assert parts[1]["weights"] > 1.9 * parts[0]["weights"]
+
+
+def test_every_training_counts_its_peak_memory_from_its_own_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr("tenfold.networks.fit.reset_peak", lambda device: begun.append(device.type))
+    monkeypatch.setattr("tenfold.networks.fit.peak_bytes", lambda device: 7)
+    cells = Schema(inputs=(NumberColumn(name="x"),), targets=(CategoryTarget(name="y"),))
+    stars = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
+    options = FitOptions(machine=Machine(device="cpu"))
+    for schema, recipe in ((cells, Recipe()), (stars, RatingNetworkRecipe())):
+        with job_for(schema, recipe, "t.csv", options).machine() as peak:
+            assert peak() == 7
+    assert begun == ["cpu", "cpu"]

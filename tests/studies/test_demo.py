@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tenfold.errors import RecipeError
-from tenfold.recommenders import factors_fit as ratingsfit
+from tenfold.recommenders import factors as ratingsfit
 from tenfold.studies.demo import (
     ACTS,
     DemoRatings,

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.ensembles.children import Child, Children, ask
 from tenfold.ensembles.networks import NetworkEnsemble
+from tenfold.ensembles.requests import (
+    BlendRequest,
+    CheckRequest,
+    FitRequest,
+    MemberRecipe,
+    MemberRuns,
+    reading_values,
+)
 from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.events import (
@@ -33,6 +41,7 @@ from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
 from tenfold.runs.record import RunRecord
+from tenfold.values import Log
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def train_ensemble(
     reading: Reading | None = None,
     machine: Machine | None = None,
     on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Log | None = None,
 ) -> Finished:
     """Train what is not yet trained of an ensemble, and blend all that has finished.
 
@@ -72,8 +81,8 @@ def train_ensemble(
         how,
         members,
         _most(jobs),
-        asdict(machine or Machine()),
-        {name: value for name, value in asdict(reading or Reading()).items() if name != "on_progress"},
+        machine or Machine(),
+        reading or Reading(),
         on_progress or (lambda event: None),
         on_note or (lambda line: None),
     )
@@ -136,10 +145,10 @@ class _Ensemble:
     how: EnsembleRecipe
     members: tuple[Member, ...]
     most: int
-    machine: dict[str, Any]
-    reading: dict[str, Any]
+    machine: Machine
+    reading: Reading
     tell: Listener
-    note: Callable[[str], None]
+    note: Log
     standings: dict[str, MemberStatus] = field(default_factory=dict)
     plans: dict[str, Any] = field(default_factory=dict)
     data: str = ""
@@ -148,7 +157,7 @@ class _Ensemble:
     def run(self, folder: RunFolder, before: Mapping[str, Any]) -> Finished:
         """Check, train and blend."""
         # What is wrong with the files is told by the check; their marks are only compared.
-        data = self.data = data_mark(self.file, self.reading)
+        data = self.data = data_mark(self.file, reading_values(self.reading))
         for unit in expand(self.members, self.how):
             self.standings[unit.name] = MemberStatus(unit, unit_mark(data, unit.recipe))
         known = before.get("units", {})
@@ -214,27 +223,18 @@ class _Ensemble:
 
     # --- before the first training
 
-    def _request(self, **more: Any) -> dict[str, Any]:
-        return {
-            "schema": self.file.schema.model_dump(mode="json", exclude_none=True),
-            "table": self.file.table,
-            "reading": self.reading,
-            "machine": self.machine,
-            **more,
-        }
-
     def _check(self, folder: RunFolder) -> None:
-        request = self._request(
-            task="check",
+        request = CheckRequest(
+            schema=self.file.schema,
+            table=self.file.table,
+            reading=self.reading,
+            machine=self.machine,
             folds=self.how.folds,
             plan=self.most if self.most > 1 else 0,
-            members=[
-                {"name": one.name, "recipe": one.recipe.model_dump(mode="json", exclude_unset=True)}
-                for one in self.members
-            ],
+            members=[MemberRecipe(member.name, member.recipe) for member in self.members],
         )
         errors = folder.file(LOGS) / "check.txt"
-        found = ask(request, errors, lambda name, event: self._heard_check(event))
+        found = ask(request.to_json(), errors, lambda name, event: self._heard_check(event))
         if found.get("faults"):
             raise refusal_of(found["faults"])
         self.plans = found["plans"]
@@ -265,16 +265,19 @@ class _Ensemble:
         return len(children.running) < self.most and all(wanted) and bool(self.plans.get(one.unit.member))
 
     def _start(self, folder: RunFolder, children: Children, one: MemberStatus) -> None:
-        machine = dict(self.machine)
+        machine = self.machine
         if self.most > 1 and self.plans.get(one.unit.member):
-            machine["budget"] = str(self.plans["budget_bytes"] // self.most)
-        request = self._request(
-            task="fit",
-            recipe=one.unit.recipe.model_dump(mode="json", exclude_unset=True),
+            machine = replace(machine, budget=str(self.plans["budget_bytes"] // self.most))
+        request = FitRequest(
+            schema=self.file.schema,
+            table=self.file.table,
+            reading=self.reading,
+            machine=machine,
+            recipe=one.unit.recipe,
             run=str(self._path(folder, one)),
         )
         one.status, one.stage, one.began = "running", "starting", time.monotonic()
-        children.start(one.unit.name, {**request, "machine": machine}, self._log(folder, one))
+        children.start(one.unit.name, request.to_json(), self._log(folder, one))
         self._show()
 
     def _log(self, folder: RunFolder, one: MemberStatus) -> Path:
@@ -374,7 +377,7 @@ class _Ensemble:
         about = {
             "of": "network",
             "table": self.file.table,
-            "reading": kept_options(self.file.table, self.reading["table"]),
+            "reading": kept_options(self.file.table, self.reading.table),
             "recipe": self._recipe(),
             "identity": {"data": self.data},
             "members": members,
@@ -396,25 +399,22 @@ class _Ensemble:
         return describe_bundle(folder, about)
 
     def _blend(self, folder: RunFolder, finished: Sequence[Member]) -> Finished:
-        request = {
-            "task": "blend",
-            "soup": self.how.soup,
-            "table": self.file.table,
-            "reading": self.reading,
-            "machine": self.machine,
-            "folder": str(folder.path),
-            "method": self.how.blend,
-            "seed": int(self.file.sections.get("recipe", {}).get("seed", 0)),
-            "members": [
-                {
-                    "name": member.name,
-                    "weight": member.weight,
-                    "runs": [f"members/{one.unit.name}" for one in self._units(member)],
-                }
+        request = BlendRequest(
+            table=self.file.table,
+            reading=self.reading,
+            machine=self.machine,
+            folder=str(folder.path),
+            method=self.how.blend,
+            seed=int(self.file.sections.get("recipe", {}).get("seed", 0)),
+            soup=self.how.soup,
+            members=[
+                MemberRuns(
+                    member.name, member.weight, [f"members/{one.unit.name}" for one in self._units(member)]
+                )
                 for member in finished
             ],
-        }
-        found = ask(request, folder.file(LOGS) / "blend.txt", lambda name, event: None)
+        )
+        found = ask(request.to_json(), folder.file(LOGS) / "blend.txt", lambda name, event: None)
         for note in found["notes"]:
             self.note(note)
         folder.write_text("schema.toml", found["schema"])

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,6 +26,7 @@ from tenfold.data.tables.times import read_times
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.ensembles.evaluate import BlendEvaluation, evaluate_blend
 from tenfold.ensembles.joined import JoinedNetworks, blend_of
+from tenfold.ensembles.requests import BlendRequest, CheckRequest, FitRequest, Request, request_of
 from tenfold.ensembles.soup import make_soup, soup_groups
 from tenfold.errors import RunError, TenfoldError, of_machine
 from tenfold.events import (
@@ -49,7 +51,7 @@ from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
 from tenfold.runs.fitting import fit
 from tenfold.runs.folder import RunFolder, nan_to_none, read_run
-from tenfold.runs.options import Machine, Reading
+from tenfold.runs.options import Reading
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member
 from tenfold.runs.weights import read_weights
@@ -68,7 +70,7 @@ def main() -> int:
         write, tell = _writer(stream), _teller(stream)
         request = json.load(sys.stdin)
         try:
-            write({"event": "done", **_TASKS[request["task"]](request, tell)})
+            write({"event": "done", **_answer(request_of(request), tell)})
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:
@@ -121,22 +123,29 @@ def _teller(stream: TextIO) -> Listener:
     return tell
 
 
-def _reading(request: Mapping[str, Any]) -> Reading:
-    return Reading(**request.get("reading", {}))
+def _answer(request: Request, tell: Listener) -> dict[str, Any]:
+    match request:
+        case CheckRequest():
+            return _check(request, tell)
+        case FitRequest():
+            return _fit(request, tell)
+        case BlendRequest():
+            return _blend(request, tell)
+    raise NotImplementedError(request.task)
 
 
-def _fit(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
+def _fit(request: FitRequest, tell: Listener) -> dict[str, Any]:
     """Train one member, from its checkpoint where there is one of the very same training."""
 
     def train(resume: bool) -> dict[str, Any]:
         run = fit(
-            Schema(**request["schema"]),
-            Recipe(**request["recipe"]),
-            request["table"],
-            run=request["run"],
+            request.schema,
+            request.recipe,
+            request.table,
+            run=request.run,
             resume=resume,
-            reading=_reading(request),
-            machine=Machine(**request.get("machine", {})),
+            reading=request.reading,
+            machine=request.machine,
             on_progress=tell,
             on_note=lambda line: tell(NoteAdded(line)),
         )
@@ -153,14 +162,14 @@ def _fit(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
     return train(resume=False)
 
 
-def _check(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
+def _check(request: CheckRequest, tell: Listener) -> dict[str, Any]:
     """Everything that can be refused before the first training: all faults at once, and the plans."""
     faults: list[tuple[str, TenfoldError]] = []
-    schema, reading = Schema(**request["schema"]), _reading(request)
-    members = {one["name"]: Recipe(**one["recipe"]) for one in request["members"]}
+    schema, reading = request.schema, request.reading
+    members = {member.name: member.recipe for member in request.members}
     table: Table | None = None
     try:
-        table, reading = read_source(request["table"], schema, reading)
+        table, reading = read_source(request.table, schema, reading)
         schema.check_columns(table.known, table.source)
         schema = decide_targets(schema, table)
     except TenfoldError as error:
@@ -171,7 +180,7 @@ def _check(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
             encoding, notes = fit_encoding(
                 schema, next(iter(members.values())), table, mean=(0.5,), std=(0.5,), interpolation="bicubic"
             )
-            _check_folds(schema, encoding, table, request.get("folds", 0))
+            _check_folds(schema, encoding, table, request.folds)
     except TenfoldError as error:
         faults.append(("", error))
     if table is not None and not faults:
@@ -253,13 +262,12 @@ def _network_fault(recipe: Recipe) -> TenfoldError | None:
     return None
 
 
-def _plans(request: Mapping[str, Any], members: Mapping[str, Recipe], classes: int) -> dict[str, Any]:
+def _plans(request: CheckRequest, members: Mapping[str, Recipe], classes: int) -> dict[str, Any]:
     """Member -> bytes that its training is foreseen to hold; nothing where no plan is asked for."""
-    machine = request.get("machine", {})
-    if not request.get("plan"):
+    if not request.plan:
         return {}
-    device = pick_device(machine.get("device", "auto"))
-    size = parse_bytes(machine.get("budget") or "auto")
+    device = pick_device(request.machine.device)
+    size = parse_bytes(request.machine.budget or "auto")
     found: dict[str, Any] = {"budget_bytes": size.size_bytes}
     for name, recipe in members.items():
         precision = pick_precision(recipe.precision, device)
@@ -267,7 +275,7 @@ def _plans(request: Mapping[str, Any], members: Mapping[str, Recipe], classes: i
             plan = plan_memory(
                 recipe.arch,
                 **{**recipe_options(recipe), "precision": precision},
-                budget_bytes=size.size_bytes // request["plan"],
+                budget_bytes=size.size_bytes // request.plan,
                 classes=classes,
                 device=device.type,
                 card=size.card,
@@ -278,25 +286,25 @@ def _plans(request: Mapping[str, Any], members: Mapping[str, Recipe], classes: i
     return found
 
 
-def _blend(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
+def _blend(request: BlendRequest, tell: Listener) -> dict[str, Any]:
     """Judge the finished members together, and write the table of what they said of held-out rows."""
     tell(StageBegan("blending"))
-    folder = Path(request["folder"])
+    folder = Path(request.folder)
     members = [
-        Member(one["name"], one["weight"], tuple(_opened(folder / path) for path in one["runs"]))
-        for one in request["members"]
+        Member(member.name, member.weight, tuple(_opened(folder / path) for path in member.runs))
+        for member in request.members
     ]
     blend = blend_of(folder, members, RunRecord({}))
     # The lock is held by whoever asked.
     judged = evaluate_blend(
         RunFolder(folder, folder, -1),
         blend,
-        method=request["method"],
-        seed=request["seed"],
+        method=request.method,
+        seed=request.seed,
         one_table=True,
     )
     soups: list[dict[str, Any]] = []
-    if request.get("soup"):
+    if request.soup:
         members, judged, blend, soups = _with_soups(request, members, judged, blend)
     rows = max(run.record.rows for member in members for run in member.runs)
     majority = members[0].runs[0].record.majority
@@ -310,33 +318,24 @@ def _blend(request: Mapping[str, Any], tell: Listener) -> dict[str, Any]:
 
 
 def _with_soups(
-    request: Mapping[str, Any],
+    request: BlendRequest,
     members: list[Member[OpenedNetwork]],
     judged: BlendEvaluation,
     blend: JoinedNetworks,
 ) -> tuple[list[Member[OpenedNetwork]], BlendEvaluation, JoinedNetworks, list[dict[str, Any]]]:
     """Try a soup of each group of like members, and keep those that lower the blend's loss."""
-    folder, kept = Path(request["folder"]), list[dict[str, Any]]()
-    work, options = (
-        RunFolder(folder, folder, -1),
-        {
-            "method": request["method"],
-            "seed": request["seed"],
-            "one_table": True,
-        },
-    )
+    folder, kept = Path(request.folder), list[dict[str, Any]]()
+    evaluate = partial(evaluate_blend, method=request.method, seed=request.seed, one_table=True)
     for group in soup_groups(members):
-        soup = make_soup(
-            group, folder / "members", request["table"], _reading(request), request["machine"]["device"]
-        )
+        soup = make_soup(group, folder / "members", request.table, request.reading, request.machine.device)
         wider = blend_of(folder, [*members, soup], RunRecord({}))
-        tried = evaluate_blend(None, wider, **options)
+        tried = evaluate(None, wider)
         before, after = judged.loss, tried.loss
         names = " and ".join(member.name for member in group)
         if after < before:
             members, blend = [*members, soup], wider
             notes = judged.notes
-            judged = evaluate_blend(work, wider, **options)
+            judged = evaluate(RunFolder(folder, folder, -1), wider)
             judged.notes = [
                 *notes,
                 f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: kept",
@@ -353,13 +352,6 @@ def _with_soups(
 def _opened(path: Path) -> OpenedNetwork:
     folder, about = read_run(path)
     return OpenedNetwork.open(folder, RunRecord(about))
-
-
-_TASKS: dict[str, Callable[[Mapping[str, Any], Listener], dict[str, Any]]] = {
-    "fit": _fit,
-    "check": _check,
-    "blend": _blend,
-}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from tenfold.errors import OutputError
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "sync"]
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             if before is not None:
                 os.chmod(temporary, stat.S_IMODE(before.st_mode))
             os.replace(temporary, target)
-            _sync_folder(target.parent)
+            sync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -107,10 +107,10 @@ def _remedy(code: int | None) -> str:
     return "give a place that you may write to"
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power failure, where the system lets a folder be opened."""
+def sync(path: str | os.PathLike[str]) -> None:
+    """Make a file, or the names in a folder, outlast a power failure, where the system can."""
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

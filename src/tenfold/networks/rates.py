@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from tenfold.engine.batches import Batch, epoch_order, training_batches
@@ -15,6 +15,7 @@ from tenfold.networks.prepare import Notes, prepare_training
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
+from tenfold.values import Log
 
 
 def find_learning_rate(
@@ -26,7 +27,7 @@ def find_learning_rate(
     reading: Reading | None = None,
     machine: Machine | None = None,
     on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Log | None = None,
 ) -> RateCurve:
     """The loss over a growing learning rate, for the training that `fit` would run; nothing is kept.
 

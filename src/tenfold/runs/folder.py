@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tenfold.errors import RunError
+from tenfold.files.atomic import sync
 from tenfold.runs.described import (
     FORMAT,
     is_inside,
@@ -52,7 +53,6 @@ from tenfold.runs.place import (
     other_files,
     remove_work,
     strangers,
-    sync,
     temporary_name,
 )
 

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from tenfold.runs.described import (
 )
 from tenfold.runs.folder import differences, file_digest, holds_run, nan_to_none
 from tenfold.targets.words import primary_score
+from tenfold.values import Log
 
 #: The history of all runs in a folder.
 FILE = ".tenfold-runs.jsonl"
@@ -40,7 +41,6 @@ _QUIET = ("seed", "split_seed")
 #: Names that only one of two descriptions has, up to which each is told.
 ONE_SIDED = 4
 
-Tell = Callable[[str], None]
 #: What a line may hold, and what each value is.
 _TYPES: dict[str, Kind] = {
     **dict.fromkeys(
@@ -208,7 +208,7 @@ def _add_line(file: Path, line: bytes) -> None:
         os.close(handle)
 
 
-def _described(folder: Path, tell: Tell = _silent, *, known: bool = False) -> dict[str, Any] | None:
+def _described(folder: Path, tell: Log = _silent, *, known: bool = False) -> dict[str, Any] | None:
     """What a run's ``run.json`` says of it, in the history's words; None where there is none.
 
     tell: told of one that is damaged.  known: whether there has been a run of this name.
@@ -267,7 +267,7 @@ def _short(scores: Mapping[str, Any]) -> dict[str, Any]:
 # --- reading -----------------------------------------------------------------------------------------
 
 
-def read_history(folder: str | os.PathLike[str], *, on_note: Tell | None = None) -> tuple[Recorded, ...]:
+def read_history(folder: str | os.PathLike[str], *, on_note: Log | None = None) -> tuple[Recorded, ...]:
     """All runs of a folder, best first; among those of one score the earlier comes first.
 
     Runs that finished before there was a history, and runs copied here, are found in their folders. Runs with
@@ -307,7 +307,7 @@ def read_history(folder: str | os.PathLike[str], *, on_note: Tell | None = None)
     return tuple(sorted(recorded, key=rank))
 
 
-def _lines(folder: Path, tell: Tell = _silent) -> list[dict[str, Any]]:
+def _lines(folder: Path, tell: Log = _silent) -> list[dict[str, Any]]:
     """The history's lines; one that was cut off in the middle, or is not what it should be, is left out.
 
     tell: told of each of these.

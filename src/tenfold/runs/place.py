@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.errors import RunError
+from tenfold.files.atomic import sync
 
 #: Files of an unfinished run alone: who works on it, and what it goes on from.
 LOCK, CHECKPOINT = "lock", "checkpoint.safetensors"
@@ -195,16 +196,6 @@ def drop_temporaries(folder: Path, *, tensors: bool = True) -> None:
     for entry in folder.iterdir():
         if names.fullmatch(entry.name) and not entry.is_dir():
             entry.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlast a power failure, where the system can."""
-    with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def remove_work(work: Path) -> None:

@@ -25,6 +25,7 @@ from tenfold.spread import PairedDifference, paired_difference
 from tenfold.studies.trials import RunPlace, mean_defined, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
+from tenfold.values import Log
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
 
@@ -153,7 +154,7 @@ def compare_targets(
     repeats: int = 1,
     runs: str | os.PathLike[str] | None = None,
     on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Log | None = None,
     **options: Any,
 ) -> Compared:
     """Train on all targets together and on each alone, on the same folds under the same seeds.

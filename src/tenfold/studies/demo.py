@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.fitting import fit
 from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
+from tenfold.values import Log
 
 #: Small enough for a CPU, trained from random weights since nothing is fetched for a demo.
 RECIPE = Recipe(
@@ -115,7 +115,7 @@ def fit_demo(
     data: DemoData,
     *,
     on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Log | None = None,
 ) -> Any:
     """Train a small network on the drawn leaves, both targets at once; returns the run."""
     schema = Schema(
@@ -181,7 +181,7 @@ def fit_demo_ratings(
     data: DemoRatings,
     *,
     on_progress: Listener | None = None,
-    on_note: Callable[[str], None] | None = None,
+    on_note: Log | None = None,
 ) -> Any:
     """Fit the drawn ratings with the default method; returns the run."""
     schema = Schema(

@@ -251,7 +251,7 @@ def _ratings_plan(work: _Work, recipe: FactorRecipe) -> _Plan:
     )
 
 
-def _holding_out(recipe: Any, note: Callable[[str], None]) -> Any:
+def _holding_out(recipe: Any, note: Log) -> Any:
     """A recipe of ratings that leaves some to choose by."""
     if recipe.valid or recipe.split == "last" or getattr(recipe, "fold", None):
         return recipe
