@@ -286,13 +286,13 @@ class FactorScorer:
         """Biases (n,) and factors (n, factors) of items."""
         return _take(self.model.item_bias, self.model.item_factors, index, lambda: self.average_item)
 
-    def raw(self, user_index: NDArray[np.int64], item_index: NDArray[np.int64]) -> NDArray[np.float64]:
+    def raw(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
         """The sum mean + b_u + c_i + p_u . q_i, before the link: what ranks a user's items."""
-        scores = np.empty(len(user_index))
+        scores = np.empty(len(users))
         for begin in range(0, len(scores), CHUNK):
             part = slice(begin, begin + CHUNK)
-            user_bias, user_factors = self.user_side(user_index[part])
-            item_bias, item_factors = self.item_side(item_index[part])
+            user_bias, user_factors = self.user_side(users[part])
+            item_bias, item_factors = self.item_side(items[part])
             user_factors *= item_factors
             scores[part] = self.model.mean + user_bias + item_bias + user_factors.sum(axis=1)
         return scores
@@ -306,22 +306,22 @@ class FactorScorer:
 
     def scores(
         self,
-        user_index: NDArray[np.int64],
-        item_index: NDArray[np.int64],
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
         cells: Cells | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score and deviation of each pair, at the times of the cells where the model knows of times."""
-        raw = self.raw(user_index, item_index)
+        raw = self.raw(users, items)
         if cells and "time" in cells:
-            raw += time_shifts(self.model.extra, user_index, cells["time"])
+            raw += time_shifts(self.model.extra, users, cells["time"])
         score = self.link(raw)
         if not self.model.implicit:
-            neither = (user_index < 0) & (item_index < 0)
+            neither = (users < 0) & (items < 0)
             score[neither] = np.clip(self.mean_rating, *self.model.scale)
-        return score.astype(np.float32), self.deviation(user_index, item_index, raw)
+        return score.astype(np.float32), self.deviation(users, items, raw)
 
     def deviation(
-        self, user_index: NDArray[np.int64], item_index: NDArray[np.int64], raw: NDArray[np.float64]
+        self, users: NDArray[np.int64], items: NDArray[np.int64], raw: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """Standard deviation of a rating around its score, in the unit of ratings; NaN without known noise.
 
@@ -338,18 +338,18 @@ class FactorScorer:
             return result
         for begin in range(0, len(raw), CHUNK):
             part = slice(begin, begin + CHUNK)
-            users, items = user_index[part], item_index[part]
-            _, p = self.user_side(users)
-            _, q = self.item_side(items)
-            user_bias, user_factors = self._variance("user", users)
-            item_bias, item_factors = self._variance("item", items)
+            own_users, own_items = users[part], items[part]
+            _, p = self.user_side(own_users)
+            _, q = self.item_side(own_items)
+            user_bias, user_factors = self._variance("user", own_users)
+            item_bias, item_factors = self._variance("item", own_items)
             variance = user_bias + item_bias
             variance += (user_factors * (q * q + item_factors) + p * p * item_factors).sum(axis=1)
             if model.sigmoid_range is not None:
                 low, high = model.sigmoid_range
                 inner = _sigmoid(raw[part])
                 variance *= ((high - low) * inner * (1 - inner)) ** 2
-            noise = self._noise("user", users) * self._noise("item", items) / model.noise_precision
+            noise = self._noise("user", own_users) * self._noise("item", own_items) / model.noise_precision
             result[part] = np.sqrt(noise + variance)
         # Whatever lies between two ends deviates by half their distance at most (Popoviciu 1935).
         low, high = model.scale

@@ -99,7 +99,7 @@ class RecommenderBlend(RecommenderRun, Ensemble):
         }
         return Blended(blend.schema, record, {member.name: member.runs[0].scores for member in members}, ())
 
-    @property
+    @cached_property
     def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
         """The first member's."""
         return self.members[0].runs[0].recipe
@@ -144,12 +144,16 @@ class MeanScorer:
     weights: tuple[float, ...]
     reasons: Reasons | None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def interactions(self) -> Interactions:
         """What any of the scorers knows."""
-        return joined_interactions([scorer.interactions for scorer in self.scorers])
+        return self._joined
 
     @cached_property
+    def _joined(self) -> Interactions:
+        return joined_interactions([scorer.interactions for scorer in self.scorers])
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """What any of the scorers needs."""
         return tuple(dict.fromkeys(name for scorer in self.scorers for name in scorer.columns))

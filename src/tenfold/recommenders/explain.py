@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,14 +67,17 @@ def dot_model(scorer: NetworkScorer) -> FactorModel:
     ends = None if stats.low is None or stats.high is None else (stats.low, stats.high)
     if ends is None:  # no sigmoid: the answer is the raw output in units of the labels' deviation
         weight, shift = weight * stats.deviation, stats.mean + shift * stats.deviation
+    factors: dict[str, Any] = {
+        "user_bias": weight * user[:, 0],
+        "item_bias": weight * item[:, 0],
+        "user_factors": np.ascontiguousarray(weight * user[:, 1:]),
+        "item_factors": np.ascontiguousarray(item[:, 1:]),
+    }
     return FactorModel(
         **{field.name: getattr(known, field.name) for field in fields(Interactions)},
         method="network (dot)",
         mean=shift,
-        user_bias=weight * user[:, 0],
-        item_bias=weight * item[:, 0],
-        user_factors=np.ascontiguousarray(weight * user[:, 1:]),
-        item_factors=np.ascontiguousarray(item[:, 1:]),
+        **factors,
         sigmoid_range=ends,
     )
 
@@ -108,29 +112,25 @@ def explain_pairs(
     """
     known = run.interactions
     both = bool(users) and bool(options.items)
-    wanted = [
-        find_indices(what, names, ids, counts, options.n) if names else None
-        for what, names, ids, counts in (
-            ("users", users, known.users, known.given),
-            ("items", options.items, known.items, known.received),
-        )
-    ]
+    rows = find_indices("users", users, known.users, known.given, options.n) if users else None
+    items = find_indices("items", options.items, known.items, known.received, options.n)
+    columns = items if options.items else None
     if options.table is None:
         if scorer.columns:
             raise RunError(
                 f"a score of this run needs {', '.join(scorer.columns)}, too, which the run does not keep",
                 fix="give a table of ratings with these columns: --table ratings.csv",
             )
-        pairs = _known_pairs(known, *wanted)
+        pairs = _known_pairs(known, rows, columns)
     else:
         names = [column.name for column in run.schema.ids[:2]]
         reading = options.reading
         table = read_as_trained(options.table, run.about, reading.table, names, usual_names=True)
-        pairs = _table_pairs(run, scorer, table, *wanted, reading.skip_bad)
+        pairs = _table_pairs(run, scorer, table, rows, columns, reading.skip_bad)
     why = ["asked for"] * len(pairs.names)
     if not both:
-        rows, why = _representative(scorer, pairs, options.n)
-        pairs = pairs.take(rows)
+        chosen, why = _representative(scorer, pairs, options.n)
+        pairs = pairs.take(chosen)
     return _explained(run, scorer, pairs, why)
 
 
@@ -141,16 +141,18 @@ def _known_pairs(known: Interactions, users: Ints | None, items: Ints | None) ->
     if users is not None and items is not None:
         pairs = np.repeat(users, len(items)), np.tile(items, len(users))
         return _named(known, *pairs, ratings_between(known, users, items).ravel())
-    if users is None and items is None:
-        users, items = (
-            np.argsort(-count, kind="stable")[:BUSIEST] for count in (known.given, known.received)
-        )
-        among = np.isin(owner, users) & np.isin(seen, items)
-        # Of ratings that are spread very thinly, none may be among the busiest of both.
-        rows = np.flatnonzero(among if among.any() else np.isin(owner, users))
+    if users is not None:
+        among = np.isin(owner, users)
+    elif items is not None:
+        among = np.isin(seen, items)
     else:
-        rows = np.flatnonzero(np.isin(owner, users) if users is not None else np.isin(seen, items))
-    rows = rows[:MOST_PAIRS]
+        of_users, of_items = (
+            np.isin(index, np.argsort(-count, kind="stable")[:BUSIEST])
+            for index, count in ((owner, known.given), (seen, known.received))
+        )
+        # Of ratings that are spread very thinly, none may be among the busiest of both.
+        among = of_users & of_items if (of_users & of_items).any() else of_users
+    rows = np.flatnonzero(among)[:MOST_PAIRS]
     return _named(known, owner[rows], seen[rows], ratings[rows])
 
 

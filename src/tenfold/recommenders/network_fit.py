@@ -295,9 +295,13 @@ def _range(recipe: RatingNetworkRecipe, values: NDArray[np.float64], low: float,
     return TargetStats(low=low - step, high=high + step)
 
 
+#: Side -> the weights of its embeddings in a network; row 0 is of the unknown.
+_TABLES = {"user": "encoders.column0.table.weight", "item": "encoders.column1.table.weight"}
+
+
 def _place_listed(network: Network, train: Ratings) -> None:
     """Give an item that nobody has rated, beside its columns, the average of the rated ones."""
-    table = network.encoders["column1"].table.weight.data
+    table = network.state_dict()[_TABLES["item"]]  # the very tensor, not a copy
     first = 1 + len(train.items)
     if len(table) > first:
         count = table.new_tensor(np.bincount(train.item_index, minlength=len(train.items)))
@@ -306,9 +310,7 @@ def _place_listed(network: Network, train: Ratings) -> None:
 
 def _embeddings(network: Network) -> dict[str, NDArray[np.float32]]:
     """By side, of one width: zeros are added to the narrower one, which change no cosine."""
-    sides = {
-        side: np.asarray(to_array(network.encoders[f"column{number}"].table.weight.detach()), np.float32)[1:]
-        for number, side in enumerate(("user", "item"))
-    }
+    arrays = network.state_dict()
+    sides = {side: np.asarray(to_array(arrays[name]), np.float32)[1:] for side, name in _TABLES.items()}
     width = max(rows.shape[1] for rows in sides.values())
     return {side: np.pad(rows, ((0, 0), (0, width - rows.shape[1]))) for side, rows in sides.items()}

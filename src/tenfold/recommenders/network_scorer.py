@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +47,7 @@ class NetworkScorer:
     reasons: None = field(default=None, init=False)
     fold_in: None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the table of ratings beside the user's and the item's."""
         return tuple(str(column.name) for column in self.schema.columns[2:])
@@ -123,9 +122,8 @@ def open_network(
 
 def network_schema(schema: Schema, target: str, scale: tuple[float, float]) -> Schema:
     """What the network sees of a schema of ratings: the same inputs, and a number in its scale."""
-    low, high = scale
-    ends = {"low": low, "high": high} if low < high else {}
-    return Schema(inputs=schema.columns, targets=(NumberTarget(name=target, **ends),))
+    low, high = scale if scale[0] < scale[1] else (None, None)
+    return Schema(inputs=schema.columns, targets=(NumberTarget(name=target, low=low, high=high),))
 
 
 @contextmanager

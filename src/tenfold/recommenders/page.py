@@ -104,7 +104,8 @@ def _held_out_sections(run: RecommenderRun, worst: int) -> list[Section]:
     columns = read_parquet_columns(path)
     name, _, label, answer, *both = held_out_names(run.schema, target)
     # BlendEvaluation under a name that nothing else has, and shown under its own.
-    judged = {"rating": columns.get(label), "rating:predicted": columns.get(answer)}
+    renamed = {"rating": label, "rating:predicted": answer}
+    judged = {new: columns[old] for new, old in renamed.items() if old in columns}
     one = evaluate_target(judged, NumberTarget(name="rating"), ())
     if one is None or one.truth is None or not one.known.any():
         return []
@@ -237,7 +238,7 @@ def _counts_section(known: Interactions) -> Section:
         ids, called = (known.users, str) if what == "users" else (known.items, item_labels(known))
         rows: list[list[Cell | str]] = [
             [
-                called(ids[one]),
+                called(str(ids[one])),
                 Cell(str(int(count[one]))),
                 *([] if known.implicit else [Cell(f"{total[one] / max(1, count[one]):.2f}")]),
             ]

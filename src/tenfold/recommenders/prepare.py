@@ -205,6 +205,7 @@ def _read(
             said = "score is optimistic, since training sees what came after a held-out row"
             notes.add([f"times ignored ({unread}): {said}"])
     roles = find_roles(table, **columns)
+    assert roles.user is not None
     found = schema.model_copy(
         update={
             "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item), *schema.columns[2:]),
@@ -274,15 +275,14 @@ def _encode_sides(
         )
     wanted: dict[str, list[str]] = {role: [] for role in tables}
     for column in schema.side:
-        homes = []
+        missing: list[SchemaError] = []
         for role, table in tables.items():
             try:
                 wanted[role].append(find_column(table, column))
-                homes.append(role)
             except SchemaError as error:
-                missing = error
-        if not homes:
-            raise missing
+                missing.append(error)
+        if len(missing) == len(tables):
+            raise missing[-1]
     sides = {}
     for role, columns in wanted.items():
         if columns:

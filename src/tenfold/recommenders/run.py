@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -64,12 +65,12 @@ class RecommenderRun(Run):
     members: Sequence[Member[RecommenderRun]] = field(default=(), kw_only=True)
     folded: PairScorer | None = field(default=None, kw_only=True)
 
-    @property
+    @cached_property
     @abstractmethod
     def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
         """How ratings were read and learned; of a blend, by its first member."""
 
-    @property
+    @cached_property
     @abstractmethod
     def trained(self) -> PairScorer:
         """What scores pairs, as the folder has it."""
@@ -169,7 +170,9 @@ class RecommenderRun(Run):
         """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
         options = self.options(options, changes)
         table = self._read(source, options.reading.table)
-        roles = find_roles(table, kind="implicit", time=False, **_names_in(self.schema, table))
+        names = _names_in(self.schema, table)
+        roles = find_roles(table, user=names["user"], item=names["item"], kind="implicit", time=False)
+        assert roles.user is not None
         scorer = self.scorer.on(options.device)
         cells, messages = scorer.cells(table)
         pairs = predicting.predict_pairs(
