@@ -8,7 +8,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget, OpenTarget, OrderedTarget
+from tenfold.schema import (
+    CategoryTarget,
+    CountTarget,
+    MultiLabelTarget,
+    NumberTarget,
+    OpenTarget,
+    OrderedTarget,
+)
 from tenfold.targets.base import TargetKind, TargetStats
 from tenfold.targets.kinds import kind_of
 from tenfold.workbooks.lastlayer import ExplainedRows
@@ -29,7 +36,7 @@ def rows_of(
     features = rng.normal(size=(ROWS, WIDTH))
     targets, weights, biases = [], [], []
     for kind in kinds:
-        outputs = {"ordered": 3, "number": 1, "bounded": 1, "huber": 1}.get(kind, len(CLASSES))
+        outputs = {"ordered": 3, "number": 1, "bounded": 1, "huber": 1, "count": 1}.get(kind, len(CLASSES))
         weight, bias = rng.normal(size=(outputs, WIDTH)), rng.normal(size=outputs)
         weights.append(weight)
         biases.append(bias)
@@ -131,6 +138,17 @@ def target_of(kind: str, raw: np.ndarray, rng: np.random.Generator, e: float, he
             kind=made, label_words=made.label_words(labels, np.array(words)), answers=answers, labels=labels,
             losses=(loss.sum(1) / asked.sum(1).clamp(min=1)).numpy(),
             familiar=familiar if kind == "open" else None, **common,
+        )  # fmt: skip
+    if kind == "count":
+        counts = np.where(codes >= 0, rng.poisson(3.0, ROWS).astype(float), np.nan)
+        counts[0] = 0.0
+        means = 3.0 * z[:, 0].exp()
+        own = torch.from_numpy(np.nan_to_num(counts))
+        loss = 2 * (F.poisson_nll_loss(means.log(), own, reduction="none") + torch.xlogy(own, own) - own)
+        return TargetRows(
+            kind=kind_of(CountTarget(name=kind), (), TargetStats(mean=3.0, deviation=2.0)), raw=raw,
+            label_words=["" if one != one else f"{one:g}" for one in counts], answers=means[:, None].numpy(),
+            losses=loss.numpy() * ~np.isnan(counts), labels=counts,
         )  # fmt: skip
     mean, deviation, low, high = 20.0, 4.0, 9.0, 31.0
     bounded = kind == "bounded"

@@ -18,6 +18,7 @@ from tenfold.recipe import Recipe
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
+    CountTarget,
     IdColumn,
     ImageColumn,
     MultiLabelTarget,
@@ -47,6 +48,7 @@ EVERY_KIND: tuple[NetworkTarget, ...] = (
     MultiLabelTarget(name="signs"),
     NumberTarget(name="age"),
     NumberTarget(name="stars", low=1, high=5),
+    CountTarget(name="visits"),
 )
 SCHEMA = Schema(
     inputs=(ImageColumn(name="image", folder="photos"),),
@@ -93,8 +95,10 @@ def make_kinds(rows: int, *, size: int = 32, missing: float = 0.0, seed: int = 0
     for target in EVERY_KIND:
         known = rng.random(rows) >= missing
         weights[target.name] = importance * known
-        if isinstance(target, NumberTarget):
-            labels[target.name] = np.where(known, rng.uniform(1, 5, rows), np.nan)
+        if isinstance(target, NumberTarget | CountTarget):
+            values = rng.uniform(1, 5, rows)
+            values = np.floor(values) if isinstance(target, CountTarget) else values
+            labels[target.name] = np.where(known, values, np.nan)
         elif isinstance(target, MultiLabelTarget):
             asked = known[:, None] & (rng.random((rows, 3)) >= missing / 2)
             labels[target.name] = np.where(asked, rng.integers(0, 2, (rows, 3)), -1)

@@ -217,6 +217,13 @@ class NumberTarget(Frozen):
         return self
 
 
+class CountTarget(Frozen):
+    """How many: a whole number from 0 up, answered by its mean: Poisson deviance, with a log link."""
+
+    kind: Literal["count"] = "count"
+    name: str
+
+
 class OrderedTarget(Frozen):
     """One of several classes that have an order (grades, stages): is it higher than this one, class by class.
 
@@ -247,7 +254,7 @@ class UndecidedTarget(Frozen):
 
 InputColumn = Annotated[ImageColumn | IdColumn | CategoryColumn | NumberColumn, Field(discriminator="kind")]
 #: Targets of a network.
-NetworkTarget = CategoryTarget | OpenTarget | MultiLabelTarget | NumberTarget | OrderedTarget
+NetworkTarget = CategoryTarget | OpenTarget | MultiLabelTarget | NumberTarget | CountTarget | OrderedTarget
 Target = Annotated[NetworkTarget | RatingTarget | UndecidedTarget, Field(discriminator="kind")]
 
 
@@ -270,6 +277,7 @@ TARGET_KINDS: Mapping[str, TargetWord] = {
     "open": TargetWord(OpenTarget, ("classes...",)),
     "multilabel": TargetWord(MultiLabelTarget, ("separator",)),
     "number": TargetWord(NumberTarget, ("low", "high")),
+    "count": TargetWord(CountTarget),
     "ordered": TargetWord(OrderedTarget, ("classes...",)),
 }
 #: Other spellings of these words.

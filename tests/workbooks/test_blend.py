@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import xlogy
 
 from losses import CLASSES, ROWS, rows_of, unlabelled
 from office import Cells, assert_recomputes, needs_office, read_book, read_formulas, recompute
 from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, build_blend_book
 from tenfold.workbooks.rows import TargetRows
 
-KINDS = ("category", "open", "multilabel", "ordered", "number")
+KINDS = ("category", "open", "multilabel", "ordered", "number", "count")
 WEIGHTS = np.array([1.0, 0.0, 2.5])
 
 
@@ -38,6 +39,8 @@ def blend_of(*kinds: str, labelled: bool = True) -> ExplainedBlend:
 
 def loss_by_hand(target: TargetRows, answers: np.ndarray, row: int) -> float:
     truth = target.truth[row]
+    if target.kind.kind == "count":
+        return 2 * float(xlogy(truth[0], truth[0] / answers[row, 0]) - truth[0] + answers[row, 0])
     if target.kind.numeric:
         return float(((answers[row, 0] - truth[0]) / target.stats.deviation) ** 2)
     if not target.kind.exclusive:
@@ -66,7 +69,7 @@ def test_every_formula_is_what_the_ensemble_says(tmp_path: Path, labelled: bool)
     line = next(int(cell[1:]) for cell, value in first.items() if value == "largest difference")
     assert all(first[f"B{line + 1 + place}"] < 1e-12 for place in range(len(KINDS)))
     means = {first[f"D{line + 1 + place}"] for place in range(len(KINDS))}
-    losses = {computed["Rows"][f"{letter}6"] for letter in ("F", "J", "N", "R", "V")}
+    losses = {computed["Rows"][f"{letter}6"] for letter in ("F", "J", "N", "R", "V", "Z")}
     assert losses == {"no label"} and (means == {"no labels"}) != labelled
 
 

@@ -13,8 +13,9 @@ from losses import CLASSES, ROWS, rows_of, unlabelled
 from office import assert_recomputes, needs_office, read_book, read_formulas, recompute
 from tenfold.workbooks import lastlayer as lossbook
 from tenfold.workbooks.lastlayer import build_loss_book
+from tenfold.workbooks.workbook import column_letters
 
-KINDS = ("category", "open", "multilabel", "ordered", "number", "bounded", "huber")
+KINDS = ("category", "open", "multilabel", "ordered", "number", "bounded", "huber", "count")
 
 
 def written(found, path: Path) -> Path:
@@ -86,8 +87,9 @@ def test_without_labels_there_is_no_loss_and_a_label_that_is_typed_makes_one(
     path = written(found, tmp_path / "b.xlsx")
     kept = read_book(path)
     start = next(int(cell[1:]) for cell, value in kept["Read me"].items() if value == "mean loss")
-    assert [kept["Read me"][f"D{start + 1 + one}"] for one in range(len(KINDS) + 1)] == ["no labels"] * 8
-    letters = [chr(ord("F") + 4 * one) for one in range(len(KINDS) - 1)]
+    lines = range(start + 1, start + 2 + len(KINDS))
+    assert {kept["Read me"][f"D{line}"] for line in lines} == {"no labels"}
+    letters = [column_letters(5 + 4 * one) for one in range(len(KINDS))]
     assert {kept["Rows"][f"{letter}{line}"] for letter in letters for line in range(5, 10)} == {"no label"}
     total = next(int(cell[1:]) for cell, value in kept["Loss"].items() if value == "loss")
     assert kept["Loss"][f"B{total}"] == "no labels" and kept["Loss"]["C5"] == "no label"

@@ -13,7 +13,7 @@ from tenfold.workbooks.lastlayer import build_loss_book
 from tenfold.workbooks.number import sigmoid
 
 
-@pytest.mark.parametrize("kind", ["number", "bounded", "huber"])
+@pytest.mark.parametrize("kind", ["number", "bounded", "huber", "count"])
 def test_answers_and_losses_are_the_models(kind: str, tmp_path: Path) -> None:
     found = rows_of(kind)
     build_loss_book(found).write(tmp_path / "b.xlsx")

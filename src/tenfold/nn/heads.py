@@ -7,6 +7,7 @@ micro-batches cannot matter. docs/losses.md says which kind suits which target.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from tenfold.schema import NetworkTarget
 from tenfold.targets.base import TargetKind, TargetStats
 from tenfold.targets.classes import CategoryKind, OrderedKind
+from tenfold.targets.count import CountKind
 from tenfold.targets.number import NumberKind
 from tenfold.targets.questions import MultiLabelKind, OpenKind, QuestionsKind
 
@@ -213,8 +215,44 @@ class NumberHead(Head, NumberKind):
         return found if self.limits is None else found.clamp(*self.limits)
 
 
+class CountHead(Head, CountKind):
+    """A count: its mean is exp(z) times the mean of the training labels, so that z = 0 is the baseline.
+
+    The loss is the Poisson deviance, 2 (y log(y / mu) - y + mu): twice Poisson's negative log-likelihood,
+    less what the label alone decides, and so with twice its gradient, 2 (mu - y). With u = log(mu / y) it is
+    2 y (exp(u) - 1 - u), which keeps its digits where the answer is near.
+    """
+
+    #: Where the loss goes on as a straight line: answers e^15 times too high have gradients of one size.
+    steepest = 15.0
+
+    def loss_sum(
+        self,
+        raw: Float[Tensor, "rows 1"],
+        labels: Num[Tensor, " rows"],
+        weights: Float[Tensor, " rows"],
+    ) -> Float[Tensor, ""]:
+        """Sum over rows with weight > 0 of weight x Poisson deviance; exactly 0 without any.
+
+        raw: (rows, 1).  labels, weights: (rows,), the label anything where the weight is 0.
+        """
+        known = weights > 0
+        found, counts = _wide(raw[known].squeeze(1)), labels[known].double()
+        scale = torch.where(counts > 0, counts, self.start)
+        # In float64: the logarithms of large counts differ little beside their size.
+        ratio = found - (scale / self.start).log().to(found.dtype)
+        beyond = F.relu(ratio - self.steepest)
+        power = torch.expm1(ratio.clamp(max=self.steepest)) + math.exp(self.steepest) * beyond
+        loss = 2.0 * scale.to(found.dtype) * torch.where(counts > 0, power - ratio, power + 1.0)
+        return (weights[known].to(loss.dtype) * loss).sum()
+
+    def probabilities(self, raw: Float[Tensor, "rows 1"]) -> Float64[Tensor, "rows 1"]:
+        """The mean count (rows, 1), in float64."""
+        return self.start * raw.double().clamp(max=700.0).exp()
+
+
 _HEADS: dict[str, type[Head]] = {
-    head.kind: head for head in (CategoryHead, OrderedHead, OpenHead, MultiLabelHead, NumberHead)
+    head.kind: head for head in (CategoryHead, OrderedHead, OpenHead, MultiLabelHead, NumberHead, CountHead)
 }
 
 

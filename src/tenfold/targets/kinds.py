@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from tenfold.schema import NetworkTarget, Schema
 from tenfold.targets.base import TargetKind, TargetStats
 from tenfold.targets.classes import CategoryKind, OrderedKind
+from tenfold.targets.count import CountKind
 from tenfold.targets.number import NumberKind
 from tenfold.targets.questions import MultiLabelKind, OpenKind
 
 KINDS: dict[str, type[TargetKind]] = {
-    kind.kind: kind for kind in (CategoryKind, OrderedKind, OpenKind, MultiLabelKind, NumberKind)
+    kind.kind: kind for kind in (CategoryKind, OrderedKind, OpenKind, MultiLabelKind, NumberKind, CountKind)
 }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.metrics import (
+    SMALLEST,
     auc,
     average_precision,
     category_scores,
@@ -31,8 +32,10 @@ from tenfold.targets.decisions import binary_log_loss
 
 __all__ = [
     "class_scores",
+    "count_scores",
     "open_scores",
     "ordered_scores",
+    "poisson_deviances",
     "quantity_scores",
     "tag_scores",
 ]
@@ -251,4 +254,30 @@ def quantity_scores(
     }
     if baseline is not None:
         found["mean_rmse"] = rmse(labels, np.full(len(labels), baseline), mask=there, weights=weights)
+    return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}
+
+
+def poisson_deviances(predicted: Floats, labels: Floats) -> Floats:
+    """(rows,) 2 (y log(y / mu) - y + mu) of counts y and means mu, 0 where they are the same."""
+    mean = np.maximum(predicted, SMALLEST)
+    known = np.nan_to_num(labels)
+    return 2 * (known * np.log(np.where(known > 0, known, mean) / mean) - known + mean)
+
+
+def count_scores(
+    predicted: Floats, labels: Floats, *, baseline: Baseline = None, weights: Floats | None = None
+) -> dict[str, Any]:
+    """Of a count: mean Poisson deviance, MAE, and the deviance of always answering `baseline`, the mean of
+    training."""
+    labels = _weighed(labels, weights)
+    scores = number_scores(labels, predicted, weights=weights)
+    there = ~np.isnan(labels) & np.isfinite(predicted)
+
+    def deviance(means: Floats) -> float:
+        # Rows that do not count have a mean that is a number, too.
+        return _mean(poisson_deviances(np.where(there, means, 1.0), labels), there, weights)
+
+    found: dict[str, Any] = {"poisson_deviance": deviance(predicted), "mae": scores["mae"]}
+    if baseline is not None:
+        found["baseline_deviance"] = deviance(np.full(len(labels), baseline, dtype=np.float64))
     return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 #: What may stand behind the colon of ``--target``.
-KIND_WORDS = "category, two-class, open, multilabel, number, number[LOW,HIGH], ordered, ordered[LOW<...<HIGH]"
+KIND_WORDS = (
+    "category, two-class, open, multilabel, number, number[LOW,HIGH], count, ordered, ordered[LOW<...<HIGH]"
+)
 #: Scores of which more is better; of all others less is.
 HIGHER_IS_BETTER = frozenset(
     {"macro_f1", "micro_f1", "macro_ap", "micro_ap", "auc", "subset_accuracy", "r2", "quadratic_kappa"}
@@ -32,6 +34,8 @@ HEADINGS = {
     "quadratic_kappa": "kappa",
     "rmse": "RMSE",
     "mean_rmse": "mean's",
+    "poisson_deviance": "deviance",
+    "baseline_deviance": "mean's",
     "mae": "MAE",
     "r2": "R2",
     "scored": "rows",
@@ -45,12 +49,18 @@ EPOCH = {
     "micro_f1": "micro F1",
     "rmse": "validation RMSE",
     "r2": "R2",
+    "poisson_deviance": "validation deviance",
 }
 #: The score of a target that fits into one cell, the first that it has: with its value in words.
-SHORT = {"error_rate": "{} wrong", "micro_f1": "F1 {}", "rmse": "RMSE {}"}
+SHORT = {
+    "error_rate": "{} wrong",
+    "micro_f1": "F1 {}",
+    "rmse": "RMSE {}",
+    "poisson_deviance": "deviance {}",
+}
 #: Scores of each member of an ensemble, and the losses that are drawn of it over the epochs.
-MEMBERS = ("error_rate", "log_loss", "rmse", "micro_f1")
-LOSSES = {"log_loss": "loss", "rmse": "RMSE"}
+MEMBERS = ("error_rate", "log_loss", "rmse", "poisson_deviance", "micro_f1")
+LOSSES = {"log_loss": "loss", "rmse": "RMSE", "poisson_deviance": "deviance"}
 #: Scores whose curves share a chart: fractions of one, and errors in the labels' unit.
 FRACTIONS = (
     *("error_rate", "macro_f1", "micro_f1", "auc"),
@@ -58,7 +68,7 @@ FRACTIONS = (
 )
 ERRORS = ("rmse", "mae", "rank_error")
 #: Scores of numbers -> the same of always answering the training mean.
-BESIDE_MEAN = {"rmse": "mean_rmse"}
+BESIDE_MEAN = {"rmse": "mean_rmse", "poisson_deviance": "baseline_deviance"}
 
 
 def primary_score(scores: Mapping[str, Any]) -> tuple[str, float | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.metrics import SMALLEST
+from tenfold.targets.count import CountKind
 from tenfold.workbooks.rows import (
     Answered,
     RowsSheet,
@@ -17,9 +19,11 @@ from tenfold.workbooks.rows import (
 )
 from tenfold.workbooks.workbook import Block
 
-__all__ = ["NumberSheet", "sigmoid"]
+__all__ = ["CountSheet", "NumberSheet", "sigmoid"]
 
 Floats = NDArray[np.float64]
+#: The least probability in a logarithm, and the least mean, as formulas write it.
+LEAST = f"{SMALLEST!r}".upper()
 
 
 def sigmoid(z: Floats) -> Floats:
@@ -156,3 +160,53 @@ class NumberSheet(QuantitySheet):
             made, target, answer, cut[:, 0], (wrong, errors), (losses, shown), (mean_at, mean), gap,
             "error / dev.",
         )  # fmt: skip
+
+
+class CountSheet(QuantitySheet):
+    """A count: its mean by a log link, and the Poisson deviance."""
+
+    def loss_of(self, answers: Block, truth: Block, known: Block, unit: str, row: int) -> str:
+        y, mean = truth.at(row), answers.at(row)
+        return f"2*(IF({y}>0,{y}*LN({y}/MAX({mean},{LEAST})),0)-{y}+MAX({mean},{LEAST}))"
+
+    def explain(self, made: RowsSheet, target: TargetRows) -> Answered:
+        assert isinstance(target.kind, CountKind)
+        self.begin(made, target, "A count: the logarithm of its mean, and the Poisson deviance.")
+        start = made.given("mean of the training labels", target.kind.start)
+        raw, _ = made.raw(target, "output")
+        values = target.kind.start * np.exp(target.raw)
+        found, _ = made.block(
+            "mean count", "mean x exp(z): the raw output is the logarithm of how many times the mean",
+            values, lambda r, c: f"{start}*EXP({raw.at(r)})",
+        )  # fmt: skip
+        truth, known = self.labels(made, target)
+        _, counted = made.weighed(target, truth, known, lambda row, *_: known.at(row))
+        errors = told(np.nan_to_num(values - target.truth)[:, 0], target.known)
+        wrong, _ = made.block(
+            "error", "mean count - label", np.array(errors, dtype=object)[:, None],
+            lambda r, c: if_known(known.at(r), f"{found.at(r)}-{truth.at(r)}"),
+        )  # fmt: skip
+        lost = target.kind.row_losses(values, target.labels)
+        shown = told(lost, target.known)
+        _, losses = made.block(
+            "loss", "2 (y log(y / mean) - y + mean): the loss that the run was trained with",
+            np.array(shown, dtype=object)[:, None],
+            lambda r, c: if_known(known.at(r), self.loss_of(found, truth, known, "1", r)),
+            Side("loss", lambda one, row: one.at(row), shown, "result"),
+        )  # fmt: skip
+        words = "weighted mean" if target.weighed else "mean of the batch"
+        mean = made.mean(words, losses, counted, lost, target.weights)
+        mean_at = made.last_result
+        answer, _ = made.block("answer", "the mean count", values, lambda r, c: found.at(r), style="result")
+        gap = made.compare(target, answer, values, losses, lost, (start, target.kind.start))
+        return self.answered(
+            made,
+            target,
+            answer,
+            values[:, 0],
+            (wrong, errors),
+            (losses, shown),
+            (mean_at, mean),
+            gap,
+            "error",
+        )

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.metrics import SMALLEST
 from tenfold.targets.classes import OrderedKind
 from tenfold.targets.questions import NO_TAG, QuestionsKind
-from tenfold.workbooks.number import NumberSheet, sigmoid
+from tenfold.workbooks.number import LEAST, CountSheet, NumberSheet, sigmoid
 from tenfold.workbooks.rows import (
     Answered,
     RowsSheet,
@@ -32,8 +31,6 @@ Floats = NDArray[np.float64]
 JOINED = 100
 #: Of questions that are not one answer: the probability that the first sheet shows.
 HIGHEST = "highest probability"
-#: The least probability in a logarithm, as formulas write it.
-LEAST = f"{SMALLEST!r}".upper()
 
 
 class ClassSheet(TargetSheet):
@@ -568,6 +565,7 @@ _SHEETS: dict[str, TargetSheet] = {
     "open": OpenSheet(),
     "multilabel": MultiLabelSheet(),
     "number": NumberSheet(),
+    "count": CountSheet(),
 }
 
 
