@@ -168,7 +168,7 @@ def scores(data: Path, weights: str, work: Path) -> dict[str, Any]:
 
 def costs(data: Path, work: Path) -> dict[str, Any]:
     """The fresh process per member, and four members that share their pictures at prediction."""
-    from tenfold.networks.inputs import prepare_rows
+    from tenfold.networks.inputs import prepare_rows, read_source
     from tenfold.networks.predict import answer_rows
     from tenfold.runs.options import PredictOptions, Reading
     from tenfold.runs.registry import load_run
@@ -188,7 +188,8 @@ def costs(data: Path, work: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as cold:
         reading = Reading(cache=cold)
         started = time.perf_counter()
-        rows = prepare_rows(test, blend.schema, runs[0].encoding, reading, targets=False)
+        table, reading = read_source(test, blend.schema, reading)
+        rows = prepare_rows(table, blend.schema, runs[0].encoding, reading, targets=False)
         decoding = time.perf_counter() - started
         forward = 0.0
         for one in runs:

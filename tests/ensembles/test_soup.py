@@ -75,6 +75,7 @@ def test_no_finished_soup_has_the_answers_of_another_network(
         raise RunError("stopped here")
 
     monkeypatch.setattr(soup_module, "answer_rows", answer)
+    monkeypatch.setattr(soup_module, "read_source", lambda *_: (None, None))
     monkeypatch.setattr(soup_module, "prepare_rows", lambda *_, **__: None)
     group = [Member("one", 1.0, (run,)), Member("two", 1.0, (run,))]
     with pytest.raises(RunError, match="stopped here"):

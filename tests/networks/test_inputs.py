@@ -27,7 +27,8 @@ def schema_of(folder: Path, *columns: str, **values: Any) -> Schema:
 
 
 def prepare(schema: Schema, source: Any, *, targets: bool = False, **reading: Any) -> Rows:
-    return prepare_rows(source, schema, ENCODING, Reading(**reading), targets=targets)
+    table, how = read_source(source, schema, Reading(**reading))
+    return prepare_rows(table, schema, ENCODING, how, targets=targets)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from photos import write_table
 from shown import NAMES, ODD, trained
+from tenfold.data.tables.table import read_table
 from tenfold.errors import RunError, SchemaError
 from tenfold.networks.inputs import prepare_rows
 from tenfold.networks.predict import load_network
@@ -60,7 +61,7 @@ def test_labels_in_numbers_and_in_words(tmp_path: Path) -> None:
     some = np.array([[1] * len(own.classes), [0] * len(own.classes), [-1] * len(own.classes)])
     assert own.label_words(some, None) == [", ".join(own.classes), "no tag", ""]
     bare = write_table(tmp_path / "t.csv", {"id": ["0001.png"]})
-    other = prepare_rows(bare, schema, run.encoding, Reading(), targets=False)
+    other = prepare_rows(read_table(bare), schema, run.encoding, Reading(), targets=False)
     labels, words, said = row_labels(head, other, np.array([0]))
     assert labels.tolist() == [-1] and f"has no labels of {ODD}" in said[0]
     assert words == [""]

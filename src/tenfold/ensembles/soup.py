@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tenfold.data.tables.table import read_table, write_parquet
 from tenfold.errors import RunError
-from tenfold.networks.inputs import prepare_rows
+from tenfold.networks.inputs import prepare_rows, read_source
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.predict import answer_rows
 from tenfold.runs.folder import RunFolder, making_run, read_arrays, read_shapes
@@ -112,7 +112,8 @@ def _write_answers(
     run: OpenedNetwork, first: Path, folder: RunFolder, source: object, options: PredictOptions
 ) -> None:
     """Predict the held-out rows of a member, in whose folder `first` they stand, and write them."""
-    rows = prepare_rows(source, run.schema, run.encoding, options.reading, targets=False)
+    table, reading = read_source(source, run.schema, options.reading)
+    rows = prepare_rows(table, run.schema, run.encoding, reading, targets=False)
     heads, found, plain = answer_rows(run, rows, options)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     names = _names(run)

@@ -136,9 +136,12 @@ def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:
     return bool(wanted) and {id_text(name) for name in wanted} <= first and not set(wanted) & set(table.names)
 
 
-def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool) -> Rows:
-    """Read the table, find every picture, and fill the cache, which decodes and so checks each of them.
+def prepare_rows(
+    table: Table, schema: Schema, encoding: Encoding, reading: Reading, *, targets: bool
+) -> Rows:
+    """Find every picture of a table, and fill the cache, which decodes and so checks each of them.
 
+    table, reading: as `read_source` has returned them.
     targets: the target columns must be there too.
     Raises ImageError that names up to ten bad pictures with line and reason, and TableError that names cells
     of number columns that are no numbers, unless they are skipped.
@@ -149,7 +152,6 @@ def prepare_rows(source: Any, schema: Schema, encoding: Encoding, reading: Readi
             f"there is no image column {strange[0]!r} to take from {reading.folders[strange[0]]!r}",
             fix=did_you_mean(strange[0], [column.name for column in schema.images]),
         )
-    table, reading = read_source(source, schema, reading)
     schema.check_columns(table.known, table.source, targets=targets)
     name = schema.row_name
     ids = table.row_names(name)
