@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Extra",
     "FactorModel",
     "Interactions",
     "Log",
@@ -24,6 +25,7 @@ __all__ = [
     "Recommendations",
     "SideFeatures",
     "TargetPrediction",
+    "TimeSpans",
     "answer_table",
     "answer_words",
     "cell_text",
@@ -270,9 +272,7 @@ class FactorModel(Interactions):
     user_factors (users, factors), item_factors (items, factors) float32.
     mean: the global mean (before the sigmoid where there is one).  sigmoid_range: (low, high) or None.
     noise_precision: alpha of the residuals (0 where unknown).
-    extra: further arrays by name that a method needs for new users or deviations. The posterior variances
-        of a sampler are `user_bias_variance`, `item_bias_variance`, `user_factors_variance` and
-        `item_factors_variance`, each shaped as the array it belongs to.
+    extra: what some methods know beside these.
     """
 
     method: str
@@ -283,8 +283,53 @@ class FactorModel(Interactions):
     item_factors: NDArray[np.float32]
     sigmoid_range: tuple[float, float] | None
     noise_precision: float = 0.0
-    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    extra: Extra = field(default_factory=lambda: Extra())
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """What some methods know beside biases and factors, for new rows, deviations and times. None: not known.
+
+    weight_decay: of als (its ridge) and sgd.  spread: of als, the standard deviation of ratings.
+    confidence: of als for events, what a unit of strength adds.
+    bias_variance (rows,), factors_variance (rows, factors): of the posterior, by side.
+    noise: (rows,) factors of the variance of a rating, by side.  noise_freedom: (2,), how alike these are.
+    prior_mean (1 + factors,), prior_covariance: of bias and factors of a new row, by side.
+    rated_factors (items, factors), rater_factors (users, factors): what having rated, or being rated, adds.
+    """
+
+    weight_decay: float | None = None
+    spread: float | None = None
+    confidence: float | None = None
+    user_bias_variance: NDArray[np.float32] | None = None
+    item_bias_variance: NDArray[np.float32] | None = None
+    user_factors_variance: NDArray[np.float32] | None = None
+    item_factors_variance: NDArray[np.float32] | None = None
+    user_noise: NDArray[np.float32] | None = None
+    item_noise: NDArray[np.float32] | None = None
+    noise_freedom: NDArray[np.float32] | None = None
+    user_prior_mean: NDArray[np.float32] | None = None
+    user_prior_covariance: NDArray[np.float32] | None = None
+    item_prior_mean: NDArray[np.float32] | None = None
+    item_prior_covariance: NDArray[np.float32] | None = None
+    rated_factors: NDArray[np.float32] | None = None
+    rater_factors: NDArray[np.float32] | None = None
+    times: TimeSpans | None = None
+
+
+@dataclass(frozen=True)
+class TimeSpans:
+    """Shifts of users' ratings within spans of time, by level.
+
+    lengths: (levels,) seconds of a span.  start: of each level, (users + 1,) int64 that cuts `part` (whole
+    parts of time / length, rising within a user) and `shift` into a list per user.
+    """
+
+    lengths: NDArray[np.float64]
+    start: tuple[NDArray[np.int64], ...]
+    part: tuple[NDArray[np.int64], ...]
+    shift: tuple[NDArray[np.float32], ...]
 
 
 @dataclass(frozen=True)

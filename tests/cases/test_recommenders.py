@@ -457,10 +457,10 @@ def test_kernels_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    kernels._forgiving(full)("signature", "code")
+    kernels._tolerant(full)("signature", "code")
     monkeypatch.setattr(kernels, "_cache_folder", lambda: None)
     monkeypatch.setattr(kernels, "_kept", True)
-    assert kernels._part(lambda x: x + 1)(1) == 2 and kernels.notes() == [kernels.NOT_KEPT]
+    assert kernels._compile(lambda x: x + 1)(1) == 2 and kernels.notes() == [kernels.NOT_KEPT]
 
 
 # --- what the three routes share -------------------------------------------------------------------------
@@ -778,7 +778,7 @@ def test_held_out_in_time() -> None:
     times = work.ratings.times
     assert times is not None and times[work.split.train].max() <= times[work.split.valid].min()
     untimed = SCHEMA.model_copy(update={"time": "none"})
-    prepare_ratings(untimed, recipe, two_camps(), on_notes=notes.extend)
+    prepare_ratings(untimed, recipe, two_camps(), FitOptions(), Notes(notes.append))
     assert any("times ignored (when): score is optimistic" in note for note in notes)
 
 
@@ -797,8 +797,9 @@ def test_users_of_one_rating() -> None:
     assert any("10 users have 1 rating" in note for note in notes)
     alone = {name: values[:10] for name, values in table.items()}
     with pytest.raises(SplitError):
-        prepare_ratings(schema, recipe, alone, on_notes=notes.extend)
-    assert len(prepare_ratings(schema, RECIPES["als"], alone, on_notes=notes.extend).train.ratings) == 10
+        prepare_ratings(schema, recipe, alone, FitOptions(), Notes(notes.append))
+    fitted = prepare_ratings(schema, RECIPES["als"], alone, FitOptions(), Notes(notes.append))
+    assert len(fitted.train.ratings) == 10
 
 
 @pytest.mark.case(

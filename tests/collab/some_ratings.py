@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.collab.pack import pack_factor_model
 from tenfold.values import FactorModel, Ratings
 
 
@@ -67,5 +68,9 @@ def same_bytes(one: FactorModel, other: FactorModel) -> bool:
     """Whether all arrays and numbers of two models are the same, bit for bit."""
     names = ("user_bias", "item_bias", "user_factors", "item_factors")
     equal = [getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in names]
-    equal += [one.extra[name].tobytes() == other.extra[name].tobytes() for name in one.extra]
+    packed = (pack_factor_model(model)[0] for model in (one, other))
+    equal += [
+        left.tobytes() == right.tobytes()
+        for left, right in zip(*(arrays.values() for arrays in packed), strict=True)
+    ]
     return all(equal) and one.mean == other.mean and one.noise_precision == other.noise_precision

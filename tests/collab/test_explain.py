@@ -13,7 +13,7 @@ from tenfold.collab.explain import Explainer
 from tenfold.collab.ids import titles
 from tenfold.collab.predict import FactorScorer
 from tenfold.collab.recommend import recommend
-from tenfold.values import Ratings
+from tenfold.values import Extra, Ratings
 
 
 def rated_by_one(q, rated, ratings, **changes):
@@ -60,7 +60,8 @@ def test_terms_are_the_parts_of_the_ridge_solution():
 def test_noisy_items_and_users_weigh_less():
     rng = np.random.default_rng(5)
     q = rng.normal(size=(4, 2))
-    extra = {"item_noise": np.array([1, 4, 1, 1], np.float32), "user_noise": np.array([3], np.float32)}
+    item_noise, user_noise = np.array([1, 4, 1, 1], np.float32), np.array([3], np.float32)
+    extra = Extra(item_noise=item_noise, user_noise=user_noise)
     model = rated_by_one(q, [0, 1, 2], [5, 1, 4], noise_precision=1.0, extra=extra)
     known, weight = model.item_factors[:3].astype(float), np.array([1, 0.25, 1])
     p = np.linalg.solve((known.T * weight) @ known + 3 * np.eye(2), known.T @ (weight * [2, -2, 1]))

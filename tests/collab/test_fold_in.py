@@ -93,8 +93,8 @@ def test_the_grown_model_can_be_packed(fitted):
     again = unpack_factor_model(*pack_factor_model(model))
     assert again.user_factors.tobytes() == model.user_factors.tobytes()
     sizes = {len(model.users), len(model.items)}
-    for name, array in model.extra.items():
-        if name.startswith(
+    for name, array in vars(model.extra).items():
+        if array is not None and name.startswith(
             ("user_bias", "user_factors", "user_noise", "item_bias", "item_factors", "item_noise")
         ):
             assert len(array) in sizes, name

@@ -8,6 +8,7 @@ import pytest
 from collab.small_models import by_hand, fit_small, texts
 from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.errors import RatingsError, RecipeError
+from tenfold.values import Extra, TimeSpans
 
 FIVE = [(1, 10, 5), (1, 11, 1), (2, 10, 4), (2, 12, 2), (3, 11, 2)]
 RAW = [
@@ -159,12 +160,12 @@ def test_far_scores_do_not_overflow_the_sigmoid():
 
 
 def test_the_deviation_is_that_of_the_formula_with_independent_parts():
-    extra = {
-        "user_bias_variance": np.array([0.1], np.float32),
-        "item_bias_variance": np.array([0.2], np.float32),
-        "user_factors_variance": np.array([[0.3, 0.4]], np.float32),
-        "item_factors_variance": np.array([[0.5, 0.6]], np.float32),
-    }
+    extra = Extra(
+        user_bias_variance=np.array([0.1], np.float32),
+        item_bias_variance=np.array([0.2], np.float32),
+        user_factors_variance=np.array([[0.3, 0.4]], np.float32),
+        item_factors_variance=np.array([[0.5, 0.6]], np.float32),
+    )
     wide = {"scale": (-9.0, 9.0)}
     model = by_hand([[1.0, 2.0]], [[0.5, -1.0]], [[0]], noise_precision=2.0, extra=extra, **wide)
     drawn = np.random.default_rng(0).normal
@@ -177,7 +178,7 @@ def test_the_deviation_is_that_of_the_formula_with_independent_parts():
 
 
 def test_no_deviation_is_wider_than_the_scale_allows():
-    extra = {"user_bias_variance": np.array([1e9], np.float32)}
+    extra = Extra(user_bias_variance=np.array([1e9], np.float32))
     found = predict_pairs(
         FactorScorer(by_hand([[0.0]], [[0.0]], [[0]], noise_precision=1.0, extra=extra)), "u0", "i0"
     )
@@ -185,7 +186,8 @@ def test_no_deviation_is_wider_than_the_scale_allows():
 
 
 def test_some_users_and_items_are_noisier_than_others():
-    extra = {"user_noise": np.array([0.5, 2.0], np.float32), "item_noise": np.array([1.0, 4.0], np.float32)}
+    noise = np.array([0.5, 2.0], np.float32), np.array([1.0, 4.0], np.float32)
+    extra = Extra(user_noise=noise[0], item_noise=noise[1])
     model = by_hand([[0.0], [0.0]], [[0.0], [0.0]], [[0, 1], [0, 1]], noise_precision=4.0, extra=extra)
     found = predict_pairs(FactorScorer(model), ["u0", "u1", "u1", "x"], ["i0", "i1", "y", "i1"])
     expected = np.sqrt(np.array([0.5 * 1, 2 * 4, 2 * 2.5, 1.25 * 4]) / 4)
@@ -193,12 +195,8 @@ def test_some_users_and_items_are_noisier_than_others():
 
 
 def test_a_users_span_of_time_moves_the_score():
-    extra = {
-        "time_lengths": np.array([100.0]),
-        "time_start.0": np.array([0, 1, 1]),
-        "time_part.0": np.array([7]),
-        "time_shift.0": np.array([0.5], np.float32),
-    }
+    spans = (np.array([0, 1, 1]),), (np.array([7]),), (np.array([0.5], np.float32),)
+    extra = Extra(times=TimeSpans(np.array([100.0]), *spans))
     model = by_hand([[0.0], [0.0]], [[0.0]], [[0]], extra=extra)
     times = np.array([750.0, 850.0, 750.0, np.nan, 750.0])
     found = predict_pairs(FactorScorer(model), ["u0", "u0", "u1", "u0", "x"], "i0", {"time": times})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tenfold.collab.times import LENGTHS, choose_lengths, span_starts, time_shifts
+from tenfold.values import TimeSpans
 
 
 def test_spans_end_with_the_user_and_with_the_part_of_time():
@@ -32,25 +33,22 @@ def test_sittings_make_several():
 
 
 @pytest.fixture
-def extra():
-    return {
-        "time_lengths": np.array([60.0, 3600.0]),
-        "time_start.0": np.array([0, 2, 3]),
-        "time_part.0": np.array([0, 5, 5]),
-        "time_shift.0": np.array([0.1, 0.2, 0.3], np.float32),
-        "time_start.1": np.array([0, 1, 2]),
-        "time_part.1": np.array([0, 0]),
-        "time_shift.1": np.array([1.0, 2.0], np.float32),
-    }
+def spans() -> TimeSpans:
+    return TimeSpans(
+        np.array([60.0, 3600.0]),
+        (np.array([0, 2, 3]), np.array([0, 1, 2])),
+        (np.array([0, 5, 5]), np.array([0, 0])),
+        (np.array([0.1, 0.2, 0.3], np.float32), np.array([1.0, 2.0], np.float32)),
+    )
 
 
-def test_shifts_are_looked_up_by_user_and_time(extra):
+def test_shifts_are_looked_up_by_user_and_time(spans):
     users = np.array([0, 0, 1, 1, 0, -1, 0])
     times = np.array([30.0, 310.0, 310.0, 59.0, 9e9, 30.0, np.nan])
     expected = [1.1, 1.2, 2.3, 2.0, 0, 0, 0]
-    assert time_shifts(extra, users, times) == pytest.approx(expected, abs=1e-6)
+    assert time_shifts(spans, users, times) == pytest.approx(expected, abs=1e-6)
 
 
-def test_times_before_1970_and_models_without_times(extra):
-    assert time_shifts(extra, np.array([0]), np.array([-30.0])).tolist() == [0]
-    assert time_shifts({}, np.array([0]), np.array([30.0])).tolist() == [0]
+def test_times_before_1970_and_models_without_times(spans):
+    assert time_shifts(spans, np.array([0]), np.array([-30.0])).tolist() == [0]
+    assert time_shifts(None, np.array([0]), np.array([30.0])).tolist() == [0]

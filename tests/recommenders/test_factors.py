@@ -169,8 +169,8 @@ def test_times_teach_only_where_they_were_named(tmp_path):
         time="time",
     )
     run = fit(tmp_path / "run", TABLE, "gibbs", schema=timed)
-    assert "time_lengths" in run.model.extra
-    assert "time_lengths" not in fit(tmp_path / "plain", TABLE, "gibbs").model.extra
+    assert run.model.extra.times is not None
+    assert fit(tmp_path / "plain", TABLE, "gibbs").model.extra.times is None
     found = run.evaluate({name: TABLE[name][:50] for name in TABLE})
     without = run.evaluate({name: TABLE[name][:50] for name in ("user", "item", "rating")})
     assert found["rmse"] < without["rmse"]  # the ratings it was fitted to, each in its span of time

@@ -27,7 +27,7 @@ from tenfold.collab.scale import (
     thread_pool,
 )
 from tenfold.errors import RecipeError, TrainingError
-from tenfold.values import FactorModel, Ratings
+from tenfold.values import Extra, FactorModel, Ratings
 
 __all__ = ["FLOOR", "fit_als"]
 
@@ -75,7 +75,7 @@ def fit_als(
     # Without weight decay, single precision cannot solve the regression of a row of few ratings.
     if not (np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()):
         raise TrainingError(
-            f"the factors left all bounds at weight_decay {float(model.extra['weight_decay']):g}",
+            f"the factors left all bounds at weight_decay {float(model.extra.weight_decay or 0):g}",
             fix=f"a larger one, or leave it out ({WEIGHT_DECAY:g} for ratings)",
         )
     return model
@@ -108,7 +108,7 @@ def _fit_ratings(
         scale.center,
         (users[:, -1] * np.float32(scale.spread), items[:, -1] * np.float32(scale.spread)),
         (users[:, :-1] * root, items[:, :-1] * root),
-        extra={"weight_decay": np.array(float(decay)), "spread": np.array(scale.spread)},
+        extra=Extra(weight_decay=float(decay), spread=scale.spread),
     )
 
 
@@ -135,7 +135,7 @@ def _fit_events(
         0.0,
         (np.zeros(len(users), np.float32), np.zeros(len(items), np.float32)),
         (users, items),
-        extra={"weight_decay": np.array(max(decay, FLOOR)), "confidence": np.array(confidence)},
+        extra=Extra(weight_decay=float(max(decay, FLOOR)), confidence=confidence),
     )
 
 

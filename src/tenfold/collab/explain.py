@@ -65,7 +65,7 @@ class Explainer:
         rated, ratings = model.seen_items[part].astype(np.int64), model.seen_ratings[part].astype(np.float64)
         q = model.item_factors[rated].astype(np.float64)
         if model.implicit:
-            confidence = float(model.extra.get("confidence", 1.0)) * ratings
+            confidence = (1.0 if model.extra.confidence is None else model.extra.confidence) * ratings
             a, pull = self._unmet + (q.T * confidence) @ q, 1 + confidence
         else:
             weight, ridge = self._ridge(user, rated)
@@ -81,7 +81,7 @@ class Explainer:
     def _unmet(self) -> NDArray[np.float64]:
         """For events: the Gram matrix of all items, as unobserved pairs count too, plus weight decay."""
         q = self.model.item_factors
-        ridge = float(self.model.extra.get("weight_decay", 1.0))
+        ridge = 1.0 if self.model.extra.weight_decay is None else self.model.extra.weight_decay
         return (q.T @ q).astype(np.float64) + max(ridge, FLOOR) * np.eye(q.shape[1])
 
     @cached_property
@@ -96,11 +96,11 @@ class Explainer:
     ) -> tuple[float | NDArray[np.float64], NDArray[np.float64]]:
         """Weights w of the rated items, and the diagonal of R."""
         model = self.model
-        if model.method == "als" and "weight_decay" in model.extra:
-            each = max(float(model.extra["weight_decay"]) * len(rated), FLOOR)
-            return 1.0, np.full(model.item_factors.shape[1], float(model.extra["spread"]) * each)
-        noise = model.extra.get("item_noise")
-        own = model.extra.get("user_noise")
+        extra = model.extra
+        if model.method == "als" and extra.weight_decay is not None and extra.spread is not None:
+            each = max(extra.weight_decay * len(rated), FLOOR)
+            return 1.0, np.full(model.item_factors.shape[1], extra.spread * each)
+        noise, own = extra.item_noise, extra.user_noise
         weight = 1.0 if noise is None else 1 / noise[rated].astype(np.float64)
         return weight, self._spread * (1.0 if own is None else float(own[user]))
 

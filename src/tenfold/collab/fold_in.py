@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ from tenfold.collab import kernels
 from tenfold.collab.als import FLOOR
 from tenfold.collab.ids import as_ids, locate
 from tenfold.errors import RatingsError, RecipeError
-from tenfold.values import FactorModel
+from tenfold.values import Extra, FactorModel
 
 __all__ = ["FoldedIn", "add_items", "add_ratings", "fold_in"]
 
@@ -127,9 +127,10 @@ def _with_users(
     extra = _grown_extra(model.extra, "user", new, len(model.users))
     for user, row in folded.items():
         bias[user], factors[user] = row.bias, row.factors
-        for name, value in _of_row("user", row).items():
-            if name in extra:
-                extra[name][user] = value
+        for name in _PER_ROW:
+            array = getattr(extra, f"user_{name}")
+            if array is not None:
+                array[user] = getattr(row, name)
     return replace(
         model,
         users=_grown_ids(model.users, new_users),
@@ -189,31 +190,27 @@ def _grown_seen(
     return {"seen_start": start, "seen_items": items, "seen_ratings": ratings}
 
 
-def _of_row(side: str, row: FoldedIn) -> dict[str, float | NDArray[np.float32]]:
-    """Arrays of `extra` with an entry per row -> the entry of this row."""
-    return {
-        f"{side}_bias_variance": row.bias_variance,
-        f"{side}_factors_variance": row.factors_variance,
-        f"{side}_noise": row.noise,
-    }
+#: Of `FoldedIn`, what `Extra` has by side, with an entry per row.
+_PER_ROW = ("bias_variance", "factors_variance", "noise")
 
 
-def _grown_extra(
-    extra: Mapping[str, NDArray[np.number]], side: str, rows: list[FoldedIn], size: int
-) -> dict[str, NDArray[np.number]]:
-    """The arrays of `extra`, with the new rows appended to those that have an entry per row; copies."""
+def _grown_extra(extra: Extra, side: str, rows: list[FoldedIn], size: int) -> Extra:
+    """`extra` with the new rows appended to the arrays that have an entry per row; these are copies."""
+    grown: dict[str, Any] = {}
     # Folded-in rows contribute nothing to implicit factors: pad with zeros.
     implicit = "rater_factors" if side == "user" else "rated_factors"
-    grown = dict(extra)
-    for name, array in extra.items():
-        if name == implicit and len(array) == size:
-            grown[name] = np.vstack([array, np.zeros((len(rows), array.shape[1]), array.dtype)])
-        elif name.startswith("time_start.") and side == "user":
-            grown[name] = np.append(array, np.full(len(rows), array[-1], array.dtype))
-        elif name in (f"{side}_bias_variance", f"{side}_factors_variance", f"{side}_noise"):
-            new = [np.asarray(_of_row(side, row)[name], array.dtype)[None] for row in rows]
-            grown[name] = np.concatenate([array, *new])
-    return grown
+    array = getattr(extra, implicit)
+    if array is not None and len(array) == size:
+        grown[implicit] = np.vstack([array, np.zeros((len(rows), array.shape[1]), array.dtype)])
+    if side == "user" and extra.times is not None:
+        start = [np.append(ends, np.full(len(rows), ends[-1], ends.dtype)) for ends in extra.times.start]
+        grown["times"] = replace(extra.times, start=tuple(start))
+    for name in _PER_ROW:
+        array = getattr(extra, f"{side}_{name}")
+        if array is not None:
+            new = [np.asarray(getattr(row, name), array.dtype)[None] for row in rows]
+            grown[f"{side}_{name}"] = np.concatenate([array, *new])
+    return replace(extra, **grown)
 
 
 def _biases(rows: list[FoldedIn]) -> NDArray[np.float32]:
@@ -268,7 +265,7 @@ def fold_in(model: FactorModel, index: ArrayLike, ratings: ArrayLike, *, side: s
         )
     if model.implicit:
         return _fold_events(model, index, values, side)
-    if model.method == "als" and "weight_decay" in model.extra:
+    if model.method == "als" and model.extra.spread is not None:
         return _fold_als(model, index, values, side)
     return _fold_bayes(model, index, values, side)
 
@@ -276,12 +273,12 @@ def fold_in(model: FactorModel, index: ArrayLike, ratings: ArrayLike, *, side: s
 def _fold_als(
     model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
 ) -> FoldedIn:
-    spread = float(model.extra["spread"])
+    spread, decay = model.extra.spread or 1.0, model.extra.weight_decay or 0.0
     bias, factors = _other_side(model, side)
     known = np.column_stack([factors[index] / np.sqrt(spread), np.ones(len(index))])
     pull = (values - model.mean - bias[index]) / spread
     base = FLOOR * np.eye(known.shape[1])
-    row, _ = _regress(known, None, pull, base, None, float(model.extra["weight_decay"]))
+    row, _ = _regress(known, None, pull, base, None, decay)
     return _folded(row * np.append(np.full(len(row) - 1, np.sqrt(spread)), spread))
 
 
@@ -289,10 +286,9 @@ def _fold_events(
     model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
 ) -> FoldedIn:
     _, factors = _other_side(model, side)
-    weight = float(model.extra["confidence"]) * values
-    base = factors.T @ factors + float(model.extra["weight_decay"]) * np.eye(
-        factors.shape[1], dtype=np.float32
-    )
+    weight = (model.extra.confidence or 0.0) * values
+    decay = model.extra.weight_decay or 0.0
+    base = factors.T @ factors + decay * np.eye(factors.shape[1], dtype=np.float32)
     row, _ = _regress(factors[index], weight, 1 + weight, base, None, 0.0)
     return _folded(np.append(row, 0.0))
 
@@ -302,17 +298,17 @@ def _fold_bayes(
 ) -> FoldedIn:
     bias, factors = _other_side(model, side)
     mean, covariance = _prior(model, side)
-    implicit = model.extra.get("rated_factors" if side == "user" else "rater_factors")
+    implicit = model.extra.rated_factors if side == "user" else model.extra.rater_factors
     if implicit is not None and len(index):
         mean[:-1] += implicit[index].sum(axis=0) / np.sqrt(len(index))
     precision = np.linalg.inv(covariance)
     known = np.column_stack([factors[index], np.ones(len(index))]).astype(np.float64)
     rest = model.mean + bias[index]
-    others_noise = model.extra.get("item_noise" if side == "user" else "user_noise")
+    others_noise = model.extra.item_noise if side == "user" else model.extra.user_noise
     alpha = np.full(len(index), _noise_precision(model))
     if others_noise is not None:
         alpha /= others_noise[index]
-    freedom = model.extra.get("noise_freedom")
+    freedom = model.extra.noise_freedom
     row, noise = mean, 1.0
     variance = np.diag(covariance)
     for _ in range(NEWTON if len(index) else 0):
@@ -341,7 +337,7 @@ def _other_side(model: FactorModel, side: str) -> tuple[NDArray[np.float32], NDA
 
 def _prior(model: FactorModel, side: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and covariance of (factors, bias): the sampler's prior, or moments of the fitted rows."""
-    mean, covariance = model.extra.get(f"{side}_prior_mean"), model.extra.get(f"{side}_prior_covariance")
+    mean, covariance = (getattr(model.extra, f"{side}_prior_{name}") for name in ("mean", "covariance"))
     if mean is None or covariance is None:
         bias, factors = getattr(model, f"{side}_bias"), getattr(model, f"{side}_factors")
         rows = np.column_stack([bias, factors]).astype(np.float64)

@@ -86,7 +86,7 @@ def add_listed_items(
     spread = weight @ (rows - predicted[:rated]) ** 2 / max(weight.sum(), 1e-12)
     if model.noise_precision <= 0:
         spread = np.zeros_like(spread)
-    noise = model.extra.get("item_noise")
+    noise = model.extra.item_noise
     common = 1.0 if noise is None else float(scorer.item_weight @ noise)
     new = [
         FoldedIn(float(row[0]), row[1:].astype(np.float32), spread[0], spread[1:].astype(np.float32), common)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LISTED, RunError
-from tenfold.values import FactorModel, Interactions, id_text
+from tenfold.values import Extra, FactorModel, Interactions, TimeSpans, id_text
 
 __all__ = ["FORMAT", "pack_factor_model", "pack_interactions", "unpack_factor_model", "unpack_interactions"]
 
@@ -32,7 +32,10 @@ TEXTS = ("users", "items", "item_names.ids", "item_names.titles")
 EXTRA = "extra."
 #: Among the extra arrays, what belongs to `Interactions`.
 HELD, LISTED_ITEMS = ("held_users", "held_items"), "listed_items"
-KINDS = "biuf"  # of NumPy's types, those that a file of plain arrays can hold
+#: Fields of `Extra` that are numbers and that are arrays; fields of `TimeSpans` with an array per level.
+NUMBERS = ("weight_decay", "spread", "confidence")
+ARRAYS = tuple(field.name for field in fields(Extra) if field.name not in (*NUMBERS, "times"))
+SPANS = ("start", "part", "shift")
 
 
 def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -43,19 +46,7 @@ def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict
         arrays[f"{name}.bytes"], arrays[f"{name}.offsets"] = _pack_texts(one)
     for name, (kind, _) in LAYOUT.items():
         arrays[name] = np.ascontiguousarray(getattr(model, name), dtype=kind)
-    kept = {name: getattr(model, name) for name in HELD if getattr(model, name) is not None}
-    if model.listed_items:
-        kept[LISTED_ITEMS] = np.array([model.listed_items])
-    for name, array in {**model.extra, **kept}.items():
-        array = np.asarray(array)
-        if array.dtype.kind not in KINDS:
-            raise RunError(
-                f"the array {name!r} of the factor model cannot be stored",
-                found=f"type {array.dtype}",
-                fix="numbers and truth values can",
-            )
-        # ascontiguousarray would make a scalar a row.
-        arrays[EXTRA + name] = array if array.flags.c_contiguous else array.copy(order="C")
+    arrays |= {EXTRA + name: np.asarray(array, order="C") for name, array in _extra_arrays(model).items()}
     metadata = {
         "format": FORMAT,
         "method": model.method,
@@ -91,8 +82,8 @@ def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[st
     if problems:
         raise _damaged(problems)
     span = metadata["sigmoid_range"]
-    extra = {name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)}
-    listed_items = extra.pop(LISTED_ITEMS, None)
+    further = {name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)}
+    listed_items = further.get(LISTED_ITEMS)
     return FactorModel(
         method=str(metadata["method"]),
         users=users,
@@ -104,12 +95,38 @@ def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[st
         implicit=bool(metadata["implicit"]),
         noise_precision=float(metadata["noise_precision"]),
         listed_items=0 if listed_items is None else int(listed_items[0]),
-        held_users=extra.pop(HELD[0], None),
-        held_items=extra.pop(HELD[1], None),
-        extra=extra,
+        held_users=further.get(HELD[0]),
+        held_items=further.get(HELD[1]),
+        extra=_extra_of(further),
         notes=tuple(str(note) for note in metadata["notes"]),
         **{name: arrays[name] for name in LAYOUT},
     )
+
+
+def _extra_arrays(model: FactorModel) -> dict[str, NDArray[Any]]:
+    """What a model knows beside its layout, by the names that files have."""
+    extra = model.extra
+    values: dict[str, Any] = {name: getattr(extra, name) for name in (*NUMBERS, *ARRAYS)}
+    values |= {name: getattr(model, name) for name in HELD}
+    if model.listed_items:
+        values[LISTED_ITEMS] = [model.listed_items]
+    if extra.times is not None:
+        values["time_lengths"] = extra.times.lengths
+        for level in range(len(extra.times.lengths)):
+            values |= {f"time_{part}.{level}": getattr(extra.times, part)[level] for part in SPANS}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
+
+
+def _extra_of(arrays: Mapping[str, NDArray[Any]]) -> Extra:
+    """The opposite of `_extra_arrays`; names that are not known are left out."""
+    values: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
+    values |= {name: float(arrays[name]) for name in NUMBERS if name in arrays}
+    lengths = arrays.get("time_lengths")
+    if lengths is not None:
+        levels = range(len(lengths))
+        spans = (tuple(arrays[f"time_{part}.{level}"] for level in levels) for part in SPANS)
+        values["times"] = TimeSpans(lengths, *spans)
+    return Extra(**values)
 
 
 def pack_interactions(

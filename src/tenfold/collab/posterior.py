@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from tenfold.collab.chain import Chain, Features, Observations, Spans
 from tenfold.collab.products import ProductMean, shorten
 from tenfold.collab.scale import Scale, plain_model
 from tenfold.errors import TrainingError
-from tenfold.values import FactorModel, Ratings
+from tenfold.values import Extra, FactorModel, Ratings, TimeSpans
 
 __all__ = ["RANK", "Draws", "build_model"]
 
@@ -101,22 +101,27 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
         extra[f"{side}_bias_variance"] = spread**2 * np.maximum(squares - total**2, 0)
         extra[f"{side}_noise"] = np.sum([getattr(chain, f"{side}_noise") for chain in draws], axis=0) / count
     extra["noise_freedom"] = np.sum([chain.freedom for chain in draws], axis=0) / count
+    shifts = []
     for level, spans in enumerate(data.spans):
         shift = spread * np.sum([chain.shifts[level] for chain in draws], axis=0) / count
         bias["user"] += _center(shift, spans, data)
-        extra[f"time_shift.{level}"] = shift
+        shifts.append(shift)
     extra |= _prior("user", bias["user"], users, extra, data.rated)
     extra |= _prior("item", bias["item"], items, extra, data.raters)
     # The variance of ratings beyond 1e19 would overflow float32.
     most = float(np.finfo(np.float32).max)
-    arrays: dict[str, NDArray[np.number]] = {
-        name: np.ascontiguousarray(np.clip(array, -most, most), np.float32) for name, array in extra.items()
-    }
+
+    def kept(array: NDArray[np.float64]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(np.clip(array, -most, most), np.float32)
+
+    arrays: dict[str, Any] = {name: kept(array) for name, array in extra.items()}
     if data.spans:
-        arrays["time_lengths"] = np.array([spans.length for spans in data.spans])
-    for level, spans in enumerate(data.spans):
-        arrays[f"time_start.{level}"] = np.searchsorted(spans.user, np.arange(data.users + 1))
-        arrays[f"time_part.{level}"] = spans.part
+        arrays["times"] = TimeSpans(
+            np.array([spans.length for spans in data.spans]),
+            tuple(np.searchsorted(spans.user, np.arange(data.users + 1)) for spans in data.spans),
+            tuple(spans.part for spans in data.spans),
+            tuple(map(kept, shifts)),
+        )
     model = plain_model(
         ratings,
         "gibbs",
@@ -125,7 +130,7 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
         # In one order in memory, as they are read back: else a product's last bits could differ.
         (np.ascontiguousarray(users), np.ascontiguousarray(items)),
         noise_precision=float(count / (spread**2 * sum(chain.noise for chain in draws))),
-        extra=arrays,
+        extra=Extra(**arrays),
     )
     for name in ("user_bias", "item_bias", "user_factors", "item_factors"):
         if not np.isfinite(getattr(model, name)).all():

@@ -205,7 +205,7 @@ class FactorScorer:
         """Times in seconds since 1970, where the table has them and the model uses them."""
         if ratings is not None:
             return ({} if ratings.times is None else {"time": ratings.times}), []
-        if self.time is None or "time_lengths" not in self.model.extra or self.time not in table.names:
+        if self.time is None or self.model.extra.times is None or self.time not in table.names:
             return {}, []
         times, said = read_times(table, self.time, self.time_format)
         return {"time": times}, list(said)
@@ -313,7 +313,7 @@ class FactorScorer:
         """Score and deviation of each pair, at the times of the cells where the model knows of times."""
         raw = self.raw(users, items)
         if cells and "time" in cells:
-            raw += time_shifts(self.model.extra, users, cells["time"])
+            raw += time_shifts(self.model.extra.times, users, cells["time"])
         score = self.link(raw)
         if not self.model.implicit:
             neither = (users < 0) & (items < 0)
@@ -357,7 +357,7 @@ class FactorScorer:
 
     def _noise(self, side: str, index: NDArray[np.int64]) -> NDArray[np.float64] | float:
         """How much noisier than others the ratings of a user or an item are; strangers are average."""
-        noise = self.model.extra.get(f"{side}_noise")
+        noise = getattr(self.model.extra, f"{side}_noise")
         if noise is None:
             return 1.0
         weight = self.user_weight if side == "user" else self.item_weight
@@ -368,8 +368,8 @@ class FactorScorer:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         model = self.model
         bias, factors = getattr(model, f"{side}_bias"), getattr(model, f"{side}_factors")
-        bias_variance = model.extra.get(f"{side}_bias_variance")
-        factors_variance = model.extra.get(f"{side}_factors_variance")
+        bias_variance = getattr(model.extra, f"{side}_bias_variance")
+        factors_variance = getattr(model.extra, f"{side}_factors_variance")
         return _take(
             np.zeros(len(bias)) if bias_variance is None else bias_variance,
             np.zeros_like(factors) if factors_variance is None else factors_variance,

@@ -6,7 +6,7 @@ Ratings get mean 0 and deviation 1: priors, weight decay and learning rates mean
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tenfold.errors import RatingsError, RecipeError
-from tenfold.values import FactorModel, Ratings
+from tenfold.values import Extra, FactorModel, Ratings
 
 __all__ = [
     "Scale",
@@ -99,7 +99,7 @@ def plain_model(
     *,
     sigmoid_range: tuple[float, float] | None = None,
     noise_precision: float = 0.0,
-    extra: Mapping[str, NDArray[np.number]] | None = None,
+    extra: Extra | None = None,
     notes: tuple[str, ...] = (),
 ) -> FactorModel:
     """A model of these ratings, whose vocabularies and notes it takes over. notes: further ones."""
@@ -120,7 +120,7 @@ def plain_model(
         item_factors=factors[1],
         sigmoid_range=sigmoid_range,
         noise_precision=noise_precision,
-        extra=extra or {},
+        extra=extra or Extra(),
         notes=(*ratings.notes, *notes),
     )
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tenfold.collab import kernels
 from tenfold.collab.scale import check_choices, constant_model, measure, plain_model, threads_for
 from tenfold.errors import RatingsError, RecipeError, TrainingError
-from tenfold.values import FactorModel, Ratings
+from tenfold.values import Extra, FactorModel, Ratings
 
 __all__ = ["EpochRecord", "choose_sgd_factors", "default_range", "fit_sgd"]
 
@@ -132,7 +132,7 @@ def fit_sgd(
         (users[:, -1] * np.float32(unit), items[:, -1] * np.float32(unit)),
         (users[:, :factors] * root, items[:, :factors] * root),
         sigmoid_range=bounds,
-        extra={"weight_decay": np.array(float(weight_decay))},
+        extra=Extra(weight_decay=float(weight_decay)),
     )
     if not (np.isfinite(users).all() and np.isfinite(items).all()):
         raise TrainingError(

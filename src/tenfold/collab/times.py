@@ -6,10 +6,10 @@ comes from training ratings; at a time outside of all spans the shift is 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
+
+from tenfold.values import TimeSpans
 
 __all__ = ["LENGTHS", "choose_lengths", "span_starts", "time_shifts"]
 
@@ -43,20 +43,18 @@ def choose_lengths(user: NDArray[np.integer], times: NDArray[np.float64]) -> lis
 
 
 def time_shifts(
-    extra: Mapping[str, NDArray[np.number]], user_index: NDArray[np.int64], times: NDArray[np.float64]
+    spans: TimeSpans | None, user_index: NDArray[np.int64], times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Shifts that a model with times adds to the scores of users (by index, -1 is unknown) at these times.
 
-    extra: of the model: `time_lengths` (levels,), and at each level k `time_start.k` (users + 1,) int64 that
-    cuts `time_part.k` (whole parts, rising within a user) and `time_shift.k` into a list per user. 0 if the
-    model has no times, the time is unknown (NaN), or no training rating shares the span.
+    0 if the model has no times, the time is unknown (NaN), or no training rating shares the span.
     """
     total = np.zeros(len(user_index))
     known = (user_index >= 0) & np.isfinite(times)
     who, when = user_index[known], times[known]
-    for level, length in enumerate(extra.get("time_lengths", ())):
-        start, part = extra[f"time_start.{level}"], extra[f"time_part.{level}"]
-        shift = extra[f"time_shift.{level}"]
+    if spans is None:
+        return total
+    for length, start, part, shift in zip(spans.lengths, spans.start, spans.part, spans.shift, strict=True):
         wanted = np.floor(when / length).astype(np.int64)
         # Parts rise within a user, so (user, part) rises throughout: one search for all.
         first = min(int(part.min(initial=0)), int(wanted.min(initial=0)))

@@ -46,7 +46,7 @@ def explain_ratings(
     columns = find_indices("items", named.tolist(), model.items, model.received, n, near)
     if model.implicit:
         notes.append("a run of events: scores rank items, and are no ratings; errors mean little")
-    if "time_lengths" in model.extra:
+    if model.extra.times is not None:
         notes.append("the run knows of times; these predictions are of no certain moment")
     predicted, _ = run.scorer.on("cpu").scores(np.repeat(rows, len(columns)), np.tile(columns, len(rows)), {})
     low, high = model.scale
