@@ -56,6 +56,11 @@ class ListedKind(TargetKind):
         self.outputs = self.answers = len(self.classes)
 
     @property
+    def cuts(self) -> tuple[float, ...]:
+        """Of each class, the least probability of a yes; nothing where classes are not questions."""
+        return ()
+
+    @property
     def output_names(self) -> list[str]:
         return list(self.classes)
 
@@ -214,6 +219,22 @@ class OneClassKind(ListedKind):
         )  # fmt: skip
 
     @abstractmethod
+    def best(self, probabilities: Floats) -> Ints:
+        """(rows,) the class that is answered; the number of classes for none of them."""
+
+    def answered(self, probabilities: Floats) -> Ints:
+        """(rows,) `best`, and -1 where there are no probabilities."""
+        return np.where(np.isnan(probabilities).any(axis=1), -1, self.best(probabilities))
+
+    def decode(self, probabilities: Floats) -> TargetPrediction:
+        """The class that is answered, by name."""
+        names = np.array([*self.classes, self.none], dtype=object)
+        values = names[self.best(probabilities)]
+        return TargetPrediction(
+            self.kind, self.classes, probabilities, values, thresholds=self.cuts, none=self.none
+        )
+
+    @abstractmethod
     def margin(self, chance: Floats) -> Floats:
         """(rows,) how far the answer is from another one."""
 
@@ -270,6 +291,10 @@ class CategoryKind(ExclusiveKind):
         super().__init__(target, classes, stats)
         self.two = target.two
 
+    def best(self, probabilities: Floats) -> Ints:
+        """The most probable class; the first of equals."""
+        return probabilities.argmax(axis=1)
+
     def check_list(self, table: Table, names: Sequence[str], least: int = 2) -> None:
         super().check_list(table, names, least)
         if self.two and len(names) != 2:
@@ -278,11 +303,6 @@ class CategoryKind(ExclusiveKind):
                 found=shortened(names),
                 fix=f"give --target {self.name}:category, or mend the labels",
             )
-
-    def decode(self, probabilities: Floats) -> TargetPrediction:
-        """The most probable class of each row, by name; the first of equals."""
-        names = np.array(self.classes, dtype=object)
-        return TargetPrediction(self.kind, self.classes, probabilities, names[probabilities.argmax(axis=1)])
 
     def scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
@@ -326,22 +346,19 @@ class OrderedKind(ExclusiveKind):
                 fix=f"say it, the lowest first: --target '{self.name}:ordered[{'<'.join(names[:LISTED])}]'",
             )
 
-    def medians(self, probabilities: Floats) -> Ints:
-        """(rows,) the first class, from the lowest, up to which half of the probability lies."""
+    def best(self, probabilities: Floats) -> Ints:
+        """The median: the first class, from the lowest, up to which half of the probability lies.
+
+        It has the smallest expected distance in ranks.
+        """
         # The last column is left out, so that rounding of the sum cannot lead beyond the list.
         return (probabilities.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1)
-
-    def decode(self, probabilities: Floats) -> TargetPrediction:
-        """The median class, which has the smallest expected distance in ranks."""
-        names = np.array(self.classes, dtype=object)
-        return TargetPrediction(self.kind, self.classes, probabilities, names[self.medians(probabilities)])
 
     def scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """As of a category, and how far off in ranks."""
-        bad = np.isnan(probabilities).any(axis=1)
-        median = np.where(bad, -1, self.medians(probabilities))
+        median = self.answered(probabilities)
         return ordered_scores(probabilities, labels, median, baseline=baseline, weights=weights)
 
 

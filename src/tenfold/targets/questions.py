@@ -47,9 +47,13 @@ class QuestionsKind(ListedKind):
     """What kinds have in common that ask a question of each class: probabilities need not sum to 1."""
 
     @property
+    def cuts(self) -> tuple[float, ...]:
+        return self.stats.thresholds or (0.5,) * self.answers
+
+    @property
     def thresholds(self) -> Floats:
         """Of each class, the least probability of a yes."""
-        return np.array(self.stats.thresholds or [0.5] * self.answers)
+        return np.array(self.cuts)
 
     @property
     def smoothed_over(self) -> int:
@@ -159,28 +163,15 @@ class OpenKind(QuestionsKind, OneClassKind):
         return np.where(labels[:, None] >= 0, yes, -1)
 
     def best(self, probabilities: Floats) -> Ints:
-        """(rows,) the most probable class that reaches its threshold; the number of classes for none."""
+        """The most probable class that reaches its threshold, or none."""
         sure = np.where(probabilities >= self.thresholds, probabilities, -1.0)
         return np.where((sure >= 0).any(axis=1), sure.argmax(axis=1), self.answers)
-
-    def decode(self, probabilities: Floats) -> TargetPrediction:
-        """The most probable of the classes that reach their threshold, or none."""
-        names = np.array([*self.classes, self.none], dtype=object)
-        return TargetPrediction(
-            self.kind,
-            self.classes,
-            probabilities,
-            names[self.best(probabilities)],
-            thresholds=tuple(self.thresholds.tolist()),
-            none=self.none,
-        )
 
     def scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Error rate with "none" as an answer; log loss and precision of the questions."""
-        bad = np.isnan(probabilities).any(axis=1)
-        best = np.where(bad, -1, self.best(probabilities))
+        best = self.answered(probabilities)
         return open_scores(
             probabilities, labels, best, self.classes, self.thresholds, baseline=baseline, weights=weights
         )
@@ -343,7 +334,7 @@ class MultiLabelKind(QuestionsKind):
             self.classes,
             probabilities,
             values,
-            thresholds=tuple(self.thresholds.tolist()),
+            thresholds=self.cuts,
             separator=self.stats.separator or " ",
             none=self.none,
             columns=self.columns if self.split else (),

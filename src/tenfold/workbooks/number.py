@@ -14,7 +14,9 @@ from tenfold.workbooks.rows import (
     Side,
     TargetRows,
     TargetSheet,
+    answered_by,
     if_known,
+    outside,
     told,
 )
 from tenfold.workbooks.workbook import Block
@@ -53,38 +55,12 @@ class QuantitySheet(TargetSheet):
         side = Block(made.sheet, cells.top, cells.left, cells.rows, 1)
         return SheetAnswer(cells, side, mixed[:, 0], mixed[:, 0], "number", "calc")
 
-    def answered(
-        self,
-        made: RowsSheet,
-        target: TargetRows,
-        answer: Block,
-        values: Floats,
-        sure: tuple[Block, list[float | str]],
-        losses: tuple[Block, list[float | str]],
-        mean: tuple[str, float],
-        gap: tuple[str, float],
-        word: str,
-    ) -> Answered:
-        """What other sheets take of this one. sure: cells and values beside the answer, called `word`."""
-
-        def outside(block: Block, row: int) -> str:
-            return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
-
-        return Answered(
-            label_at=lambda row: made.label_formula(row, outside=True),
-            answer_at=lambda row: outside(answer, row),
-            sure_at=lambda row: outside(sure[0], row),
-            loss_at=lambda row: outside(losses[0], row),
-            mean_at=mean[0],
-            gap_at=gap[0],
-            label_words=made.words,
-            answers=values,
-            sure=sure[1],
-            losses=losses[1],
-            mean=mean[1],
-            gap=gap[1],
-            sure_word=word,
-            sure_style="calc",
+    def last(
+        self, answer: Block, values: Floats, wrong: Block, errors: list[float | str], word: str
+    ) -> SheetAnswer:
+        """The answer as other sheets show it: beside its error, called `word`, of a row."""
+        return SheetAnswer(
+            answer, answer, values[:, 0], errors, word, "calc", lambda row: outside(wrong, row)
         )
 
 
@@ -156,10 +132,8 @@ class NumberSheet(QuantitySheet):
             "answer", "the number, cut to its range" if limits else "the number", cut, cut_to, style="result"
         )
         gap = made.compare(target, answer, cut, losses, values, (unit, stats.deviation))
-        return self.answered(
-            made, target, answer, cut[:, 0], (wrong, errors), (losses, shown), (mean_at, mean), gap,
-            "error / dev.",
-        )  # fmt: skip
+        last = self.last(answer, cut, wrong, errors, "error / dev.")
+        return answered_by(made, target, last, losses, values, (mean_at, mean), gap)
 
 
 class CountSheet(QuantitySheet):
@@ -199,14 +173,5 @@ class CountSheet(QuantitySheet):
         mean_at = made.last_result
         answer, _ = made.block("answer", "the mean count", values, lambda r, c: found.at(r), style="result")
         gap = made.compare(target, answer, values, losses, lost, (start, target.kind.start))
-        return self.answered(
-            made,
-            target,
-            answer,
-            values[:, 0],
-            (wrong, errors),
-            (losses, shown),
-            (mean_at, mean),
-            gap,
-            "error",
-        )
+        last = self.last(answer, values, wrong, errors, "error")
+        return answered_by(made, target, last, losses, lost, (mean_at, mean), gap)

@@ -25,8 +25,10 @@ __all__ = [
     "Side",
     "TargetRows",
     "TargetSheet",
+    "answered_by",
     "if_known",
     "mean_or_words",
+    "outside",
     "told",
 ]
 
@@ -444,7 +446,7 @@ class SheetAnswer:
     cells: Block
     side: Block
     best: Sequence[str] | Floats
-    sure: Floats
+    sure: Sequence[float | str] | Floats
     sure_word: str = "probability"
     sure_style: str = "percent"
     sure_at: Callable[[int], str] | None = None
@@ -471,3 +473,38 @@ def explained_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             line |= {loss_name: math.nan if loss is None else loss, "chosen because": one["why"]}
             lines.append(line)
     return lines
+
+
+def outside(block: Block, row: int) -> str:
+    """A row's first cell, for other sheets."""
+    return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
+
+
+def answered_by(
+    made: RowsSheet,
+    target: TargetRows,
+    answer: SheetAnswer,
+    losses: Block,
+    values: Floats,
+    mean: tuple[str, float],
+    gap: tuple[str, float],
+    loss_word: str = "training loss",
+) -> Answered:
+    """What other sheets take of this one: the answer and how sure it is, the losses, mean and comparison."""
+    return Answered(
+        label_at=lambda row: made.label_formula(row, outside=True),
+        answer_at=lambda row: outside(answer.side, row),
+        sure_at=answer.sure_at or (lambda row: f"MAX({answer.cells.row(row, outside=True)})"),
+        loss_at=lambda row: outside(losses, row),
+        mean_at=mean[0],
+        gap_at=gap[0],
+        label_words=made.words,
+        answers=answer.best,
+        sure=answer.sure,
+        losses=told(values, target.known),
+        mean=mean[1],
+        gap=gap[1],
+        sure_word=answer.sure_word,
+        sure_style=answer.sure_style,
+        loss_word=loss_word,
+    )

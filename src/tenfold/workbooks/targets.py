@@ -19,12 +19,13 @@ from tenfold.workbooks.rows import (
     Side,
     TargetRows,
     TargetSheet,
+    answered_by,
     if_known,
     told,
 )
 from tenfold.workbooks.workbook import MOST_LETTERS, Block, text_constant
 
-__all__ = ["answered_by", "sheet_of"]
+__all__ = ["sheet_of"]
 
 Floats = NDArray[np.float64]
 #: Classes whose names one formula joins: each takes up to 30 letters of the 8192 that a formula may have.
@@ -221,7 +222,7 @@ class OrderedSheet(ClassSheet):
         classes = len(target.classes)
         heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
         assert isinstance(target.kind, OrderedKind)
-        places = target.kind.medians(mixed)
+        places = target.kind.best(mixed)
         best = [target.classes[int(place)] for place in places]
 
         def middle(one: Block, row: int) -> str:
@@ -436,40 +437,6 @@ class MultiLabelSheet(QuestionSheet):
 def best_of(one: Block, row: int, heads: str) -> str:
     """The formula of the name of a row's largest cell."""
     return f"INDEX({heads},MATCH(MAX({one.row(row)}),{one.row(row)},0))"
-
-
-def answered_by(
-    made: RowsSheet,
-    target: TargetRows,
-    answer: SheetAnswer,
-    losses: Block,
-    values: Floats,
-    mean: tuple[str, float],
-    gap: tuple[str, float],
-    loss_word: str = "training loss",
-) -> Answered:
-    """What other sheets take of this one: the answer and how sure it is, the losses, mean and comparison."""
-
-    def outside(block: Block, row: int) -> str:
-        return block.sheet.at(block.top + row, block.left, fixed="both", outside=True)
-
-    return Answered(
-        label_at=lambda row: made.label_formula(row, outside=True),
-        answer_at=lambda row: outside(answer.side, row),
-        sure_at=answer.sure_at or (lambda row: f"MAX({answer.cells.row(row, outside=True)})"),
-        loss_at=lambda row: outside(losses, row),
-        mean_at=mean[0],
-        gap_at=gap[0],
-        label_words=made.words,
-        answers=answer.best,
-        sure=answer.sure,
-        losses=told(values, target.known),
-        mean=mean[1],
-        gap=gap[1],
-        sure_word=answer.sure_word,
-        sure_style=answer.sure_style,
-        loss_word=loss_word,
-    )
 
 
 def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
