@@ -67,22 +67,13 @@ def test_marks_grow_with_severity_and_leave_green_behind(name):
     axis = np.linspace(0.02, 0.98, 48, dtype=np.float32)
     t = np.broadcast_to(axis[None, None, :], (12, 48, 48))
     v = np.broadcast_to((axis[None, :, None] - 0.5) * 0.7, (12, 48, 48)).astype(np.float32)
-    width = np.full_like(t, 0.36)
+    depth = 0.36 - np.abs(v)
     part = []
     for severity in (0.1, 0.4, 0.9):
         surface = np.zeros((12, 3, 48, 48), np.float32)
         surface[:, 1] = 0.5
         disease = np.full(12, DISEASES.index(name))
-        _marks(
-            np.random.default_rng(0),
-            surface,
-            disease,
-            np.full(12, severity, np.float32),
-            t,
-            v,
-            width,
-            width - np.abs(v),
-        )
+        _marks(np.random.default_rng(0), surface, disease, np.full(12, severity, np.float32), t, v, depth)
         part.append(float((surface[:, 0] > 0.3).mean()))
     assert 0 < part[0] < part[1] < part[2] < 0.8
 
@@ -91,7 +82,7 @@ def test_a_healthy_leaf_gets_no_marks():
     surface = np.full((2, 3, 8, 8), 0.5, np.float32)
     flat = np.zeros((2, 8, 8), np.float32)
     disease = np.full(2, DISEASES.index("healthy"))
-    _marks(np.random.default_rng(0), surface, disease, np.ones(2, np.float32), flat, flat, flat + 1, flat + 1)
+    _marks(np.random.default_rng(0), surface, disease, np.ones(2, np.float32), flat, flat, flat + 1)
     assert (surface == 0.5).all()
 
 
