@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from tenfold.data.tables.cells import is_number
 from tenfold.data.tables.text import MARKS, read_bytes
 from tenfold.errors import OutputError, SchemaError, TableError, did_you_mean
 from tenfold.files.atomic import replacing
@@ -245,7 +246,7 @@ def _dress(texts: Sequence[str], cells: Sequence[str], separator: str) -> list[s
         return [_truth(text, next(iter(shown))) for text in texts]
     if separator != "," and any("," in cell for cell in shown):
         if all(COMMA_NUMBER.fullmatch(cell) for cell in shown):
-            return [text.replace(".", ",") if _is_number(text) else text for text in texts]
+            return [text.replace(".", ",") if is_number(text) else text for text in texts]
     return list(texts)
 
 
@@ -262,14 +263,6 @@ def _truth(text: str, like: str) -> str:
     if word is None:
         return text
     return word.upper() if like.isupper() else word.capitalize() if like[0].isupper() else word
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 # --- joining by id -----------------------------------------------------------------------------------

@@ -13,13 +13,14 @@ from typing import Any
 
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.metrics import score_text
-from tenfold.reports.html import Cell, Charts, Grid, Notes, Page, Part, Photo, Photos, Section
+from tenfold.reports.html import Charts, Page, Part, Photo, Photos, Section
 from tenfold.reports.maps import weight_maps
 from tenfold.reports.members import member_memory, members_section, what_it_is_of
 from tenfold.reports.parts import (
     calibration_charts,
     confusion_part,
     curve_sections,
+    facts_parts,
     memory_parts,
     scores_grid,
     top_losses,
@@ -62,9 +63,10 @@ def _read(run: Run) -> _Facts:
     held = next((folder / name for name in _HELD_OUT if (folder / name).exists()), None)
     columns: dict[str, Any] = {} if held is None else read_parquet_columns(held)
     targets = schema.answers if columns else ()
+    names_of = [str(target.name) for target in targets]
     classes = {
         **classes,
-        **{one.name: _found_classes(columns, one.name) for one in targets if one.name not in classes},
+        **{name: _found_classes(columns, name) for name in names_of if name not in classes},
     }
     names = held_out_columns(targets, classes)
     judged = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
@@ -154,19 +156,13 @@ def _trained_section(run: _Facts) -> Section:
         "finished": about.get("finished"),
         "made by": ", ".join(f"{name} {one}" for name, one in about.get("versions", {}).items()),
     }
-    rows: list[list[Cell | str]] = [
-        [name, str(value)] for name, value in facts.items() if value not in (None, "")
-    ]
-    parts: list[Part] = [Grid(("", ""), rows)]
-    chosen = [f"{name} = {value}" for name, value in recipe.items()]
-    parts += [Notes("the whole recipe", chosen)] if chosen else []
-    said = [str(one) for one in about.get("notes", ())]
-    parts += [Notes(f"{len(said)} things that were decided or noticed", said)] if said else []
     columns = [f"{one.name}: {one.kind} (input)" for one in run.schema.inputs]
     for one in run.schema.targets:
         words = run.classes.get(str(one.name))
         columns.append(f"{one.name}: {one.kind} (target" + (f", {len(words)} classes)" if words else ")"))
-    return Section("What was trained on what", "; ".join(columns), tuple(parts))
+    return Section(
+        "What was trained on what", "; ".join(columns), facts_parts(facts, recipe, about.get("notes", ()))
+    )
 
 
 def _judged_sections(run: _Facts, folders: dict[str, str], worst: int) -> list[Section]:

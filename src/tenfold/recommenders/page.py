@@ -14,12 +14,13 @@ from tenfold.collab.explain import item_labels
 from tenfold.data.tables.table import read_parquet_columns
 from tenfold.recommenders.run import RecommenderRun, held_out_names
 from tenfold.reports.charts import Line, line_chart
-from tenfold.reports.html import Cell, Charts, Grid, Notes, Page, Part, Section
+from tenfold.reports.html import Cell, Charts, Grid, Page, Part, Section
 from tenfold.reports.maps import named_map
 from tenfold.reports.members import members_section
 from tenfold.reports.parts import (
     confusion_part,
     curve_sections,
+    facts_parts,
     memory_parts,
     top_losses,
     top_losses_grid,
@@ -211,17 +212,11 @@ def _fitted_section(run: RecommenderRun, what: str, width: int) -> Section:
         "finished": record.finished,
         "made by": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
-    rows: list[list[Cell | str]] = [
-        [name, str(value)] for name, value in facts.items() if value not in (None, "")
-    ]
-    chosen = [f"{name} = {value}" for name, value in recipe.items() if value is not None]
-    said = [str(one) for one in record.notes]
-    parts: list[Part] = [Grid(("", ""), rows)]
-    parts += [Notes("the whole recipe", chosen)] if chosen else []
-    parts += [Notes(f"{len(said)} things that were decided or noticed", said)] if said else []
-    columns = [f"{one.name}: {one.kind}" for one in run.schema.inputs]
-    columns += [f"{one.name or 'event'}: {one.kind}" for one in run.schema.targets]
-    return Section("What was fitted to what", "; ".join(columns), tuple(parts))
+    chosen = {name: value for name, value in recipe.items() if value is not None}
+    columns = [f"{column.name}: {column.kind}" for column in run.schema.inputs]
+    columns += [f"{target.name or 'event'}: {target.kind}" for target in run.schema.targets]
+    parts = facts_parts(facts, chosen, record.notes)
+    return Section("What was fitted to what", "; ".join(columns), parts)
 
 
 def _counts_section(known: Interactions) -> Section:
@@ -230,20 +225,16 @@ def _counts_section(known: Interactions) -> Section:
     charts, tables = [], []
     for what, count, where in (("users", given, owner), ("items", received, known.seen_items)):
         order = np.sort(count)[::-1]
-        place = np.unique(np.geomspace(1, max(1, len(order)), 200).astype(int)) - 1 if len(order) else []
-        line = Line(what, np.asarray(place) + 1, order[place] if len(order) else [])
+        ranks = np.unique(np.geomspace(1, max(1, len(order)), 200).astype(int))[: len(order)]
+        line = Line(what, ranks, order[ranks - 1])
         title = f"ratings of the {what}, the busiest first"
         charts.append(line_chart([line], title=title, x_name=f"{what}, in this order", zero=True))
         total = np.bincount(where, weights=known.seen_ratings, minlength=len(count))
-        ids, called = (known.users, str) if what == "users" else (known.items, item_labels(known))
-        rows: list[list[Cell | str]] = [
-            [
-                called(str(ids[one])),
-                Cell(str(int(count[one]))),
-                *([] if known.implicit else [Cell(f"{total[one] / max(1, count[one]):.2f}")]),
-            ]
-            for one in np.argsort(-count, kind="stable")[:LISTED]
-        ]
+        ids, name_of = (known.users, str) if what == "users" else (known.items, item_labels(known))
+        rows: list[list[Cell | str]] = []
+        for index in np.argsort(-count, kind="stable")[:LISTED].tolist():
+            mean = [] if known.implicit else [Cell(f"{total[index] / max(1, count[index]):.2f}")]
+            rows.append([name_of(str(ids[index])), Cell(str(int(count[index]))), *mean])
         heads = (what[:-1], "ratings", *([] if known.implicit else ["mean"]))
         tables.append(Grid(heads, rows, title=f"{what} with most ratings"))
     text = "A few have many ratings, most have few. Counted are those of the training."

@@ -35,7 +35,7 @@ def show_batch(
     """
     if n < 1:
         raise RecipeError(f"n = {n}: one row at least is shown", fix="give n = 9")
-    recipe = recipe or Recipe()
+    recipe = recipe or Recipe.model_validate({})
     source = _table(schema, table, options)
     rows = np.sort(np.random.default_rng(seed).permutation(source.rows)[:n])
     targets = [str(target.name) for target in schema.targets if target.name in source.names]

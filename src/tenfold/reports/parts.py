@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tenfold.engine.schedule import one_cycle
 from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
 from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
-from tenfold.reports.html import Cell, Charts, Clickable, Grid, Part, Section
+from tenfold.reports.html import Cell, Charts, Clickable, Grid, Notes, Part, Section
 from tenfold.runs.folder import none_to_nan, read_text
 from tenfold.targets.base import TargetEvaluation, TargetKind
 from tenfold.targets.words import ERRORS, FRACTIONS
@@ -27,6 +27,7 @@ __all__ = [
     "top_losses",
     "curve_charts",
     "curve_sections",
+    "facts_parts",
     "gib",
     "memory_parts",
     "rate_chart",
@@ -213,12 +214,12 @@ def _listed(one: TargetEvaluation, rows: NDArray[np.int64], ids: Sequence[str]) 
     return [
         [
             str(ids[row]),
-            one.label[row] or "none",
-            one.predicted[row] or "none",
+            str(one.label[row]) or "none",
+            str(one.predicted[row]) or "none",
             f"{one.sure[row]:.1%}",
-            score_text(one.loss[row], digits=3),
+            score_text(float(one.loss[row]), digits=3),
         ]
-        for row in order
+        for row in order.tolist()
     ]
 
 
@@ -365,6 +366,20 @@ def calibration_charts(one: TargetEvaluation) -> list[str]:
     confidence, right, rows = calibration_bins(chance, labels)
     error = expected_calibration_error(chance, labels)
     return [reliability_chart(confidence, right, rows, title=title, error=error)]
+
+
+def facts_parts(
+    facts: Mapping[str, object], recipe: Mapping[str, object], notes: Sequence[object]
+) -> list[Part]:
+    """What is known of a run, without what is not; its recipe and its notes, folded."""
+    rows = [[name, str(value)] for name, value in facts.items() if value not in (None, "")]
+    parts: list[Part] = [Grid(("", ""), rows)]
+    if recipe:
+        parts.append(Notes("the whole recipe", [f"{name} = {value}" for name, value in recipe.items()]))
+    if notes:
+        title = f"{len(notes)} things that were decided or noticed"
+        parts.append(Notes(title, [str(note) for note in notes]))
+    return parts
 
 
 # --- memory --------------------------------------------------------------------------------------------

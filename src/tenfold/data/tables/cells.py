@@ -16,6 +16,7 @@ from tenfold.values import id_text
 __all__ = [
     "alike_known",
     "group_look_alikes",
+    "is_number",
     "judge_kind",
     "parse_numbers",
     "respelled",
@@ -35,6 +36,15 @@ _BLANKS = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 #: Whole numbers of so few kinds, each seen so often, are classes and no quantity.
 MOST_CLASSES = 20
 ROWS_PER_CLASS = 4
+
+
+def is_number(text: str) -> bool:
+    """Does Python read this text as a float, infinities and NaN included?"""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def whole_number(text: str) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.tables.cells import is_number
 from tenfold.data.tables.table import Table
 from tenfold.errors import RecipeError, TableError, did_you_mean
 
@@ -180,7 +181,7 @@ def _written(
     seconds = np.full(len(texts), np.nan)
     counts = np.zeros(len(texts), np.bool_)
     for code, text in enumerate(texts):
-        if time_format is None and _is_number(str(text)):
+        if time_format is None and is_number(str(text)):
             counts[code] = True
         else:
             seconds[code] = _parsed(str(text), pattern)
@@ -193,14 +194,6 @@ def _written(
         wanted = f"does not fit {pattern!r}" if pattern else "is not ISO 8601"
         raise _refusal(table, column, bad, wanted)
     return seconds[codes], (f"{column} is read as {pattern or 'ISO 8601'}, UTC where no zone is named",)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _parsed(text: str, pattern: str | None) -> float:
