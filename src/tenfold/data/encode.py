@@ -117,7 +117,7 @@ class Examples:
 
     ids: (rows,) the text that names a row.
     images: one reader per image column.
-    labels, weights: target -> as `data.labels` describes them; the weight is 0 where nothing is known.
+    labels, weights: target -> as `targets.labels` describes them; the weight is 0 where nothing is known.
     columns: input column that is no picture -> (rows,) int64 codes of an id or a category, or (rows, 2)
         float32 of a number: the standardised number, and 1 where it is missing.
     importance: (rows,) what each row counts, as the column of weights says; None without one.

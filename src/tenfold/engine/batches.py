@@ -21,7 +21,7 @@ from tenfold.recipe import Recipe
 
 @dataclass(frozen=True)
 class Labels:
-    """One set of labels of a target, as `data.labels` describes them: 0 in both where nothing is known."""
+    """One set of labels of a target, as `targets.labels` describes them: 0 in both where nothing is known."""
 
     labels: Num[Tensor, " rows *questions"]
     weights: Float[Tensor, " rows *asked"]

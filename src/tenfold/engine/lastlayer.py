@@ -38,7 +38,7 @@ def read_last_layer(
 ) -> LastLayer:
     """The network's last layer, and what it makes of features (rows, width).
 
-    labels: target -> labels and weights, as `data.labels` describes them.
+    labels: target -> labels and weights, as `targets.labels` describes them.
     """
     training = network.training
     network.eval()

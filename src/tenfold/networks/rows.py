@@ -67,7 +67,7 @@ def _reading_record(run: OpenedRun) -> RunRecord:
 def choose_rows(
     run: OpenedRun, held: str, classes: Classes, table: Table, wanted: list[str], n: int, *, own: bool
 ) -> tuple[NDArray[np.int64], list[str], list[str]]:
-    """Places of the chosen rows in the table, why each was chosen, and what is to be said.
+    """Indices of the chosen rows in the table, why each was chosen, and messages.
 
     wanted: ids; telling held-out rows where there are none, n at most.  classes: target -> class list.
     own: whether the table is the run's own.  Raises SchemaError for an id that is none of the table's.

@@ -64,13 +64,13 @@ def judge_validation(
     precision: as `device.pick_precision` returns it.
     """
     valid = work.split.valid
-    verdict, network = ValidationResult(work.encoding), work.network
+    result, network = ValidationResult(work.encoding), work.network
     dtype = next(network.parameters()).dtype
     preparation = Preparation(work.encoding, device, dtype, channels_last=uses_channels_last(network))
     autocast = prediction_autocast(precision, device)
-    verdict.notes += _fit_ood(work, preparation, autocast)
+    result.notes += _fit_ood(work, preparation, autocast)
     if not len(valid):
-        return verdict
+        return result
     found, plain = predict_views(
         network,
         work.examples,
@@ -83,31 +83,29 @@ def judge_validation(
     weights = work.examples.weigh(valid)
     if recipe.calibrate_probabilities:
         for head in network.heads:
-            _calibrate(verdict, head, found[head.name], labels[head.name], weights)
-        network.heads = build_heads(verdict.encoding, work.schema, recipe)
+            _calibrate(result, head, found[head.name], labels[head.name], weights)
+        network.heads = build_heads(result.encoding, work.schema, recipe)
         found = {head.name: head.calibrated(found[head.name]) for head in network.heads}
         plain = {head.name: head.calibrated(plain[head.name]) for head in network.heads}
     for head in network.heads:
-        _settle(verdict, head, head.tuned(found[head.name], labels[head.name], weights))
-    network.heads = build_heads(verdict.encoding, work.schema, recipe)
+        _settle(result, head, head.tuned(found[head.name], labels[head.name], weights))
+    network.heads = build_heads(result.encoding, work.schema, recipe)
     baseline = baseline_answers(work)
     for head in network.heads:
-        verdict.scores[head.name] = head.scores(
+        result.scores[head.name] = head.scores(
             found[head.name], labels[head.name], baseline=baseline.get(head.name), weights=weights
         )
         if views_of(recipe).count > 1:
-            verdict.plain_scores[head.name] = head.scores(
-                plain[head.name], labels[head.name], weights=weights
-            )
-    verdict.notes += _threshold_notes(verdict)
-    _write(folder, "validation.parquet", work, verdict.encoding, found, labels)
-    if verdict.plain_scores:
-        _write(folder, "validation_plain.parquet", work, verdict.encoding, plain, labels)
-    return verdict
+            result.plain_scores[head.name] = head.scores(plain[head.name], labels[head.name], weights=weights)
+    result.notes += _threshold_notes(result)
+    _write(folder, "validation.parquet", work, result.encoding, found, labels)
+    if result.plain_scores:
+        _write(folder, "validation_plain.parquet", work, result.encoding, plain, labels)
+    return result
 
 
 def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
-    """Let open targets know what training rows are like; returns what is to be said."""
+    """Let open targets know what training rows are like; returns messages."""
     network, notes = work.network, []
     if not network.familiar:
         return notes
@@ -130,43 +128,43 @@ def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: Any) -> lis
     return notes
 
 
-def _settle(verdict: ValidationResult, head: Head, facts: TargetStats) -> None:
-    targets = {**verdict.encoding.targets, head.name: facts}
-    verdict.encoding = verdict.encoding.model_copy(update={"targets": targets})
+def _settle(result: ValidationResult, head: Head, facts: TargetStats) -> None:
+    targets = {**result.encoding.targets, head.name: facts}
+    result.encoding = result.encoding.model_copy(update={"targets": targets})
 
 
 def _calibrate(
-    verdict: ValidationResult, head: Head, chance: Floats, labels: Labels, weights: Floats | None = None
+    result: ValidationResult, head: Head, chance: Floats, labels: Labels, weights: Floats | None = None
 ) -> None:
     """Fit the target's temperature, and say how much it helps rows that it was not fitted on."""
     temperature = head.temperature(chance, labels, weights)
     if temperature is None:
         return
-    facts = verdict.encoding.targets.get(head.name, TargetStats())
+    facts = result.encoding.targets.get(head.name, TargetStats())
     after, halves = chance.copy(), (np.arange(len(chance)) % 2 == 0, np.arange(len(chance)) % 2 == 1)
     for one, other in (halves, halves[::-1]):
         half = head.temperature(chance[one], labels[one], None if weights is None else weights[one])
         after[other] = _with(head, facts, half or temperature).calibrated(chance[other])
-    _settle(verdict, head, facts.model_copy(update={"temperature": temperature}))
+    _settle(result, head, facts.model_copy(update={"temperature": temperature}))
     found = {
         "temperature": temperature,
         "ece_before": head.calibration_error(chance, labels, weights),
         "ece_after": head.calibration_error(after, labels, weights),
     }
-    verdict.calibration[head.name] = found
-    verdict.notes.append(
+    result.calibration[head.name] = found
+    result.notes.append(
         f"{head.name}: temperature {temperature:.3f}; expected calibration error {found['ece_before']:.4f} "
         f"before, {found['ece_after']:.4f} after (each half of the rows with the other half's temperature)"
     )
     if found["ece_after"] > found["ece_before"]:
-        verdict.notes.append(
+        result.notes.append(
             f"{head.name}: that is no better: without calibration its probabilities were nearer"
         )
     if head.moved:
         settled = _with(head, facts, temperature)
         moved = head.decode(chance).values != settled.decode(settled.calibrated(chance)).values
         if moved.any():
-            verdict.notes.append(
+            result.notes.append(
                 f"{head.name}: {int(moved.sum())} of {len(moved)} answers change, since {head.moved}"
             )
 
@@ -177,13 +175,13 @@ def _with(head: Head, stats: TargetStats, temperature: float) -> Head:
     return other
 
 
-def _threshold_notes(verdict: ValidationResult) -> list[str]:
+def _threshold_notes(result: ValidationResult) -> list[str]:
     notes = []
-    for name, facts in verdict.encoding.targets.items():
+    for name, facts in result.encoding.targets.items():
         if facts.thresholds:
-            pairs = zip(verdict.encoding.classes[name], facts.thresholds, strict=True)
+            pairs = zip(result.encoding.classes[name], facts.thresholds, strict=True)
             said = shortened([f"{word} {least:.2f}" for word, least in pairs])
-            rows = verdict.scores[name]["scored"]
+            rows = result.scores[name]["scored"]
             notes.append(f"{name}: thresholds tuned on {rows:.0f} validation rows: {said}")
     return notes
 

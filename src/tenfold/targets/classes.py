@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tenfold.data.tables.cells import alike_known, natural_order, respelled, sho
 from tenfold.data.tables.table import Table, look_alikes
 from tenfold.errors import LISTED, SchemaError
 from tenfold.metrics import SMALLEST, expected_calibration_error, majority_class
-from tenfold.schema import CategoryTarget, OpenTarget, OrderedTarget
+from tenfold.schema import CategoryTarget, MultiLabelTarget, OpenTarget, OrderedTarget
 from tenfold.targets import decisions
 from tenfold.targets.base import (
     Baseline,
@@ -46,7 +46,7 @@ class ListedKind(TargetKind):
 
     def __init__(
         self,
-        target: CategoryTarget | OrderedTarget | OpenTarget | Any,
+        target: CategoryTarget | OrderedTarget | OpenTarget | MultiLabelTarget,
         classes: tuple[str, ...] = (),
         stats: TargetStats | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class ListedKind(TargetKind):
         return list(self.classes)
 
     def class_notes(self, found: Mapping[str, int]) -> list[str]:
-        """What is to be said of the classes of a column, with their rows."""
+        """Notes on the classes of a column. found: class -> rows."""
         name = self.name
         notes = [
             f"{name}: look-alikes {' / '.join(group)} are kept as different classes"
@@ -92,7 +92,7 @@ class ListedKind(TargetKind):
             )
 
     def unknown_notes(self, unknown: Mapping[str, int], *, wrong: bool = True) -> list[str]:
-        """What is to be said of words that are not a class of the run. wrong: they count as wrong."""
+        """Notes on words that are not a class of the run. wrong: they count as wrong."""
         notes = [
             f"{self.name}: {word!r} is no class of this run: its {count} rows count as wrong"
             if wrong
@@ -147,7 +147,7 @@ class OneClassKind(ListedKind):
             notes.append(f"{self.name}: {absent} of {table.rows} labels missing")
         return names, TargetStats(), notes + self.class_notes(found)
 
-    def order(self, found: Mapping[str, int]) -> Any:
+    def order(self, found: Mapping[str, int]) -> Callable[[str], Any]:
         """The key by which classes are sorted."""
         return natural_order
 
@@ -330,7 +330,7 @@ class OrderedKind(ExclusiveKind):
     def output_names(self) -> list[str]:
         return [f"above {word}" for word in self.classes[:-1]]
 
-    def order(self, found: Mapping[str, int]) -> Any:
+    def order(self, found: Mapping[str, int]) -> Callable[[str], Any]:
         return float if all(map(_NUMBER.fullmatch, found)) else natural_order
 
     def list_note(self, names: Sequence[str]) -> str:

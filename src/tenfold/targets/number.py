@@ -50,7 +50,7 @@ class QuantityKind(TargetKind):
         return [self.name]
 
     def numbers(self, table: Table) -> tuple[Floats, Floats, list[str]]:
-        """The column's numbers, those that are there, and what is to be said of them.
+        """The column's numbers, those that are not missing, and notes on them.
 
         Raises SchemaError where there are none, TableError where they are too large or too small.
         """
