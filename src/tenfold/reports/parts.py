@@ -219,7 +219,7 @@ def _listed(one: TargetEvaluation, rows: NDArray[np.int64], ids: Sequence[str]) 
             f"{one.sure[row]:.1%}",
             score_text(float(one.loss[row]), digits=3),
         ]
-        for row in order.tolist()
+        for row in order
     ]
 
 
