@@ -48,7 +48,7 @@ from tenfold.engine.step import Training, begin_training, train_step  # noqa: E4
 from tenfold.engine.train import fit_network  # noqa: E402
 from tenfold.engine.undo import Undo  # noqa: E402
 from tenfold.memory.cards import GIB, MIB, Band  # noqa: E402
-from tenfold.memory.plan import plan_memory  # noqa: E402
+from tenfold.memory.plan import PlanRequest, plan_memory  # noqa: E402
 from tenfold.nn.network import Network, build_network  # noqa: E402
 from tenfold.recipe import Recipe  # noqa: E402
 from tenfold.schema import CategoryTarget, ImageColumn, Schema  # noqa: E402
@@ -247,17 +247,17 @@ def plan_of(told: dict[str, Any]) -> dict[str, Any]:
     context = told.pop("context")
     band = Band(context, context, context) if context is not None else None
     started = time.monotonic()
-    plan = plan_memory(told.pop("arch"), context=band, cached=False, **told)
+    recipe = Recipe(**told.pop("recipe"))
+    plan = plan_memory(recipe.arch, PlanRequest(recipe=recipe, context=band, cached=False, **told))
     return {**plan.record(), "seconds": time.monotonic() - started}
 
 
-def asked(recipe: Recipe, device: str, context: int, budget: int, **more: Any) -> dict[str, Any]:
+def asked(
+    recipe: Recipe, device: str, context: int, budget: int, precision: str = "", **more: Any
+) -> dict[str, Any]:
     """What a plan of a recipe is asked with."""
-    names = (
-        "clip_norm ema dropout drop_path label_smoothing augment batchnorm_group image_size batch_size arch"
-    )
     return {
-        **{name: getattr(recipe, name) for name in names.split()},
+        "recipe": {**recipe.model_dump(), **({"precision": precision} if precision else {})},
         "device": device,
         "classes": len(CLASSES),
         "budget_bytes": budget,

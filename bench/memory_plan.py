@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ from tenfold.memory.allocator import CachingAllocator, replay
 from tenfold.memory.cards import GIB, MIB, Band
 from tenfold.memory.fake import build_untouched
 from tenfold.memory.forecast import Forecaster
-from tenfold.memory.phases import Phases, Script
+from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.trace import WEIGHTS
+from tenfold.recipe import Recipe
 from tenfold.studies.demo import write_demo_data
 
 DATA = Path(os.environ.get("TENFOLD_DATA", "../shared/data"))
@@ -102,48 +103,53 @@ class LessonNet(nn.Module):
         return self.head(self.body.forward_features(x) if self.maps else self.body(x))
 
 
-class LessonProgram:
-    """The notebook's training, as `engine.program.Program` asks for it."""
+class LessonTraining:
+    """The notebook's training, as `memory.training.TracedTraining` asks for it."""
 
-    autocast, dtype = torch.float16, None
+    dtype = None
 
     def __init__(self, arch: str, size: tuple[int, int]) -> None:
         self.size = size
         self.network = build_untouched(lambda: LessonNet(arch))
 
-    def structure(self, rows: int) -> Any:
+    def begin(self, network: nn.Module, device: str) -> None:
+        self.copy, self.device = network, device
+
+    def structure(self, rows: int) -> int:
         return 0
 
-    def prepare(self, rows: int, device: str) -> Any:
+    def prepare(self, rows: int) -> Any:
         # 480 x 480 items, brought to their size and relit on the card, as `aug_transforms` does.
-        raw = torch.empty(rows, 3, 480, 480, dtype=torch.uint8, device=device)
-        grid = torch.empty(rows, *self.size, 2, device=device)
+        raw = torch.empty(rows, 3, 480, 480, dtype=torch.uint8, device=self.device)
+        grid = torch.empty(rows, *self.size, 2, device=self.device)
         images = F.grid_sample(raw.float().div_(255), grid, padding_mode="reflection", align_corners=True)
         images = torch.sigmoid(torch.logit(images) + 1.0)
-        images = (images - torch.zeros(1, 3, 1, 1, device=device)) / torch.ones(1, 3, 1, 1, device=device)
-        return raw, images, torch.zeros(rows, dtype=torch.long, device=device)
+        images = (images - torch.zeros(1, 3, 1, 1, device=self.device)) / torch.ones(
+            1, 3, 1, 1, device=self.device
+        )
+        return raw, images, torch.zeros(rows, dtype=torch.long, device=self.device)
 
-    def slices(self, rows: int, device: str) -> Any:
-        images = torch.empty(rows, 3, *self.size, device=device)
-        return images, torch.zeros(rows, dtype=torch.long, device=device)
+    def slices(self, rows: int) -> Any:
+        images = torch.empty(rows, 3, *self.size, device=self.device)
+        return images, torch.zeros(rows, dtype=torch.long, device=self.device)
 
-    def forward(self, network: nn.Module, given: Any, rows: int, cast: Any) -> Tensor:
-        with cast:
-            out = network(given[0]).float()
+    def forward(self, given: Any, rows: int) -> Tensor:
+        with torch.autocast(self.device, torch.float16):
+            out = self.copy(given[0]).float()
             loss = F.cross_entropy(out, given[1])
         return loss * torch.ones((), device=given[0].device)
 
-    def update(self, network: nn.Module, trained: Sequence[nn.Parameter]) -> Callable[[], object]:
-        return torch.optim.Adam(trained, foreach=False).step
+    def update(self) -> Callable[[], object]:
+        return torch.optim.Adam(self.copy.parameters(), foreach=False).step
 
-    def evaluate(self, network: nn.Module, device: str, cast: Any) -> Any:
-        return None
+    def evaluate(self) -> None:
+        pass
 
 
 def lesson_reserved(arch: str, size: tuple[int, int], rows: int, passes: int, steps: int = 3) -> int:
     """Bytes that the allocator reserves in the notebook's training; each micro-batch is loaded by itself."""
-    phases = Phases(LessonProgram(arch, size), "cuda", "native")
-    script, trained = Script(), phases.trained()
+    phases = Phases(LessonTraining(arch, size), "cuda", "native")
+    script, trained = StepAllocations(), phases.trained()
     for held in phases.weights():
         script.hold(held, WEIGHTS)
     batch, micro, updates = phases.batch(rows), phases.micro_batch(rows), phases.updates()
@@ -174,36 +180,39 @@ def show_lesson() -> None:
     print(f"worst: {worst:.1f} %")
 
 
-class TimmProgram:
+class TimmTraining:
     """timm's benchmark of training: SGD with momentum, mixed precision, cross-entropy of 1000 classes."""
 
-    autocast, dtype = torch.float16, None
+    dtype = None
 
     def __init__(self, arch: str, side: int, *, last: bool) -> None:
         self.side, self.layout = side, torch.channels_last if last else torch.contiguous_format
         self.network = build_untouched(lambda: timm.create_model(arch)).to(memory_format=self.layout)
 
-    def structure(self, rows: int) -> Any:
+    def begin(self, network: nn.Module, device: str) -> None:
+        self.copy, self.device = network, device
+
+    def structure(self, rows: int) -> int:
         return 0
 
-    def prepare(self, rows: int, device: str) -> Any:
-        return self.slices(rows, device)
+    def prepare(self, rows: int) -> Any:
+        return self.slices(rows)
 
-    def slices(self, rows: int, device: str) -> Any:
-        images = torch.empty(rows, 3, self.side, self.side, device=device)
-        labels = torch.zeros(rows, dtype=torch.long, device=device)
+    def slices(self, rows: int) -> Any:
+        images = torch.empty(rows, 3, self.side, self.side, device=self.device)
+        labels = torch.zeros(rows, dtype=torch.long, device=self.device)
         return images.contiguous(memory_format=self.layout), labels
 
-    def forward(self, network: nn.Module, given: Any, rows: int, cast: Any) -> Tensor:
-        with cast:
-            out = network(given[0])
+    def forward(self, given: Any, rows: int) -> Tensor:
+        with torch.autocast(self.device, torch.float16):
+            out = self.copy(given[0])
         return F.cross_entropy((out[0] if isinstance(out, (tuple, list)) else out).float(), given[1])
 
-    def update(self, network: nn.Module, trained: Sequence[nn.Parameter]) -> Callable[[], object]:
-        return torch.optim.SGD(trained, lr=0.1, momentum=0.9, foreach=False).step
+    def update(self) -> Callable[[], object]:
+        return torch.optim.SGD(self.copy.parameters(), lr=0.1, momentum=0.9, foreach=False).step
 
-    def evaluate(self, network: nn.Module, device: str, cast: Any) -> Any:
-        return None
+    def evaluate(self) -> None:
+        pass
 
 
 #: A context of PyTorch 1.12 with CUDA 11.3, which loads every kernel at once: those of the lesson's machines.
@@ -225,7 +234,7 @@ def show_brackets(count: int, layout: str) -> None:
         rows, side = int(row["train_batch_size"]), int(row["train_img_size"])
         place = LADDER.index(rows)
         try:
-            program = TimmProgram(row["model"], side, last=layout == "nhwc")
+            program = TimmTraining(row["model"], side, last=layout == "nhwc")
             forecaster = Forecaster(program, device="cuda", attention="native", context=THEN, workspace=0)
             low = forecaster.forecast(rows, [rows]).band.low
             high = forecaster.forecast(LADDER[place - 1], [LADDER[place - 1]]).band.high if place else None
@@ -250,7 +259,7 @@ def show_brackets(count: int, layout: str) -> None:
 
 
 def show_coverage(count: int, seed: int) -> None:
-    from tenfold.memory.plan import Refusal, plan_each
+    from tenfold.memory.plan import PlanRequest, Refusal, plan_each
 
     sample = sorted(random.Random(seed).sample(timm.list_models(), count))
     planned, reasons = 0, []
@@ -259,7 +268,8 @@ def show_coverage(count: int, seed: int) -> None:
         config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
         size = tuple(config.input_size[1:]) if config else (224, 224)
         found = plan_each(
-            [arch], image_size=size, batch_size=8, micro_batch=4, budget_bytes=16 * GIB, cached=False
+            [arch],
+            PlanRequest(16 * GIB, Recipe(image_size=size, batch_size=8), micro_batch=4, cached=False),
         )[0]
         if isinstance(found, Refusal):
             reasons.append(f"  {arch}: {found.reason}")
@@ -271,7 +281,7 @@ def show_coverage(count: int, seed: int) -> None:
 
 
 def show_time() -> None:
-    from tenfold.memory.plan import plan_memory
+    from tenfold.memory.plan import PlanRequest, plan_memory
 
     total = 0.0
     for arch, size in (
@@ -280,7 +290,7 @@ def show_time() -> None:
         ("resnet18", (224, 224)),
     ):
         started = time.perf_counter()
-        plan = plan_memory(arch, image_size=size, batch_size=64, budget_bytes=16 * GIB, cached=False)
+        plan = plan_memory(arch, PlanRequest(16 * GIB, Recipe(image_size=size), cached=False))
         seconds = time.perf_counter() - started
         total += seconds
         cut = f"{plan.micro_batch} x {plan.accumulation}"

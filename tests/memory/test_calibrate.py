@@ -10,7 +10,8 @@ import pytest
 from tenfold.errors import TenfoldError
 from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import stored_context
-from tenfold.memory.plan import plan_memory
+from tenfold.memory.plan import PlanRequest, plan_memory
+from tenfold.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +24,8 @@ def test_what_is_measured_is_kept_and_used() -> None:
     # An interpreter with PyTorch and timm holds more than 100 MiB and less than 4 GiB.
     assert 100 * 2**20 < size < 4 * 2**30
     assert stored_context(name) == size
-    plan = plan_memory(
-        "test_resnet", image_size=64, batch_size=8, budget_bytes=2**33, device="cpu", classes=4
-    )
+    recipe = Recipe(image_size=64, batch_size=8)
+    plan = plan_memory("test_resnet", PlanRequest(2**33, recipe, device="cpu", classes=4))
     if name == "cpu":
         assert plan.parts["context"] == size
         assert any("calibrated" in note for note in plan.notes)

@@ -8,15 +8,16 @@ import pytest
 
 from tenfold.memory.cards import MIB, Band
 from tenfold.memory.forecast import Forecaster
-from tenfold.memory.program import ImageProgram, Settings
+from tenfold.memory.training import NetworkTraining
+from tenfold.recipe import Recipe
 
 CONTEXT = Band(100 * MIB, 200 * MIB, 300 * MIB)
 
 
 def forecaster(arch: str = "test_convnext", *, device: str = "cuda", workspace: int = 0, **values: Any):
-    settings = Settings(**{"image_size": (64, 64), "precision": "float16", "classes": 5, **values})
+    recipe = Recipe(**{"image_size": (64, 64), **values})
     return Forecaster(
-        ImageProgram(arch, settings, device=device),
+        NetworkTraining(arch, recipe, precision="float16", classes=5),
         device=device,
         attention="flash" if device == "cuda" else "native",
         context=CONTEXT,

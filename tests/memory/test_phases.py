@@ -7,23 +7,26 @@ from typing import Any
 import pytest
 
 from tenfold.memory.allocator import replay
-from tenfold.memory.phases import Phases, Script
-from tenfold.memory.program import ImageProgram, Settings
+from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.trace import GRADIENTS, INPUTS, KINDS, WEIGHTS
+from tenfold.memory.training import NetworkTraining
+from tenfold.recipe import Recipe
 
 
 def phases(arch: str = "test_convnext", device: str = "cpu", **values: Any) -> Phases:
-    settings = Settings(**{"image_size": (64, 64), "precision": "float32", "classes": 5, **values})
-    attention = "flash" if device == "cuda" else "native"
-    return Phases(ImageProgram(arch, settings, device=device), device, attention)
+    precision = values.pop("precision", "float32")
+    training = NetworkTraining(
+        arch, Recipe(**{"image_size": (64, 64), **values}), precision=precision, classes=5
+    )
+    return Phases(training, device, "flash" if device == "cuda" else "native")
 
 
-def peak(script: Script) -> int:
+def peak(script: StepAllocations) -> int:
     return replay(script.events, script.sizes, None).live
 
 
 def test_a_script_holds_and_drops_by_number() -> None:
-    script = Script()
+    script = StepAllocations()
     one, two = script.hold(100, WEIGHTS), script.hold(50, INPUTS)
     script.drop([one])
     three = script.hold(70, INPUTS)
@@ -34,7 +37,7 @@ def test_a_script_holds_and_drops_by_number() -> None:
 
 def test_the_weights_are_all_there() -> None:
     found = phases()
-    network = found.program.network
+    network = found.training.network
     expected = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])
     assert sum(found.weights()) == expected
     assert sum(found.trained()) == sum(p.numel() * 4 for p in network.parameters())
@@ -53,7 +56,7 @@ def test_another_size_follows_from_two_traces(arch: str) -> None:
 
 def test_gradients_are_made_once_and_stay() -> None:
     found = phases()
-    script, gradients = Script(), {}
+    script, gradients = StepAllocations(), {}
     tape, trained = found.micro_batch(4), found.trained()
     script.play_micro(tape, gradients, trained)
     assert set(gradients) == set(range(len(trained)))
@@ -71,7 +74,7 @@ def test_twice_the_micro_batches_need_no_more_than_the_second() -> None:
     found = phases()
     peaks = []
     for count in (1, 2, 3):
-        script, gradients = Script(), {}
+        script, gradients = StepAllocations(), {}
         for size in found.weights():
             script.hold(size, WEIGHTS)
         for _ in range(count):

@@ -13,14 +13,22 @@ from torch import nn
 from tenfold.errors import MemoryBudgetError, RecipeError
 from tenfold.memory import plan as memory
 from tenfold.memory.cards import GIB, MIB
-from tenfold.memory.plan import Plan, Refusal, plan_each, plan_memory, plan_to_fit, timeline
+from tenfold.memory.plan import Plan, PlanRequest, Refusal, plan_each, plan_memory, plan_to_fit, timeline
 from tenfold.memory.trace import KINDS
+from tenfold.recipe import Recipe
 
 SMALL: dict[str, Any] = {"image_size": 96, "batch_size": 24, "classes": 5, "card": "T4", "cached": False}
 
 
+def request(**options: Any) -> PlanRequest:
+    """A request from fields of a recipe and of its own."""
+    recipe = {name: value for name, value in options.items() if name in Recipe.model_fields}
+    others = {name: value for name, value in options.items() if name not in recipe}
+    return PlanRequest(recipe=Recipe(**recipe), **others)
+
+
 def small_plan(arch: str = "test_resnet", **options: Any) -> Plan:
-    return plan_memory(arch, **{"budget_bytes": 4 * GIB, **SMALL, **options})
+    return plan_memory(arch, request(**{"budget_bytes": 4 * GIB, **SMALL, **options}))
 
 
 def squeezed(arch: str = "test_convnext", passes: int = 3, **options: Any) -> Plan:
@@ -54,27 +62,16 @@ def test_the_record_is_what_the_command_prints() -> None:
 def test_known_parts_have_their_known_sizes() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 512), nn.ReLU(), nn.Linear(512, 8))
     weights = 4 * sum(p.numel() for p in network.parameters())
-    plan = plan_memory(
-        network,
-        **{**SMALL, "image_size": 64, "precision": "float32", "ema": 0.9, "evaluated": 0},
-        budget_bytes=GIB,
-    )
+    fields = {**SMALL, "image_size": 64, "precision": "float32", "evaluated": 0, "classes": 8}
+    fields["budget_bytes"] = GIB
+    plan = plan_memory(network, request(**fields, ema=0.9))
     # The peak is in the update: gradients, two moments and the average, each as large as the weights.
     assert plan.parts["weights"] == weights
     assert plan.parts["gradients"] == weights
     assert plan.parts["optimizer"] == pytest.approx(3 * weights, rel=1e-4)
-    without = plan_memory(
-        network,
-        **{**SMALL, "image_size": 64, "precision": "float32", "ema": 0.0, "evaluated": 0},
-        budget_bytes=GIB,
-    )
+    without = plan_memory(network, request(**fields, ema=0.0))
     assert plan.parts["optimizer"] - without.parts["optimizer"] == weights
-    plain = plan_memory(
-        network,
-        **{**SMALL, "image_size": 64, "precision": "float32", "ema": 0.0, "evaluated": 0},
-        optimizer="plain-sgd",
-        budget_bytes=GIB,
-    )
+    plain = plan_memory(network, request(**fields, ema=0.0, optimizer="sgd", momentum=0.0))
     assert plain.parts["optimizer"] < 1024
 
 
@@ -123,20 +120,22 @@ def test_the_largest_batch_fits_and_one_much_larger_does_not() -> None:
 
 def test_recomputing_activations_takes_less_and_is_the_last_resort() -> None:
     options = {**SMALL, "batch_size": 16, "image_size": 224, "evaluated": 0}
-    plain = plan_memory("vit_tiny_patch16_224", **options, budget_bytes=GIB, micro_batch=16)
-    again = plan_memory("vit_tiny_patch16_224", **options, budget_bytes=GIB, micro_batch=16, checkpoint=True)
+    plain = plan_memory("vit_tiny_patch16_224", request(**options, budget_bytes=GIB, micro_batch=16))
+    again = plan_memory(
+        "vit_tiny_patch16_224", request(**options, budget_bytes=GIB, micro_batch=16, checkpoint=True)
+    )
     assert again.checkpoint and again.parts["activations"] < plain.parts["activations"] / 2
     one = {**options, "batch_size": 1, "image_size": 448}
-    need = plan_memory("vit_tiny_patch16_224", **one, budget_bytes=GIB).band_bytes[1]
-    enough = plan_to_fit("vit_tiny_patch16_224", **one, budget_bytes=need)
+    need = plan_memory("vit_tiny_patch16_224", request(**one, budget_bytes=GIB)).band_bytes[1]
+    enough = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need))
     assert enough.fits and not enough.checkpoint
-    less = plan_to_fit("vit_tiny_patch16_224", **one, budget_bytes=need - 8 * MIB)
+    less = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need - 8 * MIB))
     assert less.fits and less.checkpoint and "recomputed" in less.notes[-1]
 
 
 def test_when_nothing_fits_the_parts_and_the_remedies_are_said() -> None:
     with pytest.raises(MemoryBudgetError) as caught:
-        plan_to_fit("test_vit", **{**SMALL, "image_size": 160}, budget_bytes=300 * MIB)
+        plan_to_fit("test_vit", request(**{**SMALL, "image_size": 160}, budget_bytes=300 * MIB))
     text = str(caught.value)
     assert "one row of test_vit at 160x160 needs" in text and "budget 300 MiB" in text
     assert "weights" in text and "context" in text
@@ -148,13 +147,13 @@ def test_when_nothing_fits_the_parts_and_the_remedies_are_said() -> None:
     [
         ("convnext_smal", {}, "did you mean 'convnext_small'"),
         ("xcit_nano_12_p16_224", {"image_size": 225}, "xcit_nano_12_p16_224 refuses 225x225 pixels"),
-        ("test_vit", {"precision": "float8"}, "precision 'float8'"),
-        ("test_vit", {"optimizer": "sdg"}, "did you mean 'sgd'"),
-        ("test_vit", {"batch_size": 0}, "batch_size is 0"),
+        ("test_vit", {"precision": "float8"}, "precision = 'float8'"),
+        ("test_vit", {"optimizer": "sdg"}, "optimizer = 'sdg'"),
+        ("test_vit", {"batch_size": 0}, "batch_size = 0"),
         ("test_vit", {"micro_batch": 99}, "micro_batch is 99"),
         ("test_vit", {"device": "tpu"}, "no plan for device 'tpu'"),
         ("test_vit", {"card": "Voodoo 2"}, "no card 'Voodoo 2'"),
-        ("test_vit", {"image_size": "big"}, "image size 'big'"),
+        ("test_vit", {"image_size": "big"}, "image_size = 'big'"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line(arch: str, options: dict[str, Any], says: str) -> None:
@@ -175,12 +174,12 @@ def test_a_network_that_cannot_be_traced_is_one_line_too() -> None:
             return x * float(x.sum().item())
 
     with pytest.raises(RecipeError, match="the network cannot be planned") as caught:
-        plan_memory(Curious(), **SMALL, budget_bytes=GIB)
+        plan_memory(Curious(), request(**SMALL, budget_bytes=GIB))
     assert "\n" not in caught.value.headline
 
 
 def test_one_refusal_does_not_stop_the_others() -> None:
-    found = plan_each(["test_vit", "no_such_net", "test_resnet"], **SMALL, budget_bytes=GIB)
+    found = plan_each(["test_vit", "no_such_net", "test_resnet"], request(**SMALL, budget_bytes=GIB))
     assert [type(each) for each in found] == [Plan, Refusal, Plan]
     assert found[1].record()["fits"] is False and "no_such_net" in found[1].record()["reason"]
 
@@ -188,9 +187,9 @@ def test_one_refusal_does_not_stop_the_others() -> None:
 def test_an_answer_is_kept_under_all_that_decides_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
     options = {**SMALL, "cached": True, "budget_bytes": GIB}
-    first = plan_memory("test_vit", **options)
-    monkeypatch.setattr(memory, "_plan", lambda *_: pytest.fail("planned again"))
-    assert plan_memory("test_vit", **options) == first
+    first = plan_memory("test_vit", request(**options))
+    monkeypatch.setattr(memory.PlanRequest, "planner", lambda *_: pytest.fail("planned again"))
+    assert plan_memory("test_vit", request(**options)) == first
     for change in (
         {"batch_size": 25},
         {"classes": 6},
@@ -199,21 +198,22 @@ def test_an_answer_is_kept_under_all_that_decides_it(monkeypatch: pytest.MonkeyP
         {"ema": 0.0},
     ):
         with pytest.raises(pytest.fail.Exception):
-            plan_memory("test_vit", **{**options, **change})
+            plan_memory("test_vit", request(**{**options, **change}))
     monkeypatch.undo()
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
     for path in (tmp_path / "memory").glob("*.json"):
         path.write_text("{", encoding="utf-8")
-    assert plan_memory("test_vit", **options) == first
+    assert plan_memory("test_vit", request(**options)) == first
 
 
 def test_a_network_at_hand_is_planned_as_one_by_name_and_left_alone() -> None:
     settings = {**SMALL, "evaluated": 0, "drop_path": 0.0}
     real = timm.create_model("test_vit3", num_classes=5, img_size=96)
     before = {name: value.clone() for name, value in real.state_dict().items()}
-    given = plan_memory(real, **settings, budget_bytes=GIB)
+    given = plan_memory(real, request(**settings, budget_bytes=GIB))
     built = plan_memory(
-        lambda: timm.create_model("test_vit3", num_classes=5, img_size=96), **settings, budget_bytes=GIB
+        lambda: timm.create_model("test_vit3", num_classes=5, img_size=96),
+        request(**settings, budget_bytes=GIB),
     )
     assert (given.live_bytes, given.reserved_bytes) == (built.live_bytes, built.reserved_bytes)
     assert all(torch.equal(value, before[name]) for name, value in real.state_dict().items())
@@ -230,7 +230,7 @@ def test_precision_follows_the_card() -> None:
 
 def test_the_timeline_ends_where_it_began_and_peaks_where_the_plan_says() -> None:
     plan = small_plan("test_convnext", micro_batch=8)
-    drawn = timeline("test_convnext", plan, **{**SMALL, "budget_bytes": GIB})
+    drawn = timeline("test_convnext", plan, request(**SMALL, budget_bytes=GIB))
     assert drawn.held.shape == (len(drawn.reserved), len(KINDS))
     assert drawn.held.min() >= 0
     assert drawn.held.sum(axis=1).max() == plan.live_bytes

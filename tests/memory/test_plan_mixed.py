@@ -11,9 +11,9 @@ import torch
 from tenfold.engine.step import train_step
 from tenfold.memory.allocator import replay
 from tenfold.memory.cards import GIB
-from tenfold.memory.phases import Phases, Script
-from tenfold.memory.plan import Plan, plan_memory
-from tenfold.memory.program import ImageProgram, Settings
+from tenfold.memory.phases import Phases, StepAllocations
+from tenfold.memory.plan import Plan, PlanRequest, plan_memory
+from tenfold.memory.training import NetworkTraining
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
@@ -33,14 +33,9 @@ def network_of(schema: Any) -> Network:
 
 
 def plan_of(network: Network, **options: Any) -> Plan:
-    settings = {
-        "image_size": SIDE,
-        "batch_size": ROWS,
-        "precision": "float32",
-        "device": "cpu",
-        "evaluated": 0,
-    }
-    return plan_memory(network, **{**settings, "budget_bytes": 4 * GIB, "ema": 0.9, **options})
+    chosen = {"image_size": SIDE, "batch_size": ROWS, "precision": "float32", "ema": 0.9, **options}
+    request = PlanRequest(4 * GIB, Recipe(**chosen), device="cpu", evaluated=0)
+    return plan_memory(network, request)
 
 
 def bytes_of(network: Network) -> int:
@@ -62,9 +57,9 @@ def test_encoders_and_body_are_weights_gradients_and_state_like_all_others() -> 
 def test_what_cells_and_body_keep_of_a_row_is_counted() -> None:
     def held(network: Network, rows: int) -> int:
         """Bytes that a forward pass keeps: what is there when the first gradient arrives."""
-        tape = Phases(ImageProgram(network, settings(), device="cpu"), "cpu").micro_batch(rows)
-        signs = [(abs(event), 1 if event > 0 else -1) for event in tape.events[: tape.events.index(0)]]
-        return sum(sign * tape.sizes[number] for number, sign in signs)
+        log = phases_of(network).micro_batch(rows)
+        signs = [(abs(event), 1 if event > 0 else -1) for event in log.events[: log.events.index(0)]]
+        return sum(sign * log.sizes[number] for number, sign in signs)
 
     def per_row(network: Network) -> float:
         return (held(network, 2 * ROWS) - held(network, ROWS)) / ROWS
@@ -79,14 +74,14 @@ def test_every_column_of_pictures_is_in_the_batch() -> None:
     two = network_of(Schema(inputs=(*SCHEMA.inputs, second), targets=TARGETS))
 
     def kept(network: Network) -> int:
-        tape = Phases(ImageProgram(network, settings(), device="cpu"), "cpu").batch(ROWS)
-        return sum(tape.sizes[number] for number in tape.left())
+        log = phases_of(network).batch(ROWS)
+        return sum(log.sizes[number] for number in log.left())
 
     assert kept(two) - kept(network_of(SCHEMA)) == 4 * ROWS * 3 * SIDE * SIDE
 
 
-def settings() -> Settings:
-    return Settings((SIDE, SIDE), "float32", ema=0.0, augment="off", batchnorm_group=ROWS)
+def phases_of(network: Network) -> Phases:
+    return Phases(NetworkTraining(network, RECIPE, precision="float32"), "cpu")
 
 
 @pytest.mark.parametrize("rows", [ROWS, 2 * ROWS])
@@ -99,7 +94,7 @@ def test_a_real_step_of_a_mixed_network_takes_what_was_predicted(
     recipe = Recipe(**{**RECIPE.model_dump(), "batch_size": rows})
     training = make_training(recipe, micro_batch=rows, precision="float32", schema=MIXED)
     batch = make_batches(training, with_cells(make_kinds(rows, size=SIDE), pictures=True))[0]
-    phases, script = Phases(ImageProgram(network_of(MIXED), settings(), device="cpu"), "cpu"), Script()
+    phases, script = phases_of(network_of(MIXED)), StepAllocations()
     script.play_micro(phases.micro_batch(rows), {}, phases.trained())
     script.play(phases.updates()[1])
     predicted = replay(script.events, script.sizes, None).live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tenfold.memory.allocator import CachingAllocator, replay
 from tenfold.memory.fake import build_untouched, fake_device, to_fake
-from tenfold.memory.phases import Phases, Script
+from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import ACTIVATIONS, GRADIENTS, WEIGHTS, Backward, Recorder
 
@@ -34,32 +34,36 @@ class Plain:
     def structure(self, rows: int) -> Any:
         return None
 
-    def prepare(self, rows: int, device: str) -> Any:
-        return self.slices(rows, device)
+    def begin(self, network: nn.Module, device: str) -> None:
+        self.copy, self.device = network, device
 
-    def slices(self, rows: int, device: str) -> Any:
-        images = torch.ones(rows, 3, self.side, self.side, device=device)
-        return images, torch.zeros(rows, dtype=torch.int64, device=device)
+    def prepare(self, rows: int) -> Any:
+        return self.slices(rows)
 
-    def forward(self, network: nn.Module, given: Any, rows: int, cast: Any) -> Tensor:
-        with cast:
-            return F.cross_entropy(network(given[0]).float(), given[1])
+    def slices(self, rows: int) -> Any:
+        images = torch.ones(rows, 3, self.side, self.side, device=self.device)
+        return images, torch.zeros(rows, dtype=torch.int64, device=self.device)
 
-    def update(self, network: nn.Module, trained: Sequence[nn.Parameter]) -> Callable[[], object]:
-        return torch.optim.AdamW(trained, foreach=False).step
+    def forward(self, given: Any, rows: int) -> Tensor:
+        with torch.autocast(self.device, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            return F.cross_entropy(self.copy(given[0]).float(), given[1])
 
-    def evaluate(self, network: nn.Module, device: str, cast: Any) -> Any:
-        return None
+    def update(self) -> Callable[[], object]:
+        return torch.optim.AdamW(self.copy.parameters(), foreach=False).step
+
+    def evaluate(self) -> None:
+        pass
 
 
 def measured_peak(program: Plain, rows: int) -> int:
     """Bytes that a real micro-batch and step take at their highest, by PyTorch's profiler."""
     network = program.network.train()
-    given = program.slices(rows, "cpu")
+    program.begin(network, "cpu")
+    given = program.slices(rows)
     optimizer = torch.optim.AdamW(network.parameters(), foreach=False)
 
     def step() -> None:
-        program.forward(network, given, rows, torch.autocast("cpu", enabled=False)).backward()
+        program.forward(given, rows).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -78,7 +82,7 @@ def measured_peak(program: Plain, rows: int) -> int:
 
 
 def predicted_peak(program: Plain, rows: int) -> int:
-    phases, script, gradients = Phases(program, "cpu"), Script(), {}
+    phases, script, gradients = Phases(program, "cpu"), StepAllocations(), {}
     script.play_micro(phases.micro_batch(rows), gradients, phases.trained())
     script.play(phases.updates()[1])
     return replay(script.events, script.sizes, None).live
@@ -126,16 +130,15 @@ def one_long_trace(program: Plain, rows: int, device: str) -> tuple[Recorder, li
             else:
                 parameter.grad = gradient.detach() if keeps else gradient.clone()
 
-        half = program.autocast
-        cast = torch.autocast(device, half or torch.bfloat16, enabled=half is not None)
-        given = program.slices(rows, device)
+        program.begin(network, device)
+        given = program.slices(rows)
         recorder.outside(given)
         with recorder:
-            step = program.update(network, trained)
+            step = program.update()
             for _ in range(2):
                 for _ in range(2):
                     with walk.saving():
-                        loss = program.forward(network, given, rows, cast)
+                        loss = program.forward(given, rows)
                     walk.run(loss, arrive)
                     del loss
                 step()
@@ -158,8 +161,8 @@ def test_phases_put_together_are_the_whole_training(
 ) -> None:
     program = Plain(build_untouched(lambda: timm.create_model(arch, num_classes=10)), 160, autocast)
     recorder, events = one_long_trace(program, 6, device)
-    sizes = recorder.tape.sizes
-    phases, script, gradients = Phases(program, device), Script(), {}
+    sizes = recorder.log.sizes
+    phases, script, gradients = Phases(program, device), StepAllocations(), {}
     first, later = phases.updates()
     for update in (first, later):
         for _ in range(2):
@@ -179,8 +182,8 @@ def test_a_third_size_follows_from_two(arch: str) -> None:
     phases = Phases(program, "cuda")
     phases.micro_batch(8)  # traces 4 and 8
     for rows in (3, 5, 24):
-        traced = Phases(program, "cuda")._trace_micro(rows)
         followed = phases.micro_batch(rows)
+        traced = Phases(program, "cuda")._trace_micro(rows)
         assert followed.events == traced.events
         differ = [k for k, size in enumerate(traced.sizes) if followed.sizes[k] != size]
         # Only scratch space, which a kernel rounds, may differ, and never to the lower side.
@@ -190,7 +193,9 @@ def test_a_third_size_follows_from_two(arch: str) -> None:
 
 def test_gradients_of_the_walk_are_those_of_the_engine() -> None:
     network = timm.create_model("test_vit", num_classes=4)
-    given = Plain(network, 160).slices(2, "cpu")
+    plain = Plain(network, 160)
+    plain.begin(network, "cpu")
+    given = plain.slices(2)
     with torch.no_grad():
         given[0].normal_(generator=torch.Generator().manual_seed(0))
     F.cross_entropy(network(given[0]), given[1]).backward()

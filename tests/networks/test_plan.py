@@ -11,7 +11,7 @@ import tenfold
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import MemoryBudgetError, RecipeError
 from tenfold.memory.plan import Plan, Refusal
-from tenfold.networks.plan import draw_plan, plan, plan_job, plan_request
+from tenfold.networks.plan import draw_plan, plan, plan_command, plan_job
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
@@ -29,7 +29,7 @@ def test_a_plan_per_architecture_or_the_reason_why_not() -> None:
 
 
 def test_the_documented_keys() -> None:
-    record = plan_request(GIVEN)[0].record()
+    record = plan_command(GIVEN)[0][0].record()
     assert set(record) >= {
         "arch", "image_size", "batch_size", "micro_batch", "accumulation", "live_bytes", "reserved_bytes",
         "process_bytes", "parts", "fits",
@@ -67,12 +67,13 @@ def test_a_budget_that_is_none_is_refused() -> None:
 
 
 def test_the_picture_names_the_kinds(tmp_path: Path) -> None:
-    given = {**GIVEN, "plot": str(tmp_path / "step.html")}
-    draw_plan(plan_request(given)[0], given)
+    path = str(tmp_path / "step.html")
+    found, request = plan_command(GIVEN)
+    draw_plan(found[0], request, path)
     page = (tmp_path / "step.html").read_text()
     assert "activations" in page and "reserved" in page
     with pytest.raises(RecipeError, match="has no plan"):
-        draw_plan(Refusal("x", "because"), given)
+        draw_plan(Refusal("x", "because"), request, path)
 
 
 def fit(folder: Path, recipe: Recipe, machine: Machine) -> Any:

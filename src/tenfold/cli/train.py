@@ -215,13 +215,13 @@ class PlanOptions(Json):
 )
 def _plan(given: Given) -> None:
     """Plan the memory of a training, without a GPU. Nothing is trained."""
-    from tenfold.networks.plan import calibrate_device, draw_plan, plan_request
+    from tenfold.networks.plan import calibrate_device, draw_plan, plan_command
 
     if given["calibrate"]:
         say(calibrate_device())
-    found = plan_request(given)
+    found, request = plan_command(given)
     if given["plot"]:
-        draw_plan(found[0], given)
+        draw_plan(found[0], request, given["plot"])
     print_json([one.record() for one in found]) if given["as_json"] else show_plans(found, given["plot"])
     if all(not one.record()["fits"] for one in found):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64, Num, Shaped, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 from tenfold.data.encode import Examples
@@ -82,10 +82,9 @@ def predict_views(
         {head.name: [] for head in network.heads} for _ in "ab"
     ]
     done = 0
-    with _at_rest(network, preparation, autocast):
+    with evaluation_mode(network, preparation, autocast):
         for count, full, stored in _full_batches(examples, rows, preparation, workers):
-            cells = column_inputs(examples, full, preparation)
-            both = _batch_answers(network, preparation, stored, cells, examples.ids[full], views)
+            both = batch_answers(network, preparation, examples, full, views, stored)
             for kept, parts in zip(found, both, strict=True):
                 for head, part in zip(network.heads, parts, strict=True):
                     kept[head.name].append(part.cpu().numpy()[:count])
@@ -96,7 +95,9 @@ def predict_views(
 
 
 @contextmanager
-def _at_rest(network: Network, preparation: Preparation, autocast: torch.dtype | None) -> Iterator[None]:
+def evaluation_mode(
+    network: Network, preparation: Preparation, autocast: torch.dtype | None
+) -> Iterator[None]:
     """The network in evaluation, without gradients; afterwards as it was."""
     training = network.training
     network.eval()
@@ -127,15 +128,21 @@ def _full_batches(
         yield len(index), np.resize(index, size), pictures
 
 
-def _batch_answers(
+def batch_answers(
     network: Network,
     preparation: Preparation,
-    stored: list[UInt8[np.ndarray, "rows height width 3"]],
-    cells: dict[str, Num[Tensor, " rows *_"]],
-    names: Shaped[np.ndarray, " rows"],
+    examples: Examples,
+    rows: Int64[np.ndarray, " rows"],
     views: Views,
+    stored: list[UInt8[np.ndarray, "rows height width 3"]] | None = None,
 ) -> tuple[list[Float64[Tensor, "rows _"]], list[Float64[Tensor, "rows _"]]]:
-    """Per head, the weighted mean over the views, and the plain view's answer."""
+    """Per head, the weighted mean over the views, and the plain view's answer.
+
+    stored: the rows' pictures, where they have been read already.
+    """
+    cells = column_inputs(examples, rows, preparation)
+    stored = [reader.read(rows) for reader in examples.images] if stored is None else stored
+    names = examples.ids[rows]
     keys = row_keys(names) if views.drawn else torch.zeros(len(names), dtype=torch.int64)
     columns = []
     for column, pixels in enumerate(stored):
@@ -169,7 +176,7 @@ def predict_features(
     """What the last layer sees of the plain view, in the order of `rows`."""
     found = [np.zeros((0, network.last.in_features), dtype=np.float32)]
 
-    with _at_rest(network, preparation, autocast):
+    with evaluation_mode(network, preparation, autocast):
         for count, full, stored in _full_batches(examples, rows, preparation, workers):
             inputs = column_inputs(examples, full, preparation)
             for column, pixels in enumerate(stored):

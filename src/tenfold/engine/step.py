@@ -108,9 +108,15 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
         training.notes.append(
             f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
         )
-    if result.updated and training.averaged is not None:
-        training.averaged.update(training.network, step)
+    if result.updated:
+        average_weights(training, step)
     return result
+
+
+def average_weights(training: Training, step: int) -> None:
+    """Take the weights after optimizer step `step` into their moving average."""
+    if training.averaged is not None:
+        training.averaged.update(training.network, step)
 
 
 def _attempt(training: Training, batch: Batch, step: int) -> StepResult:

@@ -40,12 +40,11 @@ from tenfold.events import (
     TrainingChanged,
 )
 from tenfold.memory.cards import parse_bytes
-from tenfold.memory.plan import plan_memory
-from tenfold.memory.program import check_architecture_size
+from tenfold.memory.plan import PlanRequest, plan_memory
+from tenfold.memory.training import check_architecture_size
 from tenfold.metrics import score_text
 from tenfold.networks.inputs import read_source
 from tenfold.networks.opened import OpenedNetwork
-from tenfold.networks.plan import recipe_options
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
@@ -272,14 +271,10 @@ def _plans(request: CheckRequest, members: Mapping[str, Recipe], classes: int) -
     for name, recipe in members.items():
         precision = pick_precision(recipe.precision, device)
         try:
-            plan = plan_memory(
-                recipe.arch,
-                **{**recipe_options(recipe), "precision": precision},
-                budget_bytes=size.size_bytes // request.plan,
-                classes=classes,
-                device=device.type,
-                card=size.card,
-            )
+            chosen = recipe.model_copy(update={"precision": precision})
+            share = size.size_bytes // request.plan
+            asked = PlanRequest(share, chosen, device.type, size.card, classes=classes)
+            plan = plan_memory(recipe.arch, asked)
             found[name] = plan.band_bytes[1] if plan.fits else None
         except TenfoldError:
             found[name] = None

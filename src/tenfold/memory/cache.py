@@ -21,9 +21,8 @@ def digest(decides: list[Any]) -> str:
 
 @cache
 def _sources() -> str:
-    engine = Path(__file__).parent
-    found = hashlib.sha256()
-    for path in sorted([*engine.glob("*.py"), *engine.parent.joinpath("nn").glob("*.py")]):
+    package, found = Path(__file__).parent.parent, hashlib.sha256()
+    for path in sorted(path for room in ("memory", "engine", "nn") for path in (package / room).glob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()
 

@@ -1,8 +1,8 @@
 """A network without its memory: every shape, type and layout is there, no number is.
 
-`build_ghost` builds the real network but leaves the pages of its large tensors untouched, then puts fake
-tensors (of PyTorch's FakeTensorMode) in their place on the device to be planned for. `fake_device` is the
-region in which such a network can run forward on a machine that does not have that device.
+`build_untouched` builds the real network but leaves the pages of its large tensors untouched, then `to_fake`
+puts fake tensors (of PyTorch's FakeTensorMode) in their place on the device to be planned for. `fake_device`
+is the region in which such a network can run forward on a machine that does not have that device.
 
 Everything here is bound to the calling thread. A few functions of PyTorch are replaced for as long as the
 region lasts, by ones that answer other threads as before: a program may plan while it trains.
@@ -17,14 +17,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.optim.optimizer import _foreach_supported_types as _of_optimizers
 from torch.overrides import TorchFunctionMode
+from torch.utils._foreach_utils import _foreach_supported_types as _of_clipping
 
 #: Elements from which the filling of a new tensor is skipped: values cannot matter to memory, and below
 #: this the tables that steer control flow (indices, schedules) are computed as usual.
@@ -39,6 +42,8 @@ _FILLS = frozenset(
     if hasattr(Tensor, name)
 )
 _FACTORIES = frozenset((torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
+#: Classes of tensors that an optimizer updates, and gradients that are clipped, many at a time on a GPU.
+_MANY_AT_ONCE = (_of_optimizers, _of_clipping)
 #: One region at a time: two threads must not restore each other's replacements.
 _REGION = threading.RLock()
 
@@ -122,7 +127,7 @@ def to_fake(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch.
 
 @contextmanager
 def fake_device(mode: FakeTensorMode, device: str, attention: str) -> Iterator[None]:
-    """The region in which a ghost can run: fakes, no warnings, no random draws, no garbage collection.
+    """The region in which a fake network can run: fakes, no warnings, no random draws, no garbage collection.
 
     attention: ``flash`` or ``efficient`` as the device's kernels are, or ``native`` to let PyTorch choose.
     """
@@ -140,16 +145,36 @@ def fake_device(mode: FakeTensorMode, device: str, attention: str) -> Iterator[N
                 _in_this_thread(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
             )
             stack.enter_context(_in_this_thread(torch.cuda, "is_bf16_supported", lambda *_, **__: True))
+            # As much is free as an update may want: see `engine.undo`.
+            stack.enter_context(_in_this_thread(torch.cuda, "mem_get_info", lambda *_: (1 << 60, 1 << 60)))
+            # timm may cut an update to fit a card's cache. A whole update needs most, and stays whole.
+            whole = SimpleNamespace(L2_cache_size=0)
+            stack.enter_context(_in_this_thread(torch.cuda, "get_device_properties", lambda *_: whole))
+            for name in ("memory_reserved", "memory_allocated"):
+                stack.enter_context(_in_this_thread(torch.cuda, name, lambda *_: 0))
         # Recomputed activations are told apart by the engine's run, and the walk backward is none of its.
         stack.enter_context(_in_this_thread(torch._C, "_current_graph_task_id", lambda: 1))
+        stack.enter_context(_many_tensors_at_once())
         stack.enter_context(mode)
-        # A collection in the middle would free what a program that is short of memory keeps.
+        # A collection in the middle would free what a training that is short of memory keeps.
         gc.disable()
         try:
             yield
         finally:
             if collecting:
                 gc.enable()
+
+
+@contextmanager
+def _many_tensors_at_once() -> Iterator[None]:
+    """Within the block an optimizer takes fakes, too, for tensors whose update it may do many at a time."""
+    for kinds in _MANY_AT_ONCE:
+        kinds.append(FakeTensor)
+    try:
+        yield
+    finally:
+        for kinds in _MANY_AT_ONCE:
+            kinds.remove(FakeTensor)
 
 
 @contextmanager

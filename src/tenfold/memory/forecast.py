@@ -10,9 +10,9 @@ from jaxtyping import Int64
 
 from tenfold.memory.allocator import CachingAllocator, Usage, replay
 from tenfold.memory.cards import MIB, Band
-from tenfold.memory.phases import Phases, Script
-from tenfold.memory.program import Program
+from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.trace import KINDS, WEIGHTS, WORKSPACE
+from tenfold.memory.training import TracedTraining
 
 #: Optimizer steps that are played: the second is the first that finds the optimizer's state and the
 #: segments of a whole step. More change nothing (bench/memory_plan.py --steps).
@@ -58,22 +58,22 @@ class Timeline:
 
 
 class Forecaster:
-    """Forecasts for one program on one device.
+    """Forecasts for one training on one device.
 
     context: what the process holds beside its tensors.
     workspace: bytes that the matrix library keeps through the allocator.
     """
 
     def __init__(
-        self, program: Program, *, device: str, attention: str, context: Band, workspace: int
+        self, training: TracedTraining, *, device: str, attention: str, context: Band, workspace: int
     ) -> None:
-        self._phases = Phases(program, device, attention)
+        self._phases = Phases(training, device, attention)
         self._device, self._context, self._workspace = device, context, workspace
 
     def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
         """What a step on `batch` rows needs that is cut into micro-batches of these rows."""
-        script = self._script(batch, micro_batches)
-        usage = replay(script.events, script.sizes, self._allocator())
+        requests = self._requests(batch, micro_batches)
+        usage = replay(requests.events, requests.sizes, self._allocator())
         widest = max(self._phases.micro_batch(rows).widest for rows in set(micro_batches))
         context, spread = self._context, SPREAD
         if self._device == "cpu":
@@ -84,20 +84,20 @@ class Forecaster:
             context.high + int(usage.reserved * (1 + spread)) + widest,
         )
         return Forecast(
-            usage.live, usage.reserved, band.expected, band, _parts(script, usage, context.expected)
+            usage.live, usage.reserved, band.expected, band, _parts(requests, usage, context.expected)
         )
 
     def timeline(self, batch: int, micro_batches: Sequence[int]) -> Timeline:
         """The last step that `forecast` plays, event by event."""
-        script = self._script(batch, micro_batches)
-        first = [index for index, name in script.marks if name == "batch"][-1]
-        changes = np.zeros((len(script.events), len(KINDS)), dtype=np.int64)
-        reserved = np.zeros(len(script.events), dtype=np.int64)
+        requests = self._requests(batch, micro_batches)
+        first = [index for index, name in requests.marks if name == "batch"][-1]
+        changes = np.zeros((len(requests.events), len(KINDS)), dtype=np.int64)
+        reserved = np.zeros(len(requests.events), dtype=np.int64)
         allocator, addresses, live = self._allocator(), {}, 0
-        for index, event in enumerate(script.events):
+        for index, event in enumerate(requests.events):
             number = abs(event)
-            size = script.sizes[number]
-            changes[index, script.kinds[number]] = size if event > 0 else -size
+            size = requests.sizes[number]
+            changes[index, requests.kinds[number]] = size if event > 0 else -size
             live += size if event > 0 else -size
             if allocator is not None and size:
                 if event > 0:
@@ -105,39 +105,39 @@ class Forecaster:
                 else:
                     allocator.release(addresses.pop(number))
             reserved[index] = live if allocator is None else allocator.reserved_bytes
-        marks = tuple((index - first, name) for index, name in script.marks if index >= first)
+        marks = tuple((index - first, name) for index, name in requests.marks if index >= first)
         return Timeline(KINDS, changes.cumsum(axis=0)[first:], reserved[first:], marks)
 
     def _allocator(self) -> CachingAllocator | None:
         return None if self._device == "cpu" else CachingAllocator()
 
-    def _script(self, batch: int, micro_batches: Sequence[int]) -> Script:
-        phases, script = self._phases, Script()
+    def _requests(self, batch: int, micro_batches: Sequence[int]) -> StepAllocations:
+        phases, requests = self._phases, StepAllocations()
         trained, updates = phases.trained(), phases.updates()
-        script.mark("weights")
+        requests.mark("weights")
         for size in phases.weights():
-            script.hold(size, WEIGHTS)
+            requests.hold(size, WEIGHTS)
         if self._workspace:
-            script.hold(self._workspace, WORKSPACE)
+            requests.hold(self._workspace, WORKSPACE)
         gradients: dict[int, int] = {}
         before: list[int] = []
         for step in range(STEPS):
-            script.mark("batch")
-            prepared = script.play(phases.batch(batch))
-            script.drop(before)
+            requests.mark("batch")
+            prepared = requests.play(phases.batch(batch))
+            requests.drop(before)
             before = prepared
             # Gradients of the step before are still there while the next batch is prepared.
-            script.drop(gradients.values())
+            requests.drop(gradients.values())
             gradients.clear()
             for rows in _played(micro_batches):
-                script.mark("micro-batch")
-                script.play_micro(phases.micro_batch(rows), gradients, trained)
-            script.mark("update")
-            script.play(updates[min(step, 1)])
-        script.mark("evaluation")
-        script.drop(before)
-        script.drop(script.play(phases.evaluation()))
-        return script
+                requests.mark("micro-batch")
+                requests.play_micro(phases.micro_batch(rows), gradients, trained)
+            requests.mark("update")
+            requests.play(updates[min(step, 1)])
+        requests.mark("evaluation")
+        requests.drop(before)
+        requests.drop(requests.play(phases.evaluation()))
+        return requests
 
 
 def _played(micro_batches: Sequence[int]) -> list[int]:
@@ -146,11 +146,11 @@ def _played(micro_batches: Sequence[int]) -> list[int]:
     return [*micro_batches[: MICRO_BATCHES - 1], micro_batches[-1]]
 
 
-def _parts(script: Script, usage: Usage, context: int) -> dict[str, int]:
+def _parts(requests: StepAllocations, usage: Usage, context: int) -> dict[str, int]:
     held = [0] * len(KINDS)
-    for event in script.events[: usage.live_at + 1]:
-        size = script.sizes[abs(event)]
-        held[script.kinds[abs(event)]] += size if event > 0 else -size
+    for event in requests.events[: usage.live_at + 1]:
+        size = requests.sizes[abs(event)]
+        held[requests.kinds[abs(event)]] += size if event > 0 else -size
     return dict(zip(KINDS, held, strict=True)) | {
         "allocator slack": usage.reserved - usage.live,
         "context": context,

@@ -1,14 +1,15 @@
 """One training step as requests to an allocator: phases traced once, then put together for any batch.
 
-A phase (preparing a batch, a micro-batch forward and backward, the optimizer, an evaluation) is traced on
-a ghost at one or two sizes. Two traces of one phase are the same list of requests whose sizes are affine in
-the rows, so that every other size follows exactly, without a further trace. Where the lists differ, as with
-BatchNorm in groups, the phase is traced at the very size that is asked for.
+A phase (preparing a batch, a micro-batch forward and backward, the optimizer, an evaluation) is traced with
+fake tensors at one or two sizes. Two traces of one phase are the same list of requests whose sizes are affine
+in the rows, so that every other size follows exactly, without a further trace. Where the lists differ, as
+with BatchNorm in groups, the phase is traced at the very size that is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from tenfold.memory.fake import fake_device, to_fake
-from tenfold.memory.program import Program
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import (
     GRADIENTS,
@@ -26,37 +26,39 @@ from tenfold.memory.trace import (
     OPTIMIZER,
     WEIGHTS,
     WORKSPACE,
+    AllocationLog,
     Backward,
     Recorder,
-    Tape,
 )
+from tenfold.memory.training import TracedTraining
 
 
 @dataclass
 class Phases:
-    """The traced phases of a program on a device.
+    """The traced phases of a training on a device.
 
-    attention: see `ghost.fake_device`.
+    attention: see `fake.fake_device`.
     """
 
-    program: Program
+    training: TracedTraining
     device: str
     attention: str = "flash"
 
     def __post_init__(self) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._scratch = scratch_rules(self.device)
-        self._cast = Autocast(self.device, self.program.autocast)
         with self._region():
-            self._network = to_fake(self.program.network, self._mode, self.device, self.program.dtype).train()
+            network = to_fake(self.training.network, self._mode, self.device, self.training.dtype)
+            self._network = network.train()
+            self.training.begin(self._network, self.device)
         self._trained = [p for p in self._network.parameters() if p.requires_grad]
-        self._place = {id(parameter): index for index, parameter in enumerate(self._trained)}
-        self._micro: dict[Any, dict[int, Tape]] = {}
-        self._batch: dict[int, Tape] = {}
-        self._updates: tuple[Tape, Tape] | None = None
-        self._evaluation: Tape | None = None
+        self._index = {id(parameter): index for index, parameter in enumerate(self._trained)}
+        self._micro: dict[Hashable, dict[int, AllocationLog]] = {}
+        self._batch: dict[int, AllocationLog] = {}
+        self._updates: tuple[AllocationLog, AllocationLog] | None = None
+        self._evaluation: AllocationLog | None = None
 
-    def _region(self) -> Any:
+    def _region(self) -> AbstractContextManager[None]:
         return fake_device(self._mode, self.device, self.attention)
 
     def _recorder(self, **options: Any) -> Recorder:
@@ -72,60 +74,61 @@ class Phases:
         return list(storages.values())
 
     def trained(self) -> list[int]:
-        """Bytes of every trained parameter, by the numbers of `Tape.arrivals`."""
+        """Bytes of every trained parameter, by the numbers of `AllocationLog.arrivals`."""
         return [parameter.numel() * parameter.element_size() for parameter in self._trained]
 
-    def micro_batch(self, rows: int) -> Tape:
+    def micro_batch(self, rows: int) -> AllocationLog:
         """Forward and backward of so many rows, every gradient added to one that exists."""
-        structure = self.program.structure(rows)
+        structure = self.training.structure(rows)
         known = self._micro.setdefault(structure, {})
         return _at(rows, known, self._trace_micro, alone=structure is not None)
 
-    def batch(self, rows: int) -> Tape:
+    def batch(self, rows: int) -> AllocationLog:
         """Preparation of a batch of so many rows; what is left at the end lives through the step."""
         return _at(rows, self._batch, self._trace_batch, alone=False)
 
-    def updates(self) -> tuple[Tape, Tape]:
+    def updates(self) -> tuple[AllocationLog, AllocationLog]:
         """The optimizer's first step, which makes its state, and its later ones."""
         if self._updates is None:
             self._updates = self._trace_updates()
         return self._updates
 
-    def evaluation(self) -> Tape:
-        """An evaluation between epochs; an empty tape where the program has none."""
+    def evaluation(self) -> AllocationLog:
+        """An evaluation between epochs; an empty log where the training has none."""
         if self._evaluation is None:
             self._evaluation = self._trace_evaluation()
         return self._evaluation
 
-    def _trace_micro(self, rows: int) -> Tape:
+    def _trace_micro(self, rows: int) -> AllocationLog:
         walk = Backward()
         with self._region():
-            given = self.program.slices(rows, self.device)
+            with self._recorder():
+                given = self.training.slices(rows)
             there = [each for each in tree_leaves(given) if isinstance(each, Tensor)]
             recorder = self._recorder(parameters=self._trained)
             recorder.outside(there)
             with recorder:
                 with walk.saving():
-                    loss = self.program.forward(self._network, given, rows, self._cast)
+                    loss = self.training.forward(given, rows)
                 walk.run(
                     loss,
                     lambda parameter, gradient, keeps: recorder.arrival(
-                        self._place[id(parameter)], gradient, keeps
+                        self._index[id(parameter)], gradient, keeps
                     ),
                 )
                 del loss
             return recorder.close()
 
-    def _trace_batch(self, rows: int) -> Tape:
+    def _trace_batch(self, rows: int) -> AllocationLog:
         recorder = self._recorder(kind=INPUTS)
         with self._region():
             with recorder:
-                kept = self.program.prepare(rows, self.device)
-            tape = recorder.close()
+                kept = self.training.prepare(rows)
+            log = recorder.close()
             del kept
-        return tape
+        return log
 
-    def _trace_updates(self) -> tuple[Tape, Tape]:
+    def _trace_updates(self) -> tuple[AllocationLog, AllocationLog]:
         with self._region():
             for parameter in self._trained:
                 parameter.grad = torch.empty_like(parameter)
@@ -133,7 +136,7 @@ class Phases:
             first = self._recorder(kind=WORKSPACE)
             first.outside(gradients)
             with first:
-                step = self.program.update(self._network, self._trained)
+                step = self.training.update()
                 step()
             first.close(OPTIMIZER)
             later = self._recorder(kind=WORKSPACE, after=first)
@@ -142,35 +145,21 @@ class Phases:
             later.close(OPTIMIZER)
             for parameter in self._trained:
                 parameter.grad = None
-        return first.tape, later.tape
+        return first.log, later.log
 
-    def _trace_evaluation(self) -> Tape:
+    def _trace_evaluation(self) -> AllocationLog:
         recorder = self._recorder()
         with self._region(), torch.no_grad():
             with recorder:
-                kept = self.program.evaluate(self._network, self.device, self._cast)
-                del kept
+                self.training.evaluate()
             self._network.train()
         return recorder.close()
 
 
-class Autocast:
-    """Autocast for a device that need not be there; may be entered several times, one after another."""
-
-    def __init__(self, device: str, dtype: torch.dtype | None) -> None:
-        self._device, self._dtype = device, dtype
-
-    def __enter__(self) -> None:
-        dtype = self._dtype or torch.bfloat16
-        self._context = torch.autocast(self._device, dtype, enabled=self._dtype is not None)
-        self._context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._context.__exit__(*error)
-
-
-def _at(rows: int, known: dict[int, Tape], trace: Callable[[int], Tape], *, alone: bool) -> Tape:
-    """The tape at so many rows: known, between two that are alike, or traced.
+def _at(
+    rows: int, known: dict[int, AllocationLog], trace: Callable[[int], AllocationLog], *, alone: bool
+) -> AllocationLog:
+    """The log at so many rows: known, between two that are alike, or traced.
 
     alone: do not trace a second size for the sake of others.
     """
@@ -190,10 +179,10 @@ def _at(rows: int, known: dict[int, Tape], trace: Callable[[int], Tape], *, alon
 
 
 @dataclass
-class Script:
+class StepAllocations:
     """Phases put together, as one list of requests with what each is for.
 
-    events, sizes, kinds: as on a tape.  marks: (index of an event, name of the phase that begins there).
+    events, sizes, kinds: as on a log.  marks: (index of an event, name of the phase that begins there).
     """
 
     events: list[int] = field(default_factory=list)
@@ -216,25 +205,25 @@ class Script:
         """Free memory by number."""
         self.events.extend(-number for number in numbers)
 
-    def play(self, tape: Tape) -> list[int]:
-        """Go through a tape without gradients; returns the numbers of what it leaves."""
+    def play(self, log: AllocationLog) -> list[int]:
+        """Go through a log without gradients; returns the numbers of what it leaves."""
         start = len(self.sizes) - 1
-        self.sizes.extend(tape.sizes[1:])
-        self.kinds.extend(tape.kinds[1:])
-        self.events.extend(event + start if event > 0 else event - start for event in tape.events)
-        return [number + start for number in tape.left()]
+        self.sizes.extend(log.sizes[1:])
+        self.kinds.extend(log.kinds[1:])
+        self.events.extend(event + start if event > 0 else event - start for event in log.events)
+        return [number + start for number in log.left()]
 
-    def play_micro(self, tape: Tape, gradients: dict[int, int], trained: Sequence[int]) -> None:
+    def play_micro(self, log: AllocationLog, gradients: dict[int, int], trained: Sequence[int]) -> None:
         """Go through a micro-batch.
 
         gradients: parameter -> number of its gradient; those that are missing are made.
         trained: bytes of each parameter.
         """
         start = len(self.sizes) - 1
-        self.sizes.extend(tape.sizes[1:])
-        self.kinds.extend(tape.kinds[1:])
-        arrivals, kept = iter(tape.arrivals), set()
-        for event in tape.events:
+        self.sizes.extend(log.sizes[1:])
+        self.kinds.extend(log.kinds[1:])
+        arrivals, kept = iter(log.arrivals), set()
+        for event in log.events:
             if event > 0:
                 self.events.append(event + start)
             elif event < 0:

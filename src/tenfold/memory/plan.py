@@ -1,22 +1,22 @@
 """The memory plan: how a training is cut so that it fits, known before it starts and without its device.
 
-The training step of the real network is traced on ghosts, its requests are played through a model of the
-allocator, and the largest micro-batch whose *high* end fits the budget is taken. A plan may change the
+The training step of the real network is traced with fake tensors, its requests are played through a model of
+the allocator, and the largest micro-batch whose *high* end fits the budget is taken. A plan may change the
 time of a training, never its answer, image size or batch size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import nn
 
-from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError, did_you_mean
+from tenfold.engine.predict import ROWS_AT_ONCE
+from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
 from tenfold.memory.cache import digest, recall, remember
 from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import (
@@ -29,9 +29,9 @@ from tenfold.memory.cards import (
     stored_context,
 )
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
-from tenfold.memory.program import OPTIMIZERS, ImageProgram, Settings, first_line
+from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
-from tenfold.recipe import parse_size
+from tenfold.recipe import Recipe
 from tenfold.values import MemoryPlan
 
 __all__ = [
@@ -39,14 +39,13 @@ __all__ = [
     "Refusal",
     "calibrate",
     "known_context",
+    "PlanRequest",
     "plan_each",
     "plan_memory",
     "plan_to_fit",
     "timeline",
 ]
 
-#: Rows that are evaluated together between epochs (see `engine.predict`).
-EVALUATED = {"cpu": 16, "cuda": 64}
 #: Largest batch that is looked for.
 MOST_ROWS = 4096
 #: Numbers of passes that are looked at below one that fits.
@@ -61,8 +60,6 @@ _UNTRACEABLE = (
     LookupError,
     NotImplementedError,
 )
-
-Trained = str | Callable[[], nn.Module] | nn.Module
 
 
 @dataclass(frozen=True)
@@ -124,101 +121,158 @@ class Refusal:
         return {"arch": self.arch, "reason": self.reason, "fits": False}
 
 
-def plan_memory(
-    arch: Trained,
-    *,
-    image_size: int | str | tuple[int, int] = 224,
-    batch_size: int = 64,
-    budget_bytes: int,
-    micro_batch: int | None = None,
-    precision: str = "auto",
-    optimizer: str = "adamw",
-    checkpoint: bool = False,
-    classes: int = 1000,
-    clip_norm: float = 1.0,
-    ema: float = 0.99,
-    dropout: float = 0.2,
-    drop_path: float = 0.1,
-    label_smoothing: float = 0.1,
-    augment: str = "light",
-    batchnorm_group: int | Literal["frozen"] = 16,
-    device: str = "cuda",
-    card: str | Card | None = None,
-    evaluated: int | None = None,
-    context: Band | None = None,
-    cached: bool = True,
-) -> Plan:
+#: Choices of a recipe that decide nothing of its memory.
+_NOT_OF_MEMORY = {
+    *("arch", "weights", "resize", "epochs", "frozen_epochs", "lr", "weight_decay", "warmup", "seed"),
+    *("split_seed", "valid", "fold", "patience", "keep", "monitor", "views", "tta", "plain_weight"),
+    *("class_weights", "calibrate_probabilities", "familiarity", "unknown_rate", "embedding"),
+}
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a plan is made for.
+
+    recipe: its `precision` ``auto`` is bfloat16 or float16 as the card has it, and float32 on a CPU.
+    budget_bytes: what the whole process may hold.
+    device: ``cuda`` or ``cpu``; it need not be there.  card: or its name, where it is known.
+    micro_batch: take this many rows, and report what they need.
+    classes: outputs of the last layer, where only the architecture is given.
+    checkpoint: recompute activations in the backward pass.
+    evaluated: rows that are evaluated together between epochs; as many as `engine.predict` takes where None.
+    context: what the process that will train holds beside its tensors, where that is known.
+    cached: look up and keep the plans of architectures in the user's cache folder.
+    """
+
+    budget_bytes: int
+    recipe: Recipe = field(default_factory=Recipe)
+    device: str = "cuda"
+    card: Card | str | None = None
+    micro_batch: int | None = None
+    classes: int = 1000
+    checkpoint: bool = False
+    evaluated: int | None = None
+    context: Band | None = None
+    cached: bool = True
+
+    def __post_init__(self) -> None:
+        problems = []
+        batch = self.recipe.batch_size
+        if self.device not in ("cuda", "cpu"):
+            problems.append(f"no plan for device {self.device!r}: give cuda or cpu")
+        if isinstance(self.card, str) and find_card(self.card) is None:
+            problems.append(f"no card {self.card!r} is known: leave it out, and give a budget in GiB")
+        if self.micro_batch is not None and not 1 <= self.micro_batch <= batch:
+            problems.append(f"micro_batch is {self.micro_batch}; it must be 1 to {batch}")
+        if self.budget_bytes < 1:
+            problems.append(f"budget_bytes is {self.budget_bytes}; it must be positive")
+        if self.classes < 1:
+            problems.append(f"classes is {self.classes}; it must be at least 1")
+        if problems:
+            raise RecipeError("a memory plan cannot be made of this", problems=problems)
+
+    @property
+    def known_card(self) -> Card | None:
+        """The card, where it is known."""
+        return find_card(self.card) if isinstance(self.card, str) else self.card
+
+    @property
+    def precision(self) -> str:
+        """Precision of the training, ``auto`` decided."""
+        if self.recipe.precision != "auto":
+            return self.recipe.precision
+        if self.device == "cpu":
+            return "float32"
+        card = self.known_card
+        return "float16" if card is not None and card.capability[0] < 8 else "bfloat16"
+
+    def known_context(self) -> tuple[Band, str]:
+        """What the process holds beside its tensors, and how that is known."""
+        if self.context is None:
+            return known_context(self.device, self.known_card)
+        return self.context, f"this process holds {show_bytes(self.context.low)} before its training"
+
+    def key(self, arch: str) -> str:
+        """Digest of everything that decides the plan of an architecture."""
+        context, _ = self.known_context()
+        card = self.known_card
+        decides = {
+            **{each.name: getattr(self, each.name) for each in fields(self)},
+            "recipe": self.recipe.model_dump(mode="json", exclude=_NOT_OF_MEMORY),
+            "card": asdict(card) if card else None,
+            "context": asdict(context),
+            "threads": torch.get_num_threads() if self.device == "cpu" else 0,
+        }
+        versions = torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()
+        return digest([arch, self.precision, decides, *versions])
+
+    def planner(self, network: Trainable) -> _Planner:
+        """Looks for the plan of a network."""
+        training = NetworkTraining(
+            network,
+            self.recipe,
+            precision=self.precision,
+            classes=self.classes,
+            checkpoint=self.checkpoint,
+            evaluated=ROWS_AT_ONCE[self.device] if self.evaluated is None else self.evaluated,
+        )
+        card = self.known_card
+        capability = (card.capability if card else (8, 0)) if self.device == "cuda" else None
+        context, note = self.known_context()
+        forecaster = Forecaster(
+            training,
+            device=self.device,
+            attention="flash" if capability is None or capability[0] >= 8 else "efficient",
+            context=context,
+            workspace=matrix_workspace(capability),
+        )
+        return _Planner(training, forecaster, self, note)
+
+
+def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
     """The largest micro-batch with which a training fits the budget, and what it will hold.
 
-    arch: architecture of timm; or a function that builds, or a network that is (see `ImageProgram`).
-    budget_bytes: what the whole process may hold.  micro_batch: take this many rows, and say what they need.
-    precision: as in a recipe; ``auto`` is bfloat16 or float16 as the card has it, float32 on a CPU.
-    device: ``cuda`` or ``cpu``; it need not be there.  card: name, where it is known.
-    context: what the process that will train holds beside its tensors, where that is known.
-    cached: look up and keep answers for architectures in the user's cache folder.
     Raises RecipeError where the network refuses the size or cannot be traced, with the reason.
     """
-    if device not in ("cuda", "cpu"):
-        raise RecipeError(f"no plan for device {device!r}", fix="give cuda or cpu")
-    known = find_card(card) if isinstance(card, str) else card
-    if isinstance(card, str) and known is None:
-        raise RecipeError(f"no card {card!r} is known", fix="leave it out, and give a budget in GiB")
-    settings = Settings(
-        image_size=_size(image_size),
-        precision=_precision(precision, device, known),
-        classes=classes,
-        optimizer=optimizer,
-        checkpoint=checkpoint,
-        batchnorm_group=batchnorm_group,
-        clip_norm=clip_norm,
-        ema=ema,
-        dropout=dropout,
-        drop_path=drop_path,
-        label_smoothing=label_smoothing,
-        augment=augment,
-        evaluated=EVALUATED[device] if evaluated is None else evaluated,
-    )
-    asked = _Asked(settings, batch_size, budget_bytes, micro_batch, device, known, context)
-    asked.check()
-    if not isinstance(arch, str):
-        return _plan(arch, asked)
-    key = _key(arch, asked) if cached else ""
+    key = request.key(network) if isinstance(network, str) and request.cached else ""
     found = _recall(key)
     if found is None:
-        found = _plan(arch, asked)
+        name = network if isinstance(network, str) else ""
+        with _traced(name or "the network"):
+            found = request.planner(network).plan(name)
         remember(key, asdict(found))
     return found
 
 
-def plan_each(archs: Sequence[str], **options: Any) -> list[Plan | Refusal]:
+def plan_each(archs: Sequence[str], request: PlanRequest) -> list[Plan | Refusal]:
     """`plan_memory` of several architectures; one that cannot be planned does not stop the others."""
     found: list[Plan | Refusal] = []
     for arch in archs:
         try:
-            found.append(plan_memory(arch, **options))
+            found.append(plan_memory(arch, request))
         except TenfoldError as error:
             found.append(Refusal(arch, error.headline))
     return found
 
 
-def plan_to_fit(arch: Trained, **options: Any) -> Plan:
+def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
     """A plan that fits: as `plan_memory`, with activations recomputed where it does not fit otherwise.
 
     Raises MemoryBudgetError with the parts of the smallest possible micro-batch, and what would help.
     """
-    plan = plan_memory(arch, **options)
-    if plan.fits or options.get("micro_batch") is not None:
+    plan = plan_memory(network, request)
+    if plan.fits or request.micro_batch is not None:
         return plan
     remedies = []
     if not plan.checkpoint:
         try:
-            recomputed = plan_memory(arch, **{**options, "checkpoint": True})
+            recomputed = plan_memory(network, replace(request, checkpoint=True))
         except RecipeError:
             pass  # this backbone has no blocks to recompute
         else:
             if recomputed.fits:
-                said = "activations are recomputed in the backward pass: otherwise not one micro-batch fits"
-                return replace(recomputed, notes=(*recomputed.notes, said))
+                note = "activations are recomputed in the backward pass: otherwise not one micro-batch fits"
+                return replace(recomputed, notes=(*recomputed.notes, note))
             remedies.append(f"even checkpoint=true needs {show_bytes(recomputed.band_bytes[1])}")
     rows = "one row" if plan.micro_batch == 1 else f"a micro-batch of {plan.micro_batch} rows"
     height, width = plan.image_size
@@ -232,68 +286,10 @@ def plan_to_fit(arch: Trained, **options: Any) -> Plan:
     )
 
 
-def timeline(arch: Trained, plan: Plan, **options: Any) -> Timeline:
-    """Memory over one step of a plan. options: those of `plan_memory` that the plan was made with."""
-    options.pop("cached", None)
-    known = options.pop("card", None)
-    known = find_card(known) if isinstance(known, str) else known
-    names = {one.name for one in fields(Settings)} - {"image_size", "precision", "checkpoint"}
-    settings = Settings(
-        plan.image_size,
-        plan.precision,
-        checkpoint=plan.checkpoint,
-        **{"evaluated": EVALUATED[plan.device], **{k: v for k, v in options.items() if k in names}},
-    )
-    asked = _Asked(settings, plan.batch_size, plan.budget_bytes, plan.micro_batch, plan.device, known)
+def timeline(network: Trainable, plan: Plan, request: PlanRequest) -> Timeline:
+    """Memory over one step of a plan that was made for this request."""
     with _traced(plan.arch or "the network"):
-        return asked.planner(arch).timeline(plan.micro_batch)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What decides a plan, beside the network."""
-
-    settings: Settings
-    batch_size: int
-    budget_bytes: int
-    micro_batch: int | None
-    device: str
-    card: Card | None
-    context: Band | None = None
-
-    def check(self) -> None:
-        problems = []
-        if self.batch_size < 1:
-            problems.append(f"batch_size is {self.batch_size}; it must be at least 1")
-        if self.micro_batch is not None and not 1 <= self.micro_batch <= self.batch_size:
-            problems.append(f"micro_batch is {self.micro_batch}; it must be 1 to {self.batch_size}")
-        if self.budget_bytes < 1:
-            problems.append(f"budget_bytes is {self.budget_bytes}; it must be positive")
-        if self.settings.classes < 1:
-            problems.append(f"classes is {self.settings.classes}; it must be at least 1")
-        if self.settings.optimizer not in OPTIMIZERS:
-            hint = did_you_mean(self.settings.optimizer, OPTIMIZERS)
-            problems.append(f"optimizer {self.settings.optimizer!r} is not known: {hint}")
-        if problems:
-            raise RecipeError("a memory plan cannot be made of this", problems=problems)
-
-    def known_context(self) -> tuple[Band, str]:
-        if self.context is None:
-            return known_context(self.device, self.card)
-        return self.context, f"this process holds {show_bytes(self.context.low)} before its training"
-
-    def planner(self, arch: Trained) -> _Planner:
-        program = ImageProgram(arch, self.settings, device=self.device)
-        capability = (self.card.capability if self.card else (8, 0)) if self.device == "cuda" else None
-        context, said = self.known_context()
-        forecaster = Forecaster(
-            program,
-            device=self.device,
-            attention="flash" if capability is None or capability[0] >= 8 else "efficient",
-            context=context,
-            workspace=matrix_workspace(capability),
-        )
-        return _Planner(program, forecaster, self, said)
+        return replace(request, checkpoint=plan.checkpoint).planner(network).timeline(plan.micro_batch)
 
 
 def known_context(device: str, card: Card | None) -> tuple[Band, str]:
@@ -309,56 +305,59 @@ def known_context(device: str, card: Card | None) -> tuple[Band, str]:
 class _Planner:
     """Looks for the cut of one batch."""
 
-    def __init__(self, program: ImageProgram, forecaster: Forecaster, asked: _Asked, said: str) -> None:
-        self._program, self._forecaster, self._asked = program, forecaster, asked
-        self._notes = [said]
+    def __init__(
+        self, training: NetworkTraining, forecaster: Forecaster, request: PlanRequest, note: str
+    ) -> None:
+        self._training, self._forecaster, self._request = training, forecaster, request
+        self._batch = request.recipe.batch_size
+        self._notes = [note]
         self._known: dict[tuple[int, int], Forecast] = {}
 
     def plan(self, arch: str) -> Plan:
-        asked = self._asked
-        groups = self._program.groups(asked.batch_size)
-        if asked.micro_batch is not None:
-            micro = self._whole_groups(asked.micro_batch)
-            if micro != asked.micro_batch:
+        request, batch = self._request, self._batch
+        groups = self._training.groups(batch)
+        if request.micro_batch is not None:
+            micro = self._whole_groups(request.micro_batch)
+            if micro != request.micro_batch:
                 self._notes.append(f"a micro-batch of {micro} rows: BatchNorm groups are not cut")
-            whole = self._fits(asked.batch_size, asked.batch_size)
+            whole = self._fits(batch, batch)
         else:
-            whole = self._fits(asked.batch_size, asked.batch_size)
+            whole = self._fits(batch, batch)
             passes = 1 if whole else self._fewest_passes(groups)
             micro = _rows(groups, passes)
-        forecast = self._forecast(asked.batch_size, micro)
+        forecast = self._forecast(batch, micro)
         return Plan(
             micro_batch=micro,
             accumulation=len(cut_groups(groups, micro)),
-            checkpoint=asked.settings.checkpoint,
+            checkpoint=request.checkpoint,
             predicted_bytes=forecast.process,
             band_bytes=(forecast.band.low, forecast.band.high),
             parts=forecast.parts,
             notes=tuple(self._notes),
             arch=arch,
-            image_size=asked.settings.image_size,
-            batch_size=asked.batch_size,
-            budget_bytes=asked.budget_bytes,
-            precision=asked.settings.precision,
-            device=asked.device,
+            image_size=request.recipe.image_size,
+            batch_size=batch,
+            budget_bytes=request.budget_bytes,
+            precision=request.precision,
+            device=request.device,
             live_bytes=forecast.live,
             reserved_bytes=forecast.reserved,
-            fits=forecast.band.high <= asked.budget_bytes,
+            fits=forecast.band.high <= request.budget_bytes,
             fits_whole=whole,
             largest_batch=self._largest_batch(),
         )
 
     def timeline(self, micro: int) -> Timeline:
-        batch = self._asked.batch_size
-        return self._forecaster.timeline(batch, cut_groups(self._program.groups(batch), micro))
+        batch = self._batch
+        return self._forecaster.timeline(batch, cut_groups(self._training.groups(batch), micro))
 
     def _whole_groups(self, micro: int) -> int:
         """The most rows of at most `micro` that are whole groups; one group if it is larger."""
-        return max(cut_groups(self._program.groups(self._asked.batch_size), micro))
+        return max(cut_groups(self._training.groups(self._batch), micro))
 
     def _forecast(self, batch: int, micro: int) -> Forecast:
         if (batch, micro) not in self._known:
-            cut = cut_groups(self._program.groups(batch), micro)
+            cut = cut_groups(self._training.groups(batch), micro)
             self._known[batch, micro] = self._forecaster.forecast(batch, cut)
         return self._known[batch, micro]
 
@@ -366,11 +365,11 @@ class _Planner:
         return self._forecast(batch, micro).band.high
 
     def _fits(self, batch: int, micro: int) -> bool:
-        return self._high(batch, micro) <= self._asked.budget_bytes
+        return self._high(batch, micro) <= self._request.budget_bytes
 
     def _fewest_passes(self, groups: Sequence[int]) -> int:
         """The smallest number of micro-batches that fit; all there are where none does."""
-        batch, most = self._asked.batch_size, len(groups)
+        batch, most = self._batch, len(groups)
         low, high = 1, most  # `low` passes do not fit; `high` is the answer if nothing before it fits
         if not self._fits(batch, _rows(groups, most)):
             return most
@@ -381,14 +380,14 @@ class _Planner:
             else:
                 low = middle
         # What is reserved is not quite monotone in the rows: a little fewer passes may fit after all.
-        for fewer in range(max(low, high - NEAR), 1, -1) if not self._program.grouped else ():
+        for fewer in range(max(low, high - NEAR), 1, -1) if not self._training.grouped else ():
             if self._fits(batch, _rows(groups, fewer)):
                 high = fewer
         return high
 
     def _guess(self, groups: Sequence[int], low: int, high: int) -> int:
         """Where between `low` and `high` passes the budget is met, need being linear in the rows."""
-        batch, budget = self._asked.batch_size, self._asked.budget_bytes
+        batch, budget = self._batch, self._request.budget_bytes
         large, small = _rows(groups, low), _rows(groups, high)
         over, under = self._high(batch, large), self._high(batch, small)
         if over <= under:
@@ -399,13 +398,13 @@ class _Planner:
 
     def _largest_batch(self) -> int:
         """Rows that fit at once: found by secants, since what is needed is nearly linear in them."""
-        group = self._asked.settings.batchnorm_group
-        step = group if self._program.grouped and isinstance(group, int) else 1
+        group = self._request.recipe.batchnorm_group
+        step = group if self._training.grouped and isinstance(group, int) else 1
         most = max(MOST_ROWS // step, 1)
         if not self._fits(step, step):
             return 0
         # A first guess from one step of rows and from the batch, both of which are known by now.
-        second = max(2, self._asked.batch_size // step)
+        second = max(2, self._batch // step)
         guess = self._secant(1, second, step)
         if step > 1:
             # Every further group makes the trace longer, so that the guess is only made sure of nearby.
@@ -419,7 +418,7 @@ class _Planner:
         low, high = (self._high(count * step, count * step) for count in (first, second))
         if second <= first or high <= low:
             return first
-        found = first + int((second - first) * (self._asked.budget_bytes - low) / (high - low))
+        found = first + int((second - first) * (self._request.budget_bytes - low) / (high - low))
         return min(max(found, 1), max(MOST_ROWS // step, 1))
 
     def _down_to_fit(self, count: int, step: int) -> int:
@@ -431,12 +430,6 @@ class _Planner:
 def _rows(groups: Sequence[int], passes: int) -> int:
     """Rows to a micro-batch when groups are shared out among so many, as evenly as can be."""
     return sum(groups[: -(-len(groups) // passes)])
-
-
-def _plan(arch: Trained, asked: _Asked) -> Plan:
-    name = arch if isinstance(arch, str) else ""
-    with _traced(name or "the network"):
-        return asked.planner(arch).plan(name)
 
 
 @contextmanager
@@ -452,32 +445,6 @@ def _traced(name: str) -> Iterator[None]:
             found=f"{type(error).__name__} while its training step was traced",
             fix="give --micro-batch, and let the training find out",
         ) from error
-
-
-def _size(image_size: int | str | tuple[int, int]) -> tuple[int, int]:
-    try:
-        return parse_size(image_size)
-    except ValueError as error:
-        raise RecipeError(f"image size {image_size!r} is not understood", fix=str(error)) from None
-
-
-def _precision(precision: str, device: str, card: Card | None) -> str:
-    if precision == "auto":
-        if device == "cpu":
-            return "float32"
-        return "float16" if card is not None and card.capability[0] < 8 else "bfloat16"
-    known = ("float32", "float16", "bfloat16", "float64")
-    if precision not in known:
-        raise RecipeError(f"precision {precision!r} is not known", fix=did_you_mean(precision, known))
-    return precision
-
-
-def _key(arch: str, asked: _Asked) -> str:
-    """Digest of everything that decides the plan of an architecture."""
-    context, _ = asked.known_context()
-    threads = torch.get_num_threads() if asked.device == "cpu" else 0
-    decides = [arch, asdict(asked), asdict(context), threads]
-    return digest([*decides, torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()])
 
 
 def _recall(key: str) -> Plan | None:

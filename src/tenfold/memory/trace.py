@@ -1,10 +1,10 @@
 """What a training step asks of the memory, request by request, found without running it.
 
-A ghost of the network (see `engine.ghost`) runs forward through PyTorch's own dispatcher, so that autocast,
-the saving of activations and every temporary tensor are the real ones; then this module walks its graph
-backward as the autograd engine does, because the engine itself refuses a device that is not there. A
-`Recorder` notes each storage as it comes and goes. The result is a `Tape`: a list of requests that
-`engine.allocator` can replay.
+A fake copy of the network (see `memory.fake`) runs forward through PyTorch's own dispatcher: autocast, the
+saving of activations and every temporary tensor are the real ones. Then this module walks its graph backward
+as the autograd engine does, because the engine itself refuses a device that is not there. A `Recorder` notes
+each storage as it comes and goes. The result is an `AllocationLog`: a list of requests that
+`memory.allocator` can replay.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tenfold.memory.scratch import convolution_bytes
 
-#: What an allocation is for; the index is its code on a tape.
+#: What an allocation is for; the index is its code on a log.
 KINDS = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace")
 WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS, INPUTS, WORKSPACE = range(len(KINDS))
 
 
 @dataclass
-class Tape:
+class AllocationLog:
     """Requests in order.
 
     events: +k where allocation k is made, -k where it is freed, 0 where a parameter's gradient arrives.
@@ -48,8 +48,8 @@ class Tape:
     arrivals: list[tuple[int, int, bool]] = field(default_factory=list)
     widest: int = 0
 
-    def between(self, other: Tape, mine: int, theirs: int, rows: int) -> Tape | None:
-        """The tape at `rows`, given this one at `mine` and another at `theirs` rows.
+    def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
+        """The log at `rows`, given this one at `mine` and another at `theirs` rows.
 
         None unless the two are one list of requests, and every size is a whole number of bytes per row.
         """
@@ -62,7 +62,7 @@ class Tape:
             return None
         sizes = low + (rows - mine) * per_row + np.where(rest > 0, abs(rows - mine), 0)
         widest = self.widest + (rows - mine) * (other.widest - self.widest) // (theirs - mine)
-        return Tape(self.events, np.maximum(sizes, 0).tolist(), self.kinds, self.arrivals, widest)
+        return AllocationLog(self.events, np.maximum(sizes, 0).tolist(), self.kinds, self.arrivals, widest)
 
     def left(self) -> list[int]:
         """Allocations that are never freed."""
@@ -70,12 +70,12 @@ class Tape:
 
 
 class Recorder(TorchDispatchMode):
-    """Writes the storages that appear and vanish on a device to a tape.
+    """Writes the storages that appear and vanish on a device to a log.
 
     scratch: operator -> bytes that it takes inside its kernel, from its arguments and its result.
     kind: what the allocations of the moment are for.
     parameters: tensors whose copies in half precision count as weights.
-    there: tensors that exist already and are no part of the tape.  after: a recorder whose tensors are so.
+    there: tensors that exist already and are no part of the log.  after: a recorder whose tensors are so.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Recorder(TorchDispatchMode):
         after: Recorder | None = None,
     ) -> None:
         super().__init__()
-        self.tape, self.kind = Tape(), kind
+        self.log, self.kind = AllocationLog(), kind
         self._device, self._scratch_of = device, scratch
         self._live: dict[int, tuple[int, Any]] = {}
         self._parameters = frozenset(id(tensor) for tensor in parameters)
@@ -99,6 +99,10 @@ class Recorder(TorchDispatchMode):
         self._left: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return _value_of(args[0])
+        if func is torch.ops.aten.index.Tensor:
+            args = (args[0], _without_masks(args[1]))
         out = func(*args, **(kwargs or {}))
         if isinstance(out, FakeTensor):
             copied = func is torch.ops.aten._to_copy.default and id(args[0]) in self._parameters
@@ -111,54 +115,54 @@ class Recorder(TorchDispatchMode):
         if rule is not None:
             for size in rule(args, out):
                 self._note_scratch(size)
-            self.tape.widest = max(self.tape.widest, convolution_bytes(func, args, out))
+            self.log.widest = max(self.log.widest, convolution_bytes(func, args, out))
         return out
 
     def outside(self, tensors: Iterable[Shaped[Tensor, " ..."]]) -> None:
-        """Note that these exist already and are no part of the tape."""
+        """Note that these exist already and are no part of the log."""
         self._outside |= {tensor.untyped_storage()._cdata for tensor in tensors}
 
     def arrival(self, parameter: int, gradient: Float[Tensor, " ..."], keeps: bool) -> None:
         """Note that the gradient of parameter number `parameter` is complete."""
         number = self._live.get(gradient.untyped_storage()._cdata, (0,))[0]
-        self.tape.events.append(0)
-        self.tape.arrivals.append((parameter, number, keeps))
-        self.tape.kinds[number] = GRADIENTS
+        self.log.events.append(0)
+        self.log.arrivals.append((parameter, number, keeps))
+        self.log.kinds[number] = GRADIENTS
 
-    def close(self, kind: int | None = None) -> Tape:
-        """End the tape. What is still there was for `kind`."""
+    def close(self, kind: int | None = None) -> AllocationLog:
+        """End the log. What is still there was for `kind`."""
         for number, _ in self._live.values():
             if kind is not None:
-                self.tape.kinds[number] = kind
+                self.log.kinds[number] = kind
         self._left = set(self._live)
         self._live.clear()  # with the references go their callbacks
-        self.tape.events = _ordered(self.tape.events)
-        return self.tape
+        self.log.events = _ordered(self.log.events)
+        return self.log
 
     def _note(self, tensor: Any, kind: int) -> None:
         if tensor.fake_device.type != self._device:
             return
         storage = tensor.untyped_storage()
         key = storage._cdata
-        tape, live = self.tape, self._live
+        log, live = self.log, self._live
         if key in live or key in self._outside:
             return
-        number = len(tape.sizes)
-        tape.sizes.append(storage.nbytes())
-        tape.kinds.append(kind)
-        tape.events.append(number)
+        number = len(log.sizes)
+        log.sizes.append(storage.nbytes())
+        log.kinds.append(kind)
+        log.events.append(number)
 
         def gone(_: Any) -> None:
             del live[key]
-            tape.events.append(-number)
+            log.events.append(-number)
 
         live[key] = number, weakref.ref(storage, gone)
 
     def _note_scratch(self, size: int) -> None:
-        number = len(self.tape.sizes)
-        self.tape.sizes.append(size)
-        self.tape.kinds.append(WORKSPACE)
-        self.tape.events += (number, -number)
+        number = len(self.log.sizes)
+        self.log.sizes.append(size)
+        self.log.kinds.append(WORKSPACE)
+        self.log.events += (number, -number)
 
 
 def _ordered(events: list[int]) -> list[int]:
@@ -177,6 +181,31 @@ def _ordered(events: list[int]) -> list[int]:
         run.clear()
         ordered.append(event)
     return ordered + sorted(run, reverse=True)
+
+
+def _value_of(tensor: FakeTensor) -> float:
+    """What `item` answers for a fake: its value where that is known, as of a step counter, else 0 or True.
+
+    With 0 for losses, norms and the mark of an overflow a step goes on as one does whose numbers are finite.
+    """
+    if tensor.constant is not None:
+        return tensor.constant.item()
+    return tensor.dtype is torch.bool
+
+
+def _without_masks(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Indices with the positions of all elements in place of a mask: the most that it can select."""
+    found: list[Tensor | None] = []
+    for index in indices:
+        if index is None or index.dtype is not torch.bool:
+            found.append(index)
+            continue
+        positions = torch.arange(index.numel(), device=index.device)
+        for side in reversed(index.shape[1:]):
+            found.insert(len(found), positions % side)
+            positions = positions // side
+        found.append(positions)
+    return found
 
 
 class _Saved:

@@ -28,9 +28,8 @@ from tenfold.errors import (
     MemoryBudgetError,
 )
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
-from tenfold.memory.plan import plan_to_fit
+from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
-from tenfold.networks.plan import recipe_options
 from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.score import baseline_answers, judge_validation
 from tenfold.nn.exact import cut_groups, group_sizes
@@ -183,17 +182,18 @@ def plan_training(
         told = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
         return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(told))
     size = parse_bytes(machine.budget or "auto")
-    return plan_to_fit(
-        work.network if work.schema.columns or len(work.schema.images) > 1 else recipe.arch,
-        **{**recipe_options(recipe), "batch_size": batch, "precision": precision},
-        budget_bytes=size.size_bytes,
+    several = work.schema.columns or len(work.schema.images) > 1
+    request = PlanRequest(
+        size.size_bytes,
+        recipe.model_copy(update={"batch_size": batch, "precision": precision}),
+        device.type,
+        size.card,
         micro_batch=machine.micro_batch,
         classes=work.network.last.out_features,
         checkpoint=machine.checkpoint,
-        device=device.type,
-        card=size.card,
         context=_own_context(work) if device.type == "cpu" else None,
     )
+    return plan_to_fit(work.network if several else recipe.arch, request)
 
 
 def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:

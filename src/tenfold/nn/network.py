@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,18 +100,6 @@ class Network(nn.Module):
                 parts.append(encoder(inputs[name]))
         return self.body(joined(parts))
 
-    def sample_inputs(
-        self, images: Float[Tensor, "rows channels height width"]
-    ) -> dict[str, Num[Tensor, " rows *_"]]:
-        """Inputs for a memory plan: `images` for every image column, and as many rows of the others."""
-        inputs = {}
-        for name, encoder in self.encoders.items():
-            inputs[name] = images
-            if isinstance(encoder, CodeEncoder | NumberEncoder):
-                cells = encoder.sample(len(images), str(images.device))
-                inputs[name] = cells.to(self.last.weight.dtype) if cells.is_floating_point() else cells
-        return inputs
-
     def raw(
         self, features: Float[Tensor, "rows {self.last.in_features}"]
     ) -> tuple[Float[Tensor, "rows _"], ...]:
@@ -146,10 +134,12 @@ def build_network(
     weights: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
     weights_name: str = "",
     fetch: bool = True,
+    width_of: Callable[[nn.Module, str, tuple[int, int]], int] = feature_width,
 ) -> tuple[Network, list[str]]:
     """The network of a schema and recipe, and messages on the source of its weights.
 
     weights: state dictionary for the backbone, if the recipe names a file.
+    width_of: how the width of a backbone's features is found.
     fetch: false if a run folder will supply all weights: the hub is not asked.
     Random numbers come from the recipe's seed; the global generator keeps its state.
     """
@@ -174,7 +164,7 @@ def build_network(
             )
             if weights is not None:
                 notes += load_weights(backbone, weights, weights_name)
-            widths.append(feature_width(backbone, recipe.arch, recipe.image_size))
+            widths.append(width_of(backbone, recipe.arch, recipe.image_size))
             encoders[input_name(position)] = backbone
         # Both embeddings of a dot product have the same width: a bias and the factors.
         fixed = 1 + (recipe.embedding or DOT_FACTORS) if kind == "dot" else recipe.embedding
