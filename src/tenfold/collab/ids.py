@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 
-def as_ids(values: Any) -> NDArray[np.object_]:
+def as_ids(values: object) -> NDArray[np.object_]:
     """One id or many, in any spelling, as (n,) texts."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         values = [values]
@@ -174,7 +173,7 @@ def count_unknown(
     return [f"{note}: {shown}{' ...' if len(missing) > 3 else ''}"]
 
 
-def titles(known: Interactions, items: NDArray[Any]) -> NDArray[np.object_]:
+def titles(known: Interactions, items: NDArray[np.integer]) -> NDArray[np.object_]:
     """Titles of items, by index, where they are known; ids elsewhere."""
     ids = known.items[items]
     if not known.item_names:

@@ -15,6 +15,8 @@ from tenfold.values import Extra, FactorModel, Interactions, TimeSpans, id_text
 
 __all__ = ["FORMAT", "pack_factor_model", "pack_interactions", "unpack_factor_model", "unpack_interactions"]
 
+#: Arrays by name, of whatever types a file has.
+Arrays = Mapping[str, NDArray[Any]]
 #: Version of this layout (docs/formats.md).
 FORMAT = 1
 
@@ -60,7 +62,7 @@ def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict
     return arrays, metadata
 
 
-def unpack_factor_model(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> FactorModel:
+def unpack_factor_model(arrays: Arrays, metadata: Mapping[str, Any]) -> FactorModel:
     """The model of `pack_factor_model`; RunError where its format is later or its parts do not fit."""
     version = metadata.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -117,7 +119,7 @@ def _extra_arrays(model: FactorModel) -> dict[str, NDArray[Any]]:
     return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
 
-def _extra_of(arrays: Mapping[str, NDArray[Any]]) -> Extra:
+def _extra_of(arrays: Arrays) -> Extra:
     """The opposite of `_extra_arrays`; names that are not known are left out."""
     values: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
     values |= {name: float(arrays[name]) for name in NUMBERS if name in arrays}
@@ -151,7 +153,7 @@ def pack_interactions(
 
 
 def unpack_interactions(
-    arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
+    arrays: Arrays, metadata: Mapping[str, Any]
 ) -> tuple[Interactions, dict[str, NDArray[np.float32]]]:
     """Interactions and embeddings, by side, of `pack_interactions`."""
     model = unpack_factor_model(arrays, metadata)
@@ -159,7 +161,7 @@ def unpack_interactions(
     return known, {"user": model.user_factors, "item": model.item_factors}
 
 
-def _pack_texts(texts: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _pack_texts(texts: Sequence[str] | NDArray[np.object_]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     # A text from a damaged file name may hold lone surrogates, which plain UTF-8 refuses.
     encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
     offsets = np.zeros(len(encoded) + 1, np.int64)
@@ -167,7 +169,7 @@ def _pack_texts(texts: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.uint8],
     return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
-def _unpack_texts(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.object_]:
+def _unpack_texts(arrays: Arrays, name: str) -> NDArray[np.object_]:
     offsets = np.asarray(arrays[f"{name}.offsets"]).tolist()
     packed = np.asarray(arrays[f"{name}.bytes"]).tobytes()
     texts = np.empty(len(offsets) - 1, object)
@@ -198,7 +200,7 @@ def _one_spelling(ids: NDArray[np.object_]) -> NDArray[np.object_]:
     return ids
 
 
-def _faults(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> list[str]:
+def _faults(arrays: Arrays, metadata: Mapping[str, Any]) -> list[str]:
     """What is missing or of the wrong type."""
     words = ("method", "mean", "scale", "sigmoid_range", "implicit", "noise_precision", "notes")
     problems = [f"{word} is missing" for word in words if word not in metadata]
@@ -225,7 +227,7 @@ def _faults(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> 
     return problems
 
 
-def _bad_offsets(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
+def _bad_offsets(arrays: Arrays, name: str) -> list[str]:
     offsets = arrays[name]
     texts = arrays.get(name.removesuffix("offsets") + "bytes")
     length = -1 if texts is None else texts.size
@@ -235,7 +237,7 @@ def _bad_offsets(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
     )
 
 
-def _misfits(arrays: Mapping[str, NDArray[Any]], sizes: dict[str, int]) -> list[str]:
+def _misfits(arrays: Arrays, sizes: dict[str, int]) -> list[str]:
     """Arrays whose shapes, places or numbers contradict each other."""
     problems = []
     for name, (kind, axes) in LAYOUT.items():

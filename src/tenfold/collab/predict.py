@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,11 @@ __all__ = ["Best", "Cells", "FactorScorer", "PairScorer", "predict_pairs", "refu
 #: Pairs at once: enough to amortize the calls, few enough to stay in the cache of a small machine.
 CHUNK = 1 << 15
 #: Values of further columns by name, (pairs,) each.
-Cells = Mapping[str, NDArray[Any]]
+Cells = Mapping[str, NDArray[np.generic]]
 #: A slice of rows of users -> row within it, and item, of each pair that is not to be listed.
 RuledOut = Callable[[slice], tuple[NDArray[np.int64], NDArray[np.int64]]]
 #: (user, items, count) -> for each item the titles of rated items that moved its score most, with how far.
-Reasons = Callable[[int, NDArray[Any], int], list[tuple[tuple[str, float], ...]]]
+Reasons = Callable[[int, NDArray[np.int64], int], list[tuple[tuple[str, float], ...]]]
 
 #: (ids of users, ids of items, ratings) -> a scorer that has learned these ratings too, and messages.
 FoldIn = Callable[
@@ -109,8 +109,8 @@ class PairScorer(Protocol):
 
 def predict_pairs(
     scorer: PairScorer,
-    users: Any,
-    items: Any,
+    users: object,
+    items: object,
     cells: Cells | None = None,
     *,
     unknown: str = "fallback",
@@ -313,7 +313,7 @@ class FactorScorer:
         """Score and deviation of each pair, at the times of the cells where the model knows of times."""
         raw = self.raw(users, items)
         if cells and "time" in cells:
-            raw += time_shifts(self.model.extra.times, users, cells["time"])
+            raw += time_shifts(self.model.extra.times, users, np.asarray(cells["time"], np.float64))
         score = self.link(raw)
         if not self.model.implicit:
             neither = (users < 0) & (items < 0)
@@ -378,7 +378,7 @@ class FactorScorer:
         )
 
 
-def _weights(counts: NDArray[Any], size: int) -> NDArray[np.float64]:
+def _weights(counts: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     """Shares that sum to 1; equal ones where nothing was counted."""
     total = counts.sum()
     return counts / total if total > 0 else np.full(size, 1 / max(size, 1))
@@ -391,8 +391,8 @@ def _average(
 
 
 def _take(
-    bias: NDArray[Any],
-    factors: NDArray[Any],
+    bias: NDArray[np.floating],
+    factors: NDArray[np.floating],
     index: NDArray[np.int64],
     unknown: Callable[[], tuple[float, NDArray[np.float64]]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

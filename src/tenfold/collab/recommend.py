@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,12 +24,12 @@ __all__ = [
 
 def recommend(
     scorer: PairScorer,
-    users: Any = None,
+    users: object = None,
     *,
     n: int = 10,
     include_seen: bool = False,
-    candidates: Any = None,
-    exclude: Any = None,
+    candidates: object = None,
+    exclude: object = None,
     allowed: NDArray[np.bool_] | None = None,
     reasons: int = 0,
     threads: int | None = None,
@@ -96,7 +94,12 @@ def recommend(
 
 
 def similar(
-    scorer: PairScorer, items: Any = None, *, n: int = 10, candidates: Any = None, threads: int | None = None
+    scorer: PairScorer,
+    items: object = None,
+    *,
+    n: int = 10,
+    candidates: object = None,
+    threads: int | None = None,
 ) -> Neighbours:
     """The n items whose vectors point most nearly the same way: the cosine, from -1 to 1, of q_i and q_j.
 
@@ -110,7 +113,7 @@ def similar(
 
 
 def nearest_users(
-    scorer: PairScorer, users: Any = None, *, n: int = 10, threads: int | None = None
+    scorer: PairScorer, users: object = None, *, n: int = 10, threads: int | None = None
 ) -> Neighbours:
     """The n users whose vectors point most nearly the same way; see `similar`."""
     allowed = np.ones(len(scorer.interactions.users), np.bool_)
@@ -120,7 +123,7 @@ def nearest_users(
 def _neighbours(
     scorer: PairScorer,
     side: str,
-    ids: Any,
+    ids: object,
     n: int,
     allowed: NDArray[np.bool_],
     notes: list[str],
@@ -209,8 +212,10 @@ def rated_pairs(known: Interactions, users: NDArray[np.int64]) -> tuple[NDArray[
     return np.concatenate([place, np.repeat(np.arange(len(users)), sizes)]), np.concatenate([items, held])
 
 
-def allowed_items(known: Interactions, candidates: Any, exclude: Any) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which items may be listed, and what is to be said of those that are named; see `recommend`."""
+def allowed_items(
+    known: Interactions, candidates: object, exclude: object
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which items may be listed, and messages about those that are named; see `recommend`."""
     allowed, notes = np.ones(len(known.items), np.bool_), []
     for which, given, keep in (("candidates", candidates, True), ("items to exclude", exclude, False)):
         if given is None:
@@ -223,8 +228,8 @@ def allowed_items(known: Interactions, candidates: Any, exclude: Any) -> tuple[N
     return allowed, notes
 
 
-def _mask(known: Interactions, given: Any, which: str) -> tuple[NDArray[np.bool_], list[str], list[str]]:
-    """Items chosen by a mask, or by ids or titles; the ids that are not known; and what is to be said."""
+def _mask(known: Interactions, given: object, which: str) -> tuple[NDArray[np.bool_], list[str], list[str]]:
+    """Items chosen by a mask, or by ids or titles; the ids that are not known; and messages."""
     if isinstance(given, np.ndarray) and given.dtype == np.bool_:
         if given.shape != (len(known.items),):
             raise RecipeError(
@@ -242,7 +247,7 @@ def _mask(known: Interactions, given: Any, which: str) -> tuple[NDArray[np.bool_
 # --- checks ----------------------------------------------------------------------------------------
 
 
-def checked_count(n: Any) -> int:
+def checked_count(n: object) -> int:
     """How many items are asked for; RecipeError where that is not a whole number from 1 on."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise RecipeError(f"n = {n!r}: a list has 1 item or more", fix="give n = 10, for instance")

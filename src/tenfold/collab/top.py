@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def first_columns(
     columns: NDArray[np.float32],
     offset: NDArray[np.float32],
     *,
-    factors_of: Callable[[slice], NDArray[Any]],
+    factors_of: Callable[[slice], NDArray[np.floating]],
     ruled_out: Callable[[slice], tuple[NDArray[np.int64], NDArray[np.int64]]],
     exact: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
     n: int,
@@ -120,7 +120,7 @@ class _Tiles:
     def near_best(
         self,
         desk: _Desk,
-        factors: NDArray[Any],
+        factors: NDArray[np.floating],
         slack: NDArray[np.float64],
         out_row: NDArray[np.int64],
         out_column: NDArray[np.int64],
@@ -153,7 +153,7 @@ class _Tiles:
         return row[keep], column[keep]
 
 
-def _slack(factors: NDArray[Any], reach: float, offset: float) -> NDArray[np.float64]:
+def _slack(factors: NDArray[np.floating], reach: float, offset: float) -> NDArray[np.float64]:
     """Twice the greatest rounding error of a row's scores in single precision.
 
     A sum of k products is off by at most (k + 1) 2^-24 times the sum of their absolute values, in any order

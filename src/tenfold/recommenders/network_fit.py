@@ -240,7 +240,7 @@ def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_
     """
     known = parts[0]
     user, item = list(encoding.columns)[:2]
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in encoding.columns}
+    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in encoding.columns}
     for part in parts:
         columns[user].append(locate(part.users, known.users)[part.user_index].astype(np.int64) + 1)
         columns[item].append(locate(part.items, known.items)[part.item_index].astype(np.int64) + 1)

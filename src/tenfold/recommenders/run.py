@@ -99,13 +99,13 @@ class RecommenderRun(Run):
 
     def recommend(
         self,
-        users: Any = None,
+        users: object = None,
         *,
         n: int = 10,
         include_seen: bool = False,
         where: str | Sequence[str] = (),
-        candidates: Any = None,
-        exclude: Any = None,
+        candidates: object = None,
+        exclude: object = None,
         reasons: int | None = None,
         threads: int | None = None,
     ) -> Recommendations:
@@ -147,19 +147,19 @@ class RecommenderRun(Run):
             allowed |= choose_ids(read_table(path), conditions, self.interactions.items, key=key)
         return allowed
 
-    def similar(self, items: Any = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
+    def similar(self, items: object = None, *, n: int = 10, where: str | Sequence[str] = ()) -> Neighbours:
         """The n items nearest to each by cosine; see `collab.recommend.similar`."""
         allowed = self.items_where(where) if where else None
         return listing.similar(self.scorer, items, n=n, candidates=allowed)
 
-    def nearest_users(self, users: Any = None, *, n: int = 10) -> Neighbours:
+    def nearest_users(self, users: object = None, *, n: int = 10) -> Neighbours:
         """The n users nearest to each by cosine."""
         return listing.nearest_users(self.scorer, users, n=n)
 
     # --- predictions and scores
 
     def predict_pairs(
-        self, users: Any, items: Any, *, unknown: str = "fallback", ranking: bool = False
+        self, users: object, items: object, *, unknown: str = "fallback", ranking: bool = False
     ) -> PairPredictions:
         """Scores of pairs of ids; see `collab.predict.predict_pairs`."""
         return predicting.predict_pairs(self.scorer, users, items, unknown=unknown, ranking=ranking)
@@ -236,7 +236,7 @@ class RecommenderRun(Run):
 
     def with_ratings(
         self,
-        source: Any,
+        source: object,
         *,
         user: str = "me",
         columns: Mapping[str, str | None] | None = None,
