@@ -121,7 +121,7 @@ class _Source:
 
 
 def _as_text(target: TargetPrediction, source: _Source) -> list[str]:
-    """A target's answers, or what is said of one class, as texts."""
+    """A target's answers, or those of one class, as texts."""
     if source.how == CHANCE and target.probabilities is not None:
         return [repr(one) for one in target.probabilities[:, target.classes.index(source.word)].tolist()]
     if source.how == YES:
@@ -278,7 +278,7 @@ def _suited(
     targets: Mapping[str, TargetPrediction],
     said: set[str],
 ) -> tuple[dict[int, _Source], list[str]]:
-    """The sources in the kind that the sample's cells show, and what is to be said of them.
+    """The sources in the kind that the sample's cells show, and messages.
 
     said: columns that somebody has decided on. OutputError where a column wants what there is not.
     """
@@ -308,7 +308,7 @@ def _suited(
     return found, notes
 
 
-#: A source, what is to be said, and what is wrong.
+#: A source, a message, and what is wrong.
 _Verdict = tuple[_Source, str, str]
 
 
@@ -427,7 +427,7 @@ def _describe(name: str, target: TargetPrediction) -> str:
 def _choose_rows(
     sample: Sample, found: _Ids, predictions: Predictions, fill: bool
 ) -> tuple[list[int], list[str]]:
-    """The predicted row for each row of the sample, -1 where one is filled in, and what is to be said."""
+    """The predicted row for each row of the sample, -1 where one is filled in, and messages."""
     ids, matches = sample.cells(found.place), found.matches
     failed = _broken(predictions)
     seen: dict[str, int] = {}

@@ -109,7 +109,7 @@ def write_predictions(
     1, they are such columns again.
 
     If any row failed, columns `failed` (0 or 1) and `reason` follow, and its answers are empty. Numbers have
-    all their digits, so that a metric of the file is the metric that was printed. Returns what is to be said.
+    all their digits, so that a metric of the file is the metric that was printed. Returns messages.
     """
     failed = np.asarray(predictions.failed, dtype=bool)
     columns = [_words(id_name, predictions.ids)]
@@ -154,7 +154,7 @@ def write_recommendations(
     path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
 ) -> tuple[str, ...]:
     """One line per user and rank: user, item, name, rank, score, deviation, known_user and, where there are
-    any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns what is to be said."""
+    any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
     columns = [
         _words("user", recommendations.users),
         _words("item", recommendations.items),

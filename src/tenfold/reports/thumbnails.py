@@ -30,7 +30,7 @@ def find_thumbnails(
     *,
     white: float | None = None,
 ) -> tuple[dict[int, bytes], list[str]]:
-    """Row -> the bytes of a small PNG of its first picture, and what is to be said of those that are missing.
+    """Row -> the bytes of a small PNG of its first picture, and messages on those that are missing.
 
     ids: names of all rows.  rows: places among them.  folders: image column -> folder, if not the schema's.
     white: of float and 32-bit grey, as the run kept it.

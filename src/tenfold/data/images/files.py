@@ -150,7 +150,7 @@ class FoundImages:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said of names that were found in another spelling, one a line."""
+        """Messages on names that were found in another spelling, one a line."""
         if not self.respelt:
             return []
         pairs = [f"{name!r} is {file!r}" for name, file in self.respelt.items()]

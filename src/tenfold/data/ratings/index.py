@@ -195,7 +195,7 @@ def _read_times(
 def _usable_rows(
     rows: _Rows, roles: Roles, skip_bad: bool, scale: tuple[float, float] | None
 ) -> tuple[_Rows, list[str]]:
-    """Rows with ids and with their ratings, and what is to be said of them and of the others."""
+    """Rows with ids and with their ratings, and messages."""
     table = rows.table
     notes = list(rows.notes)
     of_role = ((roles.user, rows.user_index, rows.users), (roles.item, rows.item_index, rows.items))

@@ -53,7 +53,7 @@ def join_groups(keys: Sequence[ArrayLike], rows: int) -> Ints:
 def linked_groups(
     columns: Mapping[str, NDArray[Any]], pictures: Sequence[NDArray[Any]], names: NDArray[Any]
 ) -> list[str]:
-    """What is to be said where rows of several groups show one picture, which makes one group of them.
+    """Messages where rows of several groups show one picture, which makes one group of them.
 
     columns: name of a column of groups -> (rows,) its texts, "" where a row has no group.
     pictures: keys, each (rows,), "" where there is none.  names: (rows,) what messages call a row's picture.

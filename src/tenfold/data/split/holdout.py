@@ -46,7 +46,7 @@ FALSE_WORDS = ("0", "false", "no", "n", "f", "train", "training")
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers in ascending order, each row at most once, and what is to be said of them."""
+    """Row numbers in ascending order, each row at most once, and messages."""
 
     train: Ints
     valid: Ints
@@ -431,7 +431,7 @@ def _single_users(count: Ints) -> list[str]:
     return [f"{single} {who} 1 rating and {'is' if single == 1 else 'are'} not evaluated"] if single else []
 
 
-# --- what is to be said ------------------------------------------------------------------------------
+# --- messages ----------------------------------------------------------------------------------------
 
 
 def _check_fraction(fraction: float) -> float:

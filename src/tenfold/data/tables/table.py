@@ -55,7 +55,7 @@ class Table:
     notes: what the reader decided, one a line.  header: did the source name its columns?
     unit: what `lines` counts: ``line`` of a file, or ``row`` of a data frame or Parquet file.
     path: the file or folder that it was read from, "" where there is none.
-    options: how it was read, as `read_table` takes it; only what was said.
+    options: how it was read, as `read_table` takes it; only what was given.
     unread: columns whose cells are no text, number or time, as pictures or lists in Parquet -> why. They are
         left out, and refused where they are asked for.
     """

@@ -47,7 +47,7 @@ def read_times(
 
     Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
     zone. A column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
-    TableError with example lines. Times later than today are read as they are and counted among what is said,
+    TableError with example lines. Times later than today are read as they are and counted in a message,
     since their unit or year may be wrong.
     """
     try:
