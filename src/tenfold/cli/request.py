@@ -29,7 +29,7 @@ from tenfold.values import MAX_PIXELS, Log
 
 Given = Mapping[str, Any]
 
-#: Options that name columns, by the wing that takes them.
+#: Options that name columns, by what takes them.
 _PICTURES = (
     "image",
     "category",
@@ -48,7 +48,7 @@ _RATINGS = (
     *("category", "number"),
 )
 _COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
-#: Options of reading, of scoring and of the machine that only one wing takes.
+#: Options of reading, of scoring and of the machine that only networks, or only ratings, take.
 _FOR_PICTURES = (
     *("image", "allow_outside", "max_pixels", "workers", "cache", "views", "tta", "plain_weight"),
     *("device", "micro_batch", "budget", "checkpoint", "probe"),
@@ -60,7 +60,7 @@ _NEW_RATINGS = (
     *("user_column", "item_column", "target", "time", "time_format", "skip_bad"),
     *("sep", "encoding", "header", "missing_values", "skip_lines", "comment"),
 )
-#: What is said of a sample submission.
+#: Options about a sample submission.
 _FILLING = ("column", "probability", "fill_missing")
 
 
@@ -78,7 +78,7 @@ def job_of(given: Given) -> Request:
     """The table, schema, recipe and run folder of a command.
 
     A job file gives all of them; options beside it replace the recipe's values.
-    Raises SchemaError where the columns are not said, RecipeError for options of the other wing.
+    Raises SchemaError where the columns are not said, RecipeError for options of another job.
     """
     table, output = given["table"], given["output"]
     if isinstance(table, str) and os.path.isfile(os.path.join(table, "run.json")):

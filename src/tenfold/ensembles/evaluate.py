@@ -1,4 +1,4 @@
-"""The image wing: what held-out rows say of a blend: its weights, its scores, a table of its answers."""
+"""A blend evaluated on held-out rows: its weights, its scores, a table of its answers."""
 
 from __future__ import annotations
 
@@ -112,46 +112,48 @@ def evaluate_blend(
     one_table: all members were trained on the very same table, row by row.
     Raises RunError where the members' rows cannot be joined, or their labels contradict each other.
     """
-    judged = BlendEvaluation(classes=blend.classes)
+    evaluation = BlendEvaluation(classes=blend.classes)
     held = {one.name: found for one in blend.members if (found := held_out(blend, one)) is not None}
     if not held:
-        judged.notes.append("no member held rows out: the blend has no score, and its weights are as stated")
-        judged.weights = {name: _shares(each) for name, each in blend.weights.items()}
-        return judged
+        evaluation.notes.append(
+            "no member held rows out: the blend has no score, and its weights are as stated"
+        )
+        evaluation.weights = {name: _shares(each) for name, each in blend.weights.items()}
+        return evaluation
     plain = {
         one.name: found for one in blend.members if (found := held_out(blend, one, plain=True)) is not None
     }
     rows = join_rows({name: one.marks for name, one in held.items()}, one_table=one_table)
     part = _parts(held, rows, seed)
-    judged.notes += _said(held, rows)
-    counts = _counts(judged, blend, held, rows)
+    evaluation.notes += _said(held, rows)
+    counts = _counts(evaluation, blend, held, rows)
     mixed: dict[str, Floats] = {}
     stacks: dict[str, _Stack] = {}
     for target in blend.schema.answers:
         stack = _stack(target, held, rows, part, counts)
         if stack is None:
-            judged.weights[target.name] = _shares(blend.weights[target.name])
+            evaluation.weights[target.name] = _shares(blend.weights[target.name])
             continue
         stacks[target.name] = stack
-        weights = _choose(judged, blend, target, stack, method)
+        weights = _choose(evaluation, blend, target, stack, method)
         mixed[target.name] = blended(stack.answers, weights)
-        kind = _settle(judged, blend, target, mixed[target.name], stack)
+        kind = _settle(evaluation, blend, target, mixed[target.name], stack)
         baseline = _baseline(blend, target.name)
-        judged.scores[target.name] = kind.scores(
+        evaluation.scores[target.name] = kind.scores(
             mixed[target.name], stack.labels, baseline=baseline, weights=counts
         )
         seen = _stack(target, plain, rows, part, counts)
         if _has_views(blend) and seen is not None:
-            judged.without_views[target.name] = kind.scores(
+            evaluation.without_views[target.name] = kind.scores(
                 blended(seen.answers, weights), seen.labels, weights=counts
             )
         for name, own in zip(stack.names, stack.answers, strict=True):
             there = ~np.isnan(own).any(axis=1)
             scores = kind.scores(own[there], stack.labels[there], weights=stack.weighed(there))
-            judged.members.setdefault(name, {})[target.name] = scores
+            evaluation.members.setdefault(name, {})[target.name] = scores
     if folder is not None:
-        _write(folder, blend, judged, held, rows, stacks, mixed)
-    return judged
+        _write(folder, blend, evaluation, held, rows, stacks, mixed)
+    return evaluation
 
 
 def _shares(weights: Mapping[str, float]) -> dict[str, float]:
@@ -188,15 +190,17 @@ def _said(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
 
 
 def _counts(
-    judged: BlendEvaluation, blend: JoinedNetworks, held: Mapping[str, HeldOut], rows: JoinedRows
+    evaluation: BlendEvaluation, blend: JoinedNetworks, held: Mapping[str, HeldOut], rows: JoinedRows
 ) -> Floats | None:
-    """(rows,) what each row counts in scores, None where all count alike; what there is to say is said."""
+    """(rows,) what each row counts in scores, None where all count alike; messages go to the evaluation."""
     column = blend.schema.weight
     if column is None:
         return None
     lacking = [name for name, one in held.items() if one.weights is None]
     if lacking:
-        judged.notes.append(f"scores are not weighted by {column}: {shortened(lacking)} kept no row weights")
+        evaluation.notes.append(
+            f"scores are not weighted by {column}: {shortened(lacking)} kept no row weights"
+        )
         return None
     found = np.full(len(rows.row), np.nan)
     differ = 0
@@ -205,9 +209,9 @@ def _counts(
         differ += int((~np.isnan(found[at]) & (found[at] != own)).sum())
         found[at] = np.where(np.isnan(found[at]), own, found[at])
     if differ:
-        judged.notes.append(f"{differ} row weights differ between members: those of the first are taken")
-    judged.notes.append(f"scores are weighted by {column}")
-    judged.weighted_by = column
+        evaluation.notes.append(f"{differ} row weights differ between members: those of the first are taken")
+    evaluation.notes.append(f"scores are weighted by {column}")
+    evaluation.weighted_by = column
     return relative_weights(found)
 
 
@@ -266,7 +270,7 @@ def _joined_labels(target: NetworkTarget, held: Mapping[str, HeldOut], rows: Joi
 
 
 def _evidence(kind: TargetKind, stack: _Stack) -> Evidence:
-    """What the rows that every member answered, and whose label is known, say of the members."""
+    """The evidence on the members of rows that all answered and whose label is known."""
     counting = stack.complete if stack.counts is None else stack.complete & (stack.counts > 0)
     rows = np.flatnonzero(counting & known_rows(stack.labels))
     given, row, truth = kind.evidence(stack.answers[:, rows], stack.labels[rows])
@@ -274,9 +278,9 @@ def _evidence(kind: TargetKind, stack: _Stack) -> Evidence:
 
 
 def _choose(
-    judged: BlendEvaluation, blend: JoinedNetworks, target: NetworkTarget, stack: _Stack, method: str
+    evaluation: BlendEvaluation, blend: JoinedNetworks, target: NetworkTarget, stack: _Stack, method: str
 ) -> Floats:
-    """(rows, members) weights for the blend's honest answers; what was chosen stands in `judged`."""
+    """(rows, members) weights for the blend's honest answers; what was chosen stands in `evaluation`."""
     name = target.name
     own = [blend.weights[name].get(one, 0.0) for one in stack.names]
     stated = own if sum(own) else [1.0] * len(own)
@@ -301,13 +305,13 @@ def _choose(
             scores = {}
         weights = fit_weights(evidence, way, stated)
         tried[way] = (weights, nested, loss)
-        judged.blends.setdefault(name, {})[way] = {
+        evaluation.blends.setdefault(name, {})[way] = {
             "weights": dict(zip(stack.names, weights.tolist(), strict=True)),
             "loss": loss,
             "scores": scores,
         }
     if method not in ("best", *tried):
-        judged.notes.append(
+        evaluation.notes.append(
             f"{name}: too few rows that every member held out to learn weights: they are as stated"
         )
     way = method if method in tried else "weights"
@@ -315,9 +319,9 @@ def _choose(
         way = min(tried, key=lambda one: tried[one][2])
     if enough and len(tried) > 1:
         told = ", ".join(f"{one} {score_text(tried[one][2])}" for one in tried)
-        judged.notes.append(f"{name}: loss on rows that chose no weights: {told}; taken: {way}")
-    judged.taken[name] = way
-    judged.weights[name] = dict(zip(stack.names, tried[way][0].tolist(), strict=True))
+        evaluation.notes.append(f"{name}: loss on rows that chose no weights: {told}; taken: {way}")
+    evaluation.taken[name] = way
+    evaluation.weights[name] = dict(zip(stack.names, tried[way][0].tolist(), strict=True))
     return tried[way][1]
 
 
@@ -330,7 +334,7 @@ def _kind(blend: JoinedNetworks, target: NetworkTarget, stats: TargetStats) -> T
 
 
 def _settle(
-    judged: BlendEvaluation, blend: JoinedNetworks, target: NetworkTarget, mixed: Floats, stack: _Stack
+    evaluation: BlendEvaluation, blend: JoinedNetworks, target: NetworkTarget, mixed: Floats, stack: _Stack
 ) -> TargetKind:
     """The kind with thresholds tuned on the blend's own answers."""
     own = [run.encoding.targets.get(target.name) for member in blend.members for run in member.runs]
@@ -338,8 +342,8 @@ def _settle(
     # Members' answers are calibrated each by itself, and their classes may be fewer than the blend's.
     kind = _kind(blend, target, base.model_copy(update={"temperature": 1.0, "thresholds": ()}))
     there = np.asarray(~np.isnan(mixed).any(axis=1))
-    judged.facts[target.name] = kind.tuned(mixed[there], stack.labels[there], stack.weighed(there))
-    return _kind(blend, target, judged.facts[target.name])
+    evaluation.facts[target.name] = kind.tuned(mixed[there], stack.labels[there], stack.weighed(there))
+    return _kind(blend, target, evaluation.facts[target.name])
 
 
 def _baseline(blend: JoinedNetworks, target: str) -> Any:
@@ -360,7 +364,7 @@ def _has_views(blend: JoinedNetworks) -> bool:
 def _write(
     folder: RunFolder,
     blend: JoinedNetworks,
-    judged: BlendEvaluation,
+    evaluation: BlendEvaluation,
     held: Mapping[str, HeldOut],
     rows: JoinedRows,
     stacks: Mapping[str, _Stack],
@@ -394,7 +398,7 @@ def _write(
     for target in blend.schema.answers:
         if target.name not in stacks:
             continue
-        kind = _kind(blend, target, judged.facts[target.name])
+        kind = _kind(blend, target, evaluation.facts[target.name])
         stack = stacks[target.name]
         own_answers = mixed[target.name]
         for column, values in named.answered(target.name, kind.decode(own_answers), own_answers).items():

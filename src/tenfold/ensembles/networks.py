@@ -82,19 +82,19 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
         from tenfold.ensembles.evaluate import evaluate_blend
 
         joined = blend_of(folder.path, members, RunRecord({}))
-        judged = evaluate_blend(folder, joined, method=method, seed=seed)
+        evaluation = evaluate_blend(folder, joined, method=method, seed=seed)
         first = members[0].runs[0].record
         tables = {run.record.table for member in members for run in member.runs}
         record = {
             "of": "network",
             "table": tables.pop() if len(tables) == 1 else None,
             "reading": first.reading or {},
-            **judged.record(),
+            **evaluation.record(),
             "rows": max(run.record.rows for member in members for run in member.runs),
             "majority": first.majority,
             "peak_bytes": peak_bytes(pick_device("auto")),
         }
-        return Blended(joined.schema, record, judged.members, [*joined.notes, *judged.notes])
+        return Blended(joined.schema, record, evaluation.members, [*joined.notes, *evaluation.notes])
 
     def _whole(self) -> NetworkEnsemble:
         if not self.members:

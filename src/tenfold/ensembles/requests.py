@@ -85,7 +85,7 @@ def reading_values(reading: Reading) -> dict[str, Any]:
 
 
 #: Fields that JSON has no word for -> how they are written, and read.
-_FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[dict[str, Any]], Any]]] = {
+_FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "schema": (lambda one: one.model_dump(mode="json", exclude_none=True), lambda one: Schema(**one)),
     "recipe": (lambda one: one.model_dump(mode="json", exclude_unset=True), lambda one: Recipe(**one)),
     "reading": (reading_values, lambda one: Reading(**one)),

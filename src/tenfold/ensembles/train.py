@@ -345,10 +345,10 @@ class _Ensemble:
             member for member in self.members if all(one.status == "finished" for one in self._units(member))
         ]
 
-    def _describe(self, folder: RunFolder, judged: Mapping[str, Any]) -> RunRecord:
+    def _describe(self, folder: RunFolder, blended: Mapping[str, Any]) -> RunRecord:
         """Write ``run.json`` as things stand, so that whatever comes next, it says what is whole."""
         whole = {member.name for member in self._whole_members()}
-        scores = judged.get("scores", {})
+        scores = blended.get("scores", {})
         members = []
         for member in self.members:
             units = self._units(member)
@@ -369,7 +369,7 @@ class _Ensemble:
                     peak_bytes=max(one.peak_bytes for one in units),
                 )
             )
-        for soup in judged.get("soups", ()):
+        for soup in blended.get("soups", ()):
             paths = [folder.file(path) for path in soup["runs"]]
             more = {"error": "", "overhead_seconds": 0.0}
             own = scores.get(soup["name"], {})
@@ -386,13 +386,13 @@ class _Ensemble:
                 name: {"mark": one.mark if one.status == "finished" else "", "status": one.status}
                 for name, one in self.standings.items()
             },
-            **judged.get("judged", {}),
-            "done": self._done(folder) if judged else None,
+            **blended.get("judged", {}),
+            "done": self._done(folder) if blended else None,
             "method": self.how.blend,
             "seconds": round(time.monotonic() - self.started, 3),
             "peak_bytes": max(one.peak_bytes for one in self.standings.values()),
         }
-        if not judged:
+        if not blended:
             # Of members that have changed, what was once found is no longer true.
             folder.file("oof.parquet").unlink(missing_ok=True)
             folder.write_text("schema.toml", self.file.schema.to_toml())

@@ -176,11 +176,11 @@ def blended(answers: Floats, weights: Floats) -> Floats:
     there = np.asarray(~np.isnan(answers).any(axis=2))
     each = np.asarray(np.broadcast_to(weights, (answers.shape[1], len(answers))).T * there)
     # Where every member that answers has the weight 0, they count alike.
-    each = np.where((each.sum(axis=0) == 0)[None, :], there.astype(np.float64), each)
+    each = np.where(np.asarray(each.sum(axis=0) == 0)[None, :], there.astype(np.float64), each)
     with np.errstate(invalid="ignore"):
         shares = each / each.sum(axis=0)
         found = (shares[:, :, None] * np.where(there[:, :, None], answers, 0.0)).sum(axis=0)
-    return np.where(there.any(axis=0)[:, None], found, np.nan)
+    return np.where(np.asarray(there.any(axis=0))[:, None], found, np.nan)
 
 
 def fuse_ranks(lists: Sequence[Sequence[Any]], weights: Sequence[float], n: int) -> list[tuple[Any, float]]:
@@ -199,7 +199,7 @@ def fuse_ranks(lists: Sequence[Sequence[Any]], weights: Sequence[float], n: int)
 
 
 def joined_classes(lists: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], list[str]]:
-    """All members' classes by name, in the first one's order and then as they come; and what is to be said.
+    """All members' classes by name, in the first one's order and then as they come; and messages.
 
     lists: member -> its classes.
     """

@@ -1,4 +1,4 @@
-"""The image wing in a process of its own: an ensemble's check, and the training of one of its members.
+"""Networks in a process of their own: an ensemble's check, the training of a member, the blend.
 
 ``python -m tenfold.ensembles.worker`` reads one JSON request from standard input, and writes one JSON object
 a line to standard output. Whatever a library prints goes to standard error. All memory goes with the process.
@@ -282,7 +282,7 @@ def _plans(request: CheckRequest, members: Mapping[str, Recipe], classes: int) -
 
 
 def _blend(request: BlendRequest, tell: Listener) -> dict[str, Any]:
-    """Judge the finished members together, and write the table of what they said of held-out rows."""
+    """Evaluate the blend of the finished members, and write the table of their held-out answers."""
     tell(StageBegan("blending"))
     folder = Path(request.folder)
     members = [
@@ -291,7 +291,7 @@ def _blend(request: BlendRequest, tell: Listener) -> dict[str, Any]:
     ]
     blend = blend_of(folder, members, RunRecord({}))
     # The lock is held by whoever asked.
-    judged = evaluate_blend(
+    evaluation = evaluate_blend(
         RunFolder(folder, folder, -1),
         blend,
         method=request.method,
@@ -300,22 +300,22 @@ def _blend(request: BlendRequest, tell: Listener) -> dict[str, Any]:
     )
     soups: list[dict[str, Any]] = []
     if request.soup:
-        members, judged, blend, soups = _with_soups(request, members, judged, blend)
+        members, evaluation, blend, soups = _with_soups(request, members, evaluation, blend)
     rows = max(run.record.rows for member in members for run in member.runs)
     majority = members[0].runs[0].record.majority
     return {
-        "judged": {**judged.record(), "rows": rows, "majority": majority},
-        "scores": judged.members,
+        "judged": {**evaluation.record(), "rows": rows, "majority": majority},
+        "scores": evaluation.members,
         "soups": soups,
         "schema": blend.schema.to_toml(),
-        "notes": [*blend.notes, *judged.notes],
+        "notes": [*blend.notes, *evaluation.notes],
     }
 
 
 def _with_soups(
     request: BlendRequest,
     members: list[Member[OpenedNetwork]],
-    judged: BlendEvaluation,
+    evaluation: BlendEvaluation,
     blend: JoinedNetworks,
 ) -> tuple[list[Member[OpenedNetwork]], BlendEvaluation, JoinedNetworks, list[dict[str, Any]]]:
     """Try a soup of each group of like members, and keep those that lower the blend's loss."""
@@ -325,23 +325,25 @@ def _with_soups(
         soup = make_soup(group, folder / "members", request.table, request.reading, request.machine.device)
         wider = blend_of(folder, [*members, soup], RunRecord({}))
         tried = evaluate(None, wider)
-        before, after = judged.loss, tried.loss
+        before, after = evaluation.loss, tried.loss
         names = " and ".join(member.name for member in group)
         if after < before:
             members, blend = [*members, soup], wider
-            notes = judged.notes
-            judged = evaluate(RunFolder(folder, folder, -1), wider)
-            judged.notes = [
+            notes = evaluation.notes
+            evaluation = evaluate(RunFolder(folder, folder, -1), wider)
+            evaluation.notes = [
                 *notes,
                 f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: kept",
             ]
             paths = [f"members/{run.path.name}" for run in soup.runs]
             kept.append({"name": soup.name, "weight": soup.weight, "runs": paths})
             continue
-        judged.notes.append(f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: not kept")
+        evaluation.notes.append(
+            f"soup of {names}: loss {score_text(before)} -> {score_text(after)}: not kept"
+        )
         for run in soup.runs:
             shutil.rmtree(run.path, ignore_errors=True)
-    return members, judged, blend, kept
+    return members, evaluation, blend, kept
 
 
 def _opened(path: Path) -> OpenedNetwork:

@@ -1,4 +1,4 @@
-"""The image wing: some rows as the last layer sees them, for a workbook that shows how a loss comes about."""
+"""Some rows as the last layer sees them, for a workbook that shows how a loss comes about."""
 
 from __future__ import annotations
 

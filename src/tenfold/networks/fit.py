@@ -31,7 +31,7 @@ from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.prepare import TrainingWork, prepare_training
-from tenfold.networks.score import baseline_answers, judge_validation
+from tenfold.networks.score import baseline_answers, evaluate_validation
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
 from tenfold.recipe import Recipe, with_defaults_for
@@ -122,9 +122,9 @@ class _Prepared:
             on_progress=self.job.options.on_progress,
         )
         notes.add(trained.notes)
-        verdict = judge_validation(folder, work, recipe, device, precision)
-        notes.add(verdict.notes)
-        write_network(folder, work.network, verdict.encoding, trained, {"arch": recipe.arch})
+        result = evaluate_validation(folder, work, recipe, device, precision)
+        notes.add(result.notes)
+        write_network(folder, work.network, result.encoding, trained, {"arch": recipe.arch})
         record = {
             "kind": "network",
             "rows": len(work.examples.ids),
@@ -135,9 +135,9 @@ class _Prepared:
             "fingerprint": work.fingerprint,
             **({"weighted_by": work.schema.weight} if work.schema.weight else {}),
             **table_facts(self.job.table, self.job.options.reading.table),
-            "targets": nan_to_none(verdict.scores),
-            "without_views": nan_to_none(verdict.plain_scores),
-            "calibration": nan_to_none(verdict.calibration),
+            "targets": nan_to_none(result.scores),
+            "without_views": nan_to_none(result.plain_scores),
+            "calibration": nan_to_none(result.calibration),
             "majority": baseline_answers(work),
             "precision": precision,
             "device": str(device),

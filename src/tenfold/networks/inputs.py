@@ -144,7 +144,7 @@ def prepare_rows(
     table, reading: as `read_source` has returned them.
     targets: the target columns must be there too.
     Raises ImageError that names up to ten bad pictures with line and reason, and TableError that names cells
-    of number columns that are no numbers, unless they are skipped.
+    of number columns that are not numbers, unless they are skipped.
     """
     strange = [name for name in reading.folders if name not in {column.name for column in schema.images}]
     if strange:

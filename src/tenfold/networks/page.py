@@ -49,7 +49,7 @@ class _Facts:
     recipe: Mapping[str, Any]
     history: list[dict[str, Any]]
     classes: Mapping[str, list[str]]
-    judged: list[TargetEvaluation]
+    evaluations: list[TargetEvaluation]
     ids: list[str]
     kinds: Mapping[str, TargetKind] = field(default_factory=dict)
     white: float | None = None
@@ -69,9 +69,9 @@ def _read(run: Run) -> _Facts:
         **{name: _found_classes(columns, name) for name in names_of if name not in classes},
     }
     names = held_out_columns(targets, classes)
-    judged = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
+    evaluations = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
     ids = [str(one) for one in columns.get(names.id, ())]
-    there = [one for one in judged if one is not None]
+    there = [one for one in evaluations if one is not None]
     # A number's validation loss is its squared error in deviations, unless another loss trained it.
     recipe = record.trained_recipe
     stats = {name: TargetStats(**own) for name, own in encoding.get("targets", {}).items()}
@@ -104,7 +104,7 @@ def network_page(run: Run, *, folders: Mapping[str, str] | None = None, worst: i
     sections += curve_sections(
         facts.history, recipe, targets, backbone=bool(schema.images), kinds=facts.kinds
     )
-    sections += _judged_sections(facts, dict(folders or {}), worst)
+    sections += _evaluation_sections(facts, dict(folders or {}), worst)
     maps = [] if many else weight_maps(run.path, [str(name) for name in targets], facts.classes)
     if maps:
         text = (
@@ -165,12 +165,12 @@ def _trained_section(run: _Facts) -> Section:
     )
 
 
-def _judged_sections(run: _Facts, folders: dict[str, str], worst: int) -> list[Section]:
+def _evaluation_sections(run: _Facts, folders: dict[str, str], worst: int) -> list[Section]:
     """Confusion, worst rows and calibration, of the rows that were held out."""
-    if not run.judged:
+    if not run.evaluations:
         return []
     wanted: dict[int, None] = {}
-    worst_of = {one.name: top_losses(one, worst) for one in run.judged}
+    worst_of = {one.name: top_losses(one, worst) for one in run.evaluations}
     for rows in worst_of.values():
         wanted |= dict.fromkeys(rows)
     photos: dict[int, bytes] = {}
@@ -183,11 +183,13 @@ def _judged_sections(run: _Facts, folders: dict[str, str], worst: int) -> list[S
         "Rows by their label, down, and the answer, across. Click a number to see its rows, those with the "
         "highest loss first."
     )
-    confusion = tuple(part for one in run.judged for part in confusion_part(one, run.ids))
+    confusion = tuple(part for one in run.evaluations for part in confusion_part(one, run.ids))
     costly = " ".join(["The rows that cost most: hard ones, rare ones, and wrong labels.", *run.notes])
-    shown = tuple(_photos(run, one, worst_of[one.name], photos) for one in run.judged if worst_of[one.name])
+    shown = tuple(
+        _photos(run, one, worst_of[one.name], photos) for one in run.evaluations if worst_of[one.name]
+    )
     sections = [Section("Right and wrong", right, confusion), Section("The highest losses", costly, shown)]
-    charts = [chart for one in run.judged for chart in calibration_charts(one)]
+    charts = [chart for one in run.evaluations for chart in calibration_charts(one)]
     if charts:
         text = (
             "How often answers of each probability are right. On the dashed line a probability means what it "
@@ -205,7 +207,7 @@ def _judged_sections(run: _Facts, folders: dict[str, str], worst: int) -> list[S
 
 
 def _photos(run: _Facts, one: TargetEvaluation, rows: list[int], photos: Mapping[int, bytes]) -> Part:
-    title = one.name if len(run.judged) > 1 else ""
+    title = one.name if len(run.evaluations) > 1 else ""
     if not run.schema.images:
         return top_losses_grid(one, rows, run.ids, title=title)
     shown = []

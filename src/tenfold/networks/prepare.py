@@ -143,7 +143,7 @@ def prepare_training(
     examples = replace(examples, weights=class_weighted(facts, examples.labels, examples.weights))
     facts = standardise(facts, examples.labels, split.train, examples.weigh(np.arange(examples.rows)))
     encoding = encoding.model_copy(update={"targets": facts})
-    # What the training rows decided is no weight: the heads are made anew, the layers stay.
+    # What the training rows decided is not a weight: the heads are made anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
@@ -162,7 +162,7 @@ def prepare_training(
 
 
 def _small_items(recipe: Recipe) -> list[str]:
-    """What is to be said where pictures are kept smaller than the network sees them."""
+    """A message where pictures are kept smaller than the network sees them."""
     kept, seen = recipe.item_size or recipe.image_size, recipe.image_size
     if kept[0] >= seen[0] and kept[1] >= seen[1]:
         return []

@@ -69,7 +69,7 @@ def choose_rows(
 ) -> tuple[NDArray[np.int64], list[str], list[str]]:
     """Indices of the chosen rows in the table, why each was chosen, and messages.
 
-    wanted: ids; telling held-out rows where there are none, n at most.  classes: target -> class list.
+    wanted: ids; representative held-out rows where there are none, n at most.  classes: target -> class list.
     own: whether the table is the run's own.  Raises SchemaError for an id that is none of the table's.
     """
     name = run.schema.row_name

@@ -1,4 +1,4 @@
-"""The image wing: what the validation rows decide after a training, and what they say of it."""
+"""Scores, thresholds and temperatures from the validation rows, after a training."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def baseline_answers(work: TrainingWork) -> dict[str, Any]:
     return {name: answer for name, answer in found.items() if answer is not None}
 
 
-def judge_validation(
+def evaluate_validation(
     folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
 ) -> ValidationResult:
     """Predict the validation rows, tune what is to be tuned on them, write and score them.
@@ -105,7 +105,7 @@ def judge_validation(
 
 
 def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
-    """Let open targets know what training rows are like; returns messages."""
+    """Fit each open target's out-of-distribution distance; returns messages."""
     network, notes = work.network, []
     if not network.familiar:
         return notes

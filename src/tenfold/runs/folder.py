@@ -76,7 +76,7 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
         with replacing(self.file(name)) as temporary:
-            # Names in it may hold bytes that are no text, which go through as they are.
+            # Names in it may hold bytes that are not text, which go through as they are.
             temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:

@@ -119,7 +119,7 @@ def representative_rows(
     classes: Mapping[str, Sequence[str]],
     n: int,
 ) -> list[tuple[str, str]]:
-    """Ids of n validation rows at most, and why each is telling: of every target the most sure of the right
+    """Ids of n validation rows at most, and why each is chosen: of every target the most sure of the right
     and of the wrong ones, and those between two answers; of a number the best, the worst and the middle."""
     names = held_out_columns(targets, classes)
     judged = [evaluate_target(columns, target, classes.get(target.name, ()), names) for target in targets]

@@ -125,7 +125,7 @@ def record_run(path: str | os.PathLike[str]) -> list[str]:
 
 
 def record_score(path: str | os.PathLike[str], value: float) -> str:
-    """Add a score from a leaderboard to a run; returns what is to be said. RunError where there is no run."""
+    """Add a score from a leaderboard to a run; returns a message. RunError where there is no run."""
     folder = Path(path).absolute()
     found = _described(folder)
     known = [one for one in _lines(folder.parent) if one["event"] == "run"]
@@ -271,7 +271,7 @@ def read_history(folder: str | os.PathLike[str], *, on_note: Log | None = None) 
     """All runs of a folder, best first; among those of one score the earlier comes first.
 
     Runs that finished before there was a history, and runs copied here, are found in their folders. Runs with
-    other targets are no rivals: those of the most runs come first, then the next.
+    other targets are not rivals: those of the most runs come first, then the next.
     on_note: told of lines and runs that cannot be read, and are left out.
     Raises RunError where there is no such folder.
     """
@@ -409,7 +409,7 @@ def _recorded(
 
 
 def _other_data(parent: Recorded, one: Mapping[str, Any]) -> list[str]:
-    """What can be said of two runs' data where it is not the same."""
+    """How the data of two runs differ, as far as it is known."""
     if parent.scored and one.get("scored"):
         if parent.scored != one["scored"]:
             return ["other rows, labels or split: no gain can be told"]

@@ -70,7 +70,7 @@ def find_place(path: str | os.PathLike[str]) -> Place:
     """Where a run of that name goes, and where it is made: beside it, or inside a folder that has to stay.
 
     A folder has to stay where it is a mount point, where this process stands in it, and where its parent
-    cannot be written. Raises RunError for what is no place for a folder.
+    cannot be written. Raises RunError where no folder can be.
     """
     named = final = Path(path).absolute()
     if named.is_symlink() or ".." in named.parts:
@@ -255,7 +255,7 @@ def drop_aside(place: Place, own: Iterable[str]) -> None:
 
 
 def _pour(place: Place, files: Iterable[str], old: Iterable[str]) -> None:
-    """File by file into a folder that has to stay. Without ``run.json``, which comes last, it is no run."""
+    """File by file into a folder that has to stay; it is a run once ``run.json``, the last, is there."""
     final, work = place.final, place.work
     (final / DESCRIBED).unlink(missing_ok=True)
     for name in files:

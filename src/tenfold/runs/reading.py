@@ -1,4 +1,4 @@
-"""How a run's tables are read: what was said of the training's table holds for every later one, too.
+"""How a run's tables are read: the options of the training's table hold for later ones, too.
 
 Words that mean missing mean it everywhere. The separator, the header and the encoding are those of one file:
 they hold for the training's table, and are tried first for another one, where they may not fit.
@@ -159,5 +159,5 @@ def _noted(table: Table, told: Sequence[str]) -> Table:
 
 
 def reading_notes(table: Table) -> list[str]:
-    """What `read_as_trained` has said of a table."""
+    """The notes of `read_as_trained` on a table."""
     return [note for note in table.notes if note.startswith(_AS_TRAINED)]

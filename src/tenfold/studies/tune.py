@@ -152,7 +152,7 @@ def tune(
 
 @dataclass
 class _Plan:
-    """How one wing tries a value.
+    """How a value is tried.
 
     train: (value, seed) -> (score, scores by target).  own: the recipe's value.  place: open while it trains.
     """
@@ -286,14 +286,14 @@ def _network_plan(work: _Work, recipe: Recipe) -> _Plan:
     told = bool(colon) and any(word in kind.score_names for kind in KINDS.values()) and bool(target)
     higher = told and word in HIGHER_IS_BETTER
 
-    def judge(run: Any) -> float:
+    def score_of(run: Any) -> float:
         score = monitored(recipe, build_heads(run.encoding, run.schema, run.recipe), run.scores)
         return -score if higher else score
 
     return _trained_plan(
         work,
         recipe,
-        judge,
+        score_of,
         grid=GRIDS["network", name],
         own=getattr(with_defaults_for(recipe, schema), name),
         score=recipe.monitor if told else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss",
@@ -310,7 +310,7 @@ def _rating_network_plan(work: _Work, recipe: RatingNetworkRecipe) -> _Plan:
         )
     recipe = _holding_out(recipe, work.note)
 
-    def judge(run: Any) -> float:
+    def score_of(run: Any) -> float:
         if not run.scores:
             raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
         return run.scores[run.record.target]["rmse"]
@@ -318,7 +318,7 @@ def _rating_network_plan(work: _Work, recipe: RatingNetworkRecipe) -> _Plan:
     return _trained_plan(
         work,
         recipe,
-        judge,
+        score_of,
         grid=GRIDS["pairs", name],
         own=getattr(recipe, name),
         score="rmse",
@@ -329,7 +329,7 @@ def _rating_network_plan(work: _Work, recipe: RatingNetworkRecipe) -> _Plan:
 def _trained_plan(
     work: _Work,
     recipe: Recipe | RatingNetworkRecipe,
-    judge: Callable[[Any], float],
+    score_of: Callable[[Any], float],
     *,
     grid: tuple[float, ...],
     own: float,
@@ -338,7 +338,7 @@ def _trained_plan(
 ) -> _Plan:
     """Trainings of networks that differ in one setting and in the seed.
 
-    judge: what decides of a run, less being better.  The other parameters are those of `_Plan`.
+    score_of: what decides of a run, less being better.  The other parameters are those of `_Plan`.
     """
     # What is not said stays so: it may follow from the table, in every training.
     said = recipe.model_dump(exclude_unset=True)
@@ -359,7 +359,7 @@ def _trained_plan(
                 log=None if seen else work.note,
             )
         seen.update(train=run.record.train_rows, valid=run.record.valid_rows)
-        return judge(run), run.scores
+        return score_of(run), run.scores
 
     return _Plan(
         repeats=1,
