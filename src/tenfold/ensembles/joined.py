@@ -110,7 +110,7 @@ class HeldOut:
     """A member's answers to rows that it did not train on.
 
     marks: what tells its rows from each other.  ids: (rows,) their names.  fold: (rows,) from 1, or 0.
-    labels, answers: target -> as `targets.labels` and `Head.probabilities` have them, classes as in the blend.
+    labels, answers: target -> as `targets.labels` and `Head.probabilities` have them, classes of the blend.
     words: columns of the labels as the table has them.
     weights: (rows,) what each row counts, None of runs that do not say so.
     """

@@ -317,7 +317,7 @@ class _Ensemble:
 
     def _recipe(self) -> dict[str, Any]:
         """What the history says of this ensemble: its choices, and every member's beside the defaults."""
-        plain = Recipe().model_dump(mode="json")
+        plain = Recipe.model_validate({}).model_dump(mode="json")
         members = {}
         for member in self.members:
             own = member.recipe.model_dump(mode="json")
