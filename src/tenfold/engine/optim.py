@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from timm.optim import Lamb, Lion
+from timm.optim.lamb import Lamb
+from timm.optim.lion import Lion
 from torch import Tensor, nn
 
 from tenfold.nn.network import Network, describe_layers

@@ -122,14 +122,14 @@ class NetworkTraining:
                 f"{names} cannot recompute its activations",
                 fix="leave checkpoint off, or choose another architecture",
             )
-        self._training = self._make(network, averaged=False)
+        self._training = self._make(network)
         self._training.scaler.scale(torch.zeros((), device=device))
         self._averaged = AveragedWeights(network, self.recipe.ema) if self.recipe.ema else None
 
-    def _make(self, network: Network, *, averaged: bool) -> Training:
+    def _make(self, network: Network) -> Training:
         device = next(network.parameters()).device
         training = make_training(
-            network, self._encoding, self.recipe, device, self._precision, 1, averaged=averaged
+            network, self._encoding, self.recipe, device, self._precision, 1, averaged=False
         )
         four = [parameter for parameter in network.parameters() if parameter.ndim == 4]
         last = any(each.is_contiguous(memory_format=torch.channels_last) for each in four)
@@ -189,8 +189,8 @@ class NetworkTraining:
 
     def update(self) -> Callable[[], object]:
         """See `engine.step.update_weights`."""
-        training = self._make(self._training.network, averaged=True)
-        training.scaler = self._training.scaler
+        network, ema = self._training.network, self.recipe.ema
+        training = replace(self._training, averaged=AveragedWeights(network, ema) if ema else None)
 
         def step() -> None:
             update_weights(training)
