@@ -12,6 +12,7 @@ import pytest
 
 import tenfold
 from command import tenfold as run_command
+from tenfold.cli.options import AnswerOutput
 from tenfold.cli.write import write_answers
 from tenfold.errors import OutputError, SchemaError
 from tenfold.files.submission import write_submission
@@ -316,6 +317,6 @@ def test_ids_of_a_sample_in_two_forms(tmp_path: Path) -> None:
 @pytest.mark.case("N7", "the number of rows that is told is that of the file: the sample's, not the table's")
 def test_the_number_of_rows_is_the_files(tmp_path: Path) -> None:
     (tmp_path / "sample.csv").write_text("id,label\nb,no\n")
-    given = {"output": tmp_path / "out.csv", "like": tmp_path / "sample.csv"}
+    given = AnswerOutput(output=str(tmp_path / "out.csv"), like=str(tmp_path / "sample.csv"))
     told = write_answers(predictions(["a", "b", "c"], label=WORDS_OF_THREE), given, id_name="id")
     assert told["rows"] == 1 and (tmp_path / "out.csv").read_text() == "id,label\nb,sick\n"

@@ -70,10 +70,10 @@ class Probe(Request):
     n: int = option("how many", "", "-n", default=3)
 
 
-def test_a_command_gets_its_options_as_one_dictionary() -> None:
+def test_a_command_gets_its_options_as_a_request() -> None:
     got: dict[str, Any] = {}
     before = list(app.registered_commands)
-    command("probe", Probe, "tenfold probe here")(got.update)
+    command("probe", Probe, "tenfold probe here")(lambda asked: got.update(vars(asked)))
     try:
         done = CliRunner().invoke(app, ["probe", "here", "-n", "5"])
     finally:

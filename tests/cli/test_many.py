@@ -119,3 +119,9 @@ def test_competitions_say_what_is_missing(tmp_path: Path) -> None:
         (tmp_path / "sub.csv").write_text("id,label\n")
         done = tenfold(*words, cwd=tmp_path, code=2)
         assert done.stderr.startswith("DependencyError: ") and "fix" in done.stderr
+
+
+def test_a_blend_says_what_is_missing(tmp_path: Path) -> None:
+    assert "no folder is given" in tenfold("blend", "a", "b", cwd=tmp_path, code=2).stderr
+    wrong = tenfold("blend", "a", "b", "-o", "x", "--weights", "1,b", cwd=tmp_path, code=2)
+    assert "--weights '1,b' are not numbers" in wrong.stderr

@@ -9,18 +9,15 @@ from typing import Any
 
 import pytest
 
+import tenfold.cli.main  # noqa: F401 - the commands in their order
 from photos import write_photo
-from tenfold.cli.options import ColumnOptions, options_of, parameters_of
-from tenfold.cli.request import (
-    asking_of,
-    job_of,
-    picture_job_of,
-    recommender_of,
-    rows_of,
-    table_options,
-    wing_options,
-)
-from tenfold.cli.train import Evaluate, Fit, Predict
+from tenfold.cli import request
+from tenfold.cli.ask import Evaluate, Predict
+from tenfold.cli.options import ColumnOptions, options_of
+from tenfold.cli.ratings import Recommend, recommender_of
+from tenfold.cli.request import fit_keywords, picture_job_of, table_options
+from tenfold.cli.request import predict_options as options_for
+from tenfold.cli.train import Fit
 from tenfold.data.tables.table import Table
 from tenfold.errors import ImageError, RecipeError, SchemaError, TenfoldError
 from tenfold.events import ImagesRead
@@ -33,21 +30,26 @@ from tenfold.schema import (
     Schema,
     UndecidedTarget,
 )
+from tenfold.values import MAX_PIXELS
 
 PICTURES = {"table": "train.csv", "image": ["id=photos"], "target": ["label"], "output": "run"}
 RATINGS = {"table": "ratings.csv", "user": "u", "item": "i", "target": ["r"], "output": "run"}
 
 
-def fit_options(**given: Any) -> dict[str, Any]:
+def fit_options(**given: Any) -> Fit:
     """What ``tenfold fit`` hands over: every option, with those that were given."""
-    found = {one.name: one.default.default for one in parameters_of(Fit, (Recipe, FactorRecipe))}
-    assert set(given) <= set(found)
-    return {**found, **given}
+    own = options_of(Fit)
+    choices = {name: value for name, value in given.items() if name not in own}
+    assert set(choices) <= Recipe.model_fields.keys() | FactorRecipe.model_fields.keys()
+    return Fit(choices=choices, **{name: value for name, value in given.items() if name in own})
 
 
-def predict_options(**given: Any) -> dict[str, Any]:
-    found = {one.name: one.default.default for one in (*parameters_of(Predict), *parameters_of(Evaluate))}
-    return {**found, "output": "out.csv", "table": None, **given}
+def job_of(asked: Fit) -> Any:
+    return request.job_of(asked, asked.output)
+
+
+def predict_options(**given: Any) -> Predict:
+    return Predict(**{"run": "r", "table": None, "output": "out.csv", **given})
 
 
 def run_of(schema: Schema) -> Any:
@@ -149,9 +151,9 @@ def test_options_beside_a_job_file_replace_its_values(tmp_path: Path) -> None:
         ({**PICTURES, "image": ["id"]}, "COLUMN=FOLDER"),
         ({**PICTURES, "target": ["label:categry"]}, "did you mean 'category'?"),
         ({**PICTURES, "lr": -1.0}, "lr"),
-        ({**PICTURES, "factors": 3}, "--factors is no option of a training from pictures"),
-        ({**PICTURES, "duplicates": "mean", "epochs": 2}, "--duplicates is no option"),
-        ({**RATINGS, "arch": "resnet18"}, "--arch is no option of a training from ratings"),
+        ({**PICTURES, "factors": 3}, "--factors is not an option of a training from pictures"),
+        ({**PICTURES, "duplicates": "mean", "epochs": 2}, "--duplicates is not an option"),
+        ({**RATINGS, "arch": "resnet18"}, "--arch is not an option of a training from ratings"),
         ({**RATINGS, "target": ["r", "s"]}, "ratings have one target"),
         (
             {"table": "t.csv", "image_folder": "photos", "output": "run"},
@@ -168,9 +170,9 @@ def test_what_is_not_said_or_does_not_fit_is_named(given: dict[str, Any], words:
 
 @pytest.mark.parametrize("name", ["user_table", "item_table", "item_name"])
 def test_columns_of_ratings_are_no_option_for_pictures(name: str) -> None:
-    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option"):
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is not an option"):
         job_of(fit_options(**PICTURES, **{name: "x"}))
-    with pytest.raises(RecipeError, match="--side is no option"):
+    with pytest.raises(RecipeError, match="--side is not an option"):
         job_of(fit_options(**PICTURES, side=["x"]))
 
 
@@ -179,7 +181,7 @@ def test_columns_of_ratings_are_no_option_for_pictures(name: str) -> None:
     [("id", "x"), ("group", ["x"]), ("split_column", "x"), ("weight", "x"), ("image", ["a=b"])],
 )
 def test_columns_of_pictures_are_no_option_for_ratings(name: str, value: Any) -> None:
-    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option"):
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is not an option"):
         job_of(fit_options(**RATINGS, **{name: value}))
 
 
@@ -195,7 +197,7 @@ def test_columns_are_named_in_one_place(tmp_path: Path, place: str, name: str) -
         if place == "job"
         else {"image_folder": str(tmp_path), "output": "r"}
     )
-    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option beside"):
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is not an option beside"):
         job_of(fit_options(**given, **{name: value}))
 
 
@@ -224,7 +226,7 @@ def test_reading_and_machine_of_a_classifier() -> None:
         **PICTURES, sep=";", encoding="cp1252", header=False, missing_values=["-", "?"], skip_bad=True,
         max_pixels=5, workers=0, cache="c", device="cpu", micro_batch=3,
     )  # fmt: skip
-    found = wing_options(job_of(given).schema, given)
+    found = fit_keywords(job_of(given).schema, given)
     reading, machine = found["reading"], found["machine"]
     assert reading.table == table_options(given)
     assert reading.table == {
@@ -232,8 +234,8 @@ def test_reading_and_machine_of_a_classifier() -> None:
     }  # fmt: skip
     assert (reading.skip_bad, reading.max_pixels, reading.workers, reading.cache) == (True, 5, 0, "c")
     assert (machine.device, machine.micro_batch, machine.checkpoint) == ("cpu", 3, False)
-    plain = wing_options(PICTURE_RUN.schema, fit_options(**PICTURES))
-    assert (plain["reading"].max_pixels, plain["reading"].workers) == (None, 2)
+    plain = fit_keywords(PICTURE_RUN.schema, fit_options(**PICTURES))
+    assert (plain["reading"].max_pixels, plain["reading"].workers) == (MAX_PIXELS, 2)
     assert (plain["machine"].device, plain["machine"].micro_batch) == ("auto", None)
 
 
@@ -242,7 +244,7 @@ def test_reading_and_machine_of_a_classifier() -> None:
 )
 def test_numbers_that_nothing_can_have_are_refused(name: str, value: int) -> None:
     with pytest.raises(RecipeError, match=f"{name} = {value}"):
-        wing_options(PICTURE_RUN.schema, fit_options(**PICTURES, **{name: value}))
+        fit_keywords(PICTURE_RUN.schema, fit_options(**PICTURES, **{name: value}))
 
 
 @pytest.mark.parametrize(
@@ -253,103 +255,48 @@ def test_numbers_that_nothing_can_have_are_refused(name: str, value: int) -> Non
     ],
 )  # fmt: skip
 def test_ratings_take_no_option_of_pictures(name: str, value: Any) -> None:
-    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is no option where ratings"):
-        wing_options(RATINGS_RUN.schema, fit_options(**RATINGS, **{name: value}))
+    with pytest.raises(RecipeError, match=f"--{name.replace('_', '-')} is not an option where ratings"):
+        fit_keywords(RATINGS_RUN.schema, fit_options(**RATINGS, **{name: value}))
 
 
 def test_ratings_take_their_own_options() -> None:
-    found = wing_options(
+    found = fit_keywords(
         RATINGS_RUN.schema, fit_options(**RATINGS, skip_bad=True, time_format="iso", sep="|")
     )
-    assert found["reading"].skip_bad is True and found["time_format"] == "iso"
+    assert found["reading"].skip_bad is True
     assert found["reading"].table["separator"] == "|"
 
 
 def test_the_format_of_times_beside_pictures_is_part_of_the_schema() -> None:
     given = fit_options(**PICTURES, time="taken", time_format="iso")
     assert job_of(given).schema.time_format == "iso"
-    assert wing_options(PICTURE_RUN.schema, given)
+    assert fit_keywords(PICTURE_RUN.schema, given)
     with pytest.raises(SchemaError, match="no column of times"):
         job_of(fit_options(**PICTURES, time_format="iso"))
-    with pytest.raises(RecipeError, match="--time-format is no option where pictures"):
-        asking_of(PICTURE_RUN, predict_options(time_format="iso"), print, print)
 
 
 def test_prediction_reads_from_other_folders_and_tells() -> None:
     told: list[Any] = []
-    found = asking_of(PICTURE_RUN, predict_options(image=["id=new"], views=2), told.append, print)
+    found = options_for(PICTURE_RUN, predict_options(image=["id=new"], views=2), told.append, print)
     assert (found.reading.folders, found.views, found.device) == ({"id": "new"}, 2, "auto")
     assert found.reading.on_progress is not None
     found.reading.on_progress(ImagesRead("id", 1, 2))
     assert told == [ImagesRead("id", 1, 2)]
-    with pytest.raises(RecipeError, match="--views is no option where ratings"):
-        asking_of(RATINGS_RUN, predict_options(views=2), told.append, print)
+    with pytest.raises(RecipeError, match="--views is not an option where ratings"):
+        options_for(RATINGS_RUN, predict_options(views=2), told.append, print)
 
 
 def test_scoring_of_lists_is_for_ratings() -> None:
-    found = asking_of(RATINGS_RUN, predict_options(lists=5, liked=4.0), print, print)
-    assert (found.n, found.relevant_from, found.reading.skip_bad) == (5, 4.0, False)
-    with pytest.raises(RecipeError, match="--lists is no option where pictures"):
-        asking_of(PICTURE_RUN, predict_options(lists=5), print, print)
+    assert options_for(RATINGS_RUN, Evaluate(lists=5, liked=4.0), print, print).reading.skip_bad is False
+    with pytest.raises(RecipeError, match="--lists is not an option where pictures"):
+        options_for(PICTURE_RUN, Evaluate(lists=5), print, print)
 
 
-# What to predict, and for whom
-
-
-def test_rows_are_a_table_or_pairs() -> None:
-    assert rows_of(PICTURE_RUN, predict_options(table="t.csv")) == "t.csv"
-    one = rows_of(RATINGS_RUN, predict_options(user=["007"], item=["a", "b"]))
-    assert one == {"user": ["007", "007"], "item": ["a", "b"]}
-    two = rows_of(RATINGS_RUN, predict_options(user=["1", "2"], item=["a", "b"]))
-    assert two == {"user": ["1", "2"], "item": ["a", "b"]}
-
-
-@pytest.mark.parametrize(
-    ("run", "given", "words"),
-    [
-        (PICTURE_RUN, {}, "no table is given"),
-        (PICTURE_RUN, {"user": ["1"], "item": ["a"]}, "stand for a table of pairs"),
-        (RATINGS_RUN, {"table": "t.csv", "user": ["1"], "item": ["a"]}, "stand for a table of pairs"),
-        (RATINGS_RUN, {"user": ["1", "2"], "item": ["a", "b", "c"]}, "2 --user and 3 --item make no pairs"),
-        (RATINGS_RUN, {"user": ["1", "2"]}, "2 --user and 0 --item make no pairs"),
-        (RATINGS_RUN, {"user": ["1"]}, "1 --user and 0 --item make no pairs"),
-        (RATINGS_RUN, {"item": ["a"]}, "0 --user and 1 --item make no pairs"),
-    ],
-)
-def test_what_makes_no_pairs_is_refused(run: Any, given: dict[str, Any], words: str) -> None:
-    with pytest.raises(SchemaError) as caught:
-        rows_of(run, predict_options(**given))
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("run", "given", "words"),
-    [
-        (PICTURE_RUN, {"output": None}, "no output file is given"),
-        (PICTURE_RUN, {"output": ""}, "no output file is given"),
-        (PICTURE_RUN, {"like": "s.csv", "probabilities": True}, "--probabilities is no option beside --like"),
-        (PICTURE_RUN, {"like": "s.csv", "spreadsheet_safe": True}, "--spreadsheet-safe is no option"),
-        (RATINGS_RUN, {"like": "s.csv"}, "--like is no option where ratings"),
-        (RATINGS_RUN, {"probabilities": True}, "--probabilities is no option where ratings"),
-    ],
-)
-def test_where_answers_go_is_checked_before_they_are_made(
-    run: Any, given: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(RecipeError) as caught:
-        rows_of(run, predict_options(table="t.csv", **given))
-    assert words in str(caught.value)
-    assert rows_of(RATINGS_RUN, predict_options(table="t.csv", output=None)) == "t.csv"
+# For whom to recommend
 
 
 def test_for_whom_to_recommend_is_said_once() -> None:
-    told = ("user_column", "item_column", "target", "time", "time_format", "skip_bad")
-    reading = ("sep", "encoding", "header", "missing_values")
-
-    def given(**values: Any) -> dict[str, Any]:
-        nothing = dict.fromkeys((*told, *reading))
-        return {**nothing, "user": None, "everyone": False, "ratings": None, **values}
-
+    given = Recommend
     assert recommender_of(RATINGS_RUN, given(user=["1"])) == (RATINGS_RUN, ["1"])
     assert recommender_of(RATINGS_RUN, given(everyone=True)) == (RATINGS_RUN, None)
     for values in ({}, {"user": ["1"], "everyone": True}):
@@ -369,5 +316,5 @@ def test_for_whom_to_recommend_is_said_once() -> None:
     recommender_of(run, given(ratings="mine.csv", target="note", item_column="film", sep=";", time="none"))
     assert asked["columns"] == {"user": None, "item": "film", "rating": "note", "time": "none"}
     assert asked["path"] == "mine.csv" and asked["separator"] == ";"
-    with pytest.raises(RecipeError, match="--target is no option without --ratings"):
+    with pytest.raises(RecipeError, match="--target is not an option without --ratings"):
         recommender_of(RATINGS_RUN, given(user=["1"], target="note"))

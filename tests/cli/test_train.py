@@ -90,7 +90,7 @@ def test_a_job_file_says_the_same(place: Path) -> None:
         (["--target", "label", "--lr", "-1"], ["lr = -1", "greater than 0"]),
         (["--target", "label", "--resize", "stretch"], ["squish"]),
         (["--target", "label", "--epoch", "3"], ["--epoch"]),
-        (["--target", "label", "--factors", "3"], ["--factors is no option"]),
+        (["--target", "label", "--factors", "3"], ["--factors is not an option"]),
         (["--target", "label", "--views", "4"], ["upside down"]),
         (["--target", "label", "--weights", "lost.pth"], ["no weights file lost.pth"]),
         (["--target", "id"], ["used twice"]),

@@ -92,7 +92,7 @@ def test_comparing_targets(place: Path) -> None:
         (("tune", "factors", *PAIRS, "--body", "mlp"), "no factors to tune"),
         (("tune", "depth", *PHOTOS, "--target", "label"), "there is: wd, lr, factors"),
         (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is no number"),
-        (("tune", "wd", *PAIRS, "--method", "als", "--image-size", "32"), "no option of a training from"),
+        (("tune", "wd", *PAIRS, "--method", "als", "--image-size", "32"), "not an option of a training from"),
     ],
 )
 def test_mistakes_are_told(place: Path, words: tuple[object, ...], said: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tenfold.cli.options import AnswerOutput
 from tenfold.cli.write import write_answers, write_lists
 from tenfold.errors import OutputError
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations, TargetPrediction
@@ -29,9 +30,8 @@ def predictions(*, failed: tuple[int, ...] = ()) -> Predictions:
     return Predictions(words("007", "7", "=x"), {"label": target}, mask, dict.fromkeys(failed, "gone"))
 
 
-def given(path: Path | None, **values: Any) -> dict[str, Any]:
-    plain = {"like": None, "probabilities": False, "spreadsheet_safe": False}
-    return {**plain, "output": None if path is None else str(path), **values}
+def given(path: Path | None, **values: Any) -> AnswerOutput:
+    return AnswerOutput(output=None if path is None else str(path), **values)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from photos import QUICK, write_photos
-from tenfold.ensembles.blend import blend_request, blend_runs
+from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.fitting import fit
@@ -109,11 +109,3 @@ def test_a_blend_of_a_blend_is_refused(place: Path) -> None:
     blend = blend_runs([place / "one", place / "two"], output=place / "inner")
     with pytest.raises(RunError, match="cannot be blended"):
         blend_runs([blend.path, place / "one"], output=place / "outer")
-
-
-def test_options_of_the_command(place: Path) -> None:
-    given = {"runs": ["a", "b"], "output": None, "weights": None, "method": "weights", "seed": 0}
-    with pytest.raises(RecipeError, match="no folder"):
-        blend_request(given)
-    with pytest.raises(RecipeError, match="no numbers"):
-        blend_request({**given, "output": "x", "weights": "1,b"})

@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
-from tenfold.cli.options import Request, parameters_of
+from tenfold.cli.options import Request, options_of, parameters_of
 from tenfold.cli.screen import print_json, say, show_records, show_scores, tell
 from tenfold.errors import OutputError, TenfoldError, home_path, of_machine
 from tenfold.recipe import AnyRecipe
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Given = dict[str, Any]
+Asked = TypeVar("Asked", bound=Request)
 
 #: Every command's options, as they are typed.
 OPTIONS: dict[str, frozenset[str]] = {}
@@ -81,23 +81,27 @@ def _start(
 
 def command(
     name: str,
-    request: type[Request],
+    request: type[Asked],
     *examples: str,
     recipes: tuple[type[AnyRecipe], ...] = (),
     without: tuple[str, ...] = (),
-) -> Callable[[Callable[[Given], None]], Callable[[Given], None]]:
+) -> Callable[[Callable[[Asked], None]], Callable[[Asked], None]]:
     """A command with the options of a request and of recipes, without some; its function gets the request.
 
     examples: command lines, for its help.
     """
     parameters = parameters_of(request, recipes, without)
+    own = options_of(request).keys() - set(without)
 
-    def register(function: Callable[[Given], None]) -> Callable[[Given], None]:
+    def register(function: Callable[[Asked], None]) -> Callable[[Asked], None]:
         def run(**values: Any) -> None:
             with offering(offer_of(name)), answered():
                 given = {key: _at_home(metavars[key], value) for key, value in values.items()}
                 _keep_inputs(given)
-                function(given)
+                choices = {key: value for key, value in given.items() if key not in own and value is not None}
+                function(
+                    request(**{key: given[key] for key in own}, **({"choices": choices} if recipes else {}))
+                )
 
         metavars = {one.name: str(one.default.metavar) for one in parameters}
         run.__dict__["__signature__"] = inspect.Signature(parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Each registers its commands when it is imported.
 # isort: off
 import tenfold.cli.train
+import tenfold.cli.ask
 import tenfold.cli.ratings
 import tenfold.cli.tune
 import tenfold.cli.many

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from tenfold.cli.commands import Given, command
+from tenfold.cli.commands import command
 from tenfold.cli.options import (
     ColumnOptions,
     Json,
@@ -14,9 +14,10 @@ from tenfold.cli.options import (
     option,
     options_of,
 )
-from tenfold.cli.request import wing_options
+from tenfold.cli.request import fit_keywords
 from tenfold.cli.screen import print_json, say, tell
 from tenfold.cli.screen_many import MembersDisplay, show_blend, show_history
+from tenfold.errors import RecipeError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.remedies import withhold
 
@@ -40,7 +41,7 @@ class Ensemble(ReadingOptions, MachineOptions, Json):
     "tenfold ensemble recipe.toml -o runs/top",
     without=("probe",),
 )
-def _ensemble(given: Given) -> None:
+def _ensemble(asked: Ensemble) -> None:
     """Train the members of a recipe, and blend them.
 
     Each is trained in a fresh process. Run again, it skips what has finished, goes on with what has not, and
@@ -48,31 +49,30 @@ def _ensemble(given: Given) -> None:
     """
     from tenfold.ensembles.example import EXAMPLE
 
-    if given["example"]:
+    if asked.example:
         tell(EXAMPLE.rstrip())
         return
     from tenfold.data.tables.jobfile import read_ensemble
     from tenfold.ensembles.train import train_ensemble
-    from tenfold.errors import RecipeError
 
-    if given["recipe"] is None:
+    if asked.recipe is None:
         raise RecipeError("no recipe is given", fix="tenfold ensemble RECIPE.toml -o FOLDER, or --example")
-    withhold((*PLANNED, "time", "time_format"), file=f"in {given['recipe']}")
-    file = read_ensemble(given["recipe"])
-    output = given["output"] or file.output
+    withhold((*PLANNED, "time", "time_format"), file=f"in {asked.recipe}")
+    file = read_ensemble(asked.recipe)
+    output = asked.output or file.output
     if not output:
         raise RecipeError("no folder is given", fix="give one with -o, for example -o runs/top")
-    options = wing_options(file.schema, {**given, "probe": False, "image": None})
+    options = fit_keywords(file.schema, asked)
     with MembersDisplay() as display:
         found = train_ensemble(
             file,
             output=output,
-            jobs=given["jobs"],
+            jobs=asked.jobs,
             on_progress=display.progress,
             on_note=display.note,
             **options,
         )
-    print_json(found.summary) if given["as_json"] else show_blend(found.summary)
+    print_json(found.summary) if asked.as_json else show_blend(found.summary)
     if found.failed:
         say(f"{len(found.failed)} members failed and are not in the blend: {', '.join(found.failed)}")
         raise typer.Exit(1)
@@ -94,15 +94,30 @@ class Blend(Json):
     "tenfold blend runs/one runs/two -o runs/both",
     "tenfold blend runs/one runs/two --method best -o runs/both",
 )
-def _blend(given: Given) -> None:
+def _blend(asked: Blend) -> None:
     """Make one run of several.
 
     Probabilities, numbers and ratings are averaged, lists are fused.
     """
-    from tenfold.ensembles.blend import blend_request
+    from tenfold.ensembles.blend import blend_runs
 
-    found = blend_request(given, say)
-    print_json(found.summary) if given["as_json"] else show_blend(found.summary)
+    if not asked.output:
+        raise RecipeError("no folder is given", fix="give one with -o, for example -o runs/blend")
+    try:
+        weights = asked.weights and [float(part) for part in asked.weights.split(",")]
+    except ValueError:
+        raise RecipeError(
+            f"--weights {asked.weights!r} are not numbers", fix="write one a run, as 1,2,1"
+        ) from None
+    found = blend_runs(
+        asked.runs,
+        output=asked.output,
+        weights=weights or None,
+        method=asked.method,
+        seed=asked.seed,
+        on_note=say,
+    )
+    print_json(found.summary) if asked.as_json else show_blend(found.summary)
 
 
 class Runs(Json):
@@ -118,7 +133,7 @@ class Runs(Json):
 @command(
     "runs", Runs, "tenfold runs", "tenfold runs --plot -o history.html", "tenfold runs --made submission.csv"
 )
-def _runs(given: Given) -> None:
+def _runs(asked: Runs) -> None:
     """List the runs of a folder, best first.
 
     With each are the changes since its parent, and the gain.
@@ -127,29 +142,29 @@ def _runs(given: Given) -> None:
     from tenfold.reports.html import write_charts
     from tenfold.runs.history import course_of, find_maker, read_history, record_score
 
-    folder = given["folder"] or "runs"
-    if given["plot"] and folder.lower().endswith((".html", ".htm")):
-        folder, given["output"] = "runs", folder
-    if given["score"]:
-        name, value = given["score"]
+    folder, output = asked.folder or "runs", asked.output
+    if asked.plot and folder.lower().endswith((".html", ".htm")):
+        folder, output = "runs", folder
+    if asked.score:
+        name, value = asked.score
         inside = Path(folder) / name
         run = inside if inside.is_dir() or not Path(name).is_dir() else Path(name)
         say(record_score(run if len(Path(name).parts) == 1 else name, value))
-        folder = given["folder"] or str(Path(run if len(Path(name).parts) == 1 else name).parent)
-    if given["made"]:
-        found = find_maker(given["made"], folder)
-        if given["as_json"]:
+        folder = asked.folder or str(Path(run if len(Path(name).parts) == 1 else name).parent)
+    if asked.made:
+        found = find_maker(asked.made, folder)
+        if asked.as_json:
             return print_json({"made": [dict(one) for one in found]})
         for one in found:
             members = f", of {', '.join(one['members'])}" if one.get("members") else ""
-            tell(f"{given['made']}: made by {one['run']}{members} on {one['when']}")
+            tell(f"{asked.made}: made by {one['run']}{members} on {one['when']}")
         return None
     runs = read_history(folder, on_note=say)
-    if given["plot"]:
-        page = given["output"] or str(Path(folder) / "history.html")
+    if asked.plot:
+        page = output or str(Path(folder) / "history.html")
         write_charts(page, f"Runs of {folder}", course_charts(course_of(runs)))
         say(f"picture: {page}")
-    if given["as_json"]:
+    if asked.as_json:
         return print_json({"folder": folder, "runs": [one.record() for one in runs]})
     return show_history(runs)
 
@@ -165,14 +180,14 @@ class Data(Json):
 
 
 @command("data", Data, "tenfold data titanic")
-def _data(given: Given) -> None:
+def _data(asked: Data) -> None:
     """Fetch and unpack a Kaggle competition's files."""
     from tenfold.memory.cards import parse_bytes
     from tenfold.studies.kaggle import fetch_competition
 
-    most = None if given["max_size"] is None else parse_bytes(given["max_size"]).size_bytes
-    found = fetch_competition(given["competition"], given["output"] or given["competition"], most=most)
-    if given["as_json"]:
+    most = None if asked.max_size is None else parse_bytes(asked.max_size).size_bytes
+    found = fetch_competition(asked.competition, asked.output or asked.competition, most=most)
+    if asked.as_json:
         return print_json(found)
     for name in found["files"]:
         tell(name)
@@ -189,9 +204,9 @@ class Submit(Json):
 
 
 @command("submit", Submit, "tenfold submit submission.csv titanic")
-def _submit(given: Given) -> None:
+def _submit(asked: Submit) -> None:
     """Hand in a file of predictions to a Kaggle competition."""
     from tenfold.studies.kaggle import submit_file
 
-    found = submit_file(given["file"], given["competition"], message=given["message"], runs=given["runs"])
-    print_json(found) if given["as_json"] else tell(f"{found['file']}: {found['answer']}")
+    found = submit_file(asked.file, asked.competition, message=asked.message, runs=asked.runs)
+    print_json(found) if asked.as_json else tell(f"{found['file']}: {found['answer']}")

@@ -285,9 +285,29 @@ class JobOptions(ColumnOptions, ReadingOptions, MachineOptions):
     choices: Mapping[str, object] = MappingProxyType({})
 
 
+class AskOptions(ViewOptions, ReadingOptions, DeviceOptions):
+    """How a run is asked about a table."""
+
+
 class ListOutput(Json):
     """Where rows go."""
 
     panel: ClassVar = "Output"
     output: str | None = option("CSV file to write", "FILE", "-o", "--output")
     spreadsheet_safe: bool = option("neutralise text cells that a spreadsheet would run", default=False)
+
+
+class AnswerOutput(ListOutput):
+    """Where answers to rows go, and how they are written."""
+
+    panel: ClassVar = "Output"
+    like: str | None = option("sample submission whose ids, order and columns are kept", "FILE")
+    probability: list[str] | None = option(
+        "column of the sample for a class's probability", "[TARGET:]CLASS=COLUMN"
+    )
+    column: list[str] | None = option(
+        "what fills a column of the sample; COLUMN= keeps its cells", "COLUMN=TARGET"
+    )
+    fill_missing: str | None = option("what to write for ids of the sample that are not predicted")
+    probabilities: bool = option("write every class's probability, too", default=False)
+    members: bool = option("ensembles: write each member's answers, too", default=False)

@@ -1,9 +1,22 @@
 """Commands that ask a recommender: lists, similar items, and a look into its factors."""
 
-from tenfold.cli.commands import Given, command, show_written
+from typing import TYPE_CHECKING, cast
+
+from tenfold.cli.commands import command, show_written
 from tenfold.cli.options import Json, ListOutput, TableOptions, argument, option
-from tenfold.cli.request import recommender_of
+from tenfold.cli.request import refuse, table_options
 from tenfold.cli.screen import print_json, show_inspection
+from tenfold.errors import RecipeError, SchemaError, TableError
+
+if TYPE_CHECKING:
+    from tenfold.recommenders.run import RecommenderRun
+
+#: Options of a table of further ratings; the first ones name its columns, in the order of `ROLES`.
+ROLES = ("user", "item", "rating", "time")
+_NEW_RATINGS = (
+    *("user_column", "item_column", "target", "time", "time_format", "skip_bad"),
+    *("sep", "encoding", "header", "missing_values", "skip_lines", "comment"),
+)
 
 
 class Lists(ListOutput):
@@ -38,19 +51,60 @@ class Recommend(Lists, TableOptions):
     "tenfold recommend runs/films --ratings mine.csv --where genre=drama",
     "tenfold recommend runs/films --all -o lists.csv",
 )
-def _recommend(given: Given) -> None:
+def _recommend(asked: Recommend) -> None:
     """Rank the items that a user has not rated, best first.
 
     Each comes with the rated items that speak for it.
     """
     from tenfold.cli.write import write_lists
+
+    run, users = recommender_of(_open(asked.run), asked)
+    found = run.recommend(
+        users,
+        n=asked.n,
+        where=asked.where or (),
+        include_seen=asked.include_seen,
+        exclude=asked.exclude,
+        reasons=asked.reasons,
+    )
+    written = write_lists(found, asked)
+    show_written(written, as_json=asked.as_json)
+
+
+def _open(path: str) -> "RecommenderRun":
     from tenfold.runs.registry import open_recommender
 
-    run, users = recommender_of(open_recommender(given["run"]), given)
-    kept = {name: given[name] for name in ("n", "include_seen", "exclude", "reasons")}
-    found = run.recommend(users, where=given["where"] or (), **kept)
-    written = write_lists(found, given)
-    show_written(written, as_json=given["as_json"])
+    return cast("RecommenderRun", open_recommender(path))
+
+
+def recommender_of(run: "RecommenderRun", asked: Recommend) -> "tuple[RecommenderRun, list[str] | None]":
+    """The run with the further ratings that are given, and for whom to recommend; None is everyone."""
+    both = asked.user and asked.everyone
+    if both or not (asked.user or asked.everyone or asked.ratings):
+        raise RecipeError(
+            "--all and --user exclude each other" if both else "for whom to recommend is not given",
+            fix="give --user ID (more than once for several), --ratings FILE of a new user, or --all",
+        )
+    if not asked.ratings:
+        refuse(asked, _NEW_RATINGS, "without --ratings, whose table it describes")
+        return run, asked.user or None
+    columns = {role: getattr(asked, name) for role, name in zip(ROLES, _NEW_RATINGS, strict=False)}
+    reading = {"time_format": asked.time_format, "skip_bad": asked.skip_bad, **table_options(asked)}
+    try:
+        run = run.with_ratings(asked.ratings, columns=columns, **reading)
+    except (SchemaError, TableError) as error:
+        from tenfold.data.ratings.roles import OF_RUN
+
+        fix = error.labels.get("fix", "")
+        if fix.endswith(OF_RUN):
+            column = "name it: --item-column, --target, --user-column or --time COLUMN"
+            other = column if isinstance(error, SchemaError) else "give --time-format, or --time none"
+            labels = {**error.labels, "fix": f"{fix}; or {other}"}
+            raise type(error)(error.headline, problems=error.problems, **labels) from None
+        raise
+    if asked.everyone:
+        return run, None
+    return run, asked.user or run.record.added_users
 
 
 class Similar(Lists):
@@ -60,15 +114,14 @@ class Similar(Lists):
 
 
 @command("similar", Similar, "tenfold similar runs/films --item 12")
-def _similar(given: Given) -> None:
+def _similar(asked: Similar) -> None:
     """List the items most similar to an item, by the cosine of their factors."""
     from tenfold.cli.write import write_lists
-    from tenfold.runs.registry import open_recommender
 
-    run = open_recommender(given["run"])
-    found = run.similar(given["item"] or None, n=given["n"], where=given["where"] or ())
-    written = write_lists(found, given)
-    show_written(written, as_json=given["as_json"])
+    run = _open(asked.run)
+    found = run.similar(asked.item or None, n=asked.n, where=asked.where or ())
+    written = write_lists(found, asked)
+    show_written(written, as_json=asked.as_json)
 
 
 class Inspect(Json):
@@ -80,16 +133,15 @@ class Inspect(Json):
 
 
 @command("inspect", Inspect, "tenfold inspect runs/films -o films.html")
-def _inspect(given: Given) -> None:
+def _inspect(asked: Inspect) -> None:
     """Look into a ratings run: gaps, biases, a map of the items."""
     from tenfold.recommenders.inspect import inspect_run, inspection_sections
     from tenfold.reports.html import write_report
-    from tenfold.runs.registry import open_recommender
 
-    run = open_recommender(given["run"])
-    found = inspect_run(run, n=given["n"])
-    if given["output"]:
+    run = _open(asked.run)
+    found = inspect_run(run, n=asked.n)
+    if asked.output:
         page = run.page()
         sections = [*page.sections, *inspection_sections(found)]
-        write_report(given["output"], page.title, sections, lead=page.lead)
-    print_json(found.record()) if given["as_json"] else show_inspection(found, given["output"])
+        write_report(asked.output, page.title, sections, lead=page.lead)
+    print_json(found.record()) if asked.as_json else show_inspection(found, asked.output)

@@ -1,11 +1,11 @@
 """Commands that show what a run does: live spreadsheets of its arithmetic, and a report on one page."""
 
-from tenfold.cli.commands import Given, command
-from tenfold.cli.options import DeviceOptions, Json, ReadingOptions, ViewOptions, argument, option
+from tenfold.cli.commands import command
+from tenfold.cli.options import AskOptions, Json, ViewOptions, argument, option
 from tenfold.cli.screen import Display, print_json, say, show_explained, tell
 
 
-class Explain(ViewOptions, ReadingOptions, DeviceOptions, Json):
+class Explain(AskOptions, Json):
     """What ``tenfold explain`` takes."""
 
     run: str = argument("run folder", "RUN")
@@ -27,19 +27,26 @@ class Explain(ViewOptions, ReadingOptions, DeviceOptions, Json):
     "tenfold explain runs/films 7 12 --item 40",
     without=("views", "tta", "plain_weight"),
 )
-def _explain(given: Given) -> None:
+def _explain(asked: Explain) -> None:
     """Write a workbook whose formulas compute the answers again.
 
     Answers and losses are live formulas, from the features to the last cell.
     """
-    from tenfold.cli.request import explaining_of
+    from tenfold.cli.request import reading_of
+    from tenfold.runs.options import ExplainOptions
     from tenfold.runs.registry import load_run
 
-    run = load_run(given["run"])
+    run = load_run(asked.run)
     with Display() as display:
-        options = explaining_of(run, given, display.progress)
-        found = run.write_explanation(given["rows"] or (), options, given["output"])
-    print_json(found) if given["as_json"] else show_explained(found)
+        options = ExplainOptions(
+            table=asked.table,
+            items=asked.item or (),
+            n=12 if asked.n is None else asked.n,
+            reading=reading_of(asked, asked.image, None if run.schema.rated else display.progress),
+            device=asked.device,
+        )
+        found = run.write_explanation(asked.rows or (), options, asked.output)
+    print_json(found) if asked.as_json else show_explained(found)
 
 
 class Report(ViewOptions, Json):
@@ -53,7 +60,7 @@ class Report(ViewOptions, Json):
 @command(
     "report", Report, "tenfold report runs/leaves -o leaves.html", without=("views", "tta", "plain_weight")
 )
-def _report(given: Given) -> None:
+def _report(asked: Report) -> None:
     """Write a run's page: curves, confusion, worst rows.
 
     It is one HTML file that needs nothing else.
@@ -61,9 +68,9 @@ def _report(given: Given) -> None:
     from tenfold.runs.registry import load_run
     from tenfold.schema import parse_image
 
-    folders = {column.name: column.folder for column in map(parse_image, given["image"] or ())}
-    found = load_run(given["run"]).write_page(given["output"], folders=folders, worst=given["worst"])
-    if given["as_json"]:
+    folders = {column.name: column.folder for column in map(parse_image, asked.image or ())}
+    found = load_run(asked.run).write_page(asked.output, folders=folders, worst=asked.worst)
+    if asked.as_json:
         return print_json(found)
     for note in found["notes"]:
         say(note)

@@ -1,8 +1,10 @@
 """Commands that train many times for one answer: which value is best, and does one target help another."""
 
-from tenfold.cli.commands import Given, command
+from typing import cast
+
+from tenfold.cli.commands import command
 from tenfold.cli.options import JobOptions, Json, argument, option
-from tenfold.cli.request import job_of, picture_job_of, wing_options
+from tenfold.cli.request import fit_keywords, job_of, picture_job_of
 from tenfold.cli.screen import Display, print_json, show_compared, show_tuned
 from tenfold.recipe import FactorRecipe, Recipe
 
@@ -31,7 +33,7 @@ class Tune(JobOptions, Json):
     "tenfold tune factors ratings.csv --user user --item film --target stars",
     recipes=(Recipe, FactorRecipe),
 )
-def _tune(given: Given) -> None:
+def _tune(asked: Tune) -> None:
     """Try values of one setting, and say which is best.
 
     All are trained with the same seeds and split, the recipe's own value among them. Nothing but the
@@ -40,25 +42,26 @@ def _tune(given: Given) -> None:
     from tenfold.reports.html import write_report
     from tenfold.studies.tune import FIELDS, parse_values, tune, tuning_page
 
-    job = job_of({**given, "output": "no run"})
-    field = FIELDS.get(given["what"], "")
+    job = job_of(asked)
+    field = FIELDS.get(asked.what, "")
     with Display() as display:
         found = tune(
-            given["what"],
+            asked.what,
             job.schema,
             job.recipe,
             job.table,
-            values=None if given["values"] is None else parse_values(given["values"], field),
-            repeats=given["repeats"],
-            runs=given["runs"],
+            values=None if asked.values is None else parse_values(asked.values, field),
+            repeats=asked.repeats,
+            runs=asked.runs,
             on_progress=display.progress,
             on_note=display.note,
-            **wing_options(job.schema, given, job.recipe),
+            time_format=asked.time_format if job.schema.rated else None,
+            **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
-    if given["output"]:
-        write_report(given["output"], *tuning_page(found))
-    record = {**found.record(), "output": given["output"]}
-    print_json(record) if given["as_json"] else show_tuned(record)
+    if asked.output:
+        write_report(asked.output, *tuning_page(found))
+    record = {**found.record(), "output": asked.output}
+    print_json(record) if asked.as_json else show_tuned(record)
 
 
 class Compare(JobOptions, Json):
@@ -77,25 +80,25 @@ class Compare(JobOptions, Json):
     recipes=(Recipe,),
     without=DECIDED,
 )
-def _compare(given: Given) -> None:
+def _compare(asked: Compare) -> None:
     """Find out whether targets help each other.
 
     Each is trained alone and with the others, on the same folds and seeds.
     """
     from tenfold.studies.compare import compare_targets
 
-    job = picture_job_of({**given, "output": "no run", **dict.fromkeys(DECIDED)}, INSTEAD)
+    job = picture_job_of(asked, INSTEAD)
     with Display() as display:
         found = compare_targets(
             job.schema,
-            job.recipe,
+            cast(Recipe, job.recipe),
             job.table,
-            of=tuple(given["of"] or ()),
-            folds=given["folds"],
-            repeats=given["repeats"],
-            runs=given["runs"],
+            of=tuple(asked.of or ()),
+            folds=asked.folds,
+            repeats=asked.repeats,
+            runs=asked.runs,
             on_progress=display.progress,
             on_note=display.note,
-            **wing_options(job.schema, given),
+            **fit_keywords(job.schema, asked, image=asked.image),
         )
-    print_json(found.record()) if given["as_json"] else show_compared(found.record())
+    print_json(found.record()) if asked.as_json else show_compared(found.record())

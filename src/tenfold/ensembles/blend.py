@@ -19,28 +19,6 @@ from tenfold.runs.run import Member, Run
 from tenfold.values import Log
 
 
-def blend_request(given: Mapping[str, Any], on_note: Log | None = None) -> Run:
-    """Make the blend that the options of ``tenfold blend`` ask for."""
-    if not given["output"]:
-        raise RecipeError("no folder is given", fix="give one with -o, for example -o runs/blend")
-    weights = None
-    if given["weights"] is not None:
-        try:
-            weights = [float(part) for part in given["weights"].split(",")]
-        except ValueError:
-            raise RecipeError(
-                f"--weights {given['weights']!r} are no numbers", fix="write one a run, as 1,2,1"
-            ) from None
-    return blend_runs(
-        given["runs"],
-        output=given["output"],
-        weights=weights,
-        method=given["method"],
-        seed=given["seed"],
-        on_note=on_note,
-    )
-
-
 def blend_runs(
     runs: Sequence[str | os.PathLike[str]],
     *,

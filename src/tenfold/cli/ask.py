@@ -1,0 +1,122 @@
+"""Commands that ask a run about the rows of a table."""
+
+from dataclasses import replace
+
+import typer
+
+from tenfold.cli.commands import command, show_run, show_written
+from tenfold.cli.options import AnswerOutput, AskOptions, Json, argument, option
+from tenfold.cli.request import predict_options, refuse
+from tenfold.cli.screen import Display, print_json, say
+from tenfold.errors import RecipeError, SchemaError
+from tenfold.runs.run import Run
+
+#: What is told of a sample submission.
+_FILLING = ("column", "probability", "fill_missing")
+
+
+class Predict(AskOptions, AnswerOutput):
+    """What ``tenfold predict`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    table: str | None = argument("table, or folder of pictures", "TABLE", optional=True)
+    id: str | None = option("column of the table that names a row, instead of the run's", "COLUMN")
+    user: list[str] | None = option("ratings: a user, in place of a table", "ID")
+    item: list[str] | None = option("ratings: an item, one to each user", "ID")
+
+
+@command(
+    "predict",
+    Predict,
+    "tenfold predict runs/leaves test.csv -o answers.csv",
+    "tenfold predict runs/leaves test.csv --like sample.csv -o submission.csv",
+    "tenfold predict runs/films --user 7 --item 12 --item 40",
+)
+def _predict(asked: Predict) -> None:
+    """Predict the rows of a table, or the pictures of a folder."""
+    from tenfold.cli.write import write_answers
+    from tenfold.runs.history import record_submission
+    from tenfold.runs.registry import load_run
+
+    run = load_run(asked.run)
+    with Display() as display:
+        rows = rows_of(run, asked)
+        options = predict_options(run, asked, display.progress, display.note)
+        found = run.predict(rows, replace(options, id=asked.id or None, members=asked.members))
+    written = write_answers(found, asked, id_name=asked.id or run.schema.row_name or "line")
+    for note in record_submission(run.path, written.get("output", ""), like=asked.like or ""):
+        say(note)
+    show_written(written, as_json=asked.as_json)
+    if written["failed"]:
+        raise typer.Exit(1)
+
+
+class Evaluate(AskOptions, Json):
+    """What ``tenfold evaluate`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    table: str = argument("table whose answers are known", "TABLE")
+    lists: int | None = option("ratings: score the lists of so many items, too")
+    liked: float | None = option("ratings: from which rating on a test item counts as liked")
+
+
+@command(
+    "evaluate",
+    Evaluate,
+    "tenfold evaluate runs/leaves test.csv",
+    "tenfold evaluate runs/films test.csv --lists 10 --liked 4",
+)
+def _evaluate(asked: Evaluate) -> None:
+    """Score a run on rows whose answer is known."""
+    from tenfold.runs.registry import load_run
+
+    run = load_run(asked.run)
+    with Display() as display:
+        options = predict_options(run, asked, display.progress, display.note)
+        scores = run.evaluate(asked.table, replace(options, n=asked.lists, relevant_from=asked.liked))
+    print_json(scores) if asked.as_json else show_run(scores)
+
+
+def rows_of(run: Run, asked: Predict) -> object:
+    """What to predict: a table, or the pairs of ``--user`` and ``--item``.
+
+    Where the answers go is checked, too: before they are made, which may take its time.
+    """
+    if asked.members and not run.members:
+        raise RecipeError(
+            f"--members asks for the members of a blend, and {run.path} is a single run",
+            fix="leave it out, or give the folder of an ensemble",
+        )
+    _check_output(run, asked)
+    if not asked.user and not asked.item:
+        if asked.table is None:
+            raise SchemaError("no table is given", fix="tenfold predict RUN TABLE -o FILE")
+        return asked.table
+    if asked.table is not None or not run.schema.rated:
+        raise SchemaError(
+            "--user and --item stand for a table of pairs of a ratings run",
+            fix="give either a table, or --user ID --item ID and a ratings run",
+        )
+    users, items = asked.user or (), asked.item or ()
+    if not items or (len(users) != len(items) and len(users) != 1):
+        raise SchemaError(
+            f"{len(users)} --user and {len(items)} --item make no pairs", fix="give one --item to each --user"
+        )
+    return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
+
+
+def _check_output(run: Run, asked: Predict) -> None:
+    if run.schema.rated:
+        names = ("like", "probabilities", "id", *_FILLING)
+        return refuse(asked, names, "where ratings are predicted, not classes")
+    if not asked.output:
+        raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
+    if asked.like:
+        refuse(
+            asked,
+            ("probabilities", "members", "spreadsheet_safe"),
+            "beside --like, whose file is filled in as it is",
+        )
+    else:
+        refuse(asked, _FILLING, "without --like, the sample submission that it speaks of")
+    return None
