@@ -186,7 +186,7 @@ def _lists(owner: NDArray[np.int64], items: NDArray[np.int64], users: int) -> It
 
 
 def _row_of(test: Ratings, users: NDArray[np.object_]) -> NDArray[np.int64]:
-    places = {user: place for place, user in enumerate(as_ids(test.users))}
+    places = {user: row for row, user in enumerate(as_ids(test.users))}
     return np.fromiter((places[user] for user in users), np.int64, len(users))
 
 

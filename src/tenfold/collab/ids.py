@@ -43,7 +43,7 @@ def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.i
     A whole number that passed through floating point is found too: ``1.0`` is the known ``1``, and ``1`` the
     known ``1.0``, where the spelling itself is no known id.
     """
-    places = {one: place for place, one in enumerate(known)}
+    places = {name: index for index, name in enumerate(known)}
     found = np.fromiter((places.get(one, -1) for one in ids), np.int64, len(ids))
     for row in np.flatnonzero(found < 0):
         found[row] = places.get(other_spelling(ids[row]), -1) if ids[row] else -1
@@ -51,7 +51,7 @@ def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.i
 
 
 def find_titles(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
-    """Items with the ids of those that are titles, and what is to be said of it.
+    """Items with the ids of those that are titles, and messages.
 
     A text that is not an id of the model, listed items among them, is looked up as a title, whatever its
     case. One that several items have stays as it is.
@@ -129,7 +129,7 @@ def refuse_unknown(
     items: NDArray[np.object_],
     item_index: NDArray[np.int64],
 ) -> None:
-    """Raises RatingsError where a user or an item of a pair is not known: place -1."""
+    """Raises RatingsError where a user or an item of a pair is not known: index -1."""
     rows = np.flatnonzero((user_index < 0) | (item_index < 0))
     if not len(rows):
         return

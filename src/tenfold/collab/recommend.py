@@ -200,16 +200,16 @@ def held_out_pairs(known: Interactions, held: Ratings) -> dict[str, NDArray[np.u
 
 def rated_pairs(known: Interactions, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Place in `users` and item of everything that they have rated, what the fit held out among it."""
-    place, items = seen_pairs(known, users)
+    row, items = seen_pairs(known, users)
     owner, own = known.held_users, known.held_items
     if owner is None or own is None or not len(owner) or not len(users):
-        return place, items
+        return row, items
     # Sorted by user, so that a user's are one stretch.
     begins = np.searchsorted(owner, users, side="left")
     sizes = np.where(users < 0, 0, np.searchsorted(owner, users, side="right") - begins)
     within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     held = own[np.repeat(begins, sizes) + within].astype(np.int64)
-    return np.concatenate([place, np.repeat(np.arange(len(users)), sizes)]), np.concatenate([items, held])
+    return np.concatenate([row, np.repeat(np.arange(len(users)), sizes)]), np.concatenate([items, held])
 
 
 def allowed_items(

@@ -290,7 +290,7 @@ def joined_interactions(each: Sequence[Interactions]) -> Interactions:
         ratings.append(one.seen_ratings)
         if one.held_users is not None and one.held_items is not None:
             held.append(user[one.held_users] * width + item[one.held_items])
-    pairs, place = np.unique(np.concatenate(keys), return_index=True)
+    pairs, first_row = np.unique(np.concatenate(keys), return_index=True)
     counts = np.bincount(pairs // width, minlength=len(users)) if width else np.zeros(len(users), np.int64)
     received = np.bincount(pairs % width, minlength=width) if width else np.zeros(0, np.int64)
     listed = any(one.listed_items for one in each)
@@ -301,7 +301,7 @@ def joined_interactions(each: Sequence[Interactions]) -> Interactions:
         scale=first.scale,
         seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         seen_items=(pairs % max(width, 1)).astype(np.uint32),
-        seen_ratings=np.concatenate(ratings)[place],
+        seen_ratings=np.concatenate(ratings)[first_row],
         item_names=titles,
         implicit=first.implicit,
         listed_items=int((received == 0).sum()) if listed else 0,
