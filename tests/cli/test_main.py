@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import typer
 
@@ -29,3 +32,12 @@ def test_an_output_that_cannot_be_written_is_said_at_the_end(
         tenfold.cli.main.main()
     assert end.value.code == 2
     assert "standard output cannot be written: No space left on device" in capsys.readouterr().err
+
+
+def test_help_loads_no_arrays_and_no_network() -> None:
+    code = (
+        "import sys, tenfold.cli.main; "
+        "print([one for one in ('numpy', 'pyarrow', 'numba', 'torch') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,6 +1,7 @@
 """Commands that ask a run about the rows of a table."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -9,7 +10,9 @@ from tenfold.cli.options import AnswerOutput, AskOptions, Json, argument, option
 from tenfold.cli.request import predict_options, refuse
 from tenfold.cli.screen import Display, print_json, say
 from tenfold.errors import RecipeError, SchemaError
-from tenfold.runs.run import Run
+
+if TYPE_CHECKING:
+    from tenfold.runs.run import Run
 
 #: What is told of a sample submission.
 _FILLING = ("column", "probability", "fill_missing")
@@ -77,7 +80,7 @@ def _evaluate(asked: Evaluate) -> None:
     print_json(scores) if asked.as_json else show_run(scores)
 
 
-def rows_of(run: Run, asked: Predict) -> object:
+def rows_of(run: "Run", asked: Predict) -> object:
     """What to predict: a table, or the pairs of ``--user`` and ``--item``.
 
     Where the answers go is checked, too: before they are made, which may take its time.
@@ -105,7 +108,7 @@ def rows_of(run: Run, asked: Predict) -> object:
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
 
 
-def _check_output(run: Run, asked: Predict) -> None:
+def _check_output(run: "Run", asked: Predict) -> None:
     if run.schema.rated:
         names = ("like", "probabilities", "id", *_FILLING)
         return refuse(asked, names, "where ratings are predicted, not classes")

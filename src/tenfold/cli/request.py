@@ -20,9 +20,6 @@ from tenfold.errors import RecipeError, SchemaError
 from tenfold.events import Listener
 from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe
 from tenfold.remedies import withhold
-from tenfold.runs.options import Machine, PredictOptions, Reading
-from tenfold.runs.registry import OPTIONS, recipe_class
-from tenfold.runs.run import Run
 from tenfold.schema import (
     CategoryColumn,
     IdColumn,
@@ -32,10 +29,12 @@ from tenfold.schema import (
     parse_image,
     parse_targets,
 )
-from tenfold.values import MAX_PIXELS, Log
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late, since --help needs no arrays
     from tenfold.data.tables.table import Table
+    from tenfold.runs.options import Machine, PredictOptions, Reading
+    from tenfold.runs.run import Run
+    from tenfold.values import Log
 
 Texts = list[str] | None
 #: The run folder of commands that keep no run.
@@ -214,6 +213,8 @@ def _ratings_schema(asked: ColumnOptions) -> Schema:
 
 
 def _recipe(schema: Schema, settings: Mapping[str, object], choices: Mapping[str, object]) -> AnyRecipe:
+    from tenfold.runs.registry import recipe_class
+
     mine = recipe_class(schema, network="body" in choices or "body" in settings)
     every = {**mine.model_fields, **Recipe.model_fields, **FactorRecipe.model_fields}
     withhold(name for name in every if name not in mine.model_fields)
@@ -237,6 +238,9 @@ def fit_keywords(
 
     recipe: decides what its job takes.  image: places of pictures, as ``COLUMN=FOLDER``.
     """
+    from tenfold.runs.options import Machine
+    from tenfold.runs.registry import OPTIONS, recipe_class
+
     takes = OPTIONS[recipe_class(schema) if recipe is None else type(recipe)]
     # The format of times is a part of a schema of pictures, and was taken there.
     _refuse_other_wing(schema, asked, takes if schema.rated else ("time_format",))
@@ -255,6 +259,8 @@ def _refuse_other_wing(schema: Schema, asked: Request, but: Iterable[str] = ()) 
 
 def predict_options(run: Run, asked: AskOptions, tell: Listener, log: Log) -> PredictOptions:
     """Options of a run's `predict` or `evaluate`."""
+    from tenfold.runs.options import PredictOptions
+
     _refuse_other_wing(run.schema, asked)
     return PredictOptions(
         reading=reading_of(asked, asked.image, tell),
@@ -268,6 +274,9 @@ def predict_options(run: Run, asked: AskOptions, tell: Listener, log: Log) -> Pr
 
 def reading_of(asked: ReadingOptions, image: Texts, tell: Listener | None = None) -> Reading:
     """How to read. image: places of pictures, as ``COLUMN=FOLDER``."""
+    from tenfold.runs.options import Reading
+    from tenfold.values import MAX_PIXELS
+
     return Reading(
         skip_bad=asked.skip_bad,
         allow_outside=asked.allow_outside,
