@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
@@ -99,6 +99,14 @@ def parse_fold(value: Any) -> Any:
 AboveZero = Annotated[float, Field(ge=0)]
 
 
+Value = TypeVar("Value")
+
+
+def choice(default: Value, description: str | None = None, **limits: float) -> Value:
+    """A field of a recipe, with its help text; limits: ``ge``, ``gt``, ``le``, ``lt`` of pydantic."""
+    return Field(default, description=description, **limits)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
 class Part(Frozen):
     """Some choices of a recipe; a recipe has the parts that its training uses, and no others."""
 
@@ -121,36 +129,36 @@ OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, float]] = {
 class Training(Part):
     """How a network is trained."""
 
-    epochs: PositiveInt = Field(12, description="passes over the training rows, all layers trained")
-    batch_size: PositiveInt = Field(64, description="rows per optimizer step, whatever fits into memory")
-    lr: float = Field(2e-3, gt=0, description="highest learning rate of the head")
-    weight_decay: float = Field(0.05, ge=0, description="none on biases and norms")
-    optimizer: Literal["adamw", "adam", "sgd", "lamb", "lion"] = Field(
-        "adamw", description="of a network; each has its own defaults of --lr and --weight-decay"
+    epochs: PositiveInt = choice(12, "passes over the training rows, all layers trained")
+    batch_size: PositiveInt = choice(64, "rows per optimizer step, whatever fits into memory")
+    lr: float = choice(2e-3, "highest learning rate of the head", gt=0)
+    weight_decay: float = choice(0.05, "none on biases and norms", ge=0)
+    optimizer: Literal["adamw", "adam", "sgd", "lamb", "lion"] = choice(
+        "adamw", "of a network; each has its own defaults of --lr and --weight-decay"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd, in Nesterov's form; 0 is off")
-    valid: float = Field(0.2, ge=0, lt=1, description="fraction of the rows held out for validation")
-    fold: Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)] = Field(
-        None, description="hold out the K-th of N equal parts, K from 1"
+    momentum: float = choice(0.9, "of sgd, in Nesterov's form; 0 is off", ge=0, lt=1)
+    valid: float = choice(0.2, "fraction of the rows held out for validation", ge=0, lt=1)
+    fold: Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)] = choice(
+        None, "hold out the K-th of N equal parts, K from 1"
     )
-    seed: Seed = Field(0, description="of the split, the order, the weights and the augmentation")
-    split_seed: Seed | None = Field(None, description="of the split alone [seed]")
-    patience: int = Field(0, ge=0, description="stop after so many epochs without a gain; 0 is off")
-    keep: Literal["auto", "last", "best"] = Field(
-        "auto", description="epoch whose weights are kept; auto: best with patience, else last"
+    seed: Seed = choice(0, "of the split, the order, the weights and the augmentation")
+    split_seed: Seed | None = choice(None, "of the split alone [seed]")
+    patience: int = choice(0, "stop after so many epochs without a gain; 0 is off", ge=0)
+    keep: Literal["auto", "last", "best"] = choice(
+        "auto", "epoch whose weights are kept; auto: best with patience, else last"
     )
-    monitor: str = Field("mean", description="what a gain is: the mean of all targets, or a target's score")
-    precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = Field(
-        "auto", description="auto: mixed precision where the device gains by it, else float32"
+    monitor: str = choice("mean", "what a gain is: the mean of all targets, or a target's score")
+    precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = choice(
+        "auto", "auto: mixed precision where the device gains by it, else float32"
     )
-    ema: float = Field(0.99, ge=0, lt=1, description="decay per step of the averaged weights; 0 is off")
-    warmup: float = Field(0.2, gt=0, lt=1, description="fraction of the steps in which the rate rises")
-    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm of a step; 0 is off")
-    frozen_epochs: int = Field(1, ge=0, description="first epochs, in which only the head is trained")
+    ema: float = choice(0.99, "decay per step of the averaged weights; 0 is off", ge=0, lt=1)
+    warmup: float = choice(0.2, "fraction of the steps in which the rate rises", gt=0, lt=1)
+    clip_norm: float = choice(1.0, "largest gradient norm of a step; 0 is off", ge=0)
+    frozen_epochs: int = choice(1, "first epochs, in which only the head is trained", ge=0)
     task_weights: Annotated[Literal["learned"] | dict[str, AboveZero], BeforeValidator(parse_weights)] = (
         Field(default_factory=dict, description="weights of the targets' losses: equal, learned, or given")
     )
-    number_loss: Literal["squared", "huber"] = Field("squared", description="loss of number targets")
+    number_loss: Literal["squared", "huber"] = choice("squared", "loss of number targets")
 
     def __init__(self, /, **values: Any) -> None:
         super().__init__(**{**OPTIMIZER_DEFAULTS.get(str(values.get("optimizer")), {}), **values})
@@ -174,57 +182,55 @@ class Training(Part):
 class Body(Part):
     """What stands between a network's inputs and its outputs."""
 
-    body: Literal["auto", "linear", "mlp", "dot"] = Field(
-        "auto", description="layers between features and outputs; auto: linear for images alone, else mlp"
+    body: Literal["auto", "linear", "mlp", "dot"] = choice(
+        "auto", "layers between features and outputs; auto: linear for images alone, else mlp"
     )
-    hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(parse_layers)] = Field(
-        (128, 64), description="widths of the MLP's layers"
+    hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(parse_layers)] = choice(
+        (128, 64), "widths of the MLP's layers"
     )
-    embedding: PositiveInt | None = Field(None, description="width of embeddings")
-    dropout: float = Field(0.2, ge=0, lt=1, description="of the head's inputs, per row")
-    body_dropout: float = Field(0.2, ge=0, lt=1, description="of each MLP layer, per row")
-    unknown_rate: float = Field(
-        0.02, ge=0, lt=1, description="fraction of known ids and categories shown as unknown in training"
+    embedding: PositiveInt | None = choice(None, "width of embeddings")
+    dropout: float = choice(0.2, "of the head's inputs, per row", ge=0, lt=1)
+    body_dropout: float = choice(0.2, "of each MLP layer, per row", ge=0, lt=1)
+    unknown_rate: float = choice(
+        0.02, "fraction of known ids and categories shown as unknown in training", ge=0, lt=1
     )
 
 
 class Images(Part):
     """The backbone, and the pictures that it sees."""
 
-    arch: str = Field("tf_efficientnet_lite0", description="timm architecture of the backbone")
-    weights: str = Field("hub", description="hub (timm's pretrained), none, or a .safetensors or .pth file")
-    image_size: Size = Field((224, 224), description="in pixels, or one side", validate_default=True)
-    resize: Literal["squish", "crop", "pad"] = Field("squish", description="how a picture gets that size")
-    item_size: Size | None = Field(
-        None, description="larger size to load pictures at, which random crops are cut from [image size]"
+    arch: str = choice("tf_efficientnet_lite0", "timm architecture of the backbone")
+    weights: str = choice("hub", "hub (timm's pretrained), none, or a .safetensors or .pth file")
+    image_size: Size = choice((224, 224), "in pixels, or one side", validate_default=True)
+    resize: Literal["squish", "crop", "pad"] = choice("squish", "how a picture gets that size")
+    item_size: Size | None = choice(
+        None, "larger size to load pictures at, which random crops are cut from [image size]"
     )
-    augment: Literal["off", "light", "strong"] = Field("light", description="random changes per picture")
-    flip: Literal["none", "horizontal", "both"] = Field("horizontal", description="random mirroring")
-    min_scale: float = Field(0.75, gt=0, le=1, description="smallest fraction that a random crop keeps")
-    mixup: float = Field(0.0, ge=0, description="alpha of the mixing weights; 0 is off")
-    tta: int = Field(
-        0, ge=0, le=256, description="test-time augmentation: random views, averaged with the plain one"
-    )
-    views: Literal[1, 2, 4] = Field(1, description="test-time augmentation: mirrored views, averaged")
-    plain_weight: float = Field(0.25, ge=0, le=1, description="of the plain view in the average of --tta")
-    body_lr: float = Field(0.5, ge=0, le=1, description="highest rate of the backbone / that of the head")
-    layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a layer / that of the next one")
-    drop_path: float = Field(0.1, ge=0, lt=1, description="highest stochastic depth, per row")
-    batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = Field(
-        16, description="rows that BatchNorm averages over, or frozen"
+    augment: Literal["off", "light", "strong"] = choice("light", "random changes per picture")
+    flip: Literal["none", "horizontal", "both"] = choice("horizontal", "random mirroring")
+    min_scale: float = choice(0.75, "smallest fraction that a random crop keeps", gt=0, le=1)
+    mixup: float = choice(0.0, "alpha of the mixing weights; 0 is off", ge=0)
+    tta: int = choice(0, "test-time augmentation: random views, averaged with the plain one", ge=0, le=256)
+    views: Literal[1, 2, 4] = choice(1, "test-time augmentation: mirrored views, averaged")
+    plain_weight: float = choice(0.25, "of the plain view in the average of --tta", ge=0, le=1)
+    body_lr: float = choice(0.5, "highest rate of the backbone / that of the head", ge=0, le=1)
+    layer_decay: float = choice(1.0, "rate of a layer / that of the next one", gt=0, le=1)
+    drop_path: float = choice(0.1, "highest stochastic depth, per row", ge=0, lt=1)
+    batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = choice(
+        16, "rows that BatchNorm averages over, or frozen"
     )
 
 
 class Labels(Part):
     """What is made of labels: choices of targets that have classes."""
 
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="fraction of a label spread over all classes")
+    label_smoothing: float = choice(0.1, "fraction of a label spread over all classes", ge=0, lt=1)
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[str, Literal["balanced"] | dict[str, AboveZero]],
         BeforeValidator(parse_class_weights),
-    ] = Field("none", description="none, balanced (by rarity), or TARGET:CLASS=WEIGHT,...;...")
-    calibrate_probabilities: bool = Field(False, description="fit a temperature on the validation rows")
-    familiarity: bool = Field(True, description="open targets: detect rows out of distribution")
+    ] = choice("none", "none, balanced (by rarity), or TARGET:CLASS=WEIGHT,...;...")
+    calibrate_probabilities: bool = choice(False, "fit a temperature on the validation rows")
+    familiarity: bool = choice(True, "open targets: detect rows out of distribution")
 
 
 class Recipe(Labels, Training, Body, Images):
@@ -303,12 +309,12 @@ DOT_DECAY = 1.1
 class OfRatings(Part):
     """What ratings are, and which are held out."""
 
-    scale: tuple[float, float] | None = Field(None, description="lowest and highest rating there can be")
-    range: tuple[float, float] | None = Field(
-        None, description="ends of the sigmoid of sgd and of networks; by a rule where not given"
+    scale: tuple[float, float] | None = choice(None, "lowest and highest rating there can be")
+    range: tuple[float, float] | None = choice(
+        None, "ends of the sigmoid of sgd and of networks; by a rule where not given"
     )
-    valid: float = Field(0.0, ge=0, lt=1, description="fraction of the ratings held out")
-    split: Literal["auto", "random", "time", "last"] = Field("auto", description="how ratings are held out")
+    valid: float = choice(0.0, "fraction of the ratings held out", ge=0, lt=1)
+    split: Literal["auto", "random", "time", "last"] = choice("auto", "how ratings are held out")
 
 
 class RatingNetworkRecipe(OfRatings, Training, Body):
@@ -321,11 +327,11 @@ class RatingNetworkRecipe(OfRatings, Training, Body):
     body: Literal["auto", "linear", "mlp", "dot"] = "mlp"
     embedding: PositiveInt | None = 32
     epochs: PositiveInt = 6
-    frozen_epochs: int = Field(0, ge=0)
+    frozen_epochs: int = choice(0, ge=0)
     batch_size: PositiveInt = 512
-    lr: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    unknown_rate: float = Field(0.01, ge=0, lt=1)
+    lr: float = choice(3e-3, "", gt=0)
+    weight_decay: float = choice(0.1, ge=0)
+    unknown_rate: float = choice(0.01, ge=0, lt=1)
     kind: Literal["auto", "explicit"] = "auto"
     duplicates: Literal["last", "first", "mean", "error"] | None = None
 
@@ -373,22 +379,22 @@ class Factors(Part):
     """How latent factors are found. Where a number is None, a rule chooses it from the training rows
     (docs/maths.md)."""
 
-    method: Literal["gibbs", "als", "sgd"] = Field("gibbs", description="how the factors are found")
-    factors: PositiveInt | None = Field(None, description="latent factors of a user and of an item")
-    sweeps: PositiveInt | None = Field(None, description="passes of the Gibbs sampler")
-    epochs: PositiveInt | None = Field(None, description="passes of als or sgd")
-    lr: float | None = Field(None, gt=0, description="learning rate of sgd")
-    weight_decay: float | None = Field(None, ge=0, description="of als or sgd; gibbs samples its own")
-    kind: Literal["auto", "explicit", "implicit"] = Field("auto", description="ratings, or a log of events")
-    duplicates: Literal["last", "first", "mean", "max", "min", "sum", "error"] | None = Field(
-        None, description="what a pair that occurs twice counts as"
+    method: Literal["gibbs", "als", "sgd"] = choice("gibbs", "how the factors are found")
+    factors: PositiveInt | None = choice(None, "latent factors of a user and of an item")
+    sweeps: PositiveInt | None = choice(None, "passes of the Gibbs sampler")
+    epochs: PositiveInt | None = choice(None, "passes of als or sgd")
+    lr: float | None = choice(None, "learning rate of sgd", gt=0)
+    weight_decay: float | None = choice(None, "of als or sgd; gibbs samples its own", ge=0)
+    kind: Literal["auto", "explicit", "implicit"] = choice("auto", "ratings, or a log of events")
+    duplicates: Literal["last", "first", "mean", "max", "min", "sum", "error"] | None = choice(
+        None, "what a pair that occurs twice counts as"
     )
-    implicit: bool = Field(True, description="gibbs: learn from which items were rated, too")
-    use_time: bool = Field(True, description="gibbs: learn from the time column, where there is one")
-    use_range: bool = Field(True, description="sgd: stretch a sigmoid over the range")
-    use_bias: bool = Field(True, description="sgd: a bias per user and item")
-    threads: PositiveInt = Field(2, description="changes the answer in the last bits: sums depend on it")
-    seed: Seed = Field(0, description="of the split, the first factors and the sampler")
+    implicit: bool = choice(True, "gibbs: learn from which items were rated, too")
+    use_time: bool = choice(True, "gibbs: learn from the time column, where there is one")
+    use_range: bool = choice(True, "sgd: stretch a sigmoid over the range")
+    use_bias: bool = choice(True, "sgd: a bias per user and item")
+    threads: PositiveInt = choice(2, "changes the answer in the last bits: sums depend on it")
+    seed: Seed = choice(0, "of the split, the first factors and the sampler")
 
 
 class FactorRecipe(OfRatings, Factors):

@@ -91,7 +91,7 @@ def test_comparing_targets(place: Path) -> None:
         (("compare", *PAIRS, "--body", "mlp"), "tenfold evaluate each"),
         (("tune", "factors", *PAIRS, "--body", "mlp"), "no factors to tune"),
         (("tune", "depth", *PHOTOS, "--target", "label"), "there is: wd, lr, factors"),
-        (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is no number"),
+        (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is not a number"),
         (("tune", "wd", *PAIRS, "--method", "als", "--image-size", "32"), "not an option of a training from"),
     ],
 )

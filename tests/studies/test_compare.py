@@ -122,7 +122,7 @@ def test_missing_labels_and_folds_of_time(place: tuple[Path, Schema, Path]) -> N
     graded = Schema(inputs=schema.inputs, targets=(schema.targets[0], UndecidedTarget(name="grade")))
     found = compare_targets(graded, quick(valid=0.3), str(table), of=("grade",), folds=2)
     assert sum(pair.alone["scored"] for pair in found.targets[0].pairs) == 28  # each known label once
-    assert any("valid = 0.3 is not looked at" in note for note in found.notes)
+    assert any("valid = 0.3 is not used" in note for note in found.notes)
 
 
 def compared(differences: list[float], kind: str = "category") -> TargetCompared:

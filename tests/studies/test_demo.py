@@ -14,8 +14,8 @@ from tenfold.studies.demo import (
     ACTS,
     DemoRatings,
     chosen_acts,
+    evaluate_demo_ratings,
     fit_demo_ratings,
-    judge_demo_ratings,
     write_demo_data,
     write_demo_ratings,
 )
@@ -83,7 +83,7 @@ def judged(drawn: DemoRatings, folder: Path, monkeypatch: pytest.MonkeyPatch, tu
         )
 
     monkeypatch.setattr(ratingsfit, "fit_model", fit)
-    return judge_demo_ratings(fit_demo_ratings(folder, drawn), drawn)
+    return evaluate_demo_ratings(fit_demo_ratings(folder, drawn), drawn)
 
 
 def test_the_truth_finds_all_its_neighbours_and_misses_by_its_noise(drawn, tmp_path, monkeypatch) -> None:

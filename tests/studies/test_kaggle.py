@@ -43,12 +43,12 @@ class KaggleApi:
             error.close()
             raise failed from None
 
-    def competition_download_files(self, competition, path=None, without_epochs=True):
+    def competition_download_files(self, competition, path=None, quiet=True):
         found = self._ask(f"/data/{competition}")
         with open(os.path.join(path, competition + ".zip"), "wb") as stream:
             stream.write(found)
 
-    def competition_submit(self, file_name, message, competition, without_epochs=False):
+    def competition_submit(self, file_name, message, competition, quiet=False):
         with open(file_name, "rb") as stream:
             text = self._ask(f"/submit/{competition}?{message.replace(' ', '+')}", stream.read())
         return type("Response", (), {"message": text.decode()})()
@@ -139,8 +139,8 @@ def test_an_archive_that_leads_outside_is_refused_whole(server: Server, tmp_path
         ("gone", "no competition 'gone'"),
         ("rules", "accept its rules"),
         ("busy", "answered 503"),
-        ("Not A Name", "no competition's name"),
-        ("../x", "no competition's name"),
+        ("Not A Name", "not the name of a competition"),
+        ("../x", "not the name of a competition"),
     ],
 )
 def test_refusals_are_told_in_words(server: Server, tmp_path: Path, name: str, said: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tenfold.errors import TrainingError
 from tenfold.events import EpochEnded, Event, SweepEnded
-from tenfold.studies.trials import RunPlace, Trial, Tuned, mean_scores, without_epochs
+from tenfold.studies.trials import RunsFolder, Trial, Tuned, mean_scores, without_epochs
 
 
 def tuned(scores: dict[float, list[float]], *, higher: bool = False) -> Tuned:
@@ -42,14 +42,14 @@ def test_seeds_say_what_is_told_apart() -> None:
     assert found.noise == pytest.approx(math.sqrt((2e-4 + 5e-5) / 2))
     assert found.resolution == pytest.approx(2 * found.noise)
     assert [one.even for one in found.settings] == [True, True, False, False]
-    text = " ".join(found.verdict())
+    text = " ".join(found.conclusions())
     assert "2 seeds move the score by 0.0112; 0 is not told apart from it" in text
 
 
 def test_one_seed_says_nothing_of_chance() -> None:
     found = tuned({0.0: [1.0], 0.1: [0.9]})
     assert math.isnan(found.noise) and not any(one.even for one in found.settings)
-    assert "--repeats 3" in " ".join(found.verdict())
+    assert "--repeats 3" in " ".join(found.conclusions())
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_one_seed_says_nothing_of_chance() -> None:
     ],
 )
 def test_the_best_at_an_end_is_told(scores: dict[float, list[float]], said: str) -> None:
-    text = " ".join(tuned(scores).verdict())
+    text = " ".join(tuned(scores).conclusions())
     assert (f"the {said} value tried" in text) if said else ("value tried" not in text)
 
 
@@ -97,14 +97,14 @@ def test_means_are_of_plain_numbers() -> None:
 
 
 def test_trainings_go_with_the_block_or_stay_where_they_are_wanted(tmp_path: Path) -> None:
-    place = RunPlace(None)
+    place = RunsFolder(None)
     with place:
-        there = place.folder
+        there = place.path
         assert there.is_dir()
     assert not there.exists()
-    kept = RunPlace(tmp_path / "kept")
+    kept = RunsFolder(tmp_path / "kept")
     with kept:
-        (kept.folder / "run").mkdir(parents=True)
+        (kept.path / "run").mkdir(parents=True)
     assert (tmp_path / "kept" / "run").is_dir()
 
 
@@ -124,4 +124,4 @@ def test_beyond_an_end_that_failed_there_is_nothing_to_look_for() -> None:
     found = Tuned(
         "weight_decay", "rmse", False, None, (failed, Trial(0.1, 0, 1.0), Trial(1, 0, 2.0)), 9, 1, 0.0
     )
-    assert "value tried" not in " ".join(found.verdict())
+    assert "value tried" not in " ".join(found.conclusions())

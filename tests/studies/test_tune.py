@@ -93,7 +93,7 @@ def test_the_default_has_nothing_to_tune_and_gives_way(drawn: dict[str, Any], wh
     notes: list[str] = []
     found = tune(what, RATINGS, FactorRecipe(), drawn, values=(0.1,), repeats=1, on_note=notes.append)
     assert any("method sgd, since gibbs" in note for note in notes)
-    assert "--method sgd --" in found.verdict()[0]
+    assert "--method sgd --" in found.conclusions()[0]
     assert found.recipe_value == {"wd": 0.06, "lr": 0.05}[what]
 
 

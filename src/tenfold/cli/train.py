@@ -183,13 +183,13 @@ def _leaves(folder: Path, asked: Demo) -> dict[str, object]:
 
 
 def _ratings(folder: Path, asked: Demo) -> dict[str, object]:
-    from tenfold.studies.demo import fit_demo_ratings, judge_demo_ratings, write_demo_ratings
+    from tenfold.studies.demo import fit_demo_ratings, evaluate_demo_ratings, write_demo_ratings
 
     say("drawing ratings of films by people whose taste is known")
     data = write_demo_ratings(folder / "ratings")
     with Display() as display:
         run = fit_demo_ratings(folder / "ratings", data, on_progress=display.progress, on_note=display.note)
-    found = judge_demo_ratings(run, data)
+    found = evaluate_demo_ratings(run, data)
     if not asked.as_json:
         show_demo_ratings(data, found)
     return {"ratings": found}

@@ -6,7 +6,7 @@ invented; equal seeds give equal arrays.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,6 +194,24 @@ SECOND = (
 ).split()
 
 
+class DrawnRatings(TypedDict):
+    """Drawn ratings, an entry per rating, and the truth behind them (see `draw_ratings`)."""
+
+    user: NDArray[np.object_]
+    item: NDArray[np.object_]
+    rating: NDArray[np.float32]
+    time: NDArray[np.int64]
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    titles: NDArray[np.object_]
+    series: NDArray[np.int64]
+    mean: float
+    user_bias: NDArray[np.float64]
+    item_bias: NDArray[np.float64]
+    user_factors: NDArray[np.float64]
+    item_factors: NDArray[np.float64]
+
+
 def draw_ratings(
     users: int,
     items: int,
@@ -203,8 +221,8 @@ def draw_ratings(
     factors: int = 5,
     noise: float = 0.4,
     step: float = 1.0,
-) -> dict[str, Any]:
-    """Ratings of invented films, 1 to 5 stars, by people whose taste is known.
+) -> DrawnRatings:
+    """Ratings of invented films, 1 to 5 stars, drawn from known factors.
 
     rating = mean + b_u + c_i + p_u . q_i + noise, rounded to `step` and cut to the scale. Films come in
     series of one to three parts ("Copper Lighthouse", "Copper Lighthouse 2"): parts of one series share
@@ -237,16 +255,15 @@ def draw_ratings(
     )
     order = np.argsort(time, kind="stable")
     user, item = user[order], item[order]
-    ids = {
-        "users": np.array([f"u{one}" for one in range(1, users + 1)], dtype=object),
-        "items": np.array([f"m{one}" for one in range(1, items + 1)], dtype=object),
-    }
+    user_ids = np.array([f"u{number}" for number in range(1, users + 1)], dtype=object)
+    item_ids = np.array([f"m{number}" for number in range(1, items + 1)], dtype=object)
     return {
-        "user": ids["users"][user],
-        "item": ids["items"][item],
+        "user": user_ids[user],
+        "item": item_ids[item],
         "rating": rating[order],
         "time": time[order].astype(np.int64),
-        **ids,
+        "users": user_ids,
+        "items": item_ids,
         "titles": titles,
         "series": series,
         "mean": mean,

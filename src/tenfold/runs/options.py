@@ -117,6 +117,16 @@ class PredictChanges(TypedDict, total=False):
     on_note: Log | None
 
 
+class FitChanges(TypedDict, total=False):
+    """How to read and compute, as keywords of `fit`."""
+
+    reading: Reading | None
+    table_options: Mapping[str, Any] | None
+    skip_bad: bool | None
+    time_format: str | None
+    machine: Machine | None
+
+
 @dataclass(frozen=True)
 class ExplainOptions:
     """What `Run.explain` is asked beside the rows.

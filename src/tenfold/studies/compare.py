@@ -1,7 +1,7 @@
 """Does a second target help the first? Trainings with and without the other targets, fold by fold.
 
-Every training of a fold sees the same rows in the same batches with the same draws; what differs is which
-targets are learnt. So a target's scores are compared in pairs.
+All trainings of a fold see the same rows in the same batches with the same random draws, and differ in the
+targets only: a target's scores are compared in pairs.
 """
 
 from __future__ import annotations
@@ -9,32 +9,37 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Unpack
 
+from numpy.typing import ArrayLike
+
+from tenfold.data.split.groups import Classes, Labels
 from tenfold.data.split.holdout import Folds, Split, kfold
 from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
 from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
 from tenfold.runs.fitting import fit
-from tenfold.schema import NetworkTarget, Schema
+from tenfold.runs.job import Notes
+from tenfold.runs.options import FitChanges, SplitRule
+from tenfold.schema import Schema
 from tenfold.spread import PairedDifference, paired_difference
-from tenfold.studies.trials import RunPlace, mean_defined, seeds_from, without_epochs
+from tenfold.studies.trials import RunsFolder, mean_defined, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
 from tenfold.values import Log
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
 
-Scores = Mapping[str, Any]
+Scores = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A target's scores on one fold's held-out rows, learnt alone and together with the others."""
+    """A target's scores on the held-out rows of a fold, trained alone and together with the others."""
 
     repeat: int
     fold: int
@@ -45,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class TargetCompared:
-    """One target, over all folds and repeats.
+    """A target, over all folds and repeats.
 
     score: the one that decides, first of the `score_names` of its kind.  others: the further targets.
     overlap: held-out rows over training rows (see `spread.paired_difference`).
@@ -63,42 +68,42 @@ class TargetCompared:
         return KINDS[self.kind].score_names[0]
 
     def difference(self, score: str) -> PairedDifference:
-        """Together less alone, paired."""
+        """Together minus alone, paired."""
         alone = [pair.alone.get(score, math.nan) for pair in self.pairs]
         together = [pair.together.get(score, math.nan) for pair in self.pairs]
         return paired_difference(alone, together, overlap=self.overlap)
 
     def _mean(self, arm: str, score: str) -> float:
-        """Of one arm, over the pairs that the difference is made of."""
+        """Mean of ``alone`` or ``together``, over the pairs in which both are defined."""
         both = [pair for pair in self.pairs if _defined(pair.alone, score) and _defined(pair.together, score)]
-        return mean_defined([getattr(pair, arm)[score] for pair in both])
+        return mean_defined(getattr(pair, arm)[score] for pair in both)
 
     @property
     def answer(self) -> str:
-        """``helps``, ``harms``, ``not told apart`` where the interval holds 0, or ``not defined``."""
-        found = self.difference(self.score)
-        if not found.pairs:
+        """``helps``, ``harms``, ``not told apart`` if the interval contains 0, or ``not defined``."""
+        difference = self.difference(self.score)
+        if not difference.pairs:
             return "not defined"
-        if not found.clear:
+        if not difference.clear:
             return "not told apart"
-        better = found.mean > 0 if self.score in HIGHER_IS_BETTER else found.mean < 0
+        better = difference.mean > 0 if self.score in HIGHER_IS_BETTER else difference.mean < 0
         return "helps" if better else "harms"
 
-    def record(self) -> dict[str, Any]:
-        """A target's part of what ``--json`` prints (docs/formats.md)."""
+    def record(self) -> dict[str, object]:
+        """The target's part of the output of ``--json`` (docs/formats.md)."""
         names = KINDS[self.kind].score_names
-        there = [score for score in names if any(score in pair.alone for pair in self.pairs)]
+        defined = [score for score in names if any(score in pair.alone for pair in self.pairs)]
         scores = {}
-        for score in there:
-            found = self.difference(score)
+        for score in defined:
+            difference = self.difference(score)
             scores[score] = {
                 "alone": self._mean("alone", score),
                 "together": self._mean("together", score),
-                "pairs": found.pairs,
-                "difference": found.mean,
-                "deviation": found.deviation,
-                "standard_error": found.error,
-                "interval": [found.low, found.high],
+                "pairs": difference.pairs,
+                "difference": difference.mean,
+                "deviation": difference.deviation,
+                "standard_error": difference.error,
+                "interval": [difference.low, difference.high],
                 "higher_is_better": score in HIGHER_IS_BETTER,
             }
         return {
@@ -112,8 +117,8 @@ class TargetCompared:
                     "repeat": pair.repeat + 1,
                     "fold": pair.fold + 1,
                     "seed": pair.seed,
-                    "alone": {score: pair.alone.get(score, math.nan) for score in there},
-                    "together": {score: pair.together.get(score, math.nan) for score in there},
+                    "alone": {score: pair.alone.get(score, math.nan) for score in defined},
+                    "together": {score: pair.together.get(score, math.nan) for score in defined},
                     "difference": pair.together[self.score] - pair.alone[self.score],
                 }
                 for pair in self.pairs
@@ -123,7 +128,7 @@ class TargetCompared:
 
 @dataclass(frozen=True)
 class Compared:
-    """All targets that were asked about."""
+    """The comparison of all targets that were asked for."""
 
     targets: tuple[TargetCompared, ...]
     rows: int
@@ -132,13 +137,13 @@ class Compared:
     seconds: float
     notes: tuple[str, ...] = ()
 
-    def record(self) -> dict[str, Any]:
-        """What ``--json`` prints (docs/formats.md)."""
+    def record(self) -> dict[str, object]:
+        """The output of ``--json`` (docs/formats.md)."""
         return {
             "rows": self.rows,
             "folds": self.folds,
             "repeats": self.repeats,
-            "targets": {one.name: one.record() for one in self.targets},
+            "targets": {target.name: target.record() for target in self.targets},
             "seconds": self.seconds,
             "notes": list(self.notes),
         }
@@ -147,7 +152,7 @@ class Compared:
 def compare_targets(
     schema: Schema,
     recipe: Recipe,
-    table: Any,
+    table: object,
     *,
     of: Sequence[str] = (),
     folds: int = 5,
@@ -155,82 +160,88 @@ def compare_targets(
     runs: str | os.PathLike[str] | None = None,
     on_progress: Listener | None = None,
     on_note: Log | None = None,
-    **options: Any,
+    **options: Unpack[FitChanges],
 ) -> Compared:
     """Train on all targets together and on each alone, on the same folds under the same seeds.
 
-    of: the targets to ask about; all where not given.  folds: each row is held out once per repeat.
-    repeats: each with folds dealt anew and a seed of its own, counted up from the recipe's.
-    runs: keep the trainings in this folder, and go on with those that have finished there.
+    of: the targets to compare; by default all.  folds: each row is held out once per repeat.
+    repeats: each with new folds and the next seed, from the recipe's on.
+    runs: keep the trainings in this folder, and skip those that have finished there.
     options: as `fit` takes them.
-    Raises SchemaError for fewer than two targets, RecipeError for choices that would make it unfair.
+    Raises SchemaError for fewer than two targets, RecipeError for choices that make the comparison unfair.
     """
     started = time.monotonic()
     asked = _check(schema, recipe, of, folds, repeats)
-    seeds = seeds_from(recipe, repeats)
-    notes: list[str] = []
-
-    def note(text: str) -> None:
-        notes.append(text)
-        if on_note is not None:
-            on_note(text)
-
+    notes = Notes(on_note)
     if recipe.keeps_best:
-        note("the best epoch is chosen on the rows that it is scored on: all scores are a little too good")
+        notes.add(["the best epoch is chosen on the scored rows: all scores are a little too good"])
     if "valid" in recipe.model_fields_set:
-        note(f"valid = {recipe.valid:g} is not looked at: folds decide what is held out")
-    place = RunPlace(runs)
+        notes.add([f"valid = {recipe.valid:g} is not used: folds decide which rows are held out"])
+    trainer = _Trainer(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options)
     pairs: dict[str, list[Pair]] = {name: [] for name in asked}
-    kinds: dict[str, NetworkTarget] = {}
-    rows: list[int] = []
+    with trainer.folder:
+        for repeat, seed in enumerate(seeds_from(recipe, repeats)):
+            # The first training of a repeat has all targets: its folds are stratified on each of them.
+            split = _SameFolds(folds, seed, by_time=schema.time is not None)
+            for fold in range(folds):
+                together = trainer.train(None, split, fold)
+                for name in asked:
+                    alone = trainer.train(name, split, fold)[name]
+                    pairs[name].append(Pair(repeat, fold, seed, alone, together[name]))
+                    score = KINDS[trainer.kinds[name]].score_names[0]
+                    notes.add(
+                        [
+                            f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
+                            f"{_text(alone[score])} alone, {_text(together[name][score])} together"
+                        ]
+                    )
+    targets = []
+    for name in asked:
+        others = tuple(other for other in trainer.kinds if other != name)
+        targets.append(TargetCompared(name, trainer.kinds[name], others, tuple(pairs[name]), 1 / (folds - 1)))
+    seconds = round(time.monotonic() - started, 3)
+    return Compared(tuple(targets), trainer.rows, folds, repeats, seconds, tuple(notes.lines))
 
-    def train(name: str | None, seed: int, fold: int, dealt: _SameFolds) -> Mapping[str, Scores]:
-        arm = "together" if name is None else f"alone-{_plain(name)}-{asked.index(name)}"
-        with place.told():
+
+@dataclass
+class _Trainer:
+    """Trains all targets or one of them on a fold.
+
+    kinds, rows: target -> kind, and rows of the table; known after the first training.
+    """
+
+    schema: Schema
+    recipe: Recipe
+    table: object
+    asked: tuple[str, ...]
+    folder: RunsFolder
+    on_progress: Listener | None
+    notes: Notes
+    options: FitChanges
+    kinds: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+
+    def train(self, name: str | None, split: _SameFolds, fold: int) -> Mapping[str, Scores]:
+        """Target -> scores on the held-out rows. name: of the only target, or None for all."""
+        arm = "together" if name is None else f"alone-{_plain(name)}-{self.asked.index(name)}"
+        with self.folder.advised():
             run = fit(
-                schema if name is None else _alone(schema, name),
-                _recipe_of(recipe, name, seed=seed, **dealt.choices(fold)),
-                table,
-                run=place.folder / f"seed-{seed}-fold-{fold + 1}-{arm}",
-                resume=runs is not None,
+                self.schema if name is None else _alone(self.schema, name),
+                _recipe_of(self.recipe, name, {"seed": split.seed, **split.choices(fold)}),
+                self.table,
+                run=self.folder.path / f"seed-{split.seed}-fold-{fold + 1}-{arm}",
                 history=False,
                 report=False,
-                split_rule=dealt.of(fold),
-                on_progress=without_epochs(on_progress),
-                on_note=None if kinds else note,
-                **options,
+                resume=self.folder.is_kept,
+                split_rule=split.rule(fold),
+                on_progress=without_epochs(self.on_progress),
+                on_note=None if self.kinds else lambda line: self.notes.add([line]),
+                **self.options,
             )
         if name is None:
-            kinds.update({target.name: target for target in run.schema.answers})
-            rows.append(run.record.rows)
+            self.kinds = {target.name: target.kind for target in run.schema.answers}
+            self.rows = run.record.rows
         return run.scores
-
-    with place:
-        for repeat, seed in enumerate(seeds):
-            # The first training of a repeat has all targets, so that folds are even in every one of them.
-            dealt = _SameFolds(folds, seed, by_time=schema.time is not None)
-            for fold in range(folds):
-                together = train(None, seed, fold, dealt)
-                for name in asked:
-                    alone = train(name, seed, fold, dealt)[name]
-                    pairs[name].append(Pair(repeat, fold, seed, alone, together[name]))
-                    score = KINDS[kinds[name].kind].score_names[0]
-                    note(
-                        f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
-                        f"{_told(alone[score])} alone, {_told(together[name][score])} together"
-                    )
-    targets = tuple(
-        TargetCompared(
-            name,
-            kinds[name].kind,
-            tuple(other for other in kinds if other != name),
-            tuple(pairs[name]),
-            1 / (folds - 1),
-        )
-        for name in asked
-    )
-    seconds = round(time.monotonic() - started, 3)
-    return Compared(targets, rows[0], folds, repeats, seconds, tuple(notes))
 
 
 def _defined(scores: Scores, score: str) -> bool:
@@ -238,7 +249,7 @@ def _defined(scores: Scores, score: str) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _told(value: float) -> str:
+def _text(value: float) -> str:
     return score_text(value) if math.isfinite(value) else "not defined"
 
 
@@ -250,11 +261,11 @@ def _check(schema: Schema, recipe: Recipe, of: Sequence[str], folds: int, repeat
         raise SchemaError(
             "one target alone is nothing to compare",
             found=", ".join(names),
-            fix="give --target twice or more often: each is learnt alone and with the others",
+            fix="give --target twice or more often: each is trained alone and with the others",
         )
-    strange = [name for name in of if name not in names]
-    if strange:
-        raise SchemaError(f"--of {strange[0]!r} is no target", fix=did_you_mean(strange[0], names))
+    unknown = [name for name in of if name not in names]
+    if unknown:
+        raise SchemaError(f"--of {unknown[0]!r} is not a target", fix=did_you_mean(unknown[0], names))
     if schema.split is not None:
         raise SchemaError(
             f"the table states a split (column {schema.split!r}), and folds are another",
@@ -268,7 +279,7 @@ def _check(schema: Schema, recipe: Recipe, of: Sequence[str], folds: int, repeat
 
 
 def _plain(name: str) -> str:
-    """A target's name as a part of a folder's."""
+    """A target's name as part of a folder's name."""
     return "".join(letter if letter.isalnum() else "_" for letter in name)[:40]
 
 
@@ -277,15 +288,15 @@ def _alone(schema: Schema, name: str) -> Schema:
     return schema.model_copy(update={"targets": targets})
 
 
-def _recipe_of(recipe: Recipe, name: str | None, **choices: Any) -> Recipe:
-    """The recipe for all targets, or for one without what it says of the others."""
-    # What was not said stays so: a table without pictures has defaults of its own.
+def _recipe_of(recipe: Recipe, name: str | None, choices: Mapping[str, object]) -> Recipe:
+    """The recipe with these choices; for one target, without settings of the others."""
+    # Unset fields stay unset: a table without pictures has defaults of its own.
     chosen = {**recipe.model_dump(exclude_unset=True), **choices}
     if name is not None:
-        # Of a single target a weight scales the whole loss, and would only shift what clipping does.
+        # The weight of a single target would only change the effect of clipping.
         chosen["task_weights"], classes = {}, recipe.class_weights
         if isinstance(classes, dict):
-            chosen["class_weights"] = {one: value for one, value in classes.items() if one == name} or "none"
+            chosen["class_weights"] = {name: classes[name]} if name in classes else "none"
         if recipe.monitor != "mean" and recipe.monitor != name and not recipe.monitor.startswith(f"{name}:"):
             chosen["monitor"] = "mean"
     return Recipe(**chosen)
@@ -293,9 +304,9 @@ def _recipe_of(recipe: Recipe, name: str | None, **choices: Any) -> Recipe:
 
 @dataclass
 class _SameFolds:
-    """Folds that are dealt once, with the labels of all targets, and kept for every training after that.
+    """Folds that the first training makes, from the labels of all targets, and that all later ones share.
 
-    by_time: folds of time, which no target has a say in: the recipe's own way makes the same for all.
+    by_time: folds by time do not depend on targets: the recipe's own rule makes the same for all.
     """
 
     folds: int
@@ -303,17 +314,27 @@ class _SameFolds:
     by_time: bool = False
     dealt: Folds | None = None
 
-    def choices(self, fold: int) -> dict[str, Any]:
-        """What the recipe says of folds."""
+    def choices(self, fold: int) -> dict[str, object]:
+        """Fields of the recipe for this fold."""
         return {"fold": (fold + 1, self.folds) if self.by_time else None}
 
-    def of(self, fold: int) -> Callable[..., Split] | None:
-        """The rule that splits off this fold."""
+    def rule(self, fold: int) -> SplitRule | None:
+        """The rule that holds out this fold."""
         return None if self.by_time else partial(self._split, fold)
 
-    def _split(self, fold: int, rows: int, **facts: Any) -> Split:
+    def _split(
+        self,
+        fold: int,
+        rows: int,
+        *,
+        labels: Labels | None = None,
+        groups: Sequence[ArrayLike] = (),
+        classes: Classes | None = None,
+    ) -> Split:
         if self.dealt is None:
-            self.dealt = kfold(rows, folds=self.folds, seed=self.seed, **facts)
+            self.dealt = kfold(
+                rows, folds=self.folds, seed=self.seed, labels=labels, groups=groups, classes=classes
+            )
         if rows != len(self.dealt.fold):
             raise SplitError(
                 f"{rows} rows, and {len(self.dealt.fold)} when the folds were dealt",

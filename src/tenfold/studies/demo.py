@@ -1,30 +1,35 @@
-"""Both jobs on data that the package draws itself: leaf pictures with two targets, and ratings of films."""
+"""The demo on synthetic data: pictures of leaves with two targets, and ratings of films."""
 
 from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.images.decode import encode_png
-from tenfold.data.synthetic import draw_leaves, draw_ratings
+from tenfold.data.synthetic import DrawnRatings, draw_leaves, draw_ratings
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.fitting import fit
+from tenfold.runs.run import Run
 from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
-from tenfold.values import Log
+from tenfold.values import Log, Predictions
 
-#: Small enough for a CPU, trained from random weights since nothing is fetched for a demo.
+if TYPE_CHECKING:
+    from tenfold.recommenders.factors import RatingsRun
+
+#: Small enough for a CPU, trained from random weights: a demo downloads nothing.
 RECIPE = Recipe(
     arch="test_resnet",
     weights="none",
-    image_size=96,
+    image_size=(96, 96),
     epochs=30,
     frozen_epochs=0,
     batch_size=32,
@@ -39,17 +44,16 @@ RECIPE = Recipe(
     seed=1,
 )
 
-
 #: The demo's acts, in their order.
 ACTS = ("leaves", "ratings")
-#: Neighbours that are asked for, and items recommended.
+#: Number of neighbours, and of recommended items.
 NEIGHBOURS = 10
-#: As in the drawing: what is added to a rating before it is rounded.
+#: Standard deviation of the noise of a rating, before it is rounded.
 NOISE = 0.4
 
 
 def chosen_acts(only: str | None) -> tuple[str, ...]:
-    """All acts, or the one that is asked for."""
+    """All acts, or the given one."""
     if only is None:
         return ACTS
     if only not in ACTS:
@@ -61,10 +65,11 @@ def chosen_acts(only: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DemoData:
-    """Where the drawn data lie.
+    """Files of the synthetic data.
 
     train, test: tables.  photos: folder of all pictures.  sample: a submission file to fill in.
-    truth: the test rows' answers, which a competition would keep to itself.
+    truth: the labels of the test rows, which a competition would not publish.
+    columns: of the training table.
     """
 
     train: Path
@@ -72,13 +77,13 @@ class DemoData:
     sample: Path
     truth: Path
     photos: Path
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[str]]
 
 
 def write_demo_data(
     folder: str | os.PathLike[str], *, rows: int = 800, test_rows: int = 160, seed: int = 1
 ) -> DemoData:
-    """Draw leaves and write them as a competition would give them: pictures, tables, a sample."""
+    """Draw leaves and write them as a competition would: pictures, tables, a sample."""
     folder = Path(folder)
     photos = folder / "photos"
     photos.mkdir(parents=True, exist_ok=True)
@@ -97,13 +102,13 @@ def write_demo_data(
     table = list(zip(*columns.values(), strict=True))
     _write(data.train, names, table[:rows])
     _write(data.test, ["image_id"], [row[:1] for row in table[rows:]])
-    # In an order of its own, as such files have it.
+    # In another order, as in real competitions.
     _write(data.sample, ["image_id", "disease"], [(row[0], "healthy") for row in reversed(table[rows:])])
     _write(data.truth, names, table[rows:])
     return data
 
 
-def _write(path: Path, names: list[str], rows: list[Any]) -> None:
+def _write(path: Path, names: list[str], rows: Iterable[Sequence[object]]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(names)
@@ -116,8 +121,8 @@ def fit_demo(
     *,
     on_progress: Listener | None = None,
     on_note: Log | None = None,
-) -> Any:
-    """Train a small network on the drawn leaves, both targets at once; returns the run."""
+) -> Run:
+    """Train a small network on the drawn leaves, both targets at once."""
     schema = Schema(
         inputs=(ImageColumn(name="image_id", folder=str(data.photos)),),
         targets=(CategoryTarget(name="disease"), CategoryTarget(name="variety")),
@@ -134,12 +139,12 @@ def fit_demo(
     )
 
 
-def predict_demo(run: Any, folder: Path, data: DemoData) -> tuple[Path, dict[str, Any]]:
-    """Predict the test table into a submission file; returns it and the scores against the answers."""
+def predict_demo(run: Run, folder: Path, data: DemoData) -> tuple[Path, dict[str, object]]:
+    """Predict the test table into a submission file; returns the file and the scores on the test rows."""
     from tenfold.files.submission import write_submission
 
     submission = folder / "submission.csv"
-    write_submission(submission, run.predict(str(data.test)), like=data.sample)
+    write_submission(submission, cast(Predictions, run.predict(str(data.test))), like=data.sample)
     return submission, run.evaluate(str(data.truth))
 
 
@@ -148,22 +153,21 @@ def predict_demo(run: Any, folder: Path, data: DemoData) -> tuple[Path, dict[str
 
 @dataclass(frozen=True)
 class DemoRatings:
-    """Where the drawn ratings lie, and the truth that they were drawn from.
+    """Files of the drawn ratings, and the truth behind them.
 
-    ratings: table of user, item and rating.  films: of item and title.  held_out: ratings kept from the fit.
-    truth: what `data.synthetic.draw_ratings` returns.
+    ratings: table of user, item and rating.  films: of item and title.  held_out: ratings of the test.
     """
 
     ratings: Path
     films: Path
     held_out: Path
-    truth: dict[str, Any]
+    truth: DrawnRatings
 
 
 def write_demo_ratings(
     folder: Path, *, users: int = 1000, items: int = 300, ratings: int = 40_000, seed: int = 1
 ) -> DemoRatings:
-    """Draw ratings from known factors; write nine tenths as a table to fit, one tenth as one to be scored."""
+    """Draw ratings from known factors; write nine tenths as a training table, one tenth as a test table."""
     folder.mkdir(parents=True, exist_ok=True)
     truth = draw_ratings(users, items, ratings, seed=seed, noise=NOISE)
     data = DemoRatings(folder / "ratings.csv", folder / "films.csv", folder / "held_out.csv", truth)
@@ -182,15 +186,15 @@ def fit_demo_ratings(
     *,
     on_progress: Listener | None = None,
     on_note: Log | None = None,
-) -> Any:
-    """Fit the drawn ratings with the default method; returns the run."""
+) -> RatingsRun:
+    """Fit the drawn ratings with the default method."""
     schema = Schema(
         inputs=(IdColumn(name="user"), IdColumn(name="item")),
         targets=(RatingTarget(name="rating"),),
         item_table=str(data.films),
         item_name="title",
     )
-    return fit(
+    run = fit(
         schema,
         FactorRecipe(),
         str(data.ratings),
@@ -200,28 +204,27 @@ def fit_demo_ratings(
         on_progress=on_progress,
         on_note=on_note,
     )
+    return cast("RatingsRun", run)
 
 
-def judge_demo_ratings(run: Any, data: DemoRatings) -> dict[str, Any]:
-    """The run against the truth: errors, neighbours found again, and ten films for a user hard to please.
+def evaluate_demo_ratings(run: RatingsRun, data: DemoRatings) -> dict[str, object]:
+    """Compare the run with the truth: errors, nearest neighbours, and ten films for a critical user.
 
-    `rmse` is on the held-out ratings; `truth_rmse` is that of the factors that the ratings were drawn from,
-    which no method can be expected to beat. Of each film's ten truly nearest films (by the cosine of the
-    drawn factors), `neighbours_found` are among the ten that the run finds, and `nearest_found` says for how
-    many films the truly nearest one is; `neighbours_by_chance` is what any ten others would hold.
+    `rmse` is on the held-out ratings; `truth_rmse` is that of the drawn factors, a lower bound in
+    expectation. The true neighbours of a film are the ten of highest cosine of the drawn factors:
+    `neighbours_found` of them are among the run's ten on average, `neighbours_by_chance` among ten random
+    films; `nearest_found` counts the films whose true nearest neighbour is found.
     """
     scores = run.evaluate(str(data.held_out))
     # Films that nobody rated have no factors to compare.
-    place = {one: row for row, one in enumerate(data.truth["items"])}
-    known = np.array([place[one] for one in run.model.items])
-    factors = data.truth["item_factors"][known]
+    row_of = {item: row for row, item in enumerate(data.truth["items"])}
+    known = np.array([row_of[item] for item in run.model.items])
     count = min(NEIGHBOURS, len(known) - 1)
-    wanted = _nearest(factors, count)
-    near = run.similar(n=count)
-    row_of = {one: row for row, one in enumerate(run.model.items)}
-    found = np.array([row_of[one] for one in near.found]).reshape(len(known), count)
-    hits = (wanted[:, :, None] == found[:, None, :]).any(axis=2)
-    # Of those who gave a fair number: the one whose ratings are lowest, so that few scores end at the best.
+    true = _nearest(data.truth["item_factors"][known], count)
+    row_of = {item: row for row, item in enumerate(run.model.items)}
+    found = np.array([row_of[item] for item in run.similar(n=count).found]).reshape(len(known), count)
+    hits = (true[:, :, None] == found[:, None, :]).any(axis=2)
+    # The lowest mean among users of at least median activity: few of their scores are at the maximum.
     given = np.diff(run.model.seen_start)
     means = np.add.reduceat(run.model.seen_ratings, run.model.seen_start[:-1]) / given
     user = str(run.model.users[np.where(given >= np.median(given), means, np.inf).argmin()])
@@ -229,7 +232,7 @@ def judge_demo_ratings(run: Any, data: DemoRatings) -> dict[str, Any]:
         "run": str(run.path),
         "rmse": scores["rmse"],
         "truth_rmse": _truth_rmse(data),
-        "baselines": {name: one["rmse"] for name, one in scores["baselines"].items()},
+        "baselines": {name: baseline["rmse"] for name, baseline in scores["baselines"].items()},
         "scored": scores["scored"],
         "films": len(known),
         "neighbours": count,
@@ -238,23 +241,25 @@ def judge_demo_ratings(run: Any, data: DemoRatings) -> dict[str, Any]:
         "nearest_found": int(hits[:, 0].sum()),
         "user": user,
         "recommended": _recommended(run, data, user),
-        "seconds": run.about["seconds"],
+        "seconds": run.record.seconds,
     }
 
 
 def _nearest(factors: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """(items, count) the items of highest cosine with each, itself left out."""
+    """(items, count) the other items of highest cosine with each."""
     unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, -2)
     return np.argsort(-cosine, axis=1, kind="stable")[:, :count]
 
 
-def _true_scores(truth: dict[str, Any], users: NDArray[Any], items: NDArray[Any]) -> NDArray[np.float64]:
-    """What ratings would be without noise, on the scale."""
-    rows = {one: row for row, one in enumerate(truth["users"])}
-    columns = {one: row for row, one in enumerate(truth["items"])}
-    user, item = np.array([rows[one] for one in users]), np.array([columns[one] for one in items])
+def _true_scores(
+    truth: DrawnRatings, users: NDArray[np.object_], items: NDArray[np.object_]
+) -> NDArray[np.float64]:
+    """Ratings without noise, clipped to the scale."""
+    rows = {user: row for row, user in enumerate(truth["users"])}
+    columns = {item: row for row, item in enumerate(truth["items"])}
+    user, item = np.array([rows[user] for user in users]), np.array([columns[item] for item in items])
     score = truth["mean"] + truth["user_bias"][user] + truth["item_bias"][item]
     score += (truth["user_factors"][user] * truth["item_factors"][item]).sum(axis=1)
     return np.clip(score, 1, 5)
@@ -268,18 +273,18 @@ def _truth_rmse(data: DemoRatings) -> float:
     return float(np.sqrt(np.mean(away**2)))
 
 
-def _recommended(run: Any, data: DemoRatings, user: str) -> list[dict[str, Any]]:
-    """Ten films for one user, why, and what the user would truly give them."""
-    found = run.recommend(user, n=10)
-    truth = _true_scores(data.truth, found.users, found.items)
-    why = found.reasons or ((),) * len(found.items)
+def _recommended(run: RatingsRun, data: DemoRatings, user: str) -> list[dict[str, object]]:
+    """Ten films for a user, with reasons and the true scores."""
+    films = run.recommend(user, n=10)
+    truth = _true_scores(data.truth, films.users, films.items)
+    reasons = films.reasons or ((),) * len(films.items)
     return [
         {
-            "rank": int(found.rank[row]),
-            "film": str(found.names[row]),
-            "score": float(found.score[row]),
+            "rank": int(films.rank[row]),
+            "film": str(films.names[row]),
+            "score": float(films.score[row]),
             "truth": float(truth[row]),
-            "reasons": [{"name": name, "moved": round(moved, 4)} for name, moved in why[row]],
+            "reasons": [{"name": name, "moved": round(moved, 4)} for name, moved in reasons[row]],
         }
-        for row in range(len(found.items))
+        for row in range(len(films.items))
     ]

@@ -1,4 +1,4 @@
-"""Competitions: fetch the data, hand in predictions. The only place that knows Kaggle's package."""
+"""Kaggle competitions: fetch the data, submit predictions. The only file that imports Kaggle's package."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from tenfold.data.tables.archive import unpack_files
 from tenfold.errors import DependencyError, OutputError, RunError, TenfoldError
 from tenfold.runs.history import find_maker
 
-#: How Kaggle's addresses name a competition.
+#: The name of a competition in Kaggle's addresses.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _KEY = (
     "create a token on your Kaggle account page, and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and "
@@ -23,36 +23,44 @@ _KEY = (
 )
 
 
+class _Client(Protocol):
+    """The part of Kaggle's client that is used here."""
+
+    def authenticate(self) -> None: ...
+    def competition_download_files(self, competition: str, *, path: str, quiet: bool) -> object: ...
+    def competition_submit(self, file: str, message: str, competition: str, *, quiet: bool) -> object: ...
+
+
 def fetch_competition(
     competition: str, folder: str | os.PathLike[str], *, most: int | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Fetch a competition's files into a folder, and unpack them; returns their names.
 
-    most: bytes that they may take, see `data.archive.unpack_files`, which refuses archives of bad names.
-    Raises DependencyError where the package, the credentials or the network are missing.
+    most: bytes of all files at most, see `data.tables.archive.unpack_files`.
+    Raises DependencyError if the package, the credentials or the network are missing.
     """
     _check_name(competition)
-    place = Path(folder)
-    if place.exists() and not place.is_dir():
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
         raise OutputError(f"{folder} is a file", fix="give the name of a folder with -o")
-    api = _signed_in()
-    with _beside(place) as fetched:
-        with _told(f"the files of {competition}", competition):
-            api.competition_download_files(competition, path=str(fetched), quiet=True)
-        found = unpack_files(sorted(fetched.iterdir()), place, most=most)
-    if not found:
+    client = _authenticated()
+    with _temporary_beside(target) as fetched:
+        with _explained(f"the files of {competition}", competition):
+            client.competition_download_files(competition, path=str(fetched), quiet=True)
+        files = unpack_files(sorted(fetched.iterdir()), target, most=most)
+    if not files:
         fix = "accept its rules on its page first"
         raise DependencyError(f"Kaggle sent no files of {competition}", fix=fix)
-    return {"competition": competition, "folder": str(place), "files": sorted(found)}
+    return {"competition": competition, "folder": str(target), "files": sorted(files)}
 
 
 def submit_file(
     file: str | os.PathLike[str], competition: str, *, message: str | None = None, runs: str = "runs"
-) -> dict[str, Any]:
-    """Hand in a file of predictions; returns what Kaggle answers, and the run that made the file, if known.
+) -> dict[str, object]:
+    """Submit a file of predictions; returns Kaggle's answer, and the run that made the file, if known.
 
-    runs: the folder whose history says which run that was; it becomes the message where none is given.
-    Raises DependencyError where the package, the credentials or the network are missing.
+    message: by default the name of that run.  runs: the folder with the history of runs.
+    Raises DependencyError if the package, the credentials or the network are missing.
     """
     _check_name(competition)
     path = Path(file)
@@ -63,37 +71,37 @@ def submit_file(
             f"{file} {what}", fix="write the file first: tenfold predict RUN TEST --like SAMPLE -o FILE"
         )
     try:
-        made = [str(one["run"]) for one in find_maker(path, runs)] if Path(runs).is_dir() else []
+        made = [str(entry["run"]) for entry in find_maker(path, runs)] if Path(runs).is_dir() else []
     except RunError:
         made = []
-    said = message or (f"tenfold {made[-1]}" if made else path.name)
-    api = _signed_in()
-    with _told(f"{file}", competition):
-        answer = api.competition_submit(str(path), said, competition, quiet=True)
+    message = message or (f"tenfold {made[-1]}" if made else path.name)
+    client = _authenticated()
+    with _explained(f"{file}", competition):
+        answer = client.competition_submit(str(path), message, competition, quiet=True)
     text = str(getattr(answer, "message", "") or answer)
     if "could not submit" in text.casefold() or "upload failed" in text.casefold():
         raise DependencyError(
-            f"Kaggle did not take {file}: {text}", fix="try again, or hand it in on its page"
+            f"Kaggle did not take {file}: {text}", fix="try again, or submit it on its page"
         )
     return {
         "file": str(file),
         "competition": competition,
-        "message": said,
+        "message": message,
         "run": made[-1] if made else None,
         "answer": text,
     }
 
 
 @contextmanager
-def _beside(place: Path) -> Iterator[Path]:
-    """A folder for a while, on the disk of the one that is to be filled."""
+def _temporary_beside(target: Path) -> Iterator[Path]:
+    """A temporary folder on the disk of the target folder."""
     try:
-        room = place if place.exists() else place.absolute().parent
-        room.mkdir(parents=True, exist_ok=True)
-        made = tempfile.TemporaryDirectory(dir=room, prefix=".fetching-")
+        parent = target if target.exists() else target.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(dir=parent, prefix=".fetching-")
     except OSError as error:
         raise OutputError(
-            f"{place} cannot be written: {error.strerror or error}", fix="give another place with -o"
+            f"{target} cannot be written: {error.strerror or error}", fix="give another folder with -o"
         ) from None
     with made as name:
         yield Path(name)
@@ -102,20 +110,20 @@ def _beside(place: Path) -> Iterator[Path]:
 def _check_name(competition: str) -> None:
     if not _NAME.fullmatch(competition):
         raise DependencyError(
-            f"{competition!r} is no competition's name",
+            f"{competition!r} is not the name of a competition",
             fix="take it from its page's address, as paddy-disease-classification",
         )
 
 
-def _signed_in() -> Any:
+def _authenticated() -> _Client:
     """The package's client with the user's credentials."""
     try:
-        # What it prints is not the answer; and some versions end the program where there is no key.
+        # Its output must not mix with ours; and some versions end the program if there is no key.
         with redirect_stdout(sys.stderr):
-            from kaggle.api.kaggle_api_extended import KaggleApi
+            from kaggle.api.kaggle_api_extended import KaggleApi  # pyright: ignore[reportMissingImports]
 
-            api = KaggleApi()
-            api.authenticate()
+            client: _Client = KaggleApi()
+            client.authenticate()
     except ImportError:
         raise DependencyError(
             "the package kaggle is not installed", fix="install it: pip install 'tenfold[kaggle]'"
@@ -123,12 +131,12 @@ def _signed_in() -> Any:
     except (SystemExit, OSError, ValueError) as error:
         text = str(error) if not isinstance(error, SystemExit) else ""
         raise DependencyError("Kaggle's credentials are missing", found=text, fix=_KEY) from None
-    return api
+    return client
 
 
 @contextmanager
-def _told(what: str, competition: str) -> Iterator[None]:
-    """Say in the user's words why the network, or Kaggle, refused."""
+def _explained(what: str, competition: str) -> Iterator[None]:
+    """Turn errors of the network or of Kaggle into a TenfoldError with a fix."""
     try:
         with redirect_stdout(sys.stderr):
             yield
@@ -154,5 +162,5 @@ def _refusal(error: Exception, what: str, competition: str) -> TenfoldError:
     if status is not None:
         return DependencyError(f"Kaggle answered {status} to {what}", found=first, fix="try again later")
     if isinstance(error, OSError) and error.errno is not None and getattr(error, "filename", None):
-        return OutputError(f"{error.filename}: {error.strerror}", fix="give a place that you may write to")
+        return OutputError(f"{error.filename}: {error.strerror}", fix="give a folder that you may write to")
     return DependencyError("Kaggle cannot be reached", found=first, fix="check the network, and try again")

@@ -1,24 +1,24 @@
-"""What comes of many trainings that differ in one thing, and where they are kept while they run."""
+"""Results of many trainings that differ in one setting, and the folder of these trainings."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tenfold.errors import RecipeError, RunError, TrainingError
 from tenfold.events import EpochEnded, Listener
 from tenfold.metrics import score_text
+from tenfold.recipe import AnyRecipe
 
 __all__ = [
-    "RunPlace",
+    "RunsFolder",
     "Setting",
     "Trial",
     "Tuned",
@@ -28,34 +28,34 @@ __all__ = [
     "seeds_from",
 ]
 
-#: A seed is less than this.
+#: Seeds are below this.
 MOST_SEEDS = 2**63
-#: A setting is near the best if its score is within this part of it.
+#: A setting is near the best if its score is within this fraction of it.
 NEAR = 0.01
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: its value and seed, its score, and all of its scores by target.
+    """A training with a value and a seed, its score, and all of its scores by target.
 
-    score: NaN where the training failed; `failed` says why.
+    score: NaN if the training failed; `failed` says why.
     """
 
     value: float
     seed: int
     score: float
-    targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    targets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seconds: float = 0.0
     failed: str = ""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One value over all seeds.
+    """A value over all seeds.
 
     deviation: of the score between seeds, NaN for one.  behind: how much worse than the best mean, from 0.
-    near: within 1 % of the best.  even: not told apart from the best by these seeds; false for one seed.
-    mean: over the trainings whose score is defined.  defined: how many these are.
+    near: within 1 % of the best.  even: not distinguishable from the best; false for one seed.
+    mean: over the trainings with a defined score.  defined: how many these are.
     """
 
     value: float
@@ -70,11 +70,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was tried and what came of it.
+    """The trials of a search over one field of the recipe.
 
-    field: of the recipe.  score: what was compared: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
+    score: the compared score: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
     recipe_value: the recipe's own value, which is always among those tried.
-    beside: options that must stand beside the best value, where they were chosen here.
+    beside: options that `tune` chose and that the best value needs.
     """
 
     field: str
@@ -90,22 +90,24 @@ class Tuned:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, each of which trained every value."""
+        """The seeds; every value was trained with each."""
         return tuple(dict.fromkeys(trial.seed for trial in self.trials))
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """One entry per value, smallest first."""
+        """An entry per value, smallest first."""
         groups, means = self._by_value(), self._means()
         best, sign = means[self.best], -1.0 if self.higher_is_better else 1.0
-        found = []
-        for value, some in sorted(groups.items()):
-            there = [one.score for one in some if math.isfinite(one.score)]
-            deviation = float(np.std(there, ddof=1)) if len(there) > 1 else math.nan
-            behind = sign * (means[value] - best) + 0.0  # no minus nought
+        settings = []
+        for value, trials in sorted(groups.items()):
+            scores = [trial.score for trial in trials if math.isfinite(trial.score)]
+            deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
+            behind = sign * (means[value] - best) + 0.0  # never -0.0
             near, even = behind <= NEAR * abs(best), behind <= self.resolution
-            found.append(Setting(value, tuple(some), means[value], deviation, behind, near, even, len(there)))
-        return tuple(found)
+            settings.append(
+                Setting(value, tuple(trials), means[value], deviation, behind, near, even, len(scores))
+            )
+        return tuple(settings)
 
     def _by_value(self) -> dict[float, list[Trial]]:
         groups: dict[float, list[Trial]] = {}
@@ -114,26 +116,22 @@ class Tuned:
         return groups
 
     def _means(self) -> dict[float, float]:
-        return {value: mean_defined([one.score for one in some]) for value, some in self._by_value().items()}
+        groups = self._by_value().items()
+        return {value: mean_defined(trial.score for trial in trials) for value, trials in groups}
 
     @property
     def best(self) -> float:
-        """The value with the best mean score on the validation rows, of those that never failed if there are
-        any; of equals the recipe's or the least."""
-        groups = self._by_value()
+        """The value with the best mean score on the validation rows.
+
+        Values that fail with a seed count only if all values do. Of equals, it is the recipe's or the least.
+        """
         finite = {value: score for value, score in self._means().items() if math.isfinite(score)}
-        # A value that fails with some seeds wins only where all do.
-        sound = {
-            value: score
-            for value, score in finite.items()
-            if all(math.isfinite(one.score) for one in groups[value])
-        }
-        finite = sound or finite
+        failed = {trial.value for trial in self.trials if not math.isfinite(trial.score)}
+        finite = {value: score for value, score in finite.items() if value not in failed} or finite
         if not finite:
-            failed = dict.fromkeys(trial.failed for trial in self.trials)
             raise TrainingError(
                 "no value that was tried could be trained and scored",
-                problems=[one for one in failed if one],
+                problems=list(dict.fromkeys(trial.failed for trial in self.trials if trial.failed)),
                 fix="try other --values, a lower --lr, or hold out rows whose labels are known",
             )
         sign = -1.0 if self.higher_is_better else 1.0
@@ -141,71 +139,67 @@ class Tuned:
 
     @property
     def noise(self) -> float:
-        """What seeds alone do to the score: root mean square of the deviations between seeds, over the values
-        within 1 % of the best; NaN for one seed. (Where training all but fails, seeds differ wildly.)
+        """Standard deviation of the score between seeds: root mean square over the values within 1 % of the
+        best (seeds differ wildly if training nearly fails); NaN for one seed.
         """
         if len(self.seeds) < 2:
             return math.nan
         means, best = self._means(), self._means()[self.best]
         near = [
-            [one.score for one in group if math.isfinite(one.score)]
-            for value, group in self._by_value().items()
+            [trial.score for trial in trials if math.isfinite(trial.score)]
+            for value, trials in self._by_value().items()
             if abs(means[value] - best) <= NEAR * abs(best)
         ]
-        some = [np.var(scores, ddof=1) for scores in near if len(scores) > 1]
-        return float(np.sqrt(np.mean(some))) if some else math.nan
+        variances = [np.var(scores, ddof=1) for scores in near if len(scores) > 1]
+        return float(np.sqrt(np.mean(variances))) if variances else math.nan
 
     @property
     def resolution(self) -> float:
-        """Means that differ by less are not told apart: twice the standard error of a difference of two means
-        of so many seeds, 2 x noise x sqrt(2 / seeds); NaN for one seed.
+        """The smallest difference of means that these seeds can tell from chance; NaN for one seed.
+
+        It is twice the standard error of the difference of two means: 2 x noise x sqrt(2 / seeds).
         """
         return 2 * self.noise * math.sqrt(2 / len(self.seeds))
 
-    def verdict(self) -> list[str]:
-        """The suggestion, and how flat the curve around it is, one sentence a line."""
+    def conclusions(self) -> list[str]:
+        """The suggested value, and how flat the curve around it is, one sentence a line."""
         flag = f"--{self.field.replace('_', '-')}"
         settings, best = self.settings, self.best
-        tried = [one.value for one in settings]
-        top = next(one for one in settings if one.value == best)
+        tried = [setting.value for setting in settings]
+        top = next(setting for setting in settings if setting.value == best)
         of = "" if top.defined == len(top.trials) else f", mean of {top.defined} of {len(top.trials)} seeds"
         score = f"{self.score} {score_text(top.mean)}{of}"
-        said = [f"best on the validation rows: {self.beside}{flag} {best:g} ({score})"]
-        some = [
-            f"{one.value:g} ({one.defined} of {len(one.trials)})"
-            for one in settings
-            if 0 < one.defined < len(one.trials)
+        lines = [f"best on the validation rows: {self.beside}{flag} {best:g} ({score})"]
+        partial = [
+            f"{setting.value:g} ({setting.defined} of {len(setting.trials)})"
+            for setting in settings
+            if 0 < setting.defined < len(setting.trials)
         ]
-        if some:
-            said.append(f"means are of the seeds that have a score: {', '.join(some)}")
-        near = [one.value for one in settings if one.near and one.value != best]
-        said.append(
+        if partial:
+            lines.append(f"means are of the seeds that have a score: {', '.join(partial)}")
+        near = [setting.value for setting in settings if setting.near and setting.value != best]
+        lines.append(
             f"flat: {_listed(near)} within {NEAR:.0%} of it"
             if near
             else f"steep: no other value is within {NEAR:.0%} of it"
         )
         if len(self.seeds) > 1:
-            even = [one.value for one in settings if one.even and one.value != best]
+            even = [setting.value for setting in settings if setting.even and setting.value != best]
             apart = f"{_listed(even)} not told apart from it" if even else "told apart from all others"
             moved = (
                 f"move the score by {score_text(self.noise)}"
                 if math.isfinite(self.noise)
                 else "have one score"
             )
-            said.append(f"{len(self.seeds)} seeds {moved}; {apart}")
+            lines.append(f"{len(self.seeds)} seeds {moved}; {apart}")
         else:
-            said.append("one seed each: --repeats 3 shows how much of this is chance")
-        if best in (tried[0], tried[-1]) and best != 0 and not self._beside(best).near:
-            side = "smallest" if best == tried[0] else "largest"
-            said.append(f"it is the {side} value tried: look beyond it with --values")
-        return said
+            lines.append("one seed each: --repeats 3 shows how much of this is chance")
+        for side, end, inner in (("smallest", 0, 1), ("largest", -1, -2)):
+            if len(tried) > 1 and best == tried[end] and best != 0 and not settings[inner].near:
+                lines.append(f"it is the {side} value tried: look beyond it with --values")
+        return lines
 
-    def _beside(self, value: float) -> Setting:
-        """The neighbour of a value at an end."""
-        found = self.settings
-        return found[min(1, len(found) - 1)] if found[0].value == value else found[-2]
-
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What ``--json`` prints (docs/formats.md)."""
         return {
             "tuned": self.field,
@@ -213,51 +207,53 @@ class Tuned:
             "higher_is_better": self.higher_is_better,
             "best": self.best,
             "recipe_value": self.recipe_value,
-            "settings": [_setting_record(one) for one in self.settings],
+            "settings": [_setting_record(setting) for setting in self.settings],
             "noise": self.noise,
             "resolution": self.resolution,
             "seeds": list(self.seeds),
             "train_rows": self.train_rows,
             "valid_rows": self.valid_rows,
-            "verdict": self.verdict(),
+            "verdict": self.conclusions(),
             "seconds": self.seconds,
             "notes": list(self.notes),
         }
 
 
-def _setting_record(one: Setting) -> dict[str, Any]:
-    failed = [trial.failed for trial in one.trials if trial.failed]
+def _setting_record(setting: Setting) -> dict[str, object]:
+    failed = [trial.failed for trial in setting.trials if trial.failed]
     return {
-        "value": one.value,
-        "mean": one.mean,
-        "defined": one.defined,
-        "deviation": one.deviation,
-        "behind": one.behind,
-        "near": one.near,
-        "even": one.even,
-        "scores": [trial.score for trial in one.trials],
-        "targets": mean_scores([trial.targets for trial in one.trials]),
-        "seconds": round(sum(trial.seconds for trial in one.trials), 3),
+        "value": setting.value,
+        "mean": setting.mean,
+        "defined": setting.defined,
+        "deviation": setting.deviation,
+        "behind": setting.behind,
+        "near": setting.near,
+        "even": setting.even,
+        "scores": [trial.score for trial in setting.trials],
+        "targets": mean_scores([trial.targets for trial in setting.trials]),
+        "seconds": round(sum(trial.seconds for trial in setting.trials), 3),
         "failed": failed[0] if failed else None,
     }
 
 
-def mean_scores(trials: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+def mean_scores(trials: Sequence[Mapping[str, Mapping[str, object]]]) -> dict[str, dict[str, float]]:
     """Target -> score -> mean over the trainings in which it is defined, of the scores that are numbers."""
-    found: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(name for one in trials for name in one):
-        some = [one[name] for one in trials if name in one]
-        keys = dict.fromkeys(
-            key for one in some for key, value in one.items() if isinstance(value, int | float)
-        )
-        found[name] = {key: mean_defined([one.get(key) for one in some]) for key in keys}
-    return found
+    values: dict[str, dict[str, list[object]]] = {}
+    for trial in trials:
+        for name, scores in trial.items():
+            own = values.setdefault(name, {})
+            for score, value in scores.items():
+                if isinstance(value, int | float):
+                    own.setdefault(score, []).append(value)
+    return {
+        name: {score: mean_defined(each) for score, each in scores.items()} for name, scores in values.items()
+    }
 
 
-def mean_defined(values: Sequence[Any]) -> float:
-    """The mean of those that are finite numbers; NaN where none is."""
-    there = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-    return float(np.mean(there)) if there else math.nan
+def mean_defined(values: Iterable[object]) -> float:
+    """The mean of the finite numbers among the values; NaN if there is none."""
+    numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    return float(np.mean(numbers)) if numbers else math.nan
 
 
 def _listed(values: Sequence[float]) -> str:
@@ -265,43 +261,40 @@ def _listed(values: Sequence[float]) -> str:
 
 
 def without_epochs(on_progress: Listener | None) -> Listener | None:
-    """Progress without a line per epoch: there are many trainings."""
+    """The listener without events of epochs: there are many trainings."""
     if on_progress is None:
         return None
     return lambda event: None if isinstance(event, EpochEnded) else on_progress(event)
 
 
-def seeds_from(recipe: Any, repeats: int) -> list[int]:
-    """The recipe's seed and those after it; RecipeError, before anything is trained, where there are none."""
+def seeds_from(recipe: AnyRecipe, repeats: int) -> list[int]:
+    """The recipe's seed and the next ones. Raises RecipeError if they exceed the largest seed."""
     if recipe.seed + repeats > MOST_SEEDS:
         raise RecipeError(
             f"seed {recipe.seed} and {repeats} repeats ask for seeds above {MOST_SEEDS - 1}",
             fix="give a smaller --seed, or fewer --repeats",
         )
-    return [recipe.seed + turn for turn in range(repeats)]
+    return [recipe.seed + repeat for repeat in range(repeats)]
 
 
-class RunPlace:
-    """The folder of the trainings: one that stays where it is given, else one that goes with the block."""
+class RunsFolder:
+    """The folder of the trainings: the given one, or a temporary one for the duration of the block."""
 
     def __init__(self, given: str | os.PathLike[str] | None) -> None:
-        self._given, self._temporary = given, None
-        self.folder = Path()
+        self.is_kept, self.path, self._temporary = given is not None, Path(given or ""), None
 
     def __enter__(self) -> None:
-        if self._given is None:
+        if not self.is_kept:
             self._temporary = tempfile.TemporaryDirectory(prefix="tenfold-")
-            self.folder = Path(self._temporary.name)
-        else:
-            self.folder = Path(self._given)
+            self.path = Path(self._temporary.name)
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Trainings in the folder: what is refused there is advised in the words of these commands."""
+    def advised(self) -> Iterator[None]:
+        """Train in the folder; a RunError gets a fix in terms of ``--runs``."""
         try:
             yield
         except RunError as error:
-            if self._given is None:
+            if not self.is_kept:
                 raise
             kept = {name: text for name, text in error.labels.items() if name != "fix"}
             fix = "give another folder with --runs, or table and options as they were"
@@ -309,10 +302,8 @@ class RunPlace:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, KeyboardInterrupt):
-            # What a single training says of itself is of no use to whoever asked for many.
-            kept = self._temporary is None
-            error.__notes__ = [
-                "run the same command again: it goes on where it was" if kept else "nothing was kept"
-            ]
+            # In place of the advice of a single training.
+            again = "run the same command again: it goes on where it was"
+            error.__notes__ = [again if self.is_kept else "nothing was kept"]
         if self._temporary is not None:
             self._temporary.cleanup()

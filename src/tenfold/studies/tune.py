@@ -1,7 +1,6 @@
 """Search for weight decay, learning rate or the number of factors: the same seeds and split for every value.
 
-What is chosen is chosen on the validation rows alone: no test table is ever looked at. Serves both wings, and
-loads that of the networks only when it is one that is tuned.
+Only the validation rows decide, never a test table. Torch is imported only to tune a network.
 """
 
 from __future__ import annotations
@@ -10,33 +9,36 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tenfold.collab.evaluate import evaluate
-from tenfold.collab.predict import FactorScorer
+from tenfold.data.ratings.index import take_ratings
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
-from tenfold.recommenders.methods import METHODS, fit_model
-from tenfold.recommenders.prepare import prepare_ratings
+from tenfold.recommenders.factors import score_ratings
+from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.runs.fitting import fit_options, run_fit
 from tenfold.runs.job import Notes
 from tenfold.runs.options import FitOptions, Machine, Reading
+from tenfold.runs.record import Scores
 from tenfold.runs.registry import fitting_recipe, job_for
+from tenfold.runs.run import Run
 from tenfold.schema import Schema
-from tenfold.studies.trials import RunPlace, Trial, Tuned, seeds_from, without_epochs
+from tenfold.studies.trials import RunsFolder, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
 from tenfold.values import Log
 
+if TYPE_CHECKING:
+    from tenfold.networks.run import NetworkRun
+
 __all__ = ["parse_values", "tune", "tuning_page"]
 
-#: What is typed -> the recipe's field.
+#: The user's word -> the recipe's field.
 FIELDS = {
     "wd": "weight_decay",
     "weight_decay": "weight_decay",
@@ -44,45 +46,50 @@ FIELDS = {
     "lr": "lr",
     "factors": "factors",
 }
-#: Values to try where none are given: powers of ten (of the rate, half powers; of factors, powers of two).
+#: Values to try by default: powers of ten, half powers for the rate, powers of two for factors.
 GRIDS: Mapping[tuple[str, str], tuple[float, ...]] = {
     ("network", "weight_decay"): (0, 1e-4, 1e-3, 1e-2, 1e-1, 1),
     ("network", "lr"): (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     ("pairs", "weight_decay"): (0, 1e-2, 1e-1, 1, 10),
     ("pairs", "lr"): (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    ("sgd", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1),
+    ("sgd", "lr"): (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    ("als", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1, 10),
+    ("events", "weight_decay"): (0.1, 1, 10, 100, 1000),
 }
-#: Of ratings, what is held out where the recipe holds out nothing.
+FACTORS = (2, 4, 8, 16, 32, 64)
+#: Fraction of the ratings to hold out if the recipe holds out none.
 HELD_OUT = 0.1
 
 
 def parse_values(text: str, field: str) -> tuple[float, ...]:
-    """``0,0.01,0.1`` or ``1e-4:1``, which is all powers of ten (of factors: of two) between the two."""
-    found: list[float] = []
+    """``0,0.01,0.1`` or ``1e-4:1``, which is all powers of ten (for factors: of two) between the two."""
+    values: list[float] = []
     for part in text.replace(";", ",").split(","):
         low, colon, high = part.strip().partition(":")
         try:
             ends = [float(low), *([float(high)] if colon else [])]
         except ValueError:
             raise RecipeError(
-                f"--values {text!r}: {part.strip()!r} is no number",
+                f"--values {text!r}: {part.strip()!r} is not a number",
                 fix="write for example --values 0,0.01,0.1 or --values 1e-4:1",
             ) from None
         if colon:
             base = 2.0 if field == "factors" else 10.0
             if not 0 < ends[0] < ends[1] < math.inf:
-                raise RecipeError(f"--values {text!r}: no range from above 0 upwards", fix="write 1e-4:1")
+                raise RecipeError(f"--values {text!r}: not a rising range above 0", fix="write 1e-4:1")
             steps = math.floor(math.log(ends[1] / ends[0], base) + 1e-9)
-            # Through text, so that 1e-4 x 10 x 10 is 0.01 to the last bit.
+            # Rounded by text: 1e-4 x 10 x 10 is exactly 0.01.
             ends = [float(f"{ends[0] * base**step:.12g}") for step in range(steps + 1)]
-        found += ends
-    return tuple(found)
+        values += ends
+    return tuple(values)
 
 
 def tune(
     what: str,
     schema: Schema,
     recipe: AnyRecipe,
-    table: Any,
+    table: object,
     *,
     values: Sequence[float] | None = None,
     repeats: int | None = None,
@@ -95,47 +102,40 @@ def tune(
     on_progress: Listener | None = None,
     on_note: Log | None = None,
 ) -> Tuned:
-    """Train once per value and seed on one split, and compare what the validation rows say.
+    """Train once per value and seed on one split, and compare scores on the validation rows.
 
-    what: ``wd``, ``lr`` or ``factors``.  values: those to try; powers of ten where not given. The recipe's
-    own value is always among them.
-    repeats: seeds per value, counted up from the recipe's; the split stays that of the first. 3 where not
-        given for ratings, 1 for networks.
-    runs: keep the networks' trainings in this folder, and go on with those that have finished there.
+    what: ``wd``, ``lr`` or ``factors``.  values: those to try; by default powers of ten. The recipe's own
+        value is always among them.
+    repeats: seeds per value, from the recipe's on; the split stays that of the first. By default 3 for factor
+        models, 1 for networks.
+    runs: keep the networks' trainings in this folder, and skip those that have finished there.
     Other parameters as of `fit`.
-    Ratings whose method is not said are fitted by ``sgd``, since the default has neither decay nor rate.
-    Raises RecipeError for what there is not to tune, and where no rows are held out to choose by.
+    Ratings without a given method are fitted by ``sgd``: the default has neither weight decay nor rate.
+    Raises RecipeError if there is nothing to tune, or no rows are held out.
     """
     started = time.monotonic()
     if what not in FIELDS:
         raise RecipeError(f"{what!r} cannot be tuned", fix=did_you_mean(what, ("wd", "lr", "factors")))
     if repeats is not None and repeats < 1:
         raise RecipeError(f"repeats = {repeats}", fix="give 1 or more")
-    name, notes = FIELDS[what], list[str]()
-
-    def note(text: str) -> None:
-        notes.append(text)
-        if on_note is not None:
-            on_note(text)
-
+    name, notes = FIELDS[what], Notes(on_note)
     options = fit_options(
         reading, machine, table_options=table_options, skip_bad=skip_bad, time_format=time_format
     )
     recipe = fitting_recipe(schema, recipe)
-    work = _Work(name, schema, table, note, replace(options, on_progress=on_progress), runs)
-    plan = _PLANS[type(recipe)](work, recipe)
+    search = _Search(name, schema, table, RunsFolder(runs), replace(options, on_progress=on_progress), notes)
+    plan = _PLANS[type(recipe)](search, recipe)
     chosen = _values(name, plan, values)
-    seeds = seeds_from(recipe, repeats or plan.repeats)
     trials = []
-    with plan.place:
-        # A seed after the other, so that a first picture of all values is there early.
-        for seed in seeds:
+    with search.folder:
+        # Seed by seed: the first scores of all values come early.
+        for seed in seeds_from(recipe, repeats or plan.repeats):
             for value in chosen:
-                trials.append(_trial(plan, value, seed))
-                last = trials[-1]
-                said = last.failed or f"{plan.score} {score_text(last.score)}"
-                note(f"{name} {value:g}, seed {seed}: {said}")
-    found = Tuned(
+                trial = _trial(plan, value, seed)
+                trials.append(trial)
+                result = trial.failed or f"{plan.score} {score_text(trial.score)}"
+                notes.add([f"{name} {value:g}, seed {seed}: {result}"])
+    tuned = Tuned(
         name,
         plan.score,
         plan.higher,
@@ -143,18 +143,31 @@ def tune(
         tuple(trials),
         *plan.rows(),
         round(time.monotonic() - started, 3),
-        tuple(notes),
+        tuple(notes.lines),
         plan.beside,
     )
-    found.best  # noqa: B018 - raises where nothing could be trained
-    return found
+    tuned.best  # noqa: B018 - raises if nothing could be trained
+    return tuned
+
+
+@dataclass
+class _Search:
+    """What all trials share. name: the recipe's field."""
+
+    name: str
+    schema: Schema
+    table: object
+    folder: RunsFolder
+    options: FitOptions
+    notes: Notes
 
 
 @dataclass
 class _Plan:
-    """How a value is tried.
+    """How a kind of recipe is tuned.
 
-    train: (value, seed) -> (score, scores by target).  own: the recipe's value.  place: open while it trains.
+    check: raises RecipeError for a value that the recipe refuses.  train: (value, seed) -> (score, scores by
+    target).  own: the recipe's value.  rows: of training and validation, after the first trial.
     """
 
     grid: tuple[float, ...]
@@ -162,10 +175,9 @@ class _Plan:
     score: str
     higher: bool
     repeats: int
-    check: Callable[[float], Any]
-    train: Callable[[float, int], tuple[float, Mapping[str, Any]]]
+    check: Callable[[float], object]
+    train: Callable[[float, int], tuple[float, Scores]]
     rows: Callable[[], tuple[int, int]]
-    place: Any = field(default_factory=nullcontext)
     beside: str = ""
 
 
@@ -173,12 +185,12 @@ def _values(name: str, plan: _Plan, given: Sequence[float] | None) -> list[float
     wanted = [*(plan.grid if given is None else given), *([] if plan.own is None else [plan.own])]
     if name == "factors" and any(value != int(value) for value in wanted):
         raise RecipeError("factors are whole numbers", found=", ".join(map(str, wanted)), fix="give such")
-    found: list[float] = sorted({int(value) if name == "factors" else float(value) for value in wanted})
-    for value in found:
-        plan.check(value)  # a value that the recipe refuses is told of before anything is trained
-    if len(found) < 2:
+    values: list[float] = sorted({int(value) if name == "factors" else float(value) for value in wanted})
+    for value in values:
+        plan.check(value)  # before anything is trained
+    if len(values) < 2:
         raise RecipeError(f"one {name} leaves nothing to compare", fix="give --values A,B,C")
-    return found
+    return values
 
 
 def _trial(plan: _Plan, value: float, seed: int) -> Trial:
@@ -186,236 +198,228 @@ def _trial(plan: _Plan, value: float, seed: int) -> Trial:
     try:
         score, targets = plan.train(value, seed)
     except TrainingError as error:
-        # A rate at which the loss leaves all bounds is an answer, too.
+        # A rate at which the loss diverges is a result, too.
         return Trial(value, seed, math.nan, {}, time.monotonic() - started, error.headline)
     failed = "" if math.isfinite(score) else f"its {plan.score} is not defined on the validation rows"
     return Trial(value, seed, score, targets, time.monotonic() - started, failed)
 
 
-# --- ratings ---------------------------------------------------------------------------------------
+# --- factor models ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is tuned, on what. runs: the folder where trainings are kept."""
-
-    name: str
-    schema: Schema
-    table: object
-    note: Log
-    options: FitOptions
-    runs: str | os.PathLike[str] | None
-
-
-def _ratings_plan(work: _Work, recipe: FactorRecipe) -> _Plan:
-    name, note, options = work.name, work.note, work.options
-    if work.runs is not None:
+def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
+    name, options = search.name, search.options
+    if search.folder.is_kept:
         raise RecipeError(
             "--runs keeps trainings of networks, and fits of ratings are not kept", fix="leave it out"
         )
     if "method" in recipe.model_fields_set:
         _refuse_method(name, recipe.method)
-    recipe = _holding_out(recipe, note)
-
-    rated = prepare_ratings(work.schema, recipe, work.table, options, Notes(note))
-    recipe, beside = rated.recipe, ""
+    work = prepare_ratings(
+        search.schema,
+        _holding_out(recipe, search.notes),
+        search.table,
+        table_options=options.reading.table,
+        skip_bad=options.reading.skip_bad,
+        time_format=options.time_format,
+        on_notes=search.notes.add,
+    )
+    recipe, beside = work.recipe, ""
     if recipe.method == "gibbs" and name != "factors":
-        # Nobody asked for the method that has nothing to tune; the lesson's model has.
+        # The default method has nothing to tune.
         recipe, beside = recipe.model_copy(update={"method": "sgd"}), "--method sgd "
-        note(f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)")
+        search.notes.add(
+            [f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)"]
+        )
     _refuse_method(name, recipe.method)
-    held = rated.held_out()
-    if held is None:
+    if not len(work.split.valid):
         raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-    cells = {} if held.times is None else {"time": held.times}
-    events, method = rated.ratings.implicit, METHODS[recipe.method]
-    given = getattr(recipe, name)
+    held = take_ratings(work.ratings, work.split.valid)
+    events = work.ratings.implicit
 
-    def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
-        trained = recipe.model_copy(update={name: value, "seed": seed})
-        model = fit_model(rated.train, trained, rated.sides, options.on_progress)
-        scores = evaluate(FactorScorer(model), held, cells).scores
+    def train(value: float, seed: int) -> tuple[float, Scores]:
+        changed = recipe.model_copy(update={name: value, "seed": seed})
+        scores, _ = score_ratings(fit_model(work.train, changed, work.sides, options.on_progress), held)
         score = scores["lists"]["ndcg"] if events else scores["rmse"]
-        return score, {rated.schema.targets[0].name or "event": scores}
+        return score, {work.schema.targets[0].name or "event": scores}
 
     return _Plan(
-        grid=(method.event_grids if events else method.grids)[name],
-        own=method.default(name, recipe, rated.train) if given is None else given,
+        grid=FACTORS if name == "factors" else GRIDS["events" if events else recipe.method, name],
+        own=_own_value(name, recipe, work),
         score="ndcg" if events else "rmse",
         higher=events,
         repeats=3,
-        check=lambda value: FactorRecipe(**dict[str, Any]({name: value})),
+        check=lambda value: FactorRecipe.model_validate({name: value}),
         train=train,
-        rows=lambda: (len(rated.split.train), len(rated.split.valid)),
+        rows=lambda: (len(work.split.train), len(work.split.valid)),
         beside=beside,
     )
 
 
-def _holding_out(recipe: Any, note: Log) -> Any:
-    """A recipe of ratings that leaves some to choose by."""
+OfRatings = TypeVar("OfRatings", FactorRecipe, RatingNetworkRecipe)
+
+
+def _holding_out(recipe: OfRatings, notes: Notes) -> OfRatings:
+    """The recipe, with ratings held out to choose by."""
     if recipe.valid or recipe.split == "last" or getattr(recipe, "fold", None):
         return recipe
-    note(f"{HELD_OUT:.0%} of the ratings are held out to choose by (--valid)")
+    notes.add([f"{HELD_OUT:.0%} of the ratings are held out to choose by (--valid)"])
     return recipe.model_copy(update={"valid": HELD_OUT})
 
 
 def _refuse_method(name: str, method: str) -> None:
-    if name in METHODS[method].grids:
-        return
-    if name == "weight_decay":
+    if method == "gibbs" and name == "weight_decay":
         raise RecipeError(
-            f"method {method} has no weight decay to tune: it draws the strength of its priors in each sweep",
+            "method gibbs has no weight decay to tune: it draws the strength of its priors in every sweep",
             fix="tune factors, or give --method als or --method sgd",
         )
-    raise RecipeError(f"method {method} has no learning rate to tune", fix="give --method sgd")
+    if method != "sgd" and name == "lr":
+        raise RecipeError(f"method {method} has no learning rate to tune", fix="give --method sgd")
+
+
+def _own_value(name: str, recipe: FactorRecipe, work: RatingsWork) -> float:
+    """The recipe's value, or the default that follows from the ratings."""
+    from tenfold.collab import als, sgd
+    from tenfold.collab.scale import choose_factors
+
+    given = getattr(recipe, name)
+    if given is not None:
+        return given
+    if name == "lr":
+        return sgd.RATE
+    if name == "factors":
+        choose = sgd.choose_sgd_factors if recipe.method == "sgd" else choose_factors
+        return choose(len(work.train.ratings))
+    if recipe.method == "als":
+        return als.IMPLICIT_WEIGHT_DECAY if work.ratings.implicit else als.WEIGHT_DECAY
+    return sgd.WEIGHT_DECAY if recipe.use_range else sgd.PLAIN_WEIGHT_DECAY
 
 
 # --- networks --------------------------------------------------------------------------------------
 
 
-def _network_plan(work: _Work, recipe: Recipe) -> _Plan:
-    name, schema = work.name, work.schema
+def _network_plan(search: _Search, recipe: Recipe) -> _Plan:
     from tenfold.engine.monitor import monitored
     from tenfold.nn.network import build_heads
 
-    if name == "factors":
+    if search.name == "factors":
         raise RecipeError("a network has no factors to tune", fix="tune wd or lr, or give --user and --item")
-    if recipe.valid == 0 and schema.split is None and recipe.fold is None:
+    if recipe.valid == 0 and search.schema.split is None and recipe.fold is None:
         raise RecipeError("no rows are held out to choose by", fix="give --valid 0.2")
-    target, colon, word = recipe.monitor.rpartition(":")
-    told = bool(colon) and any(word in kind.score_names for kind in KINDS.values()) and bool(target)
-    higher = told and word in HIGHER_IS_BETTER
+    target, colon, score = recipe.monitor.rpartition(":")
+    is_score = bool(colon) and any(score in kind.score_names for kind in KINDS.values()) and bool(target)
+    higher = is_score and score in HIGHER_IS_BETTER
 
-    def score_of(run: Any) -> float:
-        score = monitored(recipe, build_heads(run.encoding, run.schema, run.recipe), run.scores)
-        return -score if higher else score
+    def evaluate(run: Run) -> float:
+        network = cast("NetworkRun", run)
+        heads = build_heads(network.encoding, network.schema, network.recipe)
+        value = monitored(recipe, heads, run.scores)
+        return -value if higher else value
 
-    return _trained_plan(
-        work,
-        recipe,
-        score_of,
-        grid=GRIDS["network", name],
-        own=getattr(with_defaults_for(recipe, schema), name),
-        score=recipe.monitor if told else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss",
-        higher=higher,
-    )
+    watched = recipe.monitor if is_score else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss"
+    own = getattr(with_defaults_for(recipe, search.schema), search.name)
+    return _trained_plan(search, recipe, evaluate, "network", own, watched, higher)
 
 
-def _rating_network_plan(work: _Work, recipe: RatingNetworkRecipe) -> _Plan:
-    """A network of ratings, which is compared by its error on the ratings held out."""
-    name = work.name
-    if name == "factors":
+def _rating_network_plan(search: _Search, recipe: RatingNetworkRecipe) -> _Plan:
+    if search.name == "factors":
         raise RecipeError(
             "a network of ratings has no factors to tune", fix="tune wd or lr, or leave out --body"
         )
-    recipe = _holding_out(recipe, work.note)
+    recipe = _holding_out(recipe, search.notes)
 
-    def score_of(run: Any) -> float:
+    def evaluate(run: Run) -> float:
         if not run.scores:
             raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
         return run.scores[run.record.target]["rmse"]
 
-    return _trained_plan(
-        work,
-        recipe,
-        score_of,
-        grid=GRIDS["pairs", name],
-        own=getattr(recipe, name),
-        score="rmse",
-        higher=False,
-    )
+    return _trained_plan(search, recipe, evaluate, "pairs", getattr(recipe, search.name), "rmse", False)
 
 
 def _trained_plan(
-    work: _Work,
+    search: _Search,
     recipe: Recipe | RatingNetworkRecipe,
-    score_of: Callable[[Any], float],
-    *,
-    grid: tuple[float, ...],
-    own: float,
+    evaluate: Callable[[Run], float],
+    kind: str,
+    own: float | None,
     score: str,
     higher: bool,
 ) -> _Plan:
-    """Trainings of networks that differ in one setting and in the seed.
+    """Trainings of networks. evaluate: the score of a run."""
+    # Unset fields stay unset: their defaults may follow from the table, in every training.
+    fields = recipe.model_dump(exclude_unset=True)
+    # All seeds train on the same rows: the split does not add to their spread.
+    split = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
+    name, rows = search.name, [0, 0]
+    options = replace(search.options, on_progress=without_epochs(search.options.on_progress))
 
-    score_of: what decides of a run, less being better.  The other parameters are those of `_Plan`.
-    """
-    # What is not said stays so: it may follow from the table, in every training.
-    said = recipe.model_dump(exclude_unset=True)
-    # Other seeds train differently on the same rows, so that what they differ by is not the split's doing.
-    settled = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
-    name, place = work.name, RunPlace(work.runs)
-    options = replace(work.options, on_progress=without_epochs(work.options.on_progress))
-    seen: dict[str, int] = {}
-
-    def train(value: float, seed: int) -> tuple[float, Mapping[str, Any]]:
-        with place.told():
-            chosen = type(recipe)(**{**said, **settled, name: value, "seed": seed})
+    def train(value: float, seed: int) -> tuple[float, Scores]:
+        with search.folder.advised():
+            chosen = type(recipe).model_validate({**fields, **split, name: value, "seed": seed})
             run = run_fit(
-                job_for(work.schema, chosen, work.table, options),
-                place.folder / f"{name}-{value:g}-seed-{seed}",
-                resume=work.runs is not None,
-                # What was decided of the rows is the same each time, and is told once.
-                log=None if seen else work.note,
+                job_for(search.schema, chosen, search.table, options),
+                search.folder.path / f"{name}-{value:g}-seed-{seed}",
+                resume=search.folder.is_kept,
+                # Messages on the rows are the same for every training.
+                log=None if any(rows) else lambda line: search.notes.add([line]),
             )
-        seen.update(train=run.record.train_rows, valid=run.record.valid_rows)
-        return score_of(run), run.scores
+        rows[:] = run.record.train_rows, run.record.valid_rows
+        return evaluate(run), run.scores
 
     return _Plan(
-        repeats=1,
-        check=lambda value: type(recipe)(**{**said, name: value}),
-        train=train,
-        rows=lambda: (seen.get("train", 0), seen.get("valid", 0)),
-        place=place,
-        grid=grid,
+        grid=GRIDS[kind, name],
         own=own,
         score=score,
         higher=higher,
+        repeats=1,
+        check=lambda value: type(recipe).model_validate({**fields, name: value}),
+        train=train,
+        rows=lambda: (rows[0], rows[1]),
     )
 
 
 #: Class of a recipe -> how its settings are tuned.
-_PLANS: Mapping[type[AnyRecipe], Callable[[_Work, Any], _Plan]] = {
+_PLANS: Mapping[type[AnyRecipe], Callable[[_Search, Any], _Plan]] = {
     Recipe: _network_plan,
-    FactorRecipe: _ratings_plan,
+    FactorRecipe: _factors_plan,
     RatingNetworkRecipe: _rating_network_plan,
 }
 
 
-# --- what is shown ---------------------------------------------------------------------------------
+# --- the page --------------------------------------------------------------------------------------
 
 
-def _figure(value: float) -> str:
+def _text(value: float) -> str:
     return score_text(value) if math.isfinite(value) else ""
 
 
-def tuning_page(found: Tuned) -> tuple[str, list[Section]]:
-    """Title and sections of the page: the verdict, the curve, and every value with its scores."""
-    word = found.field.replace("_", " ")
-    better = "higher" if found.higher_is_better else "lower"
+def tuning_page(tuned: Tuned) -> tuple[str, list[Section]]:
+    """Title and sections of the page: conclusions, the curve, and every value with its scores."""
+    word = tuned.field.replace("_", " ")
+    better = "higher" if tuned.higher_is_better else "lower"
     chart = tuning_chart(
-        [one.value for one in found.settings],
-        [[trial.score for trial in one.trials] for one in found.settings],
-        best=found.best,
-        recipe_value=found.recipe_value,
-        labels=(word, f"{found.score} on the validation rows ({better} is better)"),
+        [setting.value for setting in tuned.settings],
+        [[trial.score for trial in setting.trials] for setting in tuned.settings],
+        best=tuned.best,
+        recipe_value=tuned.recipe_value,
+        labels=(word, f"{tuned.score} on the validation rows ({better} is better)"),
     )
     rows = [
         [
-            f"{one.value:g}" + (" (the recipe's)" if one.value == found.recipe_value else ""),
-            Cell(_figure(one.mean), strong=one.value == found.best),
-            Cell(_figure(one.deviation)),
-            Cell(_figure(one.behind)),
-            Cell("yes" if one.near else ""),
-            Cell("" if len(one.trials) < 2 or one.value == found.best else "no" if one.even else "yes"),
+            f"{s.value:g}" + (" (the recipe's)" if s.value == tuned.recipe_value else ""),
+            Cell(_text(s.mean), strong=s.value == tuned.best),
+            Cell(_text(s.deviation)),
+            Cell(_text(s.behind)),
+            Cell("yes" if s.near else ""),
+            Cell("" if len(s.trials) < 2 or s.value == tuned.best else "no" if s.even else "yes"),
         ]
-        for one in found.settings
+        for s in tuned.settings
     ]
-    headings = [word, found.score, "between seeds", "behind the best", "within 1 %", "told apart"]
-    seeds = ", ".join(map(str, found.seeds))
-    lead = f"{found.train_rows} rows trained, {found.valid_rows} decided; seeds {seeds}; one split for all."
-    said = " ".join(f"{line[0].upper()}{line[1:]}." for line in found.verdict())
+    headings = [word, tuned.score, "between seeds", "behind the best", "within 1 %", "told apart"]
+    seeds = ", ".join(map(str, tuned.seeds))
+    lead = f"{tuned.train_rows} rows trained, {tuned.valid_rows} decided; seeds {seeds}; one split for all."
+    text = " ".join(f"{line[0].upper()}{line[1:]}." for line in tuned.conclusions())
     return f"Tuning {word}", [
-        Section("What the validation rows say", said, [Charts([chart])]),
+        Section("What the validation rows say", text, [Charts([chart])]),
         Section("Every value", lead, [Grid(headings, rows)]),
     ]
