@@ -23,7 +23,7 @@ from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, 
 from tenfold.values import Log, Predictions
 
 if TYPE_CHECKING:
-    from tenfold.recommenders.factors import RatingsRun
+    from tenfold.recommenders.factors import FactorRun
 
 #: Small enough for a CPU, trained from random weights: a demo downloads nothing.
 RECIPE = Recipe(
@@ -186,7 +186,7 @@ def fit_demo_ratings(
     *,
     on_progress: Listener | None = None,
     on_note: Log | None = None,
-) -> RatingsRun:
+) -> FactorRun:
     """Fit the drawn ratings with the default method."""
     schema = Schema(
         inputs=(IdColumn(name="user"), IdColumn(name="item")),
@@ -204,10 +204,10 @@ def fit_demo_ratings(
         on_progress=on_progress,
         on_note=on_note,
     )
-    return cast("RatingsRun", run)
+    return cast("FactorRun", run)
 
 
-def evaluate_demo_ratings(run: RatingsRun, data: DemoRatings) -> dict[str, object]:
+def evaluate_demo_ratings(run: FactorRun, data: DemoRatings) -> dict[str, object]:
     """Compare the run with the truth: errors, nearest neighbours, and ten films for a critical user.
 
     `rmse` is on the held-out ratings; `truth_rmse` is that of the drawn factors, a lower bound in
@@ -273,7 +273,7 @@ def _truth_rmse(data: DemoRatings) -> float:
     return float(np.sqrt(np.mean(away**2)))
 
 
-def _recommended(run: RatingsRun, data: DemoRatings, user: str) -> list[dict[str, object]]:
+def _recommended(run: FactorRun, data: DemoRatings, user: str) -> list[dict[str, object]]:
     """Ten films for a user, with reasons and the true scores."""
     films = run.recommend(user, n=10)
     truth = _true_scores(data.truth, films.users, films.items)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tenfold.data.ratings.index import take_ratings
+from tenfold.collab.evaluate import evaluate
+from tenfold.collab.predict import FactorScorer
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.events import Listener
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
-from tenfold.recommenders.factors import score_ratings
-from tenfold.recommenders.factors_fit import RatingsWork, fit_model, prepare_ratings
+from tenfold.recommenders.methods import METHODS, fit_model
+from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.runs.fitting import fit_options, run_fit
@@ -52,12 +53,7 @@ GRIDS: Mapping[tuple[str, str], tuple[float, ...]] = {
     ("network", "lr"): (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     ("pairs", "weight_decay"): (0, 1e-2, 1e-1, 1, 10),
     ("pairs", "lr"): (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    ("sgd", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1),
-    ("sgd", "lr"): (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
-    ("als", "weight_decay"): (0, 1e-3, 1e-2, 1e-1, 1, 10),
-    ("events", "weight_decay"): (0.1, 1, 10, 100, 1000),
 }
-FACTORS = (2, 4, 8, 16, 32, 64)
 #: Fraction of the ratings to hold out if the recipe holds out none.
 HELD_OUT = 0.1
 
@@ -215,15 +211,8 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
         )
     if "method" in recipe.model_fields_set:
         _refuse_method(name, recipe.method)
-    work = prepare_ratings(
-        search.schema,
-        _holding_out(recipe, search.notes),
-        search.table,
-        table_options=options.reading.table,
-        skip_bad=options.reading.skip_bad,
-        time_format=options.time_format,
-        on_notes=search.notes.add,
-    )
+    recipe = _holding_out(recipe, search.notes)
+    work = prepare_ratings(search.schema, recipe, search.table, options, search.notes)
     recipe, beside = work.recipe, ""
     if recipe.method == "gibbs" and name != "factors":
         # The default method has nothing to tune.
@@ -232,20 +221,23 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
             [f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)"]
         )
     _refuse_method(name, recipe.method)
-    if not len(work.split.valid):
+    held = work.held_out()
+    if held is None:
         raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-    held = take_ratings(work.ratings, work.split.valid)
-    events = work.ratings.implicit
+    cells = {} if held.times is None else {"time": held.times}
+    events, method = work.ratings.implicit, METHODS[recipe.method]
+    own = getattr(recipe, name)
 
     def train(value: float, seed: int) -> tuple[float, Scores]:
         changed = recipe.model_copy(update={name: value, "seed": seed})
-        scores, _ = score_ratings(fit_model(work.train, changed, work.sides, options.on_progress), held)
+        model = fit_model(work.train, changed, work.sides, options.on_progress)
+        scores = evaluate(FactorScorer(model), held, cells).scores
         score = scores["lists"]["ndcg"] if events else scores["rmse"]
         return score, {work.schema.targets[0].name or "event": scores}
 
     return _Plan(
-        grid=FACTORS if name == "factors" else GRIDS["events" if events else recipe.method, name],
-        own=_own_value(name, recipe, work),
+        grid=(method.event_grids if events else method.grids)[name],
+        own=method.default(name, recipe, work.train) if own is None else own,
         score="ndcg" if events else "rmse",
         higher=events,
         repeats=3,
@@ -268,31 +260,14 @@ def _holding_out(recipe: OfRatings, notes: Notes) -> OfRatings:
 
 
 def _refuse_method(name: str, method: str) -> None:
-    if method == "gibbs" and name == "weight_decay":
+    if name in METHODS[method].grids:
+        return
+    if name == "weight_decay":
         raise RecipeError(
-            "method gibbs has no weight decay to tune: it draws the strength of its priors in every sweep",
+            f"method {method} has no weight decay to tune: it draws the strength of its priors in each sweep",
             fix="tune factors, or give --method als or --method sgd",
         )
-    if method != "sgd" and name == "lr":
-        raise RecipeError(f"method {method} has no learning rate to tune", fix="give --method sgd")
-
-
-def _own_value(name: str, recipe: FactorRecipe, work: RatingsWork) -> float:
-    """The recipe's value, or the default that follows from the ratings."""
-    from tenfold.collab import als, sgd
-    from tenfold.collab.scale import choose_factors
-
-    given = getattr(recipe, name)
-    if given is not None:
-        return given
-    if name == "lr":
-        return sgd.RATE
-    if name == "factors":
-        choose = sgd.choose_sgd_factors if recipe.method == "sgd" else choose_factors
-        return choose(len(work.train.ratings))
-    if recipe.method == "als":
-        return als.IMPLICIT_WEIGHT_DECAY if work.ratings.implicit else als.WEIGHT_DECAY
-    return sgd.WEIGHT_DECAY if recipe.use_range else sgd.PLAIN_WEIGHT_DECAY
+    raise RecipeError(f"method {method} has no learning rate to tune", fix="give --method sgd")
 
 
 # --- networks --------------------------------------------------------------------------------------
