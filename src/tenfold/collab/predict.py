@@ -82,7 +82,7 @@ class PairScorer(Protocol):
         ...
 
     def scores(
-        self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells
+        self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells, /
     ) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
         """(pairs,) scores and their deviations, NaN where unknown."""
         ...
