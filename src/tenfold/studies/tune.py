@@ -285,7 +285,7 @@ def _network_plan(search: _Search, recipe: Recipe) -> _Plan:
     is_score = bool(colon) and any(score in kind.score_names for kind in KINDS.values()) and bool(target)
     higher = is_score and score in HIGHER_IS_BETTER
 
-    def evaluate(run: Run) -> float:
+    def score_of(run: Run) -> float:
         network = cast("NetworkRun", run)
         heads = build_heads(network.encoding, network.schema, network.recipe)
         value = monitored(recipe, heads, run.scores)
@@ -293,7 +293,7 @@ def _network_plan(search: _Search, recipe: Recipe) -> _Plan:
 
     watched = recipe.monitor if is_score else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss"
     own = getattr(with_defaults_for(recipe, search.schema), search.name)
-    return _trained_plan(search, recipe, evaluate, "network", own, watched, higher)
+    return _trained_plan(search, recipe, score_of, "network", own, watched, higher)
 
 
 def _rating_network_plan(search: _Search, recipe: RatingNetworkRecipe) -> _Plan:
@@ -303,24 +303,24 @@ def _rating_network_plan(search: _Search, recipe: RatingNetworkRecipe) -> _Plan:
         )
     recipe = _holding_out(recipe, search.notes)
 
-    def evaluate(run: Run) -> float:
+    def score_of(run: Run) -> float:
         if not run.scores:
             raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
         return run.scores[run.record.target]["rmse"]
 
-    return _trained_plan(search, recipe, evaluate, "pairs", getattr(recipe, search.name), "rmse", False)
+    return _trained_plan(search, recipe, score_of, "pairs", getattr(recipe, search.name), "rmse", False)
 
 
 def _trained_plan(
     search: _Search,
     recipe: Recipe | RatingNetworkRecipe,
-    evaluate: Callable[[Run], float],
+    score_of: Callable[[Run], float],
     kind: str,
     own: float | None,
     score: str,
     higher: bool,
 ) -> _Plan:
-    """Trainings of networks. evaluate: the score of a run."""
+    """Trainings of networks. score_of: the score of a run."""
     # Unset fields stay unset: their defaults may follow from the table, in every training.
     fields = recipe.model_dump(exclude_unset=True)
     # All seeds train on the same rows: the split does not add to their spread.
@@ -339,7 +339,7 @@ def _trained_plan(
                 log=None if any(rows) else lambda line: search.notes.add([line]),
             )
         rows[:] = run.record.train_rows, run.record.valid_rows
-        return evaluate(run), run.scores
+        return score_of(run), run.scores
 
     return _Plan(
         grid=GRIDS[kind, name],
