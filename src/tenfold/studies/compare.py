@@ -177,18 +177,18 @@ def compare_targets(
         notes.add(["the best epoch is chosen on the scored rows: all scores are a little too good"])
     if "valid" in recipe.model_fields_set:
         notes.add([f"valid = {recipe.valid:g} is not used: folds decide which rows are held out"])
-    trainer = _Trainer(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options)
+    arms = _Arms(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options)
     pairs: dict[str, list[Pair]] = {name: [] for name in asked}
-    with trainer.folder:
+    with arms.folder:
         for repeat, seed in enumerate(seeds_from(recipe, repeats)):
             # The first training of a repeat has all targets: its folds are stratified on each of them.
             split = _SameFolds(folds, seed, by_time=schema.time is not None)
             for fold in range(folds):
-                together = trainer.train(None, split, fold)
+                together = arms.train(None, split, fold)
                 for name in asked:
-                    alone = trainer.train(name, split, fold)[name]
+                    alone = arms.train(name, split, fold)[name]
                     pairs[name].append(Pair(repeat, fold, seed, alone, together[name]))
-                    score = KINDS[trainer.kinds[name]].score_names[0]
+                    score = KINDS[arms.kinds[name]].score_names[0]
                     notes.add(
                         [
                             f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
@@ -197,15 +197,15 @@ def compare_targets(
                     )
     targets = []
     for name in asked:
-        others = tuple(other for other in trainer.kinds if other != name)
-        targets.append(TargetCompared(name, trainer.kinds[name], others, tuple(pairs[name]), 1 / (folds - 1)))
+        others = tuple(other for other in arms.kinds if other != name)
+        targets.append(TargetCompared(name, arms.kinds[name], others, tuple(pairs[name]), 1 / (folds - 1)))
     seconds = round(time.monotonic() - started, 3)
-    return Compared(tuple(targets), trainer.rows, folds, repeats, seconds, tuple(notes.lines))
+    return Compared(tuple(targets), arms.rows, folds, repeats, seconds, tuple(notes.lines))
 
 
 @dataclass
-class _Trainer:
-    """Trains all targets or one of them on a fold.
+class _Arms:
+    """The arms of the comparison on one fold: all targets together, or one alone.
 
     kinds, rows: target -> kind, and rows of the table; known after the first training.
     """
