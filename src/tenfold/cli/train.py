@@ -183,7 +183,7 @@ def _leaves(folder: Path, asked: Demo) -> dict[str, object]:
 
 
 def _ratings(folder: Path, asked: Demo) -> dict[str, object]:
-    from tenfold.studies.demo import fit_demo_ratings, evaluate_demo_ratings, write_demo_ratings
+    from tenfold.studies.demo import evaluate_demo_ratings, fit_demo_ratings, write_demo_ratings
 
     say("drawing ratings of films by people whose taste is known")
     data = write_demo_ratings(folder / "ratings")
