@@ -32,7 +32,7 @@ def test_a_run_is_opened_by_its_kind_and_asked_by_its_folder_or_itself(
     opened = getattr(import_module(module), found)
     schema = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
     plain = Schema(inputs=(ImageColumn(name="id", folder="x"),), targets=())
-    parts = [None] * (len(fields(opened)) - 4)
+    parts = [None] * (sum(not one.kw_only for one in fields(opened)) - 3)
     make_run = lambda path, record: opened(path, schema if name == "ratings" else plain, record, *parts)  # noqa: E731
     monkeypatch.setattr(opened, "open", make_run)
     monkeypatch.setattr(opened, "predict", lambda self, source, options, **words: (self.path, source, words))

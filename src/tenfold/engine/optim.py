@@ -97,7 +97,7 @@ class AveragedWeights:
                 fresh.append(live[name])
             else:
                 value.copy_(live[name])
-        torch._foreach_lerp_(averaged, fresh, part)
+        torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @contextmanager

@@ -264,6 +264,7 @@ class _Loop:
         # Updates left out before this stage, and before this epoch: the plan counts what was done.
         skipped = [0, *(record.skipped for record in progress.history)]
         self._train_mode()
+        rate = 0.0
         batches = training_batches(
             self.examples,
             order[progress.epoch_step :],

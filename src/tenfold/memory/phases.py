@@ -130,9 +130,9 @@ class Phases:
 
     def _trace_updates(self) -> tuple[AllocationLog, AllocationLog]:
         with self._region():
-            for parameter in self._trained:
-                parameter.grad = torch.empty_like(parameter)
-            gradients = [parameter.grad for parameter in self._trained]
+            gradients = [torch.empty_like(parameter) for parameter in self._trained]
+            for parameter, gradient in zip(self._trained, gradients, strict=True):
+                parameter.grad = gradient
             first = self._recorder(kind=WORKSPACE)
             first.outside(gradients)
             with first:

@@ -247,7 +247,7 @@ class Backward:
 
         The gradient is dropped when `arrive` returns, as when it is added to one that exists.
         """
-        root = loss.grad_fn
+        root: Any = loss.grad_fn  # PyTorch declares little of its nodes
         waiting = _count_inputs(root)
         seeds: dict[Any, dict[int, Float[Tensor, " ..."]]] = {root: {0: torch.ones_like(loss)}}
         order = [(-_priority(root), 0, root)]
@@ -275,6 +275,7 @@ class Backward:
             following = node.next_functions
             del node
             outputs.reverse()
+            successor = held = None
             for successor, index in following:
                 gradient = outputs.pop()
                 if successor is None:

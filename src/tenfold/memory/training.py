@@ -7,13 +7,13 @@ beside it, for a comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Num, UInt8
+from jaxtyping import Float, Float64, Int64, Num, UInt8
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -40,8 +40,11 @@ Trainable = str | Callable[[], nn.Module] | nn.Module
 class TracedTraining(Protocol):
     """What is trained, and how: everything a trace has to run. All methods but `structure` run on fakes."""
 
-    #: The real network; its values do not matter.
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """The real network; its values do not matter."""
+        ...
+
     #: Type that the floating parameters get, or None to leave them.
     dtype: torch.dtype | None
 
@@ -57,11 +60,11 @@ class TracedTraining(Protocol):
         """Make a batch on the device; what is returned stays alive for the step."""
         ...
 
-    def slices(self, rows: int) -> object:
+    def slices(self, rows: int) -> Any:
         """What a micro-batch of so many rows is given, as a tree of tensors; its memory is the batch's."""
         ...
 
-    def forward(self, given: object, rows: int) -> Float[Tensor, ""]:
+    def forward(self, given: Any, rows: int) -> Float[Tensor, ""]:
         """The loss that the backward pass starts from."""
         ...
 
@@ -106,9 +109,10 @@ class NetworkTraining:
             made = network if isinstance(network, nn.Module) else build_untouched(network)
         self.network = made if isinstance(made, Network) else WholeNetwork(made, classes)
         # Outside of a trace, where tensors have values.
+        encoders: Mapping[str, Any] = dict(self.network.encoders.items())
         self._columns = {
             name: encoder.sample(1, "cpu").numpy()
-            for name, encoder in self.network.encoders.items()
+            for name, encoder in encoders.items()
             if name not in self.network.backbones
         }
 
@@ -224,12 +228,13 @@ class WholeNetwork(Network):
         self.familiar = nn.ModuleDict()
         self.context = RowContext(0)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> tuple[Float[Tensor, "rows _"], ...]:
         raw = self.encoders[input_name(0)](inputs[input_name(0)])
         # A distilled network has two outputs, which are trained together.
-        return (sum(raw),) if isinstance(raw, (tuple, list)) else (raw,)
+        total: Any = sum(raw) if isinstance(raw, (tuple, list)) else raw
+        return (total,)
 
-    def answers(self, inputs):
+    def answers(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> list[Float64[Tensor, "rows _"]]:
         return [self.heads[0].probabilities(raw) for raw in self(inputs)]
 
 

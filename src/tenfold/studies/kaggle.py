@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from tenfold.data.tables.archive import unpack_files
 from tenfold.errors import DependencyError, OutputError, RunError, TenfoldError
@@ -31,9 +31,17 @@ class _Client(Protocol):
     def competition_submit(self, file: str, message: str, competition: str, *, quiet: bool) -> object: ...
 
 
+class FetchedFiles(TypedDict):
+    """What a competition's files have become: the folder and their names, in order."""
+
+    competition: str
+    folder: str
+    files: list[str]
+
+
 def fetch_competition(
     competition: str, folder: str | os.PathLike[str], *, most: int | None = None
-) -> dict[str, object]:
+) -> FetchedFiles:
     """Fetch a competition's files into a folder, and unpack them; returns their names.
 
     most: bytes of all files at most, see `data.tables.archive.unpack_files`.
