@@ -26,7 +26,8 @@ def test_a_value_is_frozen(value: type) -> None:
 
 @pytest.mark.parametrize("value", VALUES)
 def test_every_field_is_explained(value: type) -> None:
-    explained = set(re.findall(r"\w+", inspect.getdoc(value) or ""))
+    pages = [inspect.getdoc(one) or "" for one in value.__mro__ if dataclasses.is_dataclass(one)]
+    explained = set(re.findall(r"\w+", " ".join(pages)))
     fields = {field.name for field in dataclasses.fields(value)}
     plain = {
         "method",

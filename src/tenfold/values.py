@@ -293,10 +293,14 @@ class Extra:
 
     weight_decay: of als (its ridge) and sgd.  spread: of als, the standard deviation of ratings.
     confidence: of als for events, what a unit of strength adds.
-    bias_variance (rows,), factors_variance (rows, factors): of the posterior, by side.
-    noise: (rows,) factors of the variance of a rating, by side.  noise_freedom: (2,), how alike these are.
-    prior_mean (1 + factors,), prior_covariance: of bias and factors of a new row, by side.
+    user_bias_variance, item_bias_variance: (rows,), of the posterior.
+    user_factors_variance, item_factors_variance: (rows, factors), of the posterior.
+    user_noise, item_noise: (rows,) factors of the variance of a rating.
+    noise_freedom: (2,), how alike these are.
+    user_prior_mean, item_prior_mean: (1 + factors,), of bias and factors of a new row.
+    user_prior_covariance, item_prior_covariance: (1 + factors, 1 + factors), of the same.
     rated_factors (items, factors), rater_factors (users, factors): what having rated, or being rated, adds.
+    times: shifts of users' ratings over time.
     """
 
     weight_decay: float | None = None

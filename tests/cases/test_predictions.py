@@ -322,7 +322,7 @@ def test_a_value_that_fails_with_one_seed_does_not_win() -> None:
     found = Tuned("lr", "y:rmse", False, 1, tuple(trials), 10, 5, 0.0)
     assert found.best == 1 and [one.mean for one in found.settings] == pytest.approx([0.6, 0.1])
     assert [one.defined for one in found.settings] == [2, 1]
-    said = " ".join(found.verdict())
+    said = " ".join(found.conclusions())
     assert "2 (1 of 2)" in said and "nan" not in said
     assert found.record()["settings"][1]["targets"]["y"]["rmse"] == pytest.approx(0.1)
 

@@ -285,7 +285,7 @@ class Greedy(nn.Module):
 def test_out_of_memory_settles_at_what_fits() -> None:
     ends = []
     for start in (32, 8):
-        training = make_training(changed(batch_size=32), micro_batch=start)
+        training = make_training(changed(batch_size=32, ema=0.0), micro_batch=start)
         greedy = Greedy(training.network.encoders["image0"], 8)
         training.network.encoders["image0"] = greedy
         training.network.train()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tenfold.engine.schedule import one_cycle
-from tenfold.engine.train import StepResult, Trained, fit_network, train_step
+from tenfold.engine.train import StepResult, Trained, fit_network
 from tenfold.errors import RunError, TrainingError
 from tenfold.events import EpochEnded, StepEnded
 from tenfold.nn.network import build_network
@@ -200,16 +200,17 @@ def test_later_the_last_good_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 def spoil(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
     """Let an update make all weights NaN, though its own loss and gradient were finite."""
-    import tenfold.engine.train as engine
+    import tenfold.engine.step as engine
 
-    def spoilt(training: Any, batch: Any, step: int) -> StepResult:
-        result = train_step(training, batch, step)
+    average = engine.average_weights
+
+    def spoilt(training: Any, step: int) -> None:
         if step == after:
             with torch.no_grad():
                 training.network.last.weight.fill_(math.nan)
-        return result
+        average(training, step)
 
-    monkeypatch.setattr(engine, "train_step", spoilt)
+    monkeypatch.setattr(engine, "average_weights", spoilt)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])

@@ -10,7 +10,7 @@ import pytest
 
 from photos import QUICK, write_photos
 from tenfold.ensembles.blend import blend_runs
-from tenfold.errors import RecipeError, RunError
+from tenfold.errors import RatingsError, RecipeError, RunError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.fitting import fit
 from tenfold.runs.registry import load_run
@@ -81,7 +81,7 @@ def test_lists_of_events_are_fused_by_rank(place: Path) -> None:
     lists = blend.recommend(["u1"], n=3)
     best = {name: load_run(place / name).recommend(["u1"], n=1).items[0] for name in ("log", "log2")}
     assert len(lists.items) == 3 and set(best.values()) & set(lists.items)
-    with pytest.raises(RunError, match="tenfold recommend"):
+    with pytest.raises(RatingsError, match="tenfold recommend"):
         blend.predict({"user": ["u1"], "item": ["i1"]})
 
 

@@ -100,8 +100,12 @@ def test_a_picture_and_columns_of_a_table_stand_side_by_side() -> None:
     facts = {"age": ColumnStats(), "farm": ColumnStats(words=("a", "b", "c"))}
     encoding = make_encoding(RECIPE).model_copy(update={"columns": facts})
     network, _ = build_network(encoding, schema, RECIPE, fetch=False)
-    inputs = network.sample_inputs(torch.rand(3, 3, 64, 64))
-    assert list(inputs) == ["image0", "column0", "column1"]
+    inputs = {
+        "image0": torch.rand(3, 3, 64, 64),
+        "column0": torch.rand(3, 2),
+        "column1": torch.tensor([0, 1, 3]),
+    }
+    assert list(network.encoders) == list(inputs)
     assert [len(part[0]) for part in network.eval()(inputs)] == [len(words) for words in CLASSES.values()]
     # Only what was trained before rests while the head alone is trained.
     parts = {layer.name.split(".")[0]: layer.part for layer in describe_layers(network)}

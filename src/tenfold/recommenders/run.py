@@ -293,7 +293,18 @@ class RecommenderRun(Run):
 
     def _read(self, source: object, table_options: Mapping[str, Any]) -> Table:
         names = [column.name for column in self.schema.ids[:2]]
-        return read_as_trained(source, self._readers[0].record.values, table_options, names, usual_names=True)
+        first, *others = self._readers
+        table = read_as_trained(source, first.record.values, table_options, names, usual_names=True)
+        for run in others:
+            for name, column in zip(names, run.schema.ids[:2], strict=True):
+                if name == column.name or not {name, column.name} <= set(table.names):
+                    continue
+                if not np.array_equal(table.text(name), table.text(column.name)):
+                    raise RunError(
+                        f"{first.path.name} and {run.path.name} read other users and items from this table",
+                        fix="name the columns alike in all runs, and in the table",
+                    )
+        return table
 
     def read_ratings(
         self,

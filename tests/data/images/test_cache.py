@@ -344,7 +344,7 @@ def test_several_threads_read_at_once(tmp_path: Path) -> None:
 FILL = """
 import os, sys, time
 from pathlib import Path
-from tenfold.data import imagecache
+from tenfold.data.images import cache as imagecache
 from tenfold.data.images.cache import build_image_cache
 imagecache.WAITING_ROWS = 3
 folder, cache, stop = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
