@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from tenfold.schema import (
         CategoryColumn,
         CategoryTarget,
+        CountTarget,
         IdColumn,
         ImageColumn,
         MultiLabelTarget,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
 __all__ = [
     "CategoryColumn",
     "CategoryTarget",
+    "CountTarget",
     "FactorModel",
     "FactorRecipe",
     "IdColumn",
@@ -77,6 +79,7 @@ _HOMES = {
     "FactorRecipe": "tenfold.recipe",
     "CategoryColumn": "tenfold.schema",
     "CategoryTarget": "tenfold.schema",
+    "CountTarget": "tenfold.schema",
     "FactorModel": "tenfold.values",
     "IdColumn": "tenfold.schema",
     "ImageColumn": "tenfold.schema",
