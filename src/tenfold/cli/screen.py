@@ -93,7 +93,7 @@ def _shown_anyhow(error: UnicodeError) -> tuple[bytes, int]:
     return found, error.end
 
 
-def as_text(text: Any) -> Text:
+def as_text(text: object) -> Text:
     """A cell of a table: nothing in it is read as markup, and no sign of it is obeyed by the terminal."""
     return Text(printable(str(text)).replace("\n", "\\n").replace("\t", "\\t"))
 
@@ -118,7 +118,7 @@ def output_grid(grid: Grid) -> None:
     _output.print(grid)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """One JSON object on standard output; what is not a number (no labels) is null."""
     plain = _finite(value)
     text = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(plain, ensure_ascii=False))
@@ -317,7 +317,7 @@ def show_records(rows: Sequence[Mapping[str, Any]]) -> None:
     _output.print(grid)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, float):
         return figure(value, digits=3, nothing="")
     if isinstance(value, list):  # reasons: the rated items that moved the score, and how far

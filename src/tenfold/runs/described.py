@@ -102,21 +102,21 @@ def is_inside(name: str) -> bool:
 # --- the types of values -----------------------------------------------------------------------------
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: object) -> bool:
     """Whether a value of JSON is a string."""
     return isinstance(value, str)
 
 
-def _maybe_text(value: Any) -> bool:
+def _maybe_text(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value of JSON counts or measures; true and false do not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: object) -> bool:
     """A whole number from 0 up."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -131,11 +131,11 @@ def table_of(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(check(one) for one in value.values())
 
 
-def _anything(value: Any) -> bool:
+def _anything(value: object) -> bool:
     return True
 
 
-def _figures(value: Any) -> bool:
+def _figures(value: object) -> bool:
     """Numbers, and tables and lists of them; null where nothing was measured."""
     if isinstance(value, dict):
         return all(_figures(one) for one in value.values())
@@ -152,12 +152,12 @@ def _table(**checks: Check) -> Check:
     )
 
 
-def _fingerprint(value: Any) -> bool:
+def _fingerprint(value: object) -> bool:
     texts = ("rows", "scored")
     return isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in texts)
 
 
-def _plan(value: Any) -> bool:
+def _plan(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     whole = ("micro_batch", "accumulation", "predicted_bytes", "measured_bytes")
@@ -177,7 +177,7 @@ def _member(value: Any) -> bool:
     )
 
 
-def is_scores(value: Any) -> bool:
+def is_scores(value: object) -> bool:
     """Figures by name, by target."""
     return table_of(lambda one: isinstance(one, dict) and _figures(one))(value)
 

@@ -532,7 +532,7 @@ def none_to_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
