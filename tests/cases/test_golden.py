@@ -101,6 +101,10 @@ def test_a_training_left_half_way_goes_on_to_the_same_weights(
 ) -> None:
     said = ask(golden, f"fit {TABLE} --epochs 3 -o runs/stopped --no-report --resume", monkeypatch)
     assert "epoch  3" in said and "epoch  1" not in said
+    lines = (golden / "runs" / "stopped" / "history.jsonl").read_text("utf-8").splitlines()
+    epochs = [json.loads(line) for line in lines]
+    # The first edition's checkpoint does not keep the steps and updates of an epoch.
+    assert [epoch["epoch_steps"] for epoch in epochs] == [epoch["updates"] for epoch in epochs] == [1, 1, 1]
     weights = load_file(golden / "runs" / "stopped" / "weights.safetensors")
     kept = load_file(golden / "runs" / "table" / "weights.safetensors")
     assert weights.keys() == kept.keys()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from labelled import fitted, schema_of, table_of
 from tenfold.data.encode import (
     MOST_DEVIATIONS,
     ColumnStats,
@@ -16,48 +17,15 @@ from tenfold.data.encode import (
     encode,
     encode_columns,
     fit_columns,
-    fit_encoding,
 )
-from tenfold.data.tables.table import Table, read_table
-from tenfold.recipe import Recipe
+from tenfold.data.tables.table import read_table
 from tenfold.schema import (
     CategoryColumn,
     CategoryTarget,
     IdColumn,
-    ImageColumn,
     NumberColumn,
-    RatingTarget,
     Schema,
-    UndecidedTarget,
 )
-from tenfold.targets.labels import decide_targets
-
-IMAGE = ImageColumn(name="id", folder="photos")
-RECIPE = Recipe(arch="test_resnet", weights="none", image_size="32x48")
-
-
-def table_of(**columns: Any) -> Table:
-    rows = len(next(iter(columns.values())))
-    return read_table({"id": [f"{row}.png" for row in range(rows)], **columns})
-
-
-def schema_of(*targets: str | CategoryTarget | RatingTarget, **values: Any) -> Schema:
-    made = [UndecidedTarget(name=one) if isinstance(one, str) else one for one in targets]
-    return Schema(inputs=(IMAGE,), targets=tuple(made), **values)
-
-
-def fitted(table: Table, *targets: str | CategoryTarget) -> tuple[Schema, Encoding, list[str]]:
-    schema = decide_targets(schema_of(*targets), table)
-    encoding, notes = fit_encoding(
-        schema, RECIPE, table, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3), interpolation="bilinear"
-    )
-    return schema, encoding, notes
-
-
-def encoded(table: Table, *targets: str | CategoryTarget, **values: Any) -> tuple[Any, list[str]]:
-    _, encoding, _ = fitted(table, *targets)
-    schema = decide_targets(schema_of(*targets, **values), table)
-    return encode(encoding, schema, table, ())
 
 
 def test_the_preparation_belongs_to_the_encoding() -> None:

@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 
-import numpy as np
 import pytest
 
+from predicted import category_of, number_of, predictions_of, read_of
 from tenfold.errors import OutputError, SchemaError
 from tenfold.files.submission import write_submission
-from tenfold.values import Predictions, TargetPrediction
-
-
-def _text(values) -> np.ndarray:
-    made = np.empty(len(values), dtype=object)
-    made[:] = values
-    return made
-
-
-def _category(values, classes=None, probabilities=None) -> TargetPrediction:
-    classes = tuple(classes or sorted(set(values)))
-    if probabilities is None:
-        probabilities = np.array([[float(one == word) for word in classes] for one in values])
-    return TargetPrediction("category", classes, np.asarray(probabilities, dtype=float), _text(values))
-
-
-def _number(values) -> TargetPrediction:
-    return TargetPrediction("number", (), None, np.asarray(values, dtype=float))
-
-
-def _predictions(ids, failed=(), reasons=None, **targets) -> Predictions:
-    flags = np.zeros(len(ids), dtype=bool)
-    flags[list(failed)] = True
-    return Predictions(_text(ids), targets, flags, reasons or {})
-
-
-def _read(path, **options) -> list[list[str]]:
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.reader(stream, **options))
-
 
 #: Case 55: ten ids in an order of their own.
 SAMPLE_IDS = ["900", "892", "901", "893", "899", "894", "898", "895", "897", "896"]
@@ -58,7 +27,7 @@ def _titanic(folder):
 @pytest.mark.parametrize("words", [("0", "1"), ("0.0", "1.0"), ("False", "True")])
 def test_the_submission_is_the_sample_filled_in(tmp_path, words):
     ids = [str(one) for one in range(892, 902)]
-    found = _predictions(ids, Survived=_category([words[int(one) % 2] for one in ids], words))
+    found = predictions_of(ids, Survived=category_of([words[int(one) % 2] for one in ids], words))
     assert write_submission(tmp_path / "out" / "s.csv", found, like=_titanic(tmp_path)) == ()
     text = (tmp_path / "out" / "s.csv").read_text()
     assert text == "PassengerId,Survived\n" + "".join(f"{one},{int(one) % 2}\n" for one in SAMPLE_IDS)
@@ -66,7 +35,7 @@ def test_the_submission_is_the_sample_filled_in(tmp_path, words):
 
 def test_numbers_take_the_look_only_where_they_have_it(tmp_path):
     like = _sample(tmp_path, "id,count,price\n1,0,0\n2,0,0\n")
-    found = _predictions(["2", "1"], count=_number([3.0, 4.0]), price=_number([2.5, 3.0]))
+    found = predictions_of(["2", "1"], count=number_of([3.0, 4.0]), price=number_of([2.5, 3.0]))
     write_submission(tmp_path / "s.csv", found, like=like)
     assert (tmp_path / "s.csv").read_text() == "id,count,price\n1,4,3\n2,3,2.5\n"
 
@@ -74,7 +43,9 @@ def test_numbers_take_the_look_only_where_they_have_it(tmp_path):
 def test_an_id_without_a_prediction_stops_by_name_or_is_filled(tmp_path):
     like = _titanic(tmp_path)
     ids = [one for one in SAMPLE_IDS if one != "894"]
-    found = _predictions(ids, failed=[0], reasons={0: "cut file"}, Survived=_category(["1"] * 9, ("0", "1")))
+    found = predictions_of(
+        ids, failed=[0], reasons={0: "cut file"}, Survived=category_of(["1"] * 9, ("0", "1"))
+    )
     with pytest.raises(OutputError) as caught:
         write_submission(tmp_path / "s.csv", found, like=like)
     text = str(caught.value)
@@ -84,7 +55,7 @@ def test_an_id_without_a_prediction_stops_by_name_or_is_filled(tmp_path):
     assert not (tmp_path / "s.csv").exists()
 
     notes = write_submission(tmp_path / "s.csv", found, like=like, fill_missing=0)
-    rows = dict(_read(tmp_path / "s.csv")[1:])
+    rows = dict(read_of(tmp_path / "s.csv")[1:])
     assert rows["894"] == rows["900"] == "0" and rows["892"] == "1"
     assert "2 of 10 rows are filled in" in notes[0] and "'894'" in notes[0]
 
@@ -92,7 +63,7 @@ def test_an_id_without_a_prediction_stops_by_name_or_is_filled(tmp_path):
 def test_predicted_ids_that_the_sample_lacks_are_named(tmp_path):
     like = _sample(tmp_path, "id,t\na,1\n")
     (note,) = write_submission(
-        tmp_path / "s.csv", _predictions(["a", "b", "c"], t=_category(["1", "2", "1"])), like=like
+        tmp_path / "s.csv", predictions_of(["a", "b", "c"], t=category_of(["1", "2", "1"])), like=like
     )
     assert note == "2 predicted ids are not in sample_submission.csv: b, c"
 
@@ -100,14 +71,14 @@ def test_predicted_ids_that_the_sample_lacks_are_named(tmp_path):
 def test_an_answer_that_is_not_a_number_is_not_submitted(tmp_path):
     like = _sample(tmp_path, "id,t\na,0\n")
     with pytest.raises(OutputError, match="no prediction") as caught:
-        write_submission(tmp_path / "s.csv", _predictions(["a"], t=_number([math.nan])), like=like)
+        write_submission(tmp_path / "s.csv", predictions_of(["a"], t=number_of([math.nan])), like=like)
     assert "not a number" in str(caught.value)
 
 
 def test_wide_samples_hold_probabilities(tmp_path):
     like = _sample(tmp_path, "image,rust,healthy\n2,0.5,0.5\n1,0.5,0.5\n")
-    found = _predictions(
-        ["1", "2"], t=_category(["rust", "healthy"], ["healthy", "rust"], [[0.25, 0.75], [1, 0]])
+    found = predictions_of(
+        ["1", "2"], t=category_of(["rust", "healthy"], ["healthy", "rust"], [[0.25, 0.75], [1, 0]])
     )
     assert write_submission(tmp_path / "s.csv", found, like=like) == ()
     assert (tmp_path / "s.csv").read_text() == "image,rust,healthy\n2,0.0,1.0\n1,0.75,0.25\n"
@@ -115,8 +86,8 @@ def test_wide_samples_hold_probabilities(tmp_path):
 
 def test_wide_samples_of_two_targets_and_a_missing_class(tmp_path):
     like = _sample(tmp_path, "id,a_x,b:x,a_y\n1,0.5,0.5,0.5\n")
-    found = _predictions(
-        ["1"], a=_category(["x"], ("x", "y", "z"), [[0.5, 0.3, 0.2]]), b=_category(["x"], ("x",), [[1]])
+    found = predictions_of(
+        ["1"], a=category_of(["x"], ("x", "y", "z"), [[0.5, 0.3, 0.2]]), b=category_of(["x"], ("x",), [[1]])
     )
     (note,) = write_submission(tmp_path / "s.csv", found, like=like)
     assert (tmp_path / "s.csv").read_text() == "id,a_x,b:x,a_y\n1,0.5,1.0,0.3\n"
@@ -125,7 +96,9 @@ def test_wide_samples_of_two_targets_and_a_missing_class(tmp_path):
 
 def test_several_targets_fill_their_own_columns(tmp_path):
     like = _sample(tmp_path, "id,Variety,disease\n2,?,?\n1,?,?\n")
-    found = _predictions(["1", "2"], disease=_category(["rust", "blast"]), variety=_category(["v1", "v2"]))
+    found = predictions_of(
+        ["1", "2"], disease=category_of(["rust", "blast"]), variety=category_of(["v1", "v2"])
+    )
     write_submission(tmp_path / "s.csv", found, like=like)
     assert (tmp_path / "s.csv").read_text() == "id,Variety,disease\n2,v2,blast\n1,v1,rust\n"
 
@@ -133,7 +106,7 @@ def test_several_targets_fill_their_own_columns(tmp_path):
 def test_one_column_takes_the_one_target_and_says_so(tmp_path):
     like = _sample(tmp_path, "image_id,label\n1,\n")
     (note,) = write_submission(
-        tmp_path / "s.csv", _predictions(["1"], disease=_category(["rust"])), like=like
+        tmp_path / "s.csv", predictions_of(["1"], disease=category_of(["rust"])), like=like
     )
     assert note == "column 'label' is filled with 'disease'"
     assert (tmp_path / "s.csv").read_text() == "image_id,label\n1,rust\n"
@@ -141,7 +114,7 @@ def test_one_column_takes_the_one_target_and_says_so(tmp_path):
 
 def test_the_caller_may_say_what_fills_a_column(tmp_path):
     like = _sample(tmp_path, "id,p,usage\n1,0.5,Public\n")
-    found = _predictions(["1"], Survived=_category(["1"], ("0", "1"), [[0.2, 0.8]]))
+    found = predictions_of(["1"], Survived=category_of(["1"], ("0", "1"), [[0.2, 0.8]]))
     (note,) = write_submission(
         tmp_path / "s.csv", found, like=like, columns={"p": "Survived:1", "usage": None}
     )
@@ -153,7 +126,7 @@ def test_the_caller_may_say_what_fills_a_column(tmp_path):
 
 def test_columns_that_nothing_fills_are_named(tmp_path):
     like = _sample(tmp_path, "id,disaese,variety\n1,a,b\n")
-    found = _predictions(["1"], disease=_category(["rust"]), variety=_category(["v1"]))
+    found = predictions_of(["1"], disease=category_of(["rust"]), variety=category_of(["v1"]))
     with pytest.raises(SchemaError) as caught:
         write_submission(tmp_path / "s.csv", found, like=like)
     assert "column 'disaese'" in str(caught.value) and "did you mean 'disease'?" in str(caught.value)
@@ -162,14 +135,14 @@ def test_columns_that_nothing_fills_are_named(tmp_path):
 
 def test_a_class_name_of_two_targets_is_no_guess(tmp_path):
     like = _sample(tmp_path, "id,x\n1,0.5\n")
-    found = _predictions(["1"], a=_category(["x"]), b=_category(["x"]))
+    found = predictions_of(["1"], a=category_of(["x"]), b=category_of(["x"]))
     with pytest.raises(SchemaError):
         write_submission(tmp_path / "s.csv", found, like=like)
 
 
 def test_the_id_column_is_the_one_that_holds_ids(tmp_path):
     like = _sample(tmp_path, "row,image,label\n0,b.png,1\n1,a.png,1\n")
-    found = _predictions(["a.png", "b.png"], label=_category(["1", "2"]))
+    found = predictions_of(["a.png", "b.png"], label=category_of(["1", "2"]))
     notes = write_submission(tmp_path / "s.csv", found, like=like, columns={"row": None})
     assert (tmp_path / "s.csv").read_text() == "row,image,label\n0,b.png,2\n1,a.png,1\n"
     assert len(notes) == 1
@@ -180,14 +153,16 @@ def test_the_id_column_is_the_one_that_holds_ids(tmp_path):
 def test_a_column_of_zeros_is_no_id_column(tmp_path):
     like = _sample(tmp_path, "id,t\na,0\nb,0\nc,0\n")
     with pytest.raises(OutputError, match="no id of") as caught:
-        write_submission(tmp_path / "s.csv", _predictions(["0", "1"], t=_category(["x", "y"])), like=like)
+        write_submission(tmp_path / "s.csv", predictions_of(["0", "1"], t=category_of(["x", "y"])), like=like)
     assert "sample: a, b, c" in str(caught.value) and "predicted: 0, 1" in str(caught.value)
 
 
 def test_pictures_are_found_without_their_endings(tmp_path):
     like = _sample(tmp_path, "id,t\n7,x\n0012,x\n")
     notes = write_submission(
-        tmp_path / "s.csv", _predictions(["test/0012.jpg", "test/7.jpg"], t=_category(["a", "b"])), like=like
+        tmp_path / "s.csv",
+        predictions_of(["test/0012.jpg", "test/7.jpg"], t=category_of(["a", "b"])),
+        like=like,
     )
     assert (tmp_path / "s.csv").read_text() == "id,t\n7,b\n0012,a\n"
     assert "without folder and ending" in notes[0]
@@ -195,28 +170,28 @@ def test_pictures_are_found_without_their_endings(tmp_path):
 
 def test_doubled_ids_are_joined_in_their_order(tmp_path):
     like = _sample(tmp_path, "id,t\na,?\nb,?\na,?\n")
-    found = _predictions(["b", "a", "a"], t=_category(["x", "y", "z"]))
+    found = predictions_of(["b", "a", "a"], t=category_of(["x", "y", "z"]))
     write_submission(tmp_path / "s.csv", found, like=like)
     assert (tmp_path / "s.csv").read_text() == "id,t\na,y\nb,x\na,z\n"
 
 
 def test_an_id_doubled_on_one_side_needs_one_answer(tmp_path):
     once = _sample(tmp_path, "id,t\na,?\nb,?\n", "once.csv")
-    alike = _predictions(["a", "a", "b"], t=_category(["x", "x", "y"]))
+    alike = predictions_of(["a", "a", "b"], t=category_of(["x", "x", "y"]))
     write_submission(tmp_path / "s.csv", alike, like=once)
     assert (tmp_path / "s.csv").read_text() == "id,t\na,x\nb,y\n"
-    differing = _predictions(["a", "a", "b"], t=_category(["x", "z", "y"]))
+    differing = predictions_of(["a", "a", "b"], t=category_of(["x", "z", "y"]))
     with pytest.raises(OutputError, match="cannot be joined") as caught:
         write_submission(tmp_path / "s.csv", differing, like=once)
     assert "'a'" in str(caught.value) and "2 times in the predictions" in str(caught.value)
     twice = _sample(tmp_path, "id,t\na,?\na,?\n", "twice.csv")
-    write_submission(tmp_path / "s.csv", _predictions(["a"], t=_category(["x"])), like=twice)
+    write_submission(tmp_path / "s.csv", predictions_of(["a"], t=category_of(["x"])), like=twice)
     assert (tmp_path / "s.csv").read_text() == "id,t\na,x\na,x\n"
 
 
 def test_a_submission_is_exact_and_warns_of_formulas(tmp_path):
     like = _sample(tmp_path, "id,t\n=cmd,?\n")
-    (note,) = write_submission(tmp_path / "s.csv", _predictions(["=cmd"], t=_category(["@x"])), like=like)
+    (note,) = write_submission(tmp_path / "s.csv", predictions_of(["=cmd"], t=category_of(["@x"])), like=like)
     assert (tmp_path / "s.csv").read_bytes() == b"id,t\n=cmd,@x\n"
     assert "2 cells" in note and "row 2 t: '@x'" in note
 
@@ -225,6 +200,6 @@ def test_a_refused_submission_leaves_the_old_one(tmp_path):
     (tmp_path / "s.csv").write_text("good")
     with pytest.raises(OutputError):
         write_submission(
-            tmp_path / "s.csv", _predictions(["x"], Survived=_category(["1"])), like=_titanic(tmp_path)
+            tmp_path / "s.csv", predictions_of(["x"], Survived=category_of(["1"])), like=_titanic(tmp_path)
         )
     assert (tmp_path / "s.csv").read_text() == "good"

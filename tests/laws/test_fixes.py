@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 import tenfold.cli.main  # noqa: F401 - the commands register themselves
-from laws.source import assert_none, read_sources
+from laws.source import assert_none, parse, read_sources
 from tenfold.cli.commands import OPTIONS, offer_of
 from tenfold.remedies import advice, offering, wanting
 
@@ -24,7 +24,7 @@ def read_messages(sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for file, source in sources.items():
         if file in SILENT:
             continue
-        tree = ast.parse(source)
+        tree = parse(source)
         inside = {
             id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
         }

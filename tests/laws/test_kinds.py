@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from laws.source import assert_none, read_sources
+from laws.source import assert_none, parse, read_sources
 from tenfold.recipe import AnyRecipe
 from tenfold.runs.registry import KINDS
 
@@ -24,7 +24,7 @@ RECORDS = ("about", "record", "values", "described")
 
 def find_kinds(source: str, file: str) -> list[str]:
     """Where a file branches on the kind of a run or the class of a recipe, one a line."""
-    return [f"{file}.py:{line}: {what}" for line, what in _asked(ast.parse(source), file)]
+    return [f"{file}.py:{line}: {what}" for line, what in _asked(parse(source), file)]
 
 
 def _asked(tree: ast.AST, file: str) -> Iterator[tuple[int, str]]:

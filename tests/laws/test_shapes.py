@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from laws.source import assert_none, read_sources
+from laws.source import assert_none, parse, read_sources
 from tenfold.engine.batches import epoch_order
 from tenfold.nn.exact import uniform
 
@@ -36,7 +36,7 @@ def check_shapes(sources: Mapping[str, str]) -> list[str]:
     """Annotations without a shape, parameters without an annotation, and ways around the check."""
     faults = []
     for file, source in sources.items():
-        tree = ast.parse(source)
+        tree = parse(source)
         for name, annotation in _annotations(tree):
             if f"{file}.{name}" in ALLOWED:
                 continue
@@ -96,7 +96,7 @@ def test_every_shape_can_be_read() -> None:
     faults = []
     for file, source in rooms().items():
         names = dict(loaded(file))
-        for name, annotation in _annotations(ast.parse(source)):
+        for name, annotation in _annotations(parse(source)):
             try:
                 eval(ast.unparse(annotation or ast.Constant(None)), names)  # noqa: S307 - our own source
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault

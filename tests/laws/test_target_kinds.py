@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import pytest
 
-from laws.source import assert_none, read_sources
+from laws.source import assert_none, parse, read_sources
 
 #: Files that may ask: what declares kinds, what a kind is, and its sheet.
 ROOMS = ("schema", "targets/", "nn/heads", "workbooks/")
@@ -39,7 +39,7 @@ def check_kinds(sources: Mapping[str, str], kinds: Mapping[str, str]) -> list[st
         f"{file}.py:{node.lineno}: {ast.unparse(node)}: ask kind_of(target)"
         for file, source in sources.items()
         if not file.startswith(ROOMS)
-        for node in _branches(ast.parse(source), kinds)
+        for node in _branches(parse(source), kinds)
     ]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import pytest
-import torch
 
+from profiled import profiled_peak
 from tenfold.engine.step import train_step
 from tenfold.memory.allocator import replay
 from tenfold.memory.cards import GIB
@@ -106,13 +105,4 @@ def measured(training: Any, batch: Any) -> int:
     training.network.train()
     train_step(training, batch, 0)  # makes the optimizer's state, which is no part of what is compared
     training.optimizer.zero_grad(set_to_none=True)
-    gc.collect()
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as seen:
-        train_step(training, batch, 1)
-    now = peak = 0
-    for event in seen.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak
+    return profiled_peak(lambda: train_step(training, batch, 1))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from profiled import profiled_peak
 from tenfold.memory.allocator import CachingAllocator, replay
 from tenfold.memory.fake import build_untouched, fake_device, to_fake
 from tenfold.memory.phases import Phases, StepAllocations
@@ -68,17 +69,7 @@ def measured_peak(program: Plain, rows: int) -> int:
         optimizer.zero_grad()
 
     step()  # makes the optimizer's state, which is not part of what is compared
-    gc.collect()
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as seen:
-        step()
-    now = peak = 0
-    for event in seen.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak
+    return profiled_peak(step)
 
 
 def predicted_peak(program: Plain, rows: int) -> int:

@@ -101,12 +101,20 @@ def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinishe
         return None
     try:
         about, steps = dict(found.about["progress"]), tuple(found.about.get("group_steps", ()))
-        # The first version did not count the steps of an epoch.
-        epochs = [{"epoch_steps": 0, "updates": 0, **epoch} for epoch in about.pop("history")]
-        progress = Progress(history=[EpochEnded(**epoch) for epoch in epochs], **about)
+        progress = Progress(history=_epochs(about.pop("history")), **about)
         return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked, steps)
     except (KeyError, TypeError, ValueError):
         raise damaged_checkpoint(folder, "it does not say how far the training has come") from None
+
+
+def _epochs(records: Sequence[Mapping[str, Any]]) -> list[EpochEnded]:
+    """The epochs of a checkpoint. The first version did not keep how many steps and updates each had."""
+    epochs, steps, skipped = [], 0, 0
+    for record in records:
+        taken, left_out = record["steps"] - steps, record["skipped"] - skipped
+        epochs.append(EpochEnded(**{"epoch_steps": taken, "updates": taken - left_out, **record}))
+        steps, skipped = record["steps"], record["skipped"]
+    return epochs
 
 
 def damaged_checkpoint(folder: RunFolder, why: str) -> RunError:

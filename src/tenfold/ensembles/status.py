@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenfold.data.images.decode import MAX_PIXELS
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.errors import RecipeError, TenfoldError
 from tenfold.events import MemberRow
@@ -76,8 +75,7 @@ def data_mark(file: EnsembleFile, reading: Mapping[str, Any]) -> str:
     Equal marks are equal data; of different ones a member's own process finds out what is different.
     """
     digest = hashlib.sha256(file.schema.to_toml().encode())
-    chosen = {**reading, "max_pixels": reading.get("max_pixels") or MAX_PIXELS}
-    digest.update(repr(sorted((name, str(value)) for name, value in chosen.items())).encode())
+    digest.update(repr(sorted((name, str(value)) for name, value in reading.items())).encode())
     table = Path(file.table)
     if table.is_file():
         digest.update(file_digest(table).encode())

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tenfold.data.encode import Encoding, fit_encoding
-from tenfold.data.images.files import find_images
 from tenfold.data.split.holdout import folds_by_time, kfold, number_codes
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
@@ -43,7 +42,7 @@ from tenfold.memory.cards import parse_bytes
 from tenfold.memory.plan import PlanRequest, plan_memory
 from tenfold.memory.training import check_architecture_size
 from tenfold.metrics import score_text
-from tenfold.networks.inputs import read_source
+from tenfold.networks.inputs import find_pictures, read_source
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.nn.encoders import load_weights, preprocessing_of
@@ -234,14 +233,7 @@ def _pictures(table: Table, schema: Schema, reading: Reading) -> list[TenfoldErr
     for column in schema.images:
         folder = Path(reading.folders.get(column.name, column.folder))
         try:
-            found = find_images(
-                table.text(column.name),
-                folder,
-                lines=table.lines,
-                source=table.source,
-                column=column.name,
-                allow_outside=reading.allow_outside,
-            )
+            found = find_pictures(table, column, folder, reading)
             if found.problems and not reading.skip_bad:
                 faults.append(found.error(found.problems, fix="mend these rows, or set skip_bad = true"))
         except TenfoldError as error:

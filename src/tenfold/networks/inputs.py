@@ -196,6 +196,18 @@ def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:
         _find_pictures(table, column, reading)
 
 
+def find_pictures(table: Table, column: ImageColumn, folder: Path, reading: Reading) -> FoundImages:
+    """The files in a folder that the cells of a column name, and which of them are lost."""
+    return find_images(
+        table.text(column.name),
+        folder,
+        lines=table.lines,
+        source=table.source,
+        column=column.name,
+        allow_outside=reading.allow_outside,
+    )
+
+
 def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
     folder = Path(system_name(reading.folders.get(column.name, column.folder)))
     if not folder.is_dir():
@@ -204,14 +216,7 @@ def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> Found
             found=f"searched from {Path.cwd()}",
             fix=f"give --image {column.name}=FOLDER",
         )
-    found = find_images(
-        table.text(column.name),
-        folder,
-        lines=table.lines,
-        source=table.source,
-        column=column.name,
-        allow_outside=reading.allow_outside,
-    )
+    found = find_pictures(table, column, folder, reading)
     if found.lost and not reading.skip_bad:
         raise found.error(found.problems, fix=f"give --image {column.name}=FOLDER, or mend these names")
     return found

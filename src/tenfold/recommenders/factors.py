@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,10 +22,9 @@ from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
 from tenfold.recommenders.run import MODEL, RecommenderRun, peak_bytes
 from tenfold.reports.html import Page
-from tenfold.runs.folder import RunFolder, read_arrays, read_text
+from tenfold.runs.folder import RunFolder, read_arrays
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import SOME_ROWS, ExplainOptions, FitOptions
-from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Explanation
 from tenfold.schema import Schema
 from tenfold.values import FactorModel
@@ -40,11 +38,6 @@ class FactorRun(RecommenderRun):
 
     kind: ClassVar = "ratings"
     words: ClassVar = "a run of ratings"
-
-    @classmethod
-    def open(cls, path: Path, record: RunRecord) -> FactorRun:
-        """The run in a folder whose files have been checked."""
-        return cls(path, Schema.from_toml(read_text(path, "schema.toml")), record)
 
     @cached_property
     def recipe(self) -> FactorRecipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,11 +18,9 @@ from tenfold.recommenders.explain_factors import explain_factors
 from tenfold.recommenders.page import network_sections, ratings_page
 from tenfold.recommenders.run import MODEL, RecommenderRun
 from tenfold.reports.html import Page
-from tenfold.runs.folder import read_arrays, read_object, read_text
+from tenfold.runs.folder import read_arrays, read_object
 from tenfold.runs.options import SOME_ROWS, ExplainOptions
-from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Explanation
-from tenfold.schema import Schema
 from tenfold.values import FactorModel, Interactions
 from tenfold.workbooks.lastlayer import build_loss_book
 
@@ -40,11 +37,6 @@ class RatingNetworkRun(RecommenderRun):
     kind: ClassVar = "pairs"
     words: ClassVar = "a network of ratings"
     takes: ClassVar = RecommenderRun.takes | {"device"}
-
-    @classmethod
-    def open(cls, path: Path, record: RunRecord) -> RatingNetworkRun:
-        """The run in a folder whose files have been checked."""
-        return cls(path, Schema.from_toml(read_text(path, "schema.toml")), record)
 
     @cached_property
     def recipe(self) -> RatingNetworkRecipe:

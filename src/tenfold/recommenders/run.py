@@ -8,7 +8,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Unpack
+from pathlib import Path
+from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,12 @@ from tenfold.data.ratings.side import choose_ids
 from tenfold.data.tables.table import Table, read_table
 from tenfold.errors import LISTED, RatingsError, RunError, SchemaError
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
+from tenfold.runs.folder import read_text
 from tenfold.runs.heldout import free_names
 from tenfold.runs.job import log_all
 from tenfold.runs.options import AS_TRAINED, PredictChanges, PredictOptions
 from tenfold.runs.reading import read_as_trained
+from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member, Run
 from tenfold.schema import Schema
 from tenfold.values import (
@@ -64,6 +67,11 @@ class RecommenderRun(Run):
 
     members: Sequence[Member[RecommenderRun]] = field(default=(), kw_only=True)
     folded: PairScorer | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def open(cls, path: Path, record: RunRecord) -> Self:
+        """The run in a folder whose files have been checked."""
+        return cls(path, Schema.from_toml(read_text(path, "schema.toml")), record)
 
     @cached_property
     @abstractmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,20 @@ class QuantitySheet(TargetSheet):
     def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
         side = Block(made.sheet, cells.top, cells.left, cells.rows, 1)
         return SheetAnswer(cells, side, mixed[:, 0], mixed[:, 0], "number", "calc")
+
+    def losses(
+        self, made: RowsSheet, target: TargetRows, counted: Block, note: str,
+        values: Floats, formula: Callable[[int, int], str],
+    ) -> tuple[Block, tuple[str, float]]:  # fmt: skip
+        """The losses of the rows, and the cell and value of their mean."""
+        shown = told(values, target.known)
+        _, losses = made.block(
+            "loss", note, np.array(shown, dtype=object)[:, None], formula,
+            Side("loss", lambda one, row: one.at(row), shown, "result"),
+        )  # fmt: skip
+        words = "weighted mean" if target.weighed else "mean of the batch"
+        mean = made.mean(words, losses, counted, values, target.weights)
+        return losses, (made.last_result, mean)
 
     def last(
         self, answer: Block, values: Floats, wrong: Block, errors: list[float | str], word: str
@@ -113,16 +129,9 @@ class NumberSheet(QuantitySheet):
             loss = f"IF(ABS({e})<=1,{e}^2,2*ABS({e})-1)" if target.huber else f"{e}^2"
             return if_known(known.at(row), loss)
 
-        values = square[:, 0]
-        shown = told(values, target.known)
-        _, losses = made.block(
-            "loss", f"the error {huber}: the loss that the run was trained with",
-            np.array(shown, dtype=object)[:, None], lost,
-            Side("loss", lambda one, row: one.at(row), shown, "result"),
-        )  # fmt: skip
-        words = "weighted mean" if target.weighed else "mean of the batch"
-        mean = made.mean(words, losses, counted, values, target.weights)
-        mean_at, limits = made.last_result, target.kind.limits
+        values, limits = square[:, 0], target.kind.limits
+        note = f"the error {huber}: the loss that the run was trained with"
+        losses, mean = self.losses(made, target, counted, note, values, lost)
         cut = np.clip(value, *limits) if limits else value
 
         def cut_to(row: int, _: int) -> str:
@@ -133,7 +142,7 @@ class NumberSheet(QuantitySheet):
         )
         gap = made.compare(target, answer, cut, losses, values, (unit, stats.deviation))
         last = self.last(answer, cut, wrong, errors, "error / dev.")
-        return answered_by(made, target, last, losses, values, (mean_at, mean), gap)
+        return answered_by(made, target, last, losses, values, mean, gap)
 
 
 class CountSheet(QuantitySheet):
@@ -161,17 +170,11 @@ class CountSheet(QuantitySheet):
             lambda r, c: if_known(known.at(r), f"{found.at(r)}-{truth.at(r)}"),
         )  # fmt: skip
         lost = target.kind.row_losses(values, target.labels)
-        shown = told(lost, target.known)
-        _, losses = made.block(
-            "loss", "2 (y log(y / mean) - y + mean): the loss that the run was trained with",
-            np.array(shown, dtype=object)[:, None],
-            lambda r, c: if_known(known.at(r), self.loss_of(found, truth, known, "1", r)),
-            Side("loss", lambda one, row: one.at(row), shown, "result"),
+        losses, mean = self.losses(
+            made, target, counted, "2 (y log(y / mean) - y + mean): the loss that the run was trained with",
+            lost, lambda r, c: if_known(known.at(r), self.loss_of(found, truth, known, "1", r)),
         )  # fmt: skip
-        words = "weighted mean" if target.weighed else "mean of the batch"
-        mean = made.mean(words, losses, counted, lost, target.weights)
-        mean_at = made.last_result
         answer, _ = made.block("answer", "the mean count", values, lambda r, c: found.at(r), style="result")
         gap = made.compare(target, answer, values, losses, lost, (start, target.kind.start))
         last = self.last(answer, values, wrong, errors, "error")
-        return answered_by(made, target, last, losses, lost, (mean_at, mean), gap)
+        return answered_by(made, target, last, losses, lost, mean, gap)
