@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-Scores = Mapping[str, Mapping[str, Any]]
+if TYPE_CHECKING:
+    from tenfold.values import TargetScores
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,11 @@ class Event:
 
     kind: ClassVar[str]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The fields by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The event in JSON's types."""
         return {"event": self.kind, **self.record()}
 
@@ -75,13 +76,13 @@ class EpochEnded(Event):
     rate: float
     micro_batch: int
     skipped: int
-    train: Scores
+    train: TargetScores
     task_weights: Mapping[str, float]
-    valid: Scores
+    valid: TargetScores
     peak_bytes: int
     seconds: float
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The fields by name, as far as they are known."""
         return {name: value for name, value in super().record().items() if value is not None}
 
@@ -127,7 +128,7 @@ class MemberRow:
     member: str
     status: str
     stage: str
-    scores: Scores
+    scores: TargetScores
     peak_bytes: int
     seconds: float
     seconds_left: float | None
@@ -158,7 +159,7 @@ _KINDS: Mapping[str, type[Event]] = {
 }
 
 
-def event_of(line: Mapping[str, Any]) -> Event | None:
+def event_of(line: Mapping[str, object]) -> Event | None:
     """The event that `Event.to_dict` wrote; None for another line."""
-    kind = _KINDS.get(line.get("event", ""))
+    kind = _KINDS.get(str(line.get("event")))
     return kind(**{name: value for name, value in line.items() if name != "event"}) if kind else None

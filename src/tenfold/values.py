@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,19 @@ __all__ = [
     "Predictions",
     "Ratings",
     "Recommendations",
+    "Score",
+    "Scores",
     "SideFeatures",
     "TargetPrediction",
+    "TargetScores",
     "TimeSpans",
     "answer_table",
     "answer_words",
     "cell_text",
     "id_text",
     "other_spelling",
+    "read_score",
+    "read_scores",
 ]
 
 #: Default limit of a picture's width x height.
@@ -39,8 +45,27 @@ MAX_PIXELS = 200_000_000
 #: Called with each message: what was decided or noticed, one line at a time.
 Log = Callable[[str], None]
 
+#: A figure, or the figures of each class, baseline or list.
+Score: TypeAlias = "float | Mapping[str, Score]"
+#: Score -> value, NaN where nothing was measured; ``labels`` holds the scores of each class.
+Scores = Mapping[str, Score]
+#: Target -> its scores.
+TargetScores = Mapping[str, Scores]
+
 #: Blanks and zero-width characters at the ends of a cell, such as a byte-order mark.
 _ENDS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
+
+
+def read_score(scores: Scores, name: str) -> float:
+    """Return a score that is a figure; NaN where there is none."""
+    value = scores.get(name)
+    return value if isinstance(value, int | float) else math.nan
+
+
+def read_scores(scores: Scores, name: str) -> Scores:
+    """Return scores within scores; nothing where there are none."""
+    value = scores.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def id_text(value: object) -> str:

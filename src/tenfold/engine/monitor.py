@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.nn.heads import Head
 from tenfold.recipe import Recipe
-from tenfold.targets.base import RowWeights
+from tenfold.targets.base import Labels, RowWeights
 from tenfold.targets.words import HIGHER_IS_BETTER
+from tenfold.values import TargetScores, read_score
 
 
 def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> None:
@@ -41,7 +41,7 @@ def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> Non
 
 
 def check_defined(
-    recipe: Recipe, heads: Sequence[Head], labels: Mapping[str, Any], weights: RowWeights = None
+    recipe: Recipe, heads: Sequence[Head], labels: Mapping[str, Labels], weights: RowWeights = None
 ) -> None:
     """Refuse to wait for a figure that no answer whatever gives on these rows.
 
@@ -63,7 +63,7 @@ def check_defined(
         )
 
 
-def monitored(recipe: Recipe, heads: Sequence[Head], scores: Mapping[str, Mapping[str, Any]]) -> float:
+def monitored(recipe: Recipe, heads: Sequence[Head], scores: TargetScores) -> float:
     """The epoch's figure, of which less is better; NaN where no label is known.
 
     scores: target -> scores on the validation rows.
@@ -73,7 +73,7 @@ def monitored(recipe: Recipe, heads: Sequence[Head], scores: Mapping[str, Mappin
     """
     name, score = _parts(recipe.monitor, heads)
     if name is not None and score:
-        value = float(scores[name][score])
+        value = read_score(scores[name], score)
         return -value if score in HIGHER_IS_BETTER else value
     found = [head.primary_loss(scores[head.name]) for head in heads if name in (None, head.name)]
     there = [value for value in found if not math.isnan(value)]

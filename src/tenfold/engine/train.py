@@ -36,7 +36,7 @@ from tenfold.events import EpochEnded, Event, Listener, StepEnded
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
-from tenfold.values import MemoryPlan
+from tenfold.values import MemoryPlan, TargetScores
 
 #: Seconds between checkpoints inside a long epoch.
 CHECKPOINT_SECONDS = 60.0
@@ -342,7 +342,7 @@ class _Loop:
         # Mean over steps, for the eye; what is measured is measured on the validation rows.
         return {name: total / count for name, (total, count) in self.progress.totals.items() if count}
 
-    def _validate(self) -> dict[str, dict[str, Any]]:
+    def _validate(self) -> TargetScores:
         if not len(self.valid):
             return {}
         training = self.training

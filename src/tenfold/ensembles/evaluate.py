@@ -22,6 +22,7 @@ from tenfold.schema import NetworkTarget, target_columns
 from tenfold.targets.base import TargetKind, TargetStats, known_cells, known_rows
 from tenfold.targets.kinds import kind_of
 from tenfold.targets.labels import relative_weights
+from tenfold.values import Scores
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,9 +43,9 @@ class BlendEvaluation:
 
     weights: dict[str, dict[str, float]] = field(default_factory=dict)
     facts: dict[str, TargetStats] = field(default_factory=dict)
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
-    without_views: dict[str, dict[str, Any]] = field(default_factory=dict)
-    members: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    scores: dict[str, Scores] = field(default_factory=dict)
+    without_views: dict[str, Scores] = field(default_factory=dict)
+    members: dict[str, dict[str, Scores]] = field(default_factory=dict)
     blends: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from tenfold.events import MemberRow
 from tenfold.members import FoldTraining
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import file_digest
+from tenfold.values import TargetScores
 
 
 @dataclass
@@ -35,7 +36,7 @@ class MemberStatus:
     seconds: float = 0.0
     overhead: float = 0.0
     peak_bytes: int = 0
-    scores: dict[str, Any] = field(default_factory=dict)
+    scores: TargetScores = field(default_factory=dict)
 
     @property
     def seconds_left(self) -> float | None:

@@ -23,6 +23,7 @@ from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.heldout import held_out_columns
 from tenfold.targets.base import Labels, TargetStats
+from tenfold.values import Scores, read_score
 
 Floats = NDArray[np.float64]
 
@@ -40,8 +41,8 @@ class ValidationResult:
     """
 
     encoding: Encoding
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
-    plain_scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, Scores] = field(default_factory=dict)
+    plain_scores: dict[str, Scores] = field(default_factory=dict)
     calibration: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -181,7 +182,7 @@ def _threshold_notes(result: ValidationResult) -> list[str]:
         if facts.thresholds:
             pairs = zip(result.encoding.classes[name], facts.thresholds, strict=True)
             said = shortened([f"{word} {least:.2f}" for word, least in pairs])
-            rows = result.scores[name]["scored"]
+            rows = read_score(result.scores[name], "scored")
             notes.append(f"{name}: thresholds tuned on {rows:.0f} validation rows: {said}")
     return notes
 

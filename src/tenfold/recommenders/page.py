@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,10 @@ from tenfold.reports.parts import (
     top_losses,
     top_losses_grid,
 )
-from tenfold.runs.folder import none_to_nan
 from tenfold.runs.heldout import TargetEvaluation, evaluate_target
 from tenfold.runs.record import RunRecord
 from tenfold.schema import NumberTarget
-from tenfold.values import Interactions
+from tenfold.values import Interactions, Scores, read_score, read_scores
 
 __all__ = ["blend_page", "network_sections", "ratings_page"]
 
@@ -160,20 +158,20 @@ def _scores_section(record: RunRecord) -> Section:
     """Errors and lists on the held-out ratings, beside what they must beat."""
     parts: list[Part] = []
     for name, scores in record.targets.items():
-        beside = {"this run": scores, **scores.get("baselines", {})}
+        beside = _beside_baselines(scores)
         kept = [one for one in ("rmse", "mae") if any(one in some for some in beside.values())]
         if kept:
             rows = [
-                [who.replace("_", " "), *(_cell(some.get(one)) for one in kept)]
+                [who.replace("_", " "), *(_cell(read_score(some, one)) for one in kept)]
                 for who, some in beside.items()
             ]
             parts.append(Grid(("", *(one.upper() for one in kept)), rows, title=name))
         if "lists" in scores:
-            lists = scores["lists"]
-            both = {"this run": lists, **lists.get("baselines", {})}
+            lists = read_scores(scores, "lists")
             kept = [one for one in ("precision", "recall", "hit", "ndcg", "coverage") if one in lists]
             rows = [
-                [who.replace("_", " "), *(_cell(some.get(one)) for one in kept)] for who, some in both.items()
+                [who.replace("_", " "), *(_cell(read_score(some, one)) for one in kept)]
+                for who, some in _beside_baselines(lists).items()
             ]
             parts.append(Grid(("", *kept), rows, title=f"lists of {lists['n']}"))
     if not parts:
@@ -184,9 +182,13 @@ def _scores_section(record: RunRecord) -> Section:
     return Section("Scores", text, tuple(parts))
 
 
-def _cell(value: Any) -> Cell:
-    number = none_to_nan(value)
-    return Cell("" if number != number else f"{number:.4f}")
+def _beside_baselines(scores: Scores) -> dict[str, Scores]:
+    baselines = read_scores(scores, "baselines")
+    return {"this run": scores, **{name: read_scores(baselines, name) for name in baselines}}
+
+
+def _cell(value: float) -> Cell:
+    return Cell("" if value != value else f"{value:.4f}")
 
 
 def _fitted_section(run: RecommenderRun, what: str, width: int) -> Section:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
 from tenfold.runs.folder import none_to_nan
+from tenfold.values import TargetScores
 
 Value = TypeVar("Value")
-#: Target -> score -> value; NaN where nothing was measured.
-Scores = Mapping[str, dict[str, Any]]
 
 
 class Entry(Generic[Value]):
@@ -80,12 +79,12 @@ class RunRecord:
         return self.kind if self.kind != "blend" else f"blend of {self.of}"
 
     @property
-    def targets(self) -> Scores:
+    def targets(self) -> TargetScores:
         """Scores on the held-out rows; of several views where the recipe has them."""
         return none_to_nan(self.values.get("targets", {}))
 
     @property
-    def without_views(self) -> Scores:
+    def without_views(self) -> TargetScores:
         """The same from the plain view alone."""
         return none_to_nan(self.values.get("without_views", {}))
 

@@ -14,9 +14,9 @@ from tenfold.errors import OutputError, RecipeError, RunError
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.place import PAGE
-from tenfold.runs.record import RunRecord, Scores
+from tenfold.runs.record import RunRecord
 from tenfold.schema import Schema
-from tenfold.values import PairPredictions, Predictions
+from tenfold.values import PairPredictions, Predictions, TargetScores
 
 if TYPE_CHECKING:
     from tenfold.reports.html import Page, Shown
@@ -114,7 +114,7 @@ class Run(OpenedRun, ABC):
         return {**values, **{name: value for name, value in scores.items() if name in values}}
 
     @property
-    def scores(self) -> Scores:
+    def scores(self) -> TargetScores:
         """Target -> score -> value on the held-out rows."""
         return self.record.targets
 

@@ -30,11 +30,9 @@ from tenfold.spread import PairedDifference, paired_difference
 from tenfold.studies.trials import RunsFolder, mean_defined, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
-from tenfold.values import Log
+from tenfold.values import Log, Scores, TargetScores, read_score
 
 __all__ = ["Compared", "Pair", "TargetCompared", "compare_targets"]
-
-Scores = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,14 @@ class TargetCompared:
 
     def difference(self, score: str) -> PairedDifference:
         """Together minus alone, paired."""
-        alone = [pair.alone.get(score, math.nan) for pair in self.pairs]
-        together = [pair.together.get(score, math.nan) for pair in self.pairs]
+        alone = [read_score(pair.alone, score) for pair in self.pairs]
+        together = [read_score(pair.together, score) for pair in self.pairs]
         return paired_difference(alone, together, overlap=self.overlap)
 
     def _mean(self, arm: str, score: str) -> float:
         """Mean of ``alone`` or ``together``, over the pairs in which both are defined."""
         both = [pair for pair in self.pairs if _defined(pair.alone, score) and _defined(pair.together, score)]
-        return mean_defined(getattr(pair, arm)[score] for pair in both)
+        return mean_defined(read_score(getattr(pair, arm), score) for pair in both)
 
     @property
     def answer(self) -> str:
@@ -117,9 +115,9 @@ class TargetCompared:
                     "repeat": pair.repeat + 1,
                     "fold": pair.fold + 1,
                     "seed": pair.seed,
-                    "alone": {score: pair.alone.get(score, math.nan) for score in defined},
-                    "together": {score: pair.together.get(score, math.nan) for score in defined},
-                    "difference": pair.together[self.score] - pair.alone[self.score],
+                    "alone": {score: read_score(pair.alone, score) for score in defined},
+                    "together": {score: read_score(pair.together, score) for score in defined},
+                    "difference": read_score(pair.together, self.score) - read_score(pair.alone, self.score),
                 }
                 for pair in self.pairs
             ],
@@ -189,10 +187,11 @@ def compare_targets(
                     alone = arms.train(name, split, fold)[name]
                     pairs[name].append(Pair(repeat, fold, seed, alone, together[name]))
                     score = KINDS[arms.kinds[name]].score_names[0]
+                    values = [_text(read_score(scores, score)) for scores in (alone, together[name])]
                     notes.add(
                         [
                             f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
-                            f"{_text(alone[score])} alone, {_text(together[name][score])} together"
+                            f"{values[0]} alone, {values[1]} together"
                         ]
                     )
     targets = []
@@ -221,7 +220,7 @@ class _Arms:
     kinds: dict[str, str] = field(default_factory=dict)
     rows: int = 0
 
-    def train(self, name: str | None, split: _SameFolds, fold: int) -> Mapping[str, Scores]:
+    def train(self, name: str | None, split: _SameFolds, fold: int) -> TargetScores:
         """Target -> scores on the held-out rows. name: of the only target, or None for all."""
         arm = "together" if name is None else f"alone-{_plain(name)}-{self.asked.index(name)}"
         with self.folder.advised():
@@ -245,8 +244,7 @@ class _Arms:
 
 
 def _defined(scores: Scores, score: str) -> bool:
-    value = scores.get(score)
-    return isinstance(value, int | float) and math.isfinite(value)
+    return math.isfinite(read_score(scores, score))
 
 
 def _text(value: float) -> str:

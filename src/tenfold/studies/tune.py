@@ -25,14 +25,13 @@ from tenfold.reports.html import Cell, Charts, Grid, Section
 from tenfold.runs.fitting import fit_options, run_fit
 from tenfold.runs.job import Notes
 from tenfold.runs.options import FitOptions, Machine, Reading
-from tenfold.runs.record import Scores
 from tenfold.runs.registry import fitting_recipe, job_for
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
 from tenfold.studies.trials import RunsFolder, Trial, Tuned, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
-from tenfold.values import Log
+from tenfold.values import Log, TargetScores, read_score
 
 if TYPE_CHECKING:
     from tenfold.networks.run import NetworkRun
@@ -172,7 +171,7 @@ class _Plan:
     higher: bool
     repeats: int
     check: Callable[[float], object]
-    train: Callable[[float, int], tuple[float, Scores]]
+    train: Callable[[float, int], tuple[float, TargetScores]]
     rows: Callable[[], tuple[int, int]]
     beside: str = ""
 
@@ -228,7 +227,7 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
     events, method = work.ratings.implicit, METHODS[recipe.method]
     own = getattr(recipe, name)
 
-    def train(value: float, seed: int) -> tuple[float, Scores]:
+    def train(value: float, seed: int) -> tuple[float, TargetScores]:
         changed = recipe.model_copy(update={name: value, "seed": seed})
         model = fit_model(work.train, changed, work.sides, options.on_progress)
         scores = evaluate(FactorScorer(model), held, cells).scores
@@ -306,7 +305,7 @@ def _rating_network_plan(search: _Search, recipe: RatingNetworkRecipe) -> _Plan:
     def score_of(run: Run) -> float:
         if not run.scores:
             raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-        return run.scores[run.record.target]["rmse"]
+        return read_score(run.scores[run.record.target], "rmse")
 
     return _trained_plan(search, recipe, score_of, "pairs", getattr(recipe, search.name), "rmse", False)
 
@@ -328,7 +327,7 @@ def _trained_plan(
     name, rows = search.name, [0, 0]
     options = replace(search.options, on_progress=without_epochs(search.options.on_progress))
 
-    def train(value: float, seed: int) -> tuple[float, Scores]:
+    def train(value: float, seed: int) -> tuple[float, TargetScores]:
         with search.folder.advised():
             chosen = type(recipe).model_validate({**fields, **split, name: value, "seed": seed})
             run = run_fit(

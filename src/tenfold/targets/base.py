@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tenfold.data.tables.table import Table
 from tenfold.errors import SchemaError
 from tenfold.schema import Frozen, NetworkTarget, target_columns
-from tenfold.values import TargetPrediction
+from tenfold.values import Scores, TargetPrediction, read_score
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 #: Labels as `TargetKind.read` makes them: int64 codes or answers, or float64 numbers.
-Labels = NDArray[Any]
+Labels = NDArray[np.int64 | np.float64]
 #: (rows,), or (rows, classes) where each class is a question of its own.
 Weights = NDArray[np.float64]
 #: What each row counts in a score; None where all count alike.
@@ -27,9 +27,7 @@ RowWeights = NDArray[np.float64] | None
 #: The answer without a model: a class, the mean, or 0 and 1 for each class.
 Baseline = int | float | list[int] | None
 #: Cells of a column of a file of held-out rows.
-Cells = Sequence[Any] | NDArray[Any]
-#: Score -> value; ``labels`` holds the scores of each class.
-Scores = dict[str, Any]
+Cells = Sequence[object] | NDArray[np.generic]
 
 
 class TargetStats(Frozen):
@@ -169,7 +167,7 @@ class TargetKind(ABC):
         known."""
 
     @abstractmethod
-    def label_columns(self, labels: Labels) -> dict[str, NDArray[Any]]:
+    def label_columns(self, labels: Labels) -> dict[str, NDArray[np.generic]]:
         """Column -> labels as the table would have them: words (None where missing), or numbers (NaN)."""
 
     @abstractmethod
@@ -211,12 +209,12 @@ class TargetKind(ABC):
         """
 
     @abstractmethod
-    def primary_loss(self, scores: Mapping[str, Any]) -> float:
+    def primary_loss(self, scores: Scores) -> float:
         """The one figure that stands for all scores, of which less is better."""
 
-    def curve_loss(self, scores: Mapping[str, Any]) -> float:
+    def curve_loss(self, scores: Scores) -> float:
         """The validation loss of an epoch's scores, in the unit of the training loss; NaN without any."""
-        return float(scores.get("log_loss", np.nan))
+        return read_score(scores, "log_loss")
 
     def tuned(self, probabilities: Floats, labels: Labels, weights: RowWeights = None) -> TargetStats:
         """The stats with thresholds tuned on these rows, which did not train."""
@@ -259,6 +257,16 @@ class TargetKind(ABC):
         """
 
 
+def as_codes(labels: Labels) -> Ints:
+    """Labels of classes, with their own type."""
+    return np.asarray(labels, dtype=np.int64)
+
+
+def as_numbers(labels: Labels) -> Floats:
+    """Labels that are numbers, with their own type."""
+    return np.asarray(labels, dtype=np.float64)
+
+
 def known_rows(labels: Labels) -> Bools:
     """(rows,) true where anything is known of the row's label."""
     known = known_cells(labels)
@@ -299,4 +307,4 @@ def cell_words(cells: Cells) -> list[str]:
 
 def cell_numbers(cells: Cells) -> Floats:
     """Cells of a column as numbers; NaN where missing."""
-    return np.array([np.nan if cell in (None, "") else float(cell) for cell in cells], dtype=np.float64)
+    return np.array([np.nan if cell in (None, "") else cell for cell in cells], dtype=np.float64)

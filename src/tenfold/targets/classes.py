@@ -24,17 +24,17 @@ from tenfold.targets.base import (
     Ints,
     Labels,
     RowWeights,
-    Scores,
     TargetEvaluation,
     TargetKind,
     TargetStats,
     Weights,
+    as_codes,
     cell_words,
     counting_rows,
     no_labels,
 )
 from tenfold.targets.scores import class_scores, ordered_scores
-from tenfold.values import TargetPrediction
+from tenfold.values import Scores, TargetPrediction
 
 #: What may stand between the tags of a cell, in the order in which it is looked for.
 SEPARATORS = (";", "|", ",", " ")
@@ -117,9 +117,9 @@ class ListedKind(TargetKind):
         found = majority_class(labels, weights=weights)
         return None if found is None else int(found)
 
-    def primary_loss(self, scores: Mapping[str, Any]) -> float:
+    def primary_loss(self, scores: Scores) -> float:
         """The log loss."""
-        return scores["log_loss"]
+        return self.curve_loss(scores)
 
 
 class OneClassKind(ListedKind):
@@ -182,7 +182,7 @@ class OneClassKind(ListedKind):
         hot = (labels[:, None] == np.arange(len(self.classes))).astype(np.float64)
         return np.where(self.loss_labels(labels)[1].reshape(len(labels), -1)[:, :1] > 0, hot, np.nan)
 
-    def label_columns(self, labels: Labels) -> dict[str, NDArray[Any]]:
+    def label_columns(self, labels: Labels) -> dict[str, NDArray[np.generic]]:
         words = np.array([*self.classes, self.none, None], dtype=object)
         return {self.name: words[np.where(labels < 0, -1, labels)]}
 
@@ -252,7 +252,7 @@ class ExclusiveKind(OneClassKind):
         if not known.any():
             return None
         own = None if weights is None else weights[known]
-        return decisions.class_temperature(probabilities[known], labels[known], own)
+        return decisions.class_temperature(probabilities[known], as_codes(labels)[known], own)
 
     def calibration_error(self, probabilities: Floats, labels: Labels, weights: RowWeights = None) -> float:
         """Mean gap between the answer's probability and how often it is right."""
@@ -269,8 +269,9 @@ class ExclusiveKind(OneClassKind):
         return np.nan_to_num(truth * np.array(self.stats.yes_weights or np.ones(truth.shape[1])))
 
     def evidence(self, given: Floats, labels: Labels) -> tuple[Floats, Ints, Floats | None]:
-        rows = np.flatnonzero(labels < given.shape[2])
-        return given[:, rows, labels[rows]].T, rows, None
+        codes = as_codes(labels)
+        rows = np.flatnonzero(codes < given.shape[2])
+        return given[:, rows, codes[rows]].T, rows, None
 
     def margin(self, chance: Floats) -> Floats:
         if chance.shape[1] < 2:
@@ -308,7 +309,7 @@ class CategoryKind(ExclusiveKind):
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Error rate, log loss, macro F1, and AUC of two classes."""
-        return class_scores(probabilities, labels, baseline=baseline, weights=weights)
+        return class_scores(probabilities, as_codes(labels), baseline=baseline, weights=weights)
 
 
 class OrderedKind(ExclusiveKind):
@@ -359,7 +360,7 @@ class OrderedKind(ExclusiveKind):
     ) -> Scores:
         """As of a category, and how far off in ranks."""
         median = self.answered(probabilities)
-        return ordered_scores(probabilities, labels, median, baseline=baseline, weights=weights)
+        return ordered_scores(probabilities, as_codes(labels), median, baseline=baseline, weights=weights)
 
 
 def class_codes(table: Table, column: str, classes: Sequence[str]) -> tuple[Ints, dict[str, int]]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from tenfold.data.tables.table import Table
 from tenfold.errors import TableError
-from tenfold.targets.base import Baseline, Bools, Floats, Labels, RowWeights, Scores, TargetStats
+from tenfold.targets.base import Baseline, Bools, Floats, Labels, RowWeights, TargetStats, as_numbers
 from tenfold.targets.number import QuantityKind
 from tenfold.targets.scores import count_scores, poisson_deviances
+from tenfold.values import Scores, read_score
 
 #: Larger whole numbers are not exact as floating point.
 MOST = 2.0**53
@@ -52,15 +49,12 @@ class CountKind(QuantityKind):
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Mean Poisson deviance and MAE."""
-        return count_scores(probabilities[:, 0], labels, baseline=baseline, weights=weights)
+        return count_scores(probabilities[:, 0], as_numbers(labels), baseline=baseline, weights=weights)
 
-    def primary_loss(self, scores: Mapping[str, Any]) -> float:
-        """The mean Poisson deviance; infinite if an answer is."""
-        return float("inf") if scores.get("unscored") else scores["poisson_deviance"]
-
-    def curve_loss(self, scores: Mapping[str, Any]) -> float:
-        return scores.get("poisson_deviance", math.nan)
+    def curve_loss(self, scores: Scores) -> float:
+        """The mean Poisson deviance."""
+        return read_score(scores, "poisson_deviance")
 
     def row_losses(self, probabilities: Floats, labels: Labels) -> Floats:
         """Poisson deviances."""
-        return np.where(np.isnan(labels), 0, poisson_deviances(probabilities[:, 0], labels))
+        return np.where(np.isnan(labels), 0, poisson_deviances(probabilities[:, 0], as_numbers(labels)))

@@ -21,7 +21,7 @@ from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import Table, guess_kind
 from tenfold.errors import SchemaError, TableError
 from tenfold.schema import CategoryTarget, NetworkTarget, NumberTarget, Schema, UndecidedTarget
-from tenfold.targets.base import Labels, TargetStats, Weights, class_counts, known_rows
+from tenfold.targets.base import Labels, TargetStats, Weights, as_numbers, class_counts, known_rows
 from tenfold.targets.kinds import kind_of, kinds_of
 
 Classes = Mapping[str, tuple[str, ...]]
@@ -94,6 +94,7 @@ def standardise(
     settled = dict(facts)
     for name, values in labels.items():
         if values.dtype.kind == "f":
+            values = as_numbers(values)
             rows = train[~np.isnan(values[train])]
             rows = rows if weights is None else rows[weights[rows] > 0]
             if len(rows):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +19,18 @@ from tenfold.targets.base import (
     Ints,
     Labels,
     RowWeights,
-    Scores,
     TargetEvaluation,
     TargetKind,
     TargetStats,
     Weights,
+    as_numbers,
     cell_numbers,
     counting_rows,
     known_rows,
     no_labels,
 )
 from tenfold.targets.scores import quantity_scores
-from tenfold.values import TargetPrediction
+from tenfold.values import Scores, TargetPrediction, read_score
 
 #: A column with more different numbers has no step that its range could be stretched by half of.
 MOST_STEPS = 50
@@ -87,9 +86,9 @@ class QuantityKind(TargetKind):
         return np.where(known, labels, 0), known.astype(np.float64)
 
     def truth(self, labels: Labels) -> Floats:
-        return labels[:, None]
+        return as_numbers(labels)[:, None]
 
-    def label_columns(self, labels: Labels) -> dict[str, NDArray[Any]]:
+    def label_columns(self, labels: Labels) -> dict[str, NDArray[np.generic]]:
         return {self.name: labels}
 
     def label_words(self, labels: Labels, cells: NDArray[np.object_] | None = None) -> list[str]:
@@ -115,7 +114,11 @@ class QuantityKind(TargetKind):
         """Squared errors: the mean is what makes them least."""
         scale = self.stats.deviation
         scale = scale if math.isfinite(scale) and scale > 0 else 1.0
-        return given[:, :, 0].T / scale, np.arange(len(labels)), labels / scale
+        return given[:, :, 0].T / scale, np.arange(len(labels)), as_numbers(labels) / scale
+
+    def primary_loss(self, scores: Scores) -> float:
+        """`curve_loss`; infinite where an answer is not finite."""
+        return math.inf if scores.get("unscored") else self.curve_loss(scores)
 
     def evaluate(
         self, labels: Sequence[Cells], answers: Sequence[Cells], chance: Floats | None
@@ -167,14 +170,11 @@ class NumberKind(QuantityKind):
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """RMSE, MAE and R2, in the labels' unit."""
-        return quantity_scores(probabilities[:, 0], labels, baseline=baseline, weights=weights)
+        return quantity_scores(probabilities[:, 0], as_numbers(labels), baseline=baseline, weights=weights)
 
-    def primary_loss(self, scores: Mapping[str, Any]) -> float:
-        """The mean squared error in units of the training labels' variance; infinite if an answer is."""
-        return float("inf") if scores.get("unscored") else self.curve_loss(scores)
-
-    def curve_loss(self, scores: Mapping[str, Any]) -> float:
-        return (scores.get("rmse", math.nan) / self.stats.deviation) ** 2
+    def curve_loss(self, scores: Scores) -> float:
+        """The mean squared error in units of the training labels' variance."""
+        return (read_score(scores, "rmse") / self.stats.deviation) ** 2
 
     def row_losses(self, probabilities: Floats, labels: Labels) -> Floats:
         """Squared errors in units of the deviation."""

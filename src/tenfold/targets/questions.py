@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,10 @@ from tenfold.targets.base import (
     Ints,
     Labels,
     RowWeights,
-    Scores,
     TargetEvaluation,
     TargetStats,
     Weights,
+    as_codes,
     cell_numbers,
     cell_words,
     counting_rows,
@@ -35,7 +34,7 @@ from tenfold.targets.base import (
 )
 from tenfold.targets.classes import SEPARATORS, ListedKind, OneClassKind
 from tenfold.targets.scores import open_scores, tag_scores
-from tenfold.values import TargetPrediction
+from tenfold.values import Scores, TargetPrediction
 
 #: How a column of a class says yes and no.
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
@@ -171,9 +170,9 @@ class OpenKind(QuestionsKind, OneClassKind):
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Error rate with "none" as an answer; log loss and precision of the questions."""
-        best = self.answered(probabilities)
+        codes, best = as_codes(labels), self.answered(probabilities)
         return open_scores(
-            probabilities, labels, best, self.classes, self.thresholds, baseline=baseline, weights=weights
+            probabilities, codes, best, self.classes, self.thresholds, baseline=baseline, weights=weights
         )
 
     def evaluate(
@@ -297,7 +296,7 @@ class MultiLabelKind(QuestionsKind):
         own = self.asked(labels)
         return own, (own >= 0).astype(np.float64)
 
-    def label_columns(self, labels: Labels) -> dict[str, NDArray[Any]]:
+    def label_columns(self, labels: Labels) -> dict[str, NDArray[np.generic]]:
         if self.split:
             return {
                 name: np.where(labels[:, place] >= 0, labels[:, place].astype(float), np.nan)
@@ -322,7 +321,7 @@ class MultiLabelKind(QuestionsKind):
 
     def asked(self, labels: Labels) -> Ints:
         """Without the column of unknown tags."""
-        return labels[:, : self.answers]
+        return as_codes(labels)[:, : self.answers]
 
     def decode(self, probabilities: Floats) -> TargetPrediction:
         """The classes that reach their threshold, in the order of the class list."""
@@ -354,7 +353,7 @@ class MultiLabelKind(QuestionsKind):
     ) -> Scores:
         """F1 and average precision, micro, macro and of each class; and how often all is right."""
         return tag_scores(
-            probabilities, labels, self.classes, self.thresholds, baseline=baseline, weights=weights
+            probabilities, as_codes(labels), self.classes, self.thresholds, baseline=baseline, weights=weights
         )
 
     def evaluate(

@@ -10,7 +10,7 @@ one of weight 0 is not there. Counts of rows count rows all the same.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from tenfold.metrics import (
 )
 from tenfold.targets.base import Baseline
 from tenfold.targets.decisions import binary_log_loss
+from tenfold.values import Score, Scores
 
 __all__ = [
     "class_scores",
@@ -42,9 +43,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 
-def _weighed(labels: NDArray[Any], weights: Floats | None) -> NDArray[Any]:
+def _weighed(labels: NDArray[Number], weights: Floats | None) -> NDArray[Number]:
     """The labels, missing where the row's weight is 0."""
     if weights is None or (weights > 0).all():
         return labels
@@ -53,7 +55,7 @@ def _weighed(labels: NDArray[Any], weights: Floats | None) -> NDArray[Any]:
     return found
 
 
-def _mean(values: NDArray[Any], rows: NDArray[np.bool_], weights: Floats | None) -> float:
+def _mean(values: NDArray[np.bool_] | Floats, rows: NDArray[np.bool_], weights: Floats | None) -> float:
     """The mean over some rows; NaN where there is none."""
     if not rows.any():
         return math.nan
@@ -62,18 +64,16 @@ def _mean(values: NDArray[Any], rows: NDArray[np.bool_], weights: Floats | None)
 
 def class_scores(
     probabilities: Floats, labels: Ints, *, baseline: Baseline = None, weights: Floats | None = None
-) -> dict[str, Any]:
+) -> Scores:
     """Of a category: error rate, log loss, macro F1; of two classes the AUC of the second, too.
 
     baseline: the class most common in training, whose error rate stands beside.
     """
     labels = _weighed(labels, weights)
-    scores: dict[str, Any] = category_scores(
-        probabilities,
-        labels,
-        train_labels=None if baseline is None else np.array([baseline]),
-        weights=weights,
-    )
+    common = None if baseline is None else [baseline]
+    scores: dict[str, Score] = {
+        **category_scores(probabilities, labels, train_labels=common, weights=weights)
+    }
     if probabilities.shape[1] == 2:
         # A class beyond the list has no place on the curve of the two.
         scores["auc"] = auc(probabilities[:, 1], np.where(labels < 2, labels, -1), weights=weights)
@@ -87,16 +87,13 @@ def ordered_scores(
     *,
     baseline: Baseline = None,
     weights: Floats | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Of an ordered category: as of any, and how far off in ranks, and Cohen's kappa with squared weights."""
     labels = _weighed(labels, weights)
-    scores: dict[str, Any] = category_scores(
-        probabilities,
-        labels,
-        predicted=predicted,
-        train_labels=None if baseline is None else np.array([baseline]),
-        weights=weights,
-    )
+    common = None if baseline is None else [baseline]
+    scores: dict[str, Score] = {
+        **category_scores(probabilities, labels, predicted=predicted, train_labels=common, weights=weights)
+    }
     classes = probabilities.shape[1]
     inside = np.where((labels < classes) & (predicted >= 0), labels, -1)
     scores["rank_error"] = rank_error(inside, predicted, weights=weights)
@@ -113,7 +110,7 @@ def open_scores(
     *,
     baseline: Baseline = None,
     weights: Floats | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Of an open category; labels and predictions of "none of these" are the number of classes.
 
     log_loss and average precision are those of the yes-or-no questions; none_rate is the part of the rows
@@ -125,7 +122,7 @@ def open_scores(
     answered = predicted if (labels == beyond).any() else np.where(predicted == beyond, -1, predicted)
     questions = np.where(labels[:, None] >= 0, (labels[:, None] == np.arange(beyond)).astype(np.int64), -1)
     known = labels >= 0
-    scores: dict[str, Any] = {
+    scores: dict[str, Score] = {
         "error_rate": error_rate(labels, predicted, weights=weights),
         "log_loss": binary_log_loss(probabilities, questions, weights),
         "macro_f1": macro_f1(labels, answered, weights=weights),
@@ -148,7 +145,7 @@ def tag_scores(
     *,
     baseline: Baseline = None,
     weights: Floats | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Of several classes at once.
 
     labels: (rows, classes), or with one more column for tags that the run does not know and never answers.
@@ -174,7 +171,7 @@ def tag_scores(
     known_names = _rows(stranger != 1)
     exact = _rows(yes == (asked == 1)) & known_names
     some = bool(known.any())
-    scores: dict[str, Any] = {
+    scores: dict[str, Score] = {
         "log_loss": binary_log_loss(probabilities, asked, weights),
         "micro_f1": 2 * hits / (2 * hits + missed + wrong) if hits + missed + wrong else math.nan,
         "macro_f1": float(np.mean(occurring)) if occurring and some else math.nan,
@@ -233,7 +230,7 @@ def _by_class(
 
 def quantity_scores(
     predicted: Floats, labels: Floats, *, baseline: Baseline = None, weights: Floats | None = None
-) -> dict[str, Any]:
+) -> Scores:
     """Of a number: RMSE, MAE, R2, and the RMSE of always answering `baseline`, the mean of training.
 
     r2: 1 - sum of squared errors / sum of squared distances from the mean of these very labels; 0 is as good
@@ -247,7 +244,7 @@ def quantity_scores(
     # The root of the mean square, which survives numbers of any size.
     middle = np.full(len(truth), np.average(truth, weights=own) if len(truth) else math.nan)
     spread = 0.0 if not len(truth) or truth.min() == truth.max() else rmse(truth, middle, weights=own)
-    found: dict[str, Any] = {
+    found: dict[str, Score] = {
         "rmse": scores["rmse"],
         "mae": scores["mae"],
         "r2": 1 - (scores["rmse"] / spread) ** 2 if spread > 0 else math.nan,
@@ -266,7 +263,7 @@ def poisson_deviances(predicted: Floats, labels: Floats) -> Floats:
 
 def count_scores(
     predicted: Floats, labels: Floats, *, baseline: Baseline = None, weights: Floats | None = None
-) -> dict[str, Any]:
+) -> Scores:
     """Of a count: mean Poisson deviance, MAE, and the deviance of always answering `baseline`, the mean of
     training."""
     labels = _weighed(labels, weights)
@@ -277,7 +274,7 @@ def count_scores(
         # Rows that do not count have a mean that is a number, too.
         return _mean(poisson_deviances(np.where(there, means, 1.0), labels), there, weights)
 
-    found: dict[str, Any] = {"poisson_deviance": deviance(predicted), "mae": scores["mae"]}
+    found: dict[str, Score] = {"poisson_deviance": deviance(predicted), "mae": scores["mae"]}
     if baseline is not None:
         found["baseline_deviance"] = deviance(np.full(len(labels), baseline, dtype=np.float64))
     return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}

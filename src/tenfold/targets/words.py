@@ -1,13 +1,15 @@
 """Kinds and scores in words: for help, for tables on the screen and on pages, and for the history of runs.
 
-Plain values and no imports: the command line reads them before anything is loaded.
+Plain values, and no imports that run: the command line reads them before anything is loaded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tenfold.values import Scores
 
 #: What may stand behind the colon of ``--target``.
 KIND_WORDS = (
@@ -71,7 +73,7 @@ ERRORS = ("rmse", "mae", "rank_error")
 BESIDE_MEAN = {"rmse": "mean_rmse", "poisson_deviance": "baseline_deviance"}
 
 
-def primary_score(scores: Mapping[str, Any]) -> tuple[str, float | None]:
+def primary_score(scores: Scores) -> tuple[str, float | None]:
     """What stands for a target's scores in the history of runs, and its value, of which less is better.
 
     Of classes the error rate, of tags 1 - micro F1, of numbers a fraction of that of the training mean.

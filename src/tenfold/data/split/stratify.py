@@ -14,14 +14,14 @@ Dealt is by *unit*: one row, or all rows of one group. Equal units (same classes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tenfold.schema import Schema
+from tenfold.targets.base import as_codes, as_numbers
 from tenfold.targets.kinds import kinds_of
 from tenfold.targets.labels import Classes, Labels
 
@@ -306,9 +306,14 @@ def _only_unit(units: _Units) -> Ints:
     return only[:-1]
 
 
-def strata(labels: Mapping[str, Labels], codes: Any) -> dict[str, NDArray[np.int64]]:
+def strata(
+    labels: Mapping[str, Labels], codes: Callable[[NDArray[np.float64]], NDArray[np.int64]]
+) -> dict[str, NDArray[np.int64]]:
     """Labels as `data.split` deals them evenly over its parts. codes: numbers -> codes of equal shares."""
-    return {name: codes(values) if values.dtype.kind == "f" else values for name, values in labels.items()}
+    return {
+        name: codes(as_numbers(values)) if values.dtype.kind == "f" else as_codes(values)
+        for name, values in labels.items()
+    }
 
 
 def strata_names(schema: Schema, classes: Classes) -> dict[str, tuple[str, ...]]:
