@@ -26,6 +26,8 @@ class Progress:
     totals: target -> (sum of losses, steps) of this epoch so far.
     best, best_epoch: the best figure so far (see `engine.monitor`) and its epoch, -1 for none.
     skipped: updates left out because a half-precision gradient overflowed.
+    statistics: rows that BatchNorm's statistics are estimated from after each epoch; 0 in trainings begun by
+        a version that kept running averages, which they end with.
     """
 
     epoch: int = 0
@@ -39,6 +41,7 @@ class Progress:
     history: list[EpochEnded] = field(default_factory=list)
     best: float | None = None
     best_epoch: int = -1
+    statistics: int = 0
 
 
 def save_checkpoint(

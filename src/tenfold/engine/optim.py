@@ -99,6 +99,13 @@ class AveragedWeights:
                 value.copy_(live[name])
         torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
 
+    @torch.no_grad()
+    def take_buffers(self, network: nn.Module) -> None:
+        """Keep the statistics of a network that holds the averaged weights."""
+        for name, value in network.named_buffers():
+            if name in self.state:
+                self.state[name].copy_(value)
+
 
 @contextmanager
 def swapped_weights(network: nn.Module, averaged: AveragedWeights | None) -> Iterator[None]:

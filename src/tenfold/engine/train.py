@@ -30,6 +30,12 @@ from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_network
 from tenfold.engine.schedule import one_cycle
+from tenfold.engine.statistics import (
+    STATISTICS_ROWS,
+    estimate_statistics,
+    estimated_norms,
+    statistics_rows,
+)
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
 from tenfold.events import EpochEnded, Event, Listener, StepEnded
@@ -86,7 +92,7 @@ def fit_network(
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
     found = peek_checkpoint(folder, identity or {}) if folder is not None else None
-    progress = found.progress if found else Progress(micro_batch=plan.micro_batch)
+    progress = found.progress if found else Progress(micro_batch=plan.micro_batch, statistics=STATISTICS_ROWS)
     training = begin_training(
         network,
         encoding,
@@ -342,11 +348,31 @@ class _Loop:
         # Mean over steps, for the eye; what is measured is measured on the validation rows.
         return {name: total / count for name, (total, count) in self.progress.totals.items() if count}
 
+    def _estimate_statistics(self) -> None:
+        """Estimate BatchNorm's statistics for the weights that the network holds now."""
+        training, most = self.training, self.progress.statistics
+        norms = estimated_norms(training.network, head_only=training.head_only)
+        if not most or not norms or training.group is None:
+            return
+        estimate_statistics(
+            training.network,
+            norms,
+            self.examples,
+            statistics_rows(self.train, most=most, seed=training.recipe.seed),
+            training.preparation,
+            group=training.group,
+            autocast=training.autocast,
+            workers=self.plan.workers,
+        )
+        if training.averaged is not None:
+            training.averaged.take_buffers(training.network)
+
     def _validate(self) -> TargetScores:
-        if not len(self.valid):
-            return {}
         training = self.training
         with swapped_weights(training.network, training.averaged):
+            self._estimate_statistics()
+            if not len(self.valid):
+                return {}
             probabilities = predict_network(
                 training.network,
                 self.examples,

@@ -23,6 +23,7 @@ from tenfold.engine.device import (
     process_peak,
     reset_peak,
 )
+from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import (
     MemoryBudgetError,
@@ -284,6 +285,9 @@ def _describe(
 ) -> list[str]:
     everything = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
+    estimated = 0
+    if work.network.context.norms and recipe.batchnorm_group != "frozen":
+        estimated = min(STATISTICS_ROWS, len(work.split.train))
     trained = everything if recipe.body_lr > 0 and recipe.epochs else head
     return [
         f"columns: {work.schema.described}",
@@ -299,5 +303,6 @@ def _describe(
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
         + (", activations computed again" if plan.checkpoint else ""),
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
+        *([f"BatchNorm: statistics of {estimated} training rows after each epoch"] if estimated else []),
         *plan.notes,
     ]

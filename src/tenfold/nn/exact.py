@@ -222,20 +222,26 @@ class GroupedBatchNorm(_BatchNorm):
 
     def commit(self) -> None:
         """Update the running statistics by those recorded since the last time."""
-        held = self.__dict__.pop("_held", None)
-        if held is None:
+        if "_held" not in self.__dict__:
             return
-        count, total, squares = held
+        tracked = self.num_batches_tracked
+        if tracked is not None:
+            tracked.add_(1)
+        self._move_statistics(self.momentum if self.momentum is not None else 1.0 / float(tracked or 1))
+
+    def replace_statistics(self) -> None:
+        """Set the running statistics to those recorded since the last time."""
+        if "_held" in self.__dict__:
+            self._move_statistics(1.0)
+
+    @torch.no_grad()
+    def _move_statistics(self, rate: float) -> None:
+        count, total, squares = self.__dict__.pop("_held")
         mean = total / count
         var = (squares / count - mean.square()).clamp_(min=0.0) * (count / max(count - 1, 1))
-        with torch.no_grad():
-            tracked = self.num_batches_tracked
-            if tracked is not None:
-                tracked.add_(1)
-            rate = self.momentum if self.momentum is not None else 1.0 / float(tracked or 1)
-            for running, value in ((self.running_mean, mean), (self.running_var, var)):
-                if running is not None:
-                    running.lerp_(value.to(running.dtype), rate)
+        for running, value in ((self.running_mean, mean), (self.running_var, var)):
+            if running is not None:
+                running.lerp_(value.to(running.dtype), rate)
 
     def discard(self) -> None:
         """Drop the recorded statistics."""
