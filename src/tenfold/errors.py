@@ -154,6 +154,12 @@ def listed(problems: Sequence[str], most: int = LISTED) -> list[str]:
     return [*problems[:most], *([f"and {rest} more"] if rest > 0 else [])]
 
 
+def shortened(names: Sequence[object], separator: str = ", ") -> str:
+    """The names in one line: the first ten, and how many more there are."""
+    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return separator.join(map(str, names[:LISTED])) + rest
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """``did you mean 'label'?`` for the nearest choice, or a list of the choices."""
     names = [str(choice) for choice in choices]
@@ -161,8 +167,4 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.6)
     if near:
         return f"did you mean {folded[near[0]]!r}?"
-    if not names:
-        return ""
-    shown = ", ".join(names[:LISTED])
-    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"there is: {shown}{rest}"
+    return f"there is: {shortened(names)}" if names else ""

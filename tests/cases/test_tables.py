@@ -253,8 +253,8 @@ def test_rows_in_other_forms() -> None:
     assert [one.rows, *(one.text(name)[0] for name in one.names)] == [1, "5", "abc", ""]
     for source, said in (
         ({"x": 5, "y": ["abc"]}, "one cell"),
-        ([1, 2], "is no table"),
-        (np.zeros((2, 2)), "is no table"),
+        ([1, 2], "is not a table"),
+        (np.zeros((2, 2)), "is not a table"),
         (type("Series", (), {})(), "one column, or one row"),
     ):
         with pytest.raises(TableError, match=said):

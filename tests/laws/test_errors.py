@@ -132,3 +132,8 @@ def test_an_error_lists_ten_faults_and_counts_the_others() -> None:
     )
     assert text.count("  - line ") == 10
     assert "  - and 13 more\n  fix    mend it" in text
+
+
+def test_ten_names_are_listed_and_the_rest_counted() -> None:
+    assert errors.shortened(["a", "b"]) == "a, b"
+    assert errors.shortened([str(n) for n in range(12)]).endswith("9 and 2 more")

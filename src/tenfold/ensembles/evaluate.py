@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import write_parquet
 from tenfold.ensembles.joined import HeldOut, JoinedNetworks, held_out, number_scale
 from tenfold.ensembles.weights import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
-from tenfold.errors import RunError
+from tenfold.errors import RunError, shortened
 from tenfold.metrics import score_text
 from tenfold.runs.folder import RunFolder, nan_to_none, replacing
 from tenfold.runs.heldout import held_out_columns

@@ -24,8 +24,8 @@ from tenfold.data.encode import (
 from tenfold.data.split.groups import linked_groups
 from tenfold.data.split.holdout import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
 from tenfold.data.split.stratify import strata, strata_names
-from tenfold.data.tables.cells import shortened
-from tenfold.data.tables.table import Table, look_alikes
+from tenfold.data.tables.cells import look_alikes
+from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
 from tenfold.engine.monitor import check_defined, check_monitor
 from tenfold.errors import (
@@ -35,6 +35,7 @@ from tenfold.errors import (
     SplitError,
     did_you_mean,
     listed,
+    shortened,
 )
 from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_source
 from tenfold.nn.body import body_kind

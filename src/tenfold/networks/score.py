@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding
-from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import write_parquet
 from tenfold.engine.batches import Preparation
 from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
+from tenfold.errors import shortened
 from tenfold.networks.prepare import TrainingWork
 from tenfold.nn.augment import views_of
 from tenfold.nn.heads import Head

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import Table
-from tenfold.errors import RunError
+from tenfold.errors import RunError, shortened
 from tenfold.schema import ImageColumn, NumberColumn, Schema, target_columns
 from tenfold.targets.kinds import kind_of
 from tenfold.values import Ratings

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import alike_known, natural_order, respelled, shortened
-from tenfold.data.tables.table import Table, look_alikes
-from tenfold.errors import LISTED, SchemaError
+from tenfold.data.tables.cells import alike_known, look_alikes, natural_order, respelled
+from tenfold.data.tables.table import Table
+from tenfold.errors import LISTED, SchemaError, shortened
 from tenfold.metrics import SMALLEST, expected_calibration_error, majority_class
 from tenfold.schema import CategoryTarget, MultiLabelTarget, OpenTarget, OrderedTarget
 from tenfold.targets import decisions

@@ -17,9 +17,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import shortened
 from tenfold.data.tables.table import Table, guess_kind
-from tenfold.errors import SchemaError, TableError
+from tenfold.errors import SchemaError, TableError, shortened
 from tenfold.schema import CategoryTarget, NetworkTarget, NumberTarget, Schema, UndecidedTarget
 from tenfold.targets.base import Labels, TargetStats, Weights, as_numbers, class_counts, known_rows
 from tenfold.targets.kinds import kind_of, kinds_of

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import natural_order, respelled, shortened
+from tenfold.data.tables.cells import natural_order, respelled
 from tenfold.data.tables.table import Table
-from tenfold.errors import TableError
+from tenfold.errors import TableError, shortened
 from tenfold.metrics import SMALLEST
 from tenfold.schema import MultiLabelTarget
 from tenfold.targets import decisions

@@ -90,7 +90,7 @@ def test_many_single_classes_are_listed_up_to_ten():
     labels = {"name": np.concatenate([np.arange(15), np.full(20, 15)])}
     notes = holdout(35, fraction=0.2, seed=0, labels=labels).notes
     assert sum("has 1 example" in note for note in notes) == 10
-    assert notes[-1] == "name: and 5 more such classes"
+    assert notes[-1] == "name: and 5 more"
 
 
 def test_a_number_target_is_balanced_and_not_spoken_of():
@@ -360,7 +360,7 @@ def test_the_last_rating_by_time_and_not_by_place():
     users, times = np.array([0, 0, 0, 1, 1]), np.array([30.0, 10.0, 30.0, 5.0, 1.0])
     split = leave_last_out(users, times=times)
     assert split.valid.tolist() == [2, 3]  # of equal times the later row
-    assert any("later than a held-out one" in note for note in split.notes)
+    assert any("later than a held-out rating" in note for note in split.notes)
     placed = leave_last_out(users)
     assert placed.valid.tolist() == [2, 4] and "no times" in placed.notes[0]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tenfold.data.tables.cells import (
-    group_look_alikes,
     judge_kind,
+    look_alikes,
     parse_numbers,
     whole_number,
     writes_decimal_comma,
@@ -89,6 +89,6 @@ def test_look_alikes_are_grouped_and_others_are_not() -> None:
     alone = ["dog", "dogs", "-1", "-", "", "1.5", "15", "2", "cafe", ".3", "03"]
     names = [name for group in groups for name in group] + alone
     rng = np.random.default_rng(0)
-    found = group_look_alikes(rng.permutation(np.array(names, object)).tolist())
+    found = look_alikes(rng.permutation(np.array(names, object)).tolist())
     assert sorted(map(sorted, found)) == sorted(map(sorted, groups))
-    assert group_look_alikes(["a", "a", "b"]) == []
+    assert look_alikes(["a", "a", "b"]) == []

@@ -77,7 +77,7 @@ def test_both_ways_agree(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     layout = find_layout(text.data, name="t.csv", header=True)
     quick = parse_columns(text, layout, "t.csv")
     with monkeypatch.context() as patch:
-        patch.setattr(delimited, "_give_way", lambda types, message: False)
+        patch.setattr(delimited, "_widen_type", lambda types, message: False)
         patch.setattr(delimited, "_read_arrow", refuse)
         slow = parse_columns(text, layout, "t.csv")
     assert quick is not None and slow is not None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.tables.table import Table, look_alikes
+from tenfold.data.tables.cells import look_alikes
+from tenfold.data.tables.table import Table
 from tenfold.errors import LISTED, SchemaError
 from tenfold.values import id_text, other_spelling
 

@@ -1,9 +1,8 @@
-"""Rows that belong together: one picture, one sender, one content."""
+"""Rows that belong together: of the same picture, sender or content."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +16,6 @@ __all__ = [
     "group_codes",
     "join_groups",
     "linked_groups",
-    "listed_names",
 ]
 
 Ints = NDArray[np.int64]
@@ -30,10 +28,10 @@ Classes = Mapping[str, Sequence[str]]
 def join_groups(keys: Sequence[ArrayLike], rows: int) -> Ints:
     """One group number per row, from 0 in order of appearance: rows that share any key are in one group.
 
-    Sharing is passed on: if rows 1 and 2 share a picture, and rows 2 and 3 a sender, all three are together.
+    Sharing is transitive: if rows 1 and 2 share a picture, and rows 2 and 3 a sender, all three are together.
     """
-    # Every row points at a row of its group with a lower number. In each round the row that a row points
-    # at is hooked to the lowest one that any row with the same key points at, until nothing changes.
+    # Every row points at a row of its group with a lower number. Each round hooks the row that a row points
+    # at to the lowest row that any row with the same key points at, until nothing changes.
     head = np.arange(rows)
     known = [
         (there, codes[there]) for codes in (group_codes(key, rows) for key in keys) for there in [codes >= 0]
@@ -51,12 +49,14 @@ def join_groups(keys: Sequence[ArrayLike], rows: int) -> Ints:
 
 
 def linked_groups(
-    columns: Mapping[str, NDArray[Any]], pictures: Sequence[NDArray[Any]], names: NDArray[Any]
+    columns: Mapping[str, NDArray[np.object_]],
+    pictures: Sequence[NDArray[np.object_]],
+    names: NDArray[np.object_],
 ) -> list[str]:
-    """Messages where rows of several groups show one picture, which makes one group of them.
+    """Messages about groups that become one since their rows show the same picture.
 
     columns: name of a column of groups -> (rows,) its texts, "" where a row has no group.
-    pictures: keys, each (rows,), "" where there is none.  names: (rows,) what messages call a row's picture.
+    pictures: keys, each (rows,), "" for a row without a picture.  names: (rows,) their names for messages.
     """
     rows = len(names)
     grouped = np.any([cells != "" for cells in columns.values()] or [np.zeros(rows, bool)], axis=0)
@@ -70,9 +70,10 @@ def linked_groups(
         order = there[np.argsort(codes[there], kind="stable")]
         for same in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
             if len(np.unique(own[same])) > 1:
-                which = [words[same[first]] for first in np.sort(np.unique(own[same], return_index=True)[1])]
+                firsts = np.sort(np.unique(own[same], return_index=True)[1])
+                members = [words[row] for row in same[firsts]]
                 files = list(dict.fromkeys(str(names[row]) for row in same))
-                problems.append(f"{' and '.join(which[:LISTED])} by {', '.join(files[:LISTED])}")
+                problems.append(f"{' and '.join(members[:LISTED])} by {', '.join(files[:LISTED])}")
     if not problems:
         return []
     before, after = len(np.unique(own[grouped])), len(np.unique(linked[grouped]))
@@ -82,15 +83,15 @@ def linked_groups(
 
 
 def group_codes(key: ArrayLike, rows: int) -> Ints:
-    """Group keys as numbers, -1 where there is none."""
+    """Group keys as numbers, -1 for a row without a key."""
     values = np.asarray(key)
     if values.shape != (rows,):
-        raise ValueError(f"a group key has one value to a row: wanted {rows}, found shape {values.shape}")
+        raise ValueError(f"a group key has one value per row: wanted {rows}, found shape {values.shape}")
     if values.dtype.kind in "iub":
         none = values < 0 if values.dtype.kind == "i" else np.zeros(rows, dtype=bool)
     else:
-        # 2.0 and 2.5 of a column of floats are two groups, and NaN is none.
-        missing = [one is None or one != one or one == "" for one in values.tolist()]
+        # 2.0 and 2.5 of a column of floats are two groups, and NaN is not a group.
+        missing = [value is None or value != value or value == "" for value in values.tolist()]
         none, values = np.array(missing, dtype=bool), values.astype(str)
     codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
     codes[none] = -1
@@ -98,12 +99,6 @@ def group_codes(key: ArrayLike, rows: int) -> Ints:
 
 
 def class_name(target: str, code: int, classes: Classes | None) -> str:
-    """The name of a class for messages; its number where no name is given."""
+    """The name of a class for messages; its number if it has no name."""
     names = (classes or {}).get(target, ())
     return str(names[code]) if code < len(names) else str(code)
-
-
-def listed_names(words: Sequence[str]) -> str:
-    """At most ten words in one line, and a count of the others."""
-    rest = len(words) - LISTED
-    return ", ".join(words[:LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,8 +1,8 @@
 """Which rows train and which are held out: index arrays drawn from a seed.
 
-A split never fails and never loses a class because something is rare: it says so by name. Rows of one
-group (one picture, one sender) never stand on both sides. The number of folds asked for is the number
-made, or a SplitError.
+A split never fails and never loses a class because something is rare: its notes name the class. Rows of a
+group (of a picture, of a sender) never stand on both sides. A split makes as many folds as asked, or raises a
+SplitError.
 
 Messages count folds from 1; the arrays count them from 0.
 """
@@ -12,14 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tenfold.data.split.groups import Classes, Labels, class_name, join_groups, listed_names
+from tenfold.data.split.groups import Classes, Labels, class_name, join_groups
 from tenfold.data.split.stratify import deal_folds, deal_holdout, label_table
-from tenfold.errors import LISTED, SplitError
+from tenfold.errors import SplitError, listed, shortened
 
 __all__ = [
     "Folds",
@@ -37,7 +36,7 @@ __all__ = [
 
 Ints = NDArray[np.int64]
 
-#: Said wherever rows that have times are split without looking at them.
+#: The note where rows that have times are split without them.
 TIMES_IGNORED = "times ignored: score is optimistic, since training sees what came after a held-out row"
 
 TRUE_WORDS = ("1", "true", "yes", "y", "t", "valid", "validation")
@@ -55,7 +54,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Folds:
-    """Which fold holds a row out.
+    """The fold that holds out each row.
 
     fold: (rows,) from 0; -1 for a row that always trains.
     forward: training for a fold uses earlier folds only (folds by time).
@@ -94,11 +93,11 @@ def holdout(
 
     labels: target -> class codes (rows,), -1 where missing; or a (rows, classes) table of 0 and 1.
     groups: keys, each (rows,) of numbers or text; rows that share any key stay together. A negative
-        number and the empty text are no key.
+        number and the empty text are not keys.
     classes: target -> class names for messages; a target that is not in it (number codes) is balanced
-        but not spoken of. Without `classes` all targets are, by code.
+        but not mentioned. Without `classes` messages mention all targets, by code.
 
-    Without groups, exactly round(fraction * rows) rows are held out, but at least one. A class with one
+    Without groups, exactly round(fraction * rows) rows are held out, but at least one. A class with a single
     example trains. fraction = 0 holds out nothing.
     """
     fraction = _check_fraction(fraction)
@@ -164,14 +163,14 @@ def kfold(
 def number_codes(values: ArrayLike, parts: int = 10) -> Ints:
     """Numbers as codes of about equally many rows, so that a number target can be stratified; NaN is -1."""
     numbers = np.asarray(values, dtype=np.float64)
-    there = np.isfinite(numbers)
+    known = np.isfinite(numbers)
     codes = np.full(len(numbers), -1, dtype=np.int64)
-    if there.any():
-        edges = np.unique(np.quantile(numbers[there], np.linspace(0, 1, parts + 1)[1:-1]))
-        # A number that many rows share is an edge, and must not fall together with all that is beside it.
-        below = np.searchsorted(edges, numbers[there], side="left")
-        upto = np.searchsorted(edges, numbers[there], side="right")
-        codes[there] = np.unique(below + upto, return_inverse=True)[1]
+    if known.any():
+        edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, parts + 1)[1:-1]))
+        # A number that many rows share is an edge; its code must differ from those of its neighbours.
+        below = np.searchsorted(edges, numbers[known], side="left")
+        upto = np.searchsorted(edges, numbers[known], side="right")
+        codes[known] = np.unique(below + upto, return_inverse=True)[1]
     return codes
 
 
@@ -187,11 +186,13 @@ def given(
     labels: Labels | None = None,
     classes: Classes | None = None,
 ) -> Split:
-    """The split that a column states: 1, true, yes or valid for held-out rows, 0, false, no or train for
-    the others. Cells that say neither are a SplitError with their lines."""
+    """The split in a column: 1, true, yes or valid for held-out rows, 0, false, no or train for the others.
+
+    Other cells are a SplitError with their lines.
+    """
     values = np.asarray(is_valid)
     at = np.arange(2, len(values) + 2) if lines is None else np.asarray(lines)
-    words = [_word(one) for one in values.tolist()]
+    words = [*map(_word, values.tolist())]
     wrong = [row for row, word in enumerate(words) if word not in TRUE_WORDS + FALSE_WORDS]
     if wrong:
         raise SplitError(
@@ -211,7 +212,7 @@ def given(
     return Split(split.train, split.valid, (*notes, *_side_notes(split, labels, classes)))
 
 
-def _word(cell: Any) -> str:
+def _word(cell: object) -> str:
     if isinstance(cell, float) and cell == int(cell if math.isfinite(cell) else 0):
         cell = int(cell)
     return str(cell).strip().casefold().removesuffix(".0")
@@ -227,10 +228,10 @@ def by_time(
     source: str = "the table",
     lines: ArrayLike | None = None,
 ) -> Split:
-    """One cut through time: every training row is earlier than the cut, and so is its whole group.
+    """Cut the rows by time: every training row is earlier than the cut, and so is its whole group.
 
     times: (rows,) seconds since 1970, or any numbers that grow with time. Rows of the same moment stay
-    together, so the held-out part is the possible one that is nearest to `fraction`.
+    together, so the fraction of held-out rows is the nearest possible to `fraction`.
     groups: as for `holdout`. A group is as old as its newest row: one that reaches over the cut is held out
     as a whole, with its earlier rows.
     """
@@ -280,8 +281,10 @@ def folds_by_time(
     source: str = "the table",
     lines: ArrayLike | None = None,
 ) -> Folds:
-    """Blocks of time of about equally many rows: the first always trains, and each fold trains on all
-    earlier blocks. The rows of the first block are therefore never predicted. Groups as for `by_time`."""
+    """Blocks of time of about equally many rows: each fold trains on all earlier blocks.
+
+    The first block always trains, so its rows are never predicted. Groups as for `by_time`.
+    """
     own = _check_times(times, source, lines)
     moments = _newest(own, groups)
     if folds < 1:
@@ -301,9 +304,9 @@ def folds_by_time(
         must = len(cuts) - 1 - moment == folds - done
         if done < folds and (must or reached >= (done + 1) * len(moments) / (folds + 1)):
             done += 1
-    starts = [_moment(cuts[np.argmax(block == one)]) for one in range(1, folds + 1)]
-    notes = [f"folds begin at {', '.join(starts)}; {int(count[block == 0].sum())} earlier rows always train"]
-    first = np.array([cuts[np.argmax(block == one)] for one in range(folds + 1)])
+    first = np.array([cuts[np.argmax(block == number)] for number in range(folds + 1)])
+    starts = ", ".join(map(_moment, first[1:]))
+    notes = [f"folds begin at {starts}; {int(count[block == 0].sum())} earlier rows always train"]
     earlier = int((own < first[block[code]]).sum())
     if earlier:
         notes.append(
@@ -327,7 +330,7 @@ def _check_times(times: ArrayLike, source: str, lines: ArrayLike | None) -> NDAr
 
 def _moment(time: float) -> str:
     number = str(int(time)) if float(time).is_integer() else str(float(time))
-    if not 1e8 <= abs(time) < 1e11:  # no count of seconds: 1e8 is 1973, 1e11 the year 5138
+    if not 1e8 <= abs(time) < 1e11:  # not seconds: 1e8 is 1973, 1e11 the year 5138
         return number
     return f"{number} ({np.datetime64(int(time), 's')} UTC)"
 
@@ -336,7 +339,7 @@ def _moment(time: float) -> str:
 
 
 def holdout_ratings(users: ArrayLike, *, fraction: float, seed: int, times: ArrayLike | None = None) -> Split:
-    """Hold out ratings at random. One rating of each user, drawn at random, always trains.
+    """Hold out ratings at random. A random rating of each user always trains.
 
     users: (ratings,) codes. times: only to warn that they are ignored.
     """
@@ -361,7 +364,7 @@ def holdout_ratings(users: ArrayLike, *, fraction: float, seed: int, times: Arra
 
 
 def kfold_ratings(users: ArrayLike, *, folds: int, seed: int, times: ArrayLike | None = None) -> Folds:
-    """Deal ratings over folds, each user's as evenly as they go; a user's only rating always trains."""
+    """Deal ratings over folds, each user's as evenly as possible; a user's only rating always trains."""
     if folds < 2:
         raise SplitError(f"folds = {folds}", fix="give 2 or more")
     codes, count = _user_counts(users)
@@ -387,29 +390,26 @@ def kfold_ratings(users: ArrayLike, *, folds: int, seed: int, times: ArrayLike |
 def leave_last_out(
     users: ArrayLike, *, times: ArrayLike | None = None, rows: ArrayLike | None = None
 ) -> Split:
-    """Hold out the last rating of each user who has two or more: by time, or by row where there is none.
+    """Hold out the last rating of each user who has two or more: by time, or by row without times.
 
     rows: the row of the table that each rating came from, where ratings stand in another order.
     Of ratings at the same moment the later row is the last. A rating without a time is the earliest.
     """
     codes, count = _user_counts(users)
-    place = np.arange(len(codes)) if rows is None else np.asarray(rows)
+    keys = [np.arange(len(codes)) if rows is None else np.asarray(rows), codes]
+    moments = np.zeros(0)
     if times is not None:
-        times = np.array(times, dtype=np.float64)
-        none = np.isnan(times)
-        times[none] = times[~none].min() - 1 if not none.all() else 0.0
-    order = np.lexsort(
-        [place, codes] if times is None else [place, _check_times(times, "the table", None), codes]
-    )
+        moments = np.array(times, dtype=np.float64)
+        none = np.isnan(moments)
+        moments[none] = moments[~none].min() - 1 if not none.all() else 0.0
+        keys.insert(1, _check_times(moments, "the table", None))
     ends = np.cumsum(count) - 1
-    valid = np.sort(order[ends[count > 1]])
+    valid = np.sort(np.lexsort(keys)[ends[count > 1]])
     train = np.ones(len(codes), dtype=bool)
     train[valid] = False
     notes = ["no times: the last row of each user is held out"] if times is None else []
-    if times is not None:
-        moments = np.asarray(times, dtype=np.float64)
-        if moments[train].max() > moments[valid].min():
-            notes.append("training holds ratings of other users that are later than a held-out one")
+    if times is not None and moments[train].max() > moments[valid].min():
+        notes.append("training holds ratings of other users that are later than a held-out rating")
     return Split(np.flatnonzero(train), valid, (*notes, *_single_users(count)))
 
 
@@ -440,22 +440,22 @@ def _check_fraction(fraction: float) -> float:
     return float(fraction)
 
 
-def _spoken(labels: Labels | None, classes: Classes | None) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Targets that messages speak of, as (rows, classes) or (rows,) arrays."""
+def _named_labels(labels: Labels | None, classes: Classes | None) -> Iterator[tuple[str, Ints]]:
+    """Targets that messages mention, as (rows, classes) or (rows,) arrays."""
     for target, values in (labels or {}).items():
         if classes is None or target in classes:
             yield target, np.asarray(values)
 
 
-def _counts(values: NDArray[Any], rows: Ints, least: int = 0) -> Ints:
-    """Rows of each class among some rows."""
+def _counts(values: Ints, rows: Ints, least: int = 0) -> Ints:
+    """Count the rows of each class among some rows."""
     if values.ndim == 2:
         return (values[rows] > 0).sum(axis=0).astype(np.int64)
     some = values[rows]
     return np.bincount(some[some >= 0].astype(np.int64), minlength=least)
 
 
-def _width(target: str, values: NDArray[Any], classes: Classes | None) -> int:
+def _width(target: str, values: Ints, classes: Classes | None) -> int:
     top = values.shape[1] if values.ndim == 2 else int(values.max(initial=-1)) + 1
     return max(top, len((classes or {}).get(target, ())))
 
@@ -463,9 +463,9 @@ def _width(target: str, values: NDArray[Any], classes: Classes | None) -> int:
 def _side_notes(
     split: Split, labels: Labels | None, classes: Classes | None, unit: Ints | None = None
 ) -> list[str]:
-    """Classes that stand on one side only, by name."""
+    """Notes on classes that occur on one side only."""
     notes = []
-    for target, values in _spoken(labels, classes):
+    for target, values in _named_labels(labels, classes):
         width = _width(target, values, classes)
         train, valid = _counts(values, split.train, width), _counts(values, split.valid, width)
         alone, absent, foreign = [], [], []
@@ -479,16 +479,14 @@ def _side_notes(
                 alone.append(f"class {name} has {total} examples in one group: it cannot be in both parts")
             else:
                 absent.append(f"{name} ({_rows(total)})")
-        for many in (foreign, alone):
-            notes += [f"{target}: {one}" for one in many[:LISTED]]
-            if len(many) > LISTED:
-                notes.append(f"{target}: and {len(many) - LISTED} more such classes")
+        for lines in (foreign, alone):
+            notes += [f"{target}: {line}" for line in listed(lines)]
         if absent:
-            notes.append(f"{target}: only in training: {listed_names(absent)}")
+            notes.append(f"{target}: only in training: {shortened(absent)}")
     return notes
 
 
-def _one_group(values: NDArray[Any], code: int, unit: Ints) -> bool:
+def _one_group(values: Ints, code: int, unit: Ints) -> bool:
     holds = values[:, code] > 0 if values.ndim == 2 else values == code
     return len(np.unique(unit[holds])) == 1
 
@@ -498,16 +496,15 @@ def _rows(count: int) -> str:
 
 
 def _fold_notes(fold: Ints, folds: int, labels: Labels | None, classes: Classes | None) -> list[str]:
-    """Classes that a fold does not see in training."""
+    """Notes on classes that a fold does not train on."""
     notes = []
-    for target, values in _spoken(labels, classes):
+    for target, values in _named_labels(labels, classes):
         width = _width(target, values, classes)
         total = _counts(values, np.arange(len(fold)), width)
-        for one in range(folds):
-            lost = np.flatnonzero(
-                (total > 0) & (_counts(values, np.flatnonzero(fold == one), width) == total)
-            )
-            if len(lost):
-                names = [class_name(target, code, classes) for code in lost.tolist()]
-                notes.append(f"{target}: fold {one + 1} trained without {listed_names(names)}")
+        for number in range(folds):
+            held = _counts(values, np.flatnonzero(fold == number), width)
+            lost = np.flatnonzero((total > 0) & (held == total)).tolist()
+            if lost:
+                names = shortened([class_name(target, code, classes) for code in lost])
+                notes.append(f"{target}: fold {number + 1} trained without {names}")
     return notes

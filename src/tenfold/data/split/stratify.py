@@ -1,15 +1,15 @@
-"""Deal rows over parts so that every class of every target is spread as evenly as it can be.
+"""Deal rows over parts so that every class of every target is spread as evenly as possible.
 
-The order is that of iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, figure 1): whatever
-holds the rarest class is dealt first, while there is most freedom left. As in its second-order form
-(Szymański and Kajdanowicz 2017) classes of several targets are dealt together, here as whole
-combinations; and a row goes where all of its classes are short, not only the rarest one, since otherwise
-part sizes drift. A last pass moves or swaps units while the worst spread shrinks.
+The order is that of iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, figure 1): rows with the
+rarest class are dealt first, while there is most freedom left. As in its second-order form (Szymański and
+Kajdanowicz 2017) classes of several targets are dealt together, here as whole combinations; and a row goes
+where all of its classes are short, not only the rarest, since otherwise part sizes drift. A last pass moves
+or swaps units while the worst spread shrinks.
 
 With one target and no groups, counts per class and sizes of folds differ by at most 1.
 
-Dealt is by *unit*: one row, or all rows of one group. Equal units (same classes, same size) form a
-*pattern* and are dealt at once, so that time grows with the number of patterns and not of rows.
+The code deals *units*: a row, or all rows of a group. Equal units (same classes, same size) form a *pattern*
+and are dealt at once, so that time grows with the number of patterns and not of rows.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ TRIES, STALE = 400, 30
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Which rows have which class, for all targets together.
+    """The classes of each row, for all targets together.
 
-    row, label: one entry per row and class, sorted by row; `label` counts through all targets.
+    row, label: an entry per row and class, sorted by row; `label` counts through all targets.
     names: (target, class number) of each label.
     """
 
@@ -63,7 +63,7 @@ def label_table(rows: int, labels: Mapping[str, ArrayLike]) -> LabelTable:
             classes = int(code.max()) + 1 if len(code) else 0
         at.append(where)
         label.append(code + len(names))
-        names += [(target, one) for one in range(classes)]
+        names += [(target, number) for number in range(classes)]
     row, code = np.concatenate(at), np.concatenate(label)
     order = np.lexsort([code, row])
     return LabelTable(row[order], code[order], tuple(names))
@@ -73,9 +73,9 @@ def label_table(rows: int, labels: Mapping[str, ArrayLike]) -> LabelTable:
 class _Units:
     """Patterns of equal units, as sparse counts: entries start[p]:start[p + 1] belong to pattern p.
 
-    label, count: which label, and how many rows of a unit have it. The last label of all is "a row", so
-    that sizes are balanced by the same rule.
-    many: units of each pattern.  members: unit numbers ordered by pattern.  first: where they begin.
+    label, count: a label, and how many rows of a unit have it. The last label is "a row", so that sizes are
+    balanced by the same rule.
+    many: units of each pattern.  members: unit numbers ordered by pattern.
     totals: (labels + 1,) rows with each label.
     """
 
@@ -84,36 +84,38 @@ class _Units:
     count: Floats
     many: Ints
     members: Ints
-    first: Ints
     totals: Floats
 
     def of(self, pattern: int) -> slice:
         return slice(self.start[pattern], self.start[pattern + 1])
 
+    def pattern_of(self) -> Ints:
+        """The pattern of each entry."""
+        return np.repeat(np.arange(len(self.many)), np.diff(self.start))
 
-def _units(table: LabelTable, unit: Ints, rows: int, rng: np.random.Generator) -> _Units:
+
+def _units(table: LabelTable, unit: Ints, rng: np.random.Generator) -> _Units:
     """Count labels per unit, and join equal units into patterns. `unit`: the unit of each row."""
     labels, units = len(table.names) + 1, int(unit.max()) + 1
     key = np.concatenate([unit[table.row] * labels + table.label, unit * labels + labels - 1])
     key, count = np.unique(key, return_counts=True)
     owner, label = key // labels, key % labels
     begin = np.searchsorted(owner, np.arange(units + 1))
-    # Equal units have equal signatures: a sum of random 64-bit numbers, one to a label and count. Sums of
+    # Equal units have equal signatures: a sum of a random 64-bit number per label and count. Signatures of
     # different units are equal by chance once in 2^64, and would only make the spread a little worse.
     mark = rng.integers(0, 2**63, labels, dtype=np.uint64) | np.uint64(1)
     signature = np.add.reduceat(mark[label] * (count.astype(np.uint64) ** np.uint64(3)), begin[:-1])
-    shuffled = rng.permutation(units)  # which of equal units goes where is left to chance
+    shuffled = rng.permutation(units)  # chance decides between equal units
     _, sample, pattern, many = np.unique(
         signature[shuffled], return_index=True, return_inverse=True, return_counts=True
     )
     members = shuffled[np.argsort(pattern, kind="stable")]
-    first = np.concatenate([[0], np.cumsum(many)])
-    model = shuffled[sample]  # one unit of each pattern stands for it
+    model = shuffled[sample]  # a representative of each pattern
     length = begin[model + 1] - begin[model]
     start = np.concatenate([[0], np.cumsum(length)])
     entry = np.repeat(begin[model] - start[:-1], length) + np.arange(start[-1])
     totals = np.bincount(label, weights=count, minlength=labels).astype(float)
-    return _Units(start, label[entry], count[entry].astype(float), many, members, first, totals)
+    return _Units(start, label[entry], count[entry].astype(float), many, members, totals)
 
 
 class _Deal:
@@ -131,22 +133,22 @@ class _Deal:
         self.excess = np.zeros((len(units.totals), len(share)))
         self.fixed = np.zeros(len(units.many), dtype=bool)
         self.keep = False
-        self.pattern_of = np.repeat(np.arange(len(units.many)), np.diff(units.start))
-        # With single rows a class is balanced to the row, rare or not. Groups cannot be: there a
-        # deviation is weighed against the size of its class, as in a chi-square.
+        self.pattern_of = units.pattern_of()
+        # Single rows balance a class to the row, rare or not. Groups cannot: their deviations are divided by
+        # the size of the class, as in a chi-square.
         single = bool(np.all(units.count == 1))
         self.weight = np.ones(len(units.totals)) if single else 1 / np.maximum(units.totals, 1)
         self.size = len(units.totals) - 1
 
     def put(self, pattern: int, amount: Ints) -> None:
-        """Give each part so many units of a pattern (negative: take back)."""
+        """Give each part this many units of a pattern (negative: take back)."""
         entry = self.units.of(pattern)
         self.placed[pattern] += amount
         dealt = amount - self.share * amount.sum()
         self.excess[self.units.label[entry]] += self.units.count[entry, None] * dealt
 
     def deal(self) -> None:
-        """Every pattern that is not fixed: large groups first, then the rarest class first."""
+        """Deal every pattern that is not fixed: large groups first, then the rarest class first."""
         units = self.units
         labelled = np.where(units.label == self.size, np.inf, units.totals[units.label])
         rarest = np.minimum.reduceat(labelled, units.start[:-1])
@@ -177,7 +179,7 @@ class _Deal:
         return amount
 
     def _cost(self, source: int, goal: int) -> Floats:
-        """Half the change of the squared excess if one unit of each pattern moved from source to goal."""
+        """Half the change of the squared excess if a unit of each pattern moved from source to goal."""
         units = self.units
         gap = units.count + self.excess[units.label, goal] - self.excess[units.label, source]
         cost = np.add.reduceat(self.weight[units.label] * units.count * gap, units.start[:-1])
@@ -188,12 +190,12 @@ class _Deal:
         return cost
 
     def training(self) -> Ints:
-        """How many units with each label part 0 has."""
+        """Count the units with each label in part 0."""
         units = self.placed[self.pattern_of, 0]
         return np.bincount(self.units.label, weights=units, minlength=len(self.units.totals)).astype(np.int64)
 
     def move(self, pattern: int, source: int, goal: int) -> None:
-        """One unit from source to goal."""
+        """Move a unit from source to goal."""
         amount = np.zeros(len(self.share), dtype=np.int64)
         amount[source], amount[goal] = -1, 1
         self.put(pattern, amount)
@@ -215,24 +217,24 @@ class _Deal:
             without = np.ones(len(units.many), dtype=bool)
             without[self.pattern_of[units.label == label]] = False
             cost[without] = np.inf
-            there = int(cost.argmin())
+            best = int(cost.argmin())
             stale += 1
-            if not np.isfinite(cost[there]):
+            if not np.isfinite(cost[best]):
                 continue
-            self.move(there, source, goal)
-            if cost[there] < -1e-9:
+            self.move(best, source, goal)
+            if cost[best] < -1e-9:
                 stale = 0
                 continue
             back = self._cost(goal, source)
             again = int(back.argmin())
-            if cost[there] + back[again] < -1e-9:
+            if cost[best] + back[again] < -1e-9:
                 self.move(again, goal, source)
                 stale = 0
             else:
-                self.move(there, goal, source)
+                self.move(best, goal, source)
 
     def even_sizes(self) -> None:
-        """Bring the sizes of parts within a row of each other, by the moves that cost the classes least."""
+        """Bring the sizes of parts within a row of each other, by the moves that harm the classes least."""
         rows = self.units.count[self.units.start[1:] - 1]
         for _ in range(TRIES):
             size = self.excess[self.size]
@@ -245,7 +247,7 @@ class _Deal:
             self.move(best, source, goal)
 
     def fill(self, part: int, taken_from: Sequence[int]) -> bool:
-        """Give an empty part the unit that is missed least; false where there is none to take."""
+        """Give an empty part the unit whose move costs least; false if no unit can move."""
         costs = [(self._cost(source, part), source) for source in taken_from]
         best = min(((cost.min(), int(cost.argmin()), source) for cost, source in costs), default=None)
         if best is None or not np.isfinite(best[0]):
@@ -263,7 +265,7 @@ class _Deal:
 
 def deal_folds(table: LabelTable, unit: Ints, folds: int, rng: np.random.Generator) -> Ints:
     """The fold of each row. There are at least as many units as folds, and no fold is empty."""
-    deal = _Deal(_units(table, unit, len(unit), rng), np.full(folds, 1 / folds), rng)
+    deal = _Deal(_units(table, unit, rng), np.full(folds, 1 / folds), rng)
     deal.deal()
     deal.even_out()
     deal.even_sizes()
@@ -275,16 +277,16 @@ def deal_folds(table: LabelTable, unit: Ints, folds: int, rng: np.random.Generat
 def deal_holdout(
     table: LabelTable, unit: Ints, fraction: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """True for held-out rows. Every class keeps a unit in training; all false where none can be spared."""
-    units = _units(table, unit, len(unit), rng)
+    """True for held-out rows. Every class keeps a unit in training; all false if no unit can be spared."""
+    units = _units(table, unit, rng)
     deal = _Deal(units, np.array([1 - fraction, fraction]), rng)
-    # A label that only one unit has stays in training, whatever else that unit has.
+    # The only unit with a label stays in training, whatever else it has.
     alone = _only_unit(units)
     for pattern in np.unique(alone[alone >= 0]):
         deal.put(pattern, np.array([1, 0]))
         deal.fixed[pattern] = True
     deal.deal()
-    for label in np.flatnonzero(deal.training() == 0):  # a large part held out can take a class's last unit
+    for label in np.flatnonzero(deal.training() == 0):  # a large held-out part can take a class's last unit
         holders = deal.pattern_of[units.label == label]
         if len(holders) and deal.training()[label] == 0:
             deal.move(int(holders[np.argmin(units.count[units.start[holders + 1] - 1])]), 1, 0)
@@ -298,7 +300,7 @@ def deal_holdout(
 
 def _only_unit(units: _Units) -> Ints:
     """Per label but the last: the pattern of its only unit, or -1."""
-    pattern_of = np.repeat(np.arange(len(units.many)), np.diff(units.start))
+    pattern_of = units.pattern_of()
     holders = np.bincount(units.label, weights=units.many[pattern_of], minlength=len(units.totals))
     only = np.full(len(units.totals), -1, dtype=np.int64)
     single = holders[units.label] == 1
@@ -306,10 +308,8 @@ def _only_unit(units: _Units) -> Ints:
     return only[:-1]
 
 
-def strata(
-    labels: Mapping[str, Labels], codes: Callable[[NDArray[np.float64]], NDArray[np.int64]]
-) -> dict[str, NDArray[np.int64]]:
-    """Labels as `data.split` deals them evenly over its parts. codes: numbers -> codes of equal shares."""
+def strata(labels: Mapping[str, Labels], codes: Callable[[NDArray[np.float64]], Ints]) -> dict[str, Ints]:
+    """Labels as codes that `data.split` can stratify on. codes: numbers -> codes of equal shares."""
     return {
         name: codes(as_numbers(values)) if values.dtype.kind == "f" else as_codes(values)
         for name, values in labels.items()
@@ -317,5 +317,5 @@ def strata(
 
 
 def strata_names(schema: Schema, classes: Classes) -> dict[str, tuple[str, ...]]:
-    """What a split calls the classes that it deals out; numbers are balanced and not spoken of."""
+    """Names of the classes for a split's messages, which do not mention numbers."""
     return {kind.name: kind.stratum_names() for kind in kinds_of(schema, classes, {}) if kind.classes}

@@ -1,4 +1,4 @@
-"""What the texts of a column mean: numbers, or names of classes. Pure; whole columns, never samples."""
+"""Meaning of a column's texts: numbers, or names of classes. Pure; whole columns, never samples."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import LISTED
+from tenfold.errors import LISTED, shortened
 from tenfold.values import id_text
 
 __all__ = [
     "alike_known",
-    "group_look_alikes",
     "is_number",
     "judge_kind",
+    "look_alikes",
+    "natural_order",
     "parse_numbers",
     "respelled",
     "whole_number",
@@ -33,7 +34,7 @@ _OR_POINT_ZERO = re.compile(r"([+-]?[0-9]+)(?:\.0+)?")
 _PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|bmp|tiff?|webp|heic|heif|avif|jxl|ppm|pgm)", re.IGNORECASE)
 _BLANKS = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 
-#: Whole numbers of so few kinds, each seen so often, are classes and no quantity.
+#: Whole numbers with so few different values, each so frequent, are classes and not a quantity.
 MOST_CLASSES = 20
 ROWS_PER_CLASS = 4
 
@@ -48,15 +49,15 @@ def is_number(text: str) -> bool:
 
 
 def whole_number(text: str) -> bool:
-    """Is this a whole number in the one way to write it (no leading zero, no plus), below 10^18?"""
+    """Is this a whole number in its canonical form (no leading zero, no plus), below 10^18?"""
     return _WHOLE.fullmatch(text) is not None
 
 
 def writes_decimal_comma(texts: Iterable[str]) -> bool:
     """Do a column's texts write numbers with a decimal comma?
 
-    All must be numbers, none with a point, and one at least must be no group of thousands: a column of cells
-    such as ``1,234`` alone can be read in two ways and is not decided here.
+    All must be numbers without a point, and at least one must not look like thousands: cells such as
+    ``1,234`` alone can be read in two ways.
     """
     seen = False
     for text in texts:
@@ -70,18 +71,18 @@ def writes_decimal_comma(texts: Iterable[str]) -> bool:
 def parse_numbers(
     texts: Sequence[str], *, decimal_comma: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers, NaN for what is none, and where that is.
+    """Numbers, NaN for any other text, and a mask of the other texts.
 
-    Only finite decimal numbers in ASCII digits are numbers: not ``nan``, ``inf``, ``1_000``, ``0x1F``, and no
+    Only finite decimal numbers in ASCII digits are numbers: not ``nan``, ``inf``, ``1_000``, ``0x1F`` or
     groups of thousands.
     """
     values = np.full(len(texts), np.nan)
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         if decimal_comma and _COMMA.fullmatch(text):
-            values[place] = float(text.replace(",", "."))
+            values[index] = float(text.replace(",", "."))
         elif _POINT.fullmatch(text):
-            values[place] = float(text)
-    # What is too large for a float has become infinite, and nothing good comes of that.
+            values[index] = float(text)
+    # A number too large for a float has become infinite.
     values[~np.isfinite(values)] = np.nan
     return values, np.isnan(values)
 
@@ -89,9 +90,9 @@ def parse_numbers(
 def judge_kind(
     name: str, texts: Sequence[str], counts: Sequence[int], *, decimal_comma: bool = False
 ) -> tuple[str, str]:
-    """A column's likely kind from all its texts, and the sentence that says why.
+    """A column's likely kind from all its texts, and a message that says why.
 
-    texts: the different ones, without missing cells.  counts: rows with each.
+    texts: the different texts, without missing cells.  counts: rows with each.
 
     The kind is ``image`` (names of pictures), ``category``, ``number``, ``id`` (texts that differ in every
     row), ``undecided`` (whole numbers that may be classes or a quantity) or ``empty``.
@@ -102,7 +103,7 @@ def judge_kind(
     if all(map(_PICTURE.fullmatch, texts)):
         return "image", f"{name}: {different} names of pictures"
     values, bad = parse_numbers(texts, decimal_comma=decimal_comma)
-    # Leading zeros are kept by ids and codes, and lost by quantities.
+    # Ids and codes keep leading zeros, quantities lose them.
     padded = any(re.match(r"[+-]?0[0-9]", text) for text in texts)
     few = different <= 2 or (different <= MOST_CLASSES and rows >= ROWS_PER_CLASS * different)
     if bad.any() or padded:
@@ -113,27 +114,23 @@ def judge_kind(
         return "number", f"{name}: a number from {values.min():g} to {values.max():g}"
     if few:
         return "category", _classes(name, texts)
-    return (
-        "undecided",
-        f"{name}: {different} different integers - classes or a number? give --target-type",
-    )
+    return "undecided", f"{name}: {different} different integers - classes or a number? give --target-type"
 
 
 def _classes(name: str, texts: Sequence[str]) -> str:
     ordered = sorted(texts, key=lambda text: (_value(text), text))
-    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
-    return f"{name}: {len(texts)} class{'es' if len(texts) != 1 else ''} {' '.join(ordered[:LISTED])}{more}"
+    return f"{name}: {len(texts)} class{'es' if len(texts) != 1 else ''} {shortened(ordered, ' ')}"
 
 
 def _value(text: str) -> float:
     return float(text) if _POINT.fullmatch(text) else math.inf
 
 
-def group_look_alikes(names: Iterable[str]) -> list[list[str]]:
-    """Names that a reader would take for one: groups of two and more, in the order they came.
+def look_alikes(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that a reader would take for the same (``Cat`` and ``cat``), in the order they came.
 
     They differ in case, in blanks and invisible signs, in the Unicode form, in hyphens between letters, or in
-    the spelling of one number (``1``, ``01``, ``1.0``). They are pointed out, never merged.
+    the spelling of a number (``1``, ``01``, ``1.0``). They are reported, never merged.
     """
     groups: dict[object, list[str]] = {}
     for name in dict.fromkeys(names):
@@ -142,7 +139,7 @@ def group_look_alikes(names: Iterable[str]) -> list[list[str]]:
 
 
 def respelled(strange: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Which known word a strange one is: ``1.0`` is ``1``, and ``1`` is ``1.0``, where one of them is known.
+    """Map each strange word to the known word it spells: ``1.0`` is ``1``, and ``1`` is ``1.0``.
 
     Programs write whole numbers as ``1.0`` once a cell of the column is empty. An accent is part of its
     letter however it was typed, as in ids. Nothing else is merged.
@@ -152,7 +149,7 @@ def respelled(strange: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     for word in known:
         forms.setdefault(_plain_form(word), []).append(word)
     same = {word: forms.get(_plain_form(word), []) for word in strange if word and word not in known}
-    return {word: found[0] for word, found in same.items() if len(found) == 1}
+    return {word: spellings[0] for word, spellings in same.items() if len(spellings) == 1}
 
 
 def _plain_form(word: str) -> str:
@@ -161,11 +158,12 @@ def _plain_form(word: str) -> str:
 
 
 def alike_known(name: str, strange: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Notes on a column's strange words that a reader would take for a known one."""
+    """Notes on a column's strange words that a reader would take for a known word."""
     by_likeness = {_likeness(word): word for word in known if word}
-    pairs = [(word, by_likeness.get(_likeness(word))) for word in strange if word]
-    told = [f"{name}: look-alikes {word} / {one} are not taken for each other" for word, one in pairs if one]
-    return told[:LISTED]
+    pairs = [(word, near) for word in strange if word and (near := by_likeness.get(_likeness(word)))]
+    return [
+        f"{name}: look-alikes {word} / {near} are not taken for each other" for word, near in pairs[:LISTED]
+    ]
 
 
 def _likeness(name: str) -> object:
@@ -182,12 +180,6 @@ def natural_order(name: str) -> tuple[int, float, str]:
     """Whole numbers in order of size, before all other names in order of spelling."""
     plain = name.lstrip("-")
     if plain.isascii() and plain.isdecimal():
-        # As a float: one of hundreds of digits is then infinite, where int would refuse or overflow.
+        # As a float: hundreds of digits are then infinite, where int would refuse or overflow.
         return 0, float(name) if name.count("-") <= 1 else 0.0, name
     return 1, 0.0, name
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The names, or the first ten and how many more."""
-    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(str(name) for name in names[:LISTED]) + rest

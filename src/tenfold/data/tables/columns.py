@@ -1,4 +1,4 @@
-"""Columns as Arrow keeps them: the four forms of a table's column, and what is asked of them.
+"""Columns as Arrow keeps them: the four forms of a table's column, and functions of these.
 
 Every cell is text. It is kept in the smallest form that gives this text back letter for letter: whole numbers
 (only where each is written in the one plain way), codes into a dictionary where values repeat, plain text
@@ -7,18 +7,18 @@ otherwise. Floating point stays what it is, and comes from data frames only. Nul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import whole_number
+from tenfold.data.tables.cells import is_number, whole_number
 from tenfold.values import cell_text
 
-# Arrow makes its functions as it loads, so no checker of types can see them.
+# Arrow makes its functions as it loads, so a type checker cannot see them.
 pc: Any = pyarrow.compute
 
 __all__ = [
@@ -42,14 +42,13 @@ __all__ = [
 ]
 
 #: An Arrow column in one of the four forms, in one piece or several.
-Column = Any
+Column: TypeAlias = pa.ChunkedArray
 
 CODED = pa.dictionary(pa.int32(), pa.string())
 #: Whole numbers that floating point holds exactly.
 _EXACT = 2.0**53
-#: The same of single precision.
 _EXACT_SINGLE = 2.0**24
-#: Whole numbers that lie within so wide a range, or within twice as many as there are rows, are counted off.
+#: Whole numbers within so wide a range, or within twice as many as there are rows, are codes as they are.
 _SPAN = 1 << 20
 _STEP = 1 << 18
 
@@ -74,28 +73,30 @@ def coarseness(column: Column) -> float:
     return float(np.spacing(largest)) if np.isfinite(largest) else 0.0
 
 
-def _exact(kind: Any) -> float:
+def _exact(kind: pa.DataType) -> float:
     return _EXACT_SINGLE if pa.types.is_float32(kind) else _EXACT
 
 
-def to_column(values: Any) -> Column:
-    """Any sequence of cells as an Arrow array; cells of mixed types one by one, as text."""
+def to_column(values: Iterable[object]) -> Column:
+    """Any cells as an Arrow column; cells of mixed types one by one, as text."""
+    values = list(values) if iter(values) is values else values  # an iterator can be read once only
     try:
-        return pa.array(values, from_pandas=True)
+        column = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        void = ("NAType", "NaTType")  # pandas' own marks of what is missing
+        void = ("NAType", "NaTType")  # missing values of pandas
         texts = ["" if type(value).__name__ in void else cell_text(value) for value in values]
-        return pa.array(texts, pa.string())
+        column = pa.array(texts, pa.string())
+    return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
-def keep_column(column: Any) -> Column:
-    """Any Arrow column in one of the four forms. pa.ArrowInvalid where its cells are no text or numbers."""
+def keep_column(column: Column) -> Column:
+    """Any Arrow column in one of the four forms; pa.ArrowInvalid if its cells are not text or numbers."""
     kind, types = column.type, pa.types
     if types.is_dictionary(kind):
         # Not every kind of dictionary can be cast as a whole, but its values can.
         values = [keep_column(pa.chunked_array([piece.dictionary])) for piece in column.chunks]
         pieces = zip(values, column.chunks, strict=True)
-        return pa.chunked_array([one.combine_chunks().take(piece.indices) for one, piece in pieces])
+        return pa.chunked_array([texts.combine_chunks().take(piece.indices) for texts, piece in pieces])
     if types.is_null(kind):
         return pa.chunked_array([pa.nulls(len(column), pa.string())])
     if types.is_boolean(kind):
@@ -107,15 +108,14 @@ def keep_column(column: Any) -> Column:
         sizes = pc.abs(column.cast(pa.float64()))
         # Whole numbers become floating point in a data frame as soon as one of them is missing.
         whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _exact(kind)))).as_py()
-        column = column.cast(pa.int64()) if whole and column.null_count < len(column) else column
-        return column
+        return column.cast(pa.int64()) if whole and column.null_count < len(column) else column
     if types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:
         return column.cast(pa.string())
     if types.is_integer(kind):
         return column.cast(pa.int64())
     if types.is_nested(kind) or types.is_duration(kind) or types.is_interval(kind):
-        told = str(kind) if len(str(kind)) <= 60 else f"{str(kind)[:60]}..."
-        raise pa.ArrowInvalid(f"{told} is not text, a number or a time")
+        shown = str(kind) if len(str(kind)) <= 60 else f"{str(kind)[:60]}..."
+        raise pa.ArrowInvalid(f"{shown} is not text, a number or a time")
     return column.cast(pa.string())
 
 
@@ -156,18 +156,16 @@ def count_letters(column: Column) -> int:
 
 
 def trim_column(column: Column) -> Column:
-    """Without outer blanks; what is empty then is missing."""
+    """Strip outer blanks; cells that are empty then are missing."""
     if pa.types.is_dictionary(column.type):
         pieces = [_recode(piece, _trim(piece.dictionary)) for piece in column.chunks]
         return unify_codes(pa.chunked_array(pieces, column.type))
-    return (
-        pa.chunked_array(map(_trim, column.chunks), pa.string())
-        if pa.types.is_string(column.type)
-        else column
-    )
+    if pa.types.is_string(column.type):
+        return pa.chunked_array(map(_trim, column.chunks), pa.string())
+    return column
 
 
-def _trim(texts: Any) -> Any:
+def _trim(texts: pa.Array) -> pa.Array:
     letters = _letters_of(texts)
     if len(letters) and (letters.min() <= 32 or letters.max() >= 128):  # few columns have blanks of any kind
         texts = pc.utf8_trim_whitespace(texts)
@@ -176,8 +174,8 @@ def _trim(texts: Any) -> Any:
     return texts
 
 
-def _recode(piece: Any, texts: Any) -> Any:
-    """The same codes over other texts, of which some may now be alike or null."""
+def _recode(piece: pa.DictionaryArray, texts: pa.Array) -> pa.DictionaryArray:
+    """The same codes over other texts, some of which may now be equal or null."""
     if texts is piece.dictionary or texts.equals(piece.dictionary):
         return piece
     coded = texts.dictionary_encode()
@@ -187,7 +185,7 @@ def _recode(piece: Any, texts: Any) -> Any:
 def drop_words(column: Column, words: Sequence[str]) -> Column:
     """The column with these words missing."""
     if pa.types.is_integer(column.type):
-        # A whole number is written in one way, so no other word can be meant.
+        # A whole number has a single spelling, so other words cannot match.
         values = [int(word) for word in words if whole_number(word)]
         gone = pc.is_in(column, pa.array(values, pa.int64()).cast(column.type, safe=False))
     elif pa.types.is_dictionary(column.type):
@@ -198,21 +196,14 @@ def drop_words(column: Column, words: Sequence[str]) -> Column:
         ]
         return unify_codes(pa.chunked_array(pieces, column.type))
     elif is_floating(column):
-        values = [float(word) for word in words if _is_float(word)]
+        values = [float(word) for word in words if is_number(word)]
         gone = pc.is_in(column.cast(pa.float64()), pa.array(values, pa.float64()))
     else:
         gone = pc.is_in(column, pa.array(words, pa.string()))
     return pc.if_else(gone, pa.scalar(None, column.type), column) if pc.any(gone).as_py() else column
 
 
-def _is_float(word: str) -> bool:
-    try:
-        return float(word) == float(word)
-    except ValueError:
-        return False
-
-
-def _letters_of(texts: Any) -> NDArray[np.uint8]:
+def _letters_of(texts: pa.Array) -> NDArray[np.uint8]:
     """The bytes of all texts, one after another."""
     _, offsets, letters = texts.buffers()
     if letters is None or not len(texts):
@@ -221,81 +212,76 @@ def _letters_of(texts: Any) -> NDArray[np.uint8]:
     return np.frombuffer(letters, np.uint8)[bounds[0] : bounds[-1]]
 
 
-def _text_pieces(column: Column) -> list[Any]:
+def _text_pieces(column: Column) -> list[pa.Array]:
     """The texts of a column in pieces, those of codes once; nothing for numbers."""
-    pieces = [one.dictionary if pa.types.is_dictionary(column.type) else one for one in column.chunks]
-    return [one for one in pieces if pa.types.is_string(one.type)]
+    pieces = [chunk.dictionary if pa.types.is_dictionary(column.type) else chunk for chunk in column.chunks]
+    return [piece for piece in pieces if pa.types.is_string(piece.type)]
 
 
-def rows_where(column: Column, test: Callable[[Any], Any]) -> NDArray[np.bool_]:
-    """(rows,) whether a text passes a test of Arrow's, which sees codes' texts once; false where missing."""
-    found = np.zeros(len(column), np.bool_)
-    begin = 0
+def rows_where(column: Column, test: Callable[[pa.Array], pa.Array]) -> NDArray[np.bool_]:
+    """(rows,) whether the text passes an Arrow test, which sees the texts of codes once; false if missing."""
+    parts = [np.zeros(0, np.bool_)]
     for piece in column.chunks:
         coded = pa.types.is_dictionary(column.type)
         passed = np.asarray(pc.fill_null(test(piece.dictionary if coded else piece), False))
         if coded:
-            codes = piece.indices.fill_null(len(passed)).to_numpy()
-            passed = np.append(passed, False)[codes]
-        found[begin : begin + len(piece)] = passed
-        begin += len(piece)
-    return found
+            passed = np.append(passed, False)[piece.indices.fill_null(len(passed)).to_numpy()]
+        parts.append(passed)
+    return np.concatenate(parts)
 
 
 def holds_quotes(column: Column) -> bool:
     """Do the texts hold double quotes, or zero bytes?"""
-    every = map(_letters_of, _text_pieces(column))
-    # The smallest byte comes first: hardly any column has one so small.
-    return any(len(one) and one.min() <= 34 and ((one == 34) | (one == 0)).any() for one in every)
+    pieces = map(_letters_of, _text_pieces(column))
+    # The smallest byte comes first: hardly any column has bytes so small.
+    return any(len(text) and text.min() <= 34 and ((text == 34) | (text == 0)).any() for text in pieces)
 
 
 def is_padded(column: Column) -> bool:
     """Does a text begin with a zero before another digit?"""
-    found = [pc.any(pc.match_substring_regex(one, r"^[+-]?0[0-9]")) for one in _text_pieces(column)]
-    return any(one.as_py() for one in found)
+    pieces = _text_pieces(column)
+    return any(pc.any(pc.match_substring_regex(piece, r"^[+-]?0[0-9]")).as_py() for piece in pieces)
 
 
 def comma_cells(column: Column) -> list[str]:
     """The texts that hold a comma, some thousand at most."""
-    found: list[str] = []
+    texts: list[str] = []
     for piece in _text_pieces(column):
-        if len(found) < 1000 and (_letters_of(piece) == 44).any():
-            found += piece.filter(pc.match_substring(piece, ",")).slice(0, 1000).to_pylist()
-    return found
+        if len(texts) < 1000 and (_letters_of(piece) == 44).any():
+            texts += piece.filter(pc.match_substring(piece, ",")).slice(0, 1000).to_pylist()
+    return texts
 
 
 def cast_numbers(column: Column) -> NDArray[np.float64] | None:
-    """The cells as numbers by Arrow's own quick reading, NaN where missing; None where a cell is none."""
+    """The cells as numbers by Arrow's fast cast, NaN where missing; None if a cell is not a number."""
     try:
-        if pa.types.is_dictionary(column.type):
-            pieces = []
-            for piece in column.chunks:
-                values = np.append(np.asarray(_floats(piece.dictionary), np.float64), np.nan)
-                pieces.append(values[piece.indices.fill_null(len(values) - 1).to_numpy()])
-            return np.concatenate(pieces) if pieces else np.empty(0)
-        return np.asarray(_floats(column), np.float64)
+        if not pa.types.is_dictionary(column.type):
+            return _floats(column)
+        parts = [np.empty(0)]
+        for piece in column.chunks:
+            values = np.append(_floats(piece.dictionary), np.nan)
+            parts.append(values[piece.indices.fill_null(len(values) - 1).to_numpy()])
+        return np.concatenate(parts)
     except pa.ArrowInvalid:
         return None
 
 
-def _floats(column: Any) -> Any:
+def _floats(column: Column | pa.Array) -> NDArray[np.float64]:
     if pa.types.is_float32(column.type):
         return _shortest(column)
-    return pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
+    cast = pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
+    return np.asarray(cast, np.float64)
 
 
 def _shortest(column: Column) -> NDArray[np.float64]:
     """Numbers of single or half precision as they are written: a float32 of 4.9 is 4.9, not 4.900000095."""
-    found = np.full(len(column), np.nan)
-    begin = 0
+    parts = [np.empty(0)]
     for piece in column.chunks:
         values = piece.to_numpy(zero_copy_only=False)
         for start in range(0, len(values), _STEP):
-            part = values[start : start + _STEP]
             # NumPy writes the shortest decimal that is this number in its own precision.
-            found[begin + start : begin + start + len(part)] = part.astype(str).astype(np.float64)
-        begin += len(values)
-    return found
+            parts.append(values[start : start + _STEP].astype(str).astype(np.float64))
+    return np.concatenate(parts)
 
 
 def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
@@ -309,8 +295,8 @@ def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]
     return lookup[raw], texts
 
 
-def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.int64]], list[str]]]:
-    """Codes in any order below a size, and how they are spelt."""
+def _raw_codes(column: Column) -> tuple[NDArray[np.integer], int, Callable[[NDArray[np.int64]], list[str]]]:
+    """Codes in any order, the size that they lie below, and the function that spells them."""
     if pa.types.is_integer(column.type) and len(column) > column.null_count:
         low, high = (value.as_py() for value in pc.min_max(column).values())
         span = high - low + 1
@@ -343,7 +329,7 @@ def _raw_codes(column: Column) -> tuple[NDArray[Any], int, Callable[[NDArray[np.
     return codes, len(texts), lambda order: [texts[code] for code in order]
 
 
-def _first_seen(raw: NDArray[Any], size: int) -> NDArray[np.int64]:
+def _first_seen(raw: NDArray[np.integer], size: int) -> NDArray[np.int64]:
     """The codes that occur, in the order of their first row."""
     first = np.full(size, len(raw), np.int64)
     for begin in range(0, len(raw), _STEP):

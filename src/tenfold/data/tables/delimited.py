@@ -1,11 +1,11 @@
-"""Text tables to columns: quickly where the file is clean, carefully where it is not.
+"""Text tables to columns: fast where the file is clean, carefully where it is not.
 
-Arrow's reader does the work, and counting bytes proves that it read what the file says. What it cannot read
-is taken apart cell by cell, which either succeeds or names the lines at fault.
+Arrow reads the file, and a count of bytes proves that the columns hold what the file says. Files that Arrow
+cannot read are split cell by cell, which either succeeds or names the lines at fault.
 
-Whole numbers are kept as such where the proof allows. All columns as text would need none of it, but read 5
-million ratings in 1.5 times the time, used them in 5 times, and took 1.6 times the memory; all dictionaries
-of text took 9 times the time and 6 times the memory (pyarrow 26).
+Whole numbers are kept as numbers where the proof allows. With all columns as text, 5 million ratings took 1.5
+times the time to read, 5 times to use, and 1.6 times the memory; with all columns as dictionaries of text, 9
+times the time and 6 times the memory (pyarrow 26).
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from tenfold.data.tables.cells import whole_number
-from tenfold.data.tables.columns import CODED, Column, count_letters, holds_quotes, unify_codes
+from tenfold.data.tables.columns import CODED, Column, count_letters, holds_quotes, pc, unify_codes
 from tenfold.data.tables.layout import (
     BLANKS,
     LITERAL,
@@ -39,37 +37,34 @@ from tenfold.data.tables.layout import (
 from tenfold.data.tables.text import Decoded
 from tenfold.errors import TableError
 
-# Arrow makes its functions as it loads, so no checker of types can see them.
-pc: Any = pyarrow.compute
-
 __all__ = ["Parsed", "parse_columns"]
 
-#: Rows that decide how a column is kept; what it means never depends on them.
+#: Rows that decide how a column is kept; its meaning never depends on them.
 _SAMPLE = 1000
-#: Reading is fastest in pieces that fit into the processor's cache.
+#: Pieces that fit into the processor's cache are read fastest.
 _BLOCK = 1 << 20
 _SAMPLE_BYTES = 1 << 18
 _TAIL = 1 << 12
 _LINE_END = ord("\n")
-#: Stand between cells where the file has longer separators.
+#: Candidates for a separator of one byte in place of a longer one.
 _CONTROLS = b"\x1f\x1e\x1d\x1c\x02\x03\x04\x05"
 
 
-def _open_file(path: Path) -> Any:
+def _open_file(path: Path) -> pa.NativeFile:
     # As bytes: Arrow itself cannot encode every name in every locale.
     return pa.OSFile(os.fsencode(path))
 
 
-#: Columns, and the line of each row, or of the first if the others follow on.
+#: Columns, and the line of each row, or of the first row if each row is one line.
 Parsed = tuple[list[Column], NDArray[np.int64] | int]
 
 
 @dataclass(frozen=True)
 class _Body:
-    """The rows of a table: ``data[start:]``, or the same of a file of which `data` is the beginning.
+    """The rows of a table: ``data[start:]``, or all of a file whose beginning is `data`.
 
-    separator: one byte.  wide: what stands for it in the file, if that is longer.
-    size: bytes up to the last line end.  quotes: None where there are none.
+    separator: one byte.  wide: the longer separator of the file that it replaces.
+    size: bytes up to the last line end.  quotes: None for a table without quotes.
     """
 
     data: bytes
@@ -80,7 +75,7 @@ class _Body:
     quotes: Quotes | None = None
     wide: bytes = b""
 
-    def open(self) -> Any:
+    def open(self) -> pa.NativeFile:
         """The rows as a stream for Arrow."""
         if self.path is None:
             return pa.BufferReader(pa.py_buffer(self.data).slice(self.start))
@@ -95,11 +90,11 @@ class _Body:
 
 
 class _Narrow:
-    """A stream with one byte in place of a longer separator."""
+    """A stream that replaces a longer separator by one byte."""
 
     closed = False
 
-    def __init__(self, stream: Any, wide: bytes, narrow: bytes) -> None:
+    def __init__(self, stream: pa.NativeFile, wide: bytes, narrow: bytes) -> None:
         self._stream, self._wide, self._narrow, self._rest = stream, wide, narrow, b""
 
     def read(self, size: int) -> bytes:
@@ -115,17 +110,17 @@ class _Narrow:
         return piece
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._stream.close()
 
 
 def parse_columns(text: Decoded, layout: Layout, name: str) -> Parsed | None:
     """The columns of a text table, and the line of each row.
 
-    The bytes of a file are those of all cells, of the separators, line ends and quotes. Bytes to spare are
-    empty lines, or whole numbers that are not written in the plain way (``007``): then all is read again
-    as text. None if a file of which only the beginning was looked at turns out not to be clean. Raises
-    TableError with the lines of rows that do not fit.
+    A file consists of the bytes of its cells, separators, line ends and quotes. Spare bytes come from empty
+    lines, or from whole numbers such as ``007``: then all is read again as text. None if a file of which only
+    the beginning was examined turns out not to be clean. Raises TableError with the lines of rows that do not
+    fit.
     """
     body = _find_body(text, layout, name)
     if body is None:
@@ -141,7 +136,7 @@ def parse_columns(text: Decoded, layout: Layout, name: str) -> Parsed | None:
         try:
             columns = _read_arrow(body, types)
         except pa.ArrowInvalid as error:
-            if _give_way(types, str(error)):
+            if _widen_type(types, str(error)):
                 continue
             return None if body.path else _parse_carefully(body, layout, name)
         if body.path and any(map(holds_quotes, columns)):
@@ -163,7 +158,7 @@ def parse_columns(text: Decoded, layout: Layout, name: str) -> Parsed | None:
 
 
 def _spare_bytes(columns: Sequence[Column], body: _Body) -> int:
-    """Bytes that are no part of a cell, no separator, no quote and no line end of a row."""
+    """Count the bytes that are not in a cell, a separator, a quote or the line end of a row."""
     rows = len(columns[0])
     marks = body.quotes.count - body.quotes.doubled if body.quotes else 0
     between = rows * (len(columns) - 1) * max(1, len(body.wide)) + max(rows - 1, 0)
@@ -171,7 +166,7 @@ def _spare_bytes(columns: Sequence[Column], body: _Body) -> int:
 
 
 def _find_body(text: Decoded, layout: Layout, name: str) -> _Body | None:
-    """Where the rows are, with one byte between cells in place of a longer separator or of runs of blanks."""
+    """The rows of a table; one byte replaces a longer separator or runs of blanks."""
     data, start, separator = text.data, layout.start, layout.separator.encode()
     wide = b""
     if layout.separator == BLANKS or len(separator) > 1:
@@ -203,54 +198,53 @@ def _find_body(text: Decoded, layout: Layout, name: str) -> _Body | None:
 
 
 def _parse_literal(body: _Body, layout: Layout) -> Parsed | None:
-    """Quotes in tab and pipe files: if no cell needs them, they are taken off, or kept if some are text."""
+    """Columns of a tab or pipe file that needs no quotes: strip them, or keep them all if some are text."""
     try:
         columns = _read_arrow(replace(body, quotes=None), [pa.string()] * len(layout.names))
     except pa.ArrowInvalid:
         return None
     begins = [pc.fill_null(pc.starts_with(column, '"'), False) for column in columns]
-    whole = [pc.match_substring_regex(column, r'^"(?:[^"]|"")*"$') for column in columns]
-    whole = [pc.fill_null(one, False) for one in whole]
-    if all(one.equals(other) for one, other in zip(begins, whole, strict=True)):
+    whole = [pc.fill_null(pc.match_substring_regex(column, r'^"(?:[^"]|"")*"$'), False) for column in columns]
+    if all(opened.equals(closed) for opened, closed in zip(begins, whole, strict=True)):
         columns = [
-            pc.if_else(one, pc.replace_substring(pc.utf8_slice_codeunits(column, 1, -1), '""', '"'), column)
-            for one, column in zip(whole, columns, strict=True)
+            pc.if_else(rows, pc.replace_substring(pc.utf8_slice_codeunits(column, 1, -1), '""', '"'), column)
+            for rows, column in zip(whole, columns, strict=True)
         ]
     return columns, row_lines(body.data, body.start, layout.line, quoted=False)
 
 
 def _parse_carefully(body: _Body, layout: Layout, name: str) -> Parsed:
-    """Cell by cell: the authority where the quick way fails, and the one that names lines."""
-    pieces: list[list[Any]] = [[] for _ in layout.names]
+    """Split the table cell by cell where Arrow fails, with the lines of rows that do not fit."""
+    pieces: list[list[pa.Array]] = [[] for _ in layout.names]
     lines: list[int] = []
     text, separator = body.data[body.start :].decode(), body.separator.decode()
-    for cells, there in collect_cells(text, layout, name, separator=separator):
-        lines += there
+    for cells, numbers in collect_cells(text, layout, name, separator=separator):
+        lines += numbers
         for piece, column in zip(pieces, cells, strict=True):
             piece.append(pa.array(column, pa.string()))
     return [pa.chunked_array(piece, pa.string()) for piece in pieces], np.array(lines, np.int64)
 
 
-def _storage(body: _Body, layout: Layout) -> list[Any]:
-    """How to keep each column, from its first cells. A wrong guess costs time and nothing else."""
+def _storage(body: _Body, layout: Layout) -> list[pa.DataType]:
+    """The type to keep each column in, from its first cells. A wrong guess costs only time."""
     records = iterate_records(body.sample(), body.separator.decode(), quoting=body.quotes is not None)
-    rows = [one.cells for one in islice(records, _SAMPLE) if len(one.cells) == len(layout.names)]
-    types: list[Any] = []
-    for place in range(len(layout.names)):
-        cells = [row[place] for row in rows if row[place]]
+    rows = [row.cells for row in islice(records, _SAMPLE) if len(row.cells) == len(layout.names)]
+    types: list[pa.DataType] = []
+    for column in range(len(layout.names)):
+        cells = [row[column] for row in rows if row[column]]
         if cells and all(map(whole_number, cells)):
             large = max(abs(int(cell)) for cell in cells) >= 1 << 31
             types.append(pa.int64() if large else pa.int32())
         else:
-            # Codes save room and later work; for texts of a few letters they cost more than they save.
+            # Codes save memory and later work, except for texts of a few letters.
             pays = len(set(cells)) <= len(cells) / 2 and sum(map(len, cells)) > 4 * len(cells)
             types.append(CODED if pays else pa.string())
     return types
 
 
-def _read_arrow(body: _Body, types: Sequence[Any]) -> list[Any]:
-    """The columns in pieces; pa.ArrowInvalid where rows are ragged or a whole number is none."""
-    names = [str(place) for place in range(len(types))]
+def _read_arrow(body: _Body, types: Sequence[pa.DataType]) -> list[Column]:
+    """The columns in pieces; pa.ArrowInvalid where rows are ragged or a cell is not a whole number."""
+    names = [*map(str, range(len(types)))]
     size = min(_BLOCK, body.size + 1)
     while True:
         try:
@@ -267,7 +261,7 @@ def _read_arrow(body: _Body, types: Sequence[Any]) -> list[Any]:
                     column_types=dict(zip(names, types, strict=True)),
                     null_values=[""],
                     strings_can_be_null=True,
-                    check_utf8=body.path is not None,  # else the decoding has seen to that
+                    check_utf8=body.path is not None,  # else decoding has checked it
                 ),
             )
         except pa.ArrowInvalid as error:
@@ -278,14 +272,9 @@ def _read_arrow(body: _Body, types: Sequence[Any]) -> list[Any]:
         return [table[name] for name in names]
 
 
-def _give_way(types: list[Any], message: str) -> bool:
-    """After a cell that is no whole number, keep its column as text; false for any other fault."""
-    found = re.match(r"In CSV column #(\d+): CSV conversion error to (int\d+): invalid value '(.*)'", message)
-    if not found:
-        return False
-    place, kind, value = int(found[1]), found[2], found[3]
-    if kind == "int32" and whole_number(value):
-        types[place] = pa.int64()
-        return True
-    types[place] = CODED
-    return True
+def _widen_type(types: list[pa.DataType], message: str) -> bool:
+    """After a cell that is not a whole number, keep its column as text; false for any other fault."""
+    match = re.match(r"In CSV column #(\d+): CSV conversion error to (int\d+): invalid value '(.*)'", message)
+    if match:
+        types[int(match[1])] = pa.int64() if match[2] == "int32" and whole_number(match[3]) else CODED
+    return match is not None

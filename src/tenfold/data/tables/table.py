@@ -1,8 +1,8 @@
-"""Tables: any text form, Parquet, a data frame or a mapping of columns to one `Table`.
+"""Tables: text in any form, Parquet, a data frame or a mapping of columns, read as a `Table`.
 
-Every cell is text (data/columns.py says how it is kept). So ``007`` stays ``007``, ids never pass through a
-floating-point number, and what a column is does not depend on which rows were looked at. Only an empty cell
-is missing, or a word that the user listed. Parquet is written and read here for the other rooms too.
+Every cell is text (data/columns.py says how it is kept). So ``007`` stays ``007``, ids never become
+floating-point numbers, and the meaning of a column does not depend on a sample of rows. Only an empty cell is
+missing, or a word that the user listed. Parquet is written and read here for the other rooms too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
-from tenfold.data.tables.cells import group_look_alikes, judge_kind, parse_numbers, writes_decimal_comma
+from tenfold.data.tables.cells import judge_kind, parse_numbers, writes_decimal_comma
 from tenfold.data.tables.columns import (
     Column,
     cast_numbers,
@@ -31,6 +30,7 @@ from tenfold.data.tables.columns import (
     is_floating,
     is_padded,
     keep_column,
+    pc,
     rows_where,
     to_column,
     trim_column,
@@ -38,26 +38,23 @@ from tenfold.data.tables.columns import (
 from tenfold.data.tables.delimited import Parsed, parse_columns
 from tenfold.data.tables.layout import Layout, find_layout, is_usual_name
 from tenfold.data.tables.text import Decoded, decode_bytes, leave_out_lines, open_text, read_bytes, read_start
-from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean
+from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean, shortened
 from tenfold.values import id_text
 
-# Arrow makes its functions as it loads, so no checker of types can see them.
-pc: Any = pyarrow.compute
-
-__all__ = ["Table", "guess_kind", "look_alikes", "read_parquet_columns", "read_table", "write_parquet"]
+__all__ = ["Table", "guess_kind", "read_parquet_columns", "read_table", "write_parquet"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
-    """Columns of text, of one length.
+    """Columns of text with equally many rows.
 
     names: the columns.  rows: how many rows.  source: the file's name, for messages.
-    notes: what the reader decided, one a line.  header: did the source name its columns?
+    notes: decisions of the reader, one a line.  header: did the source name its columns?
     unit: what `lines` counts: ``line`` of a file, or ``row`` of a data frame or Parquet file.
-    path: the file or folder that it was read from, "" where there is none.
-    options: how it was read, as `read_table` takes it; only what was given.
-    unread: columns whose cells are no text, number or time, as pictures or lists in Parquet -> why. They are
-        left out, and refused where they are asked for.
+    path: the file or folder that it was read from, or "".
+    options: the arguments of `read_table` that were given.
+    unread: columns whose cells are not text, numbers or times, as pictures or lists in Parquet -> why. They
+        are left out, and asking for them is a TableError.
     """
 
     names: tuple[str, ...]
@@ -90,11 +87,11 @@ class Table:
         return self._lines
 
     def column(self, name: str) -> str:
-        """The name as the table spells it; SchemaError with the nearest name where there is none such."""
+        """The name as the table spells it; SchemaError with the nearest name if there is no such column."""
         if name in self._columns:
             return name
-        # One name may be written in two Unicode forms, and outer blanks never matter.
-        same = [one for one in self.names if _plain_name(one) == _plain_name(str(name))]
+        # A name may be written in two Unicode forms, and outer blanks never matter.
+        same = [known for known in self.names if _plain_name(known) == _plain_name(str(name))]
         if len(same) == 1:
             return same[0]
         if name in self.unread:
@@ -102,16 +99,15 @@ class Table:
                 f"{self.source}: column {name!r} cannot be read ({self.unread[name]})",
                 fix="turn the column into text or numbers first, or do without it",
             )
-        more = f" and {len(self.names) - LISTED} more" if self.names[LISTED:] else ""
         unnamed = "" if self.header else "; it has no header: give --header if line 1 names the columns"
         raise SchemaError(
             f"{self.source} has no column {name!r}",
-            found=", ".join(self.names[:LISTED]) + more,
+            found=shortened(self.names),
             fix=did_you_mean(str(name), self.names) + unnamed,
         )
 
     def row_names(self, name: str | None) -> NDArray[np.object_]:
-        """(rows,) what each row is called: by a column, a data frame's index, or its line or row."""
+        """(rows,) the name of each row: from a column, a data frame's index, or its line or row."""
         if name is not None:
             return self.text(name)
         if self._index is not None:
@@ -120,12 +116,12 @@ class Table:
 
     @property
     def indexed(self) -> bool:
-        """Has the source an index that names its rows by more than numbers?"""
-        return self._index is not None and not all(str(one).isdecimal() for one in self._index)
+        """Does the source have an index that names its rows by more than numbers?"""
+        return self._index is not None and not all(str(label).isdecimal() for label in self._index)
 
     @property
     def cells(self) -> Mapping[str, NDArray[np.object_]]:
-        """The columns by name, as `text` has them; nothing is made before it is asked for."""
+        """The columns by name, as `text` returns them; each is made when it is asked for."""
         return _Cells(self)
 
     def text(self, name: str, *, ids: bool = True) -> NDArray[np.object_]:
@@ -134,14 +130,14 @@ class Table:
         return texts[codes]
 
     def missing(self, name: str) -> NDArray[np.bool_]:
-        """(rows,) true where the cell is empty, or holds a word that was given as missing."""
+        """(rows,) true where the cell is empty or holds a word given in `missing_values`."""
         return self._columns[self.column(name)].is_null().to_numpy()
 
     def codes(self, name: str, *, ids: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
         """(rows,) codes, and the different texts that they number, in the order of their first row.
 
         Missing cells are the text "". TableError for a column of a data frame whose ids were rounded.
-        ids: the texts name something; false where they are looked at as numbers, which may be large.
+        ids: the texts are names; false if they are used as numbers, which may be large.
         """
         name = self.column(name)
         if ids and is_floating(self._columns[name]):
@@ -152,23 +148,23 @@ class Table:
         """(rows,) the cells as numbers, NaN where missing.
 
         TableError with line, column and value of the cells that are not finite numbers, up to ten.
-        otherwise: a further remedy, where there is one.
+        otherwise: a further remedy.
         """
         name = self.column(name)
         values, bad = self.try_numbers(name)
         if bad.any():
             count = int(bad.sum())
-            problems = [f"{place} is no number" for place in self.places(name, np.flatnonzero(bad))]
+            problems = [f"{cell} is not a number" for cell in self.places(name, np.flatnonzero(bad))]
             raise TableError(
                 f"{self.source}: {count} cell{'s' if count > 1 else ''} of column {name!r} "
-                f"{'are no numbers' if count > 1 else 'is no number'}",
+                f"{'are not numbers' if count > 1 else 'is not a number'}",
                 problems=problems,
                 fix=self._number_fix(name, bad) + ("" if self._words_only(name, bad) else otherwise),
             )
         return values
 
     def try_numbers(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(rows,) numbers, NaN where the cell is missing or no finite number; and where it is the latter."""
+        """(rows,) numbers, NaN where the cell is missing or not a finite number; and a mask of the latter."""
         name = self.column(name)
         column = self._columns[name]
         comma = name in self._decimal_commas
@@ -181,17 +177,16 @@ class Table:
         return parsed[codes], wrong[codes] & ~missing
 
     def padded(self, name: str) -> bool:
-        """Does a cell begin with a zero that its number does not need, as in 007?"""
+        """Does a cell begin with a redundant zero, as in 007?"""
         return is_padded(self._columns[self.column(name)])
 
-    def take(self, index: NDArray[Any] | Sequence[int]) -> Table:
-        """The rows at these places, in this order; or those where a mask is true."""
-        places = np.asarray(index)
-        places = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.int64)
-        chosen = pa.array(places)
-        columns = {name: column.take(chosen) for name, column in self._columns.items()}
-        labels = None if self._index is None else self._index[places]
-        return replace(self, rows=len(places), _columns=columns, _lines=self.lines[places], _index=labels)
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | Sequence[int]) -> Table:
+        """The rows with these indices, in this order; or the rows where a mask is true."""
+        rows = np.asarray(index)
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
+        columns = {name: column.take(pa.array(rows)) for name, column in self._columns.items()}
+        labels = None if self._index is None else self._index[rows]
+        return replace(self, rows=len(rows), _columns=columns, _lines=self.lines[rows], _index=labels)
 
     def noted(self, *notes: str) -> Table:
         """The same table with further notes."""
@@ -204,15 +199,15 @@ class Table:
         return replace(self, _columns={**self._columns, name: kept})
 
     def places(self, name: str, rows: Iterable[int]) -> list[str]:
-        """``line 702, column rating: 'four'`` for each row; "" past the eleventh, which nobody lists."""
+        """``line 702, column rating: 'four'`` for each row; "" past the eleventh, which is never listed."""
         name = self.column(name)
         rows = np.asarray(rows, np.int64)
         shown = self.take(rows[: LISTED + 1])
-        said = [
+        cells = [
             f"{self.unit} {line}, column {name}: {text!r}"
             for line, text in zip(shown.lines, shown.text(name, ids=False), strict=True)
         ]
-        return said + [""] * (len(rows) - len(said))
+        return cells + [""] * (len(rows) - len(cells))
 
     def _number_fix(self, name: str, bad: NDArray[np.bool_]) -> str:
         words = list(dict.fromkeys(text for text in self.take(bad).text(name, ids=False) if text))
@@ -229,7 +224,7 @@ class Table:
         )
 
     def coarseness(self, name: str) -> float:
-        """How far apart the column's largest numbers are at least, where it is floating point; else 0."""
+        """The least difference of the column's largest numbers if it is floating point, else 0."""
         return coarseness(self._columns[self.column(name)])
 
     def _check_exact(self, name: str) -> None:
@@ -244,7 +239,7 @@ class Table:
 
 
 class _Cells(Mapping[str, NDArray[np.object_]]):
-    """A table's columns as texts, each made when it is asked for."""
+    """A table's columns as texts."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -262,7 +257,7 @@ class _Cells(Mapping[str, NDArray[np.object_]]):
 
 
 def read_table(
-    source: Any,
+    source: object,
     *,
     separator: str | None = None,
     encoding: str | None = None,
@@ -273,27 +268,26 @@ def read_table(
     skip_lines: int | None = None,
     comment: str | None = None,
 ) -> Table:
-    """Read a table; `notes` of the result says what was found and decided.
+    """Read a table; its `notes` say what the reader found and decided.
 
     source: a path (comma, tab, ``::``, ``|``, semicolon or blanks between cells, or Parquet; ``.gz`` too), a
         data frame (pandas, polars, anything that speaks Arrow), a mapping of names to columns (or to the
         cells of one row), a list of rows as mappings, or a structured array. A data frame's index names its
-        rows, unless it only counts them; an index with a name is a column, too. Of a `Table`, which is read
-        already, `missing_values` alone is looked at.
+        rows, unless it only counts them; an index with a name is also a column. A `Table` is returned with
+        `missing_values` applied.
     separator, encoding, header: None finds them.  missing_values: words that mean missing beside the empty
-        cell.  names: the columns' names where the file has none, or in place of those it has.
+        cell.  names: names of the columns of a file without a header, or in place of those in the header.
     likely: the encoding of a file that is not UTF-8 and whose encoding is not given.
-    skip_lines: lines above the header that are left out.  comment: what lines begin with that are no rows.
+    skip_lines: lines above the header to leave out.  comment: the start of lines that are not rows.
 
-    Raises TableError, with file, line, column, value and remedy, for what cannot be read as it stands.
+    Raises TableError, with file, line, column, value and remedy, for a table that cannot be read.
     """
     words = (missing_values,) if isinstance(missing_values, str) else tuple(missing_values)
     if isinstance(source, Table):
         return _drop_missing(source, words)
-    said = {"separator": separator, "encoding": encoding, "header": header, "names": names}
-    said |= {"skip_lines": skip_lines or None, "comment": comment or None}
-    options = {name: value for name, value in said.items() if value is not None}
-    options |= {"missing_values": words} if words else {}
+    options = {"separator": separator, "encoding": encoding, "header": header, "names": names}
+    options |= {"skip_lines": skip_lines or None, "comment": comment or None, "missing_values": words or None}
+    options = {name: value for name, value in options.items() if value is not None}
     if isinstance(source, str | PathLike):
         path = Path(source)
         if read_start(path, 4) == b"PAR1":
@@ -305,17 +299,17 @@ def read_table(
             else:
                 text = open_text(path, encoding=encoding, likely=likely)
             layout, parsed = _parse(text, path.name, separator, header, names)
-            if parsed is None:  # a large file with a clean beginning only
+            if parsed is None:  # only the beginning of a large file was clean
                 text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding, likely=likely)
                 layout, parsed = _parse(text, path.name, separator, header, names)
-            assert parsed is not None  # what is in memory is parsed, or refused
+            assert parsed is not None  # a text in memory is parsed, or refused
             table = _from_text(*parsed, text.notes, layout, path.name)
         return replace(_finish(table, words), path=str(source), options=options)
     if isinstance(source, Mapping):
         table = _from_mapping(source, names)
-    elif isinstance(source, list | tuple) and source and all(isinstance(one, Mapping) for one in source):
-        keys = dict.fromkeys(key for one in source for key in one)
-        table = _from_mapping({key: [one.get(key) for one in source] for key in keys}, names)
+    elif isinstance(source, list | tuple) and source and all(isinstance(row, Mapping) for row in source):
+        keys = dict.fromkeys(key for row in source for key in row)
+        table = _from_mapping({key: [row.get(key) for row in source] for key in keys}, names)
     elif isinstance(source, np.ndarray) and source.dtype.names:
         table = _from_mapping({name: source[name].tolist() for name in source.dtype.names}, names)
     else:
@@ -324,47 +318,38 @@ def read_table(
 
 
 def guess_kind(table: Table, column: str) -> tuple[str, str]:
-    """What a column's cells are, from all of them, and the sentence that says so.
-
-    ``image``, ``category``, ``number``, ``id`` (texts that differ in every row), ``empty``, or
-    ``undecided``: whole numbers that may be classes or a quantity, for the user to say.
-    """
+    """The kind of a column from all its cells, and a message that says why (see `judge_kind`)."""
     name = table.column(column)
-    column_ = table._columns[name]
-    if is_floating(column_):
-        low, high = (value.as_py() for value in pc.min_max(column_).values())
+    kept = table._columns[name]
+    if is_floating(kept):
+        low, high = (value.as_py() for value in pc.min_max(kept).values())
         return "number", f"{name}: a number from {low:g} to {high:g}"
     codes, texts = table.codes(name)
     counts = np.bincount(codes, minlength=len(texts))
-    there = texts != ""
+    known = texts != ""
     comma = name in table._decimal_commas
-    return judge_kind(name, list(texts[there]), counts[there].tolist(), decimal_comma=comma)
+    return judge_kind(name, list(texts[known]), counts[known].tolist(), decimal_comma=comma)
 
 
-def look_alikes(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that a reader would take for one: ``Cat`` and ``cat``, ``1`` and ``1.0``."""
-    return group_look_alikes(names)
-
-
-def write_parquet(path: str | PathLike[str], columns: Mapping[str, Any]) -> None:
+def write_parquet(path: str | PathLike[str], columns: Mapping[str, Iterable[object]]) -> None:
     """Write columns of one length as Parquet; object columns hold text, or None for missing."""
     import pyarrow.parquet as parquet
 
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     # Opened here: Arrow itself cannot encode every name in every locale.
     with open(path, "wb") as stream:
-        # With empty metadata rather than none, as ever: the same columns are the same bytes.
+        # Empty metadata rather than none: the same columns are the same bytes.
         parquet.write_table(table.replace_schema_metadata({}), stream, compression="zstd")
 
 
-def read_parquet_columns(path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
+def read_parquet_columns(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     """Columns of a Parquet file as arrays: text as objects, None where missing."""
     table = _open_parquet(read_bytes(Path(path)), Path(path).name)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def _drop_missing(table: Table, words: Sequence[str]) -> Table:
-    """The table with the user's words missing, and the words among how it was read."""
+    """The table with the user's words missing, and these words in its options."""
     if not words:
         return table
     stripped = [word.strip() for word in words]
@@ -374,7 +359,7 @@ def _drop_missing(table: Table, words: Sequence[str]) -> Table:
 
 
 def _finish(table: Table, words: Sequence[str]) -> Table:
-    """Take the user's words for missing, and say what is missing and how numbers are written."""
+    """Apply the user's words for missing and detect decimal commas, with a note of each."""
     columns = dict(_drop_missing(table, words)._columns)
     notes = list(table.notes)
     decimal = set()
@@ -382,7 +367,7 @@ def _finish(table: Table, words: Sequence[str]) -> Table:
         if column.null_count:
             notes.append(f"{name}: {column.null_count} of {table.rows} cells missing")
         commas = comma_cells(column)
-        # Whoever has a comma elsewhere than a decimal one is soon seen, which spares a look at all cells.
+        # A thousand cells tell most other commas from decimal commas, without a look at all cells.
         if commas and writes_decimal_comma([*commas[:1000], "0,5"]):
             if writes_decimal_comma([text for text in code_column(column)[1] if text]):
                 decimal.add(name)
@@ -420,22 +405,22 @@ def _from_text(
             fix="give a file with rows, or --no-header if line 1 is data",
         )
     named = {column: trim_column(values) for column, values in zip(layout.names, columns, strict=True)}
-    said = [*notes, *layout.notes]
+    told = [*notes, *layout.notes]
     if len(named) == 1 and not isinstance(lines, int) and lines[-1] - lines[0] >= rows:
-        said.append(f"{lines[-1] - lines[0] + 1 - rows} empty lines are left out")
+        told.append(f"{lines[-1] - lines[0] + 1 - rows} empty lines are left out")
     if layout.trailing:
         _check_trailing(named[layout.names[-1]], lines, layout, name)
-    empty = [layout.names[place] for place in layout.unnamed]
-    empty = [column for column in empty if named[column].null_count == rows and len(named) > 1]
+    unnamed = [layout.names[index] for index in layout.unnamed]
+    empty = [column for column in unnamed if named[column].null_count == rows and len(named) > 1]
     for column in empty:  # the separator at the end of every line, header included
         del named[column]
-        said.append(f"{column} has no name and no value: left out")
-    table = Table(tuple(named), rows, name, tuple(said), layout.header, "line", named, lines)
-    return _tell_marks(_drop_headers(_drop_empty_rows(table), layout))
+        told.append(f"{column} has no name and no value: left out")
+    table = Table(tuple(named), rows, name, tuple(told), layout.header, "line", named, lines)
+    return _note_comments(_drop_headers(_drop_empty_rows(table), layout))
 
 
 def _check_trailing(last: Column, lines: NDArray[np.int64] | int, layout: Layout, name: str) -> None:
-    """Refuse rows with a value behind the separator that ends all others."""
+    """Raise if rows have a value behind the separator that ends all others."""
     full = np.flatnonzero(~last.is_null().to_numpy())
     if full.size:
         numbers = full + lines if isinstance(lines, int) else lines[full]
@@ -450,68 +435,64 @@ def _check_trailing(last: Column, lines: NDArray[np.int64] | int, layout: Layout
 def _drop_headers(table: Table, layout: Layout) -> Table:
     """Leave out rows that name the columns again, as in files that were joined one after another."""
     names = dict(zip(layout.names, layout.heading, strict=False))
-    wanted = [_plain_name(names[one].strip("\ufeff")).casefold() for one in table.names if one in names]
-    # A number is no name, so that hardly a table is looked at twice.
+    wanted = [_plain_name(names[name].strip("\ufeff")).casefold() for name in table.names if name in names]
+    # A number is not a name, so few tables are examined further.
     if len(wanted) < len(table.names) or not all(map(_is_text, table._columns.values())):
         return table
-    # Names are as long wherever they stand, but for a byte-order mark; the texts of few rows are looked at.
+    # Only texts as long as a name are compared; a byte-order mark may add three bytes.
     sizes = {len(name.encode()) for name in names.values()}
     lengths = pa.array(sorted({*sizes, *(size + 3 for size in sizes)}), pa.int32())
-    there = np.ones(table.rows, np.bool_)
+    fits = np.ones(table.rows, np.bool_)
     for name in table.names:
         column = table._columns[name]
-        # A cell may be empty where its column has no name.
-        there &= _as_long(column, lengths) | (not all(wanted) and column.is_null().to_numpy())
-        if not there.any():
+        # A cell may be empty if its column has no name.
+        fits &= rows_where(column, lambda texts: pc.is_in(pc.binary_length(texts), lengths)) | (
+            not all(wanted) and column.is_null().to_numpy()
+        )
+        if not fits.any():
             return table
-    rows = np.flatnonzero(there)
-    found = table.take(rows)
+    rows = np.flatnonzero(fits)
+    near = table.take(rows)
     cells = [
-        [_plain_name(text.strip("\ufeff")).casefold() for text in found.text(name)] for name in table.names
+        [_plain_name(text.strip("\ufeff")).casefold() for text in near.text(name)] for name in table.names
     ]
     again = np.array([list(row) == wanted for row in zip(*cells, strict=True)])
     other = np.array([sorted(row) == sorted(wanted) for row in zip(*cells, strict=True)]) & ~again
     if other.any() and (len(wanted) > 2 or any(map(is_usual_name, wanted))):
         raise TableError(
             f"{table.source} names its columns again in another order: files were joined that do not fit",
-            problems=[f"line {line}" for line in found.lines[other]],
+            problems=[f"line {line}" for line in near.lines[other]],
             fix="bring the columns of the files into one order before they are joined",
         )
     if again.all() and len(rows) == table.rows:
         raise TableError(f"{table.source} has a header and no rows", fix="give a file with rows")
     if not again.any():
         return table
-    lines = found.lines[again]
-    where = ", ".join(map(str, lines[:LISTED])) + (" ..." if len(lines) > LISTED else "")
+    lines = near.lines[again]
     kept = np.ones(table.rows, np.bool_)
     kept[rows[again]] = False
-    count = (
-        "1 row that repeats the header is"
-        if len(lines) == 1
-        else f"{len(lines)} rows that repeat the header are"
-    )
-    said = f"{count} left out, as in joined files (line {where})"
-    return replace(table.take(kept), notes=(*table.notes, said))
+    words = "row that repeats the header is" if len(lines) == 1 else "rows that repeat the header are"
+    where = _shown_lines(lines)
+    return table.take(kept).noted(f"{len(lines)} {words} left out, as in joined files (line {where})")
 
 
-def _as_long(column: Column, lengths: Any) -> NDArray[np.bool_]:
-    return rows_where(column, lambda texts: pc.is_in(pc.binary_length(texts), lengths))
+def _shown_lines(lines: NDArray[np.int64]) -> str:
+    return ", ".join(map(str, lines[:LISTED])) + (" ..." if len(lines) > LISTED else "")
 
 
-def _tell_marks(table: Table) -> Table:
-    """Point out rows that look like comments among others that do not."""
+def _note_comments(table: Table) -> Table:
+    """Note rows that look like comments, if few rows do."""
     column = table._columns[table.names[0]]
     if not _is_text(column):
         return table
     rows = np.flatnonzero(rows_where(column, lambda texts: pc.starts_with(texts, "#")))
-    if not len(rows):
+    if not len(rows) or (10 * len(rows) > table.rows and len(rows) > 1):
         return table
-    if 10 * len(rows) > table.rows and len(rows) > 1:
-        return table
-    where = ", ".join(map(str, table.lines[rows][:LISTED]))
     count = "1 row begins" if len(rows) == 1 else f"{len(rows)} rows begin"
-    said = f"{count} with '#' (line {where}): if that is a comment, leave it out with --comment '#'"
-    return replace(table, notes=(*table.notes, said))
+    where = ", ".join(map(str, table.lines[rows][:LISTED]))
+    return table.noted(
+        f"{count} with '#' (line {where}): if that is a comment, leave it out with --comment '#'"
+    )
 
 
 def _is_text(column: Column) -> bool:
@@ -519,7 +500,7 @@ def _is_text(column: Column) -> bool:
 
 
 def _drop_empty_rows(table: Table) -> Table:
-    """Leave out rows that have separators and nothing else, as spreadsheets append them."""
+    """Leave out rows that hold only separators, as spreadsheets append them."""
     if not all(column.null_count for column in table._columns.values()):
         return table
     empty = np.logical_and.reduce([table.missing(name) for name in table.names])
@@ -527,42 +508,42 @@ def _drop_empty_rows(table: Table) -> Table:
         return table
     if empty.all():
         raise TableError(f"{table.source} has rows, but every cell is empty", fix="give a file with values")
-    where = ", ".join(map(str, table.lines[empty][:LISTED])) + (" ..." if empty.sum() > LISTED else "")
-    said = f"{int(empty.sum())} rows without any value are left out (line {where})"
-    return replace(table.take(~empty), notes=(*table.notes, said))
+    where = _shown_lines(table.lines[empty])
+    return table.take(~empty).noted(f"{int(empty.sum())} rows without any value are left out (line {where})")
 
 
 # Data frames, mappings and Parquet
 
 
-def _from_mapping(source: Mapping[Any, Any], names: Sequence[str] | None) -> Table:
-    single = [str(name) for name, values in source.items() if _is_cell(values)]
-    if single and len(single) < len(source):
-        several = [str(name) for name, values in source.items() if not _is_cell(values)]
+@runtime_checkable
+class _PandasFrame(Protocol):
+    iloc: Any
+    columns: Iterable[object]
+
+
+def _from_mapping(source: Mapping[str, object], names: Sequence[str] | None) -> Table:
+    several = [str(name) for name, values in source.items() if _is_column(values)]
+    if several and len(several) < len(source):
+        single = [str(name) for name in source if str(name) not in several]
         raise TableError(
             "the given columns: some are one cell, others are sequences",
             found=f"one cell: {', '.join(single[:LISTED])}; sequences: {', '.join(several[:LISTED])}",
             fix="give one cell per row to each column, or one row of cells alone",
         )
     columns = [
-        (str(name), to_column([values] if single else _once(values))) for name, values in source.items()
+        (str(name), to_column(values if _is_column(values) else [values])) for name, values in source.items()
     ]
     return _from_columns(columns, "the given columns", names)
 
 
-def _is_cell(values: Any) -> bool:
-    """Is this the cell of one row rather than a column?"""
-    return values is None or isinstance(values, str | bytes) or not hasattr(values, "__iter__")
+def _is_column(values: object) -> TypeGuard[Iterable[object]]:
+    """Are these the cells of a column rather than the cell of one row?"""
+    return isinstance(values, Iterable) and not isinstance(values, str | bytes)
 
 
-def _once(values: Any) -> Any:
-    """What can be gone through more than once."""
-    return list(values) if iter(values) is values else values
-
-
-def _frame_index(source: Any) -> tuple[NDArray[np.object_] | None, list[tuple[str, Any]]]:
-    """What a pandas index calls the rows, and its named levels as columns; None where it only counts."""
-    index: Any = getattr(source, "index", None)
+def _frame_index(frame: _PandasFrame) -> tuple[NDArray[np.object_] | None, list[tuple[str, Column]]]:
+    """The names of the rows in a pandas index, None if it only counts; and its named levels as columns."""
+    index: Any = getattr(frame, "index", None)
     if not hasattr(index, "get_level_values"):
         return None, []
     levels = list(index.names)
@@ -572,27 +553,27 @@ def _frame_index(source: Any) -> tuple[NDArray[np.object_] | None, list[tuple[st
         return None, []
     labels = np.empty(len(index), dtype=object)
     labels[:] = [
-        " ".join(map(id_text, one)) if isinstance(one, tuple) else id_text(one) for one in index.tolist()
+        " ".join(map(id_text, key)) if isinstance(key, tuple) else id_text(key) for key in index.tolist()
     ]
     columns = [
-        (str(name), to_column(index.get_level_values(place)))
-        for place, name in enumerate(levels)
-        if named and str(name) not in map(str, source.columns)
+        (str(name), to_column(index.get_level_values(level)))
+        for level, name in enumerate(levels)
+        if named and str(name) not in map(str, frame.columns)
     ]
     return labels, columns
 
 
-def _from_frame(source: Any, names: Sequence[str] | None) -> Table:
+def _from_frame(source: object, names: Sequence[str] | None) -> Table:
     what = f"the {type(source).__module__.split('.')[0]} {type(source).__name__}"
     index = None
-    if hasattr(source, "iloc") and hasattr(source, "columns"):
-        # pandas: the cells of one column may differ in type, which Arrow's own way refuses.
+    if isinstance(source, _PandasFrame):
+        # The cells of a pandas column may differ in type, which Arrow's own conversion refuses.
         index, levels = _frame_index(source)
         columns = [(str(name), to_column(source.iloc[:, n])) for n, name in enumerate(source.columns)]
         columns = [*levels, *columns] if names is None else columns
     elif type(source).__name__ == "Series":
         raise TableError(
-            f"{what} is one column, or one row, and no table",
+            f"{what} is one column, or one row, and not a table",
             fix="give a data frame: df[['x']] or series.to_frame() of a column, df.iloc[[0]] of a row",
         )
     elif isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__"):
@@ -600,7 +581,7 @@ def _from_frame(source: Any, names: Sequence[str] | None) -> Table:
         columns = list(zip(table.column_names, table.columns, strict=True))
     else:
         raise TableError(
-            f"{what} is no table",
+            f"{what} is not a table",
             fix="give a path, a data frame, an Arrow table, a mapping of columns, or a list of mappings",
         )
     return replace(_from_columns(columns, what, names), _index=index)
@@ -611,36 +592,34 @@ def _from_parquet(data: bytes, name: str, names: Sequence[str] | None) -> Table:
     return _from_columns(list(zip(table.column_names, table.columns, strict=True)), name, names)
 
 
-def _open_parquet(data: bytes, name: str) -> Any:
+def _open_parquet(data: bytes, name: str) -> pa.Table:
     import pyarrow.parquet as parquet
 
     try:
         return parquet.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise TableError(
-            f"{name} is no Parquet file, or a damaged one ({error})", fix="write it again"
+            f"{name} is not a Parquet file, or a damaged one ({error})", fix="write it again"
         ) from None
 
 
-def _from_columns(columns: Sequence[tuple[str, Any]], source: str, names: Sequence[str] | None) -> Table:
-    names = [name for name, _ in columns] if names is None else names
-    names = [str(name).strip() for name in names]
+def _from_columns(columns: Sequence[tuple[str, Column]], source: str, names: Sequence[str] | None) -> Table:
+    names = [str(name).strip() for name in ([name for name, _ in columns] if names is None else names)]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     lengths = {len(column) for _, column in columns}
     if not columns or lengths == {0}:
         raise TableError(f"{source}: there are no rows", fix="give a table with rows")
     if len(lengths) > 1:
-        told = [f"{name}: {len(column)} cells" for name, column in columns]
+        counts = [f"{name}: {len(column)} cells" for name, column in columns]
         raise TableError(
-            f"{source}: the columns differ in length", problems=told, fix="give one cell per row"
+            f"{source}: the columns differ in length", problems=counts, fix="give one cell per row"
         )
     if twice or len(names) != len(columns):
         found = f"{', '.join(names[:LISTED])} for {len(columns)} columns"
-        raise TableError(f"{source} needs one name to a column, each once", found=found, fix="rename them")
+        raise TableError(f"{source} needs a name per column, each once", found=found, fix="rename them")
     notes: list[str] = []
     kept, unread = {}, {}
     for name, (_, column) in zip(names, columns, strict=True):
-        column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
         try:
             kept[name] = trim_column(keep_column(column))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
