@@ -15,7 +15,7 @@
     ├── DependencyError      an optional package that is not installed, or a network that is not there
     └── MachineError         a file or a disk that the system refuses
 
-Each says what is wrong and where, what was found, and how to fix it:
+Each says what is wrong and where, what stands there, and how to fix it:
 
     SchemaError: train.csv has no column 'lable' (target).
       found  image_id, label, variety
@@ -66,7 +66,7 @@ def printable(text: str) -> str:
 
 
 class SchemaError(TenfoldError):
-    """A column or target that is not there, is there twice, or is of the wrong kind."""
+    """A column or target that is missing, is there twice, or has the wrong kind."""
 
 
 class RecipeError(TenfoldError):
@@ -114,17 +114,14 @@ class DependencyError(TenfoldError):
 
 
 class MachineError(TenfoldError):
-    """A file or a disk that the system refuses, for a reason that tenfold does not know."""
-
-
-#: How to need less memory, in any command.
-SMALLER = "close other programs, or give fewer rows or smaller pictures"
+    """A file or a disk that the system refuses."""
 
 
 def of_machine(error: OSError | MemoryError) -> TenfoldError:
     """The system's error as a TenfoldError: the last resort, for errors that no other code has caught."""
     if isinstance(error, MemoryError):
-        return MemoryBudgetError("there is not enough memory.", found=str(error), fix=SMALLER)
+        fix = "close other programs, or give fewer rows or smaller pictures"
+        return MemoryBudgetError("there is not enough memory.", found=str(error), fix=fix)
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     return MachineError(
         f"{name or 'a file'}: {error.strerror or error}",
@@ -138,14 +135,14 @@ def home_path(path: str) -> str:
 
 
 def no_file(path: str | os.PathLike[str]) -> str:
-    """``a pipe``, ``a device`` or ``no plain file`` if that is what the path is, else ""."""
+    """``a pipe``, ``a device`` or ``not a plain file`` if that is what the path is, else ""."""
     try:
         kind = os.stat(path).st_mode
     except (OSError, ValueError):
         return ""
     if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
         return ""
-    return "a pipe" if stat.S_ISFIFO(kind) else "a device" if stat.S_ISCHR(kind) else "no plain file"
+    return "a pipe" if stat.S_ISFIFO(kind) else "a device" if stat.S_ISCHR(kind) else "not a plain file"
 
 
 def listed(problems: Sequence[str], most: int = LISTED) -> list[str]:

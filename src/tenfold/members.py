@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 from pydantic import Field
 
@@ -18,13 +18,13 @@ from tenfold.schema import Frozen
 
 
 class EnsembleRecipe(Frozen):
-    """How members are split, and how their answers become one: ``[ensemble]`` in its file.
+    """How members are split, and how their answers are blended: ``[ensemble]`` in its file.
 
-    split: every member a random split of its own, or the same for all. With folds it is the same for all.
-    folds: parts of a cross-validation, each held out once by every member; 0 is one split.
+    split: each member's own random split, or the same for all. With folds it is the same for all.
+    folds: parts of a cross-validation, each held out once by every member; 0 is a single split.
     blend: ``weights`` as the members state them; ``greedy`` or ``convex``, learned from held-out rows; or the
         ``best`` of these by nested folds.
-    soup: try the averaged weights of members of one architecture, kept only if held-out rows gain.
+    soup: try the averaged weights of members of equal architecture, kept only if held-out rows gain.
     """
 
     refusal: ClassVar = RecipeError
@@ -37,7 +37,7 @@ class EnsembleRecipe(Frozen):
 
 @dataclass(frozen=True)
 class Member:
-    """One model of an ensemble.
+    """A model of an ensemble.
 
     name: of its folder.  weight: how often its answer counts.  recipe: without its fold.
     """
@@ -49,7 +49,7 @@ class Member:
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """One training of an ensemble: a member, and one of its folds, from 1 (0 where there is none)."""
+    """A training of an ensemble: a member, and a fold of it, from 1 (0 without folds)."""
 
     member: str
     fold: int
@@ -57,7 +57,7 @@ class FoldTraining:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return f"{self.member}-fold{self.fold}" if self.fold else self.member
 
 
@@ -71,81 +71,93 @@ def expand(members: Sequence[Member], how: EnsembleRecipe) -> tuple[FoldTraining
     return tuple(units)
 
 
-def read_members(sections: Mapping[str, Any], how: EnsembleRecipe) -> tuple[Member, ...]:
-    """The members of ``[[member]]`` and of ``[[grid]]``, each with the settings of ``[recipe]``.
+#: Fields of a recipe as a file gives them, not checked yet.
+Settings = Mapping[str, object]
+
+
+class Sections(TypedDict, total=False):
+    """The tables of an ensemble's file that describe its members."""
+
+    recipe: Settings
+    member: Sequence[Settings]
+    grid: Sequence[Settings]
+
+
+def read_members(sections: Sections, how: EnsembleRecipe) -> tuple[Member, ...]:
+    """Return the members of ``[[member]]`` and ``[[grid]]``, each with the settings of ``[recipe]``.
 
     A grid gives lists for some fields, and makes a member of every combination. A member's seed, and so its
-    own split, comes from the shared seed and its name: to add or remove a member changes no other one.
+    own split, comes from the shared seed and its name: adding or removing a member changes no other.
     Raises RecipeError with the faults of all members.
     """
     shared = dict(sections.get("recipe", {}))
     problems, hint = _faults("[recipe]", shared)
-    wanted = [(f"member {place}", own) for place, own in enumerate(sections.get("member", ()), start=1)]
-    for place, grid in enumerate(sections.get("grid", ()), start=1):
+    wanted = [(f"member {number}", own) for number, own in enumerate(sections.get("member", ()), start=1)]
+    for index, grid in enumerate(sections.get("grid", ()), start=1):
         cells = _grid(grid)
-        wanted += [(f"grid {place}, member {number}", own) for number, own in enumerate(cells, start=1)]
+        wanted += [(f"grid {index}, member {number}", own) for number, own in enumerate(cells, start=1)]
     if not wanted:
         problems.append("there is no member: give [[member]] or [[grid]]")
     if "fold" in shared:
-        problems.append("[recipe]: fold is no setting of members; set folds in [ensemble]")
-    found: list[Member] = []
+        problems.append("[recipe]: members do not set fold; set folds in [ensemble]")
+    members: list[Member] = []
     for where, own in wanted:
         where += f" ({own['arch']})" if isinstance(own.get("arch"), str) else ""
         try:
-            found.append(_member(own, shared, how, {one.name for one in found}))
+            members.append(_member(own, shared, how, {member.name for member in members}))
         except RecipeError as error:
-            own_faults, said = _faults(where, {key: own[key] for key in own if key not in ("name", "weight")})
-            hint = hint or said
-            problems += own_faults
-            # What only the member and the shared settings together do wrong, or its name and weight.
-            if not own_faults and not problems:
-                problems += [f"{where}: {one}" for one in error.problems or (error.headline,)]
+            faults, fix = _faults(where, {key: own[key] for key in own if key not in ("name", "weight")})
+            hint = hint or fix
+            problems += faults
+            # Wrong only together with the shared settings, or in its name or weight.
+            if not faults and not problems:
+                problems += [f"{where}: {problem}" for problem in error.problems or (error.headline,)]
                 hint = hint or error.labels.get("fix", "")
     if problems:
         raise RecipeError("the ensemble's recipe has faults", problems=problems, fix=hint)
-    return tuple(found)
+    return tuple(members)
 
 
-def _faults(where: str, values: Mapping[str, Any]) -> tuple[list[str], str]:
+def _faults(where: str, values: Settings) -> tuple[list[str], str]:
     try:
-        Recipe(**values)
+        Recipe.model_validate(values)
     except RecipeError as error:
-        return [f"{where}: {one}" for one in error.problems], error.labels.get("fix", "")
+        return [f"{where}: {problem}" for problem in error.problems], error.labels.get("fix", "")
     return [], ""
 
 
-def _grid(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _grid(grid: Settings) -> list[Settings]:
     """Every combination of the listed values, the last field changing fastest."""
     choices = [value if isinstance(value, list) else [value] for value in grid.values()]
     return [dict(zip(grid, cells, strict=True)) for cells in product(*choices)]
 
 
-def _member(
-    own: Mapping[str, Any], shared: Mapping[str, Any], how: EnsembleRecipe, taken: set[str]
-) -> Member:
+def _member(own: Settings, shared: Settings, how: EnsembleRecipe, taken: set[str]) -> Member:
     values = {**shared, **own}
     weight, name = values.pop("weight", 1.0), values.pop("name", None)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-        raise RecipeError("a weight is a number from 0 up", problems=[f"weight = {weight!r}: give 0 or more"])
+        raise RecipeError("a weight is a number of 0 or more", problems=[f"weight = {weight!r}"])
     if "fold" in own:
-        raise RecipeError("fold is no setting of members", fix="set folds in [ensemble]")
-    recipe = Recipe(**values)
+        raise RecipeError("members do not set fold", fix="set folds in [ensemble]")
+    recipe = Recipe.model_validate(values)
     recipe.check()
     if name is not None and not (isinstance(name, str) and re.fullmatch(r"[\w][\w.+-]{0,99}", name)):
-        raise RecipeError(f"name = {name!r} is no name of a folder", fix="use letters, digits, - and _")
+        raise RecipeError(f"name = {name!r} cannot name a folder", fix="use letters, digits, - and _")
     if name in taken:
         raise RecipeError(f"two members have the name {name!r}", fix="give each its own")
     name = name or _name(recipe, taken)
-    changes: dict[str, Any] = {}
+    changes: dict[str, int] = {}
     if "seed" not in own:
         changes["seed"] = (recipe.seed + zlib.crc32(name.encode())) % 2**31
     if (how.split == "same" or how.folds) and recipe.split_seed is None:
-        changes["split_seed"] = recipe.seed if "seed" not in own else int(shared.get("seed", 0))
+        shared_seed = shared.get("seed", 0)
+        assert isinstance(shared_seed, int | str)  # Recipe has checked it
+        changes["split_seed"] = recipe.seed if "seed" not in own else int(shared_seed)
     return Member(name, float(weight), recipe.model_copy(update=changes))
 
 
 def _name(recipe: Recipe, taken: set[str]) -> str:
-    """A folder's name that says what is inside, and a number where there are two such members."""
+    """A folder's name that says what is inside, with a number where members share it."""
     sizes = [recipe.image_size] if recipe.item_size is None else [recipe.item_size, recipe.image_size]
     shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
     plain = re.sub(r"[^\w.+-]", "_", "-".join([recipe.arch, recipe.resize, *shown]))

@@ -30,6 +30,6 @@ def module_environment(**more: str) -> dict[str, str]:
 
 
 def without_current_folder() -> None:
-    """Remove the current folder, which `python -m` puts first on the path, unless it holds the package."""
+    """Remove the current folder, which `python -m` puts first in `sys.path`, unless it holds the package."""
     if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()) and sys.path[0] != _ROOT:
         del sys.path[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
@@ -12,7 +12,7 @@ from tenfold.errors import RecipeError
 from tenfold.schema import Frozen, Schema
 
 
-def parse_size(value: Any) -> tuple[int, int]:
+def parse_size(value: object) -> tuple[int, int]:
     """``224``, ``"224"``, ``"160x320"`` or ``(160, 320)`` -> (height, width) in pixels."""
     parts = value.lower().replace(" ", "").split("x") if isinstance(value, str) else value
     if isinstance(parts, int) and not isinstance(parts, bool):
@@ -34,7 +34,7 @@ Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
 BatchNormGroup = int | Literal["frozen"]
 
 
-def _group(value: Any) -> Any:
+def _group(value: object) -> object:
     if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
         value = int(value)
     if isinstance(value, int) and value < 2:
@@ -42,14 +42,14 @@ def _group(value: Any) -> Any:
     return value
 
 
-def parse_layers(value: Any) -> Any:
-    """``"128,64"`` -> ``("128", "64")``; an empty text is no layer; anything else stays as it is."""
+def parse_layers(value: object) -> object:
+    """``"128,64"`` -> ``("128", "64")``; an empty text gives no layers; anything else stays as it is."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.replace("x", ",").split(",") if part.strip())
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def parse_weights(value: Any) -> Any:
+def parse_weights(value: object) -> object:
     """``"disease=1,variety=0.5"`` -> ``{"disease": "1", "variety": "0.5"}``; ``"equal"`` -> ``{}``.
 
     A mapping and the word ``learned`` stay as they are.
@@ -62,34 +62,34 @@ def parse_weights(value: Any) -> Any:
     return {name.strip(): weight.strip() for name, _, weight in pairs}
 
 
-def parse_class_weights(value: Any) -> Any:
+def parse_class_weights(value: object) -> object:
     """``"disease:healthy=1,rust=3;variety:balanced"`` -> target -> class -> weight, or ``balanced``.
 
     With a single target its name and the colon may be left out: the key is then the empty text.
     """
     if not isinstance(value, str) or value.strip() in ("none", "balanced", ""):
         return value if not isinstance(value, str) else value.strip() or "none"
-    weights: dict[str, Any] = {}
+    weights: dict[str, object] = {}
     for part in value.split(";"):
         target, colon, given = part.partition(":")
         target, given = (target.strip(), given.strip()) if colon else ("", part.strip())
         if not given or ("=" not in given and given != "balanced"):
             raise ValueError("write none, balanced, or TARGET:CLASS=WEIGHT,...;TARGET:balanced")
-        weights[target] = given if given == "balanced" else parse_weights(given)
-        for name, weight in () if given == "balanced" else weights[target].items():
+        weights[target] = own = given if given == "balanced" else parse_weights(given)
+        for name, weight in own.items() if isinstance(own, dict) else ():
             if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?", weight):
-                raise ValueError(f"the weight of {name!r} is {weight!r}: give a number from 0 up")
+                raise ValueError(f"the weight of {name!r} is {weight!r}: give a number of 0 or more")
     return weights
 
 
-def parse_fold(value: Any) -> Any:
+def parse_fold(value: object) -> tuple[int, int] | None:
     """``"2/5"`` or ``(2, 5)`` -> (2, 5): the second of five parts."""
-    parts = value.split("/") if isinstance(value, str) else value
-    if parts is None:
+    if value is None:
         return None
+    parts = value.split("/") if isinstance(value, str) else value
     try:
-        fold, folds = (int(str(part)) for part in parts)
-    except (TypeError, ValueError):
+        fold, folds = (int(str(part)) for part in (parts if isinstance(parts, list | tuple) else ()))
+    except ValueError:
         raise ValueError("write K/N, for example 2/5") from None
     if folds < 2 or not 1 <= fold <= folds:
         raise ValueError("N is 2 or more, and K from 1 to N")
@@ -97,8 +97,6 @@ def parse_fold(value: Any) -> Any:
 
 
 AboveZero = Annotated[float, Field(ge=0)]
-
-
 Value = TypeVar("Value")
 
 
@@ -108,12 +106,12 @@ def choice(default: Value, description: str | None = None, **limits: float) -> V
 
 
 class Part(Frozen):
-    """Some choices of a recipe; a recipe has the parts that its training uses, and no others."""
+    """Some choices of a recipe; a recipe has the parts that its training uses."""
 
     refusal: ClassVar = RecipeError
 
 
-#: What an optimizer is trained with where the recipe does not say.
+#: Defaults that depend on the optimizer.
 OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     # Kingma and Ba 2015, arXiv 1412.6980: no decay, which would act through the gradient.
     "adam": {"weight_decay": 0.0},
@@ -147,7 +145,7 @@ class Training(Part):
     keep: Literal["auto", "last", "best"] = choice(
         "auto", "epoch whose weights are kept; auto: best with patience, else last"
     )
-    monitor: str = choice("mean", "what a gain is: the mean of all targets, or a target's score")
+    monitor: str = choice("mean", "score that has to improve: the mean of all targets, or a target's")
     precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = choice(
         "auto", "auto: mixed precision where the device gains by it, else float32"
     )
@@ -160,12 +158,12 @@ class Training(Part):
     )
     number_loss: Literal["squared", "huber"] = choice("squared", "loss of number targets")
 
-    def __init__(self, /, **values: Any) -> None:
+    def __init__(self, /, **values: object) -> None:
         super().__init__(**{**OPTIMIZER_DEFAULTS.get(str(values.get("optimizer")), {}), **values})
 
     @model_serializer(mode="wrap")
-    def _without_adamw(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Files and identities of trainings with adamw stay as they were before there was a choice.
+    def _without_adamw(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Files and identities of adamw stay as they were before there was a choice of optimizers.
         values = dump(self)
         if self.optimizer == "adamw":
             values.pop("optimizer", None)
@@ -175,7 +173,7 @@ class Training(Part):
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the weights of the best epoch are kept, and not those of the last."""
+        """Whether the weights of the best epoch are kept instead of the last."""
         return self.keep == "best" or (self.keep == "auto" and self.patience > 0)
 
 
@@ -267,9 +265,9 @@ class Recipe(Labels, Training, Body, Images):
             )
 
 
-#: What a table without pictures is trained with where the recipe does not say: many passes of small steps,
-#: which a small network needs and a small table can afford, and no stage for a head alone.
-TABLE_DEFAULTS: Mapping[str, Any] = {
+#: Defaults for a table without pictures: many epochs of small steps, which a small network needs and a small
+#: table can afford, and no epochs of the head alone.
+TABLE_DEFAULTS: Mapping[str, float] = {
     "epochs": 40,
     "frozen_epochs": 0,
     "weight_decay": 0.1,
@@ -298,10 +296,10 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
     return recipe.model_copy(update=mine)
 
 
-#: What a dot product of two ids is trained with where the recipe does not say. Its single output is the whole
-#: answer, of which nothing can be dropped, and its factors start near 0, where products hardly move: it takes
-#: larger steps. Its weight decay follows from the table (`with_dot_weight_decay`).
-DOT_DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "lr": 1e-2}
+#: Defaults for a dot product of two ids. Its single output is the whole answer, so nothing is dropped. Its
+#: factors start near 0, where products hardly move, so the steps are larger. Its weight decay follows from
+#: the table (`with_dot_weight_decay`).
+DOT_DEFAULTS: Mapping[str, float] = {"dropout": 0.0, "lr": 1e-2}
 #: Weight decay of a dot product whose ids are in every batch (bench/results/ratings.md).
 DOT_DECAY = 1.1
 
@@ -320,7 +318,7 @@ class OfRatings(Part):
 class RatingNetworkRecipe(OfRatings, Training, Body):
     """Every choice of a network for ratings: embeddings of users and items, a body, and a number in a range.
 
-    The fields of every network with defaults of their own, and those of a `FactorRecipe` that speak of
+    The fields of every network with their own defaults, and those of a `FactorRecipe` that describe
     ratings. With ``body = "dot"`` some defaults are those of `DOT_DEFAULTS`.
     """
 
@@ -335,7 +333,7 @@ class RatingNetworkRecipe(OfRatings, Training, Body):
     kind: Literal["auto", "explicit"] = "auto"
     duplicates: Literal["last", "first", "mean", "error"] | None = None
 
-    def __init__(self, /, **values: Any) -> None:
+    def __init__(self, /, **values: object) -> None:
         own = OPTIMIZER_DEFAULTS.get(str(values.get("optimizer")), {})
         super().__init__(**{**(DOT_DEFAULTS if values.get("body") == "dot" else {}), **own, **values})
 
@@ -346,15 +344,15 @@ class RatingNetworkRecipe(OfRatings, Training, Body):
         return cls(**{name: value for name, value in values.items() if name not in _ONLY_OF_RECIPE})
 
     def network(self) -> Recipe:
-        """What it says of the network and its training; of pictures, the defaults."""
+        """Its choices of network and training as a `Recipe`, with the defaults for pictures."""
         return Recipe(**{name: value for name, value in self if name in Recipe.model_fields})
 
-    def identity(self) -> dict[str, Any]:
-        """In JSON's types, as ``run.json`` has it: with the choices of pictures of the first edition."""
+    def identity(self) -> dict[str, object]:
+        """The recipe in JSON's types, as ``run.json`` has it: with the first edition's picture choices."""
         return {**self.network().model_dump(mode="json"), **self.model_dump(mode="json")}
 
     def ratings(self) -> FactorRecipe:
-        """What it says of reading and splitting ratings, as the factor models take it."""
+        """Its choices of reading and splitting ratings, as the factor models take them."""
         names = ("scale", "duplicates", "valid", "split")
         seed = self.seed if self.split_seed is None else self.split_seed
         return FactorRecipe(kind="explicit", seed=seed, **{name: getattr(self, name) for name in names})
@@ -364,15 +362,15 @@ _ONLY_OF_RECIPE = Recipe.model_fields.keys() - RatingNetworkRecipe.model_fields.
 
 
 def with_dot_weight_decay(recipe: RatingNetworkRecipe, users: int, items: int) -> RatingNetworkRecipe:
-    """The recipe with the weight decay of a dot product of so many ids, where it does not say one.
+    """The recipe with the weight decay of a dot product of so many ids, unless it sets one.
 
-    1.1 sqrt(f), f the part of the batches that an id is in: batch / sqrt(users x items), at most 1. Decay
-    shrinks every row in every step, and Adam's steps of a row that is in a part f of them are as sqrt(f).
+    1.1 sqrt(f), where f is the fraction of batches that an id is in: batch / sqrt(users x items), at most 1.
+    Decay shrinks every row in every step, and Adam's steps of a row in a fraction f of them grow as sqrt(f).
     """
     if recipe.body != "dot" or "weight_decay" in recipe.model_fields_set:
         return recipe
-    part = min(1.0, recipe.batch_size / max(1, users * items) ** 0.5)
-    return recipe.model_copy(update={"weight_decay": round(DOT_DECAY * part**0.5, 4)})
+    fraction = min(1.0, recipe.batch_size / max(1, users * items) ** 0.5)
+    return recipe.model_copy(update={"weight_decay": round(DOT_DECAY * fraction**0.5, 4)})
 
 
 class Factors(Part):

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_-]*[a-z]")
-#: What begins a line of an error, and is no part of its sentence.
+#: What precedes the sentence in a line of an error.
 _LABEL = re.compile(r"^\s*(?:(?:fix|found|parts)\s+|- )?")
 #: Between two ways of mending one fault.
 _OR = re.compile(r"(; or |; |, or )")
@@ -19,7 +19,7 @@ _ASIDE = re.compile(r"\s*\([^()]*\)")
 @dataclass(frozen=True)
 class Offer:
     """command: that runs.  options: that it takes, as typed.  owners: any option -> a command that has it.
-    withheld: that it has, but not for the data at hand.  keys: what stands in a file, said to be `file`."""
+    withheld: options that the data at hand exclude.  keys: options that are keys of `file` instead."""
 
     command: str
     options: frozenset[str]
@@ -42,8 +42,14 @@ def offering(offer: Offer) -> Iterator[None]:
         _offer.reset(token)
 
 
+def option(name: str) -> str:
+    """A field as the user writes it: ``--plain-weight`` while a command runs, ``plain_weight`` in Python."""
+    flag, offer = "--" + name.replace("_", "-"), _offer.get()
+    return flag if offer is not None and flag in offer.owners else name
+
+
 def withhold(names: Iterable[str], file: str = "") -> None:
-    """From now on these options are refused, since of other data (``time_format`` is ``--time-format``).
+    """Advise none of these options from now on: they are of other data (``time_format``: ``--time-format``).
 
     file: holds keys of these names instead.
     """
@@ -56,10 +62,10 @@ def withhold(names: Iterable[str], file: str = "") -> None:
 
 
 def advice(text: str) -> str:
-    """A message without ways of mending that the running command has not: an alternative is left out, a
-    key of its file is called so, and where nothing else is left, the command is named that has the option.
+    """The message without remedies that the running command does not offer.
 
-    Without a command, from Python, the text stays as it is.
+    Such an alternative is left out, a key of the command's file is called so, and where nothing else is left
+    the command that has the option is named. Without a command, from Python, the text stays as it is.
     """
     offer = _offer.get()
     if offer is None or "--" not in text:
@@ -68,37 +74,34 @@ def advice(text: str) -> str:
 
 
 def wanting(text: str, offer: Offer) -> list[str]:
-    """Options in a line of text that the command has not; ``tenfold fit ... --resume`` is another's."""
-    found = []
+    """Options in a line of text that the command lacks; in ``tenfold fit ... --resume`` it is another's."""
+    missing = []
     for match in _OPTION.finditer(text):
         spelled = match[0].replace("_", "-")
         before = re.split(r"; |, or |(?<!\.)\. ", text[: match.start()])[-1]
         if spelled in offer.owners and spelled not in offer.options and not re.search(r"tenfold \w+", before):
-            found.append(match[0])
-    return found
+            missing.append(match[0])
+    return missing
 
 
 def _line(line: str, offer: Offer) -> str:
-    missing = wanting(line, offer)
-    for name in missing:
+    for name in wanting(line, offer):
         if name in offer.keys:
-            line = re.sub(
-                rf"(?<![\w-]){name}\b", name[2:].replace("-", "_") + f" ({offer.file})", line, count=1
-            )
-    if not (missing := wanting(line, offer)):
+            key = f"{name[2:].replace('-', '_')} ({offer.file})"
+            line = re.sub(rf"(?<![\w-]){name}\b", key, line, count=1)
+    if not wanting(line, offer):
         return line
-    label = _LABEL.match(line)[0]  # type: ignore[index]
-    text = _ASIDE.sub(lambda found: "" if wanting(found[0], offer) else found[0], line[len(label) :])
+    label = line[: _LABEL.match(line).end()]  # type: ignore[union-attr]
+    text = _ASIDE.sub(lambda aside: "" if wanting(aside[0], offer) else aside[0], line[len(label) :])
     parts = _OR.split(text)
-    kept = [place for place in range(0, len(parts), 2) if not wanting(parts[place], offer)]
+    kept = [index for index in range(0, len(parts), 2) if not wanting(parts[index], offer)]
     # A message's own sentence stays, whatever it names; of a remedy, the part that helps.
     if kept and (label.strip() == "fix" or 0 in kept):
-        text = parts[kept[0]] + "".join(parts[place - 1] + parts[place] for place in kept[1:])
-        return label + text
+        return label + parts[kept[0]] + "".join(parts[index - 1] + parts[index] for index in kept[1:])
     missing = list(dict.fromkeys(wanting(text, offer)))
     owners = dict.fromkeys(
         "these data" if name in offer.withheld else f"tenfold {offer.owners[name]}"
-        for name in (one.replace("_", "-") for one in missing)
+        for name in (flag.replace("_", "-") for flag in missing)
     )
     several = "are options" if len(missing) > 1 else "is an option"
     several = several.replace(" ", " not ", 1) if [*owners] == ["these data"] else several

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,8 @@ def read_scores(scores: Scores, name: str) -> Scores:
 def id_text(value: object) -> str:
     """The canonical spelling of an id: text in Unicode's composed form (NFC), without outer blanks.
 
-    As `cell_text`, with composed accents, and without zero-width characters at the ends. Two ids are the same
-    exactly if these texts are equal: "007" and "7", "Ann" and "ann" differ. The empty text is not an id.
+    As `cell_text`, without zero-width characters at the ends. Two ids are the same exactly if these texts are
+    equal: "007" and "7", "Ann" and "ann" differ. The empty text is not an id.
     """
     text = cell_text(value)
     return text if text.isascii() else unicodedata.normalize("NFC", _ENDS.sub("", text))
@@ -108,25 +108,24 @@ def cell_text(value: object) -> str:
 
 @dataclass(frozen=True)
 class TargetPrediction:
-    """One target's answer for all rows.
+    """A target's answer for all rows.
 
-    kind: the target's kind, as in the schema: ``category``, ``ordered`` (one class a row), ``open`` (one or
-        none), ``multilabel`` (any number of them), ``number``.
+    kind: the target's kind, as in the schema.
     classes: class names in the order of `probabilities`' columns; empty for numbers.
-    probabilities: (rows, classes) float64; rows sum to 1 for ``category`` and ``ordered``, and each stands
-        for itself for ``open`` and ``multilabel``; None for numbers.
-    values: (rows,) the decoded answer: class names (object), of ``open`` `none` where no class is sure
-        enough, of ``multilabel`` tuples of class names (object), or numbers (float64).
-    thresholds: (classes,) the least probability of a yes, of ``open`` and ``multilabel``.
-    separator: what joins the names of a tuple in one cell.
+    probabilities: (rows, classes) float64; rows sum to 1 for ``category`` and ``ordered``; classes are
+        independent for ``open`` and ``multilabel``; None for numbers.
+    values: (rows,) the decoded answer: class names (object), `none` for ``open`` where no class is sure
+        enough, tuples of class names (object) for ``multilabel``, or numbers (float64).
+    thresholds: (classes,) the least probability of a yes, for ``open`` and ``multilabel``.
+    separator: joins the names of a tuple in a cell.
     none: how an answer without any class is written.
-    columns: of ``multilabel`` read from several columns of 0 and 1: their names, which are the classes.
+    columns: for ``multilabel`` read from several columns of 0 and 1: their names, which are the classes.
     """
 
     kind: str
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64] | None
-    values: NDArray[Any]
+    values: NDArray[np.generic]
     thresholds: tuple[float, ...] = ()
     separator: str = " "
     none: str = ""
@@ -138,7 +137,7 @@ class TargetPrediction:
         return any(isinstance(value, tuple) for value in self.values[:1])
 
 
-def answer_words(answer: TargetPrediction) -> np.ndarray:
+def answer_words(answer: TargetPrediction) -> NDArray[np.generic]:
     """(rows,) a cell per row: numbers and class names as they are, several names joined."""
     if not answer.many:
         return answer.values
@@ -147,24 +146,25 @@ def answer_words(answer: TargetPrediction) -> np.ndarray:
 
 
 def answer_table(answer: TargetPrediction) -> NDArray[np.int64]:
-    """(rows, classes) 1 where a class is the row's answer, or one of them."""
-    found = np.zeros((len(answer.values), len(answer.classes)), dtype=np.int64)
+    """(rows, classes) 1 where a class is the row's answer or among its answers."""
+    table = np.zeros((len(answer.values), len(answer.classes)), dtype=np.int64)
     for index, name in enumerate(answer.classes):
-        found[:, index] = [name in one for one in answer.values] if answer.many else answer.values == name
-    return found
+        chosen = [name in names for names in answer.values] if answer.many else answer.values == name
+        table[:, index] = chosen
+    return table
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One output row per input row, in input order.
+    """An output row per input row, in input order.
 
     ids: (rows,) the text that names each row.
     targets: target name -> its answer.
     failed: (rows,) true where the row could not be predicted (an unreadable picture).
     reasons: row index -> why it failed.
-    notes: what was noticed (unknown categories, several frames, ...), one a line.
-    numbered: true where no column names a row, and `ids` are numbers of lines or rows.
-    cells: the columns of the table that was predicted, by their names: (rows,) texts.
+    notes: what was noticed (unknown categories, several frames, ...), a line each.
+    numbered: no column names the rows, and `ids` are numbers of lines or rows.
+    cells: the columns of the predicted table by name: (rows,) texts.
     """
 
     ids: NDArray[np.object_]
@@ -187,7 +187,7 @@ class MemoryPlan:
     predicted_bytes: expected peak of process memory, 0 where not planned.
     band_bytes: low and high end of the prediction.
     parts: name -> bytes at the peak.
-    notes: how the plan was reached, one a line.
+    notes: how the plan was reached, a line each.
     """
 
     micro_batch: int
@@ -210,9 +210,9 @@ class Ratings:
     times: (ratings,) float64 seconds since 1970, or None.
     scale: lowest and highest rating, as given or as found.
     implicit: true where the table is a log of events and not a table of ratings.
-    rows: (ratings,) row of the table that each stands for, or None where nobody asked for it.
+    rows: (ratings,) row of each in the table, or None where nobody asked for it.
     item_names: item id -> title, empty where no item table was given.
-    notes: what was decided or resolved, one a line.
+    notes: what was decided or resolved, a line each.
     """
 
     users: NDArray[np.object_]
@@ -230,10 +230,10 @@ class Ratings:
 
 @dataclass(frozen=True)
 class SideFeatures:
-    """What a side table says of each user or each item: a sparse matrix of ones, row by row.
+    """The features of each user or each item from a side table: a sparse matrix of ones, in CSR form.
 
-    names: one a feature, as ``genre=Drama`` or ``age 25 to 31``.
-    group: (features,) uint32: which column of the side table a feature came from.
+    names: of the features, as ``genre=Drama`` or ``age 25 to 31``.
+    group: (features,) uint32: the column of the side table that a feature came from.
     columns: the names of those columns.
     start: (rows + 1,) int64; row r has features `feature[start[r]:start[r + 1]]`, sorted, each once.
     feature: uint32.
@@ -297,7 +297,7 @@ class FactorModel(Interactions):
     user_factors (users, factors), item_factors (items, factors) float32.
     mean: the global mean (before the sigmoid where there is one).  sigmoid_range: (low, high) or None.
     noise_precision: alpha of the residuals (0 where unknown).
-    extra: what some methods know beside these.
+    extra: further parameters of some methods.
     """
 
     method: str
@@ -314,7 +314,7 @@ class FactorModel(Interactions):
 
 @dataclass(frozen=True, kw_only=True)
 class Extra:
-    """What some methods know beside biases and factors, for new rows, deviations and times. None: not known.
+    """Further parameters of some methods, for new rows, deviations and times. None: not known.
 
     weight_decay: of als (its ridge) and sgd.  spread: of als, the standard deviation of ratings.
     confidence: of als for events, what a unit of strength adds.
@@ -363,7 +363,7 @@ class TimeSpans:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """Ranked items, one row per (user, rank).
+    """Ranked items, a row per (user, rank).
 
     users, items, names: (rows,) object.  rank: (rows,) from 1.  score, deviation: (rows,) float32.
     known_user: (rows,) bool.  reasons: per row, the rated items that moved the score most.
@@ -384,10 +384,10 @@ class Recommendations:
 
 @dataclass(frozen=True)
 class PairPredictions:
-    """One answer per asked pair, in the order asked.
+    """An answer per asked pair, in the order asked.
 
     users, items: (pairs,) object, ids as text.
-    score: (pairs,) float32, in the model's scale (for implicit models: a ranking score, no rating).
+    score: (pairs,) float32, in the model's scale (for implicit models: a ranking score, not a rating).
     deviation: (pairs,) float32, standard deviation of a rating around `score`; NaN where unknown.
     known_user, known_item: (pairs,) bool, false where the fallback answered.
     item_state: (pairs,) object: ``rated``, ``listed`` (in the item table only) or ``unknown``.
@@ -405,7 +405,7 @@ class PairPredictions:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Nearest users or items by the cosine of their factors, one row per (asked, rank).
+    """Nearest users or items by the cosine of their factors, a row per (asked, rank).
 
     asked, found, names: (rows,) object.  rank: (rows,) from 1.  cosine: (rows,) float32 in -1..1.
     """

@@ -102,7 +102,9 @@ def test_another_kind_of_answer_is_refused(tmp_path: Path, sample: str, target: 
         predictions(["a", "b"], label=target),
         columns={"x": "label"},
     )
-    assert [row[0] for row in rows] == ["a", "b"] and any("all the same, as was said" in one for one in notes)
+    assert [row[0] for row in rows] == ["a", "b"] and any(
+        "all the same, as was asked" in one for one in notes
+    )
 
 
 @pytest.mark.case("P1", "neighbour: what fits is written without a question, whole numbers as whole numbers")
@@ -284,7 +286,7 @@ def test_an_id_that_was_not_predicted(tmp_path: Path) -> None:
 @pytest.mark.case("P1", "neighbour: an option that names no column or no class is refused by name")
 def test_wishes_that_name_nothing(tmp_path: Path) -> None:
     found = predictions(["a", "b"], label=PETS)
-    with pytest.raises(SchemaError, match="'cta' is no class"):
+    with pytest.raises(SchemaError, match="'cta' is not a class"):
         fill(tmp_path, "id,p\na,0.5\n", found, probabilities={"p": "cta"})
     with pytest.raises(SchemaError, match="no column 'q'"):
         fill(tmp_path, "id,p\na,0.5\n", found, probabilities={"q": "cat"})

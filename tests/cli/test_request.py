@@ -13,6 +13,7 @@ import tenfold.cli.main  # noqa: F401 - the commands in their order
 from photos import write_photo
 from tenfold.cli import request
 from tenfold.cli.ask import Evaluate, Predict
+from tenfold.cli.commands import offer_of
 from tenfold.cli.options import ColumnOptions, options_of
 from tenfold.cli.ratings import Recommend, recommender_of
 from tenfold.cli.request import fit_keywords, picture_job_of, table_options
@@ -22,6 +23,7 @@ from tenfold.data.tables.table import Table
 from tenfold.errors import ImageError, RecipeError, SchemaError, TenfoldError
 from tenfold.events import ImagesRead
 from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.remedies import offering
 from tenfold.schema import (
     CategoryTarget,
     IdColumn,
@@ -151,6 +153,7 @@ def test_options_beside_a_job_file_replace_its_values(tmp_path: Path) -> None:
         ({**PICTURES, "image": ["id"]}, "COLUMN=FOLDER"),
         ({**PICTURES, "target": ["label:categry"]}, "did you mean 'category'?"),
         ({**PICTURES, "lr": -1.0}, "lr"),
+        ({**PICTURES, "factors": 3}, "the options are: arch, weights"),  # as Python spells them
         ({**PICTURES, "factors": 3}, "--factors is not an option of a training from pictures"),
         ({**PICTURES, "duplicates": "mean", "epochs": 2}, "--duplicates is not an option"),
         ({**RATINGS, "arch": "resnet18"}, "--arch is not an option of a training from ratings"),
@@ -318,3 +321,13 @@ def test_for_whom_to_recommend_is_said_once() -> None:
     assert asked["path"] == "mine.csv" and asked["separator"] == ";"
     with pytest.raises(RecipeError, match="--target is not an option without --ratings"):
         recommender_of(RATINGS_RUN, given(user=["1"], target="note"))
+
+
+def test_a_command_names_options_as_they_are_typed() -> None:
+    with offering(offer_of("fit")):
+        with pytest.raises(RecipeError) as caught:
+            job_of(fit_options(**PICTURES, factors=3))
+        assert "the options are: --arch, --weights, --image-size" in str(caught.value)
+        with pytest.raises(RecipeError) as caught:
+            job_of(fit_options(**PICTURES, label_smoothing=2.0))
+        assert "--label-smoothing = 2.0: " in str(caught.value)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from tenfold.cli.options import (
     AskOptions,
@@ -19,7 +20,7 @@ from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.events import Listener
 from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe
-from tenfold.remedies import withhold
+from tenfold.remedies import option, withhold
 from tenfold.schema import (
     CategoryColumn,
     IdColumn,
@@ -225,10 +226,17 @@ def _recipe(schema: Schema, settings: Mapping[str, object], choices: Mapping[str
                 wing = f"ratings by a network (--body {choices.get('body', 'mlp')})"
             raise RecipeError(
                 f"--{name.replace('_', '-')} is not an option of a training from {wing}",
-                fix=f"leave it out; the options are: {', '.join(mine.model_fields)}",
+                fix=f"leave it out; the options are: {', '.join(map(option, mine.model_fields))}",
             )
-    chosen: dict[str, Any] = {**settings, **choices}  # not checked yet
-    return mine(**chosen)
+    try:
+        return mine.model_validate({**settings, **choices})
+    except RecipeError as error:
+        # What was given as an option is named as it was typed.
+        typed = {name: option(name) for name in choices}
+        problems = [
+            re.sub(r"\w+", lambda name: typed.get(name[0], name[0]), text, count=1) for text in error.problems
+        ]
+        raise RecipeError(error.headline, problems=problems, **error.labels) from None
 
 
 def fit_keywords(

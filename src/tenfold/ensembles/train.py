@@ -32,7 +32,7 @@ from tenfold.events import (
     StepEnded,
     TrainingChanged,
 )
-from tenfold.members import EnsembleRecipe, Member, expand, read_members
+from tenfold.members import EnsembleRecipe, Member, Sections, expand, read_members
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.bundle import LOGS, describe_bundle, describe_member, making_bundle
 from tenfold.runs.fitting import finish_run
@@ -107,7 +107,7 @@ def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]
             "[schema]: members are trained from pictures; blend ratings runs with `tenfold blend`"
         )
     try:
-        members = read_members(file.sections, how)
+        members = read_members(Sections(**file.sections), how)
     except RecipeError as error:
         problems += error.problems
         hint = hint or error.labels.get("fix", "")

@@ -1,4 +1,4 @@
-"""A file is either whole or as it was: written beside its place, then moved there."""
+"""Atomic writing: a file is either whole or as it was."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary stream to a new file that takes the place of `path` when the block ends well.
 
     Missing folders are made. If the block fails (a full disk, an error, Ctrl-C), the file that was there
-    before is untouched and nothing is left beside it; what a process that was killed left in that folder is
-    removed by the next. A pipe or a device is written to directly.
+    before is untouched and nothing is left beside it; the next call removes what a killed process left in
+    the folder. A pipe or a device is written to directly.
 
-    Raises OutputError where the place cannot be written.
+    Raises OutputError where the file cannot be written.
     """
     target = Path(os.path.realpath(path))  # a link stays a link: the file it names is replaced
     try:
@@ -66,10 +66,10 @@ _TEMPORARY = re.compile(r"\.tenfold-[0-9a-f]{16}\.tmp")
 def _temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new file beside the target, held by this process: its name and a stream to it."""
     while True:
-        # A short name of its own: the target's may already be as long as the file system allows.
+        # A short name: the target's may already be as long as the file system allows.
         temporary = target.with_name(f".tenfold-{secrets.token_hex(8)}.tmp")
         stream = open(temporary, "xb")
-        # Another process may have taken it for one that was left, in the moment before it was held.
+        # Another process may have removed it as abandoned before it was locked.
         if _hold(stream.fileno()) and not temporary.exists():
             stream.close()
             continue
@@ -77,7 +77,7 @@ def _temporary(target: Path) -> tuple[Path, BinaryIO]:
 
 
 def _hold(handle: int) -> bool:
-    """Lock an open file for as long as this process has it open; False where another one has."""
+    """Lock an open file for as long as this process has it open; False where another process has."""
     if sys.platform == "win32":
         return False
     import fcntl
@@ -90,7 +90,7 @@ def _hold(handle: int) -> bool:
 
 
 def _drop_left(folder: Path) -> None:
-    """Remove the temporaries of processes that were killed: those that no process holds."""
+    """Remove the temporary files of killed processes: those that no process has locked."""
     with suppress(OSError):
         left = [entry.path for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
         for path in left:
@@ -108,7 +108,7 @@ def _remedy(code: int | None) -> str:
 
 
 def sync(path: str | os.PathLike[str]) -> None:
-    """Make a file, or the names in a folder, outlast a power failure, where the system can."""
+    """Flush a file, or the names in a folder, to the disk, where the system can."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,16 +1,17 @@
 """A sample submission, kept to the byte, and the same file with other values in it.
 
-Identifiers, header, order of rows and columns, separator, quoting, line ends and encoding stay those of the
-sample; only cells of the columns that are filled change.
+Ids, header, order of rows and columns, separator, quoting, line ends and encoding stay those of the sample;
+only cells of the filled columns change.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tenfold.data.tables.cells import is_number
@@ -31,12 +32,12 @@ SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
 @dataclass(frozen=True)
 class Sample:
-    """A small text table as it stands in its file.
+    """A small text table as its file has it.
 
     names: column names without quotes and outer blanks.
-    rows: cells as texts, without quotes.  raw: the same cells as they stand in the file.
+    rows: cells as texts, without quotes.  raw: the same cells as the file has them.
     lines: the line of the file of each row; the header is line 1.
-    header: the header as it stands.  ending: line end.  closed: whether the last line has one.
+    header: as the file has it.  ending: line end.  closed: whether the last line has it.
     mark: byte-order mark.
     """
 
@@ -52,10 +53,10 @@ class Sample:
     closed: bool
     encoding: str
     mark: bytes
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def column(self, name: str) -> int:
-        """The index of a column; SchemaError with the nearest name where there is none."""
+        """The index of a column; SchemaError with the nearest name where it is missing."""
         if name not in self.names:
             raise SchemaError(
                 f"{self.name} has no column {name!r}",
@@ -70,7 +71,7 @@ class Sample:
 
 
 def read_sample(path: str | os.PathLike[str]) -> Sample:
-    """Read a sample submission, or any submission. TableError where it is no table of two or more columns."""
+    """Read a submission, such as a sample. TableError where it is not a table of two or more columns."""
     path = Path(path)
     text, encoding, mark, notes = _decode(path)
     separator = _find_separator(text)
@@ -94,7 +95,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
     wrong = [row for row, cells in enumerate(raw) if len(cells) != len(names)]
     if wrong:
         raise TableError(
-            f"{path.name} is not one table",
+            f"{path.name} has rows of different lengths",
             problems=[
                 f"line {lines[row]} has {len(raw[row])} cells, the header has {len(names)}" for row in wrong
             ],
@@ -120,8 +121,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 def _decode(path: Path) -> tuple[str, str, bytes, tuple[str, ...]]:
     """Text, encoding, byte-order mark, and notes on what was guessed.
 
-    Unlike the text of a table it keeps every byte, so that it can be written again, and no encoding is asked
-    for: what is not UTF-8 is answered in the same bytes.
+    Unlike the text of a table it keeps every byte, so that it can be written again in the same encoding.
     """
     data = read_bytes(path)
     for mark, encoding in MARKS:
@@ -134,27 +134,25 @@ def _decode(path: Path) -> tuple[str, str, bytes, tuple[str, ...]]:
                 ) from None
     if b"\x00" in data:
         raise TableError(f"{path.name} is not a text file", fix="give the sample as CSV")
-    for encoding in ("utf-8", "cp1252"):
-        try:
+    text = encoding = ""
+    for encoding in ("utf-8", "cp1252", "latin-1"):  # the last decodes any bytes
+        with suppress(UnicodeDecodeError):
             text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        break
-    else:
-        text, encoding = data.decode("latin-1"), "latin-1"  # which gives every byte a letter
+            break
     notes = () if encoding == "utf-8" else (f"{path.name} is not UTF-8: read and answered in {encoding}",)
     return text, encoding, b"", notes
 
 
 def _find_separator(text: str) -> str:
     """The separator that gives the first lines equally many cells, and the most of them."""
-    head, candidates = text[:65536], []
-    for separator in SEPARATORS:
+    head = text[:65536]
+
+    def fit(separator: str) -> tuple[bool, int]:
         rows = _cut(head, separator)[0][:20]
-        widths = [len(row) for row in (rows[:-1] if len(text) > len(head) else rows)]
-        even = min(widths, default=1) > 1 and len(set(widths)) == 1
-        candidates.append((even, widths[0] if widths else 1))
-    return SEPARATORS[candidates.index(max(candidates))]
+        widths = [len(row) for row in (rows[:-1] if len(text) > len(head) else rows)] or [1]
+        return widths[0] > 1 and len(set(widths)) == 1, widths[0]
+
+    return max(SEPARATORS, key=fit)
 
 
 def _cut(text: str, separator: str) -> tuple[list[list[str]], list[int], str]:
@@ -174,8 +172,7 @@ def _cut(text: str, separator: str) -> tuple[list[list[str]], list[int], str]:
     position, line, start = 0, 1, 1
     while position < len(text):
         match = cell.match(text, position)
-        if match is None:
-            break  # cannot be: a cell may be empty, and the end of the text ends it
+        assert match is not None  # a cell may be empty, and the end of the text ends it
         row.append(match[1])
         position = match.end()
         line += match[1].count("\n")
@@ -199,21 +196,21 @@ def _unquote(cell: str) -> str:
 def write_sample(
     path: str | os.PathLike[str], sample: Sample, filled: Mapping[int, Sequence[str]]
 ) -> tuple[str, ...]:
-    """Write the sample with some columns filled: index of the column -> a text per row.
+    """Write the sample with some columns filled: index of the column -> a text per row. Returns notes.
 
-    Filled cells take on the look of the column: whole numbers where the sample has them, its words for true
-    and false, its decimal comma, its quotes.
+    Filled cells look as the column does: whole numbers where the sample has them, its words for true and
+    false, its decimal comma, its quotes.
     """
     if os.path.realpath(path) == os.path.realpath(sample.path):
         raise OutputError(f"{path} is the sample itself", fix="give the submission another name")
     columns = {}
     for column, texts in filled.items():
-        dressed = _dress(texts, sample.cells(column), sample.separator)
+        styled = _style(texts, sample.cells(column), sample.separator)
         always = all(row[column].startswith('"') for row in sample.raw)
-        columns[column] = [_quote(text, sample.separator, always) for text in dressed]
+        columns[column] = [_quote(text, sample.separator, always) for text in styled]
     rows = []
-    for number, raw in enumerate(sample.raw):
-        cells = [columns[column][number] if column in columns else cell for column, cell in enumerate(raw)]
+    for row, raw in enumerate(sample.raw):
+        cells = [columns[column][row] if column in columns else cell for column, cell in enumerate(raw)]
         rows.append(sample.separator.join(cells))
     text = sample.ending.join([sample.header, *rows]) + (sample.ending if sample.closed else "")
     try:
@@ -234,8 +231,8 @@ def _quote(text: str, separator: str, always: bool) -> str:
     return text
 
 
-def _dress(texts: Sequence[str], cells: Sequence[str], separator: str) -> list[str]:
-    """Texts in the look of the sample's own cells of that column."""
+def _style(texts: Sequence[str], cells: Sequence[str], separator: str) -> list[str]:
+    """Texts in the style of the sample's own cells of that column."""
     shown = {cell for cell in cells if cell}
     if shown and all(INTEGER.fullmatch(cell) for cell in shown):
         return [_whole(text) for text in texts]
@@ -258,7 +255,7 @@ def _whole(text: str) -> str:
 
 
 def _truth(text: str, like: str) -> str:
-    """0, 1, true and false in the letters of the sample's word."""
+    """0, 1, true and false in the case of the sample's word."""
     word = {"0": "false", "1": "true"}.get(_whole(text))
     if word is None:
         return text
@@ -271,27 +268,24 @@ def _truth(text: str, like: str) -> str:
 def match_ids(wanted: Sequence[str], there: Sequence[str]) -> tuple[list[list[int]], tuple[str, ...]]:
     """For each wanted id the rows of `there` that have it, and messages.
 
-    Ids are compared as everywhere: in one of Unicode's forms, without outer blanks. If not one of them fits,
-    names of pictures are compared without folder and ending, as long as that is not a guess.
+    Ids are compared by `id_text`. If none of them matches, names of pictures are compared without folder and
+    ending, as long as that is unambiguous.
     """
-    rows = _rows_by_id([id_text(name) for name in there])
-    matches = [rows.get(id_text(name), []) for name in wanted]
+    matches = _match(wanted, there, id_text)
     if any(matches) or not wanted or not there:
         return matches, ()
-    bare_there, bare_wanted = ({_bare(name) for name in ids} for ids in (there, wanted))
-    if len(bare_there) < len(set(there)) or len(bare_wanted) < len(set(wanted)):
+    if any(len(set(map(_bare, ids))) < len(set(ids)) for ids in (there, wanted)):
         return matches, ()
-    rows = _rows_by_id([_bare(name) for name in there])
-    matches = [rows.get(_bare(name), []) for name in wanted]
+    matches = _match(wanted, there, _bare)
     note = f"ids joined without folder and ending of the file: {wanted[0]!r} is {_bare(wanted[0])!r}"
     return matches, ((note,) if any(matches) else ())
 
 
-def _rows_by_id(ids: Sequence[str]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(ids):
-        rows.setdefault(name, []).append(row)
-    return rows
+def _match(wanted: Sequence[str], there: Sequence[str], key: Callable[[str], str]) -> list[list[int]]:
+    rows = defaultdict[str, list[int]](list)
+    for row, name in enumerate(there):
+        rows[key(name)].append(row)
+    return [rows.get(key(name), []) for name in wanted]
 
 
 def _bare(name: str) -> str:

@@ -1,14 +1,15 @@
-"""Sample submissions filled in: which row stands where, and what kind of answer a column wants.
+"""Sample submissions filled in: which row goes where, and what kind of answer a column wants.
 
-Rows are joined by id, and an id is looked for under its column's name; the number of a line is no id. What a
-column wants shows in the sample's own cells: class names, whole numbers, fractions. Words are never written
-under numbers, nor numbers under words, unless somebody says so.
+Rows are joined by id, and ids are looked up under the name of their column; the number of a line is not an
+id. The sample's own cells show what a column wants: class names, whole numbers, fractions. Words are never
+written under numbers, nor numbers under words, unless the user says so.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,34 +37,30 @@ ANSWER, CHANCE, YES = "answer", "probability", "yes"
 def read_wishes(
     like: Path_, columns: Sequence[str], probabilities: Sequence[str]
 ) -> tuple[dict[str, str | None], dict[str, str]]:
-    """What ``--column COLUMN=WHAT`` and ``--probability CLASS=COLUMN`` ask for: column -> what, and -> class.
+    """Parse ``--column COLUMN=WHAT`` and ``--probability CLASS=COLUMN``: column -> what, and -> class.
 
     like: the sample, whose columns they name; names may hold ``=`` themselves. SchemaError where none fits.
     """
     names = read_sample(like).names
-    said: dict[str, str | None] = {}
-    chance: dict[str, str] = {}
-    for text in columns:
-        column, what = _parted(text, names, "--column", first=True)
-        said[column] = what or None
-    for text in probabilities:
-        what, column = _parted(text, names, "--probability", first=False)
-        chance[column] = what
-    both = sorted(said.keys() & chance.keys())
+    pairs = [_split_at_column(text, names, "--column", first=True) for text in columns]
+    asked = {column: what or None for column, what in pairs}
+    pairs = [_split_at_column(text, names, "--probability", first=False) for text in probabilities]
+    chance = {column: word for word, column in pairs}
+    both = sorted(asked.keys() & chance.keys())
     if both:
         raise SchemaError(f"column {both[0]!r} is to be filled in two ways", fix="give one of them")
-    return said, chance
+    return asked, chance
 
 
-def _parted(text: str, names: Sequence[str], flag: str, *, first: bool) -> tuple[str, str]:
-    """The two sides of the equals sign that leaves a column of the sample on its side."""
-    for found in re.finditer("=", text):
-        sides = text[: found.start()].strip(), text[found.end() :].strip()
+def _split_at_column(text: str, names: Sequence[str], flag: str, *, first: bool) -> tuple[str, str]:
+    """The two sides of the equals sign that has a column of the sample on its first or second side."""
+    for sign in re.finditer("=", text):
+        sides = text[: sign.start()].strip(), text[sign.end() :].strip()
         if sides[0 if first else 1] in names:
             return sides
     form = "COLUMN=TARGET" if first else "CLASS=COLUMN"
     raise SchemaError(
-        f"{flag} {text!r} names no column of the sample",
+        f"{flag} {text!r} does not name a column of the sample",
         found=", ".join(names),
         fix=f"write it as {flag} {form}, with a column as the sample spells it",
     )
@@ -83,10 +80,10 @@ def write_submission(
 
     A column is filled with the target of its name, or with the probability of the class of its name (also
     ``target:class`` and ``target_class``); the only column beside the id with the only target. Where the
-    sample has fractions for a target of two classes, that is the probability of the second. `columns` says
-    it otherwise: sample column -> target, ``target:class``, or None to keep the sample's cells;
-    `probabilities`: sample column -> class. `id_column` is the column whose cells are ids, if it is not the
-    one of a name that the predicted table has, too, or else whose cells are ids of predicted rows.
+    sample has fractions for a target of two classes, that is the probability of the second. `columns`
+    overrides this: sample column -> target, ``target:class``, or None to keep the sample's cells;
+    `probabilities`: sample column -> class. `id_column` is the column of ids. Without it, that is the
+    column whose name the predicted table has, too, or else whose cells are ids of predicted rows.
 
     Ids of the sample without a prediction are an OutputError, unless `fill_missing` is the value to write
     for them; so are columns that want another kind of answer than there is. Predicted ids that the sample
@@ -94,18 +91,17 @@ def write_submission(
     """
     sample = read_sample(like)
     ids = _find_ids(sample, predictions, id_column, {*(columns or {}), *(probabilities or {})})
-    sources = _find_sources(sample, ids.place, predictions, dict(columns or {}), dict(probabilities or {}))
-    chosen, said = _choose_rows(sample, ids, predictions, fill_missing is not None)
-    notes = [*ids.notes, *sources.notes, *said]
+    sources, notes = _find_sources(sample, ids.column, predictions, columns or {}, probabilities or {})
+    chosen, row_notes = _choose_rows(sample, ids, predictions, fill_missing is not None)
     filled = {}
-    for place, source in sources.columns.items():
+    for index, source in sources.items():
         answer = _as_text(predictions.targets[source.target], source)
-        filled[place] = [str(fill_missing) if row < 0 else answer[row] for row in chosen]
-    notes += write_sample(path, sample, filled)
+        filled[index] = [str(fill_missing) if row < 0 else answer[row] for row in chosen]
+    notes = [*ids.notes, *notes, *row_notes, *write_sample(path, sample, filled)]
     where = [
-        (sample.lines[number], sample.names[place], cell)
-        for place, cells in {**filled, ids.place: sample.cells(ids.place)}.items()
-        for number, cell in enumerate(cells)
+        (sample.lines[row], sample.names[index], cell)
+        for index, cells in {**filled, ids.column: sample.cells(ids.column)}.items()
+        for row, cell in enumerate(cells)
         if is_formula(cell)
     ]
     return (*notes, *formula_notes(where, safe=False))
@@ -113,7 +109,7 @@ def write_submission(
 
 @dataclass(frozen=True)
 class _Source:
-    """What fills a column: a target's answer, or of one of its classes the probability, or 0 and 1."""
+    """What fills a column: a target's answer, or the probability, or 0 and 1, of a class `word`."""
 
     target: str
     how: str = ANSWER
@@ -122,14 +118,12 @@ class _Source:
 
 def _as_text(target: TargetPrediction, source: _Source) -> list[str]:
     """A target's answers, or those of one class, as texts."""
-    if source.how == CHANCE and target.probabilities is not None:
-        return [repr(one) for one in target.probabilities[:, target.classes.index(source.word)].tolist()]
-    if source.how == YES:
-        return [str(one) for one in answer_table(target)[:, target.classes.index(source.word)].tolist()]
     values = np.asarray(answer_words(target))
-    if values.dtype.kind == "f":
-        return [repr(float(one)) for one in values.tolist()]
-    return [answer_text(one) for one in values.tolist()]
+    if source.how == CHANCE and target.probabilities is not None:
+        values = target.probabilities[:, target.classes.index(source.word)]
+    elif source.how == YES:
+        values = answer_table(target)[:, target.classes.index(source.word)]
+    return list(map(answer_text, values.tolist()))
 
 
 # --- which row ---------------------------------------------------------------------------------------
@@ -137,12 +131,12 @@ def _as_text(target: TargetPrediction, source: _Source) -> list[str]:
 
 @dataclass(frozen=True)
 class _Ids:
-    """place: the sample's id column.  matches: for each of its rows the predicted rows of that id.
+    """column: of the sample's ids.  matches: for each of its rows the predicted rows of that id.
 
-    names: (predicted rows,) what these are called where the two were joined.
+    names: (predicted rows,) the ids that they were joined by.
     """
 
-    place: int
+    column: int
     matches: list[list[int]]
     names: list[str]
     notes: list[str]
@@ -151,24 +145,24 @@ class _Ids:
 def _find_ids(sample: Sample, predictions: Predictions, id_column: str | None, filled: set[str]) -> _Ids:
     """The sample's id column, joined with the predicted table's column of that name, or with its ids.
 
-    filled: columns of which it is said what goes into them. The id is the first that nothing fills: a number
-    that both tables have, an age say, is no id.
+    filled: columns that the user fills. The id is the first column that nothing fills: a number that both
+    tables have, such as an age, is not an id.
     """
-    places = range(len(sample.names)) if id_column is None else [sample.column(id_column)]
-    own = [str(one) for one in predictions.ids.tolist()]
+    columns = range(len(sample.names)) if id_column is None else [sample.column(id_column)]
+    own = list(map(str, predictions.ids.tolist()))
     taken = {
         name.casefold() for name in (*filled, *predictions.targets, *_class_columns(predictions.targets))
     }
-    lead = next((place for place in places if sample.names[place].casefold() not in taken), places[0])
+    lead = next((index for index in columns if sample.names[index].casefold() not in taken), columns[0])
     first = sample.names[lead]
     cells = {name.casefold(): name for name in predictions.cells}
     column = first if first in predictions.cells else cells.get(first.casefold())
-    named = {lead: [str(one) for one in predictions.cells[column].tolist()]} if column is not None else {}
-    found = _best_ids(sample, named)
-    if found is None and not predictions.numbered:
-        found = _best_ids(sample, dict.fromkeys(places, own))
-    if found is not None:
-        return found
+    named = {lead: list(map(str, predictions.cells[column].tolist()))} if column is not None else {}
+    ids = _best_ids(sample, named)
+    if ids is None and not predictions.numbered:
+        ids = _best_ids(sample, dict.fromkeys(columns, own))
+    if ids is not None:
+        return ids
     wanted = ", ".join(sample.cells(lead)[:3])
     if predictions.numbered and not named:
         raise OutputError(
@@ -187,13 +181,13 @@ def _find_ids(sample: Sample, predictions: Predictions, id_column: str | None, f
 def _best_ids(sample: Sample, there: Mapping[int, list[str]]) -> _Ids | None:
     """The first column unless another fits better. there: column of the sample -> ids to join it with."""
     best, most = None, 0
-    for place, ids in there.items():
-        cells = sample.cells(place)
-        found, notes = match_ids(cells, ids)
-        hits = len({cell for cell, rows in zip(cells, found, strict=True) if rows})
-        # A column of zeros is no id because a row is called 0.
-        if hits > most and (place == next(iter(there)) or hits >= len(cells) / 2):
-            best, most = _Ids(place, found, ids, list(notes)), hits
+    for column, ids in there.items():
+        cells = sample.cells(column)
+        matches, notes = match_ids(cells, ids)
+        hits = len({cell for cell, rows in zip(cells, matches, strict=True) if rows})
+        # A column of zeros is not an id because a row is called 0.
+        if hits > most and (column == next(iter(there)) or hits >= len(cells) / 2):
+            best, most = _Ids(column, matches, ids, list(notes)), hits
         if hits == len(cells):
             break
     return best
@@ -202,56 +196,50 @@ def _best_ids(sample: Sample, there: Mapping[int, list[str]]) -> _Ids | None:
 # --- what goes into a column -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """columns: place in the sample -> what fills it."""
-
-    columns: dict[int, _Source]
-    notes: list[str]
-
-
 def _find_sources(
     sample: Sample,
-    id_place: int,
+    id_column: int,
     predictions: Predictions,
-    said: dict[str, str | None],
-    chance: dict[str, str],
-) -> _Sources:
-    """What goes into each column of the sample."""
+    asked: Mapping[str, str | None],
+    chance: Mapping[str, str],
+) -> tuple[dict[int, _Source], list[str]]:
+    """What goes into each column of the sample, by its index, and messages."""
     targets = predictions.targets
-    for name in (*said, *chance):
+    for name in (*asked, *chance):
         sample.column(name)
-    free = {name: place for place, name in enumerate(sample.names) if place != id_place}
+    free = {name: index for index, name in enumerate(sample.names) if index != id_column}
     known = {**_class_columns(targets), **{name: _Source(name) for name in targets}}
     folded: dict[str, _Source | None] = {}
     for name, source in known.items():  # a name that fits two of them but for its case fits none
         folded[name.casefold()] = None if name.casefold() in folded else source
     columns: dict[int, _Source] = {}
     notes, lost = [], []
-    for name, place in free.items():
-        asked = said.get(name, name)
-        source = known.get(asked or "") or folded.get((asked or "").casefold())
+    for name, index in free.items():
+        what = asked.get(name, name)
+        source = known.get(what or "") or folded.get((what or "").casefold())
         if name in chance:
-            columns[place] = _chance_of(chance[name], targets)
-        elif asked is None:
+            columns[index] = _chance_of(chance[name], targets)
+        elif what is None:
             notes.append(f"column {name!r} is kept as the sample has it")
         elif source is not None:
-            columns[place] = source
-        elif name not in said and len(free) == 1 and len(targets) == 1:
-            columns[place] = _Source(next(iter(targets)))
+            columns[index] = source
+        elif name not in asked and len(free) == 1 and len(targets) == 1:
+            columns[index] = _Source(next(iter(targets)))
             notes.append(f"column {name!r} is filled with {next(iter(targets))!r}")
         else:
-            lost.append(f"column {name!r}: {asked!r} is no target and no class; {did_you_mean(asked, known)}")
+            lost.append(
+                f"column {name!r}: {what!r} is neither a target nor a class; {did_you_mean(what, known)}"
+            )
     if lost or not columns:
         raise SchemaError(
             f"{sample.name} has columns that the predictions do not fill",
             problems=lost or [f"{sample.name} has no column to fill"],
             found="; ".join(_describe(name, target) for name, target in targets.items()),
-            fix="say what goes into them: --column COLUMN=TARGET, --probability CLASS=COLUMN, or --column "
+            fix="name what goes into them: --column COLUMN=TARGET, --probability CLASS=COLUMN, or --column "
             "COLUMN= to keep the sample's cells (columns and probabilities in Python)",
         )
-    columns, judged = _suited(sample, columns, targets, {*said, *chance})
-    return _Sources(columns, notes + judged + _absent_notes(sample, columns, targets))
+    columns, kind_notes = _fit_kinds(sample, columns, targets, {*asked, *chance})
+    return columns, notes + kind_notes + _absent_notes(sample, columns, targets)
 
 
 def _chance_of(wanted: str, targets: Mapping[str, TargetPrediction]) -> _Source:
@@ -261,42 +249,42 @@ def _chance_of(wanted: str, targets: Mapping[str, TargetPrediction]) -> _Source:
         for name, target in targets.items()
         for word in (target.classes if target.probabilities is not None else ())
     ]
-    found = [one for one in every if wanted in (one.word, f"{one.target}:{one.word}")]
-    if len(found) == 1:
-        return found[0]
-    words = [one.word if not found else f"{one.target}:{one.word}" for one in (found or every)]
+    matches = [source for source in every if wanted in (source.word, f"{source.target}:{source.word}")]
+    if len(matches) == 1:
+        return matches[0]
+    words = [f"{source.target}:{source.word}" for source in matches] or [source.word for source in every]
     raise SchemaError(
-        f"{wanted!r} is {'a class of several targets' if found else 'no class'}",
+        f"{wanted!r} is {'a class of several targets' if matches else 'not a class'}",
         found=", ".join(words[:LISTED]),
-        fix=f"say which: --probability {words[0]}=COLUMN" if found else did_you_mean(wanted, words),
+        fix=f"say which: --probability {words[0]}=COLUMN" if matches else did_you_mean(wanted, words),
     )
 
 
-def _suited(
+def _fit_kinds(
     sample: Sample,
     columns: Mapping[int, _Source],
     targets: Mapping[str, TargetPrediction],
-    said: set[str],
+    asked: set[str],
 ) -> tuple[dict[int, _Source], list[str]]:
     """The sources in the kind that the sample's cells show, and messages.
 
-    said: columns that somebody has decided on. OutputError where a column wants what there is not.
+    asked: columns that the user decided on. OutputError where a column wants an answer that there is not.
     """
-    found, notes, problems = dict(columns), [], []
-    for place, source in columns.items():
-        name, target = sample.names[place], targets[source.target]
-        shown = sorted({cell for cell in sample.cells(place) if any(map(str.isalnum, cell))})
+    fitted, notes, problems = dict(columns), [], []
+    for index, source in columns.items():
+        name, target = sample.names[index], targets[source.target]
+        shown = sorted({cell for cell in sample.cells(index) if any(map(str.isalnum, cell))})
         if source.how == CHANCE:
-            chosen, note, problem = _suit_chance(name, source, target, shown)
+            chosen, note, problem = _fit_chance(name, source, target, shown)
         else:
-            chosen, note, problem = _suit_answer(name, source, target, shown)
-        if name not in said:
-            found[place] = chosen
+            chosen, note, problem = _fit_answer(name, source, target, shown)
+        if name not in asked:
+            fitted[index] = chosen
             problems += [problem] if problem else []
         elif problem:
-            note = f"{problem}; it is written all the same, as was said"
+            note = f"{problem}; it is written all the same, as was asked"
         elif chosen != source:
-            note = f"column {name!r} is filled with the {source.how} as was said, beside {_some(shown)}"
+            note = f"column {name!r} is filled with the {source.how} as was asked, beside {_some(shown)}"
         notes += [note] if note else []
     if problems:
         raise OutputError(
@@ -305,22 +293,19 @@ def _suited(
             fix="--probability CLASS=COLUMN writes a class's probability, --column COLUMN=TARGET the answers "
             "all the same, --column COLUMN= keeps the sample's cells (probabilities and columns in Python)",
         )
-    return found, notes
+    return fitted, notes
 
 
 #: A source, a message, and what is wrong.
-_Verdict = tuple[_Source, str, str]
+_Fit = tuple[_Source, str, str]
 
 
-def _suit_chance(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Verdict:
-    """A column of a class's name."""
+def _fit_chance(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Fit:
+    """The fit of a column with the name of a class."""
     look = _look(shown)
     if look in ("words", "truth"):
-        return (
-            source,
-            "",
-            f"column {name!r} holds words ({_some(shown)}), not probabilities of {source.word!r}",
-        )
+        what = f"words ({_some(shown)}), not probabilities of {source.word!r}"
+        return source, "", f"column {name!r} holds {what}"
     if look == "whole" and target.columns and set(shown) <= {"0", "1"}:
         yes = _Source(source.target, YES, source.word)
         more = f"; --probability {source.word}={name} writes the probability"
@@ -330,8 +315,8 @@ def _suit_chance(name: str, source: _Source, target: TargetPrediction, shown: Se
     return source, "", ""
 
 
-def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Verdict:
-    """A column for a target."""
+def _fit_answer(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Fit:
+    """The fit of a column for a target."""
     look = _look(shown)
     own = source.target
     classes = list(target.classes)
@@ -369,12 +354,12 @@ def _suit_answer(name: str, source: _Source, target: TargetPrediction, shown: Se
 
 
 def _look(shown: Sequence[str]) -> str:
-    """What the cells of a column are: empty, whole, float (3.0), fraction, truth or words."""
+    """The kind of a column's cells: empty, whole, float (3.0), fraction, truth or words."""
     if not shown:
         return "empty"
     if all(map(_WHOLE.fullmatch, shown)):
         return "whole"
-    if all(_WHOLE.fullmatch(one) or _WHOLE_FLOAT.fullmatch(one) for one in shown):
+    if all(_WHOLE.fullmatch(cell) or _WHOLE_FLOAT.fullmatch(cell) for cell in shown):
         return "float"
     if all(map(_NUMBER.fullmatch, shown)):
         return "fraction"
@@ -382,12 +367,10 @@ def _look(shown: Sequence[str]) -> str:
 
 
 def _are_answers(shown: Sequence[str], target: TargetPrediction) -> bool:
-    """Are all cells answers that the target could give?"""
-    words = {*target.classes, target.none}
-    if target.many:
-        mark = target.separator or " "
-        return all(one.strip() in words for cell in shown for one in cell.split(mark))
-    return all(cell in words for cell in shown)
+    """Whether all cells are answers that the target could give."""
+    mark = (target.separator or " ") if target.many else None
+    names = [name.strip() for cell in shown for name in cell.split(mark)] if mark else shown
+    return {*names} <= {*target.classes, target.none}
 
 
 def _some(shown: Sequence[str]) -> str:
@@ -395,7 +378,7 @@ def _some(shown: Sequence[str]) -> str:
 
 
 def _class_columns(targets: Mapping[str, TargetPrediction]) -> dict[str, _Source]:
-    """Names that mean the probability of a class; a class name that two targets share means neither."""
+    """Names that stand for the probability of a class; a class name that two targets share is ambiguous."""
     names: dict[str, _Source] = {}
     shared = set()
     for name, target in targets.items():
@@ -425,30 +408,29 @@ def _describe(name: str, target: TargetPrediction) -> str:
 
 
 def _choose_rows(
-    sample: Sample, found: _Ids, predictions: Predictions, fill: bool
+    sample: Sample, joined: _Ids, predictions: Predictions, fill: bool
 ) -> tuple[list[int], list[str]]:
-    """The predicted row for each row of the sample, -1 where one is filled in, and messages."""
-    ids, matches = sample.cells(found.place), found.matches
+    """The predicted row for each row of the sample, -1 where `fill_missing` goes, and messages."""
+    ids = sample.cells(joined.column)
     failed = _broken(predictions)
-    seen: dict[str, int] = {}
-    times: dict[str, int] = {}
-    for one in ids:
-        times[one] = times.get(one, 0) + 1
+    seen: Counter[str] = Counter()
+    times = Counter(ids)
     chosen, lacking, unclear = [], [], []
-    for number, (one, rows) in enumerate(zip(ids, matches, strict=True)):
-        turn = seen[one] = seen.get(one, -1) + 1
-        if len(rows) > 1 and times[one] != len(rows) and not _alike(predictions, rows):
+    for line, name, rows in zip(sample.lines, ids, joined.matches, strict=True):
+        where = f"line {line}: id {name!r}"
+        if len(rows) > 1 and times[name] != len(rows) and not _alike(predictions, rows):
             unclear.append(
-                f"line {sample.lines[number]}: id {one!r} is there {times[one]} times in the sample, and "
+                f"{where} is there {times[name]} times in the sample, and "
                 f"{len(rows)} times in the predictions with different answers"
             )
         # An id that both have equally often is joined in order of appearance.
-        row = rows[turn] if len(rows) == times[one] else rows[0] if rows else -1
+        row = rows[seen[name]] if len(rows) == times[name] else rows[0] if rows else -1
+        seen[name] += 1
         if row < 0:
-            lacking.append(f"line {sample.lines[number]}: id {one!r} is not among the predicted rows")
+            lacking.append(f"{where} is not among the predicted rows")
         elif failed[row]:
             reason = predictions.reasons.get(row, "its answer is not a number")
-            lacking.append(f"line {sample.lines[number]}: id {one!r} could not be predicted: {reason}")
+            lacking.append(f"{where} could not be predicted: {reason}")
             row = -1
         chosen.append(row)
     if unclear:
@@ -467,8 +449,8 @@ def _choose_rows(
     notes = (
         [f"{len(lacking)} of {len(ids)} rows are filled in: {'; '.join(lacking[:LISTED])}"] if lacking else []
     )
-    used = {row for rows in matches for row in rows}
-    extra = [one for row, one in enumerate(found.names) if row not in used]
+    used = {row for rows in joined.matches for row in rows}
+    extra = [name for row, name in enumerate(joined.names) if row not in used]
     if extra:
         more = f" and {len(extra) - LISTED} more" if len(extra) > LISTED else ""
         notes.append(
@@ -491,11 +473,9 @@ def _broken(predictions: Predictions) -> NDArray[np.bool_]:
 def _alike(predictions: Predictions, rows: Sequence[int]) -> bool:
     """Whether doubled rows have one answer."""
     for target in predictions.targets.values():
-        if len({answer_text(one) for one in np.asarray(target.values)[list(rows)].tolist()}) > 1:
+        if len(set(map(answer_text, target.values[list(rows)].tolist()))) > 1:
             return False
-        chance = target.probabilities
-        if chance is not None and not np.allclose(
-            chance[list(rows)], chance[rows[0]], atol=1e-6, equal_nan=True
-        ):
+        chance = None if target.probabilities is None else target.probabilities[list(rows)]
+        if chance is not None and not np.allclose(chance, chance[0], atol=1e-6, equal_nan=True):
             return False
     return True

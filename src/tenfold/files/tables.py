@@ -1,8 +1,8 @@
 """Predictions and recommendations as CSV files.
 
-Files for machines are exact: ids stand as they were given, since a site compares them byte by byte. A note
-then names text cells that a spreadsheet would run as formulas. ``spreadsheet_safe`` makes files for people:
-such cells get a leading apostrophe. Numbers are never touched: -0.25 stays -0.25.
+Files for machines are exact: ids stay as they were given, since a site compares them byte by byte. A note
+names text cells that a spreadsheet would run as formulas. ``spreadsheet_safe`` makes files for people: such
+cells get a leading apostrophe. Numbers are never touched: -0.25 stays -0.25.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,21 +42,10 @@ __all__ = [
     "write_recommendations",
 ]
 
-#: Cells that begin so are formulas to a spreadsheet; the wide forms are what some of them turn into these.
+#: Cells that begin so are formulas to a spreadsheet; some spreadsheets turn the wide forms into these.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
-OTHER_FORMATS = (
-    ".parquet",
-    ".xlsx",
-    ".xls",
-    ".ods",
-    ".json",
-    ".jsonl",
-    ".feather",
-    ".arrow",
-    ".html",
-    ".zip",
-)
+OTHER_FORMATS = tuple(f".{end}" for end in "parquet xlsx xls ods json jsonl feather arrow html zip".split())
 
 Path_ = str | os.PathLike[str]
 
@@ -67,13 +55,12 @@ class _Column:
     """cells: what the csv module writes; text: the cells are words, not numbers."""
 
     name: str
-    cells: Sequence[Any]
+    cells: Sequence[str | float]
     text: bool
 
 
 def _words(name: str, values: ArrayLike) -> _Column:
-    cells = np.asarray(values, dtype=object).tolist()
-    return _Column(name, ["" if one is None else str(one) for one in cells], True)
+    return _Column(name, [answer_text(value) for value in np.asarray(values, dtype=object).tolist()], True)
 
 
 def _numbers(name: str, values: ArrayLike, *, whole: bool = False) -> _Column:
@@ -83,16 +70,12 @@ def _numbers(name: str, values: ArrayLike, *, whole: bool = False) -> _Column:
     """
     array = np.asarray(values)
     if array.dtype.kind in "iub":
-        return _Column(
-            name, array.astype(np.int64 if array.dtype.kind == "b" else array.dtype).tolist(), False
-        )
-    there = np.isfinite(array)
-    if whole and there.any() and np.all(array[there] == np.floor(array[there])) and not np.isinf(array).any():
-        return _Column(name, [int(one) if one == one else "" for one in array.tolist()], False)
+        return _Column(name, (array + 0).tolist(), False)
+    known = ~np.isnan(array)
+    if whole and known.any() and all(value.is_integer() for value in array[known].tolist()):
+        return _Column(name, [int(value) if value == value else "" for value in array.tolist()], False)
     cells = array.tolist() if array.dtype == np.float64 else array.astype(str).tolist()
-    return _Column(
-        name, ["" if gone else one for one, gone in zip(cells, np.isnan(array), strict=True)], False
-    )
+    return _Column(name, [cell if there else "" for cell, there in zip(cells, known, strict=True)], False)
 
 
 def write_predictions(
@@ -103,10 +86,10 @@ def write_predictions(
     probabilities: bool = False,
     spreadsheet_safe: bool = False,
 ) -> tuple[str, ...]:
-    """One line per input row, in input order: its id, each target's answer, on request ``target:class``.
+    """Write a line per input row, in input order: id, each target's answer, on request ``target:class``.
 
-    Several labels of a row are joined by the target's separator; where they were read from columns of 0 and
-    1, they are such columns again.
+    Several labels of a row are joined by the target's separator, or written as columns of 0 and 1 where they
+    were read from such columns.
 
     If any row failed, columns `failed` (0 or 1) and `reason` follow, and its answers are empty. Numbers have
     all their digits, so that a metric of the file is the metric that was printed. Returns messages.
@@ -116,32 +99,27 @@ def write_predictions(
     for name, target in predictions.targets.items():
         columns += _answers(name, target, failed)
         if probabilities and target.probabilities is not None:
-            for place, word in enumerate(target.classes):
-                column = np.where(failed, np.nan, target.probabilities[:, place])
-                columns.append(_numbers(f"{name}:{word}", column))
+            for word, column in zip(target.classes, target.probabilities.T, strict=True):
+                columns.append(_numbers(f"{name}:{word}", np.where(failed, np.nan, column)))
     if failed.any():
         taken = {column.name for column in columns}
         reasons = [str(predictions.reasons.get(row, "")) for row in range(len(failed))]
         columns.append(_numbers(_free("failed", taken), failed))
-        columns.append(_words(_free("reason", taken), np.array(reasons, dtype=object)))
+        columns.append(_words(_free("reason", taken), reasons))
     return _write(path, columns, spreadsheet_safe)
 
 
 def _answers(name: str, target: TargetPrediction, failed: NDArray[np.bool_]) -> list[_Column]:
     if target.columns:
-        table = answer_table(target)
-        return [
-            _numbers(column, np.where(failed, np.nan, table[:, place]), whole=True)
-            for place, column in enumerate(target.columns)
-        ]
+        table = np.where(failed[:, None], np.nan, answer_table(target))
+        return [_numbers(*column, whole=True) for column in zip(target.columns, table.T, strict=True)]
     values = np.asarray(answer_words(target))
     if values.dtype.kind in "iuf":
         return [_numbers(name, np.where(failed, np.nan, values) if failed.any() else values)]
-    words = ["" if gone else answer_text(one) for one, gone in zip(values.tolist(), failed, strict=True)]
-    return [_Column(name, words, True)]
+    return [_words(name, np.where(failed, "", values.astype(object)))]
 
 
-def answer_text(value: Any) -> str:
+def answer_text(value: object) -> str:
     """A decoded answer as text, "" where there is none."""
     return "" if value is None else str(value)
 
@@ -153,8 +131,8 @@ def _free(name: str, taken: set[str]) -> str:
 def write_recommendations(
     path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
 ) -> tuple[str, ...]:
-    """One line per user and rank: user, item, name, rank, score, deviation, known_user and, where there are
-    any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
+    """Write a line per user and rank: user, item, name, rank, score, deviation, known_user and, where there
+    are any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
     columns = [
         _words("user", recommendations.users),
         _words("item", recommendations.items),
@@ -168,12 +146,12 @@ def write_recommendations(
         columns.append(_words("item_state", recommendations.item_state))
     if any(recommendations.reasons):
         why = ["; ".join(f"{item} ({moved:.2f})" for item, moved in row) for row in recommendations.reasons]
-        columns.append(_words("reasons", np.array(why, dtype=object)))
+        columns.append(_words("reasons", why))
     return _write(path, columns, spreadsheet_safe)
 
 
 def write_pairs(path: Path_, pairs: PairPredictions, *, spreadsheet_safe: bool = False) -> tuple[str, ...]:
-    """One line per asked pair, in the order asked, with what is known of its user and its item."""
+    """Write a line per asked pair, in the order asked, with whether its user and its item are known."""
     columns = [
         _words("user", pairs.users),
         _words("item", pairs.items),
@@ -186,14 +164,16 @@ def write_pairs(path: Path_, pairs: PairPredictions, *, spreadsheet_safe: bool =
     return _write(path, columns, spreadsheet_safe)
 
 
-def write_neighbours(path: Path_, found: Neighbours, *, spreadsheet_safe: bool = False) -> tuple[str, ...]:
-    """One line per asked user or item and rank, with the cosine of the two."""
+def write_neighbours(
+    path: Path_, neighbours: Neighbours, *, spreadsheet_safe: bool = False
+) -> tuple[str, ...]:
+    """Write a line per asked user or item and rank, with the cosine of the two."""
     columns = [
-        _words("asked", found.asked),
-        _words("found", found.found),
-        _words("name", found.names),
-        _numbers("rank", found.rank),
-        _numbers("cosine", found.cosine),
+        _words("asked", neighbours.asked),
+        _words("found", neighbours.found),
+        _words("name", neighbours.names),
+        _numbers("rank", neighbours.rank),
+        _numbers("cosine", neighbours.cosine),
     ]
     return _write(path, columns, spreadsheet_safe)
 
@@ -209,7 +189,7 @@ def _write(path: Path_, columns: Sequence[_Column], spreadsheet_safe: bool) -> t
         )
     if len({len(column.cells) for column in columns}) > 1:
         raise ValueError(f"columns of different lengths: {[len(column.cells) for column in columns]}")
-    suffixes = [one.lower() for one in Path(path).suffixes[-2:]]
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
     packed = suffixes[-1:] == [".gz"]
     suffix = (suffixes[:-1] if packed else suffixes)[-1:] or [""]
     if suffix[0] in OTHER_FORMATS:
@@ -221,7 +201,7 @@ def _write(path: Path_, columns: Sequence[_Column], spreadsheet_safe: bool) -> t
         packer = gzip.GzipFile("", "wb", fileobj=stream, mtime=0) if packed else nullcontext(stream)
         with packer as raw:
             for lines in _lines(columns, separator):
-                # File names may hold bytes that are no text; they leave as they came.
+                # File names may hold bytes that are not text; they leave as they came.
                 raw.write(lines.encode("utf-8", "surrogateescape"))
     return tuple(notes)
 
@@ -236,7 +216,7 @@ class _Lines(list[str]):
 def _lines(columns: Sequence[_Column], separator: str) -> Iterator[str]:
     """The table as text, some thousand rows at a time."""
     rows = zip(*(column.cells for column in columns), strict=True)
-    piece: list[Sequence[Any]] = [[column.name for column in columns]]
+    piece: list[Sequence[str | float]] = [[column.name for column in columns]]
     while piece:
         lines = _Lines()
         # The csv module quotes only those line ends that it writes itself, and a cell may hold either.
@@ -249,7 +229,7 @@ def _lines(columns: Sequence[_Column], separator: str) -> Iterator[str]:
 
 
 def is_formula(cell: str) -> bool:
-    """Would a spreadsheet run this text?"""
+    """Whether a spreadsheet would run this text."""
     return cell.startswith(FORMULA) and not NUMBER.fullmatch(cell)
 
 
@@ -257,21 +237,19 @@ def _guard(columns: Sequence[_Column], safe: bool) -> tuple[list[str], list[_Col
     """Find text cells, and column names, that a spreadsheet would run; neutralise them if asked to."""
     guarded, where = [], []
     for column in columns:
-        rows = [row for row, cell in enumerate(column.cells) if is_formula(cell)] if column.text else []
-        bad_name = is_formula(column.name)
-        where += [(1, column.name, column.name)] if bad_name else []
-        where += [(row + 2, column.name, column.cells[row]) for row in rows]
-        if safe and (rows or bad_name):
-            cells = list(column.cells)
-            for row in rows:
-                cells[row] = "'" + cells[row]
-            column = _Column("'" * bad_name + column.name, cells, column.text)
+        cells = [column.name, *map(str, column.cells if column.text else ())]
+        formulas = [(row, cell) for row, cell in enumerate(cells) if is_formula(cell)]
+        where += [(row + 1, column.name, cell) for row, cell in formulas]
+        if safe and formulas:
+            for row, cell in formulas:
+                cells[row] = "'" + cell
+            column = _Column(cells[0], cells[1:] if column.text else column.cells, column.text)
         guarded.append(column)
     return formula_notes(where, safe), guarded
 
 
 def formula_notes(where: Sequence[tuple[int, str, str]], safe: bool) -> list[str]:
-    """What is said of cells that are formulas: line, column and text.  safe: they were neutralised."""
+    """The note on cells that are formulas: line, column and text.  safe: they were neutralised."""
     if not where:
         return []
     shown = [f"row {line} {column}: {cell!r}" for line, column, cell in sorted(where)[:LISTED]]
