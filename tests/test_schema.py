@@ -224,7 +224,7 @@ def test_a_target_is_said_in_one_word_in_python_and_in_toml(text: str, target: T
         ("stars:number[5,1]", "the range goes from 5 to 1", "docs/formats.md"),
         ("a:b", "there is no kind 'b'", "say its kind: a:b:category"),
         ("stars:number[1,5,9]", "'9' is one value too many", "low, high"),
-        ("stars:number[lo=1,high=5]", "'lo' is nothing that its kind can be told", "did you mean 'low'?"),
+        ("stars:number[lo=1,high=5]", "'lo' is not an option of its kind", "did you mean 'low'?"),
         ("stars:number[one,5]", "low = 'one'", ""),
         ("stars:number[stretch=1]", "stretch belongs to a range", ""),
         ("stars:number[1,5,stretch=-1]", "stretch = '-1'", ""),

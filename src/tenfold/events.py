@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """One step of progress. `kind` names it in JSON."""
+    """A step of progress. `kind` names it in JSON."""
 
     kind: ClassVar[str]
 
     def record(self) -> dict[str, object]:
         """The fields by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to_dict(self) -> dict[str, object]:
         """The event in JSON's types."""
@@ -46,7 +46,7 @@ class RowsPredicted(Event):
 
 @dataclass(frozen=True)
 class StepEnded(Event):
-    """One optimizer step. epoch: from 0.  step: from 1, of `steps` in this epoch.
+    """An optimizer step. epoch: from 0.  step: from 1, of `steps` in this epoch.
     stage: ``head`` while only the last layers train.  losses: target -> mean loss of the epoch so far."""
 
     kind = "step"
@@ -61,7 +61,7 @@ class StepEnded(Event):
 
 @dataclass(frozen=True)
 class EpochEnded(Event):
-    """One epoch, as `history.jsonl` keeps it. epoch: from 0.  steps: optimizer steps in all.
+    """An epoch, as `history.jsonl` keeps it. epoch: from 0.  steps: optimizer steps in all.
     epoch_steps, updates: steps of this epoch, and those that changed the weights.
     skipped: the other steps of the training so far.
     train, valid: target -> scores.  seconds: since the training began."""
@@ -89,7 +89,7 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True)
 class SweepEnded(Event):
-    """One pass of a factor model over its ratings."""
+    """A pass of a factor model over its ratings."""
 
     kind = "sweep"
     done: int
@@ -145,8 +145,8 @@ class MembersChanged(Event):
 Listener = Callable[[Event], None]
 
 _KINDS: Mapping[str, type[Event]] = {
-    one.kind: one
-    for one in (
+    kind.kind: kind
+    for kind in (
         ImagesRead,
         RowsPredicted,
         StepEnded,

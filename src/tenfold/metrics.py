@@ -21,29 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "ItemLists",
-    "auc",
-    "average_precision",
-    "calibration_bins",
-    "category_scores",
-    "confusion_matrix",
-    "error_rate",
-    "expected_calibration_error",
-    "known",
-    "log_loss",
-    "macro_f1",
-    "mae",
-    "majority_class",
-    "majority_error_rate",
-    "number_scores",
-    "quadratic_kappa",
-    "rank_error",
-    "ranking_scores",
-    "rmse",
-    "score_text",
-]
-
 #: The least probability that a loss sees: a sure and wrong answer costs 36.04, not infinity.
 SMALLEST = float(np.finfo(np.float64).eps)
 
@@ -60,7 +37,7 @@ def known(labels: ArrayLike, *, mask: ArrayLike | None = None) -> NDArray[np.boo
         there = there.reshape(values.shape)
     elif values.dtype.kind == "i":
         there = values >= 0
-    else:  # unsigned and boolean labels have no way to be missing
+    else:  # unsigned and boolean labels cannot be missing
         there = np.ones(values.shape, dtype=bool)
     if mask is None:
         return there
@@ -102,7 +79,7 @@ def _sums(index: NDArray[np.integer], weights: NDArray[np.float64], size: int) -
 
 
 def error_rate(labels: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | None = None) -> float:
-    """Fraction of the known rows whose predicted class is not the label. Class indices or class names.
+    """Fraction of the known rows with a predicted class other than the label. Class indices or class names.
 
     A row without a prediction (-1 or "") is wrong.
     """
@@ -131,7 +108,7 @@ def confusion_matrix(
 ) -> NDArray[np.float64]:
     """(classes, classes) weight of the known rows by label (row) and prediction (column), as indices.
 
-    Rows whose label or prediction is outside the class list are left out.
+    Rows with a label or prediction outside the class list are left out.
     """
     truth, given, weight = _rows(labels, predicted, weights)
     inside = (truth < classes) & (given >= 0) & (given < classes)
@@ -143,7 +120,7 @@ def macro_f1(labels: ArrayLike, predicted: ArrayLike, *, weights: ArrayLike | No
     """Plain mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur in labels or predictions.
 
     A class that occurs in neither has no F1 and is not averaged in. Class indices or class names; a row
-    without a prediction (-1 or "") is a miss of its label and no class of its own.
+    without a prediction (-1 or "") is a miss of its label, not a class of its own.
     """
     truth, given, weight = _rows(labels, predicted, weights)
     if not weight.sum() > 0:
@@ -213,7 +190,7 @@ def category_scores(
 
 
 def auc(scores: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> float:
-    """Area under the receiver operating curve of labels 0 and 1; NaN where only one of them occurs.
+    """Area under the receiver operating curve of labels 0 and 1; NaN where only 0 or only 1 occurs.
 
     Ties count half (Mann and Whitney 1947). `scores` may be any numbers that rise with label 1.
     """
@@ -231,7 +208,7 @@ def auc(scores: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = Non
 def average_precision(scores: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Sum over thresholds of precision x gain of recall, of labels 0 and 1; NaN without a label 1.
 
-    Rows of equal score are one threshold, and nothing is interpolated.
+    Rows of equal score share a threshold, and nothing is interpolated.
     """
     truth, given, weight = _rows(labels, np.asarray(scores, dtype=np.float64), weights)
     if not weight[truth == 1].sum() > 0 or np.isnan(given).any():
@@ -256,7 +233,7 @@ def quadratic_kappa(
 ) -> float:
     """Cohen's kappa with squared distances of ranks (Cohen 1968): 1 is right, 0 is as good as chance.
 
-    NaN where labels and predictions are all of one and the same class.
+    NaN where labels and predictions are all of the same class.
     """
     seen = confusion_matrix(labels, predicted, classes=classes, weights=weights)
     ranks = np.arange(classes)
@@ -374,14 +351,14 @@ def score_text(value: float, *, digits: int = 4, nothing: str = "no labels") -> 
 
 # --- ranked lists ----------------------------------------------------------------------------------
 #
-# One definition for all (docs/maths.md). For each user, the list is the ranked items without those the
+# All share this definition (docs/maths.md). For each user, the list is the ranked items without those the
 # user has already seen and without repeats, cut after n. The relevant items are the user's test items
 # that were not seen in training. Users without a relevant item are not averaged in.
 
 
 @dataclass(frozen=True)
 class ItemLists:
-    """One list of item indices per user: `items[start[u]:start[u + 1]]` is the list of user u.
+    """A list of item indices for each user: `items[start[u]:start[u + 1]]` is the list of user u.
 
     start: (users + 1,) int64.  items: int64.
     """
@@ -391,7 +368,7 @@ class ItemLists:
 
     @classmethod
     def of(cls, lists: ItemLists | Sequence[ArrayLike]) -> ItemLists:
-        """From one array of items per user."""
+        """Make them from an array of items for each user."""
         if isinstance(lists, ItemLists):
             return lists
         rows = [np.asarray(items, dtype=np.int64).ravel() for items in lists]
@@ -452,7 +429,7 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
     width = 1 + max(
         (int(lists.items.max()) for lists in (ranks, truth, known_items) if len(lists.items)), default=0
     )
-    # A (user, item) pair is encoded as one number: whole tables of pairs are compared at once.
+    # A (user, item) pair is encoded as a number: whole tables of pairs are compared at once.
     seen_key = known_items.owner() * width + known_items.items
     true_key = np.unique((truth.owner() * width + truth.items)[truth.items >= 0])
     true_key = true_key[~_among(true_key, seen_key)]
@@ -482,11 +459,11 @@ def ranking_scores(
     relevant: per user, the test items.  seen: per user, the training items.  items: size of the catalogue.
 
     precision: hits / n, even where a list is shorter.  recall: hits / relevant items.
-    hit: fraction of the users whose list holds at least one relevant item.
+    hit: fraction of the users whose list holds a relevant item.
     ndcg: normalised discounted cumulative gain (Järvelin and Kekäläinen 2002) with gains 0 and 1: a hit at
         rank r, from 1, gains 1 / log2(r + 1), and the sum is divided by that of the best possible list, which
         has min(n, relevant items) hits at its head.
-    coverage: fraction of the catalogue that is in at least one user's list, relevant items or not.
+    coverage: fraction of the catalogue that is in some user's list, relevant items or not.
     """
     hits = _hits(ranked, relevant, n, seen)
     count = hits.per_user()

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import (
@@ -25,7 +25,7 @@ from tenfold.errors import SchemaError, TenfoldError, did_you_mean
 
 
 class Frozen(BaseModel):
-    """A frozen value that refuses unknown names with the nearest known one.
+    """A frozen value that refuses unknown names with the nearest known name.
 
     Subclasses name the error they raise in `refusal`, so that a wrong schema is a SchemaError and a
     wrong recipe a RecipeError, from Python, from TOML and from the command line alike.
@@ -34,7 +34,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     refusal: ClassVar[type[TenfoldError]] = SchemaError
 
-    def __init__(self, /, **values: Any) -> None:
+    def __init__(self, /, **values: object) -> None:
         try:
             super().__init__(**values)
             self._check_switches(values)
@@ -42,15 +42,15 @@ class Frozen(BaseModel):
             raise self._refuse(error) from None
 
     @classmethod
-    def _check_switches(cls, values: Mapping[str, Any]) -> None:
-        """Refuse true in the place of a number, which would be 1."""
+    def _check_switches(cls, values: Mapping[str, object]) -> None:
+        """Refuse true instead of a number: it would be 1."""
         for name, value in values.items():
             field = cls.model_fields.get(name)
             if isinstance(value, bool) and field is not None and "bool" not in str(field.annotation):
                 raise cls.refusal(
                     f"{cls.__name__} cannot be made from these values",
                     problems=[f"{name}: {str(value).lower()} is not a number"],
-                    fix="correct what is named; docs/formats.md tells what may stand there",
+                    fix="correct what is named; docs/formats.md lists what is allowed",
                 )
 
     @classmethod
@@ -71,21 +71,21 @@ class Frozen(BaseModel):
                 missing = True
             else:
                 message = fault["msg"].removeprefix("Value error, ")
-                # What concerns the value as a whole has no place, and shows all of it.
+                # A fault of the value as a whole has no location, and its input is all of it.
                 problems.append(f"{where} = {fault['input']!r}: {message}" if where else message)
         known = f"the names are: {', '.join(cls.model_fields)}"
-        other = known if missing else "correct what is named; docs/formats.md tells what may stand there"
+        other = known if missing else "correct what is named; docs/formats.md lists what is allowed"
         return cls.refusal(
             f"{cls.__name__} cannot be made from these values", problems=problems, fix=hint or other
         )
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
-        """Read from TOML text."""
+        """Read TOML text."""
         return cls(**cls._parse(text))
 
     @classmethod
-    def _parse(cls, text: str) -> dict[str, Any]:
+    def _parse(cls, text: str) -> dict[str, object]:
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -94,19 +94,19 @@ class Frozen(BaseModel):
             ) from None
 
     def to_toml(self) -> str:
-        """Write as TOML text; `from_toml` gives the same value back."""
+        """Return TOML text; `from_toml` gives the same value back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def _check_classes(names: tuple[str, ...]) -> tuple[str, ...]:
-    # Cells have no outer blanks, so neither has a class; one that is empty would mean a missing label.
-    found = tuple(name.strip() for name in names)
-    twice = sorted(name for name, times in Counter(found).items() if times > 1)
-    if "" in found:
+    # Cells have no outer blanks, so classes have none; an empty class would mean a missing label.
+    stripped = tuple(name.strip() for name in names)
+    twice = sorted(name for name, times in Counter(stripped).items() if times > 1)
+    if "" in stripped:
         raise ValueError("a class has a name; an empty cell means that the label is missing")
     if twice:
         raise ValueError(f"{', '.join(map(repr, twice))} is listed more than once")
-    return found
+    return stripped
 
 
 class ImageColumn(Frozen):
@@ -145,7 +145,7 @@ Classes = Annotated[tuple[str, ...], AfterValidator(_check_classes)]
 
 
 class CategoryTarget(Frozen):
-    """One of several classes, and always one of them: softmax cross-entropy from raw outputs.
+    """Exactly one of several classes: softmax cross-entropy from raw outputs.
 
     classes: the class list; taken from the whole table where it is not given.
     two: refuse a column that has more than two classes. Two classes have two outputs, as three have three:
@@ -159,7 +159,7 @@ class CategoryTarget(Frozen):
 
 
 class OpenTarget(Frozen):
-    """One of several classes, or none of them: one yes-or-no question to each class.
+    """One of several classes, or none of them: a yes-or-no question to each class.
 
     none: the word for "none of these": rows with it belong to no class, and answers without a class are
         written so. Without it no row is known to belong to none, and such an answer is an empty cell.
@@ -172,11 +172,11 @@ class OpenTarget(Frozen):
 
 
 class MultiLabelTarget(Frozen):
-    """Any number of classes at once (tags): one yes-or-no question to each class.
+    """Any number of classes at once (tags): a yes-or-no question to each class.
 
-    separator: what stands between two tags of a cell; found in the column where it is not given.
+    separator: what stands between two tags of a cell; by default detected in the column.
     none: the word for "no tag". An empty cell is a missing label, as everywhere.
-    columns: columns of 0 and 1, one a class, instead of tags in one cell; an empty cell is not known.
+    columns: columns of 0 and 1, one for each class, instead of tags in a cell; an empty cell is not known.
     """
 
     kind: Literal["multilabel"] = "multilabel"
@@ -225,7 +225,7 @@ class CountTarget(Frozen):
 
 
 class OrderedTarget(Frozen):
-    """One of several classes that have an order (grades, stages): is it higher than this one, class by class.
+    """One of several classes that have an order (grades, stages): is it higher, class by class.
 
     classes: from the lowest to the highest; may be left out where every class is a number.
     """
@@ -236,7 +236,7 @@ class OrderedTarget(Frozen):
 
 
 class RatingTarget(Frozen):
-    """What a user gave an item: stars, or events that only say that there was one.
+    """What a user gave an item: stars, or mere events.
 
     name: the column; None where the table is a log of events without a rating.
     """
@@ -246,7 +246,7 @@ class RatingTarget(Frozen):
 
 
 class UndecidedTarget(Frozen):
-    """A target whose kind was not said: settled from the whole column, and printed, before training."""
+    """A target without a kind: settled from the whole column, and printed, before training."""
 
     kind: Literal["undecided"] = "undecided"
     name: str
@@ -262,13 +262,13 @@ Target = Annotated[NetworkTarget | RatingTarget | UndecidedTarget, Field(discrim
 class TargetWord:
     """A word after the colon of ``--target COL:KIND``, and what may stand in brackets behind it.
 
-    places: names of the values without a name, in order; the last one takes all that are left where it ends
-    in ``...``.  always: values that the word itself says.
+    positional: names of the values without a name, in order; the last takes all that are left where it ends
+    in ``...``.  always: values that the word implies.
     """
 
     model: type[NetworkTarget]
-    places: tuple[str, ...] = ()
-    always: Mapping[str, Any] = field(default_factory=dict)
+    positional: tuple[str, ...] = ()
+    always: Mapping[str, object] = field(default_factory=dict)
 
 
 TARGET_KINDS: Mapping[str, TargetWord] = {
@@ -291,26 +291,26 @@ _SAME_WORD = {
 }
 
 
-def _read_targets(values: Any) -> Any:
-    if isinstance(values, (list, tuple)):
-        return tuple(parse_target(one) if isinstance(one, str) else one for one in values)
-    return values
+def _read_targets(values: object) -> object:
+    if not isinstance(values, (list, tuple)):
+        return values
+    return tuple(parse_target(value) if isinstance(value, str) else value for value in values)
 
 
 class Schema(Frozen):
     """Input columns and target columns of one table. A target may also be the text of ``--target``.
 
     id: column that names a row in the predictions; the first image column where it is not given.
-    group: columns whose equal values never stand on both sides of a split.
+    group: columns; rows that share a value are never on both sides of a split.
     split: column of 0/1 (or true/false) that marks validation rows, instead of a random split.
     weight: column of row weights.
 
     For ratings, `inputs` are two id columns, the user's and then the item's, and further:
 
     time: column of the moment of a rating, or of a row: the later ones are held out.
-    time_format: how it is written, as `data.times.read_times` has it; found where not given.
-    user_table, item_table: files with one row per user or item, whose key is the id column's name or
-        their first column.  item_name: column of the item table that names an item to people.
+    time_format: its format, as in `data.times.read_times`; detected where not given.
+    user_table, item_table: files with a row per user or item; their key is the id column's name or
+        their first column.  item_name: column of the item table with the titles.
     side: columns of these tables that describe users or items.
     """
 
@@ -339,7 +339,7 @@ class Schema(Frozen):
 
     @property
     def columns(self) -> tuple[IdColumn | CategoryColumn | NumberColumn, ...]:
-        """The input columns that stand in the table itself: all but pictures."""
+        """The input columns of the table itself: all but pictures."""
         return tuple(column for column in self.inputs if not isinstance(column, ImageColumn))
 
     @property
@@ -356,7 +356,7 @@ class Schema(Frozen):
     def described(self) -> str:
         """Its columns and their kinds in one line: ``photo (image), age (number) -> disease (category)``."""
         sides = (self.inputs, self.targets)
-        inputs, targets = (", ".join(f"{one.name} ({one.kind})" for one in side) for side in sides)
+        inputs, targets = (", ".join(f"{column.name} ({column.kind})" for column in side) for side in sides)
         return f"{inputs} -> {targets}"
 
     @property
@@ -365,31 +365,33 @@ class Schema(Frozen):
         return self.id or (self.images[0].name if self.images else None)
 
     def check_uses(self) -> None:
-        """Refuse uses of columns that a training of this kind knows nothing of, and would pass over."""
+        """Refuse uses of columns that a training of this kind would ignore."""
         foreign = (
             ("group", "split", "weight") if self.rated else ("user_table", "item_table", "item_name", "side")
         )
-        said = [name for name in foreign if getattr(self, name)]
-        if said:
+        ignored = [name for name in foreign if getattr(self, name)]
+        if ignored:
             what = "ratings" if self.rated else "a network that learns from no ratings"
             raise SchemaError(
-                f"{', '.join(said)}: the schema of {what} has no such use of a column", fix="leave it out"
+                f"{', '.join(ignored)}: the schema of {what} has no such use of a column", fix="leave it out"
             )
 
     def check_columns(self, names: tuple[str, ...], source: str, *, targets: bool = True) -> None:
-        """Refuse a table that lacks a column, naming the nearest one it has.
+        """Refuse a table that lacks a column, and name the nearest column it has.
 
         targets: also ask for the target columns, the groups, the split and the weight.
         """
         wanted = [(column.name, "input") for column in self.inputs]
+        uses: list[tuple[str | None, str]] = [(self.id, "id")]
         if targets:
             wanted += [(name, "target") for target in self.targets for name in target_columns(target)]
             wanted += [(name, "group") for name in self.group]
-            wanted += [(name, "split") for name in (self.split,) if name]
-            wanted += [(name, "weight") for name in (self.weight,) if name]
-            wanted += [(name, "time") for name in (self.time,) if name and not self.ids]
-        if self.id:
-            wanted.append((self.id, "id"))
+            uses[:0] = [
+                (self.split, "split"),
+                (self.weight, "weight"),
+                (None if self.ids else self.time, "time"),
+            ]
+        wanted += [(name, use) for name, use in uses if name]
         there = {_one_form(name) for name in names}
         for name, use in wanted:
             if _one_form(name) not in there:
@@ -406,18 +408,18 @@ class Schema(Frozen):
             name = (both + twice)[0]
             raise SchemaError(
                 f"column {name!r} is used twice",
-                found=", ".join(f"{one} ({use})" for one, use in wanted),
-                fix="a column is either one input or one target",
+                found=", ".join(f"{column} ({use})" for column, use in wanted),
+                fix="a column is either an input or a target",
             )
 
 
 def _one_form(name: str) -> str:
-    """A column's name without outer blanks and in one of the forms that Unicode has for its accents."""
+    """Return a column's name without outer blanks, in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", name.strip())
 
 
 def target_columns(target: Target) -> tuple[str, ...]:
-    """The table's columns that a target is read from."""
+    """Return the table's columns that a target is read from."""
     if isinstance(target, MultiLabelTarget) and target.columns:
         return target.columns
     return (target.name,) if target.name is not None else ()
@@ -430,27 +432,27 @@ _TARGET = re.compile(r"(?P<name>.*):(?P<kind>[^:\[\]]*)(?:\[(?P<inside>.*)\])?\s
 def parse_target(text: str) -> NetworkTarget | UndecidedTarget:
     """``COL``, ``COL:KIND`` or ``COL:KIND[VALUE,NAME=VALUE,...]`` -> a target (docs/losses.md).
 
-    ``ONE,TWO,THREE:multilabel`` reads three columns of 0 and 1 as one target, whose name is this list; with
-    ``NAME=ONE,TWO,THREE:multilabel`` it has a name of its own. A column whose own name ends in a colon and a
-    word that is no kind is refused with the kinds there are.
+    ``ONE,TWO,THREE:multilabel`` reads three columns of 0 and 1 as one target with this list as its name; with
+    ``NAME=ONE,TWO,THREE:multilabel`` it has a name of its own. Where the own name of a column ends in a colon
+    and a word that is not a kind, it is refused with the list of kinds.
     """
-    found = _TARGET.fullmatch(text)
-    if found is None:
+    match = _TARGET.fullmatch(text)
+    if match is None:
         return UndecidedTarget(name=text.strip())
-    said = found["kind"].strip()
-    kind = _SAME_WORD.get(said.lower(), said.lower())
+    given = match["kind"].strip()
+    kind = _SAME_WORD.get(given.lower(), given.lower())
     if kind not in TARGET_KINDS:
-        fix = did_you_mean(said, TARGET_KINDS)
+        fix = did_you_mean(given, TARGET_KINDS)
         if not fix.startswith("did you mean"):
             fix += f"; if the column itself is called {text.strip()!r}, say its kind: {text.strip()}:category"
-        raise SchemaError(f"target {text!r}: there is no kind {said!r}", fix=fix)
-    word, name = TARGET_KINDS[kind], found["name"].strip()
-    values: dict[str, Any] = {"name": name, **word.always, **_inside(text, word, found["inside"] or "")}
+        raise SchemaError(f"target {text!r}: there is no kind {given!r}", fix=fix)
+    word, name = TARGET_KINDS[kind], match["name"].strip()
+    values: dict[str, object] = {"name": name, **word.always, **_inside(text, word, match["inside"] or "")}
     if word.model is MultiLabelTarget and "," in name:
         group, equals, columns = name.partition("=")
-        values["columns"] = tuple(one.strip() for one in (columns if equals else name).split(","))
+        values["columns"] = tuple(column.strip() for column in (columns if equals else name).split(","))
         values["name"] = group.strip() if equals else name
-    return word.model(**values)
+    return word.model.model_validate(values)
 
 
 def parse_targets(
@@ -458,66 +460,70 @@ def parse_targets(
 ) -> tuple[NetworkTarget | UndecidedTarget, ...]:
     """Several texts of ``--target``.
 
-    separator: between the tags of every multilabel target that does not say its own.
-    types: kinds of targets that do not say theirs, as ``KIND`` where there is one such, or ``COL=KIND``.
+    separator: between the tags of every multilabel target without its own.
+    types: kinds of targets without a kind: ``KIND`` where there is a single such target, or ``COL=KIND``.
     """
-    found = [parse_target(text) for text in texts]
+    targets = [parse_target(text) for text in texts]
     for text in types:
         name, equals, kind = text.partition("=")
-        open_ones = [place for place, one in enumerate(found) if isinstance(one, UndecidedTarget)]
-        if equals and name.strip() in {found[place].name for place in open_ones}:
-            places = [place for place in open_ones if found[place].name == name.strip()]
-        elif len(open_ones) == 1:
-            places, kind = open_ones, text
+        undecided = [index for index, target in enumerate(targets) if isinstance(target, UndecidedTarget)]
+        if equals and name.strip() in {targets[index].name for index in undecided}:
+            chosen = [index for index in undecided if targets[index].name == name.strip()]
+        elif len(undecided) == 1:
+            chosen, kind = undecided, text
         else:
             raise SchemaError(
                 f"--target-type {text!r} does not say of which target",
-                found=", ".join(found[place].name for place in open_ones) or "no target without a kind",
+                targets=", ".join(targets[index].name for index in undecided) or "no target without a kind",
                 fix="write COLUMN=KIND, or --target COLUMN:KIND",
             )
-        for place in places:
-            found[place] = parse_target(f"{found[place].name}:{kind.strip()}")
+        for index in chosen:
+            targets[index] = parse_target(f"{targets[index].name}:{kind.strip()}")
     if separator:
-        tagged = [one for one in found if isinstance(one, MultiLabelTarget) and not one.columns]
+        tagged = [target for target in targets if isinstance(target, MultiLabelTarget) and not target.columns]
         if not tagged:
             raise SchemaError("--label-separator belongs to a multilabel target", fix="leave it out")
-        found = [
-            one.model_copy(update={"separator": separator}) if one in tagged and not one.separator else one
-            for one in found
+        targets = [
+            target.model_copy(update={"separator": target.separator or separator})
+            if target in tagged
+            else target
+            for target in targets
         ]
-    return tuple(found)
+    return tuple(targets)
 
 
-def _inside(text: str, word: TargetWord, inside: str) -> dict[str, Any]:
-    """What stands in brackets, by name: ``1,5`` of a number is low and high."""
+def _inside(text: str, word: TargetWord, inside: str) -> dict[str, object]:
+    """Return the values in brackets by name: ``1,5`` of a number is low and high."""
     if word.model is MultiLabelTarget and inside.strip() in ("", ","):
         return {"separator": inside or ""}
     fields = [name for name in word.model.model_fields if name not in ("kind", "name")]
-    places, values = list(word.places), dict[str, Any]()
+    left, values = list(word.positional), dict[str, object]()
+    rest: list[str] = []
     # Grades may be written low<middle<high, as they are meant.
     for part in inside.replace("<", ",").split(",") if inside.strip() else ():
         name, equals, value = part.partition("=")
         if equals and name.strip() in fields:
             values[name.strip()] = value if name.strip() == "separator" else value.strip()
-        elif equals and not any(place.endswith("...") for place in places):
+        elif equals and not any(slot.endswith("...") for slot in left):
             raise SchemaError(
-                f"target {text!r}: {name.strip()!r} is nothing that its kind can be told",
+                f"target {text!r}: {name.strip()!r} is not an option of its kind",
                 fix=did_you_mean(name.strip(), fields),
             )
-        elif places and places[0].endswith("..."):
-            values.setdefault(places[0].removesuffix("..."), []).append(part)
-        elif places:
-            values[places.pop(0)] = part if part.isspace() else part.strip()
+        elif left and left[0].endswith("..."):
+            rest.append(part)
+            values[left[0].removesuffix("...")] = rest
+        elif left:
+            values[left.pop(0)] = part if part.isspace() else part.strip()
         else:
             raise SchemaError(
                 f"target {text!r}: {part.strip()!r} is one value too many",
-                fix=f"its kind takes {', '.join(word.places) or 'none'}",
+                fix=f"its kind takes {', '.join(word.positional) or 'none'}",
             )
     return values
 
 
 def parse_image(text: str) -> ImageColumn:
-    """``COL=DIR`` -> an image column."""
+    """Parse ``COL=DIR`` to an image column."""
     name, equals, folder = text.partition("=")
     if not equals or not name.strip() or not folder.strip():
         raise SchemaError(

@@ -1,7 +1,7 @@
-"""What a difference between trainings is worth: its mean, its spread, and how far it may be chance.
+"""Differences between trainings: their mean, their spread, and how far they may be chance.
 
-Differences are *paired*: both members of a pair saw the same rows under the same seed, so that what makes
-one fold harder than another is taken out of them.
+Differences are *paired*: both members of a pair saw the same rows under the same seed, so that differences
+between folds cancel.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["PairedDifference", "paired_difference", "t_quantile"]
-
-#: 0.975 quantiles of Student's t for 1, 2, ... degrees of freedom (Student 1908); the normal one is beyond.
+#: 0.975 quantiles of Student's t for 1, 2, ... degrees of freedom (Student 1908); beyond them the normal one.
 _T = (
     *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
     *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),

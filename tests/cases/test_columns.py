@@ -107,7 +107,7 @@ def test_whole_numbers_with_a_point() -> None:
     table = read_table({"label": ["0.0", "1", "2.0", ""]})
     labels, notes = kind_of(CategoryTarget(name="label"), ("0", "1"), TargetStats()).scoring_labels(table)
     assert labels.tolist() == [0, 1, 2, -1] and notes == [
-        "label: '2.0' is no class of this run: its 1 rows count as wrong"
+        "label: '2.0' is not a class of this run: its 1 rows count as wrong"
     ]
 
 

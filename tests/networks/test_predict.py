@@ -88,7 +88,7 @@ def test_evaluation_agrees_with_the_predictions(run: NetworkRun) -> None:
     known = [row for row in range(5) if labels[row]]
     wrong = [row for row in known if found.values[row] != labels[row]]
     assert scores["error_rate"] == len(wrong) / 4
-    assert "label: 'fox' is no class of this run: its 1 rows count as wrong" in notes
+    assert "label: 'fox' is not a class of this run: its 1 rows count as wrong" in notes
     assert scores["majority_error_rate"] == 0.75  # always the first of equals in training: bird
 
 

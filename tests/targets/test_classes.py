@@ -103,14 +103,14 @@ def test_labels_are_joined_by_name_and_strangers_are_said() -> None:
     assert labels.tolist() == [0, -1, -1, 2, -1, 0] and unknown == {"fox": 2}
     encoding = Encoding(classes={"label": ("dog", "cat")})
     _, notes = encode(encoding, schema_of(CategoryTarget(name="label")), table, ())
-    assert notes == ["label: 'fox' is no class of this run (2 rows)"]
+    assert notes == ["label: 'fox' is not a class of this run (2 rows)"]
 
 
 def test_labels_of_an_evaluation_are_joined_by_name() -> None:
     table = table_of(label=["dog", "", "cat", "fox"])
     labels, notes = kind_of(CategoryTarget(name="label"), ("cat", "dog"), TargetStats()).scoring_labels(table)
     assert labels.tolist() == [1, -1, 0, 2]
-    assert notes == ["label: 'fox' is no class of this run: its 1 rows count as wrong"]
+    assert notes == ["label: 'fox' is not a class of this run: its 1 rows count as wrong"]
 
 
 def test_a_column_without_any_label_has_no_codes() -> None:

@@ -60,9 +60,9 @@ def test_a_given_weight_of_a_question_is_that_of_its_yes() -> None:
 @pytest.mark.parametrize(
     ("given", "words", "fix"),
     [
-        ({"lable": {"a": 1.0}}, "names 'lable', which is no target with classes", "did you mean 'label'?"),
-        ({"price": {"a": 1.0}}, "names 'price', which is no target with classes", "label"),
-        ({"label": {"A": 1.0}}, "names 'A', which is no class of it", "did you mean 'a'?"),
+        ({"lable": {"a": 1.0}}, "names 'lable', which is not a target with classes", "did you mean 'label'?"),
+        ({"price": {"a": 1.0}}, "names 'price', which is not a target with classes", "label"),
+        ({"label": {"A": 1.0}}, "names 'A', which is not a class of it", "did you mean 'a'?"),
     ],
 )
 def test_weights_of_what_there_is_not_are_refused(given: object, words: str, fix: str) -> None:

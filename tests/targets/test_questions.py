@@ -36,7 +36,7 @@ def test_a_stranger_is_none_of_an_open_targets_classes() -> None:
     target = OpenTarget(name="x", none="other")
     labels, notes = kind_of(target, ("cat", "dog")).scoring_labels(table_of(x=["owl", "other", "", "dog"]))
     assert labels.tolist() == [2, 2, -1, 1]
-    assert notes == ["x: 'owl' is no class of this run (1 rows): right is to answer none"]
+    assert notes == ["x: 'owl' is not a class of this run (1 rows): right is to answer none"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_tags_that_are_no_class_are_counted_and_make_a_column() -> None:
     facts = TargetStats(separator=";")
     labels, notes = kind_of(target, ("a", "b"), facts).scoring_labels(table_of(x=["a;z", "b", "", "z"]))
     assert labels.tolist() == [[1, 0, 1], [0, 1, 0], [-1, -1, 0], [0, 0, 1]]
-    assert notes == ["x: 'z' is no class of this run: its 2 rows count as wrong"]
+    assert notes == ["x: 'z' is not a class of this run: its 2 rows count as wrong"]
     plain, _ = kind_of(target, ("a", "b"), facts).scoring_labels(table_of(x=["a", "b"]))
     assert plain.shape == (2, 2)
 

@@ -63,7 +63,7 @@ class TargetEvaluation:
     right: (rows,).  sure: (rows,) probability of the answer; of a number minus its error.
     loss: (rows,) -log probability of the label (of tags the mean over the questions; of a number its
     absolute error), NaN where there is no label.  loss_word: what this is called.
-    chance: (rows, classes), None of a number.  margin: (rows,) how far the answer is from another one.
+    chance: (rows, classes), None of a number.  margin: (rows,) how far the answer is from another.
     names: of the rows and columns of a confusion matrix.  codes, guesses: (rows,) label and answer among
     them, -1 without a label; None where an answer is not one class.
     truth, guess: (rows,) a number's label and answer, or None.
@@ -133,7 +133,7 @@ class TargetKind(ABC):
     def fit(self, table: Table) -> tuple[tuple[str, ...], TargetStats, list[str]]:
         """Classes and stats, decided from the whole table before any split, and notes.
 
-        Raises SchemaError for a column without labels, or with one class only where two are needed.
+        Raises SchemaError for a column without labels, or with a single class where two are needed.
         """
 
     @abstractmethod
@@ -144,8 +144,8 @@ class TargetKind(ABC):
     def scoring_labels(self, table: Table) -> tuple[Labels, list[str]]:
         """Labels of rows that a finished run is measured on, and notes that name unknown classes.
 
-        A word that is no class of the run is beyond the class list: wrong whatever is answered, and for an
-        open target right where the answer is none of its classes. An unknown tag is one more column, never
+        A word that is not a class of the run is beyond the class list: wrong whatever is answered, and for an
+        open target right where the answer is none of its classes. An unknown tag is a further column, never
         answered.
         """
 
@@ -210,7 +210,7 @@ class TargetKind(ABC):
 
     @abstractmethod
     def primary_loss(self, scores: Scores) -> float:
-        """The one figure that stands for all scores, of which less is better."""
+        """The figure that stands for all scores, of which less is better."""
 
     def curve_loss(self, scores: Scores) -> float:
         """The validation loss of an epoch's scores, in the unit of the training loss; NaN without any."""
@@ -228,7 +228,7 @@ class TargetKind(ABC):
         """Expected calibration error of probabilities; NaN where the kind has none."""
         return float("nan")
 
-    # --- rows one by one ------------------------------------------------------------------------------
+    # --- single rows ------------------------------------------------------------------------------
 
     @abstractmethod
     def row_losses(self, probabilities: Floats, labels: Labels) -> Floats:
@@ -253,7 +253,7 @@ class TargetKind(ABC):
     ) -> TargetEvaluation | None:
         """What a file of held-out rows says of the target; None where it lacks something.
 
-        labels, answers: one for each of the target's columns.  chance: (rows, classes) probabilities.
+        labels, answers: an entry for each of the target's columns.  chance: (rows, classes) probabilities.
         """
 
 

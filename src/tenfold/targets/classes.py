@@ -1,11 +1,10 @@
-"""Targets with a list of classes of which each row has one: categories, and ordered classes."""
+"""Targets with a class in each row: categories, and ordered classes."""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 class ListedKind(TargetKind):
-    """What kinds with a list of classes have in common: a probability for each, and the log loss."""
+    """Base of the kinds with a list of classes: a probability for each, and the log loss."""
 
     def __init__(
         self,
@@ -64,29 +63,29 @@ class ListedKind(TargetKind):
     def output_names(self) -> list[str]:
         return list(self.classes)
 
-    def class_notes(self, found: Mapping[str, int]) -> list[str]:
-        """Notes on the classes of a column. found: class -> rows."""
+    def class_notes(self, counts: Mapping[str, int]) -> list[str]:
+        """Return notes on the classes of a column. counts: class -> rows."""
         name = self.name
         notes = [
             f"{name}: look-alikes {' / '.join(group)} are kept as different classes"
-            for group in look_alikes(list(found))
+            for group in look_alikes(list(counts))
         ]
         for mark in SEPARATORS[:2]:
-            if 2 * sum(mark in word for word in found) > len(found):
+            if 2 * sum(mark in word for word in counts) > len(counts):
                 notes.append(
                     f"{name}: most labels hold {mark!r}; if each lists several, give "
                     f"--target {name}:multilabel"
                 )
-        single = [word for word, count in found.items() if count == 1]
+        single = [word for word, rows in counts.items() if rows == 1]
         return [*notes, f"{name}: 1 row only: {shortened(single)}"] if single else notes
 
-    def check_unlisted(self, table: Table, names: Sequence[str], found: Mapping[str, int]) -> None:
+    def check_unlisted(self, table: Table, names: Sequence[str], counts: Mapping[str, int]) -> None:
         """Refuse labels that are not in the class list that was given."""
-        unlisted = [word for word in found if word not in names]
+        unlisted = [word for word in counts if word not in names]
         if unlisted:
             raise SchemaError(
                 f"{table.source}: column {self.name!r} has labels outside its class list",
-                problems=[f"{word!r}: {found[word]} rows" for word in unlisted],
+                problems=[f"{word!r}: {counts[word]} rows" for word in unlisted],
                 found=f"the list is {', '.join(names)}",
                 fix="mend the labels, or add them to the list",
             )
@@ -94,9 +93,9 @@ class ListedKind(TargetKind):
     def unknown_notes(self, unknown: Mapping[str, int], *, wrong: bool = True) -> list[str]:
         """Notes on words that are not a class of the run. wrong: they count as wrong."""
         notes = [
-            f"{self.name}: {word!r} is no class of this run: its {count} rows count as wrong"
+            f"{self.name}: {word!r} is not a class of this run: its {count} rows count as wrong"
             if wrong
-            else f"{self.name}: {word!r} is no class of this run ({count} rows): right is to answer none"
+            else f"{self.name}: {word!r} is not a class of this run ({count} rows): right is to answer none"
             for word, count in unknown.items()
         ]
         return notes + alike_known(self.name, unknown, self.classes)
@@ -114,8 +113,8 @@ class ListedKind(TargetKind):
 
     def baseline(self, labels: Labels, weights: RowWeights = None) -> Baseline:
         """The most common class; of an open target, the number of classes is none of them."""
-        found = majority_class(labels, weights=weights)
-        return None if found is None else int(found)
+        majority = majority_class(labels, weights=weights)
+        return None if majority is None else int(majority)
 
     def primary_loss(self, scores: Scores) -> float:
         """The log loss."""
@@ -123,33 +122,29 @@ class ListedKind(TargetKind):
 
 
 class OneClassKind(ListedKind):
-    """What kinds have in common that read one column of words.
+    """Base of the kinds that read a single column of words.
 
     Labels are (rows,) class indices, -1 where missing or not a class of the run.
     """
 
     def fit(self, table: Table) -> tuple[tuple[str, ...], TargetStats, list[str]]:
-        codes, words = table.codes(self.name)
-        missing = table.missing(self.name)
-        counts = np.bincount(codes[~missing], minlength=len(words))
-        found = {str(word): int(count) for word, count in zip(words, counts, strict=True) if count}
-        absent = int(missing.sum())
-        if not found:
+        counts = word_counts(*table.codes(self.name), table.missing(self.name))
+        if not counts:
             raise no_labels(self.name, table)
-        nothing = found.pop(self.none, 0)
-        names = self.listed or tuple(sorted(found, key=self.order(found)))
-        self.check_unlisted(table, names, found)
+        nothing = counts.pop(self.none, 0)
+        names = self.listed or tuple(self.sort(counts))
+        self.check_unlisted(table, names, counts)
         self.check_list(table, names)
         notes = [self.list_note(names)]
         if self.none:
             notes.append(f"{self.name}: {nothing} rows belong to none of them ({self.none!r})")
-        if absent:
+        if absent := int(table.missing(self.name).sum()):
             notes.append(f"{self.name}: {absent} of {table.rows} labels missing")
-        return names, TargetStats(), notes + self.class_notes(found)
+        return names, TargetStats(), notes + self.class_notes(counts)
 
-    def order(self, found: Mapping[str, int]) -> Callable[[str], Any]:
-        """The key by which classes are sorted."""
-        return natural_order
+    def sort(self, names: Iterable[str]) -> list[str]:
+        """Sort class names."""
+        return sorted(names, key=natural_order)
 
     def list_note(self, names: Sequence[str]) -> str:
         """How many classes there are, and which."""
@@ -202,10 +197,10 @@ class OneClassKind(ListedKind):
         if not words or chance is None:
             return None
         none = len(self.classes)
-        place = {word: code for code, word in enumerate(self.classes)}
+        code_of = {word: code for code, word in enumerate(self.classes)}
         known = np.array([bool(word) for word in words])
-        codes = np.array([place.get(word, none if word else -1) for word in words], dtype=np.int64)
-        guesses = np.array([place.get(word, none) for word in guessed], dtype=np.int64)
+        codes = np.array([code_of.get(word, none if word else -1) for word in words], dtype=np.int64)
+        guesses = np.array([code_of.get(word, none) for word in guessed], dtype=np.int64)
         rows = np.arange(len(codes))
         own = np.where((codes >= 0) & (codes < none), chance[rows, np.clip(codes, 0, none - 1)], np.nan)
         # "None of these" is the more likely the less likely every class is.
@@ -236,11 +231,11 @@ class OneClassKind(ListedKind):
 
     @abstractmethod
     def margin(self, chance: Floats) -> Floats:
-        """(rows,) how far the answer is from another one."""
+        """(rows,) how far the answer is from another class."""
 
 
 class ExclusiveKind(OneClassKind):
-    """Kinds of which a row always has one class: probabilities sum to 1."""
+    """Kinds whose rows always have exactly one class: probabilities sum to 1."""
 
     exclusive = True
 
@@ -265,7 +260,6 @@ class ExclusiveKind(OneClassKind):
         return np.where(~np.isnan(truth).any(1), -np.log(np.maximum(right, SMALLEST)), 0)
 
     def loss_counts(self, truth: Floats) -> Floats:
-        """Of one class, that of the label's alone."""
         return np.nan_to_num(truth * np.array(self.stats.yes_weights or np.ones(truth.shape[1])))
 
     def evidence(self, given: Floats, labels: Labels) -> tuple[Floats, Ints, Floats | None]:
@@ -281,7 +275,7 @@ class ExclusiveKind(OneClassKind):
 
 
 class CategoryKind(ExclusiveKind):
-    """One of several classes; the answer is the most probable one."""
+    """One of several classes; the answer is the most probable class."""
 
     kind = "category"
     score_names = ("error_rate", "log_loss", "macro_f1", "auc")
@@ -331,8 +325,9 @@ class OrderedKind(ExclusiveKind):
     def output_names(self) -> list[str]:
         return [f"above {word}" for word in self.classes[:-1]]
 
-    def order(self, found: Mapping[str, int]) -> Callable[[str], Any]:
-        return float if all(map(_NUMBER.fullmatch, found)) else natural_order
+    def sort(self, names: Iterable[str]) -> list[str]:
+        names = super().sort(names)
+        return sorted(names, key=float) if all(map(_NUMBER.fullmatch, names)) else names
 
     def list_note(self, names: Sequence[str]) -> str:
         return f"{self.name}: {len(names)} classes in order: {' < '.join(names[:LISTED])}"
@@ -343,7 +338,7 @@ class OrderedKind(ExclusiveKind):
         if words:
             raise SchemaError(
                 f"{table.source}: the order of column {self.name!r} (target) is not known: "
-                f"{shortened(list(map(repr, words)))} is no number",
+                f"{shortened(list(map(repr, words)))} is not a number",
                 fix=f"say it, the lowest first: --target '{self.name}:ordered[{'<'.join(names[:LISTED])}]'",
             )
 
@@ -369,15 +364,16 @@ def class_codes(table: Table, column: str, classes: Sequence[str]) -> tuple[Ints
     A whole number may be written in another way: see `cells.respelled`.
     """
     codes, words = table.codes(column)
-    place = {name: position for position, name in enumerate(classes)}
-    place |= {word: place[one] for word, one in respelled(map(str, words), classes).items()}
-    lookup = np.array([place.get(str(word), -1) for word in words], dtype=np.int64)
+    index = {name: position for position, name in enumerate(classes)}
+    index |= {word: index[name] for word, name in respelled(map(str, words), classes).items()}
+    # The last entry serves missing cells.
+    lookup = np.array([*(index.get(str(word), -1) for word in words), -1], dtype=np.int64)
     missing = table.missing(column)
-    labels = np.where(missing, -1, lookup[codes]) if len(words) else np.full(table.rows, -1, dtype=np.int64)
-    counts = np.bincount(codes[~missing], minlength=len(words))
-    unknown = {
-        str(word): int(count)
-        for word, count in zip(words, counts, strict=True)
-        if count and str(word) not in place
-    }
-    return labels, unknown
+    unknown = {word: rows for word, rows in word_counts(codes, words, missing).items() if word not in index}
+    return lookup[np.where(missing, len(words), codes)], unknown
+
+
+def word_counts(codes: NDArray[np.integer], words: NDArray[np.object_], missing: Bools) -> dict[str, int]:
+    """Word -> rows, without missing cells. codes, words: of `Table.codes`."""
+    counts = np.bincount(codes[~missing], minlength=len(words)).tolist()
+    return {str(word): rows for word, rows in zip(words, counts, strict=True) if rows}

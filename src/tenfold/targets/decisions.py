@@ -13,16 +13,6 @@ from numpy.typing import NDArray
 
 from tenfold.metrics import SMALLEST, expected_calibration_error
 
-__all__ = [
-    "binary_log_loss",
-    "class_temperature",
-    "question_calibration_error",
-    "question_temperature",
-    "tempered",
-    "tempered_questions",
-    "tune_thresholds",
-]
-
 Floats = NDArray[np.float64]
 
 #: Yes rows that a class needs before its threshold is moved away from one half.
@@ -46,17 +36,17 @@ def tune_thresholds(
     A class with fewer than five known yes rows keeps 0.5.
     """
     weight = np.ones(len(labels)) if weights is None else weights
-    found = np.full(probabilities.shape[1], 0.5)
-    for place in range(len(found)):
-        known = (labels[:, place] >= 0) & np.isfinite(probabilities[:, place])
-        chance, yes = probabilities[known, place], labels[known, place] == 1
+    thresholds = np.full(probabilities.shape[1], 0.5)
+    for index in range(len(thresholds)):
+        known = (labels[:, index] >= 0) & np.isfinite(probabilities[:, index])
+        chance, yes = probabilities[known, index], labels[known, index] == 1
         if yes.sum() < LEAST_YES:
             continue
         least = 0.0
         if reject:
             least = min(0.5, 0.8 * _low_end(chance[yes], None if weights is None else weight[known][yes]))
-        found[place] = _best_cut(chance, yes, least, weight[known])
-    return found
+        thresholds[index] = _best_cut(chance, yes, least, weight[known])
+    return thresholds
 
 
 def _low_end(chance: Floats, weights: Floats | None) -> float:
@@ -104,7 +94,7 @@ def class_temperature(
 ) -> float:
     """The temperature that suits these rows best (Guo et al. 2017, arXiv 1706.04599, section 4.2).
 
-    probabilities: (rows, classes).  labels: (rows,) class indices, one at least.
+    probabilities: (rows, classes).  labels: (rows,) class indices, not empty.
     weights: (rows,) what each row counts; 1 where not given.
     What is minimised is the log loss, with labels that are a little less than sure, 1 - 1 / (rows + 2), as by
     Platt (1999): where every row is right, T would otherwise be 0 and each answer certain.

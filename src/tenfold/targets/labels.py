@@ -2,7 +2,7 @@
 
 Labels of one target are, by its kind:
 
-- ``category``, ``ordered``: (rows,) int64 class index, -1 where missing or no class of the run;
+- ``category``, ``ordered``: (rows,) int64 class index, -1 where missing or not a class of the run;
 - ``open``: the same, and the number of classes where the row belongs to none of them;
 - ``multilabel``: (rows, classes) int64 of 0 and 1, -1 where not known;
 - ``number``: (rows,) float64, NaN where missing.
@@ -29,10 +29,10 @@ Classes = Mapping[str, tuple[str, ...]]
 
 
 def decide_targets(schema: Schema, table: Table) -> Schema:
-    """Settle the kind of every target whose kind was not said, from the whole column.
+    """Settle the kind of every target without a kind, from the whole column.
 
     Raises SchemaError where a column could as well be a number as a class, and for a schema without a target
-    or with one that a network cannot have.
+    or with a target that a network cannot have.
     """
     if not schema.targets:
         raise SchemaError("what to predict is not said", fix="name a target: --target COLUMN")
@@ -116,7 +116,7 @@ def _mean_and_deviation(
         spread = float(np.sqrt(np.average((part - mean) ** 2, weights=weights)))
     mean = float(np.ldexp(mean, exponent))
     if values.min() == values.max() or not spread > 0:
-        # Without any spread a unit is as good as another, but for one that is far larger than the number.
+        # Without any spread any unit will do, unless it is far larger than the number.
         return mean, min(1.0, abs(mean)) or 1.0
     return mean, float(np.ldexp(spread, exponent))
 
@@ -127,7 +127,7 @@ def _mean_and_deviation(
 def label_arrays(
     classes: Classes, facts: Mapping[str, TargetStats], schema: Schema, table: Table
 ) -> tuple[dict[str, Labels], dict[str, Weights], list[str]]:
-    """Labels and weights of every target, and notes on labels that are no class of the run.
+    """Labels and weights of every target, and notes on labels that are not a class of the run.
 
     The weight of a row is that of `relative_weights`.
     """
@@ -137,22 +137,22 @@ def label_arrays(
     own = relative_weights(row_weights(schema, table))
     for kind in kinds_of(schema, classes, facts):
         name, names = kind.name, kind.classes
-        found, unknown, _ = kind.read(table)
+        own_labels, unknown, _ = kind.read(table)
         for word, count in unknown.items():
-            notes.append(f"{name}: {word!r} is no class of this run ({count} rows)")
-        if not known_rows(found).any():
+            notes.append(f"{name}: {word!r} is not a class of this run ({count} rows)")
+        if not known_rows(own_labels).any():
             raise SchemaError(
                 f"{table.source}: no usable row has a label of column {', '.join(kind.columns)!r} (target)",
-                fix="mend the rows that have one, or name another target",
+                fix="mend the rows that have a label, or name another target",
             )
-        counts, taught = class_counts(found, len(names)), class_counts(found[own > 0], len(names))
-        absent = [one for one, rows in zip(names, counts, strict=True) if not rows]
+        counts, taught = class_counts(own_labels, len(names)), class_counts(own_labels[own > 0], len(names))
+        absent = [word for word, rows in zip(names, counts, strict=True) if not rows]
         if absent:
             notes.append(f"{name}: no row is labelled {shortened(absent)}")
-        idle = [one for one, a, b in zip(names, counts, taught, strict=True) if a and not b]
+        idle = [word for word, a, b in zip(names, counts, taught, strict=True) if a and not b]
         if idle:
             notes.append(f"{name}: all rows of {shortened(idle)} have weight 0")
-        labels[name], weights[name] = found, kind.label_weights(found, own)
+        labels[name], weights[name] = own_labels, kind.label_weights(own_labels, own)
     return labels, weights, notes
 
 

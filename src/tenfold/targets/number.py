@@ -39,7 +39,7 @@ LARGEST = 1e300
 
 
 class QuantityKind(TargetKind):
-    """What kinds have in common whose labels and answers are numbers. Labels are float64, NaN if missing."""
+    """Base of the kinds whose labels and answers are numbers. Labels are float64, NaN if missing."""
 
     numeric = True
     outputs = answers = 1

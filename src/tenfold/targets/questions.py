@@ -32,7 +32,7 @@ from tenfold.targets.base import (
     counting_rows,
     no_labels,
 )
-from tenfold.targets.classes import SEPARATORS, ListedKind, OneClassKind
+from tenfold.targets.classes import SEPARATORS, ListedKind, OneClassKind, word_counts
 from tenfold.targets.scores import open_scores, tag_scores
 from tenfold.values import Scores, TargetPrediction
 
@@ -43,7 +43,7 @@ NO_TAG = "no tag"
 
 
 class QuestionsKind(ListedKind):
-    """What kinds have in common that ask a question of each class: probabilities need not sum to 1."""
+    """Base of the kinds that ask a question of each class: probabilities need not sum to 1."""
 
     @property
     def cuts(self) -> tuple[float, ...]:
@@ -82,13 +82,13 @@ class QuestionsKind(ListedKind):
 
     def tuned(self, probabilities: Floats, labels: Labels, weights: RowWeights = None) -> TargetStats:
         there = counting_rows(labels, weights)
-        found = decisions.tune_thresholds(
+        thresholds = decisions.tune_thresholds(
             probabilities[there],
             self.asked(labels[there]),
             reject=self.doubts,
             weights=None if weights is None else weights[there],
         )
-        return self.stats.model_copy(update={"thresholds": tuple(found.tolist())})
+        return self.stats.model_copy(update={"thresholds": tuple(thresholds.tolist())})
 
     def row_losses(self, probabilities: Floats, labels: Labels) -> Floats:
         """Mean over the questions of -log of the right answer's probability."""
@@ -107,12 +107,12 @@ class QuestionsKind(ListedKind):
 
     def evidence(self, given: Floats, labels: Labels) -> tuple[Floats, Ints, Floats | None]:
         asked = self.asked(labels)
-        row, place = np.nonzero(asked >= 0)
-        yes = given[:, row, place].T
-        return np.where(asked[row, place, None] == 1, yes, 1 - yes), row, None
+        row, column = np.nonzero(asked >= 0)
+        yes = given[:, row, column].T
+        return np.where(asked[row, column, None] == 1, yes, 1 - yes), row, None
 
     def margin(self, chance: Floats) -> Floats:
-        """(rows,) how near the nearest question is to one half."""
+        """(rows,) how near the nearest question is to 0.5."""
         return np.abs(chance - 0.5).min(axis=1)
 
 
@@ -178,12 +178,12 @@ class OpenKind(QuestionsKind, OneClassKind):
     def evaluate(
         self, labels: Sequence[Cells], answers: Sequence[Cells], chance: Floats | None
     ) -> TargetEvaluation | None:
-        found = super().evaluate(labels, answers, chance)
-        if found is None or found.codes is None:
+        made = super().evaluate(labels, answers, chance)
+        if made is None or made.codes is None:
             return None
-        yes = (found.codes[:, None] == np.arange(len(self.classes))).astype(np.float64)
-        yes[~found.known] = np.nan
-        return replace(found, names=(*self.classes, "none of these"), yes=yes)
+        yes = (made.codes[:, None] == np.arange(len(self.classes))).astype(np.float64)
+        yes[~made.known] = np.nan
+        return replace(made, names=(*self.classes, "none of these"), yes=yes)
 
 
 class MultiLabelKind(QuestionsKind):
@@ -205,23 +205,21 @@ class MultiLabelKind(QuestionsKind):
             if not (labels >= 0).any():
                 raise no_labels(", ".join(self.columns), table)
             known, yes = (labels >= 0).sum(axis=0), (labels == 1).sum(axis=0)
-            counts = [f"{one} {a} of {b}" for one, a, b in zip(self.columns, yes, known, strict=True)]
+            counts = [f"{column} {a} of {b}" for column, a, b in zip(self.columns, yes, known, strict=True)]
             return self.columns, TargetStats(), [f"{name}: yes in {shortened(counts)}"]
-        codes, words = table.codes(name)
-        counts = np.bincount(codes[~table.missing(name)], minlength=len(words))
-        cells = {str(word): int(count) for word, count in zip(words, counts, strict=True) if count}
+        cells = word_counts(*table.codes(name), table.missing(name))
         if not cells:
             raise no_labels(name, table)
         nothing = cells.pop(self.none, 0)
         separator = self.separator or next(
-            (one for one in SEPARATORS if any(one in cell for cell in cells)), ""
+            (mark for mark in SEPARATORS if any(mark in cell for cell in cells)), ""
         )
-        found: dict[str, int] = {}
+        rows_of: dict[str, int] = {}
         for cell, count in cells.items():
             for tag in _tags(cell, separator):
-                found[tag] = found.get(tag, 0) + count
-        names = self.listed or tuple(sorted(found, key=natural_order))
-        self.check_unlisted(table, names, found)
+                rows_of[tag] = rows_of.get(tag, 0) + count
+        names = self.listed or tuple(sorted(rows_of, key=natural_order))
+        self.check_unlisted(table, names, rows_of)
         if not names:
             raise no_labels(name, table)
         how = "nothing stands between two tags: one a cell"
@@ -230,22 +228,21 @@ class MultiLabelKind(QuestionsKind):
         notes = [f"{name}: {len(names)} classes: {shortened(names)}; {how}"]
         if self.none:
             notes.append(f"{name}: {nothing} rows have no tag ({self.none!r})")
-        absent = int(table.missing(name).sum())
-        if absent:
+        if absent := int(table.missing(name).sum()):
             more = "" if self.none else "; an empty cell is a missing label (give none=WORD for 'no tag')"
             notes.append(f"{name}: {absent} of {table.rows} labels missing{more}")
-        return names, TargetStats(separator=separator), notes + self.class_notes(found)
+        return names, TargetStats(separator=separator), notes + self.class_notes(rows_of)
 
     def _yes_and_no(self, table: Table) -> Ints:
         """(rows, columns) 0, 1, or -1 where the cell is empty."""
-        found, problems = np.full((table.rows, len(self.columns)), -1, dtype=np.int64), []
-        for place, column in enumerate(self.columns):
+        labels, problems = np.full((table.rows, len(self.columns)), -1, dtype=np.int64), []
+        for index, column in enumerate(self.columns):
             codes, words = table.codes(column)
             known = {**dict.fromkeys(NO, 0), **dict.fromkeys(YES, 1), "": -1}
             lookup = np.array([known.get(str(word).lower(), -2) for word in words], dtype=np.int64)
             values = lookup[codes] if len(words) else np.full(table.rows, -1, dtype=np.int64)
-            found[:, place] = np.where(table.missing(column), -1, values)
-            problems += table.places(column, np.flatnonzero(found[:, place] == -2))
+            labels[:, index] = np.where(table.missing(column), -1, values)
+            problems += table.places(column, np.flatnonzero(labels[:, index] == -2))
         if problems:
             raise TableError(
                 f"{table.source}: columns of a multilabel target hold 0 and 1 "
@@ -253,16 +250,16 @@ class MultiLabelKind(QuestionsKind):
                 problems=problems,
                 fix="mend these cells; leave those empty that are not known",
             )
-        return found
+        return labels
 
     def read(self, table: Table) -> tuple[Labels, dict[str, int], Bools]:
         if self.split:
             return self._yes_and_no(table), {}, np.zeros(table.rows, dtype=bool)
         codes, words = table.codes(self.name)
         counts = np.bincount(codes, minlength=len(words))
-        place = {name: position for position, name in enumerate(self.classes)}
+        index = {name: position for position, name in enumerate(self.classes)}
         tags = {tag for word in words for tag in _tags(str(word), self.stats.separator)}
-        place |= {tag: place[one] for tag, one in respelled(tags, self.classes).items()}
+        index |= {tag: index[name] for tag, name in respelled(tags, self.classes).items()}
         rows = np.zeros((len(words), len(self.classes)), dtype=np.int64)
         strange = np.zeros(len(words), dtype=bool)
         unknown: dict[str, int] = {}
@@ -270,8 +267,8 @@ class MultiLabelKind(QuestionsKind):
             if word in ("", self.none):
                 continue
             for tag in _tags(str(word), self.stats.separator):
-                if tag in place:
-                    rows[number, place[tag]] = 1
+                if tag in index:
+                    rows[number, index[tag]] = 1
                 elif counts[number]:
                     unknown[tag] = unknown.get(tag, 0) + int(counts[number])
                     strange[number] = True
@@ -299,8 +296,8 @@ class MultiLabelKind(QuestionsKind):
     def label_columns(self, labels: Labels) -> dict[str, NDArray[np.generic]]:
         if self.split:
             return {
-                name: np.where(labels[:, place] >= 0, labels[:, place].astype(float), np.nan)
-                for place, name in enumerate(self.columns)
+                name: np.where(labels[:, index] >= 0, labels[:, index].astype(float), np.nan)
+                for index, name in enumerate(self.columns)
             }
         names = np.array(self.classes, dtype=object)
         join = self.stats.separator or SEPARATORS[0]
@@ -317,7 +314,7 @@ class MultiLabelKind(QuestionsKind):
 
     def joined(self, yes: Bools) -> list[str]:
         """(rows,) the names of the classes that are true, joined by commas. yes: (rows, classes)."""
-        return [", ".join(self.classes[place] for place in np.flatnonzero(row)) for row in yes]
+        return [", ".join(self.classes[index] for index in np.flatnonzero(row)) for row in yes]
 
     def asked(self, labels: Labels) -> Ints:
         """Without the column of unknown tags."""
@@ -327,7 +324,7 @@ class MultiLabelKind(QuestionsKind):
         """The classes that reach their threshold, in the order of the class list."""
         values = np.empty(len(probabilities), dtype=object)
         for row, yes in enumerate(probabilities >= self.thresholds):
-            values[row] = tuple(self.classes[place] for place in np.flatnonzero(yes))
+            values[row] = tuple(self.classes[index] for index in np.flatnonzero(yes))
         return TargetPrediction(
             self.kind,
             self.classes,
@@ -344,8 +341,8 @@ class MultiLabelKind(QuestionsKind):
         whole = (labels >= 0).all(axis=1) & counting_rows(labels, weights)
         if not whole.any():
             return None
-        sets, place = np.unique(labels[whole], axis=0, return_inverse=True)
-        counts = np.bincount(place.ravel(), weights=None if weights is None else weights[whole])
+        sets, index = np.unique(labels[whole], axis=0, return_inverse=True)
+        counts = np.bincount(index.ravel(), weights=None if weights is None else weights[whole])
         return sets[counts.argmax()].tolist()
 
     def scores(
@@ -362,7 +359,9 @@ class MultiLabelKind(QuestionsKind):
         if chance is None:
             return None
         if self.split:
-            yes, guess = (np.array([cell_numbers(one) for one in each]).T for each in (labels, answers))
+            yes, guess = (
+                np.array([cell_numbers(cells) for cells in columns]).T for columns in (labels, answers)
+            )
             words, guessed = self.joined(yes == 1), self.joined(guess == 1)
         else:
             words, guessed = cell_words(labels[0]), cell_words(answers[0])
@@ -384,14 +383,14 @@ class MultiLabelKind(QuestionsKind):
 
     def _split_words(self, words: Sequence[str]) -> Floats:
         """Words of tags as 0 and 1; any class whose name stands between separators counts."""
-        found = np.zeros((len(words), len(self.classes)))
+        tags = np.zeros((len(words), len(self.classes)))
         for row, text in enumerate(words):
             parts = {text.strip()}
             for mark in (self.separator,) if self.separator else SEPARATORS:
                 parts |= {part.strip() for part in text.split(mark)}
-            for place, name in enumerate(self.classes):
-                found[row, place] = name in parts
-        return found
+            for index, name in enumerate(self.classes):
+                tags[row, index] = name in parts
+        return tags
 
 
 def _tags(cell: str, separator: str) -> list[str]:

@@ -31,16 +31,6 @@ from tenfold.targets.base import Baseline
 from tenfold.targets.decisions import binary_log_loss
 from tenfold.values import Score, Scores
 
-__all__ = [
-    "class_scores",
-    "count_scores",
-    "open_scores",
-    "ordered_scores",
-    "poisson_deviances",
-    "quantity_scores",
-    "tag_scores",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Number = TypeVar("Number", np.int64, np.float64)
@@ -50,9 +40,9 @@ def _weighed(labels: NDArray[Number], weights: Floats | None) -> NDArray[Number]
     """The labels, missing where the row's weight is 0."""
     if weights is None or (weights > 0).all():
         return labels
-    found = labels.copy()
-    found[~(weights > 0)] = math.nan if labels.dtype.kind == "f" else -1
-    return found
+    counting = labels.copy()
+    counting[~(weights > 0)] = math.nan if labels.dtype.kind == "f" else -1
+    return counting
 
 
 def _mean(values: NDArray[np.bool_] | Floats, rows: NDArray[np.bool_], weights: Floats | None) -> float:
@@ -67,7 +57,7 @@ def class_scores(
 ) -> Scores:
     """Of a category: error rate, log loss, macro F1; of two classes the AUC of the second, too.
 
-    baseline: the class most common in training, whose error rate stands beside.
+    baseline: the class most common in training; its error rate is added.
     """
     labels = _weighed(labels, weights)
     common = None if baseline is None else [baseline]
@@ -75,7 +65,7 @@ def class_scores(
         **category_scores(probabilities, labels, train_labels=common, weights=weights)
     }
     if probabilities.shape[1] == 2:
-        # A class beyond the list has no place on the curve of the two.
+        # A class beyond the list is not on the curve of the two.
         scores["auc"] = auc(probabilities[:, 1], np.where(labels < 2, labels, -1), weights=weights)
     return scores
 
@@ -166,7 +156,7 @@ def tag_scores(
     missed = count(~yes & (asked == 1)) + count(stranger == 1)
     wrong = count(yes & (asked == 0))
     each = _by_class(probabilities, asked, yes, classes, thresholds, weights)
-    occurring = [one["f1"] for one in each.values() if not math.isnan(one["f1"])]
+    occurring = [own["f1"] for own in each.values() if not math.isnan(own["f1"])]
     whole = _rows(known)
     known_names = _rows(stranger != 1)
     exact = _rows(yes == (asked == 1)) & known_names
@@ -193,13 +183,13 @@ def _rows(whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _precisions(probabilities: Floats, questions: Ints, weights: Floats | None) -> dict[str, float]:
     each = [
-        average_precision(probabilities[:, place], questions[:, place], weights=weights)
-        for place in range(questions.shape[1])
+        average_precision(probabilities[:, index], questions[:, index], weights=weights)
+        for index in range(questions.shape[1])
     ]
-    there = [one for one in each if not math.isnan(one)]
+    defined = [value for value in each if not math.isnan(value)]
     everywhere = None if weights is None else np.repeat(weights, questions.shape[1])
     return {
-        "macro_ap": float(np.mean(there)) if there else math.nan,
+        "macro_ap": float(np.mean(defined)) if defined else math.nan,
         "micro_ap": average_precision(probabilities.ravel(), questions.ravel(), weights=everywhere),
     }
 
@@ -213,19 +203,19 @@ def _by_class(
     weights: Floats | None,
 ) -> dict[str, dict[str, float]]:
     """Class -> average precision, F1, threshold, and rows that say yes; F1 is NaN where nobody says so."""
-    found = {}
+    scores = {}
     own = np.ones(len(questions)) if weights is None else weights
-    for place, name in enumerate(classes):
-        known = questions[:, place] >= 0
-        label, answer, weight = questions[known, place] == 1, yes[known, place], own[known]
+    for index, name in enumerate(classes):
+        known = questions[:, index] >= 0
+        label, answer, weight = questions[known, index] == 1, yes[known, index], own[known]
         both = float(weight @ label + weight @ answer)
-        found[name] = {
-            "ap": average_precision(probabilities[known, place], label.astype(np.int64), weights=weight),
+        scores[name] = {
+            "ap": average_precision(probabilities[known, index], label.astype(np.int64), weights=weight),
             "f1": 2 * float(weight @ (label & answer)) / both if both else math.nan,
-            "threshold": float(thresholds[place]),
+            "threshold": float(thresholds[index]),
             "rows": int(label.sum()),
         }
-    return found
+    return scores
 
 
 def quantity_scores(
@@ -244,14 +234,14 @@ def quantity_scores(
     # The root of the mean square, which survives numbers of any size.
     middle = np.full(len(truth), np.average(truth, weights=own) if len(truth) else math.nan)
     spread = 0.0 if not len(truth) or truth.min() == truth.max() else rmse(truth, middle, weights=own)
-    found: dict[str, Score] = {
+    shown: dict[str, Score] = {
         "rmse": scores["rmse"],
         "mae": scores["mae"],
         "r2": 1 - (scores["rmse"] / spread) ** 2 if spread > 0 else math.nan,
     }
     if baseline is not None:
-        found["mean_rmse"] = rmse(labels, np.full(len(labels), baseline), mask=there, weights=weights)
-    return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}
+        shown["mean_rmse"] = rmse(labels, np.full(len(labels), baseline), mask=there, weights=weights)
+    return {**shown, "scored": scores["scored"], "unscored": scores["unscored"]}
 
 
 def poisson_deviances(predicted: Floats, labels: Floats) -> Floats:
@@ -274,7 +264,7 @@ def count_scores(
         # Rows that do not count have a mean that is a number, too.
         return _mean(poisson_deviances(np.where(there, means, 1.0), labels), there, weights)
 
-    found: dict[str, Score] = {"poisson_deviance": deviance(predicted), "mae": scores["mae"]}
+    shown: dict[str, Score] = {"poisson_deviance": deviance(predicted), "mae": scores["mae"]}
     if baseline is not None:
-        found["baseline_deviance"] = deviance(np.full(len(labels), baseline, dtype=np.float64))
-    return {**found, "scored": scores["scored"], "unscored": scores["unscored"]}
+        shown["baseline_deviance"] = deviance(np.full(len(labels), baseline, dtype=np.float64))
+    return {**shown, "scored": scores["scored"], "unscored": scores["unscored"]}
