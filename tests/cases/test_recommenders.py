@@ -871,7 +871,7 @@ def test_lists_are_scored_by_their_definition() -> None:
     model = by_hand([[1.0], [1.0]], [[5.0], [4.0], [3.0], [2.0], [1.0]], seen=[[0, 1, 2], []])
     model = replace(model, users=ratings.users, items=ratings.items)
     test = index_ratings(read_table({"user": ["u"], "item": ["4"], "rating": [5]}), kind="explicit")
-    found = evaluate_lists(FactorScorer(model), test, n=3)
+    found, _ = evaluate_lists(FactorScorer(model), test, n=3)
     assert (found["hit"], found["recall"], found["precision"]) == (1.0, 1.0, pytest.approx(1 / 3))
 
 

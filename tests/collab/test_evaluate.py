@@ -12,6 +12,11 @@ from tenfold.errors import RatingsError
 from tenfold.values import Ratings
 
 
+def rating_scores(scorer, test):
+    scores, _, notes = evaluate_ratings(scorer, test)
+    return {**scores, "notes": notes}
+
+
 def ratings_of(rows) -> Ratings:
     """Test ratings from (user, item, rating)."""
     users, items = (list(dict.fromkeys(str(row[place]) for row in rows)) for place in (0, 1))
@@ -32,7 +37,7 @@ def ratings_of(rows) -> Ratings:
 def test_every_pair_is_scored_and_the_fallbacks_are_counted():
     model = by_hand([[1.0], [0.0]], [[1.0], [0.0]], [[0, 1], [0]])  # u0,i0: 4; all else 3
     test = ratings_of([("u0", "i0", 5), ("u1", "i1", 1), ("u0", "new", 3), ("nobody", "i1", 3)])
-    found = evaluate_ratings(FactorScorer(model), test)[0]
+    found = rating_scores(FactorScorer(model), test)
     assert (found["scored"], found["fallback"]) == (4, 2)
     assert found["known"]["rmse"] == pytest.approx((5 / 2) ** 0.5) and found["known"]["scored"] == 2
     assert found["known"]["mae"] == pytest.approx(1.5)
@@ -43,11 +48,11 @@ def test_every_pair_is_scored_and_the_fallbacks_are_counted():
 
 def test_ratings_outside_the_scale_of_the_run_are_pointed_out():
     model = by_hand([[1.0], [0.0]], [[1.0], [0.0]], [[0, 1], [0]])
-    found = evaluate_ratings(
+    found = rating_scores(
         FactorScorer(model), ratings_of([("u0", "i0", 5), ("u1", "i1", 90), ("u1", "i0", 0)])
-    )[0]
+    )
     assert any("2 of 3 test ratings lie outside the run's scale 1 to 5" in note for note in found["notes"])
-    inside = evaluate_ratings(FactorScorer(model), ratings_of([("u0", "i0", 5), ("u1", "i1", 1)]))[0]
+    inside = rating_scores(FactorScorer(model), ratings_of([("u0", "i0", 5), ("u1", "i1", 1)]))
     assert not any("scale" in note for note in inside["notes"])
 
 
@@ -73,16 +78,14 @@ def test_the_order_and_numbers_of_test_ids_do_not_matter():
     rows = [(f"u{u}", f"i{i}", int(rng.integers(1, 6))) for u in range(9) for i in range(9)]
     model = fit_small(rows[:60])
     test = rows[50:]
-    first = evaluate_ratings(FactorScorer(model), ratings_of(test))[0]
-    other = evaluate_ratings(FactorScorer(model), ratings_of([test[k] for k in rng.permutation(len(test))]))[
-        0
-    ]
+    first = rating_scores(FactorScorer(model), ratings_of(test))
+    other = rating_scores(FactorScorer(model), ratings_of([test[k] for k in rng.permutation(len(test))]))
     assert first["rmse"] == pytest.approx(other["rmse"], rel=1e-12)
     assert any("10 of 31 test pairs were trained on" in note for note in first["notes"])
 
 
 def test_ids_of_another_kind_are_pointed_out():
-    found = evaluate_ratings(FactorScorer(fit_small([(1, 2, 3), (1, 3, 5)])), ratings_of([("u1", "2", 3)]))[0]
+    found = rating_scores(FactorScorer(fit_small([(1, 2, 3), (1, 3, 5)])), ratings_of([("u1", "2", 3)]))
     assert found["fallback"] == 1 and any("same kind?" in note for note in found["notes"])
 
 
@@ -105,7 +108,7 @@ def in_order(seen, users=1, items=5):
 
 
 def test_training_items_are_taken_out_first():
-    found = evaluate_lists(FactorScorer(in_order([[0, 1, 2]])), ratings_of([("u0", "i3", 4)]), n=3)
+    found = evaluate_lists(FactorScorer(in_order([[0, 1, 2]])), ratings_of([("u0", "i3", 4)]), n=3)[0]
     assert found["hit"] == 1 and found["recall"] == 1
     assert found["precision"] == pytest.approx(1 / 3) and found["ndcg"] == 1
     assert found["users"] == 1 and found["unknown_users"] == 0
@@ -113,7 +116,7 @@ def test_training_items_are_taken_out_first():
 
 def test_users_without_test_items_are_not_averaged_in():
     model = in_order([[0], [0], [0]], users=3)
-    found = evaluate_lists(FactorScorer(model), ratings_of([("u1", "i1", 5), ("u1", "i4", 5)]), n=2)
+    found = evaluate_lists(FactorScorer(model), ratings_of([("u1", "i1", 5), ("u1", "i4", 5)]), n=2)[0]
     assert found["users"] == 1 and found["recall"] == 0.5 and found["precision"] == 0.5
 
 
@@ -121,15 +124,15 @@ def test_items_that_nobody_rated_are_missed_and_strangers_get_the_average_list()
     model = in_order([[0]])
     found = evaluate_lists(
         FactorScorer(model), ratings_of([("u0", "i1", 5), ("u0", "new", 5), ("who", "i0", 5)]), n=1
-    )
+    )[0]
     assert found["users"] == 2 and found["unknown_users"] == 1
     assert found["recall"] == pytest.approx((0.5 + 1) / 2) and found["precision"] == 1
 
 
 def test_only_liked_items_count_if_asked():
     test = ratings_of([("u0", "i1", 5), ("u0", "i2", 2)])
-    assert evaluate_lists(FactorScorer(in_order([[0]])), test, n=1)["recall"] == 0.5
-    assert evaluate_lists(FactorScorer(in_order([[0]])), test, n=1, relevant_from=4)["recall"] == 1
+    assert evaluate_lists(FactorScorer(in_order([[0]])), test, n=1)[0]["recall"] == 0.5
+    assert evaluate_lists(FactorScorer(in_order([[0]])), test, n=1, relevant_from=4)[0]["recall"] == 1
     with pytest.raises(RatingsError, match="no test rating is 6"):
         evaluate_lists(FactorScorer(in_order([[0]])), test, relevant_from=6)
 
@@ -141,7 +144,7 @@ def test_the_most_popular_are_the_baseline():
     model = by_hand(
         model.user_factors, model.item_factors, **seen_of(user, item, np.full(6, 3.0), 4)
     )  # popularity: i3 3, i4 2, i0 1
-    found = evaluate_lists(FactorScorer(model), ratings_of([("u1", "i4", 5), ("u3", "i3", 5)]), n=1)
+    found = evaluate_lists(FactorScorer(model), ratings_of([("u1", "i4", 5), ("u3", "i3", 5)]), n=1)[0]
     popular = found["baselines"]["most_popular"]
     assert popular["hit"] == 1 and popular["coverage"] == 2 / 5  # i4 for u1, i3 for u3
     assert found["hit"] == 0 and found["coverage"] == 2 / 5  # i0 for u1, i1 for u3
@@ -155,7 +158,7 @@ def test_lists_agree_with_counting_by_hand():
         [sorted(rng.choice(40, 9, False)) for _ in range(30)],
     )
     test = ratings_of([(f"u{u}", f"i{i}", 5) for u in range(25) for i in rng.choice(45, 6, False)])
-    found = evaluate_lists(FactorScorer(model), test, n=7)
+    found = evaluate_lists(FactorScorer(model), test, n=7)[0]
     precision, recall, gain, shown = [], [], [], set()
     for u in range(25):
         seen = set(model.seen_items[model.seen_start[u] : model.seen_start[u + 1]])

@@ -15,7 +15,7 @@ from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.collab.recommend import recommend
 from tenfold.collab.sgd import fit_sgd
 from tenfold.data.ratings.index import take_ratings
-from tenfold.errors import RatingsError, RecipeError
+from tenfold.errors import RatingsError
 from tenfold.values import FactorModel
 
 
@@ -221,18 +221,6 @@ def test_a_user_who_rates_wildly_gets_more_noise():
     calm = fold_in(model, items, truth[1, items] + 0.2 * rng.normal(size=40)).noise
     wild = fold_in(model, items, truth[1, items] + 1.5 * rng.normal(size=40)).noise
     assert wild > 4 * calm
-
-
-def test_a_fold_in_says_what_it_cannot_use():
-    model = fit_als(known_ratings()[0])
-    with pytest.raises(RatingsError, match="index"):
-        fold_in(model, [80], [3])
-    with pytest.raises(RatingsError, match="finite"):
-        fold_in(model, [0], [np.nan])
-    with pytest.raises(RatingsError, match="2 indices for 1 ratings"):
-        fold_in(model, [0, 1], [3])
-    with pytest.raises(RecipeError, match="side"):
-        fold_in(model, [0], [3], side="film")
 
 
 def test_a_row_folded_into_ratings_all_alike_is_zero():

@@ -165,14 +165,14 @@ def test_side_features_of_other_rows_are_refused():
 def test_every_sweep_is_told():
     told = []
     fit_gibbs(known_ratings()[0], sweeps=9, threads=2, on_sweep=told.append)
-    assert [one.sweep for one in told] == list(range(1, 10))
-    assert {one.sweeps for one in told} == {9}
-    assert all(np.isfinite(one.deviation) and one.deviation > 0 for one in told)
+    assert [event.done for event in told] == list(range(1, 10))
+    assert {event.total for event in told} == {9}
+    assert all(float(event.extra.removeprefix("error ")) > 0 for event in told)
 
 
 def test_an_error_of_the_listener_ends_the_fit():
     def listen(record):
-        if record.sweep == 3:
+        if record.done == 3:
             raise KeyError("enough")
 
     with pytest.raises(KeyError, match="enough"):
@@ -187,9 +187,7 @@ def test_rules():
     assert choose_burn_in(1) == 0
 
 
-@pytest.mark.parametrize(
-    "choice", [{"factors": 0}, {"sweeps": 0}, {"sweeps": 2.5}, {"threads": -1}, {"burn_in": 20, "sweeps": 40}]
-)
+@pytest.mark.parametrize("choice", [{"factors": 0}, {"sweeps": 0}, {"sweeps": 2.5}, {"threads": -1}])
 def test_impossible_choices(choice):
     with pytest.raises(RecipeError, match=next(iter(choice))):
         fit_gibbs(known_ratings()[0], **choice)

@@ -112,7 +112,7 @@ def test_a_later_format_is_said():
     with pytest.raises(RunError, match=f"format {FORMAT + 8}, this version of tenfold reads up to {FORMAT}"):
         unpack_factor_model(arrays, {**metadata, "format": FORMAT + 8})
     for version in (None, "1", 0, True):
-        with pytest.raises(RunError, match="no factor model"):
+        with pytest.raises(RunError, match="not a factor model"):
             unpack_factor_model(arrays, {**metadata, "format": version})
 
 

@@ -205,7 +205,7 @@ def test_titles_where_they_are_known():
 
 def test_events_are_ranked_and_the_scores_are_not_called_ratings():
     found = recommend(FactorScorer(by_hand([[1.0]], [[0.2], [9.0]], implicit=True, scale=(1.0, 1.0))))
-    assert lists(found) == {"u0": ["i1", "i0"]} and any("no ratings" in note for note in found.notes)
+    assert lists(found) == {"u0": ["i1", "i0"]} and any("not ratings" in note for note in found.notes)
 
 
 def test_factors_that_are_not_finite_rank_nothing():
@@ -295,7 +295,7 @@ def test_many_users_neighbours_stay_in_memory(monkeypatch):
     model = by_hand(rng.normal(size=(6000, 4)), rng.normal(size=(10, 4)))
     monkeypatch.setattr(module, "BLOCK", 1 << 16)
     tracemalloc.start()
-    found = nearest_users(FactorScorer(model), n=3, threads=1)
+    found = nearest_users(FactorScorer(model), n=3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found.found) == 18000 and peak < 6000 * 6000 * 4 / 5

@@ -76,7 +76,7 @@ def fit_als(
     if not (np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()):
         raise TrainingError(
             f"the factors left all bounds at weight_decay {float(model.extra.weight_decay or 0):g}",
-            fix=f"a larger one, or leave it out ({WEIGHT_DECAY:g} for ratings)",
+            fix=f"give a larger one, or leave it out ({WEIGHT_DECAY:g} for ratings)",
         )
     return model
 
@@ -140,7 +140,7 @@ def _fit_events(
 
 
 class _Pairs(NamedTuple):
-    """The ratings of one side: row r has start[r] to start[r + 1]. column: their rows on the other side."""
+    """The ratings of a side: row r has start[r] to start[r + 1]. column: the row on the other side."""
 
     start: NDArray[np.int64]
     column: NDArray[np.uint32]
@@ -172,7 +172,7 @@ def _solve(
     base: NDArray[np.float32],
     each: float | np.float32,
 ) -> NDArray[np.float32]:
-    """Solve all rows of one side, in parts of about equally many ratings."""
+    """Solve all rows of a side, in parts of about equally many ratings."""
     rows, width = len(pairs.start) - 1, others.shape[1]
     solved = np.empty((rows, width), np.float32)
     none, unwanted = np.empty(0, np.float32), np.empty((0, width), np.float32)

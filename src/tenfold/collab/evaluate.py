@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +57,10 @@ class Evaluation:
     """Scores on test ratings, and messages.
 
     scores: of the errors and, under ``lists``, of the lists, as `evaluate_ratings` and `evaluate_lists` say.
-    predicted: (ratings,) the score of each test pair; None for events, whose lists alone are scored.
+    predicted: (ratings,) the score of each test pair; None for events, which have scores of lists alone.
     """
 
-    scores: dict[str, Any]
+    scores: dict[str, object]
     predicted: NDArray[np.floating] | None
     notes: list[str]
 
@@ -79,26 +78,26 @@ def evaluate(
     cells: of the test pairs, as `PairScorer.cells` gives them.
     """
     known = scorer.interactions
-    scores: dict[str, Any] = {}
-    predicted, notes = None, list[str]()
+    scores: dict[str, object] = {}
+    predicted, notes = None, []
     if not known.implicit:
-        scores, predicted = evaluate_ratings(scorer, test, cells)
-        notes += scores.pop("notes")
+        scores, predicted, notes = evaluate_ratings(scorer, test, cells)
     if n is not None or known.implicit:
-        lists = evaluate_lists(scorer, test, n=10 if n is None else n, relevant_from=relevant_from)
-        notes += [note for note in lists.pop("notes") if note not in notes]
-        scores["lists"] = {"n": 10 if n is None else n, **lists}
+        n = 10 if n is None else n
+        lists, messages = evaluate_lists(scorer, test, n=n, relevant_from=relevant_from)
+        notes += [note for note in messages if note not in notes]
+        scores["lists"] = {"n": n, **lists}
     return Evaluation(scores, predicted, notes)
 
 
 def evaluate_ratings(
     scorer: PairScorer, test: Ratings, cells: Cells | None = None
-) -> tuple[dict[str, Any], NDArray[np.floating]]:
-    """RMSE and MAE over all test pairs, on how many they stand, the same of the baselines; and the answers.
+) -> tuple[dict[str, object], NDArray[np.floating], list[str]]:
+    """RMSE and MAE over all test pairs and of the baselines; the predictions; and messages.
 
-    scored: pairs in the averages; fallback: how many of them have an unknown user or item and were answered
-    as `predict_pairs` says. known: the scores over the other pairs alone. baselines: ``global_mean`` of the
-    training ratings and ``biases`` (see `fit_biases`), over the same pairs.
+    scored: how many pairs are averaged; fallback: how many of them have an unknown user or item and were
+    answered as `predict_pairs` says. known: the scores over the other pairs alone. baselines: ``global_mean``
+    of the training ratings and ``biases`` (see `fit_biases`), over the same pairs.
     """
     known = scorer.interactions
     if known.implicit:
@@ -109,16 +108,17 @@ def evaluate_ratings(
     users, items = _locate_pairs(known, test)
     predicted, _ = scorer.scores(users, items, cells or {})
     fallback = (users < 0) | (items < 0)
-    scores: dict[str, Any] = number_scores(test.ratings, predicted, fallback=fallback)
-    scores["known"] = number_scores(test.ratings, predicted, mask=~fallback)
     baseline = fit_biases(known)
     biases = np.clip(baseline.predict(users, items), *known.scale)
-    scores["baselines"] = {
-        "global_mean": number_scores(test.ratings, np.full(len(users), baseline.mean)),
-        "biases": number_scores(test.ratings, biases),
+    scores: dict[str, object] = {
+        **number_scores(test.ratings, predicted, fallback=fallback),
+        "known": number_scores(test.ratings, predicted, mask=~fallback),
+        "baselines": {
+            "global_mean": number_scores(test.ratings, np.full(len(users), baseline.mean)),
+            "biases": number_scores(test.ratings, biases),
+        },
     }
-    scores["notes"] = _notes(known, test, users, items)
-    return scores, predicted
+    return scores, predicted, _notes(known, test, users, items)
 
 
 def evaluate_lists(
@@ -127,14 +127,13 @@ def evaluate_lists(
     *,
     n: int = 10,
     relevant_from: float | None = None,
-    threads: int | None = None,
-) -> dict[str, Any]:
-    """Precision, recall, hit, NDCG and coverage of the lists of n, as `tenfold.metrics` defines them.
+) -> tuple[dict[str, object], list[str]]:
+    """Precision, recall, hit, NDCG and coverage of the lists of n (see `tenfold.metrics`); and messages.
 
     relevant_from: a test item counts as liked from this rating on; None takes every test item.
-    users: on how many users the averages stand: those with a relevant test item that they did not rate in
-    training. Of these, `unknown_users` are answered with the average user's list. Test items that nobody
-    rated in training cannot be hit, and count as missed. Coverage is over the lists of the test's users.
+    users: how many users are averaged: those with a relevant test item that they did not rate in training. Of
+    these, `unknown_users` are answered with the average user's list. Test items that nobody rated in training
+    cannot be hit, and count as missed. Coverage is over the lists of the test's users.
     baselines: ``most_popular`` lists the items with most training ratings, without those that the user has
     rated.
     """
@@ -148,56 +147,45 @@ def evaluate_lists(
             else "no test ratings",
             fix="lower the rating from which an item counts as liked",
         )
-    # An unknown item has a number of its own past the known ones, so that it is there to be missed.
-    strange = np.unique(test.item_index[items < 0])
-    numbered = np.where(items < 0, len(known.items) + np.searchsorted(strange, test.item_index), items)
+    # Unknown items are numbered after the known ones: each counts as missed.
+    unknown = np.unique(test.item_index[items < 0])
+    numbered = np.where(items < 0, len(known.items) + np.searchsorted(unknown, test.item_index), items)
     asked = np.unique(test.user_index[relevant])
     truth = _lists(np.searchsorted(asked, test.user_index[relevant]), numbered[relevant], len(asked))
     index = locate(as_ids(test.users[asked]), known.users)
-    seen = _seen_lists(known, index)
-    found = recommend(scorer, test.users[asked], n=n, threads=threads, held_out=True)
-    row = np.searchsorted(asked, _row_of(test, found.users))
-    ranked = _lists(row, locate(found.items, known.items), len(asked))
-    scores: dict[str, Any] = ranking_scores(ranked, truth, n=n, seen=seen, items=len(known.items))
-    scores["unknown_users"] = int((index < 0).sum())
+    seen = _lists(*seen_pairs(known, index), len(index))
+    lists = recommend(scorer, test.users[asked], n=n, held_out=True)
+    row_of = {user: row for row, user in enumerate(as_ids(test.users))}
+    row = np.searchsorted(asked, [row_of[user] for user in lists.users])
+    ranked = _lists(row, locate(lists.items, known.items), len(asked))
     popular = _most_popular(known, index, n)
-    scores["baselines"] = {
-        "most_popular": ranking_scores(popular, truth, n=n, seen=seen, items=len(known.items))
-    }
-    scores["notes"] = _notes(known, test, users, items)
-    if not scores["users"]:
-        scores["notes"].append("no list is scored: all test items that count were rated in training")
-    return scores
+    own, baseline = (
+        ranking_scores(each, truth, n=n, seen=seen, items=len(known.items)) for each in (ranked, popular)
+    )
+    notes = _notes(known, test, users, items)
+    if not own["users"]:
+        notes.append("no list is scored: all test items that count were rated in training")
+    unknown_users = int((index < 0).sum())
+    return {**own, "unknown_users": unknown_users, "baselines": {"most_popular": baseline}}, notes
 
 
 def _locate_pairs(known: Interactions, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Index of each test pair's user and item in the known, -1 for unknown."""
+    """User and item index of each test pair, -1 for unknown."""
     if not len(test.ratings):
-        raise RatingsError("there are no test ratings", fix="give pairs with their ratings")
+        raise RatingsError("no test ratings", fix="give pairs with their ratings")
     users, items = locate(as_ids(test.users), known.users), locate(as_ids(test.items), known.items)
     return users[test.user_index], items[test.item_index]
 
 
 def _lists(owner: NDArray[np.int64], items: NDArray[np.int64], users: int) -> ItemLists:
-    """One list a user, entries kept in their order."""
+    """A list for each user, entries kept in their order."""
     order = np.argsort(owner, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=users))]).astype(np.int64)
     return ItemLists(start, items[order].astype(np.int64))
 
 
-def _row_of(test: Ratings, users: NDArray[np.object_]) -> NDArray[np.int64]:
-    places = {user: row for row, user in enumerate(as_ids(test.users))}
-    return np.fromiter((places[user] for user in users), np.int64, len(users))
-
-
-def _seen_lists(known: Interactions, users: NDArray[np.int64]) -> ItemLists:
-    """The training items of each user, none for unknown ones."""
-    row, items = seen_pairs(known, users)
-    return _lists(row, items, len(users))
-
-
 def _most_popular(known: Interactions, users: NDArray[np.int64], n: int) -> ItemLists:
-    """For each user, enough of the most rated items that n remain without the seen ones."""
+    """For each user, the n most rated items that the user has not rated in training."""
     order = np.argsort(-known.received, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -205,8 +193,8 @@ def _most_popular(known: Interactions, users: NDArray[np.int64], n: int) -> Item
     for user in users:
         mine = known.seen_items[known.seen_start[user] : known.seen_start[user + 1]] if user >= 0 else []
         free = np.ones(min(len(order), n + len(mine)), np.bool_)
-        places = rank[mine] if len(mine) else np.empty(0, np.int64)
-        free[places[places < len(free)]] = False
+        ranks = rank[mine] if len(mine) else np.empty(0, np.int64)
+        free[ranks[ranks < len(free)]] = False
         chosen.append(order[: len(free)][free][:n])
     return ItemLists.of(chosen)
 
@@ -214,7 +202,7 @@ def _most_popular(known: Interactions, users: NDArray[np.int64], n: int) -> Item
 def _notes(
     known: Interactions, test: Ratings, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> list[str]:
-    """Ratings outside the scale, pairs with strangers in them, and pairs that were trained on already."""
+    """Messages: ratings outside the scale, pairs with an unknown user or item, pairs that were trained on."""
     notes = []
     low, high = known.scale
     outside = np.flatnonzero((test.ratings < low) | (test.ratings > high))
@@ -232,10 +220,9 @@ def _notes(
         )
     if (users < 0).all() or (items < 0).all():
         notes.append("all users or all items of the test are unknown - are ids of the same kind?")
-    there = np.flatnonzero(~fallback)
     width = len(known.items)
     trained = known.owners * width + known.seen_items
-    twice = int(np.isin(users[there] * width + items[there], trained).sum())
+    twice = int(np.isin((users * width + items)[~fallback], trained).sum())
     if twice:
         notes.append(f"{twice} of {len(users)} test pairs were trained on: their scores are too good")
     return notes

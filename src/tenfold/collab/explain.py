@@ -27,7 +27,7 @@ FLOOR = 1e-4
 
 
 class Explainer:
-    """Explains scores of one model. Computes once what all users share.
+    """Explains the scores of a model. What all users share is computed once.
 
     Ratings: y_j is the rating of j minus mean and biases. For alternating least squares R is that of the fit
     and w_j = 1, and the terms add up to the model's p_u . q_i. For other methods w_j = 1 / noise of item j,

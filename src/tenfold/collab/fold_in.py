@@ -1,8 +1,8 @@
-"""New ratings in a fitted model: users and items that it did not know, and known users who rated more.
+"""New ratings in a fitted model: of unknown users and items, and of known users.
 
 Nothing is fitted again. New items come first, from the users that the model knows; then every user with a
-new rating, from all items they have rated, old ones included. Each row is one regression on the fixed rows of
-the other side (`fold_in`).
+new rating, from all their ratings, old and new. Each row is a regression on the fixed rows of the other side
+(`fold_in`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from tenfold.collab import kernels
 from tenfold.collab.als import FLOOR
 from tenfold.collab.ids import as_ids, locate
-from tenfold.errors import RatingsError, RecipeError
+from tenfold.collab.scale import sigmoid
+from tenfold.errors import RatingsError
 from tenfold.values import Extra, FactorModel
 
 __all__ = ["FoldedIn", "add_items", "add_ratings", "fold_in"]
@@ -59,7 +60,7 @@ def _check(
     if not len(users) == len(items) == len(values):
         raise RatingsError(
             f"{len(users)} users, {len(items)} items and {len(values)} ratings",
-            fix="give one item and one rating to each user",
+            fix="give an item and a rating to each user",
         )
     low, high = (0.0, np.inf) if model.implicit else model.scale
     bad = (users == "") | (items == "") | ~((values >= low) & (values <= high))
@@ -100,7 +101,7 @@ def add_items(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> Facto
     """The model with unknown items appended, by their rows."""
     return replace(
         model,
-        items=_grown_ids(model.items, ids),
+        items=np.concatenate([model.items, np.array(ids, object)]),
         item_bias=np.append(model.item_bias, _biases(rows)),
         item_factors=np.vstack([model.item_factors, [row.factors for row in rows]]).astype(np.float32),
         extra=_grown_extra(model.extra, "item", rows, len(model.items)),
@@ -113,7 +114,9 @@ def _with_users(
     """Fold in every user with a new rating, from all they have rated."""
     user_index, item_index = locate(users, model.users), locate(items, model.items)
     new_users = list(dict.fromkeys(users[user_index < 0]))
-    user_index = np.where(user_index < 0, len(model.users) + locate(users, _texts(new_users)), user_index)
+    user_index = np.where(
+        user_index < 0, len(model.users) + locate(users, np.array(new_users, object)), user_index
+    )
     seen = {
         int(user): _merged(model, int(user), item_index[user_index == user], values[user_index == user])
         for user in set(user_index)
@@ -133,7 +136,7 @@ def _with_users(
                 array[user] = getattr(row, name)
     return replace(
         model,
-        users=_grown_ids(model.users, new_users),
+        users=np.concatenate([model.users, np.array(new_users, object)]),
         user_bias=bias,
         user_factors=factors,
         extra=extra,
@@ -217,16 +220,6 @@ def _biases(rows: list[FoldedIn]) -> NDArray[np.float32]:
     return np.array([row.bias for row in rows], np.float32)
 
 
-def _grown_ids(ids: NDArray[np.object_], new: list[str]) -> NDArray[np.object_]:
-    return np.concatenate([ids, _texts(new)])
-
-
-def _texts(values: list[str]) -> NDArray[np.object_]:
-    texts = np.empty(len(values), object)
-    texts[:] = values
-    return texts
-
-
 # --- one row --------------------------------------------------------------------------------------------
 
 
@@ -252,17 +245,7 @@ def fold_in(model: FactorModel, index: ArrayLike, ratings: ArrayLike, *, side: s
     For `als` this is its own half-step. For other methods it is the mode of the row's posterior, under the
     normal prior that the model's rows follow; with a sigmoid, by Newton's method.
     """
-    if side not in ("user", "item"):
-        raise RecipeError(f"side = {side!r}", fix="give user or item")
-    index = np.asarray(index, np.int64).reshape(-1)
-    values = np.asarray(ratings, np.float64).reshape(-1)
-    count = len(model.items if side == "user" else model.users)
-    if len(index) != len(values):
-        raise RatingsError(f"{len(index)} indices for {len(values)} ratings", fix="give one rating to each")
-    if len(index) and not (0 <= index.min() and index.max() < count and np.isfinite(values).all()):
-        raise RatingsError(
-            "an index is not in the model, or a rating is not finite", fix="leave such ratings out"
-        )
+    index, values = np.asarray(index, np.int64), np.asarray(ratings, np.float64)
     if model.implicit:
         return _fold_events(model, index, values, side)
     if model.method == "als" and model.extra.spread is not None:
@@ -364,7 +347,7 @@ def _link(model: FactorModel, raw: NDArray[np.float64]) -> tuple[NDArray[np.floa
     if model.sigmoid_range is None:
         return raw, np.ones_like(raw)
     low, high = model.sigmoid_range
-    inner = 0.5 * (1 + np.tanh(0.5 * raw))
+    inner = sigmoid(raw)
     return low + (high - low) * inner, (high - low) * np.maximum(inner * (1 - inner), SLOPE)
 
 

@@ -9,8 +9,6 @@ Rendle, Zhang and Koren 2019, "On the difficulty of evaluating baselines", secti
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +19,16 @@ from tenfold.collab.posterior import RANK, Draws, build_model
 from tenfold.collab.scale import Scale, check_choices, choose_factors, constant_model, measure, thread_pool
 from tenfold.collab.times import choose_lengths, span_starts
 from tenfold.errors import RatingsError, RecipeError
+from tenfold.events import Listener, SweepEnded
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
-__all__ = ["SweepRecord", "choose_burn_in", "choose_sweeps", "fit_gibbs"]
+__all__ = ["choose_burn_in", "choose_sweeps", "fit_gibbs"]
 
 #: Chains, on any number of threads: the result does not depend on them.
 CHAINS = 2
 #: Draws kept whole, for variances and fold-in, and the memory they may take.
 SAMPLES = 16
 SAMPLE_BYTES = 64 << 20
-
-
-class SweepRecord(NamedTuple):
-    """Sweeps done by all chains, of how many, and the standard deviation of the newest sweep's errors."""
-
-    sweep: int
-    sweeps: int
-    deviation: float
 
 
 def choose_sweeps(ratings: int) -> int:
@@ -55,24 +46,23 @@ def fit_gibbs(
     *,
     factors: int | None = None,
     sweeps: int | None = None,
-    burn_in: int | None = None,
     seed: int = 0,
     threads: int | None = None,
     implicit: bool = True,
     use_time: bool = True,
     user_side: SideFeatures | None = None,
     item_side: SideFeatures | None = None,
-    on_sweep: Callable[[SweepRecord], None] | None = None,
+    on_sweep: Listener | None = None,
 ) -> FactorModel:
     """Biases and factors of users and items, averaged over draws from their posterior.
 
     factors: while sampling, rounded up to a multiple of four (`choose_factors`). The model has 1.5 times as
         many, since the mean of many products needs them.
-    sweeps: of all chains together (`choose_sweeps`).  burn_in: sweeps of each chain that are not averaged.
+    sweeps: of all chains together (`choose_sweeps`).
     implicit: the items a user rated, and the users who rated an item, are features.
     use_time: a user's ratings within one span of time share a shift, if ratings have times.
     user_side, item_side: features of `ratings.users` and of `ratings.items`.
-    on_sweep: called after every sweep, by one thread at a time.
+    on_sweep: called after every sweep, by one thread at a time, with the deviation of the newest errors.
 
     The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
     RatingsError for events and for an empty table.
@@ -83,13 +73,7 @@ def fit_gibbs(
     scale, count = measure(ratings), len(ratings.ratings)
     sweeps = choose_sweeps(count) if sweeps is None else sweeps
     shares = [sweeps // CHAINS + (chain < sweeps % CHAINS) for chain in range(CHAINS)]
-    burn_in = choose_burn_in(sweeps) if burn_in is None else burn_in
-    if not 0 <= burn_in < max(min(shares), 1):
-        raise RecipeError(
-            f"burn_in = {burn_in} leaves nothing to average",
-            found=f"{min(shares)} sweeps in each of {CHAINS} chains",
-            fix="give more sweeps, or a smaller burn_in",
-        )
+    burn_in = choose_burn_in(sweeps)
     blocks = -(-(choose_factors(count) if factors is None else factors) // 4)
     if scale.spread == 0:
         return constant_model(ratings, "gibbs", scale.center, RANK * blocks)
@@ -190,7 +174,7 @@ def _side_features(side: SideFeatures, rows: int) -> Features:
 class _Report:
     """Counts the sweeps of all chains, and calls `on_sweep`."""
 
-    def __init__(self, on_sweep: Callable[[SweepRecord], None] | None, sweeps: int, spread: float) -> None:
+    def __init__(self, on_sweep: Listener | None, sweeps: int, spread: float) -> None:
         self.on_sweep, self.sweeps, self.spread = on_sweep, sweeps, spread
         self.done, self.stopped = 0, False
         self._lock = threading.Lock()
@@ -200,7 +184,7 @@ class _Report:
             self.done += 1
             if self.on_sweep is not None:
                 deviation = self.spread / np.sqrt(chain.alpha)
-                self.on_sweep(SweepRecord(self.done, self.sweeps, float(deviation)))
+                self.on_sweep(SweepEnded(self.done, self.sweeps, f"error {deviation:.4f}"))
 
 
 def _run(chain: Chain, sweeps: int, burn_in: int, kept: int, report: _Report) -> Draws:

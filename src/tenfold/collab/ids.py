@@ -1,4 +1,4 @@
-"""Users and items by their ids: where they stand among the known ones, and what to say of the others."""
+"""Users and items by their ids: their indices in a model, and messages about unknown ids."""
 
 from __future__ import annotations
 
@@ -31,57 +31,54 @@ def as_ids(values: object) -> NDArray[np.object_]:
     """One id or many, in any spelling, as (n,) texts."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         values = [values]
-    texts = [id_text(value) for value in values]
-    ids = np.empty(len(texts), object)
-    ids[:] = texts
-    return ids
+    return np.array([id_text(value) for value in values], object)
 
 
 def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.int64]:
-    """Place of each id among the known ones, -1 where it is none of them.
+    """Index of each id in `known`, -1 for an unknown id.
 
-    A whole number that passed through floating point is found too: ``1.0`` is the known ``1``, and ``1`` the
-    known ``1.0``, where the spelling itself is no known id.
+    A whole number that passed through floating point matches, too: ``1.0`` is the known ``1``, and ``1`` the
+    known ``1.0``, unless the spelling itself is a known id.
     """
-    places = {name: index for index, name in enumerate(known)}
-    found = np.fromiter((places.get(one, -1) for one in ids), np.int64, len(ids))
-    for row in np.flatnonzero(found < 0):
-        found[row] = places.get(other_spelling(ids[row]), -1) if ids[row] else -1
-    return found
+    index_of = {name: index for index, name in enumerate(known)}
+    index = np.fromiter((index_of.get(name, -1) for name in ids), np.int64, len(ids))
+    for row in np.flatnonzero(index < 0):
+        index[row] = index_of.get(other_spelling(ids[row]), -1) if ids[row] else -1
+    return index
 
 
 def find_titles(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
     """Items with the ids of those that are titles, and messages.
 
     A text that is not an id of the model, listed items among them, is looked up as a title, whatever its
-    case. One that several items have stays as it is.
+    case. A title that several items share stays as it is.
     """
-    strange = [
+    unknown = [
         row for row in np.flatnonzero(locate(items, known.items) < 0) if items[row] not in known.item_names
     ]
-    if not strange or not known.item_names:
+    if not unknown or not known.item_names:
         return items, []
-    called: dict[str, list[str]] = {}
-    for one, title in known.item_names.items():
-        called.setdefault(id_text(title).casefold(), []).append(one)
-    found, looked_up, unclear = items.copy(), [], []
-    for row in strange:
-        ids = called.get(items[row].casefold(), [])
+    by_title: dict[str, list[str]] = {}
+    for item, title in known.item_names.items():
+        by_title.setdefault(id_text(title).casefold(), []).append(item)
+    resolved, looked_up, unclear = items.copy(), [], []
+    for row in unknown:
+        ids = by_title.get(items[row].casefold(), [])
         if len(ids) == 1:
-            found[row] = ids[0]
+            resolved[row] = ids[0]
             looked_up.append(f"{items[row]!r} is {ids[0]}")
         elif ids:
             unclear.append(f"{items[row]!r} is the title of {', '.join(ids[:LISTED])}: give the id")
     notes = [f"{len(looked_up)} items looked up by title: {', '.join(looked_up[:3])}"] if looked_up else []
-    return found, [*notes, *unclear[:LISTED]]
+    return resolved, [*notes, *unclear[:LISTED]]
 
 
 def near_items(known: Interactions, item: str) -> str:
-    """What may have been meant by a text that is neither an id nor one item's title."""
+    """Suggest an item for a text that is neither an id nor the title of exactly one item."""
     titles: dict[str, list[str]] = {}
-    for one, title in known.item_names.items():
+    for known_item, title in known.item_names.items():
         if title:
-            titles.setdefault(title, []).append(one)
+            titles.setdefault(title, []).append(known_item)
     folded = {title.casefold(): title for title in titles}
     near = difflib.get_close_matches(item.casefold(), folded, n=1)
     if not near:
@@ -91,7 +88,7 @@ def near_items(known: Interactions, item: str) -> str:
 
 
 def unrated_items(known: Interactions) -> NDArray[np.bool_]:
-    """(items,) those that nobody has rated, and that their columns gave a row."""
+    """(items,) bool: items that nobody has rated and that have a row from their columns."""
     if not known.listed_items:
         return np.zeros(len(known.items), np.bool_)
     return np.bincount(known.seen_items, minlength=len(known.items)) == 0
@@ -100,7 +97,7 @@ def unrated_items(known: Interactions) -> NDArray[np.bool_]:
 def item_states(
     known: Interactions, items: NDArray[np.object_], index: NDArray[np.int64]
 ) -> NDArray[np.object_]:
-    """(pairs,) ``rated``, ``listed`` or ``unknown``, of ids and their places in the known."""
+    """(pairs,) ``rated``, ``listed`` or ``unknown`` for each id. index: as `locate` returns it."""
     state = np.full(len(items), "rated", object)
     if len(known.items):
         state[(index >= 0) & unrated_items(known)[index]] = "listed"
@@ -112,14 +109,14 @@ def item_states(
 def count_listed(
     items: NDArray[np.object_], index: NDArray[np.int64], state: NDArray[np.object_]
 ) -> list[str]:
-    """How many items nobody has rated, and what they are answered by."""
+    """Messages: how many items nobody has rated, and how their scores come about."""
     notes = []
-    for there, how in ((index >= 0, "by their columns"), (index < 0, "as the average item")):
-        mine = items[(state == "listed") & there]
-        if len(mine):
-            shown = ", ".join(repr(one) for one in list(dict.fromkeys(mine))[:3])
-            many = f"{len(set(mine))} of {len(set(items))} items are listed and rated by nobody"
-            notes.append(f"{many}, in {len(mine)} of {len(items)} pairs: answered {how}: {shown}")
+    for chosen, how in ((index >= 0, "by their columns"), (index < 0, "as the average item")):
+        listed = items[(state == "listed") & chosen]
+        if len(listed):
+            shown = ", ".join(map(repr, list(dict.fromkeys(listed))[:3]))
+            many = f"{len(set(listed))} of {len(set(items))} items are listed and rated by nobody"
+            notes.append(f"{many}, in {len(listed)} of {len(items)} pairs: answered {how}: {shown}")
     return notes
 
 
@@ -129,7 +126,7 @@ def refuse_unknown(
     items: NDArray[np.object_],
     item_index: NDArray[np.int64],
 ) -> None:
-    """Raises RatingsError where a user or an item of a pair is not known: index -1."""
+    """Raise RatingsError for pairs with an unknown user or item (index -1)."""
     rows = np.flatnonzero((user_index < 0) | (item_index < 0))
     if not len(rows):
         return
@@ -146,47 +143,43 @@ def refuse_unknown(
 
 
 def count_titles(known: Interactions, items: NDArray[np.object_]) -> list[str]:
-    """How many of the asked items are titles in place of ids, which a prediction does not look up."""
-    found, _ = find_titles(known, items)
-    there = np.flatnonzero(found != items)
-    if not len(there):
+    """Messages: how many of the items are titles instead of ids, which a prediction does not look up."""
+    ids, _ = find_titles(known, items)
+    rows = np.flatnonzero(ids != items)
+    if not len(rows):
         return []
-    many, one = len(set(items[there])), there[0]
+    many, first = len(set(items[rows])), rows[0]
     are = "is a title" if many == 1 else "are titles"
-    return [f"{many} of these {are}, as {items[one]!r} of {found[one]}: give ids"]
+    return [f"{many} of these {are}, as {items[first]!r} of {ids[first]}: give ids"]
 
 
 def count_unknown(
     what: str, ids: NDArray[np.object_], index: NDArray[np.int64], known: NDArray[np.object_]
 ) -> list[str]:
-    """How many users or items are not known. index: places of the asked ones, -1 for unknown."""
+    """Messages: how many users or items are unknown. index: as `locate` returns it."""
     absent = index < 0
     if not absent.any():
         return []
     distinct = set(ids)
     missing = list(dict.fromkeys(ids[absent]))
     note = f"{len(missing)} of {len(distinct)} {what} unknown, in {int(absent.sum())} of {len(ids)} pairs"
-    shown = ", ".join(repr(one) for one in missing[:3])
+    shown = ", ".join(map(repr, missing[:3]))
     if len(missing) == len(distinct):
-        some = ", ".join(repr(one) for one in known[:3])
+        some = ", ".join(map(repr, known[:3]))
         return [f"{note} - are ids of the same kind? asked {shown}; known {some}"]
     return [f"{note}: {shown}{' ...' if len(missing) > 3 else ''}"]
 
 
 def titles(known: Interactions, items: NDArray[np.integer]) -> NDArray[np.object_]:
-    """Titles of items, by index, where they are known; ids elsewhere."""
+    """Titles of items, by index; the id of an item without a title."""
     ids = known.items[items]
-    if not known.item_names:
-        return ids
-    names = np.empty(len(ids), object)
-    names[:] = [known.item_names.get(one) or one for one in ids]
-    return names
+    return np.array([known.item_names.get(item) or item for item in ids], object) if known.item_names else ids
 
 
 def ratings_between(
     known: Interactions, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(users, items) what these users have given these items; NaN where nothing."""
+    """(users, items) the ratings that these users gave these items; NaN where there is none."""
     table = np.full((len(users), len(items)), np.nan)
     column_of = np.full(len(known.items), -1)
     column_of[items] = np.arange(len(items))

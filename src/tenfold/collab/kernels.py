@@ -34,7 +34,7 @@ config: Any = numba_config
 #: The message if compiled code cannot be kept.
 NOT_KEPT = (
     "compiled loops cannot be kept, so each process compiles them anew: no folder for them can be written; "
-    "set TENFOLD_CACHE to one"
+    "set TENFOLD_CACHE to a folder"
 )
 _OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _kept = True
@@ -482,8 +482,8 @@ def sgd_block(begin, end, user, item, target, users, items, mean, rate, decay, b
     """
     width = users.shape[1]
     last = width - 1
-    one = np.float32(1)
-    keep = one - rate * decay
+    unit = np.float32(1)
+    keep = unit - rate * decay
     for k in range(begin, end):
         p, q = users[user[k]], items[item[k]]
         b, c = p[last], q[last]
@@ -491,8 +491,8 @@ def sgd_block(begin, end, user, item, target, users, items, mean, rate, decay, b
         for j in range(width):
             y += p[j] * q[j]
         if bounded:
-            x = one / (one + np.exp(-y))
-            g = rate * np.float32(16) * (target[k] - x) * x * (one - x)
+            x = unit / (unit + np.exp(-y))
+            g = rate * np.float32(16) * (target[k] - x) * x * (unit - x)
         else:
             g = rate * (target[k] - y)
         for j in range(width):

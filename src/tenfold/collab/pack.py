@@ -1,10 +1,11 @@
-"""A factor model as named arrays and plain metadata, and back, bit for bit; so that a store can keep it."""
+"""A factor model as named arrays and JSON metadata, and back, bit for bit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from tenfold.values import Extra, FactorModel, Interactions, TimeSpans, id_text
 __all__ = ["FORMAT", "pack_factor_model", "pack_interactions", "unpack_factor_model", "unpack_interactions"]
 
 #: Arrays by name, of whatever types a file has.
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[np.generic]]
+#: Arrays by name, and metadata for JSON.
+Packed = tuple[dict[str, NDArray[np.generic]], dict[str, object]]
 #: Version of this layout (docs/formats.md).
 FORMAT = 1
 
@@ -40,16 +43,16 @@ ARRAYS = tuple(field.name for field in fields(Extra) if field.name not in (*NUMB
 SPANS = ("start", "part", "shift")
 
 
-def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays by name, and metadata that JSON can hold. Texts are UTF-8 bytes with offsets."""
-    texts = (model.users, model.items, list(model.item_names), list(model.item_names.values()))
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, one in zip(TEXTS, texts, strict=True):
-        arrays[f"{name}.bytes"], arrays[f"{name}.offsets"] = _pack_texts(one)
+def pack_factor_model(model: FactorModel) -> Packed:
+    """Arrays and metadata of a model. Texts are UTF-8 bytes with offsets."""
+    columns = (model.users, model.items, list(model.item_names), list(model.item_names.values()))
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, texts in zip(TEXTS, columns, strict=True):
+        arrays[f"{name}.bytes"], arrays[f"{name}.offsets"] = _pack_texts(texts)
     for name, (kind, _) in LAYOUT.items():
         arrays[name] = np.ascontiguousarray(getattr(model, name), dtype=kind)
     arrays |= {EXTRA + name: np.asarray(array, order="C") for name, array in _extra_arrays(model).items()}
-    metadata = {
+    metadata: dict[str, object] = {
         "format": FORMAT,
         "method": model.method,
         "mean": float(model.mean),
@@ -62,15 +65,15 @@ def pack_factor_model(model: FactorModel) -> tuple[dict[str, NDArray[Any]], dict
     return arrays, metadata
 
 
-def unpack_factor_model(arrays: Arrays, metadata: Mapping[str, Any]) -> FactorModel:
-    """The model of `pack_factor_model`; RunError where its format is later or its parts do not fit."""
+def unpack_factor_model(arrays: Arrays, metadata: Mapping[str, object]) -> FactorModel:
+    """The model of `pack_factor_model`. Raises RunError if its format is later or it is damaged."""
     version = metadata.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise RunError("this is no factor model", found=f"format {version!r}", fix="give a ratings run")
+        raise RunError("this is not a factor model", found=f"format {version!r}", fix="give a ratings run")
     if version > FORMAT:
         raise RunError(
             f"the factor model has format {version}, this version of tenfold reads up to {FORMAT}",
-            fix="use the version of tenfold that made it, or a later one",
+            fix="use the version of tenfold that made it, or a later version",
         )
     problems = _faults(arrays, metadata)
     if problems:
@@ -83,30 +86,33 @@ def unpack_factor_model(arrays: Arrays, metadata: Mapping[str, Any]) -> FactorMo
         problems.append(f"{len(ids)} listed items have {len(titles)} titles")
     if problems:
         raise _damaged(problems)
-    span = metadata["sigmoid_range"]
-    further = {name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)}
-    listed_items = further.get(LISTED_ITEMS)
+    about = dict[str, Any](metadata)
+    further: dict[str, Any] = {
+        name.removeprefix(EXTRA): arrays[name] for name in arrays if name.startswith(EXTRA)
+    }
+    low_high = about["sigmoid_range"]
+    layout: dict[str, Any] = {name: arrays[name] for name in LAYOUT}
     return FactorModel(
-        method=str(metadata["method"]),
+        method=str(about["method"]),
         users=users,
         items=items,
-        mean=float(metadata["mean"]),
-        scale=(float(metadata["scale"][0]), float(metadata["scale"][1])),
-        sigmoid_range=None if span is None else (float(span[0]), float(span[1])),
+        mean=float(about["mean"]),
+        scale=(float(about["scale"][0]), float(about["scale"][1])),
+        sigmoid_range=None if low_high is None else (float(low_high[0]), float(low_high[1])),
         item_names=dict(zip(ids, titles, strict=True)),
-        implicit=bool(metadata["implicit"]),
-        noise_precision=float(metadata["noise_precision"]),
-        listed_items=0 if listed_items is None else int(listed_items[0]),
+        implicit=bool(about["implicit"]),
+        noise_precision=float(about["noise_precision"]),
+        listed_items=int(further.get(LISTED_ITEMS, [0])[0]),
         held_users=further.get(HELD[0]),
         held_items=further.get(HELD[1]),
         extra=_extra_of(further),
-        notes=tuple(str(note) for note in metadata["notes"]),
-        **{name: arrays[name] for name in LAYOUT},
+        notes=tuple(map(str, about["notes"])),
+        **layout,
     )
 
 
-def _extra_arrays(model: FactorModel) -> dict[str, NDArray[Any]]:
-    """What a model knows beside its layout, by the names that files have."""
+def _extra_arrays(model: FactorModel) -> dict[str, NDArray[np.generic]]:
+    """Arrays of a model beside its layout, by their names in files."""
     extra = model.extra
     values: dict[str, Any] = {name: getattr(extra, name) for name in (*NUMBERS, *ARRAYS)}
     values |= {name: getattr(model, name) for name in HELD}
@@ -120,23 +126,21 @@ def _extra_arrays(model: FactorModel) -> dict[str, NDArray[Any]]:
 
 
 def _extra_of(arrays: Arrays) -> Extra:
-    """The opposite of `_extra_arrays`; names that are not known are left out."""
-    values: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
-    values |= {name: float(arrays[name]) for name in NUMBERS if name in arrays}
-    lengths = arrays.get("time_lengths")
-    if lengths is not None:
-        levels = range(len(lengths))
-        spans = (tuple(arrays[f"time_{part}.{level}"] for level in levels) for part in SPANS)
-        values["times"] = TimeSpans(lengths, *spans)
+    """The opposite of `_extra_arrays`; unknown names are left out."""
+    given: dict[str, Any] = dict(arrays)
+    values = {name: given[name] for name in ARRAYS if name in given}
+    values |= {name: float(given[name]) for name in NUMBERS if name in given}
+    if "time_lengths" in given:
+        levels = range(len(given["time_lengths"]))
+        spans = (tuple(given[f"time_{part}.{level}"] for level in levels) for part in SPANS)
+        values["times"] = TimeSpans(given["time_lengths"], *spans)
     return Extra(**values)
 
 
-def pack_interactions(
-    known: Interactions, users: NDArray[np.float32], items: NDArray[np.float32]
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """As `pack_factor_model`, of interactions and of embeddings (users, n) and (items, n) of a network.
+def pack_interactions(known: Interactions, users: NDArray[np.float32], items: NDArray[np.float32]) -> Packed:
+    """As `pack_factor_model`, for interactions and the embeddings (users, n) and (items, n) of a network.
 
-    The layout has places for biases, which are 0 here: a network has none that stand beside its embeddings.
+    The biases of the layout are 0 here.
     """
     shared = {field.name: getattr(known, field.name) for field in fields(Interactions)}
     model = FactorModel(
@@ -153,7 +157,7 @@ def pack_interactions(
 
 
 def unpack_interactions(
-    arrays: Arrays, metadata: Mapping[str, Any]
+    arrays: Arrays, metadata: Mapping[str, object]
 ) -> tuple[Interactions, dict[str, NDArray[np.float32]]]:
     """Interactions and embeddings, by side, of `pack_interactions`."""
     model = unpack_factor_model(arrays, metadata)
@@ -165,43 +169,37 @@ def _pack_texts(texts: Sequence[str] | NDArray[np.object_]) -> tuple[NDArray[np.
     # A text from a damaged file name may hold lone surrogates, which plain UTF-8 refuses.
     encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
     offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(one) for one in encoded], out=offsets[1:])
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
     return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
 def _unpack_texts(arrays: Arrays, name: str) -> NDArray[np.object_]:
     offsets = np.asarray(arrays[f"{name}.offsets"]).tolist()
     packed = np.asarray(arrays[f"{name}.bytes"]).tobytes()
-    texts = np.empty(len(offsets) - 1, object)
     try:
-        texts[:] = [
-            packed[begin:end].decode("utf-8", "surrogatepass")
-            for begin, end in zip(offsets[:-1], offsets[1:], strict=True)
-        ]
+        return np.array([packed[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(offsets)], object)
     except UnicodeDecodeError as error:
         raise _damaged([f"{name} is not UTF-8: {error}"]) from None
-    return texts
 
 
 def _one_spelling(ids: NDArray[np.object_]) -> NDArray[np.object_]:
     """Ids as `values.id_text` spells them today: earlier versions kept every Unicode form as it came.
 
-    Where two are then alike, the one that was spelled so already has the name, or else the first; the others
-    stay as they were.
+    An id stays as it was if its new spelling is taken: by an id that had it, or by an earlier one.
     """
     taken: set[str] | None = None
-    for place, one in enumerate(ids):
-        spelled = one if one.isascii() else id_text(one)
-        if spelled != one and spelled:
+    for index, name in enumerate(ids):
+        spelled = name if name.isascii() else id_text(name)
+        if spelled != name and spelled:
             taken = set(ids) if taken is None else taken
             if spelled not in taken:
-                ids[place] = spelled
+                ids[index] = spelled
                 taken.add(spelled)
     return ids
 
 
-def _faults(arrays: Arrays, metadata: Mapping[str, Any]) -> list[str]:
-    """What is missing or of the wrong type."""
+def _faults(arrays: Arrays, metadata: Mapping[str, object]) -> list[str]:
+    """Problems: what is missing or of the wrong type."""
     words = ("method", "mean", "scale", "sigmoid_range", "implicit", "noise_precision", "notes")
     problems = [f"{word} is missing" for word in words if word not in metadata]
     for word in ("scale", "sigmoid_range"):
@@ -238,7 +236,7 @@ def _bad_offsets(arrays: Arrays, name: str) -> list[str]:
 
 
 def _misfits(arrays: Arrays, sizes: dict[str, int]) -> list[str]:
-    """Arrays whose shapes, places or numbers contradict each other."""
+    """Problems: arrays with shapes, indices or numbers that contradict each other."""
     problems = []
     for name, (kind, axes) in LAYOUT.items():
         array = arrays[name]
@@ -254,7 +252,7 @@ def _misfits(arrays: Arrays, sizes: dict[str, int]) -> list[str]:
         return problems
     start, seen = arrays["seen_start"], arrays["seen_items"]
     if start[0] != 0 or start[-1] != len(seen) or (np.diff(start) < 0).any():
-        problems.append("array seen_start does not cut seen_items into one list a user")
+        problems.append("array seen_start does not cut seen_items into a list per user")
     if len(seen) and int(seen.max()) >= sizes["items"]:
         problems.append("array seen_items names items that are not there")
     return problems

@@ -1,9 +1,9 @@
-"""Scores of pairs of users and items; for unknown ones the best that is known of them, marked as such.
+"""Scores of pairs of users and items; of an unknown user or item by a fallback, and marked.
 
 A factor model gives score = clip(link(mean + b_u + c_i + p_u . q_i)), where link is the identity or the
-sigmoid over the model's range. An unknown user counts as the average one (the mean of biases and factors over
-users, each weighted by how many ratings they gave), an unknown item likewise; a pair with neither known is
-the mean rating.
+sigmoid over the model's range. An unknown user counts as the average user (the mean of biases and factors
+over users, each weighted by how many ratings they gave), an unknown item likewise; a pair with neither known
+is the mean rating.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tenfold.collab.ids import (
     locate,
     refuse_unknown,
 )
+from tenfold.collab.scale import sigmoid
 from tenfold.collab.times import time_shifts
 from tenfold.collab.top import FORBIDDEN, first_columns
 from tenfold.data.tables.table import Table
@@ -60,7 +61,7 @@ class Best(NamedTuple):
 
 
 class PairScorer(Protocol):
-    """What scores pairs of users and items by their indices in `interactions`; -1 is an unknown one."""
+    """Scores pairs of users and items by their indices in `interactions`; -1 is unknown."""
 
     @property
     def interactions(self) -> Interactions:
@@ -69,16 +70,16 @@ class PairScorer(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of a table, beside user and item, without which there is no score."""
+        """Columns of a table that a score needs besides user and item."""
         ...
 
     @property
     def reasons(self) -> Reasons | None:
-        """Why an item is listed; None where this scorer cannot tell."""
+        """Why an item is listed; None if this scorer cannot tell."""
         ...
 
     def cells(self, table: Table, ratings: Ratings | None = None) -> tuple[Cells, list[str]]:
-        """What scores need of further columns, and messages: of each row, or of each of these ratings."""
+        """Values of further columns for each row, or for each of these ratings; and messages."""
         ...
 
     def scores(
@@ -94,12 +95,12 @@ class PairScorer(Protocol):
         ...
 
     def vectors(self, side: str) -> NDArray[np.float32]:
-        """(users or items, n), whose cosines say who or what is alike. side: ``user`` or ``item``."""
+        """(users or items, n) vectors to compare by cosine. side: ``user`` or ``item``."""
         ...
 
     @property
     def fold_in(self) -> FoldIn | None:
-        """Learns further ratings without a new fit; None where that cannot be."""
+        """Learns further ratings without a new fit; None if the scorer cannot."""
         ...
 
     def on(self, device: str) -> PairScorer:
@@ -118,12 +119,12 @@ def predict_pairs(
 ) -> PairPredictions:
     """Scores of the pairs (users[k], items[k]); a single user or item goes with all of the other side.
 
-    users, items: ids in any spelling (1, "1", np.int64(1), 1.0), one or many.
+    users, items: ids in any spelling (1, "1", np.int64(1), 1.0), a single id or many.
     cells: of `PairScorer.cells`. Where they are None and the scorer needs some, it is a RunError.
     unknown: ``fallback`` answers pairs with an unknown user or item as the module says and marks them;
         ``raise`` is a RatingsError that lists them.
-    ranking: a model of events ranks but predicts no ratings: asking it for some is a RatingsError, unless
-        one asks for its ranking scores.
+    ranking: a model of events ranks items but predicts no ratings: without ranking=True it is a
+        RatingsError.
     """
     if unknown not in ("fallback", "raise"):
         raise RecipeError(
@@ -162,7 +163,7 @@ def predict_pairs(
 
 
 def refuse_columns(scorer: PairScorer, what: str) -> None:
-    """Raises RunError where a score needs more than a user and an item. what: that which has no more."""
+    """Raise RunError if a score needs more than a user and an item. what: the thing without more."""
     if scorer.columns:
         raise RunError(
             f"a score of this run needs {', '.join(scorer.columns)}, too, which {what} does not have",
@@ -172,7 +173,7 @@ def refuse_columns(scorer: PairScorer, what: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class FactorScorer:
-    """Scores of one factor model by index, where -1 stands for whom the model does not know.
+    """Scores of a factor model by index; -1 is an unknown user or item.
 
     time, time_format: the column of times in tables, where the model has shifts by time.
     Sums are taken in double precision, pair by pair: a pair's score is the same whatever is asked with it.
@@ -301,7 +302,7 @@ class FactorScorer:
         """Raw scores in the unit of ratings, inside the scale. Scores of events stay as they are."""
         if self.model.sigmoid_range is not None:
             low, high = self.model.sigmoid_range
-            raw = low + (high - low) * _sigmoid(raw)
+            raw = low + (high - low) * sigmoid(raw)
         return raw if self.model.implicit else np.clip(raw, *self.model.scale)
 
     def scores(
@@ -347,7 +348,7 @@ class FactorScorer:
             variance += (user_factors * (q * q + item_factors) + p * p * item_factors).sum(axis=1)
             if model.sigmoid_range is not None:
                 low, high = model.sigmoid_range
-                inner = _sigmoid(raw[part])
+                inner = sigmoid(raw[part])
                 variance *= ((high - low) * inner * (1 - inner)) ** 2
             noise = self._noise("user", own_users) * self._noise("item", own_items) / model.noise_precision
             result[part] = np.sqrt(noise + variance)
@@ -356,7 +357,7 @@ class FactorScorer:
         return np.minimum(result, np.float32((high - low) / 2))
 
     def _noise(self, side: str, index: NDArray[np.int64]) -> NDArray[np.float64] | float:
-        """How much noisier than others the ratings of a user or an item are; strangers are average."""
+        """How much noisier than average the ratings of a user or an item are; 1 for unknown ones."""
         noise = getattr(self.model.extra, f"{side}_noise")
         if noise is None:
             return 1.0
@@ -379,7 +380,7 @@ class FactorScorer:
 
 
 def _weights(counts: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Shares that sum to 1; equal ones where nothing was counted."""
+    """Weights that sum to 1; equal weights if nothing was counted."""
     total = counts.sum()
     return counts / total if total > 0 else np.full(size, 1 / max(size, 1))
 
@@ -397,16 +398,11 @@ def _take(
     unknown: Callable[[], tuple[float, NDArray[np.float64]]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     absent = index < 0
-    places = np.where(absent, 0, index)
-    taken_bias, taken_factors = bias[places].astype(np.float64), factors[places].astype(np.float64)
+    rows = np.where(absent, 0, index)
+    taken_bias, taken_factors = bias[rows].astype(np.float64), factors[rows].astype(np.float64)
     if absent.any():
         taken_bias[absent], taken_factors[absent] = unknown()
     return taken_bias, taken_factors
-
-
-def _sigmoid(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    # By way of tanh no exponential overflows.
-    return 0.5 * (1 + np.tanh(0.5 * raw))
 
 
 def _paired(
@@ -418,6 +414,6 @@ def _paired(
         items = np.repeat(items, len(users))
     if len(users) != len(items):
         raise RatingsError(
-            f"{len(users)} users and {len(items)} items make no pairs", fix="give one item to each user"
+            f"{len(users)} users and {len(items)} items make no pairs", fix="give an item to each user"
         )
     return users, items

@@ -1,4 +1,4 @@
-"""The mean of many matrix products P Q^T, as one product of low rank.
+"""The mean of many matrix products P Q^T, as a product of low rank.
 
 Sampled factors rotate and permute from sweep to sweep, so the mean of the factors predicts worse the longer
 one samples. The mean of the predictions P Q^T is well defined: a matrix of low rank, plus noise. It is
@@ -46,7 +46,7 @@ def _reach(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 class ProductMean:
-    """Running mean M of products left @ right.T of one shape, as one product of at most `rank` columns.
+    """Running mean M of products left @ right.T of equal shape, as a product of at most `rank` columns.
 
     The first products are shortened together to twice the rank, with directions U and V. Of all products,
     Y = M V and Z = M^T U are summed up; within the span of U and V, M is Y (U^T Y)^-1 Z^T (Tropp, Yurtsever,

@@ -1,4 +1,4 @@
-"""Lists of items and nearest neighbours: one user's list is the same alone and among all."""
+"""Lists of items and nearest neighbours: a user's list is the same alone and among all."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ def recommend(
     """The n items of highest score for each user, best first, without those that the user has rated.
 
     held_out: list what the user has rated and the fit held out, for those who score lists by it.
-    users: ids in any spelling, one or many; None is everyone, in the order of `interactions`. An unknown user
+    users: ids in any spelling, a single id or many; None is everyone, in the order of `interactions`. An
+    unknown user
         gets the average user's list, marked in `known_user`.
     candidates: only these items: ids, or (items,) true and false. exclude: never these items, likewise.
         allowed: (items,) as candidates, and beside them.
     reasons: how many of the user's rated items to name with each row (see `collab.explain`).
 
     Where fewer than n items remain, the list is shorter; a user for whom none remains is named in `notes`. Of
-    items of equal score, the one that comes first in `items` is first. Raises RunError where a score needs
+    items of equal score, the first in `items` comes first. Raises RunError where a score needs
     cells of further columns.
     """
     n, known = checked_count(n), scorer.interactions
@@ -64,13 +65,13 @@ def recommend(
     counts = np.bincount(best.row, minlength=len(asked))
     notes += count_lists(asked, index, counts, int(chosen.sum()))
     if known.implicit:
-        notes.append("scores rank the items; they are no ratings, since the run was fitted to events")
+        notes.append("scores rank the items; they are not ratings, since the run was fitted to events")
     why: tuple[tuple[tuple[str, float], ...], ...] = ()
     explain = scorer.reasons if reasons > 0 else None
     if explain is not None:
         ends = np.cumsum(counts)
         lists = [(row, best.item[ends[row] - counts[row] : ends[row]]) for row in np.flatnonzero(counts)]
-        why = tuple(one for row, own in lists for one in explain(int(index[row]), own, reasons))
+        why = tuple(reason for row, own in lists for reason in explain(int(index[row]), own, reasons))
     elif reasons > 0:
         notes.append("this run gives no reasons: they are told by the factors of a single model")
     state = None
@@ -99,25 +100,23 @@ def similar(
     *,
     n: int = 10,
     candidates: object = None,
-    threads: int | None = None,
 ) -> Neighbours:
-    """The n items whose vectors point most nearly the same way: the cosine, from -1 to 1, of q_i and q_j.
+    """The n items with the nearest vectors by cosine, from -1 to 1, of q_i and q_j.
 
     The dot product would answer another question: it grows with the length of q_j, which grows with how many
     ratings an item has and how much they differ, so that a few items much rated would be near to all.
-    items: ids, one or many; None is all of them. An unknown item is a RatingsError. Memory grows with a block
-    of cosines and the neighbours kept, not with items squared. Where an item has no factors its cosine is 0.
+    items: a single id or many; None is all of them. An unknown item is a RatingsError. Memory grows with a
+    block of cosines and the neighbours kept, not with items squared. Where an item has no factors its cosine
+    is 0.
     """
     allowed, notes = allowed_items(scorer.interactions, candidates, None)
-    return _neighbours(scorer, "item", items, n, allowed, notes, threads)
+    return _neighbours(scorer, "item", items, n, allowed, notes)
 
 
-def nearest_users(
-    scorer: PairScorer, users: object = None, *, n: int = 10, threads: int | None = None
-) -> Neighbours:
-    """The n users whose vectors point most nearly the same way; see `similar`."""
+def nearest_users(scorer: PairScorer, users: object = None, *, n: int = 10) -> Neighbours:
+    """The n users with the nearest vectors by cosine; see `similar`."""
     allowed = np.ones(len(scorer.interactions.users), np.bool_)
-    return _neighbours(scorer, "user", users, n, allowed, [], threads)
+    return _neighbours(scorer, "user", users, n, allowed, [])
 
 
 def _neighbours(
@@ -127,7 +126,6 @@ def _neighbours(
     n: int,
     allowed: NDArray[np.bool_],
     notes: list[str],
-    threads: int | None,
 ) -> Neighbours:
     n = checked_count(n)
     model, factors = scorer.interactions, scorer.vectors(side)
@@ -139,11 +137,11 @@ def _neighbours(
     index = np.arange(len(known)) if ids is None else locate(asked, known)
     if (index < 0).any():
         absent = list(dict.fromkeys(asked[index < 0]))
-        near = [near_items(model, one) if side == "item" else "" for one in absent[:LISTED]]
+        near = [near_items(model, name) if side == "item" else "" for name in absent[:LISTED]]
         raise RatingsError(
             f"{len(absent)} of {len(set(asked))} {side}s have no ratings, so nothing is known of them",
-            problems=[f"{one!r}: {hint}".rstrip(": ") for one, hint in zip(absent, near, strict=False)],
-            fix=f"ask for {side}s that were rated, as {', '.join(repr(one) for one in known[:3])}",
+            problems=[f"{name!r}: {hint}".rstrip(": ") for name, hint in zip(absent, near, strict=False)],
+            fix=f"ask for {side}s that were rated, as {', '.join(map(repr, known[:3]))}",
         )
     length = np.sqrt((factors.astype(np.float64) ** 2).sum(axis=1))
     flat = int((length[index] == 0).sum())
@@ -157,7 +155,7 @@ def _neighbours(
         product = (factors[own].astype(np.float64) * factors[other]).sum(axis=1)
         return np.clip(product / (length[own] * length[other]), -1, 1)
 
-    row, found = first_columns(
+    row, nearest = first_columns(
         len(index),
         unit,
         np.where(allowed, np.float32(0), FORBIDDEN),
@@ -165,14 +163,14 @@ def _neighbours(
         ruled_out=lambda part: (np.arange(len(index[part])), index[part]),
         exact=exact,
         n=n,
-        threads=threads,
+        threads=None,
     )
     return Neighbours(
         asked=asked[row],
-        found=known[found],
-        names=titles(model, found) if side == "item" else known[found],
+        found=known[nearest],
+        names=titles(model, nearest) if side == "item" else known[nearest],
         rank=ranks(np.bincount(row, minlength=len(asked))),
-        cosine=exact(row, found).astype(np.float32),
+        cosine=exact(row, nearest).astype(np.float32),
         notes=tuple(notes),
     )
 
@@ -181,16 +179,22 @@ def _neighbours(
 
 
 def seen_pairs(known: Interactions, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Place in `users` and item of everything that they have rated."""
-    there = np.flatnonzero(users >= 0)
-    begins = known.seen_start[users[there]]
-    sizes = known.seen_start[users[there] + 1] - begins
+    """Row in `users` and item of every training rating of these users."""
+    rows = np.flatnonzero(users >= 0)
+    begins = known.seen_start[users[rows]]
+    return _stretches(rows, begins, known.seen_start[users[rows] + 1] - begins, known.seen_items)
+
+
+def _stretches(
+    rows: NDArray[np.int64], begins: NDArray[np.int64], sizes: NDArray[np.int64], items: NDArray[np.uint32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each row once for every item of its stretch of `items`, and these items."""
     within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.repeat(there, sizes), known.seen_items[np.repeat(begins, sizes) + within].astype(np.int64)
+    return np.repeat(rows, sizes), items[np.repeat(begins, sizes) + within].astype(np.int64)
 
 
 def held_out_pairs(known: Interactions, held: Ratings) -> dict[str, NDArray[np.uint32]]:
-    """Fields of `Interactions` that keep what the fit held out of its users and items: rated, not learned."""
+    """Fields of `Interactions` for the held-out pairs of known users and items: rated, not learned."""
     users, items = locate(held.users, known.users), locate(held.items, known.items)
     users, items = users[held.user_index], items[held.item_index]
     order = np.argsort(users, kind="stable")
@@ -199,23 +203,21 @@ def held_out_pairs(known: Interactions, held: Ratings) -> dict[str, NDArray[np.u
 
 
 def rated_pairs(known: Interactions, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Place in `users` and item of everything that they have rated, what the fit held out among it."""
+    """Row in `users` and item of every rating of these users, held-out ratings included."""
     row, items = seen_pairs(known, users)
     owner, own = known.held_users, known.held_items
     if owner is None or own is None or not len(owner) or not len(users):
         return row, items
-    # Sorted by user, so that a user's are one stretch.
     begins = np.searchsorted(owner, users, side="left")
     sizes = np.where(users < 0, 0, np.searchsorted(owner, users, side="right") - begins)
-    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    held = own[np.repeat(begins, sizes) + within].astype(np.int64)
-    return np.concatenate([row, np.repeat(np.arange(len(users)), sizes)]), np.concatenate([items, held])
+    held_row, held_items = _stretches(np.arange(len(users)), begins, sizes, own)
+    return np.concatenate([row, held_row]), np.concatenate([items, held_items])
 
 
 def allowed_items(
     known: Interactions, candidates: object, exclude: object
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which items may be listed, and messages about those that are named; see `recommend`."""
+    """(items,) bool: items that may be listed, and messages about the named items; see `recommend`."""
     allowed, notes = np.ones(len(known.items), np.bool_), []
     for which, given, keep in (("candidates", candidates, True), ("items to exclude", exclude, False)):
         if given is None:
@@ -229,7 +231,7 @@ def allowed_items(
 
 
 def _mask(known: Interactions, given: object, which: str) -> tuple[NDArray[np.bool_], list[str], list[str]]:
-    """Items chosen by a mask, or by ids or titles; the ids that are not known; and messages."""
+    """Items chosen by a mask, or by ids or titles; the unknown ids; and messages."""
     if isinstance(given, np.ndarray) and given.dtype == np.bool_:
         if given.shape != (len(known.items),):
             raise RecipeError(
@@ -241,14 +243,14 @@ def _mask(known: Interactions, given: object, which: str) -> tuple[NDArray[np.bo
     index = locate(ids, known.items)
     chosen = np.zeros(len(known.items), np.bool_)
     chosen[index[index >= 0]] = True
-    return chosen, [repr(one) for one in dict.fromkeys(ids[index < 0])], notes
+    return chosen, [*map(repr, dict.fromkeys(ids[index < 0]))], notes
 
 
 # --- checks ----------------------------------------------------------------------------------------
 
 
 def checked_count(n: object) -> int:
-    """How many items are asked for; RecipeError where that is not a whole number from 1 on."""
+    """Check how many items are asked for: RecipeError unless it is a whole number from 1 on."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise RecipeError(f"n = {n!r}: a list has 1 item or more", fix="give n = 10, for instance")
     return int(n)
@@ -257,15 +259,15 @@ def checked_count(n: object) -> int:
 def count_lists(
     asked: NDArray[np.object_], index: NDArray[np.int64], counts: NDArray[np.int64], allowed: int
 ) -> list[str]:
-    """Who is not known, and who has nothing left. index: places of the users; counts: items of each."""
+    """Messages: who is unknown, and who has no item left. index: of the users; counts: items of each."""
     notes = []
     absent = list(dict.fromkeys(asked[index < 0]))
     if absent:
-        shown = ", ".join(listed([repr(one) for one in absent]))
+        shown = ", ".join(listed([*map(repr, absent)]))
         notes.append(
             f"{len(absent)} of {len(set(asked))} users unknown, given the average user's list: {shown}"
         )
-    empty = [repr(one) for one in asked[counts == 0]]
+    empty = [*map(repr, asked[counts == 0])]
     if empty:
         why = f"they have rated all {allowed} items" if allowed else "no item is allowed"
         notes.append(f"nothing to recommend to {len(empty)} users, since {why}: {', '.join(listed(empty))}")

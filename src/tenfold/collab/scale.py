@@ -25,6 +25,7 @@ __all__ = [
     "constant_model",
     "measure",
     "plain_model",
+    "sigmoid",
     "thread_pool",
     "threads_for",
 ]
@@ -61,8 +62,13 @@ def choose_factors(ratings: int) -> int:
     return 4 * int(np.clip(np.rint((ratings / 250) ** 0.25), 2, 8))
 
 
+def sigmoid(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-raw)); by way of tanh no exponential overflows."""
+    return 0.5 * (1 + np.tanh(0.5 * raw))
+
+
 def check_choices(**choices: object) -> None:
-    """Raise RecipeError for a choice that is neither None nor a whole number from 1 on."""
+    """Raise RecipeError unless each choice is None or a whole number from 1 on."""
     for name, value in choices.items():
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1
@@ -77,9 +83,9 @@ def threads_for(threads: int | None, most: int) -> int:
 
 @contextmanager
 def thread_pool(threads: int | None, most: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that work at once, each on linear algebra of its own.
+    """A pool of threads, each with its own linear algebra.
 
-    numpy's products of matrices would start threads in every one of them; products as small as these then
+    numpy's matrix products would start threads in each of them; products as small as these then
     wait for each other longer than they take, and their last bits would depend on the processors.
     """
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads_for(threads, most)) as pool:
@@ -102,7 +108,7 @@ def plain_model(
     extra: Extra | None = None,
     notes: tuple[str, ...] = (),
 ) -> FactorModel:
-    """A model of these ratings, whose vocabularies and notes it takes over. notes: further ones."""
+    """A model with the vocabularies and notes of these ratings. notes: further notes."""
     return FactorModel(
         method=method,
         users=ratings.users,

@@ -12,7 +12,6 @@ not depend on the threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -22,9 +21,10 @@ from numpy.typing import NDArray
 from tenfold.collab import kernels
 from tenfold.collab.scale import check_choices, constant_model, measure, plain_model, threads_for
 from tenfold.errors import RatingsError, RecipeError, TrainingError
+from tenfold.events import Listener, SweepEnded
 from tenfold.values import Extra, FactorModel, Ratings
 
-__all__ = ["EpochRecord", "choose_sgd_factors", "default_range", "fit_sgd"]
+__all__ = ["choose_sgd_factors", "default_range", "fit_sgd"]
 
 #: Chosen on MovieLens 100K. The last two: within a range, and without.
 EPOCHS, RATE = 20, 0.05
@@ -33,18 +33,10 @@ WEIGHT_DECAY, PLAIN_WEIGHT_DECAY = 0.06, 0.08
 START = 0.05
 #: From so many ratings on there are PARTS x PARTS blocks; below, one thread is faster than several.
 LARGE, PARTS = 300_000, 8
-#: Users whose ratings are interleaved.
+#: Users with interleaved ratings.
 TOGETHER = 16
 #: Width of a vector register: rows are padded to a multiple, and the bias is the last number.
 LANES = 16
-
-
-class EpochRecord(NamedTuple):
-    """An epoch that has ended, of how many, and its learning rate."""
-
-    epoch: int
-    epochs: int
-    rate: float
 
 
 def choose_sgd_factors(ratings: int) -> int:
@@ -76,9 +68,9 @@ def fit_sgd(
     use_range: bool = True,
     seed: int = 0,
     threads: int | None = None,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_epoch: Listener | None = None,
 ) -> FactorModel:
-    """Biases and factors by stochastic gradients, one rating after the other.
+    """Biases and factors by stochastic gradients, a rating at a time.
 
     factors: see `choose_sgd_factors`.  epochs: passes over the ratings (20).
     lr: learning rate at the start, falling linearly to 0 (0.05).  weight_decay: L2 penalty per rating (0.06
@@ -120,10 +112,9 @@ def fit_sgd(
     settings = np.float32(mean if use_range else 0.0), np.float32(weight_decay), use_range, use_bias
     with ThreadPoolExecutor(threads_for(threads, blocks.parts)) as pool:
         for epoch in range(epochs):
-            now = rate * (1 - epoch / epochs)
-            _pass(blocks, users, items, now, settings, rng, pool)
+            _pass(blocks, users, items, rate * (1 - epoch / epochs), settings, rng, pool)
             if on_epoch is not None:
-                on_epoch(EpochRecord(epoch + 1, epochs, now))
+                on_epoch(SweepEnded(epoch + 1, epochs, ""))
     root = np.float32(np.sqrt(unit))
     model = plain_model(
         ratings,
@@ -137,7 +128,7 @@ def fit_sgd(
     if not (np.isfinite(users).all() and np.isfinite(items).all()):
         raise TrainingError(
             f"the factors left all bounds at learning rate {rate:g}",
-            fix=f"a smaller one, lr={rate / 4:.2g} say",
+            fix=f"give a smaller one, such as lr={rate / 4:.2g}",
         )
     return model
 

@@ -55,7 +55,7 @@ def first_columns(
 
     def work(parts: Sequence[slice]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         desk = tiles.desk(height)
-        found = []
+        chosen = []
         for part in parts:
             given = factors_of(part)
             slack = _slack(given, reach, largest)
@@ -64,22 +64,22 @@ def first_columns(
             order = np.lexsort((column, -exact(row, column), row))
             row, column = row[order], column[order]
             keep = ranks(np.bincount(row - part.start, minlength=len(given))) <= n
-            found.append((row[keep], column[keep]))
-        return found
+            chosen.append((row[keep], column[keep]))
+        return chosen
 
     parts = [slice(begin, min(begin + height, rows)) for begin in range(0, rows, height)]
     workers = min(len(parts), threads or os.cpu_count() or 1)
     shares = [parts[len(parts) * w // workers : len(parts) * (w + 1) // workers] for w in range(workers)]
     if workers > 1:
         with thread_pool(workers, workers) as pool:
-            answers = [one for share in pool.map(work, shares) for one in share]
+            answers = [block for share in pool.map(work, shares) for block in share]
     else:
         answers = work(parts)
     return np.concatenate([row for row, _ in answers]), np.concatenate([column for _, column in answers])
 
 
 class _Desk(NamedTuple):
-    """Memory that one worker uses again for every block."""
+    """Memory that a worker uses again for every block."""
 
     own: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -132,7 +132,7 @@ class _Tiles:
         best[:, :n] = FORBIDDEN
         out_tile = out_column // self.width
         cut = np.empty(high, np.float32)
-        found = []
+        candidates = []
         for number, table in enumerate(self.tables):
             block = np.matmul(own, table, out=desk.scores[:high])
             flat = block.reshape(-1)
@@ -144,10 +144,10 @@ class _Tiles:
             best[:, :n] = best[:, self.groups :].copy()
             floor = np.maximum(FORBIDDEN / 2, best[:, :n].min(axis=1) - slack)
             cut[:] = np.nextafter(floor.astype(np.float32), np.float32(-np.inf))
-            places = np.flatnonzero(np.greater_equal(block, cut[:, None], out=desk.near[:high]).reshape(-1))
-            row, column = np.divmod(places, self.width)
-            found.append((row, column + number * self.width, flat[places]))
-        row, column, score = (np.concatenate(one) for one in zip(*found, strict=True))
+            cells = np.flatnonzero(np.greater_equal(block, cut[:, None], out=desk.near[:high]).reshape(-1))
+            row, column = np.divmod(cells, self.width)
+            candidates.append((row, column + number * self.width, flat[cells]))
+        row, column, score = map(np.concatenate, zip(*candidates, strict=True))
         # What passed an earlier tile's bound may lie below the last one.
         keep = score >= cut[row]
         return row[keep], column[keep]

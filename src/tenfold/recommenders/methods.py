@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tenfold.errors import RecipeError
-from tenfold.events import Listener, SweepEnded
+from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe
 from tenfold.values import FactorModel, Ratings, SideFeatures
 
 __all__ = ["METHODS", "Method", "fit_model", "unused_choices"]
 
 Sides = Mapping[str, SideFeatures]
-#: Told of each sweep: how many are done, of how many, and what to show beside them.
-OnSweep = Callable[[int, int, str], None]
 #: Factors to try where none are given.
 FACTORS = (2, 4, 8, 16, 32, 64)
 
@@ -23,14 +21,14 @@ FACTORS = (2, 4, 8, 16, 32, 64)
 class Method:
     """One way to find latent factors.
 
-    fit: (ratings, recipe, side features, on_sweep) -> model.
-    takes: fields of the recipe that are this method's own; the others of `METHODS` it ignores.
+    fit: (ratings, recipe, side features, on_progress) -> model.
+    takes: the fields of the recipe that only this method uses; it ignores those of the other methods.
     side: whether it learns from side features.
     grids: field -> values to try when it is tuned.  event_grids: the same, of events.
-    default: (field, recipe, ratings) -> what stands in for a field that is not given.
+    default: (field, recipe, ratings) -> the value of a field that is not given.
     """
 
-    fit: Callable[[Ratings, FactorRecipe, Sides, OnSweep], FactorModel]
+    fit: Callable[[Ratings, FactorRecipe, Sides, Listener | None], FactorModel]
     takes: tuple[str, ...]
     default: Callable[[str, FactorRecipe, Ratings], float]
     side: bool = False
@@ -41,7 +39,9 @@ class Method:
 # Each method is loaded only when it is asked for: compiled kernels take their time even from the cache.
 
 
-def _fit_gibbs(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnSweep) -> FactorModel:
+def _fit_gibbs(
+    ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None
+) -> FactorModel:
     from tenfold.collab.gibbs import fit_gibbs
 
     return fit_gibbs(
@@ -54,11 +54,13 @@ def _fit_gibbs(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: O
         item_side=sides.get("item"),
         seed=recipe.seed,
         threads=recipe.threads,
-        on_sweep=lambda sweep: on_sweep(sweep.sweep, sweep.sweeps, f"error {sweep.deviation:.4f}"),
+        on_sweep=on_progress,
     )
 
 
-def _fit_als(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnSweep) -> FactorModel:
+def _fit_als(
+    ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None
+) -> FactorModel:
     from tenfold.collab.als import fit_als
 
     return fit_als(
@@ -71,7 +73,9 @@ def _fit_als(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnS
     )
 
 
-def _fit_sgd(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnSweep) -> FactorModel:
+def _fit_sgd(
+    ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None
+) -> FactorModel:
     from tenfold.collab.sgd import fit_sgd
 
     return fit_sgd(
@@ -85,7 +89,7 @@ def _fit_sgd(ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_sweep: OnS
         use_bias=recipe.use_bias,
         seed=recipe.seed,
         threads=recipe.threads,
-        on_epoch=lambda epoch: on_sweep(epoch.epoch, epoch.epochs, ""),
+        on_epoch=on_progress,
     )
 
 
@@ -147,19 +151,14 @@ METHODS: Mapping[str, Method] = {
 def fit_model(
     ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None = None
 ) -> FactorModel:
-    """The recipe's method on these ratings; nothing is written."""
+    """Fit the recipe's method to these ratings; nothing is written."""
     method = METHODS[recipe.method]
     if sides and not method.side:
         able = " or ".join(f"--method {name}" for name, other in METHODS.items() if other.side)
         raise RecipeError(
             f"method {recipe.method} learns nothing from side columns", fix=f"{able}, or leave out --side"
         )
-
-    def on_sweep(done: int, total: int, extra: str) -> None:
-        if on_progress is not None:
-            on_progress(SweepEnded(done, total, extra))
-
-    return method.fit(ratings, recipe, sides, on_sweep)
+    return method.fit(ratings, recipe, sides, on_progress)
 
 
 def unused_choices(recipe: FactorRecipe) -> list[str]:
