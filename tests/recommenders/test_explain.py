@@ -91,7 +91,7 @@ def test_what_side_columns_say_is_folded_in(tmp_path: Path) -> None:
     assert found.user_factors.shape[1] == 6 + 3 and np.ptp(found.user_factors[:, 6:]) > 1e-3
     np.testing.assert_allclose(found.answers, double_scores(run, found.users, found.items), atol=1e-6)
     one = {"item_table": tables["item_table"], "side": ("ikind",)}
-    with pytest.raises(RecipeError, match="embeddings of one width") as caught:
+    with pytest.raises(RecipeError, match="embeddings of equal width") as caught:
         fitted(tmp_path / "other", "dot", schema_of(**one))
     assert "--side" in str(caught.value)
 

@@ -12,7 +12,7 @@ from tenfold.collab.predict import Cells, PairScorer
 from tenfold.collab.recommend import recommend, seen_pairs
 from tenfold.errors import RatingsError
 from tenfold.metrics import ItemLists, number_scores, ranking_scores
-from tenfold.values import Interactions, Ratings
+from tenfold.values import Interactions, Ratings, Score, Scores, read_score, read_scores
 
 __all__ = ["BiasBaseline", "Evaluation", "evaluate", "evaluate_lists", "evaluate_ratings", "fit_biases"]
 
@@ -60,9 +60,15 @@ class Evaluation:
     predicted: (ratings,) the score of each test pair; None for events, which have scores of lists alone.
     """
 
-    scores: dict[str, object]
+    scores: Scores
     predicted: NDArray[np.floating] | None
     notes: list[str]
+
+    @property
+    def primary(self) -> float:
+        """NDCG of the lists if there are any, else RMSE."""
+        lists = read_scores(self.scores, "lists")
+        return read_score(lists, "ndcg") if lists else read_score(self.scores, "rmse")
 
 
 def evaluate(
@@ -78,10 +84,11 @@ def evaluate(
     cells: of the test pairs, as `PairScorer.cells` gives them.
     """
     known = scorer.interactions
-    scores: dict[str, object] = {}
+    scores: dict[str, Score] = {}
     predicted, notes = None, []
     if not known.implicit:
-        scores, predicted, notes = evaluate_ratings(scorer, test, cells)
+        of_ratings, predicted, notes = evaluate_ratings(scorer, test, cells)
+        scores |= of_ratings
     if n is not None or known.implicit:
         n = 10 if n is None else n
         lists, messages = evaluate_lists(scorer, test, n=n, relevant_from=relevant_from)
@@ -92,7 +99,7 @@ def evaluate(
 
 def evaluate_ratings(
     scorer: PairScorer, test: Ratings, cells: Cells | None = None
-) -> tuple[dict[str, object], NDArray[np.floating], list[str]]:
+) -> tuple[Scores, NDArray[np.floating], list[str]]:
     """RMSE and MAE over all test pairs and of the baselines; the predictions; and messages.
 
     scored: how many pairs are averaged; fallback: how many of them have an unknown user or item and were
@@ -110,7 +117,7 @@ def evaluate_ratings(
     fallback = (users < 0) | (items < 0)
     baseline = fit_biases(known)
     biases = np.clip(baseline.predict(users, items), *known.scale)
-    scores: dict[str, object] = {
+    scores: Scores = {
         **number_scores(test.ratings, predicted, fallback=fallback),
         "known": number_scores(test.ratings, predicted, mask=~fallback),
         "baselines": {
@@ -127,7 +134,7 @@ def evaluate_lists(
     *,
     n: int = 10,
     relevant_from: float | None = None,
-) -> tuple[dict[str, object], list[str]]:
+) -> tuple[Scores, list[str]]:
     """Precision, recall, hit, NDCG and coverage of the lists of n (see `tenfold.metrics`); and messages.
 
     relevant_from: a test item counts as liked from this rating on; None takes every test item.

@@ -40,7 +40,7 @@ BUSIEST, MOST_PAIRS = 60, 20_000
 
 
 def dot_model(scorer: NetworkScorer) -> FactorModel:
-    """A network whose body is a dot product as a factor model of double precision: all is exact.
+    """A network with a dot product as its body, as an exact factor model in double precision.
 
     The last layer makes w x (a + b + p . q) + v of two embeddings: w goes into the biases and the users'
     factors, and v is the mean. What side columns say of an id stands beside its own factors.
@@ -49,7 +49,7 @@ def dot_model(scorer: NetworkScorer) -> FactorModel:
     stats = network.heads[0].stats
     network.to(device)
     users, items = len(known.users), len(known.items)
-    # Encoders look at their own column only: one is filled up with what is unknown.
+    # Encoders look at their own column only: the other is filled with unknown ids.
     examples, preparation = scorer.inputs(
         np.append(np.arange(users), np.full(items, -1)),
         np.append(np.full(users, -1), np.arange(items)),
@@ -135,7 +135,7 @@ def explain_pairs(
 
 
 def _known_pairs(known: Interactions, users: Ints | None, items: Ints | None) -> _Pairs:
-    """All pairs of both, else the training's ratings of one, or among the busiest of both."""
+    """All pairs of both, else the training ratings of the given side, or among the busiest of both."""
     seen, ratings = known.seen_items.astype(np.int64), known.seen_ratings.astype(np.float64)
     owner = known.owners
     if users is not None and items is not None:

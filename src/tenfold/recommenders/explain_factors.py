@@ -22,9 +22,9 @@ Ints = NDArray[np.int64]
 
 
 def explain_factors(run: RecommenderRun, users: Sequence[str], options: ExplainOptions) -> Explanation:
-    """The workbook of some users and items of a run whose scores are products of factors.
+    """The workbook of some users and items of a run with scores that are products of factors.
 
-    Raises RecipeError where a table is given: factors are explained by themselves.
+    Raises RecipeError if a table is given: factors are explained by themselves.
     """
     if options.table is not None:
         raise RecipeError("a ratings run is explained by its own factors", fix="leave out --table")
@@ -45,7 +45,7 @@ def explain_ratings(
     near = partial(near_items, model)
     columns = find_indices("items", named.tolist(), model.items, model.received, n, near)
     if model.implicit:
-        notes.append("a run of events: scores rank items, and are no ratings; errors mean little")
+        notes.append("a run of events: scores rank items and are not ratings; errors mean little")
     if model.extra.times is not None:
         notes.append("the run knows of times; these predictions are of no certain moment")
     predicted, _ = run.scorer.on("cpu").scores(np.repeat(rows, len(columns)), np.tile(columns, len(rows)), {})
@@ -87,11 +87,11 @@ def find_indices(
 ) -> Ints:
     """Indices of the ids asked for, each once; else of the n that have most ratings.
 
-    near: what may have been meant by an unknown one; by default, the id that is spelled most like it.
+    near: a suggestion for an unknown id; by default, the id that is spelled most like it.
     """
     near = near or partial(did_you_mean, choices=known)
     if not wanted:
-        # Sorting is stable: of equally busy ones the first in the file comes first, on every machine.
+        # Sorting is stable: of equally busy users the first in the file comes first, on every machine.
         return np.argsort(-count, kind="stable")[:n]
     ids = as_ids(list(wanted))
     index = locate(ids, known)

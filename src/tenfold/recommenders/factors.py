@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import SOME_ROWS, ExplainOptions, FitOptions
 from tenfold.runs.run import Explanation
 from tenfold.schema import Schema
-from tenfold.values import FactorModel
+from tenfold.values import FactorModel, Scores
 
 __all__ = ["FactorFit", "FactorRun"]
 
@@ -58,7 +58,7 @@ class FactorRun(RecommenderRun):
         return scorer.model
 
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
-        """A workbook of factors whose products are the predictions; see `recommenders.explain_factors`."""
+        """A workbook of factors and their products, the predictions; see `recommenders.explain_factors`."""
         return explain_factors(self, rows, options)
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
@@ -70,7 +70,7 @@ class FactorRun(RecommenderRun):
 class FactorFit:
     """The fit of latent factors to a table of ratings or events.
 
-    schema: two id columns, the user's first, and a rating; names that are "" or None are found.
+    schema: two id columns, the user's first, and a rating; names that are "" or None are looked for.
     table: a path, a data frame, a mapping of columns or a `Table`.
     """
 
@@ -97,8 +97,8 @@ class _Prepared:
     options: FitOptions
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the model, in JSON's types; the data by a checksum."""
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the model, for JSON; the data by a checksum."""
         ratings, sides = self.work.train, self.work.sides
         digest = hashlib.sha256()
         for text in (*ratings.users, *ratings.items):
@@ -119,6 +119,8 @@ class _Prepared:
 
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
         """Fit, score the held-out ratings, and write the model."""
+        from tenfold.collab import kernels  # compiled code takes its time to load
+
         work = self.work
         # A fit that was stopped after its last sweep has its model in the checkpoint.
         kept = folder.read_checkpoint(self.identity, FactorFit.word)
@@ -129,7 +131,7 @@ class _Prepared:
             arrays, described = pack_factor_model(model)
             folder.write_checkpoint(arrays, {"identity": self.identity, "model": described})
         notes.add([note for note in model.notes if note not in notes.lines])
-        for note in kernel_notes():
+        for note in kernels.notes():
             notes.tell(note)
         listed = work.listed_side()
         if listed is not None:
@@ -137,12 +139,13 @@ class _Prepared:
 
             model, messages = add_listed_items(model, *listed)
             notes.add(messages)
-        scores: dict[str, Any] = {}
+        scores: Scores = {}
         held = work.held_out()
         if held is not None:
-            found = evaluate(FactorScorer(model), held, {} if held.times is None else {"time": held.times})
-            scores = found.scores
-            notes.add(found.notes)
+            cells = {} if held.times is None else {"time": held.times}
+            evaluation = evaluate(FactorScorer(model), held, cells)
+            scores = evaluation.scores
+            notes.add(evaluation.notes)
             model = replace(model, **held_out_pairs(model, held))
         folder.write_arrays(MODEL, *pack_factor_model(model))
         work.write_items(folder)
@@ -153,10 +156,3 @@ class _Prepared:
             "targets": {work.schema.targets[0].name or "event": scores} if scores else {},
         }
         return Fitted(work.schema, work.recipe, record)
-
-
-def kernel_notes() -> list[str]:
-    """Messages about compiled code, where a fit has loaded it."""
-    from tenfold.collab import kernels
-
-    return kernels.notes()

@@ -1,29 +1,28 @@
 """Look into a ratings run: the table it was fitted to and its gaps, its biases, the map of its factors.
 
-Everything here is computed from the run alone and written nowhere; `inspection_sections` makes sections of
-it that follow those of the run's page.
+Everything is computed from the run alone; `inspection_sections` makes the sections that follow those of the
+run's page.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
-from tenfold.collab.ids import ratings_between
 from tenfold.collab.predict import FactorScorer
 from tenfold.errors import RecipeError
+from tenfold.recommenders.explain_factors import explain_ratings
 from tenfold.recommenders.run import RecommenderRun
 from tenfold.reports.html import Cell, Grid, Section
 from tenfold.reports.maps import principal_components
 from tenfold.values import FactorModel
+from tenfold.workbooks.ratings import ExplainedRatings
 
 __all__ = [
     "BiasedItem",
-    "Crosstab",
     "FactorMap",
     "Inspection",
     "LookUp",
@@ -31,7 +30,7 @@ __all__ = [
     "inspection_sections",
 ]
 
-#: Items that the map holds, the most rated first: rarely rated ones lie near its middle and say little.
+#: Items of the map, the most rated: rarely rated items lie near its middle and say little.
 MAPPED = 1000
 #: Ratings that an item of the lists by bias has, where enough items have them.
 LEAST = 5
@@ -39,21 +38,6 @@ LEAST = 5
 LISTED_ITEMS, AXIS_ITEMS = 10, 3
 #: Factors and rows of a matrix that are shown.
 SHOWN_FACTORS, SHOWN_ROWS = 6, 2
-
-
-@dataclass(frozen=True)
-class Crosstab:
-    """The most active users by the most rated items.
-
-    users, items, names: ids, and the items' titles.  rating: (users, items), NaN where there is none.
-    predicted: (users, items), the run's score of every pair, rated or not.
-    """
-
-    users: list[str]
-    items: list[str]
-    names: list[str]
-    rating: NDArray[np.float32]
-    predicted: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,8 @@ class BiasedItem:
 class FactorMap:
     """Item factors on the two directions in which they differ most (principal components).
 
-    place: (items, 2).  share: part of the factors' variance along each direction.  ratings: (items,).
+    place: (items, 2) coordinates.  share: fraction of the factors' variance along each direction.  ratings:
+    (items,).
     """
 
     items: list[str]
@@ -85,19 +70,19 @@ class FactorMap:
     place: NDArray[np.float64]
     share: tuple[float, float]
 
-    def ends(self, axis: int, count: int = AXIS_ITEMS) -> tuple[list[str], list[str]]:
+    def ends(self, axis: int) -> tuple[list[str], list[str]]:
         """Names of the items at the low and at the high end of an axis, the outermost first."""
-        order = np.argsort(self.place[:, axis], kind="stable").tolist()
-        count = min(count, len(order) // 2)
-        return [self.names[one] for one in order[:count]], [self.names[one] for one in order[::-1][:count]]
+        names = [self.names[item] for item in np.argsort(self.place[:, axis], kind="stable")]
+        count = min(AXIS_ITEMS, len(names) // 2)
+        return names[:count], names[::-1][:count]
 
 
 @dataclass(frozen=True)
 class LookUp:
-    """That a one-hot row times a matrix is the look-up of one of its rows, with the run's own numbers.
+    """A one-hot row times a matrix is the look-up of a row: shown with the run's own numbers.
 
-    row: place of the id among `rows` ids.  shown: places of the rows that are shown, with their `factors`
-    (shown, few).  product: one-hot times the whole matrix.  looked_up: the row as it lies in memory.
+    row: index of the id among `rows` ids.  shown: indices of the shown rows, with their `factors` (shown,
+    few).  product: one-hot times the whole matrix.  looked_up: the row in memory.
     """
 
     what: str
@@ -119,8 +104,9 @@ class LookUp:
 class Inspection:
     """What can be seen in a ratings run.
 
-    best, worst: items by bias; empty where the run has no biases.  map: None where factors are alike.
-    lookups: of a user and of an item.  terms: name -> number, from the mean to the score of that pair.
+    crosstab: the most active users by the most rated items.  best, worst: items by bias; empty if the run has
+    no biases.  map: None if factors are alike.  lookups: of a user and of an item.  terms: name -> number,
+    from the mean to the score of that pair.
     """
 
     run: str
@@ -129,7 +115,7 @@ class Inspection:
     items: int
     ratings: int
     scale: tuple[float, float]
-    crosstab: Crosstab
+    crosstab: ExplainedRatings
     best: list[BiasedItem]
     worst: list[BiasedItem]
     map: FactorMap | None
@@ -139,15 +125,16 @@ class Inspection:
 
     @property
     def lead(self) -> str:
-        """What the run is, in one line."""
+        """A line that describes the run."""
         return f"method {self.method}; {self.ratings} ratings of {self.items} items by {self.users} users"
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What ``tenfold inspect --json`` prints (docs/formats.md)."""
-        found = _listed(asdict(self))
-        for lookup, own in zip(found["lookups"], self.lookups, strict=True):
-            lookup["equal"] = own.equal
-        return found
+        keys = ("users", "items", "names", "rating", "predicted")
+        crosstab = {key: getattr(self.crosstab, key) for key in keys}
+        lookups = [{**asdict(lookup), "equal": lookup.equal} for lookup in self.lookups]
+        parts = {**asdict(self), "crosstab": crosstab, "lookups": lookups}
+        return {name: _listed(part) for name, part in parts.items()}
 
 
 def inspect_run(run: RecommenderRun, *, n: int = 15) -> Inspection:
@@ -157,16 +144,13 @@ def inspect_run(run: RecommenderRun, *, n: int = 15) -> Inspection:
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise RecipeError(f"n = {n!r}: a crosstab has 1 user and 1 item or more", fix="give n = 15")
-    model = run.model
+    model, crosstab = run.model, explain_ratings(run, n=n)
     scorer = FactorScorer(model)
-    given, received = model.given, model.received
-    # Sorting is stable: of equally busy ones the first in the file comes first, on every machine.
-    users, items = np.argsort(-given, kind="stable")[:n], np.argsort(-received, kind="stable")[:n]
-    crosstab = _crosstab(model, scorer, users, items)
     gaps = np.argwhere(np.isnan(crosstab.rating))
     row, column = gaps[0] if len(gaps) else (0, 0)
-    user, item = int(users[row]), int(items[column])
-    best, worst, notes = _biased_items(model, scorer, received)
+    user = int(np.argsort(-model.given, kind="stable")[row])
+    item = int(np.argsort(-model.received, kind="stable")[column])
+    best, worst, notes = _biased_items(model, scorer)
     return Inspection(
         run=str(run.path),
         method=model.method,
@@ -177,7 +161,7 @@ def inspect_run(run: RecommenderRun, *, n: int = 15) -> Inspection:
         crosstab=crosstab,
         best=best,
         worst=worst,
-        map=_factor_map(model, received),
+        map=_factor_map(model),
         lookups=(
             _look_up("user", model.users, model.user_factors, user),
             _look_up("item", model.items, model.item_factors, item),
@@ -187,25 +171,12 @@ def inspect_run(run: RecommenderRun, *, n: int = 15) -> Inspection:
     )
 
 
-def _crosstab(
-    model: FactorModel, scorer: FactorScorer, users: NDArray[np.int64], items: NDArray[np.int64]
-) -> Crosstab:
-    predicted, _ = scorer.scores(np.repeat(users, len(items)), np.tile(items, len(users)))
-    return Crosstab(
-        users=[str(one) for one in model.users[users]],
-        items=[str(one) for one in model.items[items]],
-        names=_names(model, items),
-        rating=ratings_between(model, users, items).astype(np.float32),
-        predicted=predicted.reshape(len(users), len(items)),
-    )
-
-
 def _names(model: FactorModel, items: NDArray[np.int64]) -> list[str]:
     return [*map(item_labels(model), model.items[items])]
 
 
 def _biased_items(
-    model: FactorModel, scorer: FactorScorer, received: NDArray[np.int64]
+    model: FactorModel, scorer: FactorScorer
 ) -> tuple[list[BiasedItem], list[BiasedItem], list[str]]:
     """Items of highest and of lowest bias, half of the items at most in each list.
 
@@ -213,8 +184,9 @@ def _biased_items(
     says only a part. What no such move changes is how much better than the average item an item is to the
     average user: c_i + p . q_i less its mean, with p the mean of all users' factors. That is the bias here.
     """
+    received = model.received
     if model.implicit:
-        return [], [], ["a run of events has no items by bias: its scores are no ratings"]
+        return [], [], ["a run of events has no items by bias: its scores are not ratings"]
     _, average = scorer.average_user
     bias = model.item_bias + model.item_factors @ average
     bias = bias - scorer.item_weight @ bias
@@ -226,39 +198,31 @@ def _biased_items(
     order = counted[np.argsort(bias[counted], kind="stable")]
     count = min(LISTED_ITEMS, len(order) // 2)
     low, high = order[:count], order[::-1][:count]
-    # One pass over the ratings finds all that concern the few items shown.
-    there = np.flatnonzero(np.isin(model.seen_items, np.concatenate([low, high])))
-    item = model.seen_items[there].astype(np.int64)
-    user = np.searchsorted(model.seen_start, there, side="right") - 1
+    rows = np.flatnonzero(np.isin(model.seen_items, np.concatenate([low, high])))
+    item, user = model.seen_items[rows].astype(np.int64), model.owners[rows]
     without = scorer.link(scorer.raw(user, item) - bias[item])
 
-    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+    def mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.bincount(item, values, len(model.items)) / np.maximum(received, 1)
 
-    rated, audience = mean(model.seen_ratings[there]), mean(without)
+    rated, audience = mean(model.seen_ratings[rows]), mean(without)
 
-    def told(one: int) -> BiasedItem:
-        name = _names(model, np.array([one]))[0]
-        means = float(rated[one]), float(audience[one])
-        return BiasedItem(str(model.items[one]), name, float(bias[one]), int(received[one]), *means)
+    def describe(items: NDArray[np.int64]) -> list[BiasedItem]:
+        columns = [column[items].tolist() for column in (model.items, bias, received, rated, audience)]
+        ids, *numbers = columns
+        return [BiasedItem(*row) for row in zip(ids, _names(model, items), *numbers, strict=True)]
 
-    return [told(one) for one in high], [told(one) for one in low], []
+    return describe(high), describe(low), []
 
 
-def _factor_map(model: FactorModel, received: NDArray[np.int64]) -> FactorMap | None:
+def _factor_map(model: FactorModel) -> FactorMap | None:
     """The most rated items on the first two principal components of their factors (Pearson 1901)."""
-    items = np.argsort(-received, kind="stable")[:MAPPED]
+    items = np.argsort(-model.received, kind="stable")[:MAPPED]
     factors = model.item_factors[items].astype(np.float64)
     if len(items) < 2 or not (factors != factors[0]).any():
         return None
-    place, share = principal_components(factors)
-    return FactorMap(
-        items=[str(one) for one in model.items[items]],
-        names=_names(model, items),
-        ratings=received[items].tolist(),
-        place=place,
-        share=share,
-    )
+    ids, names, ratings = model.items[items].tolist(), _names(model, items), model.received[items].tolist()
+    return FactorMap(ids, names, ratings, *principal_components(factors))
 
 
 def _look_up(what: str, ids: NDArray[np.object_], factors: NDArray[np.float32], row: int) -> LookUp:
@@ -291,12 +255,12 @@ def _terms(model: FactorModel, scorer: FactorScorer, user: int, item: int) -> di
     }
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> object:
     """Arrays as nested lists, NaN as None, numbers no longer than single precision."""
     if isinstance(value, dict):
-        return {name: _listed(one) for name, one in value.items()}
+        return {name: _listed(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_listed(one) for one in value]
+        return [_listed(part) for part in value]
     if isinstance(value, np.ndarray):
         return _listed(value.tolist())
     if isinstance(value, float):
@@ -307,20 +271,20 @@ def _listed(value: Any) -> Any:
 # --- its sections of the page ------------------------------------------------------------------------
 
 
-def inspection_sections(found: Inspection) -> list[Section]:
+def inspection_sections(inspection: Inspection) -> list[Section]:
     """What ``tenfold inspect`` adds to the page: the crosstab, items by bias, directions, look-ups."""
     return [
-        _crosstab_section(found),
-        *([_bias_section(found)] if found.best else []),
-        *([_directions_section(found.map)] if found.map else []),
-        _lookup_section(found),
+        _crosstab_section(inspection),
+        *([_bias_section(inspection)] if inspection.best else []),
+        *([_directions_section(inspection.map)] if inspection.map else []),
+        _lookup_section(inspection),
     ]
 
 
-def _crosstab_section(found: Inspection) -> Section:
-    table = found.crosstab
+def _crosstab_section(inspection: Inspection) -> Section:
+    table, ends = inspection.crosstab, inspection.scale
     values = np.where(np.isnan(table.rating), table.predicted, table.rating)
-    low, high = found.scale if np.isfinite(found.scale).all() else (values.min(), values.max())
+    low, high = ends if np.isfinite(ends).all() else (values.min(), values.max())
     rows = []
     for item, name in enumerate(table.names):
         row: list[Cell | str] = [name]
@@ -338,14 +302,14 @@ def _crosstab_section(found: Inspection) -> Section:
     )
 
 
-def _bias_section(found: Inspection) -> Section:
+def _bias_section(inspection: Inspection) -> Section:
     headings = ("item", "bias", "rated", "expected", "ratings")
 
     def grid(title: str, items: list[BiasedItem]) -> Grid:
         rows = [
-            [one.name, Cell(f"{one.bias:+.2f}"), Cell(f"{one.rated:.2f}"), Cell(f"{one.audience:.2f}"),
-             Cell(str(one.ratings))]
-            for one in items
+            [item.name, Cell(f"{item.bias:+.2f}"), Cell(f"{item.rated:.2f}"), Cell(f"{item.audience:.2f}"),
+             Cell(str(item.ratings))]
+            for item in items
         ]  # fmt: skip
         return Grid(headings, rows, title=title)
 
@@ -355,43 +319,43 @@ def _bias_section(found: Inspection) -> Section:
         "how much better than the average item it is for the average user, whoever has rated it. Expected is "
         "what its raters would give to an item of this kind without the bias.",
         (
-            grid("Good beyond their audience", found.best),
-            grid("Bad in spite of their audience", found.worst),
+            grid("Good beyond their audience", inspection.best),
+            grid("Bad in spite of their audience", inspection.worst),
         ),
     )
 
 
-def _directions_section(found: FactorMap) -> Section:
+def _directions_section(factor_map: FactorMap) -> Section:
     rows = []
     for axis, word in enumerate(("across", "up")):
-        low, high = found.ends(axis)
-        rows.append([word, Cell(f"{found.share[axis]:.0%}"), "; ".join(low), "; ".join(high)])
+        low, high = factor_map.ends(axis)
+        rows.append([word, Cell(f"{factor_map.share[axis]:.0%}"), "; ".join(low), "; ".join(high)])
     return Section(
         "Directions of the map",
-        f"The factors of the {len(found.items)} most rated items on the two directions in which they differ "
-        "most (principal components). What a direction means is for the reader to say: nothing told the run "
-        "of genres.",
+        f"The factors of the {len(factor_map.items)} most rated items on the two directions in which they "
+        "differ most (principal components). What a direction means is for the "
+        "reader to say: nothing told the run of genres.",
         (Grid(("direction", "of the variance", "at the low end", "at the high end"), rows),),
     )
 
 
-def _lookup_section(found: Inspection) -> Section:
+def _lookup_section(inspection: Inspection) -> Section:
     parts: list[Grid] = []
-    for one in found.lookups:
-        few = one.factors.shape[1]
+    for lookup in inspection.lookups:
+        few = lookup.factors.shape[1]
         rows: list[list[Cell | str]] = []
-        for place, row in zip(one.shown, one.factors, strict=True):
-            hit = place == one.row
-            rows.append([f"row {place}", Cell("1" if hit else "0", strong=hit),
+        for index, row in zip(lookup.shown, lookup.factors, strict=True):
+            hit = index == lookup.row
+            rows.append([f"row {index}", Cell("1" if hit else "0", strong=hit),
                          *(Cell(f"{value:.3f}", strong=hit) for value in row)])  # fmt: skip
-        for name, vector in (("one-hot x matrix", one.product), ("row looked up", one.looked_up)):
+        for name, vector in (("one-hot x matrix", lookup.product), ("row looked up", lookup.looked_up)):
             rows.append([name, Cell(""), *(Cell(f"{value:.3f}", strong=True) for value in vector[:few])])
-        verdict = f"equal in all {len(one.product)} numbers" if one.equal else "NOT equal"
+        verdict = f"equal in all {len(lookup.product)} numbers" if lookup.equal else "NOT equal"
         headings = ("", "one-hot", *(f"factor {factor}" for factor in range(1, few + 1)))
-        parts.append(Grid(headings, rows, title=f"{one.what} {one.id}, of {one.rows}: {verdict}"))
+        parts.append(Grid(headings, rows, title=f"{lookup.what} {lookup.id}, of {lookup.rows}: {verdict}"))
     words = {"user_bias": "bias of the user", "item_bias": "bias of the item", "dot_product": "dot product"}
-    terms = [[words.get(name, name), Cell(f"{value:.4f}")] for name, value in found.terms.items()]
-    pair = f"The score of {found.lookups[0].id} for {found.lookups[1].id}"
+    terms = [[words.get(name, name), Cell(f"{value:.4f}")] for name, value in inspection.terms.items()]
+    pair = f"The score of {inspection.lookups[0].id} for {inspection.lookups[1].id}"
     return Section(
         "One-hot times matrix is a look-up",
         "A row of noughts with a single 1, times a matrix, is the matrix's row at that 1. So an embedding "

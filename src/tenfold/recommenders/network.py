@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +59,9 @@ class RatingNetworkRun(RecommenderRun):
 
     @property
     def embeddings(self) -> dict[str, NDArray[np.float32]]:
-        """By side, whose cosines say who or what is alike.
+        """Side -> vectors to compare by cosine.
 
-        The first entry in those of a dot product is a bias: how well liked, not what an item is like.
+        Those of a dot product begin with a bias, which says how well liked an item is, not what it is like.
         """
         first = 1 if self.recipe.body == "dot" else 0
         return {side: rows[:, first:] for side, rows in self._kept[1].items()}
@@ -79,7 +79,7 @@ class RatingNetworkRun(RecommenderRun):
         """Factors that multiply to the scores of a dot product. Raises RunError for any other body."""
         if self.recipe.body != "dot":
             raise RunError(
-                f"{self.path} is a network of ratings, whose scores are not products of factors",
+                f"{self.path} is a network of ratings: its scores are not products of factors",
                 fix="predict, evaluate, recommend and similar work; for factors: --body dot, or no --body",
             )
         from tenfold.recommenders.explain import dot_model
@@ -87,7 +87,7 @@ class RatingNetworkRun(RecommenderRun):
         return dot_model(self.trained)
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""
         watched = self.recipe.patience or self.recipe.keeps_best
         names = ("epochs", "kept_epoch") if watched else ()

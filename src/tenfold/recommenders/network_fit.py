@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ from tenfold.schema import Schema
 from tenfold.targets.base import TargetStats
 from tenfold.targets.labels import standardise
 from tenfold.targets.number import half_step
-from tenfold.values import Interactions, MemoryPlan, Ratings, SideFeatures
+from tenfold.values import Interactions, MemoryPlan, Ratings, Scores, SideFeatures
 
 __all__ = ["RatingNetworkFit"]
 
@@ -82,8 +81,8 @@ class _Prepared:
     network: Network
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the weights, in JSON's types; the data by a checksum."""
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the weights, for JSON; the data by a checksum."""
         digest = hashlib.sha256()
         for name, values in (*self.examples.columns.items(), *self.examples.labels.items()):
             digest.update(name.encode("utf-8", "surrogatepass") + values.tobytes())
@@ -118,17 +117,17 @@ class _Prepared:
         _place_listed(self.network, self.ratings.train)
         known = self._interactions()
         embeddings = _embeddings(self.network)
-        scores: dict[str, Any] = {}
+        scores: Scores = {}
         held = self.ratings.held_out()
         if held is not None:
             scorer = NetworkScorer(known, self.network, self.encoding, self.ratings.schema, embeddings)
             scorer = scorer.on(str(device))
             cells, messages = scorer.cells(self.table, held)
-            found = evaluate(scorer, held, cells)
-            scores = found.scores
-            notes.add([*messages, *found.notes])
-            assert found.predicted is not None
-            self._write_validation(folder, held, found.predicted)
+            evaluation = evaluate(scorer, held, cells)
+            scores = evaluation.scores
+            notes.add([*messages, *evaluation.notes])
+            assert evaluation.predicted is not None
+            self._write_validation(folder, held, evaluation.predicted)
             known = replace(known, **held_out_pairs(known, held))
         write_network(folder, self.network, self.encoding, trained, {"body": recipe.body}, indent=None)
         folder.write_arrays(MODEL, *pack_interactions(known, embeddings["user"], embeddings["item"]))
@@ -154,7 +153,7 @@ class _Prepared:
         counts = np.bincount(train.user_index, minlength=len(train.users))
         return Interactions(
             users=train.users,
-            items=np.array([*words, None], object)[:-1],
+            items=np.array(words, object),
             scale=train.scale,
             seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             seen_items=train.item_index,
@@ -164,11 +163,11 @@ class _Prepared:
         )
 
     def _write_validation(self, folder: RunFolder, held: Ratings, answers: NDArray[np.floating]) -> None:
-        """The held-out ratings, whose they are, and what was predicted of them, for the run's page."""
+        """Write the held-out ratings with their users, items and predictions, for the run's page."""
         users, items = held.users[held.user_index], held.items[held.item_index]
         ids = [f"user {user}, item {item}" for user, item in zip(users, items, strict=True)]
         ratings = held.ratings.astype(np.float64)
-        columns: list[Any] = [np.array(ids, dtype=object), held.rows, ratings, answers, users, items]
+        columns = [np.array(ids, dtype=object), held.rows, ratings, answers, users, items]
         names = held_out_names(self.ratings.schema, self.target)
         write_parquet(folder.file("validation.parquet"), dict(zip(names, columns, strict=True)))
 
@@ -234,9 +233,9 @@ def _rows(ratings: Ratings) -> NDArray[np.int64]:
 
 
 def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_schema: Schema) -> Examples:
-    """Ratings as rows of arrays, part after part; the first is the one whose users and items are known.
+    """Ratings as rows of arrays, part after part. The users and items of the first part are known.
 
-    Whoever is not among them has code 0, the row of what is unknown, as when the finished run is asked.
+    Others have code 0, the row of what is unknown, as when the finished run is asked.
     """
     known = parts[0]
     user, item = list(encoding.columns)[:2]
@@ -259,11 +258,11 @@ def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_
 
 
 def _check_widths(recipe: RatingNetworkRecipe, sides: Mapping[str, SideFeatures]) -> None:
-    """Refuse side columns that make one embedding of a dot product wider than the other."""
+    """Refuse side columns that make the embeddings of a dot product unequally wide."""
     wide = {role: embedding_width(len(side.names)) for role, side in sides.items()}
     if recipe.body == "dot" and len({wide.get(role, 0) for role in ("user", "item")}) > 1:
         raise RecipeError(
-            "body = 'dot' multiplies embeddings of one width, and side columns widen one of them",
+            "body = 'dot' multiplies embeddings of equal width, and side columns widen only one",
             found=", ".join(f"{role}: {len(side.names)} features" for role, side in sides.items()),
             fix="set body = 'mlp', or leave out --side",
         )
@@ -273,8 +272,7 @@ def _id_stats(words: NDArray[np.object_], side: SideFeatures | None) -> ColumnSt
     if side is None:
         return ColumnStats(words=tuple(str(word) for word in words))
     about = tuple(
-        tuple(int(one) for one in side.feature[side.start[row] : side.start[row + 1]])
-        for row in range(len(words))
+        tuple(side.feature[side.start[row] : side.start[row + 1]].tolist()) for row in range(len(words))
     )
     return ColumnStats(words=tuple(str(word) for word in words), features=tuple(side.names), about=about)
 
@@ -286,7 +284,7 @@ def _range(recipe: RatingNetworkRecipe, values: NDArray[np.float64], low: float,
         if not (ends[0] <= low and high <= ends[1] and ends[0] < ends[1]):
             raise RatingsError(
                 f"range {ends[0]:g} to {ends[1]:g} does not hold the scale {low:g} to {high:g}",
-                fix="give a wider one, or leave it out",
+                fix="give a wider range, or leave it out",
             )
         return TargetStats(low=ends[0], high=ends[1])
     if not low < high:
@@ -309,7 +307,7 @@ def _place_listed(network: Network, train: Ratings) -> None:
 
 
 def _embeddings(network: Network) -> dict[str, NDArray[np.float32]]:
-    """By side, of one width: zeros are added to the narrower one, which change no cosine."""
+    """Side -> embeddings of equal width: zeros fill up the narrower side, which changes no cosine."""
     arrays = network.state_dict()
     sides = {side: np.asarray(to_array(arrays[name]), np.float32)[1:] for side, name in _TABLES.items()}
     width = max(rows.shape[1] for rows in sides.values())

@@ -31,10 +31,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class NetworkScorer:
-    """Scores of a network, on one thread of a CPU or on a GPU.
+    """Scores of a network, on a single thread of a CPU or on a GPU.
 
     schema: of the ratings, with the user's and the item's column first.
-    embeddings: by side, whose cosines say who or what is alike.
+    embeddings: side -> vectors to compare by cosine.
     An unknown user or item has the row that training kept for them.
     """
 
@@ -128,6 +128,6 @@ def network_schema(schema: Schema, target: str, scale: tuple[float, float]) -> S
 
 @contextmanager
 def single_thread_on_cpu(device: Device) -> Iterator[None]:
-    """On a CPU one thread: the layers are too small for two."""
+    """A single thread on a CPU: the layers are too small for two."""
     with one_thread() if device.type == "cpu" else nullcontext():
         yield

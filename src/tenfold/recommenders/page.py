@@ -1,4 +1,4 @@
-"""The page of ratings: factors, a network, or a blend; scores, what was fitted to what, maps, members."""
+"""The page of a recommender: scores, what was fitted, maps, members."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tenfold.reports.parts import (
 from tenfold.runs.heldout import TargetEvaluation, evaluate_target
 from tenfold.runs.record import RunRecord
 from tenfold.schema import NumberTarget
-from tenfold.values import Interactions, Scores, read_score, read_scores
+from tenfold.values import Interactions, read_score, read_scores
 
 __all__ = ["blend_page", "network_sections", "ratings_page"]
 
-#: Items and users that a map holds, and that a table lists: those with most ratings.
+#: Items and users of a map, and of a table: those with most ratings.
 MAPPED, LISTED = 600, 10
 #: Different ratings up to which each has a line.
 FEW = 12
@@ -46,8 +46,7 @@ def ratings_page(
 ) -> Page:
     """The page of a single recommender.
 
-    how: its method in words.  vectors: by side, of users and items; what: their name.  own_sections: those
-    of this kind of run.
+    how: its method in words.  vectors: side -> vectors; what: their name.  own_sections: of this kind of run.
     """
     known, record = run.interactions, run.record
     sections = [
@@ -65,9 +64,9 @@ def ratings_page(
 
 
 def network_sections(run: RecommenderRun, worst: int) -> list[Section]:
-    """Of a network: its curves, and the held-out ratings beside what was predicted of them.
+    """Of a network: its curves, and held-out ratings with their predictions.
 
-    worst: held-out ratings with the highest error that are listed.
+    worst: how many held-out ratings with the highest error to list.
     """
     curves = curve_sections(run.history, dict(run.record.trained_recipe), [run.record.target])
     return [*curves, *_held_out_sections(run, worst)]
@@ -96,47 +95,47 @@ def _map_sections(
 
 
 def _held_out_sections(run: RecommenderRun, worst: int) -> list[Section]:
-    """Held-out ratings beside what was predicted of them, where the run keeps them."""
+    """Held-out ratings with their predictions, if the run keeps them."""
     path, target = run.path / "validation.parquet", run.record.target
     if not path.exists():
         return []
     columns = read_parquet_columns(path)
     name, _, label, answer, *both = held_out_names(run.schema, target)
-    # BlendEvaluation under a name that nothing else has, and shown under its own.
+    # Evaluated under a name that nothing else has, and shown under its own.
     renamed = {"rating": label, "rating:predicted": answer}
     judged = {new: columns[old] for new, old in renamed.items() if old in columns}
-    one = evaluate_target(judged, NumberTarget(name="rating"), ())
-    if one is None or one.truth is None or not one.known.any():
+    rating = evaluate_target(judged, NumberTarget(name="rating"), ())
+    if rating is None or rating.truth is None or not rating.known.any():
         return []
-    one = replace(one, name=target)
+    rating = replace(rating, name=target)
     users, items = (columns.get(column) for column in both)
     ids = [str(text) for text in columns[name]]
     if users is not None and items is not None:
-        called = item_labels(run.interactions)
-        ids = [f"user {user}, {called(item)}" for user, item in zip(users, items, strict=True)]
-    parts = [*confusion_part(one, ids), *_by_rating(one)]
-    text = f"What was predicted of {len(ids)} ratings that did not train (at most 1000 are drawn)."
-    costly = top_losses_grid(one, top_losses(one, worst), ids)
+        label_of = item_labels(run.interactions)
+        ids = [f"user {user}, {label_of(item)}" for user, item in zip(users, items, strict=True)]
+    parts = [*confusion_part(rating, ids), *_by_rating(rating)]
+    text = f"Predictions of {len(ids)} ratings that did not train (at most 1000 are drawn)."
+    missed = top_losses_grid(rating, top_losses(rating, worst), ids)
     return [
         Section("Right and wrong", text, parts),
-        Section("The highest losses", "The held-out ratings that were missed most.", (costly,)),
+        Section("The highest losses", "The held-out ratings that were missed most.", (missed,)),
     ]
 
 
-def _by_rating(one: TargetEvaluation) -> list[Part]:
-    """How far off answers are at each rating, where there are few different ones."""
-    assert one.truth is not None and one.guess is not None
+def _by_rating(rating: TargetEvaluation) -> list[Part]:
+    """How far off predictions are at each rating, if there are few different ratings."""
+    assert rating.truth is not None and rating.guess is not None
     rows: list[list[Cell | str]] = []
-    for value in np.unique(one.truth[one.known]):
-        own = one.truth == value
-        numbers = (one.guess[own].mean(), one.loss[own].mean())
+    for value in np.unique(rating.truth[rating.known]):
+        own = rating.truth == value
+        numbers = (rating.guess[own].mean(), rating.loss[own].mean())
         rows.append([f"{value:g}", Cell(str(int(own.sum()))), *(Cell(f"{number:.2f}") for number in numbers)])
     heads = ("rating", "rows", "mean answer", "off by")
     return [Grid(heads, rows, title="by rating")] if len(rows) <= FEW else []
 
 
 def blend_page(run: RecommenderRun) -> Page:
-    """The page of a blend: members, and what each is; `evaluate` measures a blend of ratings."""
+    """The page of a blend: its members; `evaluate` measures a blend of ratings."""
     rows: list[list[Cell | str]] = []
     for member in run.members:
         path, own = os.path.normpath(member.runs[0].path), member.runs[0].record
@@ -150,41 +149,35 @@ def blend_page(run: RecommenderRun) -> Page:
     what = Section("What they are", "Each has a report of its own.", (Grid(heads, rows),))
     members = members_section(run.record.values, run.path)
     sections = [Section(members.title, f"{members.text} {scored}", members.parts), what]
-    lead = f"blend of {len(rows)} runs of ratings, whose answers are averaged by weight"
+    lead = f"blend of {len(rows)} runs of ratings: the weighted mean of their answers"
     return Page(f"Report of {run.path.name}", lead, sections)
 
 
 def _scores_section(record: RunRecord) -> Section:
-    """Errors and lists on the held-out ratings, beside what they must beat."""
+    """Errors and lists on the held-out ratings, beside the baselines."""
     parts: list[Part] = []
     for name, scores in record.targets.items():
-        beside = _beside_baselines(scores)
-        kept = [one for one in ("rmse", "mae") if any(one in some for some in beside.values())]
-        if kept:
+        ranking = ("precision", "recall", "hit", "ndcg", "coverage")
+        lists = read_scores(scores, "lists")
+        for own, wanted, title in (
+            (scores, {"rmse": "RMSE", "mae": "MAE"}, name),
+            (lists, {metric: metric for metric in ranking}, f"lists of {lists.get('n')}"),
+        ):
+            baselines = read_scores(own, "baselines")
+            compared = {"this run": own, **{who: read_scores(baselines, who) for who in baselines}}
+            kept = [metric for metric in wanted if any(metric in other for other in compared.values())]
             rows = [
-                [who.replace("_", " "), *(_cell(read_score(some, one)) for one in kept)]
-                for who, some in beside.items()
+                [who.replace("_", " "), *(_cell(read_score(other, metric)) for metric in kept)]
+                for who, other in compared.items()
             ]
-            parts.append(Grid(("", *(one.upper() for one in kept)), rows, title=name))
-        if "lists" in scores:
-            lists = read_scores(scores, "lists")
-            kept = [one for one in ("precision", "recall", "hit", "ndcg", "coverage") if one in lists]
-            rows = [
-                [who.replace("_", " "), *(_cell(read_score(some, one)) for one in kept)]
-                for who, some in _beside_baselines(lists).items()
-            ]
-            parts.append(Grid(("", *kept), rows, title=f"lists of {lists['n']}"))
+            if kept:
+                parts.append(Grid(("", *(wanted[metric] for metric in kept)), rows, title=title))
     if not parts:
         return Section(
             "Scores", "No ratings were held out, so nothing was measured. Fit with --valid 0.1 to see."
         )
-    text = f"On {record.valid_rows} ratings that did not train, beside what a run has to beat."
+    text = f"On {record.valid_rows} ratings that did not train, beside the baselines."
     return Section("Scores", text, tuple(parts))
-
-
-def _beside_baselines(scores: Scores) -> dict[str, Scores]:
-    baselines = read_scores(scores, "baselines")
-    return {"this run": scores, **{name: read_scores(baselines, name) for name in baselines}}
 
 
 def _cell(value: float) -> Cell:
@@ -222,7 +215,7 @@ def _fitted_section(run: RecommenderRun, what: str, width: int) -> Section:
 
 
 def _counts_section(known: Interactions) -> Section:
-    """How unequal ratings are spread over users and items, and who and what has most of them."""
+    """How ratings are spread over users and items, and who and what has most of them."""
     received, given, owner = known.received, known.given, known.owners
     charts, tables = [], []
     for what, count, where in (("users", given, owner), ("items", received, known.seen_items)):

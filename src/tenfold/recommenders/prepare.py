@@ -40,7 +40,7 @@ __all__ = ["RatingsWork", "prepare_ratings"]
 class RatingsWork:
     """What a fit is made of.
 
-    schema, recipe: with what was found in the table.  ratings: all of them.  train: those to fit, of which
+    schema, recipe: completed from the table.  ratings: all of them.  train: those to fit, of which
     `sides` describes users and items.  tables: the side tables by role, ``user`` and ``item``.
     times_ignored: whether times are not to be read.  time_format: of the column of times.
     reading: how the table was read, for ``run.json``.
@@ -55,7 +55,7 @@ class RatingsWork:
     tables: Mapping[str, Table]
     times_ignored: bool = False
     time_format: str | None = None
-    reading: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, object] = field(default_factory=dict)
 
     def held_out(self) -> Ratings | None:
         """The ratings that are held out, if any."""
@@ -81,7 +81,7 @@ class RatingsWork:
         if items is not None:
             write_parquet(folder.file(ITEMS), {name: items.text(name) for name in items.names})
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What ``run.json`` says of the ratings, however they are learned."""
         ratings, items = self.ratings, self.tables.get("item")
         key = None if items is None else find_key(items, "item", _key(items, self.schema.ids[1].name))
@@ -113,13 +113,13 @@ def prepare_ratings(
 ) -> RatingsWork:
     """Read, check and split the ratings; nothing is fitted yet.
 
-    schema: two id columns, the user's first, and a rating; names that are "" or None are found.
-    keep_rows: say which row each rating came from.  fold: (K, N), the K-th of N parts is held out, in place
-    of the recipe's `valid`.
+    schema: two id columns, the user's first, and a rating; names that are "" or None are looked for.
+    keep_rows: keep the row that each rating came from.  fold: (K, N), the K-th of N parts is held out, in
+    place of the recipe's `valid`.
     """
     schema.check_uses()
     time_format = options.time_format or schema.time_format
-    # Ratings are sorted by user and item: which one is the last of its user, their rows tell.
+    # Ratings are sorted by user and item: their rows say which is the last of a user.
     reading = _RatingsReading(
         time_format,
         options.reading.skip_bad,
@@ -148,7 +148,7 @@ def prepare_ratings(
 
 @dataclass(frozen=True)
 class _RatingsReading:
-    """How ratings are read. held: whether some are held out, whose score must not be too good."""
+    """How ratings are read. held: whether some are held out, to be scored."""
 
     time_format: str | None
     skip_bad: bool
@@ -164,7 +164,7 @@ def _read(
     no_time: bool,
     notes: Notes,
 ) -> tuple[Schema, Ratings, dict[str, Table]]:
-    """The ratings, the schema with the columns as they were found, and the side tables.
+    """The ratings, the schema with the columns of the table, and the side tables.
 
     no_time: whether no times are to be read.
     """
@@ -206,18 +206,18 @@ def _read(
             notes.add([f"times ignored ({unread}): {said}"])
     roles = find_roles(table, **columns)
     assert roles.user is not None
-    found = schema.model_copy(
+    completed = schema.model_copy(
         update={
             "inputs": (IdColumn(name=roles.user), IdColumn(name=roles.item), *schema.columns[2:]),
             "targets": (RatingTarget(name=roles.rating),),
             "time": None if no_time or schema.time is None else roles.time,
         }
     )
-    return found, ratings, tables
+    return completed, ratings, tables
 
 
 def _key(table: Table | None, name: str) -> str | None:
-    """The id column's own name where the side table has it and it is a name; None leaves it to be found."""
+    """The id column's own name if the side table has it; None leaves it to be looked for."""
     if table is None or not table.header or not name:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A finished recommender, whatever scores its pairs: asked for lists, predictions, neighbours and scores."""
+"""A finished recommender, whatever its scorer: lists, predictions, neighbours and scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tenfold.collab import recommend as listing
 from tenfold.collab.ids import find_titles, locate, near_items
 from tenfold.collab.predict import PairScorer
 from tenfold.data.ratings.index import index_ratings
-from tenfold.data.ratings.roles import Roles, find_column, find_roles, names_users
+from tenfold.data.ratings.roles import find_column, find_roles, names_users
 from tenfold.data.ratings.side import choose_ids
 from tenfold.data.tables.table import Table, read_table
 from tenfold.errors import LISTED, RatingsError, RunError, SchemaError
@@ -40,6 +40,7 @@ from tenfold.values import (
     PairPredictions,
     Ratings,
     Recommendations,
+    Scores,
     id_text,
 )
 
@@ -48,15 +49,15 @@ __all__ = ["ITEMS", "MODEL", "NO_TIME", "RecommenderRun", "held_out_names", "pea
 #: Files of a run: interactions with factors or embeddings, and the item table for filters.
 MODEL, ITEMS = "model.safetensors", "items.parquet"
 
-#: In the place of a time column: there is one, but it is not to be read.
+#: Instead of a time column: it is not to be read.
 NO_TIME = "none"
 
 
 @dataclass(frozen=True)
 class RecommenderRun(Run):
-    """A finished recommender. A subclass says what scores its pairs; all else is the same for all.
+    """A finished recommender. A subclass says what scores its pairs.
 
-    folded: the scorer with further ratings learned (`with_ratings`), in place of the one in the folder.
+    folded: the scorer with further ratings learned (`with_ratings`), instead of that in the folder.
     """
 
     takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from"})
@@ -70,7 +71,7 @@ class RecommenderRun(Run):
 
     @classmethod
     def open(cls, path: Path, record: RunRecord) -> Self:
-        """The run in a folder whose files have been checked."""
+        """The run in a folder; its files have been checked."""
         return cls(path, Schema.from_toml(read_text(path, "schema.toml")), record)
 
     @cached_property
@@ -86,7 +87,7 @@ class RecommenderRun(Run):
     @property
     @abstractmethod
     def model(self) -> FactorModel:
-        """Factors whose products are the scores. Raises RunError where scores are not such products."""
+        """Factors; their products are the scores. Raises RunError if scores are not such products."""
 
     @property
     def scorer(self) -> PairScorer:
@@ -119,7 +120,7 @@ class RecommenderRun(Run):
     ) -> Recommendations:
         """The n items of highest score for each user, best first; see `collab.recommend.recommend`.
 
-        users: ids in any spelling, one or many; None is everyone.
+        users: ids in any spelling, a single id or many; None is everyone.
         where: conditions on the item table, as ``genre=Drama``; all must hold.
         reasons: rated items to name with each row; 3 where not given, or none for everyone, and none where
             the scorer can tell none.
@@ -149,7 +150,7 @@ class RecommenderRun(Run):
             if not path.exists():
                 raise SchemaError(
                     "this run knows no columns of items, so they cannot be filtered",
-                    fix="fit with --item-table, whose columns then can be asked for",
+                    fix="fit with --item-table to filter by its columns",
                 )
             key = run.record.item_key
             allowed |= choose_ids(read_table(path), conditions, self.interactions.items, key=key)
@@ -175,7 +176,7 @@ class RecommenderRun(Run):
     def predict(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> PairPredictions:
-        """Scores of the pairs in a table (path, data frame, mapping), one per row, in its order."""
+        """Scores of the pairs in a table (path, data frame, mapping), row by row."""
         options = self.options(options, changes)
         table = self._read(source, options.reading.table)
         names = _names_in(self.schema, table)
@@ -192,12 +193,13 @@ class RecommenderRun(Run):
             ranking=options.ranking,
         )
         pairs = replace(pairs, notes=(*pairs.notes, *messages))
-        log_all(options.log, [*table.notes, *_columns_taken(source, roles), *pairs.notes])
+        columns_taken = [] if isinstance(source, Mapping) else roles.notes[:1]
+        log_all(options.log, [*table.notes, *columns_taken, *pairs.notes])
         return pairs
 
     def evaluate(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Scores on ratings that were not trained on: errors, and (n given, or a run of events) lists of n.
 
         Returns the keys that ``--json`` prints (docs/formats.md); of an ensemble its members' scores, too.
@@ -227,14 +229,12 @@ class RecommenderRun(Run):
             "peak_bytes": self.peak_bytes(options.device),
         }
 
-    def _scores(
-        self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]
-    ) -> dict[str, Any]:
+    def _scores(self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]) -> Scores:
         scorer = self.scorer.on(options.device)
         cells, own = scorer.cells(table, test)
-        found = scoring.evaluate(scorer, test, cells, n=options.n, relevant_from=options.relevant_from)
-        messages += [*own, *found.notes]
-        return found.scores
+        evaluation = scoring.evaluate(scorer, test, cells, n=options.n, relevant_from=options.relevant_from)
+        messages += [*own, *evaluation.notes]
+        return evaluation.scores
 
     def peak_bytes(self, device: str) -> int:
         """The most memory that was held; of a GPU where the scorer computes there."""
@@ -250,19 +250,19 @@ class RecommenderRun(Run):
         columns: Mapping[str, str | None] | None = None,
         time_format: str | None = None,
         skip_bad: bool = False,
-        **table_options: Any,
+        **table_options: object,
     ) -> RecommenderRun:
         """This run with the ratings of a table learned, without a new fit (see `collab.fold_in`).
 
         source: a path, data frame or mapping with items and ratings, and with users where they are not all of
-            one new user, who is called `user`. A title in place of an item's id is looked up.
-        columns: role (user, item, rating, time) -> column, where it is not that of the run's own table.
+            a single new user, called `user`. A title instead of an item's id is looked up.
+        columns: role (user, item, rating, time) -> column, if it is not that of the run's own table.
         time_format, skip_bad: as of the fit.  table_options: of `read_table`.
 
-        Of a repeated pair counts what the run's rule says. Nothing is written. The result's record has the
-        messages (``notes``; of these ratings alone ``added_notes``, which its lists carry) and whose ratings
-        these were (``added_users``). Raises RunError where the scorer cannot learn without a new fit, and
-        RatingsError where no item is known to the run.
+        Repeated pairs follow the run's rule. Nothing is written. The result's record has the messages
+        (``notes``; of these ratings alone ``added_notes``, which its lists carry) and the users of these
+        ratings (``added_users``). Raises RunError if the scorer cannot learn without a new fit, and
+        RatingsError if the run knows none of the items.
         """
         fold_in = self.scorer.fold_in
         if fold_in is None:
@@ -271,7 +271,7 @@ class RecommenderRun(Run):
                 fix="fit again with these ratings, or fit without --body, where new users are folded in",
             )
         known = self.interactions
-        wanted = [one for one in (self.schema.ids[1].name, self.schema.targets[0].name) if one]
+        wanted = [name for name in (self.schema.ids[1].name, self.schema.targets[0].name) if name]
         about = self._readers[0].record.values
         table = read_as_trained(source, about, table_options, wanted, usual_names=True)
         ratings = self.read_ratings(
@@ -281,7 +281,7 @@ class RecommenderRun(Run):
         _refuse_twice(known, table, ratings, items)
         notes = [*ratings.notes, *messages]
         if list(ratings.users) == [id_text(user)] and locate(ratings.users, known.users)[0] >= 0:
-            notes.append(f"{user!r} is a user of the run, whose ratings these are added to")
+            notes.append(f"{user!r} is a user of the run: these ratings are added to the user's own")
         scorer, messages = fold_in(
             ratings.users[ratings.user_index], items[ratings.item_index], ratings.ratings
         )
@@ -296,10 +296,10 @@ class RecommenderRun(Run):
 
     @property
     def _readers(self) -> list[RecommenderRun]:
-        """By whose columns and rules tables are read: the run itself, or its members."""
+        """The runs that say how tables are read: the run itself, or its members."""
         return [run for member in self.members for run in member.runs] or [self]
 
-    def _read(self, source: object, table_options: Mapping[str, Any]) -> Table:
+    def _read(self, source: object, table_options: Mapping[str, object]) -> Table:
         names = [column.name for column in self.schema.ids[:2]]
         first, *others = self._readers
         table = read_as_trained(source, first.record.values, table_options, names, usual_names=True)
@@ -324,11 +324,11 @@ class RecommenderRun(Run):
         keep_rows: bool = False,
         one_user: str | None = None,
     ) -> Ratings:
-        """Ratings of a table, to be scored or to be learned, of the run's kind and by its rules.
+        """Ratings of a table, to score or to learn, of the run's kind and by its rules.
 
-        Times are read wherever its fit would have read them; of several members, by the first that knows of
-        times.  columns: role -> column, where it is given; the others are the run's own, or found by
-        well-known names.  one_user: who all rows are of, where the table has no column of users.
+        Times are read wherever its fit would have read them; of several members, by the first with times.
+        columns: role -> column, if given; otherwise the run's own, or by well-known names.
+        one_user: the user of all rows, if the table has no column of users.
         """
         readers = self._readers
         timed = [run for run in readers if run.schema.time in table.names]
@@ -389,7 +389,7 @@ def _refuse_twice(known: Interactions, table: Table, ratings: Ratings, items: ND
             f"which is {known.items[index[row]]}"
             for row, names in spelled.items()
         ],
-        fix="leave one rating of each",
+        fix="leave a single rating of each",
     )
 
 
@@ -407,7 +407,7 @@ def _refuse_unknown_items(
 
 
 def held_out_names(schema: Schema, target: str) -> list[str]:
-    """Columns of a run's held-out ratings: name, row, rating, what was predicted of it, user and item.
+    """Columns of a run's held-out ratings: name, row, rating, prediction, user and item.
 
     A rating, or a user, may itself be called id or row (see `runs.heldout.free_names`).
     """
@@ -425,13 +425,8 @@ def peak_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _columns_taken(source: object, roles: Roles) -> tuple[str, ...]:
-    """Which columns were taken, where they are those of a table and not named by whoever asks."""
-    return () if isinstance(source, Mapping) else roles.notes[:1]
-
-
 def _names_in(schema: Schema, table: Table, *, rating: bool = False) -> dict[str, str | None]:
-    """The schema's columns that the table has; the others are for `find_roles` to find."""
+    """The schema's columns that the table has; `find_roles` looks for the others."""
     wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
     if rating:
         wanted["rating"] = schema.targets[0].name or ""

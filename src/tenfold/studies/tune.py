@@ -230,9 +230,8 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
     def train(value: float, seed: int) -> tuple[float, TargetScores]:
         changed = recipe.model_copy(update={name: value, "seed": seed})
         model = fit_model(work.train, changed, work.sides, options.on_progress)
-        scores = evaluate(FactorScorer(model), held, cells).scores
-        score = scores["lists"]["ndcg"] if events else scores["rmse"]
-        return score, {work.schema.targets[0].name or "event": scores}
+        evaluation = evaluate(FactorScorer(model), held, cells)
+        return evaluation.primary, {work.schema.targets[0].name or "event": evaluation.scores}
 
     return _Plan(
         grid=(method.event_grids if events else method.grids)[name],
