@@ -487,7 +487,8 @@ def thirds(place: Place) -> Any:
     runs = tuple(place.fit(f"third{fold}", columns, fold=(fold, 3), split_seed=0) for fold in (1, 2, 3))
     blend = blend_of(place.folder, [Member("all", 1.0, runs)], RunRecord({}))
     (place.folder / "thirds").mkdir()
-    judged = evaluate_blend(RunFolder(place.folder / "thirds", place.folder / "thirds", -1), blend)
+    judged = evaluate_blend(blend)
+    judged.write_answers(RunFolder(place.folder / "thirds", place.folder / "thirds", -1))
     return columns, runs, judged, read_table(place.folder / "thirds" / "oof.parquet")
 
 

@@ -96,7 +96,7 @@ def test_a_stubborn_one_is_killed(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(children, "PATIENCE", 0.3)
     running = Children(lambda name, event: None)
     child = running.start("one", {}, tmp_path / "one.txt")
-    while running._said.empty():
+    while running._lines.empty():
         time.sleep(0.05)
     running.stop()
     assert child.process.returncode == -9 and not running.running

@@ -74,12 +74,12 @@ def whole(folder: Path, name: str, right: float, weight: float = 1.0) -> Member:
 def test_the_better_member_is_found_for_every_kind_of_target(tmp_path: Path) -> None:
     blend = blend_of(tmp_path, [whole(tmp_path, "good", 0.9), whole(tmp_path, "bad", 0.4)], RunRecord({}))
     for method in ("greedy", "convex", "best"):
-        judged = evaluate_blend(None, blend, method=method)
+        judged = evaluate_blend(blend, method=method)
         assert all(weights["good"] > 0.98 for weights in judged.weights.values()), method
         assert judged.scores["label"]["log_loss"] == pytest.approx(-np.log(0.9), abs=0.01)
         assert judged.scores["mass"]["rmse"] == pytest.approx(0.1, abs=0.01)
         assert judged.scores["tags"]["micro_f1"] == 1.0
-    stated = evaluate_blend(None, blend)
+    stated = evaluate_blend(blend)
     assert stated.weights["label"] == {"good": 0.5, "bad": 0.5}
     assert stated.scores["label"]["log_loss"] == pytest.approx(-np.log(0.65))
     assert stated.members["bad"]["label"]["error_rate"] == 1.0
@@ -90,7 +90,7 @@ def test_the_table_is_in_the_order_of_the_rows(tmp_path: Path) -> None:
     blend = blend_of(
         tmp_path, [whole(tmp_path, "one", 0.9), whole(tmp_path, "two", 0.7, weight=3)], RunRecord({})
     )
-    evaluate_blend(RunFolder(tmp_path, tmp_path, -1), blend)
+    evaluate_blend(blend).write_answers(RunFolder(tmp_path, tmp_path, -1))
     table = read_table(tmp_path / "oof.parquet")
     assert table.numbers("row").tolist() == list(range(40))
     assert table.text("id").tolist() == [f"r{row}" for row in range(40)]
@@ -103,11 +103,11 @@ def test_the_table_is_in_the_order_of_the_rows(tmp_path: Path) -> None:
 
 def test_splits_of_their_own_are_scored_by_who_held_the_row_out(tmp_path: Path) -> None:
     members = [member(tmp_path, "one", [0, 1, 2, 3], 0.9), member(tmp_path, "two", [2, 3, 4, 5], 0.6)]
-    judged = evaluate_blend(None, blend_of(tmp_path, members, RunRecord({})))
+    judged = evaluate_blend(blend_of(tmp_path, members, RunRecord({})))
     losses = -np.log([0.9, 0.9, 0.75, 0.75, 0.6, 0.6])
     assert judged.scores["label"]["log_loss"] == pytest.approx(losses.mean())
     assert "6 rows were held out, 2 of them by all 2 members, each by 1.3 of 2" in judged.notes[0]
-    learned = evaluate_blend(None, blend_of(tmp_path, members, RunRecord({})), method="greedy")
+    learned = evaluate_blend(blend_of(tmp_path, members, RunRecord({})), method="greedy")
     assert learned.weights["label"] == {"one": 0.5, "two": 0.5}
     assert any("too few rows" in note for note in learned.notes)
 
@@ -115,6 +115,6 @@ def test_splits_of_their_own_are_scored_by_who_held_the_row_out(tmp_path: Path) 
 def test_without_held_out_rows_there_is_no_score(tmp_path: Path) -> None:
     one = member(tmp_path, "one", [0, 1], 0.9)
     (one.runs[0].path / "validation.parquet").unlink()
-    judged = evaluate_blend(None, blend_of(tmp_path, [one], RunRecord({})))
+    judged = evaluate_blend(blend_of(tmp_path, [one], RunRecord({})))
     assert judged.scores == {} and judged.weights["label"] == {"one": 1.0}
     assert "no member held rows out" in judged.notes[0]

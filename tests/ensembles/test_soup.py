@@ -59,7 +59,7 @@ def test_a_soup_is_a_run_whose_held_out_answers_are_its_own(tmp_path: Path) -> N
     assert held is not None and len(held.ids) == 12
     rows = {"id": held.ids.tolist()}
     assert held.answers["label"] == pytest.approx(soup.runs[0].predict(rows).targets["label"].probabilities)
-    judged = evaluate_blend(None, blend, method="best")
+    judged = evaluate_blend(blend, method="best")
     assert set(judged.members) == {"one", "two", "soup-test_resnet"} and np.isfinite(judged.loss)
 
 

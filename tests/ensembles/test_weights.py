@@ -63,7 +63,7 @@ def test_stated_weights_are_taken_as_they_are() -> None:
     assert fit_weights(evidence(ROWS * 0 + 0.5, ROWS * 0 + 0.9), "weights", [1, 3]).tolist() == [0.25, 0.75]
     empty = Evidence(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
     assert fit_weights(empty, "convex", [1, 1]).tolist() == [0.5, 0.5]
-    with pytest.raises(RecipeError, match="no blend 'greddy'"):
+    with pytest.raises(RecipeError, match="unknown blend 'greddy'"):
         fit_weights(empty, "greddy", [1, 1])
 
 

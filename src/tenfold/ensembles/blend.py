@@ -1,18 +1,16 @@
-"""One run of several that are there already: what ``tenfold blend`` makes."""
+"""``tenfold blend``: a run that blends finished runs."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tenfold.ensembles.weights import METHODS
 from tenfold.errors import RecipeError, RunError, did_you_mean
 from tenfold.runs.bundle import describe_bundle, describe_member, making_bundle
 from tenfold.runs.fitting import finish_run
-from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import log_all
 from tenfold.runs.registry import ensemble_class, load_run, open_run
 from tenfold.runs.run import Member, Run
@@ -28,48 +26,60 @@ def blend_runs(
     seed: int = 0,
     on_note: Log | None = None,
 ) -> Run:
-    """Make one run of several of one kind; they stay where they are and are referred to.
+    """Blend runs of one kind. They stay where they are; the blend refers to them.
 
-    weights: one a run, all alike where not given.  method: as `ensembles.evaluate.evaluate_blend` has it;
-    ratings know ``weights`` only, since their runs keep no held-out answers.
-    seed: of the parts that learned weights are scored in.
+    weights: a weight per run; equal by default.  method: as in `ensembles.evaluate.evaluate_blend`; ratings
+    take ``weights`` only, since their runs keep no held-out answers.
+    seed: of the random parts in which learned weights are scored.
     Raises RunError for runs that do not fit together.
     """
     started = time.monotonic()
     if method not in (*METHODS, "best"):
-        raise RecipeError(f"there is no method {method!r}", fix=did_you_mean(method, (*METHODS, "best")))
+        raise RecipeError(f"unknown method {method!r}", fix=did_you_mean(method, (*METHODS, "best")))
     if len(runs) < 2:
         raise RecipeError("a blend is of two runs or more", fix="give further run folders")
     stated = [1.0] * len(runs) if weights is None else list(weights)
-    if len(stated) != len(runs) or not all(0 <= one < float("inf") for one in stated) or not sum(stated):
+    usable = all(0 <= weight < float("inf") for weight in stated) and sum(stated) > 0
+    if len(stated) != len(runs) or not usable:
         raise RecipeError(
-            f"{len(stated)} weights for {len(runs)} runs: {', '.join(f'{one:g}' for one in stated)}",
-            fix="give one to each run, from 0 up and not all 0",
+            f"{len(stated)} weights for {len(runs)} runs: {', '.join(f'{weight:g}' for weight in stated)}",
+            fix="give a weight to each run, from 0 up and not all 0",
         )
     twice = {os.path.realpath(run) for run in runs}
     if len(twice) < len(runs):
         raise RecipeError("a run is named twice", fix="give it a weight instead: --weights 2,1")
-    parts = [
-        Member(name, weight, (load_run(path),))
-        for name, weight, path in zip(_names(runs), stated, runs, strict=True)
+    opened = [load_run(path) for path in runs]
+    members = [
+        Member(name, weight, (run,)) for name, weight, run in zip(_names(runs), stated, opened, strict=True)
     ]
-    kinds = {run.blended_by for part in parts for run in part.runs}
+    kinds = {run.blended_by for run in opened}
     if len(kinds) > 1 or "" in kinds:
-        found = ", ".join(f"{part.name}: {part.runs[0].words}" for part in parts)
+        found = ", ".join(f"{member.name}: {member.runs[0].words}" for member in members)
         fix = "blend single runs of one kind"
         raise RunError("these runs cannot be blended", found=found, fix=fix)
     with making_bundle(output) as (folder, _):
-        made = ensemble_class(kinds.pop()).blend(folder, parts, method=method, seed=seed)
+        made = ensemble_class(kinds.pop()).blend(folder, members, method=method, seed=seed)
         folder.write_text("schema.toml", made.schema.to_toml())
-        chosen = {part.name: {"weight": part.weight} for part in parts}
+        weight_of = {member.name: {"weight": member.weight} for member in members}
         record = describe_bundle(
             folder,
             {
                 **made.record,
-                "members": [_member(folder, part, made.scores.get(part.name, {})) for part in parts],
+                "members": [
+                    describe_member(
+                        folder,
+                        member.name,
+                        member.weight,
+                        [run.path.absolute()],
+                        scores=made.scores.get(member.name, {}),
+                        seconds=run.record.seconds,
+                        peak_bytes=run.record.peak_bytes,
+                    )
+                    for member, run in zip(members, opened, strict=True)
+                ],
                 "method": method,
                 "seconds": round(time.monotonic() - started, 3),
-                "recipe": {"blend": method, "members": chosen},
+                "recipe": {"blend": method, "members": weight_of},
             },
         )
     log_all(on_note, made.notes)
@@ -79,19 +89,6 @@ def blend_runs(
 
 
 def _names(runs: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """What members are called: their folders' names, and whole paths where two are alike."""
+    """Name the members by their folders, and by whole paths where two folders have equal names."""
     short = [Path(os.path.abspath(run)).name for run in runs]
     return [name if short.count(name) == 1 else str(run) for name, run in zip(short, runs, strict=True)]
-
-
-def _member(folder: RunFolder, part: Member[Run], scores: Mapping[str, Any]) -> dict[str, Any]:
-    [run] = part.runs
-    return describe_member(
-        folder,
-        part.name,
-        part.weight,
-        [run.path.absolute()],
-        scores=scores,
-        seconds=run.record.seconds,
-        peak_bytes=run.record.peak_bytes,
-    )

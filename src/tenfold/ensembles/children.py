@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: what is asked goes in as JSON, what happens comes out line by line."""
+"""Worker processes: a request goes in as JSON, events and the answer come out as lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,25 +13,22 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-from tenfold.errors import TenfoldError, TrainingError
+from tenfold.errors import TrainingError
 from tenfold.events import Event, event_of
 from tenfold.processes import module_command, module_environment
 
-#: Seconds that a child may take to stop after it was asked to.
+#: Seconds that a child may take to stop when asked to.
 PATIENCE = 30.0
-#: Lines of a child's standard error that are told when it died without a word.
+#: Lines of a child's standard error that its failure quotes, when it gave no answer.
 LAST_LINES = 5
 
-#: Told a child's name and its event; None for its answer, and now and then while all are silent.
+#: Called with a child's name and its event; None for its answer, and now and then while all are silent.
 Tell = Callable[[str, Event | None], None]
 
 
 @dataclass
 class Child:
-    """One process, and the last thing that it said.
-
-    answer: its ``done`` or ``failed`` event; {} while it runs, and where it died.
-    """
+    """A process, and its answer: a ``done`` or ``failed`` event; {} while it runs, and if it died."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -41,33 +38,33 @@ class Child:
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     def failure(self) -> str:
-        """Why it did not finish, in one line; "" where it did."""
+        """Return why it did not finish, in a line; "" if it did."""
         if self.answer.get("event") == "done":
             return ""
         if self.answer.get("event") == "failed":
             problems = "; ".join(self.answer["problems"][:3])
-            return f"{self.answer['message']}" + (f" ({problems})" if problems else "")
+            return self.answer["message"] + (f" ({problems})" if problems else "")
         code = self.process.returncode
         if code is not None and code < 0:
             name = signal.Signals(-code).name
-            said = " (the system may have run out of memory)" if name == "SIGKILL" else ""
-            return f"its process was ended by {name}{said}"
+            why = " (the system may have run out of memory)" if name == "SIGKILL" else ""
+            return f"its process was ended by {name}{why}"
         lines = self.errors.read_text("utf-8", "replace").splitlines() if self.errors.exists() else []
         last = " | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip())
         return f"its process ended with code {code}: {last or 'it said nothing'}"
 
 
 class Children:
-    """The processes that run now. Leaving the block ends those that still do."""
+    """The running processes. Leaving the block ends them."""
 
     def __init__(self, tell: Tell) -> None:
         self.running: dict[str, Child] = {}
         self._tell = tell
-        self._said: Queue[tuple[Child, dict[str, Any] | None]] = Queue()
+        self._lines: Queue[tuple[Child, dict[str, Any] | None]] = Queue()
 
     def __enter__(self) -> Children:
         return self
@@ -75,11 +72,11 @@ class Children:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, name: str, request: Mapping[str, Any], errors: Path) -> Child:
-        """Start a process on a request. errors: file for what it prints beside its answers."""
+    def start(self, name: str, request: Mapping[str, object], errors: Path) -> Child:
+        """Start a process on a request. errors: file for its standard error."""
         errors.parent.mkdir(parents=True, exist_ok=True)
         with open(errors, "wb") as stream:
-            # A session of its own: a Ctrl-C reaches it once, from here, and not twice.
+            # Its own session: a Ctrl-C reaches it once, from here, and not twice.
             process = subprocess.Popen(
                 module_command("tenfold.ensembles.worker"),
                 stdin=subprocess.PIPE,
@@ -93,28 +90,28 @@ class Children:
         threading.Thread(target=self._listen, args=(child, dict(request)), daemon=True).start()
         return child
 
-    def _listen(self, child: Child, request: dict[str, Any]) -> None:
+    def _listen(self, child: Child, request: Mapping[str, object]) -> None:
         process = child.process
         if process.stdin is not None and process.stdout is not None:
             try:
                 process.stdin.write(json.dumps(request).encode())
                 process.stdin.close()
             except OSError:
-                pass  # it died at once; what it printed says why
+                pass  # it died at once; its standard error says why
             with process.stdout as lines:
                 for line in lines:
                     try:
-                        self._said.put((child, json.loads(line)))
+                        self._lines.put((child, json.loads(line)))
                     except ValueError:
                         continue
         process.wait()
-        self._said.put((child, None))
+        self._lines.put((child, None))
 
     def next_finished(self) -> Child:
-        """Wait until one has ended, telling what they all say."""
+        """Wait until a process has ended, and pass on the events of all."""
         while True:
             try:
-                child, line = self._said.get(timeout=0.5)
+                child, line = self._lines.get(timeout=0.5)
             except Empty:
                 self._tell("", None)
                 continue
@@ -126,7 +123,7 @@ class Children:
             self._tell(child.name, event_of(line))
 
     def stop(self) -> None:
-        """Ask all to stop, as Ctrl-C does; whoever does not is killed."""
+        """Ask all to stop, as Ctrl-C does; kill those that do not."""
         for child in self.running.values():
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGINT)
@@ -140,23 +137,16 @@ class Children:
         self.running.clear()
 
 
-def ask(request: Mapping[str, Any], errors: Path, tell: Tell) -> dict[str, Any]:
-    """The answer of one process to one request.
+def ask(request: Mapping[str, object], errors: Path, tell: Tell) -> Any:
+    """Return the answer of a process to a request: see `ensembles.requests`.
 
-    Raises TrainingError where it fails: what went wrong is then named.
+    Raises TrainingError with the reason if it fails.
     """
     with Children(tell) as children:
-        name = str(request["task"])
-        children.start(name, request, errors)
+        children.start(str(request["task"]), request, errors)
         child = children.next_finished()
     failure = child.failure()
     if failure:
-        raise _error(child, failure)
+        raise TrainingError(child.answer.get("message", failure), problems=child.answer.get("problems", []))
     errors.unlink(missing_ok=True)
     return child.answer
-
-
-def _error(child: Child, failure: str) -> TenfoldError:
-    problems = child.answer.get("problems", [])
-    headline = child.answer.get("message", failure)
-    return TrainingError(headline, problems=problems)

@@ -1,4 +1,4 @@
-"""Networks joined as one, and what their run folders keep of held-out rows. Loads no torch."""
+"""Networks joined in a blend, and the held-out rows that their run folders keep. Loads no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +20,19 @@ from tenfold.runs.record import RunRecord
 from tenfold.runs.rowjoin import RowMarks
 from tenfold.runs.run import Member, OpenedRun
 from tenfold.schema import NetworkTarget
-from tenfold.targets.base import TargetStats
+from tenfold.targets.base import Labels, TargetStats
 from tenfold.targets.kinds import kind_of
 
 Floats = NDArray[np.float64]
+Cell = TypeVar("Cell", bound=np.generic)
 
 
 @dataclass(frozen=True)
 class JoinedNetworks(OpenedRun):
-    """Many networks as one.
+    """A blend of networks.
 
     schema: the inputs, and the targets of all members.  classes: target -> joined classes.
-    weights: target -> member -> its share.  notes: what was noticed when the members were joined.
+    weights: target -> member -> weight.  notes: messages from joining the members.
     """
 
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -40,12 +41,8 @@ class JoinedNetworks(OpenedRun):
     members: Sequence[Member[OpenedNetwork]] = field(default=(), kw_only=True)
 
 
-def blend_of(
-    folder: Path,
-    members: Sequence[Member[OpenedNetwork]],
-    record: RunRecord,
-) -> JoinedNetworks:
-    """Members as one. Raises RunError where their inputs, or the kinds of a target, differ.
+def blend_of(folder: Path, members: Sequence[Member[OpenedNetwork]], record: RunRecord) -> JoinedNetworks:
+    """Join members. Raises RunError where their inputs, or the kinds of a target, differ.
 
     A target that some members lack is answered by the others. Classes are joined by name; a member gives 0 to
     those that it does not know.
@@ -53,15 +50,12 @@ def blend_of(
     first = members[0].runs[0]
     problems: list[str] = []
     targets: dict[str, NetworkTarget] = {}
-    classes: dict[str, tuple[str, ...]] = {}
-    lists: dict[str, dict[str, tuple[str, ...]]] = {}
+    owners: dict[str, list[str]] = {}
+    class_lists: dict[str, dict[str, tuple[str, ...]]] = {}
     for member in members:
         for run in member.runs:
-            if [(one.kind, one.name) for one in run.schema.inputs] != [
-                (one.kind, one.name) for one in first.schema.inputs
-            ]:
-                names = ", ".join(one.name for one in run.schema.inputs)
-                problems.append(f"{member.name} has the inputs {names}")
+            if _inputs(run) != _inputs(first):
+                problems.append(f"{member.name} has the inputs {', '.join(name for _, name in _inputs(run))}")
             for target in run.schema.answers:
                 known = targets.setdefault(target.name, target)
                 if known.kind != target.kind:
@@ -69,37 +63,43 @@ def blend_of(
                         f"{member.name}: target {target.name!r} is a {target.kind}, elsewhere a {known.kind}"
                     )
                 if target.name in run.encoding.classes:
-                    lists.setdefault(target.name, {})[member.name] = run.encoding.classes[target.name]
-    notes = []
-    for name, each in lists.items():
-        classes[name], said = joined_classes(each)
-        notes += [f"{name}: {one}" for one in said]
-        if said and kind_of(targets[name]).ranked:
+                    class_lists.setdefault(target.name, {})[member.name] = run.encoding.classes[target.name]
+        for target in member.runs[0].schema.answers:
+            owners.setdefault(target.name, []).append(member.name)
+    notes: list[str] = []
+    classes: dict[str, tuple[str, ...]] = {}
+    for name, class_list in class_lists.items():
+        classes[name], messages = joined_classes(class_list)
+        notes += [f"{name}: {message}" for message in messages]
+        if messages and kind_of(targets[name]).ranked:
             problems.append(f"target {name!r} is ordered, and its members know different classes")
     if problems:
         raise RunError(
             "these runs cannot be blended",
             problems=list(dict.fromkeys(problems)),
-            fix="blend runs of the same inputs, whose targets of one name are of one kind",
+            fix="blend runs of the same inputs, and with targets of equal names of equal kinds",
         )
     for name in targets:
-        lacking = [one.name for one in members if name not in _targets(one)]
+        lacking = [member.name for member in members if member.name not in owners.get(name, ())]
         if lacking:
             notes.append(f"{name} is answered without {', '.join(lacking)}, which have no such target")
     columns = list(dict.fromkeys(run.schema.weight for member in members for run in member.runs))
-    weight = columns[0] if len(columns) == 1 else None
     if len(columns) > 1:
-        told = ", ".join("none" if one is None else repr(one) for one in columns)
-        notes.append(f"members have row weights of different columns ({told}): no score is weighted")
+        words = ", ".join("none" if column is None else repr(column) for column in columns)
+        notes.append(f"members have row weights of different columns ({words}): no score is weighted")
+    weight = columns[0] if len(columns) == 1 else None
     schema = first.schema.model_copy(update={"targets": tuple(targets.values()), "weight": weight})
-    stated = {name: {one.name: one.weight for one in members if name in _targets(one)} for name in targets}
-    chosen = {name: dict(record.weights.get(name, stated[name])) for name in targets}
+    weights = {
+        name: record.weights.get(name)
+        or {member.name: member.weight for member in members if member.name in owners.get(name, ())}
+        for name in targets
+    }
     joined = tuple(dict.fromkeys(notes))
-    return JoinedNetworks(folder, schema, record, classes, chosen, joined, members=tuple(members))
+    return JoinedNetworks(folder, schema, record, classes, weights, joined, members=tuple(members))
 
 
-def _targets(member: Member[OpenedNetwork]) -> set[str]:
-    return {target.name for target in member.runs[0].schema.answers}
+def _inputs(run: OpenedNetwork) -> list[tuple[str, str]]:
+    return [(column.kind, column.name) for column in run.schema.inputs]
 
 
 # --- held-out rows of the members ----------------------------------------
@@ -109,60 +109,60 @@ def _targets(member: Member[OpenedNetwork]) -> set[str]:
 class HeldOut:
     """A member's answers to rows that it did not train on.
 
-    marks: what tells its rows from each other.  ids: (rows,) their names.  fold: (rows,) from 1, or 0.
-    labels, answers: target -> as `targets.labels` and `Head.probabilities` have them, classes of the blend.
-    words: columns of the labels as the table has them.
-    weights: (rows,) what each row counts, None of runs that do not say so.
+    marks: what tells its rows apart.  ids: (rows,) their names.  fold: (rows,) from 1, or 0.
+    labels, answers: target -> as `targets.labels` and `Head.probabilities` return them, classes of the blend.
+    words: columns of the labels as in the table.  weights: (rows,) row weights; None where a run has none.
     """
 
     marks: RowMarks
     ids: NDArray[np.object_]
     fold: NDArray[np.int64]
-    labels: Mapping[str, NDArray[Any]]
+    labels: Mapping[str, Labels]
     answers: Mapping[str, Floats]
-    words: Mapping[str, NDArray[Any]]
+    words: Mapping[str, NDArray[np.object_]]
     weights: Floats | None = None
 
 
 def held_out(blend: JoinedNetworks, member: Member[OpenedNetwork], *, plain: bool = False) -> HeldOut | None:
-    """What the member's run folders keep of their validation rows; None where there are none.
+    """Read the validation rows that the member's runs keep; None where they keep none.
 
-    plain: from the plain view alone, where there were several.
+    plain: answers to the plain view alone, where there were several views.
     """
-    parts = [one for one in (_of_run(blend, run, plain) for run in member.runs) if one is not None]
+    parts = [part for run in member.runs if (part := _of_run(blend, run, plain)) is not None]
     if not parts:
         return None
-    names = parts[0].labels
 
-    def joined(pick: Callable[[HeldOut], Any]) -> Any:
-        return np.concatenate([pick(one) for one in parts])
+    def joined(pick: Callable[[HeldOut], NDArray[Cell]]) -> NDArray[Cell]:
+        return np.concatenate([pick(part) for part in parts])
 
-    words = {name: joined(lambda one, name=name: one.words[name]) for name in parts[0].words}
+    first = parts[0]
+    words = {name: joined(lambda part, name=name: part.words[name]) for name in first.words}
+    weights = [part.weights for part in parts if part.weights is not None]
     return HeldOut(
-        _joined_marks([one.marks for one in parts], words),
-        joined(lambda one: one.ids),
-        joined(lambda one: one.fold),
-        {name: joined(lambda one, name=name: one.labels[name]) for name in names},
-        {name: joined(lambda one, name=name: one.answers[name]) for name in names},
+        _joined_marks([part.marks for part in parts], words),
+        joined(lambda part: part.ids),
+        joined(lambda part: part.fold),
+        {name: joined(lambda part, name=name: part.labels[name]) for name in first.labels},
+        {name: joined(lambda part, name=name: part.answers[name]) for name in first.labels},
         words,
-        None if any(one.weights is None for one in parts) else joined(lambda one: one.weights),
+        np.concatenate(weights) if len(weights) == len(parts) else None,
     )
 
 
-def _joined_marks(parts: Sequence[RowMarks], words: Mapping[str, NDArray[Any]]) -> RowMarks:
-    """Of a member's folds together."""
-    ids = [one.ids for one in parts if one.ids is not None]
-    prints = [one.prints for one in parts if one.prints is not None]
-    names = np.concatenate(ids) if len(ids) == len(parts) else None
+def _joined_marks(folds: Sequence[RowMarks], words: Mapping[str, NDArray[np.object_]]) -> RowMarks:
+    """The marks of a member's folds together."""
+    ids = [marks.ids for marks in folds if marks.ids is not None]
+    prints = [marks.prints for marks in folds if marks.prints is not None]
+    names = np.concatenate(ids) if len(ids) == len(folds) else None
     return RowMarks(
-        np.concatenate([one.rows for one in parts]),
+        np.concatenate([marks.rows for marks in folds]),
         names,
-        parts[0].id_column,
-        all(one.unique for one in parts) and names is not None and len(set(names)) == len(names),
-        np.concatenate(prints) if len(prints) == len(parts) else None,
+        folds[0].id_column,
+        all(marks.unique for marks in folds) and names is not None and len(set(names)) == len(names),
+        np.concatenate(prints) if len(prints) == len(folds) else None,
         words,
-        frozenset().union(*(one.data for one in parts)),
-        frozenset().union(*(one.table for one in parts)),
+        frozenset().union(*(marks.data for marks in folds)),
+        frozenset().union(*(marks.table for marks in folds)),
     )
 
 
@@ -173,51 +173,49 @@ def _of_run(blend: JoinedNetworks, run: OpenedNetwork, plain: bool) -> HeldOut |
     if not path.exists():
         return None
     table = read_table(path)
-    named = held_out_columns(run.schema.answers, run.encoding.classes)
+    columns = held_out_columns(run.schema.answers, run.encoding.classes)
     labels, answers, words = {}, {}, {}
     for target in run.schema.answers:
         own = run.encoding.classes.get(target.name, ())
-        facts = run.encoding.targets.get(target.name, TargetStats())
-        facts = facts if facts.separator else facts.model_copy(update={"separator": ";"})
-        # A member's own class list is a part of the blend's, so that each of its labels is known.
-        kind = kind_of(target, blend.classes.get(target.name, ()), facts)
-        as_table = read_table({name: _cells(table, named.label[name]) for name in kind.columns})
+        stats = run.encoding.targets.get(target.name, TargetStats())
+        stats = stats if stats.separator else stats.model_copy(update={"separator": ";"})
+        # The blend's classes include the member's, so each of its labels is known.
+        kind = kind_of(target, blend.classes.get(target.name, ()), stats)
+        as_table = read_table({name: _cells(table, columns.label[name]) for name in kind.columns})
         words |= {name: as_table.text(name, ids=False) for name in kind.columns}
         labels[target.name], _ = kind.scoring_labels(as_table)
         if own:
-            given = np.column_stack([table.numbers(name) for name in named.chances[target.name]])
+            given = np.column_stack([table.numbers(name) for name in columns.chances[target.name]])
             answers[target.name] = by_name(given, own, blend.classes[target.name])
         else:
-            answers[target.name] = table.numbers(named.predicted[kind.columns[0]])[:, None]
+            answers[target.name] = table.numbers(columns.predicted[kind.columns[0]])[:, None]
     fold = run.recipe.fold[0] if run.recipe.fold else 0
-    ids, known = table.text(named.id), run.record.fingerprint
+    ids, known = table.text(columns.id), run.record.fingerprint
     marks = RowMarks(
-        table.numbers(named.row).astype(np.int64),
+        table.numbers(columns.row).astype(np.int64),
         ids if run.schema.row_name else None,
         run.schema.row_name or "",
-        # Of runs that do not say so, the held-out rows at least are told apart.
+        # Runs of earlier versions do not record it; their held-out rows at least are told apart.
         known.get("unique_ids", run.schema.row_name is not None),
-        table.text(named.fingerprint) if named.fingerprint in table.names else None,
+        table.text(columns.fingerprint) if columns.fingerprint in table.names else None,
         words,
         frozenset(filter(None, [run.record.identity.get("data")])),
         frozenset(filter(None, [known.get("rows")])),
     )
-    weights = table.numbers(named.weight) if named.weight in table.names else None
+    weights = table.numbers(columns.weight) if columns.weight in table.names else None
     return HeldOut(marks, ids, np.full(len(ids), fold), labels, answers, words, weights)
 
 
-def _cells(table: Table, name: str) -> list[Any]:
-    return [
-        None if gone else cell
-        for cell, gone in zip(table.text(name, ids=False), table.missing(name), strict=True)
-    ]
+def _cells(table: Table, name: str) -> list[str | None]:
+    cells = zip(table.text(name, ids=False), table.missing(name), strict=True)
+    return [None if missing else cell for cell, missing in cells]
 
 
 def number_scale(blend: JoinedNetworks, target: str) -> float:
-    """The deviation of a number's training labels, in whose squares its loss is told; 1 where not known."""
+    """The deviation of a number's training labels, the unit of its loss; 1 where unknown."""
     for member in blend.members:
         for run in member.runs:
-            facts = run.encoding.targets.get(target)
-            if facts is not None and math.isfinite(facts.deviation) and facts.deviation > 0:
-                return facts.deviation
+            stats = run.encoding.targets.get(target)
+            if stats is not None and math.isfinite(stats.deviation) and stats.deviation > 0:
+                return stats.deviation
     return 1.0

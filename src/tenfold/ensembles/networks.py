@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from tenfold.ensembles.joined import JoinedNetworks, blend_of
 from tenfold.errors import RunError
@@ -22,7 +22,7 @@ from tenfold.values import Predictions
 
 @dataclass(frozen=True)
 class NetworkEnsemble(JoinedNetworks, Ensemble):
-    """Many networks as one, whose answers are averaged."""
+    """A blend of networks, which averages their answers."""
 
     kind: ClassVar = "blend of network"
     words: ClassVar = "an ensemble of networks"
@@ -34,9 +34,9 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
 
     @classmethod
     def open(cls, path: Path, record: RunRecord) -> NetworkEnsemble:
-        """The ensemble in a folder whose files have been checked. Its members are checked, too.
+        """Open the ensemble in a checked folder, and check its members.
 
-        Raises RunError for a member that is missing, damaged, or another run than the one that was blended.
+        Raises RunError for a member that is missing, damaged, or not the run that was blended.
         """
         members = open_members(path, record, NetworkRun, "a run of pictures or tables")
         if not members:
@@ -46,29 +46,29 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
     def predict(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> Predictions:
-        """Answers to the rows of a table, or the pictures of a folder; see `ensembles.predict`."""
+        """Predict the rows of a table, or the pictures of a folder; see `ensembles.predict`."""
         from tenfold.ensembles.predict import predict_rows
 
         return predict_rows(self._whole(), source, self.options(options, changes))
 
     def evaluate(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
-    ) -> dict[str, Any]:
-        """Scores on rows whose answer is known, of each member, too; see `ensembles.predict`."""
+    ) -> dict[str, object]:
+        """Score the blend and each member on labelled rows; see `ensembles.predict`."""
         from tenfold.ensembles.predict import evaluate_rows
 
         return evaluate_rows(self._whole(), source, self.options(options, changes))
 
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
-        """A workbook of the members' answers to some rows; see `ensembles.explain.explain_blend`."""
+        """Build a workbook of the members' answers to some rows; see `ensembles.explain.explain_blend`."""
         from tenfold.ensembles.explain import explain_blend
         from tenfold.workbooks.blend import build_blend_book
 
-        found = explain_blend(self._whole(), rows, options)
-        return Explanation(build_blend_book(found), found.record())
+        explained = explain_blend(self._whole(), rows, options)
+        return Explanation(build_blend_book(explained), explained.record())
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
-        """Its page: members, confusion, the rows with the highest losses, memory."""
+        """Build its page: members, confusion, the rows with the highest losses, memory."""
         from tenfold.networks.page import network_page
 
         return network_page(self, folders=folders, worst=worst)
@@ -77,12 +77,13 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
     def blend(
         cls, folder: RunFolder, members: Sequence[Member[NetworkRun]], *, method: str, seed: int
     ) -> Blended:
-        """Learn the weights, where asked, and score the blend by the members' held-out rows."""
+        """Learn the weights by the method, and score the blend on the members' held-out rows."""
         from tenfold.engine.device import peak_bytes, pick_device
         from tenfold.ensembles.evaluate import evaluate_blend
 
         joined = blend_of(folder.path, members, RunRecord({}))
-        evaluation = evaluate_blend(folder, joined, method=method, seed=seed)
+        evaluation = evaluate_blend(joined, method=method, seed=seed)
+        evaluation.write_answers(folder)
         first = members[0].runs[0].record
         tables = {run.record.table for member in members for run in member.runs}
         record = {

@@ -1,11 +1,10 @@
-"""An ensemble of networks asked for predictions, and scored on rows whose answer is known."""
+"""Predictions of an ensemble of networks, and its scores on labelled rows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +22,17 @@ from tenfold.runs.run import Member
 from tenfold.targets.base import TargetKind, TargetStats
 from tenfold.targets.kinds import kinds_of
 from tenfold.targets.labels import weightless
-from tenfold.values import Predictions
+from tenfold.values import Predictions, Scores
 
 Floats = NDArray[np.float64]
 
 
 @dataclass
 class Gathered:
-    """What every member says of some rows.
+    """The answers of every member to some rows.
 
-    answers, plain: target -> member -> (rows, answers), with all views and with the plain one.
-    bad: row -> why it cannot be used.  views: whether there are several.
+    answers, plain: target -> member -> (rows, answers), with all views and with the plain view.
+    bad: row -> why it cannot be used.  views: whether there are several views.
     """
 
     rows: Rows
@@ -42,44 +41,49 @@ class Gathered:
     plain: dict[str, dict[str, Floats]] = field(default_factory=dict)
     views: bool = False
 
+    @property
+    def good(self) -> NDArray[np.int64]:
+        """The rows that can be used."""
+        return np.array([row for row in range(len(self.rows.ids)) if row not in self.bad], dtype=np.int64)
+
 
 def gather(blend: JoinedNetworks, source: object, options: PredictOptions, *, targets: bool) -> Gathered:
-    """Every member's answers. Runs that want their pictures alike share one reading of them."""
-    groups: dict[tuple[Any, ...], list[tuple[Member[OpenedNetwork], OpenedNetwork]]] = {}
+    """Ask every member. Runs that read pictures in the same way share one reading of them."""
+    groups: dict[tuple[object, ...], list[tuple[Member[OpenedNetwork], OpenedNetwork]]] = {}
     for member in blend.members:
         for run in member.runs:
             how = run.encoding
-            read = repr(sorted((run.record.reading or {}).items()))
-            key = (how.image_size, how.resize, how.interpolation, how.white, read)
+            reading = repr(sorted((run.record.reading or {}).items()))
+            key = (how.image_size, how.resize, how.interpolation, how.white, reading)
             groups.setdefault(key, []).append((member, run))
-    asked = {"group": (), "split": None, "weight": None, "time": None}
-    schema = blend.schema.model_copy(
-        update={**asked, **({"id": options.id} if options.id is not None else {})}
-    )
-    found: Gathered | None = None
-    for users in groups.values():
-        first = users[0][1]
+    changes: dict[str, object] = {"group": (), "split": None, "weight": None, "time": None}
+    changes |= {"id": options.id} if options.id is not None else {}
+    schema = blend.schema.model_copy(update=changes)
+    gathered: Gathered | None = None
+    for group in groups.values():
+        first = group[0][1]
         table, own = read_source(source, schema, options.reading, first.record)
         rows = prepare_rows(table, schema, first.encoding, own, targets=targets)
-        found = found or Gathered(rows)
-        _check_same_rows(found.rows, rows)
-        found.bad |= {row: why for row, why in rows.bad.items() if row not in found.bad}
-        for member, run in users:
+        gathered = gathered or Gathered(rows)
+        _check_same_rows(gathered.rows, rows)
+        for row, why in rows.bad.items():
+            gathered.bad.setdefault(row, why)
+        for member, run in group:
             heads, all_views, plain = answer_rows(run, rows, replace(options, reading=own))
             recipe = with_views(run.recipe, options)
-            found.views = found.views or recipe.views > 1 or recipe.tta > 0
+            gathered.views = gathered.views or recipe.views > 1 or recipe.tta > 0
             for head in heads:
                 joined = blend.classes.get(head.name, ())
-                for kept, one in ((found.answers, all_views), (found.plain, plain)):
-                    mine = kept.setdefault(head.name, {})
-                    answer = by_name(one[head.name], head.classes, joined) / len(member.runs)
-                    mine[member.name] = mine[member.name] + answer if member.name in mine else answer
-    assert found is not None
-    return found
+                for sums, answers in ((gathered.answers, all_views), (gathered.plain, plain)):
+                    by_member = sums.setdefault(head.name, {})
+                    answer = by_name(answers[head.name], head.classes, joined) / len(member.runs)
+                    by_member[member.name] = by_member.get(member.name, 0.0) + answer
+    assert gathered is not None
+    return gathered
 
 
 def _check_same_rows(rows: Rows, others: Rows) -> None:
-    """Refuse a table of which members, each reading it as it was trained, see different rows."""
+    """Refuse a table if members, each reading it as in training, get different rows."""
     if not np.array_equal(rows.ids, others.ids):
         raise SchemaError(
             f"{rows.table.source}: the members read it in different ways",
@@ -89,68 +93,68 @@ def _check_same_rows(rows: Rows, others: Rows) -> None:
 
 
 def ensemble_kinds(blend: JoinedNetworks) -> list[TargetKind]:
-    """One for each target, which decodes and scores the blend's answers."""
-    stats = {name: TargetStats(**own) for name, own in blend.record.facts.items()}
+    """The kind of each target, to decode and score the blend's answers."""
+    stats = {name: TargetStats(**facts) for name, facts in blend.record.facts.items()}
     return kinds_of(blend.schema, blend.classes, stats)
 
 
 def mixed_answers(blend: JoinedNetworks, answers: Mapping[str, Floats], target: str) -> Floats:
-    """The blend's answers of one target. Of a row that a member could not answer, the others decide."""
+    """The blend's answers to a target. Rows that a member could not answer are left to the others."""
     names = [member.name for member in blend.members if member.name in answers]
     weights = np.array([blend.weights[target].get(name, 0.0) for name in names])
     return blended(np.stack([answers[name] for name in names]), weights)
 
 
 def predict_rows(blend: JoinedNetworks, source: object, options: PredictOptions) -> Predictions:
-    """One answer per row of a table or picture of a folder, in its order; see `networks.predict`."""
-    found = gather(blend, source, options, targets=False)
-    log_all(options.log, (*blend.notes, *found.rows.notes))
+    """Predict each row of a table, or picture of a folder, in order; see `networks.predict`."""
+    gathered = gather(blend, source, options, targets=False)
+    log_all(options.log, (*blend.notes, *gathered.rows.notes))
     kinds = ensemble_kinds(blend)
-    mixed = {kind.name: mixed_answers(blend, found.answers[kind.name], kind.name) for kind in kinds}
+    mixed = {kind.name: mixed_answers(blend, gathered.answers[kind.name], kind.name) for kind in kinds}
     answers = {kind.name: (kind, mixed[kind.name]) for kind in kinds}
     if options.members:
         for kind in kinds:
-            for name, own in found.answers[kind.name].items():
+            for name, own in gathered.answers[kind.name].items():
                 answers[f"{kind.name}@{name}"] = kind, own
-    return decoded(found.rows, found.bad, answers, mixed.values())
+    return decoded(gathered.rows, gathered.bad, answers, mixed.values())
 
 
-def evaluate_rows(blend: JoinedNetworks, source: object, options: PredictOptions) -> dict[str, Any]:
-    """Scores of a blend, and of each member, on rows whose answer is known; see `networks.predict`."""
+def evaluate_rows(blend: JoinedNetworks, source: object, options: PredictOptions) -> dict[str, object]:
+    """Score a blend, and each member, on labelled rows; see `networks.predict`."""
     started = time.monotonic()
     device = pick_device(options.device)
     reset_peak(device)
-    found = gather(blend, source, options, targets=True)
-    rows = found.rows
-    good = np.array([row for row in range(len(rows.ids)) if row not in found.bad], dtype=np.int64)
+    gathered = gather(blend, source, options, targets=True)
+    rows, good = gathered.rows, gathered.good
     if not len(good):
         raise SchemaError(f"{rows.table.source} has no usable row", fix="mend its pictures")
-    weights, said = scoring_weights(blend.schema, rows)
+    weights, messages = scoring_weights(blend.schema, rows)
     weights = None if weights is None else weights[good]
-    notes = [*blend.notes, *rows.notes, *said]
+    notes = [*blend.notes, *rows.notes, *messages]
     records = [run.record for member in blend.members for run in member.runs]
     notes += trained_on(records, blend.schema, rows, good)
-    scores: dict[str, dict[str, Any]] = {"targets": {}, "without_views": {}}
-    each: dict[str, dict[str, Any]] = {member.name: {} for member in blend.members}
+    scores: dict[str, Scores] = {}
+    without_views: dict[str, Scores] = {}
+    each: dict[str, dict[str, Scores]] = {member.name: {} for member in blend.members}
     for kind in ensemble_kinds(blend):
         name = kind.name
-        labels, said = kind.scoring_labels(rows.table)
+        labels, messages = kind.scoring_labels(rows.table)
         labels = labels[good]
-        notes += [*said, *weightless(name, labels, weights)]
+        notes += [*messages, *weightless(name, labels, weights)]
         baseline = blend.record.majority.get(name)
-        seen = {"targets": found.answers, **({"without_views": found.plain} if found.views else {})}
-        for word, answers in seen.items():
+        views = [(scores, gathered.answers), *([(without_views, gathered.plain)] if gathered.views else [])]
+        for made, answers in views:
             mixed = mixed_answers(blend, answers[name], name)[good]
-            scores[word][name] = kind.scores(mixed, labels, baseline=baseline, weights=weights)
-        for member, own in found.answers[name].items():
+            made[name] = kind.scores(mixed, labels, baseline=baseline, weights=weights)
+        for member, own in gathered.answers[name].items():
             each[member][name] = kind.scores(own[good], labels, weights=weights)
     log_all(options.log, notes)
     return {
         "run": str(blend.path),
         "rows": len(good),
         **({} if weights is None else {"weighted_by": blend.schema.weight}),
-        "targets": scores["targets"],
-        **({"without_views": scores["without_views"]} if found.views else {}),
+        "targets": scores,
+        **({"without_views": without_views} if gathered.views else {}),
         "members": each,
         "seconds": round(time.monotonic() - started, 3),
         "peak_bytes": peak_bytes(device),

@@ -1,6 +1,6 @@
-"""Many recommenders as one: ratings are averaged, lists of events are fused by reciprocal rank.
+"""Blends of recommenders: ratings are averaged, lists of events are fused by reciprocal rank.
 
-Members are scorers of any kind, in any mix. Whoever is known to one of them is known to the blend.
+Members may be scorers of any kinds. The blend knows each user and item that a member knows.
 """
 
 from __future__ import annotations
@@ -24,24 +24,21 @@ from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
 from tenfold.recommenders.page import blend_page
 from tenfold.recommenders.run import RecommenderRun, peak_bytes
 from tenfold.reports.html import Page
-from tenfold.runs.bundle import read_members
+from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.options import SOME_ROWS, ExplainOptions
 from tenfold.runs.record import RunRecord
-from tenfold.runs.registry import open_run
 from tenfold.runs.run import Blended, Ensemble, Explanation, Member
 from tenfold.values import FactorModel, Interactions, Ratings
 
-__all__ = ["MeanScorer", "RecommenderBlend", "joined_interactions"]
-
 Ints = NDArray[np.int64]
-#: Items that each member puts forward for a list of n: this many times n, but at least so many.
+#: Each member proposes WIDER * n items for a list of n, but at least LEAST.
 WIDER, LEAST = 10, 200
 
 
 @dataclass(frozen=True)
 class RecommenderBlend(RecommenderRun, Ensemble):
-    """Many recommenders as one."""
+    """A blend of recommenders."""
 
     kind: ClassVar = "blend of ratings"
     words: ClassVar = "a blend of recommenders"
@@ -51,19 +48,15 @@ class RecommenderBlend(RecommenderRun, Ensemble):
 
     @classmethod
     def open(cls, path: Path, record: RunRecord) -> RecommenderBlend:
-        """The blend in a folder whose files have been checked. Members are checked, too."""
-        members = []
-        for kept in read_members(path, record):
-            run = open_run(*kept.runs[0])
-            assert isinstance(run, RecommenderRun)
-            members.append(Member(kept.name, kept.weight, (run,)))
+        """Open the blend in a checked folder, and check its members."""
+        members = open_members(path, record, RecommenderRun, "a run of ratings")
         if not members:
             raise RunError(f"no member of {path} has finished", fix="blend its runs again")
         return cls.of(path, record, members)
 
     @classmethod
     def of(cls, path: Path, record: RunRecord, members: Sequence[Member[RecommenderRun]]) -> RecommenderBlend:
-        """Members as one. Raises RunError where some only know of events, or scales differ."""
+        """Join members. Raises RunError where only some have events, or scales differ."""
         problems: list[str] = []
         first = members[0].runs[0].interactions
         for member in members:
@@ -82,7 +75,7 @@ class RecommenderBlend(RecommenderRun, Ensemble):
     def blend(
         cls, folder: RunFolder, members: Sequence[Member[RecommenderRun]], *, method: str, seed: int
     ) -> Blended:
-        """Their weights as stated: runs of ratings keep no held-out answers to learn them from."""
+        """Blend by the stated weights: runs of ratings keep no held-out answers to learn from."""
         if method != "weights":
             raise RecipeError(
                 f"--method {method} learns from held-out answers, which runs of ratings do not keep",
@@ -101,7 +94,7 @@ class RecommenderBlend(RecommenderRun, Ensemble):
 
     @cached_property
     def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
-        """The first member's."""
+        """The first member's recipe."""
         return self.members[0].runs[0].recipe
 
     @cached_property
@@ -116,7 +109,7 @@ class RecommenderBlend(RecommenderRun, Ensemble):
     def model(self) -> FactorModel:
         """Raises RunError: each member has factors of its own."""
         raise RunError(
-            f"{self.path} is a blend, whose members have factors of their own",
+            f"{self.path} is a blend; its members have factors of their own",
             fix=f"inspect a member: {', '.join(os.path.normpath(run.path) for run in self._readers)}",
         )
 
@@ -128,16 +121,16 @@ class RecommenderBlend(RecommenderRun, Ensemble):
         )
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
-        """Its page: its members, and what each is."""
+        """Build its page: the members."""
         return blend_page(self)
 
 
 @dataclass(frozen=True, eq=False)
 class MeanScorer:
-    """The weighted mean of the ratings of several scorers, and what all of them know together.
+    """The weighted mean of several scorers' ratings, over all users and items that any of them knows.
 
-    The deviation is that of their mixture; beside a scorer without deviations there is none. Scores of events
-    have no common unit: their lists are fused by reciprocal rank.
+    The deviation is that of their mixture, NaN if a scorer has none. Scores of events have no common unit:
+    their lists are fused by reciprocal rank.
     """
 
     scorers: tuple[PairScorer, ...]
@@ -146,7 +139,7 @@ class MeanScorer:
 
     @property
     def interactions(self) -> Interactions:
-        """What any of the scorers knows."""
+        """The users, items and pairs that any of the scorers knows."""
         return self._joined
 
     @cached_property
@@ -155,21 +148,21 @@ class MeanScorer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What any of the scorers needs."""
+        """The columns that any of the scorers needs."""
         return tuple(dict.fromkeys(name for scorer in self.scorers for name in scorer.columns))
 
     @cached_property
     def user_index(self) -> list[Ints]:
-        """Of each scorer: (users,) its own index of each user, -1 for an unknown one."""
+        """Per scorer: (users,) its own index of each user, -1 for unknown users."""
         return [locate(self.interactions.users, scorer.interactions.users) for scorer in self.scorers]
 
     @cached_property
     def item_index(self) -> list[Ints]:
-        """Of each scorer: (items,) its own index of each item, -1 for an unknown one."""
+        """Per scorer: (items,) its own index of each item, -1 for unknown items."""
         return [locate(self.interactions.items, scorer.interactions.items) for scorer in self.scorers]
 
     def cells(self, table: Table, ratings: Ratings | None = None) -> tuple[Cells, list[str]]:
-        """The cells of each scorer, whose number stands before the name of the column."""
+        """The cells of each scorer; its number is a prefix of the column's name."""
         cells: dict[str, NDArray[np.generic]] = {}
         notes: list[str] = []
         for number, scorer in enumerate(self.scorers):
@@ -184,15 +177,13 @@ class MeanScorer:
         """The weighted mean, and the deviation of the mixture."""
         if self.interactions.implicit:
             raise RunError(
-                "this run blends lists of events, whose scores have no common unit",
+                "this run blends lists of events, and their scores have no common unit",
                 fix="ask it for lists: tenfold recommend",
             )
         scores, spread = np.empty((2, len(self.scorers), len(users)))
         for number, scorer in enumerate(self.scorers):
-            prefix = f"{number}."
-            own = {
-                name.removeprefix(prefix): values for name, values in cells.items() if name.startswith(prefix)
-            }
+            named = [(*name.split(".", 1), values) for name, values in cells.items()]
+            own = {name: values for prefix, name, values in named if prefix == str(number)}
             index = _at(self.user_index[number], users), _at(self.item_index[number], items)
             score, spread[number] = scorer.scores(*index, own)
             scores[number] = score.astype(np.float32)
@@ -204,7 +195,7 @@ class MeanScorer:
     def best(
         self, users: Ints, allowed: NDArray[np.bool_], n: int, out: RuledOut, threads: int | None
     ) -> Best:
-        """The best n by mean rating of what the scorers put forward; of events by reciprocal rank."""
+        """The best n items that the scorers propose, by mean rating; of events by reciprocal rank."""
         each: list[list[Ints]] = []
         for number, scorer in enumerate(self.scorers):
             own_items = self.item_index[number]
@@ -213,8 +204,8 @@ class MeanScorer:
 
             def own_out(part: slice, own_items: Ints = own_items) -> tuple[Ints, Ints]:
                 row, item = out(part)
-                there = own_items[item] >= 0
-                return row[there], own_items[item[there]]
+                known = own_items[item] >= 0
+                return row[known], own_items[item[known]]
 
             index = _at(self.user_index[number], users)
             best = scorer.best(index, own_allowed, max(LEAST, WIDER * n), own_out, threads)
@@ -231,7 +222,7 @@ class MeanScorer:
     def _best_of(
         self, user: int, ranked: list[list[int]], n: int
     ) -> tuple[Ints, NDArray[np.float32], NDArray[np.float32]]:
-        """Items of one user, best first, with score and deviation. ranked: of each scorer, best first."""
+        """A user's items, best first, with score and deviation. ranked: per scorer, best first."""
         if self.interactions.implicit:
             fused = fuse_ranks(ranked, self.weights, n)
             score = np.array([score for _, score in fused], np.float32)
@@ -243,11 +234,11 @@ class MeanScorer:
 
     def vectors(self, side: str) -> NDArray[np.float32]:
         """Raises RunError: factors of different members have no common directions."""
-        raise RunError("this run is a blend, whose members have factors of their own", fix="ask a member")
+        raise RunError("this run is a blend; its members have factors of their own", fix="ask a member")
 
     @property
     def fold_in(self) -> FoldIn | None:
-        """In every scorer; None where one of them cannot."""
+        """Fold in with every scorer; None if a scorer cannot."""
         learners = [scorer.fold_in for scorer in self.scorers]
         if any(learner is None for learner in learners):
             return None
@@ -262,17 +253,17 @@ class MeanScorer:
         return fold_in
 
     def on(self, device: str) -> MeanScorer:
-        """Every scorer on the device."""
+        """Move every scorer to the device."""
         return MeanScorer(tuple(scorer.on(device) for scorer in self.scorers), self.weights)
 
 
-def _at(index: Ints, places: Ints) -> Ints:
-    """index[places], -1 where the place is -1."""
-    return np.append(index, -1)[places]
+def _at(index: Ints, keys: Ints) -> Ints:
+    """index[keys], -1 where the key is -1."""
+    return np.append(index, -1)[keys]
 
 
 def joined_interactions(each: Sequence[Interactions]) -> Interactions:
-    """Users, items and rated pairs of all, each once; of a pair that several have the first one's rating."""
+    """Join users, items and rated pairs, each once; a repeated pair has the first rating."""
     first = each[0]
     users, items = first.users, first.items
     for other in each[1:]:
@@ -282,18 +273,18 @@ def joined_interactions(each: Sequence[Interactions]) -> Interactions:
     for other in reversed(each):
         titles |= {item: title for item, title in other.item_names.items() if title or item not in titles}
     width, keys, ratings, held = len(items), [], [], []
-    for one in each:
-        if one is not first and _same_pairs(one, first):
+    for own in each:
+        if own is not first and _same_pairs(own, first):
             continue
-        user, item = locate(one.users, users), locate(one.items, items)
-        keys.append(user[one.owners] * width + item[one.seen_items])
-        ratings.append(one.seen_ratings)
-        if one.held_users is not None and one.held_items is not None:
-            held.append(user[one.held_users] * width + item[one.held_items])
+        user, item = locate(own.users, users), locate(own.items, items)
+        keys.append(user[own.owners] * width + item[own.seen_items])
+        ratings.append(own.seen_ratings)
+        if own.held_users is not None and own.held_items is not None:
+            held.append(user[own.held_users] * width + item[own.held_items])
     pairs, first_row = np.unique(np.concatenate(keys), return_index=True)
     counts = np.bincount(pairs // width, minlength=len(users)) if width else np.zeros(len(users), np.int64)
     received = np.bincount(pairs % width, minlength=width) if width else np.zeros(0, np.int64)
-    listed = any(one.listed_items for one in each)
+    listed = any(own.listed_items for own in each)
     hidden = np.setdiff1d(np.concatenate(held), pairs) if held else None
     return Interactions(
         users=users,
@@ -310,7 +301,7 @@ def joined_interactions(each: Sequence[Interactions]) -> Interactions:
     )
 
 
-def _same_pairs(one: Interactions, other: Interactions) -> bool:
-    """Whether two know the same users and items, and hold the same pairs in the same order."""
+def _same_pairs(left: Interactions, right: Interactions) -> bool:
+    """Whether both have the same users, items and pairs, in the same order."""
     names = ("users", "items", "seen_start", "seen_items", "held_users", "held_items")
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in names)

@@ -1,19 +1,20 @@
-"""What a worker is asked: values here, one JSON object on its standard input."""
+"""Requests to a worker, and its answers: JSON objects on its standard input and output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
+from tenfold.values import Scores
 
 
 @dataclass(frozen=True)
 class MemberRecipe:
-    """A member that is to be checked."""
+    """A member to check."""
 
     name: str
     recipe: Recipe
@@ -21,7 +22,7 @@ class MemberRecipe:
 
 @dataclass(frozen=True)
 class MemberRuns:
-    """A member that has finished. runs: its folders, from that of the ensemble."""
+    """A finished member. runs: paths relative to the ensemble's folder."""
 
     name: str
     weight: float
@@ -30,7 +31,7 @@ class MemberRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What every request says."""
+    """The part that all requests share."""
 
     task: ClassVar[str]
 
@@ -38,8 +39,8 @@ class Request:
     reading: Reading = field(default_factory=Reading)
     machine: Machine = field(default_factory=Machine)
 
-    def to_json(self) -> dict[str, Any]:
-        """In JSON's types."""
+    def to_json(self) -> dict[str, object]:
+        """The request in JSON's types."""
         return {"task": self.task, **_written(self)}
 
 
@@ -47,7 +48,7 @@ class Request:
 class CheckRequest(Request):
     """Check all that can be refused before the first training.
 
-    folds: of a cross-validation, or 0.  plan: trainings that share the memory, each planned for, or 0.
+    folds: of a cross-validation, or 0.  plan: how many trainings share the memory; 0 makes no plans.
     """
 
     task = "check"
@@ -69,7 +70,7 @@ class FitRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class BlendRequest(Request):
-    """Blend the members that have finished. folder: the ensemble's.  soup: whether weights are averaged."""
+    """Blend the finished members. folder: the ensemble's.  soup: whether to try averaged weights."""
 
     task = "blend"
     folder: str
@@ -79,17 +80,58 @@ class BlendRequest(Request):
     soup: bool = False
 
 
-def reading_values(reading: Reading) -> dict[str, Any]:
-    """A reading by name, without who listens."""
+class Fault(TypedDict):
+    """An error that a check found. member: "" where it is of the table or schema."""
+
+    member: str
+    message: str
+    problems: list[str]
+    fix: str
+
+
+class CheckAnswer(TypedDict):
+    """All faults, and without any the plans.
+
+    plans: member -> bytes that its training needs, None where they exceed its share of `budget_bytes`.
+    """
+
+    faults: list[Fault]
+    plans: dict[str, int | None]
+    budget_bytes: int
+
+
+class Soup(TypedDict):
+    """A soup that is kept as a member. runs: paths relative to the ensemble's folder."""
+
+    name: str
+    weight: float
+    runs: list[str]
+
+
+class BlendAnswer(TypedDict):
+    """The blend of an ensemble.
+
+    evaluation: for its ``run.json``.  scores: member -> target -> scores.  schema: as TOML.
+    """
+
+    evaluation: dict[str, object]
+    scores: dict[str, dict[str, Scores]]
+    soups: list[Soup]
+    schema: str
+    notes: list[str]
+
+
+def reading_values(reading: Reading) -> dict[str, object]:
+    """The fields of a reading by name, without its listener."""
     return {name: value for name, value in asdict(reading).items() if name != "on_progress"}
 
 
-#: Fields that JSON has no word for -> how they are written, and read.
-_FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "schema": (lambda one: one.model_dump(mode="json", exclude_none=True), lambda one: Schema(**one)),
-    "recipe": (lambda one: one.model_dump(mode="json", exclude_unset=True), lambda one: Recipe(**one)),
-    "reading": (reading_values, lambda one: Reading(**one)),
-    "machine": (asdict, lambda one: Machine(**one)),
+#: Fields that are not in JSON's types -> how to write and read them.
+_FORMS: Mapping[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
+    "schema": (lambda own: own.model_dump(mode="json", exclude_none=True), lambda values: Schema(**values)),
+    "recipe": (lambda own: own.model_dump(mode="json", exclude_unset=True), lambda values: Recipe(**values)),
+    "reading": (reading_values, lambda values: Reading(**values)),
+    "machine": (asdict, lambda values: Machine(**values)),
     "members": (
         lambda members: [_written(member) for member in members],
         lambda members: [
@@ -99,16 +141,16 @@ _FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
-def _written(value: Request | MemberRecipe | MemberRuns) -> dict[str, Any]:
-    given = {one.name: getattr(value, one.name) for one in fields(value)}
-    return {name: _FORMS[name][0](one) if name in _FORMS else one for name, one in given.items()}
+def _written(value: Request | MemberRecipe | MemberRuns) -> dict[str, object]:
+    given = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: _FORMS[name][0](own) if name in _FORMS else own for name, own in given.items()}
 
 
-def _read(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _FORMS[name][1](one) if name in _FORMS else one for name, one in given.items()}
+def _read(given: Mapping[str, object]) -> dict[str, Any]:
+    return {name: _FORMS[name][1](own) if name in _FORMS else own for name, own in given.items()}
 
 
-def request_of(given: Mapping[str, Any]) -> Request:
-    """The request that `Request.to_json` wrote."""
+def request_of(given: Mapping[str, object]) -> Request:
+    """Read the request that `Request.to_json` wrote."""
     kinds = {kind.task: kind for kind in (CheckRequest, FitRequest, BlendRequest)}
-    return kinds[given["task"]](**_read({name: one for name, one in given.items() if name != "task"}))
+    return kinds[str(given["task"])](**_read({name: own for name, own in given.items() if name != "task"}))

@@ -1,4 +1,4 @@
-"""One network from the averaged weights of several, as a further member of a blend."""
+"""Soups: a network from the averaged weights of several, as a further member of a blend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,15 @@ from tenfold.runs.options import PredictOptions, Reading
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member
 
+Dtype = TypeVar("Dtype", bound=np.generic)
+
 WEIGHTS = "weights.safetensors"
 #: Fields of a recipe that must be equal beside the shapes of the layers.
 _SAME = ("arch", "image_size", "item_size", "resize", "precision")
 
 
 def soup_groups(members: Sequence[Member[OpenedNetwork]]) -> list[list[Member[OpenedNetwork]]]:
-    """Members whose networks have the same layers, classes and held-out rows, fold by fold; two or more."""
+    """Groups of two or more members that have equal layers, classes and held-out rows, fold by fold."""
     groups: dict[str, list[Member[OpenedNetwork]]] = {}
     for member in members:
         key = [
@@ -55,16 +57,16 @@ def make_soup(
     reading: Reading,
     device: str = "auto",
 ) -> Member[OpenedNetwork]:
-    """The uniform soup of some members (Wortsman et al. 2022, arXiv 2203.05482), fold by fold, as runs.
+    """Make the uniform soup of some members (Wortsman et al. 2022, arXiv 2203.05482): a run per fold.
 
-    folder: where they go.  source: the training table, of which the held-out rows are predicted.
+    folder: of the new runs.  source: the training table, to predict the held-out rows.
     """
     name = "soup-" + group[0].runs[0].recipe.arch.replace("/", "_")
     runs = []
-    for place, first in enumerate(group[0].runs):
-        fold = first.recipe.fold
-        made = folder / (f"{name}-fold{fold[0]}" if fold else name)
-        runs.append(_soup_run([member.runs[place] for member in group], made, source, reading, device))
+    for own in zip(*(member.runs for member in group), strict=True):
+        fold = own[0].recipe.fold
+        path = folder / (f"{name}-fold{fold[0]}" if fold else name)
+        runs.append(_soup_run(own, path, source, reading, device))
     return Member(name, sum(member.weight for member in group) / len(group), tuple(runs))
 
 
@@ -77,53 +79,51 @@ def _soup_run(
         for name in ("schema.toml", "recipe.toml", "encoding.json", "history.jsonl"):
             shutil.copyfile(first.path / name, folder.file(name))
         folder.write_arrays(WEIGHTS, averaged(each), {"arch": first.recipe.arch})
-        # Its network answers from the folder that it is made in: no finished run has another's answers.
+        # It is not finished before its own network has answered.
         soup = replace(first, path=folder.path)
         _write_answers(soup, first.path, folder, source, PredictOptions(reading=reading, device=device))
         # Runs of earlier versions lack some of these.
         kept = ("kind", "rows", "majority", "epochs", "precision", "train_rows", "valid_rows")
         kept += ("table", "reading", "fingerprint")
         known = {name: first.record.values[name] for name in kept if name in first.record.values}
-        # Its scores stand with the blend that it is a member of.
+        # The blend keeps its scores.
         rest = {"targets": {}, "identity": {}, "seconds": 0.0, "peak_bytes": first.record.peak_bytes}
         about = folder.finish({**known, **rest, "notes": []})
     return replace(first, path=folder.final, record=RunRecord(about))
 
 
-def averaged(states: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The mean of networks' weights and statistics; counts and tables are the first one's.
+def averaged(states: Sequence[Mapping[str, NDArray[Dtype]]]) -> dict[str, NDArray[Dtype]]:
+    """Return the mean of networks' weights and statistics; counts and tables are the first network's.
 
-    Raises RunError where they are not of one network.
+    Raises RunError where the networks have different layers.
     """
-    first = states[0]
-    for other in states[1:]:
-        if {name: value.shape for name, value in other.items()} != {
-            name: value.shape for name, value in first.items()
-        }:
-            raise RunError("networks of different layers have no mean", fix="set soup = false")
-    found = {}
-    for name, value in first.items():
-        mean = np.mean([state[name].astype(np.float64) for state in states], axis=0)
-        found[name] = mean.astype(value.dtype) if value.dtype.kind == "f" else value
-    return found
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if any(other != shapes[0] for other in shapes):
+        raise RunError("networks of different layers have no mean", fix="set soup = false")
+    means = dict(states[0])
+    for name, value in means.items():
+        if value.dtype.kind == "f":
+            mean = np.mean([state[name].astype(np.float64) for state in states], axis=0)
+            means[name] = mean.astype(value.dtype)
+    return means
 
 
 def _write_answers(
     run: OpenedNetwork, first: Path, folder: RunFolder, source: object, options: PredictOptions
 ) -> None:
-    """Predict the held-out rows of a member, in whose folder `first` they stand, and write them."""
+    """Predict the held-out rows in the folder `first` of a member, and write them."""
     table, reading = read_source(source, run.schema, options.reading)
     rows = prepare_rows(table, run.schema, run.encoding, reading, targets=False)
-    heads, found, plain = answer_rows(run, rows, options)
+    heads, all_views, plain = answer_rows(run, rows, options)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     names = _names(run)
-    for name, answers in (("validation.parquet", found), ("validation_plain.parquet", plain)):
+    for name, answers in (("validation.parquet", all_views), ("validation_plain.parquet", plain)):
         if not (first / name).exists():
             continue
         table = read_table(first / name)
-        columns: dict[str, Any] = {column: table.text(column, ids=False) for column in table.names}
-        held = table.numbers(names.row).astype(np.int64)
-        columns[names.row] = held
+        columns: dict[str, NDArray[np.generic]] = {}
+        columns |= {column: table.text(column, ids=False) for column in table.names}
+        held = columns[names.row] = table.numbers(names.row).astype(np.int64)
         for head in heads:
             own = answers[head.name][good][held]
             columns |= names.answered(head.name, head.decode(own), own)

@@ -1,37 +1,39 @@
-"""How an ensemble's trainings stand, and by what it is seen that one is still the same."""
+"""The status of an ensemble's trainings, and marks that tell whether a training is still the same."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
+from tenfold.ensembles.requests import Fault, reading_values
 from tenfold.errors import RecipeError, TenfoldError
 from tenfold.events import MemberRow
 from tenfold.members import FoldTraining
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import file_digest
+from tenfold.runs.options import Reading
+from tenfold.runs.record import RunRecord
 from tenfold.values import TargetScores
 
 
 @dataclass
 class MemberStatus:
-    """One training of a member, and how it stands.
+    """A training of a member, and its status: ``waiting``, ``running``, ``finished`` or ``failed``.
 
-    status: ``waiting``, ``running``, ``finished`` or ``failed``.  stage: what it does now, or why it failed.
-    mark: identifies the data and weights file that it was, or is to be, trained with.
+    stage: what it does now, or why it failed.  fraction: of its steps that are done.
+    mark: identifies the data and the weights file of the training.
     """
 
     unit: FoldTraining
     mark: str = ""
     status: str = "waiting"
     stage: str = ""
-    part: float = 0.0
+    fraction: float = 0.0
     began: float = 0.0
     seconds: float = 0.0
     overhead: float = 0.0
@@ -40,13 +42,18 @@ class MemberStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Foreseen from the steps that it has taken; None where nothing is known yet."""
-        if self.status != "running" or self.part < 0.02:
+        """The estimate from the steps so far; None before the first 2 % of them."""
+        if self.status != "running" or self.fraction < 0.02:
             return None
-        return (time.monotonic() - self.began) * (1 - self.part) / self.part
+        return (time.monotonic() - self.began) * (1 - self.fraction) / self.fraction
+
+    def finish(self, record: RunRecord) -> None:
+        """Take the scores and costs of the finished run."""
+        self.status, self.stage, self.fraction = "finished", "finished", 1.0
+        self.seconds, self.peak_bytes, self.scores = record.seconds, record.peak_bytes, record.targets
 
     def row(self) -> MemberRow:
-        """For the table that is shown while it runs."""
+        """The row in the table that is shown while it runs."""
         return MemberRow(
             member=self.unit.name,
             status=self.status,
@@ -58,30 +65,31 @@ class MemberStatus:
         )
 
 
-def refusal_of(faults: Sequence[Mapping[str, Any]]) -> TenfoldError:
-    """All faults that the check has found, as one error."""
+def refusal_of(faults: Sequence[Fault]) -> TenfoldError:
+    """Join the faults of a check in one error."""
     problems, hint = [], ""
-    for one in faults:
-        where = f"{one['member']}: " if one["member"] else ""
-        fix = f" ({one['fix']})" if one["fix"] else ""
-        problems.append(f"{where}{one['message']}{fix}")
-        problems += [f"{where}{problem}" for problem in one["problems"]]
-        hint = hint or one["fix"]
+    for fault in faults:
+        where = f"{fault['member']}: " if fault["member"] else ""
+        fix = f" ({fault['fix']})" if fault["fix"] else ""
+        problems.append(f"{where}{fault['message']}{fix}")
+        problems += [f"{where}{problem}" for problem in fault["problems"]]
+        hint = hint or fault["fix"]
     return RecipeError("the ensemble cannot be trained, and nothing was", problems=problems, fix=hint)
 
 
-def data_mark(file: EnsembleFile, reading: Mapping[str, Any]) -> str:
-    """What table, schema and pictures look like from outside: the table's bytes, sizes and times of the rest.
+def data_mark(file: EnsembleFile, reading: Reading) -> str:
+    """Digest the schema, the reading, the table's bytes, and the sizes and times of the pictures.
 
-    Equal marks are equal data; of different ones a member's own process finds out what is different.
+    Equal marks mean equal data; where marks differ, the worker of a member finds the difference.
     """
     digest = hashlib.sha256(file.schema.to_toml().encode())
-    digest.update(repr(sorted((name, str(value)) for name, value in reading.items())).encode())
+    values = sorted((name, str(value)) for name, value in reading_values(reading).items())
+    digest.update(repr(values).encode())
     table = Path(file.table)
     if table.is_file():
         digest.update(file_digest(table).encode())
     folders = [table] if table.is_dir() else []
-    folders += [Path(reading["folders"].get(one.name, one.folder)) for one in file.schema.images]
+    folders += [Path(reading.folders.get(column.name, column.folder)) for column in file.schema.images]
     for folder in folders:
         for line in _listing(folder):
             digest.update(os.fsencode(line))
@@ -89,7 +97,7 @@ def data_mark(file: EnsembleFile, reading: Mapping[str, Any]) -> str:
 
 
 def _listing(folder: Path) -> list[str]:
-    found = []
+    lines = []
     for root, _, files in os.walk(folder):
         for name in files:
             path = os.path.join(root, name)
@@ -97,12 +105,12 @@ def _listing(folder: Path) -> list[str]:
                 status = os.stat(path)
             except OSError:
                 continue
-            found.append(f"{os.path.relpath(path, folder)} {status.st_size} {status.st_mtime_ns}\n")
-    return sorted(found)
+            lines.append(f"{os.path.relpath(path, folder)} {status.st_size} {status.st_mtime_ns}\n")
+    return sorted(lines)
 
 
 def unit_mark(data: str, recipe: Recipe) -> str:
-    """The data's mark together with what a member's first weights are."""
+    """Digest the data's mark and the weights that a member starts from."""
     weights = Path(recipe.weights)
     own = file_digest(weights) if weights.is_file() else recipe.weights
     return hashlib.sha256(f"{data} {own}".encode()).hexdigest()

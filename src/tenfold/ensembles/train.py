@@ -1,4 +1,4 @@
-"""Many members, each trained in a fresh process, and their blend: run again, it does what is left to do."""
+"""Trains the members of an ensemble, each in a fresh process, and blends them; run again, it continues."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.ensembles.children import Child, Children, ask
 from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.ensembles.requests import (
+    BlendAnswer,
     BlendRequest,
+    CheckAnswer,
     CheckRequest,
     FitRequest,
     MemberRecipe,
     MemberRuns,
-    reading_values,
 )
 from tenfold.ensembles.status import MemberStatus, data_mark, refusal_of, unit_mark
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
@@ -46,13 +46,13 @@ from tenfold.values import Log
 
 @dataclass(frozen=True)
 class Finished:
-    """What ``tenfold ensemble`` did.
+    """The result of ``tenfold ensemble``.
 
-    summary: as it is printed with ``--json`` (docs/formats.md).  failed: members without a whole run.
+    summary: as ``--json`` prints it (docs/formats.md).  failed: members that have not finished.
     """
 
     path: Path
-    summary: dict[str, Any]
+    summary: dict[str, object]
     failed: tuple[str, ...]
 
 
@@ -66,39 +66,31 @@ def train_ensemble(
     on_progress: Listener | None = None,
     on_note: Log | None = None,
 ) -> Finished:
-    """Train what is not yet trained of an ensemble, and blend all that has finished.
+    """Train the members that have not finished, and blend all that have.
 
-    output: the folder of the ensemble; what it holds already of the same recipe and data is kept.
-    jobs: how many members train at once: a number, or ``auto`` for two. More than one only where their
-        memory plans say that all fit.
-    on_progress: told of every change (`MembersChanged`).
-    Raises RecipeError or SchemaError with all faults before anything is trained, and TrainingError where no
+    output: the folder of the ensemble; finished members of the same recipe and data are kept.
+    jobs: how many members train at once: a number, or ``auto`` for two. More than one only if their memory
+        plans fit.
+    on_progress: called with every change (`MembersChanged`).
+    Raises RecipeError or SchemaError with all faults before anything is trained, and TrainingError if no
     member could be trained.
     """
     how, members = check_recipe(file)
-    work = _Ensemble(
-        file,
-        how,
-        members,
-        _most(jobs),
-        machine or Machine(),
-        reading or Reading(),
-        on_progress or (lambda event: None),
-        on_note or (lambda line: None),
-    )
+    tell, note = on_progress or (lambda event: None), on_note or (lambda line: None)
+    work = _Ensemble(file, how, members, _most(jobs), machine or Machine(), reading or Reading(), tell, note)
     with making_bundle(output) as (folder, before):
         return work.run(folder, before)
 
 
 def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]]:
-    """The ensemble's choices and its members. Raises RecipeError with the faults of both."""
+    """Return the ensemble's recipe and its members. Raises RecipeError with the faults of both."""
     problems: list[str] = []
     hint = ""
     how, members = EnsembleRecipe(), ()
     try:
         how = EnsembleRecipe(**file.how)
     except RecipeError as error:
-        problems += [f"[ensemble]: {one}" for one in error.problems]
+        problems += [f"[ensemble]: {problem}" for problem in error.problems]
         hint = error.labels.get("fix", "")
     if how.folds == 1:
         problems.append("[ensemble]: folds = 1: give 2 or more, or 0 for one split")
@@ -133,13 +125,13 @@ def _most(jobs: str) -> int:
     if jobs == "auto":
         return 2
     if not jobs.isdecimal() or int(jobs) < 1:
-        raise RecipeError(f"--jobs {jobs!r} is no number of members", fix="give a number from 1 up, or auto")
+        raise RecipeError(f"--jobs {jobs!r} is not a number", fix="give a number from 1 up, or auto")
     return int(jobs)
 
 
 @dataclass
 class _Ensemble:
-    """One call of `train_ensemble`."""
+    """A call of `train_ensemble`. most: how many members train at once."""
 
     file: EnsembleFile
     how: EnsembleRecipe
@@ -149,77 +141,74 @@ class _Ensemble:
     reading: Reading
     tell: Listener
     note: Log
-    standings: dict[str, MemberStatus] = field(default_factory=dict)
-    plans: dict[str, Any] = field(default_factory=dict)
+    trainings: dict[str, MemberStatus] = field(default_factory=dict)
+    plans: Mapping[str, int | None] = field(default_factory=dict)
+    budget_bytes: int = 0
     data: str = ""
     started: float = field(default_factory=time.monotonic)
 
-    def run(self, folder: RunFolder, before: Mapping[str, Any]) -> Finished:
-        """Check, train and blend."""
-        # What is wrong with the files is told by the check; their marks are only compared.
-        data = self.data = data_mark(self.file, reading_values(self.reading))
+    def run(self, folder: RunFolder, before: Mapping[str, object]) -> Finished:
+        """Check, train and blend. before: the ``run.json`` that the folder holds."""
+        # The check reports faults of the files; here their marks are only compared.
+        self.data = data_mark(self.file, self.reading)
         for unit in expand(self.members, self.how):
-            self.standings[unit.name] = MemberStatus(unit, unit_mark(data, unit.recipe))
-        known = before.get("units", {})
-        for one in self.standings.values():
-            self._recall(folder, one, known.get(one.unit.name, {}))
-        gone = [name for name in known if name not in self.standings]
+            self.trainings[unit.name] = MemberStatus(unit, unit_mark(self.data, unit.recipe))
+        units = before.get("units")
+        known: Mapping[str, Mapping[str, str]] = units if isinstance(units, Mapping) else {}
+        for training in self.trainings.values():
+            self._recall(folder, training, known.get(training.unit.name, {}).get("mark", ""))
+        gone = [name for name in known if name not in self.trainings]
         if gone:
             self.note(f"no longer in the recipe, kept but not blended: {', '.join(sorted(gone))}")
-        waiting = [one for one in self.standings.values() if one.status == "waiting"]
+        waiting = [training for training in self.trainings.values() if training.status == "waiting"]
         if waiting:
             self._check(folder)
         elif before.get("done") == self._done(folder):
             self.note("nothing is left to do")
             # It may have been stopped between its last file and its page.
             return self._finished(folder, RunRecord(before), new=not folder.file(PAGE).exists())
-        self._describe(folder, {})
+        self._describe(folder)
         self._show()
         try:
             self._train(folder, waiting)
         finally:
-            self._describe(folder, {})
-        finished = self._whole_members()
+            self._describe(folder)
+        finished = self._finished_members()
         if not finished:
             raise TrainingError(
                 "no member could be trained",
-                problems=[f"{one.unit.name}: {one.stage}" for one in self.standings.values()],
+                problems=[f"{name}: {training.stage}" for name, training in self.trainings.items()],
                 fix="mend what is named, and run the command again",
             )
         return self._blend(folder, finished)
 
-    # --- what is there already
+    # --- finished runs
 
-    def _recall(self, folder: RunFolder, one: MemberStatus, kept: Mapping[str, Any]) -> None:
-        """Take a finished run as it is, if it is of this very training; say what has changed if not."""
-        path = self._path(folder, one)
+    def _recall(self, folder: RunFolder, training: MemberStatus, mark: str) -> None:
+        """Take a finished run of this very training as it is; else report what has changed."""
+        path = self._path(folder, training)
         if not (path / "run.json").exists():
             return
-        name = one.unit.name
+        name = training.unit.name
         try:
             _, about = read_run(path)
             recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
             return
-        wanted = with_defaults_for(one.unit.recipe, self.file.schema)
+        wanted = with_defaults_for(training.unit.recipe, self.file.schema)
         changed = differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
         if changed:
             self.note(f"{name} is trained again: {', '.join(changed)}")
-        elif kept.get("mark") != one.mark:
+        elif mark != training.mark:
             # Its own process compares the pictures themselves, and trains only if one has changed.
             self.note(f"{name}: the table or its pictures may have changed: they are compared")
         else:
             self.note(f"{name} has finished already")
-            self._take(one, {**about, "targets": none_to_nan(about["targets"])})
+            training.finish(RunRecord(about))
 
-    def _take(self, one: MemberStatus, summary: Mapping[str, Any]) -> None:
-        one.status, one.stage, one.part = "finished", "finished", 1.0
-        one.seconds, one.peak_bytes = summary["seconds"], summary["peak_bytes"]
-        one.scores = dict(summary["targets"])
-
-    def _path(self, folder: RunFolder, one: MemberStatus) -> Path:
-        return folder.path / "members" / one.unit.name
+    def _path(self, folder: RunFolder, training: MemberStatus) -> Path:
+        return folder.path / "members" / training.unit.name
 
     # --- before the first training
 
@@ -234,12 +223,12 @@ class _Ensemble:
             members=[MemberRecipe(member.name, member.recipe) for member in self.members],
         )
         errors = folder.file(LOGS) / "check.txt"
-        found = ask(request.to_json(), errors, lambda name, event: self._heard_check(event))
-        if found.get("faults"):
-            raise refusal_of(found["faults"])
-        self.plans = found["plans"]
+        answer: CheckAnswer = ask(request.to_json(), errors, lambda name, event: self._tell_stage(event))
+        if answer["faults"]:
+            raise refusal_of(answer["faults"])
+        self.plans, self.budget_bytes = answer["plans"], answer["budget_bytes"]
 
-    def _heard_check(self, event: Event | None) -> None:
+    def _tell_stage(self, event: Event | None) -> None:
         if isinstance(event, StageBegan):
             self.tell(event)
 
@@ -251,125 +240,124 @@ class _Ensemble:
             while left or children.running:
                 while left and self._fits(children, left[0]):
                     self._start(folder, children, left.pop(0))
-                child = children.next_finished()
-                self._ended(folder, child)
-                self._describe(folder, {})
+                self._ended(folder, children.next_finished())
+                self._describe(folder)
                 self._show()
 
-    def _fits(self, children: Children, one: MemberStatus) -> bool:
+    def _fits(self, children: Children, training: MemberStatus) -> bool:
         """Whether a further training may start now."""
         if not children.running:
             return True
-        # A plan was made for an equal share of the memory each; who needs more of it trains alone.
-        wanted = [self.plans.get(self.standings[name].unit.member) for name in children.running]
-        return len(children.running) < self.most and all(wanted) and bool(self.plans.get(one.unit.member))
+        # Each plan is for an equal share of the memory; a member that needs more trains alone.
+        units = [training.unit, *(self.trainings[name].unit for name in children.running)]
+        return len(children.running) < self.most and all(self.plans.get(unit.member) for unit in units)
 
-    def _start(self, folder: RunFolder, children: Children, one: MemberStatus) -> None:
+    def _start(self, folder: RunFolder, children: Children, training: MemberStatus) -> None:
         machine = self.machine
-        if self.most > 1 and self.plans.get(one.unit.member):
-            machine = replace(machine, budget=str(self.plans["budget_bytes"] // self.most))
+        if self.most > 1 and self.plans.get(training.unit.member):
+            machine = replace(machine, budget=str(self.budget_bytes // self.most))
         request = FitRequest(
             schema=self.file.schema,
             table=self.file.table,
             reading=self.reading,
             machine=machine,
-            recipe=one.unit.recipe,
-            run=str(self._path(folder, one)),
+            recipe=training.unit.recipe,
+            run=str(self._path(folder, training)),
         )
-        one.status, one.stage, one.began = "running", "starting", time.monotonic()
-        children.start(one.unit.name, request.to_json(), self._log(folder, one))
+        training.status, training.stage, training.began = "running", "starting", time.monotonic()
+        children.start(training.unit.name, request.to_json(), self._log(folder, training))
         self._show()
 
-    def _log(self, folder: RunFolder, one: MemberStatus) -> Path:
-        return folder.file(LOGS) / f"{one.unit.name}.txt"
+    def _log(self, folder: RunFolder, training: MemberStatus) -> Path:
+        return folder.file(LOGS) / f"{training.unit.name}.txt"
 
     def _ended(self, folder: RunFolder, child: Child) -> None:
-        one = self.standings[child.name]
+        training = self.trainings[child.name]
         failure = child.failure()
         if failure:
-            one.status, one.stage, one.seconds = "failed", failure, child.seconds
-            self.note(f"{one.unit.name} failed: {failure}")
+            training.status, training.stage, training.seconds = "failed", failure, child.seconds
+            self.note(f"{child.name} failed: {failure}")
             return
-        self._log(folder, one).unlink(missing_ok=True)
-        summary = child.answer["summary"]
-        one.overhead = child.seconds - summary["seconds"]
-        self._take(one, {**summary, "targets": none_to_nan(summary["targets"])})
+        self._log(folder, training).unlink(missing_ok=True)
+        training.finish(RunRecord(child.answer["summary"]))
+        training.overhead = child.seconds - training.seconds
 
     def _heard(self, name: str, event: Event | None) -> None:
-        one = self.standings.get(name)
-        if one is not None:
+        training = self.trainings.get(name)
+        if training is not None:
             match event:
                 case StageBegan():
-                    one.stage = event.name
+                    training.stage = event.name
                 case ImagesRead():
-                    one.stage = f"reading pictures {event.done}/{event.total}"
+                    training.stage = f"reading pictures {event.done}/{event.total}"
                 case StepEnded():
-                    one.stage = f"epoch {event.epoch + 1}/{event.epochs}"
-                    one.part = (event.epoch + event.step / event.steps) / event.epochs
+                    training.stage = f"epoch {event.epoch + 1}/{event.epochs}"
+                    training.fraction = (event.epoch + event.step / event.steps) / event.epochs
                 case EpochEnded():
-                    one.scores, one.peak_bytes = none_to_nan(event.valid), event.peak_bytes
+                    training.scores, training.peak_bytes = none_to_nan(event.valid), event.peak_bytes
                 case TrainingChanged():
                     self.note(f"{name} is trained again: {', '.join(event.what)}")
         self._show()
 
     def _show(self) -> None:
-        self.tell(MembersChanged([one.row() for one in self.standings.values()]))
+        self.tell(MembersChanged([training.row() for training in self.trainings.values()]))
 
-    def _recipe(self) -> dict[str, Any]:
-        """What the history says of this ensemble: its choices, and every member's beside the defaults."""
-        plain = Recipe.model_validate({}).model_dump(mode="json")
+    def _recipe(self) -> dict[str, object]:
+        """The recipe for the history: the ensemble's, and each member's differences from the defaults."""
+        defaults = Recipe.model_validate({}).model_dump(mode="json")
         members = {}
         for member in self.members:
             own = member.recipe.model_dump(mode="json")
-            other = {name: value for name, value in own.items() if value != plain.get(name)}
-            members[member.name] = {"weight": member.weight, **other}
+            changed = {name: value for name, value in own.items() if value != defaults.get(name)}
+            members[member.name] = {"weight": member.weight, **changed}
         return {**self.how.model_dump(mode="json"), "members": members}
 
-    def _done(self, folder: RunFolder) -> list[Any]:
-        """What a blend was made of: where this is the same, so is the blend."""
+    def _done(self, folder: RunFolder) -> list[object]:
+        """The recipe and the finished runs: a blend of the same is the same."""
         runs = [
-            [name, one.status, file_digest(self._path(folder, one) / "run.json")]
-            for name, one in self.standings.items()
-            if one.status == "finished"
+            [name, training.status, file_digest(self._path(folder, training) / "run.json")]
+            for name, training in self.trainings.items()
+            if training.status == "finished"
         ]
         return [self._recipe(), runs]
 
-    # --- what is left behind
+    # --- run.json, and the blend
 
     def _units(self, member: Member) -> list[MemberStatus]:
-        return [one for one in self.standings.values() if one.unit.member == member.name]
+        return [training for training in self.trainings.values() if training.unit.member == member.name]
 
-    def _whole_members(self) -> list[Member]:
-        """Members of which every fold has finished: no other is blended."""
+    def _finished_members(self) -> list[Member]:
+        """Members with every fold finished: only they are blended."""
         return [
-            member for member in self.members if all(one.status == "finished" for one in self._units(member))
+            member
+            for member in self.members
+            if all(training.status == "finished" for training in self._units(member))
         ]
 
-    def _describe(self, folder: RunFolder, blended: Mapping[str, Any]) -> RunRecord:
-        """Write ``run.json`` as things stand, so that whatever comes next, it says what is whole."""
-        whole = {member.name for member in self._whole_members()}
-        scores = blended.get("scores", {})
+    def _describe(self, folder: RunFolder, blend: BlendAnswer | None = None) -> RunRecord:
+        """Write ``run.json`` as it is now, so that it is true at whatever moment the command stops."""
+        finished = self._finished_members()
+        scores = blend["scores"] if blend else {}
         members = []
         for member in self.members:
             units = self._units(member)
-            failed = [one for one in units if one.status == "failed"]
-            status = "finished" if member.name in whole else "failed" if failed else "unfinished"
-            paths = [self._path(folder, one) for one in units] if status == "finished" else []
+            errors = [training.stage for training in units if training.status == "failed"]
+            paths = [self._path(folder, training) for training in units] if member in finished else []
             members.append(
                 describe_member(
                     folder,
                     member.name,
                     member.weight,
                     paths,
-                    status=status,
-                    error=failed[0].stage if failed else "",
+                    status="finished" if member in finished else "failed" if errors else "unfinished",
+                    error=errors[0] if errors else "",
                     scores=scores.get(member.name, units[0].scores if len(units) == 1 else {}),
-                    seconds=round(sum(one.seconds for one in units), 3),
-                    overhead_seconds=round(max(one.overhead for one in units), 3),
-                    peak_bytes=max(one.peak_bytes for one in units),
+                    seconds=round(sum(training.seconds for training in units), 3),
+                    overhead_seconds=round(max(training.overhead for training in units), 3),
+                    peak_bytes=max(training.peak_bytes for training in units),
                 )
             )
-        for soup in blended.get("soups", ()):
+        for soup in blend["soups"] if blend else ():
             paths = [folder.file(path) for path in soup["runs"]]
             more = {"error": "", "overhead_seconds": 0.0}
             own = scores.get(soup["name"], {})
@@ -381,19 +369,22 @@ class _Ensemble:
             "recipe": self._recipe(),
             "identity": {"data": self.data},
             "members": members,
-            # Of what has not finished, the folder may hold an older run of other data.
+            # An unfinished member's folder may hold an older run of other data.
             "units": {
-                name: {"mark": one.mark if one.status == "finished" else "", "status": one.status}
-                for name, one in self.standings.items()
+                name: {
+                    "mark": training.mark if training.status == "finished" else "",
+                    "status": training.status,
+                }
+                for name, training in self.trainings.items()
             },
-            **blended.get("judged", {}),
-            "done": self._done(folder) if blended else None,
+            **(blend["evaluation"] if blend else {}),
+            "done": self._done(folder) if blend else None,
             "method": self.how.blend,
             "seconds": round(time.monotonic() - self.started, 3),
-            "peak_bytes": max(one.peak_bytes for one in self.standings.values()),
+            "peak_bytes": max(training.peak_bytes for training in self.trainings.values()),
         }
-        if not blended:
-            # Of members that have changed, what was once found is no longer true.
+        if not blend:
+            # Earlier held-out answers are not those of members that have changed.
             folder.file("oof.parquet").unlink(missing_ok=True)
             folder.write_text("schema.toml", self.file.schema.to_toml())
         return describe_bundle(folder, about)
@@ -409,19 +400,22 @@ class _Ensemble:
             soup=self.how.soup,
             members=[
                 MemberRuns(
-                    member.name, member.weight, [f"members/{one.unit.name}" for one in self._units(member)]
+                    member.name,
+                    member.weight,
+                    [f"members/{training.unit.name}" for training in self._units(member)],
                 )
                 for member in finished
             ],
         )
-        found = ask(request.to_json(), folder.file(LOGS) / "blend.txt", lambda name, event: None)
-        for note in found["notes"]:
+        errors = folder.file(LOGS) / "blend.txt"
+        answer: BlendAnswer = ask(request.to_json(), errors, lambda name, event: None)
+        for note in answer["notes"]:
             self.note(note)
-        folder.write_text("schema.toml", found["schema"])
-        return self._finished(folder, self._describe(folder, found), new=True)
+        folder.write_text("schema.toml", answer["schema"])
+        return self._finished(folder, self._describe(folder, answer), new=True)
 
     def _finished(self, folder: RunFolder, record: RunRecord, *, new: bool) -> Finished:
-        """The ensemble as it stands in its folder. new: its line in the history and its page are lacking."""
+        """Open the finished ensemble. new: it lacks its line in the history and its page."""
         ensemble = NetworkEnsemble.open(folder.path, record)
         if new:
             finish_run(ensemble, log=self.note)

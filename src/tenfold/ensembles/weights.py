@@ -1,14 +1,14 @@
-"""Many answers to one: weighted means, weights learned from rows that did not train, and fused lists.
+"""Blending: weighted means, weights learned from held-out rows, and rank fusion of lists.
 
-What decides is linear in the weights: the probability that a blend gives to what happened is the weighted
-mean of what its members gave to it. So all weights are learned from one matrix, (questions, members).
+The probability that a blend gives to the true class is the weighted mean of the members' probabilities. So
+all weights are learned from a matrix (questions, members).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,37 +16,26 @@ from numpy.typing import NDArray
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.metrics import SMALLEST
 
-__all__ = [
-    "METHODS",
-    "Evidence",
-    "blended",
-    "by_name",
-    "fit_weights",
-    "fuse_ranks",
-    "joined_classes",
-    "nested_weights",
-    "random_parts",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Item = TypeVar("Item")
 
-#: How weights are found, the simplest first: as they are stated, or learned in one of two ways.
+#: How weights are made, the simplest first: as stated, or learned by either of two methods.
 METHODS = ("weights", "greedy", "convex")
 #: Rounds of the greedy selection, and steps of the convex fit at most.
 ROUNDS, STEPS = 50, 3000
-#: What is added to a rank before its reciprocal is taken (Cormack, Clarke and Buettcher 2009).
+#: Added to a rank before the reciprocal (Cormack, Clarke and Buettcher 2009).
 RANK_OFFSET = 60
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What held-out rows say of the members.
+    """The members' answers to held-out questions.
 
-    given: (questions, members) the probability each member gave to what happened; of a number, the number.
-    truth: (questions,) the number that it was; None for probabilities, whose loss is the logarithm.
-    row: (questions,) the row that each belongs to, counted from 0.
-    counts: (questions,) above 0, what each counts; None where all count alike.
+    given: (questions, members) the probability of the true class, or the predicted number.
+    truth: (questions,) the true number; None for probabilities, which have the log loss.
+    row: (questions,) the row of each question, counted from 0.
+    counts: (questions,) weights above 0; None where all questions count alike.
     """
 
     given: Floats
@@ -55,34 +44,33 @@ class Evidence:
     counts: Floats | None = None
 
     def loss(self, weights: Floats) -> float:
-        """Mean log loss, or mean squared error, of the blend with these weights."""
+        """Return the mean log loss, or mean squared error, of a blend with these weights."""
         return self.loss_of(self.given @ weights)
 
     def loss_of(self, mixed: Floats) -> float:
-        """The same of a blend's answers (questions,)."""
+        """Return the same for a blend's answers (questions,)."""
         if self.truth is not None:
             return float(self.mean((mixed - self.truth) ** 2))
         return float(self.mean(-np.log(np.maximum(mixed, SMALLEST))))
 
-    def mean(self, values: Floats) -> Any:
-        """The mean over the questions."""
-        return values.mean(axis=0) if self.counts is None else np.average(values, 0, self.counts)
+    def mean(self, values: Floats) -> Floats:
+        """Return the mean over the questions."""
+        return np.asarray(values.mean(axis=0) if self.counts is None else np.average(values, 0, self.counts))
 
     def of(self, rows: NDArray[np.bool_]) -> Evidence:
-        """The questions of some rows. rows: (rows,) which of them."""
-        there = rows[self.row]
-        truth, counts = (None if one is None else one[there] for one in (self.truth, self.counts))
-        return Evidence(self.given[there], self.row[there], truth, counts)
+        """Return the questions of the rows that the mask (rows,) selects."""
+        chosen = rows[self.row]
+        truth, counts = (None if values is None else values[chosen] for values in (self.truth, self.counts))
+        return Evidence(self.given[chosen], self.row[chosen], truth, counts)
 
 
 def fit_weights(evidence: Evidence, method: str, stated: Sequence[float]) -> Floats:
-    """(members,) weights that sum to 1. Raises RecipeError for a method that there is not.
+    """Return (members,) weights that sum to 1. Raises RecipeError for an unknown method.
 
-    stated: the members' own weights, which ``weights`` takes as they are; where there is nothing to learn
-    from, the other methods do so, too.
+    stated: the members' own weights; ``weights`` takes them as they are, and without evidence all methods do.
     """
     if method not in METHODS:
-        raise RecipeError(f"there is no blend {method!r}", fix=did_you_mean(method, METHODS))
+        raise RecipeError(f"unknown blend {method!r}", fix=did_you_mean(method, METHODS))
     own = np.array(stated, dtype=np.float64)
     if method == "weights" or not len(evidence.given):
         return own / own.sum()
@@ -92,26 +80,25 @@ def fit_weights(evidence: Evidence, method: str, stated: Sequence[float]) -> Flo
 
 
 def _greedy(evidence: Evidence) -> Floats:
-    """Selection with replacement (Caruana et al. 2004): add the member that helps most, again and again.
+    """Select with replacement (Caruana et al. 2004): add the member that helps most, round by round.
 
-    The best of all rounds is taken, the earliest of equals.
+    The best round is taken, the earliest of equals.
     """
-    members = evidence.given.shape[1]
-    counts, best_counts = np.zeros(members), np.zeros(members)
+    counts, best_counts = np.zeros((2, evidence.given.shape[1]))
     total, best = np.zeros(len(evidence.given)), np.inf
     for chosen in range(1, ROUNDS + 1):
-        losses = [evidence.loss_of((total + evidence.given[:, one]) / chosen) for one in range(members)]
-        pick = int(np.argmin(losses))
-        counts[pick] += 1
-        total += evidence.given[:, pick]
-        if losses[pick] < best - 1e-12:
-            best, best_counts = losses[pick], counts.copy()
+        losses = [evidence.loss_of((total + given) / chosen) for given in evidence.given.T]
+        member = int(np.argmin(losses))
+        counts[member] += 1
+        total += evidence.given[:, member]
+        if losses[member] < best - 1e-12:
+            best, best_counts = losses[member], counts.copy()
     return best_counts / best_counts.sum()
 
 
 def _convex(evidence: Evidence) -> Floats:
-    """The least log loss of all weights on the simplex: a convex problem, solved by expectation
-    maximisation of the mixture's proportions (Dempster, Laird and Rubin 1977), which never gets worse."""
+    """Minimise the log loss on the simplex, by expectation maximisation of the mixture's proportions
+    (Dempster, Laird and Rubin 1977): the problem is convex, and no step makes the loss worse."""
     given = np.maximum(evidence.given, SMALLEST)
     weights = np.full(given.shape[1], 1 / given.shape[1])
     before = np.inf
@@ -126,9 +113,9 @@ def _convex(evidence: Evidence) -> Floats:
 
 
 def _convex_squares(evidence: Evidence) -> Floats:
-    """The least squared error on the simplex, by projected gradient steps of the safe length."""
+    """Minimise the squared error on the simplex, by projected gradient steps of length 1 / Lipschitz."""
     truth = np.zeros(len(evidence.given)) if evidence.truth is None else evidence.truth
-    # The weights sum to 1, so the error of the blend is the blend of the errors: a better shape to descend.
+    # The weights sum to 1, so the error of the blend is the blend of the errors: better conditioned.
     errors = evidence.given - truth[:, None]
     counts = np.ones(len(errors)) if evidence.counts is None else evidence.counts
     gram = (errors * counts[:, None]).T @ errors / counts.sum()
@@ -155,41 +142,41 @@ def _cleaned(weights: Floats) -> Floats:
 
 
 def nested_weights(evidence: Evidence, part: Ints, method: str, stated: Sequence[float]) -> Floats:
-    """(parts, members) weights for each part of the rows, learned from the other parts alone.
+    """Return (parts, members) weights for each part of the rows, learned from the other parts alone.
 
-    part: (rows,) from 0. A blend is scored honestly with each row's own part's weights: these never saw it.
+    part: (rows,) from 0. The weights of a row's own part did not see the row, so they score it honestly.
     """
-    parts = int(part.max(initial=0)) + 1
-    return np.stack([fit_weights(evidence.of(part != one), method, stated) for one in range(parts)])
+    parts = range(int(part.max(initial=0)) + 1)
+    return np.stack([fit_weights(evidence.of(part != index), method, stated) for index in parts])
 
 
 def random_parts(rows: int, parts: int = 5, *, seed: int = 0) -> Ints:
-    """(rows,) parts of about equal size, for rows that no fold divides."""
+    """Deal rows without folds into parts of about equal size: (rows,)."""
     return np.random.default_rng([seed, 5]).permutation(np.arange(rows) % max(1, min(parts, rows)))
 
 
 def blended(answers: Floats, weights: Floats) -> Floats:
-    """Weighted mean of answers, row by row over the members that have one; NaN where none has.
+    """Return the weighted mean of the answers, over the members that answered a row; NaN without any.
 
     answers: (members, rows, answers), NaN where a member has none.  weights: (members,) or (rows, members).
     """
-    there = np.asarray(~np.isnan(answers).any(axis=2))
-    each = np.asarray(np.broadcast_to(weights, (answers.shape[1], len(answers))).T * there)
-    # Where every member that answers has the weight 0, they count alike.
-    each = np.where(np.asarray(each.sum(axis=0) == 0)[None, :], there.astype(np.float64), each)
+    answered = np.asarray(~np.isnan(answers).any(axis=2))
+    each = np.asarray(np.broadcast_to(weights, (answers.shape[1], len(answers))).T * answered)
+    # If every member that answered has the weight 0, they count alike.
+    each = np.where(each.sum(axis=0) == 0, answered.astype(np.float64), each)
     with np.errstate(invalid="ignore"):
         shares = each / each.sum(axis=0)
-        found = (shares[:, :, None] * np.where(there[:, :, None], answers, 0.0)).sum(axis=0)
-    return np.where(np.asarray(there.any(axis=0))[:, None], found, np.nan)
+        mean = (shares[:, :, None] * np.where(answered[:, :, None], answers, 0.0)).sum(axis=0)
+    return np.where(np.asarray(answered.any(axis=0))[:, None], mean, np.nan)
 
 
-def fuse_ranks(lists: Sequence[Sequence[Any]], weights: Sequence[float], n: int) -> list[tuple[Any, float]]:
-    """One ranked list of several, best first: the sum of weight / (60 + rank) (reciprocal rank fusion).
+def fuse_ranks(lists: Sequence[Sequence[Item]], weights: Sequence[float], n: int) -> list[tuple[Item, float]]:
+    """Fuse ranked lists by reciprocal rank: an item's score is the sum of weight / (60 + rank).
 
-    lists: one a member, best first.  Of equal scores the one comes first that stands higher in some list.
+    lists: a list per member, best first.  Of equal scores, the item with the highest rank in any list leads.
     """
-    score: dict[Any, float] = {}
-    first: dict[Any, int] = {}
+    score: dict[Item, float] = {}
+    first: dict[Item, int] = {}
     for items, weight in zip(lists, weights, strict=True):
         for rank, item in enumerate(items, start=1):
             score[item] = score.get(item, 0.0) + weight / (RANK_OFFSET + rank)
@@ -199,7 +186,7 @@ def fuse_ranks(lists: Sequence[Sequence[Any]], weights: Sequence[float], n: int)
 
 
 def joined_classes(lists: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], list[str]]:
-    """All members' classes by name, in the first one's order and then as they come; and messages.
+    """Join the classes of all members, in the order of first appearance; and return messages.
 
     lists: member -> its classes.
     """
@@ -213,12 +200,12 @@ def joined_classes(lists: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...],
 
 
 def by_name(answers: Floats, own: Sequence[str], joined: Sequence[str]) -> Floats:
-    """(rows, joined) probabilities of a member's own classes, 0 for those that it does not know."""
+    """Return (rows, joined) probabilities from a member's own classes, 0 for those that it does not know."""
     if tuple(own) == tuple(joined):
         return answers
-    place = {name: number for number, name in enumerate(joined)}
-    found = np.zeros((len(answers), len(joined)))
-    found[:, [place[name] for name in own]] = answers
-    # A row that was not predicted stays so in every class.
-    found[np.isnan(answers).any(axis=1)] = np.nan
-    return found
+    column = {name: index for index, name in enumerate(joined)}
+    wide = np.zeros((len(answers), len(joined)))
+    wide[:, [column[name] for name in own]] = answers
+    # A row that was not predicted is NaN in every class.
+    wide[np.isnan(answers).any(axis=1)] = np.nan
+    return wide
