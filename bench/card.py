@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "support")]
 os.environ.setdefault("TENFOLD_CACHE", tempfile.mkdtemp(prefix="tenfold-card-"))
 
 import numpy as np  # noqa: E402

@@ -60,7 +60,7 @@ with a small budget.
 - `python -m tests.longlife`: 200 fits and 100,000 predictions in one process. Memory, threads and open
   files stay as they are.
 
-What may differ between two runs of one command is listed in `tests/scenes.py` (`OWN`): times, dates,
+What may differ between two runs of one command is listed in `tests/support/scenes.py` (`OWN`): times, dates,
 measured memory, and sums of files in which those stand. What was measured is in
 [bench/results/reliability.md](../bench/results/reliability.md).
 """

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from forked import Fork, end_orphans, killed_at, limited_to, load_everything
 from scenes import LOST, Scene, Stage, again, differences, scenes, snapshot, untouched

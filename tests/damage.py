@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from forked import killed_at, load_everything, run, run_well
 from scenes import HISTORY, OWN, snapshot, where
