@@ -38,7 +38,7 @@ WIDER, LEAST = 10, 200
 
 @dataclass(frozen=True)
 class RecommenderBlend(RecommenderRun, Ensemble):
-    """A blend of recommenders."""
+    """A run that averages the ratings of its members, or fuses their lists."""
 
     kind: ClassVar = "blend of ratings"
     words: ClassVar = "a blend of recommenders"
