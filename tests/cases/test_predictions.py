@@ -298,7 +298,8 @@ def test_the_mean_is_of_the_folds_that_have_a_score(capsys: pytest.CaptureFixtur
     # By time, the last third has no size at all.
     columns = {**table(30), "when": [f"2020-01-{row + 1:02d}" for row in range(30)]}
     columns["size"] = [size if row < 20 else None for row, size in enumerate(columns["size"])]
-    found = compared(columns, time="when").record()
+    made = compared(columns, time="when")
+    found = made.record()
     size, label = (found["targets"][name]["scores"] for name in ("size", "label"))
     there = [
         one["alone"]["rmse"]
@@ -308,7 +309,7 @@ def test_the_mean_is_of_the_folds_that_have_a_score(capsys: pytest.CaptureFixtur
     assert len(there) == 2 and size["rmse"]["alone"] == pytest.approx(np.mean(there))
     assert size["rmse"]["pairs"] == 2 and label["error_rate"]["pairs"] == 3
     assert size["rmse"]["together"] - size["rmse"]["alone"] == pytest.approx(size["rmse"]["difference"])
-    show_compared(found)
+    show_compared(made)
     said = capsys.readouterr().out
     assert "nan" not in said and "size, RMSE: 2 of 3 pairs" in said
 

@@ -25,6 +25,7 @@ from tenfold.data.tables.table import read_table
 from tenfold.data.tables.times import read_times
 from tenfold.ensembles.blend import blend_runs
 from tenfold.errors import TenfoldError
+from tenfold.events import EpochEnded
 from tenfold.metrics import error_rate
 from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.run import NetworkRun
@@ -624,7 +625,7 @@ def test_numbers_of_any_size(baseline: NetworkRun, exponent: int) -> None:
     assert run.scores["y"]["r2"] == baseline.scores["y"]["r2"] > 0
     shown = figure(run.scores["y"]["rmse"], digits=3)
     assert "e" in shown and float(shown) == pytest.approx(run.scores["y"]["rmse"], rel=0.01)
-    assert shown in epoch_line({**run.history[-1], "valid": run.scores})
+    assert shown in epoch_line(EpochEnded(**{**run.history[-1], "valid": run.scores}))
 
 
 @pytest.mark.case("T6", "neighbour: numbers that leave no room to calculate in are refused with their row")

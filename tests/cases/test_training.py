@@ -26,7 +26,7 @@ from tenfold.engine.optim import clip_gradients
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, TrainingError
-from tenfold.events import StepEnded
+from tenfold.events import EpochEnded, StepEnded
 from tenfold.nn.augment import augment
 from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import build_head
@@ -148,7 +148,7 @@ def test_a_target_without_labels_is_told() -> None:
     examples.labels["variety"][:] = -1
     state, trained, _ = train(changed(epochs=1), rows=24, examples=examples)
     assert all(bool(torch.isfinite(one).all()) for one in state.values() if one.is_floating_point())
-    line = epoch_line(trained.history[0].record())
+    line = epoch_line(trained.history[0])
     assert "variety: loss no labels" in line and "disease: loss no labels" not in line
 
 
@@ -409,7 +409,7 @@ def test_a_skipped_update_does_not_advance_the_plan(monkeypatch: pytest.MonkeyPa
 def test_an_epoch_of_skipped_updates_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _overflowing(monkeypatch, 2, 3)
     history = train(changed(epochs=3), rows=40, precision="float16")[1].history
-    lines = [epoch_line(record.record()) for record in history]
+    lines = [epoch_line(epoch) for epoch in history]
     assert "skipped" not in lines[0] and "skipped" not in lines[2]
     assert "2 of 2 updates skipped (half precision overflowed)" in lines[1]
     assert "no labels" not in lines[1] and "disease: loss no update" in lines[1]
@@ -434,8 +434,9 @@ def test_the_epochs_of_the_last_layer_are_called_so(capsys: pytest.CaptureFixtur
         assert display._name == "last layer alone, epoch 1/4"
         display.progress(StepEnded(**step, epoch=1, stage="all"))
         assert display._name == "epoch 2/4"
-    record = {"epoch": 0, "stage": "head", "train": {}, "valid": {}, "skipped": 0, "seconds": 1.0}
-    assert epoch_line(record).startswith("epoch  1 (last layer alone)")
+    counts = dict.fromkeys(("epoch", "steps", "rows", "rate", "micro_batch", "skipped", "peak_bytes"), 0)
+    epoch = EpochEnded(**counts, stage="head", train={}, valid={}, task_weights={}, seconds=1.0)
+    assert epoch_line(epoch).startswith("epoch  1 (last layer alone)")
 
 
 @pytest.mark.case("35", "neighbour: the rows at once that are told are those of whole BatchNorm groups")

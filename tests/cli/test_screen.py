@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ from tenfold.cli.screen import (
 )
 from tenfold.events import EpochEnded, ImagesRead, RowsPredicted, StepEnded, SweepEnded
 
-RECORD = {
+RECORD: dict[str, Any] = {
     "epoch": 2, "stage": "all", "skipped": 7, "epoch_steps": 9, "updates": 8, "seconds": 12.4,
+    "steps": 27, "rows": 9, "rate": 0.1, "micro_batch": 1, "task_weights": {}, "peak_bytes": 0,
     "train": {"disease": {"loss": 0.5}, "variety": {"loss": 1.25}},
     "valid": {
         "disease": {"log_loss": 0.4, "error_rate": 0.125},
@@ -34,7 +36,7 @@ RECORD = {
 
 
 def test_an_epoch_in_one_line() -> None:
-    line = epoch_line(RECORD)
+    line = epoch_line(EpochEnded(**RECORD))
     assert "epoch  3 (all)" in line and "disease: loss 0.500, validation 0.400, error 12.5%" in line
     assert "variety: loss 1.250, validation no labels, error no labels" in line
     assert "1 of 9 updates skipped" in line and line.endswith("12 s")
@@ -77,17 +79,16 @@ def test_progress_takes_every_event() -> None:
     with Display() as display:
         display.progress(ImagesRead("id", 1, 2))
         display.progress(StepEnded(0, 2, "all", 1, 3, 0.1, {"t": 0.5}))
-        more = {"steps": 27, "rows": 9, "rate": 0.1, "micro_batch": 1, "task_weights": {}, "peak_bytes": 0}
-        display.progress(EpochEnded(**RECORD, **more))
+        display.progress(EpochEnded(**RECORD))
         display.progress(RowsPredicted(2, 2))
         display.progress(SweepEnded(1, 2))
 
 
 def test_a_target_without_a_training_label_is_told_so() -> None:
-    line = epoch_line({**RECORD, "updates": 9, "train": {"disease": {"loss": 0.5}}})
+    line = epoch_line(EpochEnded(**{**RECORD, "updates": 9, "train": {"disease": {"loss": 0.5}}}))
     assert "variety: loss no labels, validation no labels" in line
     assert "disease: loss 0.500" in line
-    alone = epoch_line({**RECORD, "train": {"disease": {"loss": 0.5}}, "valid": {}})
+    alone = epoch_line(EpochEnded(**{**RECORD, "train": {"disease": {"loss": 0.5}}, "valid": {}}))
     assert "disease: loss 0.500   1 of 9 updates" in alone
 
 
@@ -160,17 +161,15 @@ def test_targets_of_different_kinds_have_tables_of_their_own(capsys: pytest.Capt
 
 def test_an_epoch_shows_the_scores_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
     record = {
-        "epoch": 2,
-        "stage": "all",
+        **RECORD,
+        "updates": 9,
         "train": {"stage": {"loss": 0.5}, "price": {"loss": 0.25}},
         "valid": {
             "stage": {"log_loss": 0.75, "error_rate": 0.5, "rank_error": 0.625, "scored": 8},
             "price": {"rmse": 2.5, "r2": 0.5, "mae": 2.0, "scored": 8},
         },
         "task_weights": {"stage": 1.0, "price": 0.5},
-        "skipped": 0,
-        "seconds": 3.0,
     }
-    text = epoch_line(record)
+    text = epoch_line(EpochEnded(**record))
     assert "stage: loss 0.500, validation 0.750, error 50.0%, ranks off 0.625" in text
     assert "price: loss 0.250, validation RMSE 2.500, R2 0.500, weight 0.50" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
 
-GIVEN: dict[str, Any] = {
-    "archs": ["test_resnet"], "image_size": "64", "batch_size": 32, "budget": "4GiB", "micro_batch": None,
-    "precision": None, "optimizer": None, "classes": 10, "checkpoint": False, "device": "cuda", "plot": None,
-}  # fmt: skip
+GIVEN = SimpleNamespace(
+    archs=["test_resnet"], image_size="64", batch_size=32, budget="4GiB", micro_batch=None, precision=None,
+    optimizer=None, classes=10, checkpoint=False, device="cuda",
+)  # fmt: skip
 
 
 def test_a_plan_per_architecture_or_the_reason_why_not() -> None:

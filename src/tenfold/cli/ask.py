@@ -14,7 +14,7 @@ from tenfold.errors import RecipeError, SchemaError
 if TYPE_CHECKING:
     from tenfold.runs.run import Run
 
-#: What is told of a sample submission.
+#: Options of a sample submission.
 _FILLING = ("column", "probability", "fill_missing")
 
 
@@ -50,7 +50,7 @@ def _predict(asked: Predict) -> None:
     for note in record_submission(run.path, written.get("output", ""), like=asked.like or ""):
         say(note)
     show_written(written, as_json=asked.as_json)
-    if written["failed"]:
+    if written.get("failed"):
         raise typer.Exit(1)
 
 
@@ -81,9 +81,9 @@ def _evaluate(asked: Evaluate) -> None:
 
 
 def rows_of(run: "Run", asked: Predict) -> object:
-    """What to predict: a table, or the pairs of ``--user`` and ``--item``.
+    """Return the rows to predict: a table, or the pairs of ``--user`` and ``--item``.
 
-    Where the answers go is checked, too: before they are made, which may take its time.
+    It also checks the output options, before the predictions, which may take long.
     """
     if asked.members and not run.members:
         raise RecipeError(
@@ -121,5 +121,5 @@ def _check_output(run: "Run", asked: Predict) -> None:
             "beside --like, whose file is filled in as it is",
         )
     else:
-        refuse(asked, _FILLING, "without --like, the sample submission that it speaks of")
+        refuse(asked, _FILLING, "without --like, the sample submission that it describes")
     return None

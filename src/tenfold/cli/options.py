@@ -1,7 +1,7 @@
-"""The options of the commands: the recipes' fields, and groups that several commands share, once each.
+"""The options of the commands: the recipes' fields, and groups of options that several commands share.
 
-The options of a command are the attributes of a `Request`. Typer reads their types: here and in the files of
-the commands no annotation is a text.
+The options of a command are the attributes of a `Request`. Typer reads their types, so annotations are not
+strings here, nor in the files of the commands.
 """
 
 import inspect
@@ -32,7 +32,7 @@ PANELS = (
 )
 #: The panel of a recipe's field, by the part that has it; others are of Training.
 _PARTS = {Images: "Pictures", Body: "Network", OfRatings: "Ratings", Factors: "Ratings"}
-#: What a person writes after an option of a recipe, where its type does not say it.
+#: The value of a recipe's option in the help, where its type does not give it.
 _METAVARS = {
     "arch": "NAME",
     "weights": "hub|none|FILE",
@@ -50,29 +50,26 @@ _METAVARS = {
 
 
 class Option(NamedTuple):
-    """One option, or without flags an argument. default: ``...`` where it must be given."""
+    """An option, or without flags an argument. default: ``...`` where it must be given."""
 
     help: str
     metavar: str
     flags: tuple[str, ...]
-    default: Any
+    default: object
 
 
 def option(help: str, metavar: str = "", *flags: str, default: object = None) -> Any:
-    """An attribute that is an option; its flag is its name unless flags are given."""
+    """Declare an attribute as an option; its flag is its name unless flags are given."""
     return Option(help, metavar, flags or ("",), default)
 
 
 def argument(help: str, metavar: str, *, optional: bool = False) -> Any:
-    """An attribute that is an argument; of the type ``list[str]`` it takes all the words that are left."""
+    """Declare an attribute as an argument; of the type ``list[str]`` it takes all the words that are left."""
     return Option(help, metavar, (), None if optional else ...)
 
 
 class Request:
-    """The options of a command by name. What is not given has its default.
-
-    panel: of a class, where its options stand in the help.
-    """
+    """The options of a command. panel: the part of the help that shows the options of a class."""
 
     panel: ClassVar = "Options"
 
@@ -81,24 +78,22 @@ class Request:
         self.__dict__.update(options | values)
 
 
-def options_of(request: type[Request]) -> dict[str, tuple[Option, Any, str]]:
-    """Name -> option, its type, and its panel; a class's own before those that it shares with others."""
-    found = {}
+def options_of(request: type[Request]) -> dict[str, tuple[Option, object, str]]:
+    """Name -> option, its type, and its panel; a class's own options before inherited ones."""
+    options = {}
     for owner in request.__mro__:
         for name, kind in vars(owner).get("__annotations__", {}).items():
             about = vars(owner).get(name)
-            if isinstance(about, Option) and name not in found:
-                found[name] = about, kind, vars(owner).get("panel", "Options") if about.flags else "Arguments"
-    return found
+            if isinstance(about, Option) and name not in options:
+                panel = vars(owner).get("panel", "Options") if about.flags else "Arguments"
+                options[name] = about, kind, panel
+    return options
 
 
 def parameters_of(
     request: type[Request], recipes: tuple[type[AnyRecipe], ...] = (), without: tuple[str, ...] = ()
 ) -> list[inspect.Parameter]:
-    """Arguments and options of a command: the fields of its request, and one for every field of the recipes.
-
-    without: names of fields that the command does not take.
-    """
+    """Return the parameters of a command: the fields of its request and of the recipes, without some."""
     made = {
         name: _parameter(name, kind, about, panel)
         for name, (about, kind, panel) in options_of(request).items()
@@ -108,17 +103,19 @@ def parameters_of(
         for name in recipe.model_fields:
             if name not in made and name not in without:
                 made[name] = _recipe_option(name, recipe, recipes)
-    return sorted(made.values(), key=lambda one: PANELS.index(one.default.rich_help_panel))
+    return sorted(made.values(), key=lambda parameter: PANELS.index(parameter.default.rich_help_panel))
 
 
-def _parameter(name: str, kind: Any, about: Option, panel: str) -> inspect.Parameter:
+def _parameter(name: str, kind: object, about: Option, panel: str) -> inspect.Parameter:
     help, metavar, flags, default = about
     if not flags:
-        value: Any = typer.Argument(default, help=help, metavar=metavar, rich_help_panel=panel)
+        value = typer.Argument(default, help=help, metavar=metavar, rich_help_panel=panel)
     else:
         words = metavar.split("|")
         if not metavar and kind not in (bool, bool | None):
-            metavar = {int | None: "N", int: "N", float | None: "NUMBER", float: "NUMBER"}.get(kind, "TEXT")
+            metavar = (
+                "N" if kind in (int, int | None) else "NUMBER" if kind in (float, float | None) else "TEXT"
+            )
         value = typer.Option(
             default,
             *(flag or f"--{name.replace('_', '-')}" for flag in flags),
@@ -147,22 +144,21 @@ def _recipe_option(
     return _parameter(name, kind | None, own, next((_PARTS[part] for part in parts), "Training"))
 
 
-def _plain_type(annotation: Any) -> tuple[Any, list[str]]:
-    """The type of an option's text, and its choices."""
+def _plain_type(annotation: object) -> tuple[type, list[str]]:
+    """Return the type of an option's text, and its choices."""
     parts = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is Literal:
         return (int if all(isinstance(part, int) for part in parts) else str), [str(part) for part in parts]
-    if annotation in (int, float, str, bool):
-        return annotation, []
-    if get_origin(annotation) is tuple and parts == [float, float]:
-        return annotation, []
+    for kind in (int, float, str, bool, tuple[float, float]):
+        if annotation == kind:
+            return kind, []
     if len(parts) == 1 or get_origin(annotation) is Annotated:
         return _plain_type(parts[0])
     return str, []  # a number or one of some words, sizes, weights by name: the recipe reads the text
 
 
 def _defaults(name: str, recipes: tuple[type[AnyRecipe], ...]) -> str:
-    """``[64]``, or each training's default where they differ."""
+    """Return ``[64]``, or each training's default where they differ."""
     jobs: list[tuple[str, type[AnyRecipe], Mapping[str, Any]]] = [
         ("pictures" if name in TABLE_DEFAULTS else "networks", Recipe, {}),
         ("tables", Recipe, TABLE_DEFAULTS),
@@ -182,7 +178,7 @@ def _defaults(name: str, recipes: tuple[type[AnyRecipe], ...]) -> str:
     return f" [{', '.join(told)}]"
 
 
-def _spelled(value: Any, between: str = ",") -> str:
+def _spelled(value: object, between: str = ",") -> str:
     if isinstance(value, tuple):
         return between.join(str(part) for part in value)
     if isinstance(value, bool):

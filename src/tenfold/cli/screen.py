@@ -8,11 +8,12 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, SupportsFloat, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -21,20 +22,31 @@ from tenfold.events import EpochEnded, Event, ImagesRead, RowsPredicted, StepEnd
 from tenfold.remedies import advice
 from tenfold.targets.words import EPOCH, HEADINGS, SHORT
 
+if TYPE_CHECKING:
+    from tenfold.engine.finder import RateCurve
+    from tenfold.memory.plan import Plan, Refusal
+    from tenfold.recommenders.inspect import Inspection
+    from tenfold.runs.run import Run
+    from tenfold.studies.compare import Compared
+    from tenfold.studies.demo import DemoData, DemoRatings, RatingsScores
+    from tenfold.studies.trials import Tuned
+
+#: Score -> value, or scores of another kind.
+Scores = Mapping[str, object]
+
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 # A pipe or a file has no width of its own; tables are cut to a person's window only.
 _output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 140)
 
 
 class Outlet:
-    """Standard output or error that never ends a command, whose work is worth more than its words: after the
-    first failure (a full disk, a reader that has gone) nothing is written any more.
-
-    fault: what went wrong, or None.
+    """Standard output or error that never ends a command. After the first failure (a full disk, a closed
+    pipe), which `fault` keeps, it writes nothing more.
     """
 
-    def __init__(self, stream: Any) -> None:
-        self._stream, self.fault = stream, None
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.fault: OSError | None = None
 
     def write(self, text: str) -> int:
         """As any text stream."""
@@ -44,27 +56,29 @@ class Outlet:
         """As any text stream."""
         self._try(self._stream.flush)
 
-    def _try(self, do: Callable[..., Any], *given: str) -> Any:
+    def _try(self, do: Callable[..., int | None], *given: str) -> int | None:
         try:
             return do(*given)
         except OSError as error:
             self.fault = self.fault or error
-            # What waits to be written goes where it cannot fail, now and when Python ends.
+            # The text in the buffer goes where it cannot fail, now and when Python ends.
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
+            return None
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
 
 def take_any_text() -> None:
-    """Let standard output and error take any text, whatever the locale: a name of another script must not
-    end a command whose work is done. Letters that the encoding lacks are shown as ``\\u56fe``, and bytes of
-    file names that are no text leave as they came. A stream that is closed or full ends none either.
+    """Let standard output and error take any text, whatever the locale, so that no file name ends a command.
+
+    Letters that the encoding lacks are shown as ``\\u56fe``; undecodable bytes of file names are written as
+    they are. A closed or full stream does not end a command either.
     """
     codecs.register_error("tenfold", _shown_anyhow)
     for number in (0, 1, 2):
-        # Or the next file that is opened, a table or a run's, would be standard output.
+        # Otherwise the next file that is opened, a table for example, would be standard output.
         try:
             os.fstat(number)
         except OSError:
@@ -77,7 +91,7 @@ def take_any_text() -> None:
 
 
 def untold() -> str:
-    """Why standard output has not taken the answer, or "" where it has, or where its reader has just gone."""
+    """Return why standard output did not take the answer; "" if it did, or if its reader closed the pipe."""
     sys.stdout.flush()
     fault = getattr(sys.stdout, "fault", None)
     return "" if fault is None or isinstance(fault, BrokenPipeError) else str(fault.strerror)
@@ -86,42 +100,50 @@ def untold() -> str:
 def _shown_anyhow(error: UnicodeError) -> tuple[bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    found = b""
+    shown = b""
     for letter in error.object[error.start : error.end]:
         raw = 0xDC80 <= ord(letter) <= 0xDCFF  # a byte that Python could not decode (PEP 383)
-        found += bytes([ord(letter) - 0xDC00]) if raw else letter.encode("ascii", "backslashreplace")
-    return found, error.end
+        shown += bytes([ord(letter) - 0xDC00]) if raw else letter.encode("ascii", "backslashreplace")
+    return shown, error.end
 
 
 def as_text(text: object) -> Text:
-    """A cell of a table: nothing in it is read as markup, and no sign of it is obeyed by the terminal."""
+    """Return a cell of a table, without markup and without control characters."""
     return Text(printable(str(text)).replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def say(text: str) -> None:
-    """A line, or an error's lines, to standard error; advises what the running command has (`remedies`)."""
+    """Print lines on standard error, with advice that names options of the running command (`remedies`)."""
     _errors.print(Text(printable(advice(text))))
 
 
 def tell(text: str) -> None:
-    """One line to standard output."""
+    """Print a line on standard output."""
     _output.print(Text(printable(text)))
 
 
 def progress_console() -> Console:
-    """Where progress goes."""
+    """Return the console of standard error, where progress goes."""
     return _errors
 
 
+def grid_of(headings: Iterable[str], *, left: Collection[str] = (), no_wrap: bool = False) -> Grid:
+    """Return an empty table. left: headings of columns of text; the others are of numbers, to the right."""
+    grid = Grid(box=None, pad_edge=False)
+    for heading in headings:
+        grid.add_column(as_text(heading), justify="left" if heading in left else "right", no_wrap=no_wrap)
+    return grid
+
+
 def output_grid(grid: Grid) -> None:
-    """A table to standard output."""
+    """Print a table on standard output."""
     _output.print(grid)
 
 
 def print_json(value: object) -> None:
-    """One JSON object on standard output; what is not a number (no labels) is null."""
+    """Print a JSON object on standard output; NaN is null."""
     plain = _finite(value)
-    text = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(plain, ensure_ascii=False))
+    text = UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(plain, ensure_ascii=False))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -130,19 +152,16 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def _finite(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # numbers and arrays of numpy
-        value = value.tolist()
+def _finite(value: object) -> object:
+    value = getattr(value, "tolist", lambda: value)()  # numbers and arrays of numpy
     if isinstance(value, Mapping):
         return {
-            str(key): [advice(str(text)) for text in one] if key == "notes" else _finite(one)
-            for key, one in value.items()
+            str(key): [advice(str(note)) for note in cell] if key == "notes" else _finite(cell)
+            for key, cell in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
+        return [_finite(cell) for cell in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Display:
@@ -158,7 +177,7 @@ class Display:
             console=_errors,
             transient=True,
         )
-        self._task: Any = None
+        self._task: TaskID | None = None
         self._name = ""
 
     def __enter__(self) -> Self:
@@ -169,11 +188,11 @@ class Display:
         self._bar.stop()
 
     def note(self, text: str) -> None:
-        """A decision, above the bar."""
+        """Print a message above the bar."""
         say(text)
 
     def progress(self, event: Event) -> None:
-        """Images read, steps taken, epochs finished."""
+        """Show an event."""
         match event:
             case ImagesRead():
                 self._show(f"reading {event.column}", event.done, event.total)
@@ -185,7 +204,7 @@ class Display:
                 name = f"{_HEAD}, {name}" if event.stage == "head" else name
                 self._show(name, event.step, event.steps, f"loss {losses}")
             case EpochEnded():
-                self.note(epoch_line(event.record()))
+                self.note(epoch_line(event))
             case SweepEnded():
                 self._show("sweeps", event.done, event.total, event.extra)
 
@@ -198,264 +217,245 @@ class Display:
         self._bar.update(self._task, completed=done, total=total, extra=extra)
 
 
-#: What an epoch is called in which the last layer alone is trained.
+#: The stage in which the last layer alone is trained.
 _HEAD = "last layer alone"
 
 
-def epoch_line(record: Mapping[str, Any]) -> str:
-    """An epoch in one line: each target's training loss, and its scores on the validation rows."""
-    parts = [f"epoch {record['epoch'] + 1:>2} ({_HEAD if record['stage'] == 'head' else record['stage']})"]
-    steps = record.get("epoch_steps", 0)
-    skipped = steps - record.get("updates", steps)
-    for name in dict.fromkeys([*record["train"], *record["valid"]]):
-        train, valid = record["train"].get(name, {}), record["valid"].get(name)
-        loss = "no update" if skipped and "loss" not in train else _number(train.get("loss", math.nan))
-        text = f"{name}: loss {loss}"
+def epoch_line(epoch: EpochEnded) -> str:
+    """Return an epoch in one line: each target's training loss, and its scores on the validation rows."""
+    parts = [f"epoch {epoch.epoch + 1:>2} ({_HEAD if epoch.stage == 'head' else epoch.stage})"]
+    steps = epoch.epoch_steps or 0
+    skipped = 0 if epoch.updates is None else steps - epoch.updates
+    for name in dict.fromkeys([*epoch.train, *epoch.valid]):
+        train, valid = epoch.train.get(name, {}), epoch.valid.get(name)
+        text = f"{name}: loss {'no update' if skipped and 'loss' not in train else _cell('loss', train)}"
         if valid is not None:
-            told = [f"{word} {_cell(key, valid)}" for key, word in EPOCH.items() if key in valid]
-            text += ", " + ", ".join(told)
-        weight = record.get("task_weights", {}).get(name, 1.0)
-        if weight != 1.0:
-            text += f", weight {weight:.2f}"
-        parts.append(text)
+            shown = (f"{word} {_cell(key, valid)}" for key, word in EPOCH.items() if key in valid)
+            text += f", {', '.join(shown)}"
+        weight = epoch.task_weights.get(name, 1.0)
+        parts.append(text if weight == 1.0 else f"{text}, weight {weight:.2f}")
     if skipped:
         parts.append(f"{skipped} of {steps} updates skipped (half precision overflowed)")
-    return "   ".join([*parts, f"{record['seconds']:.0f} s"])
+    return "   ".join([*parts, f"{epoch.seconds:.0f} s"])
 
 
 def figure(value: float, *, digits: int = 4, nothing: str = "no labels") -> str:
-    """A score as `metrics.score_text` writes it."""
+    """Return a score as `metrics.score_text` writes it."""
     from tenfold.metrics import score_text  # late, since --help needs no arrays
 
     return score_text(value, digits=digits, nothing=nothing)
 
 
-def _number(value: float) -> str:
-    return figure(value, digits=3)
-
-
-def _percent(value: float) -> str:
-    return "no labels" if value != value else f"{value:.1%}"
-
-
 #: Scores of lists, and their headings.
-_LISTS = {
-    "precision": "precision",
-    "recall": "recall",
-    "hit": "hit",
-    "ndcg": "NDCG",
-    "coverage": "coverage",
-    "users": "users",
-}
+_LISTS = {name: name for name in ("precision", "recall", "hit", "ndcg", "coverage", "users")}
+_LISTS["ndcg"] = "NDCG"
 
 
-def show_scores(targets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Tables of scores: one row per target, then its baselines; and of lists, where there are any.
+def show_scores(targets: Mapping[str, Scores]) -> None:
+    """Print tables of scores: a row for each target, then its baselines; and of lists, if there are any.
 
-    Targets of different kinds have different scores, and so a table for each kind.
+    Each kind of target has other scores, and so a table of its own.
     """
-    alike: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    alike: dict[tuple[str, ...], dict[str, Scores]] = {}
     for name, scores in targets.items():
-        shown = tuple(one for one in HEADINGS if one in scores and one != "auc")
+        shown = tuple(score for score in HEADINGS if score in scores and score != "auc")
         if shown:
             alike.setdefault(shown, {})[name] = scores
     for group in alike.values():
         _show_grid("target", HEADINGS, group)
     for scores in targets.values():
-        if "lists" in scores:
-            _show_grid(f"lists of {scores['lists']['n']}", _LISTS, {"this run": scores["lists"]})
+        if lists := _inner(scores, "lists"):
+            _show_grid(f"lists of {lists['n']}", _LISTS, {"this run": lists})
 
 
-def _show_grid(title: str, names: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> None:
-    every = {}
-    for name, scores in rows.items():
-        beside = scores.get("baselines", {})
-        every |= {name: scores, **{f"  {one.replace('_', ' ')}": beside[one] for one in beside}}
-    shown = [name for name in names if any(name in scores for scores in every.values())]
+def _inner(scores: Scores, name: str) -> Scores:
+    """Return scores within scores; nothing where there are none."""
+    inner = scores.get(name)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _show_grid(title: str, names: Mapping[str, str], targets: Mapping[str, Scores]) -> None:
+    rows: dict[str, Scores] = {}
+    for name, scores in targets.items():
+        baselines = _inner(scores, "baselines")
+        rows[name] = scores
+        rows |= {f"  {base.replace('_', ' ')}": _inner(baselines, base) for base in baselines}
+    shown = [name for name in names if any(name in scores for scores in rows.values())]
     if not shown:
         return
-    grid = Grid(box=None, pad_edge=False)
-    grid.add_column(as_text(title))
-    for name in shown:
-        grid.add_column(names[name], justify="right")
-    for name, scores in every.items():
-        grid.add_row(as_text(name), *(_cell(one, scores) for one in shown))
-    _output.print(grid)
+    grid = grid_of([title, *(names[name] for name in shown)], left=[title])
+    for name, scores in rows.items():
+        grid.add_row(as_text(name), *(_cell(score, scores) for score in shown))
+    output_grid(grid)
 
 
-def _cell(name: str, scores: Mapping[str, Any]) -> str:
-    value = scores.get(name)
-    if value is None:
+def _cell(name: str, scores: Scores) -> str:
+    """Return a score in words: a share in percent, a count as a whole number; "" where it is missing."""
+    score = scores.get(name, math.nan if name == "loss" else None)
+    if not isinstance(score, SupportsFloat):
         return ""
-    if value != value and scores.get("scored"):
-        return "undefined"  # there are labels, of which this score says nothing: all alike, for example
+    value = float(score)
+    if math.isnan(value) and scores.get("scored"):
+        return "undefined"  # there are labels for which this score is not defined, for example all alike
     if name in ("scored", "fallback", "users"):
         return str(int(value))
-    part = name.endswith(("error_rate", "subset_accuracy", "none_rate"))
-    return _percent(value) if part else _number(value)
+    if name.endswith(("error_rate", "subset_accuracy", "none_rate")) and not math.isnan(value):
+        return f"{value:.1%}"
+    return figure(value, digits=3)
 
 
-def show_rows(columns: Mapping[str, Any], most: int = 5) -> None:
-    """The first rows of a table."""
-    grid = Grid(box=None, pad_edge=False)
-    for name in columns:
-        grid.add_column(as_text(name))
-    for row in zip(*(list(cells[:most]) for cells in columns.values()), strict=True):
+def show_rows(columns: Mapping[str, Sequence[object]], most: int = 5) -> None:
+    """Print the first rows of a table."""
+    grid = grid_of(columns, left=columns)
+    for row in zip(*(cells[:most] for cells in columns.values()), strict=True):
         grid.add_row(*(as_text(cell) for cell in row))
-    _output.print(grid)
+    output_grid(grid)
 
 
-def show_records(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of one kind as a table: lists, neighbours, predicted pairs."""
+def show_records(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows of one kind as a table: lists, neighbours, predicted pairs."""
     if not rows:
         return
-    grid = Grid(box=None, pad_edge=False)
-    for name, value in rows[0].items():
-        grid.add_column(as_text(name), justify="right" if isinstance(value, (int, float)) else "left")
+    texts = [name for name, value in rows[0].items() if not isinstance(value, (int, float))]
+    grid = grid_of(rows[0], left=texts)
     for row in rows:
         grid.add_row(*(as_text(_shown(value)) for value in row.values()))
-    _output.print(grid)
+    output_grid(grid)
 
 
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return figure(value, digits=3, nothing="")
     if isinstance(value, list):  # reasons: the rated items that moved the score, and how far
-        return "; ".join(f"{one['name']} ({one['moved']:+.2f})" for one in value)
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+        return "; ".join(f"{reason['name']} ({reason['moved']:+.2f})" for reason in value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def show_rates(curve: Any, output: str | None) -> None:
-    """A few points of a rate curve, and what it suggests."""
-    grid = Grid(box=None, pad_edge=False)
-    grid.add_column("rate", justify="right")
-    grid.add_column("loss", justify="right")
+def show_rates(curve: RateCurve, output: str | None) -> None:
+    """Print a few points of a rate curve, and the rate it suggests."""
+    grid = grid_of(("rate", "loss"))
     stride = max(1, len(curve.rates) // 16)
-    for rate, loss in list(zip(curve.rates, curve.losses, strict=True))[::stride]:
+    for rate, loss in zip(curve.rates[::stride], curve.losses[::stride], strict=True):
         grid.add_row(f"{rate:.1e}", figure(loss))
-    _output.print(grid)
+    output_grid(grid)
     tell(f"steepest at {curve.steepest:.1e}: try --lr {curve.steepest:.1e}")
     if output:
         tell(f"curve: {output}")
 
 
-def show_tuned(record: Mapping[str, Any]) -> None:
-    """Every value that was tried with its score, and what follows from them."""
-    grid = Grid(box=None, pad_edge=False)
-    several = len(record["seeds"]) > 1
-    targets = dict.fromkeys(name for one in record["settings"] for name in one["targets"])
+def show_tuned(tuned: Tuned, output: str | None) -> None:
+    """Print every value that was tried with its scores, and the conclusions."""
+    from tenfold.studies.trials import mean_scores
+
+    settings, several = tuned.settings, len(tuned.seeds) > 1
+    scores = [mean_scores([trial.targets for trial in setting.trials]) for setting in settings]
     shown = [
         (name, key)
-        for name in targets
+        for name in dict.fromkeys(name for targets in scores for name in targets)
         for key in (*SHORT, "mae")
-        if any(key in one["targets"].get(name, {}) for one in record["settings"]) and key != record["score"]
+        if key != tuned.score and any(key in targets.get(name, {}) for targets in scores)
     ]
-    heads = [record["tuned"].replace("_", " "), record["score"]]
+    heads = [tuned.field.replace("_", " "), tuned.score]
     heads += ["between seeds", "behind"] if several else []
-    for name in (*heads, *(f"{name} {HEADINGS[key]}" for name, key in shown)):
-        grid.add_column(as_text(name), justify="right")
-    grid.add_column("")
-    for one in record["settings"]:
-        words = [f"{one['value']:g}", _number4(one["mean"])]
-        words += [_number4(one["deviation"]), _number4(one["behind"])] if several else []
-        found = [(key, one["targets"].get(name, {}).get(key)) for name, key in shown]
-        words += [
-            "-" if value is not None and value != value else _cell(key, {key: value}) for key, value in found
-        ]
-        marks = ["best"] if one["value"] == record["best"] else []
-        marks += ["recipe"] if one["value"] == record["recipe_value"] else []
-        grid.add_row(*words, as_text(", ".join(marks) or one["failed"] or ""))
-    _output.print(grid)
-    for line in record["verdict"]:
+    heads += [f"{name} {HEADINGS[key]}" for name, key in shown]
+    grid = grid_of([*heads, ""], left=("",))
+    for setting, targets in zip(settings, scores, strict=True):
+        numbers = [setting.mean, *((setting.deviation, setting.behind) if several else ())]
+        means = [(key, targets.get(name, {}).get(key)) for name, key in shown]
+        marks = ["best"] if setting.value == tuned.best else []
+        marks += ["recipe"] if setting.value == tuned.recipe_value else []
+        failed = next((trial.failed for trial in setting.trials if trial.failed), "")
+        grid.add_row(
+            f"{setting.value:g}",
+            *(figure(value, nothing="-") for value in numbers),
+            *("-" if mean != mean else _cell(key, {key: mean}) for key, mean in means),
+            as_text(", ".join(marks) or failed),
+        )
+    output_grid(grid)
+    for line in tuned.conclusions():
         tell(line)
-    if record["output"]:
-        tell(f"picture: {record['output']}")
-
-
-def _number4(value: float) -> str:
-    return figure(value, nothing="-")
+    if output:
+        tell(f"picture: {output}")
 
 
 def signed(value: float) -> str:
-    """A difference of scores, with its sign."""
+    """Return a difference of scores, with its sign."""
     if not math.isfinite(value):
         return "-"
-    return ("" if value < 0 else "+") + figure(value + 0.0)  # of -0.0 the sign is no news
+    return ("" if value < 0 else "+") + figure(value + 0.0)  # -0.0 is +0
 
 
-def show_compared(record: Mapping[str, Any]) -> None:
-    """Each target alone and together with the others, and what their difference is worth."""
-    grid = Grid(box=None, pad_edge=False)
-    for name in ("target", "score", "alone", "together", "difference", "standard error", "95 % interval"):
-        grid.add_column(name, justify="left" if name in ("target", "score") else "right")
+def show_compared(compared: Compared) -> None:
+    """Print the scores of each target alone and with the others, and what their difference is worth."""
+    heads = ("target", "score", "alone", "together", "difference", "standard error", "95 % interval")
+    grid = grid_of(heads, left=heads[:2])
     partial: list[str] = []
-    for name, one in record["targets"].items():
-        for score, found in one["scores"].items():
-            low, high = found["interval"]
-            numbers = (found["alone"], found["together"])
+    for target in compared.targets:
+        pairs = len(target.pairs)
+        for score in target.scores:
+            found, word = target.difference(score), HEADINGS.get(score, score)
             grid.add_row(
-                as_text(name if score == one["score"] else ""),
-                HEADINGS.get(score, score),
-                *(_number4(value) for value in numbers),
-                signed(found["difference"]),
-                _number4(found["standard_error"]),
-                "-" if low != low else f"{signed(low)} to {signed(high)}",
+                as_text(target.name if score == target.score else ""),
+                word,
+                *(figure(target.mean(arm, score), nothing="-") for arm in ("alone", "together")),
+                signed(found.mean),
+                figure(found.error, nothing="-"),
+                "-" if math.isnan(found.low) else f"{signed(found.low)} to {signed(found.high)}",
             )
-            pairs = len(one["per_fold"])
-            if found["pairs"] < pairs:
-                partial.append(f"{name}, {HEADINGS.get(score, score)}: {found['pairs']} of {pairs} pairs")
-    _output.print(grid)
+            if found.pairs < pairs:
+                partial.append(f"{target.name}, {word}: {found.pairs} of {pairs} pairs")
+    output_grid(grid)
     if partial:
         tell(f"means are of the pairs in which the score is defined: {'; '.join(partial)}")
-    for name, one in record["targets"].items():
-        others = " and ".join(one["others"])
+    for target in compared.targets:
+        subject = f"learning {' and '.join(target.others)} too"
         verdict = {
-            "helps": f"learning {others} too helps {name}",
-            "harms": f"learning {others} too harms {name}",
-            "not defined": f"whether learning {others} too helps {name} cannot be told in any fold",
-        }.get(one["answer"], f"whether learning {others} too helps {name} cannot be told from chance")
-        tell(f"{verdict} ({HEADINGS.get(one['score'], one['score'])}, {len(one['per_fold'])} pairs)")
+            "helps": f"{subject} helps {target.name}",
+            "harms": f"{subject} harms {target.name}",
+            "not defined": f"whether {subject} helps {target.name} cannot be told in any fold",
+        }.get(target.answer, f"whether {subject} helps {target.name} cannot be told from chance")
+        tell(f"{verdict} ({HEADINGS.get(target.score, target.score)}, {len(target.pairs)} pairs)")
 
 
-def show_plans(found: Sequence[Any], plot: str | None) -> None:
-    """One row per architecture: how it is cut, what it needs, and of what."""
-    grid = Grid(box=None, pad_edge=False)
-    for name in ("architecture", "rows at once", "GiB", "low to high", "undivided", "largest batch"):
-        grid.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
-    for one in found:
-        plan = one.record()
-        if "reason" in plan:
-            grid.add_row(as_text(plan["arch"]), "no plan")
+def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
+    """Print a row for each architecture: how its batch is divided, what it needs, and for what."""
+    from tenfold.memory.plan import Refusal
+
+    heads = ("architecture", "rows at once", "GiB", "low to high", "undivided", "largest batch")
+    grid = grid_of(heads, left=heads[:1], no_wrap=True)
+    lines, notes = [], {}
+    for plan in plans:
+        if isinstance(plan, Refusal):
+            grid.add_row(as_text(plan.arch), "no plan")
+            lines.append(f"{plan.arch}: {plan.reason}")
             continue
-        low, high = plan["band_bytes"]
         grid.add_row(
-            as_text(plan["arch"]),
-            f"{plan['micro_batch']} x {plan['accumulation']}" + (" *" if plan["checkpoint"] else ""),
-            f"{plan['process_bytes'] / 2**30:.1f}" + ("" if plan["fits"] else "!"),
-            f"{low / 2**30:.1f}-{high / 2**30:.1f}",
-            "fits" if plan["fits_whole"] else "no",
-            str(plan["largest_batch"]),
+            as_text(plan.arch),
+            f"{plan.micro_batch} x {plan.accumulation}" + (" *" if plan.checkpoint else ""),
+            f"{plan.predicted_bytes / 2**30:.1f}" + ("" if plan.fits else "!"),
+            "-".join(f"{size / 2**30:.1f}" for size in plan.band_bytes),
+            "fits" if plan.fits_whole else "no",
+            str(plan.largest_batch),
         )
-    _output.print(grid)
-    for one in found:
-        plan = one.record()
-        if "reason" in plan:
-            tell(f"{plan['arch']}: {plan['reason']}")
-            continue
-        parts = ", ".join(f"{name} {_gib(size)}" for name, size in plan["parts"].items() if size)
-        tell(f"{plan['arch']}: {parts}")
-    for note in dict.fromkeys(note for one in found for note in one.record().get("notes", ())):
+        parts = ", ".join(f"{name} {gib(size)}" for name, size in plan.parts.items() if size)
+        lines.append(f"{plan.arch}: {parts}")
+        notes |= dict.fromkeys(plan.notes)
+    output_grid(grid)
+    for line in lines:
+        tell(line)
+    for note in notes:
         tell(advice(f"  {note}"))
     if plot:
         tell(f"picture: {plot}")
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"
+def gib(size: int) -> str:
+    """Return bytes as GiB; "" where they are not known."""
+    return f"{size / 2**30:.2f} GiB" if size else ""
 
 
-def show_inspection(found: Any, output: str | None) -> None:
-    """A ratings run in tables: the crosstab, items by bias, the ends of the map, a score's terms."""
+def show_inspection(found: Inspection, output: str | None) -> None:
+    """Print tables of a ratings run: the crosstab, items by bias, the ends of the map, a score's terms."""
     tell(f"{found.lead}\n\nratings, and (predictions in the gaps): users across, items down")
     table = found.crosstab
     # As many users as the window has room for; the JSON and the report have all.
@@ -468,24 +468,22 @@ def show_inspection(found: Any, output: str | None) -> None:
         pairs = zip(table.rating[:fit, item].tolist(), table.predicted[:fit, item].tolist(), strict=True)
         cells = [f"{given:g}" if given == given else f"({guessed:.1f})" for given, guessed in pairs]
         grid.add_row(as_text(_short(name, 28)), *cells)
-    _output.print(grid)
-    for title, items in (
-        ("good beyond their audience", found.best),
-        ("bad in spite of their audience", found.worst),
-    ):
+    output_grid(grid)
+    titles = {"good beyond their audience": found.best, "bad in spite of their audience": found.worst}
+    for title, items in titles.items():
         if items:
             tell(f"\n{title}")
-            show_records([{**vars(one), "name": _short(one.name, 40)} for one in items])
+            show_records([{**vars(item), "name": _short(item.name, 40)} for item in items])
     if found.map:
         tell("\nthe directions in which items differ most")
-    for axis in range(2 if found.map else 0):
-        low, high = found.map.ends(axis)
-        tell(f"  {found.map.share[axis]:.0%} of the variance: {'; '.join(low)}  <->  {'; '.join(high)}")
+        for axis in (0, 1):
+            low, high = found.map.ends(axis)
+            tell(f"  {found.map.share[axis]:.0%} of the variance: {'; '.join(low)}  <->  {'; '.join(high)}")
     tell("\none-hot x matrix = look-up")
-    for one in found.lookups:
-        shown = " ".join(f"{value:.3f}" for value in one.looked_up[:6])
-        verdict = "equal" if one.equal else "NOT equal"
-        tell(f"  {one.what} {one.id}: row {one.row} of {one.rows}, {shown} ...: {verdict}")
+    for lookup in found.lookups:
+        shown = " ".join(f"{value:.3f}" for value in lookup.looked_up[:6])
+        verdict = "equal" if lookup.equal else "NOT equal"
+        tell(f"  {lookup.what} {lookup.id}: row {lookup.row} of {lookup.rows}, {shown} ...: {verdict}")
     tell("  " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.terms.items()))
     for note in found.notes:
         tell(advice(note))
@@ -497,28 +495,26 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def show_demo(data: Any, summary: Mapping[str, Any], submission: Any, scores: Mapping[str, Any]) -> None:
-    """What the demo did, and where everything is."""
+def show_demo(data: DemoData, run: Run, submission: Path, scores: Mapping[str, object]) -> None:
+    """Print what the demo scored, and the paths of its files. scores: as `Run.evaluate` returns them."""
+    from tenfold.runs.record import RunRecord
+
     tell("\nOn the rows held out from training:")
-    show_scores(summary["targets"])
+    show_scores(run.scores)
     tell("\nOn the test folder, whose answers the network never saw:")
-    show_scores(scores["targets"])
+    show_scores(RunRecord(scores).targets)
     tell("\nWhere everything is:")
-    for what, where in (
-        ("table", data.train),
-        ("pictures", data.photos),
-        ("run", summary["run"]),
-        ("submission", submission),
-    ):
-        tell(f"  {what:<11} {where}")
+    paths = {"table": data.train, "pictures": data.photos, "run": run.path, "submission": submission}
+    for what, path in paths.items():
+        tell(f"  {what:<11} {path}")
     tell(
         f"\nThe same with your own photos:\n  tenfold fit {data.train} --image image_id={data.photos} "
         "--target disease --target variety -o runs/first"
     )
 
 
-def show_demo_ratings(data: Any, found: Mapping[str, Any]) -> None:
-    """The second act: how near the truth the run came, and ten films with the reasons for them."""
+def show_demo_ratings(data: DemoRatings, found: RatingsScores) -> None:
+    """Print how near the truth the run came, and ten films with the reasons for them."""
     tell("\nOn the ratings held out (the truth itself misses them by its noise and by rounding to stars):")
     errors = {"this run": found["rmse"], "the truth": found["truth_rmse"], **found["baselines"]}
     show_records([{"": name.replace("_", " "), "RMSE": value} for name, value in errors.items()])
@@ -540,8 +536,8 @@ def show_demo_ratings(data: Any, found: Mapping[str, Any]) -> None:
     )
 
 
-def show_explained(found: Mapping[str, Any]) -> None:
-    """Which rows a workbook explains, and where it is."""
+def show_explained(found: Mapping[str, object]) -> None:
+    """Print which rows a workbook explains, and its path. found: as `Run.write_explanation` returns it."""
     from tenfold.workbooks.rows import explained_rows
 
     rows = explained_rows(found)
@@ -550,13 +546,16 @@ def show_explained(found: Mapping[str, Any]) -> None:
         tell(
             "training loss: before calibration, with label smoothing; the report's is -log of the probability"
         )
+    users, items, notes, sheets = (_texts(found.get(name)) for name in ("users", "items", "notes", "sheets"))
     if "users" in found:
-        tell(f"{len(found['users'])} users by {len(found['items'])} items, {found['rated']} ratings")
-        tell(
-            "RMSE over these ratings: "
-            + ("none" if found["rmse"] != found["rmse"] else f"{found['rmse']:.4f}")
-        )
-    for note in found["notes"]:
+        rmse = found["rmse"]
+        tell(f"{len(users)} users by {len(items)} items, {found['rated']} ratings")
+        tell(f"RMSE over these ratings: {'none' if rmse != rmse else f'{rmse:.4f}'}")
+    for note in notes:
         say(note)
-    tell(f"sheets: {', '.join(found['sheets'])}")
+    tell(f"sheets: {', '.join(sheets)}")
     tell(f"workbook: {found['output']}")
+
+
+def _texts(value: object) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, list | tuple) else []

@@ -1,26 +1,41 @@
-"""What a person sees of many runs: the table of members while they train, blends, and the history."""
+"""Tables of many runs: the members while they train, blends, and the history."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from tenfold.cli.screen import as_text, figure, output_grid, progress_console, say, show_scores, signed, tell
+from tenfold.cli.screen import (
+    Scores,
+    as_text,
+    figure,
+    gib,
+    grid_of,
+    output_grid,
+    progress_console,
+    say,
+    show_scores,
+    signed,
+    tell,
+)
 from tenfold.events import Event, MemberRow, MembersChanged, StageBegan
 from tenfold.targets.words import SHORT
+
+if TYPE_CHECKING:
+    from tenfold.runs.history import Recorded
 
 #: Seconds between two drawings of the live table.
 OFTEN = 0.25
 
 
 class MembersDisplay:
-    """A live table of members on standard error; where that is no window, one line when something ends."""
+    """A live table of members on standard error; without a terminal, a line when a member ends."""
 
     def __init__(self) -> None:
         self._console = progress_console()
@@ -37,11 +52,11 @@ class MembersDisplay:
         self._live.stop()
 
     def note(self, text: str) -> None:
-        """A decision, above the table."""
+        """Print a message above the table."""
         say(text)
 
     def progress(self, event: Event) -> None:
-        """What every member is doing."""
+        """Show an event."""
         if isinstance(event, StageBegan) and not self._console.is_terminal:
             self.note(event.name)
         if not isinstance(event, MembersChanged):
@@ -64,10 +79,9 @@ def _line(row: MemberRow) -> str:
 
 
 def members_grid(rows: Sequence[MemberRow]) -> Grid:
-    """Members, what they do, their scores, the memory that they held, and the time that is left."""
-    grid = Grid(box=None, pad_edge=False)
-    for name in ("member", "stage", "score", "peak", "left"):
-        grid.add_column(name, justify="right" if name in ("peak", "left") else "left")
+    """Return a table of members: stage, scores, memory, and the time that is left."""
+    heads = ("member", "stage", "score", "peak", "left")
+    grid = grid_of(heads, left=heads[:3])
     for row in rows:
         grid.add_row(
             as_text(row.member),
@@ -84,98 +98,79 @@ def members_grid(rows: Sequence[MemberRow]) -> Grid:
     return grid
 
 
-def short_scores(targets: Mapping[str, Mapping[str, Any]]) -> str:
-    """Every target's most telling score."""
-    told = []
+def short_scores(targets: Mapping[str, Scores]) -> str:
+    """Return every target's most telling score."""
+    parts = []
     for name, scores in targets.items():
-        score = next((one for one in SHORT if one in scores), "")
+        score = next((key for key in SHORT if key in scores), "")
         value = scores.get(score)
         if isinstance(value, (int, float)) and value == value:
             shown = f"{value:.1%}" if score == "error_rate" else figure(value, digits=3)
-            told.append(f"{name} {SHORT[score].format(shown)}")
-    return ", ".join(told)
-
-
-def gib(size: int) -> str:
-    """Bytes as GiB; nothing where they are not known."""
-    return f"{size / 2**30:.2f} GiB" if size else ""
+            parts.append(f"{name} {SHORT[score].format(shown)}")
+    return ", ".join(parts)
 
 
 def minutes(seconds: float | None) -> str:
-    """A time that is left, as people say it."""
+    """Return a time in seconds or minutes; "" where it is not known."""
     if seconds is None:
         return ""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def show_blend(summary: Mapping[str, Any]) -> None:
-    """Members and their scores, the ways of blending, and the blend's own scores."""
-    grid = Grid(box=None, pad_edge=False)
-    for name in ("member", "weight", "score", "peak", "time"):
-        grid.add_column(name, justify="left" if name in ("member", "score") else "right")
-    for one in summary["members"]:
-        weights = [each.get(one["name"]) for each in summary.get("weights", {}).values()]
-        said = "/".join("" if each is None else f"{each:.2f}" for each in weights)
-        score = short_scores(one.get("scores", {})) if one["status"] == "finished" else one["status"]
-        time_taken = minutes(one["seconds"]) if one.get("seconds") else ""
-        grid.add_row(as_text(one["name"]), said, as_text(score), gib(one.get("peak_bytes", 0)), time_taken)
+def show_blend(summary: Mapping[str, object]) -> None:
+    """Print members and their scores, the ways of blending, and the blend's own scores."""
+    from tenfold.runs.record import RunRecord
+
+    record = RunRecord(summary)
+    heads = ("member", "weight", "score", "peak", "time")
+    grid = grid_of(heads, left=("member", "score"))
+    for member in record.members:
+        weights = [weights.get(member.name) for weights in record.weights.values()]
+        grid.add_row(
+            as_text(member.name),
+            "/".join("" if weight is None else f"{weight:.2f}" for weight in weights),
+            as_text(short_scores(member.scores) if member.status == "finished" else member.status),
+            gib(member.peak_bytes),
+            minutes(member.seconds or None),
+        )
     output_grid(grid)
-    for target, ways in summary.get("blends", {}).items():
-        told = [f"{way} {figure(one['loss'])}" for way, one in ways.items() if _is_number(one["loss"])]
-        if told:
-            tell(f"{target}: loss of blends on rows that chose no weights: {', '.join(told)}")
-    if summary.get("targets"):
+    for target, ways in record.blends.items():
+        losses = [
+            f"{way} {figure(blend['loss'])}" for way, blend in ways.items() if blend["loss"] is not None
+        ]
+        if losses:
+            tell(f"{target}: loss of blends on rows that chose no weights: {', '.join(losses)}")
+    if record.targets:
         tell("\nthe blend, on rows that were held out:")
-        show_scores(summary["targets"])
+        show_scores(record.targets)
     else:
         tell(
             "\nthe blend has no score of its own: its members kept no answers to held-out rows, and the "
             f"scores above are of what each held out. To measure it: tenfold evaluate {summary['run']} TABLE"
         )
-    if summary.get("without_views"):
+    if record.without_views:
         tell("\nthe same from the plain views alone:")
-        show_scores(summary["without_views"])
+        show_scores(record.without_views)
     tell(f"run: {summary['run']}")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def show_history(runs: Sequence[Any]) -> None:
-    """One line a run, best first, with what changed since the run before it and what that gave."""
-    grid = Grid(box=None, pad_edge=False)
-    for name in ("run", "score", "gain", "board", "targets", "time", "peak", "since its parent"):
-        numbers = ("score", "gain", "board", "time", "peak")
-        grid.add_column(name, justify="right" if name in numbers else "left")
-    for one in runs:
-        since = f"{one.parent}: {'; '.join(one.changed)}" if one.parent else "the first"
+def show_history(runs: Sequence[Recorded]) -> None:
+    """Print a line for each run, best first, with what changed since its parent and the gain."""
+    heads = ("run", "score", "gain", "board", "targets", "time", "peak", "since its parent")
+    grid = grid_of(heads, left=("run", "targets", "since its parent"))
+    for run in runs:
+        since = f"{run.parent}: {'; '.join(run.changed)}" if run.parent else "the first"
         grid.add_row(
-            as_text(one.run + ("" if one.there else " (gone)")),
-            _figure(one.score),
-            signed(one.gain) if _is_number(one.gain) else "",
-            f"{one.leaderboard[-1]:g}" if one.leaderboard else "",
-            as_text(short_scores(one.targets)),
-            minutes(one.seconds),
-            gib(one.peak_bytes),
+            as_text(run.run + ("" if run.there else " (gone)")),
+            figure(run.score) if math.isfinite(run.score) else "",
+            signed(run.gain) if math.isfinite(run.gain) else "",
+            f"{run.leaderboard[-1]:g}" if run.leaderboard else "",
+            as_text(short_scores(run.targets)),
+            minutes(run.seconds),
+            gib(run.peak_bytes),
             as_text(since),
         )
     output_grid(grid)
-    for one in runs:
-        for made in one.submissions:
-            tell(f"{made['file']} was made by {one.run} on {made['when']}")
-
-
-def _figure(value: float) -> str:
-    return figure(value) if _is_number(value) else ""
-
-
-__all__ = [
-    "MembersDisplay",
-    "gib",
-    "members_grid",
-    "minutes",
-    "short_scores",
-    "show_blend",
-    "show_history",
-]
+    for run in runs:
+        for made in run.submissions:
+            tell(f"{made['file']} was made by {run.run} on {made['when']}")

@@ -135,11 +135,12 @@ def _plan(asked: PlanOptions) -> None:
 
     if asked.calibrate:
         say(calibrate_device())
-    found, request = plan_command(vars(asked))
+    plans, request = plan_command(asked)
     if asked.plot:
-        draw_plan(found[0], request, asked.plot)
-    print_json([one.record() for one in found]) if asked.as_json else show_plans(found, asked.plot)
-    if all(not one.record()["fits"] for one in found):
+        draw_plan(plans[0], request, asked.plot)
+    records = [plan.record() for plan in plans]
+    print_json(records) if asked.as_json else show_plans(plans, asked.plot)
+    if not any(record["fits"] for record in records):
         raise typer.Exit(1)
 
 
@@ -159,12 +160,12 @@ def _demo(asked: Demo) -> None:
     """
     from tenfold.studies.demo import chosen_acts
 
-    play = {"leaves": _leaves, "ratings": _ratings}
-    found: dict[str, object] = {}
+    acts = {"leaves": _leaves, "ratings": _ratings}
+    scores: dict[str, object] = {}
     for act in chosen_acts(asked.only):
-        found |= play[act](Path(asked.folder), asked)
+        scores |= acts[act](Path(asked.folder), asked)
     if asked.as_json:
-        print_json(found)
+        print_json(scores)
 
 
 def _leaves(folder: Path, asked: Demo) -> dict[str, object]:
@@ -178,7 +179,7 @@ def _leaves(folder: Path, asked: Demo) -> dict[str, object]:
         run = fit_demo(folder, data, on_progress=display.progress, on_note=display.note)
     submission, scores = predict_demo(run, folder, data)
     if not asked.as_json:
-        show_demo(data, run.summary, submission, scores)
+        show_demo(data, run, submission, scores)
     return scores
 
 
@@ -189,7 +190,7 @@ def _ratings(folder: Path, asked: Demo) -> dict[str, object]:
     data = write_demo_ratings(folder / "ratings")
     with Display() as display:
         run = fit_demo_ratings(folder / "ratings", data, on_progress=display.progress, on_note=display.note)
-    found = evaluate_demo_ratings(run, data)
+    scores = evaluate_demo_ratings(run, data)
     if not asked.as_json:
-        show_demo_ratings(data, found)
-    return {"ratings": found}
+        show_demo_ratings(data, scores)
+    return {"ratings": scores}

@@ -60,8 +60,9 @@ def _tune(asked: Tune) -> None:
         )
     if asked.output:
         write_report(asked.output, *tuning_page(found))
-    record = {**found.record(), "output": asked.output}
-    print_json(record) if asked.as_json else show_tuned(record)
+    if asked.as_json:
+        return print_json({**found.record(), "output": asked.output})
+    return show_tuned(found, asked.output)
 
 
 class Compare(JobOptions, Json):
@@ -101,4 +102,4 @@ def _compare(asked: Compare) -> None:
             on_note=display.note,
             **fit_keywords(job.schema, asked, image=asked.image),
         )
-    print_json(found.record()) if asked.as_json else show_compared(found.record())
+    print_json(found.record()) if asked.as_json else show_compared(found)

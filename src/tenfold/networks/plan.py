@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError
@@ -49,20 +49,36 @@ def request_of(budget: str | int, device: str, recipe: Recipe, options: Mapping[
     return PlanRequest(size.size_bytes, recipe, device, **{"card": size.card, **others})
 
 
-def plan_command(given: Mapping[str, Any]) -> tuple[list[Plan | Refusal], PlanRequest]:
+class PlanOptions(Protocol):
+    """What ``tenfold plan`` takes."""
+
+    archs: list[str]
+    budget: str
+    device: str
+    image_size: str | None
+    batch_size: int | None
+    micro_batch: int | None
+    precision: str | None
+    optimizer: str | None
+    classes: int | None
+    checkpoint: bool
+
+
+def plan_command(asked: PlanOptions) -> tuple[list[Plan | Refusal], PlanRequest]:
     """Plans as ``tenfold plan`` asks for them, and what they are made for.
 
     Architectures, or a job file, whose recipe the options replace.
     """
-    archs, recipe = given["archs"], Recipe()
+    archs, recipe = asked.archs, Recipe()
     if archs[0].lower().endswith(".toml"):
         if len(archs) > 1:
             raise RecipeError("one job file at a time", fix="leave out the other names")
         recipe = Recipe(**read_job(archs[0]).recipe)
         archs = [recipe.arch]
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
-    options = {name: given[name] for name in names if given[name] not in (None, False)}
-    request = request_of(given["budget"], given["device"], recipe, options)
+    options = {name: getattr(asked, name) for name in names}
+    options = {name: value for name, value in options.items() if value not in (None, False)}
+    request = request_of(asked.budget, asked.device, recipe, options)
     return plan_each(archs, request), request
 
 

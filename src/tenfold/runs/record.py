@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypedDict, TypeVar, overload
 
 from tenfold.runs.folder import none_to_nan
 from tenfold.values import TargetScores
 
 Value = TypeVar("Value")
+
+
+class BlendWay(TypedDict):
+    """A way of blending: weights by member, and its loss on rows that chose no weights."""
+
+    weights: Mapping[str, float]
+    loss: float | None
 
 
 class Entry(Generic[Value]):
@@ -70,6 +77,7 @@ class RunRecord:
     added_notes = Entry[list[str]]([])
     added_users = Entry[list[str]]([])
     weights = Entry[Mapping[str, Mapping[str, float]]]({})
+    blends = Entry[Mapping[str, Mapping[str, BlendWay]]]({})
     classes = Entry[Mapping[str, list[str]]]({})
     facts = Entry[Mapping[str, Mapping[str, Any]]]({})
 

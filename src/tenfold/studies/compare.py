@@ -65,13 +65,19 @@ class TargetCompared:
         """The score that decides."""
         return KINDS[self.kind].score_names[0]
 
+    @property
+    def scores(self) -> list[str]:
+        """The scores that some fold has."""
+        names = KINDS[self.kind].score_names
+        return [score for score in names if any(score in pair.alone for pair in self.pairs)]
+
     def difference(self, score: str) -> PairedDifference:
         """Together minus alone, paired."""
         alone = [read_score(pair.alone, score) for pair in self.pairs]
         together = [read_score(pair.together, score) for pair in self.pairs]
         return paired_difference(alone, together, overlap=self.overlap)
 
-    def _mean(self, arm: str, score: str) -> float:
+    def mean(self, arm: str, score: str) -> float:
         """Mean of ``alone`` or ``together``, over the pairs in which both are defined."""
         both = [pair for pair in self.pairs if _defined(pair.alone, score) and _defined(pair.together, score)]
         return mean_defined(read_score(getattr(pair, arm), score) for pair in both)
@@ -89,14 +95,12 @@ class TargetCompared:
 
     def record(self) -> dict[str, object]:
         """The target's part of the output of ``--json`` (docs/formats.md)."""
-        names = KINDS[self.kind].score_names
-        defined = [score for score in names if any(score in pair.alone for pair in self.pairs)]
         scores = {}
-        for score in defined:
+        for score in self.scores:
             difference = self.difference(score)
             scores[score] = {
-                "alone": self._mean("alone", score),
-                "together": self._mean("together", score),
+                "alone": self.mean("alone", score),
+                "together": self.mean("together", score),
                 "pairs": difference.pairs,
                 "difference": difference.mean,
                 "deviation": difference.deviation,
@@ -115,8 +119,8 @@ class TargetCompared:
                     "repeat": pair.repeat + 1,
                     "fold": pair.fold + 1,
                     "seed": pair.seed,
-                    "alone": {score: read_score(pair.alone, score) for score in defined},
-                    "together": {score: read_score(pair.together, score) for score in defined},
+                    "alone": {score: read_score(pair.alone, score) for score in self.scores},
+                    "together": {score: read_score(pair.together, score) for score in self.scores},
                     "difference": read_score(pair.together, self.score) - read_score(pair.alone, self.score),
                 }
                 for pair in self.pairs

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,14 +207,32 @@ def fit_demo_ratings(
     return cast("FactorRun", run)
 
 
-def evaluate_demo_ratings(run: FactorRun, data: DemoRatings) -> dict[str, object]:
-    """Compare the run with the truth: errors, nearest neighbours, and ten films for a critical user.
+class RatingsScores(TypedDict):
+    """A run beside the truth: errors, nearest neighbours, and ten films for a critical user.
 
     `rmse` is on the held-out ratings; `truth_rmse` is that of the drawn factors, a lower bound in
     expectation. The true neighbours of a film are the ten of highest cosine of the drawn factors:
     `neighbours_found` of them are among the run's ten on average, `neighbours_by_chance` among ten random
     films; `nearest_found` counts the films whose true nearest neighbour is found.
     """
+
+    run: str
+    rmse: float
+    truth_rmse: float
+    baselines: dict[str, float]
+    scored: int
+    films: int
+    neighbours: int
+    neighbours_found: float
+    neighbours_by_chance: float
+    nearest_found: int
+    user: str
+    recommended: list[dict[str, object]]
+    seconds: float
+
+
+def evaluate_demo_ratings(run: FactorRun, data: DemoRatings) -> RatingsScores:
+    """Compare the run with the truth."""
     scores = run.evaluate(str(data.held_out))
     # Films that nobody rated have no factors to compare.
     row_of = {item: row for row, item in enumerate(data.truth["items"])}
