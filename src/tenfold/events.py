@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Required, TypedDict
 
 if TYPE_CHECKING:
     from tenfold.values import TargetScores
@@ -85,6 +85,18 @@ class EpochEnded(Event):
     def record(self) -> dict[str, object]:
         """The fields by name, as far as they are known."""
         return {name: value for name, value in super().record().items() if value is not None}
+
+
+class EpochRecord(TypedDict, total=False):
+    """A line of `history.jsonl`: the fields of `EpochEnded`, of which early versions wrote fewer."""
+
+    epoch: Required[int]
+    stage: str
+    steps: int
+    train: TargetScores
+    valid: TargetScores
+    task_weights: Mapping[str, float]
+    peak_bytes: int
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tenfold.reports.members import (
     what_it_is_of,
 )
 from tenfold.runs.folder import file_digest
+from tenfold.runs.record import RunRecord
 
 HISTORY = [
     {"epoch": 0, "train": {}, "valid": {"size": {"log_loss": 0.7}, "age": {"rmse": 3.0}}},
@@ -24,7 +25,7 @@ HISTORY = [
 ]
 
 
-def bundle(folder: Path) -> dict[str, Any]:
+def bundle(folder: Path) -> RunRecord:
     """An ensemble of two members, of which one has two folds, and one fold is gone."""
     for name, plan in (("a", {}), ("b-fold1", {"micro_batch": 8, "accumulation": 4})):
         path = folder / "members" / name
@@ -38,7 +39,7 @@ def bundle(folder: Path) -> dict[str, Any]:
         {"name": "a", "weight": 1, "runs": [{"path": "members/a"}], "scores": {"size": {"log_loss": 0.4}}},
         {"name": "b", "weight": 2, "runs": [{"path": "members/b-fold1"}, {"path": "members/b-fold2"}]},
     ]
-    return {
+    values = {
         "members": members,
         "weights": {"size": {"a": 0.25, "b": 0.75}, "age": {"a": 1.0}},
         "targets": {"size": {"log_loss": 0.3}},
@@ -50,6 +51,7 @@ def bundle(folder: Path) -> dict[str, Any]:
             "age": {"weights": {"weights": {"a": 1.0}, "loss": None}},
         },
     }
+    return RunRecord(values)
 
 
 def texts(grid: Grid) -> list[list[str]]:
@@ -103,7 +105,8 @@ def test_members_that_are_not_what_was_blended_are_named(tmp_path: Path) -> None
         (tmp_path / name / "run.json").write_text("{}")
         runs = [{"path": name, "sha256": file_digest(tmp_path / name / "run.json")}]
         about["members"].append({"name": name, "runs": runs})
-    assert "any more" not in members_section(about, tmp_path).text
+    record = RunRecord(about)
+    assert "any more" not in members_section(record, tmp_path).text
     (tmp_path / "damaged" / "run.json").write_bytes(b"\0\0")
     (tmp_path / "gone" / "run.json").unlink()
-    assert "blended, any more: damaged, gone (" in members_section(about, tmp_path).text
+    assert "blended, any more: damaged, gone (" in members_section(record, tmp_path).text

@@ -17,6 +17,7 @@ from tenfold.reports.parts import (
     scores_grid,
 )
 from tenfold.runs.heldout import evaluate_target
+from tenfold.runs.record import RunRecord
 from tenfold.schema import CategoryTarget, MultiLabelTarget, NumberTarget
 from tenfold.targets.base import TargetStats
 from tenfold.targets.kinds import kind_of
@@ -127,8 +128,8 @@ def test_scores_and_memory_in_words() -> None:
     assert [row[1] for row in counted.rows] == ["scored", "scored", "unscored"]
     plan = {"micro_batch": 8, "accumulation": 4, "predicted_bytes": 2**30, "measured_bytes": 2**30 * 1.1,
             "band_bytes": [2**29, 2**31], "parts": {"weights": 2**28, "nothing": 0}}  # fmt: skip
-    parts = memory_parts({"plan": plan, "peak_bytes": 2**30}, ())
+    parts = memory_parts(RunRecord({"plan": plan, "peak_bytes": 2**30}), ())
     text = str(parts)
     assert "8 x 4" in text and "+10.0%" in text and "1.10 GiB" in text and "nothing'" not in text
     assert all(isinstance(part, Grid) for part in parts)
-    assert memory_parts({}, ()) == ()
+    assert memory_parts(RunRecord({}), ()) == ()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.data.tables.table import read_parquet_columns
+from tenfold.events import EpochRecord
 from tenfold.metrics import score_text
 from tenfold.reports.html import Charts, Page, Part, Photo, Photos, Section
 from tenfold.reports.maps import weight_maps
@@ -47,7 +48,7 @@ class _Facts:
     record: RunRecord
     schema: Schema
     recipe: Mapping[str, Any]
-    history: list[dict[str, Any]]
+    history: list[EpochRecord]
     classes: Mapping[str, list[str]]
     evaluations: list[TargetEvaluation]
     ids: list[str]
@@ -98,7 +99,7 @@ def network_page(run: Run, *, folders: Mapping[str, str] | None = None, worst: i
     sections = [Section("Scores", _where_scored(facts), (scores_grid(record.targets),))]
     many = bool(record.members)
     if many:
-        sections.append(members_section(record.values, run.path))
+        sections.append(members_section(record, run.path))
     sections.append(_trained_section(facts))
     targets = [target.name for target in schema.targets]
     sections += curve_sections(
@@ -112,13 +113,13 @@ def network_page(run: Run, *, folders: Mapping[str, str] | None = None, worst: i
             "components). What lies near each other is alike to the network. Point at a dot for its name."
         )
         sections.append(Section("Maps", text, (Charts(maps),)))
-    memory = member_memory(record.values, run.path) if many else memory_parts(record.values, facts.history)
+    memory = member_memory(record, run.path) if many else memory_parts(record, facts.history)
     if memory:
         text = "What was planned before the first step, and what was measured."
         sections.append(Section("Memory", text, memory))
     # Without pictures there is no backbone, whatever the recipe's default would be.
     what = recipe.get("arch") if schema.images else record.kind
-    what = what_it_is_of(record.values, run.path) if many else what
+    what = what_it_is_of(record, run.path) if many else what
     return Page(f"Report of {run.path.name}", f"{what}: {schema.described}", sections, facts.notes)
 
 

@@ -20,7 +20,6 @@ from tenfold.reports.parts import (
     confusion_part,
     curve_sections,
     facts_parts,
-    memory_parts,
     top_losses,
     top_losses_grid,
 )
@@ -56,7 +55,7 @@ def ratings_page(
         _counts_section(known),
         *_map_sections(known, vectors, what),
     ]
-    if memory_parts({"peak_bytes": record.peak_bytes}, ()):
+    if record.peak_bytes:
         grid = Grid(("", ""), [["most that the process held", f"{record.peak_bytes / 2**30:.2f} GiB"]])
         sections.append(Section("Memory", "What was measured.", (grid,)))
     lead = f"{how}; {len(known.seen_items)} ratings of {len(known.items)} items by {len(known.users)} users"
@@ -68,7 +67,7 @@ def network_sections(run: RecommenderRun, worst: int) -> list[Section]:
 
     worst: how many held-out ratings with the highest error to list.
     """
-    curves = curve_sections(run.history, dict(run.record.trained_recipe), [run.record.target])
+    curves = curve_sections(run.history, run.record.trained_recipe, [run.record.target])
     return [*curves, *_held_out_sections(run, worst)]
 
 
@@ -147,7 +146,7 @@ def blend_page(run: RecommenderRun) -> Page:
     )
     heads = ("member", "method", "ratings", "held out", "run folder")
     what = Section("What they are", "Each has a report of its own.", (Grid(heads, rows),))
-    members = members_section(run.record.values, run.path)
+    members = members_section(run.record, run.path)
     sections = [Section(members.title, f"{members.text} {scored}", members.parts), what]
     lead = f"blend of {len(rows)} runs of ratings: the weighted mean of their answers"
     return Page(f"Report of {run.path.name}", lead, sections)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +29,8 @@ __all__ = [
     "reliability_chart",
     "tuning_chart",
 ]
+
+Floats = NDArray[np.float64]
 
 #: A chart's size in its own units: about pixels on a phone, so that its letters can be read there.
 WIDTH, HEIGHT = 400, 250
@@ -132,13 +133,13 @@ class _Frame:
     height: int = HEIGHT
     top: int = TOP
 
-    def x(self, value: Any) -> float:
+    def x(self, value: float) -> float:
         """Across, from the left."""
         span = self.high_x - self.low_x
         fraction = (value - self.low_x) / span if span > 0 else 0.5
         return round(LEFT + fraction * (WIDTH - LEFT - RIGHT), 1)
 
-    def y(self, value: Any) -> float:
+    def y(self, value: float) -> float:
         """Down, from the top."""
         span = self.high_y - self.low_y
         fraction = (value - self.low_y) / span if span > 0 else 0.5
@@ -208,7 +209,7 @@ def _picture(parts: Sequence[str], title: str, height: int = HEIGHT) -> str:
     )
 
 
-def _range(values: Sequence[NDArray[np.float64]], *, pad: float = 0.05) -> tuple[float, float]:
+def _range(values: Sequence[Floats], *, pad: float = 0.05) -> tuple[float, float]:
     finite = np.concatenate([some[np.isfinite(some)] for some in values]) if values else np.zeros(0)
     if not len(finite):
         return 0.0, 1.0
@@ -222,7 +223,7 @@ def _stroke(line: Line, index: int) -> str:
     return ("", " dashed", " dotted")[min(2, index // COLOURS + line.dashed)]
 
 
-def _thinned(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _thinned(values: Floats) -> NDArray[np.int64]:
     """Indices of the drawn values: of a long line its ends, and each stretch's lowest and highest."""
     if len(values) <= MOST_POINTS:
         return np.arange(len(values))
@@ -233,12 +234,10 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique([0, *kept, len(values) - 1])
 
 
-def _drawn(
-    frame: _Frame, line: Line, index: int, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> list[str]:
+def _drawn(frame: _Frame, line: Line, index: int, x: Floats, y: Floats) -> list[str]:
     """A line's strokes, broken where a value is missing, and its dots."""
     parts = []
-    kept = _thinned(y)
+    kept = _thinned(y).tolist()
     look = f"c{index % COLOURS}{_stroke(line, index)}"
     stroke: list[str] = []
     for at in [*kept, -1]:
@@ -258,9 +257,7 @@ def _drawn(
     return parts
 
 
-def _areas(
-    frame: _Frame, lines: Sequence[Line], xs: Sequence[NDArray[Any]], tops: Sequence[NDArray[Any]]
-) -> list[str]:
+def _areas(frame: _Frame, lines: Sequence[Line], xs: Sequence[Floats], tops: Sequence[Floats]) -> list[str]:
     """The filled lines, each on top of the one below it, drawn at the points of the highest."""
     filled = [index for index, line in enumerate(lines) if line.filled]
     kept = _thinned(tops[filled[-1]]) if filled else np.zeros(0, np.int64)

@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tenfold.errors import printable
 from tenfold.files.atomic import replacing
@@ -157,6 +156,7 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
     from jinja2 import Environment, StrictUndefined
 
     # Autoescape whatever the template is called; a misspelled name is an error and not an empty place.
+    parts = [part for section in sections for part in section.parts]
     world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_text)
     return (
         world.from_string(TABLE + PAGE)
@@ -169,13 +169,13 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
             policy=POLICY,
             style=STYLE,
             script=SCRIPT,
-            active=any(isinstance(part, Charts | Clickable) for one in sections for part in one.parts),
+            active=any(isinstance(part, Charts | Clickable) for part in parts),
         )
         .lstrip()
     )
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     # What is markup already was made of escaped text.
     return printable(value) if type(value) is str else value
 
@@ -203,7 +203,7 @@ def shortened(text: str, most: int) -> str:
 
 def _numeric(grid: Grid) -> set[int]:
     """Columns of cells, whose headings stand to the right as their numbers do."""
-    return {place for row in grid.rows for place, one in enumerate(row) if isinstance(one, Cell)}
+    return {index for row in grid.rows for index, cell in enumerate(row) if isinstance(cell, Cell)}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,32 +20,32 @@ __all__ = ["component_chart", "named_map", "principal_components", "weight_maps"
 LEAST, MOST = 4, 2000
 
 
-def principal_components(values: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """(rows, 2) places on the two directions of most variance, and the share of each (Pearson 1901)."""
+def principal_components(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """Return (rows, 2) points on the two directions of most variance, and their shares (Pearson 1901)."""
     centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
     sizes, directions = np.linalg.eigh(centred.T @ centred)
     order = np.argsort(sizes)[::-1][:2]
-    place = np.zeros((len(values), 2))
-    place[:, : len(order)] = centred @ directions[:, order]
+    points = np.zeros((len(values), 2))
+    points[:, : len(order)] = centred @ directions[:, order]
     total = float(sizes.sum())
-    share = [float(max(sizes[one], 0) / total) if total > 0 else 0.0 for one in order] + [0.0, 0.0]
+    share = [float(max(sizes[axis], 0) / total) if total > 0 else 0.0 for axis in order] + [0.0, 0.0]
     # The sign of a direction means nothing; this one is the same on every machine.
     for axis in range(2):
-        far = np.abs(place[:, axis]).argmax() if len(place) else 0
-        if len(place) and place[far, axis] < 0:
-            place[:, axis] *= -1
-    return place, (share[0], share[1])
+        far = np.abs(points[:, axis]).argmax() if len(points) else 0
+        if len(points) and points[far, axis] < 0:
+            points[:, axis] *= -1
+    return points, (share[0], share[1])
 
 
 def named_map(
-    values: NDArray[Any],
+    values: NDArray[np.floating],
     names: Sequence[str],
     title: str,
     *,
     sizes: ArrayLike | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """A chart of rows of numbers that belong to names."""
+    """Return a chart of named rows on their principal components."""
     points, share = principal_components(values)
     return component_chart(points, share, names, title, sizes=sizes, notes=notes)
 
@@ -60,7 +59,7 @@ def component_chart(
     sizes: ArrayLike | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """A chart of principal components. share: the fraction of the variance along each direction."""
+    """Return a chart of principal components. share: the fraction of the variance along each direction."""
     axes = (f"first direction: {share[0]:.0%} of the variance", f"second: {share[1]:.0%}")
     return point_chart(points, names, title=title, axes=axes, sizes=sizes, notes=notes)
 
@@ -89,22 +88,18 @@ def _schema(folder: Path) -> Schema:
     return Schema.from_toml(read_text(folder, "schema.toml"))
 
 
-def _embedding_maps(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Charts of embeddings, where the encoding names their rows; row 0 is the unknown."""
+def _embedding_maps(folder: Path, arrays: Mapping[str, NDArray[np.floating]]) -> list[str]:
+    """Charts of embeddings whose rows the encoding names; row 0 is the unknown category."""
     path = folder / "encoding.json"
-    encoding = json.loads(read_text(folder, path.name)) if path.exists() else {}
+    facts = json.loads(read_text(folder, path.name)).get("columns") or {} if path.exists() else {}
+    schema = _schema(folder)
+    # Encoders are numbered in the order of the columns without pictures.
+    columns = [column.name for column in schema.inputs if column not in schema.images]
     charts = []
-    for position, (name, words) in enumerate(_vocabularies(folder, encoding)):
+    for position, name in enumerate(columns):
+        words = facts.get(name, {}).get("words") or ()
         value = arrays.get(f"encoders.column{position}.table.weight")
         if value is not None and LEAST <= len(words) <= MOST and len(value) == len(words) + 1:
-            names = [one or "(empty)" for one in words]
+            names = [word or "(empty)" for word in words]
             charts.append(named_map(value[1:], names, f"{name}: categories by their embeddings"))
     return charts
-
-
-def _vocabularies(folder: Path, encoding: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Columns that are no pictures, in the order of the network's encoders, and their words."""
-    facts = encoding.get("columns") or {}
-    schema = _schema(folder)
-    names = [column.name for column in schema.inputs if column not in schema.images]
-    return [(name, list(facts.get(name, {}).get("words") or ())) for name in names]

@@ -7,18 +7,20 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.engine.schedule import one_cycle
+from tenfold.events import EpochRecord
 from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
 from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
 from tenfold.reports.html import Cell, Charts, Clickable, Grid, Notes, Part, Section
 from tenfold.runs.folder import none_to_nan, read_text
+from tenfold.runs.record import RunRecord
 from tenfold.targets.base import TargetEvaluation, TargetKind
 from tenfold.targets.words import ERRORS, FRACTIONS
+from tenfold.values import Scores, TargetScores, read_score
 
 __all__ = [
     "calibration_charts",
@@ -43,8 +45,8 @@ PAIRS, LISTED = 40, 50
 CLASS_LETTERS = 28
 
 
-def scores_grid(targets: Mapping[str, Mapping[str, Any]]) -> Grid:
-    """One row to a score of a target, so that many scores do not widen the page."""
+def scores_grid(targets: TargetScores) -> Grid:
+    """A row for each score of a target, so that many scores do not widen the page."""
     rows: list[list[Cell | str]] = []
     for name, scores in targets.items():
         shown = name
@@ -54,7 +56,7 @@ def scores_grid(targets: Mapping[str, Mapping[str, Any]]) -> Grid:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 text = _number(score, float(value), labels=bool(scores.get("scored")))
                 rows.append([shown, score.replace("_", " "), Cell(text)])
-                shown = ""  # said once
+                shown = ""  # the first row alone names the target
     return Grid(("target", "score", "value"), rows)
 
 
@@ -66,99 +68,97 @@ def _number(score: str, value: float, *, labels: bool) -> str:
     return f"{value:.2%}" if score.endswith("error_rate") else score_text(value)
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """What a training told of its epochs, NaN where a number is none; nothing where there are no epochs."""
+def read_history(folder: Path) -> list[EpochRecord]:
+    """Return the epochs of a training, with NaN for null; of a run without epochs an empty list."""
     name = "history.jsonl"
     lines = read_text(folder, name).splitlines() if (folder / name).exists() else []
     return [none_to_nan(json.loads(line)) for line in lines]
 
 
 def curve_charts(
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[EpochRecord],
     targets: Sequence[str | None],
     kinds: Mapping[str, TargetKind] | None = None,
 ) -> list[str]:
-    """Charts of a target's losses, and of its scores, over the epochs.
+    """Charts of each target's losses, and of its scores, by epoch.
 
-    kinds: targets whose validation loss can be told in the unit of the training loss.
+    kinds: targets whose validation loss can be in the unit of the training loss.
     """
     epochs = np.array([record["epoch"] + 1 for record in history], dtype=np.float64)
     charts = []
-    for name in targets:
-        train = _series(history, "train", str(name), "loss")
-        valid = [record.get("valid", {}).get(str(name), {}) for record in history]
-        kind = (kinds or {}).get(str(name))
-        loss = np.array([kind.curve_loss(one) if kind else one.get("log_loss", math.nan) for one in valid])
-        lines = [Line("training", epochs, train, dots=len(epochs) < 60)]
+    for name in map(str, targets):
+        train = [record.get("train", {}).get(name, {}) for record in history]
+        valid = [record.get("valid", {}).get(name, {}) for record in history]
+        kind = (kinds or {}).get(name)
+        loss = [kind.curve_loss(scores) if kind else read_score(scores, "log_loss") for scores in valid]
+        lines = [Line("training", epochs, _series(train, "loss"), dots=len(epochs) < 60)]
         if np.isfinite(loss).any():
             lines.append(Line("validation", epochs, loss, dots=len(epochs) < 60))
         charts.append(line_chart(lines, title=f"{name}: loss", x_name="epoch", zero=True, whole=True))
-        scores = dict.fromkeys(
-            score for one in valid for score, value in one.items() if isinstance(value, (int, float))
+        numbers = dict.fromkeys(
+            score for scores in valid for score, value in scores.items() if isinstance(value, (int, float))
         )
-        parts = [score for score in scores if score in FRACTIONS]
-        others = [score for score in scores if score in ERRORS]
-        for shown, title in ((parts, "scores on validation rows"), (others, "error on validation rows")):
+        for group, title in ((FRACTIONS, "scores on validation rows"), (ERRORS, "error on validation rows")):
             lines = [
-                Line(score.replace("_", " "), epochs, _series(history, "valid", str(name), score), dots=True)
-                for score in shown
+                Line(score.replace("_", " "), epochs, _series(valid, score), dots=True)
+                for score in numbers
+                if score in group
             ]
             if lines:
-                charts.append(
-                    line_chart(lines, title=f"{name}: {title}", x_name="epoch", zero=True, whole=True)
-                )
-    weights = {name for record in history for name in record.get("task_weights", {})}
-    moved = [
-        Line(name, epochs, [record.get("task_weights", {}).get(name, math.nan) for record in history])
-        for name in dict.fromkeys(str(one) for one in targets)
-        if name in weights and len({record.get("task_weights", {}).get(name) for record in history}) > 1
-    ]
+                title = f"{name}: {title}"
+                charts.append(line_chart(lines, title=title, x_name="epoch", zero=True, whole=True))
+    moved = []
+    for name in dict.fromkeys(map(str, targets)):
+        weights = [record.get("task_weights", {}).get(name, math.nan) for record in history]
+        if len(set(weights)) > 1:
+            moved.append(Line(name, epochs, weights))
     if moved:
         charts.append(line_chart(moved, title="learnt weights of the targets", x_name="epoch", whole=True))
     return charts
 
 
-def _series(history: Sequence[Mapping[str, Any]], side: str, name: str, score: str) -> NDArray[np.float64]:
-    found = [record.get(side, {}).get(name, {}).get(score) for record in history]
-    return np.array([math.nan if one is None else float(one) for one in found], dtype=np.float64)
+def _series(history: Sequence[Scores], score: str) -> NDArray[np.float64]:
+    return np.array([read_score(scores, score) for scores in history], dtype=np.float64)
 
 
 def rate_chart(
-    history: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any], *, what: str = "the head"
+    history: Sequence[EpochRecord], recipe: Mapping[str, object], *, what: str = "the head"
 ) -> str:
     """The rate over the optimizer steps that were taken, by the recipe's schedule; "" if unknown.
 
-    what: whose it is, where there are several.
+    what: the part that has this rate, if there are several.
     """
-    if not history or not {"lr", "warmup", "epochs", "frozen_epochs"} <= recipe.keys():
+    numbers = {name: value for name, value in recipe.items() if isinstance(value, (int, float))}
+    if not history or not {"lr", "warmup", "epochs", "frozen_epochs"} <= numbers.keys():
         return ""
     each = max(1, int(history[0].get("steps") or 1))
     steps: list[float] = []
     stages = Counter(record.get("stage") for record in history)
-    for stage, length in (("head", int(recipe["frozen_epochs"])), ("all", int(recipe["epochs"]))):
+    for stage, length in (("head", int(numbers["frozen_epochs"])), ("all", int(numbers["epochs"]))):
         taken = stages.get(stage, 0) * each
         whole = max(1, length) * each
-        steps += [recipe["lr"] * one_cycle(step, whole, warmup=recipe["warmup"]) for step in range(taken)]
+        steps += [numbers["lr"] * one_cycle(step, whole, warmup=numbers["warmup"]) for step in range(taken)]
     line = Line("rate", np.arange(1, len(steps) + 1), steps)
     title = f"learning rate of {what}" if what else "learning rate"
     return line_chart([line], title=title, x_name="optimizer step", zero=True, whole=True)
 
 
 def curve_sections(
-    history: Sequence[Mapping[str, Any]],
-    recipe: Mapping[str, Any],
+    history: Sequence[EpochRecord],
+    recipe: Mapping[str, object],
     targets: Sequence[str | None],
     *,
     backbone: bool = False,
     kinds: Mapping[str, TargetKind] | None = None,
 ) -> list[Section]:
-    """The curves of a training, and its learning rate; nothing where no epoch is kept.
+    """The curves of a training, and its learning rate; of a run without epochs nothing.
 
-    backbone: whether a part of the network has a rate of its own.  kinds: as of `curve_charts`.
+    backbone: whether the body has a learning rate of its own.  kinds: as of `curve_charts`.
     """
     if not history:
         return []
-    beside = ", and on the validation rows, and its scores there" if _validated(history) else ""
+    validated = any(epoch.get("valid") for epoch in history)
+    beside = ", and on the validation rows, and its scores there" if validated else ""
     text = (
         f"Each target's loss in training (with whatever makes it harder there: dropout, smoothing){beside}."
     )
@@ -171,31 +171,27 @@ def curve_sections(
     return sections
 
 
-def _validated(history: Sequence[Mapping[str, Any]]) -> bool:
-    return any(record.get("valid") for record in history)
-
-
 # --- right and wrong -----------------------------------------------------------------------------------
 
 
-def confusion_part(one: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
+def confusion_part(target: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
     """A table of labels by answers whose numbers show their rows; of a number its answers by its labels."""
-    if one.truth is not None:
-        return _scatter(one, ids)
-    if one.codes is None or one.guesses is None:
-        return [_tag_table(one, ids)]
-    names = one.names
-    known = one.known & (one.codes < len(names)) & (one.guesses < len(names))
+    if target.truth is not None:
+        return _scatter(target, ids)
+    if target.codes is None or target.guesses is None:
+        return [_tag_table(target, ids)]
+    names = target.names
+    known = target.known & (target.codes < len(names)) & (target.guesses < len(names))
     rows = np.flatnonzero(known)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts, (one.codes[rows], one.guesses[rows]), 1)
+    np.add.at(counts, (target.codes[rows], target.guesses[rows]), 1)
     lists, titles = {}, {}
     for label, guess in np.argwhere(counts > 0):
-        own = rows[(one.codes[rows] == label) & (one.guesses[rows] == guess)]
+        own = rows[(target.codes[rows] == label) & (target.guesses[rows] == guess)]
         key = f"{label}:{guess}"
-        lists[key] = _listed(one, own, ids)
+        lists[key] = _listed(target, own, ids)
         titles[key] = f"{len(own)} rows: label {names[label]}, answer {names[guess]}{_first(len(own))}"
-    grid = _matrix(one, names, counts) if len(names) <= WHOLE else _pairs(one, names, counts)
+    grid = _matrix(target, names, counts) if len(names) <= WHOLE else _pairs(target, names, counts)
     return [
         Clickable(
             grid, ("row", "label", "answer", "probability", "loss"), lists, titles,
@@ -208,22 +204,22 @@ def _first(count: int) -> str:
     return f"; the {LISTED} with the highest loss" if count > LISTED else ""
 
 
-def _listed(one: TargetEvaluation, rows: NDArray[np.int64], ids: Sequence[str]) -> list[list[str]]:
-    loss = np.nan_to_num(one.loss[rows], nan=-1.0)
+def _listed(target: TargetEvaluation, rows: NDArray[np.int64], ids: Sequence[str]) -> list[list[str]]:
+    loss = np.nan_to_num(target.loss[rows], nan=-1.0)
     order: list[int] = rows[np.argsort(-loss, kind="stable")][:LISTED].tolist()
     return [
         [
             str(ids[row]),
-            str(one.label[row]) or "none",
-            str(one.predicted[row]) or "none",
-            f"{one.sure[row]:.1%}",
-            score_text(float(one.loss[row]), digits=3),
+            str(target.label[row]) or "none",
+            str(target.predicted[row]) or "none",
+            f"{target.sure[row]:.1%}",
+            score_text(float(target.loss[row]), digits=3),
         ]
         for row in order
     ]
 
 
-def _matrix(one: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
+def _matrix(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
     rows: list[list[Cell | str]] = []
     for label, name in enumerate(names):
         total = max(1, int(counts[label].sum()))
@@ -242,18 +238,18 @@ def _matrix(one: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int6
             )
         rows.append(row)
     upright = len(names) > 5 or max(map(len, names), default=0) > CLASS_LETTERS // 2
-    title = f"{one.name}: label by answer"
+    title = f"{target.name}: label by answer"
     return Grid(("label", "right", *names), rows, title=title, upright=upright, cut=CLASS_LETTERS)
 
 
-def _pairs(one: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
+def _pairs(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
     """Of very many classes: the pairs that are confused most, and how often each label is right."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     rows: list[list[Cell | str]] = []
-    for place in order:
-        label, guess = divmod(int(place), len(names))
+    for index in order:
+        label, guess = divmod(int(index), len(names))
         if not wrong[label, guess]:
             break
         total, right = counts[label].sum(), counts[label, label]
@@ -268,21 +264,21 @@ def _pairs(one: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64
                 Cell(str(total)),
             ]
         )
-    title = f"{one.name}: {len(names)} classes; the {len(rows)} pairs that are confused most"
+    title = f"{target.name}: {len(names)} classes; the {len(rows)} pairs that are confused most"
     return Grid(
         ("label", "answer", "rows", "rows right", "rows of the label"), rows, title=title, cut=CLASS_LETTERS
     )
 
 
-def _tag_table(one: TargetEvaluation, ids: Sequence[str]) -> Part:
-    """Of each tag: found, missed, false alarms and rightly left out."""
-    said = [{part.strip() for part in _tag_parts(text)} for text in one.predicted]
+def _tag_table(target: TargetEvaluation, ids: Sequence[str]) -> Part:
+    """Counts for each tag: found, missed, false alarms and rightly left out."""
+    answers = [{part.strip() for part in _tag_parts(text)} for text in target.predicted]
     rows: list[list[Cell | str]] = []
     lists, titles = {}, {}
-    assert one.yes is not None
-    for place, name in enumerate(one.classes):
-        answer = np.array([name in some for some in said])
-        truth = one.yes[:, place]
+    assert target.yes is not None
+    for index, name in enumerate(target.classes):
+        answer = np.array([name in tags for tags in answers])
+        truth = target.yes[:, index]
         cells: list[Cell | str] = [name]
         for word, which in (
             ("found", (truth == 1) & answer),
@@ -290,16 +286,16 @@ def _tag_table(one: TargetEvaluation, ids: Sequence[str]) -> Part:
             ("false alarm", (truth == 0) & answer),
             ("rightly left out", (truth == 0) & ~answer),
         ):
-            own, key = np.flatnonzero(which), f"{place}:{word}"
+            own, key = np.flatnonzero(which), f"{index}:{word}"
             cells.append(Cell(str(len(own)), key=key if len(own) else "", strong=word == "found"))
             if len(own):
-                lists[key] = _listed(one, own, ids)
+                lists[key] = _listed(target, own, ids)
                 titles[key] = f"{name}: {len(own)} rows {word}{_first(len(own))}"
         rows.append(cells)
     grid = Grid(
         ("class", "found", "missed", "false alarm", "rightly left out"),
         rows,
-        title=one.name,
+        title=target.name,
         cut=CLASS_LETTERS,
     )
     heads = ("row", "label", "answer", "surest of all questions", "loss")
@@ -307,60 +303,57 @@ def _tag_table(one: TargetEvaluation, ids: Sequence[str]) -> Part:
 
 
 def _tag_parts(text: str) -> list[str]:
-    found = [text]
-    for mark in (";", "|", ",", " "):
-        found += text.split(mark)
-    return found
+    return [text, *(part for mark in ";|, " for part in text.split(mark))]
 
 
-def _scatter(one: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
-    assert one.truth is not None and one.guess is not None
-    known = np.flatnonzero(one.known & np.isfinite(one.guess))
+def _scatter(target: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
+    assert target.truth is not None and target.guess is not None
+    known = np.flatnonzero(target.known & np.isfinite(target.guess))
     if not len(known):
         return []
     kept = known[np.linspace(0, len(known) - 1, min(len(known), 1000)).astype(int)]
-    place = np.column_stack([one.truth[kept], one.guess[kept]])
+    points = np.column_stack([target.truth[kept], target.guess[kept]])
     chart = point_chart(
-        place,
+        points,
         [str(ids[row]) for row in kept],
-        title=f"{one.name}: answer by label",
+        title=f"{target.name}: answer by label",
         axes=("label", "answer"),
-        notes=[f"label {one.label[row]}, answer {one.predicted[row]}" for row in kept],
+        notes=[f"label {target.label[row]}, answer {target.predicted[row]}" for row in kept],
         diagonal=True,
     )
     return [Charts([chart])]
 
 
-def top_losses(one: TargetEvaluation, count: int) -> list[int]:
+def top_losses(target: TargetEvaluation, count: int) -> list[int]:
     """Rows with the highest loss, the worst first."""
-    loss = [(-value, row) for row, value in enumerate(one.loss.tolist()) if value == value]
+    loss = [(-value, row) for row, value in enumerate(target.loss.tolist()) if value == value]
     return [row for _, row in sorted(loss)[:count]]
 
 
 def top_losses_grid(
-    one: TargetEvaluation, rows: Sequence[int], ids: Sequence[str], *, title: str = ""
+    target: TargetEvaluation, rows: Sequence[int], ids: Sequence[str], *, title: str = ""
 ) -> Grid:
     """Rows with their label, answer and loss, where there are no pictures of them."""
     cells: list[list[Cell | str]] = [
-        [str(ids[row]), one.label[row], one.predicted[row], Cell(score_text(one.loss[row], digits=3))]
-        for row in rows
+        [str(ids[row]), target.label[row], target.predicted[row], Cell(score_text(loss, digits=3))]
+        for row, loss in zip(rows, target.loss[list(rows)].tolist(), strict=True)
     ]
-    return Grid(("row", "label", "answer", one.loss_word), cells, title=title)
+    return Grid(("row", "label", "answer", target.loss_word), cells, title=title)
 
 
-def calibration_charts(one: TargetEvaluation) -> list[str]:
+def calibration_charts(target: TargetEvaluation) -> list[str]:
     """How often answers of each probability are right; of yes-or-no questions, each question a row."""
-    if one.chance is None or not one.known.any():
+    if target.chance is None or not target.known.any():
         return []
-    if one.yes is not None:
-        asked = ~np.isnan(one.yes)
-        p, truth = one.chance[asked], one.yes[asked].astype(np.int64)
+    if target.yes is not None:
+        asked = ~np.isnan(target.yes)
+        p, truth = target.chance[asked], target.yes[asked].astype(np.int64)
         chance, labels = np.column_stack([1 - p, p]), truth
-        title = f"{one.name}: all its questions"
+        title = f"{target.name}: all its questions"
     else:
-        assert one.codes is not None
-        own = one.known & (one.codes < one.chance.shape[1])
-        chance, labels, title = one.chance[own], one.codes[own], one.name
+        assert target.codes is not None
+        own = target.known & (target.codes < target.chance.shape[1])
+        chance, labels, title = target.chance[own], target.codes[own], target.name
     if not len(labels) or np.isnan(chance).any():
         return []
     confidence, right, rows = calibration_bins(chance, labels)
@@ -371,7 +364,7 @@ def calibration_charts(one: TargetEvaluation) -> list[str]:
 def facts_parts(
     facts: Mapping[str, object], recipe: Mapping[str, object], notes: Sequence[object]
 ) -> list[Part]:
-    """What is known of a run, without what is not; its recipe and its notes, folded."""
+    """Facts of a run, without unknown ones; its recipe and its notes, folded."""
     rows = [[name, str(value)] for name, value in facts.items() if value not in (None, "")]
     parts: list[Part] = [Grid(("", ""), rows)]
     if recipe:
@@ -385,10 +378,10 @@ def facts_parts(
 # --- memory --------------------------------------------------------------------------------------------
 
 
-def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
-    """The plan, what it foresaw, and what was measured."""
-    plan = about.get("plan") or {}
-    if not plan and not about.get("peak_bytes"):
+def memory_parts(record: RunRecord, history: Sequence[EpochRecord]) -> tuple[Part, ...]:
+    """The plan, its prediction, and what was measured."""
+    plan = record.plan
+    if not plan and not record.peak_bytes:
         return ()
     low, high = (plan.get("band_bytes") or (0, 0))[:2]
     planned = plan.get("predicted_bytes") or 0
@@ -401,8 +394,8 @@ def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
         rows.append(["planned, from low to high", f"{gib(low)} to {gib(high)}"])
     if plan.get("measured_bytes"):
         rows.append(["measured peak of the training", gib(plan["measured_bytes"])])
-    rows.append(["most that the process held", gib(about.get("peak_bytes") or 0)])
-    truth = plan.get("measured_bytes") or about.get("peak_bytes")
+    rows.append(["most that the process held", gib(record.peak_bytes)])
+    truth = plan.get("measured_bytes") or record.peak_bytes
     if planned and truth:
         rows.append(["measured less planned", f"{(truth - planned) / planned:+.1%}"])
     parts: list[Part] = [Grid(("", ""), rows)]
@@ -413,11 +406,10 @@ def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
             [name, Cell(gib(size)), Cell(f"{size / total:.0%}", heat=size / total)] for name, size in named
         ]
         parts.append(Grid(("part of the plan", "size", "share"), cells))
-    peaks = [record.get("peak_bytes") or math.nan for record in history]
+    peaks = [epoch.get("peak_bytes") or math.nan for epoch in history]
     if len(peaks) > 1 and len(set(peaks)) > 1:
-        epochs = [record["epoch"] + 1 for record in history]
-        line = Line("measured", epochs, np.array(peaks, dtype=np.float64) / 2**30, dots=True)
-        lines = [line]
+        epochs = [epoch["epoch"] + 1 for epoch in history]
+        lines = [Line("measured", epochs, np.array(peaks, dtype=np.float64) / 2**30, dots=True)]
         if planned:
             lines.append(Line("planned", epochs, np.full(len(epochs), planned / 2**30), dashed=True))
         parts.append(
@@ -429,5 +421,5 @@ def memory_parts(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
 
 
 def gib(size: float) -> str:
-    """Bytes as a page tells them."""
+    """Return bytes as a page shows them."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

@@ -1,11 +1,10 @@
-"""Small pictures of some rows of a run, from where its training found them; what is gone is said."""
+"""Small pictures of some rows of a run, from the folder of its training; notes on missing ones."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ SIDE = 144
 
 def find_thumbnails(
     schema: Schema,
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     ids: Sequence[str],
     rows: Sequence[int],
     folders: Mapping[str, str],
@@ -32,26 +31,26 @@ def find_thumbnails(
 ) -> tuple[dict[int, bytes], list[str]]:
     """Row -> the bytes of a small PNG of its first picture, and messages on those that are missing.
 
-    ids: names of all rows.  rows: places among them.  folders: image column -> folder, if not the schema's.
+    ids: names of all rows.  rows: indices of some.  folders: image column -> folder, if not the schema's.
     white: of float and 32-bit grey, as the run kept it.
     """
     column = schema.images[0]
     folder = Path(system_name(folders.get(column.name, column.folder)))
-    names, said = _picture_names(schema, about, ids, rows)
+    names, notes = _picture_names(schema, about, ids, rows)
     if names is None:
-        return {}, said
+        return {}, notes
     if not folder.is_dir():
-        return {}, [*said, f"The pictures are not in {folder} any more: give --image {column.name}=FOLDER."]
+        return {}, [*notes, f"The pictures are not in {folder} any more: give --image {column.name}=FOLDER."]
     text = np.array(names, dtype=object)
     try:
         found = find_images(
             text, folder, lines=None, source="the report", column=column.name, allow_outside=False
         )
     except TenfoldError as error:
-        return {}, [*said, f"The pictures cannot be shown: {error.headline}."]
+        return {}, [*notes, f"The pictures cannot be shown: {error.headline}."]
     photos: dict[int, bytes] = {}
-    for place, row in enumerate(rows):
-        path = found.paths[place] if place not in found.problems else None
+    for index, row in enumerate(rows):
+        path = found.paths[index] if index not in found.problems else None
         if not path:
             continue
         try:
@@ -59,23 +58,23 @@ def find_thumbnails(
         except TenfoldError:
             continue
     lost = len(rows) - len(photos)
-    return photos, [*said, *([f"{lost} of {len(rows)} pictures cannot be read any more."] if lost else [])]
+    return photos, [*notes, *([f"{lost} of {len(rows)} pictures cannot be read any more."] if lost else [])]
 
 
 def _picture_names(
-    schema: Schema, about: Mapping[str, Any], ids: Sequence[str], rows: Sequence[int]
+    schema: Schema, about: Mapping[str, object], ids: Sequence[str], rows: Sequence[int]
 ) -> tuple[list[str] | None, list[str]]:
-    """What the pictures of these rows are called: their ids, or what the training's table says."""
+    """Return the names of the pictures of these rows: their ids, or cells of the training's table."""
     column = schema.images[0].name
     if schema.row_name == column:
         return [ids[row] for row in rows], []
     known = about.get("table")
-    if not known or not os.path.isfile(known):
+    if not isinstance(known, str) or not os.path.isfile(known):
         return None, ["The training's table is not there any more, so the pictures' names are not known."]
     try:
         table = read_as_trained(known, about, {})
         keys = table.row_names(schema.row_name)
-        own = dict(zip((str(one) for one in keys), table.text(column), strict=True))
-        return [str(own.get(ids[row], "")) for row in rows], []
+        names = dict(zip(map(str, keys), table.text(column), strict=True))
+        return [str(names.get(ids[row], "")) for row in rows], []
     except TenfoldError as error:
         return None, [f"The training's table cannot be read: {error.headline}."]

@@ -33,7 +33,10 @@ class Entry(Generic[Value]):
     @overload
     def __get__(self, record: RunRecord | MemberRecord, owner: type) -> Value: ...
     def __get__(self, record: RunRecord | MemberRecord | None, owner: type) -> Entry[Value] | Value:
-        return self if record is None else record.values.get(self.name, self.default)
+        if record is None:
+            return self
+        value = record.values.get(self.name)
+        return self.default if value is None else value
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class MemberRecord:
     error = Entry("")
     #: Of each run, one a fold: ``path`` from the ensemble's folder, and ``sha256`` of its ``run.json``.
     runs = Entry[list[Mapping[str, str]]]([])
-    scores = Entry[Mapping[str, Any]]({})
+    scores = Entry[TargetScores]({})
     seconds = Entry(0.0)
     overhead_seconds = Entry(0.0)
     peak_bytes = Entry(0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from tenfold.errors import OutputError, RecipeError, RunError
+from tenfold.events import EpochRecord
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.place import PAGE
@@ -125,7 +126,7 @@ class Run(OpenedRun, ABC):
         return {"run": str(self.path), **{name: about[name] for name in self.summarised if name in about}}
 
     @cached_property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[EpochRecord]:
         """One record per epoch; of a run without epochs none."""
         from tenfold.reports.parts import read_history
 
@@ -171,7 +172,7 @@ class Run(OpenedRun, ABC):
         if not self.history:
             raise RunError(f"{self.path} has no epochs to draw", fix=self._without_epochs())
         charts = curve_charts(self.history, [str(target.name) for target in self.schema.targets])
-        rate = rate_chart(self.history, dict(self.record.trained_recipe))
+        rate = rate_chart(self.history, self.record.trained_recipe)
         title = f"Losses of {self.path.name}"
         section = Section("", "", (Charts([*charts, *([rate] if rate else [])]),))
         return Shown(title, report_html(title, [section]), 340 * (1 + len(charts)) // 2 + 120)
