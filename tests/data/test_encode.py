@@ -117,7 +117,7 @@ def test_missing_numbers_have_a_mark_if_training_could_teach_it() -> None:
     assert with_gaps["age"].tolist() == [[0, 1], [0, 0]]
     _, without, _, said = columns_of(AGE, train=range(2), age=["1", "3"], test={"age": ["", "2"]})
     assert without["age"].tolist() == [[0, 0], [0, 0]]
-    assert said == ["age: 1 cells missing, none in training: its mean stands for them"]
+    assert said == ["age: 1 cells missing, none in training: its mean replaces them"]
 
 
 @pytest.mark.parametrize("cells", [["5", "5", "5"], ["0.1", "0.1", "0.1"], ["1e300", "1e300", "1e300"]])

@@ -1,17 +1,17 @@
-"""From columns of text to arrays: what was decided from the training table, and applying it again."""
+"""Encoding of a table's columns as arrays: fitted to the training table, and applied to later tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.tables.cells import alike_known, respelled
 from tenfold.data.tables.table import Table
-from tenfold.errors import SchemaError
+from tenfold.errors import SchemaError, shortened
 from tenfold.recipe import Recipe
 from tenfold.schema import Frozen, NumberColumn, Schema
 from tenfold.targets.labels import (
@@ -22,10 +22,9 @@ from tenfold.targets.labels import (
     label_arrays,
     relative_weights,
     row_weights,
-    shortened,
 )
 
-#: A number further from the mean counts as so many deviations: one slip of the pen moves no other row.
+#: Numbers are clipped to this many deviations, so that a typing error does not affect other rows.
 MOST_DEVIATIONS = 6.0
 
 
@@ -38,22 +37,22 @@ class ImageReader(Protocol):
 
 
 class PictureFiles(ImageReader, Protocol):
-    """Pictures that know which of them are the same."""
+    """Pictures with keys that show which of them are the same."""
 
     def pictures(self) -> NDArray[np.object_]:
-        """(rows,) equal where the decoded pictures are, in whatever file format; "" where there is none."""
+        """(rows,) keys, equal where the decoded pictures are, in any file format; "" without a picture."""
         ...
 
 
 class ColumnStats(Frozen):
-    """What the training rows decided of one input column.
+    """Statistics of an input column over the training rows.
 
-    words: of an id or a category; a word's code is its place here plus 1, and 0 is unknown. "" among them
-        stands for an empty cell, if training had any.
-    features, about: of an id that a side table describes, the names of its features, and per word the places
-        of those that it has.
-    mean, deviation: of a number; a deviation of 0 is that of equal numbers, from which nothing is learnt.
-    gaps: whether training had cells without one. empty: whether it had no others.
+    words: of an id or a category; a word's code is its index plus 1, and 0 is unknown. "" among them stands
+        for an empty cell, if training had any.
+    features, about: of an id that a side table describes, the names of its features, and per word the indices
+        of its features.
+    mean, deviation: of a number; the deviation of equal numbers is 0, and nothing is learnt from them.
+    gaps: whether training had empty cells. empty: whether all cells were empty.
     """
 
     refusal: ClassVar = SchemaError
@@ -68,17 +67,17 @@ class ColumnStats(Frozen):
 
 
 class Encoding(Frozen):
-    """Everything that was decided from the training table and is needed to prepare a row again.
+    """Everything from the training table that is needed to encode a row.
 
-    It is fixed at training time, so that a row's answer never depends on the rows beside it.
+    It is fixed at training time, so that a row's answer never depends on other rows.
 
     classes: target -> class names, in the order of the network's outputs; no entry for a number.
-    targets: target -> what else was decided of it.
-    columns: input column that is no picture -> what was decided of it.
-    image_size: (height, width) that pictures are kept at.  resize, interpolation: how they get there.
-    final_size: (height, width) that enters the network, where it is another.
+    targets: target -> its other statistics.
+    columns: input column other than pictures -> its statistics.
+    image_size: (height, width) of kept pictures.  resize, interpolation: how they are resized.
+    final_size: (height, width) of the network's input, if it differs.
     mean, std: per channel, of pixels scaled to 0..1.
-    white: per image column, the value that is white in its float and 32-bit grey pictures, or None.
+    white: per image column, the value of white in its float and 32-bit grey pictures, or None.
     """
 
     refusal: ClassVar = SchemaError
@@ -97,7 +96,7 @@ class Encoding(Frozen):
 
 @dataclass(frozen=True)
 class PickedImages:
-    """Some rows of another reader, under new numbers."""
+    """Some rows of another reader, renumbered from 0."""
 
     reader: PictureFiles
     rows: NDArray[np.int64]
@@ -111,27 +110,31 @@ class PickedImages:
         return self.reader.pictures()[self.rows]
 
 
+#: (rows,) int64 codes of an id or a category, or (rows, 2) float32 of a number: the standardised number, and
+#: 1 where it is missing.
+Inputs: TypeAlias = NDArray[np.int64 | np.float32]
+
+
 @dataclass(frozen=True)
 class Examples:
     """Rows as arrays.
 
-    ids: (rows,) the text that names a row.
-    images: one reader per image column.
-    labels, weights: target -> as `targets.labels` describes them; the weight is 0 where nothing is known.
-    columns: input column that is no picture -> (rows,) int64 codes of an id or a category, or (rows, 2)
-        float32 of a number: the standardised number, and 1 where it is missing.
-    importance: (rows,) what each row counts, as the column of weights says; None without one.
+    ids: (rows,) the name of each row.
+    images: a reader per image column.
+    labels, weights: target -> see `targets.labels`; the weight is 0 where the label is missing.
+    columns: input column other than pictures -> its values.
+    importance: (rows,) weights from the column of weights; None without one.
     """
 
     ids: NDArray[np.object_]
     images: tuple[ImageReader, ...]
     labels: Mapping[str, Labels]
     weights: Mapping[str, Weights]
-    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Inputs] = field(default_factory=dict)
     importance: NDArray[np.float64] | None = None
 
     def weigh(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """What some rows count beside each other; None where all count alike."""
+        """Relative weights of some rows; None if all rows count equally."""
         return None if self.importance is None else relative_weights(self.importance)[rows]
 
     @property
@@ -149,10 +152,10 @@ def fit_encoding(
     std: Sequence[float],
     interpolation: str,
 ) -> tuple[Encoding, list[str]]:
-    """Decide class lists from the whole table, before any split, and say what was decided.
+    """Fit the encoding of targets to the whole table, before any split.
 
-    mean, std, interpolation: what the backbone wants. Returns the encoding and notes, one a line.
-    Raises SchemaError for a target without labels or with one class only.
+    mean, std, interpolation: of the backbone. Returns the encoding and notes, one a line.
+    Raises SchemaError for a target without labels or with a single class.
     """
     classes, facts, notes = fit_targets(schema, table)
     encoding = Encoding(
@@ -177,20 +180,19 @@ def encode(
     ids: NDArray[np.object_] | None = None,
     targets: bool = True,
 ) -> tuple[Examples, list[str]]:
-    """Rows of a table as arrays, and notes on labels that are no class of the run.
+    """Rows of a table as arrays, and notes on labels that are not a class of the run.
 
-    ids: the rows' names where they do not stand in the table.  targets: false where nothing is known
-    but the inputs.
+    ids: the rows' names if they are not in the table.  targets: false to encode only the inputs.
     """
     if ids is None:
         name = schema.row_name
         ids = table.text(name) if name else np.array([str(line) for line in table.lines], dtype=object)
-    columns, said = encode_columns(encoding.columns, schema, table)
+    columns, column_notes = encode_columns(encoding.columns, schema, table)
     if not targets:
-        return Examples(ids, tuple(images), {}, {}, columns), said
+        return Examples(ids, tuple(images), {}, {}, columns), column_notes
     labels, weights, notes = label_arrays(encoding.classes, encoding.targets, schema, table)
     importance = None if schema.weight is None else row_weights(schema, table)
-    return Examples(ids, tuple(images), labels, weights, columns, importance), [*notes, *said]
+    return Examples(ids, tuple(images), labels, weights, columns, importance), [*notes, *column_notes]
 
 
 # --- columns of the table itself ---------------------------------------------------------------------
@@ -202,10 +204,10 @@ def fit_columns(
     train: NDArray[np.int64],
     weights: NDArray[np.float64] | None = None,
 ) -> tuple[dict[str, ColumnStats], list[str]]:
-    """What the training rows, and no others, decide of every input column that is no picture; and notes.
+    """Statistics of every input column other than pictures, over the training rows only; and notes.
 
-    weights: (training rows,) what each counts, 1 where not given; a row of weight 0 decides nothing.
-    Raises TableError for cells of a number column that are no numbers.
+    weights: (training rows,) their weights, 1 if not given; a row of weight 0 is ignored.
+    Raises TableError for cells of a number column that are not numbers.
     """
     facts: dict[str, ColumnStats] = {}
     notes: list[str] = []
@@ -219,66 +221,65 @@ def fit_columns(
         else:
             codes, words = table.codes(name)
             known = ~table.missing(name)[train]
-            found = {str(words[code]) for code in np.unique(codes[train][known])}
-            found |= set() if known.all() else {""}
-            facts[name] = ColumnStats(words=tuple(sorted(found)), gaps=not known.all())
-            notes.append(f"{name}: {len(found - {''})} different values in training")
+            seen = {str(words[code]) for code in np.unique(codes[train][known])}
+            notes.append(f"{name}: {len(seen)} different values in training")
+            seen |= set() if known.all() else {""}
+            facts[name] = ColumnStats(words=tuple(sorted(seen)), gaps=not known.all())
         if not known.any():
             notes.append(f"{name} is empty in every training row: nothing is learnt from it")
         elif isinstance(column, NumberColumn):
-            one = facts[name]
-            notes.append(f"{name}: mean {one.mean:.6g}, deviation {one.deviation:.6g} in training")
-            if one.deviation == 0:
-                counts = "" if weights is None else " that counts"
-                notes[-1] = (
-                    f"{name} is {one.mean:.6g} in every training row{counts}: nothing is learnt from it"
-                )
+            mean, deviation = facts[name].mean, facts[name].deviation
+            counts = "" if weights is None else " that counts"
+            notes.append(
+                f"{name}: mean {mean:.6g}, deviation {deviation:.6g} in training"
+                if deviation
+                else f"{name} is {mean:.6g} in every training row{counts}: nothing is learnt from it"
+            )
         if known.any() and not known.all():
             notes.append(f"{name}: {int((~known).sum())} of {len(train)} cells missing in training")
     return facts, notes
 
 
 def _fit_number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> ColumnStats:
-    there = ~np.isnan(values)
-    gaps, known = not there.all(), values[there]
-    if not len(known):
+    known = ~np.isnan(values)
+    gaps = not known.all()
+    if not known.any():
         return ColumnStats(deviation=0.0, gaps=gaps, empty=True)
-    own = None if weights is None else weights[there]
-    # Scaled before it is squared, which numbers of 1e200 would not survive.
-    largest = float(np.abs(known).max()) or 1.0
-    part = known / largest
+    # Scaled before squaring, so that numbers of 1e200 do not overflow.
+    largest = float(np.abs(values[known]).max()) or 1.0
+    part = values[known] / largest
     mean, deviation = float(part.mean()), float(part.std())
-    if own is not None:
-        mean = float(np.average(part, weights=own))
-        deviation = float(np.sqrt(np.average((part - mean) ** 2, weights=own)))
-    # Of equal numbers the deviation is rounding, if not 0: such a column stays at 0, whatever is asked.
+    if weights is not None:
+        mean = float(np.average(part, weights=weights[known]))
+        deviation = float(np.sqrt(np.average((part - mean) ** 2, weights=weights[known])))
+    # The deviation of equal numbers is 0 or a rounding error: such a column is encoded as 0.
     deviation = deviation * largest if deviation > 1e-12 else 0.0
     return ColumnStats(mean=mean * largest, deviation=deviation, gaps=gaps)
 
 
 def encode_columns(
     facts: Mapping[str, ColumnStats], schema: Schema, table: Table
-) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """The input columns that are no pictures as arrays (see `Examples`); what training never saw is said.
+) -> tuple[dict[str, Inputs], list[str]]:
+    """The input columns other than pictures as arrays, and notes on values that training did not have.
 
-    A column of which nothing was decided yet is left out.
+    A column without statistics is left out.
     """
-    found: dict[str, NDArray[Any]] = {}
+    columns: dict[str, Inputs] = {}
     notes: list[str] = []
     for column in schema.columns:
         if column.name not in facts:
             continue
-        encoded = _encode_number if isinstance(column, NumberColumn) else _encode_words
-        found[column.name], said = encoded(facts[column.name], table, column.name)
-        notes += said
-    return found, notes
+        encoder = _encode_number if isinstance(column, NumberColumn) else _encode_words
+        columns[column.name], column_notes = encoder(facts[column.name], table, column.name)
+        notes += column_notes
+    return columns, notes
 
 
-def _encode_number(facts: ColumnStats, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
+def _encode_number(facts: ColumnStats, table: Table, name: str) -> tuple[Inputs, list[str]]:
     values = table.numbers(name)
     missing = np.isnan(values)
     if facts.empty:
-        # What training never had has a weight that nobody taught: so does its mark of a missing number.
+        # The network's weights for this number and its missing-indicator are untrained.
         notes = [f"{name} was empty in training: {int((~missing).sum())} cells are left out"]
         return np.zeros((len(values), 2), dtype=np.float32), notes if not missing.all() else []
     notes = []
@@ -298,38 +299,36 @@ def _encode_number(facts: ColumnStats, table: Table, name: str) -> tuple[NDArray
             )
         scaled = np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
     if missing.any() and not facts.gaps:
-        notes.append(
-            f"{name}: {int(missing.sum())} cells missing, none in training: its mean stands for them"
-        )
-    # A mark that training never set has a weight that nobody taught.
+        notes.append(f"{name}: {int(missing.sum())} cells missing, none in training: its mean replaces them")
+    # The missing-indicator's weight is untrained if training had no missing value: leave it 0.
     mark = missing if facts.gaps else np.zeros(len(values), dtype=np.bool_)
     return np.stack([np.where(missing, 0.0, scaled), mark], axis=1).astype(np.float32), notes
 
 
-def _encode_words(facts: ColumnStats, table: Table, name: str) -> tuple[NDArray[Any], list[str]]:
+def _encode_words(facts: ColumnStats, table: Table, name: str) -> tuple[Inputs, list[str]]:
     codes, words = table.codes(name)
-    place = {word: code for code, word in enumerate(facts.words, start=1)}
+    code_of = {word: code for code, word in enumerate(facts.words, start=1)}
     notes = []
     same = respelled(map(str, words), facts.words)
     if same:
-        listed = shortened([f"{word} for {one}" for word, one in same.items()])
+        listed = shortened([f"{word} for {known}" for word, known in same.items()])
         notes.append(f"{name}: values are written in another way than in training: {listed}")
-    place |= {word: place[one] for word, one in same.items()}
-    lookup = np.array([place.get(str(word), 0) for word in words], dtype=np.int64)
+    code_of |= {word: code_of[known] for word, known in same.items()}
+    lookup = np.array([code_of.get(str(word), 0) for word in words], dtype=np.int64)
     missing = table.missing(name)
-    found = lookup[codes] if len(words) else np.zeros(table.rows, dtype=np.int64)
-    found = np.where(missing, place.get("", 0), found)
-    strange = np.unique(codes[(found == 0) & ~missing])
+    encoded = np.where(missing, code_of.get("", 0), lookup[codes])
+    unknown = (encoded == 0) & ~missing
+    strange = np.unique(codes[unknown])
     if len(strange):
-        rows = int(((found == 0) & ~missing).sum())
+        rows = int(unknown.sum())
         what = "1 value" if len(strange) == 1 else f"{len(strange)} values"
         unseen = [str(words[code]) for code in strange]
         notes.append(
             f"{name}: {what} not seen in training ({shortened(unseen)}): {rows} rows go to its unknown row"
         )
         notes += alike_known(name, unseen, facts.words)
-    if missing.any() and "" not in place:
+    if missing.any() and "" not in code_of:
         notes.append(
             f"{name}: {int(missing.sum())} empty cells, none in training: they go to its unknown row"
         )
-    return found, notes
+    return encoded, notes

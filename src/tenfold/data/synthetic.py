@@ -1,12 +1,11 @@
-"""Pictures and ratings with known answers, drawn from a seed.
+"""Synthetic pictures and ratings with known answers, drawn from a seed.
 
-For demos, tests and benchmarks: nothing is downloaded, and what is to be found is known. All of it is
-invented; equal seeds give equal arrays.
+For demos, tests and benchmarks: nothing is downloaded. Equal seeds give equal arrays.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,20 @@ from numpy.typing import NDArray
 __all__ = ["DISEASES", "VARIETIES", "draw_leaves", "draw_ratings"]
 
 #: float32: (pictures, height, width), or (pictures, 3, height, width) with colours from 0 to 1.
-Pixels = NDArray[Any]
+Pixels = NDArray[np.floating]
+Ints = NDArray[np.int64]
 Rng = np.random.Generator
 
 DISEASES = ("blast", "blight", "healthy", "rust")
 VARIETIES = ("Kestrel", "Marlow", "Sable", "Tarn")
 
-#: How often a variety (row) has a disease (column). Each is prone to one, so that knowing the variety helps.
+#: Probability of a disease (column) given the variety (row). The variety helps to predict the disease.
 PRONE = np.array(
     [[0.40, 0.15, 0.25, 0.20], [0.15, 0.40, 0.25, 0.20], [0.15, 0.20, 0.25, 0.40], [0.22, 0.22, 0.34, 0.22]]
 )
 
 #: Per variety: half width and two exponents of the outline t^a (1 - t)^b, number of side veins, and colour
-#: (red, green, blue) of the blade.
+#: (red, green, blue).
 SHAPES = np.array(
     [
         [0.25, 0.75, 0.85, 13.0, 0.28, 0.52, 0.18],
@@ -37,22 +37,24 @@ SHAPES = np.array(
     dtype=np.float32,
 )
 
-#: Pictures drawn at once: few enough for their arrays to stay in the processor's cache.
+#: Pictures drawn at once, so that their arrays fit into the processor's cache.
 CHUNK = 16
 
 
-def draw_leaves(n: int, *, seed: int, size: int = 96) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
-    """Pictures of leaves on a cluttered ground, and a table with two targets.
+def draw_leaves(
+    n: int, *, seed: int, size: int = 96
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.object_ | np.int64]]]:
+    """Pictures of leaves on cluttered soil, and a table with two targets.
 
     Returns (n, size, size, 3) uint8 and the columns `image_id` (text), `disease` and `variety` (text, the
     targets) and `age_days` (int64). Each variety has its outline, veins and green, each disease its marks;
-    light, angle, age and severity vary so much that some leaves cannot be told apart.
+    light, angle, age and severity vary so much that some leaves cannot be distinguished.
     """
     rng = np.random.default_rng(seed)
     variety = rng.integers(0, len(VARIETIES), n)
     disease = (PRONE[variety].cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(0, len(DISEASES) - 1)
     age = np.clip(rng.normal(60, 18, n), 15, 120)
-    # Older leaves have been ill for longer; the youngest marks can hardly be seen.
+    # Older leaves have been ill for longer; early marks are hardly visible.
     severity = np.clip(rng.beta(2.0, 1.3, n) * (0.6 + age / 110), 0.12, 1).astype(np.float32)
     images = np.empty((n, size, size, 3), dtype=np.uint8)
     for start in range(0, n, CHUNK):
@@ -67,9 +69,7 @@ def draw_leaves(n: int, *, seed: int, size: int = 96) -> tuple[NDArray[np.uint8]
     return images, columns
 
 
-def _draw_chunk(
-    rng: Rng, variety: NDArray[Any], disease: NDArray[Any], severity: Pixels, size: int
-) -> NDArray[np.uint8]:
+def _draw_chunk(rng: Rng, variety: Ints, disease: Ints, severity: Pixels, size: int) -> NDArray[np.uint8]:
     n = len(variety)
     axis = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
     x, y = axis[None, None, :], axis[None, :, None]
@@ -92,9 +92,7 @@ def _draw_chunk(
 
     surface = np.stack(colour, axis=1) * (1 + 0.1 * _noise(rng, n, size, 9))[:, None]
     line = np.minimum(np.abs((t * veins - np.abs(v) * veins) % 1 - 0.5) / veins, np.abs(v) * 0.6)
-    _paint(
-        surface, np.clip(1.2 - line / 0.016, 0, 1), np.array([0.66, 0.70, 0.45]), _uniform(rng, n, 0.2, 0.7)
-    )
+    _paint(surface, np.clip(1.2 - line / 0.016, 0, 1), (0.66, 0.70, 0.45), _uniform(rng, n, 0.2, 0.7))
     _marks(rng, surface, disease, severity, t, v, depth)
     image += np.clip(depth * size / 2 + 0.5, 0, 1)[:, None] * (surface - image)
 
@@ -121,14 +119,14 @@ def _noise(rng: Rng, n: int, size: int, cells: int) -> Pixels:
     return spread @ grid @ spread.T
 
 
-def _paint(image: Pixels, mask: Pixels, colour: NDArray[Any], opacity: Any) -> None:
+def _paint(image: Pixels, mask: Pixels, colour: tuple[float, float, float], opacity: float | Pixels) -> None:
     """Lay a colour over the images where the mask is."""
-    tone = np.asarray(colour, np.float32)[:, None, None]
+    tone = np.array(colour, np.float32)[:, None, None]
     image += np.asarray(mask * opacity, np.float32)[:, None] * (tone - image)
 
 
 def _marks(
-    rng: Rng, surface: Pixels, disease: NDArray[Any], severity: Pixels, t: Pixels, v: Pixels, depth: Pixels
+    rng: Rng, surface: Pixels, disease: Ints, severity: Pixels, t: Pixels, v: Pixels, depth: Pixels
 ) -> None:
     """Paint each ill leaf's marks over its surface."""
     for name, paint in (("rust", _rust), ("blast", _blast), ("blight", _blight)):
@@ -140,7 +138,7 @@ def _marks(
 
 
 def _rust(rng: Rng, surface: Pixels, severity: Pixels, t: Pixels, v: Pixels, depth: Pixels) -> None:
-    """Many small round orange pustules, one to a cell of a grid on the leaf."""
+    """Many small round orange pustules, one per cell of a grid on the leaf."""
     a, b = t * 13, v * 6.5 + 20
     cell = np.floor(a).astype(np.int64) % 32 * 32 + np.floor(b).astype(np.int64) % 32
     draws = rng.random((len(t), 32 * 32), dtype=np.float32)
@@ -149,7 +147,7 @@ def _rust(rng: Rng, surface: Pixels, severity: Pixels, t: Pixels, v: Pixels, dep
     _paint(
         surface,
         np.clip(2.6 * (1 - away), 0, 1) * (chance < severity * 0.7),
-        np.array([0.66, 0.33, 0.10]),
+        (0.66, 0.33, 0.10),
         0.85,
     )
 
@@ -161,11 +159,11 @@ def _blast(rng: Rng, surface: Pixels, severity: Pixels, t: Pixels, v: Pixels, de
         long = _uniform(rng, len(t), 0.07, 0.13) * (0.5 + 0.8 * severity)
         beside = np.abs((v - _uniform(rng, len(t), -0.26, 0.26)) / (long * 0.75)) ** 1.3
         away = np.abs((t - _uniform(rng, len(t), 0.12, 0.88)) / long) + beside
-        there = severity > spindle / 6.5
-        rim = np.maximum(rim, np.clip(3.5 * (1.05 - away), 0, 1) * there)
-        core = np.maximum(core, np.clip(4.0 * (0.60 - away), 0, 1) * there)
-    _paint(surface, rim, np.array([0.40, 0.25, 0.12]), 0.85)
-    _paint(surface, core, np.array([0.68, 0.66, 0.60]), 0.9)
+        drawn = severity > spindle / 6.5
+        rim = np.maximum(rim, np.clip(3.5 * (1.05 - away), 0, 1) * drawn)
+        core = np.maximum(core, np.clip(4.0 * (0.60 - away), 0, 1) * drawn)
+    _paint(surface, rim, (0.40, 0.25, 0.12), 0.85)
+    _paint(surface, core, (0.68, 0.66, 0.60), 0.9)
 
 
 def _blight(rng: Rng, surface: Pixels, severity: Pixels, t: Pixels, v: Pixels, depth: Pixels) -> None:
@@ -174,9 +172,9 @@ def _blight(rng: Rng, surface: Pixels, severity: Pixels, t: Pixels, v: Pixels, d
     middle, side = _uniform(rng, n, 0.15, 1.0), np.sign(_uniform(rng, n, -1, 1)) * np.float32(0.34)
     away = np.hypot((t - middle) * 2, v - side) + 0.13 * _noise(rng, n, t.shape[1], 7) * (0.5 + severity)
     front = 0.12 + 0.62 * severity - away
-    _paint(surface, np.clip((front + 0.09) * 12, 0, 1), np.array([0.70, 0.64, 0.26]), 0.6)
+    _paint(surface, np.clip((front + 0.09) * 12, 0, 1), (0.70, 0.64, 0.26), 0.6)
     brown = 0.8 - 0.12 * np.sin(away * 42)
-    _paint(surface, np.clip(front * 16, 0, 1), np.array([0.42, 0.29, 0.16]), brown)
+    _paint(surface, np.clip(front * 16, 0, 1), (0.42, 0.29, 0.16), brown)
 
 
 # --- ratings ---------------------------------------------------------------------------------------
@@ -195,7 +193,7 @@ SECOND = (
 
 
 class DrawnRatings(TypedDict):
-    """Drawn ratings, an entry per rating, and the truth behind them (see `draw_ratings`)."""
+    """Drawn ratings, an entry per rating, and their true parameters (see `draw_ratings`)."""
 
     user: NDArray[np.object_]
     item: NDArray[np.object_]
@@ -224,13 +222,13 @@ def draw_ratings(
 ) -> DrawnRatings:
     """Ratings of invented films, 1 to 5 stars, drawn from known factors.
 
-    rating = mean + b_u + c_i + p_u . q_i + noise, rounded to `step` and cut to the scale. Films come in
-    series of one to three parts ("Copper Lighthouse", "Copper Lighthouse 2"): parts of one series share
-    almost all their factors, so that the nearest neighbour of a film is known.
+    rating = mean + b_u + c_i + p_u . q_i + noise, rounded to `step` and clipped to the scale. Films come in
+    series of one to three parts ("Copper Lighthouse", "Copper Lighthouse 2"): parts of a series have almost
+    equal factors, so that the nearest neighbour of a film is known.
 
-    Returns `user`, `item` (text), `rating` (float32) and `time` (int64 seconds since 1970), one entry per
+    Returns `user`, `item` (text), `rating` (float32) and `time` (int64 seconds since 1970), an entry per
     rating, each pair once, in order of time; `users` and `items` (ids), `titles` (per item), `series` (per
-    item, a number), and the truth: `mean`, `user_bias`, `item_bias`, `user_factors`, `item_factors`.
+    item, a number), and the true `mean`, `user_bias`, `item_bias`, `user_factors`, `item_factors`.
     """
     if not 1 <= ratings <= 0.6 * users * items:
         raise ValueError(f"{users} users and {items} items have room for {int(0.6 * users * items)} ratings")
@@ -244,10 +242,10 @@ def draw_ratings(
 
     user, item = _draw_pairs(rng, users, items, ratings)
     score = mean + user_bias[user] + item_bias[item] + noise * rng.standard_normal(ratings)
-    for factor in range(factors):  # one factor at a time: no second table of ratings x factors
+    for factor in range(factors):  # factor by factor: no second table of ratings x factors
         score += user_factors[user, factor] * item_factors[item, factor]
     rating = np.clip(np.round(score / step) * step, 1, 5).astype(np.float32)
-    # People come once and rate in the days that follow.
+    # Users rate in the days after their first rating.
     time = (
         1_420_070_400
         + rng.integers(0, 94_608_000, users)[user]
@@ -274,8 +272,8 @@ def draw_ratings(
     }
 
 
-def _draw_pairs(rng: Rng, users: int, items: int, ratings: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Different pairs: a quarter drawn evenly, the rest by how busy a user and how popular an item is."""
+def _draw_pairs(rng: Rng, users: int, items: int, ratings: int) -> tuple[Ints, Ints]:
+    """Different pairs: a quarter uniform, the rest by the activity of users and the popularity of items."""
     busy, popular = rng.lognormal(0, 0.7, users), rng.lognormal(0, 0.9, items)
     keys = np.zeros(0, dtype=np.int64)
     while len(keys) < ratings:
@@ -288,20 +286,20 @@ def _draw_pairs(rng: Rng, users: int, items: int, ratings: int) -> tuple[NDArray
             [rng.integers(0, items, even), rng.choice(items, many - even, p=popular / popular.sum())]
         )
         keys = np.sort(np.concatenate([keys, user * np.int64(items) + item]))
-        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]  # numpy's own unique is slower by far
-        # The most popular pairs are soon used up: from here on drawing is more even.
+        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]  # np.unique is far slower
+        # The most popular pairs are used up early: the next round is more uniform.
         busy, popular = busy**0.8, popular**0.8
     keys = rng.permutation(keys)[:ratings]
     return keys // items, keys % items
 
 
-def _titles(rng: Rng, series: NDArray[Any]) -> NDArray[np.object_]:
-    """A title per item, each once; parts of a series are numbered."""
+def _titles(rng: Rng, series: Ints) -> NDArray[np.object_]:
+    """A unique title per item; parts of a series are numbered."""
     order = rng.permutation(len(FIRST) * len(SECOND))
     titles, part = [], 0
-    for item, one in enumerate(series.tolist()):
-        part = part + 1 if item and series[item - 1] == one else 1
-        tale, turn = order[one % len(order)], one // len(order)
+    for item, number in enumerate(series.tolist()):
+        part = part + 1 if item and series[item - 1] == number else 1
+        tale, turn = order[number % len(order)], number // len(order)
         name = f"{FIRST[tale // len(SECOND)]} {SECOND[tale % len(SECOND)]}"
         name += f" of the {SECOND[turn % len(SECOND)]}" * (turn > 0) + f" {turn // len(SECOND)}" * (
             turn >= len(SECOND)

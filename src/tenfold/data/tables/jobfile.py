@@ -13,8 +13,10 @@ from tenfold.data.tables.text import decode_bytes
 from tenfold.errors import RecipeError, TableError, did_you_mean, home_path, no_file
 from tenfold.schema import Schema
 
-#: What a job file holds, with the type of each in TOML's words.
-_SECTIONS = {
+_Sections = Mapping[str, tuple[type, str]]
+
+#: Sections of a job file, with the type of each in TOML's words.
+_SECTIONS: _Sections = {
     "table": (str, "text"),
     "output": (str, "text"),
     "schema": (dict, "a table"),
@@ -34,7 +36,8 @@ class Job:
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
-def _read(path: str | os.PathLike[str], sections: Mapping[str, Any]) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str], sections: _Sections) -> dict[str, Any]:
+    """The checked sections of a file, with home folders in its paths, and its schema."""
     if what := no_file(path):
         raise RecipeError(f"{path} is {what}, not a file", fix="write its content to a file first")
     try:
@@ -51,10 +54,8 @@ def _read(path: str | os.PathLike[str], sections: Mapping[str, Any]) -> dict[str
     unknown = [name for name in values if name not in sections]
     if unknown:
         raise RecipeError(f"{path}: unknown section {unknown[0]!r}", fix=did_you_mean(unknown[0], sections))
-    return values
-
-
-def _check(path: str | os.PathLike[str], values: Mapping[str, Any], sections: Mapping[str, Any]) -> None:
+    if isinstance(values.get("grid"), dict):
+        values["grid"] = [values["grid"]]
     missing = [name for name in ("table", "schema") if name not in values]
     if missing:
         raise RecipeError(f"{path} has no {missing[0]!r}", fix=_EXAMPLE)
@@ -62,27 +63,22 @@ def _check(path: str | os.PathLike[str], values: Mapping[str, Any], sections: Ma
     if wrong:
         problems = [f"{name} = {values[name]!r}: give {sections[name][1]}" for name in wrong]
         raise RecipeError(f"{path} holds values of the wrong kind", problems=problems, fix=_EXAMPLE)
+    paths = {name: home_path(values.get(name, "")) for name in ("table", "output")}
+    return {**values, **paths, "schema": Schema(**values["schema"])}
 
 
 def read_job(path: str | os.PathLike[str]) -> Job:
-    """Read a job file; relative names in it are taken from the current folder, as on the command line.
+    """Read a job file; relative names in it are relative to the current folder, as on the command line.
 
-    Raises RecipeError for a file that is no TOML, or has unknown sections or sections of the wrong kind, and
+    Raises RecipeError for a file that is not TOML, or has unknown sections or sections of the wrong kind, and
     SchemaError for its schema.
     """
     values = _read(path, _SECTIONS)
-    _check(path, values, _SECTIONS)
-    schema = Schema(**values["schema"])
-    return Job(
-        home_path(values["table"]),
-        home_path(values.get("output", "")),
-        schema,
-        dict(values.get("recipe", {})),
-    )
+    return Job(values["table"], values["output"], values["schema"], values.get("recipe", {}))
 
 
-#: What an ensemble's file holds beside, or in place of, what a job file does.
-_ENSEMBLE = {
+#: Sections of an ensemble's file.
+_ENSEMBLE: _Sections = {
     **_SECTIONS,
     "ensemble": (dict, "a table"),
     "member": (list, "tables: [[member]]"),
@@ -105,25 +101,15 @@ class EnsembleFile:
 
 
 def read_ensemble(path: str | os.PathLike[str]) -> EnsembleFile:
-    """Read an ensemble's file; relative names in it are taken from the current folder.
-
-    Raises RecipeError for a file that is no TOML, or has unknown sections or sections of the wrong kind, and
-    SchemaError for its schema.
-    """
+    """Read an ensemble's file, as `read_job` reads a job file, with the same errors."""
     values = _read(path, _ENSEMBLE)
-    if isinstance(values.get("grid"), dict):
-        values["grid"] = [values["grid"]]
-    _check(path, values, _ENSEMBLE)
     for name in ("member", "grid"):
-        strange = [one for one in values.get(name, ()) if not isinstance(one, dict)]
+        strange = [entry for entry in values.get(name, ()) if not isinstance(entry, dict)]
         if strange:
             raise RecipeError(
                 f"{path}: {name} holds {strange[0]!r}", fix=f"write [[{name}]] and fields below"
             )
+    sections = {name: values[name] for name in ("recipe", "member", "grid") if name in values}
     return EnsembleFile(
-        home_path(values["table"]),
-        home_path(values.get("output", "")),
-        Schema(**values["schema"]),
-        dict(values.get("ensemble", {})),
-        {name: values[name] for name in ("recipe", "member", "grid") if name in values},
+        values["table"], values["output"], values["schema"], values.get("ensemble", {}), sections
     )

@@ -1,8 +1,7 @@
-"""How a text table is laid out: its separator, its header, its rows; found, and said.
+"""Layout of a text table: its separator, header and rows, with notes of what was found.
 
 Nothing here knows Arrow or a file. A table is text with ``\\n`` at line ends (see data/text.py);
-`find_layout` looks at its beginning, `iterate_records` takes it apart cell by cell, with the line that each
-row stands in.
+`find_layout` examines its beginning, `iterate_records` splits it cell by cell, with the line of each row.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import LISTED, TableError
+from tenfold.errors import TableError, shortened
 
 __all__ = [
     "LITERAL",
@@ -33,18 +32,18 @@ __all__ = [
     "survey_quotes",
 ]
 
-#: How much of a file decides its layout.
+#: The beginning of a file that decides its layout.
 HEAD_BYTES = 1 << 18
 HEAD_ROWS = 200
 _PIECE = 1 << 22
 
 #: Tried in this order; a list of genres inside a cell is why "|" comes last.
 SEPARATORS = ("\t", "::", ";", ",", "|")
-#: Between these, a quote may well be text: it counts only if the rows make no sense without.
+#: With these separators a quote may well be text: it counts only if the rows make no sense otherwise.
 LITERAL = ("\t", "|")
 #: Stands for any run of blanks between cells.
 BLANKS = " "
-#: For a file of one column: a control character that stands in no text.
+#: For a file of one column: a control character that text does not contain.
 NO_SEPARATOR = "\x1f"
 NAMED = {"\t": "tab", BLANKS: "space", ",": "comma", ";": "semicolon", "|": "pipe"}
 SPELLINGS = {"\\t": "\t", "\\s+": BLANKS, **{name: mark for mark, name in NAMED.items()}}
@@ -59,7 +58,7 @@ KNOWN_NAMES = frozenset(
     "sender senderid age sex gender price count quantity".split()
 )
 
-#: How documents begin that hold no table, what they are, and what to do.
+#: The start of documents that are not tables, their name, and what to do.
 _MARKUP = (
     (re.compile(r"\s*(\[\s*)?\{\s*(\"|\})"), "JSON", "write it as CSV or Parquet first, one row a record"),
     (
@@ -76,10 +75,9 @@ _SHAPE = ((re.compile(r"[^\W\d_]+"), "a"), (re.compile(r"\d+"), "9"))
 
 
 class Record(NamedTuple):
-    """One row of a text table.
+    """A row of a text table.
 
-    line: where it begins, the first line of the file being 1.  end: position after its line end.
-    fault: what is wrong with its quotes, or "".
+    line: where it begins, from 1.  end: position after its line end.  fault: a fault of its quotes, or "".
     """
 
     line: int
@@ -90,15 +88,15 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a text table is made of.
+    """The parts of a text table.
 
     separator: between cells; one blank stands for any run of blanks.
-    quoting: may a cell stand in double quotes?  header: did the file name its columns?
-    names: the columns.  unnamed: places of columns whose header cell is empty.
-    start: byte where the first row begins.  line: the line that is.
-    notes: what was decided, one a line.
-    heading: the cells of the header as they stand in the file.
-    trailing: the rows end in a separator that the header has not, so that the last column is empty.
+    quoting: may cells be in double quotes?  header: did the file name its columns?
+    names: the columns.  unnamed: indices of columns with an empty cell in the header.
+    start: byte where the first row begins.  line: its line.
+    notes: decisions, one a line.
+    heading: the cells of the header as written in the file.
+    trailing: rows, but not the header, end in a separator, so that the last column is empty.
     """
 
     separator: str
@@ -114,7 +112,7 @@ class Layout:
 
 
 def is_usual_name(name: str) -> bool:
-    """Is this a name of columns that is hardly ever data?"""
+    """Is this a usual name of a column, which is hardly ever data?"""
     return re.sub(r"[\W_]", "", name.casefold()) in KNOWN_NAMES
 
 
@@ -124,10 +122,10 @@ def separator_name(separator: str) -> str:
 
 
 def iterate_records(text: str, separator: str, *, quoting: bool, line: int = 1) -> Iterator[Record]:
-    """The rows of a table with the lines they begin in; lines without any character but blanks are left out.
+    """The rows of a table with the lines they begin in; blank lines are left out.
 
-    Quotes count only where a cell begins with one, blanks before it aside: ``5'6" tall`` is plain text. A
-    cell whose quotes are wrong makes its row end with its line, and the row's `fault` says why.
+    Quotes count only at the beginning of a cell, after blanks: ``5'6" tall`` is plain text. A row with wrong
+    quotes ends with its line, and its `fault` says why.
     """
     cell = _cell_patterns(separator)
     start = 0
@@ -161,22 +159,22 @@ def _cell_patterns(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 def _quoted_cells(
     text: str, start: int, line_end: int, patterns: tuple[re.Pattern[str], re.Pattern[str]], separator: str
 ) -> tuple[list[str], int, str]:
-    """The cells of a row that has quotes, where it ends, and what is wrong with it."""
+    """The cells of a row with quotes, its end, and its fault or ""."""
     quoted, plain = patterns
     cells: list[str] = []
     here = start
     while True:
-        if found := quoted.match(text, here):
-            cells.append(found[1].replace('""', '"'))
+        if match := quoted.match(text, here):
+            cells.append(match[1].replace('""', '"'))
         else:
-            found = plain.match(text, here)
-            if found is None or found[0].lstrip().startswith('"'):
+            match = plain.match(text, here)
+            if match is None or match[0].lstrip().startswith('"'):
                 opening = text.index('"', here)
                 closing = re.compile(r'(?:[^"]++|"")*+"').match(text, opening + 1)
                 what = "text stands after the closing quote" if closing else "the quote is never closed"
                 return cells, line_end, f"cell {len(cells) + 1}: {what}"
-            cells.append(found[0])
-        here = found.end()
+            cells.append(match[0])
+        here = match.end()
         if not text.startswith(separator, here):
             return cells, here, ""
         here += len(separator)
@@ -193,23 +191,23 @@ def find_layout(
     """Find the separator, the header and the column names of a table.
 
     data: clean UTF-8 (see data/text.py).  name: the file, for messages.
-    separator: what the user said, also by name (``tab``, ``space``); None finds it.
-    header: whether the first row names the columns; None finds out.
-    names: the columns' names where the file has none, or in place of those it has.
+    separator: as the user gave it, also by name (``tab``, ``space``); None finds it.
+    header: does the first row name the columns? None finds out.
+    names: names of the columns of a file without a header, or in place of those in the header.
 
-    Raises TableError for an empty file, where no separator fits, and for names that are there twice.
+    Raises TableError for an empty file, if no separator fits, and for duplicate names.
     """
     head = _head(data)
     if not head.strip():
         raise TableError(f"{name} is empty ({len(data)} bytes)", fix="give a file with a header and rows")
     skipped = 0
     hint = re.match(r'\s*"?sep=(.[^\n"]?)"?[ ]*\n', head)
-    if hint:  # a line that spreadsheets write for themselves
+    if hint:  # a line that spreadsheets write
         separator = separator if separator is not None else hint[1]
         skipped = hint.end()
     first_line = head[:skipped].count("\n") + 1
     separator, note = _settle_separator(separator, head[skipped:], name)
-    # '::' files are written by programs that know no quotes: a quote in a title is a quote.
+    # Programs that write '::' files do not quote: a quote in a title is text.
     quoting = separator != BLANKS and len(separator.encode()) == 1
     rows = _first_rows(head[skipped:], separator, quoting, first_line)
     if not rows:
@@ -235,53 +233,45 @@ def find_layout(
     if names is not None:
         columns, unnamed = _given_names(names, columns, name), ()
     _check_once(columns, name, has_header)
-    shown = ", ".join(columns[:LISTED]) + (f" and {len(columns) - LISTED} more" if columns[LISTED:] else "")
+    shown = shortened(columns)
     if has_header:
-        said = f"line {first.line} is the header ({why}): {shown}; give --no-header if it is data"
+        why = f"line {first.line} is the header ({why}): {shown}; give --no-header if it is data"
     else:
-        said = f"no header ({why}): line {first.line} is data, columns {shown}; give --header if it is not"
+        why = f"no header ({why}): line {first.line} is data, columns {shown}; give --header if it is not"
+    start, heading = len(head[:start].encode()), tuple(first.cells) if has_header else ()
+    trailing = trailing and has_header
     return Layout(
-        separator,
-        quoting,
-        has_header,
-        columns,
-        unnamed,
-        len(head[:start].encode()),
-        line,
-        (note, said),
-        tuple(first.cells) if has_header else (),
-        trailing and has_header,
+        separator, quoting, has_header, columns, unnamed, start, line, (note, why), heading, trailing
     )
 
 
 def ragged(record: Record, expected: int, against: str, separator: str) -> str:
     """``line 2 has 4 cells, the header has 3 (is a comma inside a title not quoted?)``."""
     count = len(record.cells)
-    said = f"line {record.line} has {count} cell{'s' if count != 1 else ''}, {against} has {expected}"
+    why = "is the line cut short?"
     if count > expected and not any(cell.strip() for cell in record.cells[expected:]):
-        return f"{said} (is there a {separator_name(separator)} too many at its end?)"
-    if count > expected:
-        return f"{said} (is a {separator_name(separator)} inside a title not quoted?)"
-    return f"{said} (is the line cut short?)"
+        why = f"is there a {separator_name(separator)} too many at its end?"
+    elif count > expected:
+        why = f"is a {separator_name(separator)} inside a title not quoted?"
+    return f"line {record.line} has {count} cell{'s' if count != 1 else ''}, {against} has {expected} ({why})"
 
 
 def _head(data: bytes) -> str:
     """The beginning of a table, in whole lines."""
     if len(data) <= HEAD_BYTES:
         return data.decode()
-    end = data.rfind(b"\n", 0, HEAD_BYTES)
-    end = end if end >= 0 else data.find(b"\n", HEAD_BYTES)
-    return data[: end + 1].decode() if end >= 0 else data.decode()
+    end = data.rfind(b"\n", 0, HEAD_BYTES) + 1 or data.find(b"\n", HEAD_BYTES) + 1 or len(data)
+    return data[:end].decode()
 
 
 def _first_rows(text: str, separator: str, quoting: bool, line: int = 1) -> list[Record]:
-    """The first row, and those of the next that can be read: the last may be cut in the midst of quotes."""
+    """The first row, and the next ones that can be read: the last may be cut amid quotes."""
     if quoting and separator in LITERAL:
         records = list(islice(iterate_records(text, separator, quoting=False, line=line), HEAD_ROWS))
-        if len({len(one.cells) for one in records}) == 1:
-            return [one._replace(cells=[*map(_unquoted, one.cells)]) for one in records]
+        if len({len(row.cells) for row in records}) == 1:
+            return [row._replace(cells=[*map(_unquoted, row.cells)]) for row in records]
     records = list(islice(iterate_records(text, separator, quoting=quoting, line=line), HEAD_ROWS))
-    return records[:1] + [one for one in records[1:] if not one.fault]
+    return records[:1] + [row for row in records[1:] if not row.fault]
 
 
 def _unquoted(cell: str) -> str:
@@ -289,13 +279,12 @@ def _unquoted(cell: str) -> str:
 
 
 def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str]:
-    """The separator as given or as found, and the sentence that says so."""
+    """The separator, given or found, and a note that says so."""
     first = head.strip().split("\n")[0][:80]
     if given is None:
         _check_markup(head, name)
-        found = _find_separator(head)
-        if found:
-            return found, f"the separator is {separator_name(found)} (found)"
+        if separator := _find_separator(head):
+            return separator, f"the separator is {separator_name(separator)} (found)"
         _check_single_column(head, name)
         return NO_SEPARATOR, f"{name} has 1 column: no separator was found"
     separator = SPELLINGS.get(given, given)
@@ -304,38 +293,37 @@ def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str
     rows = _first_rows(head, separator, len(separator) == 1)
     if any(len(row.cells) > 1 for row in rows):
         return separator, f"the separator is {separator_name(separator)} (as given)"
-    better = _find_separator(head)
-    if better:
+    if better := _find_separator(head):
         raise TableError(
             f"found 1 column in {name} with --sep {given!r}; first line is {first!r}",
             fix=f"give --sep {separator_name(better)}, or leave it out",
         )
-    return separator, f"{name} has 1 column: no {separator_name(separator)} stands in it"
+    return separator, f"{name} has 1 column: it holds no {separator_name(separator)}"
 
 
 def _find_separator(head: str) -> str:
-    """The separator that gives every row the same number of cells, or that most rows agree on; or "".
+    """The separator that gives every row, or most rows, the same number of cells; or "".
 
-    Several may: decimal commas between semicolons do as well as semicolons do. Then the one wins whose cells
-    hold no other separator, decimal commas aside.
+    Several separators may: decimal commas between semicolons do as well as the semicolons. Then the separator
+    with the fewest cells that hold another separator wins, decimal commas aside.
     """
     best: list[tuple[tuple[float, ...], str]] = []
     fallback: list[tuple[tuple[float, ...], str]] = []
-    for place, separator in enumerate(SEPARATORS):
+    for index, separator in enumerate(SEPARATORS):
         rows = [row.cells for row in _first_rows(head, separator, len(separator) == 1)]
         counts = Counter(map(len, rows))
         cells = [cell for row in rows for cell in row]
-        # "|" does not count as foul: lists within a cell are written with it.
-        others = [one for one in SEPARATORS[:-1] if one != separator]
+        # "|" is allowed in cells: it separates the items of lists.
+        others = [other for other in SEPARATORS[:-1] if other != separator]
         foul = sum(
-            any(one in cell for one in others) and not _DECIMAL_COMMA.fullmatch(cell.strip())
+            any(other in cell for other in others) and not _DECIMAL_COMMA.fullmatch(cell.strip())
             for cell in cells
         )
         if len(counts) == 1 and len(rows[0]) > 1:
-            best.append(((separator != "|", -foul / len(cells), len(rows[0]), -place), separator))
+            best.append(((separator != "|", -foul / len(cells), len(rows[0]), -index), separator))
         length, agree = counts.most_common(1)[0]
         if sum(count for cells_of, count in counts.items() if cells_of > 1) >= len(rows) / 2:
-            fallback.append(((length > 1, agree / len(rows), -place), separator))
+            fallback.append(((length > 1, agree / len(rows), -index), separator))
     if best:
         return max(best)[1]
     if _blanks_separate(head):
@@ -344,7 +332,7 @@ def _find_separator(head: str) -> str:
 
 
 def _blanks_separate(head: str) -> bool:
-    """Do runs of blanks make a table? All rows of one length, and numbers throughout some column."""
+    """Do runs of blanks separate cells? All rows have the same length, and some column holds only numbers."""
     rows = [row.cells for row in _first_rows(head, BLANKS, False)]
     if len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
         return False
@@ -353,14 +341,14 @@ def _blanks_separate(head: str) -> bool:
 
 
 def _check_markup(head: str, name: str) -> None:
-    """Refuse text that is a document of another kind, whose commas are no separators."""
+    """Raise if the text is a document of another kind, in which commas do not separate cells."""
     for start, what, fix in _MARKUP:
         if start.match(head):
             raise TableError(f"{name} holds {what}, not a table of cells", fix=fix)
 
 
 def _check_single_column(head: str, name: str) -> None:
-    """Refuse a file without a known separator if some sign stands equally often in all its lines."""
+    """Raise if a file without a known separator has some sign equally often in all its lines."""
     lines = [line.strip() for line in head.split("\n")[:HEAD_ROWS] if line.strip()]
     signs = {sign for sign in lines[0] if not sign.isalnum() and sign not in "._-/'\"()@ "}
     for sign in sorted(signs):
@@ -368,44 +356,40 @@ def _check_single_column(head: str, name: str) -> None:
             other = "," if sign != "," else "tab"
             raise TableError(
                 f"found 1 column in {name}; first line is {lines[0][:80]!r}",
-                found=f"{sign!r} stands {lines[0].count(sign)} times in every line",
+                found=f"{sign!r} occurs {lines[0].count(sign)} times in every line",
                 fix=f"give --sep {sign!r}, or --sep {other!r} if it is one column",
             )
 
 
 def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str]:
-    """Does the first row name the columns? Each column has a vote; and why."""
+    """Does the first row name the columns, by the votes of all columns; and why."""
     first = [cell.strip() for cell in rows[0]]
     body = [row for row in rows[1:] if len(row) == len(first)]
     header = data = 0
-    for place, cell in enumerate(first):
-        if not cell:
-            continue
-        known = is_usual_name(cell)
-        vote = _vote(cell, [row[place].strip() for row in body if row[place].strip()])
-        header += (vote > 0) + known
-        data += vote < 0
+    for column, cell in enumerate(first):
+        if cell:
+            vote = _vote(cell, [row[column].strip() for row in body if row[column].strip()])
+            header += (vote > 0) + is_usual_name(cell)
+            data += vote < 0
     if header != data:
         return header > data, "names over values" if header > data else "its cells are like those below"
     if not body:
         return not any(_NUMBER.fullmatch(cell) for cell in first), "one line only"
     if len(first) == 1:
-        return False, "nothing tells it from the rows below"
-    return True, "nothing speaks against it"
+        return False, "it looks like the rows below"
+    return True, "nothing contradicts it"
 
 
 def _vote(cell: str, below: Sequence[str]) -> int:
-    """1 if the cell differs from all below it as a name does, -1 if it is of their kind, 0 if open."""
-    if _NUMBER.fullmatch(cell) and not below:
+    """1 if the cell differs from all below it as a name does, -1 if it is of their kind, else 0."""
+    number = _NUMBER.fullmatch(cell) is not None
+    if number or not below:
+        return -number
+    if sum(_NUMBER.fullmatch(text) is not None for text in below) >= len(below) / 2:
+        return 1
+    if cell in below:
         return -1
-    if not below:
-        return 0
-    numbers = sum(_NUMBER.fullmatch(one) is not None for one in below) / len(below)
-    if numbers >= 0.5:
-        return -1 if _NUMBER.fullmatch(cell) else 1
-    if _NUMBER.fullmatch(cell) or cell in below:
-        return -1
-    shapes = {_shape(one) for one in below}
+    shapes = {*map(_shape, below)}
     if len(shapes) == 1 and shapes != {"a"}:
         return -1 if _shape(cell) in shapes else 1
     if all(map(_DIGIT.search, below)):
@@ -414,7 +398,7 @@ def _vote(cell: str, below: Sequence[str]) -> int:
 
 
 def _shape(cell: str) -> str:
-    """``p12`` -> ``a9``, ``leaf 7.jpg`` -> ``file``: what cells of one kind have in common."""
+    """``p12`` -> ``a9``, ``leaf 7.jpg`` -> ``file``: the common form of cells of a kind."""
     if _FILE.fullmatch(cell):
         return "file"
     for pattern, mark in _SHAPE:
@@ -429,30 +413,31 @@ def _column_names(first: Record, name: str) -> tuple[tuple[str, ...], tuple[int,
             fix='write a quote inside quotes twice: "", or give --no-header',
         )
     cells = [cell.strip().strip("\ufeff") for cell in first.cells]
-    unnamed = tuple(place for place, cell in enumerate(cells) if not cell)
-    return tuple(cell or f"column_{place}" for place, cell in enumerate(cells, start=1)), unnamed
+    unnamed = tuple(index for index, cell in enumerate(cells) if not cell)
+    return tuple(cell or f"column_{number}" for number, cell in enumerate(cells, start=1)), unnamed
 
 
 def _given_names(names: Sequence[str], columns: Sequence[str], name: str) -> tuple[str, ...]:
     if len(names) != len(columns):
         raise TableError(
             f"{len(names)} names are given for the {len(columns)} columns of {name}",
-            found=", ".join(columns[:LISTED]),
-            fix="give one name to a column, in their order",
+            found=shortened(columns),
+            fix="give a name for each column, in their order",
         )
-    return tuple(str(one).strip() for one in names)
+    return tuple(str(given).strip() for given in names)
 
 
 def _check_once(columns: Sequence[str], name: str, header: bool) -> None:
-    twice = [column for column, count in Counter(columns).items() if count > 1]
+    numbers: dict[str, list[str]] = {}
+    for number, column in enumerate(columns, start=1):
+        numbers.setdefault(column, []).append(str(number))
+    twice = {column: same for column, same in numbers.items() if len(same) > 1}
     if twice:
-        problems = []
-        for one in twice:
-            places = [str(place) for place, column in enumerate(columns, start=1) if column == one]
-            problems.append(f"{one!r} is the name of columns {', '.join(places)}")
         raise TableError(
             f"{name} has columns of the same name",
-            problems=problems,
+            problems=[
+                f"{column!r} is the name of columns {', '.join(same)}" for column, same in twice.items()
+            ],
             fix="rename them" + (", or give --no-header if line 1 is data" if header else ""),
         )
 
@@ -460,11 +445,11 @@ def _check_once(columns: Sequence[str], name: str, header: bool) -> None:
 def collect_cells(
     text: str, layout: Layout, name: str, *, separator: str, batch: int = 1 << 16
 ) -> Iterator[tuple[list[list[str]], list[int]]]:
-    """All rows by the careful way, in batches: the cells column by column, and the line of each row.
+    """All rows, split cell by cell, in batches: the cells column by column, and the line of each row.
 
-    separator: what stands between the cells here, where that is no longer what stands in the file.
-    Raises TableError with the lines of rows that have more or fewer cells than there are columns, or whose
-    quotes are wrong.
+    separator: the separator in `text`, which may have replaced that of the file.
+    Raises TableError with the lines of rows that have more or fewer cells than there are columns, or wrong
+    quotes.
     """
     expected = len(layout.names)
     against = "the header" if layout.header else ""
@@ -499,7 +484,7 @@ def collect_cells(
 
 
 def _title_fix(bad: Sequence[Record], layout: Layout) -> str:
-    """What to do where rows do not fit since there are lines that are no rows; "" where that is not seen."""
+    """The fix for lines that are not rows, if these seem to be why rows do not fit; else ""."""
     marks = [record for record in bad if record.cells[0].lstrip()[:1] in ("#", "%", "/")]
     if marks and len(marks) == len(bad):
         return f"if these lines are comments, leave them out: --comment {marks[0].cells[0].lstrip()[0]!r}"
@@ -513,7 +498,7 @@ def _title_fix(bad: Sequence[Record], layout: Layout) -> str:
     title = layout.heading[0].strip()
     marked = f", or --comment {title[0]!r}" if title[:1] in ("#", "%") else ""
     return (
-        f"if line {first} names the columns, leave out what stands above it ({title[:40]!r}): "
+        f"if line {first} names the columns, leave out what is above it ({title[:40]!r}): "
         f"--skip-lines {first - 1}{marked}"
     )
 
@@ -523,7 +508,7 @@ class Quotes:
     """The double quotes of a table.
 
     regular: each opens at the beginning of a cell or closes at its end, or is doubled within.
-    count: all of them.  doubled: pairs that stand for one quote.  line_ends: line ends inside of quotes.
+    count: all quotes.  doubled: pairs that stand for a quote.  line_ends: line ends inside quotes.
     """
 
     regular: bool
@@ -533,7 +518,7 @@ class Quotes:
 
 
 def survey_quotes(data: bytes, start: int, separator: bytes) -> Quotes:
-    """Count the quotes of ``data[start:]`` without taking it apart. separator: one byte."""
+    """Count the quotes of ``data[start:]`` without splitting it. separator: one byte."""
     every = np.frombuffer(data, np.uint8)
     around = np.array([ord('"'), ord("\n"), separator[0]], np.uint8)
     count = doubled = line_ends = 0
@@ -558,7 +543,7 @@ def survey_quotes(data: bytes, start: int, separator: bytes) -> Quotes:
 def row_lines(data: bytes, start: int, line: int, *, quoted: bool) -> NDArray[np.int64]:
     """The line of the file in which each row of ``data[start:]`` begins, empty lines left out.
 
-    line: the line that stands at `start`.  quoted: do quotes count? They must be regular.
+    line: the line at `start`.  quoted: do quotes count? They must be regular.
     """
     every = np.frombuffer(data, np.uint8)[start:]
     ends = np.flatnonzero(every == ord("\n"))

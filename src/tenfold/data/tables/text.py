@@ -1,13 +1,12 @@
-"""Text files as clean UTF-8: one way of decoding for every text file that is opened.
+"""Text files as clean UTF-8: every text file is decoded here.
 
-Tables, class lists, sample submissions and TOML files all come through here. A byte-order mark is never part
-of the text, line ends become ``\\n``, packed files (``.gz``) are unpacked, and an encoding other than UTF-8
-is found where it can be told and asked for where it cannot.
+These functions read tables, class lists, sample submissions and TOML files. They remove byte-order marks,
+write line ends as ``\\n``, unpack ``.gz`` files, and detect an encoding other than UTF-8 or ask for it.
 
-**What is found.** Marks of UTF-8, UTF-16 and UTF-32; UTF-16 without a mark, by its zero bytes. A file that is
-not UTF-8 is read as cp1252 (of which Latin-1 is a part) if all that is not ASCII looks like Western European
-letters within words, and a note shows one word, so that a wrong guess is seen. Anything else, also a file
-that mixes UTF-8 with other bytes, is an error that names the lines.
+Detected are marks of UTF-8, UTF-16 and UTF-32, and UTF-16 without a mark by its zero bytes. A file that is
+not UTF-8 is read as cp1252 (which includes Latin-1) if all bytes beyond ASCII look like Western European
+letters within words; a note shows a word, so that the user sees a wrong guess. Any other file, also a mix of
+UTF-8 with other bytes, is an error that names the lines.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ MARKS = (
     (b"\xfe\xff", "utf-16-be"),
 )
 
-#: How files start that hold no text, however they are called.
+#: The start of files that are not text, whatever their name.
 FOREIGN = (
     (b"PK\x03\x04", "a spreadsheet or zip file", "save the sheet as CSV (UTF-8), or unpack it first"),
     (b"\xd0\xcf\x11\xe0", "an old spreadsheet file", "save the sheet as CSV (UTF-8)"),
@@ -61,7 +60,7 @@ ENCODINGS = (
     "cp1252 (Western Europe), cp1250 (Central Europe), cp1251 (Cyrillic), gb18030, shift_jis or utf-16"
 )
 
-# Checked piece by piece, so that a large file is never held a second time as text.
+# Bytes are checked in pieces, so that memory never holds a large file a second time as text.
 PIECE = 1 << 24
 _HEAD = 1 << 20
 
@@ -79,9 +78,9 @@ _CAPITAL_WITHIN = re.compile(rb"[a-z][\xc0-\xde\x8a\x8c\x8e\x9f]")
 class Decoded:
     """A file's text as UTF-8 without a mark; every line ends in ``\\n``, the last one perhaps not.
 
-    data: the text; only its beginning where `path` is given, a file that needs no decoding as far as that
-        beginning shows: whoever reads it must look out for the rest.
-    notes: what was found rather than known, one a line.
+    data: the text; with `path`, only the beginning of a file that seems to need no decoding: the rest must
+        be checked while it is read.
+    notes: what was detected, one a line.
     """
 
     data: bytes
@@ -90,9 +89,9 @@ class Decoded:
 
 
 def open_text(path: Path, *, encoding: str | None = None, likely: str | None = None) -> Decoded:
-    """A text file of any size: its beginning, if that is clean as it stands; else all of it, decoded."""
+    """A text file of any size: its beginning if that needs no decoding, else all of it, decoded."""
     head = read_start(path, _HEAD)
-    # Names in the header may stand in quotes; values in quotes are for the careful way.
+    # Names in the header may be quoted; quoted values need the careful parser.
     odd = b'"' in head[head.find(b"\n") :] or b"\r" in head or b"\0" in head or head.startswith(_STARTS)
     end = head.rfind(b"\n") + 1
     if encoding is None and likely is None and not odd and end and _first_invalid(head[:end]) is None:
@@ -101,31 +100,29 @@ def open_text(path: Path, *, encoding: str | None = None, likely: str | None = N
 
 
 def read_start(path: Path, size: int) -> bytes:
-    """The first bytes of a file. TableError where it cannot be read."""
+    """The first bytes of a file. TableError if it cannot be read."""
     with _explained(path), path.open("rb") as file:
         return file.read(size)
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say why a file cannot be opened, and what to do."""
+    """Raise a TableError with a fix if a file cannot be opened."""
     if what := no_file(path):
         raise TableError(f"{path} is {what}, not a file", fix="write its content to a file first")
     try:
         yield
     except FileNotFoundError:
         folder = path.parent
-        near = [one.name for one in sorted(folder.iterdir()) if one.is_file()] if folder.is_dir() else []
-        where = (
-            did_you_mean(path.name, near) if near else f"the folder {folder} does not exist or has no files"
-        )
-        raise TableError(f"there is no file {path}", fix=where) from None
+        near = [file.name for file in sorted(folder.iterdir()) if file.is_file()] if folder.is_dir() else []
+        fix = did_you_mean(path.name, near) or f"the folder {folder} does not exist or has no files"
+        raise TableError(f"there is no file {path}", fix=fix) from None
     except IsADirectoryError:
         raise TableError(f"{path} is a folder, not a table", fix="give a file in it") from None
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}", fix="check name and rights") from None
     except ValueError as error:  # a name with a zero byte in it
-        raise TableError(f"{str(path)!r} is no name of a file: {error}", fix="check the name") from None
+        raise TableError(f"{str(path)!r} is not the name of a file: {error}", fix="check the name") from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -150,11 +147,11 @@ def decode_bytes(
 ) -> Decoded:
     """Bytes of a text file in any encoding as clean UTF-8.
 
-    name: the file's name, for messages.  encoding: what the user says it is; None finds out.
-    likely: what it then is if it is not UTF-8, as files of the same origin have been.
+    name: the file's name, for messages.  encoding: as the user gave it; None detects it.
+    likely: the encoding to assume then if it is not UTF-8, as that of files of the same origin.
 
-    Raises TableError, with the line and the byte, where the encoding is wrong or cannot be told, and where
-    zero bytes show that this is no text.
+    Raises TableError, with the line and the byte, if the encoding is wrong or cannot be detected, or if zero
+    bytes show that this is not text.
     """
     notes: list[str] = []
     if encoding is not None:
@@ -168,9 +165,8 @@ def decode_bytes(
                 notes.append(f"{name} begins with the mark of {marked}: read as such")
             encoding = marked
             break
-    if encoding is None and (found := _find_wide(data)):
-        notes.append(f"{name} has a zero byte beside every letter: read as {found}")
-        encoding = found
+    if encoding is None and (encoding := _find_wide(data)):
+        notes.append(f"{name} has a zero byte beside every letter: read as {encoding}")
     if encoding is None and likely is not None and _fits(data, likely):
         notes.append(f"{name} is read as {likely}, as the training's table was; give --encoding otherwise")
         encoding = likely
@@ -179,18 +175,17 @@ def decode_bytes(
     elif (bad := _first_invalid(data)) is not None:
         if encoding is not None or not _is_western(data):
             raise _not_utf8(data, bad, name)
-        text = data.decode("cp1252")
         notes.append(
-            f"{name} is not UTF-8 ({_place(data, bad)}): read as cp1252, as in {_word(data, bad)!r}; "
+            f"{name} is not UTF-8 ({_position(data, bad)}): read as cp1252, as in {_word(data, bad)!r}; "
             "give --encoding if that is wrong"
         )
-        data = text.encode()
+        data = data.decode("cp1252").encode()
     while data.startswith(b"\xef\xbb\xbf"):  # some programs write the mark twice
         data = data[3:]
     zero = data.find(b"\0")
     if zero >= 0:
         raise TableError(
-            f"{name} holds a zero byte (line {_line(data, zero)}): it is damaged, or no text file",
+            f"{name} holds a zero byte (line {_line(data, zero)}): it is damaged, or not a text file",
             fix="write it again as UTF-8 text, or give --encoding utf-16 if it is that",
         )
     if b"\r" in data:
@@ -199,9 +194,9 @@ def decode_bytes(
 
 
 def leave_out_lines(text: Decoded, name: str, *, skip: int = 0, comment: str | None = None) -> Decoded:
-    """The text with its first lines, and those that begin with a mark, empty: lines keep their numbers.
+    """The text with its first lines and comments empty, so that lines keep their numbers.
 
-    A line within a quoted cell is no comment. Raises TableError where nothing is left.
+    A line within a quoted cell is not a comment. Raises TableError if no line is left.
     """
     if skip < 0:
         raise TableError(f"--skip-lines {skip} is not a number of lines", fix="give 1 or more")
@@ -212,16 +207,16 @@ def leave_out_lines(text: Decoded, name: str, *, skip: int = 0, comment: str | N
         notes.append(f"{name}: the first {skip} lines are left out, as given: {'; '.join(gone) or 'empty'}")
         lines[:skip] = [b""] * len(lines[:skip])
     if comment:
-        mark, within, found = comment.encode(), False, []
-        for place, line in enumerate(lines):
+        mark, within, numbers = comment.encode(), False, []
+        for index, line in enumerate(lines):
             if not within and line.lstrip().startswith(mark):
-                lines[place] = b""
-                found.append(place + 1)
+                lines[index] = b""
+                numbers.append(index + 1)
             else:
                 within ^= line.count(b'"') % 2 == 1
-        shown = ", ".join(map(str, found[:LISTED])) + (" ..." if found[LISTED:] else "")
-        if found:
-            notes.append(f"{name}: {len(found)} lines that begin with {comment!r} are left out: {shown}")
+        shown = ", ".join(map(str, numbers[:LISTED])) + (" ..." if numbers[LISTED:] else "")
+        if numbers:
+            notes.append(f"{name}: {len(numbers)} lines that begin with {comment!r} are left out: {shown}")
     data = b"\n".join(lines)
     if not data.strip():
         raise TableError(f"{name} has no line left", fix="give a smaller --skip-lines, or another --comment")
@@ -232,15 +227,16 @@ def _check_encoding(encoding: str, name: str) -> None:
     try:
         b"    ".decode(encoding)
     except UnicodeError:
-        return  # an encoding, if an odd one
+        return  # an unusual encoding
     except (LookupError, ValueError):
         raise TableError(
-            f"there is no encoding {encoding!r} to read {name} with", fix=f"known ones are utf-8, {ENCODINGS}"
+            f"there is no encoding {encoding!r} to read {name} with",
+            fix=f"known are utf-8, {ENCODINGS}",
         ) from None
 
 
 def _fits(data: bytes, likely: str) -> bool:
-    """Is a file that bears no mark in this encoding rather than in UTF-8?"""
+    """Is a file without a mark in this encoding rather than in UTF-8?"""
     wide = _same("utf-16", likely) or _same("utf-32", likely)
     if wide or (_first_invalid(data) is None and not data.isascii()):
         return False
@@ -248,26 +244,26 @@ def _fits(data: bytes, likely: str) -> bool:
         text = data.decode(likely)
     except (UnicodeError, LookupError):
         return False
-    # Encodings with escapes are ASCII to look at, and say something else.
+    # Encodings with escapes look like ASCII but decode to other text.
     return not data.isascii() or text.encode() != data
 
 
-def _same(one: str, other: str) -> bool:
-    """Do two names mean one encoding? UTF-16 without a direction agrees with both directions."""
-    one, other = (re.sub("[^a-z0-9]", "", word.casefold()) for word in (one, other))
-    return other.startswith(one) or one == f"{other}sig"
+def _same(name: str, other: str) -> bool:
+    """Do two names mean the same encoding? UTF-16 without a direction agrees with both directions."""
+    name, other = (re.sub("[^a-z0-9]", "", word.casefold()) for word in (name, other))
+    return other.startswith(name) or name == f"{other}sig"
 
 
-def _find_wide(data: bytes) -> str:
-    """utf-16-le or utf-16-be for a file without a mark whose letters have a zero byte each; else ""."""
+def _find_wide(data: bytes) -> str | None:
+    """utf-16-le or utf-16-be for a file without a mark that has a zero byte beside each letter."""
     head = data[: 1 << 16]
     half = len(head) // 2
     if not half or len(data) % 2:
-        return ""
+        return None
     high, low = head[0::2].count(0) / half, head[1::2].count(0) / half
     if low > 0.4 and high < 0.05:
         return "utf-16-le"
-    return "utf-16-be" if high > 0.4 and low < 0.05 else ""
+    return "utf-16-be" if high > 0.4 and low < 0.05 else None
 
 
 def _recode(data: bytes, encoding: str, name: str) -> bytes:
@@ -284,12 +280,12 @@ def _recode(data: bytes, encoding: str, name: str) -> bytes:
 
 
 def _first_invalid(data: bytes) -> int | None:
-    """Where the first byte stands that is not UTF-8."""
+    """The position of the first byte that is not UTF-8, or None."""
     if data.isascii():
         return None
     start = 0
     while start < len(data):
-        # A line end is never part of a longer UTF-8 sequence, so pieces that end there can be checked alone.
+        # A line end is never within a UTF-8 sequence, so pieces that end there can be checked alone.
         end = data.rfind(b"\n", start, start + PIECE) + 1 or data.find(b"\n", start + PIECE) + 1 or len(data)
         try:
             data[start:end].decode()
@@ -300,19 +296,18 @@ def _first_invalid(data: bytes) -> int | None:
 
 
 def _is_western(data: bytes) -> bool:
-    """Does all beyond ASCII look like letters of Western European words in cp1252?
+    """Do all bytes beyond ASCII look like letters of Western European words in cp1252?
 
     Cyrillic, Greek, Chinese and the like come in runs of high bytes; DOS and Mac files use bytes that are odd
-    signs in cp1252, or capitals within words; a file that was joined from two encodings holds whole UTF-8
-    sequences.
+    signs in cp1252, or capitals within words; a file in two encodings holds whole UTF-8 sequences.
     """
     runs = high = foreign = 0
-    for found in _HIGH.finditer(data):
+    for run in _HIGH.finditer(data):
         runs += 1
-        high += len(found[0])
-        letters = len(found[0].translate(None, _SIGNS))
-        # Two such letters in a row do occur (größer), but then with plain ones beside them.
-        beside = data[max(0, found.start() - 1) : found.start()] + data[found.end() : found.end() + 1]
+        high += len(run[0])
+        letters = len(run[0].translate(None, _SIGNS))
+        # Two such letters in a row do occur (größer), but with plain letters beside them.
+        beside = data[max(0, run.start() - 1) : run.start()] + data[run.end() : run.end() + 1]
         foreign += letters > 2 or (letters == 2 and not beside.isalpha())
     return (
         foreign <= 0.1 * runs
@@ -331,18 +326,18 @@ def _not_utf8(data: bytes, first: int, name: str) -> TableError:
             shown = line.decode("ascii", "backslashreplace")
             problems.append(f"line {number}, byte 0x{line[error.start]:02X}: {shown[:60]}")
     return TableError(
-        f"{name} is not UTF-8 ({_place(data, first)})",
+        f"{name} is not UTF-8 ({_position(data, first)})",
         problems=problems,
         fix=f"give --encoding, such as {ENCODINGS}",
     )
 
 
-def _place(data: bytes, position: int) -> str:
+def _position(data: bytes, position: int) -> str:
     return f"line {_line(data, position)}, byte 0x{data[position]:02X}"
 
 
 def _line(data: bytes, position: int | None) -> int:
-    """The line that a byte stands in, whatever the line ends are; the last one for None."""
+    """The line of a byte, whatever the line ends are; the last line for None."""
     before = data[:position]
     return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
 

@@ -1,4 +1,4 @@
-"""Times of a table as seconds since 1970, by a format that is stated and never half-guessed."""
+"""Times of a table as seconds since 1970, in a stated or unambiguous format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tenfold.errors import RecipeError, TableError, did_you_mean
 
 __all__ = ["format_time", "read_times"]
 
-#: Counted units of time, by the size of today's date in them: seconds stay below 1e11 until the year 5138.
+#: Units of time with their upper limits: seconds stay below 1e11 until the year 5138.
 UNITS = (
     ("seconds", 1.0, 1e11),
     ("milliseconds", 1e3, 1e14),
@@ -24,9 +24,9 @@ UNITS = (
 
 COUNTED = tuple(name for name, _, _ in UNITS)
 FORMATS = (*COUNTED, "iso")
-#: Seconds: times that are kept no finer than so are said to be coarse.
+#: Seconds: a note says when times are stored no finer than this.
 COARSE = 0.5
-#: So many times tell whether it is worth to look at all.
+#: A sample that tells whether to examine all times.
 SAMPLE = 1000
 
 FIX = "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or "
@@ -39,16 +39,16 @@ def read_times(
     *,
     without: str = "leave times out: --time none",
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The column as seconds since 1970 in UTC (NaN where missing), and what was decided.
+    """The column as seconds since 1970 in UTC (NaN where missing), and notes of what was decided.
 
     time_format: ``seconds``, ``milliseconds``, ``microseconds``, ``nanoseconds``, ``iso``, a strptime pattern
-        such as ``%d/%m/%Y``, or None to tell from the whole column.
-    without: what to do instead of naming a format.
+        such as ``%d/%m/%Y``, or None to detect it from the whole column.
+    without: the remedy instead of a format.
 
-    Numbers are seconds or a finer unit by their size; text must be ISO 8601, read as UTC where it names no
-    zone. A column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
-    TableError with example lines. Times later than today are read as they are and counted in a message,
-    since their unit or year may be wrong.
+    Numbers are seconds or a finer unit by their size; text must be ISO 8601, in UTC unless it names a zone. A
+    column that mixes units or mixes numbers and dates, and digits that may be a calendar date, are a
+    TableError with example lines. A note counts times later than today, since their unit or year may be
+    wrong.
     """
     try:
         seconds, notes = _read(table, column, time_format)
@@ -67,17 +67,17 @@ def _read(table: Table, column: str, time_format: str | None) -> tuple[NDArray[n
         )
     if time_format is not None and time_format not in COUNTED:
         return _written(table, column, time_format)
-    if time_format is not None:
-        return _counted(table, column, table.numbers(column), time_format)
     try:
         numbers = table.numbers(column)
     except TableError:
+        if time_format is not None:
+            raise
         return _written(table, column, None)
-    return _counted(table, column, numbers, None)
+    return _counted(table, column, numbers, time_format)
 
 
 def _later_than_now(table: Table, column: str, seconds: NDArray[np.float64]) -> list[str]:
-    # A day of grace, for clocks that run ahead and for times without a zone.
+    # A day is allowed for fast clocks and for times without a zone.
     later = np.flatnonzero(seconds > time.time() + 86400)
     if not len(later):
         return []
@@ -87,7 +87,7 @@ def _later_than_now(table: Table, column: str, seconds: NDArray[np.float64]) -> 
 
 
 def format_time(seconds: float) -> str:
-    """``2011-03-13 07:08:20`` (UTC), or the number itself where no calendar holds it."""
+    """``2011-03-13 07:08:20`` (UTC), or the number if it is outside the calendar."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
@@ -98,32 +98,31 @@ def _counted(
     table: Table, column: str, values: NDArray[np.float64], time_format: str | None
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     missing = table.missing(column)
-    found = values[~missing] if missing.any() else values
-    if not found.size:
+    known = values[~missing] if missing.any() else values
+    if not known.size:
         return values, (f"{column} holds no time",)
-    if not np.isfinite(found).all():
-        raise _refusal(table, column, np.flatnonzero(~missing & ~np.isfinite(values)), "is no time")
-    # 051125 is no count of seconds: nobody pads those with zeros.
-    if time_format is None and (table.padded(column) or _calendar(found)):
+    if not np.isfinite(known).all():
+        raise _refusal(table, column, np.flatnonzero(~missing & ~np.isfinite(values)), "is not a time")
+    # 051125 is not a number of seconds: those are not padded with zeros.
+    if time_format is None and (table.padded(column) or _calendar(known)):
         first = np.flatnonzero(~missing)[:1]
         raise _refusal(table, column, first, "may be a date or a count of seconds")
-    unit = COUNTED.index(time_format) if time_format is not None else _unit(table, column, found, values)
+    unit = COUNTED.index(time_format) if time_format is not None else _unit(table, column, known, values)
     name, per_second, _ = UNITS[unit]
-    said = [f"{column} is read as {name} since 1970"]
+    notes = [f"{column} is read as {name} since 1970"]
     step = table.coarseness(column) / per_second
     if step >= COARSE:
-        said.append(
-            f"{column} is stored in single precision, which keeps times of {step:g} s: "
-            "what is nearer counts as one moment"
+        notes.append(
+            f"{column} is stored in single precision, in steps of {step:g} s: nearer times are equal"
         )
-    return values if unit == 0 else values / per_second, tuple(said)
+    return values if unit == 0 else values / per_second, tuple(notes)
 
 
-def _unit(table: Table, column: str, found: NDArray[np.float64], values: NDArray[np.float64]) -> int:
-    """The unit of all times, by their size; TableError where they differ."""
+def _unit(table: Table, column: str, known: NDArray[np.float64], values: NDArray[np.float64]) -> int:
+    """The unit of all times, by their size; TableError if they differ."""
     limits = [limit for _, _, limit in UNITS[:-1]]
-    sizes = np.abs(found)
-    # Nought is the same moment in every unit, so it says nothing about which one is meant.
+    sizes = np.abs(known)
+    # Zero is the same moment in every unit.
     sizes = sizes if sizes.min() > 0 else sizes[sizes > 0]
     if not sizes.size:
         return 0
@@ -131,14 +130,14 @@ def _unit(table: Table, column: str, found: NDArray[np.float64], values: NDArray
     if least != most:
         kinds = np.where(values == 0, -1, np.searchsorted(limits, np.abs(values), side="right"))
         kinds[np.isnan(values)] = -1
-        there, first = np.unique(kinds, return_index=True)
-        units = " and ".join(COUNTED[kind] for kind in there[there >= 0])
-        raise _refusal(table, column, first[there >= 0], "", headline=f"the times mix {units}")
+        mixed, first = np.unique(kinds, return_index=True)
+        units = " and ".join(COUNTED[kind] for kind in mixed[mixed >= 0])
+        raise _refusal(table, column, first[mixed >= 0], "", headline=f"the times mix {units}")
     return int(least)
 
 
 def _calendar(values: NDArray[np.float64]) -> bool:
-    """True where every number may be a date: ddmmyyyy, mmddyyyy or yyyymmdd, six digits or a clock."""
+    """May every number be a date: ddmmyyyy, mmddyyyy or yyyymmdd, six digits, or a date with a clock time?"""
     if values.min() < 1e5 or values.max() >= 1e14:
         return False
     if len(values) > SAMPLE and not _calendar(values[:SAMPLE]):
@@ -164,7 +163,7 @@ def _calendar(values: NDArray[np.float64]) -> bool:
 
 
 def _short_calendar(whole: NDArray[np.int64]) -> bool:
-    """True where six digits may be a date: ddmmyy, mmddyy, yymmdd or yyyymm."""
+    """May all numbers of six digits be dates: ddmmyy, mmddyy, yymmdd or yyyymm?"""
     first, second, last = whole // 10_000, whole // 100 % 100, whole % 100
     year = whole // 100
     return bool(((1900 <= year) & (year <= 2100) & (1 <= last) & (last <= 12)).all()) or any(
@@ -193,11 +192,11 @@ def _written(
     if bad.size:
         wanted = f"does not fit {pattern!r}" if pattern else "is not ISO 8601"
         raise _refusal(table, column, bad, wanted)
-    return seconds[codes], (f"{column} is read as {pattern or 'ISO 8601'}, UTC where no zone is named",)
+    return seconds[codes], (f"{column} is read as {pattern or 'ISO 8601'}, UTC unless it names a zone",)
 
 
 def _parsed(text: str, pattern: str | None) -> float:
-    """Seconds since 1970, or NaN for what does not fit."""
+    """Seconds since 1970, or NaN for a text that does not fit."""
     try:
         moment = datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)
     except ValueError:
@@ -208,12 +207,11 @@ def _parsed(text: str, pattern: str | None) -> float:
 def _refusal(
     table: Table, column: str, rows: NDArray[np.int64], what: str, *, headline: str = ""
 ) -> TableError:
-    places = table.places(column, rows)
     if not headline:
         headline = f"cannot tell the format of {table.take(rows[:1]).text(column, ids=False)[0]!r}"
         headline += f" and {len(rows) - 1} more times" if len(rows) > 1 else ""
     return TableError(
         f"{table.source}, column {column}: {headline}",
-        problems=[f"{place} {what}".strip() for place in places],
+        problems=[f"{cell} {what}".strip() for cell in table.places(column, rows)],
         fix=FIX,
     )
