@@ -15,7 +15,7 @@ from tenfold.collab.evaluate import evaluate
 from tenfold.collab.ids import locate
 from tenfold.collab.pack import pack_interactions
 from tenfold.collab.recommend import held_out_pairs
-from tenfold.data.encode import ColumnStats, Encoding, Examples, encode_columns, fit_columns
+from tenfold.data.encode import ColumnStats, Encoding, Examples, Inputs, encode_columns, fit_columns
 from tenfold.data.tables.table import Table, read_table, write_parquet
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import pick_device, pick_precision
@@ -239,7 +239,7 @@ def _examples(parts: Sequence[Ratings], table: Table, encoding: Encoding, cells_
     """
     known = parts[0]
     user, item = list(encoding.columns)[:2]
-    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in encoding.columns}
+    columns: dict[str, list[Inputs]] = {name: [] for name in encoding.columns}
     for part in parts:
         columns[user].append(locate(part.users, known.users)[part.user_index].astype(np.int64) + 1)
         columns[item].append(locate(part.items, known.items)[part.item_index].astype(np.int64) + 1)
