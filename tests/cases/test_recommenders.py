@@ -441,7 +441,7 @@ def as_nobody(**environment: str) -> str:
 def test_kernels_of_nobody(request: pytest.FixtureRequest) -> None:
     bare = dict.fromkeys(("TENFOLD_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), "")
     found = as_nobody(**bare)
-    assert found.startswith("[0, 1, 3] [0, 0, 1] [") and "set TENFOLD_CACHE to one" in found
+    assert found.startswith("[0, 1, 3] [0, 0, 1] [") and "set TENFOLD_CACHE to a folder" in found
     # A folder under /tmp itself: those of pytest are closed to others.
     folder = Path(tempfile.mkdtemp(prefix="tenfold-kernels-"))
     folder.chmod(0o777)

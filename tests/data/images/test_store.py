@@ -35,7 +35,7 @@ def content_of(store: PixelStore, number: int) -> list[int] | None:
     """The row's values, None if it is not there or not whole."""
     entry = store.find(f"{number:032x}", None)
     out = np.zeros(ROW, np.uint8)
-    return out.tolist() if entry and store.read(entry.place, entry.check, out) else None
+    return out.tolist() if entry and store.read(entry.index, entry.check, out) else None
 
 
 def check(store: PixelStore, there: list[int], missing: list[int]) -> None:
@@ -99,7 +99,7 @@ def test_pixels_left_half_are_skipped(tmp_path: Path) -> None:
     store.add([row(2)])
     check(open_store(tmp_path), [1, 2], [])
     entry = store.find(f"{2:032x}", None)
-    assert entry is not None and entry.place == 2
+    assert entry is not None and entry.index == 2
 
 
 def test_pixels_lost_or_changed_are_noticed(tmp_path: Path) -> None:

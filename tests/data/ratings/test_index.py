@@ -121,7 +121,7 @@ def test_bad_cells_are_listed_by_line_column_and_value(write):
     text = str(error.value)
     assert "ratings.csv" in text and "2 of 701 rows" in text
     assert "line 701, column rating: '' is empty" in text
-    assert "line 702, column rating: 'four' is no finite number" in text
+    assert "line 702, column rating: 'four' is not a finite number" in text
     kept = index_ratings(table, skip_bad=True)
     assert len(kept.ratings) == 699 and "u9" in kept.users and "i8" not in kept.items
     assert said(kept, "2 of 701 rows left out as unusable (2 by rating)")
@@ -251,7 +251,7 @@ def test_a_repeated_pair_is_one_fact_by_a_stated_rule(write, lines, rule, rating
 
 
 def test_two_ratings_are_never_summed_but_events_are(write):
-    with pytest.raises(RatingsError, match="no rating"):
+    with pytest.raises(RatingsError, match="not a rating"):
         index_ratings(write(REPEATED), duplicates="sum")
     log = index_ratings(write("user,item / u,a / u,a / v,a / u,a"))
     assert pairs(log) == {("u", "a"): 3, ("v", "a"): 1} and said(log, "1 repeated pair: sum taken")

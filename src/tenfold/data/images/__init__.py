@@ -1,1 +1,1 @@
-"""Image files: found, checked, decoded, resized and cached."""
+"""Image files: listed, checked, decoded, resized and cached."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,10 @@ from tenfold.values import MAX_PIXELS
 #: Bytes and pictures that wait at most to be written together.
 WAITING_BYTES = 8 << 20
 WAITING_ROWS = 256
-#: A picture with one side this many times the other is pointed out.
+#: A picture with a side this many times the other is pointed out.
 EXTREME = 20
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class _Decoding:
 
 
 class ImageCache:
-    """Pictures of one column at one size, read by row; safe to read from several threads.
+    """Pictures of a column at a size, read by row; safe to read from several threads.
 
     size: (height, width).
     content: (rows,) hex digest of each file's bytes, "" where it could not be read; equal digests are equal
@@ -105,21 +107,21 @@ class ImageCache:
         self._store = store
         self._entries = dict(entries)
         rows = len(decoding.paths)
-        self._places = np.full(rows, -1, np.int64)
+        self._index = np.full(rows, -1, np.int64)
         self._checks = np.zeros(rows, np.int64)
         self._usable = np.zeros(rows, bool)
         self._trusted = np.zeros(rows, bool)
         for row, entry in entries.items():
             self._usable[row] = True
-            self._places[row], self._checks[row] = entry.place, entry.check
+            self._index[row], self._checks[row] = entry.index, entry.check
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._index)
 
     def read(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.uint8]:
         """(rows, height, width, 3) uint8; zeros for rows with a problem.
 
-        Raises ImageError: a picture that has to be decoded again is no longer what it was.
+        Raises ImageError if a picture has to be decoded again and has changed.
         """
         index: list[int] = np.asarray(rows, np.int64).tolist()
         out = np.zeros((len(index), *self.size, 3), np.uint8)
@@ -138,24 +140,30 @@ class ImageCache:
         pictures, in whatever file format.
 
         A JPEG that was decoded at a part of its size is decoded wholly where a picture of another format has
-        its size, and once: the cache keeps what was found. Raises ImageError as `read` does.
+        its size, and once: the cache keeps the digest. Raises ImageError as `read` does.
         """
         entries = self._entries
-        whole = {(one.width, one.height) for one in entries.values() if not one.pixels.startswith(SMALL)}
+        whole = {
+            (entry.width, entry.height) for entry in entries.values() if not entry.pixels.startswith(SMALL)
+        }
         unsure = {
             entry.content: row
             for row, entry in entries.items()
             if entry.pixels.startswith(SMALL) and (entry.width, entry.height) in whole
         }
         with ThreadPoolExecutor(self._decoding.workers) as pool:
-            found = dict(zip(unsure, pool.map(self._digest_whole, unsure.values()), strict=True))
-        if found and self._store is not None:
-            settled = [replace(entries[row], pixels=found[content]) for content, row in unsure.items()]
+            settled = dict(zip(unsure, pool.map(self._digest_whole, unsure.values()), strict=True))
+        kept = [
+            replace(entries[row], pixels=settled[content])
+            for content, row in unsure.items()
+            if entries[row].index >= 0
+        ]
+        if kept and self._store is not None:
             with suppress(OSError):  # only a shortcut: without it they are decoded again next time
-                self._store.describe([entry for entry in settled if entry.place >= 0])
+                self._store.describe(kept)
         digests = np.full(len(self), "", object)
         for row, entry in entries.items():
-            digests[row] = found.get(entry.content, entry.pixels)
+            digests[row] = settled.get(entry.content, entry.pixels)
         return digests
 
     def _digest_whole(self, row: int) -> str:
@@ -163,13 +171,13 @@ class ImageCache:
             return digest_whole(file, max_pixels=self._decoding.max_pixels, name=self._decoding.names[row])
 
     def _read_row(self, row: int, out: NDArray[np.uint8]) -> bool:
-        if self._store is None or self._places[row] < 0:
+        if self._store is None or self._index[row] < 0:
             return False
         # The checksum costs about as much as the reading: once in a process is enough.
         check = None if self._trusted[row] else int(self._checks[row])
-        whole = self._store.read(int(self._places[row]), check, out)
+        whole = self._store.read(int(self._index[row]), check, out)
         if not whole:
-            self._places[row] = -1
+            self._index[row] = -1
         self._trusted[row] = whole
         return whole
 
@@ -200,20 +208,19 @@ def build_image_cache(
     max_pixels: int = MAX_PIXELS,
     on_progress: Progress | None = None,
     cache_dir: Path | None = None,
-    fallback_dir: Path | None = None,
     names: Sequence[str] | None = None,
     white: float | None = None,
 ) -> tuple[ImageCache, dict[int, str], list[str]]:
     """Check, decode and resize the pictures that the cache does not hold yet.
 
-    paths: one a row; None for rows that have no picture, which read as zeros.  size: (height, width).
+    paths: of each row; None for a row without a picture, which reads as zeros.  size: (height, width).
     workers: threads.
-    cache_dir: default `find_cache_folder()`; if it cannot be used, `fallback_dir`. Failing that, and when the
-        disk is full, pictures are decoded at each reading, which a note says.
+    cache_dir: default `find_cache_folder()`; if it cannot be used or the disk is full, pictures are decoded
+        at each reading, which a note says.
     names: how to call the pictures (default: their files' names).
-    white: see `ImageCache.white`; None finds one white that holds the values of all pictures.
+    white: see `ImageCache.white`; None takes the white that fits all pictures.
 
-    Returns the cache; row -> why its picture cannot be used, by name; and notes, one a line.
+    Returns the cache; row -> why its picture cannot be used, by name; and messages.
     Raises ImageError if the size or a mode is impossible.
     """
     decoding = _Decoding(
@@ -226,7 +233,7 @@ def build_image_cache(
         max(1, workers),
     )
     notes: list[str] = []
-    store = _open_store((cache_dir or _own_folder(notes), fallback_dir), decoding, notes)
+    store = _open_store(cache_dir, decoding, notes)
     seen = SeenFiles(None if store is None else store.folder, [path for path in paths if path is not None])
     filling = _Filling(decoding, store, seen, white, notes)
     with pillow_settings(max_pixels):
@@ -243,22 +250,14 @@ def build_image_cache(
     return cache, dict(sorted(filling.problems.items())), notes + _describe(entries, decoding.names, white)
 
 
-def _own_folder(notes: list[str]) -> Path | None:
-    try:
-        return find_cache_folder()
-    except OSError as error:
-        notes.append(f"image cache: {error.strerror}")
-        return None
-
-
-def _open_store(folders: Sequence[Path | None], decoding: _Decoding, notes: list[str]) -> PixelStore | None:
+def _open_store(folder: Path | None, decoding: _Decoding, notes: list[str]) -> PixelStore | None:
     height, width = decoding.size
-    for folder in folders:
-        if folder is not None:
-            try:
-                return PixelStore(folder / "images", decoding.key, height * width * 3)
-            except OSError as error:
-                notes.append(f"image cache {folder} cannot be used: {error.strerror or error}")
+    try:
+        folder = folder or find_cache_folder()
+        return PixelStore(folder / "images", decoding.key, height * width * 3)
+    except OSError as error:
+        why = f" {folder} cannot be used: {error.strerror or error}" if folder else f": {error.strerror}"
+        notes.append(f"image cache{why}")
     notes.append("there is no image cache: pictures are decoded each time they are read")
     return None
 
@@ -329,12 +328,12 @@ class _Filling:
                         with self._lock:
                             if self._taken.setdefault(content, row) != row:
                                 return None
-                        found = self.decoding.decode(file, row, content, self.white)
+                        decoded = self.decoding.decode(file, row, content, self.white)
                         after = os.fstat(file.fileno())
                         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                             # These pixels may be those of other bytes, and would be kept under their name.
                             raise ImageError(f"{name} was changed while it was read")
-                        return found
+                        return decoded
             # It may have been decoded under a higher limit.
             check_pixels(entry.width * entry.height, name, self.decoding.max_pixels)
         except ImageError as error:
@@ -368,7 +367,7 @@ class _Filling:
         self._waiting.clear()
 
     def _copy(self, row: int, first: int) -> None:
-        """The row has the content of an earlier one, so the same becomes of it."""
+        """Take the result of an earlier row with the same content."""
         if first in self.problems:
             old, new = self.decoding.names[first], self.decoding.names[row]
             self.problems[row] = new + self.problems[first].removeprefix(old)
@@ -376,11 +375,13 @@ class _Filling:
             self.entries[row] = self.entries[first]
 
 
-def _in_order(work: Callable[[int], Any], rows: Sequence[int], workers: int) -> Iterator[tuple[int, Any]]:
+def _in_order(
+    work: Callable[[int], Result], rows: Sequence[int], workers: int
+) -> Iterator[tuple[int, Result]]:
     """Results of a few threads, in row order, without running far ahead of what is taken."""
     pool = ThreadPoolExecutor(workers)
     try:
-        running: deque[tuple[int, Future[Any]]] = deque()
+        running: deque[tuple[int, Future[Result]]] = deque()
         for row in rows:
             running.append((row, pool.submit(work, row)))
             if len(running) > 4 * workers:
@@ -393,7 +394,7 @@ def _in_order(work: Callable[[int], Any], rows: Sequence[int], workers: int) -> 
 
 
 def _describe(entries: Mapping[int, Entry], names: Sequence[str], white: float | None) -> list[str]:
-    """What was noticed about the files, one a line."""
+    """Messages about the files."""
     notes = []
     framed = sum(entry.frames for entry in entries.values())
     if framed:

@@ -1,14 +1,13 @@
-"""What a picture's file says of its own wholeness, beyond what its decoder complains of.
+"""Checks that a picture's file is whole, beyond those of its decoder.
 
-Decoders go on where they can: they skip what does not fit, and fill up what is missing. A picture is good
-only if nothing of that happened, so here the sums, lengths and end marks of the formats that have them are
-held against the bytes.
+Decoders skip what does not fit and fill up what is missing. A picture is good only without either, so the
+sums, lengths and end marks of a format are compared with the bytes.
 
 - *PNG*: the sum of each chunk, the sum and length of the pixels, the end; no chunk that must be known and is
   not.
 - *TIFF with deflate*: the sum of each strip or tile.
-- *JPEG*: the end mark, all parts of the picture, the order and number of restart markers; and, where one scan
-  holds the whole picture, that its last pixel takes its last byte. Most holes break that. Nothing tells
+- *JPEG*: the end mark, all parts of the picture, the order and number of restart markers; and, if a single
+  scan holds the whole picture, that its last pixel takes its last byte. Most holes break that. Nothing tells
   altered bits after which as many blocks follow as before, between two restart markers and in a progressive
   scan nothing tells any that are still valid codes.
 
@@ -23,7 +22,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tenfold.errors import ImageError
 
@@ -98,8 +97,8 @@ def _blocks(file: BufferedReader, length: int, name: str) -> Iterator[bytes]:
         length -= len(block)
 
 
-def _unpack(stream: Any, block: bytes, most: int, name: str) -> int:
-    """How many bytes a packed block unpacks to; refused where it is damaged or these are above `most`."""
+def _unpack(stream: zlib._Decompress, block: bytes, most: int, name: str) -> int:
+    """How many bytes a packed block unpacks to. Raises ImageError if it is damaged or above `most`."""
     count = 0
     try:
         while block and not stream.eof:
@@ -126,10 +125,10 @@ def _png_bytes(header: bytes) -> int:
     return total
 
 
-def check_deflate(file: BufferedReader, name: str, places: Sequence[int], lengths: Sequence[int]) -> None:
-    """Unpack deflated parts of a file. Raises ImageError that calls it `name`: a sum is not met."""
-    for place, length in zip(places, lengths, strict=False):
-        file.seek(place)
+def check_deflate(file: BufferedReader, name: str, starts: Sequence[int], lengths: Sequence[int]) -> None:
+    """Unpack deflated parts of a file. Raises ImageError that calls it `name`: a sum is wrong."""
+    for start, length in zip(starts, lengths, strict=False):
+        file.seek(start)
         stream = zlib.decompressobj()
         for block in _blocks(file, length, name):
             _unpack(stream, block, 1 << 40, name)
@@ -157,15 +156,15 @@ def jpeg2000_bits(file: BufferedReader) -> int:
     """Bits of the deepest channel of a JPEG 2000 file, 0 where it does not say."""
     file.seek(0)
     head = file.read(4)
-    place = 0
-    while head and not head.startswith(b"\xff\x4f\xff\x51"):  # one box after another, to the pixels
+    position = 0
+    while head and not head.startswith(b"\xff\x4f\xff\x51"):  # box after box, to the pixels
         length, kind = int.from_bytes(head, "big"), file.read(4)
         begin = 16 if length == 1 else 8
         length = int.from_bytes(file.read(8), "big") if length == 1 else length
         if kind != b"jp2c" and length < begin:
             return 0
-        place += begin if kind == b"jp2c" else length
-        file.seek(place)
+        position += begin if kind == b"jp2c" else length
+        file.seek(position)
         head = file.read(4)
     size = file.read(36 + 3 * 16384)
     parts = int.from_bytes(size[36:38], "big")
@@ -173,10 +172,10 @@ def jpeg2000_bits(file: BufferedReader) -> int:
 
 
 class JpegFile(io.RawIOBase):
-    """An open JPEG as its decoder is to read it, which shows whether the decoder took neither less nor more.
+    """An open JPEG for its decoder, which shows whether the decoder took neither less nor more.
 
     After `hold`, the last byte of the picture's scan comes alone, and after it only what a decoder looks
-    ahead: one that never asks for it had its picture before, one that asks for more has none.
+    ahead: a decoder that never asks for it had its picture before; if it asks for more, the picture is short.
 
     Raises ImageError that calls it `name`: it is of a kind that cannot be decoded, or its markers do not fit.
     """
@@ -212,7 +211,7 @@ class JpegFile(io.RawIOBase):
     def settle(self) -> None:
         """After the decoding. Raises ImageError: it did not take all that is there, or some of what fills up.
 
-        A picture ends where the filling begins, or where that is pixels of one colour, where it ends.
+        A picture ends where the filling begins, or where it ends if the filling is pixels of one colour.
         """
         name = self._name
         if self._begun and not self._passed:
@@ -225,9 +224,9 @@ class JpegFile(io.RawIOBase):
         """Whether the decoder asked for more than there is, though the end mark is."""
         return self._short
 
-    def seek(self, place: int, whence: int = 0, /) -> int:
+    def seek(self, offset: int, whence: int = 0, /) -> int:
         """As of any file."""
-        return self._file.seek(place, whence)
+        return self._file.seek(offset, whence)
 
     def tell(self) -> int:
         """As of any file."""
@@ -237,17 +236,17 @@ class JpegFile(io.RawIOBase):
         """Up to `count` bytes, at times fewer."""
         if not self._held:
             return self._file.read(count)
-        place, self._begun = self._file.tell(), True
-        self._passed = sum(place >= stop for stop in self._stops)
+        position, self._begun = self._file.tell(), True
+        self._passed = sum(position >= stop for stop in self._stops)
         if self._passed < len(self._stops):
-            left = self._stops[self._passed] - place
+            left = self._stops[self._passed] - position
             return self._file.read(left if count < 0 else min(count, left))
-        self._short = place >= self._end
-        return b"" if self._short else self._file.read(self._end - place) + AHEAD
+        self._short = position >= self._end
+        return b"" if self._short else self._file.read(self._end - position) + AHEAD
 
 
 class _Markers:
-    """The markers of a JPEG, one after another, up to its end mark."""
+    """The markers of a JPEG in their order, up to its end mark."""
 
     def __init__(self, file: BufferedReader, name: str) -> None:
         file.seek(0)
@@ -261,29 +260,29 @@ class _Markers:
         self._interval = self._scans = 0
 
     def read(self) -> bool:
-        """Read to the end mark; false where there is no frame, of which the decoder will complain."""
-        place = 2
+        """Read to the end mark; false without a frame, which the decoder will report."""
+        at = 2
         while True:
-            place = self._search(rb"\xff[^\0\xff]", place)
-            if place < 0:
+            at = self._search(rb"\xff[^\0\xff]", at)
+            if at < 0:
                 if self._frame:
                     self._refuse(CUT)
                 return False
-            mark = self._data[place + 1]
+            mark = self._data[at + 1]
             if mark == 0xD9:
                 break
             if self.last >= 0 and mark not in (0xDC, 0xFE, *range(0xE0, 0xF0)):
                 self._damaged(f"marker {mark:02X} after its picture")
-            place += 2
+            at += 2
             if mark == 0x01 or 0xD0 <= mark <= 0xD8:
                 if self._scans and mark != 0x01:
                     self._damaged(f"marker {mark:02X} in its data")
                 continue
-            self._reach(place + 2)
-            length = int.from_bytes(self._data[place : place + 2], "big")
-            self._reach(place + length)
-            body = bytes(self._data[place + 2 : place + length])
-            place += max(2, length)
+            self._reach(at + 2)
+            length = int.from_bytes(self._data[at : at + 2], "big")
+            self._reach(at + length)
+            body = bytes(self._data[at + 2 : at + length])
+            at += max(2, length)
             if mark in JPEG_STRANGE or mark in JPEG_FRAMES:
                 self._read_frame(mark, body)
             elif mark == 0xDD and len(body) >= 2:
@@ -291,7 +290,7 @@ class _Markers:
             elif mark == 0xDA:
                 if self._frame == 0:
                     return False
-                place = self._read_scan(body, place)
+                at = self._read_scan(body, at)
         self._check_parts()
         return bool(self._frame)
 
@@ -312,9 +311,9 @@ class _Markers:
     def _search(self, pattern: bytes, start: int) -> int:
         """Where the pattern of two bytes is next, -1 where it is not."""
         while True:
-            found = re.compile(pattern, re.DOTALL).search(self._data, start)
-            if found:
-                return found.start()
+            match = re.compile(pattern, re.DOTALL).search(self._data, start)
+            if match:
+                return match.start()
             start = max(start, len(self._data) - 1)
             self._reach(len(self._data) + 1)
             if start >= len(self._data) - 1:
@@ -338,9 +337,9 @@ class _Markers:
     def _read_scan(self, body: bytes, start: int) -> int:
         """Note what the scan holds; returns where the next marker is."""
         count = body[0] if body else 0
-        if len(body) < 4 + 2 * count or any(body[1 + 2 * one] not in self._parts for one in range(count)):
+        parts = list(body[1 : 1 + 2 * count : 2])
+        if len(body) < 4 + 2 * count or any(part not in self._parts for part in parts):
             self._damaged("the header of a scan does not fit")
-        parts = [body[1 + 2 * one] for one in range(count)]
         first, last, low = body[-3], body[-2], body[-1] & 15
         progressive = self._frame in (0xC2, 0xCA)
         for part in parts:
@@ -361,9 +360,9 @@ class _Markers:
         return end
 
     def _check_restarts(self, parts: Sequence[int], start: int, end: int) -> int:
-        """Refuse restart markers that are not all there, one after another; where the picture's data end.
+        """Refuse restart markers that are missing or not in order; returns where the picture's data end.
 
-        Scanners and encoders in hardware write one more, or whole rows more than the header says.
+        Scanners and encoders in hardware write a marker, or whole rows, more than the header says.
         """
         if not self._interval or self._frame not in JPEG_FRAMES[:3]:
             return end
@@ -375,12 +374,12 @@ class _Markers:
             width, height = -(-width * own[0] // wide), -(-height * own[1] // high)
             across = down = 8
         units = -(-width // across) * -(-height // down)
-        places = [one.start() for one in re.finditer(rb"\xff[\xd0-\xd7]", self._data[start:end])]
-        found = bytes(self._data[start + place + 1] & 7 for place in places)
+        markers = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", self._data[start:end])]
+        numbers = bytes(self._data[start + marker + 1] & 7 for marker in markers)
         due = max(0, -(-units // self._interval) - 1)
-        if len(found) < due or found != (bytes(range(8)) * (len(found) // 8 + 1))[: len(found)]:
+        if len(numbers) < due or any(number != k % 8 for k, number in enumerate(numbers)):
             self._damaged("its restart markers are not in order")
-        return start + places[due] if len(places) > due else end
+        return start + markers[due] if len(markers) > due else end
 
     def _check_holes(self, start: int, end: int) -> None:
         """Refuse whole disk blocks of zeros, as a download leaves them that was not filled."""

@@ -65,7 +65,7 @@ FORMATS = (
 
 JPEGS = ("JPEG", "MPO")
 
-#: What Pillow and its plugins raise at damaged files; there is no common base.
+#: What Pillow and its plugins raise for damaged files, without a common base.
 DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
     *(AssertionError, RuntimeError, struct.error, zlib.error),
@@ -76,7 +76,7 @@ WHITE = (255, 255, 255)
 DRAFT_GAP = 2.0
 #: Pillow first shrinks by whole numbers where that leaves this many times the pixels needed.
 REDUCING_GAP = 3.0
-#: Pictures above this many pixels are decoded one at a time, or each worker would hold one.
+#: Pictures above this many pixels are decoded singly, or each worker would hold such a picture.
 LARGE = 1 << 25
 _large = threading.Lock()
 #: How many times the memory of others some decoders take for each pixel.
@@ -99,7 +99,7 @@ class Picture:
 
     pixels: (height, width, 3) uint8, resized.
     width, height: of the picture in the file, upright.
-    frames: true where the file holds more than the one that was used.
+    frames: true if the file has more frames than the first.
     deep: white that the values themselves ask for (see `deepgrey`), 0 where the format settles it.
     digest: of the upright RGB pixels before they were resized, so that equal digests are equal pictures in
         whatever format; it begins with ``SMALL`` where a JPEG was decoded at a part of its size.
@@ -251,13 +251,13 @@ def check_pixels(pixels: int, name: str, max_pixels: int) -> None:
 def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.Image]:
     """The picture with its header read and its size within the limit; its faults become ImageError.
 
-    A large one keeps all other large ones waiting.
+    A large picture keeps all other large pictures waiting.
     """
     file.seek(0)
     head = file.read(256)
     file.seek(0)
     kind = recognise(head)
-    formats = [one for one in FORMATS if one in Image.OPEN]  # an older Pillow lacks some
+    formats = [name for name in FORMATS if name in Image.OPEN]  # an older Pillow lacks some
     if kind == "HEIC":
         if not heic_ready():
             raise ImageError(f"{name} is a HEIC picture, {HEIC_HINT}")
@@ -283,8 +283,8 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
             if jpeg is not None:
                 jpeg.settle()
     except Image.DecompressionBombError as error:
-        found = re.search(r"\((\d+) pixels\)", str(error))
-        check_pixels(int(found[1]) if found else max_pixels + 1, name, max_pixels)
+        match = re.search(r"\((\d+) pixels\)", str(error))
+        check_pixels(int(match[1]) if match else max_pixels + 1, name, max_pixels)
         raise ImageError(f"{name} is damaged ({error})") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} {describe_stranger(head)}") from error
@@ -300,7 +300,7 @@ def _opened(file: BufferedReader, name: str, max_pixels: int) -> Iterator[Image.
 
 
 def _enter(held: ExitStack, size: tuple[int, int], name: str, max_pixels: int, *, times: int) -> None:
-    """Refuse a size that is none or above the limit, and wait for one's turn with a large one."""
+    """Refuse a size of 0 or above the limit; a large picture waits for its turn."""
     pixels = size[0] * size[1]
     if min(size) < 1:
         raise ImageError(f"{name} has no pixels ({size[0]} x {size[1]})")
@@ -316,7 +316,7 @@ def _enter(held: ExitStack, size: tuple[int, int], name: str, max_pixels: int, *
 
 def _check_sums(image: Image.Image, file: BufferedReader, name: str, max_pixels: int) -> None:
     """Hold what the file says of itself, if its format has any sums, against its bytes."""
-    place = file.tell()
+    position = file.tell()
     if image.format == "PNG":
         check_png(file, name)
     elif image.format == "JPEG2000":
@@ -336,7 +336,7 @@ def _check_sums(image: Image.Image, file: BufferedReader, name: str, max_pixels:
         if tags.get(259) in (8, 32946):
             first, lengths = (273, 279) if 273 in tags else (324, 325)
             check_deflate(file, name, tags.get(first, ()), tags.get(lengths, ()))
-    file.seek(place)
+    file.seek(position)
 
 
 _TURNS = {
@@ -357,10 +357,10 @@ def _orientation(image: Image.Image) -> int:
     if image.format not in JPEGS:
         image.load()  # what turns a PNG may stand behind its pixels; what spoils them is told here
     try:
-        found = image.getexif().get(0x0112, 1)
+        orientation = image.getexif().get(0x0112, 1)
     except DAMAGED:
         return 1  # broken metadata do not spoil the pixels
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _draft(
@@ -377,7 +377,7 @@ def _draft(
 def _drafted_extent(
     image: Image.Image, upright: tuple[int, int], orientation: int
 ) -> tuple[float, float, float, float]:
-    """Left, top, width and height of the real picture in the upright drafted one.
+    """Left, top, width and height of the real picture in the upright, drafted picture.
 
     A side that the scale does not divide is rounded up by the decoder, with a last pixel that is only partly
     picture; taking it for whole would shift everything by up to half a pixel.
@@ -451,7 +451,7 @@ def _reduced(
 ) -> tuple[Image.Image, tuple[float, float, float, float]]:
     """Shrunk by a whole number where very much is to go, box and all.
 
-    Pillow would do it in one step, whose fixed-point sum over some 100,000 pixels turns white into grey.
+    Pillow would do it in a single step: its fixed-point sum over some 100,000 pixels turns white into grey.
     """
     while True:
         wide = max(1, int((box[2] - box[0]) / inner[0] / REDUCING_GAP))
@@ -468,7 +468,7 @@ def _plain(image: Image.Image, name: str, white: float | None, stored: str) -> t
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep(image, name, white, tags)
+        return _deep(image, name, white)
     if image.mode == "L" and 2 in tuple(tags.get(339, ())):
         raise ImageError(f"{name} has signed 8-bit values, which are not supported: convert it to PNG")
     if image.has_transparency_data:
@@ -502,10 +502,9 @@ def _on_white(image: Image.Image, stored: str) -> Image.Image:
     return ground
 
 
-def _deep(
-    image: Image.Image, name: str, white: float | None, tags: Mapping[int, Any]
-) -> tuple[Image.Image, float]:
+def _deep(image: Image.Image, name: str, white: float | None) -> tuple[Image.Image, float]:
     """16-bit, 32-bit and float grey as 8-bit grey, with `Picture.deep`."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     values = np.asarray(image)
     bits, unsigned = tags.get(258, (16,))[0], tags.get(339, (1,))[0] == 1
     asked = 0.0
@@ -531,20 +530,14 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
         return file.getvalue()
 
 
-def read_thumbnail(
-    path: str | os.PathLike[str],
-    longest: int = 160,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    white: float | None = None,
-) -> bytes:
+def read_thumbnail(path: str | os.PathLike[str], longest: int = 160, *, white: float | None = None) -> bytes:
     """A picture file, upright and in its own proportions, as the bytes of a small PNG file.
 
     longest: pixels of the longer side.  white: see `decode_image`.  Raises ImageError as `decode_image`.
     """
-    with open_picture(path) as file, pillow_settings(max_pixels):
+    with open_picture(path) as file, pillow_settings(MAX_PIXELS):
         name = read_name(Path(path).name)
-        with _opened(file, name, max_pixels) as image:
+        with _opened(file, name, MAX_PIXELS) as image:
             width, height = image.size[::-1] if _orientation(image) >= 5 else image.size
         scale = min(1.0, longest / max(width, height))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -554,7 +547,7 @@ def read_thumbnail(
                 size,
                 "squish",
                 interpolation="bicubic",
-                max_pixels=max_pixels,
+                max_pixels=MAX_PIXELS,
                 white=white,
                 name=name,
             ).pixels

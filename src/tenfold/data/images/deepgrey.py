@@ -11,27 +11,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import ImageError
 
-#: Steps of white for float and 32-bit grey: far apart, so that pictures of one kind agree.
+#: Steps of white for float and 32-bit grey: far apart, so that pictures of a kind agree.
 WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 
-#: White of pictures that come to a run whose training had none of their kind.
+#: White of such pictures in a run that was trained without any.
 UNTRAINED = 1.0
 
 #: Values are scaled this many at a time, or their float copies would outweigh the picture.
 BLOCK = 1 << 20
 
 
-def find_white(values: NDArray[Any], white: float | None, name: str) -> tuple[float, float]:
-    """The white to use, and the one that the values alone ask for.
+def find_white(values: NDArray[np.generic], white: float | None, name: str) -> tuple[float, float]:
+    """The white to use, and the white that the values alone ask for.
 
-    Raises ImageError that calls the picture `name`: no white fits, or not the one that is given.
+    Raises ImageError that calls the picture `name`: no white fits, or not the given white.
     """
     integers = values.dtype.kind in "iu"
     low, high = float(values.min()), float(values.max())
@@ -53,7 +51,7 @@ def _exceeds(value: float, white: float, integers: bool) -> bool:
 
 
 def scale_grey(
-    values: NDArray[Any], white: float, *, inverted: bool = False, clear: int | None = None
+    values: NDArray[np.generic], white: float, *, inverted: bool = False, clear: int | None = None
 ) -> NDArray[np.uint8]:
     """0..white as 0..255, rounded.  inverted: 0 is white.  clear: the transparent value, made white."""
     flat = np.ascontiguousarray(values).reshape(-1)

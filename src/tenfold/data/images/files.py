@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -46,7 +45,7 @@ SIGNATURES = (
     (0, b"qoif", "QOI"),
 )
 
-#: The same, in lower case, for what is no picture or none that is read here.
+#: The same, in lower case, for files that are not pictures or that are not supported.
 OTHERS = (
     (0, b"<!doctype html", "a web page"),
     (0, b"<html", "a web page"),
@@ -105,7 +104,7 @@ def describe_stranger(head: bytes) -> str:
 
 
 def read_name(name: str) -> str:
-    """A name as the system gives it, as text: UTF-8 in any locale; bytes that are no UTF-8 as ``\\xe9``."""
+    """A name as the system gives it, as text: UTF-8 in any locale; other bytes as ``\\xe9``."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -150,7 +149,7 @@ class FoundImages:
 
     @property
     def notes(self) -> list[str]:
-        """Messages on names that were found in another spelling, one a line."""
+        """Messages about names that matched in another spelling."""
         if not self.respelt:
             return []
         pairs = [f"{name!r} is {file!r}" for name, file in self.respelt.items()]
@@ -160,12 +159,12 @@ class FoundImages:
 
     @property
     def lost(self) -> bool:
-        """Whether not one name was found: the folder is the wrong one."""
+        """Whether no name was found at all: it is the wrong folder."""
         return bool(self.paths) and len(self.problems) == len(self.paths)
 
     def locate(self, reasons: Mapping[int, str]) -> dict[int, str]:
         """Reasons of rows (as of a cache's filling), each with the table's name and line before it."""
-        return {row: f"{_place(self.source, self.lines, row)}: {reason}" for row, reason in reasons.items()}
+        return {row: f"{_where(self.source, self.lines, row)}: {reason}" for row, reason in reasons.items()}
 
     def error(self, problems: Mapping[int, str], fix: str = "") -> ImageError:
         """One error for located problems, in row order."""
@@ -178,7 +177,7 @@ class FoundImages:
         )
 
 
-def _place(source: str, lines: NDArray[np.int64] | None, row: int) -> str:
+def _where(source: str, lines: NDArray[np.int64] | None, row: int) -> str:
     return f"{source} row {row + 1}" if lines is None else f"{source} line {lines[row]}"
 
 
@@ -201,16 +200,16 @@ def find_images(
     Raises ImageError if the folder cannot be listed. What is wrong with single names is in `problems`.
     """
     listing = _Listing(Path(folder), allow_outside=allow_outside, column=column)
-    found: dict[str, Path | str] = {}
+    matches: dict[str, Path | str] = {}
     paths: list[Path | None] = []
     problems: dict[int, str] = {}
     for row, name in enumerate(map(str, names)):
-        if name not in found:
-            found[name] = listing.find(name)
-        result = found[name]
+        if name not in matches:
+            matches[name] = listing.find(name)
+        result = matches[name]
         paths.append(None if isinstance(result, str) else result)
         if isinstance(result, str):
-            problems[row] = f"{_place(source, lines, row)}: {result}"
+            problems[row] = f"{_where(source, lines, row)}: {result}"
     return FoundImages(paths, problems, listing.respelt, source, column, lines)
 
 
@@ -221,8 +220,8 @@ def list_image_folder(
 
     Returns ids (paths relative to the folder, with ``/``), files, and the class of each: the name of the
     sub-folder directly under `folder` that holds it, "" for a picture that lies in `folder` itself; or None
-    where no picture lies in a sub-folder. Hidden files, system files and files that are no pictures are left
-    out; a file with a strange ending, or none, is a picture if it begins like one.
+    where no picture lies in a sub-folder. Hidden files, system files and other files are left out;
+    a file with a strange ending, or none, is a picture if it begins like one.
 
     Raises ImageError: no folder, no picture in it, only HEIC without its package, or links that lead out.
     """
@@ -233,37 +232,26 @@ def list_image_folder(
             problems=sorted(listing.outside),
             fix="allow them with --allow-outside",
         )
-    # In one form of accents, so that the order is the same on every system.
-    # What is named like a picture and is none (a pipe, a link to nothing) is a row, which is then refused.
+    # With accents in the same form, so that the order is the same on every system.
+    # Something else named like a picture (a pipe, a link to nothing) is a row, which is then refused.
     odd = [name for name in listing.strange if PurePosixPath(name).suffix.lower() in ENDINGS]
     ids = sorted([*(name for name, path in listing.files.items() if _is_picture(name, path)), *odd], key=_nfc)
     if not ids:
         raise _no_pictures(listing)
-    if importlib.util.find_spec("pillow_heif") is None:
-        heic = (
-            [name for name in ids if _head_kind(listing.files.get(name, "")) == "HEIC"]
-            if _all_heic(ids)
-            else []
+    unreadable = importlib.util.find_spec("pillow_heif") is None and all(
+        name.lower().endswith((".heic", ".heif", ".hif"))
+        and _head_kind(listing.files.get(name, "")) == "HEIC"
+        for name in ids
+    )
+    if unreadable:
+        raise ImageError(
+            f"{listing.shown} holds {len(ids)} HEIC pictures and no others.",
+            problems=ids,
+            fix="install pillow-heif, or convert them to JPEG or PNG",
         )
-        if len(heic) == len(ids):
-            raise ImageError(
-                f"{listing.shown} holds {len(ids)} HEIC pictures and no others.",
-                problems=heic,
-                fix="install pillow-heif, or convert them to JPEG or PNG",
-            )
     paths = [Path(listing.files.get(name) or listing.path(name)) for name in ids]
     classes = [_nfc(name.partition("/")[0]) if "/" in name else "" for name in ids]
-    return _objects(ids), paths, _objects(classes) if any(classes) else None
-
-
-def _all_heic(ids: Sequence[str]) -> bool:
-    return all(name.lower().endswith((".heic", ".heif", ".hif")) for name in ids)
-
-
-def _objects(values: Sequence[Any]) -> NDArray[np.object_]:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
+    return np.array(ids, object), paths, np.array(classes, object) if any(classes) else None
 
 
 def _no_pictures(listing: _Listing) -> ImageError:
@@ -299,7 +287,7 @@ def _fold(name: str) -> str:
 def _loose(name: str) -> str:
     """What is left of a name that was encoded for the web, copied from a document or typed anew."""
     name = unicodedata.normalize("NFKC", unquote(name, errors="replace"))
-    return _fold(" ".join("".join(one for one in name if unicodedata.category(one) != "Cf").split()))
+    return _fold(" ".join("".join(char for char in name if unicodedata.category(char) != "Cf").split()))
 
 
 def _stem(name: str) -> str:
@@ -413,7 +401,7 @@ class _Listing:
                 fix="make the folder readable, or copy it to where it is",
             )
         parent = self.folder.absolute().parent
-        near = [read_name(one.name) for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
+        near = [read_name(path.name) for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
         return ImageError(
             f"there is no folder {self.shown} for the pictures{which}.",
             fix=did_you_mean(read_name(self.folder.name), sorted(near)),
@@ -462,7 +450,7 @@ class _Listing:
         return self._unlisted(name, key)
 
     def _chosen(self, name: str, fits: Sequence[str]) -> Path | str:
-        """The one file that fits, or what is wrong: there are several, or none but under a link."""
+        """The file that fits, or what is wrong: there are several, or none but under a link."""
         if len(fits) > 1:
             rest = f" and {len(fits) - LISTED} more" if len(fits) > LISTED else ""
             return f"{_shown(name)} fits {len(fits)} files: {', '.join(sorted(fits)[:LISTED])}{rest}"
@@ -517,7 +505,7 @@ class _Listing:
         folder, base = os.path.split(path)
         if not os.path.isdir(folder):
             return None
-        near = [one.name for one in os.scandir(folder) if _fold(_stem(one.name)) == _fold(base)]
+        near = [entry.name for entry in os.scandir(folder) if _fold(_stem(entry.name)) == _fold(base)]
         if len(near) > 1:
             return f"{_shown(name)} fits {len(near)} files: {', '.join(sorted(near))}"
         return Path(folder, near[0]) if near else None

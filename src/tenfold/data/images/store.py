@@ -2,11 +2,11 @@
 
 For each way of resizing there are two files in the cache folder, shared by all data sets and runs:
 
-    KEY.pixels    height x width x 3 bytes a picture, one after another
-    KEY.index     a header, then one line of JSON a picture: content, place, checksum, facts
+    KEY.pixels    height x width x 3 bytes for each picture
+    KEY.index     a header, then a line of JSON for each picture: content, index, checksum, facts
 
-Both only grow, and no place is written twice, so a process that reads is never disturbed by one that writes.
-A line of the index is written after its pixels, and a row whose checksum is not met (power failure) is not
+Both only grow, and no row is written twice, so a process that reads is never disturbed by one that writes.
+A line of the index is written after its pixels, and a row with a wrong checksum (power failure) is not
 believed. Processes take turns to append, and each sees what the others have added.
 
 A third file, ``files-*.json``, remembers the content of files by path, device, inode, size and both times, so
@@ -32,7 +32,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +65,7 @@ def find_cache_folder() -> Path:
         else:
             base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:
-        why = "this user has no home folder; TENFOLD_CACHE may name another one for caches"
+        why = "this user has no home folder; TENFOLD_CACHE may name a folder for caches"
         raise FileNotFoundError(errno.ENOENT, why) from None
     return Path(base) / "tenfold"
 
@@ -84,7 +83,7 @@ class Entry:
     content: digest of the picture's file.
     white: the white that was used.  deep: what the values ask for as white. Both 0 where the format says it.
     width, height: of the picture in the file.  frames: true where it holds several.
-    place: row in the file of pixels, -1 where it is in none.  check: checksum of the row.
+    index: row in the file of pixels, -1 if it is in none.  check: checksum of the row.
     pixels: digest of the decoded picture before it was resized, as `images.Picture` has it.
     """
 
@@ -94,13 +93,13 @@ class Entry:
     width: int
     height: int
     frames: bool
-    place: int = -1
+    index: int = -1
     check: int = 0
     pixels: str = ""
 
 
 class PixelStore:
-    """The two files of one way of resizing, open; `key` names it.
+    """The two open files of a way of resizing, which `key` names.
 
     Raises OSError: the folder cannot be made, written or locked.
     """
@@ -156,7 +155,7 @@ class PixelStore:
             text = text[self._read_to :]
         whole = text.rfind(b"\n") + 1
         for line in text[:whole].splitlines():
-            # What a killed process left of a line is no JSON; the next line began afresh.
+            # What a killed process left of a line is not JSON; the next line began afresh.
             with suppress(ValueError, TypeError):
                 told = json.loads(line)
                 # A line of an older version lacks the last facts, and so is not believed.
@@ -183,7 +182,7 @@ class PixelStore:
         with self._turn():
             self._refresh()
             # A row that a killed process left half is skipped over, never completed.
-            place = -(-os.fstat(self._pixels).st_size // self.row_bytes)
+            index = -(-os.fstat(self._pixels).st_size // self.row_bytes)
             added: dict[tuple[str, float], Entry] = {}
             failure: OSError | None = None
             for entry, pixels in rows:
@@ -191,12 +190,12 @@ class PixelStore:
                 if key in self._entries or key in added:
                     continue
                 try:
-                    self._write_row(place, pixels)
+                    self._write_row(index, pixels)
                 except OSError as error:
                     failure = error
                     break
-                added[key] = replace(entry, place=place, check=zlib.crc32(pixels.data))
-                place += 1
+                added[key] = replace(entry, index=index, check=zlib.crc32(pixels.data))
+                index += 1
             self._append(list(added.values()))
             if failure is not None:
                 raise failure
@@ -216,10 +215,10 @@ class PixelStore:
         for entry in entries:
             self._learn(entry)
 
-    def _write_row(self, place: int, pixels: NDArray[np.uint8]) -> None:
+    def _write_row(self, index: int, pixels: NDArray[np.uint8]) -> None:
         if shutil.disk_usage(self.folder).free < RESERVE_BYTES + self.row_bytes:
             raise OSError(errno.ENOSPC, f"less than {RESERVE_BYTES >> 20} MB would be left on the disk")
-        start = place * self.row_bytes
+        start = index * self.row_bytes
         try:
             _write_at(self._pixels, pixels.data.cast("B"), start)
         except OSError:
@@ -227,10 +226,10 @@ class PixelStore:
                 os.ftruncate(self._pixels, start)
             raise
 
-    def read(self, entry_place: int, check: int | None, out: NDArray[np.uint8]) -> bool:
+    def read(self, index: int, check: int | None, out: NDArray[np.uint8]) -> bool:
         """Fill `out` with a row; false if it is not whole. check: its checksum, None to trust it."""
         view = out.data.cast("B")
-        start, done = entry_place * self.row_bytes, 0
+        start, done = index * self.row_bytes, 0
         while done < len(view):
             count = self._read_part(view[done:], start + done)
             if count == 0:
@@ -269,7 +268,7 @@ class SeenFiles:
 
     def __init__(self, folder: Path | None, paths: Sequence[Path]) -> None:
         self._file: Path | None = None
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, object] = {}
         self._added = False
         # On Windows ctime is the time of creation, which a later change leaves alone.
         if folder is None or not paths or sys.platform == "win32":
@@ -282,11 +281,11 @@ class SeenFiles:
             self._known = known if isinstance(known, dict) else {}
 
     @staticmethod
-    def _status(found: os.stat_result) -> list[int]:
-        return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    def _status(of: os.stat_result) -> list[int]:
+        return [of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns]
 
     def get(self, path: Path) -> str | None:
-        """The content, if the file is certainly the one that was read."""
+        """The content, if the file is certainly unchanged."""
         known = self._known.get(os.path.abspath(path))
         if not isinstance(known, list) or len(known) != 6 or not isinstance(known[5], str):
             return None
@@ -306,7 +305,7 @@ class SeenFiles:
         return content
 
     def save(self) -> None:
-        """Write what was added: the old file or the new one, never a half. Raises OSError."""
+        """Write what was added, whole or not at all. Raises OSError."""
         if self._file is None or not self._added:
             return
         handle, made = tempfile.mkstemp(dir=self._file.parent, prefix="files-")

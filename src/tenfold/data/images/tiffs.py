@@ -1,4 +1,4 @@
-"""What TIFF files say that their decoder takes for something else; put right before the pixels are read.
+"""What TIFF files say that their decoder takes for something else; corrected before the pixels are read.
 
 The decoder is right for the common forms. It forgets what a form means where two rarer things meet:
 
@@ -48,6 +48,6 @@ def _planes(image: Any, name: str) -> list[Any]:
             " convert it to PNG"
         )
     order = "L" if image.tag_v2.prefix == b"II" else "B"
-    # What stands behind the colours without a meaning is no part of the picture.
+    # Further channels without a meaning are not part of the picture.
     kept = [part for part in image.tile if part.args[0] in image.mode]
     return [part._replace(args=(f"{part.args[0]};16{order}", *part.args[1:])) for part in kept]

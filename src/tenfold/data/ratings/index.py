@@ -1,4 +1,4 @@
-"""A table of ratings or events becomes `Ratings`: sorted, each pair once, and every choice said."""
+"""A table of ratings or events as `Ratings`: sorted, each pair once, with a message for every choice."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tenfold.values import Ratings, id_text
 
 __all__ = ["DUPLICATE_RULES", "index_ratings", "take_ratings"]
 
-#: What becomes of a pair that stands in the table more than once.
+#: Rules for a pair that occurs in the table more than once.
 DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
-#: Least size of a rating that is not 0, and least difference of all, as a part of the largest.
+#: Least size of a rating that is not 0, and least spread of all, as a fraction of the largest.
 TINY, LEAST_SPREAD = 1e-30, 1e-4
-#: Share of ratings that are 0 or -1, from which on it is asked whether they are ratings.
+#: From this fraction of 0 or -1 on, a message asks whether these are ratings.
 MANY_MARKS = 0.2
-#: Words of those who rate by yes and no.
+#: Ratings by yes and no.
 YES_AND_NO = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 
 
 @dataclass
 class _Rows:
-    """The table on its way to `Ratings`: one entry per row that is kept.
+    """The table on its way to `Ratings`: an entry for each kept row.
 
-    row: places in the table, or None where all rows are kept.  notes: what was noticed of the ids.
+    row: indices in the table, or None if all rows are kept.  notes: messages about the ids.
     span: the lowest and the highest rating in double precision.
     """
 
@@ -48,18 +48,18 @@ class _Rows:
 
     @classmethod
     def of(cls, table: Table, roles: Roles, one_user: str | None) -> _Rows:
-        """Who and what all rows of the table are of."""
+        """Users and items of all rows of the table."""
         if roles.user is None:
             user_index, users = np.zeros(table.rows, np.uint32), np.array([id_text(one_user)], object)
-            said: tuple[str, ...] = ()
+            notes: tuple[str, ...] = ()
         else:
-            user_index, users, said = read_ids(table, roles.user)
+            user_index, users, notes = read_ids(table, roles.user)
         item_index, items, also = read_ids(table, roles.item)
-        return cls(table, users, items, user_index, item_index, notes=(*said, *also))
+        return cls(table, users, items, user_index, item_index, notes=(*notes, *also))
 
     def line(self, row: int) -> str:
-        place = row if self.row is None else int(self.row[row])
-        return f"{self.table.unit} {self.table.take([place]).lines[0]}"
+        in_table = row if self.row is None else int(self.row[row])
+        return f"{self.table.unit} {self.table.take([in_table]).lines[0]}"
 
     def pair(self, row: int) -> str:
         user, item = self.users[self.user_index[row]], self.items[self.item_index[row]]
@@ -87,22 +87,21 @@ def index_ratings(
 ) -> Ratings:
     """Read users, items, ratings and times out of a table.
 
-    user, item, rating, time: column names. Those not given are found by well-known names, or by their place
-        where the table has no header; `notes` says which were taken, with one line as it was understood.
+    user, item, rating, time: column names. Those not given are looked for by well-known names, or by position
+        in a table without header; `notes` says which were taken, with an example row.
         time=False leaves times out.
     item_table: catalogue of items: ids in column `item_key`, titles in column `item_name`.
     scale: lowest and highest rating. Given, a rating outside it is an error; otherwise it is the data's own.
     kind: ``explicit`` (a rating says how much the item is liked) or ``implicit`` (a log of events). Not
         given, a table without ratings, with nothing but ones, or with skewed counts is implicit, and `notes`
         says so.
-    duplicates: the rule for a pair that occurs again, one of `DUPLICATE_RULES`; by default ``last`` for
+    duplicates: the rule for repeated pairs, of `DUPLICATE_RULES`; by default ``last`` for
         ratings (by time where there are times, else by line) and ``sum`` for events.
     skip_bad: rows with an empty id or without a finite rating are left out and counted, not an error.
-    keep_rows: say which row each rating came from, for those who read other columns of it.
-    one_user: all rows are of this user, and no column names one.
-    of_run: role -> name of its column in the table of a finished run that these ratings are for. What
-        matters in a training alone is not said then; and a column of times that nobody named, and that
-        cannot be read, is left out.
+    keep_rows: keep the row that each rating came from, to read other columns of it.
+    one_user: all rows are of this user; no column of users is looked for.
+    of_run: role -> name of its column in the table of a finished run that these ratings are for. Messages
+        for a training are left out then, and so is an unreadable column of times that nobody named.
 
     Raises SchemaError for columns, TableError for cells, RatingsError for what contradicts itself.
     """
@@ -129,7 +128,7 @@ def index_ratings(
     rule = duplicates or ("sum" if implicit else "last")
     if rule == "sum" and not implicit:
         raise RatingsError(
-            "the sum of two ratings is no rating",
+            "the sum of two ratings is not a rating",
             fix="choose duplicates last, first, mean, max or min, or kind implicit if they count events",
         )
     chosen, values, said = _one_per_pair(rows, rule, finished)
@@ -138,16 +137,16 @@ def index_ratings(
         chosen, values, said = _without_nothing(table, chosen, values, finished)
         notes += said
     rows.values = None
-    # Of each index the table's order is let go as soon as the sorted one is there.
+    # The table's order is freed as soon as the sorted index exists.
     rows.user_index = rows.user_index[chosen]
     rows.item_index = rows.item_index[chosen]
     user_index, users = _compact(rows.user_index, rows.users)
     item_index, items = _compact(rows.item_index, rows.items)
-    found = (float(values.min()), float(values.max()))
+    ends = (float(values.min()), float(values.max()))
     what = "pairs" if implicit else "ratings"
     notes.append(f"{len(users)} users, {len(items)} items, {len(values)} {what}")
     if of_run is None:
-        notes += _of_training(found, scale, implicit, user_index, users)
+        notes += _of_training(ends, scale, implicit, user_index, users)
         notes += [] if implicit else _marks(values)
     names: dict[str, str] = {}
     if item_table is not None:
@@ -160,7 +159,7 @@ def index_ratings(
         item_index=item_index,
         ratings=values,
         times=None if rows.times is None else rows.times[chosen],
-        scale=found if scale is None else scale,
+        scale=ends if scale is None else scale,
         implicit=implicit,
         item_names=names,
         notes=tuple(notes),
@@ -174,7 +173,7 @@ def index_ratings(
 def _read_times(
     table: Table, roles: Roles, time_format: str | None, *, named: bool, of_run: bool
 ) -> tuple[NDArray[np.float64] | None, list[str]]:
-    """Times of all rows, where there are any. named: whether their column was said, and not found."""
+    """Times of all rows, if there are any; and messages. named: whether the caller named their column."""
     if roles.time is None:
         return None, []
     try:
@@ -184,8 +183,8 @@ def _read_times(
             raise
         if named:
             fix = f"write {roles.time} {OF_RUN}"
-            problems, found = error.problems, error.labels.get("found", "")
-            raise TableError(error.headline, problems=problems, found=found, fix=fix) from None
+            cells = error.labels.get("found", "")
+            raise TableError(error.headline, problems=error.problems, found=cells, fix=fix) from None
         return None, [f"{roles.time} is not read as times, so of a repeated pair the last line counts"]
     absent = int(np.isnan(times).sum())
     late = [f"{absent} of {table.rows} times are missing and count as the earliest"] if absent else []
@@ -235,7 +234,7 @@ def _usable_rows(
 
 
 def _single(rows: _Rows, values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The ratings in single precision, in which all is calculated; refused where it cannot hold them."""
+    """The ratings in single precision, for all calculations. Raises RatingsError if it cannot hold them."""
     with np.errstate(over="ignore", under="ignore"):
         single = values.astype(np.float32)
     lost = np.isfinite(values) & (~np.isfinite(single) | ((np.abs(single) < TINY) & (values != 0)))
@@ -251,7 +250,7 @@ def _single(rows: _Rows, values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _check_spread(table: Table, column: str | None, low: float, high: float) -> None:
-    """Refuse ratings that differ by less than is left of them in single precision."""
+    """Refuse ratings that differ too little for single precision."""
     size = max(abs(low), abs(high))
     if low < high and high - low < LEAST_SPREAD * size:
         raise RatingsError(
@@ -264,12 +263,12 @@ def _check_spread(table: Table, column: str | None, low: float, high: float) -> 
 def _bad_cells(
     table: Table, faults: dict[str, NDArray[np.bool_]], count: int, rating: str | None
 ) -> TableError:
-    found: list[tuple[int, str]] = []
+    bad: list[tuple[int, str]] = []
     for name, mask in faults.items():
         rows = np.flatnonzero(mask)[:LISTED]
-        for row, place in zip(rows.tolist(), table.places(name, rows), strict=True):
-            empty = place.endswith("''")
-            found.append((row, f"{place} {'is empty' if empty else 'is no finite number'}"))
+        for row, cell in zip(rows.tolist(), table.places(name, rows), strict=True):
+            empty = cell.endswith("''")
+            bad.append((row, f"{cell} {'is empty' if empty else 'is not a finite number'}"))
     cells = sum(int(mask.sum()) for mask in faults.values())
     fix = "mend these cells, or leave such rows out: --skip-bad"
     if count == table.rows:  # Nothing would be left.
@@ -277,7 +276,7 @@ def _bad_cells(
     if rating in faults and faults[rating].all():
         words = {str(text).casefold() for text in table.codes(rating)[1]}
         fix = "write ratings as numbers" + (", as 1 for yes and 0 for no" if words <= YES_AND_NO else "")
-    problems = [text for _, text in sorted(found)][: LISTED + 1]
+    problems = [text for _, text in sorted(bad)][: LISTED + 1]
     return TableError(
         f"{table.source}: {count} of {table.rows} rows have no user, no item or no rating",
         problems=problems + [""] * (cells - len(problems)),
@@ -307,7 +306,7 @@ def _checked_scale(scale: tuple[float, float] | None) -> tuple[float, float] | N
         return None
     low, high = (float(end) for end in scale)
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise RecipeError(f"scale {low:g} to {high:g} is none", fix="give the lowest and the highest rating")
+        raise RecipeError(f"scale {low:g} to {high:g} is empty", fix="give the lowest and the highest rating")
     return low, high
 
 
@@ -341,7 +340,7 @@ def _decide_kind(
     return False, [f"explicit: {column} holds ratings (--kind implicit for events){hint}"]
 
 
-def _check_values(rows: _Rows, values: NDArray[Any], bounds: tuple[float, float]) -> None:
+def _check_values(rows: _Rows, values: NDArray[np.floating], bounds: tuple[float, float]) -> None:
     """Refuse ratings outside the scale, or events that happened less than never."""
     low, high = bounds
     problems = []
@@ -367,17 +366,17 @@ def _check_values(rows: _Rows, values: NDArray[Any], bounds: tuple[float, float]
         )
 
 
-# --- one entry per pair, sorted --------------------------------------------------------------------
+# --- an entry for each pair, sorted --------------------------------------------------------------------
 
 
 def _sorted_pairs(rows: _Rows) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Rows in the order of user, item, place in the table; and where in that order a pair begins."""
+    """Rows in the order of user, item, row of the table; and (rows,) where in that order a pair begins."""
     count = len(rows.user_index)
     fresh = np.ones(count, np.bool_)
     item_bits = (len(rows.items) - 1).bit_length()
     row_bits = (count - 1).bit_length()
     if (len(rows.users) - 1).bit_length() + item_bits + row_bits <= 64:
-        # User, item and row fit into one word: sorting the words sorts the rows, stably and in place.
+        # User, item and row fit into a word: sorting the words sorts the rows, stably and in place.
         words = rows.user_index.astype(np.uint64)
         words <<= np.uint64(item_bits)
         words |= rows.item_index
@@ -407,13 +406,13 @@ def _one_per_pair(
     # All that follows works on the rows of repeated pairs alone, which are few in most tables.
     repeated = np.flatnonzero(~(fresh & last))
     begins = np.flatnonzero(fresh[repeated])
-    lines = " and ".join(rows.line(int(order[place])) for place in repeated[:2])
+    lines = " and ".join(rows.line(int(row)) for row in order[repeated[:2]])
     example = f"first: {rows.pair(int(order[repeated[0]]))}, {lines}"
     what = "1 repeated pair" if len(begins) == 1 else f"{len(begins)} repeated pairs"
     if rule == "error":
         raise RatingsError(
             f"{rows.table.source} has {what} of user and item ({example})",
-            fix="leave one row of each, since the run was fitted with this rule (duplicates error)"
+            fix="leave a single row of each, since the run was fitted with this rule (duplicates error)"
             if of_run
             else "choose a rule: --duplicates last, first, mean, max or min",
         )
@@ -439,18 +438,18 @@ def _one_per_pair(
 def _without_nothing(
     table: Table, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
-    """Events less those of strength 0, which say that nothing happened."""
-    there = np.flatnonzero(values)
-    if len(there) == len(values):
+    """Drop events of strength 0: nothing happened."""
+    kept = np.flatnonzero(values)
+    if len(kept) == len(values):
         return chosen, values, []
-    if not len(there):
+    if not len(kept):
         other = "" if of_run else ", or --kind explicit for ratings"
         raise RatingsError(
             f"{table.source} holds no event: every strength is 0",
             fix=f"give events of a strength above 0{other}",
         )
-    gone = f"{len(values) - len(there)} of {len(values)} pairs have the strength 0"
-    return chosen[there], values[there], [f"{gone}: nothing happened, so they are left out"]
+    gone = f"{len(values) - len(kept)} of {len(values)} pairs have the strength 0"
+    return chosen[kept], values[kept], [f"{gone}: nothing happened, so they are left out"]
 
 
 def _compact(
@@ -465,24 +464,24 @@ def _compact(
 
 
 def _of_training(
-    found: tuple[float, float],
+    ends: tuple[float, float],
     scale: tuple[float, float] | None,
     implicit: bool,
     user_index: NDArray[np.uint32],
     users: NDArray[np.object_],
 ) -> list[str]:
-    """What matters to a training of these ratings. found: the lowest and the highest of them."""
+    """Messages for a training on these ratings. ends: the lowest and the highest rating."""
     notes = []
     if not implicit:
-        low, high = found if scale is None else scale
+        low, high = ends if scale is None else scale
         notes.append(f"scale {low:g} to {high:g}, {'from the data' if scale is None else 'as given'}")
-        if found[0] == found[1]:
-            notes.append(f"all ratings are {found[0]:g}: nothing to learn")
+        if ends[0] == ends[1]:
+            notes.append(f"all ratings are {ends[0]:g}: nothing to learn")
     if len(users) == 1:
         notes.append("one user only: there are no others to learn from")
     # Sorted by user, so that counting needs no copy of the index as wider integers.
-    ends = np.flatnonzero(user_index[1:] != user_index[:-1])
-    single = int((np.diff(ends, prepend=-1, append=len(user_index) - 1) == 1).sum())
+    last_rows = np.flatnonzero(user_index[1:] != user_index[:-1])
+    single = int((np.diff(last_rows, prepend=-1, append=len(user_index) - 1) == 1).sum())
     if single:
         are = "user has" if single == 1 else "users have"
         notes.append(f"{single} {are} 1 rating and cannot be evaluated")
@@ -490,32 +489,32 @@ def _of_training(
 
 
 def _marks(values: NDArray[np.float32]) -> list[str]:
-    """Numbers that may mean "not rated": many a 0 or -1 beside stars from 1 on, and 99 beyond all others."""
-    found = []
+    """Messages on numbers that may mean "not rated": many a 0 or -1 beside stars from 1 on, or a lone 99."""
+    notes = []
     for end in dict.fromkeys((float(values.min()), float(values.max()))):
-        there = values == end
-        rest = values[~there]
+        marked = values == end
+        rest = values[~marked]
         if not len(rest) or len(np.unique(rest[:100_000])) < 3:
             continue
-        low, high, share = float(rest.min()), float(rest.max()), float(there.mean())
+        low, high, share = float(rest.min()), float(rest.max()), float(marked.mean())
         below = end in (0, -1) and low >= 1 and share >= MANY_MARKS
         beyond = abs(end) in (99, 999, 9999) and abs(end) > 4 * max(abs(low), abs(high))
         if below or beyond:
-            found.append(
-                f"{int(there.sum())} of {len(values)} ratings are {end:g}, and the others lie between "
+            notes.append(
+                f"{int(marked.sum())} of {len(values)} ratings are {end:g}, and the others lie between "
                 f"{low:g} and {high:g}: if {end:g} means not rated, leave these rows out, "
                 "since they are learnt as ratings"
             )
-    return found
+    return notes
 
 
 # --- parts of ratings ------------------------------------------------------------------------------
 
 
 def take_ratings(ratings: Ratings, rows: NDArray[np.int64]) -> Ratings:
-    """The ratings in these places (ascending), with only their users and items in the vocabularies.
+    """The ratings of these rows (ascending), with only their users and items in the vocabularies.
 
-    The scale, the titles and the kind stay those of the whole, so that parts are judged alike.
+    Scale, titles and kind stay those of the whole.
     """
     user_index, users = _compact(ratings.user_index[rows], ratings.users)
     item_index, items = _compact(ratings.item_index[rows], ratings.items)

@@ -1,4 +1,4 @@
-"""Which column of a table is the user, the item, the rating, the time and the title: found and said."""
+"""Which column of a table is the user, the item, the rating, the time and the title."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ KNOWN_NAMES = {
     ).split(),
 }
 
-#: How a finished run's table is to be.
+#: What a table for a finished run has to be like.
 OF_RUN = "as in the table that the run was fitted to"
 #: A name that a reader makes up where the table has none.
 UNNAMED = re.compile(r"(column|col|field|f|x|v|c)?[ _]?\d+", re.IGNORECASE)
@@ -57,7 +57,7 @@ UNNAMED = re.compile(r"(column|col|field|f|x|v|c)?[ _]?\d+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Roles:
-    """Which column serves as what; None where there is none. user: where all rows are one user's."""
+    """Which column serves as what; None if there is none. user: None if all rows are of one user."""
 
     user: str | None
     item: str
@@ -77,69 +77,69 @@ def find_roles(
     one_user: bool = False,
     of_run: Mapping[str, str | None] | None = None,
 ) -> Roles:
-    """Which column is the user, the item, the rating and the time; SchemaError where that cannot be told.
+    """Choose the columns of the user, the item, the rating and the time; SchemaError if that is unclear.
 
-    Names not given are found among `KNOWN_NAMES`, or by place where the table has no header: user, item,
-    rating, time. time=False looks for none. kind="implicit" needs no rating, kind="explicit" needs one.
+    Names not given are looked for among `KNOWN_NAMES`, or by position in a table without header: user, item,
+    rating, time. time=False looks for no time. kind="implicit" needs no rating, kind="explicit" does.
     one_user: no column of users is looked for.  of_run: role -> name in the table that a finished run was
-    fitted to, by which a column that is not found is asked for.
+    fitted to, by which errors ask for a missing column.
     """
     given = {"user": user, "item": item, "rating": rating, "time": time if isinstance(time, str) else None}
-    found = {role: find_column(table, name) for role, name in given.items() if name is not None}
-    _check_once(table, found)
+    roles = {role: find_column(table, name) for role, name in given.items() if name is not None}
+    _check_once(table, roles)
     unnamed = _unnamed(table)
     for role in given:
-        if role in found or (role == "time" and time is False) or (role == "user" and one_user):
+        if role in roles or (role == "time" and time is False) or (role == "user" and one_user):
             continue
-        free = [name for name in table.names if name not in found.values()]
+        free = [name for name in table.names if name not in roles.values()]
         name = next(iter(free), None) if unnamed else _known(role, free)
         guessed = unnamed and role == "rating" and kind != "explicit"
         if guessed and name is not None and _is_clock(table, name):
             continue  # user, item, time: a "rating" of 881250949 is a moment
         if name is not None:
-            found[role] = name
+            roles[role] = name
     for role in ("item",) if one_user else ("user", "item"):
-        if role not in found:
+        if role not in roles:
             raise _no_role(table, role, of_run)
-    if "rating" not in found:
-        _check_implicit(table, found, kind, of_run)
+    if "rating" not in roles:
+        _check_implicit(table, roles, kind, of_run)
     how = "by their place, since there is no header" if unnamed else "by their names"
-    how = "as given" if all(given[role] for role in found) else how
-    said = [f"{found[role]} is the {role}" for role in given if role in found]
-    notes = [f"columns, {how}: {', '.join(said)}{'' if 'rating' in found else ', no rating'}"]
-    left = [name for name in table.names if name not in found.values()]
+    how = "as given" if all(given[role] for role in roles) else how
+    taken = [f"{roles[role]} is the {role}" for role in given if role in roles]
+    notes = [f"columns, {how}: {', '.join(taken)}{'' if 'rating' in roles else ', no rating'}"]
+    left = [name for name in table.names if name not in roles.values()]
     if left:
         notes.append(f"columns not used: {', '.join(left[:LISTED])}{' ...' if len(left) > LISTED else ''}")
-    return Roles(found.get("user"), found["item"], found.get("rating"), found.get("time"), tuple(notes))
+    return Roles(roles.get("user"), roles["item"], roles.get("rating"), roles.get("time"), tuple(notes))
 
 
 def find_column(table: Table, name: str) -> str:
-    """The table's column of that name; case, blanks and underscores are forgiven where that is no guess.
+    """The table's column of that name; case, blanks and underscores are forgiven if a single column fits.
 
-    Where the table has no header, a number is a place, from 1.
+    In a table without header, a number is a position, from 1.
     """
     if name in table.names:
         return name
     if not table.header and name.isdecimal() and 1 <= int(name) <= len(table.names):
         return table.names[int(name) - 1]
-    near = [one for one in table.names if _folded(one) == _folded(name)]
+    near = [column for column in table.names if _folded(column) == _folded(name)]
     return near[0] if len(near) == 1 else table.column(name)
 
 
 def read_ids(table: Table, column: str) -> tuple[NDArray[np.uint32], NDArray[np.object_], tuple[str, ...]]:
-    """Codes of a column of ids, the ids in the order of their first row, and what was noticed of them.
+    """Codes of a column of ids, the ids in the order of their first row, and messages.
 
-    Ids are in their one spelling (`values.id_text`), so that one in two Unicode forms is one; the empty text
-    stands for a missing one. Ids that only look alike stay different, and are pointed out.
+    Ids are spelled as `values.id_text` says, so that an id in two Unicode forms is the same id; the empty
+    text is a missing id. Ids that only look alike stay different, which a message says.
     """
     codes, texts = table.codes(column)
     spelled = [id_text(text) for text in texts]
     notes = []
-    altered = [text for text, one in zip(texts, spelled, strict=True) if text != one]
+    altered = [text for text, name in zip(texts, spelled, strict=True) if text != name]
     if altered:
-        places: dict[str, int] = {}
-        moved = np.array([places.setdefault(one, len(places)) for one in spelled], np.uint32)
-        codes, spelled = moved[codes], list(places)
+        code_of: dict[str, int] = {}
+        moved = np.array([code_of.setdefault(name, len(code_of)) for name in spelled], np.uint32)
+        codes, spelled = moved[codes], list(code_of)
         twice = len(texts) - len(spelled)
         how = (
             f", so that {twice} more {'spelling is' if twice == 1 else 'spellings are'} of ids that are there"
@@ -148,44 +148,39 @@ def read_ids(table: Table, column: str) -> tuple[NDArray[np.uint32], NDArray[np.
             f"{column}: {len(altered)} ids are read in Unicode's composed form (NFC), without invisible ends"
             f"{how if twice else ''}; first: {id_text(altered[0])}"
         )
-    ids = np.empty(len(spelled), object)
-    ids[:] = spelled
-    # Whole numbers in their one spelling resemble no others.
-    numbers = all(one.isdecimal() and one.isascii() and (one[0] != "0" or one == "0") for one in spelled)
+    # Whole numbers without leading zeros resemble no others.
+    numbers = all(name.isdecimal() and name.isascii() and (name[0] != "0" or name == "0") for name in spelled)
     alike = [] if numbers else look_alikes(spelled)
     if alike:
         shown = "; ".join(" / ".join(group) for group in alike[:3])
         more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
         notes.append(f"{column}: look-alikes are kept as different ids: {shown}{more}")
-    return codes, ids, tuple(notes)
+    return codes, np.array(spelled, object), tuple(notes)
 
 
 def read_listed_ids(
     table: Table, column: str, known: Sequence[str] | NDArray[np.object_]
 ) -> tuple[NDArray[np.uint32], list[str], tuple[str, ...]]:
-    """As `read_ids`, for a table about ids that are known: ``1.0`` is 1 where more of them are met so."""
+    """As `read_ids`, for a table about known ids: ``1.0`` is 1 if more ids match so."""
     codes, texts, _ = read_ids(table, column)
     ids: list[str] = texts.tolist()
-    others = [other_spelling(one) or one for one in ids]
+    others = [other_spelling(name) or name for name in ids]
     spelled = set(ids)
-    met, otherwise = (sum(one in names for one in known) for names in (spelled, set(others) - {""}))
-    if otherwise <= met or len(set(others)) < len(others):
+    same, other = (sum(name in names for name in known) for names in (spelled, set(others) - {""}))
+    if other <= same or len(set(others)) < len(others):
         return codes, ids, ()
-    first = next(place for place, one in enumerate(others) if one != ids[place])
+    first = next(row for row, name in enumerate(others) if name != ids[row])
     said = f"{table.source}, {column}: whole numbers are read as the ratings write them, "
     return codes, others, (said + f"{ids[first]} as {others[first]}",)
 
 
 def names_users(table: Table) -> bool:
-    """Has the table a column of users? Without a header: are there more columns than an item and a rating."""
+    """Whether the table has a column of users; without a header: whether it has more than two columns."""
     return len(table.names) > 2 if _unnamed(table) else _known("user", table.names) is not None
 
 
 def find_key(table: Table, role: str, key: str | None = None) -> str:
-    """The column of a side table with the ids of `role`: as named, by a well-known name, or the first one.
-
-    That the first one was meant is seen by whether it lists any of the ids.
-    """
+    """The column of a side table with the ids of `role`: as named, by a well-known name, or the first."""
     if key is not None:
         return find_column(table, key)
     return (None if _unnamed(table) else _known(role, table.names)) or table.names[0]
@@ -199,7 +194,7 @@ def item_titles(
     if key is None and item in table.names and not unnamed:
         key = item
     key = find_key(table, "item", key)
-    rest = [one for one in table.names if one != key]
+    rest = [column for column in table.names if column != key]
     if name is not None:
         name = find_column(table, name)
     else:
@@ -214,18 +209,18 @@ def item_titles(
             others.setdefault(ids[code], own)
     names.pop("", None)
     others.pop("", None)
-    rated = sum(one in names for one in items)
+    rated = sum(item in names for item in items)
     notes = [
         f"{table.source} lists {len(names)} items ({key} is the id, {name or 'no column'} the title): "
         f"{rated} rated, {len(names) - rated} only listed; {len(items) - rated} rated items are not listed"
     ]
     notes += spelt
     if others:
-        one, other = next(iter(others.items()))
+        first, other = next(iter(others.items()))
         are = "item is" if len(others) == 1 else "items are"
         notes.append(
-            f"{len(others)} {are} listed again with another title: the first counts, as of {one} "
-            f"{names[one]!r} and not {other!r}"
+            f"{len(others)} {are} listed again with another title: the first counts, as of {first} "
+            f"{names[first]!r} and not {other!r}"
         )
     if rated == 0:
         notes.append(f"no rated item is listed in {table.source}: are its ids ({key}) of the same kind?")
@@ -239,9 +234,9 @@ def _unnamed(table: Table) -> bool:
     return all(UNNAMED.fullmatch(name) for name in table.names)
 
 
-def _check_once(table: Table, found: dict[str, str]) -> None:
-    for role, name in found.items():
-        other = next((other for other, taken in found.items() if taken == name and other != role), None)
+def _check_once(table: Table, roles: dict[str, str]) -> None:
+    for role, name in roles.items():
+        other = next((other for other, taken in roles.items() if taken == name and other != role), None)
         if other is not None:
             raise SchemaError(
                 f"{table.source}: column {name!r} is named as {role} and as {other}",
@@ -270,12 +265,12 @@ def _no_role(table: Table, role: str, of_run: Mapping[str, str | None] | None) -
 
 
 def _check_implicit(
-    table: Table, found: dict[str, str], kind: str | None, of_run: Mapping[str, str | None] | None
+    table: Table, roles: dict[str, str], kind: str | None, of_run: Mapping[str, str | None] | None
 ) -> None:
-    """Without a known rating column, a column of numbers could be one: that must be said, not guessed."""
+    """Refuse to guess: without a known rating column, a column of numbers could be the rating."""
     if kind == "explicit":
         raise _no_role(table, "rating", of_run)
-    left = [name for name in table.names if name not in found.values()]
+    left = [name for name in table.names if name not in roles.values()]
     numbers = [name for name in left if _holds_numbers(table, name)] if kind is None else []
     if numbers:
         raise SchemaError(

@@ -1,4 +1,4 @@
-"""Side tables: what is known of users or items becomes sparse features of ones, one row per id."""
+"""Side tables: columns about users or items become sparse features of ones, a row per id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DISTINCT = 20
 BINS = 10
 #: Parts several values in one cell, as in ``Action|Comedy``.
 SEPARATOR = "|"
-#: Ends of a name that another comparison than = and != was meant by.
+#: Ends of a name that mean another comparison than = and !=.
 OTHER_SIGNS = tuple("<>~^:*+-/%&|=")
 
 
@@ -43,12 +43,12 @@ def encode_side(
 ) -> SideFeatures:
     """The named columns of a side table as features of ones, row by row for `ids`.
 
-    A category is one feature a value, a cell ``a|b`` has two, a column of nothing but 0 and 1 is one feature
-    where it is 1, and numbers with more than 20 values are cut into ten bins of equal count. A value that
-    only one id has says nothing that the id does not say, and is left out. Empty cells and ids that the table
-    does not list have no feature. An id that is listed twice counts by its first row.
+    A category has a feature for each value; a cell ``a|b`` has two; a column of 0 and 1 is a single feature;
+    numbers with more than 20 values are cut into ten bins of equal count. A value of a single id is left out:
+    the id itself says as much. Empty cells and ids that the table does not list have no feature. An id that
+    is listed twice counts by its first row.
 
-    key: the column of ids; otherwise found by name (for `role`), or the first one where there is no header.
+    key: the column of ids; by default a well-known name (for `role`), or the first column without a header.
     """
     key = find_key(table, "item", key)
     wanted = [find_column(table, column) for column in columns]
@@ -57,14 +57,14 @@ def encode_side(
             f"no column of {table.source} is named", found=", ".join(table.names), fix="--side COLUMN"
         )
     row_of, notes = _rows_of(table, key, ids)
-    there = np.flatnonzero(row_of >= 0)
+    listed = np.flatnonzero(row_of >= 0)
     names: list[str] = []
     groups, rows, features = [], [], []
     for group, column in enumerate(wanted):
-        part, said = _encode_column(table.take(row_of[there]), column)
+        part, said = _encode_column(table.take(row_of[listed]), column)
         notes.append(said)
         groups += [group] * len(part.names)
-        rows.append(there[part.row])
+        rows.append(listed[part.row])
         features.append(part.feature + len(names))
         names += part.names
     row, feature = np.concatenate(rows), np.concatenate(features)
@@ -90,7 +90,7 @@ def choose_ids(
     """Which of the ids meet all conditions ``COLUMN=VALUE`` or ``COLUMN!=VALUE`` in their row of the table.
 
     A cell ``a|b`` equals a and equals b. An id that the table does not list meets no condition. A value that
-    no cell has is a TableError with the nearest one there is.
+    no cell has is a TableError with the nearest value.
     """
     row_of, _ = _rows_of(table, find_key(table, "item", key), ids)
     chosen = np.ones(table.rows, np.bool_)
@@ -100,7 +100,7 @@ def choose_ids(
             raise RecipeError(f"the condition {condition!r} is not COLUMN=VALUE", fix="write genre=Drama")
         name = name.strip()
         bare = name.rstrip("!").strip()
-        # A column is found without its signs: year>=1995 would pass for year=1995.
+        # `find_column` forgives signs: year>=1995 would pass for year=1995.
         if bare not in table.names and bare[-1:] in OTHER_SIGNS:
             raise RecipeError(
                 f"the condition {condition!r} compares in a way that is not known",
@@ -127,7 +127,7 @@ def _rows_of(table: Table, key: str, ids: NDArray[np.object_]) -> tuple[NDArray[
         first.setdefault(spelled[code], row)
     first.pop("", None)
     repeated = len(codes) - len(first)
-    row_of = np.array([first.get(one, -1) for one in ids], np.int64)
+    row_of = np.array([first.get(name, -1) for name in ids], np.int64)
     absent = ids[row_of < 0]
     notes = []
     if repeated:
@@ -135,7 +135,7 @@ def _rows_of(table: Table, key: str, ids: NDArray[np.object_]) -> tuple[NDArray[
             f"{table.source}: {repeated} rows without an id or with one that came before are not used"
         )
     if len(absent):
-        shown = ", ".join(str(one) for one in absent[:LISTED])
+        shown = ", ".join(absent[:LISTED])
         notes.append(f"{table.source} does not list {len(absent)} of {len(ids)} ids: {shown}")
     if len(ids) and len(absent) == len(ids):
         raise TableError(
@@ -182,31 +182,23 @@ def _all_numbers(texts: NDArray[np.object_]) -> NDArray[np.float64] | None:
 
 
 def _bin(column: str, values: NDArray[np.float64]) -> _Column:
-    there = np.flatnonzero(np.isfinite(values))
-    found = values[there]
-    last = -(-np.arange(1, BINS) * len(found) // BINS) - 1  # the greatest value of each bin but the last
-    edges = np.unique(np.sort(found)[last])
-    feature = np.searchsorted(edges, found, side="left")
+    rows = np.flatnonzero(np.isfinite(values))
+    finite = values[rows]
+    last = -(-np.arange(1, BINS) * len(finite) // BINS) - 1  # the greatest value of each bin but the last
+    edges = np.unique(np.sort(finite)[last])
+    feature = np.searchsorted(edges, finite, side="left")
     names = []
     for part in range(len(edges) + 1):
-        inside = found[feature == part]
+        inside = finite[feature == part]
         names.append(f"{column} {inside.min():g} to {inside.max():g}" if len(inside) else f"{column} none")
-    return _Column(names, there, feature.astype(np.int64))
+    return _Column(names, rows, feature.astype(np.int64))
 
 
 def _spread(column: str, codes: NDArray[np.uint32], texts: NDArray[np.object_]) -> _Column:
-    """One feature a value; a cell may hold several."""
+    """A feature for each value; a cell may hold several."""
     number: dict[str, int] = {}
-    of_text = [
-        sorted(
-            {
-                number.setdefault(value.strip(), len(number))
-                for value in text.split(SEPARATOR)
-                if value.strip()
-            }
-        )
-        for text in texts
-    ]
+    cells = [filter(None, map(str.strip, text.split(SEPARATOR))) for text in texts]
+    of_text = [sorted({number.setdefault(value, len(number)) for value in cell}) for cell in cells]
     sizes = np.array([len(features) for features in of_text], np.int64)
     flat = np.array([feature for features in of_text for feature in features], np.int64)
     begins = np.cumsum(sizes) - sizes
