@@ -1,7 +1,7 @@
 """tenfold trains more model than the machine seems to hold.
 
-The public names are imported when they are first used: ``import tenfold`` by itself loads neither torch
-nor numba nor pyarrow, and the command line starts at once.
+A public name is imported when it is first used: ``import tenfold`` alone loads neither torch nor numba nor
+pyarrow, and the command line starts at once.
 
     import tenfold
 
@@ -15,7 +15,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a law keeps both equal
+if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps both equal
     __version__: str
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
@@ -74,34 +74,19 @@ __all__ = [
     "tune",
 ]
 
-#: Public name -> the module that has it, or the package of which it is a module.
+#: Public name -> the module that defines it, or the package of the public module.
 _HOMES = {
-    "FactorRecipe": "tenfold.recipe",
-    "CategoryColumn": "tenfold.schema",
-    "CategoryTarget": "tenfold.schema",
-    "CountTarget": "tenfold.schema",
-    "FactorModel": "tenfold.values",
-    "IdColumn": "tenfold.schema",
-    "ImageColumn": "tenfold.schema",
-    "MultiLabelTarget": "tenfold.schema",
-    "NumberColumn": "tenfold.schema",
-    "NumberTarget": "tenfold.schema",
-    "OpenTarget": "tenfold.schema",
-    "OrderedTarget": "tenfold.schema",
-    "Predictions": "tenfold.values",
-    "Recipe": "tenfold.recipe",
-    "Recommendations": "tenfold.values",
+    **dict.fromkeys((name for name in __all__ if name.endswith(("Column", "Target"))), "tenfold.schema"),
+    **dict.fromkeys(("FactorRecipe", "Recipe"), "tenfold.recipe"),
+    **dict.fromkeys(("FactorModel", "Predictions", "Recommendations"), "tenfold.values"),
+    **dict.fromkeys(("Table", "read_table"), "tenfold.data.tables.table"),
+    **dict.fromkeys(("evaluate", "load_run", "predict"), "tenfold.runs.registry"),
     "Schema": "tenfold.schema",
-    "Table": "tenfold.data.tables.table",
     "TenfoldError": "tenfold.errors",
     "compare_targets": "tenfold.studies.compare",
     "device": "tenfold.engine",
-    "evaluate": "tenfold.runs.registry",
     "fit": "tenfold.runs.fitting",
-    "load_run": "tenfold.runs.registry",
     "plan": "tenfold.networks.plan",
-    "predict": "tenfold.runs.registry",
-    "read_table": "tenfold.data.tables.table",
     "show_batch": "tenfold.reports.notebook",
     "tune": "tenfold.studies.tune",
 }

@@ -145,8 +145,8 @@ def test_options_beside_a_job_file_replace_its_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "what to train from is not said"),
-        ({"table": "t.csv", "image": ["id=photos"]}, "what to predict is not said"),
+        ({}, "no inputs are given"),
+        ({"table": "t.csv", "image": ["id=photos"]}, "no target is given"),
         ({**PICTURES, "table": None}, "no table is given"),
         ({**PICTURES, "output": None}, "no run folder is given"),
         ({**PICTURES, "output": ""}, "no run folder is given"),

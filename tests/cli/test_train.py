@@ -94,7 +94,7 @@ def test_a_job_file_says_the_same(place: Path) -> None:
         (["--target", "label", "--views", "4"], ["upside down"]),
         (["--target", "label", "--weights", "lost.pth"], ["no weights file lost.pth"]),
         (["--target", "id"], ["used twice"]),
-        ([], ["what to predict is not said"]),
+        ([], ["no target is given"]),
     ],
 )
 def test_mistakes_are_named_with_their_remedy(place: Path, words: list[str], texts: list[str]) -> None:

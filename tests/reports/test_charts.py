@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from xml.etree import ElementTree
 
@@ -28,7 +29,7 @@ from tenfold.reports.charts import (
     tuning_chart,
 )
 from tenfold.reports.page import STYLE
-from tenfold.runs.history import Course
+from tenfold.runs.history import Recorded
 
 BAD = '<img src=x onerror="alert(1)">&lt;\ud83d'
 
@@ -232,13 +233,18 @@ def test_a_tuning_with_one_seed_is_a_line() -> None:
 
 def test_a_course_has_its_best_so_far_and_the_leaderboard_apart() -> None:
     days = [f"2026-01-0{day}T10:00:00Z" for day in (1, 2, 3)]
-    course = Course([*days, "never"], [0.5, 0.2, 0.3, 0.1], ["a", "b", "c", "d"], ["", "lr", BAD, ""],
-                    [None, 0.9, None, None])  # fmt: skip
-    charts = course_charts({"": course})
+    runs = [
+        Recorded(name, "", day, "network", "", {}, "", {}, score, 1.0, 1, changed=changed, leaderboard=board)
+        for name, day, score, changed, board in (
+            ("c", days[2], 0.3, (BAD,), ()), ("b", days[1], 0.2, ("lr",), (0.1, 0.9)),
+            ("a", days[0], 0.5, (), ()), ("d", "never", 0.1, (), ()), ("e", days[0], math.nan, (), ()),
+        )
+    ]  # fmt: skip
+    charts = course_charts(runs)
     scores, board = map(parsed, charts)
     line, best = (polygon(line) for line in scores.iter("polyline"))
     assert len(line) == 3 and [up for _, up in best] == [line[0][1]] * 2 + [line[1][1]] * 3
     names = [dot.get("data-name") for dot in scores.iter("circle")]
     assert names[1] == "no target: 0.2 by b, 2026-01-02T10:00:00Z. lr" and "<img" not in charts[0]
     assert [dot.get("data-name") for dot in board.iter("circle")] == [names[1].replace("0.2", "0.9")]
-    assert {"01-02 00:00", "finished (UTC)"} <= set(texts_of(scores)) and course_charts({}) == []
+    assert {"01-02 00:00", "finished (UTC)"} <= set(texts_of(scores)) and course_charts([]) == []

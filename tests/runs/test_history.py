@@ -16,7 +16,6 @@ from tenfold.errors import RunError
 from tenfold.runs.described import sealed
 from tenfold.runs.history import (
     FILE,
-    course_of,
     find_maker,
     main_score,
     read_history,
@@ -158,14 +157,6 @@ def test_one_figure_for_all_targets() -> None:
     assert main_score({"a": {"rmse": 0.9}}) == 0.9
     assert main_score({"a": {"lists": {"ndcg": 0.75}}}) == 0.25
     assert math.isnan(main_score({})) and math.isnan(main_score({"a": {"error_rate": None}}))
-
-
-def test_the_course_is_in_the_order_of_time(tmp_path: Path) -> None:
-    make_run(tmp_path / "b", "2", 0.1)
-    make_run(tmp_path / "a", "1", 0.3)
-    record_score(tmp_path / "a", 0.5)
-    course = course_of(read_history(tmp_path))["label"]
-    assert (course.names, course.scores, course.leaderboard) == (["a", "b"], [0.3, 0.1], [0.5, None])
 
 
 def test_a_folder_that_takes_no_history_is_said_and_stops_nothing(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def _predict(asked: Predict) -> None:
     with Display() as display:
         rows = rows_of(run, asked)
         options = predict_options(run, asked, display.progress, display.note)
-        found = run.predict(rows, replace(options, id=asked.id or None, members=asked.members))
-    written = write_answers(found, asked, id_name=asked.id or run.schema.row_name or "line")
+        answers = run.predict(rows, replace(options, id=asked.id or None, members=asked.members))
+    written = write_answers(answers, asked, id_name=asked.id or run.schema.row_name or "line")
     for note in record_submission(run.path, written.get("output", ""), like=asked.like or ""):
         say(note)
     show_written(written, as_json=asked.as_json)

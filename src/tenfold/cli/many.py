@@ -21,7 +21,7 @@ from tenfold.errors import RecipeError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.remedies import withhold
 
-#: What the recipe says, of an ensemble: columns, and whatever changes the answer.
+#: Options that an ensemble has in its recipe file: columns, and all that changes the answer.
 PLANNED = (*options_of(ColumnOptions), *Recipe.model_fields, *FactorRecipe.model_fields)
 
 
@@ -64,7 +64,7 @@ def _ensemble(asked: Ensemble) -> None:
         raise RecipeError("no folder is given", fix="give one with -o, for example -o runs/top")
     options = fit_keywords(file.schema, asked)
     with MembersDisplay() as display:
-        found = train_ensemble(
+        run = train_ensemble(
             file,
             output=output,
             jobs=asked.jobs,
@@ -72,9 +72,9 @@ def _ensemble(asked: Ensemble) -> None:
             on_note=display.note,
             **options,
         )
-    print_json(found.summary) if asked.as_json else show_blend(found.summary)
-    if found.failed:
-        say(f"{len(found.failed)} members failed and are not in the blend: {', '.join(found.failed)}")
+    print_json(run.summary) if asked.as_json else show_blend(run.summary)
+    if run.failed:
+        say(f"{len(run.failed)} members failed and are not in the blend: {', '.join(run.failed)}")
         raise typer.Exit(1)
 
 
@@ -83,8 +83,8 @@ class Blend(Json):
 
     runs: list[str] = argument("run folders of one kind", "RUN")
     method: str = option("how the weights are chosen", "weights|greedy|convex|best", default="weights")
-    weights: str | None = option("one number a run, as 1,2,1 [all alike]", "WEIGHT,...")
-    seed: int = option("of the parts in which learned weights are scored", default=0)
+    weights: str | None = option("a number for each run, as 1,2,1 [equal]", "WEIGHT,...")
+    seed: int = option("seed of the parts in which learned weights are scored", default=0)
     output: str | None = option("folder to make", "FOLDER", "-o", "--output")
 
 
@@ -107,9 +107,9 @@ def _blend(asked: Blend) -> None:
         weights = asked.weights and [float(part) for part in asked.weights.split(",")]
     except ValueError:
         raise RecipeError(
-            f"--weights {asked.weights!r} are not numbers", fix="write one a run, as 1,2,1"
+            f"--weights {asked.weights!r} are not numbers", fix="write a number for each run, as 1,2,1"
         ) from None
-    found = blend_runs(
+    run = blend_runs(
         asked.runs,
         output=asked.output,
         weights=weights or None,
@@ -117,7 +117,7 @@ def _blend(asked: Blend) -> None:
         seed=asked.seed,
         on_note=say,
     )
-    print_json(found.summary) if asked.as_json else show_blend(found.summary)
+    print_json(run.summary) if asked.as_json else show_blend(run.summary)
 
 
 class Runs(Json):
@@ -126,7 +126,7 @@ class Runs(Json):
     folder: str | None = argument("folder that holds the runs [runs]", "FOLDER", optional=True)
     plot: bool = option("draw the scores over time", default=False)
     score: tuple[str, float] | None = option("add a leaderboard's score to a run", "RUN SCORE")
-    made: str | None = option("say which run made this file of predictions", "FILE")
+    made: str | None = option("name the run that made this file of predictions", "FILE")
     output: str | None = option("HTML file for --plot [history.html in the folder]", "FILE", "-o", "--output")
 
 
@@ -140,32 +140,33 @@ def _runs(asked: Runs) -> None:
     """
     from tenfold.reports.charts import course_charts
     from tenfold.reports.html import write_charts
-    from tenfold.runs.history import course_of, find_maker, read_history, record_score
+    from tenfold.runs.history import find_maker, read_history, record_score
 
     folder, output = asked.folder or "runs", asked.output
     if asked.plot and folder.lower().endswith((".html", ".htm")):
         folder, output = "runs", folder
     if asked.score:
         name, value = asked.score
-        inside = Path(folder) / name
-        run = inside if inside.is_dir() or not Path(name).is_dir() else Path(name)
-        say(record_score(run if len(Path(name).parts) == 1 else name, value))
-        folder = asked.folder or str(Path(run if len(Path(name).parts) == 1 else name).parent)
+        run, inside = Path(name), Path(folder) / name
+        if len(run.parts) == 1 and (inside.is_dir() or not run.is_dir()):
+            run = inside
+        say(record_score(run, value))
+        folder = asked.folder or str(run.parent)
     if asked.made:
-        found = find_maker(asked.made, folder)
+        makers = find_maker(asked.made, folder)
         if asked.as_json:
-            return print_json({"made": [dict(one) for one in found]})
-        for one in found:
-            members = f", of {', '.join(one['members'])}" if one.get("members") else ""
-            tell(f"{asked.made}: made by {one['run']}{members} on {one['when']}")
+            return print_json({"made": makers})
+        for maker in makers:
+            members = f", of {', '.join(maker['members'])}" if maker.get("members") else ""
+            tell(f"{asked.made}: made by {maker['run']}{members} on {maker['when']}")
         return None
     runs = read_history(folder, on_note=say)
     if asked.plot:
         page = output or str(Path(folder) / "history.html")
-        write_charts(page, f"Runs of {folder}", course_charts(course_of(runs)))
+        write_charts(page, f"Runs of {folder}", course_charts(runs))
         say(f"picture: {page}")
     if asked.as_json:
-        return print_json({"folder": folder, "runs": [one.record() for one in runs]})
+        return print_json({"folder": folder, "runs": [run.record() for run in runs]})
     return show_history(runs)
 
 
@@ -174,9 +175,7 @@ class Data(Json):
 
     competition: str = argument("its name, as in the address of its page", "COMPETITION")
     output: str | None = option("folder to make [the competition's name]", "FOLDER", "-o", "--output")
-    max_size: str | None = option(
-        "most that its files may take, unpacked [100 times what was fetched]", "SIZE"
-    )
+    max_size: str | None = option("limit of the unpacked files [100 times the download]", "SIZE")
 
 
 @command("data", Data, "tenfold data titanic")
@@ -186,12 +185,12 @@ def _data(asked: Data) -> None:
     from tenfold.studies.kaggle import fetch_competition
 
     most = None if asked.max_size is None else parse_bytes(asked.max_size).size_bytes
-    found = fetch_competition(asked.competition, asked.output or asked.competition, most=most)
+    fetched = fetch_competition(asked.competition, asked.output or asked.competition, most=most)
     if asked.as_json:
-        return print_json(found)
-    for name in found["files"]:
+        return print_json(fetched)
+    for name in fetched["files"]:
         tell(name)
-    return tell(f"{len(found['files'])} files: {found['folder']}")
+    return tell(f"{len(fetched['files'])} files: {fetched['folder']}")
 
 
 class Submit(Json):
@@ -208,5 +207,5 @@ def _submit(asked: Submit) -> None:
     """Hand in a file of predictions to a Kaggle competition."""
     from tenfold.studies.kaggle import submit_file
 
-    found = submit_file(asked.file, asked.competition, message=asked.message, runs=asked.runs)
-    print_json(found) if asked.as_json else tell(f"{found['file']}: {found['answer']}")
+    sent = submit_file(asked.file, asked.competition, message=asked.message, runs=asked.runs)
+    print_json(sent) if asked.as_json else tell(f"{sent['file']}: {sent['answer']}")

@@ -174,8 +174,8 @@ def _defaults(name: str, recipes: tuple[type[AnyRecipe], ...]) -> str:
             names.setdefault(_spelled(value, "x" if name.endswith("_size") else ","), []).append(job)
     if len(names) == 1:
         return "" if "by a rule" in names else f" [{next(iter(names))}]"
-    told = (f"{' and '.join(jobs)} {value}" for value, jobs in names.items())
-    return f" [{', '.join(told)}]"
+    defaults = (f"{' and '.join(jobs)} {value}" for value, jobs in names.items())
+    return f" [{', '.join(defaults)}]"
 
 
 def _spelled(value: object, between: str = ",") -> str:
@@ -197,14 +197,14 @@ class TableOptions(Request):
     """How a table is read."""
 
     panel: ClassVar = "Reading tables and pictures"
-    sep: str | None = option("what separates cells; found where not given", "SIGN")
-    encoding: str | None = option("of the text; found where not given", "NAME")
+    sep: str | None = option("separator of cells; detected if not given", "SIGN")
+    encoding: str | None = option("encoding of the text; detected if not given", "NAME")
     header: bool | None = option(
-        "whether line 1 names the columns; found where not given", "", "--header/--no-header"
+        "whether line 1 names the columns; detected if not given", "", "--header/--no-header"
     )
-    missing_values: list[str] | None = option("further words that mean: missing", "WORD")
+    missing_values: list[str] | None = option("further words for missing values", "WORD")
     skip_lines: int | None = option("lines above the header to leave out")
-    comment: str | None = option("what lines that are comments begin with, as '#'", "SIGN")
+    comment: str | None = option("beginning of comment lines, as '#'", "SIGN")
 
 
 class ReadingOptions(TableOptions):
@@ -222,7 +222,7 @@ class DeviceOptions(Request):
     """Where to compute."""
 
     panel: ClassVar = "This machine"
-    device: str = option("cpu, cuda, ...; auto: a GPU where there is one", "NAME", default="auto")
+    device: str = option("cpu, cuda, ...; auto: a GPU if there is one", "NAME", default="auto")
 
 
 class MachineOptions(DeviceOptions):
@@ -230,7 +230,7 @@ class MachineOptions(DeviceOptions):
 
     panel: ClassVar = "This machine"
     budget: str | None = option("memory to use: a size as 16GiB, a card's name, or auto", "SIZE")
-    micro_batch: int | None = option("rows that go through the network at once; planned where not given")
+    micro_batch: int | None = option("rows that go through the network at once; planned if not given")
     checkpoint: bool = option("save memory: compute activations again in the backward pass", default=False)
     probe: bool = option("measure two steps of the largest batch first", default=False)
 
@@ -240,7 +240,7 @@ class ViewOptions(Request):
 
     panel: ClassVar = "Pictures"
     image: list[str] | None = option("folder of the pictures, instead of the run's", "COLUMN=FOLDER")
-    tta: int | None = option("test-time augmentation: random views to average, beside the plain one")
+    tta: int | None = option("test-time augmentation: random views to average with the plain view")
     views: int | None = option("test-time augmentation: mirrored views to average", "1|2|4")
     plain_weight: float | None = option(
         f"of the plain view in the average of --tta{_defaults('plain_weight', (Recipe,))}"
@@ -266,7 +266,7 @@ class ColumnOptions(Request):
     split_column: str | None = option("column of 0 and 1: 1 is held out", "COLUMN")
     weight: str | None = option("column of row weights", "COLUMN")
     target_type: list[str] | None = option("kind of a target", "[COLUMN=]KIND")
-    label_separator: str | None = option("what separates the labels of a cell; found where not given", "SIGN")
+    label_separator: str | None = option("separator of the labels of a cell; detected if not given", "SIGN")
     item_table: str | None = option("table that describes items", "FILE")
     item_name: str | None = option("its column with an item's title", "COLUMN")
     user_table: str | None = option("table that describes users", "FILE")

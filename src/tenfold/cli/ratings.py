@@ -11,7 +11,7 @@ from tenfold.errors import RecipeError, SchemaError, TableError
 if TYPE_CHECKING:
     from tenfold.recommenders.run import RecommenderRun
 
-#: Options of a table of further ratings; the first ones name its columns, in the order of `ROLES`.
+#: Options of a table of further ratings; the first four name its columns, in the order of `ROLES`.
 ROLES = ("user", "item", "rating", "time")
 _NEW_RATINGS = (
     *("user_column", "item_column", "target", "time", "time_format", "skip_bad"),
@@ -23,7 +23,7 @@ class Lists(ListOutput):
     """What is listed, and where the lists go."""
 
     run: str = argument("run folder", "RUN")
-    n: int = option("how many", "", "-n", default=10)
+    n: int = option("length of the list", "", "-n", default=10)
     where: list[str] | None = option("only items with this value in the item table", "COLUMN=VALUE")
 
 
@@ -59,7 +59,7 @@ def _recommend(asked: Recommend) -> None:
     from tenfold.cli.write import write_lists
 
     run, users = recommender_of(_open(asked.run), asked)
-    found = run.recommend(
+    lists = run.recommend(
         users,
         n=asked.n,
         where=asked.where or (),
@@ -67,8 +67,7 @@ def _recommend(asked: Recommend) -> None:
         exclude=asked.exclude,
         reasons=asked.reasons,
     )
-    written = write_lists(found, asked)
-    show_written(written, as_json=asked.as_json)
+    show_written(write_lists(lists, asked), as_json=asked.as_json)
 
 
 def _open(path: str) -> "RecommenderRun":
@@ -119,9 +118,8 @@ def _similar(asked: Similar) -> None:
     from tenfold.cli.write import write_lists
 
     run = _open(asked.run)
-    found = run.similar(asked.item or None, n=asked.n, where=asked.where or ())
-    written = write_lists(found, asked)
-    show_written(written, as_json=asked.as_json)
+    lists = run.similar(asked.item or None, n=asked.n, where=asked.where or ())
+    show_written(write_lists(lists, asked), as_json=asked.as_json)
 
 
 class Inspect(Json):
@@ -139,9 +137,9 @@ def _inspect(asked: Inspect) -> None:
     from tenfold.reports.html import write_report
 
     run = _open(asked.run)
-    found = inspect_run(run, n=asked.n)
+    inspection = inspect_run(run, n=asked.n)
     if asked.output:
         page = run.page()
-        sections = [*page.sections, *inspection_sections(found)]
+        sections = [*page.sections, *inspection_sections(inspection)]
         write_report(asked.output, page.title, sections, lead=page.lead)
-    print_json(found.record()) if asked.as_json else show_inspection(found, asked.output)
+    print_json(inspection.record()) if asked.as_json else show_inspection(inspection, asked.output)

@@ -1,4 +1,4 @@
-"""From the options of a command (or the keys of a job file) to what a job takes."""
+"""Turn the options of a command, or the keys of a job file, into what a job takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from tenfold.cli.options import (
-    AskOptions,
-    ColumnOptions,
-    JobOptions,
-    ReadingOptions,
-    Request,
-    TableOptions,
-)
+from tenfold.cli.options import AskOptions, ColumnOptions, JobOptions, ReadingOptions, Request, TableOptions
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.events import Listener
@@ -32,7 +25,6 @@ from tenfold.schema import (
 )
 
 if TYPE_CHECKING:  # late, since --help needs no arrays
-    from tenfold.data.tables.table import Table
     from tenfold.runs.options import Machine, PredictOptions, Reading
     from tenfold.runs.run import Run
     from tenfold.values import Log
@@ -43,17 +35,8 @@ NO_RUN = "no run"
 
 #: Options that name columns, by what takes them.
 _PICTURES = (
-    "image",
-    "category",
-    "number",
-    "target",
-    "target_type",
-    "label_separator",
-    "id",
-    "group",
-    "split_column",
-    "weight",
-    "time",
+    *("image", "category", "number", "target", "target_type", "label_separator"),
+    *("id", "group", "split_column", "weight", "time"),
 )
 _RATINGS = (
     *("user", "item", "target", "time", "user_table", "item_table", "item_name", "side"),
@@ -89,7 +72,7 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN) -> TrainingRequest:
     """The table, schema, recipe and run folder of a command.
 
     A job file gives all of them; options beside it replace the recipe's values.
-    Raises SchemaError where the columns are not said, RecipeError for options of another job.
+    Raises SchemaError if the columns are not given, RecipeError for options of another job.
     """
     table: object = asked.table
     if isinstance(table, str) and os.path.isfile(os.path.join(table, "run.json")):
@@ -109,7 +92,10 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN) -> TrainingRequest:
             raise SchemaError("--image-folder stands for the table", fix="leave out the table")
         refuse(asked, _COLUMNS[1:], "beside --image-folder, which names the columns")
         withhold(_COLUMNS[1:])
-        table, schema = _folder(asked.image_folder, asked)
+        from tenfold.networks.inputs import folder_schema, read_image_folder
+
+        schema = folder_schema(asked.image_folder)
+        table = read_image_folder(asked.image_folder, labels=True, allow_outside=asked.allow_outside)
     else:
         schema = _schema(asked)
     if asked.time_format and not schema.rated:
@@ -127,7 +113,7 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN) -> TrainingRequest:
 
 
 def picture_job_of(asked: JobOptions, instead: str = "") -> TrainingRequest:
-    """As `job_of`, for a command that knows nothing of ratings. instead: what to do with ratings."""
+    """Like `job_of`, for a command that refuses ratings. instead: what to do with ratings."""
     job = job_of(asked)
     if job.schema.rated:
         raise SchemaError(
@@ -138,7 +124,7 @@ def picture_job_of(asked: JobOptions, instead: str = "") -> TrainingRequest:
 
 
 def refuse(asked: Request, names: Iterable[str], where: str) -> None:
-    """Refuse options that nobody would look at, so that none is ignored without a message."""
+    """Refuse options that the command would ignore."""
     given = [name for name in names if _is_given(getattr(asked, name, None))]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -151,36 +137,23 @@ def _is_given(value: object) -> bool:
     return value is not None and value is not False and value not in ([], "auto")
 
 
-def _folder(folder: str, asked: JobOptions) -> tuple[Table, Schema]:
-    from tenfold.networks.inputs import folder_schema, read_image_folder
-
-    schema = folder_schema(folder)
-    return read_image_folder(folder, labels=True, allow_outside=asked.allow_outside), schema
-
-
 def _schema(asked: ColumnOptions) -> Schema:
     if asked.user or asked.item:
         return _ratings_schema(asked)
     if not (asked.image or asked.category or asked.number):
         raise SchemaError(
-            "what to train from is not said",
+            "no inputs are given",
             fix="give --image COLUMN=FOLDER, --category COLUMN or --number COLUMN, and --target COLUMN; "
             "or --user COLUMN and --item COLUMN",
         )
     if not asked.target:
-        raise SchemaError(
-            "what to predict is not said", fix="give --target COLUMN (more than once for several)"
-        )
+        raise SchemaError("no target is given", fix="give --target COLUMN (more than once for several)")
     strange = [name for name in _COLUMNS if name not in _PICTURES]
     refuse(asked, strange, "of a training from pictures")
     withhold(strange)
     return Schema(
         inputs=(*(parse_image(text) for text in asked.image or ()), *_cells(asked)),
-        targets=parse_targets(
-            asked.target,
-            separator=asked.label_separator,
-            types=asked.target_type or (),
-        ),
+        targets=parse_targets(asked.target, separator=asked.label_separator, types=asked.target_type or ()),
         id=asked.id,
         group=tuple(asked.group or ()),
         split=asked.split_column,
@@ -242,9 +215,9 @@ def _recipe(schema: Schema, settings: Mapping[str, object], choices: Mapping[str
 def fit_keywords(
     schema: Schema, asked: ReadingOptions, recipe: AnyRecipe | None = None, *, image: Texts = None
 ) -> FitKeywords:
-    """Options of a job beside schema and recipe: how to read, and how to use the machine.
+    """Return how a job reads, and how it uses the machine.
 
-    recipe: decides what its job takes.  image: places of pictures, as ``COLUMN=FOLDER``.
+    recipe: decides what its job takes.  image: folders of pictures, as ``COLUMN=FOLDER``.
     """
     from tenfold.runs.options import Machine
     from tenfold.runs.registry import OPTIONS, recipe_class
@@ -281,7 +254,7 @@ def predict_options(run: Run, asked: AskOptions, tell: Listener, log: Log) -> Pr
 
 
 def reading_of(asked: ReadingOptions, image: Texts, tell: Listener | None = None) -> Reading:
-    """How to read. image: places of pictures, as ``COLUMN=FOLDER``."""
+    """Return how to read. image: folders of pictures, as ``COLUMN=FOLDER``."""
     from tenfold.runs.options import Reading
     from tenfold.values import MAX_PIXELS
 

@@ -393,17 +393,17 @@ def show_compared(compared: Compared) -> None:
     for target in compared.targets:
         pairs = len(target.pairs)
         for score in target.scores:
-            found, word = target.difference(score), HEADINGS.get(score, score)
+            paired, word = target.difference(score), HEADINGS.get(score, score)
             grid.add_row(
                 as_text(target.name if score == target.score else ""),
                 word,
                 *(figure(target.mean(arm, score), nothing="-") for arm in ("alone", "together")),
-                signed(found.mean),
-                figure(found.error, nothing="-"),
-                "-" if math.isnan(found.low) else f"{signed(found.low)} to {signed(found.high)}",
+                signed(paired.mean),
+                figure(paired.error, nothing="-"),
+                "-" if math.isnan(paired.low) else f"{signed(paired.low)} to {signed(paired.high)}",
             )
-            if found.pairs < pairs:
-                partial.append(f"{target.name}, {word}: {found.pairs} of {pairs} pairs")
+            if paired.pairs < pairs:
+                partial.append(f"{target.name}, {word}: {paired.pairs} of {pairs} pairs")
     output_grid(grid)
     if partial:
         tell(f"means are of the pairs in which the score is defined: {'; '.join(partial)}")
@@ -454,10 +454,10 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size else ""
 
 
-def show_inspection(found: Inspection, output: str | None) -> None:
+def show_inspection(run: Inspection, output: str | None) -> None:
     """Print tables of a ratings run: the crosstab, items by bias, the ends of the map, a score's terms."""
-    tell(f"{found.lead}\n\nratings, and (predictions in the gaps): users across, items down")
-    table = found.crosstab
+    tell(f"{run.lead}\n\nratings, and (predictions in the gaps): users across, items down")
+    table = run.crosstab
     # As many users as the window has room for; the JSON and the report have all.
     fit = max(1, (_output.width - 32) // 7)
     grid = Grid(box=None, pad_edge=False)
@@ -469,23 +469,23 @@ def show_inspection(found: Inspection, output: str | None) -> None:
         cells = [f"{given:g}" if given == given else f"({guessed:.1f})" for given, guessed in pairs]
         grid.add_row(as_text(_short(name, 28)), *cells)
     output_grid(grid)
-    titles = {"good beyond their audience": found.best, "bad in spite of their audience": found.worst}
+    titles = {"good beyond their audience": run.best, "bad in spite of their audience": run.worst}
     for title, items in titles.items():
         if items:
             tell(f"\n{title}")
             show_records([{**vars(item), "name": _short(item.name, 40)} for item in items])
-    if found.map:
+    if run.map:
         tell("\nthe directions in which items differ most")
         for axis in (0, 1):
-            low, high = found.map.ends(axis)
-            tell(f"  {found.map.share[axis]:.0%} of the variance: {'; '.join(low)}  <->  {'; '.join(high)}")
+            low, high = run.map.ends(axis)
+            tell(f"  {run.map.share[axis]:.0%} of the variance: {'; '.join(low)}  <->  {'; '.join(high)}")
     tell("\none-hot x matrix = look-up")
-    for lookup in found.lookups:
+    for lookup in run.lookups:
         shown = " ".join(f"{value:.3f}" for value in lookup.looked_up[:6])
         verdict = "equal" if lookup.equal else "NOT equal"
         tell(f"  {lookup.what} {lookup.id}: row {lookup.row} of {lookup.rows}, {shown} ...: {verdict}")
-    tell("  " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.terms.items()))
-    for note in found.notes:
+    tell("  " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in run.terms.items()))
+    for note in run.notes:
         tell(advice(note))
     if output:
         tell(f"report: {output}")
@@ -513,48 +513,48 @@ def show_demo(data: DemoData, run: Run, submission: Path, scores: Mapping[str, o
     )
 
 
-def show_demo_ratings(data: DemoRatings, found: RatingsScores) -> None:
+def show_demo_ratings(data: DemoRatings, scores: RatingsScores) -> None:
     """Print how near the truth the run came, and ten films with the reasons for them."""
     tell("\nOn the ratings held out (the truth itself misses them by its noise and by rounding to stars):")
-    errors = {"this run": found["rmse"], "the truth": found["truth_rmse"], **found["baselines"]}
+    errors = {"this run": scores["rmse"], "the truth": scores["truth_rmse"], **scores["baselines"]}
     show_records([{"": name.replace("_", " "), "RMSE": value} for name, value in errors.items()])
     tell(
-        f"\nNeighbours: of the {found['neighbours']} films truly nearest to a film, "
-        f"{found['neighbours_found']:.1f} are among the {found['neighbours']} that were found, on average "
-        f"(by chance {found['neighbours_by_chance']:.1f}); for {found['nearest_found']} of {found['films']} "
-        "films the nearest one of all is."
+        f"\nNeighbours: of the {scores['neighbours']} films truly nearest to a film, "
+        f"{scores['neighbours_found']:.1f} are among the {scores['neighbours']} that were found, on average "
+        f"(by chance {scores['neighbours_by_chance']:.1f}); for {scores['nearest_found']} of "
+        f"{scores['films']} films the nearest of all is."
     )
     tell(
-        f"\nTen films for {found['user']}, who is hard to please and has rated none of them; "
+        f"\nTen films for {scores['user']}, who is hard to please and has rated none of them; "
         "truth is what they would get:"
     )
-    show_records(found["recommended"])
+    show_records(scores["recommended"])
     tell(
         f"\nThe same with your own ratings:\n  tenfold fit {data.ratings} --user user --item item "
         f"--target rating --item-table {data.films} --item-name title -o runs/films\n"
-        f"  tenfold inspect {found['run']} -o films.html"
+        f"  tenfold inspect {scores['run']} -o films.html"
     )
 
 
-def show_explained(found: Mapping[str, object]) -> None:
-    """Print which rows a workbook explains, and its path. found: as `Run.write_explanation` returns it."""
+def show_explained(book: Mapping[str, object]) -> None:
+    """Print which rows a workbook explains, and its path. book: as `Run.write_explanation` returns it."""
     from tenfold.workbooks.rows import explained_rows
 
-    rows = explained_rows(found)
+    rows = explained_rows(book)
     show_records(rows)
     if rows and "training loss" in rows[0]:
         tell(
             "training loss: before calibration, with label smoothing; the report's is -log of the probability"
         )
-    users, items, notes, sheets = (_texts(found.get(name)) for name in ("users", "items", "notes", "sheets"))
-    if "users" in found:
-        rmse = found["rmse"]
-        tell(f"{len(users)} users by {len(items)} items, {found['rated']} ratings")
+    users, items, notes, sheets = (_texts(book.get(name)) for name in ("users", "items", "notes", "sheets"))
+    if "users" in book:
+        rmse = book["rmse"]
+        tell(f"{len(users)} users by {len(items)} items, {book['rated']} ratings")
         tell(f"RMSE over these ratings: {'none' if rmse != rmse else f'{rmse:.4f}'}")
     for note in notes:
         say(note)
     tell(f"sheets: {', '.join(sheets)}")
-    tell(f"workbook: {found['output']}")
+    tell(f"workbook: {book['output']}")
 
 
 def _texts(value: object) -> list[str]:

@@ -45,8 +45,8 @@ def _explain(asked: Explain) -> None:
             reading=reading_of(asked, asked.image, None if run.schema.rated else display.progress),
             device=asked.device,
         )
-        found = run.write_explanation(asked.rows or (), options, asked.output)
-    print_json(found) if asked.as_json else show_explained(found)
+        explained = run.write_explanation(asked.rows or (), options, asked.output)
+    print_json(explained) if asked.as_json else show_explained(explained)
 
 
 class Report(ViewOptions, Json):
@@ -69,9 +69,9 @@ def _report(asked: Report) -> None:
     from tenfold.schema import parse_image
 
     folders = {column.name: column.folder for column in map(parse_image, asked.image or ())}
-    found = load_run(asked.run).write_page(asked.output, folders=folders, worst=asked.worst)
+    written = load_run(asked.run).write_page(asked.output, folders=folders, worst=asked.worst)
     if asked.as_json:
-        return print_json(found)
-    for note in found["notes"]:
+        return print_json(written)
+    for note in written["notes"]:
         say(note)
-    return tell(f"report: {found['output']}")
+    return tell(f"report: {written['output']}")

@@ -71,10 +71,7 @@ class Lr(JobOptions, Json):
 
 
 @command(
-    "lr",
-    Lr,
-    "tenfold lr train.csv --image photo=photos --target disease -o rates.html",
-    recipes=(Recipe,),
+    "lr", Lr, "tenfold lr train.csv --image photo=photos --target disease -o rates.html", recipes=(Recipe,)
 )
 def _lr(asked: Lr) -> None:
     """Look for a learning rate.
@@ -113,13 +110,13 @@ class PlanOptions(Json):
     budget: str = option("memory to use: a size, a card's name as T4, or auto", "SIZE", default="16GiB")
     image_size: str | None = option("in pixels, or one side [224]", "HEIGHTxWIDTH")
     batch_size: int | None = option(f"rows per optimizer step{_own('batch_size')}")
-    micro_batch: int | None = option("rows at once; the most that fit where not given")
+    micro_batch: int | None = option("rows at once; the most that fit if not given")
     checkpoint: bool = option("compute activations again in the backward pass", default=False)
     precision: str | None = option(f"format of numbers{_own('precision')}", "auto|float32|float16|bfloat16")
     optimizer: str | None = option("adamw, or another that the plan knows", "NAME")
     classes: int | None = option("outputs of the last layer [1000]")
     device: str = option("cuda or cpu; it need not be there", "NAME", default="cuda")
-    plot: str | None = option("HTML file for the first one's memory over a step", "FILE")
+    plot: str | None = option("HTML file for the memory of the first architecture over a step", "FILE")
     calibrate: bool = option("first measure this machine's context, and keep it", default=False)
 
 
@@ -149,14 +146,14 @@ class Demo(Json):
 
     folder: str = option("folder to make", "FOLDER", "-o", "--output", default="demo")
     rows: int = option("leaves to draw for training", default=800)
-    only: str | None = option("one of both", "leaves|ratings")
+    only: str | None = option("leaves or ratings alone", "leaves|ratings")
 
 
 @command("demo", Demo, "tenfold demo", "tenfold demo --only ratings -o films")
 def _demo(asked: Demo) -> None:
     """Show both jobs on data that tenfold draws itself.
 
-    They are pictures of leaves, and ratings whose truth is known.
+    They are pictures of leaves, and ratings drawn from known factors.
     """
     from tenfold.studies.demo import chosen_acts
 

@@ -1,4 +1,4 @@
-"""Commands that train many times for one answer: which value is best, and does one target help another."""
+"""Commands that train many times: which value of a setting is best, and whether targets help each other."""
 
 from typing import cast
 
@@ -8,7 +8,7 @@ from tenfold.cli.request import fit_keywords, job_of, picture_job_of
 from tenfold.cli.screen import Display, print_json, show_compared, show_tuned
 from tenfold.recipe import FactorRecipe, Recipe
 
-#: Of the recipe, what a comparison decides by itself.
+#: Fields of the recipe that a comparison sets.
 DECIDED = ("valid", "fold", "split_seed")
 #: What to do with ratings, which have one target.
 INSTEAD = (
@@ -21,7 +21,7 @@ class Tune(JobOptions, Json):
 
     what: str = argument("wd (weight decay), lr (learning rate), or factors", "SETTING")
     values: str | None = option("values to try, as 0,0.01,0.1 or 1e-4:1 [powers of ten]", "VALUE,...")
-    repeats: int | None = option("seeds per value [3 for ratings, 1 for networks]")
+    repeats: int | None = option("seeds for each value [3 for ratings, 1 for networks]")
     runs: str | None = option("folder to keep the trainings in, and to go on from", "FOLDER")
     output: str | None = option("HTML page with the table and the picture", "FILE", "-o", "--output")
 
@@ -45,7 +45,7 @@ def _tune(asked: Tune) -> None:
     job = job_of(asked)
     field = FIELDS.get(asked.what, "")
     with Display() as display:
-        found = tune(
+        tuned = tune(
             asked.what,
             job.schema,
             job.recipe,
@@ -59,10 +59,10 @@ def _tune(asked: Tune) -> None:
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
     if asked.output:
-        write_report(asked.output, *tuning_page(found))
+        write_report(asked.output, *tuning_page(tuned))
     if asked.as_json:
-        return print_json({**found.record(), "output": asked.output})
-    return show_tuned(found, asked.output)
+        return print_json({**tuned.record(), "output": asked.output})
+    return show_tuned(tuned, asked.output)
 
 
 class Compare(JobOptions, Json):
@@ -90,7 +90,7 @@ def _compare(asked: Compare) -> None:
 
     job = picture_job_of(asked, INSTEAD)
     with Display() as display:
-        found = compare_targets(
+        compared = compare_targets(
             job.schema,
             cast(Recipe, job.recipe),
             job.table,
@@ -102,4 +102,4 @@ def _compare(asked: Compare) -> None:
             on_note=display.note,
             **fit_keywords(job.schema, asked, image=asked.image),
         )
-    print_json(found.record()) if asked.as_json else show_compared(found)
+    print_json(compared.record()) if asked.as_json else show_compared(compared)

@@ -25,20 +25,20 @@ class Written(TypedDict, total=False):
     fallback: int
 
 
-def write_answers(found: Predictions | PairPredictions, asked: AnswerOutput, *, id_name: str) -> Written:
+def write_answers(answers: Predictions | PairPredictions, asked: AnswerOutput, *, id_name: str) -> Written:
     """Write predictions as ``-o``, ``--like`` and ``--probabilities`` ask.
 
     id_name: heading of the column that names a row.
     """
-    if isinstance(found, PairPredictions):
-        return _write_pairs(found, asked)
-    output, count = asked.output or "", len(found.ids)
+    if isinstance(answers, PairPredictions):
+        return _write_pairs(answers, asked)
+    output, count = asked.output or "", len(answers.ids)
     if asked.like:
         count = len(read_sample(asked.like).rows)
         columns, probabilities = read_wishes(asked.like, asked.column or (), asked.probability or ())
         notes = write_submission(
             output,
-            found,
+            answers,
             like=asked.like,
             fill_missing=asked.fill_missing,
             columns=columns,
@@ -47,50 +47,50 @@ def write_answers(found: Predictions | PairPredictions, asked: AnswerOutput, *, 
     else:
         notes = write_predictions(
             output,
-            found,
+            answers,
             id_name=id_name,
             probabilities=asked.probabilities,
             spreadsheet_safe=asked.spreadsheet_safe,
         )
-    failed = int(found.failed.sum())
+    failed = int(answers.failed.sum())
     return {"output": output, "rows": count, "failed": failed, "notes": list(notes or ())}
 
 
-def _write_pairs(found: PairPredictions, asked: AnswerOutput) -> Written:
-    unknown = int((~(found.known_user & found.known_item)).sum())
-    written = write_lists(found, asked)
+def _write_pairs(answers: PairPredictions, asked: AnswerOutput) -> Written:
+    unknown = int((~(answers.known_user & answers.known_item)).sum())
+    written = write_lists(answers, asked)
     # The notes of predicting have been printed.
-    notes = written["notes"][len(found.notes) :]
+    notes = written["notes"][len(answers.notes) :]
     return {**written, "notes": notes, "failed": 0, "fallback": unknown}
 
 
-def write_lists(found: Recommendations | Neighbours | PairPredictions, asked: ListOutput) -> Written:
+def write_lists(answers: Recommendations | Neighbours | PairPredictions, asked: ListOutput) -> Written:
     """Write rows to the file of ``-o``, or return them without one."""
-    notes = list(found.notes)
+    notes = list(answers.notes)
     if not asked.output:
-        return {"rows": _records(found), "notes": notes}
+        return {"rows": _records(answers), "notes": notes}
     safe = asked.spreadsheet_safe
-    if isinstance(found, Neighbours):
-        count, more = len(found.rank), write_neighbours(asked.output, found, spreadsheet_safe=safe)
-    elif isinstance(found, PairPredictions):
-        count, more = len(found.users), write_pairs(asked.output, found, spreadsheet_safe=safe)
+    if isinstance(answers, Neighbours):
+        count, more = len(answers.rank), write_neighbours(asked.output, answers, spreadsheet_safe=safe)
+    elif isinstance(answers, PairPredictions):
+        count, more = len(answers.users), write_pairs(asked.output, answers, spreadsheet_safe=safe)
     else:
-        count, more = len(found.rank), write_recommendations(asked.output, found, spreadsheet_safe=safe)
+        count, more = len(answers.rank), write_recommendations(asked.output, answers, spreadsheet_safe=safe)
     return {"output": str(asked.output), "rows": count, "notes": [*notes, *(more or ())]}
 
 
-def _records(found: Recommendations | Neighbours | PairPredictions) -> list[dict[str, object]]:
+def _records(answers: Recommendations | Neighbours | PairPredictions) -> list[dict[str, object]]:
     """Return a dictionary for each row, by the headings of the files."""
     headings = {"users": "user", "items": "item", "names": "name"}
     columns = {
-        headings.get(field.name, field.name): _plain(getattr(found, field.name))
-        for field in fields(found)
-        if isinstance(getattr(found, field.name), np.ndarray)
+        headings.get(field.name, field.name): _plain(getattr(answers, field.name))
+        for field in fields(answers)
+        if isinstance(getattr(answers, field.name), np.ndarray)
     }
     rows: list[dict[str, object]] = [
         dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
     ]
-    reasons = found.reasons if isinstance(found, Recommendations) else ()
+    reasons = answers.reasons if isinstance(answers, Recommendations) else ()
     for row, items in zip(rows, reasons, strict=False):
         row["reasons"] = [{"name": name, "moved": round(moved, 4)} for name, moved in items]
     return rows

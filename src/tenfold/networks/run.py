@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.reports.html import Page, Shown
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.run import Explanation, Run
 from tenfold.values import Predictions
+
+if TYPE_CHECKING:
+    from tenfold.reports.notebook import TableOptions
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,17 @@ class NetworkRun(OpenedNetwork, Run):
 
         return network_page(self, folders=folders, worst=worst)
 
-    def show_batch(self, table: object = None, *, n: int = 9, seed: int = 0, **options: Any) -> Shown:
-        """Rows of a table (the training's where none is given), which a notebook shows.
+    def show_batch(
+        self, table: object = None, *, n: int = 9, seed: int = 0, **options: Unpack[TableOptions]
+    ) -> Shown:
+        """Rows of a table, by default the training's, which a notebook shows.
 
         options: of `read_table`.
         """
         from tenfold.reports.notebook import show_run_batch
 
-        return show_run_batch(self, table, n=n, seed=seed, **options)
+        classes = self.encoding.classes
+        return show_run_batch(self, self.recipe, classes, table, n=n, seed=seed, **options)
 
     @property
     def summary(self) -> dict[str, Any]:

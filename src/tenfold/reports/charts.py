@@ -17,18 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tenfold.errors import printable
-from tenfold.runs.history import Course
-
-__all__ = [
-    "Line",
-    "course_charts",
-    "line_chart",
-    "memory_chart",
-    "point_chart",
-    "rates_chart",
-    "reliability_chart",
-    "tuning_chart",
-]
+from tenfold.runs.history import Recorded
 
 Floats = NDArray[np.float64]
 
@@ -37,21 +26,12 @@ WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
 #: Width of a letter of a tick or a mark; height of a line of marks, and lines of them at most.
 LETTER, MARK, MOST_MARKS = 6.0, 12, 3
-#: Points of a line that are drawn; a longer one is thinned.
+#: The most points of a line that are drawn; a longer line is thinned.
 MOST_POINTS = 400
 #: Colours of lines (`reports.page`); beyond, they come again, dashed, and then dotted.
 COLOURS = 10
 #: Seconds between ticks of an axis of times.
-TIME_STEPS = (
-    60,
-    300,
-    900,
-    3600,
-    3 * 3600,
-    6 * 3600,
-    12 * 3600,
-    *(86400 * days for days in (1, 2, 7, 28, 91)),
-)
+TIME_STEPS = (60, 300, 900, *(3600 * hours for hours in (1, 3, 6, 12, 24, 48, 168, 672, 2184)))
 
 
 @dataclass(frozen=True)
@@ -124,7 +104,7 @@ def time_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str]
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where numbers stand on the picture."""
+    """The scales of both axes, from numbers to places on the picture."""
 
     low_x: float
     high_x: float
@@ -146,7 +126,7 @@ class _Frame:
         return round(self.height - BOTTOM - fraction * (self.height - self.top - BOTTOM), 1)
 
     def text_x(self, value: float, text: str) -> float:
-        """Where the middle of a text at a number stands, so that it does not leave the picture."""
+        """Return the middle of a text at a number, moved so that the text stays within the picture."""
         half = len(text) * LETTER / 2
         return round(min(max(self.x(value), half), WIDTH - half), 1)
 
@@ -154,8 +134,7 @@ class _Frame:
 def _axes(
     frame: _Frame, x_name: str, y_name: str, ticks: Sequence[tuple[float, str]] | None = None
 ) -> list[str]:
-    """Grid, numbers and names of both axes.  ticks: (x, its text); a text that would touch another is left
-    out."""
+    """Grid, numbers and names of both axes.  ticks: (x, text); a text that would touch another is omitted."""
     parts = []
     y_ticks = nice_ticks(frame.low_y, frame.high_y)
     for value, text in zip(y_ticks, tick_texts(y_ticks), strict=True):
@@ -188,7 +167,7 @@ def _axes(
 
 
 def _marks(frame: _Frame, marks: Sequence[tuple[float, str]]) -> tuple[list[str], int]:
-    """Upright lines at numbers, with their words above while there is room; how many lines of words."""
+    """Upright lines at numbers, with words above while there is room; and how many lines of words."""
     free: list[float] = []
     parts = []
     for value, word in marks:
@@ -237,7 +216,7 @@ def _thinned(values: Floats) -> NDArray[np.int64]:
 def _drawn(frame: _Frame, line: Line, index: int, x: Floats, y: Floats) -> list[str]:
     """A line's strokes, broken where a value is missing, and its dots."""
     parts = []
-    kept = _thinned(y).tolist()
+    kept = [int(row) for row in _thinned(y)]
     look = f"c{index % COLOURS}{_stroke(line, index)}"
     stroke: list[str] = []
     for at in [*kept, -1]:
@@ -284,7 +263,7 @@ def line_chart(
 ) -> str:
     """Lines over a common axis, with their names above.
 
-    zero: the upward axis starts at 0 where no value is below.  whole: the other one counts things.
+    zero: the upward axis starts at 0 where no value is below.  whole: the x axis counts things.
     ticks: (x, text) on the x axis, instead of round numbers.  marks: (x, text) of upright lines.
     """
     xs = [np.asarray(line.x, dtype=np.float64) for line in lines]
@@ -381,7 +360,7 @@ def memory_chart(
 
 
 def _seconds(time: str) -> float:
-    """Seconds since 1970 of a time in ISO 8601, UTC where it names no zone; NaN where it is not one."""
+    """Return the seconds since 1970 of a time in ISO 8601, without a zone in UTC; NaN for another text."""
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
@@ -389,27 +368,25 @@ def _seconds(time: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def course_charts(courses: Mapping[str, Course]) -> list[str]:
-    """Scores of runs over time, a line to each list of targets and their best so far; leaderboard scores.
-
-    courses: targets -> scores, in order of time.
-    """
+def course_charts(runs: Sequence[Recorded]) -> list[str]:
+    """Scores of runs over time, a line for each list of targets and their best so far; leaderboard scores."""
+    groups: dict[str, list[Recorded]] = {}
+    for run in sorted(runs, key=lambda run: run.finished):
+        if (not math.isnan(run.score) or run.leaderboard) and not math.isnan(_seconds(run.finished)):
+            groups.setdefault(", ".join(sorted(run.targets)) or "no target", []).append(run)
     lines, board = [], []
-    for targets, course in courses.items():
-        name = targets or "no target"
-        times = np.array([_seconds(time) for time in course.times])
-        scores = np.array(course.scores, dtype=np.float64)
-        ranks = np.array([math.nan if score is None else score for score in course.leaderboard])
-        notes = [
-            ". ".join(filter(None, (f"{run}, {time}", change)))
-            for run, time, change in zip(course.names, course.times, course.changes, strict=True)
+    for name, group in groups.items():
+        times = np.array([_seconds(run.finished) for run in group])
+        scores = np.array([run.score for run in group])
+        ranks = np.array([run.leaderboard[-1] if run.leaderboard else math.nan for run in group])
+        texts = [
+            f"{run.run}, {run.finished}" + (f". {'; '.join(run.changed)}" if run.changed else "")
+            for run in group
         ]
-        dated = np.flatnonzero(np.isfinite(times))
-        times, scores, ranks = times[dated], scores[dated], ranks[dated]
         for values, into, joined in ((scores, lines, True), (ranks, board, False)):
             if np.isfinite(values).any():
-                said = [f"{value:.4g} by {notes[at]}" for value, at in zip(values, dated, strict=True)]
-                into.append(Line(name, times, values, dots=True, joined=joined, notes=said))
+                notes = [f"{value:.4g} by {text}" for value, text in zip(values, texts, strict=True)]
+                into.append(Line(name, times, values, dots=True, joined=joined, notes=notes))
         # A step: the best stands until the next run.
         best = np.repeat(np.fmin.accumulate(scores), 2)[:-1]
         lines.append(Line(f"{name}: best", np.repeat(times, 2)[1:], best, dashed=True))
@@ -498,7 +475,7 @@ def point_chart(
 
 
 def _with_room(at: np.ndarray, names: Sequence[str], frame: _Frame, most: int = 24) -> list[int]:
-    """Points whose names can be written, so that none covers one before it."""
+    """Return the points whose names have room: no name covers an earlier name."""
     written: list[tuple[float, float, float]] = []
     rows = []
     for row in range(min(len(at), 300)):

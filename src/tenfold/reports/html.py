@@ -18,22 +18,6 @@ from tenfold.errors import printable
 from tenfold.files.atomic import replacing
 from tenfold.reports.page import PAGE, POLICY, SCRIPT, STYLE, TABLE
 
-__all__ = [
-    "Cell",
-    "Charts",
-    "Clickable",
-    "Grid",
-    "Notes",
-    "Part",
-    "Photo",
-    "Photos",
-    "Section",
-    "Shown",
-    "report_html",
-    "write_charts",
-    "write_report",
-]
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -55,7 +39,7 @@ class Grid:
     """A table; plain texts stand to the left, cells to the right. Rows are as wide as the headings.
 
     upright: headings stand on end, where there are many narrow columns.
-    cut: letters up to which a heading or a text is shown whole; a longer one when it is pointed at.
+    cut: letters up to which a heading or a text is shown whole; a longer text when it is pointed at.
     """
 
     headings: Sequence[str]
@@ -96,7 +80,7 @@ class Photos:
 
 @dataclass(frozen=True)
 class Clickable:
-    """A table whose cells with a key show a list when they are clicked.
+    """A table that shows a list when a cell with a key is clicked.
 
     lists: key -> its rows, as wide as `headings`.  titles: key -> what the list is of.  hint: shown at first.
     """
@@ -123,7 +107,7 @@ class Clickable:
 
 @dataclass(frozen=True)
 class Notes:
-    """Lines that are folded away until they are asked for."""
+    """Lines that are folded away until a click."""
 
     title: str
     lines: Sequence[str]
@@ -155,7 +139,7 @@ def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> s
     """The whole page. No text of it is taken for markup, whatever it holds."""
     from jinja2 import Environment, StrictUndefined
 
-    # Autoescape whatever the template is called; a misspelled name is an error and not an empty place.
+    # Autoescape in every template; a misspelled name is an error, not an empty text.
     parts = [part for section in sections for part in section.parts]
     world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_text)
     return (
@@ -202,15 +186,15 @@ def shortened(text: str, most: int) -> str:
 
 
 def _numeric(grid: Grid) -> set[int]:
-    """Columns of cells, whose headings stand to the right as their numbers do."""
+    """Return the columns of cells, whose headings are aligned to the right like their numbers."""
     return {index for row in grid.rows for index, cell in enumerate(row) if isinstance(cell, Cell)}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A page that a notebook shows where it is the value of a cell; elsewhere it says what it is.
+    """A page that a notebook shows as the value of a cell.
 
-    words: what it is.  page: the whole HTML.  height: of its frame, in pixels.
+    words: its `repr`.  page: the whole HTML.  height: of its frame, in pixels.
     """
 
     words: str

@@ -14,8 +14,6 @@ from tenfold.runs.folder import read_arrays, read_text
 from tenfold.schema import Schema
 from tenfold.targets.kinds import kind_of
 
-__all__ = ["component_chart", "named_map", "principal_components", "weight_maps"]
-
 #: Names below which a map shows nothing, and above which its points are too many.
 LEAST, MOST = 4, 2000
 
@@ -47,19 +45,6 @@ def named_map(
 ) -> str:
     """Return a chart of named rows on their principal components."""
     points, share = principal_components(values)
-    return component_chart(points, share, names, title, sizes=sizes, notes=notes)
-
-
-def component_chart(
-    points: NDArray[np.float64],
-    share: tuple[float, float],
-    names: Sequence[str],
-    title: str,
-    *,
-    sizes: ArrayLike | None = None,
-    notes: Sequence[str] = (),
-) -> str:
-    """Return a chart of principal components. share: the fraction of the variance along each direction."""
     axes = (f"first direction: {share[0]:.0%} of the variance", f"second: {share[1]:.0%}")
     return point_chart(points, names, title=title, axes=axes, sizes=sizes, notes=notes)
 

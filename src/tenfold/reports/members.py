@@ -19,8 +19,6 @@ from tenfold.runs.record import BlendWay, MemberRecord, RunRecord
 from tenfold.targets.words import LOSSES, MEMBERS
 from tenfold.values import read_score, read_scores
 
-__all__ = ["member_charts", "member_memory", "members_section", "ways_grid", "what_it_is_of"]
-
 #: The most members whose curves share a chart.
 DRAWN = 10
 

@@ -1,10 +1,11 @@
-"""What a notebook shows: a run's page, its losses, and rows of a table as a training meets them."""
+"""Rows of a table, as a training reads them, for a notebook."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeGuard, Unpack
 
 import numpy as np
 
@@ -17,21 +18,38 @@ from tenfold.recipe import Recipe
 from tenfold.reports.html import Grid, Photo, Photos, Section, Shown, report_html
 from tenfold.runs.heldout import remembered_rows
 from tenfold.runs.reading import read_as_trained
+from tenfold.runs.run import OpenedRun
 from tenfold.schema import Schema
 
 #: File of a run folder with its held-out rows.
 VALIDATION = "validation.parquet"
 
-__all__ = ["show_batch", "show_run_batch"]
+
+class TableOptions(TypedDict, total=False):
+    """Keywords of `read_table`."""
+
+    separator: str | None
+    encoding: str | None
+    header: bool | None
+    missing_values: Iterable[str]
+    names: Sequence[str] | None
+    skip_lines: int | None
+    comment: str | None
 
 
 def show_batch(
-    schema: Schema, table: Any, *, recipe: Recipe | None = None, n: int = 9, seed: int = 0, **options: Any
+    schema: Schema,
+    table: object,
+    *,
+    recipe: Recipe | None = None,
+    n: int = 9,
+    seed: int = 0,
+    **options: Unpack[TableOptions],
 ) -> Shown:
     """Some rows of a table, drawn from the seed: pictures at the size that the network gets, or cells.
 
     schema: names the pictures, targets and ids.  table: as `tenfold.fit` takes it.
-    recipe: gives the size and how a picture comes to it.  options: of `read_table`.
+    recipe: gives the size of pictures, and how they are resized.  options: of `read_table`.
     """
     if n < 1:
         raise RecipeError(f"n = {n}: one row at least is shown", fix="give n = 9")
@@ -53,31 +71,39 @@ def show_batch(
     return Shown(title, report_html(title, [Section("", text, tuple(parts))]), 640)
 
 
-def show_run_batch(run: Any, table: Any = None, **options: Any) -> Shown:
-    """`show_batch` of a run: its schema and recipe, and the training's table where no other is given.
+def show_run_batch(
+    run: OpenedRun,
+    recipe: Recipe,
+    classes: Mapping[str, Sequence[str]],
+    table: object = None,
+    *,
+    n: int = 9,
+    seed: int = 0,
+    **options: Unpack[TableOptions],
+) -> Shown:
+    """`show_batch` of a run, by default of its training's table, which is read as the training read it.
 
-    options: of `show_batch`; a table is read as the training's was where they do not say otherwise. Raises
-    RunError where the run knows no file of its table, nor its rows.
+    Raises RunError if the run knows neither a file of its table nor its rows.
     """
-    source = run.about.get("table") if table is None else table
+    source = run.record.table if table is None else table
     if source is None:
-        source = remembered_rows(run.path, VALIDATION, run.schema, run.encoding.classes)
+        source = remembered_rows(run.path, VALIDATION, run.schema, classes)
     if source is None:
         raise RunError(
             "the run was fitted to a table in memory, so it knows no file of it",
             fix="give the table: run.show_batch(table)",
         )
     if not _is_folder(source):
-        own = {name: options.pop(name) for name in list(options) if name not in ("n", "seed")}
-        source = read_as_trained(source, run.about, own, [column.name for column in run.schema.inputs])
-    return show_batch(run.schema, source, recipe=run.recipe, **options)
+        wanted = [column.name for column in run.schema.inputs]
+        source = read_as_trained(source, run.record.values, options, wanted)
+    return show_batch(run.schema, source, recipe=recipe, n=n, seed=seed)
 
 
-def _is_folder(table: Any) -> bool:
+def _is_folder(table: object) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(table, (str, os.PathLike)) and os.path.isdir(table)
 
 
-def _table(schema: Schema, table: Any, options: dict[str, Any]) -> Table:
+def _table(schema: Schema, table: object, options: TableOptions) -> Table:
     if isinstance(table, Table):
         return table
     if _is_folder(table):
@@ -92,19 +118,17 @@ def _photos(
     names = table.text(column)[rows]
     if not folder.is_dir():
         raise ImageError(f"there is no folder {str(folder)!r}", fix=f"give the folder of column {column!r}")
-    found = find_images(names, folder, lines=table.lines[rows], source=table.source, column=column)
+    images = find_images(names, folder, lines=table.lines[rows], source=table.source, column=column)
     shown = []
-    for place, row in enumerate(rows):
-        lines = [f"{name}: {table.text(name, ids=False)[row] or 'missing'}" for name in targets]
-        png = None
+    for index, row in enumerate(rows):
+        name, path, png = str(names[index]), images.paths[index], None
+        lines = [f"{target}: {table.text(target, ids=False)[row] or 'missing'}" for target in targets]
         try:
-            path = found.paths[place]
             if path is None:
-                lines.append(str(found.problems[place]))
+                lines.append(str(images.problems[index]))
             else:
-                size, name = recipe.image_size, str(names[place])
-                png = encode_png(decode_image(path, size, recipe.resize, name=name))
+                png = encode_png(decode_image(path, recipe.image_size, recipe.resize, name=name))
         except TenfoldError as error:
             lines.append(error.headline)
-        shown.append(Photo(str(names[place]), png, lines))
+        shown.append(Photo(name, png, lines))
     return shown

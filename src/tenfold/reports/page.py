@@ -104,33 +104,33 @@ SCRIPT = """
     return made;
   };
   const photos = new Map();
-  for (const one of document.querySelectorAll("img[data-row]")) photos.set(one.dataset.row, one.src);
+  for (const image of document.querySelectorAll("img[data-row]")) photos.set(image.dataset.row, image.src);
   for (const box of document.querySelectorAll("[data-lists]")) {
     const data = JSON.parse(box.querySelector("script").textContent);
     const out = box.querySelector(".listed");
     box.addEventListener("click", (event) => {
       const button = event.target.closest("button[data-key]");
       if (!button) return;
-      for (const one of box.querySelectorAll("button[data-key]")) {
-        one.setAttribute("aria-pressed", one === button);
+      for (const other of box.querySelectorAll("button[data-key]")) {
+        other.setAttribute("aria-pressed", other === button);
       }
       const rows = data.lists[button.dataset.key] || [];
       const table = make("table"), head = make("tr"), body = make("tbody");
       table.append(make("caption", data.titles[button.dataset.key] || ""), make("thead"), body);
       table.tHead.append(head);
       const figure = /^(-?[0-9.]+%?|nan%?)$/, numeric = new Set();
-      data.headings.forEach((text, place) => {
-        if (place && rows.every((row) => figure.test(row[place]))) numeric.add(place);
+      data.headings.forEach((text, index) => {
+        if (index && rows.every((row) => figure.test(row[index]))) numeric.add(index);
         head.append(make("th", text));
-        if (numeric.has(place)) head.lastChild.className = "number";
+        if (numeric.has(index)) head.lastChild.className = "number";
       });
       for (const row of rows) {
         const line = make("tr");
-        row.forEach((text, place) => {
+        row.forEach((text, index) => {
           const cell = make("td");
-          cell.append(named(text, place ? data.cut : 0));
-          if (numeric.has(place)) cell.className = "number";
-          if (!place && photos.has(text)) {
+          cell.append(named(text, index ? data.cut : 0));
+          if (numeric.has(index)) cell.className = "number";
+          if (!index && photos.has(text)) {
             const picture = make("img");
             picture.src = photos.get(text);
             picture.alt = "";
@@ -202,13 +202,14 @@ PAGE = """<!doctype html>
 {% if section.title %}<h2>{{ section.title }}</h2>{% endif %}
 {% if section.text %}<p>{{ section.text }}</p>{% endif %}
 {% for part in section.parts %}{% if part.charts is defined %}
-<div class="charts">{% for one in part.charts %}{{ one | safe }}{% endfor %}</div>
+<div class="charts">{% for chart in part.charts %}{{ chart | safe }}{% endfor %}</div>
 {% elif part.photos is defined %}
 {% if part.title %}<h3>{{ part.title }}</h3>{% endif %}
-<div class="photos">{% for one in part.photos %}<figure>
-{%- if one.png is none %}<span class="gone">no picture</span>
-{%- else %}<img src="{{ one.source }}" alt="" data-row="{{ one.name }}">{% endif %}
-<figcaption><b>{{ one.name }}</b>{% for line in one.lines %}{{ line }}{% if not loop.last %}<br>{% endif %}
+<div class="photos">{% for photo in part.photos %}<figure>
+{%- if photo.png is none %}<span class="gone">no picture</span>
+{%- else %}<img src="{{ photo.source }}" alt="" data-row="{{ photo.name }}">{% endif %}
+<figcaption><b>{{ photo.name }}</b>{% for line in photo.lines %}{{ line }}
+{%- if not loop.last %}<br>{% endif %}
 {%- endfor %}</figcaption></figure>{% endfor %}</div>
 {% elif part.lists is defined %}
 <div data-lists><script type="application/json">{{ part.data | safe }}</script>

@@ -22,21 +22,6 @@ from tenfold.targets.base import TargetEvaluation, TargetKind
 from tenfold.targets.words import ERRORS, FRACTIONS
 from tenfold.values import Scores, TargetScores, read_score
 
-__all__ = [
-    "calibration_charts",
-    "confusion_part",
-    "top_losses_grid",
-    "top_losses",
-    "curve_charts",
-    "curve_sections",
-    "facts_parts",
-    "gib",
-    "memory_parts",
-    "rate_chart",
-    "read_history",
-    "scores_grid",
-]
-
 #: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
 WHOLE = 30
 #: Pairs that are shown then, and rows of a list.

@@ -14,8 +14,6 @@ from tenfold.errors import TenfoldError
 from tenfold.runs.reading import read_as_trained
 from tenfold.schema import Schema
 
-__all__ = ["find_thumbnails"]
-
 #: Pixels of the longer side.
 SIDE = 144
 
@@ -43,14 +41,14 @@ def find_thumbnails(
         return {}, [*notes, f"The pictures are not in {folder} any more: give --image {column.name}=FOLDER."]
     text = np.array(names, dtype=object)
     try:
-        found = find_images(
+        images = find_images(
             text, folder, lines=None, source="the report", column=column.name, allow_outside=False
         )
     except TenfoldError as error:
         return {}, [*notes, f"The pictures cannot be shown: {error.headline}."]
     photos: dict[int, bytes] = {}
     for index, row in enumerate(rows):
-        path = found.paths[index] if index not in found.problems else None
+        path = images.paths[index] if index not in images.problems else None
         if not path:
             continue
         try:

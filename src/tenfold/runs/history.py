@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -465,30 +465,4 @@ def find_maker(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
             f"no run in {folder} has made {file}, as it is now",
             fix="give the folder that holds its run, or write it again with tenfold predict",
         )
-    return found
-
-
-@dataclass(frozen=True)
-class Course:
-    """Scores over time, for a picture."""
-
-    times: list[str] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-    leaderboard: list[float | None] = field(default_factory=list)
-
-
-def course_of(runs: Sequence[Recorded]) -> dict[str, Course]:
-    """Targets -> their runs' scores in the order in which they finished."""
-    found: dict[str, Course] = {}
-    for one in sorted(runs, key=lambda one: one.finished):
-        if math.isnan(one.score) and not one.leaderboard:
-            continue
-        course = found.setdefault(", ".join(sorted(one.targets)), Course())
-        course.times.append(one.finished)
-        course.scores.append(one.score)
-        course.names.append(one.run)
-        course.changes.append("; ".join(one.changed))
-        course.leaderboard.append(one.leaderboard[-1] if one.leaderboard else None)
     return found

@@ -18,9 +18,10 @@ from tenfold.errors import RecipeError, did_you_mean
 from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.runs.fitting import fit
+from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Run
 from tenfold.schema import CategoryTarget, IdColumn, ImageColumn, RatingTarget, Schema
-from tenfold.values import Log, Predictions
+from tenfold.values import Log, Predictions, read_score, read_scores
 
 if TYPE_CHECKING:
     from tenfold.recommenders.factors import FactorRun
@@ -233,7 +234,8 @@ class RatingsScores(TypedDict):
 
 def evaluate_demo_ratings(run: FactorRun, data: DemoRatings) -> RatingsScores:
     """Compare the run with the truth."""
-    scores = run.evaluate(str(data.held_out))
+    scores = RunRecord(run.evaluate(str(data.held_out))).targets[run.target]
+    baselines = read_scores(scores, "baselines")
     # Films that nobody rated have no factors to compare.
     row_of = {item: row for row, item in enumerate(data.truth["items"])}
     known = np.array([row_of[item] for item in run.model.items])
@@ -248,10 +250,10 @@ def evaluate_demo_ratings(run: FactorRun, data: DemoRatings) -> RatingsScores:
     user = str(run.model.users[np.where(given >= np.median(given), means, np.inf).argmin()])
     return {
         "run": str(run.path),
-        "rmse": scores["rmse"],
+        "rmse": read_score(scores, "rmse"),
         "truth_rmse": _truth_rmse(data),
-        "baselines": {name: baseline["rmse"] for name, baseline in scores["baselines"].items()},
-        "scored": scores["scored"],
+        "baselines": {name: read_score(read_scores(baselines, name), "rmse") for name in baselines},
+        "scored": int(read_score(scores, "scored")),
         "films": len(known),
         "neighbours": count,
         "neighbours_found": float(hits.sum(axis=1).mean()),
