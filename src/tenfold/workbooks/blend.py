@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,12 @@ from tenfold.workbooks.rows import Answered, RowsSheet, Side, TargetRows, if_kno
 from tenfold.workbooks.targets import answered_by, sheet_of
 from tenfold.workbooks.workbook import Block, Book
 
-__all__ = ["BlendedTarget", "ExplainedBlend", "build_blend_book"]
-
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class BlendedTarget:
-    """One target of some rows, as an ensemble answers it.
+    """A target of some rows, as an ensemble answers it.
 
     rows: labels, and the ensemble's own answers and losses; its raw outputs are the mixed answers.
     members: their names.  weights: (members,).  given: (members, rows, answers) what each member answers.
@@ -32,7 +29,7 @@ class BlendedTarget:
     weights: Floats
     given: Floats
 
-    def answers(self, row: int) -> dict[str, Any]:
+    def answers(self, row: int) -> dict[str, object]:
         """Member -> its answer to a row, in JSON's types."""
         pairs = zip(self.members, self.given, strict=True)
         return {member: self.rows.kind.answer_record(given[row]) for member, given in pairs}
@@ -42,7 +39,7 @@ class BlendedTarget:
 class ExplainedBlend:
     """Some rows as an ensemble answers them.
 
-    run: its name.  trained: what it was made of, one line each.
+    run: its name.  trained: lines about its making.
     ids: (rows,) names.  why: (rows,) why each was chosen.
     """
 
@@ -56,46 +53,42 @@ class ExplainedBlend:
     @property
     def targets(self) -> list[TargetRows]:
         """Their labels, answers and losses."""
-        return [one.rows for one in self.blended]
+        return [blend.rows for blend in self.blended]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What ``tenfold explain --json`` prints of these rows (docs/formats.md)."""
         rows = []
         for row, (name, why) in enumerate(zip(self.ids, self.why, strict=True)):
             own = {
-                one.rows.name: {**one.rows.record(row), "members": one.answers(row)} for one in self.blended
+                blend.rows.name: {**blend.rows.record(row), "members": blend.answers(row)}
+                for blend in self.blended
             }
             rows.append({"id": name, "why": why, "targets": own})
         targets = {
-            one.rows.name: {
-                "kind": one.rows.kind.kind,
-                "loss": one.rows.mean_loss,
-                "weights": dict(zip(one.members, one.weights.tolist(), strict=True)),
+            blend.rows.name: {
+                "kind": blend.rows.kind.kind,
+                "loss": blend.rows.mean_loss,
+                "weights": dict(zip(blend.members, blend.weights.tolist(), strict=True)),
             }
-            for one in self.blended
+            for blend in self.blended
         }
         about = {"run": self.run, "kind": "blend", "rows": rows, "targets": targets}
         return {**about, "notes": list(self.notes)}
 
 
-def build_blend_book(found: ExplainedBlend) -> Book:
+def build_blend_book(explained: ExplainedBlend) -> Book:
     """The whole workbook; `Book.write` writes it."""
-    book = Book(f"Answers of {found.run}")
+    book = Book(f"Answers of {explained.run}")
     first, rows = book.sheet("Read me"), book.sheet("Rows")
-    sheets = [book.sheet(one.rows.name or "target", colour="#3D8F6E") for one in found.blended]
-    answered = [
-        _target_sheet(RowsSheet(sheet, list(found.ids), lambda row, column: None), one)
-        for sheet, one in zip(sheets, found.blended, strict=True)
-    ]
-    rows_sheet(rows, found.ids, found.why, found.targets, answered)
-    texts = [
-        (rows, "the rows, why they were chosen, and what the ensemble says of them"),
-        *(
-            (sheet, f"{one.rows.title}: every member's answers, and their weighted mean")
-            for sheet, one in zip(sheets, found.blended, strict=True)
-        ),
-    ]
-    first_sheet(first, found.run, [*found.trained, *found.notes], texts, found.targets, answered)
+    texts = [(rows, "the rows, why they were chosen, and what the ensemble says of them")]
+    answered = []
+    for blend in explained.blended:
+        sheet = book.sheet(blend.rows.name or "target", colour="#3D8F6E")
+        texts.append((sheet, f"{blend.rows.title}: every member's answers, and their weighted mean"))
+        answered.append(_target_sheet(RowsSheet(sheet, list(explained.ids), lambda row, column: None), blend))
+    rows_sheet(rows, explained.ids, explained.why, explained.targets, answered)
+    about = [*explained.trained, *explained.notes]
+    first_sheet(first, explained.run, about, texts, explained.targets, answered)
     return book
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,8 @@ from tenfold.workbooks.rows import NO_LABELS, Answered, RowsSheet, TargetRows, m
 from tenfold.workbooks.targets import sheet_of
 from tenfold.workbooks.workbook import MOST_COLUMNS, Book, Sheet, text_constant
 
-__all__ = ["ExplainedRows", "build_loss_book"]
-
 Floats = NDArray[np.float64]
-#: Weights of the last layer that a sheet holds; beyond, raw outputs of the least telling classes are numbers.
+#: Most weights of the last layer on a sheet; beyond, raw outputs of the lowest classes are numbers.
 MOST_WEIGHTS = 400_000
 
 
@@ -25,7 +22,7 @@ MOST_WEIGHTS = 400_000
 class ExplainedRows:
     """Some rows as the last layer sees them.
 
-    run: its name.  trained: what it was trained on, one line each.
+    run: its name.  trained: lines about its training.
     ids: (rows,) names.  why: (rows,) why each was chosen.
     features: (rows, width).  weight (outputs, width), bias (outputs,): the last layer, all targets.
     targets: in the order of the last layer's outputs.
@@ -48,145 +45,149 @@ class ExplainedRows:
         spread = self.learnt.get(target.name)
         return target.task_weight if spread is None else target.kind.variance * float(np.exp(-spread))
 
-    def record(self, kind: str) -> dict[str, Any]:
+    def record(self, kind: str) -> dict[str, object]:
         """What ``tenfold explain --json`` prints of these rows (docs/formats.md). kind: of the run."""
         rows = []
         for row, (name, why) in enumerate(zip(self.ids, self.why, strict=True)):
-            own = {one.name: {**one.record(row), "raw": one.raw[row].tolist()} for one in self.targets}
+            own = {
+                target.name: {**target.record(row), "raw": target.raw[row].tolist()}
+                for target in self.targets
+            }
             rows.append({"id": name, "why": why, "targets": own})
         targets = {
-            one.name: {"kind": one.kind.kind, "loss": one.mean_loss, "weight": self.weight_of(one)}
-            for one in self.targets
+            target.name: {
+                "kind": target.kind.kind,
+                "loss": target.mean_loss,
+                "weight": self.weight_of(target),
+            }
+            for target in self.targets
         }
         about = {"run": self.run, "kind": kind, "rows": rows, "targets": targets, "loss": self.loss}
         return {**about, "notes": list(self.notes)}
 
     @property
     def loss(self) -> float:
-        """All targets with labels together: weight x mean loss, and s / 2 where weights are learnt; NaN
-        without any."""
-        means = {one.name: one.mean_loss for one in self.targets}
-        known = [one for one in self.targets if means[one.name] == means[one.name]]
+        """Sum over labelled targets: weight x mean loss, and s / 2 where learnt; NaN without any."""
+        known = [target for target in self.targets if target.mean_loss == target.mean_loss]
         if not known:
             return float("nan")
-        spreads = sum(self.learnt.get(one.name, 0.0) for one in known)
-        return sum(self.weight_of(one) * means[one.name] for one in known) + spreads / 2
+        spreads = sum(self.learnt.get(target.name, 0.0) for target in known)
+        return sum(self.weight_of(target) * target.mean_loss for target in known) + spreads / 2
 
 
-def build_loss_book(found: ExplainedRows) -> Book:
+def build_loss_book(explained: ExplainedRows) -> Book:
     """The whole workbook; `Book.write` writes it."""
-    book = Book(f"Losses of {found.run}")
+    book = Book(f"Losses of {explained.run}")
     first, rows = book.sheet("Read me"), book.sheet("Rows")
-    sheets = [book.sheet(target.name or "target", colour="#3D8F6E") for target in found.targets]
+    sheets = [book.sheet(target.name or "target", colour="#3D8F6E") for target in explained.targets]
     total = book.sheet("Loss", colour="#B5533C")
     features, last = book.sheet("Features", colour="#8A8F98"), book.sheet("Last layer", colour="#8A8F98")
-    linked = _layer_sheets(features, last, found)
-    answered = []
-    start = 0
-    for sheet, target in zip(sheets, found.targets, strict=True):
+    linked = _layer_sheets(features, last, explained)
+    answered, start = [], 0
+    for sheet, target in zip(sheets, explained.targets, strict=True):
         outputs = target.raw.shape[1]
-        made = RowsSheet(sheet, list(found.ids), linked(start, outputs))
+        made = RowsSheet(sheet, list(explained.ids), linked(start, outputs))
         answered.append(sheet_of(target).explain(made, target))
         start += outputs
-    sums = _total_sheet(total, found, answered)
-    rows_sheet(rows, found.ids, found.why, found.targets, answered)
+    sums = _total_sheet(total, explained, answered)
+    rows_sheet(rows, explained.ids, explained.why, explained.targets, answered)
     texts = [
         (rows, "the rows, why they were chosen, and what the network says of them"),
         *(
-            (one, f"{target.title}: from raw outputs to the loss, step by step")
-            for one, target in zip(sheets, found.targets, strict=True)
+            (sheet, f"{target.title}: from raw outputs to the loss, step by step")
+            for sheet, target in zip(sheets, explained.targets, strict=True)
         ),
         (total, "the targets' losses, their weights, and the sum"),
         (features, "what the body of the network makes of each row"),
         (last, "bias and weights that turn features into raw outputs"),
     ]
-    said = [*found.trained, *found.notes]
-    line = first_sheet(first, found.run, said, texts, found.targets, answered)
+    about = [*explained.trained, *explained.notes]
+    line = first_sheet(first, explained.run, about, texts, explained.targets, answered)
     first.text(line, 0, "all targets, weighted", "head_left")
-    first.formula(line, 3, sums, mean_or_words(found.loss), "result")
+    first.formula(line, 3, sums, mean_or_words(explained.loss), "result")
     return book
 
 
 def _layer_sheets(
-    features: Sheet, last: Sheet, found: ExplainedRows
+    features: Sheet, last: Sheet, explained: ExplainedRows
 ) -> Callable[[int, int], Callable[[int, int], str | None]]:
-    """Features and the last layer, one feature a line; returns how a raw output is made from them."""
-    rows, width = found.features.shape
+    """Write features and the last layer; return how a raw output is made from them."""
+    rows, width = explained.features.shape
     features.text(0, 0, "Features: what the body makes of each row, and the last layer sees", "title")
     features.text(1, 0, "One line a feature, one column a row. Change one and its answers follow.", "lead")
-    features.texts(3, 0, ["feature", *found.ids], "head")
+    features.texts(3, 0, ["feature", *explained.ids], "head")
     last.text(0, 0, "The last layer: its bias, and a weight for every feature", "title")
     last.text(1, 0, "raw output = bias + sum over features of feature x weight", "lead")
-    kept = _kept_outputs(found)
+    kept = _kept_outputs(explained)
     names = [
-        f"{target.name}: {one}" if len(found.targets) > 1 else one
-        for target in found.targets
-        for one in target.kind.output_names
+        f"{target.name}: {name}" if len(explained.targets) > 1 else name
+        for target in explained.targets
+        for name in target.kind.output_names
     ]
-    last.texts(3, 0, ["", *(names[one] for one in kept)], "head")
+    last.texts(3, 0, ["", *(names[output] for output in kept)], "head")
     last.text(4, 0, "bias", "id")
-    for place, one in enumerate(kept):
-        last.number(4, 1 + place, found.bias[one], "given")
+    for column, output in enumerate(kept, 1):
+        last.number(4, column, explained.bias[output], "given")
     for line in range(width):
         for sheet in (features, last):
             sheet.number(5 + line, 0, line + 1, "id")
         for row in range(rows):
-            features.number(5 + line, 1 + row, found.features[row, line])
-        for place, one in enumerate(kept):
-            last.number(5 + line, 1 + place, found.weight[one, line])
+            features.number(5 + line, 1 + row, explained.features[row, line])
+        for column, output in enumerate(kept, 1):
+            last.number(5 + line, column, explained.weight[output, line])
     for sheet in (features, last):
         sheet.freeze(5 if sheet is last else 4, 1)
         sheet.widths((0, 0, 10), (1, max(rows, len(kept)), 14))
-    place_of = {one: place for place, one in enumerate(kept)}
+    column_of = {output: column for column, output in enumerate(kept, 1)}
 
     def linked(start: int, outputs: int) -> Callable[[int, int], str | None]:
         def formula(row: int, column: int) -> str | None:
-            place = place_of.get(start + column)
-            if place is None:
+            at = column_of.get(start + column)
+            if at is None:
                 return None
             lines = features.range(5, 1 + row, 4 + width, 1 + row, fixed="both", outside=True)
-            weights = last.range(5, 1 + place, 4 + width, 1 + place, fixed="both", outside=True)
-            return f"SUMPRODUCT({lines},{weights})+{last.at(4, 1 + place, fixed='both', outside=True)}"
+            weights = last.range(5, at, 4 + width, at, fixed="both", outside=True)
+            return f"SUMPRODUCT({lines},{weights})+{last.at(4, at, fixed='both', outside=True)}"
 
         return formula
 
     return linked
 
 
-def _kept_outputs(found: ExplainedRows) -> list[int]:
-    """Outputs whose weights the workbook holds: all, or those that come highest in any of the rows."""
-    outputs, width = found.weight.shape
+def _kept_outputs(explained: ExplainedRows) -> list[int]:
+    """Outputs with weights in the workbook: all, or the highest in any of the rows."""
+    outputs, width = explained.weight.shape
     most = max(1, min(MOST_COLUMNS - 2, MOST_WEIGHTS // max(1, width)))
     if outputs <= most:
         return list(range(outputs))
-    raw = np.concatenate([target.raw for target in found.targets], axis=1)
+    raw = np.concatenate([target.raw for target in explained.targets], axis=1)
     return sorted(np.argsort(-raw.max(axis=0), kind="stable")[:most].tolist())
 
 
-def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered]) -> str:
-    """The sum over targets; returns the cell that holds it."""
+def _total_sheet(sheet: Sheet, explained: ExplainedRows, answered: Sequence[Answered]) -> str:
+    """Write the sum over targets; return its cell."""
     sheet.text(0, 0, "The loss: all targets together", "title")
     lead = "Each target's mean over its known rows, times its weight; the sum is what training makes small."
     sheet.text(1, 0, lead, "lead")
-    names = [target.name for target in found.targets]
+    names = [target.name for target in explained.targets]
     sheet.texts(3, 0, ["row", *names], "head")
-    for row, name in enumerate(found.ids):
+    for row, name in enumerate(explained.ids):
         sheet.text(4 + row, 0, name, "id")
-        for place, one in enumerate(answered):
-            sheet.formula(4 + row, 1 + place, one.loss_at(row), one.losses[row])
-    line = 5 + len(found.ids)
-    lines = ["mean of the batch", "log variance s"] if found.learnt else ["mean of the batch"]
-    lines += ["weight", "weight x mean", *(["s / 2"] if found.learnt else [])]
-    at = {word: line + place for place, word in enumerate(lines)}
+        for column, own in enumerate(answered, 1):
+            sheet.formula(4 + row, column, own.loss_at(row), own.losses[row])
+    line = 5 + len(explained.ids)
+    lines = ["mean of the batch", "log variance s"] if explained.learnt else ["mean of the batch"]
+    lines += ["weight", "weight x mean", *(["s / 2"] if explained.learnt else [])]
+    at = {word: row for row, word in enumerate(lines, line)}
     for word in lines:
         sheet.text(at[word], 0, word, "head_left")
-    for place, (target, one) in enumerate(zip(found.targets, answered, strict=True)):
-        column, known = 1 + place, one.mean == one.mean
-        sheet.formula(at["mean of the batch"], column, one.mean_at, mean_or_words(one.mean))
-        weight, spread = found.weight_of(target), found.learnt.get(target.name)
+    for column, (target, answer) in enumerate(zip(explained.targets, answered, strict=True), 1):
+        known = answer.mean == answer.mean
+        sheet.formula(at["mean of the batch"], column, answer.mean_at, mean_or_words(answer.mean))
+        weight, spread = explained.weight_of(target), explained.learnt.get(target.name)
 
         def counted(formula: str, mean: str = sheet.at(at["mean of the batch"], column)) -> str:
-            # Without labels a target is no part of the sum: SUM leaves texts out.
+            # Without labels a target is not part of the sum: SUM leaves texts out.
             return f'IF(ISNUMBER({mean}),{formula},"")'
 
         if spread is not None:
@@ -197,15 +198,15 @@ def _total_sheet(sheet: Sheet, found: ExplainedRows, answered: Sequence[Answered
         else:
             sheet.number(at["weight"], column, weight)
         product = f"{sheet.at(at['weight'], column)}*{sheet.at(at['mean of the batch'], column)}"
-        sheet.formula(at["weight x mean"], column, counted(product), weight * one.mean if known else "")
+        sheet.formula(at["weight x mean"], column, counted(product), weight * answer.mean if known else "")
     end = line + len(lines) + 1
     sheet.text(end, 0, "loss", "head_left")
-    parts = [at["weight x mean"], *([at["s / 2"]] if found.learnt else [])]
+    parts = [at["weight x mean"], *([at["s / 2"]] if explained.learnt else [])]
     ranges = [sheet.range(row, 1, row, len(names)) for row in parts]
-    summed = "+".join(f"SUM({one})" for one in ranges)
+    summed = "+".join(f"SUM({cells})" for cells in ranges)
     summed = f"IF(COUNT({ranges[0]})=0,{text_constant(NO_LABELS)},{summed})"
-    sheet.formula(end, 1, summed, mean_or_words(found.loss), "result")
-    if found.learnt:
+    sheet.formula(end, 1, summed, mean_or_words(explained.loss), "result")
+    if explained.learnt:
         text = "weight = c exp(-s), c = 1/2 for squared errors, else 1; s/2 keeps it from vanishing"
         sheet.text(end + 1, 0, text, "lead")
     sheet.freeze(4, 1)

@@ -23,8 +23,6 @@ from tenfold.workbooks.rows import (
 )
 from tenfold.workbooks.workbook import Block
 
-__all__ = ["CountSheet", "NumberSheet", "sigmoid"]
-
 Floats = NDArray[np.float64]
 #: The least probability in a logarithm, and the least mean, as formulas write it.
 LEAST = f"{SMALLEST!r}".upper()
@@ -36,19 +34,19 @@ def sigmoid(z: Floats) -> Floats:
 
 
 class QuantitySheet(TargetSheet):
-    """What sheets of numbers have in common: one column, and labels that follow their own block."""
+    """Base of the sheets of numbers: a single column, and labels that follow their own block."""
 
     style, given_style = "calc", "calc"
 
     def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
-        words = [float(one) if one == one else "" for one in target.labels]
+        words = [float(label) if label == label else "" for label in target.labels]
         made.begin(target, [target.name], text, follows=True, words=words)
 
     def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
         there = (~np.isnan(target.truth)).sum(1)
         truth, known = made.block(
             "label", "empty where it is missing; may be changed", target.truth, None,
-            Side("known", lambda one, row: f"COUNT({one.at(row)})", there, "whole"),
+            Side("known", lambda block, row: f"COUNT({block.at(row)})", there, "whole"),
         )  # fmt: skip
         made.relabel(lambda row: f'IF(ISNUMBER({truth.at(row)}),{truth.at(row)},"")')
         return truth, known
@@ -65,7 +63,7 @@ class QuantitySheet(TargetSheet):
         shown = told(values, target.known)
         _, losses = made.block(
             "loss", note, np.array(shown, dtype=object)[:, None], formula,
-            Side("loss", lambda one, row: one.at(row), shown, "result"),
+            Side("loss", lambda block, row: block.at(row), shown, "result"),
         )  # fmt: skip
         words = "weighted mean" if target.weighed else "mean of the batch"
         mean = made.mean(words, losses, counted, values, target.weights)
@@ -112,14 +110,14 @@ class NumberSheet(QuantitySheet):
                 return f"{low}+({high}-{low})/(1+EXP(-{raw.at(row)}))"
             return f"{centre}+{unit}*{raw.at(row)}"
 
-        found, _ = made.block("number", note, value, stretched)
+        numbers, _ = made.block("number", note, value, stretched)
         truth, known = self.labels(made, target)
         _, counted = made.weighed(target, truth, known, lambda row, *_: known.at(row))
         error = np.where(np.isnan(target.truth), 0, (value - target.truth) / stats.deviation)
         errors = told(error[:, 0], target.known)
         wrong, _ = made.block(
             "standardised error", "(number - label) / deviation", np.array(errors, dtype=object)[:, None],
-            lambda r, c: if_known(known.at(r), f"({found.at(r)}-{truth.at(r)})/{unit}"),
+            lambda r, c: if_known(known.at(r), f"({numbers.at(r)}-{truth.at(r)})/{unit}"),
         )  # fmt: skip
         square = np.where(np.abs(error) <= 1, error**2, 2 * np.abs(error) - 1) if target.huber else error**2
         huber = "squared up to one deviation, a straight line beyond (Huber)" if target.huber else "squared"
@@ -135,7 +133,7 @@ class NumberSheet(QuantitySheet):
         cut = np.clip(value, *limits) if limits else value
 
         def cut_to(row: int, _: int) -> str:
-            return f"MIN(MAX({found.at(row)},{limits[0]!r}),{limits[1]!r})" if limits else found.at(row)
+            return f"MIN(MAX({numbers.at(row)},{limits[0]!r}),{limits[1]!r})" if limits else numbers.at(row)
 
         answer, _ = made.block(
             "answer", "the number, cut to its range" if limits else "the number", cut, cut_to, style="result"
@@ -158,7 +156,7 @@ class CountSheet(QuantitySheet):
         start = made.given("mean of the training labels", target.kind.start)
         raw, _ = made.raw(target, "output")
         values = target.kind.start * np.exp(target.raw)
-        found, _ = made.block(
+        means, _ = made.block(
             "mean count", "mean x exp(z): the raw output is the logarithm of how many times the mean",
             values, lambda r, c: f"{start}*EXP({raw.at(r)})",
         )  # fmt: skip
@@ -167,14 +165,14 @@ class CountSheet(QuantitySheet):
         errors = told(np.nan_to_num(values - target.truth)[:, 0], target.known)
         wrong, _ = made.block(
             "error", "mean count - label", np.array(errors, dtype=object)[:, None],
-            lambda r, c: if_known(known.at(r), f"{found.at(r)}-{truth.at(r)}"),
+            lambda r, c: if_known(known.at(r), f"{means.at(r)}-{truth.at(r)}"),
         )  # fmt: skip
         lost = target.kind.row_losses(values, target.labels)
         losses, mean = self.losses(
             made, target, counted, "2 (y log(y / mean) - y + mean): the loss that the run was trained with",
-            lost, lambda r, c: if_known(known.at(r), self.loss_of(found, truth, known, "1", r)),
+            lost, lambda r, c: if_known(known.at(r), self.loss_of(means, truth, known, "1", r)),
         )  # fmt: skip
-        answer, _ = made.block("answer", "the mean count", values, lambda r, c: found.at(r), style="result")
+        answer, _ = made.block("answer", "the mean count", values, lambda r, c: means.at(r), style="result")
         gap = made.compare(target, answer, values, losses, lost, (start, target.kind.start))
         last = self.last(answer, values, wrong, errors, "error")
         return answered_by(made, target, last, losses, lost, mean, gap)

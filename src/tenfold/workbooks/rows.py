@@ -16,22 +16,6 @@ from tenfold.targets.base import Labels, TargetKind, TargetStats
 from tenfold.targets.questions import NO_TAG
 from tenfold.workbooks.workbook import Block, Sheet, text_constant
 
-__all__ = [
-    "NO_LABEL",
-    "NO_LABELS",
-    "Answered",
-    "SheetAnswer",
-    "RowsSheet",
-    "Side",
-    "TargetRows",
-    "TargetSheet",
-    "answered_by",
-    "if_known",
-    "mean_or_words",
-    "outside",
-    "told",
-]
-
 Floats = NDArray[np.float64]
 #: What stands where there is no loss: of a row, and of a mean. A word is left out of every sum.
 NO_LABEL, NO_LABELS = "no label", "no labels"
@@ -42,8 +26,8 @@ def if_known(known: str, formula: str) -> str:
     return f"IF({known}=0,{text_constant(NO_LABEL)},{formula})"
 
 
-def told(values: Floats, known: NDArray[Any]) -> list[float | str]:
-    """What `if_known` comes to, row by row."""
+def told(values: Floats, known: NDArray[np.bool_]) -> list[float | str]:
+    """Return the values of `if_known`, row by row."""
     return [float(value) if fine else NO_LABEL for value, fine in zip(values, known, strict=True)]
 
 
@@ -76,7 +60,7 @@ class TargetRows:
     huber: bool = False
     row_weights: Floats | None = None
 
-    def record(self, row: int) -> dict[str, Any]:
+    def record(self, row: int) -> dict[str, object]:
         """A row's label, its answer, and the loss where the label is known: in JSON's types."""
         return {
             "label": self.label_words[row] or None,
@@ -122,14 +106,14 @@ class TargetRows:
         return np.asarray((~np.isnan(self.truth)).any(axis=1), dtype=np.bool_)
 
     @cached_property
-    def decided(self) -> list[Any]:
+    def decided(self) -> list[str | float | list[str]]:
         """(rows,) what the run answers: a class, a list of tags, a number; `none` of an open target."""
         values = self.kind.decode(self.answers).values
         return [list(value) if isinstance(value, tuple) else value for value in values.tolist()]
 
     @property
     def counts(self) -> Floats:
-        """(rows, answers) what each answer counts in the loss: of one class, that of the label's alone."""
+        """(rows, answers) what each answer counts in the loss: of exclusive classes the label's alone."""
         rows = 1.0 if self.row_weights is None else self.row_weights[:, None]
         return self.kind.loss_counts(self.truth) * rows
 
@@ -181,6 +165,17 @@ class Side:
     formula: Callable[[Block, int], str] | None
     values: Sequence[float | str] | Sequence[str] | Floats
     style: str = "calc"
+
+
+def row_sum(values: Floats, name: str = "sum", style: str = "calc") -> Side:
+    """A third column with the sum of each row."""
+    return Side(name, lambda block, row: f"SUM({block.row(row)})", values.sum(1), style)
+
+
+def row_count(values: Floats) -> Side:
+    """A third column with how many cells of each row are known."""
+    known = (~np.isnan(values)).sum(1)
+    return Side("known", lambda block, row: f"COUNT({block.row(row)})", known, "whole")
 
 
 class RowsSheet:
@@ -265,15 +260,13 @@ class RowsSheet:
             rows, _ = self.block("row weight", note, target.row_weights[:, None], None)
 
         def weight(row: int, column: int) -> str:
-            own = (one.fixed(column) if one else "" for one in (yes, no))
+            own = (cells.fixed(column) if cells else "" for cells in (yes, no))
             times = f"*{rows.at(row)}" if rows else ""
             return f"IF(ISNUMBER({ones.at(row, column)}),{formula(row, column, *own)}{times},0)"
 
         counts = target.counts
-        made_sum = Side("weight", lambda one, row: f"SUM({one.row(row)})", counts.sum(1))
-        return self.block(
-            "weight in the loss", "the mean of the batch counts by these", counts, weight, made_sum
-        )
+        note = "the mean of the batch counts by these"
+        return self.block("weight in the loss", note, counts, weight, row_sum(counts, "weight"))
 
     def _section(self, title: str, note: str, side: str = "") -> None:
         self.sheet.texts(self.line, 0, [title, "", side], "section")
@@ -283,7 +276,7 @@ class RowsSheet:
         self,
         title: str,
         note: str,
-        values: Floats,
+        values: Floats | NDArray[np.object_],
         formula: Callable[[int, int], str | None] | None,
         side: Side | None = None,
         *,
@@ -317,7 +310,7 @@ class RowsSheet:
         return Block(self.sheet, made.top, 2, made.rows, 1)
 
     def relabel(self, formula: Callable[[int], str]) -> None:
-        """Labels that follow cells further down, which are what may be changed."""
+        """Make labels follow cells further down, which may be changed."""
         for row, word in enumerate(self.words):
             self.sheet.formula(self.labels + row, 1, formula(row), word, "word")
 
@@ -354,10 +347,14 @@ class RowsSheet:
         return value
 
     def result(self, words: str, formula: str, value: float | str) -> None:
-        """A line under a block, with one number, or words in its place."""
+        """Write a line under a block, with a number, or words instead."""
         self.sheet.texts(self.line, 0, [words, ""], "head_left")
         self.sheet.formula(self.line, 2, formula, value, "result")
         self.line += 1
+
+    def heads(self, target: TargetRows) -> str:
+        """The cells of the classes' names."""
+        return self.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
 
     @property
     def last_result(self) -> str:
@@ -368,7 +365,7 @@ class RowsSheet:
         self,
         target: TargetRows,
         answer: Block,
-        found: Floats,
+        values: Floats,
         losses: Block,
         lost: Floats,
         unit: tuple[str, float] = ("1", 1.0),
@@ -397,7 +394,7 @@ class RowsSheet:
         # Within SUMPRODUCT a spreadsheet takes the differences cell by cell, whatever its version.
         per = "" if unit[0] == "1" else f"/{unit[0]}"
         most = f"SUMPRODUCT(MAX(ABS({answer.all()}-{own.all()})){per})"
-        far = np.abs(found - target.answers).max(initial=0) / unit[1]
+        far = np.abs(values - target.answers).max(initial=0) / unit[1]
         gap = max(far, apart.max(initial=0))
         self.result("largest difference", f"MAX({most},{apart_at.column()})", float(gap))
         return self.last_result, float(gap)
@@ -420,7 +417,7 @@ class TargetSheet(ABC):
         """The sheet's title and the names of its columns."""
 
     def unit(self, made: RowsSheet, target: TargetRows) -> tuple[str, float]:
-        """A cell and its value, in whose unit answers are compared and cost."""
+        """A cell and its value: the unit in which answers are compared and cost."""
         return "1", 1.0
 
     @abstractmethod
@@ -433,7 +430,7 @@ class TargetSheet(ABC):
 
     @abstractmethod
     def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
-        """The answer that follows from cells of probabilities or numbers, whose values are `mixed`."""
+        """The answer that follows from cells of probabilities or numbers, with `mixed` as values."""
 
 
 @dataclass(frozen=True)
@@ -452,26 +449,32 @@ class SheetAnswer:
     sure_at: Callable[[int], str] | None = None
 
 
-def explained_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What `Run.write_explanation` returned, as a table: a line to each row and the target it was chosen for.
+def explained_rows(record: Mapping[str, Any]) -> list[dict[str, str | float]]:
+    """The rows that `Run.write_explanation` returned, as a table: a line to each row and its target.
 
-    A label is said to be missing, and an answer without tags to have none, as neither is an empty cell.
+    A missing label, and an answer without tags, are words: neither is an empty cell.
     """
-    loss_name = "training loss" if "loss" in found else "loss"
+    loss_name = "training loss" if "loss" in record else "loss"
     lines = []
-    for one in found.get("rows", ()):
-        for name, target in one["targets"].items():
-            # Chosen for one of several targets, a row is shown with that one.
-            if ": " in one["why"] and not one["why"].startswith(f"{name}: "):
+    for row in record.get("rows", ()):
+        for name, target in row["targets"].items():
+            # A row that was chosen for a target is shown with that target.
+            if ": " in row["why"] and not row["why"].startswith(f"{name}: "):
                 continue
             answer, chance, loss = target["answer"], target.get("probabilities", {}), target["loss"]
             tags = isinstance(answer, list)
-            said = ", ".join(answer) or NO_TAG if tags else answer
-            line = {"row": one["id"], "target": name, "label": target["label"] or NO_LABEL}
-            line |= {"answer": "none of these" if said == "" else said}
-            line["probability"] = math.nan if tags else chance.get(answer, math.nan)
-            line |= {loss_name: math.nan if loss is None else loss, "chosen because": one["why"]}
-            lines.append(line)
+            shown = ", ".join(answer) or NO_TAG if tags else answer
+            lines.append(
+                {
+                    "row": row["id"],
+                    "target": name,
+                    "label": target["label"] or NO_LABEL,
+                    "answer": "none of these" if shown == "" else shown,
+                    "probability": math.nan if tags else chance.get(answer, math.nan),
+                    loss_name: math.nan if loss is None else loss,
+                    "chosen because": row["why"],
+                }
+            )
     return lines
 
 
@@ -490,7 +493,7 @@ def answered_by(
     gap: tuple[str, float],
     loss_word: str = "training loss",
 ) -> Answered:
-    """What other sheets take of this one: the answer and how sure it is, the losses, mean and comparison."""
+    """What other sheets take: the answer and how sure it is, the losses, mean and comparison."""
     return Answered(
         label_at=lambda row: made.label_formula(row, outside=True),
         answer_at=lambda row: outside(answer.side, row),

@@ -1,10 +1,9 @@
-"""One sheet to a target: from raw outputs to its loss and its answer, a block of formulas to each step."""
+"""A sheet to each target: from raw outputs to its loss and its answer, a block of formulas to each step."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +20,21 @@ from tenfold.workbooks.rows import (
     TargetSheet,
     answered_by,
     if_known,
+    row_count,
+    row_sum,
     told,
 )
 from tenfold.workbooks.workbook import MOST_LETTERS, Block, text_constant
 
-__all__ = ["sheet_of"]
-
 Floats = NDArray[np.float64]
-#: Classes whose names one formula joins: each takes up to 30 letters of the 8192 that a formula may have.
+#: Classes whose names a formula joins: each takes up to 30 letters of the 8192 that a formula may have.
 JOINED = 100
-#: Of questions that are not one answer: the probability that the first sheet shows.
+#: The probability that the first sheet shows of questions.
 HIGHEST = "highest probability"
 
 
 class ClassSheet(TargetSheet):
-    """What sheets of one class a row have in common: a column to each class, and cross-entropy."""
+    """Base of the sheets of exclusive classes: a column to each class, and cross-entropy."""
 
     def begin(self, made: RowsSheet, target: TargetRows, text: str) -> None:
         made.begin(target, target.classes, text)
@@ -48,7 +47,7 @@ class ClassSheet(TargetSheet):
             "1 under the label; nothing where the label is missing: such a row counts for nothing",
             hot,
             lambda r, c: f"IF(EXACT({made.label(r)},{made.head(c)}),1,0)",
-            Side("known", lambda one, row: f"SUM({one.row(row)})", hot.sum(1), "whole"),
+            row_sum(hot, "known", "whole"),
             style="whole",
         )
 
@@ -78,8 +77,8 @@ class ClassSheet(TargetSheet):
         hot, known, counted = labels
         weights, words = target.weights, "weighted mean" if target.weighed else "mean of the batch"
 
-        def lost(one: Block, row: int) -> str:
-            return if_known(known.at(row), f"-SUM({one.row(row)})")
+        def lost(block: Block, row: int) -> str:
+            return if_known(known.at(row), f"-SUM({block.row(row)})")
 
         _, losses = made.block(
             "target x log", "only the label's column is left", ones * logs,
@@ -95,7 +94,7 @@ class ClassSheet(TargetSheet):
         soft, _ = made.block(
             "smoothed target", "(1 - e) x one-hot + e / classes: no answer needs to be certain", spread,
             lambda r, c: f"((1-{smooth})*{hot.at(r, c)}+{smooth}/{classes})*{known.at(r)}",
-            Side("sum", lambda one, row: f"SUM({one.row(row)})", spread.sum(1)),
+            row_sum(spread),
         )  # fmt: skip
         values = -(spread * logs).sum(1)
         _, losses = made.block(
@@ -118,11 +117,11 @@ class CategorySheet(ClassSheet):
         raw, top = made.raw(target)
         with np.errstate(over="ignore", invalid="ignore"):
             power, total = np.exp(z), np.exp(z).sum(1, keepdims=True)
-            made_sum = Side("sum", lambda one, row: f"SUM({one.row(row)})", total[:, 0])
+            made_sum = row_sum(power)
             powers, sums = made.block(
                 "exp(z)", "makes every output positive", power, lambda r, c: f"EXP({raw.at(r, c)})", made_sum
             )
-            ones = Side("sum", lambda one, row: f"SUM({one.row(row)})", (power / total).sum(1))
+            ones = row_sum(power / total)
             made.block(
                 "softmax = exp(z) / sum", "one row adds up to 1", power / total,
                 lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}", ones, style="percent",
@@ -141,32 +140,28 @@ class CategorySheet(ClassSheet):
         _binary_beside(made, target, raw, hot, known)
         chance = np.exp(logs / target.stats.temperature)
         chance /= chance.sum(1, keepdims=True)
-        best = [target.classes[int(place)] for place in chance.argmax(1)]
-        heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
-        answer, side = made.block(
-            "answer: softmax of z / T",
-            "what the run predicts; T is 1 unless it was calibrated",
-            chance,
-            lambda r, c: (
+        last = self._best(
+            made, target, "answer: softmax of z / T",
+            "what the run predicts; T is 1 unless it was calibrated", chance, lambda r, c: (
                 f"EXP(({raw.at(r, c)}-{top.at(r)})/{heat})/SUMPRODUCT(EXP(({raw.row(r)}-{top.at(r)})/{heat}))"
             ),
-            Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"),
-            style="percent",
-        )
-        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
-        gap = made.compare(target, answer, chance, losses, values)
-        last = SheetAnswer(answer, side, best, chance.max(1))
+        )  # fmt: skip
+        gap = made.compare(target, last.cells, chance, losses, values)
         return answered_by(made, target, last, losses, values, (mean_at, mean), gap)
 
     def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
-        heads = made.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
-        best = [target.classes[int(place)] for place in mixed.argmax(1)]
-        answer, side = made.block(
-            "answer", "the class with the highest mean", mixed, lambda r, c: cells.at(r, c),
-            Side("answer", lambda one, row: best_of(one, row, heads), best, "result_word"), style="percent",
-        )  # fmt: skip
-        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + answer.columns, low="#FFFFFF", high="#7FBFD4")
-        return SheetAnswer(answer, side, best, mixed.max(1))
+        return self._best(made, target, "answer", "the class with the highest mean", mixed, cells.at)
+
+    def _best(
+        self, made: RowsSheet, target: TargetRows, title: str, note: str, values: Floats,
+        formula: Callable[[int, int], str],
+    ) -> SheetAnswer:  # fmt: skip
+        """Write probabilities, beside the names of the largest."""
+        best, heads = [target.classes[index] for index in values.argmax(1)], made.heads(target)
+        names = Side("answer", lambda block, row: best_of(block, row, heads), best, "result_word")
+        answer, side = made.block(title, note, values, formula, names, style="percent")
+        answer.heat()
+        return SheetAnswer(answer, side, best, values.max(1))
 
 
 class OrderedSheet(ClassSheet):
@@ -197,7 +192,7 @@ class OrderedSheet(ClassSheet):
         made.block(
             "probability", "one row adds up to 1, whatever the outputs", np.exp(logs),
             lambda r, c: f"EXP({log.at(r, c)})",
-            Side("sum", lambda one, row: f"SUM({one.row(row)})", np.exp(logs).sum(1)), style="percent",
+            row_sum(np.exp(logs)), style="percent",
         )  # fmt: skip
         hot, known = self.labels(made, target)
         _, counted = self.weigh(made, target, hot, known)
@@ -212,7 +207,7 @@ class OrderedSheet(ClassSheet):
             chance, lambda r, c: f"EXP({log.at(r, c)}/{heat})/SUMPRODUCT(EXP({log.row(r)}/{heat}))",
             style="percent",
         )  # fmt: skip
-        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
+        answer.heat()
         last = self.answer(made, target, answer, chance)
         gap = made.compare(target, answer, chance, losses, values)
         return answered_by(made, target, last, losses, values, (mean_at, mean), gap)
@@ -220,13 +215,13 @@ class OrderedSheet(ClassSheet):
     def answer(self, made: RowsSheet, target: TargetRows, cells: Block, mixed: Floats) -> SheetAnswer:
         """The first class, from the lowest, up to which half the probability lies, and how probable it is."""
         classes = len(target.classes)
-        heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
+        heads = made.heads(target)
         assert isinstance(target.kind, OrderedKind)
-        places = target.kind.best(mixed)
-        best = [target.classes[int(place)] for place in places]
+        codes = target.kind.best(mixed)
+        best = [target.classes[code] for code in codes]
 
-        def middle(one: Block, row: int) -> str:
-            return f'INDEX({heads},COUNTIF({one.row(row, last=classes - 2)},"<0.5")+1)'
+        def middle(block: Block, row: int) -> str:
+            return f'INDEX({heads},COUNTIF({block.row(row, last=classes - 2)},"<0.5")+1)'
 
         summed, side = made.block(
             "summed up from the lowest class",
@@ -239,7 +234,7 @@ class OrderedSheet(ClassSheet):
             own = cells.row(row, outside=True)
             return f'INDEX({own},COUNTIF({summed.row(row, last=classes - 2, outside=True)},"<0.5")+1)'
 
-        sure = mixed[np.arange(len(places)), places]
+        sure = mixed[np.arange(len(codes)), codes]
         return SheetAnswer(cells, side, best, sure, sure_at=sure_at)
 
 
@@ -282,14 +277,14 @@ class QuestionSheet(TargetSheet):
         share, _ = made.block(
             "sigmoid(z) = 1 / (1 + exp(-z))", "each class for itself: a row need not add up to 1", chance,
             lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
-            Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+            row_sum(chance), style="percent",
         )  # fmt: skip
         truth = target.truth
         answers, known = self.labels(made, target)
 
         def own_weight(row: int, column: int, yes: str, no: str) -> str:
-            one = answers.at(row, column)
-            return f"({one}*{yes}+(1-{one})*{no})" if yes and no else "1"
+            t = answers.at(row, column)
+            return f"({t}*{yes}+(1-{t})*{no})" if yes and no else "1"
 
         counts, counted = made.weighed(target, answers, known, own_weight)
         asked = ~np.isnan(truth)
@@ -317,11 +312,11 @@ class QuestionSheet(TargetSheet):
         weights, total = target.counts, target.weights
         values = np.divide((weights * loss).sum(1), total, out=np.zeros(len(total)), where=total > 0)
 
-        def row_mean(one: Block, row: int) -> str:
+        def row_mean(block: Block, row: int) -> str:
             if not target.weighed:
-                return if_known(known.at(row), f"SUM({one.row(row)})/{known.at(row)}")
+                return if_known(known.at(row), f"SUM({block.row(row)})/{known.at(row)}")
             weight = counted.at(row)
-            mean = f"IF({weight}=0,0,SUMPRODUCT({one.row(row)},{counts.row(row)})/{weight})"
+            mean = f"IF({weight}=0,0,SUMPRODUCT({block.row(row)},{counts.row(row)})/{weight})"
             return if_known(known.at(row), mean)
 
         _, losses = made.block(
@@ -332,8 +327,8 @@ class QuestionSheet(TargetSheet):
         words = "weighted mean" if target.weighed else "mean of the batch's questions"
         mean = made.mean(words, losses, counted, values, total)
         mean_at = made.last_result
-        answer, found = self.decide(made, target, share, chance, heat)
-        gap = made.compare(target, answer.cells, found, losses, values)
+        answer, final = self.decide(made, target, share, chance, heat)
+        gap = made.compare(target, answer.cells, final, losses, values)
         return answered_by(made, target, answer, losses, values, (mean_at, mean), gap)
 
     def decide(
@@ -352,9 +347,9 @@ class QuestionSheet(TargetSheet):
                 familiar[:, None], None,
             )  # fmt: skip
         temperature = target.stats.temperature
-        found = chance * familiar[:, None]
+        final = chance * familiar[:, None]
         if temperature != 1:
-            found = 1 / (1 + np.exp((np.log1p(-found) - np.log(found)) / temperature))
+            final = 1 / (1 + np.exp((np.log1p(-final) - np.log(final)) / temperature))
 
         def formula(row: int, column: int) -> str:
             p = share.at(row, column) + (f"*{factor.at(row)}" if factor else "")
@@ -365,11 +360,11 @@ class QuestionSheet(TargetSheet):
             "thresholds", "the least probability of a yes", {"threshold": list(thresholds)}
         )
         answer, _ = made.block(
-            "answer: probabilities", "what the run predicts", found, formula, style="percent"
+            "answer: probabilities", "what the run predicts", final, formula, style="percent"
         )
-        made.sheet.heat(answer.top, 3, answer.below - 1, 2 + classes, low="#FFFFFF", high="#7FBFD4")
-        sure = np.where(found >= thresholds, found, 0.0)
-        heads = made.sheet.range(2, 3, 2, 2 + classes, fixed="both")
+        answer.heat()
+        sure = np.where(final >= thresholds, final, 0.0)
+        heads = made.heads(target)
         cells, _ = made.block(
             "probabilities that reach their threshold", "the others count as 0", sure,
             lambda r, c: f"IF({answer.at(r, c)}>={least.fixed(c)},{answer.at(r, c)},0)",
@@ -377,7 +372,7 @@ class QuestionSheet(TargetSheet):
         )  # fmt: skip
         word, best = self.names(made, target, cells, sure, heads)
         side = made.beside(cells, Side("answer", lambda _, row: word(row), best, "result_word"))
-        return SheetAnswer(answer, side, best, found.max(1), HIGHEST), found
+        return SheetAnswer(answer, side, best, final.max(1), HIGHEST), final
 
 
 class OpenSheet(QuestionSheet):
@@ -387,13 +382,13 @@ class OpenSheet(QuestionSheet):
 
     def labels(self, made: RowsSheet, target: TargetRows) -> tuple[Block, Block]:
         truth = target.truth
-        # Text in the cells of a row without a label, so that they count as no number.
+        # Text in the cells of a row without a label, so that they are not counted.
         values = np.where(np.isnan(truth), "", truth.astype(object))
         answers, known = made.block(
             "answers t",
             "1 under the label, 0 under all others; all 0 where it is none of these classes", values,
             lambda r, c: f'IF({made.label(r)}="","",IF(EXACT({made.label(r)},{made.head(c)}),1,0))',
-            Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
+            row_count(truth),
             style="whole",
         )  # fmt: skip
         return answers, known
@@ -421,7 +416,7 @@ class MultiLabelSheet(QuestionSheet):
         truth = target.truth
         answers, known = made.block(
             "answers t", "1 yes, 0 no, empty where it is not known; these may be changed", truth, None,
-            Side("known", lambda one, row: f"COUNT({one.row(row)})", (~np.isnan(truth)).sum(1), "whole"),
+            row_count(truth),
             style="given_short",
         )  # fmt: skip
         word, _ = tag_names(made, target, answers, "=1", truth == 1)
@@ -434,9 +429,10 @@ class MultiLabelSheet(QuestionSheet):
         return tag_names(made, target, cells, ">0", sure > 0)
 
 
-def best_of(one: Block, row: int, heads: str) -> str:
+def best_of(block: Block, row: int, heads: str) -> str:
     """The formula of the name of a row's largest cell."""
-    return f"INDEX({heads},MATCH(MAX({one.row(row)}),{one.row(row)},0))"
+    cells = block.row(row)
+    return f"INDEX({heads},MATCH(MAX({cells}),{cells},0))"
 
 
 def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
@@ -445,13 +441,13 @@ def _safe_softmax(made: RowsSheet, z: Floats, raw: Block, top: Block) -> Block:
     powers, sums = made.block(
         "safe form: exp(z - largest)", "the same softmax, and nothing can grow too large", power,
         lambda r, c: f"EXP({raw.at(r, c)}-{top.at(r)})",
-        Side("sum", lambda one, row: f"SUM({one.row(row)})", power.sum(1)),
+        row_sum(power),
     )  # fmt: skip
     chance = power / power.sum(1, keepdims=True)
     made.block(
         "safe softmax", "equal to the one above", chance,
         lambda r, c: f"{powers.at(r, c)}/{sums.at(r)}",
-        Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+        row_sum(chance), style="percent",
     )  # fmt: skip
     return sums
 
@@ -463,7 +459,7 @@ def _binary_beside(made: RowsSheet, target: TargetRows, raw: Block, hot: Block, 
     made.block(
         "beside it, the binary form: sigmoid(z)", "each class for itself: a row need not add up to 1", chance,
         lambda r, c: f"1/(1+EXP(-{raw.at(r, c)}))",
-        Side("sum", lambda one, row: f"SUM({one.row(row)})", chance.sum(1)), style="percent",
+        row_sum(chance), style="percent",
     )  # fmt: skip
     loss = _binary(z, ones)
     _, means = made.block(
@@ -471,7 +467,7 @@ def _binary_beside(made: RowsSheet, target: TargetRows, raw: Block, hot: Block, 
         lambda r, c: _binary_formula(raw.at(r, c), hot.at(r, c)),
         Side(
             "mean",
-            lambda one, row: if_known(known.at(row), f"AVERAGE({one.row(row)})"),
+            lambda block, row: if_known(known.at(row), f"AVERAGE({block.row(row)})"),
             told(loss.mean(1), target.known),
         ),
     )  # fmt: skip
@@ -499,16 +495,16 @@ def tag_names(
     cells: a cell to each class.  mark: what a yes is, such as ``>0``.  yes: (rows, classes) now.
     Plain concatenation: not every spreadsheet knows TEXTJOIN.
     """
-    rows, classes = yes.shape
+    classes = yes.shape[1]
     starts, word = range(0, classes, JOINED), _questions(target).none or NO_TAG
 
     def joined(row: int, start: int) -> str:
-        places = range(start, min(start + JOINED, classes))
-        return "&".join(f'IF({cells.at(row, one)}{mark},", "&{made.head(one)},"")' for one in places)
+        own = range(start, min(start + JOINED, classes))
+        return "&".join(f'IF({cells.at(row, index)}{mark},", "&{made.head(index)},"")' for index in own)
 
     parts: Block | None = None
     if classes > JOINED:
-        values = [[_names(target, yes[row], one, one + JOINED) for one in starts] for row in range(rows)]
+        values = [[_names(target, own, start, start + JOINED) for start in starts] for own in yes]
         parts, _ = made.block(
             "names of the tags", f"those of {JOINED} classes to a cell, of which the answer is joined",
             np.array(values, dtype=object), lambda r, c: joined(r, c * JOINED),
@@ -516,14 +512,16 @@ def tag_names(
 
     def formula(row: int) -> str:
         count = f'COUNTIF({cells.row(row)},"{mark}")'
-        whole = "&".join(parts.at(row, one) for one in range(parts.columns)) if parts else joined(row, 0)
+        whole = (
+            "&".join(parts.at(row, column) for column in range(parts.columns)) if parts else joined(row, 0)
+        )
         return f"IF({count}=0,{text_constant(word)},MID({whole},3,{MOST_LETTERS}))"
 
-    return formula, [_names(target, one, 0, classes)[2:] or word for one in yes]
+    return formula, [_names(target, own, 0, classes)[2:] or word for own in yes]
 
 
-def _names(target: TargetRows, yes: NDArray[Any], start: int, end: int) -> str:
-    return "".join(f", {target.classes[one]}" for one in np.flatnonzero(yes).tolist() if start <= one < end)
+def _names(target: TargetRows, yes: NDArray[np.bool_], start: int, end: int) -> str:
+    return "".join(f", {target.classes[start + index]}" for index in np.flatnonzero(yes[start:end]))
 
 
 _SHEETS: dict[str, TargetSheet] = {

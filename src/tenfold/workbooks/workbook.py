@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,41 +21,37 @@ from numpy.typing import NDArray
 from tenfold.errors import printable
 from tenfold.files.atomic import replacing
 
-__all__ = ["Block", "Book", "Sheet", "column_letters", "sheet_name", "text_constant"]
+if TYPE_CHECKING:
+    from xlsxwriter.format import Format
+    from xlsxwriter.worksheet import Worksheet
 
 #: What a spreadsheet can hold: columns of a sheet, letters of a cell, letters of a sheet's name.
 MOST_COLUMNS, MOST_LETTERS, MOST_NAME = 16384, 32767, 31
 #: Letters of a text within a formula.
 MOST_CONSTANT = 255
-#: A text that begins so is marked as text, so that it stays one when somebody edits the cell.
+#: A text that begins so is marked as text, so that it stays a text when somebody edits the cell.
 RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
 
 DARK, PALE, LINE = "#1F4E5F", "#EAF3F5", "#C9D6DA"
 _BASE = {"font_name": "Calibri", "font_size": 11, "valign": "vcenter"}
 _CELL = {"border": 1, "border_color": LINE}
-_STYLES: dict[str, dict[str, Any]] = {
+_HEAD = {"bold": True, "font_color": "#FFFFFF", "bg_color": DARK, **_CELL}
+_GIVEN = {"bg_color": "#FFF6D6", "font_color": "#1F3D99", **_CELL}
+_STYLES: dict[str, dict[str, object]] = {
     "title": {"bold": True, "font_size": 18, "font_color": DARK},
     "lead": {"font_color": "#5B6770", "italic": True},
     "plain": {"text_wrap": True, "valign": "top"},
     "section": {"bold": True, "font_size": 12, "font_color": DARK, "bottom": 2, "bottom_color": DARK},
     "note": {"font_color": "#5B6770", "bottom": 2, "bottom_color": DARK},
-    "head": {"bold": True, "font_color": "#FFFFFF", "bg_color": DARK, "align": "center", **_CELL},
-    "head_left": {"bold": True, "font_color": "#FFFFFF", "bg_color": DARK, **_CELL},
-    "head_wrapped": {
-        "bold": True,
-        "font_color": "#FFFFFF",
-        "bg_color": DARK,
-        "align": "center",
-        "text_wrap": True,
-        "font_size": 9,
-        **_CELL,
-    },
+    "head": {"align": "center", **_HEAD},
+    "head_left": _HEAD,
+    "head_wrapped": {"align": "center", "text_wrap": True, **_HEAD, "font_size": 9},
     "id": {"bg_color": PALE, **_CELL},
     "word": {"bg_color": PALE, "align": "center", **_CELL},
-    "given": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "num_format": "0.0000", **_CELL},
-    "given_word": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "align": "center", **_CELL},
-    "given_percent": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "num_format": "0.00%", **_CELL},
-    "given_short": {"bg_color": "#FFF6D6", "font_color": "#1F3D99", "num_format": "General", **_CELL},
+    "given": {"num_format": "0.0000", **_GIVEN},
+    "given_word": {"align": "center", **_GIVEN},
+    "given_percent": {"num_format": "0.00%", **_GIVEN},
+    "given_short": {"num_format": "General", **_GIVEN},
     "calc": {"num_format": "0.0000", **_CELL},
     "whole": {"num_format": "0", "align": "center", **_CELL},
     "percent": {"num_format": "0.00%", **_CELL},
@@ -66,18 +62,18 @@ _STYLES: dict[str, dict[str, Any]] = {
 
 
 def sheet_name(wanted: str, taken: Sequence[str] = ()) -> str:
-    """A name that every spreadsheet takes for a sheet: no ``[]:*?/\\``, no control letters, 1 to 31 letters,
-    no apostrophe at its ends, not ``History``, and none of those `taken`, whatever their case."""
+    """A sheet name that every spreadsheet accepts: no ``[]:*?/\\``, no control letters, 1 to 31 letters,
+    no apostrophe at its ends, not ``History``, and none of `taken`, whatever their case."""
     name = re.sub(r"[\[\]:*?/\\\x00-\x1f\x7f\ufffe\uffff]", " ", _whole(wanted))
     name = re.sub(r"\s+", " ", name).strip(" '")
     name = _shortened(name, MOST_NAME).strip(" '") or "Sheet"
-    others = {one.casefold() for one in (*taken, "History")}
-    count, found = 1, name
-    while found.casefold() in others:
+    others = {other.casefold() for other in (*taken, "History")}
+    count, free = 1, name
+    while free.casefold() in others:
         count += 1
         mark = f" ({count})"
-        found = _shortened(name, MOST_NAME - len(mark)).strip(" '") + mark
-    return found
+        free = _shortened(name, MOST_NAME - len(mark)).strip(" '") + mark
+    return free
 
 
 def _shortened(text: str, units: int) -> str:
@@ -93,7 +89,7 @@ def _whole(text: str) -> str:
 
 
 def text_constant(text: str) -> str:
-    """The text as a part of a formula; one that is too long for it is cut."""
+    """The text as a part of a formula; a text that is too long for it is cut."""
     return '"' + _shortened(_whole(text), MOST_CONSTANT).replace('"', '""') + '"'
 
 
@@ -121,23 +117,23 @@ class Book:
         # One moment for all: equal contents are equal files.
         self._book.set_properties({"title": _whole(title), "created": datetime(2000, 1, 1)})
         self._book.set_calc_mode("auto")
-        self._styles: dict[tuple[str, bool], Any] = {}
+        self._styles: dict[tuple[str, bool], Format] = {}
         self.sheets: list[Sheet] = []
 
     def sheet(self, name: str, *, colour: str = DARK) -> Sheet:
-        """A new sheet, under this name or the nearest that can be had."""
-        found = sheet_name(name, [one.name for one in self.sheets])
-        raw = self._book.add_worksheet(found)
+        """Add a sheet, under this name or the nearest free one."""
+        name = sheet_name(name, [sheet.name for sheet in self.sheets])
+        raw = self._book.add_worksheet(name)
         raw.set_tab_color(colour)
         raw.hide_gridlines(2)
         raw.set_landscape()
         raw.set_paper(9)
         raw.fit_to_pages(1, 0)
-        made = Sheet(found, raw, self)
+        made = Sheet(name, raw, self)
         self.sheets.append(made)
         return made
 
-    def style(self, name: str, *, text: bool = False) -> Any:
+    def style(self, name: str, *, text: bool = False) -> Format:
         """A cell's look; text: it is marked as text for whoever edits it."""
         if (name, text) not in self._styles:
             made = self._book.add_format({**_BASE, **_STYLES[name]})
@@ -160,8 +156,9 @@ class Book:
 class Sheet:
     """Cells by row and column, both from 0."""
 
-    def __init__(self, name: str, raw: Any, book: Book) -> None:
-        self.name, self._raw, self._book = name, raw, book
+    def __init__(self, name: str, raw: Worksheet, book: Book) -> None:
+        self.name, self._book = name, book
+        self._raw: Any = raw  # its types know no values of formulas but int
 
     def text(self, row: int, column: int, text: str, style: str = "plain") -> None:
         """A text, letter by letter."""
@@ -185,8 +182,8 @@ class Sheet:
 
     def texts(self, row: int, column: int, texts: Sequence[str], style: str = "head") -> None:
         """Texts beside each other."""
-        for place, one in enumerate(texts):
-            self.text(row, column + place, one, style)
+        for index, text in enumerate(texts):
+            self.text(row, column + index, text, style)
 
     def widths(self, *widths: tuple[int, int, float]) -> None:
         """Columns from, to, and how many letters they are wide."""
@@ -202,13 +199,12 @@ class Sheet:
         self._raw.freeze_panes(row, column)
 
     def choices(self, row: int, column: int, source: str) -> None:
-        """A cell whose value is one of those in `source`, a reference."""
+        """Limit a cell to the values in `source`, a reference."""
         self._raw.data_validation(row, column, row, column, {"validate": "list", "source": f"={source}"})
 
-    def heat(self, top: int, left: int, bottom: int, right: int, *, low: str, high: str) -> None:
-        """Colour numbers from the least to the most."""
-        look = {"type": "2_color_scale", "min_color": low, "max_color": high}
-        self._raw.conditional_format(top, left, bottom, right, look)
+    def format(self, top: int, left: int, bottom: int, right: int, look: Mapping[str, str]) -> None:
+        """Format cells by their values, as XlsxWriter's `conditional_format` does."""
+        self._raw.conditional_format(top, left, bottom, right, dict(look))
 
     def link(self, row: int, column: int, sheet: Sheet) -> None:
         """The name of another sheet, which leads there."""
@@ -251,14 +247,14 @@ class Block:
         sheet: Sheet,
         top: int,
         left: int,
-        values: NDArray[Any],
+        values: NDArray[np.float64] | NDArray[np.object_],
         formula: Callable[[int, int], str | None] | None,
         style: str = "calc",
     ) -> Block:
         """Write (rows, columns) values: as formulas, or where these are None as numbers to change."""
         for row, column in np.ndindex(*values.shape):
             made = None if formula is None else formula(row, column)
-            value: Any = values[row, column]
+            value = values.item(row, column)
             if made is None:
                 sheet.number(top + row, left + column, value, "given" if style == "calc" else style)
             else:
@@ -286,10 +282,15 @@ class Block:
 
     def column(self, column: int = 0, *, outside: bool = False) -> str:
         """The name of a column."""
-        place = self.left + column
-        return self.sheet.range(self.top, place, self.below - 1, place, fixed="both", outside=outside)
+        at = self.left + column
+        return self.sheet.range(self.top, at, self.below - 1, at, fixed="both", outside=outside)
 
     def all(self, *, outside: bool = False) -> str:
         """The name of all cells."""
         right = self.left + self.columns - 1
         return self.sheet.range(self.top, self.left, self.below - 1, right, fixed="both", outside=outside)
+
+    def heat(self, low: str = "#FFFFFF", high: str = "#7FBFD4") -> None:
+        """Colour numbers from the least to the most."""
+        look = {"type": "2_color_scale", "min_color": low, "max_color": high}
+        self.sheet.format(self.top, self.left, self.below - 1, self.left + self.columns - 1, look)
