@@ -28,7 +28,7 @@ def test_a_surely_wrong_row_costs_the_same_in_scores_report_blend_and_workbook(m
     assert kind.scores(chance, labels)["log_loss"] == pytest.approx(wanted, rel=1e-12)
     assert kind.row_losses(chance, labels) == pytest.approx([wanted], rel=1e-12)
     given, row, _ = kind.evidence(chance[None], labels)
-    assert Evidence(given, row).loss(np.ones(1)) == pytest.approx(wanted, rel=1e-12)
+    assert Evidence(given, row).loss_of(given @ np.ones(1)) == pytest.approx(wanted, rel=1e-12)
     columns = {"id": ["r"], "y": ["a"], "y:predicted": ["b"], "y:a": [0.0], "y:b": [1.0], "y:c": [0.0]}
     found = evaluate_target(columns, target, CLASSES)
     # A report tells the loss of the label's class, and of tags that of all questions.

@@ -41,6 +41,16 @@ class MemberStatus:
     scores: TargetScores = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.unit.name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its run is finished."""
+        return self.status == "finished"
+
+    @property
     def seconds_left(self) -> float | None:
         """The estimate from the steps so far; None before the first 2 % of them."""
         if self.status != "running" or self.fraction < 0.02:
@@ -55,7 +65,7 @@ class MemberStatus:
     def row(self) -> MemberRow:
         """The row in the table that is shown while it runs."""
         return MemberRow(
-            member=self.unit.name,
+            member=self.name,
             status=self.status,
             stage=self.stage,
             scores=self.scores,

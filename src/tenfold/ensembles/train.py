@@ -76,10 +76,11 @@ def train_ensemble(
     member could be trained.
     """
     how, members = check_recipe(file)
+    most = _most(jobs)
+    reading, machine = reading or Reading(), machine or Machine()
     tell, note = on_progress or (lambda event: None), on_note or (lambda line: None)
-    work = _Ensemble(file, how, members, _most(jobs), machine or Machine(), reading or Reading(), tell, note)
     with making_bundle(output) as (folder, before):
-        return work.run(folder, before)
+        return _Ensemble(file, how, members, folder, most, machine, reading, tell, note).run(before)
 
 
 def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]]:
@@ -136,6 +137,7 @@ class _Ensemble:
     file: EnsembleFile
     how: EnsembleRecipe
     members: tuple[Member, ...]
+    folder: RunFolder
     most: int
     machine: Machine
     reading: Reading
@@ -147,7 +149,7 @@ class _Ensemble:
     data: str = ""
     started: float = field(default_factory=time.monotonic)
 
-    def run(self, folder: RunFolder, before: Mapping[str, object]) -> Finished:
+    def run(self, before: Mapping[str, object]) -> Finished:
         """Check, train and blend. before: the ``run.json`` that the folder holds."""
         # The check reports faults of the files; here their marks are only compared.
         self.data = data_mark(self.file, self.reading)
@@ -156,23 +158,23 @@ class _Ensemble:
         units = before.get("units")
         known: Mapping[str, Mapping[str, str]] = units if isinstance(units, Mapping) else {}
         for training in self.trainings.values():
-            self._recall(folder, training, known.get(training.unit.name, {}).get("mark", ""))
+            self._recall(training, known.get(training.name, {}).get("mark", ""))
         gone = [name for name in known if name not in self.trainings]
         if gone:
             self.note(f"no longer in the recipe, kept but not blended: {', '.join(sorted(gone))}")
         waiting = [training for training in self.trainings.values() if training.status == "waiting"]
         if waiting:
-            self._check(folder)
-        elif before.get("done") == self._done(folder):
+            self._check()
+        elif before.get("done") == self._done():
             self.note("nothing is left to do")
             # It may have been stopped between its last file and its page.
-            return self._finished(folder, RunRecord(before), new=not folder.file(PAGE).exists())
-        self._describe(folder)
+            return self._finished(RunRecord(before), new=not self.folder.file(PAGE).exists())
+        self._describe()
         self._show()
         try:
-            self._train(folder, waiting)
+            self._train(waiting)
         finally:
-            self._describe(folder)
+            self._describe()
         finished = self._finished_members()
         if not finished:
             raise TrainingError(
@@ -180,16 +182,16 @@ class _Ensemble:
                 problems=[f"{name}: {training.stage}" for name, training in self.trainings.items()],
                 fix="mend what is named, and run the command again",
             )
-        return self._blend(folder, finished)
+        return self._blend(finished)
 
     # --- finished runs
 
-    def _recall(self, folder: RunFolder, training: MemberStatus, mark: str) -> None:
+    def _recall(self, training: MemberStatus, mark: str) -> None:
         """Take a finished run of this very training as it is; else report what has changed."""
-        path = self._path(folder, training)
+        path = self._path(training)
         if not (path / "run.json").exists():
             return
-        name = training.unit.name
+        name = training.name
         try:
             _, about = read_run(path)
             recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
@@ -207,12 +209,12 @@ class _Ensemble:
             self.note(f"{name} has finished already")
             training.finish(RunRecord(about))
 
-    def _path(self, folder: RunFolder, training: MemberStatus) -> Path:
-        return folder.path / "members" / training.unit.name
+    def _path(self, training: MemberStatus) -> Path:
+        return self.folder.path / "members" / training.name
 
     # --- before the first training
 
-    def _check(self, folder: RunFolder) -> None:
+    def _check(self) -> None:
         request = CheckRequest(
             schema=self.file.schema,
             table=self.file.table,
@@ -222,26 +224,25 @@ class _Ensemble:
             plan=self.most if self.most > 1 else 0,
             members=[MemberRecipe(member.name, member.recipe) for member in self.members],
         )
-        errors = folder.file(LOGS) / "check.txt"
-        answer: CheckAnswer = ask(request.to_json(), errors, lambda name, event: self._tell_stage(event))
+        answer: CheckAnswer = ask(
+            request.to_json(),
+            self._log("check"),
+            lambda name, event: self.tell(event) if isinstance(event, StageBegan) else None,
+        )
         if answer["faults"]:
             raise refusal_of(answer["faults"])
         self.plans, self.budget_bytes = answer["plans"], answer["budget_bytes"]
 
-    def _tell_stage(self, event: Event | None) -> None:
-        if isinstance(event, StageBegan):
-            self.tell(event)
-
     # --- training
 
-    def _train(self, folder: RunFolder, waiting: Sequence[MemberStatus]) -> None:
+    def _train(self, waiting: Sequence[MemberStatus]) -> None:
         left = list(waiting)
         with Children(self._heard) as children:
             while left or children.running:
                 while left and self._fits(children, left[0]):
-                    self._start(folder, children, left.pop(0))
-                self._ended(folder, children.next_finished())
-                self._describe(folder)
+                    self._start(children, left.pop(0))
+                self._ended(children.next_finished())
+                self._describe()
                 self._show()
 
     def _fits(self, children: Children, training: MemberStatus) -> bool:
@@ -252,7 +253,7 @@ class _Ensemble:
         units = [training.unit, *(self.trainings[name].unit for name in children.running)]
         return len(children.running) < self.most and all(self.plans.get(unit.member) for unit in units)
 
-    def _start(self, folder: RunFolder, children: Children, training: MemberStatus) -> None:
+    def _start(self, children: Children, training: MemberStatus) -> None:
         machine = self.machine
         if self.most > 1 and self.plans.get(training.unit.member):
             machine = replace(machine, budget=str(self.budget_bytes // self.most))
@@ -262,23 +263,23 @@ class _Ensemble:
             reading=self.reading,
             machine=machine,
             recipe=training.unit.recipe,
-            run=str(self._path(folder, training)),
+            run=str(self._path(training)),
         )
         training.status, training.stage, training.began = "running", "starting", time.monotonic()
-        children.start(training.unit.name, request.to_json(), self._log(folder, training))
+        children.start(training.name, request.to_json(), self._log(training.name))
         self._show()
 
-    def _log(self, folder: RunFolder, training: MemberStatus) -> Path:
-        return folder.file(LOGS) / f"{training.unit.name}.txt"
+    def _log(self, name: str) -> Path:
+        return self.folder.file(LOGS) / f"{name}.txt"
 
-    def _ended(self, folder: RunFolder, child: Child) -> None:
+    def _ended(self, child: Child) -> None:
         training = self.trainings[child.name]
         failure = child.failure()
         if failure:
             training.status, training.stage, training.seconds = "failed", failure, child.seconds
             self.note(f"{child.name} failed: {failure}")
             return
-        self._log(folder, training).unlink(missing_ok=True)
+        self._log(child.name).unlink(missing_ok=True)
         training.finish(RunRecord(child.answer["summary"]))
         training.overhead = child.seconds - training.seconds
 
@@ -312,12 +313,12 @@ class _Ensemble:
             members[member.name] = {"weight": member.weight, **changed}
         return {**self.how.model_dump(mode="json"), "members": members}
 
-    def _done(self, folder: RunFolder) -> list[object]:
+    def _done(self) -> list[object]:
         """The recipe and the finished runs: a blend of the same is the same."""
         runs = [
-            [name, training.status, file_digest(self._path(folder, training) / "run.json")]
-            for name, training in self.trainings.items()
-            if training.status == "finished"
+            [name, own.status, file_digest(self._path(own) / "run.json")]
+            for name, own in self.trainings.items()
+            if own.is_finished
         ]
         return [self._recipe(), runs]
 
@@ -328,13 +329,9 @@ class _Ensemble:
 
     def _finished_members(self) -> list[Member]:
         """Members with every fold finished: only they are blended."""
-        return [
-            member
-            for member in self.members
-            if all(training.status == "finished" for training in self._units(member))
-        ]
+        return [member for member in self.members if all(own.is_finished for own in self._units(member))]
 
-    def _describe(self, folder: RunFolder, blend: BlendAnswer | None = None) -> RunRecord:
+    def _describe(self, blend: BlendAnswer | None = None) -> RunRecord:
         """Write ``run.json`` as it is now, so that it is true at whatever moment the command stops."""
         finished = self._finished_members()
         scores = blend["scores"] if blend else {}
@@ -342,10 +339,10 @@ class _Ensemble:
         for member in self.members:
             units = self._units(member)
             errors = [training.stage for training in units if training.status == "failed"]
-            paths = [self._path(folder, training) for training in units] if member in finished else []
+            paths = [self._path(training) for training in units] if member in finished else []
             members.append(
                 describe_member(
-                    folder,
+                    self.folder,
                     member.name,
                     member.weight,
                     paths,
@@ -358,10 +355,12 @@ class _Ensemble:
                 )
             )
         for soup in blend["soups"] if blend else ():
-            paths = [folder.file(path) for path in soup["runs"]]
+            paths = [self.folder.file(path) for path in soup["runs"]]
             more = {"error": "", "overhead_seconds": 0.0}
             own = scores.get(soup["name"], {})
-            members.append(describe_member(folder, soup["name"], soup["weight"], paths, scores=own, **more))
+            members.append(
+                describe_member(self.folder, soup["name"], soup["weight"], paths, scores=own, **more)
+            )
         about = {
             "of": "network",
             "table": self.file.table,
@@ -371,53 +370,45 @@ class _Ensemble:
             "members": members,
             # An unfinished member's folder may hold an older run of other data.
             "units": {
-                name: {
-                    "mark": training.mark if training.status == "finished" else "",
-                    "status": training.status,
-                }
-                for name, training in self.trainings.items()
+                name: {"mark": own.mark if own.is_finished else "", "status": own.status}
+                for name, own in self.trainings.items()
             },
             **(blend["evaluation"] if blend else {}),
-            "done": self._done(folder) if blend else None,
+            "done": self._done() if blend else None,
             "method": self.how.blend,
             "seconds": round(time.monotonic() - self.started, 3),
             "peak_bytes": max(training.peak_bytes for training in self.trainings.values()),
         }
         if not blend:
             # Earlier held-out answers are not those of members that have changed.
-            folder.file("oof.parquet").unlink(missing_ok=True)
-            folder.write_text("schema.toml", self.file.schema.to_toml())
-        return describe_bundle(folder, about)
+            self.folder.file("oof.parquet").unlink(missing_ok=True)
+            self.folder.write_text("schema.toml", self.file.schema.to_toml())
+        return describe_bundle(self.folder, about)
 
-    def _blend(self, folder: RunFolder, finished: Sequence[Member]) -> Finished:
+    def _blend(self, finished: Sequence[Member]) -> Finished:
         request = BlendRequest(
             table=self.file.table,
             reading=self.reading,
             machine=self.machine,
-            folder=str(folder.path),
+            folder=str(self.folder.path),
             method=self.how.blend,
             seed=int(self.file.sections.get("recipe", {}).get("seed", 0)),
             soup=self.how.soup,
             members=[
-                MemberRuns(
-                    member.name,
-                    member.weight,
-                    [f"members/{training.unit.name}" for training in self._units(member)],
-                )
+                MemberRuns(member.name, member.weight, [f"members/{own.name}" for own in self._units(member)])
                 for member in finished
             ],
         )
-        errors = folder.file(LOGS) / "blend.txt"
-        answer: BlendAnswer = ask(request.to_json(), errors, lambda name, event: None)
+        answer: BlendAnswer = ask(request.to_json(), self._log("blend"), lambda name, event: None)
         for note in answer["notes"]:
             self.note(note)
-        folder.write_text("schema.toml", answer["schema"])
-        return self._finished(folder, self._describe(folder, answer), new=True)
+        self.folder.write_text("schema.toml", answer["schema"])
+        return self._finished(self._describe(answer), new=True)
 
-    def _finished(self, folder: RunFolder, record: RunRecord, *, new: bool) -> Finished:
+    def _finished(self, record: RunRecord, *, new: bool) -> Finished:
         """Open the finished ensemble. new: it lacks its line in the history and its page."""
-        ensemble = NetworkEnsemble.open(folder.path, record)
+        ensemble = NetworkEnsemble.open(self.folder.path, record)
         if new:
             finish_run(ensemble, log=self.note)
         failed = tuple(member.name for member in record.members if member.status != "finished")
-        return Finished(folder.path, {**ensemble.summary, "failed": list(failed)}, failed)
+        return Finished(self.folder.path, {**ensemble.summary, "failed": list(failed)}, failed)

@@ -43,12 +43,8 @@ class Evidence:
     truth: Floats | None = None
     counts: Floats | None = None
 
-    def loss(self, weights: Floats) -> float:
-        """Return the mean log loss, or mean squared error, of a blend with these weights."""
-        return self.loss_of(self.given @ weights)
-
     def loss_of(self, mixed: Floats) -> float:
-        """Return the same for a blend's answers (questions,)."""
+        """Return the mean log loss, or mean squared error, of a blend's answers (questions,)."""
         if self.truth is not None:
             return float(self.mean((mixed - self.truth) ** 2))
         return float(self.mean(-np.log(np.maximum(mixed, SMALLEST))))
