@@ -94,14 +94,8 @@ class Clickable:
     @property
     def data(self) -> str:
         """The lists as JSON that can stand in a page: no letter of it ends a script or begins a tag."""
-        text = json.dumps(
-            {
-                "headings": list(self.headings),
-                "lists": dict(self.lists),
-                "titles": dict(self.titles),
-                "cut": self.grid.cut,
-            }
-        )
+        lists = {"headings": list(self.headings), "lists": dict(self.lists), "titles": dict(self.titles)}
+        text = json.dumps({**lists, "cut": self.grid.cut})
         return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

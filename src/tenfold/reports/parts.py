@@ -212,15 +212,9 @@ def _matrix(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.i
         right = counts[label, label] / total
         row: list[Cell | str] = [name, Cell(f"{right:.0%}" if counts[label].sum() else "", faint=True)]
         for guess in range(len(names)):
-            count = int(counts[label, guess])
-            row.append(
-                Cell(
-                    str(count) if count else "",
-                    heat=count / total if count else None,
-                    strong=label == guess,
-                    key=f"{label}:{guess}" if count else "",
-                )
-            )
+            count, same = int(counts[label, guess]), label == guess
+            shown = Cell(str(count), heat=count / total, strong=same, key=f"{label}:{guess}")
+            row.append(shown if count else Cell("", strong=same))
         rows.append(row)
     upright = len(names) > 5 or max(map(len, names), default=0) > CLASS_LETTERS // 2
     title = f"{target.name}: label by answer"
@@ -237,22 +231,13 @@ def _pairs(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.in
         label, guess = divmod(int(index), len(names))
         if not wrong[label, guess]:
             break
-        total, right = counts[label].sum(), counts[label, label]
-        rows.append(
-            [
-                names[label],
-                names[guess],
-                Cell(
-                    str(wrong[label, guess]), heat=float(wrong[label, guess] / total), key=f"{label}:{guess}"
-                ),
-                Cell(str(right), key=f"{label}:{label}" if right else ""),
-                Cell(str(total)),
-            ]
-        )
+        total, right, count = counts[label].sum(), counts[label, label], wrong[label, guess]
+        confused = Cell(str(count), heat=float(count / total), key=f"{label}:{guess}")
+        correct = Cell(str(right), key=f"{label}:{label}" if right else "")
+        rows.append([names[label], names[guess], confused, correct, Cell(str(total))])
     title = f"{target.name}: {len(names)} classes; the {len(rows)} pairs that are confused most"
-    return Grid(
-        ("label", "answer", "rows", "rows right", "rows of the label"), rows, title=title, cut=CLASS_LETTERS
-    )
+    heads = ("label", "answer", "rows", "rows right", "rows of the label")
+    return Grid(heads, rows, title=title, cut=CLASS_LETTERS)
 
 
 def _tag_table(target: TargetEvaluation, ids: Sequence[str]) -> Part:
@@ -277,12 +262,8 @@ def _tag_table(target: TargetEvaluation, ids: Sequence[str]) -> Part:
                 lists[key] = _listed(target, own, ids)
                 titles[key] = f"{name}: {len(own)} rows {word}{_first(len(own))}"
         rows.append(cells)
-    grid = Grid(
-        ("class", "found", "missed", "false alarm", "rightly left out"),
-        rows,
-        title=target.name,
-        cut=CLASS_LETTERS,
-    )
+    words = ("class", "found", "missed", "false alarm", "rightly left out")
+    grid = Grid(words, rows, title=target.name, cut=CLASS_LETTERS)
     heads = ("row", "label", "answer", "surest of all questions", "loss")
     return Clickable(grid, heads, lists, titles, hint="Click a number to list its rows here.")
 
@@ -397,11 +378,8 @@ def memory_parts(record: RunRecord, history: Sequence[EpochRecord]) -> tuple[Par
         lines = [Line("measured", epochs, np.array(peaks, dtype=np.float64) / 2**30, dots=True)]
         if planned:
             lines.append(Line("planned", epochs, np.full(len(epochs), planned / 2**30), dashed=True))
-        parts.append(
-            Charts(
-                [line_chart(lines, title="peak so far", x_name="epoch", y_name="GiB", zero=True, whole=True)]
-            )
-        )
+        chart = line_chart(lines, title="peak so far", x_name="epoch", y_name="GiB", zero=True, whole=True)
+        parts.append(Charts([chart]))
     return tuple(parts)
 
 
