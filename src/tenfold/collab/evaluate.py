@@ -129,11 +129,7 @@ def evaluate_ratings(
 
 
 def evaluate_lists(
-    scorer: PairScorer,
-    test: Ratings,
-    *,
-    n: int = 10,
-    relevant_from: float | None = None,
+    scorer: PairScorer, test: Ratings, *, n: int = 10, relevant_from: float | None = None
 ) -> tuple[Scores, list[str]]:
     """Precision, recall, hit, NDCG and coverage of the lists of n (see `tenfold.metrics`); and messages.
 

@@ -117,12 +117,12 @@ def _with_users(
     user_index = np.where(
         user_index < 0, len(model.users) + locate(users, np.array(new_users, object)), user_index
     )
-    seen = {
-        int(user): _merged(model, int(user), item_index[user_index == user], values[user_index == user])
-        for user in set(user_index)
-    }
     # Users without a new rating stay as fitted: a fold-in is near to the fit, but not equal.
-    seen = {user: mine for user, mine in seen.items() if not _is_known(model, user, *mine)}
+    seen = {
+        int(user): merged
+        for user in set(user_index)
+        if (merged := _merged(model, user, item_index[user_index == user], values[user_index == user]))
+    }
     folded = {user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items()}
     new = [folded[len(model.users) + number] for number in range(len(new_users))]
     bias = np.append(model.user_bias, _biases(new))
@@ -146,26 +146,20 @@ def _with_users(
 
 def _merged(
     model: FactorModel, user: int, items: NDArray[np.int64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Items and ratings of a user, sorted by item; new ratings replace old ones."""
-    rated: dict[int, float] = {}
+) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Items and ratings of a user, sorted by item, old and new; None if they are those of the model."""
+    old: dict[int, float] = {}
     if user < len(model.users):
         part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
-        rated = dict(zip(model.seen_items[part].tolist(), model.seen_ratings[part].tolist(), strict=True))
+        old = dict(zip(model.seen_items[part].tolist(), model.seen_ratings[part].tolist(), strict=True))
+    rated = dict(old)
     for item, value in zip(items.tolist(), values.tolist(), strict=True):
         # Events are counts: they add up.
         rated[item] = rated.get(item, 0.0) + value if model.implicit else value
+    if {item: float(np.float32(value)) for item, value in rated.items()} == old:
+        return None
     order = sorted(rated)
     return np.array(order, np.int64), np.array([rated[item] for item in order])
-
-
-def _is_known(model: FactorModel, user: int, items: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
-    """Whether the model holds exactly these ratings of the user."""
-    if user >= len(model.users):
-        return False
-    part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
-    same = np.array_equal(model.seen_items[part], items)
-    return same and np.array_equal(model.seen_ratings[part], values.astype(np.float32))
 
 
 class _Seen(TypedDict):

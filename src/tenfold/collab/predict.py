@@ -272,12 +272,12 @@ class FactorScorer:
     @cached_property
     def average_user(self) -> tuple[float, NDArray[np.float64]]:
         """Bias and factors of the average user."""
-        return _average(self.model.user_bias, self.model.user_factors, self.user_weight)
+        return float(self.user_weight @ self.model.user_bias), self.user_weight @ self.model.user_factors
 
     @cached_property
     def average_item(self) -> tuple[float, NDArray[np.float64]]:
         """Bias and factors of the average item."""
-        return _average(self.model.item_bias, self.model.item_factors, self.item_weight)
+        return float(self.item_weight @ self.model.item_bias), self.item_weight @ self.model.item_factors
 
     def user_side(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Biases (n,) and factors (n, factors) of users."""
@@ -306,10 +306,7 @@ class FactorScorer:
         return raw if self.model.implicit else np.clip(raw, *self.model.scale)
 
     def scores(
-        self,
-        users: NDArray[np.int64],
-        items: NDArray[np.int64],
-        cells: Cells | None = None,
+        self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score and deviation of each pair, at the times of the cells where the model knows of times."""
         raw = self.raw(users, items)
@@ -383,12 +380,6 @@ def _weights(counts: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     """Weights that sum to 1; equal weights if nothing was counted."""
     total = counts.sum()
     return counts / total if total > 0 else np.full(size, 1 / max(size, 1))
-
-
-def _average(
-    bias: NDArray[np.float32], factors: NDArray[np.float32], weight: NDArray[np.float64]
-) -> tuple[float, NDArray[np.float64]]:
-    return float(weight @ bias), weight @ factors
 
 
 def _take(

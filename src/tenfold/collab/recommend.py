@@ -95,11 +95,7 @@ def recommend(
 
 
 def similar(
-    scorer: PairScorer,
-    items: object = None,
-    *,
-    n: int = 10,
-    candidates: object = None,
+    scorer: PairScorer, items: object = None, *, n: int = 10, candidates: object = None
 ) -> Neighbours:
     """The n items with the nearest vectors by cosine, from -1 to 1, of q_i and q_j.
 
@@ -120,12 +116,7 @@ def nearest_users(scorer: PairScorer, users: object = None, *, n: int = 10) -> N
 
 
 def _neighbours(
-    scorer: PairScorer,
-    side: str,
-    ids: object,
-    n: int,
-    allowed: NDArray[np.bool_],
-    notes: list[str],
+    scorer: PairScorer, side: str, ids: object, n: int, allowed: NDArray[np.bool_], notes: list[str]
 ) -> Neighbours:
     n = checked_count(n)
     model, factors = scorer.interactions, scorer.vectors(side)

@@ -21,14 +21,7 @@ from tenfold.reports.maps import principal_components
 from tenfold.values import FactorModel
 from tenfold.workbooks.ratings import ExplainedRatings
 
-__all__ = [
-    "BiasedItem",
-    "FactorMap",
-    "Inspection",
-    "LookUp",
-    "inspect_run",
-    "inspection_sections",
-]
+__all__ = ["BiasedItem", "FactorMap", "Inspection", "LookUp", "inspect_run", "inspection_sections"]
 
 #: Items of the map, the most rated: rarely rated items lie near its middle and say little.
 MAPPED = 1000

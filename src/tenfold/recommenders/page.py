@@ -16,13 +16,7 @@ from tenfold.reports.charts import Line, line_chart
 from tenfold.reports.html import Cell, Charts, Grid, Page, Part, Section
 from tenfold.reports.maps import named_map
 from tenfold.reports.members import members_section
-from tenfold.reports.parts import (
-    confusion_part,
-    curve_sections,
-    facts_parts,
-    top_losses,
-    top_losses_grid,
-)
+from tenfold.reports.parts import confusion_part, curve_sections, facts_parts, top_losses, top_losses_grid
 from tenfold.runs.heldout import TargetEvaluation, evaluate_target
 from tenfold.runs.record import RunRecord
 from tenfold.schema import NumberTarget

@@ -24,7 +24,7 @@ from tenfold.data.tables.table import Table, read_table, write_parquet
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.methods import unused_choices
-from tenfold.recommenders.run import ITEMS, NO_TIME
+from tenfold.recommenders.run import ITEMS, NO_TIME, column_in
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Notes
 from tenfold.runs.options import FitOptions
@@ -119,16 +119,14 @@ def prepare_ratings(
     """
     schema.check_uses()
     time_format = options.time_format or schema.time_format
-    # Ratings are sorted by user and item: their rows say which is the last of a user.
-    reading = _RatingsReading(
-        time_format,
-        options.reading.skip_bad,
-        keep_rows or recipe.split == "last",
-        fold is not None or recipe.valid > 0 or recipe.split == "last",
-    )
     table = read_table(source, **options.reading.table)
     ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
-    schema, ratings, tables = _read(schema, recipe, table, reading, ignored, notes)
+    # Ratings are sorted by user and item: their rows say which is the last of a user.
+    rows = keep_rows or recipe.split == "last"
+    held = fold is not None or recipe.valid > 0 or recipe.split == "last"
+    schema, ratings, tables = _read(
+        schema, recipe, table, options, notes, no_time=ignored, keep_rows=rows, held=held
+    )
     del table
     if ratings.implicit and "method" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"method": "als"})
@@ -146,27 +144,20 @@ def prepare_ratings(
     return RatingsWork(schema, recipe, ratings, split, train, sides, tables, ignored, time_format, kept)
 
 
-@dataclass(frozen=True)
-class _RatingsReading:
-    """How ratings are read. held: whether some are held out, to be scored."""
-
-    time_format: str | None
-    skip_bad: bool
-    keep_rows: bool
-    held: bool
-
-
 def _read(
     schema: Schema,
     recipe: FactorRecipe,
     table: Table,
-    reading: _RatingsReading,
-    no_time: bool,
+    options: FitOptions,
     notes: Notes,
+    *,
+    no_time: bool,
+    keep_rows: bool,
+    held: bool,
 ) -> tuple[Schema, Ratings, dict[str, Table]]:
-    """The ratings, the schema with the columns of the table, and the side tables.
+    """The schema with the columns of the table, the ratings, and the side tables.
 
-    no_time: whether no times are to be read.
+    no_time: whether times are ignored.  held: whether some ratings are held out.
     """
     # A table of users or items is of the same origin, though its separator and header are its own.
     words, likely = table.options.get("missing_values", ()), table.options.get("encoding")
@@ -194,12 +185,12 @@ def _read(
         item_name=schema.item_name,
         scale=recipe.scale,
         duplicates=recipe.duplicates,
-        time_format=reading.time_format,
-        skip_bad=reading.skip_bad,
-        keep_rows=reading.keep_rows,
+        time_format=options.time_format or schema.time_format,
+        skip_bad=options.reading.skip_bad,
+        keep_rows=keep_rows,
     )
     notes.add(ratings.notes)
-    if no_time and reading.held:
+    if no_time and held:
         unread = find_roles(table, **{**columns, "time": None}).time
         if unread is not None:
             said = "score is optimistic, since training sees what came after a held-out row"
@@ -218,12 +209,7 @@ def _read(
 
 def _key(table: Table | None, name: str) -> str | None:
     """The id column's own name if the side table has it; None leaves it to be looked for."""
-    if table is None or not table.header or not name:
-        return None
-    try:
-        return find_column(table, name)
-    except SchemaError:
-        return None
+    return None if table is None or not table.header else column_in(table, name)
 
 
 def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None) -> Split:
@@ -263,10 +249,7 @@ def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None)
 
 
 def _encode_sides(
-    schema: Schema,
-    ratings: Ratings,
-    tables: Mapping[str, Table],
-    notes: Notes,
+    schema: Schema, ratings: Ratings, tables: Mapping[str, Table], notes: Notes
 ) -> dict[str, SideFeatures]:
     """Side features of users and of items, each column from the table that has it."""
     if schema.side and not tables:

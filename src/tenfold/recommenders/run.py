@@ -44,7 +44,7 @@ from tenfold.values import (
     id_text,
 )
 
-__all__ = ["ITEMS", "MODEL", "NO_TIME", "RecommenderRun", "held_out_names", "peak_bytes"]
+__all__ = ["ITEMS", "MODEL", "NO_TIME", "RecommenderRun", "column_in", "held_out_names", "peak_bytes"]
 
 #: Files of a run: interactions with factors or embeddings, and the item table for filters.
 MODEL, ITEMS = "model.safetensors", "items.parquet"
@@ -343,7 +343,7 @@ class RecommenderRun(Run):
         }
         names: dict[str, Any] = {**_names_in(schema, table, rating=True), **given}
         if "time" not in given:
-            names["time"] = False if record.times_ignored else _column_in(table, own["time"])
+            names["time"] = False if record.times_ignored else column_in(table, own["time"])
         elif given["time"].casefold() == NO_TIME and NO_TIME not in table.names:
             names["time"] = False
         if names["user"] is not None or one_user is None or names_users(table):
@@ -430,10 +430,10 @@ def _names_in(schema: Schema, table: Table, *, rating: bool = False) -> dict[str
     wanted = {"user": schema.ids[0].name, "item": schema.ids[1].name}
     if rating:
         wanted["rating"] = schema.targets[0].name or ""
-    return {role: _column_in(table, name) for role, name in wanted.items()}
+    return {role: column_in(table, name) for role, name in wanted.items()}
 
 
-def _column_in(table: Table, name: str | None) -> str | None:
+def column_in(table: Table, name: str | None) -> str | None:
     """The table's column of that name, or None."""
     try:
         return find_column(table, name) if name else None

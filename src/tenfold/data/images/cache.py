@@ -245,7 +245,9 @@ def build_image_cache(
             filling.fill(own, None)
     with suppress(OSError):  # only a shortcut: without it the files are read again
         seen.save()
-    entries = {row: _stored(store, entry) for row, entry in filling.entries.items()}
+    entries = filling.entries
+    if store is not None:
+        entries = {row: store.find(entry.content, entry.white) or entry for row, entry in entries.items()}
     cache = ImageCache(decoding, store, entries, filling.content, white=white, decoded=filling.decoded)
     return cache, dict(sorted(filling.problems.items())), notes + _describe(entries, decoding.names, white)
 
@@ -260,11 +262,6 @@ def _open_store(folder: Path | None, decoding: _Decoding, notes: list[str]) -> P
         notes.append(f"image cache{why}")
     notes.append("there is no image cache: pictures are decoded each time they are read")
     return None
-
-
-def _stored(store: PixelStore | None, entry: Entry) -> Entry:
-    kept = None if store is None else store.find(entry.content, entry.white)
-    return entry if kept is None else kept
 
 
 class _Filling:
@@ -399,7 +396,8 @@ def _describe(entries: Mapping[int, Entry], names: Sequence[str], white: float |
     framed = sum(entry.frames for entry in entries.values())
     if framed:
         notes.append(f"{framed} {'file has' if framed == 1 else 'files have'} several frames; first is used")
-    long = [row for row, entry in sorted(entries.items()) if _ratio(entry) >= EXTREME]
+    sizes = {row: (entry.width, entry.height) for row, entry in sorted(entries.items())}
+    long = [row for row, size in sizes.items() if max(size) >= EXTREME * min(size)]
     if long:
         shown = [f"{names[row]} {entries[row].width}x{entries[row].height}" for row in long[:LISTED]]
         rest = f" and {len(long) - LISTED} more" if len(long) > LISTED else ""
@@ -410,7 +408,3 @@ def _describe(entries: Mapping[int, Entry], names: Sequence[str], white: float |
         what = "picture has" if deep == 1 else "pictures have"
         notes.append(f"{deep} {what} float or 32-bit grey values: 0 is black, {white:.0f} is white")
     return notes
-
-
-def _ratio(entry: Entry) -> float:
-    return max(entry.width, entry.height) / min(entry.width, entry.height)

@@ -191,10 +191,7 @@ class JpegFile(io.RawIOBase):
         if marks.read() and marks.last >= 0:
             self._end = marks.end
             filled = marks.end - marks.last > LEFT + TAKEN
-            self._stops = [
-                marks.last,
-                *((marks.last + TAKEN, marks.end - LEFT) if filled else ()),
-            ]
+            self._stops = [marks.last, *((marks.last + TAKEN, marks.end - LEFT) if filled else ())]
 
     def readable(self) -> bool:
         """It is."""

@@ -401,10 +401,7 @@ def _plan(
     whole = (0.0, 0.0, float(width), float(height))
     if resize == "pad":
         scale = min(out_width / width, out_height / height)
-        inner = (
-            min(out_width, max(1, round(width * scale))),
-            min(out_height, max(1, round(height * scale))),
-        )
+        inner = (min(out_width, max(1, round(width * scale))), min(out_height, max(1, round(height * scale))))
         return whole, inner, ((out_width - inner[0]) // 2, (out_height - inner[1]) // 2)
     if resize == "crop":
         scale = max(out_width / width, out_height / height)
@@ -543,13 +540,7 @@ def read_thumbnail(path: str | os.PathLike[str], longest: int = 160, *, white: f
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         return encode_png(
             decode_file(
-                file,
-                size,
-                "squish",
-                interpolation="bicubic",
-                max_pixels=MAX_PIXELS,
-                white=white,
-                name=name,
+                file, size, "squish", interpolation="bicubic", max_pixels=MAX_PIXELS, white=white, name=name
             ).pixels
         )
 

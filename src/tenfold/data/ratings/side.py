@@ -81,11 +81,7 @@ def encode_side(
 
 
 def choose_ids(
-    table: Table,
-    conditions: Sequence[str],
-    ids: NDArray[np.object_],
-    *,
-    key: str | None = None,
+    table: Table, conditions: Sequence[str], ids: NDArray[np.object_], *, key: str | None = None
 ) -> NDArray[np.bool_]:
     """Which of the ids meet all conditions ``COLUMN=VALUE`` or ``COLUMN!=VALUE`` in their row of the table.
 
