@@ -14,15 +14,15 @@ from tenfold.runs.folder import read_run
 
 def test_a_bundle_is_described_again_and_again_and_its_members_stay(tmp_path: Path) -> None:
     folder, about = begin_bundle(tmp_path / "top")
-    assert about == {}
+    assert about.values == {}
     (tmp_path / "top" / "members").mkdir()
     folder.write_text("schema.toml", "x = 1\n")
     describe_bundle(folder, {"members": []})
     folder.close()
     _, found = read_run(tmp_path / "top")
-    assert found["kind"] == "blend" and list(found["files"]) == ["schema.toml"]
+    assert found.kind == "blend" and list(found.files) == ["schema.toml"]
     again, about = begin_bundle(tmp_path / "top")
-    assert about["members"] == [] and (tmp_path / "top" / "members").is_dir()
+    assert about.members == [] and (tmp_path / "top" / "members").is_dir()
     again.close()
 
 
@@ -56,7 +56,7 @@ def test_one_that_was_killed_before_its_description_is_begun_again(tmp_path: Pat
     again, about = begin_bundle(tmp_path / "top")
     describe_bundle(again, {"members": []})
     again.close()
-    assert about == {} and not again.file(".run.json.1.tmp").exists()
+    assert about.values == {} and not again.file(".run.json.1.tmp").exists()
 
 
 def test_two_processes_do_not_share_it(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_a_stopped_beginning_left_does_not_block_the_next(tmp_path: Path, n
         (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "top" / name).write_text("x")
     with making_bundle(tmp_path / "top") as (folder, about):
-        assert about == {} and not list(folder.path.glob("*.tmp"))
+        assert about.values == {} and not list(folder.path.glob("*.tmp"))
         describe_bundle(folder, {})
 
 
@@ -123,11 +123,11 @@ def test_a_bundle_with_a_damaged_description_is_made_again(tmp_path: Path) -> No
     for damaged in (text.replace('"units"', '"unots"'), text[:40]):
         (tmp_path / "top" / "run.json").write_text(damaged)
         with making_bundle(tmp_path / "top") as (_, about):
-            assert about == {"kind": "blend"}
+            assert about.values == {"kind": "blend"}
 
 
 def test_a_bundle_goes_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     with making_bundle(tmp_path / "link") as (folder, _):
         describe_bundle(folder, {"members": []})
-    assert read_run(tmp_path / "link")[1]["kind"] == "blend" and (tmp_path / "disk").is_dir()
+    assert read_run(tmp_path / "link")[1].kind == "blend" and (tmp_path / "disk").is_dir()

@@ -32,11 +32,11 @@ def write(folder: Path, about: Any) -> Path:
 
 def test_a_sum_covers_every_value_and_no_spelling(tmp_path: Path) -> None:
     whole = sealed({**ABOUT, "shape": (1, 2), "by number": {4: 1e-300}})
-    assert read_description(write(tmp_path, whole), "run")["shape"] == [1, 2]
+    assert read_description(write(tmp_path, whole), "run").values["shape"] == [1, 2]
     turned = dict(reversed(json.loads(json.dumps(whole)).items()))
     file = tmp_path / "run.json"
     file.write_text(json.dumps(turned), encoding="utf-8")
-    assert read_description(file, "run")["rows"] == 3
+    assert read_description(file, "run").rows == 3
     assert sealed(whole) == whole
 
 
@@ -66,7 +66,7 @@ def test_without_a_sum_a_value_of_the_wrong_type_is_named(tmp_path: Path, name: 
 
 
 def test_without_a_sum_what_is_right_is_read_and_what_is_missing_is_named(tmp_path: Path) -> None:
-    assert read_description(write(tmp_path, ABOUT), "run") == ABOUT
+    assert read_description(write(tmp_path, ABOUT), "run").values == ABOUT
     assert faults_of({"kind": "pairs", "format": 1, "files": {}})[0] == "rows is missing"
 
 

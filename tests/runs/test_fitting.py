@@ -57,7 +57,7 @@ def make(job: Job, path: Path, **options: Any) -> tuple[Path, RunRecord]:
 def test_a_run_is_described_and_returned_as_it_was_written(tmp_path: Path) -> None:
     heard: list[str] = []
     path, record = make(Job({"data": "x"}), tmp_path / "run", log=heard.append)
-    assert read_run(path)[1] == record.values and heard == record.notes == ["prepared", "trained"]
+    assert read_run(path)[1] == record and heard == record.notes == ["prepared", "trained"]
     assert (record.kind, record.rows, record.peak_bytes, record.identity) == ("network", 2, 77, {"data": "x"})
 
 
@@ -85,7 +85,7 @@ def test_another_training_is_not_taken_for_it(tmp_path: Path) -> None:
 def test_a_training_that_stopped_early_leaves_its_run_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loss is NaN") as caught:
         make(Job({"data": "x"}, stopped="the loss is NaN"), tmp_path / "run")
-    assert caught.value.labels["fix"] == "a lower --lr" and read_run(tmp_path / "run")[1]["rows"] == 2
+    assert caught.value.labels["fix"] == "a lower --lr" and read_run(tmp_path / "run")[1].rows == 2
 
 
 def test_a_run_without_a_name_gets_the_next_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,6 @@ from tenfold.runs.folder import (
     FORMAT,
     begin_run,
     differences,
-    nan_to_none,
-    none_to_nan,
     read_arrays,
     read_run,
     replacing,
@@ -35,7 +33,7 @@ def make_run(path: Path, text: str = "one") -> Path:
 def test_a_finished_run_reads_back(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
     folder, about = read_run(path)
-    assert about["kind"] == "network" and about["format"] == FORMAT
+    assert about.kind == "network" and about.values["format"] == FORMAT
     assert (folder / "note.txt").read_text() == "one"
     arrays, described = read_arrays(folder / "weights.safetensors")
     assert arrays["w"].tolist() == [[0, 1, 2], [3, 4, 5]] and described == {"arch": "x"}
@@ -90,9 +88,7 @@ def test_a_finished_run_that_is_to_be_replaced_and_what_an_unfinished_one_left_a
     folder.close()
     again, notes = begin_run(tmp_path / "run")
     again.close()
-    assert notes == [
-        f"{tmp_path / 'run'} holds a finished run, whose place this one takes once it has finished"
-    ]
+    assert notes == [f"{tmp_path / 'run'} holds a finished run, which this one replaces once it has finished"]
 
 
 def test_a_second_process_is_told_that_the_run_is_in_use(tmp_path: Path) -> None:
@@ -190,19 +186,6 @@ def test_differences_name_every_change() -> None:
     now = {"recipe": {"batch_size": 32, "lr": 1.0}, "data": "a"}
     assert differences(before, now) == ["recipe.batch_size: 64 -> 32"]
     assert differences(before, before) == []
-
-
-def test_what_is_no_number_is_null_and_comes_back() -> None:
-    value = {
-        "a": {"x": float("nan"), "y": 0.5, "n": 3},
-        "b": [1.5, float("inf"), ("c", -float("inf"))],
-        4: True,
-    }
-    plain = nan_to_none(value)
-    assert plain == {"a": {"x": None, "y": 0.5, "n": 3}, "b": [1.5, None, ["c", None]], "4": True}
-    json.dumps(plain, allow_nan=False)
-    back = none_to_nan({"a": plain["a"]})
-    assert back["a"]["x"] != back["a"]["x"] and back["a"]["y"] == 0.5
 
 
 @pytest.mark.parametrize("path", ["/", "//"])

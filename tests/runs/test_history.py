@@ -132,7 +132,7 @@ def test_leaderboard_scores_belong_to_the_run_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         record_score(tmp_path / "onee", 0.5)
     assert "did you mean 'one'?" in str(caught.value)
-    with pytest.raises(RunError, match="no score"):
+    with pytest.raises(RunError, match="not a score"):
         record_score(tmp_path / "one", math.nan)
 
 

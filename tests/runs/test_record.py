@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 
-from tenfold.runs.record import RunRecord
+from tenfold.runs.record import RunRecord, nan_to_none, none_to_nan
 
 
 def test_a_value_that_an_older_run_lacks_has_its_default() -> None:
@@ -35,3 +36,16 @@ def test_a_member_without_runs_has_not_finished() -> None:
     members = [{"name": "a", "runs": [{"path": "a", "sha256": ""}]}, {"name": "b", "status": "failed"}]
     found = RunRecord({"kind": "blend", "members": members}).members
     assert [(member.name, member.is_finished) for member in found] == [("a", True), ("b", False)]
+
+
+def test_what_is_no_number_is_null_and_comes_back() -> None:
+    value = {
+        "a": {"x": float("nan"), "y": 0.5, "n": 3},
+        "b": [1.5, float("inf"), ("c", -float("inf"))],
+        4: True,
+    }
+    plain = nan_to_none(value)
+    assert plain == {"a": {"x": None, "y": 0.5, "n": 3}, "b": [1.5, None, ["c", None]], "4": True}
+    json.dumps(plain, allow_nan=False)
+    back = none_to_nan({"a": plain["a"]})
+    assert back["a"]["x"] != back["a"]["x"] and back["a"]["y"] == 0.5

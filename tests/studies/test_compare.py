@@ -179,7 +179,7 @@ def test_the_kept_trainings_are_runs_like_any_other(place: tuple[Path, Schema, P
     compare_targets(schema, quick(), str(table), of=("label",), folds=2, runs=folder / "runs")
     for entry in (folder / "runs").iterdir():
         _, about = read_run(entry)
-        assert about["train_rows"] + about["valid_rows"] == 36
+        assert about.train_rows + about.valid_rows == 36
 
 
 TWO = CategoryTarget(name="two")

@@ -157,8 +157,9 @@ def _runs(asked: Runs) -> None:
         if asked.as_json:
             return print_json({"made": makers})
         for maker in makers:
-            members = f", of {', '.join(maker['members'])}" if maker.get("members") else ""
-            tell(f"{asked.made}: made by {maker['run']}{members} on {maker['when']}")
+            members = maker.get("members")
+            what = f", of {', '.join(members)}" if members else ""
+            tell(f"{asked.made}: made by {maker['run']}{what} on {maker['when']}")
         return None
     runs = read_history(folder, on_note=say)
     if asked.plot:

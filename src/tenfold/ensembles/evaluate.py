@@ -14,8 +14,9 @@ from tenfold.ensembles.joined import HeldOut, JoinedNetworks, held_out, number_s
 from tenfold.ensembles.weights import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
 from tenfold.errors import RunError, shortened
 from tenfold.metrics import score_text
-from tenfold.runs.folder import RunFolder, nan_to_none, replacing
+from tenfold.runs.folder import RunFolder, replacing
 from tenfold.runs.heldout import held_out_columns
+from tenfold.runs.record import nan_to_none
 from tenfold.runs.rowjoin import JoinedRows, join_rows
 from tenfold.schema import NetworkTarget, target_columns
 from tenfold.targets.base import Baseline, Labels, TargetKind, TargetStats, known_cells, known_rows

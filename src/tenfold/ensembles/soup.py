@@ -20,7 +20,6 @@ from tenfold.networks.predict import answer_rows
 from tenfold.runs.folder import RunFolder, making_run, read_arrays, read_shapes
 from tenfold.runs.heldout import HeldOutColumns, held_out_columns
 from tenfold.runs.options import PredictOptions, Reading
-from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member
 
 Dtype = TypeVar("Dtype", bound=np.generic)
@@ -88,8 +87,8 @@ def _soup_run(
         known = {name: first.record.values[name] for name in kept if name in first.record.values}
         # The blend keeps its scores.
         rest = {"targets": {}, "identity": {}, "seconds": 0.0, "peak_bytes": first.record.peak_bytes}
-        about = folder.finish({**known, **rest, "notes": []})
-    return replace(first, path=folder.final, record=RunRecord(about))
+        record = folder.finish({**known, **rest, "notes": []})
+    return replace(first, path=folder.final, record=record)
 
 
 def averaged(states: Sequence[Mapping[str, NDArray[Dtype]]]) -> dict[str, NDArray[Dtype]]:

@@ -36,11 +36,11 @@ from tenfold.members import EnsembleRecipe, Member, Sections, expand, read_membe
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.bundle import LOGS, describe_bundle, describe_member, making_bundle
 from tenfold.runs.fitting import finish_run
-from tenfold.runs.folder import RunFolder, differences, file_digest, none_to_nan, read_run, read_text
+from tenfold.runs.folder import RunFolder, differences, file_digest, read_run, read_text
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
-from tenfold.runs.record import RunRecord
+from tenfold.runs.record import RunRecord, none_to_nan
 from tenfold.values import Log
 
 
@@ -149,13 +149,13 @@ class _Ensemble:
     data: str = ""
     started: float = field(default_factory=time.monotonic)
 
-    def run(self, before: Mapping[str, object]) -> Finished:
-        """Check, train and blend. before: the ``run.json`` that the folder holds."""
+    def run(self, before: RunRecord) -> Finished:
+        """Check, train and blend. before: the record that the folder holds."""
         # The check reports faults of the files; here their marks are only compared.
         self.data = data_mark(self.file, self.reading)
         for unit in expand(self.members, self.how):
             self.trainings[unit.name] = MemberStatus(unit, unit_mark(self.data, unit.recipe))
-        units = before.get("units")
+        units = before.values.get("units")
         known: Mapping[str, Mapping[str, str]] = units if isinstance(units, Mapping) else {}
         for training in self.trainings.values():
             self._recall(training, known.get(training.name, {}).get("mark", ""))
@@ -165,10 +165,10 @@ class _Ensemble:
         waiting = [training for training in self.trainings.values() if training.status == "waiting"]
         if waiting:
             self._check()
-        elif before.get("done") == self._done():
+        elif before.values.get("done") == self._done():
             self.note("nothing is left to do")
             # It may have been stopped between its last file and its page.
-            return self._finished(RunRecord(before), new=not self.folder.file(PAGE).exists())
+            return self._finished(before, new=not self.folder.file(PAGE).exists())
         self._describe()
         self._show()
         try:
@@ -193,7 +193,7 @@ class _Ensemble:
             return
         name = training.name
         try:
-            _, about = read_run(path)
+            _, record = read_run(path)
             recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
@@ -207,7 +207,7 @@ class _Ensemble:
             self.note(f"{name}: the table or its pictures may have changed: they are compared")
         else:
             self.note(f"{name} has finished already")
-            training.finish(RunRecord(about))
+            training.finish(record)
 
     def _path(self, training: MemberStatus) -> Path:
         return self.folder.path / "members" / training.name

@@ -58,9 +58,9 @@ from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.nn.encoders import load_weights, preprocessing_of
 from tenfold.recipe import Recipe
 from tenfold.runs.fitting import fit
-from tenfold.runs.folder import RunFolder, nan_to_none, read_run
+from tenfold.runs.folder import RunFolder, read_run
 from tenfold.runs.options import Reading
-from tenfold.runs.record import RunRecord
+from tenfold.runs.record import RunRecord, nan_to_none
 from tenfold.runs.run import Member
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema
@@ -310,8 +310,7 @@ def _blend(request: BlendRequest, tell: Listener) -> BlendAnswer:
 
 
 def _opened(path: Path) -> OpenedNetwork:
-    folder, about = read_run(path)
-    return OpenedNetwork.open(folder, RunRecord(about))
+    return OpenedNetwork.open(*read_run(path))
 
 
 if __name__ == "__main__":

@@ -36,10 +36,11 @@ from tenfold.networks.score import baseline_answers, evaluate_validation
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
 from tenfold.recipe import Recipe, with_defaults_for
-from tenfold.runs.folder import RunFolder, nan_to_none
+from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions, Machine
 from tenfold.runs.reading import table_facts
+from tenfold.runs.record import nan_to_none
 from tenfold.schema import Schema
 from tenfold.values import MemoryPlan
 

@@ -28,9 +28,9 @@ from tenfold.reports.parts import (
     top_losses_grid,
 )
 from tenfold.reports.thumbnails import find_thumbnails
-from tenfold.runs.folder import none_to_nan, read_object
+from tenfold.runs.folder import read_object
 from tenfold.runs.heldout import evaluate_target, held_out_columns
-from tenfold.runs.record import RunRecord
+from tenfold.runs.record import RunRecord, none_to_nan
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
 from tenfold.targets.base import TargetEvaluation, TargetKind, TargetStats

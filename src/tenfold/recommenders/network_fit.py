@@ -29,10 +29,11 @@ from tenfold.recipe import RatingNetworkRecipe, with_dot_weight_decay
 from tenfold.recommenders.network_scorer import NetworkScorer, network_schema
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
 from tenfold.recommenders.run import MODEL, held_out_names
-from tenfold.runs.folder import RunFolder, nan_to_none
+from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions
 from tenfold.runs.reading import kept_options
+from tenfold.runs.record import nan_to_none
 from tenfold.schema import Schema
 from tenfold.targets.base import TargetStats
 from tenfold.targets.labels import standardise

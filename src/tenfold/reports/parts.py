@@ -16,8 +16,8 @@ from tenfold.events import EpochRecord
 from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
 from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
 from tenfold.reports.html import Cell, Charts, Clickable, Grid, Notes, Part, Section
-from tenfold.runs.folder import none_to_nan, read_text
-from tenfold.runs.record import RunRecord
+from tenfold.runs.folder import read_text
+from tenfold.runs.record import RunRecord, none_to_nan
 from tenfold.targets.base import TargetEvaluation, TargetKind
 from tenfold.targets.words import ERRORS, FRACTIONS
 from tenfold.values import Scores, TargetScores, read_score

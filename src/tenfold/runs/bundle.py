@@ -1,43 +1,41 @@
-"""A folder of many runs: its own files, and beside them its members, which stay when it changes."""
+"""A folder of many runs: its own files, and its members, which stay when it changes."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tenfold.errors import RunError
-from tenfold.runs.described import FORMAT, package_versions, read_description
-from tenfold.runs.folder import RunFolder, described_text, file_digest, nan_to_none, read_run
+from tenfold.runs.described import read_description
+from tenfold.runs.folder import RunFolder, file_digest, read_object, read_run
 from tenfold.runs.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_place, lock_folder, other_files
-from tenfold.runs.record import RunRecord
+from tenfold.runs.record import RunRecord, nan_to_none
 from tenfold.runs.registry import open_run
 from tenfold.runs.run import AnyRun, Member
+from tenfold.values import TargetScores
 
 #: Files of the bundle itself.
 OWN = ("schema.toml", "oof.parquet")
-#: Folder of what members printed that failed.
+#: Folder of the output of members that failed.
 LOGS = "logs"
-#: What a bundle calls itself in ``run.json``.
+#: The kind of a bundle in ``run.json``.
 KIND = "blend"
 
 
-def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any]]:
-    """Open a bundle for writing; returns it and what its ``run.json`` says, or {} where it is new.
+def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, RunRecord]:
+    """Open a bundle for writing; returns it and its record, which is empty where it is new.
 
-    Raises RunError where the folder is somebody else's, is in use, or cannot be written.
+    Raises RunError where the folder holds other files, is in use, or cannot be written.
     """
     place = find_place(path)
     final = place.final
-    about = _about(final)
+    record = _read_record(final)
     others = other_files(final, (LOCK,)) if final.is_dir() else []
-    if others and about.get("kind") != KIND and not _begun(final, others):
-        what = f"a run of kind {about['kind']!r}" if "kind" in about else "a folder with other files in it"
+    if others and record.kind != KIND and not _begun(final, others):
+        what = f"a run of kind {record.kind!r}" if record.kind else "a folder with other files in it"
         raise RunError(
             f"{path} is {what}, not a folder of runs",
             found=", ".join(others[:5]),
@@ -48,21 +46,21 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any
         drop_temporaries(final, tensors=False)
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
+            f"{path} cannot be written: {error.strerror}", fix="give another folder with -o"
         ) from None
-    return RunFolder(place.named, final, lock), about
+    return RunFolder(place.named, final, lock), record
 
 
 @contextmanager
-def making_bundle(path: str | os.PathLike[str]) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
-    """A bundle to work on, and what its ``run.json`` says. Where nothing was begun, nothing is left.
+def making_bundle(path: str | os.PathLike[str]) -> Iterator[tuple[RunFolder, RunRecord]]:
+    """A bundle to work on, and its record. Where nothing was begun, nothing is left.
 
-    A Ctrl-C carries a note on what is kept. Raises as `begin_bundle`.
+    A KeyboardInterrupt carries a note on what is kept. Raises as `begin_bundle`.
     """
     made = not os.path.lexists(path)
-    folder, about = begin_bundle(path)
+    folder, record = begin_bundle(path)
     try:
-        yield folder, about
+        yield folder, record
     except KeyboardInterrupt as stop:
         begun = folder.file(DESCRIBED).exists()
         stop.add_note("run the same command again: it goes on where it was" if begun else "nothing was kept")
@@ -76,7 +74,7 @@ def making_bundle(path: str | os.PathLike[str]) -> Iterator[tuple[RunFolder, dic
 
 def _leave(final: Path, made: bool) -> None:
     with suppress(OSError):
-        (final / LOGS).rmdir()  # what a failed member printed is kept
+        (final / LOGS).rmdir()  # unless it holds the output of a failed member
         drop_temporaries(final)
     if final.is_dir() and not other_files(final, (LOCK,)):
         with suppress(OSError):
@@ -86,45 +84,35 @@ def _leave(final: Path, made: bool) -> None:
 
 
 def _begun(final: Path, others: Sequence[str]) -> bool:
-    """Whether a folder holds no more than what is written of a bundle before its description."""
+    """Whether a folder holds only files that a bundle has before its description."""
     logs = final / LOGS
-    printed = not logs.is_dir() or all(one.suffix == ".txt" for one in logs.iterdir())
+    printed = not logs.is_dir() or all(log.suffix == ".txt" for log in logs.iterdir())
     first = {LOGS} if not (final / LOCK).exists() else {LOGS, *OWN}
     return set(others) <= first and printed
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """What a folder's description says; of a damaged one only its kind: the rest is made again."""
+def _read_record(folder: Path) -> RunRecord:
+    """The record of a folder; only the kind of a damaged one, whose rest is made again."""
     file = folder / DESCRIBED
     if not file.exists():
-        return {}
+        return RunRecord({})
     try:
         return read_description(file, folder)
     except RunError:
-        kind = KIND if (folder / "members").is_dir() else None
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            kind = str(json.loads(file.read_text(encoding="utf-8"))["kind"])
-        return {} if kind is None else {"kind": kind}
+        kind = KIND if (folder / "members").is_dir() else ""
+        with suppress(RunError, KeyError):
+            kind = str(read_object(folder, DESCRIBED)["kind"])
+        return RunRecord({"kind": kind})
 
 
-def describe_bundle(folder: RunFolder, about: Mapping[str, Any]) -> RunRecord:
-    """Write ``run.json``, whole or not at all, with checksums of the bundle's own files that there are.
+def describe_bundle(folder: RunFolder, about: Mapping[str, object]) -> RunRecord:
+    """Write ``run.json``, whole or not at all, with checksums of the bundle's own files.
 
-    The page of what the bundle was before goes first: a page that is there is of what ``run.json`` says.
+    The page of the earlier bundle is removed first, so that a page always fits its ``run.json``.
     """
     folder.file(PAGE).unlink(missing_ok=True)
-    there = [name for name in OWN if folder.file(name).exists()]
-    described = {
-        "format": FORMAT,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": package_versions(),
-        "kind": KIND,
-        **about,
-        "files": {name: file_digest(folder.file(name)) for name in there},
-    }
-    text = described_text(described)
-    folder.write_text(DESCRIBED, text)
-    return RunRecord(json.loads(text))
+    files = {name: file_digest(folder.file(name)) for name in OWN if folder.file(name).exists()}
+    return folder.describe({"kind": KIND, **about}, files)
 
 
 def describe_member(
@@ -133,13 +121,13 @@ def describe_member(
     weight: float,
     paths: Sequence[Path],
     *,
-    scores: Mapping[str, Any],
+    scores: TargetScores,
     seconds: float = 0.0,
     peak_bytes: int = 0,
     status: str = "finished",
-    **more: Any,
-) -> dict[str, Any]:
-    """What ``run.json`` says of a member; see `MemberRecord`. paths: of its runs, one a fold."""
+    **more: object,
+) -> dict[str, object]:
+    """A member for ``run.json``; see `MemberRecord`. paths: of its runs, a run per fold."""
     runs = [
         {
             "path": Path(os.path.relpath(path, folder.path)).as_posix(),
@@ -153,10 +141,7 @@ def describe_member(
 
 @dataclass(frozen=True)
 class KeptMember:
-    """A member of a bundle that has finished.
-
-    runs: folder and record of each of its runs, one a fold.
-    """
+    """A finished member of a bundle. runs: folder and record of each run, a run per fold."""
 
     name: str
     weight: float
@@ -164,9 +149,9 @@ class KeptMember:
 
 
 def read_members(folder: Path, record: RunRecord) -> list[KeptMember]:
-    """The members that have finished, every file of their runs checked against its sum.
+    """Return the finished members; every file of their runs is checked against its checksum.
 
-    Raises RunError that names every member that is missing, damaged, or not the one that was blended.
+    Raises RunError with every member that is missing, damaged, or has changed since it was blended.
     """
     members, problems = [], []
     for member in record.members:
@@ -175,10 +160,10 @@ def read_members(folder: Path, record: RunRecord) -> list[KeptMember]:
         runs = []
         for kept in member.runs:
             try:
-                path, about = read_run(folder / kept["path"])
+                runs.append(read_run(folder / kept["path"]))
+                path = runs[-1][0]
                 if kept["sha256"] and file_digest(path / DESCRIBED) != kept["sha256"]:
                     raise RunError(f"{path} has changed since it was blended", fix="blend it again")
-                runs.append((path, RunRecord(about)))
             except RunError as error:
                 problems.append(f"{member.name}: {error.headline}")
         members.append(KeptMember(member.name, member.weight, tuple(runs)))
@@ -188,9 +173,9 @@ def read_members(folder: Path, record: RunRecord) -> list[KeptMember]:
 
 
 def open_members(folder: Path, record: RunRecord, of: type[AnyRun], words: str) -> tuple[Member[AnyRun], ...]:
-    """The members that have finished, opened and checked.
+    """Return the finished members, opened and checked.
 
-    of: the class of their runs, in words: ``words``.  Raises RunError for runs of other classes, too.
+    of: the class of their runs.  words: its name in messages.  Raises RunError for other runs, too.
     """
     members = []
     for kept in read_members(folder, record):

@@ -1,4 +1,4 @@
-"""What ``run.json`` says: sealed by a sum over itself, or held to the types of its values."""
+"""``run.json``: checked by a sum over itself, or by the types of its values."""
 
 from __future__ import annotations
 
@@ -6,45 +6,44 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from tenfold.errors import RunError
+from tenfold.runs.record import RunRecord
 
 #: Number of the format that this version writes, and the oldest it reads.
 FORMAT, OLDEST = 1, 1
-#: The member that holds the sum over all others.
+#: The key of the sum over all other values.
 SEAL = "sha256"
 _PACKAGES = ("tenfold", "torch", "timm", "numpy", "pillow", "numba", "pyarrow")
 
-_REMEDY = "copy it again, or train the run again"
-
-Check = Callable[[Any], bool]
-#: What a value is, in words, and the check of that.
+Check = Callable[[object], bool]
+#: What a value is, in words, and its check.
 Kind = tuple[str, Check]
 
 
-def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
-    """The description with a sum over its values, however they are spelled and ordered."""
+def sealed(about: Mapping[str, object]) -> dict[str, object]:
+    """The description with a sum over its values."""
     rest = {name: value for name, value in about.items() if name != SEAL}
     return {**rest, SEAL: sum_of(rest)}
 
 
-def sum_of(rest: Mapping[str, Any]) -> str:
-    """A sum over values of JSON's types, however they are spelled and ordered: SHA-256, in hexadecimal."""
+def sum_of(rest: Mapping[str, object]) -> str:
+    """SHA-256 of values of JSON's types, in hexadecimal, however they are spelled and ordered."""
     # As it reads back: a tuple is a list then, and a key is text.
     plain = json.loads(json.dumps(rest))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_description(file: Path, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a ``run.json`` says, if it is whole.
+def read_description(file: Path, path: str | os.PathLike[str]) -> RunRecord:
+    """Read and check a ``run.json``.
 
-    path: how the run is called in messages. Raises RunError where it is damaged or was changed, or a later
-    version made it; of one that an earlier version wrote without a sum, where a value is of the wrong type.
+    path: the run's name in messages. Raises RunError where the file is damaged or was changed, or a later
+    version made it; where an earlier version wrote it without a sum, if a value is of the wrong type.
     """
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
@@ -64,37 +63,27 @@ def read_description(file: Path, path: str | os.PathLike[str]) -> dict[str, Any]
     if SEAL in about:
         if about[SEAL] != sealed(about)[SEAL]:
             raise _damaged(file, "its values do not have the sum that stands in it")
-        return about
-    problems = faults_of(about)
-    if problems:
-        raise RunError(
-            f"{file} is damaged", problems=problems[:10], fix="copy it again, or train the run again"
-        )
-    return about
+    elif problems := faults_of(about):
+        raise _damaged(file, problems=problems[:10])
+    return RunRecord(about)
 
 
-def _damaged(file: Path, why: str) -> RunError:
-    return RunError(f"{file} is damaged", found=why, fix=_REMEDY)
+def _damaged(file: Path, found: str = "", problems: Sequence[str] = ()) -> RunError:
+    fix = "copy it again, or train the run again"
+    return RunError(f"{file} is damaged", problems=problems, found=found, fix=fix)
 
 
 def package_versions() -> dict[str, str]:
     """Installed versions of what decides a run's answer."""
-    found = {}
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"python": ".".join(str(part) for part in sys.version_info[:3]), **found}
-
-
-def looks_like_run(about: Any) -> bool:
-    """Whether a JSON value is a run's description, of whatever version."""
-    return isinstance(about, dict) and {"format", "files"} <= about.keys()
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def is_inside(name: str) -> bool:
-    """Whether a file's name stays within the folder that it is relative to."""
+    """Whether a relative file name stays within its folder."""
     parts = PurePosixPath(name).parts
     return bool(parts) and not name.startswith(("/", "\\")) and ".." not in parts and ":" not in name
 
@@ -103,7 +92,7 @@ def is_inside(name: str) -> bool:
 
 
 def is_text(value: object) -> bool:
-    """Whether a value of JSON is a string."""
+    """Whether a JSON value is a string."""
     return isinstance(value, str)
 
 
@@ -112,35 +101,32 @@ def _maybe_text(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of JSON counts or measures; true and false do not."""
+    """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def is_count(value: object) -> bool:
-    """A whole number from 0 up."""
+    """Whether a JSON value is a whole number of 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def list_of(check: Check) -> Check:
-    """Whether a value is a list of such."""
-    return lambda value: isinstance(value, list) and all(check(one) for one in value)
+    """The check of a list whose items pass a check."""
+    return lambda value: isinstance(value, list) and all(map(check, value))
 
 
 def table_of(check: Check) -> Check:
-    """Whether a value is a table of such."""
-    return lambda value: isinstance(value, dict) and all(check(one) for one in value.values())
+    """The check of a table whose values pass a check."""
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
 
 
-def _anything(value: object) -> bool:
-    return True
+is_table = table_of(lambda value: True)
 
 
 def _figures(value: object) -> bool:
     """Numbers, and tables and lists of them; null where nothing was measured."""
-    if isinstance(value, dict):
-        return all(_figures(one) for one in value.values())
-    if isinstance(value, list):
-        return all(_figures(one) for one in value)
+    if isinstance(value, dict | list):
+        return all(map(_figures, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, (int, float))
 
 
@@ -170,20 +156,22 @@ def _plan(value: object) -> bool:
     )
 
 
-def _member(value: Any) -> bool:
+def _scores(value: object) -> bool:
+    return isinstance(value, dict) and _figures(value)
+
+
+def _member(value: object) -> bool:
     runs = list_of(_table(path=is_text, sha256=is_text))
-    return _table(name=is_text, weight=is_number, status=is_text, runs=runs)(value) and (
-        _figures(value.get("scores", {})) and isinstance(value.get("scores", {}), dict)
-    )
+    whole = _table(name=is_text, weight=is_number, status=is_text, runs=runs)(value)
+    return whole and isinstance(value, dict) and _scores(value.get("scores", {}))
 
 
-def is_scores(value: object) -> bool:
-    """Figures by name, by target."""
-    return table_of(lambda one: isinstance(one, dict) and _figures(one))(value)
+#: Figures by name, by target.
+is_scores = table_of(_scores)
 
 
 _COUNTS = ("rows", "train_rows", "valid_rows", "users", "items", "epochs", "kept_epoch", "peak_bytes")
-#: What a run's description may say, and what each is.
+#: Keys of a run's description, and what each value is.
 _TYPES: dict[str, Kind] = {
     "format": ("a whole number", is_count),
     "files": ("names with sums", table_of(is_text)),
@@ -195,22 +183,22 @@ _TYPES: dict[str, Kind] = {
     "seconds": ("a number", is_number),
     **dict.fromkeys(("table", "time_format", "item_key"), ("a text or null", _maybe_text)),
     **dict.fromkeys(("method", "kind_of_ratings", "target", "precision", "device"), ("a text", is_text)),
-    "scale": ("two numbers", lambda value: list_of(is_number)(value) and len(value) == 2),
+    "scale": ("two numbers", lambda value: isinstance(value, list) and len(value) == 2 and _figures(value)),
     "targets": ("scores by target", is_scores),
     "without_views": ("scores by target", is_scores),
     "calibration": ("figures by target", is_scores),
-    "majority": ("a table", table_of(_anything)),
+    "majority": ("a table", is_table),
     "plan": ("a plan's figures", _plan),
     "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
     "fingerprint": ("a table with its texts", _fingerprint),
-    "identity": ("a table", table_of(_anything)),
-    "recipe": ("a table", table_of(_anything)),
+    "identity": ("a table", is_table),
+    "recipe": ("a table", is_table),
     "notes": ("texts", list_of(is_text)),
     "members": ("members with their runs", list_of(_member)),
-    "weights": ("parts by target", table_of(table_of(is_number))),
+    "weights": ("weights by target", table_of(table_of(is_number))),
     "classes": ("names by target", table_of(list_of(is_text))),
-    "facts": ("a table by target", table_of(table_of(_anything))),
-    "units": ("a table by name", table_of(table_of(_anything))),
+    "facts": ("a table by target", table_of(is_table)),
+    "units": ("a table by name", table_of(is_table)),
 }
 _OF_ALL = ("format", "files")
 _OF_RATINGS = ("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes")
@@ -230,25 +218,23 @@ _FILES = {
 }
 
 
-def faults_of(about: Mapping[str, Any]) -> list[str]:
-    """What is missing in a description, and which values are not what they stand for."""
-    kind = about.get("kind")
-    needed = (*_OF_ALL, *_NEEDED.get(kind, ())) if isinstance(kind, str) else _OF_ALL
-    found = misfits(about, _TYPES, needed)
-    sums = about.get("files")
-    if isinstance(kind, str) and isinstance(sums, dict):
-        found += [f"{name} has no sum in it" for name in _FILES.get(kind, ()) if name not in sums]
-    return found
+def faults_of(about: Mapping[str, object]) -> list[str]:
+    """Values that a description lacks, and values of the wrong type."""
+    kind, sums = str(about.get("kind")), about.get("files")
+    faults = misfits(about, _TYPES, (*_OF_ALL, *_NEEDED.get(kind, ())))
+    if isinstance(sums, dict):
+        faults += [f"{name} has no sum in it" for name in _FILES.get(kind, ()) if name not in sums]
+    return faults
 
 
-def misfits(about: Mapping[str, Any], types: Mapping[str, Kind], needed: Iterable[str]) -> list[str]:
-    """What is missing of the needed values, and which are not what they stand for.
+def misfits(about: Mapping[str, object], types: Mapping[str, Kind], needed: Iterable[str]) -> list[str]:
+    """Needed values that are missing, and values of the wrong type.
 
     types: name -> what its value is.
     """
-    found = [f"{name} is missing" for name in needed if name not in about]
+    faults = [f"{name} is missing" for name in needed if name not in about]
     for name, (what, check) in types.items():
         if name in about and not check(about[name]):
             text = json.dumps(about[name])
-            found.append(f"{name} is {text if len(text) <= 40 else text[:37] + '...'}, not {what}")
-    return found
+            faults.append(f"{name} is {text if len(text) <= 40 else text[:37] + '...'}, not {what}")
+    return faults

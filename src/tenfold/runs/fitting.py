@@ -1,4 +1,4 @@
-"""The one way to make a run: begin, prepare, finished already?, train, write, history, page."""
+"""Making a run: begin, prepare, finished already?, train, write, history, page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from tenfold.errors import TenfoldError, TrainingError
 from tenfold.events import Listener
@@ -16,7 +15,6 @@ from tenfold.runs.folder import has_finished, making_run
 from tenfold.runs.history import record_run
 from tenfold.runs.job import FitJob, Notes, log_all
 from tenfold.runs.options import FitOptions, Machine, Reading, SplitRule
-from tenfold.runs.record import RunRecord
 from tenfold.runs.registry import AnyRecipe, job_for, open_run
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
@@ -33,7 +31,7 @@ def fit(
     history: bool = True,
     resume: bool = False,
     reading: Reading | None = None,
-    table_options: Mapping[str, Any] | None = None,
+    table_options: Mapping[str, object] | None = None,
     skip_bad: bool | None = None,
     time_format: str | None = None,
     machine: Machine | None = None,
@@ -41,21 +39,20 @@ def fit(
     on_progress: Listener | None = None,
     on_note: Log | None = None,
 ) -> Run:
-    """Train on the rows of a table and leave a run folder.
+    """Train on the rows of a table and write a run folder.
 
     schema: two id columns and a rating make a recommender; other inputs are for networks.
     recipe: a `FactorRecipe` for ratings, or a `RatingNetworkRecipe` for a network of them; else a `Recipe`.
     table: a path, a data frame, a mapping of columns, a folder of pictures, or a `Table`.
-    run: the folder to make; an older run of that name stays until this one has finished. Where it is not
-        given, the next free number under ``runs/``.
-    report: leave the run's page in its folder, too: ``report.html``.
-    history: add the run to the history beside it.
+    run: the folder to make, by default the next free number under ``runs/``. An older run of that name stays
+        until this one has finished.
+    report: write the run's page, too: ``report.html``.  history: add the run to the history beside it.
     resume: go on with an unfinished run there, to the same weights as if it had never stopped.
     reading: how tables and pictures are read; table_options and skip_bad are its `table` and `skip_bad`.
     time_format: of the times of ratings.  machine: how this machine is used.
-    split_rule: of networks, how rows are split in place of the recipe's way.
+    split_rule: for networks: splits the rows instead of the recipe.
     on_progress: called with pictures, steps and epochs.  on_note: called with every message.
-    Raises a TenfoldError that names what is wrong with the input before anything is trained.
+    Raises a TenfoldError for what is wrong with the input before anything is trained.
     """
     options = fit_options(
         reading, machine, table_options=table_options, skip_bad=skip_bad, time_format=time_format
@@ -71,11 +68,11 @@ def fit_options(
     reading: Reading | None = None,
     machine: Machine | None = None,
     *,
-    table_options: Mapping[str, Any] | None = None,
+    table_options: Mapping[str, object] | None = None,
     skip_bad: bool | None = None,
     time_format: str | None = None,
 ) -> FitOptions:
-    """Options of a training; table_options and skip_bad, where they are given, are those of the reading."""
+    """Options of a training; table_options and skip_bad replace those of the reading where they are given."""
     how = reading or Reading()
     table = how.table if table_options is None else table_options
     how = replace(how, table=table, skip_bad=how.skip_bad if skip_bad is None else skip_bad)
@@ -85,26 +82,26 @@ def fit_options(
 def run_fit(
     job: FitJob, path: str | os.PathLike[str], *, resume: bool = False, log: Log | None = None
 ) -> Run:
-    """Make a run; returns it. Its files have been hashed once.
+    """Make a run; returns it. Its files are hashed once.
 
     path: the folder to make; an older run of that name stays until this one has finished.
-    resume: go on with an unfinished run there; a finished one of the same identity is opened as it is.
-    Raises RunError where the folder cannot be written, or holds another training that is to be resumed.
+    resume: go on with an unfinished run there; a finished run of the same identity is opened as it is.
+    Raises RunError where the folder cannot be written, or the run to be resumed is of another training.
     """
     started = time.monotonic()
     notes = Notes(log)
     with making_run(path, resume=resume, on_notes=notes.add) as folder, job.machine() as peak:
         work = job.prepare(notes)
         identity = work.identity
-        about = has_finished(folder, identity, job.word) if resume else None
-        if about is not None:
+        record = has_finished(folder, identity, job.word) if resume else None
+        if record is not None:
             notes.add([f"{folder.final} has finished already: nothing to go on with"])
-            return open_run(folder.final, RunRecord(about))
+            return open_run(folder.final, record)
         fitted = work.train(folder, notes)
         del work
         folder.write_text("schema.toml", fitted.schema.to_toml())
         folder.write_text("recipe.toml", fitted.recipe.to_toml())
-        about = folder.finish(
+        record = folder.finish(
             {
                 **fitted.record,
                 "identity": identity,
@@ -117,11 +114,11 @@ def run_fit(
         raise TrainingError(
             fitted.stopped, found=f"{folder.final} holds the weights of the last good epoch", fix=fitted.fix
         )
-    return open_run(folder.final, RunRecord(about))
+    return open_run(folder.final, record)
 
 
 def finish_run(run: Run, *, report: bool = True, history: bool = True, log: Log | None = None) -> None:
-    """Add a run to the history beside it, and write its page; where that fails the run is not lost."""
+    """Add a run to the history beside it, and write its page; if that fails the run is not lost."""
     log_all(log, record_run(run.path) if history else ())
     try:
         if report:

@@ -1,15 +1,14 @@
 """A run folder: what a run leaves behind, written so that it is whole or not there.
 
-While a run works, its files stand in ``NAME.part`` beside the final place; when it has finished, that
-folder takes the name. A run that was there before stays whole until then. Every file is written
-under another name, flushed, and renamed. Nothing is pickled. docs/formats.md lists the files.
+While a run is made, its files are in ``NAME.part`` beside the final folder, which is renamed when it has
+finished. A run that was there before stays whole until then. Every file is written under another name,
+flushed, and renamed. Nothing is pickled. docs/formats.md lists the files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import stat
@@ -28,14 +27,7 @@ from safetensors.numpy import save_file
 
 from tenfold.errors import RunError
 from tenfold.files.atomic import sync
-from tenfold.runs.described import (
-    FORMAT,
-    is_inside,
-    looks_like_run,
-    package_versions,
-    read_description,
-    sealed,
-)
+from tenfold.runs.described import FORMAT, is_inside, package_versions, read_description, sealed
 from tenfold.runs.place import (
     CHECKPOINT,
     DESCRIBED,
@@ -55,9 +47,13 @@ from tenfold.runs.place import (
     strangers,
     temporary_name,
 )
+from tenfold.runs.record import RunRecord
+
+#: Arrays by name.
+Arrays = Mapping[str, NDArray[np.generic]]
 
 _SUM = "sha256:"
-#: What is never thrown away with an attempt that did not finish.
+#: Files that keep the folder of an unfinished run from being removed.
 _WORTH_KEEPING = (CHECKPOINT, DESCRIBED, "weights.safetensors", "model.safetensors")
 _AGAIN = "free some space, or mend what is named; then --resume finishes without training again"
 
@@ -70,37 +66,37 @@ class RunFolder:
         self._place = place or Place(final, final, work)
 
     def file(self, name: str) -> Path:
-        """Where a file of that name stands while the run is made."""
+        """The path of a file while the run is made."""
         return self.path / name
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
         with replacing(self.file(name)) as temporary:
-            # Names in it may hold bytes that are not text, which go through as they are.
+            # File names in it may hold bytes that are not text.
             temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
 
-    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    def write_arrays(self, name: str, arrays: Arrays, about: Mapping[str, object]) -> None:
         """Write arrays with a JSON description, whole or not at all, as safetensors."""
         self._write_arrays(name, arrays, json.dumps(about))
 
-    def _write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], text: str) -> None:
+    def _write_arrays(self, name: str, arrays: Arrays, text: str) -> None:
         whole = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         with replacing(self.file(name)) as temporary:
             save_file(whole, temporary, metadata={"about": text})
 
-    def write_checkpoint(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
-        """Write what the run can be gone on with, whole or not at all, with a sum over all of it.
+    def write_checkpoint(self, arrays: Arrays, about: Mapping[str, object]) -> None:
+        """Write a checkpoint, whole or not at all, with a sum over all of it.
 
-        about: in JSON's types; its ``identity`` says which training it is.
+        about: in JSON's types; its ``identity`` is that of the training.
         """
         text = json.dumps(about)
         self._write_arrays(CHECKPOINT, arrays, f"{_SUM}{_sum_of(arrays, text)} {text}")
 
-    def read_checkpoint(self, identity: Mapping[str, Any], what: str) -> Checkpoint | None:
-        """What `write_checkpoint` wrote, or None where there is nothing.
+    def read_checkpoint(self, identity: Mapping[str, object], what: str) -> Checkpoint | None:
+        """Read the checkpoint; None where it is missing.
 
-        what: fit, or training. Raises RunError where it is damaged, and one that names what differs where it
-        is another training's.
+        what: fit, or training. Raises RunError where it is damaged, or another training's: then with the
+        differences.
         """
         file = self.file(CHECKPOINT)
         if not file.exists():
@@ -116,7 +112,7 @@ class RunFolder:
             about = json.loads(text)
             changed = differences(about["identity"], identity)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise _lost(file, "it does not say which training it is of") from None
+            raise _lost(file, "it does not name its training") from None
         if changed:
             raise RunError(
                 f"the unfinished run in {self.final} is of another {what}",
@@ -125,12 +121,10 @@ class RunFolder:
             )
         return Checkpoint(arrays, about, checked)
 
-    def finish(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe the run in ``run.json`` with a checksum of every file, and give it its name.
+    def finish(self, about: Mapping[str, object]) -> RunRecord:
+        """Write ``run.json`` with a checksum of every file, and give the run its name; returns the record.
 
-        Returns what ``run.json`` says, as `read_run` reads it.
-
-        The checkpoint goes last: wherever this is stopped, ``--resume`` finishes without training again.
+        The checkpoint is removed last: wherever this stops, ``--resume`` finishes without training again.
         """
         try:
             drop_temporaries(self.path)
@@ -140,15 +134,7 @@ class RunFolder:
                 if path.is_file() and name not in (LOCK, CHECKPOINT, DESCRIBED):
                     files[name] = file_digest(path)
                     sync(path)
-            described = {
-                "format": FORMAT,
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "versions": package_versions(),
-                **about,
-                "files": files,
-            }
-            text = described_text(described)
-            self.write_text(DESCRIBED, text)
+            record = self.describe(about, files)
             sync(self.path)
             if sys.platform == "win32":
                 self.close()  # an open file keeps its folder from being renamed there
@@ -158,12 +144,25 @@ class RunFolder:
         except RunError as error:
             raise RunError(error.headline, found=error.labels.get("found", ""), fix=_AGAIN) from None
         self.close()
-        return json.loads(text)
+        return record
+
+    def describe(self, about: Mapping[str, object], files: Mapping[str, str]) -> RunRecord:
+        """Write ``run.json``, whole or not at all. files: name -> checksum."""
+        described = {
+            "format": FORMAT,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": package_versions(),
+            **about,
+            "files": files,
+        }
+        text = described_text(described)
+        self.write_text(DESCRIBED, text)
+        return RunRecord(json.loads(text))
 
     def leave(self) -> str:
-        """Stop working on the run, whether or not it has finished; returns what is left of it, in words.
+        """Stop working on the run, finished or not; returns a message on what was kept.
 
-        What a later ``--resume`` can use is kept; of an attempt that came to nothing, nothing is.
+        What a later ``--resume`` can use is kept; everything else is removed.
         """
         if self._lock < 0 or not self.path.is_dir():
             self.close()
@@ -185,17 +184,14 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What an unfinished run can be gone on with.
-
-    checked: whether it has a sum, and so is known to be as it was written.
-    """
+    """The checkpoint of an unfinished run. checked: whether it has a sum, which older ones lack."""
 
     arrays: dict[str, NDArray[Any]]
     about: dict[str, Any]
     checked: bool
 
 
-def _sum_of(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+def _sum_of(arrays: Arrays, text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
@@ -208,38 +204,38 @@ def _lost(file: Path, why: str) -> RunError:
     return RunError(f"{file} is damaged", problems=[why], fix="leave --resume out to start anew")
 
 
-def described_text(about: Mapping[str, Any]) -> str:
-    """The text of a ``run.json`` that says this."""
-    # As it will be read, whatever this system's encoding made of names: the sum is over that.
+def described_text(about: Mapping[str, object]) -> str:
+    """The text of a ``run.json`` of these values."""
+    # The sum is over the values as they will be read, whatever this system's encoding made of names.
     text = json.dumps(about, ensure_ascii=False).encode("utf-8", "surrogateescape")
     plain = json.loads(text.decode("utf-8", "surrogateescape"))
     described = json.dumps(sealed(plain), indent=2, ensure_ascii=False) + "\n"
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", described)
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", described)
 
 
 def _unnamed(path: Path, error: OSError) -> RunError:
     return RunError(f"{path} cannot be written: {error.strerror or error}", fix=_AGAIN)
 
 
-def _loosely(folder: Path) -> dict[str, Any]:
-    """What a run's description says, as far as it can be read; {} where it is not one of a run."""
+def _read_unchecked(folder: Path) -> RunRecord | None:
+    """A run's description of whatever version, not checked; None where it is not that of a run."""
     with suppress(OSError, ValueError, RecursionError):
         about = json.loads((folder / DESCRIBED).read_text(encoding="utf-8"))
-        if looks_like_run(about):
-            return about
-    return {}
+        if isinstance(about, dict) and "format" in about and isinstance(about.get("files"), dict):
+            return RunRecord(about)
+    return None
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder holds what a run has left, damaged or not."""
+    """Whether a folder holds files of a run, damaged or not."""
     # Where the description is damaged, the other files tell; every run has a schema.
-    return bool(_loosely(folder)) or {"schema.toml"} <= set(other_files(folder)) <= FILES
+    return _read_unchecked(folder) is not None or {"schema.toml"} <= set(other_files(folder)) <= FILES
 
 
 def _own_files(folder: Path) -> list[str]:
-    """Files that the finished run in a folder says are its own."""
-    files = _loosely(folder).get("files")
-    return [name for name in files if is_inside(name)] if isinstance(files, dict) else []
+    """Files of the finished run in a folder, by its own description."""
+    record = _read_unchecked(folder)
+    return [name for name in record.files if is_inside(name)] if record else []
 
 
 @contextmanager
@@ -249,9 +245,10 @@ def making_run(
     resume: bool = False,
     on_notes: Callable[[list[str]], None] = lambda notes: None,
 ) -> Iterator[RunFolder]:
-    """A run folder to work in; of what does not finish, what ``--resume`` can use is kept, and nothing else.
+    """A run folder to work in; if the run does not finish, only what ``--resume`` can use is kept.
 
-    on_notes: told what was found there. A Ctrl-C carries a note on what is kept. Raises as `begin_run`.
+    on_notes: called with notes on earlier runs there. A KeyboardInterrupt carries a note on what is kept.
+    Raises as `begin_run`.
     """
     folder, notes = begin_run(path, resume=resume)
     left = ""
@@ -267,11 +264,11 @@ def making_run(
 
 
 def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[RunFolder, list[str]]:
-    """Open a run folder for writing; returns it and notes on what was found there.
+    """Open a run folder for writing; returns it and notes on earlier runs there.
 
     A run that had finished but for its name gets it.
-    resume: go on with the unfinished run of that name, where there is one.
-    Raises RunError where the folder is somebody else's, is in use, or cannot be written.
+    resume: go on with the unfinished run of that name, if any.
+    Raises RunError where the folder holds other files, is in use, or cannot be written.
     """
     notes: list[str] = []
     while True:
@@ -281,12 +278,13 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
             lock = lock_folder(place.work, path)
         except OSError as error:
             raise RunError(
-                f"{path} cannot be written: {error.strerror}", fix="give a writable place with -o"
+                f"{path} cannot be written: {error.strerror}",
+                fix="give another folder with -o",
             ) from None
         folder = RunFolder(place.named, place.work, lock, place)
         try:
             if not _name_finished(place):
-                return folder, notes + _found(folder, path, resume)
+                return folder, notes + _clear(folder, path, resume)
         except OSError as error:
             folder.close()
             raise _unnamed(place.named, error) from None
@@ -298,36 +296,35 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
 
 
 def _check_place(place: Place, path: str | os.PathLike[str]) -> None:
-    """Refuse to work where somebody else's files are."""
+    """Refuse to work where other files are."""
     final, work = place.final, place.work
     if final.is_dir() and in_use(final):
         raise being_used(path)
     if os.path.lexists(work) and (not work.is_dir() or strangers(work)):
-        found = ", ".join(strangers(work)[:5]) if work.is_dir() else "a file"
         raise RunError(
             f"{work} is in the way, and is not what a run has left",
-            found=found,
+            found=", ".join(strangers(work)[:5]) if work.is_dir() else "a file",
             fix="move it, or give another name with -o",
         )
     if not final.is_dir() or (work / DESCRIBED).exists():
         return
     others = other_files(final)
-    about = _loosely(final)
-    if about.get("kind") == "blend" and (final / "members").is_dir():
+    record = _read_unchecked(final)
+    if record and record.kind == "blend" and (final / "members").is_dir():
         raise RunError(
             f"{path} is the folder of an ensemble, with its members in it", fix="give another name with -o"
         )
-    # Of a run whose run.json is damaged, the other files are a run's: it may be trained again.
+    # A run whose run.json is damaged may be trained again.
     if others and not (DESCRIBED in others and holds_run(final)):
         raise RunError(
-            f"{path} is a folder with other files in it, no run",
+            f"{path} is a folder with other files in it, not a run",
             found=", ".join(others[:5]),
             fix="give another name with -o",
         )
 
 
 def _name_finished(place: Place) -> bool:
-    """Give a run its name that had finished, and was stopped before it had it; False where there is none."""
+    """Give a finished run its name that was stopped before it had it; False where there is none."""
     final, work = place.final, place.work
     drop_temporaries(work)
     if (final / DESCRIBED).exists():
@@ -341,9 +338,9 @@ def _name_finished(place: Place) -> bool:
         return False
     files: list[str] = []
     try:
-        sums = read_description(work / DESCRIBED, work)["files"]
+        sums = read_description(work / DESCRIBED, work).files
         files = [name for name in sums if is_inside(name)]
-        whole = len(files) == len(sums) and all(_stands(place, name, sums[name]) for name in files)
+        whole = len(files) == len(sums) and all(_is_whole(place, name, sums[name]) for name in files)
     except RunError:
         whole = False
     if whole:
@@ -353,15 +350,15 @@ def _name_finished(place: Place) -> bool:
     return whole
 
 
-def _stands(place: Place, name: str, checksum: str) -> bool:
+def _is_whole(place: Place, name: str, checksum: str) -> bool:
     file = place.work / name
     if not file.exists() and not (place.final / DESCRIBED).exists():
         file = place.final / name  # it was moved already, into a folder that has to stay
     return file.is_file() and file_digest(file) == checksum
 
 
-def _found(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> list[str]:
-    """Notes on what is there already; an unfinished run that is not gone on with is removed."""
+def _clear(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> list[str]:
+    """Remove an unfinished run that is not resumed; returns notes on earlier runs there."""
     notes = []
     finished = (folder.final / DESCRIBED).exists()
     begun = [entry for entry in folder.path.iterdir() if entry.name in FILES - {LOCK}]
@@ -372,7 +369,7 @@ def _found(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> lis
     elif resume and not begun and not finished:
         notes.append(f"no unfinished run in {path}: started from the beginning")
     if not resume and finished:
-        notes.append(f"{path} holds a finished run, whose place this one takes once it has finished")
+        notes.append(f"{path} holds a finished run, which this one replaces once it has finished")
     return notes
 
 
@@ -381,7 +378,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
     temporary = temporary_name(path)
     try:
-        # Made here, so that it may be read by whom the system says, whatever a library would have.
+        # Made here, so that its mode is the system's default and not a library's.
         with open(temporary, "wb") as stream:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         yield temporary
@@ -394,49 +391,46 @@ def replacing(path: Path) -> Iterator[Path]:
         raise RunError(
             f"{path.name} cannot be written: {getattr(error, 'strerror', None) or error}",
             found=str(path.parent),
-            fix="free some space or give another place; what was there before is untouched",
+            fix="free some space or give another folder; what was there before is untouched",
         ) from None
     finally:
-        with suppress(OSError):  # what is left over goes when the folder is next worked in
+        with suppress(OSError):  # otherwise it is removed with the next run in the folder
             temporary.unlink(missing_ok=True)
 
 
-def has_finished(folder: RunFolder, identity: Mapping[str, Any], what: str) -> dict[str, Any] | None:
-    """What the ``run.json`` of a finished run of this identity says.
+def has_finished(folder: RunFolder, identity: Mapping[str, object], what: str) -> RunRecord | None:
+    """The record of a finished run of this identity; None where there is none, or a checkpoint to resume.
 
-    None where there is none, or a checkpoint to go on from.
-
-    identity: everything that decided the run, as `RunFolder.finish` was given it; a checkpoint's has the
-    precision, too, which is this machine's affair once a run has finished.  what: fit, or training.
-    Raises RunError that names the differences where another run stands there.
+    identity: everything that decided the run, as `RunFolder.finish` was given it. The precision, which a
+    checkpoint's has, too, is not compared.  what: fit, or training.
+    Raises RunError with the differences where there is another run.
     """
     if folder.file(CHECKPOINT).exists() or not (folder.final / DESCRIBED).exists():
         return None
-    _, about = read_run(folder.final)
-    before, now = about.get("identity", {}), json.loads(json.dumps(identity))
-    changed = differences({**before, "precision": None}, {**now, "precision": None})
+    _, record = read_run(folder.final)
+    now = json.loads(json.dumps(identity))
+    changed = differences({**record.identity, "precision": None}, {**now, "precision": None})
     if changed:
         raise RunError(
             f"the finished run in {folder.final} is of another {what}",
             problems=changed,
             fix="give the same options as before, another -o, or leave --resume out to replace it",
         )
-    return about
+    return record
 
 
-def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
-    """The folder of a finished run and its ``run.json``, every file checked against its checksum.
+def read_run(path: str | os.PathLike[str]) -> tuple[Path, RunRecord]:
+    """Return the folder of a finished run and its record; every file is checked against its checksum.
 
-    Raises RunError where there is no run, an unfinished one, a damaged one or one of a later version.
+    Raises RunError where there is no run, or it is unfinished, damaged or of a later version.
     """
     folder = Path(path)
     described = folder / DESCRIBED
     if not described.exists():
         raise _no_run(path)
-    about = read_description(described, path)
-    files = about["files"]
+    record = read_description(described, path)
     problems = []
-    for name, checksum in files.items():
+    for name, checksum in record.files.items():
         target = folder / name
         if not is_inside(name) or not target.resolve().is_relative_to(folder.resolve()):
             problems.append(f"{name}: lies outside the run folder")
@@ -448,7 +442,7 @@ def read_run(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
         raise RunError(
             f"the run {path} is damaged", problems=problems, fix="copy it again, or train it again"
         )
-    return folder, about
+    return folder, record
 
 
 def _changed(file: Path, name: str, checksum: str) -> list[str]:
@@ -459,7 +453,7 @@ def _changed(file: Path, name: str, checksum: str) -> list[str]:
 
 
 def _no_run(path: str | os.PathLike[str]) -> RunError:
-    """Why there is no finished run in a folder."""
+    """The reason why a folder holds no finished run."""
     folder = Path(path).absolute()
     for part in (folder.with_name(f"{folder.name}.part"), folder / INSIDE):
         if part.is_dir() and not strangers(part) and any(part.iterdir()):
@@ -469,20 +463,15 @@ def _no_run(path: str | os.PathLike[str]) -> RunError:
             f"{path} is what a run has left that has not finished",
             fix=f"go on with it: tenfold fit ... -o {Path(path).with_suffix('')} --resume",
         )
-    what = (
-        "holds no run"
-        if folder.is_dir()
-        else "is a file, not a run"
-        if folder.is_file()
-        else "does not exist"
-    )
+    what = "is a file, not a run" if folder.is_file() else "does not exist"
+    what = "holds no run" if folder.is_dir() else what
     old = folder.with_name(f"{folder.name}.old")
     found = f"{old} holds the run that was there before" if (old / DESCRIBED).exists() else ""
     return RunError(f"{path} {what}", found=found, fix="give the folder that tenfold fit -o made")
 
 
 def read_text(folder: Path, name: str) -> str:
-    """A text file of a run; RunError where it cannot be read."""
+    """Read a text file of a run; RunError where it cannot be read."""
     try:
         return (folder / name).read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n")
     except OSError as error:
@@ -492,44 +481,23 @@ def read_text(folder: Path, name: str) -> str:
 
 
 def read_object(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object of a run; RunError where it is none."""
-    try:
-        found = json.loads(read_text(folder, name))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise RunError(
-            f"{folder / name} is damaged", found="it is not a JSON object", fix="copy the run again"
-        )
-    return found
+    """Read a JSON object of a run; RunError where the file is damaged."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(about := json.loads(read_text(folder, name)), dict):
+            return about
+    raise RunError(f"{folder / name} is damaged", found="it is not a JSON object", fix="copy the run again")
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two descriptions of a training, each as ``name: before -> now``."""
-    found = []
+def differences(before: Mapping[str, object], now: Mapping[str, object], prefix: str = "") -> list[str]:
+    """The differences between two descriptions of a training, each as ``name: before -> now``."""
+    changed = []
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{name}.")
+            changed += differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            found.append(f"{prefix}{name}: {_brief(old)} -> {_brief(new)}")
-    return found
-
-
-def nan_to_none(value: Any) -> Any:
-    """A value for a JSON file: what is not a number (no labels), for which JSON has no word, becomes null."""
-    if isinstance(value, Mapping):
-        return {str(name): nan_to_none(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [nan_to_none(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def none_to_nan(value: Any) -> Any:
-    """The opposite of `nan_to_none`, for values that are numbers or hold nothing but numbers and texts."""
-    if isinstance(value, Mapping):
-        return {name: none_to_nan(one) for name, one in value.items()}
-    return math.nan if value is None else value
+            changed.append(f"{prefix}{name}: {_brief(old)} -> {_brief(new)}")
+    return changed
 
 
 def _brief(value: object) -> str:
@@ -538,11 +506,10 @@ def _brief(value: object) -> str:
 
 
 def read_arrays(path: Path, *, beginning: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and their JSON description from a safetensors file. Cannot run code.
+    """Read arrays and their JSON description from a safetensors file. Cannot run code.
 
-    beginning: of the names of the arrays that are wanted; all where it is not given.
-
-    Raises RunError where the file is damaged or no such file at all.
+    beginning: of the names of the wanted arrays.  Raises RunError where the file is damaged or not of the
+    format.
     """
     arrays, text = _read_arrays(path, beginning)
     try:
@@ -555,7 +522,7 @@ def read_arrays(path: Path, *, beginning: str = "") -> tuple[dict[str, NDArray[A
 
 
 def read_shapes(path: Path) -> dict[str, list[int]]:
-    """The shape of each array of a safetensors file, without its values. RunError where it is damaged."""
+    """Read the shape of each array of a safetensors file, not its values. RunError where it is damaged."""
     try:
         with safe_open(path, framework="numpy") as stream:
             return {name: stream.get_slice(name).get_shape() for name in sorted(stream.keys())}
@@ -570,15 +537,7 @@ def _read_arrays(path: Path, beginning: str = "") -> tuple[dict[str, NDArray[Any
             text = (stream.metadata() or {}).get("about", "{}")
             wanted = [name for name in stream.keys() if name.startswith(beginning)]
             return {name: stream.get_tensor(name) for name in wanted}, text
-    except (
-        SafetensorError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-        OSError,
-    ) as error:
+    except (SafetensorError, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
         raise _no_tensors(path, str(error)) from None
 
 

@@ -1,11 +1,10 @@
-"""Rows worth looking at: right and sure, wrong and sure, undecided; and those with the highest loss."""
+"""The file of held-out rows: its columns, the evaluation of a target, and representative rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +21,24 @@ Floats = NDArray[np.float64]
 
 
 def free_names(names: Sequence[str]) -> list[str]:
-    """What columns of these names are called in one table: a name that is taken gets an underscore.
+    """The names made unique: a name that is taken gets underscores.
 
-    Whoever reads such a table asks again, with the same names in the same order.
+    The same names in the same order give the same result, by which such a table is read again.
     """
-    found: list[str] = []
+    free: list[str] = []
     for name in names:
-        while name in found:
+        while name in free:
             name += "_"
-        found.append(name)
-    return found
+        free.append(name)
+    return free
 
 
 @dataclass(frozen=True)
 class HeldOutColumns:
-    """Names of the columns of a file of held-out rows: a name that is taken gets underscores.
+    """Names of the columns of a file of held-out rows, made unique by `free_names`.
 
     A target may be called row, and a class predicted.  label, predicted: column of the table -> name.
-    chances: target -> (classes,) names.  weight: what a row counts, where rows have weights.
+    chances: target -> (classes,) names.  weight: of the rows' weights, if any.
     """
 
     id: str
@@ -51,29 +50,32 @@ class HeldOutColumns:
     fingerprint: str
     weight: str
 
-    def answered(self, target: str, answer: TargetPrediction, chances: Floats) -> dict[str, NDArray[Any]]:
-        """A target's answers: in words, or as 0 and 1 where each class has a column; then the chances.
+    def answered(
+        self, target: str, answer: TargetPrediction, chances: Floats
+    ) -> dict[str, NDArray[np.generic]]:
+        """A target's answers, in words or as 0 and 1 where each class has a column; then the chances.
 
-        chances: (rows, classes) probabilities; of a number they are not written.
+        chances: (rows, classes) probabilities; those of a number are not written.
         """
+        columns: dict[str, NDArray[np.generic]] = {}
         if answer.columns:
-            yes = answer_table(answer)
-            found = {self.predicted[name]: yes[:, place] for place, name in enumerate(answer.columns)}
+            names = [self.predicted[name] for name in answer.columns]
+            columns.update(zip(names, answer_table(answer).T, strict=True))
         else:
-            found = {self.predicted[target]: answer_words(answer)}
-        return found | {name: chances[:, place] for place, name in enumerate(self.chances[target])}
+            columns[self.predicted[target]] = answer_words(answer)
+        return columns | {name: chances[:, index] for index, name in enumerate(self.chances[target])}
 
 
 def held_out_columns(
     targets: Iterable[NetworkTarget], classes: Mapping[str, Sequence[str]]
 ) -> HeldOutColumns:
-    """How a file of held-out rows names its columns; classes: target -> class list."""
+    """Name the columns of a file of held-out rows; classes: target -> class list."""
     columns = {target.name: target_columns(target) for target in targets}
     wanted = ["id", "row", "fold"]
     for name, own in columns.items():
-        wanted += [*own, *(f"{one}:predicted" for one in own)]
+        wanted += [*own, *(f"{column}:predicted" for column in own)]
         wanted += [f"{name}:{word}" for word in classes.get(name, ())]
-    # The last, so that runs that were written without them keep their names.
+    # These come last, so that runs that were written without them keep their names.
     *rest, fingerprint, weight = free_names([*wanted, "fingerprint", "weight"])
     names = iter(rest)
     id, row, fold = (next(names) for _ in range(3))
@@ -81,8 +83,8 @@ def held_out_columns(
     predicted: dict[str, str] = {}
     chances: dict[str, Sequence[str]] = {}
     for name, own in columns.items():
-        label |= {one: next(names) for one in own}
-        predicted |= {one: next(names) for one in own}
+        label |= {column: next(names) for column in own}
+        predicted |= {column: next(names) for column in own}
         chances[name] = tuple(next(names) for _ in classes.get(name, ()))
     return HeldOutColumns(id, row, fold, label, predicted, chances, fingerprint, weight)
 
@@ -93,23 +95,21 @@ def evaluate_target(
     classes: Sequence[str],
     names: HeldOutColumns | None = None,
 ) -> TargetEvaluation | None:
-    """What the file of validation rows says of a target; None where it lacks its columns.
+    """Evaluate a target by the file of held-out rows; None where its columns are missing.
 
-    names: those of the file's columns; where not given, the target is the file's only one.
+    names: of the file's columns; by default those of a file of this target alone.
     """
     kind = kind_of(target, tuple(classes))
     names = names or held_out_columns([target], {target.name: classes})
-    labels, answers, chances = (
-        [columns[name] for name in wanted if name in columns]
-        for wanted in (
-            [names.label[name] for name in kind.columns],
-            [names.predicted[name] for name in kind.columns],
-            names.chances.get(target.name, ()),
-        )
-    )
-    if len(labels) < len(kind.columns) or len(answers) < len(kind.columns) or len(chances) < len(classes):
+    try:
+        labels = [columns[names.label[name]] for name in kind.columns]
+        answers = [columns[names.predicted[name]] for name in kind.columns]
+        chances = [columns[name] for name in names.chances.get(target.name, ())]
+    except KeyError:
         return None
-    chance = np.array([np.asarray(one, dtype=np.float64) for one in chances]).T if chances else None
+    if len(chances) < len(classes):
+        return None
+    chance = np.array([np.asarray(column, dtype=np.float64) for column in chances]).T if chances else None
     return kind.evaluate(labels, answers, chance)
 
 
@@ -119,76 +119,79 @@ def representative_rows(
     classes: Mapping[str, Sequence[str]],
     n: int,
 ) -> list[tuple[str, str]]:
-    """Ids of n validation rows at most, and why each is chosen: of every target the most sure of the right
-    and of the wrong ones, and those between two answers; of a number the best, the worst and the middle."""
+    """Ids of at most n validation rows, each with the reason for its choice.
+
+    For every target the surest right and wrong answers, and the least decided; for a number the smallest,
+    the largest and median errors.
+    """
     names = held_out_columns(targets, classes)
-    judged = [evaluate_target(columns, target, classes.get(target.name, ()), names) for target in targets]
-    there = [one for one in judged if one is not None and one.known.any()]
-    hands = [_orders(one) for one in there]
-    # Dealt one by one, so that many targets share few rows. Every target begins with another reason than the
-    # one before it, or a row to each would show nothing but right answers.
-    turns = [[(place + shift) % len(hand) for shift in range(len(hand))] for place, hand in enumerate(hands)]
+    own = [evaluate_target(columns, target, classes.get(target.name, ()), names) for target in targets]
+    evaluations = [evaluation for evaluation in own if evaluation is not None and evaluation.known.any()]
+    ranked = [_ranked_rows(evaluation) for evaluation in evaluations]
+    # The targets take turns, so that many of them share few rows. Each begins with another reason than the
+    # target before it, or a row to each would show only right answers.
+    turns = [
+        [(target + shift) % len(lists) for shift in range(len(lists))] for target, lists in enumerate(ranked)
+    ]
     chosen: dict[int, tuple[int, int]] = {}
-    dealt = -1
-    while dealt != len(chosen) < n:
-        dealt = len(chosen)
-        for place, hand in enumerate(hands):
-            row, reason = _next_row(hand, turns[place], chosen)
+    before = -1
+    while before != len(chosen) < n:
+        before = len(chosen)
+        for target, lists in enumerate(ranked):
+            row, reason = _next_row(lists, turns[target], chosen)
             if row >= 0 and len(chosen) < n:
-                chosen[row] = place, reason
-    ids = [str(one) for one in columns[names.id]]
-    found = []
-    for row, (place, reason) in sorted(chosen.items(), key=lambda one: one[1]):
-        prefix = f"{there[place].name}: " if len(targets) > 1 else ""
-        found.append((ids[row], prefix + hands[place][reason][0]))
-    return found
+                chosen[row] = target, reason
+    picked = []
+    for row, (target, reason) in sorted(chosen.items(), key=lambda item: item[1]):
+        prefix = f"{evaluations[target].name}: " if len(targets) > 1 else ""
+        picked.append((str(columns[names.id][row]), prefix + ranked[target][reason][0]))
+    return picked
 
 
 def _next_row(
-    hand: Sequence[tuple[str, NDArray[np.int64]]], turns: list[int], taken: Mapping[int, Any]
+    lists: Sequence[tuple[str, NDArray[np.int64]]], turns: list[int], taken: Collection[int]
 ) -> tuple[int, int]:
-    """The best row that is not taken, of the first reason that has one, and this reason, which goes to the
-    end of the turns; -1 where there is none."""
+    """The first row that is not taken, and its reason, which moves to the end of the turns; else -1."""
     for reason in turns:
-        for row in hand[reason][1].tolist():
+        for row in lists[reason][1].tolist():
             if row not in taken:
                 turns.append(turns.pop(turns.index(reason)))
                 return row, reason
     return -1, -1
 
 
-def _orders(one: TargetEvaluation) -> list[tuple[str, NDArray[np.int64]]]:
+def _ranked_rows(target: TargetEvaluation) -> list[tuple[str, NDArray[np.int64]]]:
     def sorted_by(keys: Floats, which: NDArray[np.bool_]) -> NDArray[np.int64]:
         rows = np.flatnonzero(which)
         return rows[np.argsort(keys[rows], kind="stable")]
 
-    if one.margin is None:
-        middle = np.abs(one.loss - np.nanmedian(one.loss))
+    loss, known = target.loss, target.known
+    if target.margin is None:
         return [
-            ("nearest to its label", sorted_by(one.loss, one.known)),
-            ("farthest from its label", sorted_by(-one.loss, one.known)),
-            ("an error in the middle", sorted_by(middle, one.known)),
+            ("nearest to its label", sorted_by(loss, known)),
+            ("farthest from its label", sorted_by(-loss, known)),
+            ("an error in the middle", sorted_by(np.abs(loss - np.nanmedian(loss)), known)),
         ]
     return [
-        ("right and sure", sorted_by(-one.sure, one.right)),
-        ("wrong and sure", sorted_by(-one.sure, one.known & ~one.right)),
-        ("undecided", sorted_by(one.margin, one.known)),
+        ("right and sure", sorted_by(-target.sure, target.right)),
+        ("wrong and sure", sorted_by(-target.sure, known & ~target.right)),
+        ("undecided", sorted_by(target.margin, known)),
     ]
 
 
 def remembered_rows(
     folder: Path, held: str, schema: Schema, classes: Mapping[str, Sequence[str]]
-) -> dict[str, list[Any]] | None:
-    """The held-out rows as a table of names of pictures and labels, as a run's folder keeps them.
+) -> dict[str, list[object]] | None:
+    """The held-out rows of a run's folder, as a table of names of pictures and labels.
 
-    held: file of the folder with its held-out rows.  classes: target -> class list.
-    None where the id of a row is not all that its answer needs.
+    held: file of the held-out rows.  classes: target -> class list.
+    None where a row needs more than its id to be predicted.
     """
     name = schema.row_name
     if not (folder / held).exists() or [column.name for column in schema.inputs] != [name]:
         return None
     columns = read_parquet_columns(folder / held)
     names = held_out_columns(schema.answers, classes)
-    there = {one: columns[kept] for one, kept in names.label.items() if kept in columns and one != name}
-    kept = {str(name): columns[names.id], **there}
-    return {one: ["" if cell is None else cell for cell in values] for one, values in kept.items()}
+    labels = {own: kept for own, kept in names.label.items() if kept in columns and own != name}
+    table = {str(name): names.id, **labels}
+    return {own: ["" if cell is None else cell for cell in columns[kept]] for own, kept in table.items()}

@@ -1,11 +1,11 @@
-"""What a way of fitting must say, so that `fitting.run_fit` can make a run of it; and its messages."""
+"""`FitJob`: what `fitting.run_fit` needs of a training; and its messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from tenfold.recipe import AnyRecipe
 from tenfold.runs.folder import RunFolder
@@ -27,37 +27,35 @@ class Notes:
             self.tell(line)
 
     def tell(self, line: str) -> None:
-        """Log a line that is true of this process alone, and so is not kept."""
-        if self._log is not None:
-            self._log(line)
+        """Log a line about this process alone, which is not kept."""
+        log_all(self._log, [line])
 
 
 def log_all(log: Log | None, lines: Iterable[str]) -> None:
-    """Log each line, where anybody listens."""
-    for line in lines if log is not None else ():
-        log(line)  # type: ignore[misc]
+    """Log each line, unless `log` is None."""
+    if log is not None:
+        for line in lines:
+            log(line)
 
 
 class PeakMemory(Protocol):
-    """The most memory that was held since a training began."""
+    """The peak memory since a training began, in bytes."""
 
-    def __call__(self) -> int:
-        """In bytes."""
-        ...
+    def __call__(self) -> int: ...
 
 
 class FitJob(Protocol):
-    """One way of fitting, with its schema, recipe, table and options."""
+    """A training, with its schema, recipe, table and options."""
 
-    #: What messages call it: ``training`` or ``fit``.
+    #: Its name in messages: ``training`` or ``fit``.
     word: str
 
     def machine(self) -> AbstractContextManager[PeakMemory]:
-        """The machine as the job wants it (threads, memory), with its peak counted from here on."""
+        """Set up the machine (threads, memory), and count its peak memory from here on."""
         ...
 
     def prepare(self, notes: Notes) -> Prepared:
-        """Read and check everything. Raises a TenfoldError that names what is wrong with the input."""
+        """Read and check everything. Raises a TenfoldError for what is wrong with the input."""
         ...
 
 
@@ -65,25 +63,25 @@ class Prepared(Protocol):
     """A training that is ready to start."""
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """All that decides the answer, in JSON's types, but for this machine's precision."""
+    def identity(self) -> Mapping[str, object]:
+        """All that decides the answer, except this machine's precision, in JSON's types."""
         ...
 
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
-        """Train, from the folder's checkpoint where there is one, and write the files of this kind of run."""
+        """Train, from the folder's checkpoint if any, and write the files of this kind of run."""
         ...
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training has come to.
+    """The result of a training.
 
-    schema, recipe: with what follows from the table.  record: for ``run.json``, `run_fit` adds what all have.
-    stopped: why it stopped early, with the weights of its last good epoch; "" where it did not. fix: of that.
+    schema, recipe: with what follows from the table.  record: for ``run.json``; `run_fit` adds the rest.
+    stopped: why it stopped early, with the weights of its last good epoch; "" if it did not.  fix: of that.
     """
 
     schema: Schema
     recipe: AnyRecipe
-    record: Mapping[str, Any]
+    record: Mapping[str, object]
     stopped: str = ""
     fix: str = ""

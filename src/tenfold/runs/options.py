@@ -1,4 +1,4 @@
-"""What a training, and what a finished run, is asked: how to read, where to compute, which views."""
+"""Options of a training and of a finished run: how to read, where to compute, which views."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SplitRule = Callable[..., Split]
 
 @dataclass(frozen=True)
 class Reading:
-    """How tables and pictures are read: options that may change what is refused, never an answer.
+    """How tables and pictures are read. These options may change what is refused, never an answer.
 
     skip_bad: leave out rows whose picture, number, id or rating cannot be used, instead of stopping.
     folders: image column -> folder, instead of the schema's.
-    table: further options of `read_table` (separator, encoding, header, missing_values).
+    table: options of `read_table` (separator, encoding, header, missing_values).
     workers: threads that decode.  cache: folder of the resized-image cache.
     on_progress: called with each decoded image (`ImagesRead`).
     """
@@ -50,10 +50,10 @@ class Machine:
     """How this machine is used. May change time, never the answer.
 
     device: ``auto``, ``cpu``, ``cuda``, ...  micro_batch: rows at once; planned where None.
-    budget: what the process may hold: a size such as ``16GiB``, a card's name, or ``auto``. Where it is not
-        given, a GPU's free memory is planned for, and a CPU takes up to 32 rows at once.
-    checkpoint: compute activations again in the backward pass.
-    probe: take two steps of the largest batch first, and say what they held beside what was predicted.
+    budget: memory for the process: a size such as ``16GiB``, a card's name, or ``auto``. By default a GPU's
+        free memory is planned for, and a CPU takes up to 32 rows at once.
+    checkpoint: recompute activations in the backward pass.
+    probe: take two steps of the largest batch first, and report their memory beside the prediction.
     """
 
     device: str = "auto"
@@ -69,14 +69,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What `Run.predict` and `Run.evaluate` are asked beside the rows. Each kind of run takes some of these.
+    """Options of `Run.predict` and `Run.evaluate`. Each kind of run takes some of these.
 
     reading: how to read the rows.  device: where to compute.
     views, tta, plain_weight: views of a picture (test-time augmentation); None for those of the recipe.
-    members: every member's own answers, too, as targets called ``target@member``.
-    id: the column that names a row, in place of the one of the training.
+    members: also the answers of each member, as targets called ``target@member``.
+    id: the column that names a row, instead of that of the training.
     unknown: ``fallback`` or ``raise``, for unknown users and items.  ranking: scores that rank only.
-    n: score lists of this many items, too.  relevant_from: rating from which a test item counts as liked.
+    n: also score lists of this many items.  relevant_from: rating from which a test item counts as liked.
     log: called with every message.
     """
 
@@ -94,15 +94,15 @@ class PredictOptions:
     log: Log | None = None
 
 
-#: As the run's own recipe and table have it.
+#: The options of the run's own recipe and table.
 AS_TRAINED = PredictOptions()
 
 
 class PredictChanges(TypedDict, total=False):
-    """The fields of `PredictOptions` as keywords, and two of its reading by their own names."""
+    """The fields of `PredictOptions` as keywords, and two fields of its reading."""
 
     reading: Reading | None
-    table_options: Mapping[str, Any] | None
+    table_options: Mapping[str, object] | None
     skip_bad: bool
     device: str
     views: int | None
@@ -121,7 +121,7 @@ class FitChanges(TypedDict, total=False):
     """How to read and compute, as keywords of `fit`."""
 
     reading: Reading | None
-    table_options: Mapping[str, Any] | None
+    table_options: Mapping[str, object] | None
     skip_bad: bool | None
     time_format: str | None
     machine: Machine | None
@@ -129,10 +129,10 @@ class FitChanges(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """What `Run.explain` is asked beside the rows.
+    """Options of `Run.explain`.
 
-    table: where the rows stand, if not in the training's table.  items: of a recommender.
-    n: rows, or users and items, at most.  reading, device: as of `PredictOptions`.
+    table: that holds the rows, if not the training's.  items: of a recommender.
+    n: most rows, or users and items.  reading, device: as in `PredictOptions`.
     """
 
     table: object = None
@@ -148,10 +148,10 @@ SOME_ROWS = ExplainOptions()
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a training is asked beside schema, recipe and table.
+    """Options of a training beside schema, recipe and table.
 
     reading: how to read.  machine: how to use this machine.  time_format: of the times of ratings.
-    split_rule: of networks, how rows are split in place of the recipe's way.
+    split_rule: for networks: splits the rows instead of the recipe.
     on_progress: called with steps and epochs.
     """
 

@@ -1,15 +1,35 @@
-"""What ``run.json`` says of a run, typed."""
+"""``run.json``, typed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar, overload
+from typing import Any, Generic, TypedDict, TypeVar, cast, overload
 
-from tenfold.runs.folder import none_to_nan
 from tenfold.values import TargetScores
 
 Value = TypeVar("Value")
+
+
+def nan_to_none(values: Mapping[str, object]) -> dict[str, object]:
+    """The values for a JSON file: NaN and infinities, which JSON lacks, become null."""
+    return {str(name): _finite(value) for name, value in values.items()}
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return nan_to_none(value)
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def none_to_nan(value: Value) -> Value:
+    """The opposite of `nan_to_none`, for numbers, and for mappings of numbers and texts."""
+    if isinstance(value, Mapping):
+        return cast(Value, {name: none_to_nan(item) for name, item in value.items()})
+    return cast(Value, math.nan) if value is None else value
 
 
 class BlendWay(TypedDict):
@@ -20,7 +40,7 @@ class BlendWay(TypedDict):
 
 
 class Entry(Generic[Value]):
-    """A value of `run.json`, read from its record; a default where older runs, or other kinds, have none."""
+    """A value of ``run.json``; a default where it is missing, as in older runs and runs of other kinds."""
 
     def __init__(self, default: Value) -> None:
         self.default = default
@@ -41,11 +61,12 @@ class Entry(Generic[Value]):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What ``run.json`` says. values: all of it, as JSON has it, keys of later versions included."""
+    """``run.json`` of a run. values: all of it, in JSON's types, keys of later versions included."""
 
     values: Mapping[str, Any]
 
     kind = Entry("")
+    files = Entry[Mapping[str, str]]({})
     of = Entry("network")
     finished = Entry("")
     versions = Entry[Mapping[str, str]]({})
@@ -86,37 +107,37 @@ class RunRecord:
 
     @property
     def run_kind(self) -> str:
-        """The key of `registry.KINDS`: the kind, and of a blend what it is of."""
+        """The key of `registry.KINDS`: the kind, for a blend with that of its members."""
         return self.kind if self.kind != "blend" else f"blend of {self.of}"
 
     @property
     def targets(self) -> TargetScores:
-        """Scores on the held-out rows; of several views where the recipe has them."""
+        """Scores on the held-out rows; averaged over views where the recipe has them."""
         return none_to_nan(self.values.get("targets", {}))
 
     @property
     def without_views(self) -> TargetScores:
-        """The same from the plain view alone."""
+        """Scores of the plain view alone."""
         return none_to_nan(self.values.get("without_views", {}))
 
     @property
     def trained_recipe(self) -> Mapping[str, Any]:
-        """The recipe, as it stands in the identity of a training, or in an ensemble's record."""
+        """The recipe, of the identity of a training or of an ensemble's record."""
         return self.identity.get("recipe") or self.recipe
 
     @property
     def members(self) -> list[MemberRecord]:
-        """Of an ensemble: what is written of each member."""
+        """The records of an ensemble's members."""
         return [MemberRecord(member) for member in self.values.get("members", ())]
 
-    def with_values(self, **values: Any) -> RunRecord:
+    def with_values(self, **values: object) -> RunRecord:
         """The record with some values replaced."""
         return RunRecord({**self.values, **values})
 
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """What ``run.json`` says of a member of an ensemble. values: as JSON has it."""
+    """A member in the ``run.json`` of an ensemble. values: in JSON's types."""
 
     values: Mapping[str, Any]
 
@@ -124,7 +145,7 @@ class MemberRecord:
     weight = Entry(1.0)
     status = Entry("finished")
     error = Entry("")
-    #: Of each run, one a fold: ``path`` from the ensemble's folder, and ``sha256`` of its ``run.json``.
+    #: Of each run, a run per fold: ``path`` from the ensemble's folder, and ``sha256`` of its ``run.json``.
     runs = Entry[list[Mapping[str, str]]]([])
     scores = Entry[TargetScores]({})
     seconds = Entry(0.0)
@@ -133,5 +154,5 @@ class MemberRecord:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has finished runs to ask."""
+        """Whether it has finished runs."""
         return self.status == "finished" and bool(self.runs)

@@ -1,12 +1,13 @@
-"""Which class opens a run of which kind, and which job fits a recipe: the one table of both.
+"""The class that opens each kind of run, and the job that fits each recipe.
 
-The one file that names what lies on higher floors. It does so in words, and loads a class when a run of its
-kind is opened or fitted: whoever asks for ratings never waits for torch.
+Only this file names what lies on higher floors, by text. It loads a class when a run of its kind is opened or
+fitted: ratings never wait for torch.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -35,7 +36,7 @@ JOBS: dict[type[AnyRecipe], str] = {
     FactorRecipe: "tenfold.recommenders.factors:FactorFit",
     RatingNetworkRecipe: "tenfold.recommenders.network_fit:RatingNetworkFit",
 }
-#: Class of a recipe -> what its job takes of `FitOptions` beside the reading, and of `Machine`.
+#: Class of a recipe -> fields of `FitOptions`, beside the reading, and of `Machine` that its job takes.
 OPTIONS: dict[type[AnyRecipe], tuple[str, ...]] = {
     Recipe: ("device", "micro_batch", "budget", "checkpoint", "probe"),
     FactorRecipe: ("time_format",),
@@ -43,22 +44,21 @@ OPTIONS: dict[type[AnyRecipe], tuple[str, ...]] = {
 }
 
 
-def _load(address: str) -> Any:
+def _load(address: str) -> object:
     module, _, name = address.partition(":")
     return getattr(import_module(module), name)
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
-    """Open a finished run folder. Its files are checked against their sums and cannot run code.
+    """Open a finished run folder. Its files are checked against their checksums and cannot run code.
 
     Raises RunError where there is no run, or it is damaged, unfinished or of a later version.
     """
-    folder, about = read_run(path)
-    return open_run(folder, RunRecord(about))
+    return open_run(*read_run(path))
 
 
 def open_run(folder: str | os.PathLike[str], record: RunRecord) -> Run:
-    """The run in a folder whose files have been checked, or were just written."""
+    """Open the run in a folder whose files have been checked, or were just written."""
     if record.run_kind not in KINDS:
         raise RunError(
             f"{folder} is a run of an unknown kind", found=repr(record.kind), fix="upgrade tenfold"
@@ -67,12 +67,12 @@ def open_run(folder: str | os.PathLike[str], record: RunRecord) -> Run:
 
 
 def open_recommender(path: str | os.PathLike[str]) -> Run:
-    """The recommender in a folder; RunError where it is a run of another kind."""
+    """Open the recommender in a folder; RunError where it is a run of another kind."""
     run = load_run(path)
     if not run.schema.rated:
         raise RunError(
             f"{path} is not a run of ratings",
-            fix="give one that was made so: tenfold fit TABLE --user COLUMN --item COLUMN -o RUN",
+            fix="give a run made with: tenfold fit TABLE --user COLUMN --item COLUMN -o RUN",
         )
     return run
 
@@ -83,7 +83,7 @@ def predict(
     options: PredictOptions = AS_TRAINED,
     **changes: Unpack[PredictChanges],
 ) -> Predictions | PairPredictions:
-    """Answers of a run, or of the run in a folder, to a table or a folder of pictures; see `Run.predict`."""
+    """Predict a table or a folder of pictures by a run, or the run in a folder; see `Run.predict`."""
     return _opened(run).predict(source, options, **changes)
 
 
@@ -93,7 +93,7 @@ def evaluate(
     options: PredictOptions = AS_TRAINED,
     **changes: Unpack[PredictChanges],
 ) -> dict[str, Any]:
-    """Scores of a run, or of the run in a folder, on rows whose answer is known; see `Run.evaluate`."""
+    """Score a run, or the run in a folder, on rows whose answer is known; see `Run.evaluate`."""
     return _opened(run).evaluate(source, options, **changes)
 
 
@@ -107,23 +107,24 @@ def ensemble_class(kind: str) -> type[Ensemble]:
 
 
 def recipe_class(schema: Schema, *, network: bool = False) -> type[AnyRecipe]:
-    """The class of the recipe that fits a schema. network: of ratings, too; further columns need one."""
+    """The class of the recipe that fits a schema. network: for ratings, too, as further columns need."""
     if not schema.rated:
         return Recipe
     return RatingNetworkRecipe if network or len(schema.columns) > 2 else FactorRecipe
 
 
 def fitting_recipe(schema: Schema, recipe: AnyRecipe) -> AnyRecipe:
-    """The recipe as the schema's job takes it: of a plain one a network of ratings takes what it sets."""
+    """The recipe as the schema's job takes it: for ratings, the fields that a plain recipe sets."""
     if schema.rated and isinstance(recipe, Recipe):
         return RatingNetworkRecipe(**{name: getattr(recipe, name) for name in recipe.model_fields_set})
     return recipe
 
 
 def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOptions) -> FitJob:
-    """The training that a schema and a recipe ask for. Raises SchemaError where they do not go together."""
+    """The training of a schema and a recipe. Raises SchemaError where they do not go together."""
     recipe = fitting_recipe(schema, recipe)
     if schema.rated != isinstance(recipe, FactorRecipe | RatingNetworkRecipe):
         what, name = ("of ratings", "FactorRecipe") if schema.rated else ("without id columns", "Recipe")
         raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")
-    return cast(FitJob, _load(JOBS[type(recipe)])(schema, recipe, table, options))
+    make = cast(Callable[..., FitJob], _load(JOBS[type(recipe)]))
+    return make(schema, recipe, table, options)

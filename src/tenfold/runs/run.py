@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeVar, Unpack
 
 from tenfold.errors import OutputError, RecipeError, RunError
 from tenfold.events import EpochRecord
+from tenfold.remedies import option
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.place import PAGE
@@ -32,7 +33,7 @@ AnyRun = TypeVar("AnyRun", bound="OpenedRun", covariant=True)
 
 @dataclass(frozen=True)
 class Member(Generic[AnyRun]):
-    """A member of an ensemble: its runs, one a fold, whose answers count alike."""
+    """A member of an ensemble: its runs, a run per fold, whose answers count alike."""
 
     name: str
     weight: float
@@ -47,12 +48,23 @@ class Explanation:
     record: dict[str, Any]
 
 
+class WrittenPage(TypedDict):
+    """A page that was written, as ``tenfold report --json`` prints it (docs/formats.md)."""
+
+    run: str
+    output: str
+    kind: str
+    sections: list[str]
+    bytes: int
+    notes: list[str]
+
+
 @dataclass(frozen=True)
 class OpenedRun:
-    """What is known of a finished run.
+    """A finished run.
 
-    path: its folder.  schema: with the columns as they were found.  record: what ``run.json`` says.
-    members: of an ensemble; a single run has none.
+    path: its folder.  schema: with what was decided from the table.  record: its ``run.json``.
+    members: of an ensemble; empty for a single run.
     """
 
     path: Path
@@ -63,28 +75,28 @@ class OpenedRun:
 
 @dataclass(frozen=True)
 class Run(OpenedRun, ABC):
-    """A finished run that can be asked and shown."""
+    """A finished run that predicts, scores, explains and shows itself."""
 
-    #: Its key in `registry.KINDS`, and what a person calls such a run.
+    #: Its key in `registry.KINDS`, and its name in messages.
     kind: ClassVar[str]
     words: ClassVar[str]
     #: Fields of `PredictOptions` that it takes beside `reading` and `log`.
     takes: ClassVar[frozenset[str]]
-    #: Values of the record in its summary, where there are any.
+    #: Values of the record in its summary, if present.
     summarised: ClassVar[tuple[str, ...]]
-    #: Kind of the runs that blend such runs; "" where they cannot be blended.
+    #: Kind of the runs that blend such runs; "" if they cannot be blended.
     blended_by: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
     def open(cls, path: Path, record: RunRecord) -> Self:
-        """The run in a folder whose files have been checked. Loads no weights."""
+        """Open the run in a folder whose files have been checked. Loads no weights."""
 
     @abstractmethod
     def predict(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> Predictions | PairPredictions:
-        """Answers to the rows of a table (path, data frame, mapping) or a folder of pictures, in its order.
+        """Predict the rows of a table (path, data frame, mapping) or a folder of pictures, in its order.
 
         changes: fields of `options` by name. Raises RecipeError for those that such a run does not take.
         """
@@ -93,14 +105,14 @@ class Run(OpenedRun, ABC):
     def evaluate(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
     ) -> dict[str, Any]:
-        """Scores on rows whose answer is known: the keys that ``--json`` prints (docs/formats.md)."""
+        """Score rows whose answer is known; returns the keys that ``--json`` prints (docs/formats.md)."""
 
     @abstractmethod
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
-        """Its page. folders: image column -> folder, instead of the schema's. worst: rows, per target."""
+        """Its page. folders: image column -> folder, instead of the schema's. worst: rows per target."""
 
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
-        """A workbook whose formulas compute answers and losses again. rows: ids; of a recommender, users."""
+        """A workbook whose formulas recompute answers and losses. rows: ids; of a recommender, users."""
         raise RunError(
             f"{self.path} is {self.words}, which has no workbook", fix="see its page: tenfold report"
         )
@@ -109,7 +121,7 @@ class Run(OpenedRun, ABC):
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What ``run.json`` says, as JSON has it; scores that were not measured are NaN."""
+        """``run.json`` in JSON's types; scores that were not measured are NaN."""
         values = self.record.values
         scores = {"targets": self.record.targets, "without_views": self.record.without_views}
         return {**values, **{name: value for name, value in scores.items() if name in values}}
@@ -121,19 +133,19 @@ class Run(OpenedRun, ABC):
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What ``--json`` prints of it (docs/formats.md)."""
+        """The summary that ``--json`` prints (docs/formats.md)."""
         about = self.about
         return {"run": str(self.path), **{name: about[name] for name in self.summarised if name in about}}
 
     @cached_property
     def history(self) -> list[EpochRecord]:
-        """One record per epoch; of a run without epochs none."""
+        """A record per epoch; empty for a run without epochs."""
         from tenfold.reports.parts import read_history
 
         return read_history(self.path)
 
     def show(self) -> Shown:
-        """Its page, which a notebook shows."""
+        """Return its page for a notebook."""
         from tenfold.reports.html import Shown, report_html
 
         page = self.page()
@@ -145,11 +157,8 @@ class Run(OpenedRun, ABC):
         *,
         folders: Mapping[str, str] | None = None,
         worst: int = 12,
-    ) -> dict[str, Any]:
-        """Write its page; returns what ``tenfold report --json`` prints. folders, worst: as of `page`.
-
-        output: ``report.html`` in the run's folder where not given.
-        """
+    ) -> WrittenPage:
+        """Write its page. folders, worst: as in `page`.  output: by default ``report.html`` in its folder."""
         from tenfold.reports.html import write_report
 
         path = self.path / PAGE if output is None else Path(output)
@@ -165,7 +174,7 @@ class Run(OpenedRun, ABC):
         }
 
     def plot_losses(self) -> Shown:
-        """The curves of its training and its learning rates. Raises RunError where it has no epochs."""
+        """Plot the losses and learning rates of its training. Raises RunError where it has no epochs."""
         from tenfold.reports.html import Charts, Section, Shown, report_html
         from tenfold.reports.parts import curve_charts, rate_chart
 
@@ -190,10 +199,10 @@ class Run(OpenedRun, ABC):
         rows: Sequence[str] = (),
         options: ExplainOptions = SOME_ROWS,
         output: str | os.PathLike[str] | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Write the workbook of `explain`; returns what ``tenfold explain --json`` prints.
 
-        output: an ``.xlsx`` file; ``explain.xlsx`` in the run's folder where not given.
+        output: an ``.xlsx`` file, by default ``explain.xlsx`` in the run's folder.
         """
         path = self.path / WORKBOOK if output is None else Path(output)
         if path.suffix.lower() != ".xlsx":
@@ -210,49 +219,44 @@ class Run(OpenedRun, ABC):
         """The options with these changes. Raises RecipeError for those that such a run does not take."""
         chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         reading = chosen.pop("reading", options.reading)
-        table = chosen.pop("table_options", None)
-        if table is not None:
-            reading = replace(reading, table=table)
-        if "skip_bad" in chosen:
-            reading = replace(reading, skip_bad=chosen.pop("skip_bad"))
-        if "on_note" in chosen:
-            chosen["log"] = chosen.pop("on_note")
-        made = replace(options, reading=reading, **chosen)
-        for one in fields(PredictOptions):
-            given = getattr(made, one.name)
-            if one.name not in ("reading", "log", *self.takes) and given != one.default:
+        table, skip_bad = chosen.pop("table_options", reading.table), chosen.pop("skip_bad", reading.skip_bad)
+        log = chosen.pop("on_note", options.log)
+        made = replace(options, reading=replace(reading, table=table, skip_bad=skip_bad), log=log, **chosen)
+        for field_ in fields(PredictOptions):
+            given, name = getattr(made, field_.name), option(field_.name)
+            if field_.name not in ("reading", "log", *self.takes) and given != field_.default:
                 raise RecipeError(
-                    f"{self.path} is {self.words}, which has no option {one.name}",
-                    found=f"{one.name} = {given!r}",
-                    fix=f"leave it out; it takes {', '.join(sorted(self.takes))}",
+                    f"{self.path} is {self.words}, which has no option {name}",
+                    found=f"{name} = {given!r}",
+                    fix=f"leave it out; it takes {', '.join(map(option, sorted(self.takes)))}",
                 )
         return made
 
     def read_text(self, name: str) -> str:
-        """A text file of the run."""
+        """Read a text file of the run."""
         return read_text(self.path, name)
 
 
 @dataclass(frozen=True)
 class Blended:
-    """What blending some runs has come to.
+    """The result of blending runs.
 
-    record: for ``run.json``, less what all blends have.  scores: member -> its own, on its held-out rows.
+    record: for ``run.json``, without what all blends have.  scores: member -> its own, on its held-out rows.
     """
 
     schema: Schema
     record: dict[str, Any]
-    scores: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, TargetScores]
     notes: Sequence[str]
 
 
 class Ensemble(Run):
-    """Many runs as one."""
+    """Many runs that answer together."""
 
     @classmethod
     @abstractmethod
     def blend(cls, folder: RunFolder, members: Sequence[Member[Any]], *, method: str, seed: int) -> Blended:
-        """Settle the members' weights by a method of `ensembles.weights`, in the folder of the blend.
+        """Find the members' weights by a method of `ensembles.weights`, in the folder of the blend.
 
-        seed: of the parts that learned weights are scored in.
+        seed: of the folds in which learned weights are scored.
         """

@@ -9,7 +9,7 @@ import stat
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
@@ -23,10 +23,10 @@ _INNER = ("state_dict_ema", "state_dict", "model_ema", "model_state_dict", "mode
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """A state dictionary from a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file.
+    """Read a state dictionary from a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file.
 
     The content decides, not the name. Files that hold code are refused, whatever the environment says.
-    Raises WeightsError that says what the file is.
+    Raises WeightsError where the file is anything else.
     """
     import torch
     from safetensors.torch import load_file
@@ -37,10 +37,9 @@ def read_weights(path: str) -> dict[str, Tensor]:
         if head[8:9] == b"{":
             return load_file(file)
         _refuse_strangers(head, file, path)
-        # Given explicitly, this holds even where the environment asks for the unsafe way.
         with warnings.catch_warnings():
-            # Its remarks on a pickle's protocol say nothing that the refusal below does not say better.
-            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", UserWarning)  # the refusal below is clearer
+            # Given explicitly, weights_only holds even where the environment asks for the unsafe way.
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -63,7 +62,7 @@ def _unreadable(path: str, why: str) -> WeightsError:
 
 
 def _is_pickle(file: Path) -> bool:
-    """Whether it is one whole pickle; its steps are read, and none is taken."""
+    """Whether it is a whole pickle; its opcodes are read, not run."""
     try:
         return any(step.name == "STOP" for step, _, _ in pickletools.genops(file.read_bytes()))
     except (ValueError, IndexError, OverflowError):
@@ -71,7 +70,7 @@ def _is_pickle(file: Path) -> bool:
 
 
 def _head(file: Path, path: str) -> bytes:
-    """The first bytes of a plain file; nothing is opened that would wait for a writer, as a pipe does."""
+    """The first bytes of a plain file; a pipe, which would wait for a writer, is not opened."""
     try:
         kind = file.stat().st_mode
     except FileNotFoundError:
@@ -125,18 +124,16 @@ def _refuse_strangers(head: bytes, file: Path, path: str) -> None:
             )
 
 
-def _state(loaded: Any, path: str) -> dict[str, Tensor]:
+def _state(loaded: object, path: str) -> dict[str, Tensor]:
     import torch
 
     for _ in range(2):
         if isinstance(loaded, dict):
-            inner = [name for name in _INNER if isinstance(loaded.get(name), dict)]
-            if inner:
-                loaded = loaded[inner[0]]
-    if isinstance(loaded, dict):
-        state = {str(key): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
-        if state:
-            return state
+            inner = (loaded[name] for name in _INNER if isinstance(loaded.get(name), dict))
+            loaded = next(inner, loaded)
+    values = loaded.items() if isinstance(loaded, dict) else ()
+    if state := {str(key): value for key, value in values if isinstance(value, torch.Tensor)}:
+        return state
     raise WeightsError(
         f"{path} holds no weights",
         found=f"a {type(loaded).__name__}",
