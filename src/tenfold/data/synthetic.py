@@ -10,8 +10,6 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISEASES", "VARIETIES", "draw_leaves", "draw_ratings"]
-
 #: float32: (pictures, height, width), or (pictures, 3, height, width) with colours from 0 to 1.
 Pixels = NDArray[np.floating]
 Ints = NDArray[np.int64]

@@ -9,15 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenfold.errors import LISTED, listed
 
-__all__ = [
-    "Classes",
-    "Labels",
-    "class_name",
-    "group_codes",
-    "join_groups",
-    "linked_groups",
-]
-
 Ints = NDArray[np.int64]
 #: Target -> class codes (rows,), -1 where missing; or a (rows, classes) table of 0 and 1.
 Labels = Mapping[str, ArrayLike]

@@ -10,7 +10,7 @@ Messages count folds from 1; the arrays count them from 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,20 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from tenfold.data.split.groups import Classes, Labels, class_name, join_groups
 from tenfold.data.split.stratify import deal_folds, deal_holdout, label_table
 from tenfold.errors import SplitError, listed, shortened
-
-__all__ = [
-    "Folds",
-    "Split",
-    "by_time",
-    "folds_by_time",
-    "given",
-    "holdout",
-    "holdout_ratings",
-    "kfold",
-    "kfold_ratings",
-    "leave_last_out",
-    "number_codes",
-]
 
 Ints = NDArray[np.int64]
 
@@ -119,11 +105,10 @@ def holdout(
             found=f"{rows} rows{f' in {units} groups' if units < rows else ''}, {len(table.names)} classes",
             fix="hold out nothing (valid = 0), or give more examples of each class",
         )
-    split = Split(np.flatnonzero(~held), np.flatnonzero(held))
-    notes = _side_notes(split, labels, classes, unit)
+    notes = _side_notes(held, labels, classes, unit)
     if groups and units < rows:
         notes.insert(0, f"{rows} rows in {units} groups: {held.mean():.1%} held out, {fraction:.1%} asked")
-    return Split(split.train, split.valid, tuple(notes))
+    return _split(held, notes)
 
 
 def kfold(
@@ -207,9 +192,8 @@ def given(
             found=f"{int(held.sum())} of {len(held)} rows are marked for validation",
             fix=f"mark some rows and not all, or split at random (without {column!r})",
         )
-    split = Split(np.flatnonzero(~held), np.flatnonzero(held))
-    notes = [f"{column}: {len(split.train)} rows train, {len(split.valid)} are held out"]
-    return Split(split.train, split.valid, (*notes, *_side_notes(split, labels, classes)))
+    note = f"{column}: {int((~held).sum())} rows train, {int(held.sum())} are held out"
+    return _split(held, [note, *_side_notes(held, labels, classes)])
 
 
 def _word(cell: object) -> str:
@@ -251,16 +235,12 @@ def by_time(
     before = np.cumsum(count)[:-1]  # training rows if the cut is at cuts[1], cuts[2], ...
     best = int(np.argmin(np.abs(before - (1 - fraction) * len(moments))))
     held = moments >= cuts[best + 1]
-    split = Split(np.flatnonzero(~held), np.flatnonzero(held))
-    cut = _moment(cuts[best + 1])
     earlier = int((own[held] < cuts[best + 1]).sum())
-    note = f"cut at {cut}: {len(split.train)} rows before, {len(split.valid)} from then on"
+    after = "from then on"
     if earlier:
-        note = (
-            f"cut at {cut}: {len(split.train)} rows before, {len(split.valid)} held out, "
-            f"{earlier} of which are earlier and of a group that reaches over the cut"
-        )
-    return Split(split.train, split.valid, (note, *_side_notes(split, labels, classes)))
+        after = f"held out, {earlier} of which are earlier and of a group that reaches over the cut"
+    note = f"cut at {_moment(cuts[best + 1])}: {int((~held).sum())} rows before, {int(held.sum())} {after}"
+    return _split(held, [note, *_side_notes(held, labels, classes)])
 
 
 def _newest(moments: NDArray[np.float64], groups: Sequence[ArrayLike]) -> NDArray[np.float64]:
@@ -354,13 +334,12 @@ def holdout_ratings(users: ArrayLike, *, fraction: float, seed: int, times: Arra
     free = np.ones(rows, dtype=bool)
     free[first[count > 0]] = False
     wanted = max(1, round(fraction * rows))
-    valid = np.sort(order[free[order]][:wanted])
-    train = np.ones(rows, dtype=bool)
-    train[valid] = False
+    held = np.zeros(rows, dtype=bool)
+    held[order[free[order]][:wanted]] = True
     notes = [] if times is None else [TIMES_IGNORED]
-    if len(valid) < wanted:
-        notes.append(f"{len(valid)} ratings held out, {wanted} asked: one of each user trains")
-    return Split(np.flatnonzero(train), valid, (*notes, *_single_users(count)))
+    if held.sum() < wanted:
+        notes.append(f"{int(held.sum())} ratings held out, {wanted} asked: one of each user trains")
+    return _split(held, [*notes, *_single_users(count)])
 
 
 def kfold_ratings(users: ArrayLike, *, folds: int, seed: int, times: ArrayLike | None = None) -> Folds:
@@ -404,13 +383,12 @@ def leave_last_out(
         moments[none] = moments[~none].min() - 1 if not none.all() else 0.0
         keys.insert(1, _check_times(moments, "the table", None))
     ends = np.cumsum(count) - 1
-    valid = np.sort(np.lexsort(keys)[ends[count > 1]])
-    train = np.ones(len(codes), dtype=bool)
-    train[valid] = False
+    held = np.zeros(len(codes), dtype=bool)
+    held[np.lexsort(keys)[ends[count > 1]]] = True
     notes = ["no times: the last row of each user is held out"] if times is None else []
-    if times is not None and moments[train].max() > moments[valid].min():
+    if times is not None and moments[~held].max() > moments[held].min():
         notes.append("training holds ratings of other users that are later than a held-out rating")
-    return Split(np.flatnonzero(train), valid, (*notes, *_single_users(count)))
+    return _split(held, [*notes, *_single_users(count)])
 
 
 def _user_counts(users: ArrayLike) -> tuple[Ints, Ints]:
@@ -431,6 +409,10 @@ def _single_users(count: Ints) -> list[str]:
     return [f"{single} {who} 1 rating and {'is' if single == 1 else 'are'} not evaluated"] if single else []
 
 
+def _split(held: NDArray[np.bool_], notes: Iterable[str]) -> Split:
+    return Split(np.flatnonzero(~held), np.flatnonzero(held), tuple(notes))
+
+
 # --- messages ----------------------------------------------------------------------------------------
 
 
@@ -447,12 +429,11 @@ def _named_labels(labels: Labels | None, classes: Classes | None) -> Iterator[tu
             yield target, np.asarray(values)
 
 
-def _counts(values: Ints, rows: Ints, least: int = 0) -> Ints:
+def _counts(values: Ints, rows: NDArray[np.bool_], classes: int) -> Ints:
     """Count the rows of each class among some rows."""
     if values.ndim == 2:
         return (values[rows] > 0).sum(axis=0).astype(np.int64)
-    some = values[rows]
-    return np.bincount(some[some >= 0].astype(np.int64), minlength=least)
+    return np.bincount(values[rows & (values >= 0)].astype(np.int64), minlength=classes)
 
 
 def _width(target: str, values: Ints, classes: Classes | None) -> int:
@@ -461,24 +442,25 @@ def _width(target: str, values: Ints, classes: Classes | None) -> int:
 
 
 def _side_notes(
-    split: Split, labels: Labels | None, classes: Classes | None, unit: Ints | None = None
+    held: NDArray[np.bool_], labels: Labels | None, classes: Classes | None, unit: Ints | None = None
 ) -> list[str]:
     """Notes on classes that occur on one side only."""
     notes = []
     for target, values in _named_labels(labels, classes):
         width = _width(target, values, classes)
-        train, valid = _counts(values, split.train, width), _counts(values, split.valid, width)
+        train, valid = _counts(values, ~held, width), _counts(values, held, width)
         alone, absent, foreign = [], [], []
         for code in np.flatnonzero((train == 0) != (valid == 0)).tolist():
             name, total = class_name(target, code, classes), int(train[code] + valid[code])
+            rows = "1 row" if total == 1 else f"{total} rows"
             if train[code] == 0:
-                foreign.append(f"class {name} occurs only in validation ({_rows(total)})")
+                foreign.append(f"class {name} occurs only in validation ({rows})")
             elif total == 1:
                 alone.append(f"class {name} has 1 example: it cannot be in both parts")
             elif unit is not None and _one_group(values, code, unit):
                 alone.append(f"class {name} has {total} examples in one group: it cannot be in both parts")
             else:
-                absent.append(f"{name} ({_rows(total)})")
+                absent.append(f"{name} ({rows})")
         for lines in (foreign, alone):
             notes += [f"{target}: {line}" for line in listed(lines)]
         if absent:
@@ -491,19 +473,14 @@ def _one_group(values: Ints, code: int, unit: Ints) -> bool:
     return len(np.unique(unit[holds])) == 1
 
 
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows"
-
-
 def _fold_notes(fold: Ints, folds: int, labels: Labels | None, classes: Classes | None) -> list[str]:
     """Notes on classes that a fold does not train on."""
     notes = []
     for target, values in _named_labels(labels, classes):
         width = _width(target, values, classes)
-        total = _counts(values, np.arange(len(fold)), width)
+        total = _counts(values, np.ones(len(fold), bool), width)
         for number in range(folds):
-            held = _counts(values, np.flatnonzero(fold == number), width)
-            lost = np.flatnonzero((total > 0) & (held == total)).tolist()
+            lost = np.flatnonzero((total > 0) & (_counts(values, fold == number, width) == total)).tolist()
             if lost:
                 names = shortened([class_name(target, code, classes) for code in lost])
                 notes.append(f"{target}: fold {number + 1} trained without {names}")

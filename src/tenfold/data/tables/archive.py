@@ -15,8 +15,6 @@ from pathlib import Path
 
 from tenfold.errors import OutputError
 
-__all__ = ["unpack_files"]
-
 #: An archive may become this many times its own size, or `SMALL` bytes, whichever is more.
 MOST_GROWTH = 100
 SMALL = 64 * 2**20

@@ -13,18 +13,6 @@ from numpy.typing import NDArray
 from tenfold.errors import LISTED, shortened
 from tenfold.values import id_text
 
-__all__ = [
-    "alike_known",
-    "is_number",
-    "judge_kind",
-    "look_alikes",
-    "natural_order",
-    "parse_numbers",
-    "respelled",
-    "whole_number",
-    "writes_decimal_comma",
-]
-
 _POINT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?")
 #: 1,234 may be a thousand or one and a bit.

@@ -21,26 +21,6 @@ from tenfold.values import cell_text
 # Arrow makes its functions as it loads, so a type checker cannot see them.
 pc: Any = pyarrow.compute
 
-__all__ = [
-    "CODED",
-    "Column",
-    "cast_numbers",
-    "coarseness",
-    "code_column",
-    "comma_cells",
-    "count_letters",
-    "drop_words",
-    "holds_quotes",
-    "inexact",
-    "is_floating",
-    "is_padded",
-    "keep_column",
-    "rows_where",
-    "to_column",
-    "trim_column",
-    "unify_codes",
-]
-
 #: An Arrow column in one of the four forms, in one piece or several.
 Column: TypeAlias = pa.ChunkedArray
 

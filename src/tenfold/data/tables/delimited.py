@@ -37,8 +37,6 @@ from tenfold.data.tables.layout import (
 from tenfold.data.tables.text import Decoded
 from tenfold.errors import TableError
 
-__all__ = ["Parsed", "parse_columns"]
-
 #: Rows that decide how a column is kept; its meaning never depends on them.
 _SAMPLE = 1000
 #: Pieces that fit into the processor's cache are read fastest.

@@ -18,20 +18,6 @@ from numpy.typing import NDArray
 
 from tenfold.errors import TableError, shortened
 
-__all__ = [
-    "LITERAL",
-    "Layout",
-    "Quotes",
-    "Record",
-    "collect_cells",
-    "find_layout",
-    "is_usual_name",
-    "iterate_records",
-    "row_lines",
-    "separator_name",
-    "survey_quotes",
-]
-
 #: The beginning of a file that decides its layout.
 HEAD_BYTES = 1 << 18
 HEAD_ROWS = 200

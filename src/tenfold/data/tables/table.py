@@ -41,8 +41,6 @@ from tenfold.data.tables.text import Decoded, decode_bytes, leave_out_lines, ope
 from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean, shortened
 from tenfold.values import id_text
 
-__all__ = ["Table", "guess_kind", "read_parquet_columns", "read_table", "write_parquet"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:

@@ -21,15 +21,6 @@ from pathlib import Path
 
 from tenfold.errors import LISTED, TableError, did_you_mean, no_file
 
-__all__ = [
-    "Decoded",
-    "decode_bytes",
-    "leave_out_lines",
-    "open_text",
-    "read_bytes",
-    "read_start",
-]
-
 #: Marks at the start of a file, the longer ones first: UTF-32's begins with UTF-16's.
 MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32-le"),

@@ -12,8 +12,6 @@ from tenfold.data.tables.cells import is_number
 from tenfold.data.tables.table import Table
 from tenfold.errors import RecipeError, TableError, did_you_mean
 
-__all__ = ["format_time", "read_times"]
-
 #: Units of time with their upper limits: seconds stay below 1e11 until the year 5138.
 UNITS = (
     ("seconds", 1.0, 1e11),
