@@ -162,7 +162,7 @@ def test_what_cannot_be_compared_is_refused(place: tuple[Path, Schema, Path]) ->
     one = Schema(inputs=schema.inputs, targets=schema.targets[:1])
     ids = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
     for wrong, options, error, said in (
-        (one, {}, SchemaError, "one target alone"),
+        (one, {}, SchemaError, "a single target has nothing"),
         (ids, {}, SchemaError, "ratings have one target"),
         (schema, {"of": ("lable",)}, SchemaError, "did you mean 'label'"),
         (schema, {"folds": 1}, RecipeError, "2 folds or more"),

@@ -1,1 +1,1 @@
-"""Several runs as one: their trainings, their weights and their answers."""
+"""Ensembles: trainings of members, weights of blends, and blended answers."""

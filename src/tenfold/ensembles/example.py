@@ -29,9 +29,9 @@ batch_size = 64              # what fits the memory at once is planned, and cann
 lr = 2e-3
 augment = "light"
 flip = "horizontal"
-min_scale = 0.75             # crops keep at least this part of a picture
+min_scale = 0.75             # crops keep at least this fraction of a picture
 tta = 4                      # four augmented views and the plain one,
-plain_weight = 0.25          # which has this part of the answer
+plain_weight = 0.25          # which has this fraction of the answer
 valid = 0.2
 seed = 0
 

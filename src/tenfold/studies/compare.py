@@ -50,7 +50,7 @@ class Pair:
 class TargetCompared:
     """A target, over all folds and repeats.
 
-    score: the one that decides, first of the `score_names` of its kind.  others: the further targets.
+    score: the score that decides, first of the `score_names` of its kind.  others: the further targets.
     overlap: held-out rows over training rows (see `spread.paired_difference`).
     """
 
@@ -208,7 +208,7 @@ def compare_targets(
 
 @dataclass
 class _Arms:
-    """The arms of the comparison on one fold: all targets together, or one alone.
+    """The arms of the comparison on a fold: all targets together, or a target alone.
 
     kinds, rows: target -> kind, and rows of the table; known after the first training.
     """
@@ -261,7 +261,7 @@ def _check(schema: Schema, recipe: Recipe, of: Sequence[str], folds: int, repeat
         raise SchemaError("ratings have one target, so there is none to compare with", fix="see tenfold tune")
     if len(names) < 2:
         raise SchemaError(
-            "one target alone is nothing to compare",
+            "a single target has nothing to compare with",
             found=", ".join(names),
             fix="give --target twice or more often: each is trained alone and with the others",
         )

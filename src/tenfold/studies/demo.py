@@ -236,14 +236,14 @@ def evaluate_demo_ratings(run: FactorRun, data: DemoRatings) -> RatingsScores:
     """Compare the run with the truth."""
     scores = RunRecord(run.evaluate(str(data.held_out))).targets[run.target]
     baselines = read_scores(scores, "baselines")
-    # Films that nobody rated have no factors to compare.
+    # Unrated films have no factors to compare.
     row_of = {item: row for row, item in enumerate(data.truth["items"])}
     known = np.array([row_of[item] for item in run.model.items])
     count = min(NEIGHBOURS, len(known) - 1)
     true = _nearest(data.truth["item_factors"][known], count)
     row_of = {item: row for row, item in enumerate(run.model.items)}
-    found = np.array([row_of[item] for item in run.similar(n=count).found]).reshape(len(known), count)
-    hits = (true[:, :, None] == found[:, None, :]).any(axis=2)
+    near = np.array([row_of[item] for item in run.similar(n=count).found]).reshape(len(known), count)
+    hits = (true[:, :, None] == near[:, None, :]).any(axis=2)
     # The lowest mean among users of at least median activity: few of their scores are at the maximum.
     given = np.diff(run.model.seen_start)
     means = np.add.reduceat(run.model.seen_ratings, run.model.seen_start[:-1]) / given

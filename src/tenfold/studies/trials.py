@@ -1,4 +1,4 @@
-"""Results of many trainings that differ in one setting, and the folder of these trainings."""
+"""Results of many trainings that differ in a setting, and the folder of these trainings."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The trials of a search over one field of the recipe.
+    """The trials of a search over a field of the recipe.
 
     score: the compared score: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
     recipe_value: the recipe's own value, which is always among those tried.
@@ -132,7 +132,7 @@ class Tuned:
             raise TrainingError(
                 "no value that was tried could be trained and scored",
                 problems=list(dict.fromkeys(trial.failed for trial in self.trials if trial.failed)),
-                fix="try other --values, a lower --lr, or hold out rows whose labels are known",
+                fix="try other --values, a lower --lr, or hold out labelled rows",
             )
         sign = -1.0 if self.higher_is_better else 1.0
         return min(finite, key=lambda value: (sign * finite[value], value != self.recipe_value, value))
@@ -162,7 +162,7 @@ class Tuned:
         return 2 * self.noise * math.sqrt(2 / len(self.seeds))
 
     def conclusions(self) -> list[str]:
-        """The suggested value, and how flat the curve around it is, one sentence a line."""
+        """The suggested value, and how flat the curve around it is, a sentence per line."""
         flag = f"--{self.field.replace('_', '-')}"
         settings, best = self.settings, self.best
         tried = [setting.value for setting in settings]

@@ -90,7 +90,7 @@ def tune(
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
     reading: Reading | None = None,
-    table_options: Mapping[str, Any] | None = None,
+    table_options: Mapping[str, object] | None = None,
     skip_bad: bool | None = None,
     time_format: str | None = None,
     machine: Machine | None = None,
