@@ -20,7 +20,7 @@ RANK = 6
 
 
 class _Sample(NamedTuple):
-    """Factors (rows, factors) of one sweep; (0, factors) where there are no implicit features.
+    """Factors (rows, factors) of one sweep; (0, factors) without implicit features.
 
     rated: what each rated item adds to a user's factors; raters: what each user adds to the rated items'.
     """

@@ -41,7 +41,7 @@ def first_columns(
     """For each row the n columns of highest score, factors . columns + offset, best first.
 
     columns: (columns, factors).  offset: (columns,), FORBIDDEN where a column may not be chosen.
-    factors_of(part): (rows of the part, factors).  ruled_out(part): place in the part, and column.
+    factors_of(part): (rows of the part, factors).  ruled_out(part): row in the part, and column.
     exact(row, column): the scores in double precision that decide the order; equal ones keep that of columns.
     """
     count = len(columns)

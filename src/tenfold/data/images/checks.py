@@ -185,7 +185,8 @@ class JpegFile(io.RawIOBase):
         self._name = name
         self._end = -1  # of the only scan
         self._stops: list[int] = []  # where reading is noticed: at the last byte, and within what fills up
-        self._held = self._begun = self._short = False
+        self._held = self._begun = False
+        self.short = False  # whether the decoder asked for more than there is, though the end mark is
         self._passed = 0
         marks = _Markers(file, name)
         if marks.read() and marks.last >= 0:
@@ -216,11 +217,6 @@ class JpegFile(io.RawIOBase):
         if self._begun and 1 < self._passed < len(self._stops):
             raise ImageError(f"{name} is damaged (its pixels end in a hole)")
 
-    @property
-    def short(self) -> bool:
-        """Whether the decoder asked for more than there is, though the end mark is."""
-        return self._short
-
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """As of any file."""
         return self._file.seek(offset, whence)
@@ -238,8 +234,8 @@ class JpegFile(io.RawIOBase):
         if self._passed < len(self._stops):
             left = self._stops[self._passed] - position
             return self._file.read(left if count < 0 else min(count, left))
-        self._short = position >= self._end
-        return b"" if self._short else self._file.read(self._end - position) + AHEAD
+        self.short = position >= self._end
+        return b"" if self.short else self._file.read(self._end - position) + AHEAD
 
 
 class _Markers:

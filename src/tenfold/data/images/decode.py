@@ -44,7 +44,7 @@ from tenfold.values import MAX_PIXELS
 
 #: Version of the rules above. Whoever keeps pixels must keep it with them.
 RULE = 3
-#: Version of the decoder, whose rounding the pixels depend on.
+#: Version of the decoder: pixels depend on its rounding.
 PILLOW = PIL.__version__
 
 RESIZE_MODES = ("squish", "crop", "pad")

@@ -234,8 +234,12 @@ def list_image_folder(
         )
     # With accents in the same form, so that the order is the same on every system.
     # Something else named like a picture (a pipe, a link to nothing) is a row, which is then refused.
-    odd = [name for name in listing.strange if PurePosixPath(name).suffix.lower() in ENDINGS]
-    ids = sorted([*(name for name, path in listing.files.items() if _is_picture(name, path)), *odd], key=_nfc)
+    pictures = [
+        name
+        for name in (*listing.files, *listing.strange)
+        if PurePosixPath(name).suffix.lower() in ENDINGS or _head_kind(listing.files.get(name, ""))
+    ]
+    ids = sorted(pictures, key=_nfc)
     if not ids:
         raise _no_pictures(listing)
     unreadable = importlib.util.find_spec("pillow_heif") is None and all(
@@ -262,10 +266,6 @@ def _no_pictures(listing: _Listing) -> ImageError:
         found=other or "no files at all",
         fix="give the folder that holds the pictures",
     )
-
-
-def _is_picture(name: str, path: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in ENDINGS or _head_kind(path) != ""
 
 
 def _head_kind(path: str) -> str:
