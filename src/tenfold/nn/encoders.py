@@ -203,7 +203,7 @@ def native_size(arch: str) -> str:
 
 
 def feature_width(backbone: nn.Module, arch: str, image_size: tuple[int, int]) -> int:
-    """Number of features of a picture, by a forward pass of an empty one.
+    """Number of features of a picture, by a forward pass of an empty picture.
 
     Raises RecipeError if the network refuses the size.
     """

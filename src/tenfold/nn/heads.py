@@ -32,7 +32,6 @@ class Head(TargetKind):
     label_smoothing: float = 0.0
     huber: bool = False
 
-    @abstractmethod
     def loss_sum(
         self,
         raw: Float[Tensor, "rows outputs"],
@@ -43,6 +42,22 @@ class Head(TargetKind):
 
         raw: (rows, outputs).  labels, weights: as `targets.labels` says; any label where the weight is 0.
         """
+        # Unknown rows are left out, not multiplied by 0: 0 x NaN would still be NaN.
+        known = weights > 0
+        wide = raw[known]
+        wide = wide.float() if wide.dtype in (torch.float16, torch.bfloat16) else wide
+        loss = self.losses(wide, self.asked_of(labels)[known])
+        return (weights[known].to(loss.dtype) * loss).sum()
+
+    def asked_of(self, labels: Num[Tensor, " rows *questions"]) -> Shaped[Tensor, " rows *asked"]:
+        """Labels in the shape of their weights."""
+        return labels
+
+    @abstractmethod
+    def losses(
+        self, raw: Float[Tensor, " known *outputs"], labels: Shaped[Tensor, " known"]
+    ) -> Float[Tensor, " known"]:
+        """Losses of rows, or questions, with a label. raw: in float32 at least."""
 
     @abstractmethod
     def probabilities(self, raw: Float[Tensor, "rows outputs"]) -> Float64[Tensor, "rows answers"]:
@@ -50,31 +65,20 @@ class Head(TargetKind):
 
 
 class _Classes(Head):
-    """What the kinds with one class a row have in common: softmax-like probabilities that sum to 1."""
+    """Base of the exclusive kinds: cross-entropy of probabilities that sum to 1, smoothed."""
 
     @abstractmethod
     def logs(self, raw: Float[Tensor, "rows {self.outputs}"]) -> Float[Tensor, "rows {self.answers}"]:
         """Raw outputs (rows, outputs) -> log probabilities (rows, classes), in the precision of `raw`."""
 
-    def loss_sum(
-        self,
-        raw: Float[Tensor, "rows outputs"],
-        labels: Int64[Tensor, " rows"],
-        weights: Float[Tensor, " rows"],
-    ) -> Float[Tensor, ""]:
-        """Sum over rows with weight > 0 of weight x smoothed cross-entropy; exactly 0 where there is none.
-
-        raw: (rows, outputs).  labels: (rows,) int64 class index, anything where the weight is 0.
-        weights: (rows,), 0 where the label is missing.
-        """
-        # Unknown rows are left out, not multiplied by 0: 0 x NaN would still be NaN.
-        known = weights > 0
-        raw, labels, weights = _wide(raw[known]), labels[known], weights[known]
+    def losses(
+        self, raw: Float[Tensor, "known outputs"], labels: Int64[Tensor, " known"]
+    ) -> Float[Tensor, " known"]:
         logs = self.logs(raw)
         loss = -logs.gather(1, labels[:, None]).squeeze(1)
         if self.label_smoothing:
             loss = (1.0 - self.label_smoothing) * loss - self.label_smoothing * logs.mean(dim=1)
-        return (weights.to(loss.dtype) * loss).sum()
+        return loss
 
 
 class CategoryHead(_Classes, CategoryKind):
@@ -97,7 +101,7 @@ class CategoryHead(_Classes, CategoryKind):
 
 
 class OrderedHead(_Classes, OrderedKind):
-    """One of several classes that have an order: is it higher than this one, class by class.
+    """One of several classes that have an order: is it higher, class by class.
 
     Output k is the logit of "higher than class k, given that it is at least class k", so that
     p_y = prod_{k<y} s(z_k) x (1 - s(z_y)) and the probabilities of all classes sum to 1 whatever the outputs
@@ -118,34 +122,20 @@ class OrderedHead(_Classes, OrderedKind):
 
 
 class _Questions(Head, QuestionsKind):
-    """What the kinds have in common that ask a yes-or-no question of each class: binary cross-entropy.
+    """Base of the kinds that ask a yes-or-no question of each class: binary cross-entropy.
 
     The loss of a question with answer t (1 yes, 0 no) is max(z, 0) - z t + log(1 + exp(-|z|)), which is
     -t log s(z) - (1 - t) log(1 - s(z)) without ever taking the sigmoid. The batch's denominator counts
     questions, so that a target of forty tags weighs no more than one of two.
     """
 
-    @abstractmethod
-    def questions(self, labels: Num[Tensor, " rows *questions"]) -> Shaped[Tensor, "rows {self.answers}"]:
-        """Labels of the kind -> (rows, classes) of 0 and 1; anything where nothing is known."""
-
-    def loss_sum(
-        self,
-        raw: Float[Tensor, "rows classes"],
-        labels: Num[Tensor, " rows *questions"],
-        weights: Float[Tensor, "rows classes"],
-    ) -> Float[Tensor, ""]:
-        """Sum over known questions of weight x binary cross-entropy; exactly 0 where there is none.
-
-        raw: (rows, classes).  labels: of the kind.  weights: (rows, classes), 0 where not known.
-        """
-        known = weights > 0
-        wide = _wide(raw[known])
-        answers = self.questions(labels)[known].to(wide.dtype)
+    def losses(
+        self, raw: Float[Tensor, " known"], labels: Shaped[Tensor, " known"]
+    ) -> Float[Tensor, " known"]:
+        answers = labels.to(raw.dtype)
         if self.label_smoothing:
             answers = answers * (1.0 - self.label_smoothing) + self.label_smoothing / self.smoothed_over
-        loss = F.binary_cross_entropy_with_logits(wide, answers, reduction="none")
-        return (weights[known].to(loss.dtype) * loss).sum()
+        return F.binary_cross_entropy_with_logits(raw, answers, reduction="none")
 
     def probabilities(
         self, raw: Float[Tensor, "rows {self.outputs}"]
@@ -161,17 +151,13 @@ class OpenHead(_Questions, OpenKind):
     classes of each row, since the denominator counts questions.
     """
 
-    def questions(self, labels: Int64[Tensor, " rows"]) -> Bool[Tensor, "rows {self.answers}"]:
-        """Class index per row (the number of classes for none) -> one yes at most."""
+    def asked_of(self, labels: Int64[Tensor, " rows"]) -> Bool[Tensor, "rows {self.answers}"]:
+        """Class index per row (the number of classes for none) -> at most a single yes."""
         return labels[:, None] == torch.arange(self.answers, device=labels.device)
 
 
 class MultiLabelHead(_Questions, MultiLabelKind):
     """Any number of classes at once."""
-
-    def questions(self, labels: Num[Tensor, "rows {self.answers}"]) -> Num[Tensor, "rows {self.answers}"]:
-        """(rows, classes) of 0 and 1, as they are."""
-        return labels
 
 
 class NumberHead(Head, NumberKind):
@@ -182,25 +168,13 @@ class NumberHead(Head, NumberKind):
     into straight lines beyond one deviation (Huber 1964), scaled so that small errors count the same.
     """
 
-    def loss_sum(
-        self,
-        raw: Float[Tensor, "rows 1"],
-        labels: Num[Tensor, " rows"],
-        weights: Float[Tensor, " rows"],
-    ) -> Float[Tensor, ""]:
-        """Sum over rows with weight > 0 of weight x squared standardised error; exactly 0 without any.
-
-        raw: (rows, 1).  labels, weights: (rows,), the label anything where the weight is 0.
-        """
-        known = weights > 0
-        found = self._standardised(_wide(raw[known].squeeze(1)))
+    def losses(self, raw: Float[Tensor, "known 1"], labels: Num[Tensor, " known"]) -> Float[Tensor, " known"]:
+        answers = self._standardised(raw.squeeze(1))
         # Labels are standardised in float64: years differ little beside their size.
-        truth = ((labels[known].double() - self.stats.mean) / self.stats.deviation).to(found.dtype)
+        truth = ((labels.double() - self.stats.mean) / self.stats.deviation).to(answers.dtype)
         if self.huber:
-            loss = 2.0 * F.huber_loss(found, truth, reduction="none")
-        else:
-            loss = (found - truth).square()
-        return (weights[known].to(loss.dtype) * loss).sum()
+            return 2.0 * F.huber_loss(answers, truth, reduction="none")
+        return (answers - truth).square()
 
     def _standardised(self, raw: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         low, high = self.stats.low, self.stats.high
@@ -211,8 +185,8 @@ class NumberHead(Head, NumberKind):
 
     def probabilities(self, raw: Float[Tensor, "rows 1"]) -> Float64[Tensor, "rows 1"]:
         """The number itself (rows, 1), in float64 and in the labels' unit."""
-        found = self.stats.mean + self.stats.deviation * self._standardised(raw.double())
-        return found if self.limits is None else found.clamp(*self.limits)
+        answers = self.stats.mean + self.stats.deviation * self._standardised(raw.double())
+        return answers if self.limits is None else answers.clamp(*self.limits)
 
 
 class CountHead(Head, CountKind):
@@ -223,28 +197,17 @@ class CountHead(Head, CountKind):
     2 y (exp(u) - 1 - u), which keeps its digits where the answer is near.
     """
 
-    #: Where the loss goes on as a straight line: answers e^15 times too high have gradients of one size.
+    #: Where the loss goes on as a straight line: answers e^15 times too high have gradients of equal size.
     steepest = 15.0
 
-    def loss_sum(
-        self,
-        raw: Float[Tensor, "rows 1"],
-        labels: Num[Tensor, " rows"],
-        weights: Float[Tensor, " rows"],
-    ) -> Float[Tensor, ""]:
-        """Sum over rows with weight > 0 of weight x Poisson deviance; exactly 0 without any.
-
-        raw: (rows, 1).  labels, weights: (rows,), the label anything where the weight is 0.
-        """
-        known = weights > 0
-        found, counts = _wide(raw[known].squeeze(1)), labels[known].double()
+    def losses(self, raw: Float[Tensor, "known 1"], labels: Num[Tensor, " known"]) -> Float[Tensor, " known"]:
+        means, counts = raw.squeeze(1), labels.double()
         scale = torch.where(counts > 0, counts, self.start)
         # In float64: the logarithms of large counts differ little beside their size.
-        ratio = found - (scale / self.start).log().to(found.dtype)
+        ratio = means - (scale / self.start).log().to(means.dtype)
         beyond = F.relu(ratio - self.steepest)
         power = torch.expm1(ratio.clamp(max=self.steepest)) + math.exp(self.steepest) * beyond
-        loss = 2.0 * scale.to(found.dtype) * torch.where(counts > 0, power - ratio, power + 1.0)
-        return (weights[known].to(loss.dtype) * loss).sum()
+        return 2.0 * scale.to(means.dtype) * torch.where(counts > 0, power - ratio, power + 1.0)
 
     def probabilities(self, raw: Float[Tensor, "rows 1"]) -> Float64[Tensor, "rows 1"]:
         """The mean count (rows, 1), in float64."""
@@ -271,7 +234,3 @@ def build_head(
     head = _HEADS[target.kind](target, classes, stats)
     head.label_smoothing, head.huber = label_smoothing, huber
     return head
-
-
-def _wide(raw: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
-    return raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw

@@ -39,7 +39,7 @@ class Network(nn.Module):
     """Raw outputs of all targets from the encoded inputs of some rows.
 
     encoders: by `input_name` and `column_name`, in the order in which their features are concatenated.
-    heads: one per target, in the schema's order; the last layer's outputs are split in that order.
+    heads: of the targets, in the schema's order; the last layer's outputs are split in that order.
     log_variances: (targets,) if the targets' weights are learned, or None.
     familiar: index of an open target, as text -> its out-of-distribution score.
     context: the rows that the network sees now (see `nn.exact`).
@@ -139,7 +139,7 @@ def build_network(
     """The network of a schema and recipe, and messages on the source of its weights.
 
     weights: state dictionary for the backbone, if the recipe names a file.
-    width_of: how the width of a backbone's features is found.
+    width_of: returns the width of a backbone's features.
     fetch: false if a run folder will supply all weights: the hub is not asked.
     Random numbers come from the recipe's seed; the global generator keeps its state.
     """
