@@ -24,16 +24,15 @@ def join_groups(keys: Sequence[ArrayLike], rows: int) -> Ints:
     # Every row points at a row of its group with a lower number. Each round hooks the row that a row points
     # at to the lowest row that any row with the same key points at, until nothing changes.
     head = np.arange(rows)
-    known = [
-        (there, codes[there]) for codes in (group_codes(key, rows) for key in keys) for there in [codes >= 0]
-    ]
+    every = [group_codes(key, rows) for key in keys]
+    known = [(codes >= 0, codes[codes >= 0]) for codes in every]
     while True:
         before = head.copy()
-        for there, codes in known:
+        for keyed, codes in known:
             lowest = np.full(int(codes.max(initial=-1)) + 1, rows)
-            np.minimum.at(lowest, codes, head[there])
-            np.minimum.at(head, head[there], lowest[codes])
-            head[there] = np.minimum(head[there], lowest[codes])
+            np.minimum.at(lowest, codes, head[keyed])
+            np.minimum.at(head, head[keyed], lowest[codes])
+            head[keyed] = np.minimum(head[keyed], lowest[codes])
         head = head[head]
         if np.array_equal(before, head):
             return np.unique(head, return_inverse=True)[1].astype(np.int64)
@@ -57,8 +56,8 @@ def linked_groups(
     problems = []
     for key in pictures:
         codes = np.where(grouped, group_codes(key, rows), -1)
-        there = np.flatnonzero(codes >= 0)
-        order = there[np.argsort(codes[there], kind="stable")]
+        keyed = np.flatnonzero(codes >= 0)
+        order = keyed[np.argsort(codes[keyed], kind="stable")]
         for same in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
             if len(np.unique(own[same])) > 1:
                 firsts = np.sort(np.unique(own[same], return_index=True)[1])

@@ -317,5 +317,5 @@ def _first_seen(raw: NDArray[np.integer], size: int) -> NDArray[np.int64]:
         new = np.flatnonzero(first[piece] == len(raw))
         # Written from the end, the first row of each code is written last, and stays.
         first[piece[new[::-1]]] = new[::-1] + begin
-    there = np.flatnonzero(first < len(raw))
-    return there[np.argsort(first[there])]
+    seen = np.flatnonzero(first < len(raw))
+    return seen[np.argsort(first[seen])]

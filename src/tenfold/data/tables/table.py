@@ -275,7 +275,7 @@ def read_table(
         `missing_values` applied.
     separator, encoding, header: None finds them.  missing_values: words that mean missing beside the empty
         cell.  names: names of the columns of a file without a header, or in place of those in the header.
-    likely: the encoding of a file that is not UTF-8 and whose encoding is not given.
+    likely: the encoding to assume for a file that is not UTF-8 if `encoding` is not given.
     skip_lines: lines above the header to leave out.  comment: the start of lines that are not rows.
 
     Raises TableError, with file, line, column, value and remedy, for a table that cannot be read.
