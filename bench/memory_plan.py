@@ -235,7 +235,7 @@ def show_brackets(count: int, layout: str) -> None:
         place = LADDER.index(rows)
         try:
             program = TimmTraining(row["model"], side, last=layout == "nhwc")
-            forecaster = Forecaster(program, device="cuda", attention="native", context=THEN, workspace=0)
+            forecaster = Forecaster(Phases(program, "cuda", "native"), context=THEN, workspace=0)
             low = forecaster.forecast(rows, [rows]).band.low
             high = forecaster.forecast(LADDER[place - 1], [LADDER[place - 1]]).band.high if place else None
         except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, LookupError) as error:

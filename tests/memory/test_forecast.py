@@ -8,6 +8,7 @@ import pytest
 
 from tenfold.memory.cards import MIB, Band
 from tenfold.memory.forecast import Forecaster
+from tenfold.memory.phases import Phases
 from tenfold.memory.training import NetworkTraining
 from tenfold.recipe import Recipe
 
@@ -16,13 +17,9 @@ CONTEXT = Band(100 * MIB, 200 * MIB, 300 * MIB)
 
 def forecaster(arch: str = "test_convnext", *, device: str = "cuda", workspace: int = 0, **values: Any):
     recipe = Recipe(**{"image_size": (64, 64), **values})
-    return Forecaster(
-        NetworkTraining(arch, recipe, precision="float16", classes=5),
-        device=device,
-        attention="flash" if device == "cuda" else "native",
-        context=CONTEXT,
-        workspace=workspace,
-    )
+    training = NetworkTraining(arch, recipe, precision="float16", classes=5)
+    phases = Phases(training, device, "flash" if device == "cuda" else "native")
+    return Forecaster(phases, context=CONTEXT, workspace=workspace)
 
 
 def test_the_parts_sum_to_the_process() -> None:

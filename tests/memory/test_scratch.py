@@ -18,36 +18,36 @@ def half(*shape: int, layout: torch.memory_format = torch.contiguous_format) -> 
 def test_half_precision_convolutions_copy_what_is_not_channels_last() -> None:
     picture, weight, out = half(2, 8, 16, 16), half(4, 8, 3, 3), half(2, 4, 16, 16)
     rule = CUDA[aten.convolution.default]
-    assert list(rule((picture, weight), out)) == [2 * (2 * 8 * 256 + 4 * 8 * 9 + 2 * 4 * 256)]
+    assert list(rule(out, picture, weight)) == [2 * (2 * 8 * 256 + 4 * 8 * 9 + 2 * 4 * 256)]
     last = picture.contiguous(memory_format=torch.channels_last)
-    assert list(rule((last, weight), out)) == []
-    assert list(rule((picture.float(), weight.float()), out.float())) == []
+    assert list(rule(out, last, weight)) == []
+    assert list(rule(out.float(), picture.float(), weight.float())) == []
 
 
 def test_the_way_back_asks_for_the_gradients_that_are_wanted() -> None:
     gradient, picture, weight = half(2, 4, 16, 16), half(2, 8, 16, 16), half(4, 8, 3, 3)
     rule = CUDA[aten.convolution_backward.default]
-    both = rule((gradient, picture, weight), (picture, weight, None))
+    both = rule((picture, weight, None), gradient, picture, weight)
     assert len(both) == 2
-    assert list(rule((gradient, picture, weight), (None, weight, None))) == list(both[1:])
+    assert list(rule((None, weight, None), gradient, picture, weight)) == list(both[1:])
 
 
 def test_flash_attention_pads_rows_and_columns() -> None:
     query = half(2, 3, 197, 40)
     rule = CUDA[aten._scaled_dot_product_flash_attention_backward.default]
-    assert list(rule((None, query), None)) == [2 * 3 * 256 * (64 + 1) * 4]
+    assert list(rule(None, None, query)) == [2 * 3 * 256 * (64 + 1) * 4]
 
 
 def test_layer_norm_copies_what_is_not_contiguous() -> None:
     rule = CUDA[aten.native_layer_norm.default]
     x = torch.zeros(4, 6, 8)
-    assert list(rule((x,), None)) == []
-    assert list(rule((x.transpose(0, 1),), None)) == [4 * 6 * 8 * 4]
+    assert list(rule(None, x)) == []
+    assert list(rule(None, x.transpose(0, 1))) == [4 * 6 * 8 * 4]
 
 
 def test_several_axes_are_rolled_one_after_another() -> None:
     rule, out = CUDA[aten.roll.default], torch.zeros(10)
-    assert list(rule((out, [1]), out)) == [] and list(rule((out, [1, 1]), out)) == [40]
+    assert list(rule(out, out, [1])) == [] and list(rule(out, out, [1, 1])) == [40]
 
 
 def test_copies_that_an_unknown_algorithm_may_need() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from tenfold.memory.cards import cache_folder
 from tenfold.runs.described import SEAL, sealed
 
 
-def digest(decides: list[Any]) -> str:
+def digest(decides: Sequence[object]) -> str:
     """A key of these values and of the code that makes plans from them."""
     text = json.dumps([*decides, _sources()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -27,7 +27,7 @@ def _sources() -> str:
     return found.hexdigest()
 
 
-def recall(key: str) -> dict[str, Any] | None:
+def recall(key: str) -> dict[str, object] | None:
     """What was kept under a key; None where there is nothing, or it is not as it was kept."""
     if not key:
         return None
@@ -39,7 +39,7 @@ def recall(key: str) -> dict[str, Any] | None:
     return kept if whole else None
 
 
-def remember(key: str, value: dict[str, Any]) -> None:
+def remember(key: str, value: Mapping[str, object]) -> None:
     """Keep a value of JSON's types under a key. A folder that cannot be written costs time, no plan."""
     if not key:
         return

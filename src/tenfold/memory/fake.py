@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -51,33 +52,34 @@ _REGION = threading.RLock()
 class _Untouched(TorchFunctionMode):
     """Leaves large floating tensors as the allocator gives them, so that no page of them is used."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func in _FILLS:
             if _is_large(args[0]):
                 return args[0]
         elif func in _FACTORIES:
-            made = partial(torch.empty, dtype=kwargs.get("dtype"), device=kwargs.get("device"))
             shape = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
+            sides = cast("tuple[int, ...]", shape)
+            taken = {name: kwargs[name] for name in ("dtype", "device", "requires_grad") if name in kwargs}
+            made: Callable[..., object] = torch.empty
             with torch._C.DisableTorchFunction():
-                if _count(shape) >= SKIPPED_ELEMENTS:
-                    return made(tuple(shape), requires_grad=kwargs.get("requires_grad", False))
+                if math.prod(sides) >= SKIPPED_ELEMENTS:
+                    return made(sides, **taken)
         elif getattr(func, "__module__", "") == "torch.nn.init":
             tensor = kwargs.get("tensor", args[0] if args else None)
-            if isinstance(tensor, Tensor) and _is_large(tensor):
+            if _is_large(tensor):
                 return tensor
         return func(*args, **kwargs)
 
 
-def _is_large(tensor: Shaped[Tensor, " ..."]) -> bool:
-    return tensor.is_floating_point() and tensor.numel() >= SKIPPED_ELEMENTS
-
-
-def _count(shape: Any) -> int:
-    total = 1
-    for side in shape:
-        total *= int(side)
-    return total
+def _is_large(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.numel() >= SKIPPED_ELEMENTS
 
 
 def build_untouched(build: Callable[[], nn.Module]) -> nn.Module:
@@ -101,7 +103,10 @@ def build_untouched(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _unless_large(
-    fill: Callable[..., Any], tensor: Shaped[Tensor, "*any"], *args: Any, **kwargs: Any
+    fill: Callable[..., Shaped[Tensor, "*any"]],
+    tensor: Shaped[Tensor, "*any"],
+    *args: object,
+    **kwargs: object,
 ) -> Shaped[Tensor, "*any"]:
     return tensor if _is_large(tensor) else fill(tensor, *args, **kwargs)
 
@@ -111,7 +116,7 @@ def to_fake(network: nn.Module, mode: FakeTensorMode, device: str, dtype: torch.
 
     dtype: what floating tensors become; None leaves them.
     """
-    fakes: dict[int, Any] = {}
+    fakes: dict[int, object] = {}
     with mode:
         for tensor in [*network.parameters(), *network.buffers()]:
             kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
@@ -178,11 +183,11 @@ def _many_tensors_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def _in_this_thread(owner: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+def _in_this_thread(owner: object, name: str, replacement: Callable[..., object]) -> Iterator[None]:
     original, thread = getattr(owner, name), threading.get_ident()
 
     @wraps(original)
-    def choose(*args: Any, **kwargs: Any) -> Any:
+    def choose(*args: object, **kwargs: object) -> object:
         called = replacement if threading.get_ident() == thread else original
         return called(*args, **kwargs)
 

@@ -12,7 +12,6 @@ from tenfold.memory.allocator import CachingAllocator, Usage, replay
 from tenfold.memory.cards import MIB, Band
 from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.trace import KINDS, WEIGHTS, WORKSPACE
-from tenfold.memory.training import TracedTraining
 
 #: Optimizer steps that are played: the second is the first that finds the optimizer's state and the
 #: segments of a whole step. More change nothing (bench/memory_plan.py --steps).
@@ -58,17 +57,14 @@ class Timeline:
 
 
 class Forecaster:
-    """Forecasts for one training on one device.
+    """Forecasts for the phases of one training on one device.
 
     context: what the process holds beside its tensors.
     workspace: bytes that the matrix library keeps through the allocator.
     """
 
-    def __init__(
-        self, training: TracedTraining, *, device: str, attention: str, context: Band, workspace: int
-    ) -> None:
-        self._phases = Phases(training, device, attention)
-        self._device, self._context, self._workspace = device, context, workspace
+    def __init__(self, phases: Phases, *, context: Band, workspace: int) -> None:
+        self._phases, self._device, self._context, self._workspace = phases, phases.device, context, workspace
 
     def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
         """What a step on `batch` rows needs that is cut into micro-batches of these rows."""

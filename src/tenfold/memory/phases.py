@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from tenfold.memory.fake import fake_device, to_fake
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import (
+    ACTIVATIONS,
     GRADIENTS,
     INPUTS,
     OPTIMIZER,
@@ -40,7 +41,7 @@ class Phases:
     attention: see `fake.fake_device`.
     """
 
-    training: TracedTraining
+    training: TracedTraining[Any]
     device: str
     attention: str = "flash"
 
@@ -61,9 +62,13 @@ class Phases:
     def _region(self) -> AbstractContextManager[None]:
         return fake_device(self._mode, self.device, self.attention)
 
-    def _recorder(self, **options: Any) -> Recorder:
+    def _recorder(
+        self, kind: int = ACTIVATIONS, parameters: Sequence[nn.Parameter] = (), after: Recorder | None = None
+    ) -> Recorder:
         there = [*self._network.parameters(), *self._network.buffers()]
-        return Recorder(self.device, self._scratch, there=there, **options)
+        return Recorder(
+            self.device, self._scratch, kind=kind, parameters=parameters, there=there, after=after
+        )
 
     def weights(self) -> list[int]:
         """Bytes of every parameter and buffer."""

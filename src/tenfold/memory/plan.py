@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
-from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from tenfold.engine.predict import ROWS_AT_ONCE
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
@@ -29,6 +29,7 @@ from tenfold.memory.cards import (
     stored_context,
 )
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
+from tenfold.memory.phases import Phases
 from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
 from tenfold.recipe import Recipe
@@ -85,7 +86,7 @@ class Plan(MemoryPlan):
     fits_whole: bool = False
     largest_batch: int = 0
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The plan as it is printed with ``--json``."""
         return {
             "arch": self.arch,
@@ -116,7 +117,7 @@ class Refusal:
     arch: str
     reason: str
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The refusal as it is printed with ``--json``."""
         return {"arch": self.arch, "reason": self.reason, "fits": False}
 
@@ -219,13 +220,9 @@ class PlanRequest:
         card = self.known_card
         capability = (card.capability if card else (8, 0)) if self.device == "cuda" else None
         context, note = self.known_context()
-        forecaster = Forecaster(
-            training,
-            device=self.device,
-            attention="flash" if capability is None or capability[0] >= 8 else "efficient",
-            context=context,
-            workspace=matrix_workspace(capability),
-        )
+        attention = "flash" if capability is None or capability[0] >= 8 else "efficient"
+        phases = Phases(training, self.device, attention)
+        forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(capability))
         return _Planner(training, forecaster, self, note)
 
 
@@ -448,12 +445,7 @@ def _traced(name: str) -> Iterator[None]:
 
 
 def _recall(key: str) -> Plan | None:
-    kept = recall(key)
-    if kept is None:
-        return None
     try:
-        for name in ("band_bytes", "image_size", "notes"):
-            kept[name] = tuple(kept[name])
-        return Plan(**kept)
-    except (KeyError, TypeError):
-        return None  # another version's: it is made anew
+        return TypeAdapter(Plan).validate_python(recall(key))
+    except ValidationError:
+        return None  # nothing, or another version's: it is made anew

@@ -9,90 +9,95 @@ with the real ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
-Rule = Callable[[Sequence[Any], Any], Sequence[int]]
+#: From an operator's result and its arguments to the bytes of each request, one after another.
+Rule = Callable[..., Sequence[int]]
+Values = Shaped[Tensor, " ..."]
+Picture = Float[Tensor, "rows channels *sides"]
+Window = Float[Tensor, "outputs inputs *window"]
+#: Stride, padding, dilation, whether transposed, padding of the output, groups.
+Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 _aten = torch.ops.aten
 
 
-def scratch_rules(device: str) -> Mapping[Any, Rule]:
+def scratch_rules(device: str) -> Mapping[object, Rule]:
     """Operator -> rule, for ``cuda`` or ``cpu``."""
     return _CUDA if device == "cuda" else _CPU
 
 
-def _bytes(*tensors: Any) -> int:
-    return sum(each.numel() * each.element_size() for each in tensors if isinstance(each, Tensor))
+def tensor_bytes(*values: object) -> int:
+    """Bytes of those values that are tensors."""
+    return sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
 
 
 # ------------------------------------------------------------------------------------------------ GPU
 
 
-def _rolled(args: Sequence[Any], out: Any) -> Sequence[int]:
+def _rolled(out: Values, picture: Values, shifts: Sequence[int], *rest: object) -> Sequence[int]:
     # native/cuda/TensorTransformations.cpp: several axes are rolled one after another.
-    return (_bytes(out),) if len(args[1]) > 1 else ()
+    return (tensor_bytes(out),) if len(shifts) > 1 else ()
 
 
-def _layer_norm(args: Sequence[Any], out: Any) -> Sequence[int]:
+def _layer_norm(out: object, *given: Values) -> Sequence[int]:
     # native/cuda/layer_norm_kernel.cu works on contiguous copies.
-    return () if args[0].is_contiguous() else (_bytes(args[0]),)
+    return () if given[0].is_contiguous() else (tensor_bytes(given[0]),)
 
 
-def _layer_norm_back(args: Sequence[Any], out: Any) -> Sequence[int]:
-    copies = _bytes(*(each for each in args[:2] if not each.is_contiguous()))
+def _layer_norm_back(out: object, *given: Values) -> Sequence[int]:
+    copies = tensor_bytes(*(each for each in given[:2] if not each.is_contiguous()))
     return (copies,) if copies else ()
 
 
-def _flash_back(args: Sequence[Any], out: Any) -> Sequence[int]:
+def _flash_back(
+    out: object, gradient: object, query: Float[Tensor, "rows heads length width"], *rest: object
+) -> Sequence[int]:
     # native/transformers/cuda/flash_attn/flash_api.cpp, mha_bwd: the gradient of the query is summed in
     # float32, with rows padded to 128 and columns to 32; and one float32 to a row for the softmax.
-    rows, heads, length, width = args[1].shape
+    rows, heads, length, width = query.shape
     length, width = -(-length // 128) * 128, -(-width // 32) * 32
     return (rows * heads * length * (width + 1) * 4,)
 
 
-def _efficient_back(args: Sequence[Any], out: Any) -> Sequence[int]:
+def _efficient_back(out: object, gradient: object, query: Values, *rest: object) -> Sequence[int]:
     # native/transformers/cuda/attention_backward.cu: half-precision gradients are summed in float32.
-    query = args[1]
     return (query.numel() * 4,) if query.element_size() == 2 else ()
 
 
-def _convolution(args: Sequence[Any], out: Any) -> Sequence[int]:
+def _convolution(out: Picture, picture: Picture, weight: Window, *rest: object) -> Sequence[int]:
     # Tensor cores read channels last: of half-precision tensors in another layout cuDNN makes copies in
     # its workspace (cuDNN developer guide, "Tensor Core operations").
-    picture, weight = args[0], args[1]
     if picture.element_size() != 2 or _channels_last(picture, weight):
         return ()
-    return (_bytes(picture, weight, out),)
+    return (tensor_bytes(picture, weight, out),)
 
 
-def _convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
-    gradient, picture, weight = args[0], args[1], args[2]
+def _convolution_back(
+    out: Sequence[Values | None],
+    gradient: Picture,
+    picture: Picture,
+    weight: Window,
+    *rest: object,
+) -> Sequence[int]:
     if picture.element_size() != 2 or _channels_last(picture, weight):
         return ()
-    found = []
-    if out[0] is not None:
-        found.append(_bytes(gradient, weight, picture))
-    if out[1] is not None:
-        # The gradient of the weights is summed in float32.
-        found.append(_bytes(picture, gradient) + weight.numel() * 4)
-    return found
+    # The gradient of the weights is summed in float32.
+    sums = (tensor_bytes(gradient, weight, picture), tensor_bytes(picture, gradient) + weight.numel() * 4)
+    return [size for size, result in zip(sums, out, strict=False) if result is not None]
 
 
-def _channels_last(
-    picture: Float[Tensor, "rows channels *sides"], weight: Float[Tensor, "outputs inputs *window"]
-) -> bool:
+def _channels_last(picture: Picture, weight: Window) -> bool:
     """Whether a convolution runs with channels last: one of the two asks for it (ConvUtils.h)."""
     return picture.ndim == 4 and any(
         suggest_memory_format(each) is torch.channels_last for each in (picture, weight)
     )
 
 
-_CUDA: dict[Any, Rule] = {
+_CUDA: dict[object, Rule] = {
     _aten.roll.default: _rolled,
     _aten.native_layer_norm.default: _layer_norm,
     _aten.native_layer_norm_backward.default: _layer_norm_back,
@@ -103,41 +108,24 @@ _CUDA: dict[Any, Rule] = {
 }
 
 
-def convolution_bytes(func: Any, args: Sequence[Any], out: Any) -> int:
+def convolution_bytes(func: object, args: Sequence[object], out: object) -> int:
     """Bytes of the tensors of a convolution or of its way back; 0 for other operators.
 
     Which algorithm cuDNN takes, and so its workspace, is not known without the card; copies of its
     tensors are what the common ones need, so that this much more may be asked for.
     """
     if func is _aten.convolution.default:
-        return _bytes(args[0], args[1], out)
+        return tensor_bytes(args[0], args[1], out)
     if func is _aten.convolution_backward.default:
-        return _bytes(args[0], args[1], args[2])
+        return tensor_bytes(args[0], args[1], args[2])
     return 0
 
 
 # ------------------------------------------------------------------------------------------------ CPU
 
 
-def _is_mkldnn(
-    picture: Float[Tensor, "rows channels *sides"],
-    weight: Float[Tensor, "outputs inputs *window"],
-    args: Sequence[Any],
-) -> bool:
-    stride, padding, dilation, transposed, rest, groups = args
-    backend = torch._C._select_conv_backend(
-        picture,
-        weight,
-        bias=None,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        transposed=transposed,
-        output_padding=rest,
-        groups=groups,
-        bias_sizes=None,
-    )
-    return "Mkldnn" in str(backend)
+def _is_mkldnn(picture: Picture, weight: Window, *how: *Geometry) -> bool:
+    return "Mkldnn" in str(torch._C._select_conv_backend(picture, weight, None, *how, None))
 
 
 def _filled(channels: int) -> int:
@@ -150,70 +138,79 @@ def _wide_registers() -> bool:
     return "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
-def _blocked(tensor: Float[Tensor, "rows channels *sides"], groups: int) -> int:
+def _blocked(tensor: Picture, groups: int) -> int:
     """Bytes of a picture in a blocked format; 3 channels or fewer are read as they are."""
     channels = tensor.shape[1]
     if channels < 4:
         return 0
     whole = groups in (1, channels)
-    return _bytes(tensor) // channels * (_filled(channels) if whole else channels)
+    return tensor_bytes(tensor) // channels * (_filled(channels) if whole else channels)
 
 
-def _blocked_weight(weight: Float[Tensor, "outputs inputs *window"], groups: int) -> int:
+def _blocked_weight(weight: Window, groups: int) -> int:
     """Bytes of the weights in a blocked format: a depthwise one fills up its groups, others both axes."""
     outputs, inputs = weight.shape[:2]
-    one = _bytes(weight) // (outputs * inputs)
+    one = tensor_bytes(weight) // (outputs * inputs)
     if groups == 1:
         return one * _filled(outputs) * (_filled(inputs) if inputs > 3 else inputs)
-    return one * _filled(outputs) if inputs == 1 and outputs == groups else _bytes(weight)
+    return one * _filled(outputs) if inputs == 1 and outputs == groups else tensor_bytes(weight)
 
 
-def _every_group_filled(weight: Float[Tensor, "outputs inputs *window"], groups: int) -> int:
+def _every_group_filled(weight: Window, groups: int) -> int:
     """The same where each group is filled up by itself: kernels that have no depthwise form."""
     outputs, inputs = weight.shape[:2]
-    one = _bytes(weight) // (outputs * inputs)
+    one = tensor_bytes(weight) // (outputs * inputs)
     return one * groups * _filled(outputs // groups) * _filled(inputs)
 
 
-def _other_order(*tensors: Float[Tensor, "*_"]) -> int:
+def _other_order(*tensors: Values) -> int:
     """Bytes of those that are not in the order of channels last, and are copied into it (Convolution.cpp)."""
     last = torch.channels_last
-    return _bytes(*(each for each in tensors if not each.is_contiguous(memory_format=last)))
+    return tensor_bytes(*(each for each in tensors if not each.is_contiguous(memory_format=last)))
 
 
-def _cpu_convolution(args: Sequence[Any], out: Any) -> Sequence[int]:
-    picture, weight, groups = args[0], args[1], args[8]
-    if picture.ndim != 4 or not _is_mkldnn(picture, weight, args[3:9]):
+def _cpu_convolution(
+    out: Picture, picture: Picture, weight: Window, bias: object, *how: *Geometry
+) -> Sequence[int]:
+    groups = how[5]
+    if picture.ndim != 4 or not _is_mkldnn(picture, weight, *how):
         return ()
     changed = _blocked_weight(weight, groups)
     if _channels_last(picture, weight):
         # Pictures are read as they are; only the weights change their form.
         return (_other_order(picture, weight) + changed,)
     there, back = _blocked(picture, groups), _blocked(out, groups)
-    return (max(there + changed + back - _bytes(out), back),)
+    return (max(there + changed + back - tensor_bytes(out), back),)
 
 
-def _cpu_convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
-    gradient, picture, weight, groups = args[0], args[1], args[2], args[9]
-    if picture.ndim != 4 or not _is_mkldnn(picture, weight, args[4:10]):
+def _cpu_convolution_back(
+    out: Sequence[Values | None],
+    gradient: Picture,
+    picture: Picture,
+    weight: Window,
+    sizes: object,
+    *how: *tuple[*Geometry, object],
+) -> Sequence[int]:
+    stride, groups = how[0], how[5]
+    if picture.ndim != 4 or not _is_mkldnn(picture, weight, *how[:6]):
         return ()
-    kept, changed = _bytes(out[0], out[1]), _blocked_weight(weight, groups)
+    kept, changed = tensor_bytes(out[0], out[1]), _blocked_weight(weight, groups)
     depthwise = groups > 1 and weight.shape[1] == 1
     # Depthwise kernels for the gradient of the weights know windows of 3x3; the rest is done without.
     known = groups == 1 or depthwise and weight.shape[2] <= 3
     # Kernels of AVX2 leave windows that are larger than their picture to products of matrices, and of
     # pictures in blocks all that are unknown: four copies of the weights to a thread.
-    copies = 4 * torch.get_num_threads() * _bytes(weight)
+    copies = 4 * torch.get_num_threads() * tensor_bytes(weight)
     if _channels_last(picture, weight):
         summed = changed if known else _every_group_filled(weight, groups)
         if not known and max(weight.shape[2:]) > min(picture.shape[2:]) and not _wide_registers():
-            summed = copies - _bytes(weight)
-        return (_other_order(gradient, picture, weight) + max(changed, summed + _bytes(weight)),)
+            summed = copies - tensor_bytes(weight)
+        return (_other_order(gradient, picture, weight) + max(changed, summed + tensor_bytes(weight)),)
     there, back = _blocked(picture, groups), _blocked(gradient, groups)
     phases = [changed, *([copies] if depthwise and not known and not _wide_registers() else [])]
     if out[0] is not None:
-        phases += [back + changed + there - kept, there + _bytes(out[0]) - kept]
-        if groups == 1 and max(args[4]) > 1:
+        phases += [back + changed + there - kept, there + tensor_bytes(out[0]) - kept]
+        if groups == 1 and max(stride) > 1:
             # The gradient comes in another order of axes and is copied into the picture's.
             phases.append(3 * there - kept)
     per_group = (weight.shape[0] // groups, weight.shape[1])
@@ -221,11 +218,11 @@ def _cpu_convolution_back(args: Sequence[Any], out: Any) -> Sequence[int]:
         # Threads that cannot share out the blocks of outputs sum in copies of their own.
         threads = torch.get_num_threads()
         shared = weight.shape[2] == 1 and _filled(weight.shape[0]) // _filled(1) % threads == 0
-        phases.append(there + back + changed * (1 if shared else threads) - _bytes(out[1]))
+        phases.append(there + back + changed * (1 if shared else threads) - tensor_bytes(out[1]))
     return (max(phases),)
 
 
-_CPU: dict[Any, Rule] = {
+_CPU: dict[object, Rule] = {
     _aten.convolution.default: _cpu_convolution,
     _aten.convolution_backward.default: _cpu_convolution_back,
 }

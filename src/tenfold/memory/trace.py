@@ -14,7 +14,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tenfold.memory.scratch import convolution_bytes
+from tenfold.memory.scratch import Rule, convolution_bytes
 
 #: What an allocation is for; the index is its code on a log.
 KINDS = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace")
@@ -72,7 +72,7 @@ class AllocationLog:
 class Recorder(TorchDispatchMode):
     """Writes the storages that appear and vanish on a device to a log.
 
-    scratch: operator -> bytes that it takes inside its kernel, from its arguments and its result.
+    scratch: operator -> the rule of what it takes inside its kernel.
     kind: what the allocations of the moment are for.
     parameters: tensors whose copies in half precision count as weights.
     there: tensors that exist already and are no part of the log.  after: a recorder whose tensors are so.
@@ -81,7 +81,7 @@ class Recorder(TorchDispatchMode):
     def __init__(
         self,
         device: str,
-        scratch: Mapping[Any, Callable[[Sequence[Any], Any], Sequence[int]]],
+        scratch: Mapping[object, Rule],
         *,
         kind: int = ACTIVATIONS,
         parameters: Sequence[Shaped[Tensor, " ..."]] = (),
@@ -91,14 +91,20 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.log, self.kind = AllocationLog(), kind
         self._device, self._scratch_of = device, scratch
-        self._live: dict[int, tuple[int, Any]] = {}
+        self._live: dict[int, tuple[int, weakref.ref[torch.UntypedStorage]]] = {}
         self._parameters = frozenset(id(tensor) for tensor in parameters)
         self._outside = {tensor.untyped_storage()._cdata for tensor in there}
         if after is not None:
             self._outside |= after._outside | after._left
         self._left: set[int] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         if func is torch.ops.aten._local_scalar_dense.default:
             return _value_of(args[0])
         if func is torch.ops.aten.index.Tensor:
@@ -113,7 +119,7 @@ class Recorder(TorchDispatchMode):
                     self._note(each, self.kind)
         rule = self._scratch_of.get(func)
         if rule is not None:
-            for size in rule(args, out):
+            for size in rule(out, *args):
                 self._note_scratch(size)
             self.log.widest = max(self.log.widest, convolution_bytes(func, args, out))
         return out
@@ -139,7 +145,7 @@ class Recorder(TorchDispatchMode):
         self.log.events = _ordered(self.log.events)
         return self.log
 
-    def _note(self, tensor: Any, kind: int) -> None:
+    def _note(self, tensor: FakeTensor, kind: int) -> None:
         if tensor.fake_device.type != self._device:
             return
         storage = tensor.untyped_storage()
@@ -152,7 +158,7 @@ class Recorder(TorchDispatchMode):
         log.kinds.append(kind)
         log.events.append(number)
 
-        def gone(_: Any) -> None:
+        def gone(_: object) -> None:
             del live[key]
             log.events.append(-number)
 
@@ -183,29 +189,48 @@ def _ordered(events: list[int]) -> list[int]:
     return ordered + sorted(run, reverse=True)
 
 
-def _value_of(tensor: FakeTensor) -> float:
+def _value_of(tensor: object) -> float:
     """What `item` answers for a fake: its value where that is known, as of a step counter, else 0 or True.
 
     With 0 for losses, norms and the mark of an overflow a step goes on as one does whose numbers are finite.
     """
-    if tensor.constant is not None:
+    if isinstance(tensor, FakeTensor) and tensor.constant is not None:
         return tensor.constant.item()
-    return tensor.dtype is torch.bool
+    return isinstance(tensor, Tensor) and tensor.dtype is torch.bool
 
 
-def _without_masks(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _without_masks(indices: object) -> list[object]:
     """Indices with the positions of all elements in place of a mask: the most that it can select."""
-    found: list[Tensor | None] = []
-    for index in indices:
-        if index is None or index.dtype is not torch.bool:
-            found.append(index)
+    whole: list[object] = []
+    for index in indices if isinstance(indices, (list, tuple)) else ():
+        if not isinstance(index, Tensor) or index.dtype is not torch.bool:
+            whole.append(index)
             continue
         positions = torch.arange(index.numel(), device=index.device)
         for side in reversed(index.shape[1:]):
-            found.insert(len(found), positions % side)
+            whole.append(positions % side)
             positions = positions // side
-        found.append(positions)
-    return found
+        whole.append(positions)
+    return whole
+
+
+class _Metadata(Protocol):
+    """What autograd knows of an input of a node."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+class _Node(Protocol):
+    """A node of autograd's graph, which PyTorch's types tell little of. variable: of AccumulateGrad alone."""
+
+    variable: Tensor
+    next_functions: Sequence[tuple[_Node | None, int]]
+    _input_metadata: Sequence[_Metadata]
+
+    def __call__(self, *gradients: Tensor | None) -> Tensor | None | tuple[Tensor | None, ...]: ...
+    def name(self) -> str: ...
+    def _sequence_nr(self) -> int: ...
 
 
 class _Saved:
@@ -247,9 +272,9 @@ class Backward:
 
         The gradient is dropped when `arrive` returns, as when it is added to one that exists.
         """
-        root: Any = loss.grad_fn  # PyTorch declares little of its nodes
+        root = cast(_Node, loss.grad_fn)
         waiting = _count_inputs(root)
-        seeds: dict[Any, dict[int, Float[Tensor, " ..."]]] = {root: {0: torch.ones_like(loss)}}
+        seeds: dict[_Node, dict[int, Float[Tensor, " ..."]]] = {root: {0: torch.ones_like(loss)}}
         order = [(-_priority(root), 0, root)]
         count = 1
         del root
@@ -292,13 +317,13 @@ class Backward:
             del following, successor, held
 
 
-def _priority(node: Any) -> int:
+def _priority(node: _Node) -> int:
     # Gradients are put where they belong as soon as they are complete (sequence number of UINT64_MAX).
     return 1 << 62 if node.name().endswith("AccumulateGrad") else node._sequence_nr()
 
 
-def _count_inputs(root: Any) -> dict[Any, int]:
-    waiting: dict[Any, int] = {root: 0}
+def _count_inputs(root: _Node) -> dict[_Node, int]:
+    waiting: dict[_Node, int] = {root: 0}
     stack = [root]
     while stack:
         for successor, _ in stack.pop().next_functions:
@@ -311,7 +336,7 @@ def _count_inputs(root: Any) -> dict[Any, int]:
     return waiting
 
 
-def _fitted(gradient: Float[Tensor, " ..."], meta: Any) -> Float[Tensor, " ..."]:
+def _fitted(gradient: Float[Tensor, " ..."], meta: _Metadata) -> Float[Tensor, " ..."]:
     """validate_outputs: a gradient is summed to its input's shape and cast to its type."""
     if tuple(gradient.shape) != tuple(meta.shape):
         gradient = gradient.sum_to_size(meta.shape)

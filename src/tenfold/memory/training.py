@@ -7,9 +7,9 @@ beside it, for a comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,8 +36,12 @@ from tenfold.schema import CategoryTarget, ImageColumn, Schema
 Trainable = str | Callable[[], nn.Module] | nn.Module
 
 
+#: What a micro-batch is given: a tree of tensors.
+Given = TypeVar("Given")
+
+
 @runtime_checkable
-class TracedTraining(Protocol):
+class TracedTraining(Protocol[Given]):
     """What is trained, and how: everything a trace has to run. All methods but `structure` run on fakes."""
 
     @property
@@ -60,11 +64,11 @@ class TracedTraining(Protocol):
         """Make a batch on the device; what is returned stays alive for the step."""
         ...
 
-    def slices(self, rows: int) -> Any:
-        """What a micro-batch of so many rows is given, as a tree of tensors; its memory is the batch's."""
+    def slices(self, rows: int) -> Given:
+        """What a micro-batch of so many rows is given; its memory is the batch's."""
         ...
 
-    def forward(self, given: Any, rows: int) -> Float[Tensor, ""]:
+    def forward(self, given: Given, rows: int) -> Float[Tensor, ""]:
         """The loss that the backward pass starts from."""
         ...
 
@@ -162,7 +166,7 @@ class NetworkTraining:
         batches = self._batches(rows, self.recipe)
         return next(batches), batches  # what the generator holds while a step runs is held, too
 
-    def _batches(self, rows: int, recipe: Recipe):
+    def _batches(self, rows: int, recipe: Recipe) -> Iterator[Batch]:
         examples = _blank_examples(self._training.network, self._columns, rows, recipe.image_size)
         return training_batches(
             examples,
@@ -180,7 +184,7 @@ class NetworkTraining:
         as_they_are = self.recipe.model_copy(update={"augment": "off", "flip": "none"})
         batch = next(self._batches(rows, as_they_are))
         labels = [
-            each for sets in batch.targets.values() for one in sets for each in (one.labels, one.weights)
+            each for sets in batch.targets.values() for some in sets for each in (some.labels, some.weights)
         ]
         return batch, [batch.rows, *batch.inputs.values(), *labels]
 
