@@ -56,11 +56,11 @@ def test_nan_is_never_a_gain() -> None:
 @pytest.mark.parametrize(
     ("values", "rows", "words", "fix"),
     [
-        ({"monitor": "lable"}, 5, "monitor names 'lable', which is no target", "did you mean 'label'?"),
+        ({"monitor": "lable"}, 5, "monitor names 'lable', which is not a target", "did you mean 'label'?"),
         (
             {"monitor": "label:error"},
             5,
-            "which is no score of 'label'",
+            "which is not a score of 'label'",
             "did you mean 'error_rate'?",
         ),
         ({"patience": 2}, 0, "patience needs validation rows", "--valid"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation
-from tenfold.engine.predict import ROWS_AT_ONCE, predict_features, predict_network
+from tenfold.engine.predict import ROWS_AT_ONCE, predict_features, predict_views
 from tenfold.nn.augment import Views
 from tenfold.nn.heads import CategoryHead
 from tenfold.nn.network import Network
@@ -27,9 +27,9 @@ def predictor(rows: int = 37, precision: str = "float32"):
     examples = make_examples(rows)
 
     def predict(index, **options):
-        return predict_network(
+        return predict_views(
             training.network, examples, np.asarray(index, np.int64), training.preparation, **options
-        )
+        )[0]
 
     return predict, training, examples
 
@@ -121,7 +121,7 @@ def test_views_average_probabilities_and_not_raw_outputs() -> None:
     examples = Examples(np.array(["a", "b", "c"], dtype=object), (Pictures(pixels),), {}, {})
 
     def chances(views: int) -> list[float]:
-        found = predict_network(Brightness(), examples, np.arange(3), preparation, views=Views(views))
+        found = predict_views(Brightness(), examples, np.arange(3), preparation, views=Views(views))[0]
         assert found["side"].sum(axis=1) == pytest.approx(np.ones(3))
         return found["side"][:, 0].tolist()
 
@@ -149,7 +149,7 @@ def test_several_pictures_to_a_row() -> None:
     preparation = Preparation(encoding, torch.device("cpu"), torch.float32, channels_last=False)
     images = (Pictures(pixels), Pictures(pixels[::-1].copy()))
     examples = Examples(np.array(["a", "b"], dtype=object), images, {}, {})
-    found = predict_network(Difference(), examples, np.arange(2), preparation, views=Views(2))
+    found = predict_views(Difference(), examples, np.arange(2), preparation, views=Views(2))[0]
     assert found["side"].argmax(axis=1).tolist() == [1, 0]
 
 
@@ -166,7 +166,7 @@ def test_features_are_those_of_the_last_layer_whatever_stands_beside_a_row() -> 
     assert found.shape == (21, training.network.last.in_features)
     again = predict_features(training.network, examples, np.array([20, 3]), training.preparation)
     assert np.array_equal(again, found[[20, 3]])
-    chance = predict_network(training.network, examples, np.arange(21), training.preparation)["disease"]
+    chance = predict_views(training.network, examples, np.arange(21), training.preparation)[0]["disease"]
     training.network.eval()
     raw = training.network.raw(torch.from_numpy(found))[0]
     expected = training.network.heads[0].probabilities(raw).detach().numpy()

@@ -114,11 +114,11 @@ def test_cells_that_are_no_numbers_are_all_named_with_their_lines_or_skipped(tmp
     assert "line 3, column age: 'old'" in str(caught.value) and "--skip-bad" in caught.value.labels["fix"]
     rows = prepare(schema, table, skip_bad=True)
     assert rows.bad == {
-        0: "line 2, column fare: 'x' is no number",
-        1: "line 3, column age: 'old' is no number",
+        0: "line 2, column fare: 'x' is not a number",
+        1: "line 3, column age: 'old' is not a number",
     }
     assert np.isnan(rows.table.numbers("age")).tolist() == [False, True, True, False]
-    # Where labels are read, a label that is no number is a fault like any other.
+    # Where labels are read, a label that is not a number is a fault like any other.
     assert sorted(prepare(schema, table, skip_bad=True, targets=True).bad) == [0, 1, 2]
 
 

@@ -112,7 +112,7 @@ def test_views_that_training_never_showed_are_refused(run: NetworkRun) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused(run: NetworkRun) -> None:
-    with pytest.raises(RecipeError, match="'gpu' is no device"):
+    with pytest.raises(RecipeError, match="'gpu' is not a device"):
         run.predict(FIVE, device="gpu")
 
 

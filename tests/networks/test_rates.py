@@ -48,7 +48,7 @@ def test_what_a_training_would_refuse_is_refused(tmp_path: Path) -> None:
         find_learning_rate(schema_of(tmp_path, "lable"), QUICK, columns)
     with pytest.raises(RecipeError, match="show no curve"):
         find_learning_rate(schema_of(tmp_path), QUICK, columns, steps=1)
-    with pytest.raises(RecipeError, match="'gpu' is no device"):
+    with pytest.raises(RecipeError, match="'gpu' is not a device"):
         find_learning_rate(schema_of(tmp_path), QUICK, columns, machine=Machine(device="gpu"))
     with pytest.raises(RecipeError, match="task_weights names 'labl'"):
         find_learning_rate(schema_of(tmp_path), quick(task_weights={"labl": 2.0}), columns)

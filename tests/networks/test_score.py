@@ -122,7 +122,7 @@ def test_what_calibration_does_is_said_in_notes_and_on_the_page(every: tuple[Pat
         assert f"{name} was calibrated, temperature {found['temperature']:.3f}" in page
         assert f"{found['ece_before']:.4f} before, {found['ece_after']:.4f} after" in page
         worse = found["ece_after"] > found["ece_before"]
-        assert (f"{name}: that is no better" in "\n".join(run.about["notes"])) == worse
+        assert (f"{name}: that is not better" in "\n".join(run.about["notes"])) == worse
 
 
 def test_answers_of_ordered_classes_that_calibration_moves_are_counted() -> None:

@@ -21,7 +21,7 @@ from tenfold.recipe import Recipe
 
 @dataclass(frozen=True)
 class Labels:
-    """One set of labels of a target, as `targets.labels` describes them: 0 in both where nothing is known."""
+    """A set of labels of a target, as `targets.labels` describes them: 0 in both where nothing is known."""
 
     labels: Num[Tensor, " rows *questions"]
     weights: Float[Tensor, " rows *asked"]
@@ -29,11 +29,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one optimizer step, or of one micro-batch of it.
+    """Rows of an optimizer step, or of one of its micro-batches.
 
     rows: (rows,) int64 ids of the rows, which random draws depend on.
     inputs: encoder name -> tensor, first axis rows.
-    targets: target -> label sets; one, or two after mixup (each row's own and its partner's).
+    targets: target -> 1 label set, or 2 after mixup (each row's own and its partner's).
     denominators: target -> sum of all weights *of the whole batch*, the same in every micro-batch.
     size: rows of the whole batch, likewise.
     groups: sizes of the BatchNorm groups, in row order; they sum to the number of rows.
@@ -72,7 +72,7 @@ class Batch:
             self.rows[part],
             {name: value[part] for name, value in self.inputs.items()},
             {
-                name: tuple(Labels(one.labels[part], one.weights[part]) for one in sets)
+                name: tuple(Labels(labels.labels[part], labels.weights[part]) for labels in sets)
                 for name, sets in self.targets.items()
             },
             self.denominators,
@@ -139,8 +139,8 @@ class Preparation:
     ) -> Float[Tensor, "rows 3 new_height new_width"]:
         """Stored pictures as floating point in 0..1, on the device.
 
-        min_scale: smallest part of the area that a crop keeps. Pictures kept larger than the network's size
-        come as large as such a crop needs to be sharp, and with 1 at the network's size.
+        min_scale: smallest fraction of the area that a crop keeps. Pictures kept larger than the network's
+        size come as large as such a crop needs to be sharp, and with 1 at the network's size.
         """
         moved = torch.from_numpy(stored).to(self.device, non_blocking=True)
         if self.encoding.final_size is None:
@@ -175,12 +175,12 @@ _UNKNOWN = 1 << 20
 def column_inputs(
     examples: Examples, index: Int64[np.ndarray, " rows"], preparation: Preparation
 ) -> dict[str, Num[Tensor, " rows *_"]]:
-    """Encoder name -> codes (rows,) int64 or numbers (rows, 2) of the columns that are no pictures."""
-    found = {}
+    """Encoder name -> codes (rows,) int64 or numbers (rows, 2) of all columns but pictures."""
+    inputs = {}
     for position, values in enumerate(examples.columns.values()):
         moved = torch.from_numpy(values[index]).to(preparation.device)
-        found[column_name(position)] = moved.to(preparation.dtype) if moved.is_floating_point() else moved
-    return found
+        inputs[column_name(position)] = moved.to(preparation.dtype) if moved.is_floating_point() else moved
+    return inputs
 
 
 def unknown_codes(
@@ -191,16 +191,16 @@ def unknown_codes(
     seed: int,
     epoch: int,
 ) -> dict[str, Num[Tensor, " rows *_"]]:
-    """The inputs with that part of their codes made 0, so that the row for what is unknown is trained.
+    """Return the inputs with a fraction of their codes set to 0, so that the row for unknown values trains.
 
-    Drawn from (seed, epoch, column, row): the cut of a batch has no say in it.
+    Drawn from (seed, epoch, column, row): it does not depend on the cut of a batch.
     """
-    found = dict(inputs)
-    for place, (name, codes) in enumerate(inputs.items()):
+    hidden = dict(inputs)
+    for column, (name, codes) in enumerate(inputs.items()):
         if rate and not codes.is_floating_point():
-            drawn = uniform(rows, 1, seed, epoch, _UNKNOWN + place)[:, 0]
-            found[name] = torch.where(drawn.to(codes.device) < rate, 0, codes)
-    return found
+            drawn = uniform(rows, 1, seed, epoch, _UNKNOWN + column)[:, 0]
+            hidden[name] = torch.where(drawn.to(codes.device) < rate, 0, codes)
+    return hidden
 
 
 def training_batches(
@@ -217,7 +217,7 @@ def training_batches(
     """The batches of one epoch, augmented and mixed, ready to be cut.
 
     order: rows of each batch (see `epoch_order`).  first_step: number of the first batch's step.
-    group: rows to a BatchNorm group, or None where no layer looks beyond its row.
+    group: rows to a BatchNorm group, or None where no layer mixes rows.
     """
 
     def read(rows: Int64[np.ndarray, " rows"]) -> list[UInt8[np.ndarray, "rows height width 3"]]:
@@ -256,13 +256,13 @@ def training_batches(
         targets, denominators = {}, {}
         for name, all_labels in examples.labels.items():
             labels, weights = all_labels[index], examples.weights[name][index]
-            # What is missing gets the label 0, which no loss looks at.
+            # A missing label becomes 0, which no loss reads.
             seen = weights if labels.ndim == weights.ndim else weights.max(axis=1)
             labels = np.where(seen > 0, labels, 0).astype(labels.dtype)
             sets = [(labels, weights)]
             if mix is not None:
-                # Every loss here is that of both labels by their shares, which for questions and squares has
-                # the gradient of the mixed label.
+                # A loss is the weighted sum of the losses of both labels; for binary and squared losses its
+                # gradient is that of the mixed label.
                 partner, share = mix.partner.cpu().numpy(), mix.share.cpu().double().numpy()
                 share = share.reshape(-1, *[1] * (weights.ndim - 1))
                 sets = [(labels, weights * share), (labels[partner], weights[partner] * (1 - share))]

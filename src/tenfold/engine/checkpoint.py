@@ -1,4 +1,4 @@
-"""Everything that decides a training's future, in one file that is whole or not there."""
+"""Checkpoints: everything that decides a training's future, in a file that is whole or not there."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def save_checkpoint(
     folder: RunFolder,
     progress: Progress,
     training: Training,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, object],
     good: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
     best: Mapping[str, Shaped[Tensor, " ..."]] | None = None,
 ) -> None:
     """Write the state of a training; what was written before stays until this is whole.
 
-    good: weights to end with if the training comes to grief, where they are not the network's own.
+    good: weights to end with if the training fails, where they are not the network's own.
     best: weights of the best epoch, where they are to be kept.
-    identity: describes schema, recipe and data in JSON's types, so that another training cannot be gone
-    on with by mistake.
+    identity: describes schema, recipe and data in JSON's types, so that another training is never
+    resumed by mistake.
     """
     arrays = {f"network/{name}": to_array(value) for name, value in training.network.state_dict().items()}
     if training.averaged is not None:
@@ -80,7 +80,7 @@ def save_checkpoint(
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What a training that was stopped goes on from.
+    """The state of a training that was stopped.
 
     arrays: as `save_checkpoint` names them.  scaler: the gradient scaler's state.
     group_steps: see `group_steps`.
@@ -94,18 +94,18 @@ class Unfinished:
     group_steps: Sequence[float] = ()
 
 
-def peek_checkpoint(folder: RunFolder, identity: Mapping[str, Any]) -> Unfinished | None:
-    """What the unfinished training in a folder goes on from, if there is one.
+def peek_checkpoint(folder: RunFolder, identity: Mapping[str, object]) -> Unfinished | None:
+    """Return the state of the unfinished training in a folder, if there is one.
 
-    Raises RunError where it is damaged, and one that names what differs where it is another training's.
+    Raises RunError where it is damaged, or belongs to another training, with what differs.
     """
-    found = folder.read_checkpoint(identity, "training")
-    if found is None:
+    kept = folder.read_checkpoint(identity, "training")
+    if kept is None:
         return None
     try:
-        about, steps = dict(found.about["progress"]), tuple(found.about.get("group_steps", ()))
+        about, steps = dict(kept.about["progress"]), tuple(kept.about.get("group_steps", ()))
         progress = Progress(history=_epochs(about.pop("history")), **about)
-        return Unfinished(progress, found.arrays, dict(found.about["scaler"]), found.checked, steps)
+        return Unfinished(progress, kept.arrays, dict(kept.about["scaler"]), kept.checked, steps)
     except (KeyError, TypeError, ValueError):
         raise damaged_checkpoint(folder, "it does not say how far the training has come") from None
 
@@ -121,7 +121,7 @@ def _epochs(records: Sequence[Mapping[str, Any]]) -> list[EpochEnded]:
 
 
 def damaged_checkpoint(folder: RunFolder, why: str) -> RunError:
-    """What is said of a checkpoint that nothing can be gone on from."""
+    """Return the error for a checkpoint that cannot be resumed."""
     return RunError(
         f"the checkpoint of {folder.final} is damaged", problems=[why], fix="leave --resume out to start anew"
     )
@@ -132,20 +132,20 @@ def group_steps(optimizer: torch.optim.Optimizer) -> list[float]:
     return [float(group["step"]) for group in optimizer.param_groups if "step" in group]
 
 
-def restore_checkpoint(found: Unfinished, training: Training, *, without_optimizer: bool) -> None:
+def restore_checkpoint(kept: Unfinished, training: Training, *, without_optimizer: bool) -> None:
     """Fill network, averaged weights, scaler and optimizer as `save_checkpoint` left them."""
-    training.network.load_state_dict(tensors_under(found.arrays, "network/"), strict=True)
+    training.network.load_state_dict(tensors_under(kept.arrays, "network/"), strict=True)
     if training.averaged is not None:
-        for name, value in tensors_under(found.arrays, "averaged/").items():
+        for name, value in tensors_under(kept.arrays, "averaged/").items():
             training.averaged.state[name].copy_(value)
-    training.scaler.load_state_dict(found.scaler)
+    training.scaler.load_state_dict(kept.scaler)
     if not without_optimizer:
-        _restore_optimizer(training.optimizer, found)
+        _restore_optimizer(training.optimizer, kept)
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, found: Unfinished) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: Unfinished) -> None:
     slots: dict[int, dict[str, Shaped[Tensor, " ..."]]] = {}
-    for key, value in tensors_under(found.arrays, "optimizer/").items():
+    for key, value in tensors_under(kept.arrays, "optimizer/").items():
         number, slot = key.split("/")
         slots.setdefault(int(number), {})[slot] = value
     state = optimizer.state_dict()
@@ -158,7 +158,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, found: Unfinished) -> N
                 if value.shape == parameter.shape and parameter.ndim:
                     like = torch.empty_like(parameter)
                     optimizer.state[parameter][slot] = like.copy_(value)
-    for group, step in zip(optimizer.param_groups, found.group_steps, strict=False):
+    for group, step in zip(optimizer.param_groups, kept.group_steps, strict=False):
         group["step"] = torch.tensor(step)
 
 

@@ -16,7 +16,7 @@ import torch
 
 from tenfold.errors import RecipeError
 
-#: For those who name a device and do not import torch.
+#: For type hints of code that does not import torch.
 Device = torch.device
 _STATUS = Path("/proc/self/status")
 # glibc's mallopt parameters (malloc.h): a freed block above the mmap threshold goes back to the system
@@ -50,7 +50,7 @@ class DeviceReport:
 def pick_device(name: str = "auto") -> torch.device:
     """The device of that name; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
 
-    Raises RecipeError for a name that is no device, or none that this machine has.
+    Raises RecipeError for an unknown device, or one that this machine does not have.
     """
     if name != "auto":
         return _named_device(name)
@@ -66,9 +66,9 @@ def _named_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RecipeError(f"{name!r} is no device", fix=fix) from None
+        raise RecipeError(f"{name!r} is not a device", fix=fix) from None
     try:
-        # A number is put there and read back: what is only a name to torch (meta) cannot do that either.
+        # A number is put there and read back: the meta device cannot do that either.
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise RecipeError(
@@ -113,7 +113,7 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within the block torch computes on one thread: of a small network others only wait for each other."""
+    """Within the block torch computes on one thread: for small networks several only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -44,7 +44,7 @@ def find_rate(
 
     A step is a whole batch however many micro-batches it takes, so accumulation does not change the curve.
     The loss is the sum over targets, smoothed with decay 0.9 and corrected for its start. A batch without any
-    label, and an update that half precision left out, are no point of the curve.
+    label, and an update that half precision left out, do not become points of the curve.
     Raises RecipeError for fewer steps than show a curve, TrainingError where there is no loss to show.
     """
     if steps < LEAST_STEPS:
@@ -85,7 +85,7 @@ def find_rate(
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
-    """The rate at the steepest fall of the loss over the logarithm of the rate, before its lowest point."""
+    """Return the rate at the steepest fall of the loss over the logarithm of the rate, before its minimum."""
     lowest = int(np.argmin(losses))
     if lowest < 3:
         return rates[lowest]

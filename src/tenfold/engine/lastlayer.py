@@ -1,4 +1,4 @@
-"""The last layer by itself: its weights, and what it makes of features, for those who show its arithmetic."""
+"""The last layer by itself: its weights, and its losses of features, for a workbook that shows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenfold.nn.network import Network
 
 @dataclass(frozen=True)
 class LastLayer:
-    """weight (outputs, width), bias (outputs,): of all targets, one below the other.
+    """weight (outputs, width), bias (outputs,): of all targets, in their order.
 
     learnt: target -> log variance where the targets' weights are learnt.
     familiar: open target -> (rows,) what its probabilities are multiplied by.
@@ -36,7 +36,7 @@ def read_last_layer(
     features: Float32[np.ndarray, "rows width"],
     labels: Mapping[str, tuple[Num[np.ndarray, " rows *_"], Float64[np.ndarray, " rows *_"]]],
 ) -> LastLayer:
-    """The network's last layer, and what it makes of features (rows, width).
+    """Return the network's last layer, and its losses of features (rows, width).
 
     labels: target -> labels and weights, as `targets.labels` describes them.
     """
@@ -49,17 +49,17 @@ def read_last_layer(
         raw = F.linear(seen.double(), last.weight.double(), last.bias.double()).cpu()
         outputs = raw.split([head.outputs for head in network.heads], dim=1)
         losses, familiar = {}, {}
-        for place, (head, raw) in enumerate(zip(network.heads, outputs, strict=True)):
+        for index, (head, raw) in enumerate(zip(network.heads, outputs, strict=True)):
             own, weights = labels[head.name]
-            found = np.zeros(len(features))
+            row_losses = np.zeros(len(features))
             for row in range(len(features)):
-                one = slice(row, row + 1)
-                parts = (torch.from_numpy(np.ascontiguousarray(some[one])) for some in (own, weights))
-                total = float(head.loss_sum(raw[one], *parts))
-                found[row] = total / (float(weights[one].sum()) or 1.0)
-            losses[head.name] = found
-            if str(place) in network.familiar:
-                familiar[head.name] = network.familiar[str(place)](seen)[:, 0].cpu().numpy()
+                alone = slice(row, row + 1)
+                parts = (torch.from_numpy(np.ascontiguousarray(some[alone])) for some in (own, weights))
+                total = float(head.loss_sum(raw[alone], *parts))
+                row_losses[row] = total / (float(weights[alone].sum()) or 1.0)
+            losses[head.name] = row_losses
+            if str(index) in network.familiar:
+                familiar[head.name] = network.familiar[str(index)](seen)[:, 0].cpu().numpy()
         spreads = network.log_variances
         logs = [] if spreads is None else spreads.double().cpu().tolist()
         return LastLayer(

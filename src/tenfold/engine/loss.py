@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,22 +25,22 @@ def batch_loss(
 
     Learnt weights are c exp(-s) for a log variance s, and s / 2 is added to the batch's loss so that no
     weight vanishes (Kendall, Gal and Cipolla 2018, arXiv 1705.07115, equation 10); c is 1/2 for squared
-    errors, else 1. Each micro-batch adds its rows' part of s / 2: these, too, do not know of the cut.
+    errors, else 1. Each micro-batch adds its rows' part of s / 2: these do not depend on the cut either.
     """
     total = raw[0].new_zeros(()).float()
-    for place, (head, outputs) in enumerate(zip(network.heads, raw, strict=True)):
+    for index, (head, outputs) in enumerate(zip(network.heads, raw, strict=True)):
         denominator = micro.denominators[head.name]
         if denominator <= 0:
             continue
-        weight: Any = 1.0
+        weight: float | Float[Tensor, ""] = 1.0
         if network.log_variances is not None:
-            spread = network.log_variances[place]
+            spread = network.log_variances[index]
             weight = head.variance * torch.exp(-spread)
             total = total + spread * (0.5 * len(micro) / (micro.size or len(micro)))
         elif not isinstance(task_weights, str):
             weight = task_weights.get(head.name, 1.0)
-        for one in micro.targets[head.name]:
-            loss = head.loss_sum(outputs, one.labels, one.weights)
+        for labels in micro.targets[head.name]:
+            loss = head.loss_sum(outputs, labels.labels, labels.weights)
             sums[head.name] += float(loss.detach())
             total = total + loss * (weight / denominator)
     return total
@@ -51,6 +50,8 @@ def task_weights_of(network: Network, recipe: Recipe) -> dict[str, float]:
     """Target -> what its loss is multiplied by now."""
     if network.log_variances is not None:
         spreads = network.log_variances.detach().double().exp().tolist()
-        return {head.name: head.variance / one for head, one in zip(network.heads, spreads, strict=True)}
+        return {
+            head.name: head.variance / spread for head, spread in zip(network.heads, spreads, strict=True)
+        }
     given = {} if isinstance(recipe.task_weights, str) else recipe.task_weights
     return {head.name: given.get(head.name, 1.0) for head in network.heads}

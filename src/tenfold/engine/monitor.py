@@ -1,4 +1,4 @@
-"""Which epoch is the best: one figure to an epoch, and when to stop for want of a better one."""
+"""Which epoch is the best, by a figure per epoch; and early stopping."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> Non
     }
     wanting = [name for name, wished in wishes.items() if wished]
     if wanting and not valid_rows:
-        raise RecipeError(f"{wanting[0]} needs validation rows, and there are none", fix="give --valid 0.2")
+        raise RecipeError(f"{wanting[0]} needs validation rows", fix="give --valid 0.2")
     name, score = _parts(recipe.monitor, heads)
     named = {head.name: head for head in heads}
     if name is None:
         return
     if name not in named:
         raise RecipeError(
-            f"monitor names {name!r}, which is no target", fix=did_you_mean(name, [*named, "mean"])
+            f"monitor names {name!r}, which is not a target", fix=did_you_mean(name, [*named, "mean"])
         )
     if score and score not in named[name].score_names:
         raise RecipeError(
-            f"monitor names {score!r}, which is no score of {name!r} ({named[name].kind})",
+            f"monitor names {score!r}, which is not a score of {name!r} ({named[name].kind})",
             fix=did_you_mean(score, named[name].score_names),
         )
 
@@ -43,7 +43,7 @@ def check_monitor(recipe: Recipe, heads: Sequence[Head], valid_rows: int) -> Non
 def check_defined(
     recipe: Recipe, heads: Sequence[Head], labels: Mapping[str, Labels], weights: RowWeights = None
 ) -> None:
-    """Refuse to wait for a figure that no answer whatever gives on these rows.
+    """Refuse a figure that is not defined on these rows, whatever the answers are.
 
     labels: target -> of the validation rows.  weights: what each row counts. Raises RecipeError.
     """

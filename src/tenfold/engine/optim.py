@@ -33,7 +33,7 @@ OPTIMIZERS: Mapping[str, Callable[[Groups, Recipe], torch.optim.Optimizer]] = {
     # Chen et al. 2023, arXiv 2302.06675.
     "lion": lambda groups, recipe: Lion(groups, betas=(0.9, 0.99)),
 }
-#: Rate of learnt task weights as a part of the head's.
+#: Rate of learnt task weights as a multiple of the head's.
 TASK_RATE = 10.0
 
 
@@ -68,10 +68,10 @@ def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.opt
     return OPTIMIZERS[recipe.optimizer](listed, recipe)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, part: float) -> float:
-    """Set every group's rate to `part` of its highest; returns the highest of them."""
+def set_rate(optimizer: torch.optim.Optimizer, fraction: float) -> float:
+    """Set every group's rate to a fraction of its highest; returns the highest of them."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * part
+        group["lr"] = group["peak_lr"] * fraction
     return max(group["lr"] for group in optimizer.param_groups)
 
 

@@ -1,4 +1,4 @@
-"""Probabilities of rows, the same whatever stands beside them."""
+"""Probabilities of rows, which do not depend on the other rows of a batch."""
 
 from __future__ import annotations
 
@@ -37,35 +37,6 @@ def prediction_autocast(precision: str, device: torch.device) -> torch.dtype | N
 Answers = dict[str, Float64[np.ndarray, "rows _"]]
 
 
-def predict_network(
-    network: Network,
-    examples: Examples,
-    rows: Int64[np.ndarray, " rows"],
-    preparation: Preparation,
-    *,
-    views: Views = PLAIN,
-    autocast: torch.dtype | None = None,
-    workers: int = 2,
-    on_rows: Callable[[int], None] | None = None,
-) -> Answers:
-    """Target -> (rows, answers) float64 probabilities (of a number: the number), in the order of `rows`.
-
-    views: of whose *probabilities* the weighted mean is taken.  on_rows: told how many rows are done.
-    The last batch is filled up with repeated rows, so that a row meets the same arithmetic wherever it
-    stands in the table.
-    """
-    return predict_views(
-        network,
-        examples,
-        rows,
-        preparation,
-        views=views,
-        autocast=autocast,
-        workers=workers,
-        on_rows=on_rows,
-    )[0]
-
-
 def predict_views(
     network: Network,
     examples: Examples,
@@ -77,21 +48,26 @@ def predict_views(
     workers: int = 2,
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[Answers, Answers]:
-    """As `predict_network`: the answers of all views together, and those of the plain view alone."""
-    found: list[dict[str, list[Float64[np.ndarray, "_ _"]]]] = [
+    """The answers of all views together, and those of the plain view alone: target -> (rows, answers) float64
+    probabilities (of a number: the number), in the order of `rows`.
+
+    views: the weighted mean of their *probabilities* is taken.  on_rows: told how many rows are done.
+    The last batch is filled up with repeated rows, so that a row meets the same arithmetic at any index.
+    """
+    answers: list[dict[str, list[Float64[np.ndarray, "_ _"]]]] = [
         {head.name: [] for head in network.heads} for _ in "ab"
     ]
     done = 0
     with evaluation_mode(network, preparation, autocast):
         for count, full, stored in _full_batches(examples, rows, preparation, workers):
             both = batch_answers(network, preparation, examples, full, views, stored)
-            for kept, parts in zip(found, both, strict=True):
+            for kept, parts in zip(answers, both, strict=True):
                 for head, part in zip(network.heads, parts, strict=True):
                     kept[head.name].append(part.cpu().numpy()[:count])
             done += count
             if on_rows is not None:
                 on_rows(done)
-    return _joined(network, found[0]), _joined(network, found[1])
+    return _joined(network, answers[0]), _joined(network, answers[1])
 
 
 @contextmanager
@@ -161,7 +137,7 @@ def batch_answers(
         weighed = [part * weight for part in parts] if views.drawn else parts
         sums = [a + b for a, b in zip(sums, weighed, strict=True)] if sums else weighed
         first = first or parts
-    return (sums if views.drawn else [one / views.mirrored for one in sums]), first
+    return (sums if views.drawn else [total / views.mirrored for total in sums]), first
 
 
 def predict_features(
@@ -174,22 +150,22 @@ def predict_features(
     workers: int = 2,
 ) -> Float32[np.ndarray, "rows {network.last.in_features}"]:
     """What the last layer sees of the plain view, in the order of `rows`."""
-    found = [np.zeros((0, network.last.in_features), dtype=np.float32)]
+    features = [np.zeros((0, network.last.in_features), dtype=np.float32)]
 
     with evaluation_mode(network, preparation, autocast):
         for count, full, stored in _full_batches(examples, rows, preparation, workers):
             inputs = column_inputs(examples, full, preparation)
             for column, pixels in enumerate(stored):
                 inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
-            found.append(network.features(inputs).float().cpu().numpy()[:count])
-    return np.concatenate(found)
+            features.append(network.features(inputs).float().cpu().numpy()[:count])
+    return np.concatenate(features)
 
 
-def _joined(network: Network, found: Mapping[str, list[Float64[np.ndarray, "_ _"]]]) -> Answers:
+def _joined(network: Network, parts: Mapping[str, list[Float64[np.ndarray, "_ _"]]]) -> Answers:
     # Calibrated after the views are averaged, so that what is calibrated is what is answered.
     return {
         head.name: head.calibrated(
-            np.concatenate(found[head.name]) if found[head.name] else np.zeros((0, head.answers))
+            np.concatenate(parts[head.name]) if parts[head.name] else np.zeros((0, head.answers))
         )
         for head in network.heads
     }

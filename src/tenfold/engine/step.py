@@ -25,7 +25,7 @@ from tenfold.recipe import Recipe
 
 @dataclass
 class Training:
-    """What one training needs at every step; made by `fit_network`, and by tests that look inside.
+    """What a training needs at every step.
 
     micro_batch: rows that go through the network at once; shrinks when memory runs out.
     head_only: backbones are kept as they are and need no gradients.
@@ -50,7 +50,7 @@ class Training:
 
     @property
     def group(self) -> int | None:
-        """Rows to a BatchNorm group, or None where no layer looks beyond its row."""
+        """Rows to a BatchNorm group, or None where no layer mixes rows."""
         group = self.recipe.batchnorm_group
         return group if isinstance(group, int) and self.network.context.norms else None
 
@@ -196,31 +196,17 @@ def begin_training(
     micro_batch: int,
     head_only: bool = False,
     averaged: bool = True,
+    move: bool = True,
 ) -> Training:
-    """Move the network to its device and make what its steps need (see `make_training`)."""
-    network.to(device=device, dtype=torch.float64 if precision == "float64" else torch.float32)
-    return make_training(
-        network, encoding, recipe, device, precision, micro_batch, head_only=head_only, averaged=averaged
-    )
-
-
-def make_training(
-    network: Network,
-    encoding: Encoding,
-    recipe: Recipe,
-    device: torch.device,
-    precision: str,
-    micro_batch: int,
-    *,
-    head_only: bool = False,
-    averaged: bool = True,
-) -> Training:
-    """What the steps of a network need that is on its device already.
+    """Make what the steps of a network need, and move it to its device.
 
     precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
     averaged: keep the moving average of the weights that the recipe asks for.
+    move: false where the network is on its device already, as a fake one is.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
+    if move:
+        network.to(device=device, dtype=dtype)
     return Training(
         network,
         recipe,

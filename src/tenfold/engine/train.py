@@ -1,4 +1,4 @@
-"""Training: epochs of exact optimizer steps, which can be stopped anywhere and gone on with."""
+"""Training: epochs of exact optimizer steps, which can be stopped anywhere and resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from tenfold.engine.device import peak_bytes
 from tenfold.engine.loss import task_weights_of
 from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
-from tenfold.engine.predict import predict_network
+from tenfold.engine.predict import predict_views
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.statistics import (
     STATISTICS_ROWS,
@@ -79,20 +78,20 @@ def fit_network(
     device: torch.device,
     precision: str,
     folder: RunFolder | None = None,
-    identity: Mapping[str, Any] | None = None,
+    identity: Mapping[str, object] | None = None,
     on_progress: Listener | None = None,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
     train, valid: row numbers.  precision: as `device.pick_precision` returns it.
     identity: describes the training, see `save_checkpoint`.
-    folder: where checkpoints go; an unfinished training found there is gone on with, to the same end.
+    folder: where checkpoints go; an unfinished training found there is resumed, to the same end.
     on_progress: told of every step (`StepEnded`) and epoch (`EpochEnded`).
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
-    found = peek_checkpoint(folder, identity or {}) if folder is not None else None
-    progress = found.progress if found else Progress(micro_batch=plan.micro_batch, statistics=STATISTICS_ROWS)
+    kept = peek_checkpoint(folder, identity or {}) if folder is not None else None
+    progress = kept.progress if kept else Progress(micro_batch=plan.micro_batch, statistics=STATISTICS_ROWS)
     training = begin_training(
         network,
         encoding,
@@ -104,8 +103,8 @@ def fit_network(
     )
     if plan.checkpoint and not recompute(network):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
-    good, best = _resumed(training, found, folder) if found and folder else ({}, {})
-    del found
+    good, best = _resumed(training, kept, folder) if kept and folder else ({}, {})
+    del kept
     loop = _Loop(
         training,
         examples,
@@ -120,30 +119,31 @@ def fit_network(
         best,
     )
     stopped = loop.run()
-    kept = loop.leave_weights(stopped)
-    return Trained(progress.history, training.micro_batch, loop.training.notes, stopped, kept)
+    return Trained(
+        progress.history, training.micro_batch, loop.training.notes, stopped, loop.leave_weights(stopped)
+    )
 
 
 def _resumed(
-    training: Training, found: Unfinished, folder: RunFolder
+    training: Training, kept: Unfinished, folder: RunFolder
 ) -> tuple[dict[str, Shaped[Tensor, " ..."]], dict[str, Shaped[Tensor, " ..."]]]:
     """Put a training where the other one stopped; returns its last good weights and its best ones."""
-    progress, recipe = found.progress, training.recipe
-    if not found.checked:
+    progress, recipe = kept.progress, training.recipe
+    if not kept.checked:
         training.notes.append("the checkpoint has no sum, since an earlier version wrote it: taken as it is")
     # At the seam between the stages the next optimizer starts afresh, resumed or not.
     seam = progress.epoch == recipe.frozen_epochs and progress.epoch_step == 0
     try:
-        restore_checkpoint(found, training, without_optimizer=seam)
+        restore_checkpoint(kept, training, without_optimizer=seam)
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         why = (str(error).splitlines() or [""])[0]
         raise damaged_checkpoint(folder, f"it does not fit this network: {why}") from None
-    return tensors_under(found.arrays, "good/"), tensors_under(found.arrays, "best/")
+    return tensors_under(kept.arrays, "good/"), tensors_under(kept.arrays, "best/")
 
 
 @dataclass
 class _Loop:
-    """The epochs of one training."""
+    """The epochs of a training."""
 
     training: Training
     examples: Examples
@@ -152,7 +152,7 @@ class _Loop:
     plan: MemoryPlan
     progress: Progress
     folder: RunFolder | None
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
     on_progress: Listener | None
     #: Weights at the end of the last epoch, which was good; empty before the first one has ended.
     good: dict[str, Shaped[Tensor, " ..."]]
@@ -178,14 +178,14 @@ class _Loop:
                 self.training.network.load_state_dict(self.good)
                 return str(error)
             self.good = self._weights()
-            self._judge()
+            self._keep_best()
             self._save()
         if progress.step and progress.skipped == progress.step:
             raise TrainingError(f"all {progress.step} updates overflowed: nothing was trained", fix=HALVED)
         return ""
 
-    def _judge(self) -> None:
-        """Keep the epoch that has just ended if none was better."""
+    def _keep_best(self) -> None:
+        """Keep the epoch that has just ended if it is the best so far."""
         recipe, progress, record = self.training.recipe, self.progress, self.progress.history[-1]
         if not record.valid:
             return
@@ -195,7 +195,7 @@ class _Loop:
             self.best = self.good if recipe.keeps_best else {}
 
     def _out_of_patience(self) -> bool:
-        # Epochs of the head alone are a start, and none is held against the training.
+        # Epochs of the head alone do not count towards patience.
         recipe, progress = self.training.recipe, self.progress
         since = progress.epoch - max(progress.best_epoch + 1, recipe.frozen_epochs)
         return 0 < recipe.patience <= since and not progress.epoch_step
@@ -226,7 +226,7 @@ class _Loop:
         spoilt = not all(
             math.isfinite(head.primary_loss(scores[head.name]))
             for head in self.training.network.heads
-            # A number that is none was not scored, and is no want of labels.
+            # A prediction that is not a number is not scored, although its label is known.
             if head.name in scores and (scores[head.name]["scored"] or scores[head.name].get("unscored"))
         )
         state = self.training.weights()
@@ -282,8 +282,8 @@ class _Loop:
             group=training.group,
         )
         for batch in batches:
-            place = (epoch - first) * per_epoch + progress.epoch_step - (progress.skipped - skipped[first])
-            rate = set_rate(training.optimizer, one_cycle(place, length * per_epoch, warmup=recipe.warmup))
+            done = (epoch - first) * per_epoch + progress.epoch_step - (progress.skipped - skipped[first])
+            rate = set_rate(training.optimizer, one_cycle(done, length * per_epoch, warmup=recipe.warmup))
             result = train_step(training, batch, progress.step)
             self._count(result, epoch)
             progress.step += 1
@@ -373,14 +373,14 @@ class _Loop:
             self._estimate_statistics()
             if not len(self.valid):
                 return {}
-            probabilities = predict_network(
+            probabilities = predict_views(
                 training.network,
                 self.examples,
                 self.valid,
                 training.preparation,
                 autocast=training.autocast,
                 workers=self.plan.workers,
-            )
+            )[0]
         labels, weights = self.examples.labels, self.examples.weigh(self.valid)
         return {
             head.name: head.scores(probabilities[head.name], labels[head.name][self.valid], weights=weights)

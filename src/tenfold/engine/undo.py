@@ -7,13 +7,15 @@ in the host's memory, wherever it costs next to nothing or memory is scarce.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from tenfold.memory.cards import MIB
+
+Value = TypeVar("Value")
 
 #: A copy up to this size is always kept: it is made in a few milliseconds.
 SMALL_COPY = 64 * MIB
@@ -39,7 +41,7 @@ class Undo:
 
     @torch.no_grad()
     def take_back(self) -> None:
-        """Parameters and the optimizer's state as they were. Nothing is allocated on the device."""
+        """Parameters and the optimizer's state as they were. Allocates nothing on the device."""
         for group, step in zip(self._optimizer.param_groups, self._steps, strict=True):
             group.pop("step", None)
             group.update({} if step is None else {"step": step})
@@ -77,9 +79,9 @@ def _moved(optimizer: torch.optim.Optimizer) -> list[Shaped[Tensor, " ..."]]:
     return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
-def _bytes(value: Any) -> int:
+def _bytes(value: object) -> int:
     return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Value) -> Value | Shaped[Tensor, " ..."]:
     return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value

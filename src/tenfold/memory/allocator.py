@@ -61,9 +61,9 @@ class CachingAllocator:
         size = max(MIN_BLOCK_BYTES, -(-size_bytes // MIN_BLOCK_BYTES) * MIN_BLOCK_BYTES)
         large = size > SMALL_BYTES
         pool = self._free[large]
-        place = bisect_left(pool, (size, -1))
-        if place < len(pool):
-            block = self._blocks[pool.pop(place)[1]]
+        index = bisect_left(pool, (size, -1))
+        if index < len(pool):
+            block = self._blocks[pool.pop(index)[1]]
         else:
             block = self._new_segment(size, large)
         rest = block.size - size
@@ -139,7 +139,7 @@ class CachingAllocator:
 
 @dataclass(frozen=True)
 class Usage:
-    """Peaks of one replay, in bytes.
+    """Peaks of a replay, in bytes.
 
     live: what tensors asked for.  allocated: the same, rounded as the allocator does.
     reserved: what the driver sees.  live_at: index of the event at which `live` peaked first.
@@ -152,7 +152,7 @@ class Usage:
 
 
 def replay(events: Sequence[int], sizes: Sequence[int], allocator: CachingAllocator | None) -> Usage:
-    """Run requests through an allocator; None stands for one that neither rounds nor keeps (a CPU's).
+    """Run requests through an allocator; without one nothing is rounded or kept, as on a CPU.
 
     events: +k where allocation k is made, -k where it is freed, k from 1.
     sizes: bytes of allocation k at index k; index 0 is not used.

@@ -21,14 +21,14 @@ def digest(decides: Sequence[object]) -> str:
 
 @cache
 def _sources() -> str:
-    package, found = Path(__file__).parent.parent, hashlib.sha256()
+    package, digests = Path(__file__).parent.parent, hashlib.sha256()
     for path in sorted(path for room in ("memory", "engine", "nn") for path in (package / room).glob("*.py")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
+        digests.update(path.read_bytes())
+    return digests.hexdigest()
 
 
 def recall(key: str) -> dict[str, object] | None:
-    """What was kept under a key; None where there is nothing, or it is not as it was kept."""
+    """Return the value kept under a key; None where there is none, or it was changed."""
     if not key:
         return None
     try:
@@ -40,7 +40,7 @@ def recall(key: str) -> dict[str, object] | None:
 
 
 def remember(key: str, value: Mapping[str, object]) -> None:
-    """Keep a value of JSON's types under a key. A folder that cannot be written costs time, no plan."""
+    """Keep a value of JSON's types under a key. A folder that cannot be written costs time, not the plan."""
     if not key:
         return
     try:

@@ -3,8 +3,8 @@
     python -m tenfold.memory.calibrate observe     prints {"name": ..., "bytes": ...}
     python -m tenfold.memory.calibrate train       trains, prints what it reserved, and waits to be ended
 
-On a GPU two processes are needed: one cannot see its own context, but another sees the device's free memory
-shrink by it.
+On a GPU this takes two processes: a process cannot see its own context, but another sees the device's free
+memory shrink by it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def calibrate() -> tuple[str, int]:
             timeout=PATIENCE,
             check=True,
         )
-        found = json.loads(ran.stdout.splitlines()[-1])
-        name, size = str(found["name"]), int(found["bytes"])
+        measured = json.loads(ran.stdout.splitlines()[-1])
+        name, size = str(measured["name"]), int(measured["bytes"])
     except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
         tail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
         raise TenfoldError(

@@ -106,10 +106,10 @@ def parse_bytes(text: str | int) -> Budget:
     card = find_card(words)
     if card is not None:
         return Budget(card.usable_bytes, f"{card.name}: {show_bytes(card.usable_bytes)} to use", card)
-    found = _SIZE.fullmatch(words)
-    if found is None or found[2].casefold() == "i":
+    match = _SIZE.fullmatch(words)
+    if match is None or match[2].casefold() == "i":
         raise _not_a_budget(text)
-    return _budget(int(float(found[1]) * _UNITS[found[2].casefold()]), words)
+    return _budget(int(float(match[1]) * _UNITS[match[2].casefold()]), words)
 
 
 def find_card(name: str) -> Card | None:
@@ -133,7 +133,7 @@ def show_bytes(size: float) -> str:
 
 def _budget(size: int, said: str) -> Budget:
     if size < MIB:
-        raise RecipeError(f"a budget of {said} is less than one MiB", fix="give it with a unit, e.g. 16GiB")
+        raise RecipeError(f"a budget of {said} is less than 1 MiB", fix="give it with a unit, e.g. 16GiB")
     return Budget(size, show_bytes(size))
 
 
@@ -141,7 +141,7 @@ def _not_a_budget(text: object) -> RecipeError:
     names = [card.name for card in CARDS]
     near = did_you_mean(str(text), names)
     return RecipeError(
-        f"{text!r} is no budget",
+        f"{text!r} is not a budget",
         found=f"a size such as 16GiB, 'auto', or a card: {', '.join(names)}",
         fix=near if near.startswith("did you mean") else "give a size with its unit, e.g. 16GiB",
     )
@@ -170,16 +170,16 @@ def cache_folder() -> Path:
 
 
 def stored_context(device: str) -> int | None:
-    """Bytes that `calibrate` found for a device of that name, or None."""
+    """Return the bytes that `calibrate` measured for a device of that name, or None."""
     try:
-        found = json.loads((cache_folder() / "contexts.json").read_text(encoding="utf-8"))
-        return int(found[device])
+        contexts = json.loads((cache_folder() / "contexts.json").read_text(encoding="utf-8"))
+        return int(contexts[device])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # never calibrated, or not readable: the named constants serve
 
 
 def store_context(device: str, size_bytes: int) -> Path:
-    """Keep what `calibrate` found."""
+    """Keep the bytes that `calibrate` measured."""
     path = cache_folder() / "contexts.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -66,11 +66,12 @@ class _Untouched(TorchFunctionMode):
         elif func in _FACTORIES:
             shape = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
             sides = cast("tuple[int, ...]", shape)
-            taken = {name: kwargs[name] for name in ("dtype", "device", "requires_grad") if name in kwargs}
-            made: Callable[..., object] = torch.empty
+            taken: dict[str, Any] = {
+                name: kwargs[name] for name in ("dtype", "device", "requires_grad") if name in kwargs
+            }
             with torch._C.DisableTorchFunction():
                 if math.prod(sides) >= SKIPPED_ELEMENTS:
-                    return made(sides, **taken)
+                    return torch.empty(sides, **taken)
         elif getattr(func, "__module__", "") == "torch.nn.init":
             tensor = kwargs.get("tensor", args[0] if args else None)
             if _is_large(tensor):

@@ -42,7 +42,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Memory over the events of one optimizer step.
+    """Memory over the events of an optimizer step.
 
     kinds: what bytes are for, in the order of `held`'s columns.
     held: bytes of tensors after each event.
@@ -57,7 +57,7 @@ class Timeline:
 
 
 class Forecaster:
-    """Forecasts for the phases of one training on one device.
+    """Forecasts for the phases of a training on a device.
 
     context: what the process holds beside its tensors.
     workspace: bytes that the matrix library keeps through the allocator.

@@ -1,7 +1,7 @@
 """One training step as requests to an allocator: phases traced once, then put together for any batch.
 
 A phase (preparing a batch, a micro-batch forward and backward, the optimizer, an evaluation) is traced with
-fake tensors at one or two sizes. Two traces of one phase are the same list of requests whose sizes are affine
+fake tensors at one or two sizes. Two traces of a phase are the same list of requests, and sizes are affine
 in the rows, so that every other size follows exactly, without a further trace. Where the lists differ, as
 with BatchNorm in groups, the phase is traced at the very size that is asked for.
 """
@@ -83,7 +83,7 @@ class Phases:
         return [parameter.numel() * parameter.element_size() for parameter in self._trained]
 
     def micro_batch(self, rows: int) -> AllocationLog:
-        """Forward and backward of so many rows, every gradient added to one that exists."""
+        """Forward and backward of so many rows, every gradient added to an existing one."""
         structure = self.training.structure(rows)
         known = self._micro.setdefault(structure, {})
         return _at(rows, known, self._trace_micro, alone=structure is not None)

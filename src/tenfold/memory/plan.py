@@ -232,24 +232,24 @@ def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
     Raises RecipeError where the network refuses the size or cannot be traced, with the reason.
     """
     key = request.key(network) if isinstance(network, str) and request.cached else ""
-    found = _recall(key)
-    if found is None:
+    plan = _recall(key)
+    if plan is None:
         name = network if isinstance(network, str) else ""
         with _traced(name or "the network"):
-            found = request.planner(network).plan(name)
-        remember(key, asdict(found))
-    return found
+            plan = request.planner(network).plan(name)
+        remember(key, asdict(plan))
+    return plan
 
 
 def plan_each(archs: Sequence[str], request: PlanRequest) -> list[Plan | Refusal]:
-    """`plan_memory` of several architectures; one that cannot be planned does not stop the others."""
-    found: list[Plan | Refusal] = []
+    """`plan_memory` of several architectures; a refused one does not stop the others."""
+    plans: list[Plan | Refusal] = []
     for arch in archs:
         try:
-            found.append(plan_memory(arch, request))
+            plans.append(plan_memory(arch, request))
         except TenfoldError as error:
-            found.append(Refusal(arch, error.headline))
-    return found
+            plans.append(Refusal(arch, error.headline))
+    return plans
 
 
 def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
@@ -300,7 +300,7 @@ def known_context(device: str, card: Card | None) -> tuple[Band, str]:
 
 
 class _Planner:
-    """Looks for the cut of one batch."""
+    """Looks for the cut of a batch."""
 
     def __init__(
         self, training: NetworkTraining, forecaster: Forecaster, request: PlanRequest, note: str
@@ -394,7 +394,7 @@ class _Planner:
         return min(max(passes, low + 1), high - 1)
 
     def _largest_batch(self) -> int:
-        """Rows that fit at once: found by secants, since what is needed is nearly linear in them."""
+        """Rows that fit at once, by secants: memory is nearly linear in them."""
         group = self._request.recipe.batchnorm_group
         step = group if self._training.grouped and isinstance(group, int) else 1
         most = max(MOST_ROWS // step, 1)
@@ -415,8 +415,8 @@ class _Planner:
         low, high = (self._high(count * step, count * step) for count in (first, second))
         if second <= first or high <= low:
             return first
-        found = first + int((second - first) * (self._request.budget_bytes - low) / (high - low))
-        return min(max(found, 1), max(MOST_ROWS // step, 1))
+        count = first + int((second - first) * (self._request.budget_bytes - low) / (high - low))
+        return min(max(count, 1), max(MOST_ROWS // step, 1))
 
     def _down_to_fit(self, count: int, step: int) -> int:
         while count > 1 and not self._fits(count * step, count * step):

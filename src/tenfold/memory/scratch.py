@@ -2,8 +2,7 @@
 
 A rule gives the bytes that an operator holds at its highest beyond its results. On a GPU the rules follow
 PyTorch's kernels (the file is named beside each) and what cuDNN's documentation says of layouts. On a CPU
-they describe oneDNN's convolutions, whose requests can be read off PyTorch's profiler; tests compare them
-with the real ones.
+they describe oneDNN's convolutions, and tests compare them with the requests that PyTorch's profiler shows.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def _flash_back(
     out: object, gradient: object, query: Float[Tensor, "rows heads length width"], *rest: object
 ) -> Sequence[int]:
     # native/transformers/cuda/flash_attn/flash_api.cpp, mha_bwd: the gradient of the query is summed in
-    # float32, with rows padded to 128 and columns to 32; and one float32 to a row for the softmax.
+    # float32, with rows padded to 128 and columns to 32; and a float32 to a row for the softmax.
     rows, heads, length, width = query.shape
     length, width = -(-length // 128) * 128, -(-width // 32) * 32
     return (rows * heads * length * (width + 1) * 4,)
@@ -150,17 +149,17 @@ def _blocked(tensor: Picture, groups: int) -> int:
 def _blocked_weight(weight: Window, groups: int) -> int:
     """Bytes of the weights in a blocked format: a depthwise one fills up its groups, others both axes."""
     outputs, inputs = weight.shape[:2]
-    one = tensor_bytes(weight) // (outputs * inputs)
+    window = tensor_bytes(weight) // (outputs * inputs)
     if groups == 1:
-        return one * _filled(outputs) * (_filled(inputs) if inputs > 3 else inputs)
-    return one * _filled(outputs) if inputs == 1 and outputs == groups else tensor_bytes(weight)
+        return window * _filled(outputs) * (_filled(inputs) if inputs > 3 else inputs)
+    return window * _filled(outputs) if inputs == 1 and outputs == groups else tensor_bytes(weight)
 
 
 def _every_group_filled(weight: Window, groups: int) -> int:
     """The same where each group is filled up by itself: kernels that have no depthwise form."""
     outputs, inputs = weight.shape[:2]
-    one = tensor_bytes(weight) // (outputs * inputs)
-    return one * groups * _filled(outputs // groups) * _filled(inputs)
+    window = tensor_bytes(weight) // (outputs * inputs)
+    return window * groups * _filled(outputs // groups) * _filled(inputs)
 
 
 def _other_order(*tensors: Values) -> int:

@@ -1,4 +1,4 @@
-"""What a training step asks of the memory, request by request, found without running it.
+"""What a training step asks of the memory, request by request, without running it.
 
 A fake copy of the network (see `memory.fake`) runs forward through PyTorch's own dispatcher: autocast, the
 saving of activations and every temporary tensor are the real ones. Then this module walks its graph backward
@@ -51,7 +51,7 @@ class AllocationLog:
     def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
         """The log at `rows`, given this one at `mine` and another at `theirs` rows.
 
-        None unless the two are one list of requests, and every size is a whole number of bytes per row.
+        None unless both list the same requests, and every size is a whole number of bytes per row.
         """
         if self.events != other.events or self.arrivals != other.arrivals:
             return None
@@ -74,7 +74,7 @@ class Recorder(TorchDispatchMode):
 
     scratch: operator -> the rule of what it takes inside its kernel.
     kind: what the allocations of the moment are for.
-    parameters: tensors whose copies in half precision count as weights.
+    parameters: tensors; their copies in half precision count as weights.
     there: tensors that exist already and are no part of the log.  after: a recorder whose tensors are so.
     """
 
@@ -192,7 +192,7 @@ def _ordered(events: list[int]) -> list[int]:
 def _value_of(tensor: object) -> float:
     """What `item` answers for a fake: its value where that is known, as of a step counter, else 0 or True.
 
-    With 0 for losses, norms and the mark of an overflow a step goes on as one does whose numbers are finite.
+    With 0 for losses, norms and the mark of an overflow a step goes on as if its numbers were finite.
     """
     if isinstance(tensor, FakeTensor) and tensor.constant is not None:
         return tensor.constant.item()
@@ -270,7 +270,7 @@ class Backward:
     ) -> None:
         """Walk back from a scalar loss; `arrive(parameter, gradient, keeps)` for every complete gradient.
 
-        The gradient is dropped when `arrive` returns, as when it is added to one that exists.
+        The gradient is dropped when `arrive` returns, as when it is added to an existing one.
         """
         root = cast(_Node, loss.grad_fn)
         waiting = _count_inputs(root)

@@ -21,7 +21,7 @@ from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, training_batches
 from tenfold.engine.optim import AveragedWeights, swapped_weights
 from tenfold.engine.predict import batch_answers, evaluation_mode
-from tenfold.engine.step import Training, average_weights, make_training, micro_batch_loss, update_weights
+from tenfold.engine.step import Training, average_weights, begin_training, micro_batch_loss, update_weights
 from tenfold.errors import RecipeError
 from tenfold.memory.fake import build_untouched, fake_device, to_fake
 from tenfold.nn.augment import PLAIN
@@ -57,7 +57,7 @@ class TracedTraining(Protocol[Given]):
         ...
 
     def structure(self, rows: int) -> Hashable:
-        """Equal for two numbers of rows whose micro-batches make the same list of allocations."""
+        """Equal for two numbers of rows with the same list of allocations."""
         ...
 
     def prepare(self, rows: int) -> object:
@@ -82,7 +82,7 @@ class TracedTraining(Protocol[Given]):
 
 
 class NetworkTraining:
-    """The training of a network, by the functions of `engine.step` that train a real one.
+    """The training of a network, by the functions of `engine.step` that a real training calls.
 
     recipe: its `image_size` is what the network takes.  precision: as `device.pick_precision` returns it.
     classes: of the target, where the network is not a `Network`.
@@ -136,8 +136,15 @@ class NetworkTraining:
 
     def _make(self, network: Network) -> Training:
         device = next(network.parameters()).device
-        training = make_training(
-            network, self._encoding, self.recipe, device, self._precision, 1, averaged=False
+        training = begin_training(
+            network,
+            self._encoding,
+            self.recipe,
+            device=device,
+            precision=self._precision,
+            micro_batch=1,
+            averaged=False,
+            move=False,
         )
         four = [parameter for parameter in network.parameters() if parameter.ndim == 4]
         last = any(each.is_contiguous(memory_format=torch.channels_last) for each in four)
@@ -207,7 +214,7 @@ class NetworkTraining:
         return step
 
     def evaluate(self) -> None:
-        """See `engine.predict.predict_network`."""
+        """See `engine.predict.batch_answers`."""
         if not self._evaluated:
             return
         training, rows = self._training, self._evaluated
@@ -222,7 +229,7 @@ class NetworkTraining:
 
 
 class WholeNetwork(Network):
-    """Any module from pictures to the raw outputs of one category, as a `Network`."""
+    """Any module from pictures to the raw outputs of a category, as a `Network`."""
 
     def __init__(self, module: nn.Module, classes: int) -> None:
         nn.Module.__init__(self)
@@ -244,7 +251,7 @@ class WholeNetwork(Network):
 
 @dataclass(frozen=True)
 class _BlankImages:
-    """A reader of pictures whose pages are never touched."""
+    """A reader of blank pictures; no page of them is touched."""
 
     size: tuple[int, int]
 
@@ -253,7 +260,7 @@ class _BlankImages:
 
 
 def _blank_examples(
-    network: Network, columns: dict[str, Num[np.ndarray, " one *_"]], rows: int, size: tuple[int, int]
+    network: Network, columns: dict[str, Num[np.ndarray, " 1 *_"]], rows: int, size: tuple[int, int]
 ) -> Examples:
     labels = {head.name: np.zeros_like(head.unlabelled(rows)) for head in network.heads}
     # All are known: the most that a loss can look at.
@@ -293,7 +300,7 @@ def check_architecture_size(arch: str, image_size: tuple[int, int]) -> nn.Module
 
 
 def _fake_width(body: nn.Module, arch: str, image_size: tuple[int, int]) -> int:
-    """`feature_width` of a fake copy: nothing is computed."""
+    """Return the `feature_width` of a fake copy: nothing is computed."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with fake_device(mode, "cpu", "native"):
         return feature_width(to_fake(body, mode, "cpu", None), arch, image_size)

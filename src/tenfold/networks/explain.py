@@ -1,9 +1,8 @@
-"""Some rows as the last layer sees them, for a workbook that shows how a loss comes about."""
+"""Some rows as the last layer sees them, for a workbook that shows the arithmetic of a loss."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from tenfold.engine.batches import Preparation
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.loss import task_weights_of
-from tenfold.engine.predict import predict_features, predict_network, prediction_autocast
+from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
 from tenfold.errors import SchemaError
 from tenfold.networks.inputs import Rows, prepare_rows
 from tenfold.networks.opened import OpenedNetwork
@@ -39,7 +38,7 @@ def explain_network(
     """Features, raw outputs, answers and losses of rows, for `workbooks.lastlayer.build_loss_book`.
 
     rows: their ids; representative validation rows where none is given.
-    Raises RunError where the rows cannot be read any more, SchemaError for an id that is none of theirs.
+    Raises RunError where the rows cannot be read any more, SchemaError for an unknown id.
     """
     classes, own = run.encoding.classes, options.table is None
     source, reading, notes = rows_source(run, VALIDATION, classes, options.table, options.reading)
@@ -47,11 +46,11 @@ def explain_network(
     index, why, said = choose_rows(run, VALIDATION, classes, source, wanted, options.n, own=own)
     notes += said
     schema = run.schema.model_copy(update={"group": (), "split": None, "weight": None, "time": None})
-    found = prepare_rows(source.take(index), schema, run.encoding, reading, targets=False)
-    good = np.array([row for row in range(len(found.ids)) if row not in found.bad], dtype=np.int64)
+    prepared = prepare_rows(source.take(index), schema, run.encoding, reading, targets=False)
+    good = np.array([row for row in range(len(prepared.ids)) if row not in prepared.bad], dtype=np.int64)
     if not len(good):
         raise SchemaError("none of these rows can be read", fix="choose others, or mend their pictures")
-    return _explained(run, found, good, [why[row] for row in good], notes, reading, options.device)
+    return _explained(run, prepared, good, [why[row] for row in good], notes, reading, options.device)
 
 
 def _explained(
@@ -63,18 +62,15 @@ def _explained(
     reading: Reading,
     device: str,
 ) -> ExplainedRows:
-    place = pick_device(device)
-    precision = run.record.precision or pick_precision(run.recipe.precision, place)
-    network = load_network(run).to(place)
+    where = pick_device(device)
+    precision = run.record.precision or pick_precision(run.recipe.precision, where)
+    network = load_network(run).to(where)
     examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
     dtype = next(network.parameters()).dtype
-    options: dict[str, Any] = {
-        "preparation": Preparation(run.encoding, place, dtype, channels_last=uses_channels_last(network)),
-        "autocast": prediction_autocast(precision, place),
-        "workers": reading.workers,
-    }
-    features = predict_features(network, examples, good, **options)
-    answers = predict_network(network, examples, good, **options)
+    preparation = Preparation(run.encoding, where, dtype, channels_last=uses_channels_last(network))
+    autocast, workers = prediction_autocast(precision, where), reading.workers
+    features = predict_features(network, examples, good, preparation, autocast=autocast, workers=workers)
+    answers, _ = predict_views(network, examples, good, preparation, autocast=autocast, workers=workers)
     labels: dict[str, Labels] = {}
     words: dict[str, list[str]] = {}
     row_weights, messages = _row_weights(run, rows, good)
@@ -111,7 +107,7 @@ def _explained(
     return ExplainedRows(
         run=str(run.path),
         trained=_trained(run),
-        ids=[str(one) for one in rows.ids[good]],
+        ids=[str(name) for name in rows.ids[good]],
         why=why,
         features=features.astype(np.float64),
         weight=last.weight,
@@ -138,11 +134,11 @@ def _row_weights(run: OpenedNetwork, rows: Rows, good: NDArray[np.int64]) -> tup
 
 
 def _weighed(heads: Iterable[Head], labels: Mapping[str, Labels]) -> dict[str, tuple[Labels, Floats]]:
-    """Labels, and what each question counts in the loss of its row; a row's one label is its whole loss."""
+    """Labels, and the weight of each question in the loss of its row; a single label has the whole loss."""
     weighed = {}
     for head in heads:
-        found, known = head.loss_labels(labels[head.name])
+        codes, known = head.loss_labels(labels[head.name])
         if known.ndim == 2:
-            known = class_weighted({"": head.stats}, {"": found}, {"": known})[""]
-        weighed[head.name] = found, known
+            known = class_weighted({"": head.stats}, {"": codes}, {"": known})[""]
+        weighed[head.name] = codes, known
     return weighed

@@ -1,4 +1,4 @@
-"""The training of one network, from a table to the files of its run."""
+"""The training of a network, from a table to the files of its run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -25,9 +24,7 @@ from tenfold.engine.device import (
 )
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import (
-    MemoryBudgetError,
-)
+from tenfold.errors import MemoryBudgetError
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
@@ -52,7 +49,7 @@ CELL_COPIES = 8
 
 
 class NetworkFit:
-    """The training of one network, from a table to the files of its run.
+    """The training of a network, from a table to the files of its run.
 
     table: a path, a data frame, a mapping of columns or a `Table`.
     """
@@ -96,7 +93,7 @@ class _Prepared:
     work: TrainingWork
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return self.work.identity
 
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
@@ -158,7 +155,7 @@ def write_network(
     *,
     indent: int | None = 2,
 ) -> None:
-    """The files of a trained network: what its inputs were encoded by, its epochs, its weights."""
+    """Write the files of a trained network: encoding, epochs, weights."""
     folder.write_text("encoding.json", encoding.model_dump_json(indent=indent) + "\n")
     history = [json.dumps(nan_to_none(record.record())) + "\n" for record in trained.history]
     folder.write_text("history.jsonl", "".join(history))
@@ -169,7 +166,7 @@ def write_network(
 def plan_training(
     recipe: Recipe, machine: Machine, work: TrainingWork, device: torch.device, precision: str
 ) -> MemoryPlan:
-    """How this training fits this machine: planned before the first step, without running any of it.
+    """Plan how this training fits this machine, before the first step and without running any of it.
 
     On a CPU without a budget nothing is planned: up to 32 rows go through at once.
     Raises MemoryBudgetError with the parts and what would help where nothing fits.
@@ -181,8 +178,8 @@ def plan_training(
     if machine.budget is None and device.type != "cuda":
         asked = min(machine.micro_batch or min(batch, 32), batch)
         cut = cut_batch(recipe, work, asked)
-        told = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
-        return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(told))
+        notes = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
+        return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(notes))
     size = parse_bytes(machine.budget or "auto")
     several = work.schema.columns or len(work.schema.images) > 1
     request = PlanRequest(
@@ -199,7 +196,7 @@ def plan_training(
 
 
 def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:
-    """Rows that go through at once, one after another, of a batch cut into at most so many."""
+    """Return the sizes of the micro-batches that a batch is cut into, at most `micro` rows each."""
     batch, group = min(recipe.batch_size, len(work.split.train)), recipe.batchnorm_group
     if isinstance(group, int) and work.network.context.norms:
         return cut_groups(group_sizes(batch, group), micro)
@@ -210,7 +207,7 @@ def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
     """The plan of a network without pictures, by counting: four copies of its weights and the gradients,
     and of every row the features of every layer, forward and backward.
 
-    Raises MemoryBudgetError where not one row fits.
+    Raises MemoryBudgetError where no row fits.
     """
     weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
     row = 4 * layer_widths(work.network) * CELL_COPIES
@@ -242,9 +239,9 @@ def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
 
 
 def _own_context(work: TrainingWork) -> Band:
-    """What this process holds beside its tensors: what it has now, less the weights, which the plan counts.
+    """What this process holds beside its tensors: all that it has now, less the weights.
 
-    Rounded up, so that a plan on disk is found again by the same training.
+    Rounded up, so that the same training finds its plan on disk.
     """
     weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
     held = -(-max(process_bytes() - weights, 0) // CONTEXT_STEP) * CONTEXT_STEP
@@ -253,8 +250,8 @@ def _own_context(work: TrainingWork) -> Band:
 
 
 def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: torch.device, precision: str) -> str:
-    """Prediction and truth side by side, from two steps of the largest batch on the real device."""
-    found = measure_peak(
+    """Return predicted and measured peak, from two steps of the largest batch on the real device."""
+    measured = measure_peak(
         work.network,
         work.encoding,
         work.examples,
@@ -265,11 +262,11 @@ def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: torch.d
         precision=precision,
     )
     predicted = show_bytes(plan.predicted_bytes) if plan.predicted_bytes else "not planned (give --budget)"
-    return f"probe: predicted peak {predicted}, measured {show_bytes(found)}"
+    return f"probe: predicted peak {predicted}, measured {show_bytes(measured)}"
 
 
-def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, Any]:
-    """The plan and what it foresaw, with the truth beside it, for the run folder."""
+def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, object]:
+    """The plan with its predicted and the measured memory, for the run folder."""
     return {
         "micro_batch": max(cut),
         "accumulation": len(cut),

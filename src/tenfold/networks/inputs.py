@@ -1,13 +1,12 @@
-"""From what the user names (a table, a data frame, a folder) to rows whose pictures are known to be good."""
+"""From a table, a data frame or a folder to rows with checked pictures."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +52,7 @@ class Rows:
 
     @property
     def content(self) -> NDArray[np.object_]:
-        """(rows,) what identifies all pictures of a row together."""
+        """(rows,) the identity of all pictures of a row together."""
         return reduce(np.add, self.contents, np.full(len(self.ids), "", dtype=object))
 
 
@@ -73,13 +72,13 @@ def read_image_folder(
     allow_outside: follow links that lead out of the folder.  name: of the column of pictures.
     """
     ids, _, classes = list_image_folder(Path(folder), allow_outside=allow_outside)
-    columns: dict[str, Any] = {name: list(ids)}
+    columns = {name: list(ids)}
     if labels:
         if classes is None or any(not name for name in classes):
-            loose = [one for one in ids if "/" not in str(one)][:3]
+            loose = [name for name in map(str, ids) if "/" not in name][:3]
             raise ImageError(
                 f"{folder}: every picture must lie in a sub-folder that names its class",
-                found=", ".join(str(one) for one in loose),
+                found=", ".join(loose),
                 fix="move them into sub-folders, or give a table and --image COLUMN=FOLDER",
             )
         columns[FOLDER_LABEL] = list(classes)
@@ -92,13 +91,13 @@ def read_source(
 ) -> tuple[Table, Reading]:
     """A table from a path, a data frame, a mapping, a `Table`, or a folder of pictures.
 
-    A folder stands for its pictures, whose ids are their paths in it; it takes the place of the only
-    image column's folder.
-    trained: of a finished run, as whose table this one is read.
+    A folder stands for its pictures, with their paths in it as ids; it replaces the folder of the only image
+    column.
+    trained: the record of a finished run; the table is read as its own was.
     """
     if isinstance(source, Table) and trained is None:
         return read_table(source, **reading.table), reading
-    # Of a name that no system takes, os.path.isdir says no; what it is instead, read_table says.
+    # os.path.isdir is false for a name that the system refuses; read_table then says what it is.
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         if len(schema.images) != 1:
             raise SchemaError(
@@ -106,32 +105,29 @@ def read_source(
                 fix="give a table with these columns",
             )
         name = schema.images[0].name
-        options: dict[str, Any] = {"name": name, "allow_outside": reading.allow_outside}
-        table = read_image_folder(source, labels=False, **options)
+        outside = reading.allow_outside
+        table = read_image_folder(source, labels=False, name=name, allow_outside=outside)
         has_labels = any(target.name == FOLDER_LABEL for target in schema.targets)
-        if has_labels and any("/" in str(one) for one in table.text(name)):
+        if has_labels and any("/" in str(path) for path in table.text(name)):
             try:
-                table = read_image_folder(source, labels=True, **options)
+                table = read_image_folder(source, labels=True, name=name, allow_outside=outside)
             except ImageError:
                 pass  # a plain folder with sub-folders: there is simply nothing to compare with
         return table, replace(reading, folders={**reading.folders, name: str(source)})
     wanted = [column.name for column in schema.inputs]
-
-    def read(options: Mapping[str, Any]) -> Table:
-        return (
-            read_table(source, **options)
-            if trained is None
-            else read_as_trained(source, trained.values, options, wanted)
-        )
-
-    table = read(reading.table)
+    read = partial(read_table, source) if trained is None else partial(_as_trained, source, trained, wanted)
+    table = read(**reading.table)
     if reading.table.get("header") is None and not table.header and _begins_with_names(table, wanted):
-        table = read({**reading.table, "header": True})
+        table = read(**{**reading.table, "header": True})
     return table, reading
 
 
+def _as_trained(source: object, trained: RunRecord, wanted: Sequence[str], **options: object) -> Table:
+    return read_as_trained(source, trained.values, options, wanted)
+
+
 def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:
-    """Are the columns that are asked for the first row's cells, as in a table of words alone?"""
+    """Whether the first row's cells are the columns that are asked for, as in a table of words alone."""
     first = {id_text(table.take([0]).text(name, ids=False)[0]) for name in table.names}
     return bool(wanted) and {id_text(name) for name in wanted} <= first and not set(wanted) & set(table.names)
 
@@ -160,10 +156,10 @@ def prepare_rows(
     notes = list(table.notes)
     contents: list[NDArray[np.object_]] = []
     for position, column in enumerate(schema.images):
-        found = _find_pictures(table, column, reading)
-        notes += found.notes
+        files = _find_pictures(table, column, reading)
+        notes += files.notes
         cache, problems, said = build_image_cache(
-            found.paths,
+            files.paths,
             size=encoding.image_size,
             resize=encoding.resize,
             interpolation=encoding.interpolation,
@@ -171,13 +167,13 @@ def prepare_rows(
             max_pixels=reading.max_pixels,
             cache_dir=Path(reading.cache) if reading.cache else None,
             names=[str(name) for name in table.text(column.name)],
-            # Decided once, by a training: the pictures of one question do not decide for each other.
+            # Decided once, by a training: pictures of a prediction do not decide for each other.
             white=(encoding.white[position] or UNTRAINED) if encoding.white else None,
             on_progress=_teller(reading, column.name),
         )
-        problems = {**found.locate(problems), **found.problems}
+        problems = {**files.locate(problems), **files.problems}
         if problems and not reading.skip_bad:
-            raise found.error(problems, fix=SKIP)
+            raise files.error(problems, fix=SKIP)
         bad |= {row: reason for row, reason in problems.items() if row not in bad}
         notes += said
         contents.append(np.asarray(cache.content, dtype=object))
@@ -191,7 +187,7 @@ def prepare_rows(
 
 
 def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:
-    """Refuse at once a folder that is not there, or that holds not one of a column's pictures; ImageError."""
+    """Refuse a missing folder, or a folder without any of a column's pictures. Raises ImageError."""
     for column in schema.images:
         _find_pictures(table, column, reading)
 
@@ -216,16 +212,16 @@ def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> Found
             found=f"searched from {Path.cwd()}",
             fix=f"give --image {column.name}=FOLDER",
         )
-    found = find_pictures(table, column, folder, reading)
-    if found.lost and not reading.skip_bad:
-        raise found.error(found.problems, fix=f"give --image {column.name}=FOLDER, or mend these names")
-    return found
+    files = find_pictures(table, column, folder, reading)
+    if files.lost and not reading.skip_bad:
+        raise files.error(files.problems, fix=f"give --image {column.name}=FOLDER, or mend these names")
+    return files
 
 
 def _check_numbers(
     table: Table, schema: Schema, *, skip_bad: bool, targets: bool
 ) -> tuple[Table, dict[int, str]]:
-    """The table with those cells missing that should be numbers and are not, and row -> what is wrong."""
+    """Return the table without cells that should be numbers and are not, and row -> what is wrong."""
     names = [column.name for column in schema.columns if isinstance(column, NumberColumn)]
     names += [target.name for target in schema.answers if targets and kind_of(target).numeric]
     bad: dict[int, str] = {}
@@ -235,9 +231,9 @@ def _check_numbers(
             continue
         _, wrong = table.try_numbers(name)
         rows = np.flatnonzero(wrong)
-        found = table.take(rows)
-        for row, line, text in zip(rows.tolist(), found.lines, found.text(name, ids=False), strict=True):
-            bad.setdefault(row, f"{table.unit} {line}, column {name}: {text!r} is no number")
+        part = table.take(rows)
+        for row, line, text in zip(rows.tolist(), part.lines, part.text(name, ids=False), strict=True):
+            bad.setdefault(row, f"{table.unit} {line}, column {name}: {text!r} is not a number")
         table = table.blank(name, wrong) if len(rows) else table
     return table, bad
 

@@ -23,7 +23,7 @@ class OpenedNetwork(OpenedRun):
 
     @classmethod
     def open(cls, path: Path, record: RunRecord) -> Self:
-        """The network in a folder whose files have been checked. Loads no weights."""
+        """Open the network in a checked folder. Loads no weights."""
         return cls(
             path,
             Schema.from_toml(read_text(path, "schema.toml")),

@@ -1,12 +1,12 @@
 """A run's page: what was trained on what, curves, confusion, the worst rows, memory. Loads no torch.
 
-Everything comes from the files of the run folder, and pictures from where the training found them; what is
-not there any more is said.
+Everything comes from the files of the run folder, and pictures from where the training found them; a
+note says what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,17 @@ def _read(run: Run) -> _Facts:
     encoding = read_object(folder, "encoding.json") if (folder / "encoding.json").exists() else {}
     classes = encoding.get("classes") or record.classes
     held = next((folder / name for name in _HELD_OUT if (folder / name).exists()), None)
-    columns: dict[str, Any] = {} if held is None else read_parquet_columns(held)
+    columns = {} if held is None else read_parquet_columns(held)
     targets = schema.answers if columns else ()
     names_of = [str(target.name) for target in targets]
     classes = {
         **classes,
-        **{name: _found_classes(columns, name) for name in names_of if name not in classes},
+        **{name: _classes_in(columns, name) for name in names_of if name not in classes},
     }
     names = held_out_columns(targets, classes)
     evaluations = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
-    ids = [str(one) for one in columns.get(names.id, ())]
-    there = [one for one in evaluations if one is not None]
+    ids = [str(name) for name in columns.get(names.id, ())]
+    known = [evaluation for evaluation in evaluations if evaluation is not None]
     # A number's validation loss is its squared error in deviations, unless another loss trained it.
     recipe = record.trained_recipe
     stats = {name: TargetStats(**own) for name, own in encoding.get("targets", {}).items()}
@@ -83,13 +83,14 @@ def _read(run: Run) -> _Facts:
         if kind.classes or (squared and kind.name in stats)
     }
     white = next(iter(encoding.get("white", ())), None)
-    return _Facts(folder, record, schema, recipe, run.history, classes, there, ids, kinds, white)
+    return _Facts(folder, record, schema, recipe, run.history, classes, known, ids, kinds, white)
 
 
-def _found_classes(columns: Mapping[str, Any], name: str) -> list[str]:
-    """Classes by the columns of their probabilities, where no list of them is kept."""
+def _classes_in(columns: Iterable[str], name: str) -> list[str]:
+    """Return the classes with a column of probabilities, where no list of them is kept."""
     prefix = f"{name}:"
-    return [one[len(prefix) :] for one in columns if one.startswith(prefix) and one != f"{prefix}predicted"]
+    words = [column.removeprefix(prefix) for column in columns if column.startswith(prefix)]
+    return [word for word in words if word != "predicted"]
 
 
 def network_page(run: Run, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
@@ -155,12 +156,14 @@ def _trained_section(run: _Facts) -> Section:
         "blended by": about.get("method"),
         "time": f"{about.get('seconds', 0):.0f} s",
         "finished": about.get("finished"),
-        "made by": ", ".join(f"{name} {one}" for name, one in about.get("versions", {}).items()),
+        "made by": ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items()),
     }
-    columns = [f"{one.name}: {one.kind} (input)" for one in run.schema.inputs]
-    for one in run.schema.targets:
-        words = run.classes.get(str(one.name))
-        columns.append(f"{one.name}: {one.kind} (target" + (f", {len(words)} classes)" if words else ")"))
+    columns = [f"{column.name}: {column.kind} (input)" for column in run.schema.inputs]
+    for target in run.schema.targets:
+        words = run.classes.get(str(target.name))
+        columns.append(
+            f"{target.name}: {target.kind} (target" + (f", {len(words)} classes)" if words else ")")
+        )
     return Section(
         "What was trained on what", "; ".join(columns), facts_parts(facts, recipe, about.get("notes", ()))
     )
@@ -171,7 +174,7 @@ def _evaluation_sections(run: _Facts, folders: dict[str, str], worst: int) -> li
     if not run.evaluations:
         return []
     wanted: dict[int, None] = {}
-    worst_of = {one.name: top_losses(one, worst) for one in run.evaluations}
+    worst_of = {target.name: top_losses(target, worst) for target in run.evaluations}
     for rows in worst_of.values():
         wanted |= dict.fromkeys(rows)
     photos: dict[int, bytes] = {}
@@ -184,22 +187,24 @@ def _evaluation_sections(run: _Facts, folders: dict[str, str], worst: int) -> li
         "Rows by their label, down, and the answer, across. Click a number to see its rows, those with the "
         "highest loss first."
     )
-    confusion = tuple(part for one in run.evaluations for part in confusion_part(one, run.ids))
+    confusion = tuple(part for target in run.evaluations for part in confusion_part(target, run.ids))
     costly = " ".join(["The rows that cost most: hard ones, rare ones, and wrong labels.", *run.notes])
     shown = tuple(
-        _photos(run, one, worst_of[one.name], photos) for one in run.evaluations if worst_of[one.name]
+        _photos(run, target, worst_of[target.name], photos)
+        for target in run.evaluations
+        if worst_of[target.name]
     )
     sections = [Section("Right and wrong", right, confusion), Section("The highest losses", costly, shown)]
-    charts = [chart for one in run.evaluations for chart in calibration_charts(one)]
+    charts = [chart for target in run.evaluations for chart in calibration_charts(target)]
     if charts:
         text = (
             "How often answers of each probability are right. On the dashed line a probability means what it "
             "says; bars below it belong to answers that are too sure."
         )
-        for name, found in run.record.calibration.items():
-            before, after = (none_to_nan(found[key]) for key in ("ece_before", "ece_after"))
+        for name, facts in run.record.calibration.items():
+            before, after = (none_to_nan(facts[key]) for key in ("ece_before", "ece_after"))
             text += (
-                f" {name} was calibrated, temperature {found['temperature']:.3f}: expected error "
+                f" {name} was calibrated, temperature {facts['temperature']:.3f}: expected error "
                 f"{before:.4f} before, {after:.4f} after, each half of the rows with the other half's "
                 "temperature; the chart has the one that is kept, on all of them."
             )
@@ -207,14 +212,14 @@ def _evaluation_sections(run: _Facts, folders: dict[str, str], worst: int) -> li
     return sections
 
 
-def _photos(run: _Facts, one: TargetEvaluation, rows: list[int], photos: Mapping[int, bytes]) -> Part:
-    title = one.name if len(run.evaluations) > 1 else ""
+def _photos(run: _Facts, target: TargetEvaluation, rows: list[int], photos: Mapping[int, bytes]) -> Part:
+    title = target.name if len(run.evaluations) > 1 else ""
     if not run.schema.images:
-        return top_losses_grid(one, rows, run.ids, title=title)
+        return top_losses_grid(target, rows, run.ids, title=title)
     shown = []
     for row in rows:
-        sure = "" if one.codes is None else f" ({one.sure[row]:.0%})"
-        lines = [f"answer {one.predicted[row] or 'none'}{sure}", f"label {one.label[row] or 'none'}"]
-        lines.append(f"{one.loss_word} {score_text(one.loss[row], digits=3)}")
+        sure = "" if target.codes is None else f" ({target.sure[row]:.0%})"
+        lines = [f"answer {target.predicted[row] or 'none'}{sure}", f"label {target.label[row] or 'none'}"]
+        lines.append(f"{target.loss_word} {score_text(target.loss[row], digits=3)}")
         shown.append(Photo(run.ids[row], photos.get(row), lines))
     return Photos(shown, title=title)

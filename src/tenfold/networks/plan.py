@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError
@@ -21,7 +22,7 @@ def plan(
     budget: str | int = "16GiB",
     recipe: Recipe | None = None,
     device: str = "cuda",
-    **options: Any,
+    **options: object,
 ) -> list[Plan | Refusal]:
     """How trainings of these architectures fit a budget; no GPU is needed.
 
@@ -34,19 +35,21 @@ def plan(
     return plan_each(names, request_of(budget, device, recipe or Recipe(), options))
 
 
-def plan_job(path: str, *, budget: str | int = "16GiB", **options: Any) -> list[Plan | Refusal]:
+def plan_job(
+    path: str, *, budget: str | int = "16GiB", device: str = "cuda", **options: object
+) -> list[Plan | Refusal]:
     """The plan of a job file's training."""
     recipe = Recipe(**read_job(path).recipe)
-    return plan(recipe.arch, budget=budget, recipe=recipe, **options)
+    return plan(recipe.arch, budget=budget, recipe=recipe, device=device, **options)
 
 
-def request_of(budget: str | int, device: str, recipe: Recipe, options: Mapping[str, Any]) -> PlanRequest:
-    """What a plan is made for. options: see `plan`."""
+def request_of(budget: str | int, device: str, recipe: Recipe, options: Mapping[str, object]) -> PlanRequest:
+    """Return what a plan is made for. options: see `plan`."""
     size = parse_bytes(budget)
     chosen = {name: value for name, value in options.items() if name in Recipe.model_fields}
     others = {name: value for name, value in options.items() if name not in chosen}
     recipe = Recipe(**{**recipe.model_dump(exclude_unset=True), **chosen})
-    return PlanRequest(size.size_bytes, recipe, device, **{"card": size.card, **others})
+    return replace(PlanRequest(size.size_bytes, recipe, device, size.card), **others)
 
 
 class PlanOptions(Protocol):
@@ -67,12 +70,12 @@ class PlanOptions(Protocol):
 def plan_command(asked: PlanOptions) -> tuple[list[Plan | Refusal], PlanRequest]:
     """Plans as ``tenfold plan`` asks for them, and what they are made for.
 
-    Architectures, or a job file, whose recipe the options replace.
+    Its architectures, or a job file; the options replace fields of its recipe.
     """
     archs, recipe = asked.archs, Recipe()
     if archs[0].lower().endswith(".toml"):
         if len(archs) > 1:
-            raise RecipeError("one job file at a time", fix="leave out the other names")
+            raise RecipeError("a plan takes a single job file", fix="leave out the other names")
         recipe = Recipe(**read_job(archs[0]).recipe)
         archs = [recipe.arch]
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
@@ -82,20 +85,20 @@ def plan_command(asked: PlanOptions) -> tuple[list[Plan | Refusal], PlanRequest]
     return plan_each(archs, request), request
 
 
-def draw_plan(found: Plan | Refusal, request: PlanRequest, path: str) -> None:
-    """Write the picture of memory over one step of a plan.
+def draw_plan(plan: Plan | Refusal, request: PlanRequest, path: str) -> None:
+    """Write the chart of memory over a step of a plan.
 
     Raises RecipeError where there is no plan to draw.
     """
-    if isinstance(found, Refusal):
-        raise RecipeError(f"{found.arch} has no plan: {found.reason}", fix="choose another architecture")
-    drawn = timeline(found.arch, found, request)
+    if isinstance(plan, Refusal):
+        raise RecipeError(f"{plan.arch} has no plan: {plan.reason}", fix="choose another architecture")
+    drawn = timeline(plan.arch, plan, request)
     held = {kind: drawn.held[:, index] for index, kind in enumerate(drawn.kinds)}
-    title = f"{found.arch}, {found.micro_batch} rows at once"
+    title = f"{plan.arch}, {plan.micro_batch} rows at once"
     write_charts(path, "Memory", [memory_chart(held, drawn.reserved, drawn.phases, title)])
 
 
 def calibrate_device() -> str:
-    """Measure what a process holds beside its tensors on this machine, and keep it; one line that says it."""
+    """Measure what a process holds beside its tensors on this machine, and keep it; returns a message."""
     name, size = calibrate()
     return f"{name}: a process holds {show_bytes(size)} beside its tensors"

@@ -1,4 +1,4 @@
-"""A finished network asked for predictions, and scored on rows whose answer is known."""
+"""Predictions of a finished network, and its scores on labelled rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +49,15 @@ def load_network(run: OpenedNetwork) -> Network:
 
 
 def load_weights(
-    network: Network, arrays: Mapping[str, NDArray[Any]], path: Path, what: str, versions: Mapping[str, str]
+    network: Network,
+    arrays: Mapping[str, NDArray[np.generic]],
+    path: Path,
+    what: str,
+    versions: Mapping[str, str],
 ) -> None:
     """Put a run's weights into the network that was built for it.
 
-    what: of what they are.  versions: that the run was made with.
+    what: their architecture.  versions: that the run was made with.
     Raises RunError that names the layers that do not fit, and the versions that have changed.
     """
     try:
@@ -83,8 +86,10 @@ def predict_rows(run: OpenedNetwork, source: object, options: PredictOptions) ->
     rows = prepare_rows(table, schema, run.encoding, reading, targets=False)
     rows = _note_unseen_values(run, rows)
     log_all(options.log, rows.notes)
-    heads, found, _ = answer_rows(run, rows, replace(options, reading=reading))
-    return decoded(rows, rows.bad, {head.name: (head, found[head.name]) for head in heads}, found.values())
+    heads, answers, _ = answer_rows(run, rows, replace(options, reading=reading))
+    return decoded(
+        rows, rows.bad, {head.name: (head, answers[head.name]) for head in heads}, answers.values()
+    )
 
 
 def decoded(
@@ -98,9 +103,11 @@ def decoded(
     bad: row -> why it cannot be used.  answers: target -> its kind and probabilities.
     needed: the probabilities without which a row has no answer.
     """
-    spoilt = np.any([np.isnan(one).any(axis=1) for one in needed], axis=0)
+    spoilt = np.any([np.isnan(chances).any(axis=1) for chances in needed], axis=0)
     bad = {**dict.fromkeys(np.flatnonzero(spoilt).tolist(), "its answer is not a number"), **bad}
-    told = {name: without_rows(kind.decode(found), sorted(bad)) for name, (kind, found) in answers.items()}
+    told = {
+        name: without_rows(kind.decode(chances), sorted(bad)) for name, (kind, chances) in answers.items()
+    }
     failed = np.zeros(len(rows.ids), dtype=bool)
     failed[sorted(bad)] = True
     return Predictions(rows.ids, told, failed, bad, rows.notes, rows.numbered, rows.table.cells)
@@ -126,15 +133,15 @@ def without_rows(answer: TargetPrediction, bad: list[int]) -> TargetPrediction:
 
 
 def with_views(recipe: Recipe, options: PredictOptions) -> Recipe:
-    """The recipe with the views that are asked for. Raises RecipeError for views that there are not."""
+    """Return the recipe with these views. Raises RecipeError for views that do not exist."""
     asked = ("views", "tta", "plain_weight")
     given = {name: value for name in asked if (value := getattr(options, name)) is not None}
-    # Mirrored and augmented views exclude each other: who asks for the ones does not want the others.
+    # Mirrored and augmented views exclude each other: asking for either turns the other off.
     if (options.views or 1) > 1 and options.tta is None:
         given["tta"] = 0
     if options.tta and options.views is None:
         given["views"] = 1
-    # Made anew, so that a number of views that there is not is refused as in a recipe.
+    # Built anew, so that it is validated.
     chosen = Recipe(**{**recipe.model_dump(), **given}) if given else recipe
     chosen.check()
     return chosen
@@ -151,7 +158,7 @@ def answer_rows(
     examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
     tell = options.reading.on_progress
     total = len(rows.ids)
-    found, plain = predict_views(
+    answers, plain = predict_views(
         network,
         examples,
         np.arange(total),
@@ -166,7 +173,7 @@ def answer_rows(
         workers=options.reading.workers,
         on_rows=None if tell is None else lambda done: tell(RowsPredicted(done, total)),
     )
-    return network.heads, found, plain
+    return network.heads, answers, plain
 
 
 def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | None, list[str]]:
@@ -182,16 +189,16 @@ def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | N
 def trained_on(
     records: Sequence[RunRecord], schema: Schema, rows: Rows, good: NDArray[np.int64]
 ) -> list[str]:
-    """A note where the rows are those of a training, whose scores are too good.
+    """Return a note where the rows are those of a training: their scores are too good.
 
-    records: one a run.  good: numbers of the rows that are scored.
+    records: one per run.  good: numbers of the rows that are scored.
     """
     same = [record for record in records if record.rows == len(good) and record.fingerprint]
     if not same:
         return []
-    table, contents = rows.table.take(good), [one[good] for one in rows.contents]
-    found = rows_digest(schema, rows.ids[good], row_fingerprints(table, schema, contents))
-    counts = [record.train_rows for record in same if record.fingerprint.get("rows") == found]
+    table, contents = rows.table.take(good), [content[good] for content in rows.contents]
+    digest = rows_digest(schema, rows.ids[good], row_fingerprints(table, schema, contents))
+    counts = [record.train_rows for record in same if record.fingerprint.get("rows") == digest]
     if not counts:
         return []
     if len(records) > 1:
@@ -199,12 +206,12 @@ def trained_on(
     return [f"{counts[0]} of {len(good)} rows were trained on: their scores are too good"]
 
 
-def evaluate_rows(run: OpenedNetwork, source: object, options: PredictOptions) -> dict[str, Any]:
-    """Scores of a run on rows whose answer is known. The table needs the inputs and the targets only, not
+def evaluate_rows(run: OpenedNetwork, source: object, options: PredictOptions) -> dict[str, object]:
+    """Return the scores of a run on labelled rows. The table needs the inputs and the targets only, not
     the columns of groups, splits and weights that the training had. Where it has that of weights, the scores
     are weighted, and say so.
 
-    A label that is no class of the run counts as wrong in the error rate and with probability 0 in the
+    A label that is not a class of the run counts as wrong in the error rate and with probability 0 in the
     log loss; a missing label is left out. Returns the keys that ``--json`` prints (docs/formats.md).
     """
     started = time.monotonic()
@@ -220,14 +227,14 @@ def evaluate_rows(run: OpenedNetwork, source: object, options: PredictOptions) -
     weights, said = scoring_weights(run.schema, rows)
     notes += [*said, *trained_on([run.record], run.schema, rows, good)]
     weights = None if weights is None else weights[good]
-    heads, found, plain = answer_rows(run, rows, replace(options, reading=reading))
+    heads, answers, plain = answer_rows(run, rows, replace(options, reading=reading))
     several = views_of(with_views(run.recipe, options)).count > 1
     targets, without = {}, {}
     for head in heads:
         labels, said = head.scoring_labels(rows.table)
         notes += [*said, *weightless(head.name, labels[good], weights)]
         targets[head.name] = head.scores(
-            found[head.name][good],
+            answers[head.name][good],
             labels[good],
             baseline=run.record.majority.get(head.name),
             weights=weights,

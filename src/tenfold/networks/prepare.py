@@ -1,4 +1,4 @@
-"""A table and its pictures made ready for a training, and checked before it."""
+"""Prepare and check a table and its pictures for a training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,17 @@ from tenfold.data.encode import (
     fit_encoding,
 )
 from tenfold.data.split.groups import linked_groups
-from tenfold.data.split.holdout import Split, by_time, folds_by_time, given, holdout, kfold, number_codes
+from tenfold.data.split.holdout import (
+    Classes,
+    Labels,
+    Split,
+    by_time,
+    folds_by_time,
+    given,
+    holdout,
+    kfold,
+    number_codes,
+)
 from tenfold.data.split.stratify import strata, strata_names
 from tenfold.data.tables.cells import look_alikes
 from tenfold.data.tables.table import Table
@@ -47,14 +57,19 @@ from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.runs.weights import read_weights
 from tenfold.schema import Schema, target_columns
-from tenfold.targets.classweights import check_class_weights, class_weighted, decide_class_weights
+from tenfold.targets.classweights import (
+    ClassWeights,
+    check_class_weights,
+    class_weighted,
+    decide_class_weights,
+)
 from tenfold.targets.labels import decide_targets, known_rows, standardise, weightless
 from tenfold.values import id_text
 
 
 @dataclass
 class TrainingWork:
-    """What a training is made of.
+    """The inputs of a training.
 
     fingerprints: (rows,) as of `rowjoin.row_fingerprints`.  fingerprint: of `rowjoin.table_fingerprint`.
     """
@@ -64,10 +79,10 @@ class TrainingWork:
     examples: Examples
     split: Split
     network: Network
-    identity: dict[str, Any]
+    identity: dict[str, object]
     summary: list[str]
     fingerprints: NDArray[np.object_]
-    fingerprint: dict[str, Any]
+    fingerprint: dict[str, object]
 
 
 #: What to do instead of naming the format of times.
@@ -131,7 +146,7 @@ def prepare_training(
         notes.add(said)
     network, built = early or build_network(encoding, schema, recipe, **building)
     check_monitor(recipe, network.heads, len(split.valid))
-    _check_taught(schema, examples, split)
+    _check_labelled(schema, examples, split)
     if schema.weight is not None and len(split.valid):
         weights = examples.weigh(split.valid)
         notes.add([f"scores are weighted by {schema.weight}"])
@@ -144,7 +159,7 @@ def prepare_training(
     examples = replace(examples, weights=class_weighted(facts, examples.labels, examples.weights))
     facts = standardise(facts, examples.labels, split.train, examples.weigh(np.arange(examples.rows)))
     encoding = encoding.model_copy(update={"targets": facts})
-    # What the training rows decided is not a weight: the heads are made anew, the layers stay.
+    # The training rows decided settings of the heads: these are built anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
@@ -172,7 +187,7 @@ def _small_items(recipe: Recipe) -> list[str]:
 
 
 def check_choices(schema: Schema, recipe: Recipe, encoding: Encoding) -> None:
-    """Refuse a recipe that speaks of targets, classes or scores that there are not."""
+    """Refuse a recipe that names unknown targets, classes or scores."""
     _check_task_weights(schema, recipe)
     _check_fold(schema, recipe)
     _class_weights(schema, recipe, encoding)
@@ -186,7 +201,7 @@ def _check_fold(schema: Schema, recipe: Recipe) -> None:
         raise RecipeError(
             f"fold {recipe.fold[0]} of {recipe.fold[1]} is to be held out, but column {schema.split!r} "
             "states which rows are",
-            fix="give the one or the other",
+            fix="give either of them",
         )
 
 
@@ -197,15 +212,15 @@ def _check_task_weights(schema: Schema, recipe: Recipe) -> None:
     strange = [name for name in recipe.task_weights if name not in names]
     if strange:
         raise RecipeError(
-            f"task_weights names {strange[0]!r}, which is no target", fix=did_you_mean(strange[0], names)
+            f"task_weights names {strange[0]!r}, which is not a target", fix=did_you_mean(strange[0], names)
         )
     if all(recipe.task_weights.get(name) == 0 for name in names):
-        raise RecipeError("task_weights gives no target any weight", fix="weigh one target at least above 0")
+        raise RecipeError("task_weights gives no target any weight", fix="weigh at least 1 target above 0")
 
 
-def _class_weights(schema: Schema, recipe: Recipe, encoding: Encoding) -> Any:
+def _class_weights(schema: Schema, recipe: Recipe, encoding: Encoding) -> ClassWeights:
     """The recipe's class weights with every target by its name."""
-    wanted: Any = recipe.class_weights
+    wanted: ClassWeights = recipe.class_weights
     if isinstance(wanted, dict) and "" in wanted:
         names = list(encoding.classes)
         if len(names) != 1:
@@ -244,7 +259,7 @@ class _Kin:
 
     pictures: per image column, (rows,) equal where the pictures are, in whatever file format.
     groups: column of groups -> (rows,) its texts; a row without one (an empty cell) stands for itself.
-    linked: which groups are one, since pictures link them.
+    linked: which groups belong together, since pictures link them.
     """
 
     pictures: tuple[NDArray[np.object_], ...]
@@ -276,17 +291,17 @@ def _alike(groups: Mapping[str, NDArray[np.object_]]) -> list[str]:
     return [
         f"{name}: look-alikes {' / '.join(same)} are different groups"
         for name, cells in groups.items()
-        for same in look_alikes([str(one) for one in np.unique(cells) if one])[:LISTED]
+        for same in look_alikes([str(word) for word in np.unique(cells) if word])[:LISTED]
     ]
 
 
 def _conflicts(rows: Rows, kin: _Kin, schema: Schema, examples: Examples) -> list[str]:
-    """Repeats of one picture, counted; and those whose labels contradict each other, by name."""
+    """Count repeated pictures, and name those with labels that contradict each other."""
     if not schema.images:
         # Rows of a few columns are often alike, and that says nothing.
         return []
-    _, place, counts = np.unique(reduce(np.add, kin.pictures), return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[place] > 1)
+    _, picture, counts = np.unique(reduce(np.add, kin.pictures), return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[picture] > 1)
     if not len(repeated):
         return []
     notes = [f"{len(repeated)} rows show {int((counts > 1).sum())} pictures more than once"]
@@ -297,7 +312,7 @@ def _conflicts(rows: Rows, kin: _Kin, schema: Schema, examples: Examples) -> lis
         seen: dict[int, dict[str, str]] = {}
         for row in repeated:
             if known[row]:
-                seen.setdefault(int(place[row]), {}).setdefault(str(words[row]), str(rows.ids[row]))
+                seen.setdefault(int(picture[row]), {}).setdefault(str(words[row]), str(rows.ids[row]))
         clashes = [names for names in seen.values() if len(names) > 1]
         told = [f"{next(iter(names.values()))}: {', '.join(sorted(names))}" for names in clashes]
         if told:
@@ -342,8 +357,8 @@ def _split(
     return split
 
 
-def _check_taught(schema: Schema, examples: Examples, split: Split) -> None:
-    """Refuse a target that no training row teaches, though others may have its labels."""
+def _check_labelled(schema: Schema, examples: Examples, split: Split) -> None:
+    """Refuse a target without any label among the training rows."""
     for target in schema.answers:
         counts = examples.weights[target.name] > 0
         if counts[split.train].any():
@@ -357,8 +372,16 @@ def _check_taught(schema: Schema, examples: Examples, split: Split) -> None:
         )
 
 
-def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any) -> Split:
-    """One fold of several, or one part held out; by time where the schema names a column of times."""
+class _Facts(TypedDict):
+    """What a way of splitting is told of the rows; see `holdout`."""
+
+    labels: Labels | None
+    classes: Classes | None
+    groups: Sequence[NDArray[np.object_]]
+
+
+def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Unpack[_Facts]) -> Split:
+    """Hold out a fold, or a fraction of the rows; by time where the schema names a column of times."""
     seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
     said: Sequence[str] = ()
     if schema.time is not None:
@@ -378,14 +401,14 @@ def _drawn(schema: Schema, recipe: Recipe, rows: Rows, count: int, **facts: Any)
 
 
 def _straddlers(schema: Schema, rows: Rows, kin: _Kin, split: Split) -> list[str]:
-    """What stands on both sides of the split, and so makes its score too good; or that nothing does."""
+    """Name what is on both sides of the split, and so makes its score too good; or say that nothing is."""
     if not len(split.valid):
         return []
-    # One picture may stand in several columns, whose rows are not kept together.
+    # A picture may stand in several columns; its rows are then not kept together.
     seen = {str(mark) for key in kin.pictures for mark in key[split.train]}
     keys = [
-        (f"pictures of column {column.name!r}", kin.pictures[place], rows.table.text(column.name), seen)
-        for place, column in enumerate(schema.images)
+        (f"pictures of column {column.name!r}", kin.pictures[index], rows.table.text(column.name), seen)
+        for index, column in enumerate(schema.images)
     ]
     keys += [
         (f"values of column {name!r}", cells, cells, set(cells[split.train]))
@@ -411,7 +434,7 @@ def _repeats(pictures: Sequence[NDArray[np.object_]]) -> bool:
 
 def _identity(
     schema: Schema, recipe: Recipe, encoding: Encoding, rows: Rows, examples: Examples, split: Split
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything that decides the weights, in JSON's types; data and weights files by their checksums."""
     digest = hashlib.sha256()
     for text in (*rows.ids, *rows.content):

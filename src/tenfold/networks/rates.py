@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
@@ -21,7 +20,7 @@ from tenfold.values import Log
 def find_learning_rate(
     schema: Schema,
     recipe: Recipe,
-    table: Any,
+    table: object,
     *,
     steps: int = 100,
     reading: Reading | None = None,

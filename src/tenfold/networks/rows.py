@@ -1,10 +1,9 @@
-"""Rows of a run that are to be explained: where they stand, which ones, and their labels."""
+"""The rows of a run that are explained: their table, their choice, and their labels."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from tenfold.targets.labels import Classes
 
 
 def rows_source(
-    run: OpenedRun, held: str, classes: Classes, table: Any, reading: Reading
+    run: OpenedRun, held: str, classes: Classes, table: object, reading: Reading
 ) -> tuple[Table, Reading, list[str]]:
     """The table of the rows: the given one, the one of the training, or what the run itself remembers.
 
@@ -70,31 +69,31 @@ def choose_rows(
     """Indices of the chosen rows in the table, why each was chosen, and messages.
 
     wanted: ids; representative held-out rows where there are none, n at most.  classes: target -> class list.
-    own: whether the table is the run's own.  Raises SchemaError for an id that is none of the table's.
+    own: whether the table is the run's own.  Raises SchemaError for an id that is not in the table.
     """
     name = run.schema.row_name
-    ids = [str(one) for one in table.row_names(name)]
-    place = {one: row for row, one in reversed(list(enumerate(ids)))}
+    ids = [str(word) for word in table.row_names(name)]
+    index = {word: row for row, word in reversed(list(enumerate(ids)))}
     if wanted:
-        stems = {Path(one).stem: row for one, row in reversed(list(place.items()))}
-        strange = [one for one in wanted if one.strip() not in place and one.strip() not in stems]
+        stems = {Path(word).stem: row for word, row in reversed(list(index.items()))}
+        asked = [word.strip() for word in wanted]
+        strange = [word for word in asked if word not in index and word not in stems]
         if strange:
             raise SchemaError(
                 f"{len(strange)} of {len(wanted)} rows are not in {table.source}",
-                problems=[f"{one!r}: {did_you_mean(one, ids)}" for one in strange],
+                problems=[f"{word!r}: {did_you_mean(word, ids)}" for word in strange],
                 fix=f"give ids of column {name!r}" if name else "give line numbers; the header is line 1",
             )
-        chosen = [place.get(one.strip(), stems.get(one.strip(), -1)) for one in wanted]
-        chosen = list(dict.fromkeys(chosen))
+        chosen = list(dict.fromkeys(index[word] if word in index else stems[word] for word in asked))
         return np.array(chosen, dtype=np.int64), ["asked for"] * len(chosen), []
     path = run.path / held
     # Lines of another table are other rows, whatever their numbers.
     if path.exists() and (own or name):
         columns = read_parquet_columns(path)
         picked = representative_rows(columns, run.schema.answers, classes, n)
-        there = [(place[one], why) for one, why in picked if one in place]
+        there = [(index[word], why) for word, why in picked if word in index]
         lost = len(picked) - len(there)
-        notes = [f"{lost} telling validation rows are not in {table.source} any more"] if lost else []
+        notes = [f"{lost} representative validation rows are not in {table.source} any more"] if lost else []
         # A table of other rows may share a few names with the training's.
         if there and (own or 2 * len(there) >= len(picked)):
             return np.array([row for row, _ in there], dtype=np.int64), [why for _, why in there], notes

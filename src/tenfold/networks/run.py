@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.reports.html import Page, Shown
@@ -36,8 +36,8 @@ class NetworkRun(OpenedNetwork, Run):
 
     def evaluate(
         self, source: object, options: PredictOptions = AS_TRAINED, **changes: Unpack[PredictChanges]
-    ) -> dict[str, Any]:
-        """Scores on rows whose answer is known; see `networks.predict.evaluate_rows`."""
+    ) -> dict[str, object]:
+        """Scores on labelled rows; see `networks.predict.evaluate_rows`."""
         from tenfold.networks.predict import evaluate_rows
 
         return evaluate_rows(self, source, self.options(options, changes))
@@ -47,8 +47,8 @@ class NetworkRun(OpenedNetwork, Run):
         from tenfold.networks.explain import explain_network
         from tenfold.workbooks.lastlayer import build_loss_book
 
-        found = explain_network(self, rows, options)
-        return Explanation(build_loss_book(found), found.record(self.kind))
+        explained = explain_network(self, rows, options)
+        return Explanation(build_loss_book(explained), explained.record(self.kind))
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: curves, confusion, the rows with the highest losses, memory."""
@@ -69,14 +69,14 @@ class NetworkRun(OpenedNetwork, Run):
         return show_run_batch(self, self.recipe, classes, table, n=n, seed=seed, **options)
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """What ``tenfold fit --json`` prints (docs/formats.md)."""
-        about, found = self.about, super().summary
+        about, summary = self.about, super().summary
         more = ["epochs", "kept_epoch"] if self.recipe.patience or self.recipe.keeps_best else []
         more += ["calibration"] if self.recipe.calibrate_probabilities else []
         more += [name for name in ("weighted_by", "without_views") if about.get(name)]
-        found |= {name: about[name] for name in more}
+        summary |= {name: about[name] for name in more}
         shown = ("micro_batch", "accumulation", "predicted_bytes", "measured_bytes")
         plan = self.record.plan
         planned = {name: plan[name] for name in shown if name in plan} if plan.get("predicted_bytes") else {}
-        return {**found, "plan": planned} if planned else found
+        return {**summary, "plan": planned} if planned else summary

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import Encoding
@@ -22,7 +22,7 @@ from tenfold.nn.network import build_heads, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.heldout import held_out_columns
-from tenfold.targets.base import Labels, TargetStats
+from tenfold.targets.base import Baseline, Labels, TargetStats
 from tenfold.values import Scores, read_score
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,7 @@ MOST_FEATURES = 4000
 
 @dataclass
 class ValidationResult:
-    """What the validation rows say.
+    """Scores of the validation rows, and the encoding tuned on them.
 
     encoding: with thresholds and temperatures.  scores: target -> score -> value.
     plain_scores: the same of the plain view alone, where there are several.
@@ -47,20 +47,20 @@ class ValidationResult:
     notes: list[str] = field(default_factory=list)
 
 
-def baseline_answers(work: TrainingWork) -> dict[str, Any]:
-    """Target -> what one would answer without a model: the most common label or the mean of training."""
+def baseline_answers(work: TrainingWork) -> dict[str, Baseline]:
+    """Target -> the answer without a model: the most common label or the mean of training."""
     train = work.split.train
-    found = {
+    answers = {
         head.name: head.baseline(work.examples.labels[head.name][train], work.examples.weigh(train))
         for head in work.network.heads
     }
-    return {name: answer for name, answer in found.items() if answer is not None}
+    return {name: answer for name, answer in answers.items() if answer is not None}
 
 
 def evaluate_validation(
-    folder: RunFolder, work: TrainingWork, recipe: Recipe, device: Any, precision: str
+    folder: RunFolder, work: TrainingWork, recipe: Recipe, device: torch.device, precision: str
 ) -> ValidationResult:
-    """Predict the validation rows, tune what is to be tuned on them, write and score them.
+    """Predict the validation rows, tune temperatures and thresholds on them, write and score them.
 
     precision: as `device.pick_precision` returns it.
     """
@@ -72,7 +72,7 @@ def evaluate_validation(
     result.notes += _fit_ood(work, preparation, autocast)
     if not len(valid):
         return result
-    found, plain = predict_views(
+    answers, plain = predict_views(
         network,
         work.examples,
         valid,
@@ -84,28 +84,28 @@ def evaluate_validation(
     weights = work.examples.weigh(valid)
     if recipe.calibrate_probabilities:
         for head in network.heads:
-            _calibrate(result, head, found[head.name], labels[head.name], weights)
+            _calibrate(result, head, answers[head.name], labels[head.name], weights)
         network.heads = build_heads(result.encoding, work.schema, recipe)
-        found = {head.name: head.calibrated(found[head.name]) for head in network.heads}
+        answers = {head.name: head.calibrated(answers[head.name]) for head in network.heads}
         plain = {head.name: head.calibrated(plain[head.name]) for head in network.heads}
     for head in network.heads:
-        _settle(result, head, head.tuned(found[head.name], labels[head.name], weights))
+        _settle(result, head, head.tuned(answers[head.name], labels[head.name], weights))
     network.heads = build_heads(result.encoding, work.schema, recipe)
     baseline = baseline_answers(work)
     for head in network.heads:
         result.scores[head.name] = head.scores(
-            found[head.name], labels[head.name], baseline=baseline.get(head.name), weights=weights
+            answers[head.name], labels[head.name], baseline=baseline.get(head.name), weights=weights
         )
         if views_of(recipe).count > 1:
             result.plain_scores[head.name] = head.scores(plain[head.name], labels[head.name], weights=weights)
     result.notes += _threshold_notes(result)
-    _write(folder, "validation.parquet", work, result.encoding, found, labels)
+    _write(folder, "validation.parquet", work, result.encoding, answers, labels)
     if result.plain_scores:
         _write(folder, "validation_plain.parquet", work, result.encoding, plain, labels)
     return result
 
 
-def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: Any) -> list[str]:
+def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: torch.dtype | None) -> list[str]:
     """Fit each open target's out-of-distribution distance; returns messages."""
     network, notes = work.network, []
     if not network.familiar:
@@ -115,13 +115,14 @@ def _fit_ood(work: TrainingWork, preparation: Preparation, autocast: Any) -> lis
     # Rows that trained are nearer than new ones; without validation rows every second one is set aside.
     rows, checked = (rows, valid[:MOST_FEATURES]) if len(valid) else (rows[::2], rows[1::2])
     seen, new = (
-        predict_features(network, work.examples, one, preparation, autocast=autocast)
-        for one in (rows, checked)
+        predict_features(network, work.examples, some, preparation, autocast=autocast)
+        for some in (rows, checked)
     )
-    for place, familiar in network.familiar.items():
-        name = network.heads[int(place)].name
+    for index, familiar in network.familiar.items():
+        head = network.heads[int(index)]
+        name = head.name
         labels = work.examples.labels[name]
-        own = (labels[checked] >= 0) & (labels[checked] < len(network.heads[int(place)].classes))
+        own = (labels[checked] >= 0) & (labels[checked] < len(head.classes))
         if familiar.fit(seen, labels[rows], new[own]):  # type: ignore[operator]
             notes.append(f"{name}: rows that are unlike all {len(rows)} training rows looked at are doubted")
         else:
@@ -143,23 +144,23 @@ def _calibrate(
         return
     facts = result.encoding.targets.get(head.name, TargetStats())
     after, halves = chance.copy(), (np.arange(len(chance)) % 2 == 0, np.arange(len(chance)) % 2 == 1)
-    for one, other in (halves, halves[::-1]):
-        half = head.temperature(chance[one], labels[one], None if weights is None else weights[one])
-        after[other] = _with(head, facts, half or temperature).calibrated(chance[other])
+    for half, other in (halves, halves[::-1]):
+        fitted = head.temperature(chance[half], labels[half], None if weights is None else weights[half])
+        after[other] = _with(head, facts, fitted or temperature).calibrated(chance[other])
     _settle(result, head, facts.model_copy(update={"temperature": temperature}))
-    found = {
+    figures = {
         "temperature": temperature,
         "ece_before": head.calibration_error(chance, labels, weights),
         "ece_after": head.calibration_error(after, labels, weights),
     }
-    result.calibration[head.name] = found
+    result.calibration[head.name] = figures
     result.notes.append(
-        f"{head.name}: temperature {temperature:.3f}; expected calibration error {found['ece_before']:.4f} "
-        f"before, {found['ece_after']:.4f} after (each half of the rows with the other half's temperature)"
+        f"{head.name}: temperature {temperature:.3f}; expected calibration error {figures['ece_before']:.4f} "
+        f"before, {figures['ece_after']:.4f} after (each half of the rows with the other half's temperature)"
     )
-    if found["ece_after"] > found["ece_before"]:
+    if figures["ece_after"] > figures["ece_before"]:
         result.notes.append(
-            f"{head.name}: that is no better: without calibration its probabilities were nearer"
+            f"{head.name}: that is not better: without calibration its probabilities were nearer"
         )
     if head.moved:
         settled = _with(head, facts, temperature)
@@ -192,18 +193,18 @@ def _write(
     file: str,
     work: TrainingWork,
     encoding: Encoding,
-    found: Mapping[str, Floats],
+    answers: Mapping[str, Floats],
     labels: Mapping[str, Labels],
 ) -> None:
     valid = work.split.valid
     names = held_out_columns(work.schema.answers, encoding.classes)
-    columns: dict[str, NDArray[Any]] = {names.id: work.examples.ids[valid], names.row: valid}
+    columns: dict[str, NDArray[np.generic]] = {names.id: work.examples.ids[valid], names.row: valid}
     if work.examples.importance is not None:
         columns[names.weight] = work.examples.importance[valid]
     for head in work.network.heads:
         name = head.name
         for column, words in head.label_columns(labels[name]).items():
             columns[names.label[column]] = words
-        columns |= names.answered(name, head.decode(found[name]), found[name])
+        columns |= names.answered(name, head.decode(answers[name]), answers[name])
     columns[names.fingerprint] = work.fingerprints[valid]
     write_parquet(folder.file(file), columns)

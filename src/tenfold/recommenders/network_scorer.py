@@ -15,7 +15,7 @@ from tenfold.data.encode import Encoding, Examples, encode_columns
 from tenfold.data.tables.table import Table
 from tenfold.engine.batches import Preparation
 from tenfold.engine.device import Device, one_thread, pick_device
-from tenfold.engine.predict import predict_network
+from tenfold.engine.predict import predict_views
 from tenfold.networks.predict import load_weights
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe
@@ -75,7 +75,7 @@ class NetworkScorer:
         self.network.to(device)
         examples, preparation = self.inputs(users, items, cells, device)
         with single_thread_on_cpu(device):
-            answers = predict_network(self.network, examples, np.arange(len(users)), preparation)
+            answers = predict_views(self.network, examples, np.arange(len(users)), preparation)[0]
         return next(iter(answers.values()))[:, 0], np.full(len(users), np.nan, np.float32)
 
     def inputs(self, users: Ints, items: Ints, cells: Cells, device: Device) -> tuple[Examples, Preparation]:
