@@ -29,12 +29,7 @@ from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_views
 from tenfold.engine.schedule import one_cycle
-from tenfold.engine.statistics import (
-    STATISTICS_ROWS,
-    estimate_statistics,
-    estimated_norms,
-    statistics_rows,
-)
+from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, estimated_norms, statistics_rows
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
 from tenfold.events import EpochEnded, Event, Listener, StepEnded
@@ -106,17 +101,7 @@ def fit_network(
     good, best = _resumed(training, kept, folder) if kept and folder else ({}, {})
     del kept
     loop = _Loop(
-        training,
-        examples,
-        train,
-        valid,
-        plan,
-        progress,
-        folder,
-        identity or {},
-        on_progress,
-        good,
-        best,
+        training, examples, train, valid, plan, progress, folder, identity or {}, on_progress, good, best
     )
     stopped = loop.run()
     return Trained(

@@ -19,15 +19,7 @@ from tenfold.engine.predict import ROWS_AT_ONCE
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
 from tenfold.memory.cache import digest, recall, remember
 from tenfold.memory.calibrate import calibrate
-from tenfold.memory.cards import (
-    CPU_CONTEXT,
-    CUDA_CONTEXT,
-    Band,
-    Card,
-    find_card,
-    show_bytes,
-    stored_context,
-)
+from tenfold.memory.cards import CPU_CONTEXT, CUDA_CONTEXT, Band, Card, find_card, show_bytes, stored_context
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
 from tenfold.memory.phases import Phases
 from tenfold.memory.training import NetworkTraining, Trainable, first_line

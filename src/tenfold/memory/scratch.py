@@ -76,11 +76,7 @@ def _convolution(out: Picture, picture: Picture, weight: Window, *rest: object) 
 
 
 def _convolution_back(
-    out: Sequence[Values | None],
-    gradient: Picture,
-    picture: Picture,
-    weight: Window,
-    *rest: object,
+    out: Sequence[Values | None], gradient: Picture, picture: Picture, weight: Window, *rest: object
 ) -> Sequence[int]:
     if picture.element_size() != 2 or _channels_last(picture, weight):
         return ()

@@ -65,10 +65,7 @@ def _read(run: Run) -> _Facts:
     columns = {} if held is None else read_parquet_columns(held)
     targets = schema.answers if columns else ()
     names_of = [str(target.name) for target in targets]
-    classes = {
-        **classes,
-        **{name: _classes_in(columns, name) for name in names_of if name not in classes},
-    }
+    classes = {**classes, **{name: _classes_in(columns, name) for name in names_of if name not in classes}}
     names = held_out_columns(targets, classes)
     evaluations = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
     ids = [str(name) for name in columns.get(names.id, ())]

@@ -163,10 +163,7 @@ def answer_rows(
         examples,
         np.arange(total),
         Preparation(
-            run.encoding,
-            device,
-            next(network.parameters()).dtype,
-            channels_last=uses_channels_last(network),
+            run.encoding, device, next(network.parameters()).dtype, channels_last=uses_channels_last(network)
         ),
         views=views_of(recipe),
         autocast=prediction_autocast(precision, device),

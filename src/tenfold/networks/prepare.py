@@ -38,15 +38,7 @@ from tenfold.data.tables.cells import look_alikes
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
 from tenfold.engine.monitor import check_defined, check_monitor
-from tenfold.errors import (
-    LISTED,
-    ImageError,
-    RecipeError,
-    SplitError,
-    did_you_mean,
-    listed,
-    shortened,
-)
+from tenfold.errors import LISTED, ImageError, RecipeError, SplitError, did_you_mean, listed, shortened
 from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_source
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of

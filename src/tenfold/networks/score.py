@@ -73,12 +73,7 @@ def evaluate_validation(
     if not len(valid):
         return result
     answers, plain = predict_views(
-        network,
-        work.examples,
-        valid,
-        preparation,
-        views=views_of(recipe),
-        autocast=autocast,
+        network, work.examples, valid, preparation, views=views_of(recipe), autocast=autocast
     )
     labels = {head.name: work.examples.labels[head.name][valid] for head in network.heads}
     weights = work.examples.weigh(valid)
