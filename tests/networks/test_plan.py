@@ -12,7 +12,7 @@ import tenfold
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import MemoryBudgetError, RecipeError
 from tenfold.memory.plan import Plan, Refusal
-from tenfold.networks.plan import draw_plan, plan, plan_command, plan_job
+from tenfold.networks.plan import draw_plan, plan, plan_command
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
@@ -58,12 +58,16 @@ def test_a_job_file_is_planned_by_its_recipe(tmp_path: Path) -> None:
         'table = "t.csv"\n[schema]\ninputs = []\ntargets = []\n'
         '[recipe]\narch = "test_resnet"\nimage_size = [64, 96]\nbatch_size = 24\n'
     )
-    found = plan_job(str(job))[0]
+    found = plan_command(
+        SimpleNamespace(
+            **{**dict.fromkeys(vars(GIVEN)), "archs": [str(job)], "budget": "16GiB", "device": "cuda"}
+        )
+    )[0][0]
     assert isinstance(found, Plan) and found.image_size == (64, 96) and found.batch_size == 24
 
 
 def test_a_budget_that_is_none_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no budget"):
+    with pytest.raises(RecipeError, match="not a budget"):
         plan("test_resnet", budget="a lot")
 
 

@@ -18,7 +18,6 @@ from pydantic import TypeAdapter, ValidationError
 from tenfold.engine.predict import ROWS_AT_ONCE
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
 from tenfold.memory.cache import digest, recall, remember
-from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import CPU_CONTEXT, CUDA_CONTEXT, Band, Card, find_card, show_bytes, stored_context
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
 from tenfold.memory.phases import Phases
@@ -26,18 +25,6 @@ from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
 from tenfold.recipe import Recipe
 from tenfold.values import MemoryPlan
-
-__all__ = [
-    "Plan",
-    "Refusal",
-    "calibrate",
-    "known_context",
-    "PlanRequest",
-    "plan_each",
-    "plan_memory",
-    "plan_to_fit",
-    "timeline",
-]
 
 #: Largest batch that is looked for.
 MOST_ROWS = 4096

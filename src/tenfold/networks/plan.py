@@ -32,18 +32,10 @@ def plan(
     Returns a plan per architecture, or the reason why there is none, in one line.
     """
     names = [archs] if isinstance(archs, str) else list(archs)
-    return plan_each(names, request_of(budget, device, recipe or Recipe(), options))
+    return plan_each(names, _request_of(budget, device, recipe or Recipe(), options))
 
 
-def plan_job(
-    path: str, *, budget: str | int = "16GiB", device: str = "cuda", **options: object
-) -> list[Plan | Refusal]:
-    """The plan of a job file's training."""
-    recipe = Recipe(**read_job(path).recipe)
-    return plan(recipe.arch, budget=budget, recipe=recipe, device=device, **options)
-
-
-def request_of(budget: str | int, device: str, recipe: Recipe, options: Mapping[str, object]) -> PlanRequest:
+def _request_of(budget: str | int, device: str, recipe: Recipe, options: Mapping[str, object]) -> PlanRequest:
     """Return what a plan is made for. options: see `plan`."""
     size = parse_bytes(budget)
     chosen = {name: value for name, value in options.items() if name in Recipe.model_fields}
@@ -81,7 +73,7 @@ def plan_command(asked: PlanOptions) -> tuple[list[Plan | Refusal], PlanRequest]
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
     options = {name: getattr(asked, name) for name in names}
     options = {name: value for name, value in options.items() if value not in (None, False)}
-    request = request_of(asked.budget, asked.device, recipe, options)
+    request = _request_of(asked.budget, asked.device, recipe, options)
     return plan_each(archs, request), request
 
 
