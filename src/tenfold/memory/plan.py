@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 from tenfold.engine.predict import ROWS_AT_ONCE
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
@@ -424,7 +423,8 @@ def _traced(name: str) -> Iterator[None]:
 
 
 def _recall(key: str) -> Plan | None:
-    try:
-        return TypeAdapter(Plan).validate_python(recall(key))
-    except ValidationError:
+    kept = recall(key)
+    if kept is None or set(kept) != {each.name for each in fields(Plan)}:
         return None  # nothing, or another version's: it is made anew
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    return replace(Plan(0), **values)
