@@ -112,7 +112,7 @@ class ListedKind(TargetKind):
         return {"probabilities": dict(zip(self.classes, answer.tolist(), strict=True))}
 
     def baseline(self, labels: Labels, weights: RowWeights = None) -> Baseline:
-        """The most common class; of an open target, the number of classes is none of them."""
+        """The most common class; of an open target the number of classes means none of them."""
         majority = majority_class(labels, weights=weights)
         return None if majority is None else int(majority)
 

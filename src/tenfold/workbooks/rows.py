@@ -38,7 +38,7 @@ def mean_or_words(mean: float) -> float | str:
 
 @dataclass(frozen=True)
 class TargetRows:
-    """One target of some rows.
+    """A target of some rows.
 
     kind: the target, with its classes and stats.  raw: (rows, outputs).
     labels: of the kind.  label_words: (rows,) "" where the label is missing.
