@@ -16,7 +16,7 @@ import pytest
 from tenfold.errors import RunError
 from tenfold.runs import place as place_module
 from tenfold.runs.folder import begin_run, has_finished, making_run, read_run
-from tenfold.runs.place import find_place
+from tenfold.runs.place import find_paths
 
 IDENTITY = {"data": "abc"}
 
@@ -433,4 +433,4 @@ def test_files_may_be_read_by_whom_the_umask_says(tmp_path: Path, mask: int) -> 
 
 def test_a_name_with_dots_leads_where_it_says(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
-    assert find_place(tmp_path / "a" / "b" / "..").final == tmp_path / "a"
+    assert find_paths(tmp_path / "a" / "b" / "..").final == tmp_path / "a"

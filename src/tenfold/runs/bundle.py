@@ -11,7 +11,7 @@ from pathlib import Path
 from tenfold.errors import RunError
 from tenfold.runs.described import read_description
 from tenfold.runs.folder import RunFolder, file_digest, read_object, read_run
-from tenfold.runs.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_place, lock_folder, other_files
+from tenfold.runs.place import DESCRIBED, LOCK, PAGE, drop_temporaries, find_paths, lock_folder, other_files
 from tenfold.runs.record import RunRecord, nan_to_none
 from tenfold.runs.registry import open_run
 from tenfold.runs.run import AnyRun, Member
@@ -30,8 +30,8 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, RunRecord]:
 
     Raises RunError where the folder holds other files, is in use, or cannot be written.
     """
-    place = find_place(path)
-    final = place.final
+    paths = find_paths(path)
+    final = paths.final
     record = _read_record(final)
     others = other_files(final, (LOCK,)) if final.is_dir() else []
     if others and record.kind != KIND and not _begun(final, others):
@@ -48,7 +48,7 @@ def begin_bundle(path: str | os.PathLike[str]) -> tuple[RunFolder, RunRecord]:
         raise RunError(
             f"{path} cannot be written: {error.strerror}", fix="give another folder with -o"
         ) from None
-    return RunFolder(place.named, final, lock), record
+    return RunFolder(paths.named, final, lock), record
 
 
 @contextmanager

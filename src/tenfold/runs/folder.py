@@ -34,11 +34,11 @@ from tenfold.runs.place import (
     FILES,
     INSIDE,
     LOCK,
-    Place,
+    RunPaths,
     being_used,
     drop_aside,
     drop_temporaries,
-    find_place,
+    find_paths,
     give_name,
     in_use,
     lock_folder,
@@ -61,9 +61,9 @@ _AGAIN = "free some space, or mend what is named; then --resume finishes without
 class RunFolder:
     """A run that is being made, in ``NAME.part``; `finish` gives it its name."""
 
-    def __init__(self, final: Path, work: Path, lock: int, place: Place | None = None) -> None:
+    def __init__(self, final: Path, work: Path, lock: int, paths: RunPaths | None = None) -> None:
         self.final, self.path, self._lock = final, work, lock
-        self._place = place or Place(final, final, work)
+        self._paths = paths or RunPaths(final, final, work)
 
     def file(self, name: str) -> Path:
         """The path of a file while the run is made."""
@@ -138,7 +138,7 @@ class RunFolder:
             sync(self.path)
             if sys.platform == "win32":
                 self.close()  # an open file keeps its folder from being renamed there
-            give_name(self._place, files, _own_files(self._place.final))
+            give_name(self._paths, files, _own_files(self._paths.final))
         except OSError as error:
             raise _unnamed(self.final, error) from None
         except RunError as error:
@@ -272,22 +272,22 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
     """
     notes: list[str] = []
     while True:
-        place = find_place(path)
+        paths = find_paths(path)
         try:
-            _check_place(place, path)
-            lock = lock_folder(place.work, path)
+            _check_paths(paths, path)
+            lock = lock_folder(paths.work, path)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror}",
                 fix="give another folder with -o",
             ) from None
-        folder = RunFolder(place.named, place.work, lock, place)
+        folder = RunFolder(paths.named, paths.work, lock, paths)
         try:
-            if not _name_finished(place):
+            if not _name_finished(paths):
                 return folder, notes + _clear(folder, path, resume)
         except OSError as error:
             folder.close()
-            raise _unnamed(place.named, error) from None
+            raise _unnamed(paths.named, error) from None
         except BaseException:
             folder.close()
             raise
@@ -295,9 +295,9 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
         notes.append(f"{path} had finished but for its name, which it has now")
 
 
-def _check_place(place: Place, path: str | os.PathLike[str]) -> None:
+def _check_paths(paths: RunPaths, path: str | os.PathLike[str]) -> None:
     """Refuse to work where other files are."""
-    final, work = place.final, place.work
+    final, work = paths.final, paths.work
     if final.is_dir() and in_use(final):
         raise being_used(path)
     if os.path.lexists(work) and (not work.is_dir() or strangers(work)):
@@ -323,37 +323,37 @@ def _check_place(place: Place, path: str | os.PathLike[str]) -> None:
         )
 
 
-def _name_finished(place: Place) -> bool:
+def _name_finished(paths: RunPaths) -> bool:
     """Give a finished run its name that was stopped before it had it; False where there is none."""
-    final, work = place.final, place.work
+    final, work = paths.final, paths.work
     drop_temporaries(work)
     if (final / DESCRIBED).exists():
         drop_temporaries(final)
-        drop_aside(place, _own_files(place.aside))
+        drop_aside(paths, _own_files(paths.aside))
         for name in (CHECKPOINT, LOCK):
             (final / name).unlink(missing_ok=True)
     if not (work / DESCRIBED).exists():
-        if place.aside.is_dir() and not final.exists():
-            os.replace(place.aside, final)
+        if paths.aside.is_dir() and not final.exists():
+            os.replace(paths.aside, final)
         return False
     files: list[str] = []
     try:
         sums = read_description(work / DESCRIBED, work).files
         files = [name for name in sums if is_inside(name)]
-        whole = len(files) == len(sums) and all(_is_whole(place, name, sums[name]) for name in files)
+        whole = len(files) == len(sums) and all(_is_whole(paths, name, sums[name]) for name in files)
     except RunError:
         whole = False
     if whole:
-        give_name(place, files, _own_files(final) or _own_files(place.aside))
+        give_name(paths, files, _own_files(final) or _own_files(paths.aside))
     else:
         (work / DESCRIBED).unlink()
     return whole
 
 
-def _is_whole(place: Place, name: str, checksum: str) -> bool:
-    file = place.work / name
-    if not file.exists() and not (place.final / DESCRIBED).exists():
-        file = place.final / name  # it was moved already, into a folder that has to stay
+def _is_whole(paths: RunPaths, name: str, checksum: str) -> bool:
+    file = paths.work / name
+    if not file.exists() and not (paths.final / DESCRIBED).exists():
+        file = paths.final / name  # it was moved already, into a folder that has to stay
     return file.is_file() and file_digest(file) == checksum
 
 

@@ -1,4 +1,4 @@
-"""Where a run is made and how it gets its name: whose a folder is, who works in it, links, mount points."""
+"""The folders of a run: whether they may be used, locks, links, mount points, and the final rename."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from tenfold.errors import RunError
 from tenfold.files.atomic import sync
 
-#: Files of an unfinished run alone: who works on it, and what it goes on from.
+#: Files that only an unfinished run has.
 LOCK, CHECKPOINT = "lock", "checkpoint.safetensors"
-#: What describes a finished run, and its page, which is written after it.
+#: The description of a finished run, and its page, which is written later.
 DESCRIBED, PAGE = "run.json", "report.html"
-#: All that a run leaves in its folder (docs/formats.md).
+#: All files of a run (docs/formats.md).
 FILES = frozenset(
     (
         LOCK,
@@ -37,24 +37,21 @@ FILES = frozenset(
         "validation_plain.parquet",
     )
 )
-#: The folder of an unfinished run inside a final one that cannot be renamed.
+#: The folder of an unfinished run inside a final folder that cannot be renamed.
 INSIDE = ".tenfold-part"
-#: What systems put into folders by themselves.
+#: Files that operating systems put into folders.
 _NOTHING = re.compile(r"\.DS_Store|Thumbs\.db|desktop\.ini|lost\+found|\.nfs[0-9a-f]+", re.IGNORECASE)
-#: Files that are being written, of a run and by whoever writes its page.
+#: Temporary files of a run and of its page.
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp|\.tenfold-[0-9a-f-]+\.tmp")
-#: And what safetensors calls it, in a folder of an unfinished run.
+#: The same with those of safetensors, in a folder of an unfinished run.
 _TENSORS = re.compile(rf"{_TEMPORARY.pattern}|\.tmp[0-9A-Za-z]{{6}}")
-#: What a system says of a folder that cannot be renamed where its files can be.
+#: Errors of a folder that cannot be renamed though its files can be.
 _FIXED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run goes.
-
-    named: as it was asked for.  final: where that leads, through links.  work: where the run is made.
-    """
+class RunPaths:
+    """The folders of a run. named: as given.  final: with links resolved.  work: where the run is made."""
 
     named: Path
     final: Path
@@ -62,15 +59,15 @@ class Place:
 
     @property
     def aside(self) -> Path:
-        """Where the run that was there before waits until the new one has its name."""
+        """The folder of the earlier run until the new run has its name."""
         return self.final.with_name(f".{self.final.name}.tenfold-old")
 
 
-def find_place(path: str | os.PathLike[str]) -> Place:
-    """Where a run of that name goes, and where it is made: beside it, or inside a folder that has to stay.
+def find_paths(path: str | os.PathLike[str]) -> RunPaths:
+    """Find the folders of a run: it is made beside the final folder, or inside if that has to stay.
 
-    A folder has to stay where it is a mount point, where this process stands in it, and where its parent
-    cannot be written. Raises RunError where no folder can be.
+    A folder has to stay if it is a mount point, the current folder or above it, or its parent cannot be
+    written. Raises RunError where there cannot be a folder.
     """
     named = final = Path(path).absolute()
     if named.is_symlink() or ".." in named.parts:
@@ -86,7 +83,7 @@ def find_place(path: str | os.PathLike[str]) -> Place:
         os.path.ismount(final) or _stands_in(final) or not os.access(final.parent, os.W_OK | os.X_OK)
     )
     begun = beside.is_dir() and not strangers(beside) and any(beside.iterdir())
-    return Place(named, final, inside if inside.is_dir() or (stays and not begun) else beside)
+    return RunPaths(named, final, inside if inside.is_dir() or (stays and not begun) else beside)
 
 
 def _stands_in(folder: Path) -> bool:
@@ -98,18 +95,15 @@ def _stands_in(folder: Path) -> bool:
 
 
 def strangers(work: Path) -> list[str]:
-    """Names in a folder of an unfinished run that no run leaves: then the folder is somebody else's.
-
-    Where nothing says that a run was ever made in it, all names are.
-    """
-    names = [one.name for one in work.iterdir() if not _NOTHING.fullmatch(one.name)]
+    """Names of other files in a folder of an unfinished run; all names if no run was ever made in it."""
+    names = [entry.name for entry in work.iterdir() if not _NOTHING.fullmatch(entry.name)]
     if not {LOCK, DESCRIBED} & {*names} and not _is_checkpoint(work / CHECKPOINT):
         return sorted(names)
     return sorted(name for name in names if name not in FILES and not _TENSORS.fullmatch(name))
 
 
 def _is_checkpoint(file: Path) -> bool:
-    """Whether a file begins as those do that a training writes to be gone on from."""
+    """Whether a file begins as a checkpoint."""
     try:
         with open(file, "rb") as stream:
             return stream.read(64)[8:].startswith(b'{"__metadata__":{"about":')
@@ -118,19 +112,19 @@ def _is_checkpoint(file: Path) -> bool:
 
 
 def other_files(folder: Path, own: Iterable[str] = ()) -> list[str]:
-    """Names in a folder beside a run's own, and beside what systems put there by themselves."""
+    """Names in a folder other than `own`, temporary files and those of the operating system."""
     known = {*own, INSIDE}
-    names = [one.name for one in folder.iterdir() if one.name not in known]
-    return sorted(one for one in names if not _NOTHING.fullmatch(one) and not _TEMPORARY.fullmatch(one))
+    names = {entry.name for entry in folder.iterdir()} - known
+    return sorted(name for name in names if not _NOTHING.fullmatch(name) and not _TEMPORARY.fullmatch(name))
 
 
-# --- one at a time -----------------------------------------------------------------------------------
+# --- locks -------------------------------------------------------------------------------------------
 
 
 def lock_folder(work: Path, path: str | os.PathLike[str]) -> int:
-    """Make the folder if need be; a handle that keeps every other process out of it.
+    """Make the folder if necessary, and lock it; returns the handle of the lock.
 
-    path: how the folder is called in messages. Raises RunError where another process is in it.
+    path: the folder's name in messages. Raises RunError where another process has locked it.
     """
     while True:
         work.mkdir(parents=True, exist_ok=True)
@@ -149,7 +143,7 @@ def lock_folder(work: Path, path: str | os.PathLike[str]) -> int:
 
 
 def being_used(path: str | os.PathLike[str]) -> RunError:
-    """What is said where another process works in a folder."""
+    """The error for a folder in which another process works."""
     return RunError(f"{path} is in use by another process", fix="wait for it, or give another name with -o")
 
 
@@ -166,7 +160,7 @@ def in_use(folder: Path) -> bool:
 
 
 def _locked(handle: int) -> bool:
-    """Whether the lock is ours now. A file system that knows no locks keeps nobody out."""
+    """Whether the lock is ours now. A file system without locks keeps nobody out."""
     if sys.platform != "win32":
         import fcntl
 
@@ -183,14 +177,14 @@ def _locked(handle: int) -> bool:
 
 
 def temporary_name(path: Path) -> Path:
-    """What a file is called while it is written."""
+    """The name of a file while it is written."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def drop_temporaries(folder: Path, *, tensors: bool = True) -> None:
-    """Remove what killed processes were writing. For whoever holds the folder's lock.
+    """Remove temporary files of killed processes. Only with the folder's lock.
 
-    tensors: also what safetensors was writing: for folders in which nobody else has files.
+    tensors: also those of safetensors, for folders that hold no other files.
     """
     names = _TENSORS if tensors else _TEMPORARY
     for entry in folder.iterdir():
@@ -199,10 +193,10 @@ def drop_temporaries(folder: Path, *, tensors: bool = True) -> None:
 
 
 def remove_work(work: Path) -> None:
-    """Remove a folder of an unfinished run, but nothing in it that no run leaves."""
+    """Remove a folder of an unfinished run, except other files in it."""
     drop_temporaries(work)
     # The lock goes last: until then nobody else begins.
-    names = sorted((one.name for one in work.iterdir()), key=lambda name: name == LOCK)
+    names = sorted((entry.name for entry in work.iterdir()), key=lambda name: name == LOCK)
     for name in names:
         if name in FILES or _NOTHING.fullmatch(name):
             with suppress(OSError):
@@ -214,16 +208,15 @@ def remove_work(work: Path) -> None:
 # --- the name ----------------------------------------------------------------------------------------
 
 
-def give_name(place: Place, files: Iterable[str], before: Iterable[str]) -> None:
-    """Let the finished run in `place.work` take its name; only then is the one before removed.
+def give_name(paths: RunPaths, files: Iterable[str], before: Iterable[str]) -> None:
+    """Give the finished run in `paths.work` its name; only then is the earlier run removed.
 
-    files: the run's, beside ``run.json``.  before: those of the run before, if any; whatever else lies in its
-    folder is somebody's, and stays.
+    files: the run's, beside ``run.json``.  before: those of the earlier run; other files in its folder stay.
     """
-    final, work, aside = place.final, place.work, place.aside
+    final, work, aside = paths.final, paths.work, paths.aside
     old = {*before, PAGE} - {*files}
     if work.parent == final:
-        return _pour(place, files, old)
+        return _pour(paths, files, old)
     try:
         # An empty folder gives way by itself, except on Windows.
         if final.exists() and (any(final.iterdir()) or sys.platform == "win32"):
@@ -234,29 +227,29 @@ def give_name(place: Place, files: Iterable[str], before: Iterable[str]) -> None
             os.replace(aside, final)
         if not final.is_dir() or error.errno not in _FIXED:
             raise
-        return _pour(place, files, old)
+        return _pour(paths, files, old)
     sync(final.parent)
-    drop_aside(place, before)
+    drop_aside(paths, before)
     for name in (CHECKPOINT, LOCK):
         (final / name).unlink(missing_ok=True)
     return None
 
 
-def drop_aside(place: Place, own: Iterable[str]) -> None:
-    """Remove the run that was replaced; what else lay in its folder goes into the new one's."""
-    aside = place.aside
+def drop_aside(paths: RunPaths, own: Iterable[str]) -> None:
+    """Remove the run that was replaced; other files in its folder move into the new one."""
+    aside = paths.aside
     if not aside.is_dir():
         return
     for name in other_files(aside, {*own, *FILES}):
-        if not os.path.lexists(place.final / name):
-            os.replace(aside / name, place.final / name)
+        if not os.path.lexists(paths.final / name):
+            os.replace(aside / name, paths.final / name)
     if not other_files(aside, {*own, *FILES}):
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _pour(place: Place, files: Iterable[str], old: Iterable[str]) -> None:
-    """File by file into a folder that has to stay; it is a run once ``run.json``, the last, is there."""
-    final, work = place.final, place.work
+def _pour(paths: RunPaths, files: Iterable[str], old: Iterable[str]) -> None:
+    """Move the files into a folder that has to stay, ``run.json`` last."""
+    final, work = paths.final, paths.work
     (final / DESCRIBED).unlink(missing_ok=True)
     for name in files:
         if (work / name).exists():
