@@ -1112,7 +1112,7 @@ def test_times_of_single_precision() -> None:
         found = index_ratings(read_table({**PLAIN, "time": times}))
         return [note for note in found.notes if "single precision" in note]
 
-    assert "keeps times of 128 s" in said(seconds.astype(np.float32))[0]
+    assert "in steps of 128 s" in said(seconds.astype(np.float32))[0]
     assert not said(seconds) and not said(seconds * 1e9) and not said(np.array([1, 2, 3], np.float32))
 
 
