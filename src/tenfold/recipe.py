@@ -169,6 +169,8 @@ class Training(Part):
             values.pop("optimizer", None)
         if self.optimizer != "sgd":
             values.pop("momentum", None)
+        if not values.get("fit_head"):
+            values.pop("fit_head", None)
         return values
 
     @property
@@ -213,6 +215,9 @@ class Images(Part):
     plain_weight: float = choice(0.25, "of the plain view in the average of --tta", ge=0, le=1)
     body_lr: float = choice(0.5, "highest rate of the backbone / that of the head", ge=0, le=1)
     layer_decay: float = choice(1.0, "rate of a layer / that of the next one", gt=0, le=1)
+    fit_head: bool | None = choice(
+        None, "fit the last layer to frozen features first [pictures alone with pretrained weights]"
+    )
     drop_path: float = choice(0.1, "highest stochastic depth, per row", ge=0, lt=1)
     batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = choice(
         16, "rows that BatchNorm averages over, or frozen"
@@ -287,13 +292,31 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
             fix="set mixup = 0",
         )
     if schema.images or not schema.columns:
-        return recipe
+        return _with_fitted_head(recipe, schema)
     if "weights" in recipe.model_fields_set and recipe.weights not in ("hub", "none"):
         raise RecipeError(
             f"weights = {recipe.weights!r} are of a backbone, and there are no pictures", fix="leave it out"
         )
     mine = {name: value for name, value in TABLE_DEFAULTS.items() if name not in recipe.model_fields_set}
     return recipe.model_copy(update=mine)
+
+
+def _with_fitted_head(recipe: Recipe, schema: Schema) -> Recipe:
+    """Fit the head first, in place of epochs, where it is a linear layer on pretrained features."""
+    linear = not schema.columns and recipe.body in ("auto", "linear")
+    epochs = recipe.frozen_epochs if "frozen_epochs" in recipe.model_fields_set else 0
+    if recipe.fit_head and (not linear or epochs):
+        raise RecipeError(
+            "fit_head fits a linear layer on pictures alone, in place of frozen_epochs",
+            found=f"body = {recipe.body!r}, frozen_epochs = {recipe.frozen_epochs}",
+            fix="leave one of them out",
+        )
+    wanted = recipe.fit_head
+    if wanted is None:
+        wanted = linear and recipe.weights != "none" and not epochs
+    return recipe.model_copy(
+        update={"fit_head": wanted, "frozen_epochs": 0 if wanted else recipe.frozen_epochs}
+    )
 
 
 #: Defaults for a dot product of two ids. Its single output is the whole answer, so nothing is dropped. Its

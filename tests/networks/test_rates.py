@@ -58,3 +58,18 @@ def test_what_a_training_would_refuse_is_refused(tmp_path: Path) -> None:
     reading = Reading(skip_bad=True, workers=0)
     curve = find_learning_rate(schema_of(tmp_path), QUICK, columns, steps=10, reading=reading)
     assert len(curve.losses) == 10
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(64, 14), (2, 20), (1, 38)])
+def test_two_epochs_are_enough(tmp_path: Path, batch_size: int, steps: int) -> None:
+    columns, notes, told = write_photos(tmp_path, 24), [], []
+    find_learning_rate(
+        schema_of(tmp_path),
+        quick(batch_size=batch_size, clip_norm=1e-9),
+        columns,
+        on_note=notes.append,
+        on_progress=told.append,
+    )
+    # 19 training rows.
+    assert sum(isinstance(event, StepEnded) for event in told) == steps
+    assert any(note.startswith(f"{steps} optimizer steps") for note in notes)

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, SupportsFloat, TextIO
@@ -164,6 +165,10 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+#: Seconds between two lines of progress where there is no terminal.
+SECONDS_BETWEEN_LINES = 15.0
+
+
 class Display:
     """A progress bar and the lines above it, on standard error."""
 
@@ -179,6 +184,7 @@ class Display:
         )
         self._task: TaskID | None = None
         self._name = ""
+        self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -210,6 +216,11 @@ class Display:
 
     def _show(self, name: str, done: int, total: int, extra: str = "") -> None:
         name, extra = printable(name), printable(extra)
+        if not _errors.is_terminal:
+            if time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
+                self._shown = time.monotonic()
+                self.note(f"{name}: {done}/{total}  {extra}".rstrip())
+            return
         if self._task is None or name != self._name:
             if self._task is not None:
                 self._bar.remove_task(self._task)

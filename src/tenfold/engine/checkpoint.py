@@ -15,6 +15,7 @@ from tenfold.engine.step import Training
 from tenfold.errors import RunError
 from tenfold.events import EpochEnded
 from tenfold.runs.folder import RunFolder
+from tenfold.values import TargetScores
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Progress:
     skipped: updates left out because a half-precision gradient overflowed.
     statistics: rows that BatchNorm's statistics are estimated from after each epoch; 0 in trainings begun by
         a version that kept running averages, which they end with.
+    linear: scores of the linear layer on frozen features that the training started from.
     """
 
     epoch: int = 0
@@ -42,6 +44,7 @@ class Progress:
     best: float | None = None
     best_epoch: int = -1
     statistics: int = 0
+    linear: TargetScores = field(default_factory=dict)
 
 
 def save_checkpoint(

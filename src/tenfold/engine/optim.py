@@ -83,7 +83,7 @@ class AveragedWeights:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.restart(network)
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
@@ -98,6 +98,10 @@ class AveragedWeights:
             else:
                 value.copy_(live[name])
         torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
+
+    def restart(self, network: nn.Module) -> None:
+        """Begin again from the weights that a network holds."""
+        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     @torch.no_grad()
     def take_buffers(self, network: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from tenfold.engine.checkpoint import (
     tensors_under,
 )
 from tenfold.engine.device import peak_bytes
+from tenfold.engine.linear import fit_head
 from tenfold.engine.loss import task_weights_of
 from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
@@ -52,6 +53,7 @@ class Trained:
 
     history: one record per epoch.  micro_batch: rows that went through at once in the end.
     stopped: what went wrong, or "".  kept: the epoch, from 0, whose weights these are.
+    linear: scores of the linear layer on frozen features that the training started from, if it did.
     """
 
     history: list[EpochEnded]
@@ -59,6 +61,7 @@ class Trained:
     notes: list[str]
     stopped: str = ""
     kept: int = -1
+    linear: TargetScores = field(default_factory=dict)
 
 
 def fit_network(
@@ -99,13 +102,17 @@ def fit_network(
     if plan.checkpoint and not recompute(network):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
     good, best = _resumed(training, kept, folder) if kept and folder else ({}, {})
+    fresh = kept is None
     del kept
     loop = _Loop(
         training, examples, train, valid, plan, progress, folder, identity or {}, on_progress, good, best
     )
+    if fresh and recipe.fit_head:
+        loop.fit_head()
     stopped = loop.run()
+    last = loop.leave_weights(stopped)
     return Trained(
-        progress.history, training.micro_batch, loop.training.notes, stopped, loop.leave_weights(stopped)
+        progress.history, training.micro_batch, loop.training.notes, stopped, last, progress.linear
     )
 
 
@@ -143,6 +150,23 @@ class _Loop:
     good: dict[str, Shaped[Tensor, " ..."]]
     #: Weights of the best epoch so far, where they are to be kept.
     best: dict[str, Shaped[Tensor, " ..."]]
+
+    def fit_head(self) -> None:
+        """Start from the best linear layer on the body's features, and score it."""
+        training, recipe = self.training, self.training.recipe
+        self._estimate_statistics()
+        fit_head(
+            training.network,
+            self.examples,
+            self.train,
+            training.preparation,
+            seed=recipe.seed,
+            autocast=training.autocast,
+            workers=self.plan.workers,
+        )
+        if training.averaged is not None:
+            training.averaged.restart(training.network)
+        self.progress.linear = self._scores() if len(self.valid) else {}
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
@@ -356,16 +380,19 @@ class _Loop:
         training = self.training
         with swapped_weights(training.network, training.averaged):
             self._estimate_statistics()
-            if not len(self.valid):
-                return {}
-            probabilities = predict_views(
-                training.network,
-                self.examples,
-                self.valid,
-                training.preparation,
-                autocast=training.autocast,
-                workers=self.plan.workers,
-            )[0]
+            return self._scores() if len(self.valid) else {}
+
+    def _scores(self) -> TargetScores:
+        """Scores of the validation rows by the weights that the network holds now."""
+        training = self.training
+        probabilities = predict_views(
+            training.network,
+            self.examples,
+            self.valid,
+            training.preparation,
+            autocast=training.autocast,
+            workers=self.plan.workers,
+        )[0]
         labels, weights = self.examples.labels, self.examples.weigh(self.valid)
         return {
             head.name: head.scores(probabilities[head.name], labels[head.name][self.valid], weights=weights)

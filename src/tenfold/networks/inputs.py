@@ -126,6 +126,14 @@ def _as_trained(source: object, trained: RunRecord, wanted: Sequence[str], **opt
     return read_as_trained(source, trained.values, options, wanted)
 
 
+def check_source(schema: Schema, source: object, reading: Reading) -> None:
+    """Refuse a table without the columns of a schema, or whose pictures are not there; loads no torch."""
+    schema.check_uses()
+    table, reading = read_source(source, schema, reading)
+    schema.check_columns(table.known, table.source)
+    check_pictures(table, schema, reading)
+
+
 def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:
     """Whether the first row's cells are the columns that are asked for, as in a table of words alone."""
     first = {id_text(table.take([0]).text(name, ids=False)[0]) for name in table.names}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenfold.engine.batches import Batch, epoch_order, training_batches
+from tenfold.engine.batches import Batch, epoch_order, steps_per_epoch, training_batches
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
-from tenfold.engine.finder import RateCurve, find_rate
+from tenfold.engine.finder import LEAST_STEPS, RateCurve, find_rate
 from tenfold.engine.train import begin_training
 from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
@@ -16,13 +16,16 @@ from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
 from tenfold.values import Log
 
+#: Steps that show a smooth curve.
+MOST_STEPS = 100
+
 
 def find_learning_rate(
     schema: Schema,
     recipe: Recipe,
     table: object,
     *,
-    steps: int = 100,
+    steps: int | None = None,
     reading: Reading | None = None,
     machine: Machine | None = None,
     on_progress: Listener | None = None,
@@ -30,7 +33,8 @@ def find_learning_rate(
 ) -> RateCurve:
     """The loss over a growing learning rate, for the training that `fit` would run; nothing is kept.
 
-    steps: optimizer steps, each a whole batch.
+    steps: optimizer steps, each a whole batch; without a number those of two epochs, at most `MOST_STEPS`.
+        Where these would be fewer than `LEAST_STEPS`, the batches are smaller.
     """
     reading, machine = reading or Reading(), machine or Machine()
     recipe = with_defaults_for(recipe, schema)
@@ -38,7 +42,15 @@ def find_learning_rate(
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
-    work = prepare_training(schema, recipe, table, reading, Notes(on_note))
+    notes = Notes(on_note)
+    work = prepare_training(schema, recipe, table, reading, notes)
+    if steps is None:
+        rows = len(work.split.train)
+        batch = max(1, min(recipe.batch_size, 2 * rows // LEAST_STEPS))
+        steps = max(LEAST_STEPS, min(2 * steps_per_epoch(rows, batch), MOST_STEPS))
+        smaller = f", of {batch} rows to be so many in two epochs" if batch < recipe.batch_size else ""
+        notes.add([f"{steps} optimizer steps{smaller}"])
+        recipe = recipe.model_copy(update={"batch_size": batch})
     plan = plan_training(recipe, machine, work, device, precision)
     training = begin_training(
         work.network,

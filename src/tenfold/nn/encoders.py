@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
@@ -20,6 +23,8 @@ from tenfold.data.encode import ColumnStats
 from tenfold.errors import DependencyError, RecipeError, WeightsError, did_you_mean
 from tenfold.schema import CategoryColumn, IdColumn, NumberColumn
 
+#: Seconds to wait for a connection to the hub of pretrained weights.
+HUB_SECONDS = 3.0
 #: Blocks of each stage of the EfficientNet-Lite networks, by their number of blocks (lite1 and lite2 agree).
 _LITE_STAGES = {
     16: (1, 2, 2, 3, 3, 4, 1),
@@ -167,8 +172,8 @@ def build_backbone(
     check_architecture(arch)
     wanted: dict[str, Any] = {"num_classes": 0, "img_size": image_size, "drop_path_rate": drop_path or None}
     backbone, last = None, ""
-    # The hub's client would print every retry.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if pretrained:
+        _prepare_hub()
     # Not every architecture takes an image size or stochastic depth: retry with fewer options.
     for without in ((), ("img_size",), ("drop_path_rate",), ("img_size", "drop_path_rate")):
         options = {name: value for name, value in wanted.items() if name not in without}
@@ -194,6 +199,24 @@ def build_backbone(
     if backbone is None:
         raise RecipeError(f"timm cannot build {arch}: {last}", fix="choose another architecture")
     return backbone
+
+
+def _prepare_hub() -> None:
+    """Keep the hub's client quiet, and without a connection let it look on this machine only, at once.
+
+    By itself it tries again for more than a minute. A proxy is left to the client.
+    """
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=HUB_SECONDS).close()
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
 
 
 def native_size(arch: str) -> str:

@@ -16,7 +16,7 @@ from tenfold.errors import RunError, SchemaError
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.folder import read_run
 from tenfold.runs.job import FitJob
-from tenfold.runs.options import AS_TRAINED, FitOptions, PredictChanges, PredictOptions
+from tenfold.runs.options import AS_TRAINED, FitOptions, PredictChanges, PredictOptions, Reading
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Ensemble, Run
 from tenfold.schema import Schema
@@ -126,5 +126,9 @@ def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOption
     if schema.rated != isinstance(recipe, FactorRecipe | RatingNetworkRecipe):
         what, name = ("of ratings", "FactorRecipe") if schema.rated else ("without id columns", "Recipe")
         raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")
+    if isinstance(recipe, Recipe) and isinstance(table, str | os.PathLike):
+        # Before torch is loaded, so that a mistyped column or folder is told at once.
+        check = cast(Callable[[Schema, object, Reading], None], _load("tenfold.networks.inputs:check_source"))
+        check(schema, table, options.reading)
     make = cast(Callable[..., FitJob], _load(JOBS[type(recipe)]))
     return make(schema, recipe, table, options)
