@@ -37,6 +37,7 @@ LIBRARIES = {
     ),  # runs: PyTorch's own file format
     "torchvision": ("nn/*",),
     "timm": ("nn/encoders", "engine/optim"),
+    "huggingface_hub": ("nn/encoders",),
     "numba": ("collab/kernels",),
     "threadpoolctl": ("collab/scale",),
     "pyarrow": ("data/tables/*",),
@@ -67,6 +68,7 @@ NEURAL = (
 )
 
 DISTRIBUTIONS = {
+    "huggingface_hub": "huggingface-hub",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "sklearn": "scikit-learn",
