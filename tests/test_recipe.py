@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from tenfold.errors import RecipeError
-from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe, parse_size, with_dot_weight_decay
+from tenfold.recipe import (
+    FactorRecipe,
+    RatingNetworkRecipe,
+    Recipe,
+    parse_size,
+    with_batch_for,
+    with_dot_weight_decay,
+)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +201,15 @@ def test_momentum_belongs_to_sgd() -> None:
     Recipe(optimizer="sgd", momentum=0.5).check()
     with pytest.raises(RecipeError, match="momentum = 0.5 belongs to sgd"):
         Recipe(momentum=0.5).check()
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch", "lr"),
+    [(192, 12, 16, 1e-3), (192, 100, 64, 2e-3), (600, 11, 64, 2e-3), (500, 9, 32, 1.41e-3), (3, 1, 16, 1e-3)],
+)
+def test_a_small_table_has_a_small_batch(rows: int, epochs: int, batch: int, lr: float) -> None:
+    recipe = with_batch_for(Recipe(epochs=epochs, frozen_epochs=0), rows)
+    assert (recipe.batch_size, recipe.lr) == (batch, lr)
+    given = with_batch_for(Recipe(epochs=epochs, frozen_epochs=0, lr=0.01), rows)
+    assert (given.batch_size, given.lr) == (batch, 0.01)
+    assert with_batch_for(Recipe(epochs=epochs, batch_size=64), rows).batch_size == 64

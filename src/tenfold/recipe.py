@@ -301,6 +301,26 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
     return recipe.model_copy(update=mine)
 
 
+#: Optimizer steps that a batch size which is not given leaves at least, and the smallest such batch.
+FEW_STEPS, SMALLEST_BATCH = 100, 16
+
+
+def with_batch_for(recipe: Recipe, rows: int) -> Recipe:
+    """The recipe with a batch size for so many training rows, where it does not give one.
+
+    The default is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps; the learning
+    rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287), unless it is given.
+    """
+    batch, epochs = recipe.batch_size, recipe.frozen_epochs + recipe.epochs
+    if "batch_size" in recipe.model_fields_set:
+        return recipe
+    while batch >= 2 * SMALLEST_BATCH and -(-rows // batch) * epochs < FEW_STEPS:
+        batch //= 2
+    scale = (batch / recipe.batch_size) ** 0.5
+    lr = recipe.lr if "lr" in recipe.model_fields_set else float(f"{recipe.lr * scale:.3g}")
+    return recipe.model_copy(update={"batch_size": batch, "lr": lr})
+
+
 def _with_fitted_head(recipe: Recipe, schema: Schema) -> Recipe:
     """Fit the head first, in place of epochs, where it is a linear layer on pretrained features."""
     linear = not schema.columns and recipe.body in ("auto", "linear")

@@ -338,7 +338,7 @@ def test_somebody_elses_files_of_these_names(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for name in ("run.json", "weights.safetensors"):
         (tmp_path / "run" / name).write_text('{"name": "mine"}')
-        with pytest.raises(RunError, match="is a folder with other files in it, no run"):
+        with pytest.raises(RunError, match="is a folder with other files in it, not a run"):
             fit("network", tmp_path / "run")
         assert (tmp_path / "run" / name).read_text() == '{"name": "mine"}'
 

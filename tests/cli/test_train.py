@@ -112,7 +112,7 @@ def test_mistakes_are_named_with_their_remedy(place: Path, words: list[str], tex
         (["fit", "train.csv", "--image", "id=nowhere", "--target", "label", "-o", "runs/x"], "'nowhere'"),
         (["fit", "train.csv", "--image", "id", "--target", "label", "-o", "runs/x"], "COLUMN=FOLDER"),
         (["fit", "train.csv", "--image", "id=photos", "--target", "label"], "-o"),
-        (["fit", "train.csv", "--image", "id=photos", "--target", "label", "-o", "photos"], "no run"),
+        (["fit", "train.csv", "--image", "id=photos", "--target", "label", "-o", "photos"], "not a run"),
         (["predict", "runs/nowhere", "train.csv", "-o", "x.csv"], "does not exist"),
         (["predict", "photos", "train.csv", "-o", "x.csv"], "holds no run"),
         (["evaluate", "runs/first", "photos"], "no column 'label'"),

@@ -16,6 +16,7 @@ from tenfold.data.tables.table import read_parquet_columns
 from tenfold.errors import ImageError, RunError, SchemaError, TrainingError
 from tenfold.events import StepEnded
 from tenfold.metrics import error_rate
+from tenfold.networks.score import compare_to_linear
 from tenfold.recipe import RatingNetworkRecipe, Recipe
 from tenfold.runs.options import FitOptions, Machine, Reading
 from tenfold.runs.registry import job_for
@@ -403,6 +404,28 @@ def test_every_training_counts_its_peak_memory_from_its_own_begin(monkeypatch: p
     stars = Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
     options = FitOptions(machine=Machine(device="cpu"))
     for schema, recipe in ((cells, Recipe()), (stars, RatingNetworkRecipe())):
-        with job_for(schema, recipe, "t.csv", options).machine() as peak:
+        with job_for(schema, recipe, {}, options).machine() as peak:
             assert peak() == 7
     assert begun == ["cpu", "cpu"]
+
+
+def test_the_linear_layer_that_it_starts_from_is_told(tmp_path: Path) -> None:
+    columns, notes = write_photos(tmp_path, 40), []
+    recipe = quick(fit_head=True, frozen_epochs=0, epochs=1)
+    run = tenfold.fit(schema_of(tmp_path), recipe, columns, run=tmp_path / "run", on_note=notes.append)
+    floor = run.record.linear["label"]["error_rate"]
+    assert any(f"a linear layer on frozen features: {floor:.4g} wrong" in note for note in notes)
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "label, a linear layer on frozen features:" in page
+    assert Recipe.from_toml((tmp_path / "run" / "recipe.toml").read_text()).fit_head is True
+    # 32 training rows in batches of the recipe's size.
+    steps = -(-32 // recipe.batch_size)
+    assert any(note.startswith(f"{steps} optimizer steps in all") for note in notes)
+
+
+def test_a_score_below_the_linear_layer_is_told() -> None:
+    floor = {"a": {"error_rate": 0.25}, "b": {"micro_f1": 0.5}, "c": {"rmse": 2.0}, "d": {}}
+    worse = {"a": {"error_rate": 0.3}, "b": {"micro_f1": 0.4}, "c": {"rmse": 1.0}, "d": {}}
+    notes = compare_to_linear(floor, worse)
+    assert notes[0].startswith("a: 0.3 wrong; a linear layer on frozen features: 0.25 wrong, which is better")
+    assert "which is better" in notes[1] and notes[2].endswith("RMSE 2") and len(notes) == 3

@@ -149,8 +149,8 @@ def test_what_is_watched_must_be_there(tmp_path: Path) -> None:
     for changes, said in (
         ({"keep": "best"}, "needs validation rows"),
         ({"patience": 2}, "needs validation rows"),
-        ({"valid": 0.2, "monitor": "starz"}, "no target"),
-        ({"valid": 0.2, "monitor": "stars:f1"}, "no score"),
+        ({"valid": 0.2, "monitor": "starz"}, "not a target"),
+        ({"valid": 0.2, "monitor": "stars:f1"}, "not a score"),
     ):
         with pytest.raises(RecipeError, match=said):
             fit(tmp_path / "a", RatingNetworkRecipe(**{**SHORT.model_dump(), **changes}))

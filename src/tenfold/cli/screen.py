@@ -216,11 +216,9 @@ class Display:
 
     def _show(self, name: str, done: int, total: int, extra: str = "") -> None:
         name, extra = printable(name), printable(extra)
-        if not _errors.is_terminal:
-            if time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
-                self._shown = time.monotonic()
-                self.note(f"{name}: {done}/{total}  {extra}".rstrip())
-            return
+        if not _errors.is_terminal and time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
+            self._shown = time.monotonic()
+            self.note(f"{name}: {done}/{total}  {extra}".rstrip())
         if self._task is None or name != self._name:
             if self._task is not None:
                 self._bar.remove_task(self._task)

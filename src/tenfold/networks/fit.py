@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from tenfold.data.encode import Encoding
+from tenfold.engine.batches import steps_per_epoch
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import (
     free_memory,
@@ -29,10 +30,10 @@ from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.prepare import TrainingWork, prepare_training
-from tenfold.networks.score import baseline_answers, evaluate_validation
+from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
-from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.recipe import FEW_STEPS, SMALLEST_BATCH, Recipe, with_defaults_for
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions, Machine
@@ -98,7 +99,7 @@ class _Prepared:
 
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
         """Plan, train, score the validation rows, and write the network."""
-        work, recipe, device = self.work, self.job.recipe, self.job.device
+        work, recipe, device = self.work, self.work.recipe, self.job.device
         machine = self.job.options.machine
         precision = pick_precision(recipe.precision, device)
         plan = plan_training(recipe, machine, work, device, precision)
@@ -123,6 +124,7 @@ class _Prepared:
         notes.add(trained.notes)
         result = evaluate_validation(folder, work, recipe, device, precision)
         notes.add(result.notes)
+        notes.add(compare_to_linear(trained.linear, result.scores))
         write_network(folder, work.network, result.encoding, trained, {"arch": recipe.arch})
         record = {
             "kind": "network",
@@ -138,6 +140,7 @@ class _Prepared:
             "without_views": nan_to_none(result.plain_scores),
             "calibration": nan_to_none(result.calibration),
             "majority": baseline_answers(work),
+            **({"linear": nan_to_none(trained.linear)} if trained.linear else {}),
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
@@ -301,6 +304,17 @@ def _describe(
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
         + (", activations computed again" if plan.checkpoint else ""),
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
+        *_few_steps(recipe, len(work.split.train)),
         *([f"BatchNorm: statistics of {estimated} training rows after each epoch"] if estimated else []),
         *plan.notes,
     ]
+
+
+def _few_steps(recipe: Recipe, rows: int) -> list[str]:
+    """How many optimizer steps there are, where they are few, and the batch size that takes more."""
+    steps, wider = (
+        steps_per_epoch(rows, batch) * (recipe.frozen_epochs + recipe.epochs)
+        for batch in (recipe.batch_size, SMALLEST_BATCH)
+    )
+    more = f": --batch-size {SMALLEST_BATCH} takes {wider}" if wider > steps else ": more --epochs take more"
+    return [f"{steps} optimizer steps in all{more}"] if steps < FEW_STEPS else []

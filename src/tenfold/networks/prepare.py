@@ -43,7 +43,7 @@ from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_sou
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, with_batch_for
 from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
@@ -67,6 +67,7 @@ class TrainingWork:
     """
 
     schema: Schema
+    recipe: Recipe
     encoding: Encoding
     examples: Examples
     split: Split
@@ -128,6 +129,7 @@ def prepare_training(
     notes.add([*kin.linked, *_alike(kin.groups)])
     split = _split(schema, recipe, rows, kin, examples, encoding, split_rule)
     notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
+    recipe = with_batch_for(recipe, len(split.train))
     if early is None:
         # How wide the first layers of a table are is decided by its training rows.
         columns, said = fit_columns(schema, rows.table, split.train, examples.weigh(split.train))
@@ -158,6 +160,7 @@ def prepare_training(
     marks = row_fingerprints(rows.table, schema, rows.contents)
     return TrainingWork(
         schema,
+        recipe,
         encoding,
         examples,
         split,

@@ -44,6 +44,7 @@ def find_learning_rate(
         keep_freed_memory()
     notes = Notes(on_note)
     work = prepare_training(schema, recipe, table, reading, notes)
+    recipe = work.recipe
     if steps is None:
         rows = len(work.split.train)
         batch = max(1, min(recipe.batch_size, 2 * rows // LEAST_STEPS))

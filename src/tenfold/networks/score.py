@@ -23,7 +23,8 @@ from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.heldout import held_out_columns
 from tenfold.targets.base import Baseline, Labels, TargetStats
-from tenfold.values import Scores, read_score
+from tenfold.targets.words import HIGHER_IS_BETTER, SHORT
+from tenfold.values import Scores, TargetScores, read_score
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +56,21 @@ def baseline_answers(work: TrainingWork) -> dict[str, Baseline]:
         for head in work.network.heads
     }
     return {name: answer for name, answer in answers.items() if answer is not None}
+
+
+def compare_to_linear(linear: TargetScores, scores: TargetScores) -> list[str]:
+    """The score of the linear layer on frozen features beside that of the training, target by target."""
+    notes = []
+    for name, floor in linear.items():
+        key = next((key for key in SHORT if key in floor), None)
+        if key is None:
+            continue
+        before, after = read_score(floor, key), read_score(scores.get(name, {}), key)
+        linear_text, text = (SHORT[key].format(f"{value:.4g}") for value in (before, after))
+        worse = before > after if key in HIGHER_IS_BETTER else before < after
+        more = ", which is better: train for more --epochs, or with a lower --lr" if worse else ""
+        notes.append(f"{name}: {text}; a linear layer on frozen features: {linear_text}{more}")
+    return notes
 
 
 def evaluate_validation(

@@ -188,6 +188,7 @@ _TYPES: dict[str, Kind] = {
     "without_views": ("scores by target", is_scores),
     "calibration": ("figures by target", is_scores),
     "majority": ("a table", is_table),
+    "linear": ("a table by target", table_of(is_table)),
     "plan": ("a plan's figures", _plan),
     "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
     "fingerprint": ("a table with its texts", _fingerprint),

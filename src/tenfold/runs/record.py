@@ -87,6 +87,7 @@ class RunRecord:
     time_format = Entry[str | None](None)
     times_ignored = Entry(False)
     majority = Entry[Mapping[str, Any]]({})
+    linear = Entry[TargetScores]({})
     calibration = Entry[Mapping[str, Mapping[str, Any]]]({})
     weighted_by = Entry("")
     precision = Entry("")
