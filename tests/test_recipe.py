@@ -12,7 +12,7 @@ from tenfold.recipe import (
     RatingNetworkRecipe,
     Recipe,
     parse_size,
-    with_batch_for,
+    with_defaults_for_rows,
     with_dot_weight_decay,
 )
 
@@ -208,8 +208,21 @@ def test_momentum_belongs_to_sgd() -> None:
     [(192, 12, 16, 1e-3), (192, 100, 64, 2e-3), (600, 11, 64, 2e-3), (500, 9, 32, 1.41e-3), (3, 1, 16, 1e-3)],
 )
 def test_a_small_table_has_a_small_batch(rows: int, epochs: int, batch: int, lr: float) -> None:
-    recipe = with_batch_for(Recipe(epochs=epochs, frozen_epochs=0), rows)
+    recipe = with_defaults_for_rows(Recipe(epochs=epochs, frozen_epochs=0), rows)
     assert (recipe.batch_size, recipe.lr) == (batch, lr)
-    given = with_batch_for(Recipe(epochs=epochs, frozen_epochs=0, lr=0.01), rows)
+    given = with_defaults_for_rows(Recipe(epochs=epochs, frozen_epochs=0, lr=0.01), rows)
     assert (given.batch_size, given.lr) == (batch, 0.01)
-    assert with_batch_for(Recipe(epochs=epochs, batch_size=64), rows).batch_size == 64
+    assert with_defaults_for_rows(Recipe(epochs=epochs, batch_size=64), rows).batch_size == 64
+
+
+def test_few_steps_from_a_fitted_head_are_small_ones() -> None:
+    few = with_defaults_for_rows(Recipe(epochs=1, frozen_epochs=0, fit_head=True), 240)
+    assert (few.batch_size, few.batchnorm_group, few.lr) == (16, "frozen", 4.17e-5)
+    more = with_defaults_for_rows(Recipe(epochs=12, frozen_epochs=0, fit_head=True), 240)
+    assert (more.batch_size, more.batchnorm_group, more.lr) == (16, "frozen", 5e-4)
+    many = with_defaults_for_rows(Recipe(epochs=12, frozen_epochs=0, fit_head=True), 1348)
+    assert (many.batch_size, many.batchnorm_group, many.lr) == (64, 16, 2e-3)
+    given = Recipe(epochs=1, frozen_epochs=0, fit_head=True, batchnorm_group=8, lr=0.1, batch_size=64)
+    assert with_defaults_for_rows(given, 240) == given
+    once = with_defaults_for_rows(few, 240)
+    assert once == few

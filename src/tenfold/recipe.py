@@ -303,22 +303,35 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
 
 #: Optimizer steps that a batch size which is not given leaves at least, and the smallest such batch.
 FEW_STEPS, SMALLEST_BATCH = 100, 16
+#: A training of fewer steps that starts from a fitted head keeps BatchNorm frozen. Its learning rate grows
+#: with the number of steps up to `STEADY_STEPS` (bench/results/training.md).
+FROZEN_STEPS, STEADY_STEPS, STEADY_RATE = 250, 180, 5e-4
 
 
-def with_batch_for(recipe: Recipe, rows: int) -> Recipe:
-    """The recipe with a batch size for so many training rows, where it does not give one.
+def with_defaults_for_rows(recipe: Recipe, rows: int) -> Recipe:
+    """The recipe with the defaults that follow from the number of training rows.
 
-    The default is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps; the learning
-    rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287), unless it is given.
+    The batch is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps; the learning
+    rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287). Few steps from a
+    fitted head are small ones, with BatchNorm frozen: Adam moves every weight by its rate, however small the
+    gradient.
     """
+    given, changes = recipe.model_fields_set, dict[str, object]()
     batch, epochs = recipe.batch_size, recipe.frozen_epochs + recipe.epochs
-    if "batch_size" in recipe.model_fields_set:
-        return recipe
-    while batch >= 2 * SMALLEST_BATCH and -(-rows // batch) * epochs < FEW_STEPS:
+    while (
+        "batch_size" not in given and batch >= 2 * SMALLEST_BATCH and -(-rows // batch) * epochs < FEW_STEPS
+    ):
         batch //= 2
-    scale = (batch / recipe.batch_size) ** 0.5
-    lr = recipe.lr if "lr" in recipe.model_fields_set else float(f"{recipe.lr * scale:.3g}")
-    return recipe.model_copy(update={"batch_size": batch, "lr": lr})
+    steps, rate = -(-rows // batch) * epochs, recipe.lr
+    if batch < recipe.batch_size:
+        changes["batch_size"], rate = batch, rate * (batch / recipe.batch_size) ** 0.5
+    if recipe.fit_head and recipe.optimizer == "adamw" and steps < FROZEN_STEPS:
+        rate = STEADY_RATE * min(1.0, steps / STEADY_STEPS)
+        if "batchnorm_group" not in given:
+            changes["batchnorm_group"] = "frozen"
+    if "lr" not in given and rate != recipe.lr:
+        changes["lr"] = float(f"{rate:.3g}")
+    return recipe.model_copy(update=changes)
 
 
 def _with_fitted_head(recipe: Recipe, schema: Schema) -> Recipe:

@@ -115,10 +115,13 @@ def train(recipe: Recipe, epochs: int = 1) -> tuple[Network, Trained]:
 
 def test_training_starts_from_the_fitted_layer() -> None:
     still = replace_rate(RECIPE, 1e-12)
-    network, trained = train(still)
+    frozen = still.model_copy(update={"batchnorm_group": "frozen"})
+    network, trained = train(frozen)
     assert {"disease", "variety"} == trained.linear.keys()
     for name, scores in trained.linear.items():
         assert trained.history[0].valid[name]["log_loss"] == pytest.approx(scores["log_loss"], rel=1e-5)
+    # Of the features as they are, whatever statistics training will have.
+    assert train(still)[1].linear == trained.linear
     untrained, without = train(replace_rate(RECIPE.model_copy(update={"fit_head": False}), 1e-12))
     assert without.linear == {}
     assert float(network.last.weight.detach().abs().max()) > 1e-3

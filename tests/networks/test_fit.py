@@ -418,6 +418,7 @@ def test_the_linear_layer_that_it_starts_from_is_told(tmp_path: Path) -> None:
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "label, a linear layer on frozen features:" in page
     assert Recipe.from_toml((tmp_path / "run" / "recipe.toml").read_text()).fit_head is True
+    assert any("BatchNorm layers, " in note for note in notes)
     # 32 training rows in batches of the recipe's size.
     steps = -(-32 // recipe.batch_size)
     assert any(note.startswith(f"{steps} optimizer steps in all") for note in notes)

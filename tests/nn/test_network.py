@@ -64,14 +64,6 @@ def test_every_parameter_has_one_place() -> None:
     assert norms and not any(layer.decays for layer in norms)
 
 
-def test_batchnorm_is_said() -> None:
-    _, notes = build()
-    assert "at most 4 rows" in notes[-1]
-    _, notes = build(Recipe(**{**RECIPE.model_dump(), "batchnorm_group": "frozen"}))
-    assert "kept frozen" in notes[-1]
-    assert build(Recipe(arch="test_convnext", weights="none", image_size=64))[1] == []
-
-
 def test_convolutions_are_laid_out_with_channels_last() -> None:
     network, _ = build()
     assert uses_channels_last(network)

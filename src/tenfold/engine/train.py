@@ -34,6 +34,7 @@ from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, esti
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
 from tenfold.events import EpochEnded, Event, Listener, StepEnded
+from tenfold.nn.exact import GroupedBatchNorm
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
@@ -152,21 +153,27 @@ class _Loop:
     best: dict[str, Shaped[Tensor, " ..."]]
 
     def fit_head(self) -> None:
-        """Start from the best linear layer on the body's features, and score it."""
-        training, recipe = self.training, self.training.recipe
-        self._estimate_statistics()
+        """Start from the best linear layer on the body's features; the one on frozen features is scored."""
+        self._fit_head()
+        self.progress.linear = self._scores() if len(self.valid) else {}
+        if self._norms():
+            # Training normalises by the statistics of its rows: its features are others.
+            self._estimate_statistics()
+            self._fit_head()
+        if self.training.averaged is not None:
+            self.training.averaged.restart(self.training.network)
+
+    def _fit_head(self) -> None:
+        training = self.training
         fit_head(
             training.network,
             self.examples,
             self.train,
             training.preparation,
-            seed=recipe.seed,
+            seed=training.recipe.seed,
             autocast=training.autocast,
             workers=self.plan.workers,
         )
-        if training.averaged is not None:
-            training.averaged.restart(training.network)
-        self.progress.linear = self._scores() if len(self.valid) else {}
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
@@ -357,17 +364,21 @@ class _Loop:
         # Mean over steps, for the eye; what is measured is measured on the validation rows.
         return {name: total / count for name, (total, count) in self.progress.totals.items() if count}
 
+    def _norms(self) -> list[GroupedBatchNorm]:
+        """BatchNorm layers whose statistics are estimated; none in trainings that keep running averages."""
+        training, estimated = self.training, self.progress.statistics > 0
+        return estimated_norms(training.network, head_only=training.head_only) if estimated else []
+
     def _estimate_statistics(self) -> None:
         """Estimate BatchNorm's statistics for the weights that the network holds now."""
-        training, most = self.training, self.progress.statistics
-        norms = estimated_norms(training.network, head_only=training.head_only)
-        if not most or not norms or training.group is None:
+        training, norms = self.training, self._norms()
+        if not norms or training.group is None:
             return
         estimate_statistics(
             training.network,
             norms,
             self.examples,
-            statistics_rows(self.train, most=most, seed=training.recipe.seed),
+            statistics_rows(self.train, most=self.progress.statistics, seed=training.recipe.seed),
             training.preparation,
             group=training.group,
             autocast=training.autocast,

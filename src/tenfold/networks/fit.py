@@ -286,9 +286,6 @@ def _describe(
 ) -> list[str]:
     everything = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
-    estimated = 0
-    if work.network.context.norms and recipe.batchnorm_group != "frozen":
-        estimated = min(STATISTICS_ROWS, len(work.split.train))
     trained = everything if recipe.body_lr > 0 and recipe.epochs else head
     return [
         f"columns: {work.schema.described}",
@@ -305,8 +302,21 @@ def _describe(
         + (", activations computed again" if plan.checkpoint else ""),
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
         *_few_steps(recipe, len(work.split.train)),
-        *([f"BatchNorm: statistics of {estimated} training rows after each epoch"] if estimated else []),
+        *_norms(work.network, recipe, len(work.split.train)),
         *plan.notes,
+    ]
+
+
+def _norms(network: Network, recipe: Recipe, rows: int) -> list[str]:
+    """What BatchNorm averages over."""
+    layers, group = len(network.context.norms), recipe.batchnorm_group
+    if not layers:
+        return []
+    if group == "frozen":
+        return [f"{layers} BatchNorm layers, frozen"]
+    return [
+        f"{layers} BatchNorm layers, averaged over fixed groups of at most {group} rows; statistics of "
+        f"{min(STATISTICS_ROWS, rows)} training rows after each epoch"
     ]
 
 

@@ -43,7 +43,7 @@ from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_sou
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
-from tenfold.recipe import Recipe, with_batch_for
+from tenfold.recipe import Recipe, with_defaults_for_rows
 from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
@@ -129,7 +129,7 @@ def prepare_training(
     notes.add([*kin.linked, *_alike(kin.groups)])
     split = _split(schema, recipe, rows, kin, examples, encoding, split_rule)
     notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
-    recipe = with_batch_for(recipe, len(split.train))
+    recipe = with_defaults_for_rows(recipe, len(split.train))
     if early is None:
         # How wide the first layers of a table are is decided by its training rows.
         columns, said = fit_columns(schema, rows.table, split.train, examples.weigh(split.train))
@@ -139,6 +139,8 @@ def prepare_training(
         examples = replace(examples, columns=cells)
         notes.add(said)
     network, built = early or build_network(encoding, schema, recipe, **building)
+    if recipe.batchnorm_group == "frozen":
+        network.context.freeze_norms()
     check_monitor(recipe, network.heads, len(split.valid))
     _check_labelled(schema, examples, split)
     if schema.weight is not None and len(split.valid):

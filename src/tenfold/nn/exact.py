@@ -109,6 +109,11 @@ class RowContext:
         for norm in self.norms:
             norm.discard()
 
+    def freeze_norms(self) -> None:
+        """Let all BatchNorm layers use the running statistics that they have, and keep them."""
+        for norm in self.norms:
+            norm.__dict__["frozen"] = True
+
     def keep_mask(
         self, x: Float[Tensor, " parts *rest"], drop: float, layer: int, *, whole_rows: bool
     ) -> Float[Tensor, " parts *kept"]:

@@ -188,10 +188,6 @@ def build_network(
     network.context = make_batch_exact(network, seed=recipe.seed, batchnorm_group=recipe.batchnorm_group)
     if uses_channels_last(network):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if network.context.norms:
-        how = recipe.batchnorm_group
-        state = "kept frozen" if how == "frozen" else f"averaged over fixed groups of at most {how} rows"
-        notes.append(f"{len(network.context.norms)} BatchNorm layers, {state}: the micro-batch cannot matter")
     return network, notes
 
 
