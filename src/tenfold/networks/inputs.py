@@ -126,12 +126,13 @@ def _as_trained(source: object, trained: RunRecord, wanted: Sequence[str], **opt
     return read_as_trained(source, trained.values, options, wanted)
 
 
-def check_source(schema: Schema, source: object, reading: Reading) -> None:
-    """Refuse a table without the columns of a schema, or whose pictures are not there; loads no torch."""
+def open_source(schema: Schema, source: object, reading: Reading) -> tuple[Table, Reading]:
+    """As `read_source`; a table without the columns of a schema, or without its pictures, is refused."""
     schema.check_uses()
     table, reading = read_source(source, schema, reading)
     schema.check_columns(table.known, table.source)
     check_pictures(table, schema, reading)
+    return table, reading
 
 
 def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:

@@ -39,7 +39,7 @@ from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
 from tenfold.engine.monitor import check_defined, check_monitor
 from tenfold.errors import LISTED, ImageError, RecipeError, SplitError, did_you_mean, listed, shortened
-from tenfold.networks.inputs import Rows, check_pictures, prepare_rows, read_source
+from tenfold.networks.inputs import Rows, open_source, prepare_rows
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.network import Network, build_heads, build_network
@@ -96,12 +96,9 @@ def prepare_training(
     split_rule: splits the rows instead of the recipe's ``valid`` and ``seed``; a split that the table states
     stands all the same.
     """
-    schema.check_uses()
     # Checked here although the network comes later: a wrong name is refused before a picture is decoded.
     preprocessing = preprocessing_of(recipe.arch)
-    table, reading = read_source(source, schema, reading)
-    schema.check_columns(table.known, table.source)
-    check_pictures(table, schema, reading)
+    table, reading = open_source(schema, source, reading)
     schema = decide_targets(schema, table)
     _check_task_weights(schema, recipe)
     _check_fold(schema, recipe)

@@ -128,7 +128,9 @@ def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOption
         raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")
     if isinstance(recipe, Recipe) and isinstance(table, str | os.PathLike):
         # Before torch is loaded, so that a mistyped column or folder is told at once.
-        check = cast(Callable[[Schema, object, Reading], None], _load("tenfold.networks.inputs:check_source"))
+        check = cast(
+            Callable[[Schema, object, Reading], object], _load("tenfold.networks.inputs:open_source")
+        )
         check(schema, table, options.reading)
     make = cast(Callable[..., FitJob], _load(JOBS[type(recipe)]))
     return make(schema, recipe, table, options)
