@@ -303,18 +303,18 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
 
 #: Optimizer steps that a batch size which is not given leaves at least, and the smallest such batch.
 FEW_STEPS, SMALLEST_BATCH = 100, 16
-#: A training of fewer steps that starts from a fitted head keeps BatchNorm frozen. Its learning rate grows
-#: with the number of steps up to `STEADY_STEPS` (bench/results/training.md).
-FROZEN_STEPS, STEADY_STEPS, STEADY_RATE = 250, 180, 5e-4
+#: Learning rate of a training from a fitted head, which takes it from so many steps on
+#: (bench/results/training.md).
+FITTED_RATE, FITTED_STEPS = 1e-3, 120
 
 
 def with_defaults_for_rows(recipe: Recipe, rows: int) -> Recipe:
     """The recipe with the defaults that follow from the number of training rows.
 
     The batch is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps; the learning
-    rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287). Few steps from a
-    fitted head are small ones, with BatchNorm frozen: Adam moves every weight by its rate, however small the
-    gradient.
+    rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287). A training from a
+    fitted head keeps BatchNorm frozen, as the head was fitted, and few steps of it are small ones: AdamW moves
+    every weight by its rate, however small the gradient.
     """
     given, changes = recipe.model_fields_set, dict[str, object]()
     batch, epochs = recipe.batch_size, recipe.frozen_epochs + recipe.epochs
@@ -325,10 +325,10 @@ def with_defaults_for_rows(recipe: Recipe, rows: int) -> Recipe:
     steps, rate = -(-rows // batch) * epochs, recipe.lr
     if batch < recipe.batch_size:
         changes["batch_size"], rate = batch, rate * (batch / recipe.batch_size) ** 0.5
-    if recipe.fit_head and recipe.optimizer == "adamw" and steps < FROZEN_STEPS:
-        rate = STEADY_RATE * min(1.0, steps / STEADY_STEPS)
-        if "batchnorm_group" not in given:
-            changes["batchnorm_group"] = "frozen"
+    if recipe.fit_head and "batchnorm_group" not in given:
+        changes["batchnorm_group"] = "frozen"
+    if recipe.fit_head and recipe.optimizer == "adamw":
+        rate = FITTED_RATE * min(1.0, steps / FITTED_STEPS) ** 1.5
     if "lr" not in given and rate != recipe.lr:
         changes["lr"] = float(f"{rate:.3g}")
     return recipe.model_copy(update=changes)
