@@ -128,8 +128,12 @@ class Training(Part):
     """How a network is trained."""
 
     epochs: PositiveInt = choice(12, "passes over the training rows, all layers trained")
-    batch_size: PositiveInt = choice(64, "rows per optimizer step, whatever fits into memory")
-    lr: float = choice(2e-3, "highest learning rate of the head", gt=0)
+    batch_size: PositiveInt = choice(
+        64, "rows per optimizer step, whatever fits into memory; smaller by default where steps are few"
+    )
+    lr: float = choice(
+        2e-3, "highest learning rate of the head; from a fitted one 1e-3, less where steps are few", gt=0
+    )
     weight_decay: float = choice(0.05, "none on biases and norms", ge=0)
     optimizer: Literal["adamw", "adam", "sgd", "lamb", "lion"] = choice(
         "adamw", "of a network; each has its own defaults of --lr and --weight-decay"
@@ -220,7 +224,7 @@ class Images(Part):
     )
     drop_path: float = choice(0.1, "highest stochastic depth, per row", ge=0, lt=1)
     batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = choice(
-        16, "rows that BatchNorm averages over, or frozen"
+        16, "rows that BatchNorm averages over, or frozen: so from a fitted head"
     )
 
 
@@ -313,15 +317,14 @@ def with_defaults_for_rows(recipe: Recipe, rows: int) -> Recipe:
 
     The batch is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps; the learning
     rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287). A training from a
-    fitted head keeps BatchNorm frozen, as the head was fitted, and few steps of it are small ones: AdamW moves
-    every weight by its rate, however small the gradient.
+    fitted head keeps BatchNorm frozen, as the head was fitted, and few steps of it are small ones: AdamW
+    moves every weight by its rate, however small the gradient.
     """
     given, changes = recipe.model_fields_set, dict[str, object]()
     batch, epochs = recipe.batch_size, recipe.frozen_epochs + recipe.epochs
-    while (
-        "batch_size" not in given and batch >= 2 * SMALLEST_BATCH and -(-rows // batch) * epochs < FEW_STEPS
-    ):
-        batch //= 2
+    if "batch_size" not in given:
+        while batch >= 2 * SMALLEST_BATCH and -(-rows // batch) * epochs < FEW_STEPS:
+            batch //= 2
     steps, rate = -(-rows // batch) * epochs, recipe.lr
     if batch < recipe.batch_size:
         changes["batch_size"], rate = batch, rate * (batch / recipe.batch_size) ** 0.5

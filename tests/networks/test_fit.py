@@ -421,7 +421,7 @@ def test_the_linear_layer_that_it_starts_from_is_told(tmp_path: Path) -> None:
     assert any("BatchNorm layers, " in note for note in notes)
     # 32 training rows in batches of the recipe's size.
     steps = -(-32 // recipe.batch_size)
-    assert any(note.startswith(f"{steps} optimizer steps in all") for note in notes)
+    assert any(note.startswith(f"{steps} optimizer steps of ") for note in notes)
 
 
 def test_a_score_below_the_linear_layer_is_told() -> None:

@@ -301,7 +301,7 @@ def _describe(
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
         + (", activations computed again" if plan.checkpoint else ""),
         *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
-        *_few_steps(recipe, len(work.split.train)),
+        _steps(recipe, len(work.split.train)),
         *_norms(work.network, recipe, len(work.split.train)),
         *plan.notes,
     ]
@@ -320,11 +320,14 @@ def _norms(network: Network, recipe: Recipe, rows: int) -> list[str]:
     ]
 
 
-def _few_steps(recipe: Recipe, rows: int) -> list[str]:
-    """How many optimizer steps there are, where they are few, and the batch size that takes more."""
+def _steps(recipe: Recipe, rows: int) -> str:
+    """How many optimizer steps there are; where they are few, how to take more."""
     steps, wider = (
         steps_per_epoch(rows, batch) * (recipe.frozen_epochs + recipe.epochs)
         for batch in (recipe.batch_size, SMALLEST_BATCH)
     )
     more = f": --batch-size {SMALLEST_BATCH} takes {wider}" if wider > steps else ": more --epochs take more"
-    return [f"{steps} optimizer steps in all{more}"] if steps < FEW_STEPS else []
+    text = (
+        f"{steps} optimizer steps of {min(recipe.batch_size, rows)} rows, learning rate up to {recipe.lr:g}"
+    )
+    return text + (more if steps < FEW_STEPS else "")
