@@ -60,7 +60,7 @@ def test_what_a_training_would_refuse_is_refused(tmp_path: Path) -> None:
     assert len(curve.losses) == 10
 
 
-@pytest.mark.parametrize(("batch_size", "steps"), [(64, 14), (2, 20), (1, 38)])
+@pytest.mark.parametrize(("batch_size", "steps"), [(64, 15), (2, 15), (1, 28)])
 def test_two_epochs_are_enough(tmp_path: Path, batch_size: int, steps: int) -> None:
     columns, notes, told = write_photos(tmp_path, 24), [], []
     find_learning_rate(

@@ -66,7 +66,7 @@ class Lr(JobOptions, Json):
     """What ``tenfold lr`` takes."""
 
     panel: ClassVar = "Output"
-    steps: int | None = option("optimizer steps to take [those of two epochs, 100 at most]")
+    steps: int | None = option("optimizer steps to take [those of 1.5 epochs, 100 at most]")
     output: str | None = option("HTML file for the curve", "FILE", "-o", "--output")
 
 

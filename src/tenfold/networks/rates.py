@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from tenfold.engine.batches import Batch, epoch_order, steps_per_epoch, training_batches
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import LEAST_STEPS, RateCurve, find_rate
-from tenfold.engine.train import begin_training
+from tenfold.engine.linear import fit_head
+from tenfold.engine.step import begin_training
 from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
 from tenfold.networks.prepare import Notes, prepare_training
@@ -33,8 +34,8 @@ def find_learning_rate(
 ) -> RateCurve:
     """The loss over a growing learning rate, for the training that `fit` would run; nothing is kept.
 
-    steps: optimizer steps, each a whole batch; without a number those of two epochs, at most `MOST_STEPS`.
-        Where these would be fewer than `LEAST_STEPS`, the batches are smaller.
+    steps: optimizer steps, each a whole batch; without a number those of one and a half epochs, at most
+        `MOST_STEPS`. Where these would be fewer than `LEAST_STEPS`, the batches are smaller.
     """
     reading, machine = reading or Reading(), machine or Machine()
     recipe = with_defaults_for(recipe, schema)
@@ -47,9 +48,14 @@ def find_learning_rate(
     recipe = work.recipe
     if steps is None:
         rows = len(work.split.train)
-        batch = max(1, min(recipe.batch_size, 2 * rows // LEAST_STEPS))
-        steps = max(LEAST_STEPS, min(2 * steps_per_epoch(rows, batch), MOST_STEPS))
-        smaller = f", of {batch} rows to be so many in two epochs" if batch < recipe.batch_size else ""
+        # With the fit of the head, which is half an epoch, no more than two.
+        batch = max(1, min(recipe.batch_size, 3 * rows // (2 * LEAST_STEPS)))
+        steps = max(LEAST_STEPS, min(3 * steps_per_epoch(rows, batch) // 2, MOST_STEPS))
+        smaller = (
+            f", of {batch} rows each, so as to take no more than two epochs"
+            if batch < recipe.batch_size
+            else ""
+        )
         notes.add([f"{steps} optimizer steps{smaller}"])
         recipe = recipe.model_copy(update={"batch_size": batch})
     plan = plan_training(recipe, machine, work, device, precision)
@@ -62,6 +68,8 @@ def find_learning_rate(
         micro_batch=plan.micro_batch,
         averaged=False,
     )
+    if recipe.fit_head:
+        fit_head(work.network, work.examples, work.split.train, training.preparation, seed=recipe.seed)
 
     def batches() -> Iterator[Batch]:
         epoch = 0
