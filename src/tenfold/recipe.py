@@ -308,7 +308,7 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
 #: Optimizer steps that a batch size which is not given leaves at least, and the smallest such batch.
 FEW_STEPS, SMALLEST_BATCH = 100, 16
 #: Learning rate of a training from a fitted head, which takes it from so many steps on
-#: (bench/results/training.md).
+#: (bench/results/few-epochs.md).
 FITTED_RATE, FITTED_STEPS = 1e-3, 120
 
 
