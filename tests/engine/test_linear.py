@@ -146,3 +146,25 @@ def test_when_the_head_is_fitted() -> None:
     once = with_defaults_for(pretrained, SCHEMA)
     assert with_defaults_for(once, SCHEMA) == once
     assert Recipe.from_toml(once.to_toml()).fit_head
+
+
+def test_very_many_classes_are_fitted_without_inner_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = make_features()
+    head = build_head(CategoryTarget(name="y"), ("a", "b", "c"))
+    known = {"y": labels}, {"y": np.ones(200)}
+    folds = fit_linear([head], features, *known, seed=0).strengths["y"]
+    monkeypatch.setattr(linear, "MOST_PRODUCTS", 1000)
+    assert folds < linear.USUAL_STRENGTH == fit_linear([head], features, *known, seed=0).strengths["y"]
+    network, _ = train(RECIPE)
+    monkeypatch.setattr(linear, "MOST_PRODUCTS", 3 * network.last.weight.numel())
+    training = make_training(RECIPE, micro_batch=16)
+    seen: list[int] = []
+    plain = linear.predict_features
+
+    def count(network: Network, examples: object, rows: np.ndarray, *given: object, **more: object) -> object:
+        seen.append(len(rows))
+        return plain(network, examples, rows, *given, **more)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(linear, "predict_features", count)
+    fit_head(training.network, make_examples(60), np.arange(48), training.preparation, seed=0, workers=0)
+    assert seen == [3]

@@ -18,8 +18,11 @@ from tenfold.engine.predict import predict_features
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network
 
-#: Most rows that a linear layer is fitted to.
-MOST_ROWS = 10_000
+#: Most rows that a linear layer is fitted to, and most products of a row's feature and an output: about a
+#: minute of work. From a tenth of these on, inner folds are left out.
+MOST_ROWS, MOST_PRODUCTS = 4_000, 2_000_000_000
+#: Weight decay without inner folds.
+USUAL_STRENGTH = 0.1
 #: Weight decays that are tried, strongest first: each fit starts from the one before.
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 FOLDS = 3
@@ -51,14 +54,14 @@ def fit_head(
     autocast: torch.dtype | None = None,
     workers: int = 2,
 ) -> LinearLayer:
-    """Set the last layer to the best linear one on the features of training rows (at most `MOST_ROWS`).
+    """Set the last layer to the best linear one on the features of some training rows (see `MOST_ROWS`).
 
     Training that starts there never has to unlearn what an untrained head did to the body (Kumar et al.
     2022, arXiv 2202.10054). BatchNorm's statistics must be those that training will see.
     """
-    rows = train
-    if len(train) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng([seed, 4]).permutation(train)[:MOST_ROWS])
+    rows, most = train, min(MOST_ROWS, max(1, MOST_PRODUCTS // network.last.weight.numel()))
+    if len(train) > most:
+        rows = np.sort(np.random.default_rng([seed, 4]).permutation(train)[:most])
     features = predict_features(network, examples, rows, preparation, autocast=autocast, workers=workers)
     labels = {name: values[rows] for name, values in examples.labels.items()}
     weights = {name: values[rows] for name, values in examples.weights.items()}
@@ -81,7 +84,8 @@ def fit_linear(
     """Fit one linear layer per head to the labels of some rows, by each head's own loss without smoothing.
 
     labels, weights: target -> of the rows of `features`.  The weight decay (L2 on standardised features, per
-    row; biases have none) is the one of `STRENGTHS` with the least loss on held-out inner folds.
+    row; biases have none) is the one of `STRENGTHS` with the least loss on held-out inner folds; of very many
+    classes `USUAL_STRENGTH`.
     """
     wide = torch.from_numpy(features).double()
     mean, spread = wide.mean(0), wide.std(0, correction=0)
@@ -93,17 +97,30 @@ def fit_linear(
         plain = copy.copy(head)
         plain.label_smoothing = 0.0
         y, w = torch.from_numpy(labels[head.name]), torch.from_numpy(weights[head.name])
-        losses = np.zeros(len(STRENGTHS))
-        for held in range(FOLDS):
-            train, valid = (torch.from_numpy(np.flatnonzero(rows)) for rows in (fold != held, fold == held))
-            for index, found in enumerate(_path(plain, x[train], y[train], w[train], STRENGTHS)):
-                losses[index] += float(plain.loss_sum(x[valid] @ found.T, y[valid], w[valid]))
-        best = int(np.argmin(losses))
+        best = _best_strength(plain, x, y, w, fold)
         chosen[head.name] = STRENGTHS[best]
         blocks.append(_path(plain, x, y, w, STRENGTHS[: best + 1])[-1])
     joined = torch.cat(blocks)
     weight = joined[:, :-1] / spread
     return LinearLayer(weight, joined[:, -1] - weight @ mean, chosen)
+
+
+def _best_strength(
+    head: Head,
+    x: Float64[Tensor, "rows inputs"],
+    labels: Num[Tensor, " rows *questions"],
+    weights: Float64[Tensor, " rows *asked"],
+    fold: Int64[np.ndarray, " rows"],
+) -> int:
+    """The index in `STRENGTHS` of the one with the least loss on the folds, each held out in turn."""
+    if len(x) * x.shape[1] * head.outputs > MOST_PRODUCTS // 10:
+        return STRENGTHS.index(USUAL_STRENGTH)
+    losses = np.zeros(len(STRENGTHS))
+    for held in range(FOLDS):
+        train, valid = (torch.from_numpy(np.flatnonzero(rows)) for rows in (fold != held, fold == held))
+        for index, w in enumerate(_path(head, x[train], labels[train], weights[train], STRENGTHS)):
+            losses[index] += float(head.loss_sum(x[valid] @ w.T, labels[valid], weights[valid]))
+    return int(np.argmin(losses))
 
 
 def _path(
