@@ -313,27 +313,25 @@ FITTED_RATE, FITTED_STEPS = 1e-3, 120
 
 
 def with_defaults_for_rows(recipe: Recipe, rows: int) -> Recipe:
-    """The recipe with the defaults that follow from the number of training rows.
+    """The recipe with the defaults of a training from a fitted head that follow from the number of its rows.
 
-    The batch is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps; the learning
-    rate falls with the square root of the batch (Malladi et al. 2022, arXiv 2205.10287). A training from a
-    fitted head keeps BatchNorm frozen, as the head was fitted, and few steps of it are small ones: AdamW
-    moves every weight by its rate, however small the gradient.
+    The batch is halved, down to `SMALLEST_BATCH`, until the training has `FEW_STEPS` steps. BatchNorm stays
+    frozen, as the head was fitted, and few steps are small ones: AdamW moves every weight by its rate,
+    however small the gradient.
     """
-    given, changes = recipe.model_fields_set, dict[str, object]()
-    batch, epochs = recipe.batch_size, recipe.frozen_epochs + recipe.epochs
+    if not recipe.fit_head:
+        return recipe
+    given, epochs = recipe.model_fields_set, recipe.frozen_epochs + recipe.epochs
+    batch = recipe.batch_size
     if "batch_size" not in given:
         while batch >= 2 * SMALLEST_BATCH and -(-rows // batch) * epochs < FEW_STEPS:
             batch //= 2
-    steps, rate = -(-rows // batch) * epochs, recipe.lr
-    if batch < recipe.batch_size:
-        changes["batch_size"], rate = batch, rate * (batch / recipe.batch_size) ** 0.5
-    if recipe.fit_head and "batchnorm_group" not in given:
+    changes: dict[str, object] = {"batch_size": batch}
+    if "batchnorm_group" not in given:
         changes["batchnorm_group"] = "frozen"
-    if recipe.fit_head and recipe.optimizer == "adamw":
-        rate = FITTED_RATE * min(1.0, steps / FITTED_STEPS) ** 1.5
-    if "lr" not in given and rate != recipe.lr:
-        changes["lr"] = float(f"{rate:.3g}")
+    if "lr" not in given and recipe.optimizer == "adamw":
+        steps = -(-rows // batch) * epochs
+        changes["lr"] = float(f"{FITTED_RATE * min(1.0, steps / FITTED_STEPS) ** 1.5:.3g}")
     return recipe.model_copy(update=changes)
 
 
