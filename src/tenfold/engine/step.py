@@ -22,6 +22,9 @@ from tenfold.errors import MemoryBudgetError
 from tenfold.nn.network import Network, uses_channels_last
 from tenfold.recipe import Recipe
 
+#: Scale of float16 gradients at first. PyTorch's own, 65,536, overflows in every step of a short training.
+FIRST_SCALE = 1024.0
+
 
 @dataclass
 class Training:
@@ -214,7 +217,7 @@ def begin_training(
         precision,
         micro_batch,
         build_optimizer(network, recipe, part="head" if head_only else "all"),
-        torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+        torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "float16"),
         head_only,
         AveragedWeights(network, recipe.ema) if averaged and recipe.ema else None,
     )
