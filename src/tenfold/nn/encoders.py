@@ -184,17 +184,18 @@ def build_backbone(
             break
         except TypeError as error:
             last = str(error)
-        except (AssertionError, ValueError) as error:
-            raise RecipeError(
-                f"{arch} refuses {image_size[0]}x{image_size[1]} pixels: {_first_line(error)}",
-                fix=f"its own size is {native_size(arch)}",
-            ) from None
+        # First of all: what the hub's client raises may be a ValueError as well.
         except (OSError, RuntimeError) as error:
             if not pretrained:
                 raise
             raise DependencyError(
                 f"the pretrained weights of {arch} cannot be fetched: {_first_line(error)}",
                 fix="give --weights FILE, or --weights none to start from random weights",
+            ) from None
+        except (AssertionError, ValueError) as error:
+            raise RecipeError(
+                f"{arch} refuses {image_size[0]}x{image_size[1]} pixels: {_first_line(error)}",
+                fix=f"its own size is {native_size(arch)}",
             ) from None
     if backbone is None:
         raise RecipeError(f"timm cannot build {arch}: {last}", fix="choose another architecture")
