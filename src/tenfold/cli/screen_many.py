@@ -25,7 +25,7 @@ from tenfold.cli.screen import (
     tell,
 )
 from tenfold.events import Event, MemberRow, MembersChanged, StageBegan
-from tenfold.targets.words import SHORT
+from tenfold.targets.words import SHORT, short_score
 
 if TYPE_CHECKING:
     from tenfold.runs.history import Recorded
@@ -102,7 +102,7 @@ def short_scores(targets: Mapping[str, Scores]) -> str:
     """Return every target's most telling score."""
     parts = []
     for name, scores in targets.items():
-        score = next((key for key in SHORT if key in scores), "")
+        score = short_score(scores)
         value = scores.get(score)
         if isinstance(value, (int, float)) and value == value:
             shown = f"{value:.1%}" if score == "error_rate" else figure(value, digits=3)

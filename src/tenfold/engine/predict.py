@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, Num, UInt8
 from torch import Tensor
 
 from tenfold.data.encode import Examples
@@ -140,6 +140,19 @@ def batch_answers(
     return (sums if views.drawn else [total / views.mirrored for total in sums]), first
 
 
+def plain_inputs(
+    examples: Examples,
+    rows: Int64[np.ndarray, " rows"],
+    stored: list[UInt8[np.ndarray, "rows height width 3"]],
+    preparation: Preparation,
+) -> dict[str, Num[Tensor, " rows *_"]]:
+    """Inputs of the network for some rows, as they are: cells, and the plain view of the stored pictures."""
+    inputs = column_inputs(examples, rows, preparation)
+    for column, pixels in enumerate(stored):
+        inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
+    return inputs
+
+
 def predict_features(
     network: Network,
     examples: Examples,
@@ -154,9 +167,7 @@ def predict_features(
 
     with evaluation_mode(network, preparation, autocast):
         for count, full, stored in _full_batches(examples, rows, preparation, workers):
-            inputs = column_inputs(examples, full, preparation)
-            for column, pixels in enumerate(stored):
-                inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
+            inputs = plain_inputs(examples, full, stored, preparation)
             features.append(network.features(inputs).float().cpu().numpy()[:count])
     return np.concatenate(features)
 

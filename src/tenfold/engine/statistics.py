@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Int64
 
 from tenfold.data.encode import Examples
-from tenfold.engine.batches import Preparation, column_inputs, read_ahead
-from tenfold.engine.predict import evaluation_mode
+from tenfold.engine.batches import Preparation, read_ahead
+from tenfold.engine.predict import evaluation_mode, plain_inputs
 from tenfold.nn.exact import GroupedBatchNorm, group_sizes
-from tenfold.nn.network import Network, input_name
+from tenfold.nn.network import Network
 
 #: Most training rows that statistics are estimated from.
 STATISTICS_ROWS = 512
@@ -66,9 +66,7 @@ def estimate_statistics(
         for norm in norms:
             norm.train()
         for index, stored in zip(groups, pictures, strict=True):
-            inputs = column_inputs(examples, index, preparation)
-            for column, pixels in enumerate(stored):
-                inputs[input_name(column)] = preparation.normalised(preparation.pixels(pixels))
+            inputs = plain_inputs(examples, index, stored, preparation)
             context.begin(0, torch.from_numpy(index).to(preparation.device), (len(index),))
             network.features(inputs)
             context.end_forward()

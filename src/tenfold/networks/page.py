@@ -35,7 +35,7 @@ from tenfold.runs.run import Run
 from tenfold.schema import Schema
 from tenfold.targets.base import TargetEvaluation, TargetKind, TargetStats
 from tenfold.targets.kinds import kinds_of
-from tenfold.targets.words import SHORT
+from tenfold.targets.words import SHORT, short_score
 from tenfold.values import read_score
 
 #: Files of the held-out rows of a network, and of an ensemble.
@@ -129,8 +129,8 @@ def _where_scored(run: _Facts) -> str:
     held = "out-of-fold" if run.record.members else "validation"
     text = f"On {len(run.ids)} {held} rows, which did not train; majority and mean: answers without a model."
     for name, scores in run.record.linear.items():
-        key = next((key for key in SHORT if key in scores), None)
-        if key is not None:
+        key = short_score(scores)
+        if key:
             score = SHORT[key].format(score_text(read_score(scores, key)))
             text += f" {name}, a linear layer on frozen features: {score}."
     if run.record.weighted_by:

@@ -23,7 +23,7 @@ from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.heldout import held_out_columns
 from tenfold.targets.base import Baseline, Labels, TargetStats
-from tenfold.targets.words import HIGHER_IS_BETTER, SHORT
+from tenfold.targets.words import HIGHER_IS_BETTER, SHORT, short_score
 from tenfold.values import Scores, TargetScores, read_score
 
 Floats = NDArray[np.float64]
@@ -62,8 +62,8 @@ def compare_to_linear(linear: TargetScores, scores: TargetScores) -> list[str]:
     """The score of the linear layer on frozen features beside that of the training, target by target."""
     notes = []
     for name, floor in linear.items():
-        key = next((key for key in SHORT if key in floor), None)
-        if key is None:
+        key = short_score(floor)
+        if not key:
             continue
         before, after = read_score(floor, key), read_score(scores.get(name, {}), key)
         linear_text, text = (SHORT[key].format(f"{value:.4g}") for value in (before, after))

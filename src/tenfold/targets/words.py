@@ -6,6 +6,7 @@ Plain values, and no imports that run: the command line reads them before anythi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ FRACTIONS = (
 ERRORS = ("rmse", "mae", "rank_error")
 #: Scores of numbers -> the same of always answering the training mean.
 BESIDE_MEAN = {"rmse": "mean_rmse", "poisson_deviance": "baseline_deviance"}
+
+
+def short_score(scores: Mapping[str, object]) -> str:
+    """The name of the score in `SHORT` that fits a target's scores, or ""."""
+    return next((name for name in SHORT if name in scores), "")
 
 
 def primary_score(scores: Scores) -> tuple[str, float | None]:
