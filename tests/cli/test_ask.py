@@ -16,6 +16,8 @@ def test_rows_are_a_table_or_pairs() -> None:
     assert rows_of(PICTURE_RUN, predict_options(table="t.csv")) == "t.csv"
     one = rows_of(RATINGS_RUN, predict_options(user=["007"], item=["a", "b"]))
     assert one == {"user": ["007", "007"], "item": ["a", "b"]}
+    by_words = rows_of(RATINGS_RUN, predict_options(user=["1"], item=["sun"]))
+    assert by_words == {"user": ["1"], "item": ["i0"]}
     two = rows_of(RATINGS_RUN, predict_options(user=["1", "2"], item=["a", "b"]))
     assert two == {"user": ["1", "2"], "item": ["a", "b"]}
 

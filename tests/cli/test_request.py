@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import tenfold.cli.main  # noqa: F401 - the commands in their order
+from collab.small_models import by_hand
 from photos import write_photo
 from tenfold.cli import request
 from tenfold.cli.ask import Evaluate, Predict
@@ -64,6 +65,7 @@ PICTURE_RUN = run_of(
 RATINGS_RUN = run_of(
     Schema(inputs=(IdColumn(name="u"), IdColumn(name="i")), targets=(RatingTarget(name="r"),))
 )
+RATINGS_RUN.interactions = by_hand([[0.0]], [[0.0]] * 3, item_names={"i0": "Sun, The (1999)"})
 
 
 # Jobs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from collab.small_models import by_hand, texts
-from tenfold.collab.ids import as_ids, find_titles, item_states, locate, near_items, titles
+from tenfold.collab.ids import as_ids, find_items, find_titles, item_states, locate, near_items, titles
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,59 @@ def test_a_title_of_one_item_stands_for_its_id():
     assert notes == ["1 items looked up by title: 'sun' is i0", "'Moon' is the title of i1, i2: give the id"]
     assert near_items(known, "Sunn") == "did you mean 'Sun' (i0)?"
     assert titles(known, np.array([1, 0])).tolist() == ["Moon", "Sun"]
+
+
+FILMS = {
+    "i0": "Matrix, The (1999)",
+    "i1": "Matrix Reloaded, The (2003)",
+    "i2": "Apollo 13 (1995)",
+    "i3": "Amélie (2001)",
+    "i4": "Toy Story (1995)",
+    "i5": "Toy Story 2 (1999)",
+    "i6": "Toys (1992)",
+    "new": "Toy Soldiers (1991)",
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("Matrix", "i0"),  # no other title is this word, with its article and year
+        ("the matrix", "i0"),
+        ("matrix 2003", "i1"),
+        ("RELOADED", "i1"),
+        ("amelie", "i3"),
+        ("toy story", "i4"),
+        ("story 2", "i5"),
+        ("toys", "i6"),
+    ],
+)
+def test_an_item_is_found_by_words_of_its_title(asked: str, found: str) -> None:
+    known = by_hand([[0.0]], [[0.0]] * 7, item_names=FILMS)
+    items, notes = find_items(known, texts([asked]))
+    assert items.tolist() == [found]
+    assert notes == [f"{asked!r} is {FILMS[found]!r} ({found})"]
+    # A table of ratings is not read by guesses.
+    untouched, notes = find_titles(known, texts([asked]))
+    assert untouched.tolist() == [asked] and notes == []
+
+
+@pytest.mark.parametrize("asked", ["13", "1999", "toy", "the", "matri", "", "matrix toy", "!"])
+def test_an_unknown_id_or_several_titles_are_no_item(asked: str) -> None:
+    known = by_hand([[0.0]], [[0.0]] * 7, [[4, 5, 5]], item_names=FILMS)
+    items, notes = find_items(known, texts([asked]))
+    assert items.tolist() == [asked] and notes == []
+
+
+def test_several_titles_are_listed_the_most_rated_first() -> None:
+    known = by_hand([[0.0]] * 2, [[0.0]] * 7, [[5], [4, 5]], item_names=FILMS)
+    said = near_items(known, "toy")
+    assert said == (
+        "2 titles have these words: 'Toy Story 2 (1999)' (i5), 'Toy Story (1995)' (i4): "
+        "give the id or more words"
+    )
+    # One that nobody rated is found where no other has the words.
+    assert find_items(known, texts(["soldiers"]))[0].tolist() == ["new"]
 
 
 def test_listed_items_are_those_that_nobody_rated():

@@ -1,7 +1,7 @@
 """Commands that ask a run about the rows of a table."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from tenfold.cli.screen import Display, print_json, say
 from tenfold.errors import RecipeError, SchemaError
 
 if TYPE_CHECKING:
+    from tenfold.recommenders.run import RecommenderRun
     from tenfold.runs.run import Run
 
 #: Options of a sample submission.
@@ -105,7 +106,12 @@ def rows_of(run: "Run", asked: Predict) -> object:
         raise SchemaError(
             f"{len(users)} --user and {len(items)} --item make no pairs", fix="give one --item to each --user"
         )
-    return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": list(items)}
+    from tenfold.collab.ids import as_ids, find_items
+
+    found, notes = find_items(cast("RecommenderRun", run).interactions, as_ids(items))
+    for note in notes:
+        say(note)
+    return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": found.tolist()}
 
 
 def _check_output(run: "Run", asked: Predict) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import LISTED, RatingsError, did_you_mean
+from tenfold.errors import LISTED, RatingsError, did_you_mean, listed
 from tenfold.values import Interactions, id_text, other_spelling
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "count_listed",
     "count_titles",
     "count_unknown",
+    "find_items",
     "find_titles",
     "item_states",
     "locate",
@@ -47,6 +50,11 @@ def locate(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.i
     return index
 
 
+#: Words of a title that may be left out in a question.
+_ARTICLES = frozenset("the a an le la les un une der die das el los las il lo".split())
+_YEAR = re.compile(r"\((?:19|20)\d\d\)")
+
+
 def find_titles(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
     """Items with the ids of those that are titles, and messages.
 
@@ -73,6 +81,55 @@ def find_titles(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArra
     return resolved, [*notes, *unclear[:LISTED]]
 
 
+def find_items(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray[np.object_], list[str]]:
+    """Like `find_titles`, for items that a person asks for: also by some words of a title.
+
+    "matrix" is "Matrix, The (1999)" if no other title has this word, or no other consists of it (articles and
+    the year apart). What several titles have in common stays as it is; `near_items` lists them.
+    """
+    resolved, notes = find_titles(known, items)
+    rows = [row for row in np.flatnonzero(locate(resolved, known.items) < 0) if resolved[row]]
+    titles = _title_words(known) if rows else {}
+    for row in rows:
+        found = [] if resolved[row] in known.item_names else _with_words(known, titles, resolved[row])
+        if len(found) == 1:
+            notes.append(f"{resolved[row]!r} is {known.item_names[found[0]]!r} ({found[0]})")
+            resolved[row] = found[0]
+    return resolved, notes
+
+
+def _words(text: str) -> list[str]:
+    """The words of a title, whatever their case and accents."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
+
+
+def _title_words(known: Interactions) -> dict[str, list[str]]:
+    return {item: _words(title) for item, title in known.item_names.items() if title}
+
+
+def _with_words(known: Interactions, titles: Mapping[str, list[str]], text: str) -> list[str]:
+    """Items whose titles have all these words, the most rated first; one, if only its title is these words.
+
+    A number alone is an unknown id, and no words. Items that nobody rated count where no other is found.
+    """
+    words = _words(text)
+    if not any(letter.isalpha() for letter in text):
+        return []
+    found = [item for item, title in titles.items() if set(words) <= set(title)]
+    index = locate(np.array(found, object), known.items)
+    if (index >= 0).any():
+        many = np.bincount(known.seen_items, minlength=len(known.items))
+        found = [found[row] for row in np.argsort(-many[index], kind="stable") if index[row] >= 0]
+    asked = sorted(word for word in words if word not in _ARTICLES)
+    equal = []
+    for item in found:
+        title = _words(_YEAR.sub("", known.item_names[item]))
+        if sorted(word for word in title if word not in _ARTICLES) == asked:
+            equal.append(item)
+    return equal if len(equal) == 1 else found
+
+
 def near_items(known: Interactions, item: str) -> str:
     """Suggest an item for a text that is neither an id nor the title of exactly one item."""
     titles: dict[str, list[str]] = {}
@@ -80,9 +137,13 @@ def near_items(known: Interactions, item: str) -> str:
         if title:
             titles.setdefault(title, []).append(known_item)
     folded = {title.casefold(): title for title in titles}
+    found = [] if item.casefold() in folded else _with_words(known, _title_words(known), item)
+    if found:
+        shown = listed([f"{known.item_names[one]!r} ({one})" for one in found])
+        return f"{len(found)} titles have these words: {', '.join(shown)}: give the id or more words"
     near = difflib.get_close_matches(item.casefold(), folded, n=1)
     if not near:
-        return did_you_mean(item, known.items)
+        return "no title is like it" if titles else did_you_mean(item, known.items)
     title = folded[near[0]]
     return f"did you mean {title!r} ({' or '.join(titles[title][:LISTED])})?"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.ids import as_ids, find_titles, locate, near_items, titles, unrated_items
+from tenfold.collab.ids import as_ids, find_items, locate, near_items, titles, unrated_items
 from tenfold.collab.predict import PairScorer, refuse_columns
 from tenfold.collab.top import FORBIDDEN, first_columns, ranks
 from tenfold.errors import LISTED, RatingsError, RecipeError, listed
@@ -123,7 +123,7 @@ def _neighbours(
     known = model.users if side == "user" else model.items
     asked = known if ids is None else as_ids(ids)
     if side == "item" and ids is not None:
-        asked, said = find_titles(model, asked)
+        asked, said = find_items(model, asked)
         notes = [*notes, *said]
     index = np.arange(len(known)) if ids is None else locate(asked, known)
     if (index < 0).any():
@@ -230,7 +230,7 @@ def _mask(known: Interactions, given: object, which: str) -> tuple[NDArray[np.bo
                 fix=f"give one truth value for each of the {len(known.items)} items, or ids",
             )
         return given, [], []
-    ids, notes = find_titles(known, as_ids(given))
+    ids, notes = find_items(known, as_ids(given))
     index = locate(ids, known.items)
     chosen = np.zeros(len(known.items), np.bool_)
     chosen[index[index >= 0]] = True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.ids import locate, ratings_between
+from tenfold.collab.ids import as_ids, find_items, locate, near_items, ratings_between
 from tenfold.collab.predict import Cells
 from tenfold.data.tables.table import Table
 from tenfold.engine.batches import column_inputs
@@ -113,7 +114,9 @@ def explain_pairs(
     known = run.interactions
     both = bool(users) and bool(options.items)
     rows = find_indices("users", users, known.users, known.given, options.n) if users else None
-    items = find_indices("items", options.items, known.items, known.received, options.n)
+    named, notes = find_items(known, as_ids(list(options.items)))
+    near = partial(near_items, known)
+    items = find_indices("items", named.tolist(), known.items, known.received, options.n, near)
     columns = items if options.items else None
     if options.table is None:
         if scorer.columns:
@@ -127,6 +130,7 @@ def explain_pairs(
         reading = options.reading
         table = read_as_trained(options.table, run.about, reading.table, names, usual_names=True)
         pairs = _table_pairs(run, scorer, table, rows, columns, reading.skip_bad)
+    pairs.notes.extend(notes)
     why = ["asked for"] * len(pairs.names)
     if not both:
         chosen, why = _representative(scorer, pairs, options.n)

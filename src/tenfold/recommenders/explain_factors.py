@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
-from tenfold.collab.ids import as_ids, find_titles, locate, near_items, ratings_between
+from tenfold.collab.ids import as_ids, find_items, locate, near_items, ratings_between
 from tenfold.errors import RatingsError, RecipeError, did_you_mean
 from tenfold.recommenders.run import RecommenderRun
 from tenfold.runs.options import ExplainOptions
@@ -41,7 +41,7 @@ def explain_ratings(
     """
     model = run.model
     rows = find_indices("users", users, model.users, model.given, n)
-    named, notes = find_titles(model, as_ids(list(items)))
+    named, notes = find_items(model, as_ids(list(items)))
     near = partial(near_items, model)
     columns = find_indices("items", named.tolist(), model.items, model.received, n, near)
     if model.implicit:
