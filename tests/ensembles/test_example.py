@@ -24,4 +24,4 @@ def test_the_example_has_the_members_of_the_lesson(tmp_path: Path) -> None:
     }
     weights = {member.weight for member in members if member.recipe.arch.startswith("vit")}
     assert weights == {2.0} and all(member.recipe.tta == 4 for member in members)
-    assert (224, 320) in {member.recipe.image_size for member in members}
+    assert (320, 224) in {member.recipe.image_size for member in members}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,17 +10,13 @@ import pytest
 import typer
 
 from laws.pages import Block, read_blocks
-from laws.source import ROOT, assert_none
+from laws.source import ROOT, assert_none, load_script
 
 GENERATOR = ROOT / "docs" / "make_cli.py"
 
 
 def load_generator() -> Any:
-    spec = importlib.util.spec_from_file_location("make_cli", GENERATOR)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(GENERATOR)
 
 
 def load_command() -> Any:

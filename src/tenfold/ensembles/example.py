@@ -38,14 +38,14 @@ seed = 0
 [[member]]
 arch = "convnext_large.fb_in22k"
 resize = "crop"
-item_size = "480x640"        # HEIGHTxWIDTH that pictures are kept at,
+item_size = "640x480"        # HEIGHTxWIDTH that pictures are kept at,
 image_size = 224             # and what enters the network
 
 [[member]]
 arch = "convnext_large.fb_in22k"
 resize = "crop"
-item_size = "480x640"
-image_size = "224x320"
+item_size = "640x480"
+image_size = "320x224"
 
 [[member]]
 arch = "vit_large_patch16_224"
@@ -57,7 +57,7 @@ weight = 2                   # counts twice in the blend
 [[member]]
 arch = "vit_large_patch16_224"
 resize = "crop"
-item_size = "480x640"
+item_size = "640x480"
 image_size = 224
 weight = 2
 
