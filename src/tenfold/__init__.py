@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps both equal
     __version__: str
+    from tenfold.api.estimators import ImageClassifier, Recommender, TableModel
+    from tenfold.api.fitting import fit, lr
+    from tenfold.api.runs import blend, ensemble, explain, inspect, list_runs, load_run, report
+    from tenfold.api.samples import sample
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
     from tenfold.networks.plan import plan
-    from tenfold.recipe import FactorRecipe, Recipe
+    from tenfold.networks.run import NetworkRun
+    from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
+    from tenfold.recommenders.run import RecommenderRun
     from tenfold.reports.notebook import show_batch
-    from tenfold.runs.fitting import fit
-    from tenfold.runs.registry import evaluate, load_run, predict
+    from tenfold.runs.options import Machine, Reading
+    from tenfold.runs.registry import evaluate, predict
+    from tenfold.runs.run import Run
     from tenfold.schema import (
         CategoryColumn,
         CategoryTarget,
@@ -36,7 +43,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps b
         NumberTarget,
         OpenTarget,
         OrderedTarget,
+        RatingTarget,
         Schema,
+        UndecidedTarget,
     )
     from tenfold.studies.compare import compare_targets
     from tenfold.studies.tune import tune
@@ -49,27 +58,46 @@ __all__ = [
     "FactorModel",
     "FactorRecipe",
     "IdColumn",
+    "ImageClassifier",
     "ImageColumn",
+    "Machine",
     "MultiLabelTarget",
+    "NetworkRun",
     "NumberColumn",
     "NumberTarget",
     "OpenTarget",
     "OrderedTarget",
     "Predictions",
+    "RatingNetworkRecipe",
+    "RatingTarget",
+    "Reading",
     "Recipe",
     "Recommendations",
+    "Recommender",
+    "RecommenderRun",
+    "Run",
     "Schema",
     "Table",
+    "TableModel",
     "TenfoldError",
+    "UndecidedTarget",
     "__version__",
+    "blend",
     "compare_targets",
     "device",
+    "ensemble",
     "evaluate",
+    "explain",
     "fit",
+    "inspect",
+    "list_runs",
     "load_run",
+    "lr",
     "plan",
     "predict",
     "read_table",
+    "report",
+    "sample",
     "show_batch",
     "tune",
 ]
@@ -77,16 +105,25 @@ __all__ = [
 #: Public name -> the module that defines it, or the package of the public module.
 _HOMES = {
     **dict.fromkeys((name for name in __all__ if name.endswith(("Column", "Target"))), "tenfold.schema"),
-    **dict.fromkeys(("FactorRecipe", "Recipe"), "tenfold.recipe"),
+    **dict.fromkeys(("FactorRecipe", "RatingNetworkRecipe", "Recipe"), "tenfold.recipe"),
     **dict.fromkeys(("FactorModel", "Predictions", "Recommendations"), "tenfold.values"),
+    **dict.fromkeys(("ImageClassifier", "Recommender", "TableModel"), "tenfold.api.estimators"),
+    **dict.fromkeys(("Machine", "Reading"), "tenfold.runs.options"),
     **dict.fromkeys(("Table", "read_table"), "tenfold.data.tables.table"),
-    **dict.fromkeys(("evaluate", "load_run", "predict"), "tenfold.runs.registry"),
+    **dict.fromkeys(
+        ("blend", "ensemble", "explain", "inspect", "list_runs", "load_run", "report"), "tenfold.api.runs"
+    ),
+    **dict.fromkeys(("evaluate", "predict"), "tenfold.runs.registry"),
+    **dict.fromkeys(("fit", "lr"), "tenfold.api.fitting"),
+    "NetworkRun": "tenfold.networks.run",
+    "RecommenderRun": "tenfold.recommenders.run",
+    "Run": "tenfold.runs.run",
     "Schema": "tenfold.schema",
     "TenfoldError": "tenfold.errors",
     "compare_targets": "tenfold.studies.compare",
     "device": "tenfold.engine",
-    "fit": "tenfold.runs.fitting",
     "plan": "tenfold.networks.plan",
+    "sample": "tenfold.api.samples",
     "show_batch": "tenfold.reports.notebook",
     "tune": "tenfold.studies.tune",
 }

@@ -2,6 +2,7 @@
 
     TenfoldError
     ├── SchemaError          a column or target that the table does not have, or of the wrong kind
+    │   └── LabelError       labels from which nothing can be learned
     ├── RecipeError          a choice that does not exist or contradicts another
     ├── TableError           a text table or data frame that cannot be read as it stands
     ├── ImageError           a picture that is missing, ambiguous, damaged, too large or outside its folder
@@ -67,6 +68,10 @@ def printable(text: str) -> str:
 
 class SchemaError(TenfoldError):
     """A column or target that is missing, is there twice, or has the wrong kind."""
+
+
+class LabelError(SchemaError, ValueError):
+    """Labels from which nothing can be learned; a ValueError, too, as scikit-learn's tools expect."""
 
 
 class RecipeError(TenfoldError):

@@ -8,10 +8,15 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tenfold.frames import RowTable, frame_of
+
+if TYPE_CHECKING:
+    from tenfold.frames import Frame
 
 __all__ = [
     "Extra",
@@ -154,8 +159,8 @@ def answer_table(answer: TargetPrediction) -> NDArray[np.int64]:
     return table
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, repr=False)
+class Predictions(RowTable):
     """An output row per input row, in input order.
 
     ids: (rows,) the text that names each row.
@@ -165,6 +170,8 @@ class Predictions:
     notes: what was noticed (unknown categories, several frames, ...), a line each.
     numbered: no column names the rows, and `ids` are numbers of lines or rows.
     cells: the columns of the predicted table by name: (rows,) texts.
+    id_name: the column that names the rows, if one does.
+    index: that of the predicted data frame, if it has one of its own.
     """
 
     ids: NDArray[np.object_]
@@ -174,6 +181,59 @@ class Predictions:
     notes: tuple[str, ...] = ()
     numbered: bool = False
     cells: Mapping[str, NDArray[np.object_]] = field(default_factory=dict, repr=False)
+    id_name: str | None = None
+    index: object = field(default=None, compare=False)
+
+    def columns(self, *, probabilities: bool = False) -> dict[str, NDArray[np.generic]]:
+        """Name -> (rows,) cells: the id if a column names the rows, each target's answer as in a file, and
+        the reason where rows failed.
+
+        probabilities: a column of each class, too, named ``target:class``.
+        """
+        columns: dict[str, NDArray[np.generic]] = {}
+        if self.id_name is not None:
+            columns[self.id_name] = self.ids
+        for name, answer in self.targets.items():
+            if answer.columns:
+                columns |= dict(zip(answer.columns, answer_table(answer).T, strict=True))
+            else:
+                columns[name] = answer_words(answer)
+        more: list[tuple[str, NDArray[np.generic]]] = []
+        if self.failed.any():
+            reasons = [self.reasons.get(row, "") for row in range(len(self.failed))]
+            more.append(("failed", np.array(reasons, dtype=object)))
+        for name, answer in self.targets.items():
+            if probabilities and answer.probabilities is not None:
+                words = (f"{name}:{word}" for word in answer.classes)
+                more += zip(words, answer.probabilities.T, strict=True)
+        for name, cells in more:
+            while name in columns:  # a target may have that name
+                name += "_"
+            columns[name] = cells
+        return columns
+
+    def _shown(self) -> dict[str, NDArray[np.generic]]:
+        return {**({} if self.id_name else {"": self.ids}), **self.columns()}
+
+    @property
+    def row_index(self) -> object:
+        return self.index
+
+    @property
+    def headline(self) -> str:
+        failed = f", {int(self.failed.sum())} failed" if self.failed.any() else ""
+        return f"Predictions of {', '.join(self.targets)} for {len(self)} rows{failed}"
+
+    def to_frame(self, *, probabilities: bool = False) -> Frame:
+        """The answers as a pandas data frame with the index of the data frame that was predicted.
+
+        probabilities: a column of each class, too, named ``target:class``.
+        Raises DependencyError without pandas.
+        """
+        return frame_of(self.columns(probabilities=probabilities), self.index)
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -361,8 +421,8 @@ class TimeSpans:
     shift: tuple[NDArray[np.float32], ...]
 
 
-@dataclass(frozen=True)
-class Recommendations:
+@dataclass(frozen=True, repr=False)
+class Recommendations(RowTable):
     """Ranked items, a row per (user, rank).
 
     users, items, names: (rows,) object.  rank: (rows,) from 1.  score, deviation: (rows,) float32.
@@ -381,9 +441,33 @@ class Recommendations:
     notes: tuple[str, ...] = ()
     item_state: NDArray[np.object_] | None = None
 
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Name -> (rows,) cells, as in a file; names, deviations and states only where there are any."""
+        columns: dict[str, NDArray[np.generic]] = {"user": self.users, "rank": self.rank, "item": self.items}
+        if (self.names != self.items).any():
+            columns["name"] = self.names
+        columns["score"] = self.score
+        columns |= _where_known("deviation", self.deviation)
+        if not self.known_user.all():
+            columns["known_user"] = self.known_user
+        if self.item_state is not None:
+            columns["item_state"] = self.item_state
+        if any(self.reasons):
+            because = [", ".join(name for name, _ in row) for row in self.reasons]
+            columns["because of"] = np.array(because, dtype=object)
+        return columns
 
-@dataclass(frozen=True)
-class PairPredictions:
+    @property
+    def headline(self) -> str:
+        users = len(dict.fromkeys(self.users.tolist()))
+        return f"Recommendations of {len(self)} items to {users} user{'' if users == 1 else 's'}"
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, repr=False)
+class PairPredictions(RowTable):
     """An answer per asked pair, in the order asked.
 
     users, items: (pairs,) object, ids as text.
@@ -391,6 +475,7 @@ class PairPredictions:
     deviation: (pairs,) float32, standard deviation of a rating around `score`; NaN where unknown.
     known_user, known_item: (pairs,) bool, false where the fallback answered.
     item_state: (pairs,) object: ``rated``, ``listed`` (in the item table only) or ``unknown``.
+    index: that of the predicted data frame, if it has one of its own.
     """
 
     users: NDArray[np.object_]
@@ -401,10 +486,33 @@ class PairPredictions:
     known_item: NDArray[np.bool_]
     item_state: NDArray[np.object_]
     notes: tuple[str, ...] = ()
+    index: object = field(default=None, compare=False)
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Name -> (pairs,) cells; deviations and what is known only where that differs."""
+        columns: dict[str, NDArray[np.generic]] = {
+            "user": self.users,
+            "item": self.items,
+            "score": self.score,
+        }
+        columns |= _where_known("deviation", self.deviation)
+        known = {"known_user": self.known_user, "known_item": self.known_item}
+        return columns | {name: cells for name, cells in known.items() if not cells.all()}
+
+    @property
+    def row_index(self) -> object:
+        return self.index
+
+    @property
+    def headline(self) -> str:
+        return f"Predictions of {len(self)} pairs of a user and an item"
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
-@dataclass(frozen=True)
-class Neighbours:
+@dataclass(frozen=True, repr=False)
+class Neighbours(RowTable):
     """Nearest users or items by the cosine of their factors, a row per (asked, rank).
 
     asked, found, names: (rows,) object.  rank: (rows,) from 1.  cosine: (rows,) float32 in -1..1.
@@ -416,3 +524,26 @@ class Neighbours:
     rank: NDArray[np.int64]
     cosine: NDArray[np.float32]
     notes: tuple[str, ...] = ()
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Name -> (rows,) cells; names only where there are any."""
+        columns: dict[str, NDArray[np.generic]] = {
+            "asked": self.asked,
+            "rank": self.rank,
+            "found": self.found,
+        }
+        if (self.names != self.found).any():
+            columns["name"] = self.names
+        return {**columns, "cosine": self.cosine}
+
+    @property
+    def headline(self) -> str:
+        asked = len(dict.fromkeys(self.asked.tolist()))
+        return f"Neighbours of {asked} asked, {len(self)} found"
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+def _where_known(name: str, values: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+    return {} if np.isnan(values).all() else {name: values}

@@ -304,3 +304,41 @@ def _titles(rng: Rng, series: Ints) -> NDArray[np.object_]:
         )
         titles.append(name if part == 1 else f"{name} {part}")
     return np.array(titles, dtype=object)
+
+
+# --- passengers ------------------------------------------------------------------------------------
+
+GIVEN = (
+    "Ada Bela Clara Dov Edda Farid Greta Hugo Ines Jonas Kaja Lev Mira Nils Olga Pavel Rosa Sven Tova Uri"
+).split()
+FAMILY = "Alder Birch Cole Drake Ember Fisk Grove Hale Ibsen Juniper Knox Lund Marsh North Oakes Pike".split()
+
+
+def draw_passengers(n: int, *, seed: int) -> dict[str, NDArray[np.object_ | np.int64 | np.float64]]:
+    """A table of passengers of an invented ship, of whom some survived.
+
+    Returns `name` (text, each once), `sex` (``female`` or ``male``), `class` (``1`` to ``3``), `port` (text,
+    2 % missing), `age` (float64 years, 15 % missing, NaN), `relatives` (int64), `fare` (float64) and
+    `survived` (``no`` or ``yes``). The log odds of a yes are -2.2, + 4.4 for women, + 2.6, 0.6 or -1.0 by
+    class, - 0.05 for each year of age above 25, and + 2.0 for children below 10.
+    """
+    rng = np.random.default_rng(seed)
+    female = rng.random(n) < 0.4
+    level = rng.choice(3, n, p=[0.25, 0.22, 0.53])
+    age = np.clip(rng.gamma(5.0, 6.0, n) + 4 * (2 - level), 0.5, 80).round(1)
+    relatives = rng.poisson(np.where(age < 14, 2.2, 0.6))
+    fare = (np.array([60.0, 20.0, 10.0])[level] * rng.lognormal(0, 0.45, n) * (1 + 0.3 * relatives)).round(2)
+    port = np.array(["Sandhaven", "Quayle", "Cherbay"], dtype=object)[rng.choice(3, n, p=[0.7, 0.1, 0.2])]
+    odds = -2.2 + 4.4 * female + np.array([2.6, 0.6, -1.0])[level] - 0.05 * (age - 25) + 2.0 * (age < 10)
+    survived = rng.random(n) < 1 / (1 + np.exp(-odds))
+    names = [f"{GIVEN[number % 20]} {FAMILY[number // 20 % 16]} {number // 320 + 1}" for number in range(n)]
+    return {
+        "name": np.array(names, dtype=object)[rng.permutation(n)],
+        "sex": np.where(female, "female", "male").astype(object),
+        "class": (level + 1).astype(str).astype(object),
+        "port": np.where(rng.random(n) < 0.02, "", port).astype(object),
+        "age": np.where(rng.random(n) < 0.15, np.nan, age),
+        "relatives": relatives.astype(np.int64),
+        "fare": fare,
+        "survived": np.where(survived, "yes", "no").astype(object),
+    }

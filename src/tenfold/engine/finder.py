@@ -18,7 +18,7 @@ from tenfold.events import Listener, StepEnded
 LEAST_STEPS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RateCurve:
     """rates: the head's rate at each optimizer step.  losses: smoothed loss there.
     steepest: the rate where the loss falls fastest, a good highest rate for one cycle.
@@ -28,6 +28,20 @@ class RateCurve:
     losses: tuple[float, ...]
     steepest: float
     stopped: float
+
+    def __repr__(self) -> str:
+        return (
+            f"RateCurve of {len(self.rates)} steps: the loss falls fastest at {self.steepest:.2g} "
+            f"and has grown at {self.stopped:.2g}; try lr={self.steepest:.1g}"
+        )
+
+    def _repr_html_(self) -> str:
+        from tenfold.reports.charts import rates_chart
+        from tenfold.reports.html import Charts, Section, Shown, report_html
+
+        chart = rates_chart(self.rates, self.losses, self.steepest)
+        page = report_html("", [Section("", repr(self), (Charts([chart]),))])
+        return Shown(repr(self), page, 360)._repr_html_()
 
 
 def find_rate(

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Cell = TypeVar("Cell", bound=np.generic)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JoinedNetworks(OpenedRun):
     """A blend of networks.
 

@@ -20,7 +20,7 @@ from tenfold.schema import Schema
 from tenfold.values import Predictions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkEnsemble(JoinedNetworks, Ensemble):
     """A blend of networks, which averages their answers."""
 

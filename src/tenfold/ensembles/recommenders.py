@@ -36,7 +36,7 @@ Ints = NDArray[np.int64]
 WIDER, LEAST = 10, 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecommenderBlend(RecommenderRun, Ensemble):
     """A run that averages the ratings of its members, or fuses their lists."""
 

@@ -16,6 +16,7 @@ import torch
 
 from tenfold.engine.predict import ROWS_AT_ONCE
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
+from tenfold.frames import html_table
 from tenfold.memory.cache import digest, recall, remember
 from tenfold.memory.cards import CPU_CONTEXT, CUDA_CONTEXT, Band, Card, find_card, show_bytes, stored_context
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
@@ -41,7 +42,7 @@ _UNTRACEABLE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(MemoryPlan):
     """A memory plan and what it was made for.
 
@@ -63,6 +64,28 @@ class Plan(MemoryPlan):
     fits: bool = False
     fits_whole: bool = False
     largest_batch: int = 0
+
+    def _lines(self) -> tuple[str, list[tuple[str, str]]]:
+        """A headline, and names with sizes."""
+        size = "x".join(map(str, self.image_size))
+        within = "fits" if self.fits else "does not fit"
+        head = f"Plan of {self.arch or 'a network'} at {size}, {self.precision} on {self.device}: "
+        head += f"batch {self.batch_size} = {self.accumulation} x {self.micro_batch} rows"
+        head += ", checkpointed" if self.checkpoint else ""
+        low, high = (show_bytes(size) for size in self.band_bytes)
+        sizes = [("process", show_bytes(self.predicted_bytes)), ("low to high", f"{low} to {high}")]
+        sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
+        sizes += [("largest batch at once", f"{self.largest_batch} rows")]
+        return head, sizes
+
+    def __repr__(self) -> str:
+        head, sizes = self._lines()
+        return "\n".join([head, *(f"  {name:<22} {text}" for name, text in sizes)])
+
+    def _repr_html_(self) -> str:
+        head, sizes = self._lines()
+        parts = [(name, show_bytes(size)) for name, size in self.parts.items() if size]
+        return html_table(head, ["", "memory"], [*sizes, *parts])
 
     def record(self) -> dict[str, object]:
         """The plan as it is printed with ``--json``."""

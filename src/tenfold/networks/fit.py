@@ -83,9 +83,11 @@ def training_on(device: torch.device, *, small: bool) -> Iterator[PeakMemory]:
     if device.type == "cpu":
         keep_freed_memory()
     reset_peak(device)
-    with one_thread() if small and device.type == "cpu" else nullcontext():
+    small = small and device.type == "cpu"
+    with one_thread() if small else nullcontext():
         yield lambda: peak_bytes(device)
-    free_memory()
+    if not small:
+        free_memory()
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Rows:
     caches: one reader per image column, in the schema's order.  white: see `Encoding.white`.
     bad: row -> why it cannot be used.
     contents: per image column, (rows,) what identifies a row's file of a picture.
+    id_name: the column that names the rows, if one does.
     """
 
     table: Table
@@ -49,6 +50,7 @@ class Rows:
     contents: tuple[NDArray[np.object_], ...]
     notes: tuple[str, ...]
     numbered: bool = False
+    id_name: str | None = None
 
     @property
     def content(self) -> NDArray[np.object_]:
@@ -192,7 +194,7 @@ def prepare_rows(
         notes += listed([reason for _, reason in sorted(bad.items())])
     white = tuple(cache.white for cache in caches)
     numbered = name is None and not table.indexed
-    return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes), numbered)
+    return Rows(table, ids, tuple(caches), white, bad, tuple(contents), tuple(notes), numbered, name)
 
 
 def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:

@@ -14,7 +14,7 @@ from tenfold.runs.run import OpenedRun
 from tenfold.schema import Schema
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OpenedNetwork(OpenedRun):
     """A finished network's recipe, and how its inputs are encoded."""
 

@@ -110,7 +110,10 @@ def decoded(
     }
     failed = np.zeros(len(rows.ids), dtype=bool)
     failed[sorted(bad)] = True
-    return Predictions(rows.ids, told, failed, bad, rows.notes, rows.numbered, rows.table.cells)
+    table = rows.table
+    return Predictions(
+        rows.ids, told, failed, bad, rows.notes, rows.numbered, table.cells, rows.id_name, table.index
+    )
 
 
 def _note_unseen_values(run: OpenedNetwork, rows: Rows) -> Rows:

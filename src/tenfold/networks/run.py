@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenfold.reports.notebook import TableOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkRun(OpenedNetwork, Run):
     """A finished network of pictures, categories and numbers."""
 

@@ -32,7 +32,7 @@ from tenfold.values import FactorModel, Scores
 __all__ = ["FactorFit", "FactorRun"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FactorRun(RecommenderRun):
     """A finished run of latent factors."""
 

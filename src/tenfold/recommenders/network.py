@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["RatingNetworkRun"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RatingNetworkRun(RecommenderRun):
     """A finished network of ratings."""
 

@@ -53,7 +53,7 @@ MODEL, ITEMS = "model.safetensors", "items.parquet"
 NO_TIME = "none"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecommenderRun(Run):
     """A finished recommender. A subclass says what scores its pairs.
 
@@ -192,7 +192,7 @@ class RecommenderRun(Run):
             unknown=options.unknown,
             ranking=options.ranking,
         )
-        pairs = replace(pairs, notes=(*pairs.notes, *messages))
+        pairs = replace(pairs, notes=(*pairs.notes, *messages), index=table.index)
         columns_taken = [] if isinstance(source, Mapping) else roles.notes[:1]
         log_all(options.log, [*table.notes, *columns_taken, *pairs.notes])
         return pairs

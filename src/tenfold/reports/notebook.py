@@ -85,7 +85,7 @@ def show_run_batch(
 
     Raises RunError if the run knows neither a file of its table nor its rows.
     """
-    source = run.record.table if table is None else table
+    source = table if table is not None else run.source if run.source is not None else run.record.table
     if source is None:
         source = remembered_rows(run.path, VALIDATION, run.schema, classes)
     if source is None:

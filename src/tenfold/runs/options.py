@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -99,9 +100,13 @@ AS_TRAINED = PredictOptions()
 
 
 class PredictChanges(TypedDict, total=False):
-    """The fields of `PredictOptions` as keywords, and two fields of its reading."""
+    """The fields of `PredictOptions` as keywords, and three fields of its reading.
+
+    image: folders of the pictures, by column, or the folder alone where there is one column of them.
+    """
 
     reading: Reading | None
+    image: str | os.PathLike[str] | Mapping[str, str] | None
     table_options: Mapping[str, object] | None
     skip_bad: bool
     device: str

@@ -66,12 +66,12 @@ def open_run(folder: str | os.PathLike[str], record: RunRecord) -> Run:
     return cast("type[Run]", _load(KINDS[record.run_kind])).open(Path(folder), record)
 
 
-def open_recommender(path: str | os.PathLike[str]) -> Run:
+def open_recommender(path: Run | str | os.PathLike[str]) -> Run:
     """Open the recommender in a folder; RunError where it is a run of another kind."""
-    run = load_run(path)
+    run = opened(path)
     if not run.schema.rated:
         raise RunError(
-            f"{path} is not a run of ratings",
+            f"{os.fspath(path)} is not a run of ratings",
             fix="give a run made with: tenfold fit TABLE --user COLUMN --item COLUMN -o RUN",
         )
     return run
@@ -84,7 +84,7 @@ def predict(
     **changes: Unpack[PredictChanges],
 ) -> Predictions | PairPredictions:
     """Predict a table or a folder of pictures by a run, or the run in a folder; see `Run.predict`."""
-    return _opened(run).predict(source, options, **changes)
+    return opened(run).predict(source, options, **changes)
 
 
 def evaluate(
@@ -94,10 +94,11 @@ def evaluate(
     **changes: Unpack[PredictChanges],
 ) -> dict[str, Any]:
     """Score a run, or the run in a folder, on rows whose answer is known; see `Run.evaluate`."""
-    return _opened(run).evaluate(source, options, **changes)
+    return opened(run).evaluate(source, options, **changes)
 
 
-def _opened(run: Run | str | os.PathLike[str]) -> Run:
+def opened(run: Run | str | os.PathLike[str]) -> Run:
+    """A run as it is, or the run in a folder."""
     return run if isinstance(run, Run) else load_run(run)
 
 

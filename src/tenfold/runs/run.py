@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,15 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeVar, Unpack
 
-from tenfold.errors import OutputError, RecipeError, RunError
+from tenfold.errors import OutputError, RecipeError, RunError, did_you_mean
 from tenfold.events import EpochRecord
+from tenfold.frames import html_table, text_table
+from tenfold.metrics import score_text
 from tenfold.remedies import option
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.place import PAGE
 from tenfold.runs.record import RunRecord
 from tenfold.schema import Schema
-from tenfold.values import PairPredictions, Predictions, TargetScores
+from tenfold.targets.words import HEADINGS
+from tenfold.values import PairPredictions, Predictions, Scores, TargetScores, read_score
 
 if TYPE_CHECKING:
     from tenfold.reports.html import Page, Shown
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Where the workbook goes when no file is given.
 WORKBOOK = "explain.xlsx"
+
+#: Scores of a target that a `repr` shows.
+MOST_SCORES = 6
 
 #: A class of runs.
 AnyRun = TypeVar("AnyRun", bound="OpenedRun", covariant=True)
@@ -59,21 +66,54 @@ class WrittenPage(TypedDict):
     notes: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OpenedRun:
     """A finished run.
 
     path: its folder.  schema: with what was decided from the table.  record: its ``run.json``.
     members: of an ensemble; empty for a single run.
+    source: the table in memory that it was just fitted to; None once it is opened from its folder.
     """
 
     path: Path
     schema: Schema
     record: RunRecord
     members: Sequence[Member[OpenedRun]] = field(default=(), kw_only=True)
+    source: object = field(default=None, kw_only=True, compare=False)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return text_table(self._headline, *self._score_rows()) + (
+            f"\n  report: {page}" if (page := self._page) else ""
+        )
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self._page, quote=True)
+        link = f'<div>report: <a href="{page}" target="_blank">{page}</a></div>' if page else ""
+        return html_table(self._headline, *self._score_rows()) + link
+
+    @property
+    def _headline(self) -> str:
+        return f"{type(self).__name__} {self.path}: {self.schema.described}"
+
+    @property
+    def _page(self) -> str:
+        path = self.path / PAGE
+        return str(path) if path.is_file() else ""
+
+    def _score_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The headings and rows of a table of scores on the held-out rows."""
+        targets = self.record.targets
+        names = [name for name in HEADINGS if any(name in scores for scores in targets.values())][
+            :MOST_SCORES
+        ]
+        rows = [[str(name), *(_words(key, scores) for key in names)] for name, scores in targets.items()]
+        return ["target", *(HEADINGS[name] for name in names)], rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(OpenedRun, ABC):
     """A finished run that predicts, scores, explains and shows itself."""
 
@@ -218,7 +258,14 @@ class Run(OpenedRun, ABC):
     def options(self, options: PredictOptions, changes: PredictChanges) -> PredictOptions:
         """The options with these changes. Raises RecipeError for those that such a run does not take."""
         chosen: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        strange = next((name for name in chosen if name not in PredictChanges.__annotations__), None)
+        if strange is not None:
+            raise RecipeError(
+                f"there is no option {strange!r}", fix=did_you_mean(strange, PredictChanges.__annotations__)
+            )
         reading = chosen.pop("reading", options.reading)
+        if "image" in chosen:
+            reading = replace(reading, folders=self._folders(chosen.pop("image")))
         table, skip_bad = chosen.pop("table_options", reading.table), chosen.pop("skip_bad", reading.skip_bad)
         log = chosen.pop("on_note", options.log)
         made = replace(options, reading=replace(reading, table=table, skip_bad=skip_bad), log=log, **chosen)
@@ -232,9 +279,32 @@ class Run(OpenedRun, ABC):
                 )
         return made
 
+    def _folders(self, image: str | os.PathLike[str] | Mapping[str, str]) -> Mapping[str, str]:
+        """Image column -> folder, of which a run with a single image column needs only the folder."""
+        if isinstance(image, Mapping):
+            return image
+        names = [column.name for column in self.schema.images]
+        if len(names) != 1:
+            what = f"has the image columns {', '.join(names)}" if names else "reads no pictures"
+            raise RecipeError(
+                f"image = {os.fspath(image)!r}: {self.path} {what}",
+                fix="give a folder for each: image={'photo': 'photos', ...}" if names else "leave it out",
+            )
+        return {names[0]: os.fspath(image)}
+
     def read_text(self, name: str) -> str:
         """Read a text file of the run."""
         return read_text(self.path, name)
+
+
+def _words(name: str, scores: Scores) -> str:
+    """A score in a few letters; "" where it is missing."""
+    value = read_score(scores, name)
+    if name not in scores or value != value:
+        return ""
+    if name in ("scored", "fallback"):
+        return f"{value:.0f}"
+    return f"{value:.1%}" if name.endswith(("error_rate", "subset_accuracy")) else score_text(value, digits=3)
 
 
 @dataclass(frozen=True)

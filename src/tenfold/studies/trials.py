@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.errors import RecipeError, RunError, TrainingError
 from tenfold.events import EpochEnded, Listener
+from tenfold.frames import RowTable
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe
 
@@ -68,8 +70,8 @@ class Setting:
     defined: int = 0
 
 
-@dataclass(frozen=True)
-class Tuned:
+@dataclass(frozen=True, repr=False)
+class Tuned(RowTable):
     """The trials of a search over a field of the recipe.
 
     score: the compared score: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
@@ -87,6 +89,21 @@ class Tuned:
     seconds: float
     notes: tuple[str, ...] = ()
     beside: str = ""
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Name -> a cell per value: its mean score, the deviation between seeds, and whether it is near."""
+        settings = self.settings
+        numbers = {
+            self.field: [setting.value for setting in settings],
+            self.score: [setting.mean for setting in settings],
+            "deviation": [setting.deviation for setting in settings],
+        }
+        near = {"near the best": np.array([setting.near for setting in settings])}
+        return {**{name: np.array(cells) for name, cells in numbers.items()}, **near}
+
+    @property
+    def headline(self) -> str:
+        return f"Tuned {'; '.join(self.conclusions())}"
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -39,11 +39,12 @@ from tenfold.data.tables.delimited import Parsed, parse_columns
 from tenfold.data.tables.layout import Layout, find_layout, is_usual_name
 from tenfold.data.tables.text import Decoded, decode_bytes, leave_out_lines, open_text, read_bytes, read_start
 from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean, shortened
+from tenfold.frames import RowTable
 from tenfold.values import id_text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Table:
+class Table(RowTable):
     """Columns of text with equally many rows.
 
     names: the columns.  rows: how many rows.  source: the file's name, for messages.
@@ -53,6 +54,7 @@ class Table:
     options: the arguments of `read_table` that were given.
     unread: columns whose cells are not text, numbers or times, as pictures or lists in Parquet -> why. They
         are left out, and asking for them is a TableError.
+    index: that of a pandas data frame, unless it only counts.
     """
 
     names: tuple[str, ...]
@@ -68,9 +70,25 @@ class Table:
     options: Mapping[str, Any] = field(default_factory=dict)
     _index: NDArray[np.object_] | None = None
     unread: Mapping[str, str] = field(default_factory=dict)
+    index: Any = None
 
     def __repr__(self) -> str:
         return f"Table({self.source!r}, rows={self.rows}, names={self.names})"
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Name -> (rows,) texts, "" where missing."""
+        return {name: self.text(name, ids=False) for name in self.names}
+
+    @property
+    def row_index(self) -> object:
+        return self.index
+
+    @property
+    def headline(self) -> str:
+        return f"{self.source}: {self.rows} rows"
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -184,7 +202,10 @@ class Table:
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         columns = {name: column.take(pa.array(rows)) for name, column in self._columns.items()}
         labels = None if self._index is None else self._index[rows]
-        return replace(self, rows=len(rows), _columns=columns, _lines=self.lines[rows], _index=labels)
+        index = None if self.index is None else self.index[rows]
+        return replace(
+            self, rows=len(rows), _columns=columns, _lines=self.lines[rows], _index=labels, index=index
+        )
 
     def noted(self, *notes: str) -> Table:
         """The same table with further notes."""
@@ -283,6 +304,9 @@ def read_table(
     words = (missing_values,) if isinstance(missing_values, str) else tuple(missing_values)
     if isinstance(source, Table):
         return _drop_missing(source, words)
+    if isinstance(source, RowTable):
+        table = read_table(source.columns(), names=names, missing_values=words)
+        return replace(table, source=f"the {type(source).__name__}")
     options = {"separator": separator, "encoding": encoding, "header": header, "names": names}
     options |= {"skip_lines": skip_lines or None, "comment": comment or None, "missing_values": words or None}
     options = {name: value for name, value in options.items() if value is not None}
@@ -563,10 +587,11 @@ def _frame_index(frame: _PandasFrame) -> tuple[NDArray[np.object_] | None, list[
 
 def _from_frame(source: object, names: Sequence[str] | None) -> Table:
     what = f"the {type(source).__module__.split('.')[0]} {type(source).__name__}"
-    index = None
+    index, labels = None, None
     if isinstance(source, _PandasFrame):
         # The cells of a pandas column may differ in type, which Arrow's own conversion refuses.
-        index, levels = _frame_index(source)
+        labels, levels = _frame_index(source)
+        index = None if labels is None else getattr(source, "index")  # noqa: B009
         columns = [(str(name), to_column(source.iloc[:, n])) for n, name in enumerate(source.columns)]
         columns = [*levels, *columns] if names is None else columns
     elif type(source).__name__ == "Series":
@@ -582,7 +607,7 @@ def _from_frame(source: object, names: Sequence[str] | None) -> Table:
             f"{what} is not a table",
             fix="give a path, a data frame, an Arrow table, a mapping of columns, or a list of mappings",
         )
-    return replace(_from_columns(columns, what, names), _index=index)
+    return replace(_from_columns(columns, what, names), _index=labels, index=index)
 
 
 def _from_parquet(data: bytes, name: str, names: Sequence[str] | None) -> Table:
