@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
-from tenfold.errors import RecipeError
+from tenfold.errors import RecipeError, did_you_mean
 from tenfold.schema import Frozen, Schema
 
 
@@ -204,7 +204,9 @@ class Images(Part):
     """The backbone, and the pictures that it sees."""
 
     arch: str = choice("tf_efficientnet_lite0", "timm architecture of the backbone")
-    weights: str = choice("hub", "hub (timm's pretrained), none, or a .safetensors or .pth file")
+    weights: str = choice(
+        "hub", "hub (timm's pretrained), package (an installed one), none, or a .safetensors or .pth file"
+    )
     image_size: Size = choice((224, 224), "in pixels, or one side", validate_default=True)
     resize: Literal["squish", "crop", "pad"] = choice("squish", "how a picture gets that size")
     item_size: Size | None = choice(
@@ -303,6 +305,26 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
         )
     mine = {name: value for name, value in TABLE_DEFAULTS.items() if name not in recipe.model_fields_set}
     return recipe.model_copy(update=mine)
+
+
+#: Choices of a preset, by what is trained on. ``best`` is an ensemble: `ensembles.preset`.
+PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "quick": {"pictures": {"epochs": 4, "image_size": 128}, "tables": {"epochs": 10}},
+    "good": {"pictures": {}, "tables": {}},
+}
+
+
+def preset_choices(preset: str, schema: Schema) -> dict[str, object]:
+    """The choices of ``quick`` or ``good`` for what a schema trains on; what is given besides goes before.
+
+    Raises RecipeError for another name, and for ratings, whose methods need no presets.
+    """
+    if preset not in PRESETS:
+        names = [*PRESETS, "best"]
+        raise RecipeError(f"there is no preset {preset!r}", fix=did_you_mean(preset, names))
+    if schema.rated:
+        raise RecipeError("presets are for pictures and tables, not for ratings", fix="leave it out")
+    return dict(PRESETS[preset]["pictures" if schema.images else "tables"])
 
 
 #: Optimizer steps that a batch size which is not given leaves at least, and the smallest such batch.

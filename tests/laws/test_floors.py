@@ -64,7 +64,7 @@ NEURAL = (
     *("nn/*", "engine/*", "memory/*", "recommenders/network*", "recommenders/explain"),
     *(
         f"networks/{file}"
-        for file in ("predict", "prepare", "score", "rows", "explain", "plan", "fit", "rates")
+        for file in ("predict", "prepare", "score", "rows", "explain", "plan", "fit", "rates", "timing")
     ),
     *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "worker")),
 )

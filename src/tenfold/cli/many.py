@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import typer
-
 from tenfold.cli.commands import command
 from tenfold.cli.options import (
     ColumnOptions,
@@ -16,7 +14,7 @@ from tenfold.cli.options import (
 )
 from tenfold.cli.request import fit_keywords
 from tenfold.cli.screen import print_json, say, tell
-from tenfold.cli.screen_many import MembersDisplay, show_blend, show_history
+from tenfold.cli.screen_many import MembersDisplay, show_blend, show_ensemble, show_history
 from tenfold.errors import RecipeError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.remedies import withhold
@@ -72,10 +70,7 @@ def _ensemble(asked: Ensemble) -> None:
             on_note=display.note,
             **options,
         )
-    print_json(run.summary) if asked.as_json else show_blend(run.summary)
-    if run.failed:
-        say(f"{len(run.failed)} members failed and are not in the blend: {', '.join(run.failed)}")
-        raise typer.Exit(1)
+    show_ensemble(run, as_json=asked.as_json)
 
 
 class Blend(Json):

@@ -35,7 +35,7 @@ _PARTS = {Images: "Pictures", Body: "Network", OfRatings: "Ratings", Factors: "R
 #: The value of a recipe's option in the help, where its type does not give it.
 _METAVARS = {
     "arch": "NAME",
-    "weights": "hub|none|FILE",
+    "weights": "hub|package|none|FILE",
     "image_size": "HEIGHTxWIDTH",
     "item_size": "HEIGHTxWIDTH",
     "batchnorm_group": "ROWS|frozen",
@@ -272,6 +272,19 @@ class ColumnOptions(Request):
     user_table: str | None = option("table that describes users", "FILE")
     side: list[str] | None = option("column of these tables to learn from", "COLUMN")
     time_format: str | None = option("seconds, milliseconds, iso, or a pattern as %d/%m/%Y", "FORMAT")
+
+
+class BudgetOptions(Request):
+    """How much time a training may take."""
+
+    panel: ClassVar = "Training"
+    preset: str | None = option(
+        "quick: a few epochs of small pictures; best: an ensemble with folds [good: the defaults below]",
+        "quick|good|best",
+    )
+    time_limit: str | None = option(
+        "choose epochs, and a size of pictures, to end in time: 90s, 20min, 2h", "TIME"
+    )
 
 
 class JobOptions(ColumnOptions, ReadingOptions, MachineOptions):

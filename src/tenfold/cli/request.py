@@ -12,7 +12,7 @@ from tenfold.cli.options import AskOptions, ColumnOptions, JobOptions, ReadingOp
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.events import Listener
-from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe, preset_choices
 from tenfold.remedies import option, withhold
 from tenfold.schema import (
     CategoryColumn,
@@ -68,8 +68,10 @@ class FitKeywords(TypedDict):
     machine: Machine
 
 
-def job_of(asked: JobOptions, output: str | None = NO_RUN) -> TrainingRequest:
+def job_of(asked: JobOptions, output: str | None = NO_RUN, preset: str | None = None) -> TrainingRequest:
     """The table, schema, recipe and run folder of a command.
+
+    preset: gives choices that neither the job file nor the options give.
 
     A job file gives all of them; options beside it replace the recipe's values.
     Raises SchemaError if the columns are not given, RecipeError for options of another job.
@@ -109,7 +111,8 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN) -> TrainingRequest:
         raise SchemaError("no table is given", fix="tenfold fit TABLE ..., or --image-folder FOLDER")
     if not output:
         raise RecipeError("no run folder is given", fix="give one with -o, for example -o runs/first")
-    return TrainingRequest(table, schema, _recipe(schema, settings, asked.choices), output)
+    chosen = preset_choices(preset, schema) if preset and preset != "best" else {}
+    return TrainingRequest(table, schema, _recipe(schema, {**chosen, **settings}, asked.choices), output)
 
 
 def picture_job_of(asked: JobOptions, instead: str = "") -> TrainingRequest:

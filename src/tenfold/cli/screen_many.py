@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
+import typer
 from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
@@ -18,6 +19,7 @@ from tenfold.cli.screen import (
     gib,
     grid_of,
     output_grid,
+    print_json,
     progress_console,
     say,
     show_scores,
@@ -28,6 +30,7 @@ from tenfold.events import Event, MemberRow, MembersChanged, StageBegan
 from tenfold.targets.words import SHORT, short_score
 
 if TYPE_CHECKING:
+    from tenfold.ensembles.train import Finished
     from tenfold.runs.history import Recorded
 
 #: Seconds between two drawings of the live table.
@@ -115,6 +118,14 @@ def minutes(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def show_ensemble(run: Finished, *, as_json: bool) -> None:
+    """Print an ensemble that has been trained; the command fails where a member did."""
+    print_json(run.summary) if as_json else show_blend(run.summary)
+    if run.failed:
+        say(f"{len(run.failed)} members failed and are not in the blend: {', '.join(run.failed)}")
+        raise typer.Exit(1)
 
 
 def show_blend(summary: Mapping[str, object]) -> None:

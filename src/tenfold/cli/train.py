@@ -6,8 +6,8 @@ from typing import ClassVar, cast
 import typer
 
 from tenfold.cli.commands import command, show_run
-from tenfold.cli.options import JobOptions, Json, argument, option
-from tenfold.cli.request import fit_keywords, job_of, picture_job_of
+from tenfold.cli.options import BudgetOptions, JobOptions, Json, argument, option
+from tenfold.cli.request import TrainingRequest, fit_keywords, job_of, picture_job_of, refuse
 from tenfold.cli.screen import (
     Display,
     print_json,
@@ -18,10 +18,11 @@ from tenfold.cli.screen import (
     show_rates,
     show_rows,
 )
+from tenfold.cli.screen_many import MembersDisplay, show_ensemble
 from tenfold.recipe import FactorRecipe, Recipe
 
 
-class Fit(JobOptions, Json):
+class Fit(BudgetOptions, JobOptions, Json):
     """What ``tenfold fit`` takes."""
 
     panel: ClassVar = "Output"
@@ -45,7 +46,10 @@ def _fit(asked: Fit) -> None:
     """
     from tenfold.runs.fitting import fit
 
-    job = job_of(asked, asked.output)
+    job = job_of(asked, asked.output, asked.preset)
+    if asked.preset == "best":
+        _fit_best(asked, job)
+        return
     with Display() as display:
         run = fit(
             job.schema,
@@ -57,9 +61,29 @@ def _fit(asked: Fit) -> None:
             on_progress=display.progress,
             on_note=display.note,
             time_format=asked.time_format if job.schema.rated else None,
+            time_limit=asked.time_limit,
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
     print_json(run.summary) if asked.as_json else show_run(run.summary)
+
+
+def _fit_best(asked: Fit, job: TrainingRequest) -> None:
+    from tenfold.ensembles.preset import train_best
+    from tenfold.runs.options import parse_seconds
+
+    refuse(asked, ("probe",), "of the preset 'best', which trains in further processes")
+    with MembersDisplay() as display:
+        run = train_best(
+            job.schema,
+            cast(Recipe, job.recipe),
+            asked.image_folder or str(job.table),
+            output=job.output,
+            time_limit=parse_seconds(asked.time_limit) if asked.time_limit else None,
+            on_progress=display.progress,
+            on_note=display.note,
+            **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
+        )
+    show_ensemble(run, as_json=asked.as_json)
 
 
 class Lr(JobOptions, Json):

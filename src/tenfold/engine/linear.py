@@ -21,6 +21,8 @@ from tenfold.nn.network import Network
 #: Most rows that a linear layer is fitted to, and most products of a row's feature and an output: about a
 #: minute of work. From a tenth of these on, inner folds are left out.
 MOST_ROWS, MOST_PRODUCTS = 4_000, 2_000_000_000
+#: Seconds of the whole path of weight decays, per product.
+SECONDS_OF_PRODUCT = 3e-8
 #: Weight decay without inner folds.
 USUAL_STRENGTH = 0.1
 #: Weight decays that are tried, strongest first: each fit starts from the one before.
@@ -71,6 +73,12 @@ def fit_head(
         network.last.weight.copy_(layer.weight)
         network.last.bias.copy_(layer.bias)
     return layer
+
+
+def head_seconds(rows: int, network: Network) -> float:
+    """About how many seconds `fit_head` computes after it has the features of some rows."""
+    products = min(rows, MOST_ROWS) * network.last.weight.numel()
+    return SECONDS_OF_PRODUCT * products * (1.0 if products > MOST_PRODUCTS // 10 else 1.0 + 2.0 * FOLDS)
 
 
 def fit_linear(

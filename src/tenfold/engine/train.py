@@ -79,6 +79,7 @@ def fit_network(
     folder: RunFolder | None = None,
     identity: Mapping[str, object] | None = None,
     on_progress: Listener | None = None,
+    deadline: float = math.inf,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -86,6 +87,7 @@ def fit_network(
     identity: describes the training, see `save_checkpoint`.
     folder: where checkpoints go; an unfinished training found there is resumed, to the same end.
     on_progress: told of every step (`StepEnded`) and epoch (`EpochEnded`).
+    deadline: of `time.monotonic`: no epoch begins that would end after it, except the first.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
@@ -106,7 +108,8 @@ def fit_network(
     fresh = kept is None
     del kept
     loop = _Loop(
-        training, examples, train, valid, plan, progress, folder, identity or {}, on_progress, good, best
+        *(training, examples, train, valid, plan, progress, folder, identity or {}),
+        *(on_progress, good, best, deadline),
     )
     if fresh and recipe.fit_head:
         loop.fit_head()
@@ -151,6 +154,7 @@ class _Loop:
     good: dict[str, Shaped[Tensor, " ..."]]
     #: Weights of the best epoch so far, where they are to be kept.
     best: dict[str, Shaped[Tensor, " ..."]]
+    deadline: float = math.inf
 
     def fit_head(self) -> None:
         """Start from the best linear layer on the body's features; the one on frozen features is scored."""
@@ -179,7 +183,9 @@ class _Loop:
         recipe, progress = self.training.recipe, self.progress
         if progress.history and not progress.epoch_step:
             self.good = self._weights()
-        while progress.epoch < recipe.frozen_epochs + recipe.epochs and not self._out_of_patience():
+        while progress.epoch < recipe.frozen_epochs + recipe.epochs:
+            if self._out_of_patience() or self._out_of_time():
+                break
             if self.training.head_only and progress.epoch >= recipe.frozen_epochs:
                 old = self.training
                 self.training = replace(
@@ -215,6 +221,19 @@ class _Loop:
         recipe, progress = self.training.recipe, self.progress
         since = progress.epoch - max(progress.best_epoch + 1, recipe.frozen_epochs)
         return 0 < recipe.patience <= since and not progress.epoch_step
+
+    def _out_of_time(self) -> bool:
+        progress = self.progress
+        if not progress.history or progress.epoch_step:
+            return False
+        seconds = [record.seconds for record in progress.history[-2:]]
+        late = time.monotonic() + (seconds[-1] - (seconds[0] if len(seconds) > 1 else 0.0)) > self.deadline
+        if late:
+            epochs = self.training.recipe.frozen_epochs + self.training.recipe.epochs
+            self.training.notes.append(
+                f"stopped after epoch {progress.epoch} of {epochs}, each longer than planned: the time limit"
+            )
+        return late
 
     def leave_weights(self, stopped: str) -> int:
         """Fill the network with the weights to keep; returns their epoch. After a failure they are there."""

@@ -59,13 +59,23 @@ class CheckRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeRequest(Request):
+    """Measure how long the trainings of members take."""
+
+    task = "time"
+    schema: Schema
+    members: Sequence[MemberRecipe]
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitRequest(Request):
-    """Train one member. run: its folder."""
+    """Train one member. run: its folder.  time_limit: seconds, after which no epoch begins."""
 
     task = "fit"
     schema: Schema
     recipe: Recipe
     run: str
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +108,13 @@ class CheckAnswer(TypedDict):
     faults: list[Fault]
     plans: dict[str, int | None]
     budget_bytes: int
+
+
+class TimeAnswer(TypedDict):
+    """Member -> seconds of a training that are due once, and of each epoch."""
+
+    once: dict[str, float]
+    epoch: dict[str, float]
 
 
 class Soup(TypedDict):
@@ -152,5 +169,5 @@ def _read(given: Mapping[str, object]) -> dict[str, Any]:
 
 def request_of(given: Mapping[str, object]) -> Request:
     """Read the request that `Request.to_json` wrote."""
-    kinds = {kind.task: kind for kind in (CheckRequest, FitRequest, BlendRequest)}
+    kinds = {kind.task: kind for kind in (CheckRequest, TimeRequest, FitRequest, BlendRequest)}
     return kinds[str(given["task"])](**_read({name: own for name, own in given.items() if name != "task"}))

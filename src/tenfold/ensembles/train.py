@@ -61,6 +61,7 @@ def train_ensemble(
     *,
     output: str | os.PathLike[str],
     jobs: str = "1",
+    time_limit: float | None = None,
     reading: Reading | None = None,
     machine: Machine | None = None,
     on_progress: Listener | None = None,
@@ -71,6 +72,7 @@ def train_ensemble(
     output: the folder of the ensemble; finished members of the same recipe and data are kept.
     jobs: how many members train at once: a number, or ``auto`` for two. More than one only if their memory
         plans fit.
+    time_limit: seconds; each training ends early that is late in its share of what is left.
     on_progress: called with every change (`MembersChanged`).
     Raises RecipeError or SchemaError with all faults before anything is trained, and TrainingError if no
     member could be trained.
@@ -80,7 +82,9 @@ def train_ensemble(
     reading, machine = reading or Reading(), machine or Machine()
     tell, note = on_progress or (lambda event: None), on_note or (lambda line: None)
     with making_bundle(output) as (folder, before):
-        return _Ensemble(file, how, members, folder, most, machine, reading, tell, note).run(before)
+        each = _Ensemble(file, how, members, folder, most, machine, reading, tell, note)
+        each.time_limit = time_limit
+        return each.run(before)
 
 
 def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]]:
@@ -148,6 +152,7 @@ class _Ensemble:
     budget_bytes: int = 0
     data: str = ""
     started: float = field(default_factory=time.monotonic)
+    time_limit: float | None = None
 
     def run(self, before: RunRecord) -> Finished:
         """Check, train and blend. before: the record that the folder holds."""
@@ -264,10 +269,19 @@ class _Ensemble:
             machine=machine,
             recipe=training.unit.recipe,
             run=str(self._path(training)),
+            time_limit=self._share(),
         )
         training.status, training.stage, training.began = "running", "starting", time.monotonic()
         children.start(training.name, request.to_json(), self._log(training.name))
         self._show()
+
+    def _share(self) -> float | None:
+        """Seconds that the next training may take: an equal share of what is left."""
+        if self.time_limit is None:
+            return None
+        left = sum(own.status == "waiting" for own in self.trainings.values())
+        seconds = self.started + self.time_limit - time.monotonic()
+        return max(1.0, seconds * self.most / max(1, left))
 
     def _log(self, name: str) -> Path:
         return self.folder.file(LOGS) / f"{name}.txt"

@@ -22,7 +22,7 @@ from tenfold.data.encode import Encoding, fit_encoding
 from tenfold.data.split.holdout import folds_by_time, kfold, number_codes
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
-from tenfold.engine.device import pick_device, pick_precision
+from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.joined import blend_of
 from tenfold.ensembles.requests import (
@@ -34,6 +34,8 @@ from tenfold.ensembles.requests import (
     FitRequest,
     Request,
     Soup,
+    TimeAnswer,
+    TimeRequest,
     request_of,
 )
 from tenfold.ensembles.soup import make_soup, soup_groups
@@ -55,17 +57,20 @@ from tenfold.metrics import score_text
 from tenfold.networks.inputs import find_pictures, read_source
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
+from tenfold.networks.timing import RowSeconds, time_architecture, training_costs
 from tenfold.nn.encoders import load_weights, preprocessing_of
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.fitting import fit
 from tenfold.runs.folder import RunFolder, read_run
 from tenfold.runs.options import Reading
 from tenfold.runs.record import RunRecord, nan_to_none
 from tenfold.runs.run import Member
-from tenfold.runs.weights import read_weights
+from tenfold.runs.weights import read_weights, weights_file
 from tenfold.schema import Schema
 from tenfold.targets.labels import decide_targets, label_arrays
 
+#: Seconds of a row of a table without pictures in a step, with room.
+TABLE_ROW = 5e-5
 #: Frequent events, and the least seconds between two of them that are written.
 _MANY, OFTEN = (ImagesRead, StepEnded, RowsPredicted), 0.2
 
@@ -128,6 +133,8 @@ def _answer(request: Request, tell: Listener) -> Mapping[str, object]:
     match request:
         case CheckRequest():
             return _check(request, tell)
+        case TimeRequest():
+            return _time(request)
         case FitRequest():
             return _fit(request, tell)
         case BlendRequest():
@@ -147,6 +154,7 @@ def _fit(request: FitRequest, tell: Listener) -> dict[str, object]:
             resume=resume,
             reading=request.reading,
             machine=request.machine,
+            time_limit=request.time_limit,
             on_progress=tell,
             on_note=lambda line: tell(NoteAdded(line)),
         )
@@ -161,6 +169,24 @@ def _fit(request: FitRequest, tell: Listener) -> dict[str, object]:
             raise
         tell(TrainingChanged(error.problems))
     return train(resume=False)
+
+
+def _time(request: TimeRequest) -> TimeAnswer:
+    """Measure a step of every member on random pictures. Steps of tables are not worth measuring."""
+    answer = TimeAnswer(once={}, epoch={})
+    table, _ = read_source(request.table, request.schema, request.reading)
+    device = pick_device(request.machine.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    for member in request.members:
+        recipe = with_defaults_for(member.recipe, request.schema)
+        rows = RowSeconds(TABLE_ROW, TABLE_ROW)
+        if request.schema.images:
+            rows = time_architecture(recipe, device)
+        valid = round(table.rows * recipe.valid)
+        costs = training_costs(recipe, rows, train=table.rows - valid, valid=valid)
+        answer["once"][member.name], answer["epoch"][member.name] = costs.once, costs.epoch
+    return answer
 
 
 def _check(request: CheckRequest, tell: Listener) -> CheckAnswer:
@@ -242,10 +268,11 @@ def _pictures(table: Table, schema: Schema, reading: Reading) -> list[TenfoldErr
 def _network_fault(recipe: Recipe) -> TenfoldError | None:
     try:
         preprocessing_of(recipe.arch)
-        weights = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
+        file = weights_file(recipe.weights, recipe.arch)
+        weights = read_weights(file) if file else {}
         body = check_architecture_size(recipe.arch, recipe.image_size)
-        if weights is not None:
-            load_weights(body, weights, Path(recipe.weights).name)
+        if file:
+            load_weights(body, weights, Path(file).name)
     except TenfoldError as error:
         return error
     return None

@@ -1,6 +1,9 @@
-"""A quick probe: two steps of the largest batch on the real device, for the truth beside the plan."""
+"""Steps taken on the real device before a training: their memory and their time."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,17 +31,37 @@ def measure_peak(
 ) -> int:
     """Bytes that this process held at most while it took two steps of a full batch.
 
-    The second step is the first with the optimizer's state in place. The network's weights are put back,
-    and nothing of the steps is kept.
+    The second step is the first with the optimizer's state in place.
+    """
+    order = [np.resize(train, min(recipe.batch_size, len(train)))] * 2
+    reset_peak(device)
+    take_steps(
+        network, encoding, examples, order, recipe=recipe, plan=plan, device=device, precision=precision
+    )
+    return process_peak(device)
+
+
+def take_steps(
+    network: Network,
+    encoding: Encoding,
+    examples: Examples,
+    order: Sequence[Int64[np.ndarray, " rows"]],
+    *,
+    recipe: Recipe,
+    plan: MemoryPlan,
+    device: torch.device,
+    precision: str,
+) -> list[float]:
+    """Seconds of each optimizer step on some batches, with what it waits for its pictures.
+
+    order: rows of each batch. The network's weights are put back, and nothing of the steps is kept.
     """
     kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    reset_peak(device)
     training = begin_training(
         network, encoding, recipe, device=device, precision=precision, micro_batch=plan.micro_batch
     )
     if plan.checkpoint:
         recompute(network)
-    order = [np.resize(train, min(recipe.batch_size, len(train)))] * 2
     network.train()
     batches = training_batches(
         examples,
@@ -50,13 +73,17 @@ def measure_peak(
         workers=plan.workers,
         group=training.group,
     )
+    seconds, started = [], time.monotonic()
     for step, batch in enumerate(batches):
-        train_step(training, batch, step)
-    peak = process_peak(device)
+        train_step(training, batch, step)  # its losses are numbers: a GPU has finished it
+        seconds.append(time.monotonic() - started)
+        started = time.monotonic()
     training.optimizer.zero_grad(set_to_none=True)
     network.load_state_dict(kept)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
+    if plan.checkpoint:
+        recompute(network, False)
     del training
     free_memory()
-    return peak
+    return seconds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,11 +31,19 @@ from tenfold.errors import MemoryBudgetError
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
+from tenfold.networks.inputs import open_source
 from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
+from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
-from tenfold.recipe import FEW_STEPS, SMALLEST_BATCH, Recipe, with_defaults_for
+from tenfold.recipe import (
+    FEW_STEPS,
+    SMALLEST_BATCH,
+    Recipe,
+    with_defaults_for,
+    with_defaults_for_rows,
+)
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions, Machine
@@ -61,6 +71,13 @@ class NetworkFit:
         recipe.check()
         self.schema, self.recipe, self.table = schema, with_defaults_for(recipe, schema), table
         self.options, self.device = options, pick_device(options.machine.device)
+        self.started, self.given = time.monotonic(), recipe.model_fields_set
+
+    @property
+    def deadline(self) -> float:
+        """When the training must have ended, by `time.monotonic`."""
+        limit = self.options.time_limit
+        return math.inf if limit is None else self.started + LATEST * limit
 
     def machine(self) -> AbstractContextManager[PeakMemory]:
         """One thread for the small layers of a table without pictures on a CPU."""
@@ -71,10 +88,35 @@ class NetworkFit:
         reading = self.options.reading
         if reading.on_progress is None:
             reading = replace(reading, on_progress=self.options.on_progress)
+        recipe = self._sized(notes)
         rule = self.options.split_rule
-        return _Prepared(
-            self, prepare_training(self.schema, self.recipe, self.table, reading, notes, split_rule=rule)
-        )
+        work = prepare_training(self.schema, recipe, self.table, reading, notes, split_rule=rule)
+        return _Prepared(self, self._within_time(work, recipe, notes))
+
+    def _sized(self, notes: Notes) -> Recipe:
+        """The recipe with a size of pictures that leaves enough epochs in the time limit."""
+        limit, recipe = self.options.time_limit, self.recipe
+        if limit is None or not self.schema.images or "image_size" in self.given or "epochs" in self.given:
+            return recipe
+        table, _ = open_source(self.schema, self.table, self.options.reading)
+        left = self.started + PLANNED * limit - time.monotonic()
+        size, said = size_within(recipe, left, table.rows, self.device)
+        notes.add([said] if said else [])
+        return recipe.model_copy(update={"image_size": size})
+
+    def _within_time(self, work: TrainingWork, recipe: Recipe, notes: Notes) -> TrainingWork:
+        """The training with as many epochs as the time limit allows, where the recipe gives no number."""
+        limit = self.options.time_limit
+        if limit is None or "epochs" in self.given:
+            return work
+        precision = pick_precision(work.recipe.precision, self.device)
+        plan = plan_training(work.recipe, self.options.machine, work, self.device, precision)
+        left = self.started + PLANNED * limit - time.monotonic()
+        epochs, said = epochs_within(work, plan, self.device, precision, left=left, limit=limit)
+        notes.add([said])
+        own = with_defaults_for_rows(recipe.model_copy(update={"epochs": epochs}), len(work.split.train))
+        chosen = {**work.identity["recipe"], **own.model_dump(mode="json", exclude={"weights"})}
+        return replace(work, recipe=own, identity={**work.identity, "recipe": chosen})
 
 
 @contextmanager
@@ -122,6 +164,7 @@ class _Prepared:
             # What "auto" means differs between machines, and another precision is another training.
             identity={**work.identity, "precision": precision},
             on_progress=self.job.options.on_progress,
+            deadline=self.job.deadline,
         )
         notes.add(trained.notes)
         result = evaluate_validation(folder, work, recipe, device, precision)

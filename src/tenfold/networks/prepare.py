@@ -47,7 +47,7 @@ from tenfold.recipe import Recipe, with_defaults_for_rows
 from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
-from tenfold.runs.weights import read_weights
+from tenfold.runs.weights import read_weights, weights_file
 from tenfold.schema import Schema, target_columns
 from tenfold.targets.classweights import (
     ClassWeights,
@@ -111,8 +111,9 @@ def prepare_training(
         interpolation=preprocessing.interpolation,
     )
     class_weights = _class_weights(schema, recipe, encoding)
-    start = read_weights(recipe.weights) if recipe.weights not in ("hub", "none") else None
-    building = {"weights": start, "weights_name": Path(recipe.weights).name}
+    file = weights_file(recipe.weights, recipe.arch)
+    start = read_weights(file) if file else None
+    building = {"weights": start, "weights_name": Path(file or "").name}
     body_kind(schema, recipe)
     # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
     early = None if schema.columns else build_network(encoding, schema, recipe, **building)
@@ -439,8 +440,9 @@ def _identity(
         digest.update(name.encode() + examples.columns[name].tobytes())
     digest.update(split.train.tobytes() + b"\0" + split.valid.tobytes())
     chosen = recipe.model_dump(mode="json")
-    if Path(recipe.weights).is_file():
-        with open(recipe.weights, "rb") as stream:
+    file = weights_file(recipe.weights, recipe.arch) if schema.images else None
+    if file and Path(file).is_file():
+        with open(file, "rb") as stream:
             chosen["weights"] = hashlib.file_digest(stream, "sha256").hexdigest()
     inputs = [{"name": column.name, "kind": column.kind} for column in schema.inputs]
     settled = {

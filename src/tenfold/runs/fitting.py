@@ -9,12 +9,12 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from tenfold.errors import TenfoldError, TrainingError
+from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.events import Listener
 from tenfold.runs.folder import has_finished, making_run
 from tenfold.runs.history import record_run
 from tenfold.runs.job import FitJob, Notes, log_all
-from tenfold.runs.options import FitOptions, Machine, Reading, SplitRule
+from tenfold.runs.options import FitOptions, Machine, Reading, SplitRule, parse_seconds
 from tenfold.runs.registry import AnyRecipe, job_for, open_run
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
@@ -34,6 +34,7 @@ def fit(
     table_options: Mapping[str, object] | None = None,
     skip_bad: bool | None = None,
     time_format: str | None = None,
+    time_limit: float | str | None = None,
     machine: Machine | None = None,
     split_rule: SplitRule | None = None,
     on_progress: Listener | None = None,
@@ -50,6 +51,8 @@ def fit(
     resume: go on with an unfinished run there, to the same weights as if it had never stopped.
     reading: how tables and pictures are read; table_options and skip_bad are its `table` and `skip_bad`.
     time_format: of the times of ratings.  machine: how this machine is used.
+    time_limit: for networks: seconds, or a text such as ``20min``. Epochs and a size of pictures that the
+        recipe does not give are chosen by measured steps so as to end in time.
     split_rule: for networks: splits the rows instead of the recipe.
     on_progress: called with pictures, steps and epochs.  on_note: called with every message.
     Raises a TenfoldError for what is wrong with the input before anything is trained.
@@ -57,7 +60,13 @@ def fit(
     options = fit_options(
         reading, machine, table_options=table_options, skip_bad=skip_bad, time_format=time_format
     )
-    options = replace(options, split_rule=split_rule, on_progress=on_progress)
+    limit = None if time_limit is None else parse_seconds(time_limit)
+    options = replace(options, split_rule=split_rule, on_progress=on_progress, time_limit=limit)
+    if limit is not None and resume and "epochs" not in recipe.model_fields_set:
+        raise RecipeError(
+            "a stopped training goes on with its own number of epochs, not with those that fit a time limit",
+            fix="give the epochs and the image size that it printed with 'time limit'",
+        )
     job = job_for(schema, recipe, table, options)
     made = run_fit(job, _next_run() if run is None else run, resume=resume, log=on_note)
     finish_run(made, report=report, history=history, log=on_note)

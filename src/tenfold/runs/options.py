@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -156,6 +159,8 @@ class FitOptions:
     """Options of a training beside schema, recipe and table.
 
     reading: how to read.  machine: how to use this machine.  time_format: of the times of ratings.
+    time_limit: seconds from now in which a network's training ends: epochs and a size of pictures that the
+        recipe does not give are planned by measured steps, and no epoch begins that would end too late.
     split_rule: for networks: splits the rows instead of the recipe.
     on_progress: called with steps and epochs.
     """
@@ -163,5 +168,25 @@ class FitOptions:
     reading: Reading = Reading()
     machine: Machine = Machine()
     time_format: str | None = None
+    time_limit: float | None = None
     split_rule: SplitRule | None = None
     on_progress: Listener | None = None
+
+
+def parse_seconds(text: str | float) -> float:
+    """``"90"``, ``"90s"``, ``"20min"``, ``"1.5h"``, ``"1h30min"`` or a number of seconds -> seconds.
+
+    Raises RecipeError for anything else.
+    """
+    parts = re.fullmatch(
+        r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", str(text).strip().replace(" ", "")
+    )
+    with suppress(ValueError):
+        if parts is not None:
+            hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+            total = 3600 * hours + 60 * minutes + seconds
+            if 0 < total < math.inf:
+                return total
+    raise RecipeError(
+        f"a limit of {text!r} is not a time", fix="write 90s, 20min, 1.5h or a number of seconds"
+    )

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from tenfold.errors import RunError, SchemaError
+from tenfold.errors import RecipeError, RunError, SchemaError
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.folder import read_run
 from tenfold.runs.job import FitJob
@@ -124,6 +124,8 @@ def fitting_recipe(schema: Schema, recipe: AnyRecipe) -> AnyRecipe:
 def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOptions) -> FitJob:
     """The training of a schema and a recipe. Raises SchemaError where they do not go together."""
     recipe = fitting_recipe(schema, recipe)
+    if options.time_limit is not None and not isinstance(recipe, Recipe):
+        raise RecipeError("a time limit is for pictures and tables, not for ratings", fix="leave it out")
     if schema.rated != isinstance(recipe, FactorRecipe | RatingNetworkRecipe):
         what, name = ("of ratings", "FactorRecipe") if schema.rated else ("without id columns", "Recipe")
         raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")

