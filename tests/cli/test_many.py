@@ -90,7 +90,7 @@ def test_runs_are_listed_scored_and_drawn(place: Path) -> None:
     assert runs["second"]["seed"] == 1 and runs["second"]["data"] == runs["first"]["data"]
     tenfold("runs", "--plot", cwd=place)
     page = (place / "runs" / "history.html").read_text("utf-8")
-    assert "epochs: 1 -&gt; 2" in page and "scores of the leaderboard" in page
+    assert "epochs: 1 -&gt; 2" in page and ": leaderboard" in page
     assert "epochs: 1 -> 2" in tenfold("runs", "runs", cwd=place).stdout
     tenfold("runs", "nowhere", cwd=place, code=2)
 

@@ -47,9 +47,8 @@ def test_report(tmp_path: Path) -> None:
         run("report", network.path, "-o", tmp_path / "r.html", "--worst", "3", "--json").stdout
     )
     assert found["output"] == str(tmp_path / "r.html") and "Curves" in found["sections"]
-    assert (tmp_path / "r.html").read_text("utf-8").count("<figcaption><b>") == 3 * len(
-        network.schema.targets
-    )
+    worst = (tmp_path / "r.html").read_text("utf-8").split("<h2>The highest losses</h2>")[1]
+    assert worst.split("<section")[0].count("<figure") == 3 * len(network.schema.targets)
     assert "report:" in run("report", rated()[1].path).stdout
 
 

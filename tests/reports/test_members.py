@@ -71,7 +71,7 @@ def test_members_have_their_weights_scores_and_curves(tmp_path: Path) -> None:
         ["size", "weights", "0.3500", "a 0.33, b 0.67"],
         ["", "greedy", "0.3000", "a 0.25, b 0.75"],
     ]
-    assert len(charts.charts) == 2 and "size: loss on validation rows" in charts.charts[0]
+    assert len(charts.charts) == 2 and charts.charts[0].title == "size: loss on validation rows"
 
 
 def test_one_way_of_blending_is_no_choice() -> None:
@@ -81,7 +81,8 @@ def test_one_way_of_blending_is_no_choice() -> None:
 def test_curves_are_those_of_members_that_held_rows_out() -> None:
     assert member_charts({"a": [{"epoch": 0, "train": {}}]}) == []
     one, two = member_charts({"a": HISTORY, "<b>": HISTORY, "c": [{"epoch": 0, "valid": {"size": {}}}]})
-    assert "size" in one and "age" in two and "<b>" not in one and "&lt;b&gt;" in one
+    assert "size" in one.title and "age" in two.title
+    assert [line.name for line in one.lines] == ["a", "<b>"] and "<b>" not in one.data
 
 
 def test_memory_stands_beside_its_plan_and_what_is_gone_is_left_out(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from tenfold.reports.notebook import show_batch
 def test_a_run_shows_its_page_and_its_losses() -> None:
     _, run = trained()
     page = run.show().page
-    assert "Right and wrong" in page and page.count("<svg") > 10
+    assert "right and wrong" in page and page.count("<canvas") > 10
     losses = run.plot_losses()
-    assert f"{len(run.schema.targets)}" and losses.page.count("<svg") >= 2 * len(run.schema.targets)
-    assert losses._repr_html_().startswith("<iframe srcdoc=") and "<svg" not in losses._repr_html_()
+    assert f"{len(run.schema.targets)}" and losses.page.count("<canvas") >= 2 * len(run.schema.targets)
+    assert losses._repr_html_().startswith("<iframe srcdoc=") and "<canvas" not in losses._repr_html_()
     assert "Maps of the factors" in rated()[1].show().page
     with pytest.raises(RunError, match="no epochs"):
         rated()[1].plot_losses()

@@ -22,7 +22,7 @@ from tenfold.reports.html import (
     shortened,
     write_report,
 )
-from tenfold.reports.page import POLICY, SCRIPT, STYLE
+from tenfold.reports.page import LIBRARY, POLICY, read_asset, read_library
 
 BAD = "</script><img src=x onerror=alert(1)>&lt;"
 DOT = bytes.fromhex(
@@ -40,8 +40,15 @@ def sections() -> list[Section]:
 
 def test_the_program_writes_texts_only_and_asks_nobody() -> None:
     for word in ("innerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "XMLHttp", "import("):
-        assert word not in SCRIPT
-    assert "default-src 'none'" in POLICY and "@import" not in STYLE and "url(" not in STYLE
+        assert word not in read_asset("page.js")
+    style = read_asset("page.css")
+    assert "default-src 'none'" in POLICY and "@import" not in style and "url(" not in style
+
+
+def test_the_library_can_stand_in_a_page_and_its_licences_lie_beside_it() -> None:
+    library, licences = read_library(), read_asset("LICENSES.txt")
+    assert "</script" not in library and "eval(" not in library and "new Function" not in library
+    assert all(name in licences for name in LIBRARY) and licences.count("MIT License") == 2
 
 
 def test_data_of_lists_can_stand_in_a_page() -> None:

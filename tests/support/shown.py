@@ -85,6 +85,29 @@ def rated(method: str = "sgd") -> tuple[Path, Any]:
     return folder, tenfold.fit(schema, recipe, folder / "ratings.csv", run=folder / "run")
 
 
+def point_at(view: Any, title: str, line: int = 0, row: int = 0) -> str:
+    """Point at a point of a chart of the page, by its title; returns what is shown of it."""
+    canvas = view.locator(f'canvas[aria-label="{title}"]')
+    canvas.scroll_into_view_if_needed()
+    x, y = canvas.evaluate(
+        """(canvas, [line, row]) => {
+            const box = canvas.getBoundingClientRect(), chart = Chart.getChart(canvas);
+            const point = chart.getDatasetMeta(line).data[row];
+            return [box.left + point.x, box.top + point.y];
+        }""",
+        [line, row],
+    )
+    view.mouse.move(x, y)
+    view.wait_for_timeout(100)
+    return canvas.evaluate(
+        """(canvas) => {
+            const tip = Chart.getChart(canvas).tooltip;
+            const lines = tip.opacity ? [...tip.title, ...tip.body.flatMap((one) => one.lines)] : [];
+            return lines.join(" \u00b7 ");
+        }"""
+    )
+
+
 @contextmanager
 def opened(page: Path, *, width: int = 1200, dark: bool = False):
     """A page in a real browser, from the disk and without a network; and what its console has said."""

@@ -133,8 +133,7 @@ def _runs(asked: Runs) -> None:
 
     With each are the changes since its parent, and the gain.
     """
-    from tenfold.reports.charts import course_charts
-    from tenfold.reports.html import write_charts
+    from tenfold.reports.pages import write_course
     from tenfold.runs.history import find_maker, read_history, record_score
 
     folder, output = asked.folder or "runs", asked.output
@@ -159,7 +158,7 @@ def _runs(asked: Runs) -> None:
     runs = read_history(folder, on_note=say)
     if asked.plot:
         page = output or str(Path(folder) / "history.html")
-        write_charts(page, f"Runs of {folder}", course_charts(runs))
+        write_course(page, folder, runs)
         say(f"picture: {page}")
     if asked.as_json:
         return print_json({"folder": folder, "runs": [run.record() for run in runs]})

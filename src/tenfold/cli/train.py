@@ -103,8 +103,7 @@ def _lr(asked: Lr) -> None:
     The rate grows with every optimizer step, and the loss over it says which rates are too large.
     """
     from tenfold.networks.rates import find_learning_rate
-    from tenfold.reports.charts import rates_chart
-    from tenfold.reports.html import write_charts
+    from tenfold.reports.pages import write_rates
 
     job = picture_job_of(asked)
     with Display() as display:
@@ -118,8 +117,7 @@ def _lr(asked: Lr) -> None:
             **fit_keywords(job.schema, asked, image=asked.image),
         )
     if asked.output:
-        chart = rates_chart(curve.rates, curve.losses, curve.steepest)
-        write_charts(asked.output, "Learning rate", [chart])
+        write_rates(asked.output, curve.rates, curve.losses, curve.steepest)
     show_rates(curve, asked.output) if not asked.as_json else print_json(vars(curve))
 
 

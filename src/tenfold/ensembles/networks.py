@@ -13,6 +13,7 @@ from tenfold.networks.run import NetworkRun
 from tenfold.reports.html import Page
 from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder, read_text
+from tenfold.runs.heldout import HeldOutRows
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Blended, Ensemble, Explanation, Member
@@ -66,6 +67,12 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
 
         explained = explain_blend(self._whole(), rows, options)
         return Explanation(build_blend_book(explained), explained.record())
+
+    def held_out(self) -> HeldOutRows:
+        """The rows that it held out, with their labels and answers."""
+        from tenfold.networks.page import read_network_held_out
+
+        return read_network_held_out(self)
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Build its page: members, confusion, the rows with the highest losses, memory."""

@@ -12,8 +12,7 @@ from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import parse_bytes, show_bytes
 from tenfold.memory.plan import Plan, PlanRequest, Refusal, plan_each, timeline
 from tenfold.recipe import Recipe
-from tenfold.reports.charts import memory_chart
-from tenfold.reports.html import write_charts
+from tenfold.reports.pages import write_plan
 
 
 def plan(
@@ -86,8 +85,10 @@ def draw_plan(plan: Plan | Refusal, request: PlanRequest, path: str) -> None:
         raise RecipeError(f"{plan.arch} has no plan: {plan.reason}", fix="choose another architecture")
     drawn = timeline(plan.arch, plan, request)
     held = {kind: drawn.held[:, index] for index, kind in enumerate(drawn.kinds)}
-    title = f"{plan.arch}, {plan.micro_batch} rows at once"
-    write_charts(path, "Memory", [memory_chart(held, drawn.reserved, drawn.phases, title)])
+    size = "x".join(map(str, plan.image_size))
+    recipe = [f"batches of {plan.batch_size} rows, pictures of {size}, {plan.precision}, on {plan.device}"]
+    step = held, drawn.reserved, drawn.phases
+    write_plan(path, plan.arch, plan, request.budget_bytes, step, plan.fits, recipe)
 
 
 def calibrate_device() -> str:

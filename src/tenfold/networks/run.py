@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.reports.html import Page, Shown
+from tenfold.runs.heldout import HeldOutRows
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.run import Explanation, Run
 from tenfold.values import Predictions
@@ -49,6 +50,12 @@ class NetworkRun(OpenedNetwork, Run):
 
         explained = explain_network(self, rows, options)
         return Explanation(build_loss_book(explained), explained.record(self.kind))
+
+    def held_out(self) -> HeldOutRows:
+        """The rows that it held out, with their labels and answers."""
+        from tenfold.networks.page import read_network_held_out
+
+        return read_network_held_out(self)
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: curves, confusion, the rows with the highest losses, memory."""

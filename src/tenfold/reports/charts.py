@@ -1,12 +1,12 @@
-"""Charts as plain SVG, a few kilobytes each: lines, stacked areas, reliability, points with names.
+"""Charts as data: lines, stacked areas, bars, points with names. `assets/page.js` draws them by Chart.js.
 
-Every text that comes from outside is escaped here; colours are those of the page (`reports.page`), so that
-they follow light and dark.
+Colours are those of the page, so that they follow light and dark. No text here is markup: a chart goes into
+the page as JSON, and its texts onto a canvas.
 """
 
 from __future__ import annotations
 
-import html
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,17 +21,12 @@ from tenfold.runs.history import Recorded
 
 Floats = NDArray[np.float64]
 
-#: A chart's size in its own units: about pixels on a phone, so that its letters can be read there.
-WIDTH, HEIGHT = 400, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
-#: Width of a letter of a tick or a mark; height of a line of marks, and lines of them at most.
-LETTER, MARK, MOST_MARKS = 6.0, 12, 3
 #: The most points of a line that are drawn; a longer line is thinned.
-MOST_POINTS = 400
-#: Colours of lines (`reports.page`); beyond, they come again, dashed, and then dotted.
+MOST_POINTS = 600
+#: Colours of lines (`assets/page.css`); beyond, they come again, dashed, and then dotted.
 COLOURS = 10
-#: Seconds between ticks of an axis of times.
-TIME_STEPS = (60, 300, 900, *(3600 * hours for hours in (1, 3, 6, 12, 24, 48, 168, 672, 2184)))
+#: Significant digits of what is drawn; of x more, which may be seconds since 1970.
+DIGITS, X_DIGITS = 6, 11
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,9 @@ class Line:
     """A line of a chart; NaN values are gaps.
 
     dots: mark its points.  joined: draw the line itself.  dashed: for a line that is beside the others.
-    filled: an area on top of the filled lines before it, which have the same x.
-    notes: what is shown of each dot, instead of its numbers.
+    filled: an area on top of the filled lines before it, which have the same x.  bars: bars instead.
+    step: a value stands until the next.  plain: without a name in the legend.  colour: as that of a line of
+    this index.  names, notes: (points,) shown of each instead of its numbers.  sizes: (points,) radii.
     """
 
     name: str
@@ -50,156 +46,106 @@ class Line:
     joined: bool = True
     dashed: bool = False
     filled: bool = False
+    bars: bool = False
+    step: bool = False
+    plain: bool = False
+    colour: int | None = None
+    names: Sequence[str] = ()
     notes: Sequence[str] = ()
-
-
-def _safe(text: str) -> str:
-    return html.escape(printable(str(text).encode("utf-8", "replace").decode()), quote=True)
-
-
-def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from low to high, at most so many."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return []
-    if high <= low:
-        return [low]
-    step, first, last = 1.0, 0, -1
-    power = 10.0 ** (math.floor(math.log10((high - low) / most)) - 1)
-    for step in (digit * power * scale for scale in (1, 10, 100) for digit in (1, 2, 2.5, 5)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first < most:
-            break
-    return [round(multiple * step, 12) for multiple in range(first, last + 1)]
-
-
-def tick_texts(ticks: Sequence[float]) -> list[str]:
-    """The ticks in as few digits, from four up, as tell them apart."""
-    texts: list[str] = []
-    for digits in range(4, 9):
-        texts = [
-            f"{value:.{digits}g}" if abs(value) < 10_000 else f"{value:.{digits + 2}g}" for value in ticks
-        ]
-        if len({*texts}) == len(texts):
-            break
-    return texts
-
-
-def power_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Whole powers of ten from 10**low to 10**high, at their logarithms; at most seven."""
-    first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
-    step = max(1, -(-(last - first + 1) // 7))
-    return [(float(power), f"1e{power}") for power in range(first, last + 1, step)]
-
-
-def time_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str]]:
-    """Round times (UTC) from low to high, in seconds since 1970: hours, days and hours, or days."""
-    step = next((step for step in TIME_STEPS if (high - low) / step < most), TIME_STEPS[-1])
-    while (high - low) / step >= most:
-        step *= 2
-    within_a_day = low // 86400 == high // 86400
-    form = "%Y-%m-%d" if step >= 86400 else "%H:%M" if within_a_day else "%m-%d %H:%M"
-    times = [count * step for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return [(float(time), datetime.fromtimestamp(time, UTC).strftime(form)) for time in times]
+    sizes: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """The scales of both axes, from numbers to places on the picture."""
+class Axis:
+    """An axis.  log: of the logarithm.  zero: begins at 0.  whole: counts things.  time: seconds since 1970.
 
-    low_x: float
-    high_x: float
-    low_y: float
-    high_y: float
-    height: int = HEIGHT
-    top: int = TOP
+    ticks: (value, text) instead of round numbers.  ends: lowest and highest value.  pad: room at both ends.
+    """
 
-    def x(self, value: float) -> float:
-        """Across, from the left."""
-        span = self.high_x - self.low_x
-        fraction = (value - self.low_x) / span if span > 0 else 0.5
-        return round(LEFT + fraction * (WIDTH - LEFT - RIGHT), 1)
+    name: str = ""
+    log: bool = False
+    zero: bool = False
+    whole: bool = False
+    time: bool = False
+    pad: bool = False
+    ticks: Sequence[tuple[float, str]] = ()
+    ends: tuple[float, float] | None = None
 
-    def y(self, value: float) -> float:
-        """Down, from the top."""
-        span = self.high_y - self.low_y
-        fraction = (value - self.low_y) / span if span > 0 else 0.5
-        return round(self.height - BOTTOM - fraction * (self.height - self.top - BOTTOM), 1)
-
-    def text_x(self, value: float, text: str) -> float:
-        """Return the middle of a text at a number, moved so that the text stays within the picture."""
-        half = len(text) * LETTER / 2
-        return round(min(max(self.x(value), half), WIDTH - half), 1)
+    def record(self) -> dict[str, object]:
+        """What the page's program takes."""
+        given = {**vars(self), "ends": self.ends and [*self.ends], "ticks": [[*tick] for tick in self.ticks]}
+        return {name: value for name, value in given.items() if value}
 
 
-def _axes(
-    frame: _Frame, x_name: str, y_name: str, ticks: Sequence[tuple[float, str]] | None = None
-) -> list[str]:
-    """Grid, numbers and names of both axes.  ticks: (x, text); a text that would touch another is omitted."""
-    parts = []
-    y_ticks = nice_ticks(frame.low_y, frame.high_y)
-    for value, text in zip(y_ticks, tick_texts(y_ticks), strict=True):
-        y = frame.y(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{text}</text>')
-    if ticks is None:
-        x_ticks = nice_ticks(frame.low_x, frame.high_x, 6)
-        ticks = [*zip(x_ticks, tick_texts(x_ticks), strict=True)]
-    bottom, free = frame.height - BOTTOM, -math.inf
-    for value, text in ticks:
-        x, middle = frame.x(value), frame.text_x(value, text)
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{frame.top}" y2="{bottom}"/>')
-        half = len(text) * LETTER / 2
-        if middle - half >= free:
-            parts.append(
-                f'<text class="tick" x="{middle}" y="{bottom + 16}" text-anchor="middle">{_safe(text)}</text>'
-            )
-            free = middle + half + LETTER / 2
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text class="axis" x="{middle}" y="{frame.height - 6}" text-anchor="middle">{_safe(x_name)}</text>'
-    )
-    if y_name:
-        parts.append(
-            f'<text class="axis" transform="translate(12 {(frame.top + bottom) / 2}) rotate(-90)" '
-            f'text-anchor="middle">{_safe(y_name)}</text>'
-        )
-    return parts
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a page.
+
+    marks: (x, text) of upright lines.  levels: (y, text) of lines across.
+    tall: higher than others.  labels: names of points that are written at most.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    x: Axis
+    y: Axis
+    marks: Sequence[tuple[float, str]] = ()
+    levels: Sequence[tuple[float, str]] = ()
+    tall: bool = False
+    labels: int = 0
+
+    def record(self) -> dict[str, object]:
+        """What the page's program takes; NaN is null."""
+        filled = [np.nan_to_num(np.asarray(line.y, dtype=np.float64)) for line in self.lines if line.filled]
+        kept = _thinned(np.sum(filled, axis=0)) if filled else None
+        return {
+            "series": [_series(line, index, kept) for index, line in enumerate(self.lines)],
+            "x": self.x.record(),
+            "y": self.y.record(),
+            "marks": [*map(list, self.marks), *([*level, True] for level in self.levels)],
+            "labels": self.labels,
+        }
+
+    @property
+    def data(self) -> str:
+        """The chart as JSON that can stand in a page."""
+        return json_in_page(self.record())
 
 
-def _marks(frame: _Frame, marks: Sequence[tuple[float, str]]) -> tuple[list[str], int]:
-    """Upright lines at numbers, with words above while there is room; and how many lines of words."""
-    free: list[float] = []
-    parts = []
-    for value, word in marks:
-        x, middle, half = frame.x(value), frame.text_x(value, word), len(word) * LETTER / 2
-        level = next((at for at, end in enumerate(free) if middle - half > end + LETTER), len(free))
-        parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="{frame.top}" y2="{frame.height - BOTTOM}"/>')
-        if level < MOST_MARKS:
-            y = frame.top - 4 - level * MARK
-            free[level : level + 1] = [middle + half]
-            parts.append(f'<text class="tick" x="{middle}" y="{y}" text-anchor="middle">{_safe(word)}</text>')
-    return parts, len(free)
+def json_in_page(value: object) -> str:
+    """JSON no letter of which ends a script or begins a tag."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+    text = printable(text.encode("utf-8", "replace").decode())
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _picture(parts: Sequence[str], title: str, height: int = HEIGHT) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{_safe(title)}">'
-        f"<title>{_safe(title)}</title>{''.join(parts)}</svg>"
-    )
+def _series(line: Line, index: int, kept: NDArray[np.int64] | None) -> dict[str, object]:
+    x, y = (np.asarray(values, dtype=np.float64) for values in (line.x, line.y))
+    rows = kept if line.filled and kept is not None else _thinned(y) if line.joined else np.arange(len(y))
+    given: dict[str, object] = {
+        "dots": line.dots or not line.joined or len(y) == 1,
+        "dash": min(2, index // COLOURS + line.dashed),
+        "fill": line.filled,
+        "step": line.step,
+        "plain": line.plain,
+        "sizes": _numbers(np.asarray(line.sizes, dtype=np.float64)),
+    }
+    for name, texts in (("names", line.names), ("notes", line.notes)):
+        given[name] = [str(texts[row]) for row in rows.tolist()] if texts else []
+    return {
+        "name": line.name,
+        "kind": "bars" if line.bars else "line" if line.joined else "points",
+        "colour": index if line.colour is None else line.colour,
+        "x": _numbers(x[rows], X_DIGITS),
+        "y": _numbers(y[rows]),
+        **{name: value for name, value in given.items() if value},
+    }
 
 
-def _range(values: Sequence[Floats], *, pad: float = 0.05) -> tuple[float, float]:
-    finite = np.concatenate([some[np.isfinite(some)] for some in values]) if values else np.zeros(0)
-    if not len(finite):
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    space = (high - low) * pad or abs(high) * pad or 0.5
-    return low - space, high + space
-
-
-def _stroke(line: Line, index: int) -> str:
-    """How a line is drawn, as a further class: whole, dashed or dotted."""
-    return ("", " dashed", " dotted")[min(2, index // COLOURS + line.dashed)]
+def _numbers(values: Floats, digits: int = DIGITS) -> list[float | int | None]:
+    """Numbers in few digits; None for NaN and infinities."""
+    rounded = [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()]
+    return [int(value) if value is not None and value.is_integer() else value for value in rounded]
 
 
 def _thinned(values: Floats) -> NDArray[np.int64]:
@@ -213,43 +159,6 @@ def _thinned(values: Floats) -> NDArray[np.int64]:
     return np.unique([0, *kept, len(values) - 1])
 
 
-def _drawn(frame: _Frame, line: Line, index: int, x: Floats, y: Floats) -> list[str]:
-    """A line's strokes, broken where a value is missing, and its dots."""
-    parts = []
-    kept = [int(row) for row in _thinned(y)]
-    look = f"c{index % COLOURS}{_stroke(line, index)}"
-    stroke: list[str] = []
-    for at in [*kept, -1]:
-        if at >= 0 and math.isfinite(y[at]):
-            stroke.append(f"{frame.x(x[at])},{frame.y(y[at])}")
-            continue
-        if len(stroke) > 1 and line.joined:
-            parts.append(f'<polyline class="{look}" points="{" ".join(stroke)}"/>')
-        stroke = []
-    for at in kept if line.dots or not line.joined or len(kept) == 1 else ():
-        if math.isfinite(y[at]):
-            note = line.notes[at] if line.notes else f"{y[at]:.4g} at {x[at]:.4g}"
-            parts.append(
-                f'<circle class="dot {look}" cx="{frame.x(x[at])}" cy="{frame.y(y[at])}" r="3" '
-                f'data-name="{_safe(f"{line.name}: {note}")}"/>'
-            )
-    return parts
-
-
-def _areas(frame: _Frame, lines: Sequence[Line], xs: Sequence[Floats], tops: Sequence[Floats]) -> list[str]:
-    """The filled lines, each on top of the one below it, drawn at the points of the highest."""
-    filled = [index for index, line in enumerate(lines) if line.filled]
-    kept = _thinned(tops[filled[-1]]) if filled else np.zeros(0, np.int64)
-    parts, below = [], np.zeros(len(kept))
-    for index in filled:
-        x, top = xs[index][kept], tops[index][kept]
-        around = zip([*x, *x[::-1]], [*top, *below[::-1]], strict=True)
-        points = " ".join(f"{frame.x(across)},{frame.y(up)}" for across, up in around)
-        parts.append(f'<polygon class="area k{index % COLOURS}" points="{points}"/>')
-        below = top
-    return parts
-
-
 def line_chart(
     lines: Sequence[Line],
     *,
@@ -258,52 +167,29 @@ def line_chart(
     y_name: str = "",
     zero: bool = False,
     whole: bool = False,
-    ticks: Sequence[tuple[float, str]] | None = None,
+    ticks: Sequence[tuple[float, str]] = (),
     marks: Sequence[tuple[float, str]] = (),
-) -> str:
-    """Lines over a common axis, with their names above.
+    levels: Sequence[tuple[float, str]] = (),
+) -> Chart:
+    """Lines over a common axis.
 
     zero: the upward axis starts at 0 where no value is below.  whole: the x axis counts things.
-    ticks: (x, text) on the x axis, instead of round numbers.  marks: (x, text) of upright lines.
+    ticks, marks, levels: as of `Axis` and `Chart`.
     """
-    xs = [np.asarray(line.x, dtype=np.float64) for line in lines]
-    ys = [np.asarray(line.y, dtype=np.float64) for line in lines]
-    total = np.zeros(1)
-    for index, line in enumerate(lines):
-        if line.filled:
-            total = ys[index] = total + ys[index]
-    edge = any(line.joined and len(x) > 1 for line, x in zip(lines, xs, strict=True))
-    low_x, high_x = _range(xs, pad=0.0 if edge else 0.05)
-    low_y, high_y = _range(ys)
-    if zero and all((y[np.isfinite(y)] >= 0).all() for y in ys):
-        low_y = 0.0
-    if whole:
-        counts = [value for value in nice_ticks(low_x, high_x, 6) if value == round(value)]
-        ticks = [*zip(counts, tick_texts(counts), strict=True)]
-    levels = _marks(_Frame(low_x, high_x, low_y, high_y), marks)[1]
-    frame = _Frame(low_x, high_x, low_y, high_y, HEIGHT + levels * MARK, TOP + levels * MARK)
-    parts = [*_areas(frame, lines, xs, ys), *_axes(frame, x_name, y_name, ticks), *_marks(frame, marks)[0]]
-    for index, (line, x, y) in enumerate(zip(lines, xs, ys, strict=True)):
-        if not line.filled:
-            parts += _drawn(frame, line, index, x, y)
-    keys = "".join(
-        f'<span class="key"><i class="k{index % COLOURS}{_stroke(line, index)}"></i>{_safe(line.name)}</span>'
-        for index, line in enumerate(lines)
-    )
-    caption = _safe(title) + (keys if len(lines) > 1 else "")
-    return f"<figure><figcaption>{caption}</figcaption>{_picture(parts, title, frame.height)}</figure>"
+    below = any((np.nan_to_num(np.asarray(line.y, dtype=np.float64)) < 0).any() for line in lines)
+    y = Axis(y_name, zero=zero and not below, pad=not zero)
+    return Chart(title, lines, Axis(x_name, whole=whole, ticks=ticks), y, marks, levels)
 
 
-def rates_chart(rates: Sequence[float], losses: Sequence[float], steepest: float) -> str:
+def rates_chart(rates: Sequence[float], losses: Sequence[float], steepest: float) -> Chart:
     """Loss over the logarithm of the learning rate, with a mark at the steepest fall."""
-    powers = np.log10(np.asarray(rates, dtype=np.float64))
-    return line_chart(
-        [Line("loss", powers, losses)],
-        title="Loss while the learning rate grows",
-        x_name="learning rate of the head",
-        y_name="smoothed loss, all targets",
-        ticks=power_ticks(float(powers.min()), float(powers.max())),
-        marks=[(math.log10(steepest), f"steepest: {steepest:.1e}")],
+    return Chart(
+        "Loss while the learning rate grows",
+        [Line("loss", rates, losses)],
+        Axis("learning rate of the head", log=True),
+        Axis("smoothed loss, all targets", pad=True),
+        marks=[(steepest, f"steepest: {steepest:.1e}")],
+        tall=True,
     )
 
 
@@ -314,7 +200,7 @@ def tuning_chart(
     best: float,
     recipe_value: float | None,
     labels: tuple[str, str],
-) -> str:
+) -> Chart:
     """A score over the values of a setting: the mean as a line, every seed as a dot.
 
     values: ascending; 0 stands one power of ten left of the others, since it has no logarithm.
@@ -342,20 +228,29 @@ def memory_chart(
     reserved: NDArray[np.int64],
     phases: Sequence[tuple[int, str]],
     title: str,
-) -> str:
+    budget: int = 0,
+    context: int = 0,
+) -> Chart:
     """Bytes by kind over the events of one optimizer step, stacked, under what the allocator holds.
 
     held: kind -> bytes after each event.  reserved: the allocator's bytes.  phases: (first event, name).
+    budget: bytes that the process may hold, a line across.  context: what it holds beside its tensors, which
+    lies below them all.
     """
-    events = np.arange(len(reserved))
-    lines = [Line(kind, events, size / 2**20, filled=True) for kind, size in held.items() if size.any()]
-    return line_chart(
-        [*lines, Line("reserved", events, reserved / 2**20, dashed=True)],
-        title=f"Memory over one step: {title}",
-        x_name="allocations and frees, in order",
-        y_name="MiB",
-        zero=True,
+    events, unit = np.arange(len(reserved)), 2.0**30
+    below = {"the process itself": np.full(len(reserved), context)} if context else {}
+    lines = [
+        Line(kind, events, size / unit, filled=True) for kind, size in {**below, **held}.items() if size.any()
+    ]
+    total = (reserved + context) / unit
+    return Chart(
+        title,
+        [*lines, Line("reserved by the allocator", events, total, dashed=True, colour=3)],
+        Axis("allocations and frees of one step, in their order", ends=(0, max(1, len(reserved) - 1))),
+        Axis("GiB", zero=True, ends=(0, 1.06 * max(budget / unit, float(total.max(initial=0)), 1e-3))),
         marks=phases,
+        levels=[(budget / unit, f"budget {budget / unit:.3g} GiB")] if budget else [],
+        tall=True,
     )
 
 
@@ -368,63 +263,63 @@ def _seconds(time: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def course_charts(runs: Sequence[Recorded]) -> list[str]:
-    """Scores of runs over time, a line for each list of targets and their best so far; leaderboard scores."""
-    groups: dict[str, list[Recorded]] = {}
+def course_groups(runs: Sequence[Recorded]) -> dict[tuple[str, str], list[Recorded]]:
+    """Scored runs by targets and held-out rows, in the order in which they finished."""
+    groups: dict[tuple[str, str], list[Recorded]] = {}
     for run in sorted(runs, key=lambda run: run.finished):
         if (not math.isnan(run.score) or run.leaderboard) and not math.isnan(_seconds(run.finished)):
-            groups.setdefault(", ".join(sorted(run.targets)) or "no target", []).append(run)
-    lines, board = [], []
-    for name, group in groups.items():
-        times = np.array([_seconds(run.finished) for run in group])
-        scores = np.array([run.score for run in group])
-        ranks = np.array([run.leaderboard[-1] if run.leaderboard else math.nan for run in group])
-        texts = [
-            f"{run.run}, {run.finished}" + (f". {'; '.join(run.changed)}" if run.changed else "")
-            for run in group
-        ]
-        for values, into, joined in ((scores, lines, True), (ranks, board, False)):
-            if np.isfinite(values).any():
-                notes = [f"{value:.4g} by {text}" for value, text in zip(values, texts, strict=True)]
-                into.append(Line(name, times, values, dots=True, joined=joined, notes=notes))
-        # A step: the best stands until the next run.
-        best = np.repeat(np.fmin.accumulate(scores), 2)[:-1]
-        lines.append(Line(f"{name}: best", np.repeat(times, 2)[1:], best, dashed=True))
+            name = ", ".join(sorted(run.targets)) or "no target"
+            groups.setdefault((name, run.scored or run.data), []).append(run)
+    return groups
+
+
+def course_charts(runs: Sequence[Recorded]) -> list[Chart]:
+    """Scores of runs over time, and the best so far: a chart for each group of `course_groups`.
+
+    Scores of a leaderboard have a chart of their own.
+    """
     charts = []
-    for shown, title, y_name in (
-        (lines, "mean scores on held-out rows", "less is better"),
-        (board, "scores of the leaderboard", "score"),
-    ):
-        if shown:
-            ticks = time_ticks(*_range([np.asarray(line.x, dtype=np.float64) for line in shown], pad=0))
-            chart = line_chart(shown, title=title, x_name="finished (UTC)", y_name=y_name, ticks=ticks)
-            charts.append(chart)
+    for (name, _), group in course_groups(runs).items():
+        times = [_seconds(run.finished) for run in group]
+        texts = [run.finished + (f". {'; '.join(run.changed)}" if run.changed else "") for run in group]
+        boards = [run.leaderboard[-1] if run.leaderboard else math.nan for run in group]
+        for values, what in (([run.score for run in group], "score"), (boards, "leaderboard")):
+            if not np.isfinite(values).any():
+                continue
+            notes = [f"{value:.4g}, {text}" for value, text in zip(values, texts, strict=True)]
+            names = [run.run for run in group]
+            lines = [Line("run", times, values, joined=False, names=names, notes=notes)]
+            if what == "score":
+                best = np.fmin.accumulate(values)
+                lines.append(Line("best so far", times, best, dashed=True, step=True, plain=len(group) < 2))
+            y = Axis("less is better" if what == "score" else "score", pad=True)
+            x = Axis("finished (UTC)", time=True, pad=True)
+            charts.append(Chart(f"{name}: {what}", lines, x, y, labels=12))
     return charts
 
 
 def reliability_chart(
     confidence: ArrayLike, right: ArrayLike, rows: ArrayLike, *, title: str, error: float
-) -> str:
+) -> Chart:
     """How often answers of each confidence are right, as bars beside the diagonal of the calibrated."""
     sure, share, count = (np.asarray(values, dtype=np.float64) for values in (confidence, right, rows))
-    frame = _Frame(0.0, 1.0, 0.0, 1.0)
-    parts = _axes(frame, "probability of the answer", "fraction that is right")
-    width = (WIDTH - LEFT - RIGHT) / max(1, len(count))
-    for index in np.flatnonzero(count > 0):
-        x, y = round(LEFT + index * width + 1, 1), frame.y(share[index])
-        label = (
-            f"{int(count[index])} rows: probability {sure[index]:.1%} on average, {share[index]:.1%} right"
-        )
-        parts.append(
-            f'<rect class="bar" x="{x}" y="{y}" width="{round(width - 2, 1)}" '
-            f'height="{round(HEIGHT - BOTTOM - y, 1)}"><title>{label}</title></rect>'
-            f'<circle class="dot c1" cx="{frame.x(sure[index])}" cy="{y}" r="3">'
-            f"<title>{label}</title></circle>"
-        )
-    ends = [(frame.x(end), frame.y(end)) for end in (0.0, 1.0)]
-    parts.append(f'<polyline class="c3 dashed" points="{" ".join(f"{x},{y}" for x, y in ends)}"/>')
-    name = "" if error != error else f": expected calibration error {error:.3f}"
-    return f"<figure><figcaption>{_safe(title + name)}</figcaption>{_picture(parts, title)}</figure>"
+    middle = (np.arange(len(count)) + 0.5) / max(1, len(count))
+    share = np.where(count > 0, share, np.nan)
+    notes = [
+        f"{int(rows)} rows: probability {p:.1%} on average, {s:.1%} right" if rows else ""
+        for rows, p, s in zip(count, sure, share, strict=True)
+    ]
+    axis = Axis("probability of the answer", ends=(0, 1))
+    return Chart(
+        title + ("" if error != error else f": expected calibration error {error:.3f}"),
+        [
+            Line("fraction that is right", middle, share, bars=True, notes=notes),
+            Line("mean probability", sure, share, joined=False, notes=notes, colour=1),
+            Line("as it should be", [0, 1], [0, 1], dashed=True, colour=3),
+        ],
+        axis,
+        Axis("fraction that is right", ends=(0, 1)),
+    )
 
 
 def point_chart(
@@ -436,54 +331,23 @@ def point_chart(
     sizes: ArrayLike | None = None,
     notes: Sequence[str] = (),
     diagonal: bool = False,
-) -> str:
+) -> Chart:
     """Points with a name each, which shows on hover and on touch; some are written where there is room.
 
     points: (points, 2).  sizes: any numbers from 0 on.  notes: what is shown of a point after its name.
     diagonal: draw where both axes are equal, which then have the same ends.
     """
     at = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    ends = [_range([at[:, axis]], pad=0.08) for axis in (0, 1)]
-    if diagonal:
-        both = _range([at.ravel()])
-        ends = [both, both]
-    height = HEIGHT if diagonal else 330
-    frame = _Frame(*ends[0], *ends[1], height=height)
-    parts = _axes(frame, *axes)
-    if diagonal:
-        parts.append(
-            f'<line class="c3 dashed" x1="{frame.x(ends[0][0])}" x2="{frame.x(ends[0][1])}" '
-            f'y1="{frame.y(ends[1][0])}" y2="{frame.y(ends[1][1])}"/>'
-        )
-    size = np.ones(len(at)) if sizes is None else np.asarray(sizes, dtype=np.float64)
-    radius = 2.5 + 4.5 * np.sqrt(size / max(size.max(initial=0), 1e-12))
-    for row in range(len(at)):
-        extra = f' data-note="{_safe(notes[row])}"' if row < len(notes) else ""
-        parts.append(
-            f'<circle class="point" cx="{frame.x(at[row, 0])}" cy="{frame.y(at[row, 1])}" '
-            f'r="{radius[row] if sizes is not None else 3:.1f}" data-name="{_safe(names[row])}"{extra}/>'
-        )
-    for row in [] if diagonal else _with_room(at, names, frame):
-        short = names[row] if len(names[row]) <= 18 else names[row][:17] + "…"
-        x = frame.x(at[row, 0])
-        side = "end" if x > WIDTH * 0.8 else "start" if x < WIDTH * 0.2 else "middle"
-        parts.append(
-            f'<text class="label" x="{x}" y="{round(frame.y(at[row, 1]) - 7, 1)}" '
-            f'text-anchor="{side}">{_safe(short)}</text>'
-        )
-    return f"<figure><figcaption>{_safe(title)}</figcaption>{_picture(parts, title, height)}</figure>"
-
-
-def _with_room(at: np.ndarray, names: Sequence[str], frame: _Frame, most: int = 24) -> list[int]:
-    """Return the points whose names have room: no name covers an earlier name."""
-    written: list[tuple[float, float, float]] = []
-    rows = []
-    for row in range(min(len(at), 300)):
-        x, y = frame.x(at[row, 0]), frame.y(at[row, 1])
-        half = min(len(names[row]), 18) * (3.2 if WIDTH * 0.2 <= x <= WIDTH * 0.8 else 6.0)
-        if all(abs(x - a) > half + b or abs(y - c) > 12 for a, b, c in written):
-            written.append((x, half, y))
-            rows.append(row)
-        if len(rows) == most:
-            break
-    return rows
+    radii: list[float] = []
+    if sizes is not None:
+        size = np.asarray(sizes, dtype=np.float64)
+        radii = (2.5 + 4.5 * np.sqrt(size / max(size.max(initial=0), 1e-12))).round(1).tolist()
+    lines = [Line("", at[:, 0], at[:, 1], joined=False, names=names, notes=notes, sizes=radii)]
+    ends = None
+    if diagonal and len(at):
+        low, high = float(np.nanmin(at)), float(np.nanmax(at))
+        space = (high - low) * 0.05 or 0.5
+        ends = (low - space, high + space)
+        lines.append(Line("equal", ends, ends, dashed=True, plain=True, colour=3))
+    x, y = (Axis(name, pad=True, ends=ends) for name in axes)
+    return Chart(title, lines, x, y, tall=not diagonal, labels=0 if diagonal else 24)

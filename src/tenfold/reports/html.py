@@ -9,29 +9,41 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tenfold.errors import printable
 from tenfold.files.atomic import replacing
-from tenfold.reports.page import PAGE, POLICY, SCRIPT, STYLE, TABLE
+from tenfold.reports.charts import Chart, json_in_page
+from tenfold.reports.page import POLICY, read_asset, read_library
 
 
 @dataclass(frozen=True)
 class Cell:
     """A number, or a mark, in a table.
 
-    heat: 0 to 1 colours the cell.  faint: slanted, for what is computed among what is given.
+    heat: 0 to 1 colours the cell, the more the deeper; blue, or orange where `bad`.  small: a line below it.
+    faint: slanted, for what is computed among what is given.
     key: of a `Clickable`, which list a click on the cell shows.
     """
 
     text: str
     heat: float | None = None
+    bad: bool = False
+    small: str = ""
     faint: bool = False
     strong: bool = False
     key: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text in a table that leads to another file. href: a relative address, quoted."""
+
+    text: str
+    href: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Grid:
     """
 
     headings: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[Cell | Link | str]]
     title: str = ""
     upright: bool = False
     cut: int = 0
@@ -53,21 +65,25 @@ class Grid:
 class Charts:
     """Charts of `reports.charts`, beside each other where there is room."""
 
-    charts: Sequence[str]
+    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A small picture (bytes of a PNG file, or None where it cannot be shown), its name, lines about it."""
+    """A small picture (bytes of a PNG or JPEG file, or None where there is none), its name, lines about it.
+
+    mark: ``right`` or ``wrong`` gives it an edge of that colour.
+    """
 
     name: str
     png: bytes | None
     lines: Sequence[str]
+    mark: str = ""
 
     @property
     def source(self) -> str:
         """The picture as a part of the page."""
-        return "data:image/png;base64," + base64.b64encode(self.png or b"").decode("ascii")
+        return picture_source(self.png or b"")
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,7 @@ class Clickable:
     """A table that shows a list when a cell with a key is clicked.
 
     lists: key -> its rows, as wide as `headings`.  titles: key -> what the list is of.  hint: shown at first.
+    photos: first cell of a row -> its picture, where there is one.
     """
 
     grid: Grid
@@ -90,13 +107,13 @@ class Clickable:
     lists: Mapping[str, Sequence[Sequence[str]]]
     titles: Mapping[str, str] = field(default_factory=dict)
     hint: str = ""
+    photos: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
-        """The lists as JSON that can stand in a page: no letter of it ends a script or begins a tag."""
+        """The lists as JSON that can stand in a page."""
         lists = {"headings": list(self.headings), "lists": dict(self.lists), "titles": dict(self.titles)}
-        text = json.dumps({**lists, "cut": self.grid.cut})
-        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        return json_in_page({**lists, "cut": self.grid.cut})
 
 
 @dataclass(frozen=True)
@@ -112,45 +129,87 @@ Part = Grid | Charts | Photos | Clickable | Notes
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a paragraph, and what it is about."""
+    """A heading, a paragraph, and what it is about.  folded: only its heading shows until a click."""
 
     title: str
     text: str
     parts: Sequence[Part] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline: what is measured, the figure in large letters, its unit, and lines below.
+
+    share: 0 to 1, drawn as a bar; mark: that of the baseline, a stroke on it.
+    """
+
+    name: str
+    big: str
+    unit: str = ""
+    lines: Sequence[str] = ()
+    share: float | None = None
+    mark: float | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """A title, the line below it, sections; and what could not be shown."""
+    """A title, the line below it, headlines, sections; and what could not be shown."""
 
     title: str
     lead: str
     sections: Sequence[Section]
     notes: Sequence[str] = ()
+    cards: Sequence[Card] = ()
 
 
-def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+def page_html(page: Page) -> str:
     """The whole page. No text of it is taken for markup, whatever it holds."""
     from jinja2 import Environment, StrictUndefined
 
     # Autoescape in every template; a misspelled name is an error, not an empty text.
-    parts = [part for section in sections for part in section.parts]
+    parts = [part for section in page.sections for part in section.parts]
+    drawn = any(isinstance(part, Charts) and part.charts for part in parts)
+    shown = {photo.name for part in parts if isinstance(part, Photos) for photo in part.photos if photo.png}
+    pictures = {
+        row: picture_source(png)
+        for part in parts if isinstance(part, Clickable)
+        for row, png in part.photos.items() if row not in shown
+    }  # fmt: skip
     world = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_text)
     return (
-        world.from_string(TABLE + PAGE)
+        world.from_string(read_asset("page.html"))
         .render(
-            title=title,
-            lead=lead,
-            sections=sections,
+            page=page,
             numeric=_numeric,
             shortened=shortened,
+            pieces=_pieces,
             policy=POLICY,
-            style=STYLE,
-            script=SCRIPT,
-            active=any(isinstance(part, Charts | Clickable) for part in parts),
+            style=read_asset("page.css"),
+            script=read_asset("page.js"),
+            library=read_library() if drawn else "",
+            drawn=drawn,
+            pictures=json_in_page(pictures) if pictures else "",
+            active=drawn or len(page.sections) > 2 or any(isinstance(part, Clickable) for part in parts),
         )
         .lstrip()
     )
+
+
+def report_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+    """A page of a title and sections."""
+    return page_html(Page(title, lead, sections))
+
+
+def picture_source(data: bytes) -> str:
+    """A picture, the bytes of a PNG or JPEG file, as a part of the page."""
+    kind = "jpeg" if data[:2] == b"\xff\xd8" else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
+
+
+def _pieces(text: str) -> list[str]:
+    """The text, cut where a line may end: after underscores, which names of classes are full of."""
+    return re.split(r"(?<=_)(?=[^_])", text)
 
 
 def _text(value: object) -> object:
@@ -158,19 +217,19 @@ def _text(value: object) -> object:
     return printable(value) if type(value) is str else value
 
 
+def write_page(path: str | os.PathLike[str], page: Page) -> None:
+    """Write the page; what was there before is replaced whole or not at all."""
+    # A name from a damaged file may hold half a character, which UTF-8 refuses.
+    text = page_html(page).encode("utf-8", "replace")
+    with replacing(path) as stream:
+        stream.write(text)
+
+
 def write_report(
     path: str | os.PathLike[str], title: str, sections: Sequence[Section], *, lead: str = ""
 ) -> None:
-    """Write the page; what was there before is replaced whole or not at all."""
-    # A name from a damaged file may hold half a character, which UTF-8 refuses.
-    page = report_html(title, sections, lead=lead).encode("utf-8", "replace")
-    with replacing(path) as stream:
-        stream.write(page)
-
-
-def write_charts(path: str | os.PathLike[str], title: str, charts: Sequence[str]) -> None:
-    """Write a page of charts alone."""
-    write_report(path, title, [Section("", "", (Charts(charts),))] if charts else [])
+    """Write a page of a title and sections."""
+    write_page(path, Page(title, lead, sections))
 
 
 def shortened(text: str, most: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tenfold.reports.charts import point_chart
+from tenfold.reports.charts import Chart, point_chart
 from tenfold.runs.folder import read_arrays, read_text
 from tenfold.schema import Schema
 from tenfold.targets.kinds import kind_of
@@ -42,14 +42,14 @@ def named_map(
     *,
     sizes: ArrayLike | None = None,
     notes: Sequence[str] = (),
-) -> str:
+) -> Chart:
     """Return a chart of named rows on their principal components."""
     points, share = principal_components(values)
     axes = (f"first direction: {share[0]:.0%} of the variance", f"second: {share[1]:.0%}")
     return point_chart(points, names, title=title, axes=axes, sizes=sizes, notes=notes)
 
 
-def weight_maps(folder: Path, targets: Sequence[str], classes: Mapping[str, Sequence[str]]) -> list[str]:
+def weight_maps(folder: Path, targets: Sequence[str], classes: Mapping[str, Sequence[str]]) -> list[Chart]:
     """Charts of a network's classes by the last layer's weights, and of categories by their embeddings."""
     path = folder / "weights.safetensors"
     if not path.exists():
@@ -73,7 +73,7 @@ def _schema(folder: Path) -> Schema:
     return Schema.from_toml(read_text(folder, "schema.toml"))
 
 
-def _embedding_maps(folder: Path, arrays: Mapping[str, NDArray[np.floating]]) -> list[str]:
+def _embedding_maps(folder: Path, arrays: Mapping[str, NDArray[np.floating]]) -> list[Chart]:
     """Charts of embeddings whose rows the encoding names; row 0 is the unknown category."""
     path = folder / "encoding.json"
     facts = json.loads(read_text(folder, path.name)).get("columns") or {} if path.exists() else {}

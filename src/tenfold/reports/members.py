@@ -11,7 +11,7 @@ import numpy as np
 
 from tenfold.events import EpochRecord
 from tenfold.metrics import score_text
-from tenfold.reports.charts import Line, line_chart
+from tenfold.reports.charts import Chart, Line, line_chart
 from tenfold.reports.html import Cell, Charts, Grid, Part, Section
 from tenfold.reports.parts import gib, read_history
 from tenfold.runs.folder import file_digest
@@ -108,7 +108,7 @@ def ways_grid(blends: Mapping[str, Mapping[str, BlendWay]]) -> Grid | None:
     return Grid(("target", "way", "loss", "weights"), rows, title=title) if rows else None
 
 
-def member_charts(histories: Mapping[str, Sequence[EpochRecord]]) -> list[str]:
+def member_charts(histories: Mapping[str, Sequence[EpochRecord]]) -> list[Chart]:
     """A chart for each target: the loss of every member on its validation rows, by epoch.
 
     histories: run -> its epochs.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tenfold.engine.schedule import one_cycle
 from tenfold.events import EpochRecord
 from tenfold.metrics import calibration_bins, expected_calibration_error, score_text
-from tenfold.reports.charts import Line, line_chart, point_chart, reliability_chart
+from tenfold.reports.charts import Chart, Line, line_chart, point_chart, reliability_chart
 from tenfold.reports.html import Cell, Charts, Clickable, Grid, Notes, Part, Section
 from tenfold.runs.folder import read_text
 from tenfold.runs.record import RunRecord, none_to_nan
@@ -26,6 +26,9 @@ from tenfold.values import Scores, TargetScores, read_score
 WHOLE = 30
 #: Pairs that are shown then, and rows of a list.
 PAIRS, LISTED = 40, 50
+#: Classes up to which a confusion matrix has percentages; rows of a table of classes at most.
+PERCENT, CLASSES = 12, 200
+HINT = "Click a number to list its rows here, those with the highest loss first."
 #: Letters of a class that a confusion table shows, so that its numbers stay in sight.
 CLASS_LETTERS = 28
 
@@ -64,7 +67,7 @@ def curve_charts(
     history: Sequence[EpochRecord],
     targets: Sequence[str | None],
     kinds: Mapping[str, TargetKind] | None = None,
-) -> list[str]:
+) -> list[Chart]:
     """Charts of each target's losses, and of its scores, by epoch.
 
     kinds: targets whose validation loss can be in the unit of the training loss.
@@ -108,14 +111,14 @@ def _series(history: Sequence[Scores], score: str) -> NDArray[np.float64]:
 
 def rate_chart(
     history: Sequence[EpochRecord], recipe: Mapping[str, object], *, what: str = "the head"
-) -> str:
-    """The rate over the optimizer steps that were taken, by the recipe's schedule; "" if unknown.
+) -> Chart | None:
+    """The rate over the optimizer steps that were taken, by the recipe's schedule; None if unknown.
 
     what: the part that has this rate, if there are several.
     """
     numbers = {name: value for name, value in recipe.items() if isinstance(value, (int, float))}
     if not history or not {"lr", "warmup", "epochs", "frozen_epochs"} <= numbers.keys():
-        return ""
+        return None
     each = max(1, int(history[0].get("steps") or 1))
     steps: list[float] = []
     stages = Counter(record.get("stage") for record in history)
@@ -152,19 +155,98 @@ def curve_sections(
     if chart:
         part = "head's rate at every optimizer step; the body's is a part of it."
         text = f"The {part if backbone else 'rate at every optimizer step.'}"
-        sections.append(Section("Learning rate", text, (Charts([chart]),)))
+        sections.append(Section("Learning rate", text, (Charts([chart]),), folded=True))
     return sections
 
 
 # --- right and wrong -----------------------------------------------------------------------------------
 
 
-def confusion_part(target: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
-    """A table of labels by answers whose numbers show their rows; of a number its answers by its labels."""
+def sample_rows(evaluations: Sequence[TargetEvaluation], most: int) -> list[int]:
+    """Rows drawn at random, always the same: so many with right answers only, and with a wrong one.
+
+    Of a number no answer is right or wrong, so that its rows are drawn alike.
+    """
+    if not evaluations:
+        return []
+    known = np.any([own.known for own in evaluations], axis=0)
+    judged = [own for own in evaluations if own.truth is None]
+    wrong = (
+        np.any([own.known & ~own.right for own in judged], axis=0) if judged else np.zeros(len(known), bool)
+    )
+    rng, rows = np.random.default_rng(0), []
+    for which in (known & ~wrong, known & wrong):
+        found = np.flatnonzero(which)
+        rows += np.sort(rng.permutation(found)[:most]).tolist()
+    return rows
+
+
+def listed_rows(evaluations: Sequence[TargetEvaluation]) -> list[int]:
+    """Rows in the order in which they get a picture: by their highest loss over all targets that click."""
+    losses = [np.nan_to_num(own.loss, nan=-1.0) for own in evaluations if own.truth is None]
+    return np.argsort(-np.max(losses, axis=0), kind="stable").tolist() if losses else []
+
+
+def answer_line(target: TargetEvaluation, row: int, *, named: bool = False) -> str:
+    """Label -> answer of a row, with the probability of the answer.  named: begin with the target's name."""
+    label, answer = target.label[row] or "no label", target.predicted[row] or "none"
+    sure = f", {target.sure[row]:.0%}" if target.codes is not None else ""
+    missed = named and target.truth is None and target.known[row] and not target.right[row]
+    wrong = " \u2717" if missed else ""
+    return f"{f'{target.name}: ' if named else ''}{label} \u2192 {answer}{sure}{wrong}"
+
+
+def samples_grid(
+    evaluations: Sequence[TargetEvaluation], rows: Sequence[int], ids: Sequence[str], *, title: str
+) -> Grid:
+    """Rows with the label and the answer of each target, where there are no pictures of them."""
+    cells: list[list[Cell | str]] = [
+        [str(ids[row]), *(answer_line(own, row) for own in evaluations)] for row in rows
+    ]
+    return Grid(("row", *(own.name for own in evaluations)), cells, title=title)
+
+
+def class_grid(target: TargetEvaluation) -> list[Part]:
+    """Each class with its rows, recall, precision and F1; nothing for numbers."""
+    if target.truth is not None:
+        return []
+    if target.yes is not None:
+        names, truth = target.classes, target.yes == 1
+        tags = [tags_in(text) for text in target.predicted]
+        guess = np.array([[name in own for name in names] for own in tags]) & ~np.isnan(target.yes)
+    elif target.codes is not None and target.guesses is not None:
+        names, every = target.names, np.arange(len(target.names))
+        truth = target.known[:, None] & (target.codes[:, None] == every)
+        guess = target.known[:, None] & (target.guesses[:, None] == every)
+    else:
+        return []
+    rows: list[list[Cell | str]] = []
+    counts = zip(names, truth.sum(axis=0), guess.sum(axis=0), (truth & guess).sum(axis=0), strict=True)
+    for name, labels, answers, hits in counts:
+        shares = [hits / whole if whole else math.nan for whole in (labels, answers, (labels + answers) / 2)]
+        shown = [Cell("" if share != share else f"{share:.0%}", heat=None if share != share else share)
+                 for share in shares]  # fmt: skip
+        rows.append([str(name), Cell(str(labels)), Cell(str(answers)), *shown])
+    heads = ("class", "rows", "answers", "recall", "precision", "F1")
+    return [Grid(heads, rows[:CLASSES], title=_title("each class", len(rows)), cut=CLASS_LETTERS)]
+
+
+def _title(what: str, rows: int) -> str:
+    return what if rows <= CLASSES else f"{what}: the first {CLASSES} of {rows}"
+
+
+def confusion_part(
+    target: TargetEvaluation, ids: Sequence[str], photos: Mapping[str, bytes] | None = None
+) -> list[Part]:
+    """A table of labels by answers whose numbers show their rows; of a number its answers by its labels.
+
+    photos: row's name -> a small picture of it, where there is one.
+    """
+    photos = photos or {}
     if target.truth is not None:
         return _scatter(target, ids)
     if target.codes is None or target.guesses is None:
-        return [_tag_table(target, ids)]
+        return [_tag_table(target, ids, photos)]
     names = target.names
     known = target.known & (target.codes < len(names)) & (target.guesses < len(names))
     rows = np.flatnonzero(known)
@@ -179,8 +261,7 @@ def confusion_part(target: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
     grid = _matrix(target, names, counts) if len(names) <= WHOLE else _pairs(target, names, counts)
     return [
         Clickable(
-            grid, ("row", "label", "answer", "probability", "loss"), lists, titles,
-            hint="Click a number to list its rows here.",
+            grid, ("row", "label", "answer", "probability", "loss"), lists, titles, HINT, photos
         )
     ]  # fmt: skip
 
@@ -213,12 +294,15 @@ def _matrix(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.i
         row: list[Cell | str] = [name, Cell(f"{right:.0%}" if counts[label].sum() else "", faint=True)]
         for guess in range(len(names)):
             count, same = int(counts[label, guess]), label == guess
-            shown = Cell(str(count), heat=count / total, strong=same, key=f"{label}:{guess}")
+            shown = Cell(
+                str(count), heat=count / total, bad=not same, strong=same, key=f"{label}:{guess}",
+                small=f"{count / total:.0%}" if len(names) <= PERCENT else "",
+            )  # fmt: skip
             row.append(shown if count else Cell("", strong=same))
         rows.append(row)
     upright = len(names) > 5 or max(map(len, names), default=0) > CLASS_LETTERS // 2
-    title = f"{target.name}: label by answer"
-    return Grid(("label", "right", *names), rows, title=title, upright=upright, cut=CLASS_LETTERS)
+    heads = ("label", "right", *names)
+    return Grid(heads, rows, title="label by answer", upright=upright, cut=CLASS_LETTERS)
 
 
 def _pairs(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.int64]) -> Grid:
@@ -232,7 +316,7 @@ def _pairs(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.in
         if not wrong[label, guess]:
             break
         total, right, count = counts[label].sum(), counts[label, label], wrong[label, guess]
-        confused = Cell(str(count), heat=float(count / total), key=f"{label}:{guess}")
+        confused = Cell(str(count), heat=float(count / total), bad=True, key=f"{label}:{guess}")
         correct = Cell(str(right), key=f"{label}:{label}" if right else "")
         rows.append([names[label], names[guess], confused, correct, Cell(str(total))])
     title = f"{target.name}: {len(names)} classes; the {len(rows)} pairs that are confused most"
@@ -240,9 +324,9 @@ def _pairs(target: TargetEvaluation, names: Sequence[str], counts: NDArray[np.in
     return Grid(heads, rows, title=title, cut=CLASS_LETTERS)
 
 
-def _tag_table(target: TargetEvaluation, ids: Sequence[str]) -> Part:
+def _tag_table(target: TargetEvaluation, ids: Sequence[str], photos: Mapping[str, bytes]) -> Part:
     """Counts for each tag: found, missed, false alarms and rightly left out."""
-    answers = [{part.strip() for part in _tag_parts(text)} for text in target.predicted]
+    answers = [tags_in(text) for text in target.predicted]
     rows: list[list[Cell | str]] = []
     lists, titles = {}, {}
     assert target.yes is not None
@@ -265,11 +349,12 @@ def _tag_table(target: TargetEvaluation, ids: Sequence[str]) -> Part:
     words = ("class", "found", "missed", "false alarm", "rightly left out")
     grid = Grid(words, rows, title=target.name, cut=CLASS_LETTERS)
     heads = ("row", "label", "answer", "surest of all questions", "loss")
-    return Clickable(grid, heads, lists, titles, hint="Click a number to list its rows here.")
+    return Clickable(grid, heads, lists, titles, HINT, photos)
 
 
-def _tag_parts(text: str) -> list[str]:
-    return [text, *(part for mark in ";|, " for part in text.split(mark))]
+def tags_in(text: str) -> set[str]:
+    """The tags of an answer in words, whatever separates them."""
+    return {part.strip() for part in (text, *(part for mark in ";|, " for part in text.split(mark)))}
 
 
 def _scatter(target: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
@@ -307,7 +392,7 @@ def top_losses_grid(
     return Grid(("row", "label", "answer", target.loss_word), cells, title=title)
 
 
-def calibration_charts(target: TargetEvaluation) -> list[str]:
+def calibration_charts(target: TargetEvaluation) -> list[Chart]:
     """How often answers of each probability are right; of yes-or-no questions, each question a row."""
     if target.chance is None or not target.known.any():
         return []

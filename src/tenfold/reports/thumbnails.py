@@ -14,8 +14,8 @@ from tenfold.errors import TenfoldError
 from tenfold.runs.reading import read_as_trained
 from tenfold.schema import Schema
 
-#: Pixels of the longer side.
-SIDE = 144
+#: Pixels of the longer side, and the quality of the JPEG files: about 6 KB each.
+SIDE, QUALITY = 160, 80
 
 
 def find_thumbnails(
@@ -27,7 +27,7 @@ def find_thumbnails(
     *,
     white: float | None = None,
 ) -> tuple[dict[int, bytes], list[str]]:
-    """Row -> the bytes of a small PNG of its first picture, and messages on those that are missing.
+    """Row -> the bytes of a small JPEG of its first picture, and messages on those that are missing.
 
     ids: names of all rows.  rows: indices of some.  folders: image column -> folder, if not the schema's.
     white: of float and 32-bit grey, as the run kept it.
@@ -52,7 +52,7 @@ def find_thumbnails(
         if not path:
             continue
         try:
-            photos[row] = read_thumbnail(path, SIDE, white=white)
+            photos[row] = read_thumbnail(path, SIDE, white=white, quality=QUALITY)
         except TenfoldError:
             continue
     lost = len(rows) - len(photos)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,18 @@ from tenfold.targets.base import Cells, TargetEvaluation
 from tenfold.targets.kinds import kind_of
 from tenfold.values import TargetPrediction, answer_table, answer_words
 
-__all__ = ["evaluate_target", "free_names", "held_out_columns", "remembered_rows", "representative_rows"]
+__all__ = [
+    "HeldOutRows",
+    "evaluate_target",
+    "free_names",
+    "held_out_columns",
+    "read_held_out",
+    "remembered_rows",
+    "representative_rows",
+]
+
+#: Files of the held-out rows of a run, and of an ensemble of runs of folds.
+FILES = ("validation.parquet", "oof.parquet")
 
 Floats = NDArray[np.float64]
 
@@ -111,6 +122,52 @@ def evaluate_target(
         return None
     chance = np.array([np.asarray(column, dtype=np.float64) for column in chances]).T if chances else None
     return kind.evaluate(labels, answers, chance)
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """The rows that a run held out.
+
+    ids: (rows,) their names.  weights: (rows,) or None where all count alike.
+    classes: target -> class list, of the run or of the file.
+    """
+
+    ids: Sequence[str]
+    evaluations: Sequence[TargetEvaluation]
+    weights: Floats | None = None
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of(self, target: str) -> TargetEvaluation | None:
+        """The evaluation of a target, if there is one."""
+        return next((own for own in self.evaluations if own.name == target), None)
+
+
+def read_held_out(folder: Path, schema: Schema, classes: Mapping[str, Sequence[str]]) -> HeldOutRows:
+    """Read the file of held-out rows of a run of networks; without rows where there is none.
+
+    classes: target -> class list; of targets that it lacks, the classes are those with columns in the file.
+    """
+    path = next((folder / name for name in FILES if (folder / name).exists()), None)
+    if path is None:
+        return HeldOutRows((), (), None, classes)
+    columns, targets = read_parquet_columns(path), schema.answers
+    classes = {**{str(one.name): _classes_in(columns, str(one.name)) for one in targets}, **classes}
+    names = held_out_columns(targets, classes)
+    evaluations = [evaluate_target(columns, target, classes[target.name], names) for target in targets]
+    weights = columns.get(names.weight)
+    return HeldOutRows(
+        [str(name) for name in columns.get(names.id, ())],
+        [evaluation for evaluation in evaluations if evaluation is not None],
+        None if weights is None else np.asarray(weights, dtype=np.float64),
+        classes,
+    )
+
+
+def _classes_in(columns: Iterable[str], name: str) -> list[str]:
+    """Return the classes with a column of probabilities, where no list of them is kept."""
+    prefix = f"{name}:"
+    words = [column.removeprefix(prefix) for column in columns if column.startswith(prefix)]
+    return [word for word in words if word != "predicted"]
 
 
 def representative_rows(

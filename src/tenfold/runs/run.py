@@ -17,6 +17,7 @@ from tenfold.frames import html_table, text_table
 from tenfold.metrics import score_text
 from tenfold.remedies import option
 from tenfold.runs.folder import RunFolder, read_text
+from tenfold.runs.heldout import HeldOutRows
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
 from tenfold.runs.place import PAGE
 from tenfold.runs.record import RunRecord
@@ -151,6 +152,10 @@ class Run(OpenedRun, ABC):
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page. folders: image column -> folder, instead of the schema's. worst: rows per target."""
 
+    def held_out(self) -> HeldOutRows:
+        """The rows that it held out, with their labels and answers; without rows where it keeps none."""
+        return HeldOutRows((), ())
+
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
         """A workbook whose formulas recompute answers and losses. rows: ids; of a recommender, users."""
         raise RunError(
@@ -186,10 +191,10 @@ class Run(OpenedRun, ABC):
 
     def show(self) -> Shown:
         """Return its page for a notebook."""
-        from tenfold.reports.html import Shown, report_html
+        from tenfold.reports.html import Shown, page_html
 
         page = self.page()
-        return Shown(page.title, report_html(page.title, page.sections, lead=page.lead), 720)
+        return Shown(page.title, page_html(page), 720)
 
     def write_page(
         self,
@@ -199,11 +204,11 @@ class Run(OpenedRun, ABC):
         worst: int = 12,
     ) -> WrittenPage:
         """Write its page. folders, worst: as in `page`.  output: by default ``report.html`` in its folder."""
-        from tenfold.reports.html import write_report
+        from tenfold.reports.html import write_page
 
         path = self.path / PAGE if output is None else Path(output)
         page = self.page(folders=folders, worst=worst)
-        write_report(path, page.title, page.sections, lead=page.lead)
+        write_page(path, page)
         return {
             "run": str(self.path),
             "output": str(path),

@@ -527,10 +527,20 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
         return file.getvalue()
 
 
-def read_thumbnail(path: str | os.PathLike[str], longest: int = 160, *, white: float | None = None) -> bytes:
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """(height, width, 3) or (height, width) uint8 as the bytes of a JPEG file. quality: of 95 at most."""
+    with io.BytesIO() as file:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=quality)
+        return file.getvalue()
+
+
+def read_thumbnail(
+    path: str | os.PathLike[str], longest: int = 160, *, white: float | None = None, quality: int = 0
+) -> bytes:
     """A picture file, upright and in its own proportions, as the bytes of a small PNG file.
 
-    longest: pixels of the longer side.  white: see `decode_image`.  Raises ImageError as `decode_image`.
+    longest: pixels of the longer side.  white: see `decode_image`.  quality: if not 0, of a JPEG file.
+    Raises ImageError as `decode_image`.
     """
     with open_picture(path) as file, pillow_settings(MAX_PIXELS):
         name = read_name(Path(path).name)
@@ -538,11 +548,10 @@ def read_thumbnail(path: str | os.PathLike[str], longest: int = 160, *, white: f
             width, height = image.size[::-1] if _orientation(image) >= 5 else image.size
         scale = min(1.0, longest / max(width, height))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        return encode_png(
-            decode_file(
-                file, size, "squish", interpolation="bicubic", max_pixels=MAX_PIXELS, white=white, name=name
-            ).pixels
-        )
+        pixels = decode_file(
+            file, size, "squish", interpolation="bicubic", max_pixels=MAX_PIXELS, white=white, name=name
+        ).pixels
+        return encode_jpeg(pixels, quality) if quality else encode_png(pixels)
 
 
 def check_resize(size: Iterable[int], resize: str, interpolation: str) -> tuple[int, int]:
