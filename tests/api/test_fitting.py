@@ -128,3 +128,20 @@ def test_help_names_every_argument() -> None:
     names = [name for name in inspect.signature(fit).parameters if name not in ("table",)]
     assert [name for name in names if name not in text] == []
     assert json.dumps(sorted(names))  # all of them are plain words
+
+
+def test_presets_give_what_is_not_given(cells: dict, tmp_path: Path) -> None:
+    words: dict = {"number": "size", "target": "heavy", "hidden": (8,), "quiet": True}
+    made = fit(cells, preset="quick", run=tmp_path / "quick", **words)
+    assert made.recipe.epochs == 10
+    assert fit(cells, preset="quick", epochs=2, run=tmp_path / "two", **words).recipe.epochs == 2
+    assert fit(cells, preset="good", epochs=1, run=tmp_path / "good", **words).recipe.epochs == 1
+    with pytest.raises(RecipeError, match="no preset 'goood'") as refused:
+        fit(cells, preset="goood", run=tmp_path / "no", **words)
+    assert "good" in refused.value.labels["fix"]
+    with pytest.raises(RecipeError, match="read the table from a file"):
+        fit(cells, preset="best", run=tmp_path / "best", **words)
+    ratings = {"user": ["a", "b"] * 5, "item": list("pqrstuvwxy"), "stars": [1, 2, 3, 4, 5] * 2}
+    for options in ({"preset": "quick"}, {"time_limit": "1min"}):
+        with pytest.raises(RecipeError, match="not for ratings"):
+            fit(ratings, user="user", item="item", target="stars", run=tmp_path / "no", quiet=True, **options)

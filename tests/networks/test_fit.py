@@ -430,3 +430,26 @@ def test_a_score_below_the_linear_layer_is_told() -> None:
     notes = compare_to_linear(floor, worse)
     assert notes[0].startswith("a: 0.3 wrong; a linear layer on frozen features: 0.25 wrong, which is better")
     assert "which is better" in notes[1] and notes[2].endswith("RMSE 2") and len(notes) == 3
+
+
+def test_an_earlier_epoch_that_was_clearly_better_is_told(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    table = {"x": draw.normal(size=60), "z": draw.normal(size=60), "y": draw.choice(["a", "b"], 60)}
+
+    def notes(keep: str) -> list[str]:
+        run = tenfold.fit(
+            *(table, None),
+            number=["x", "z"],
+            target="y",
+            run=tmp_path / keep,
+            quiet=True,
+            keep=keep,
+            **{"epochs": 60, "lr": 0.03, "dropout": 0.0, "body_dropout": 0.0, "weight_decay": 0.0},
+        )
+        return [note for note in run.record.values["notes"] if "epoch" in note and "best" in note]
+
+    # Labels at random: the more is learned by heart, the worse.
+    (told,) = notes("last")
+    assert "was better by mean" in told and told.endswith("--keep best keeps it")
+    (kept,) = notes("best")
+    assert kept.startswith("kept: epoch") and kept.split()[2].strip(",") == told.split()[1]

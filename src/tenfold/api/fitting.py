@@ -13,10 +13,11 @@ from tenfold.api.progress import showing
 from tenfold.api.samples import Sample
 from tenfold.errors import RecipeError, SchemaError, did_you_mean
 from tenfold.events import Listener
-from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, preset_choices
 from tenfold.runs.fitting import fit as fit_run
-from tenfold.runs.options import Machine, Reading, SplitRule
-from tenfold.runs.registry import recipe_class
+from tenfold.runs.fitting import next_run
+from tenfold.runs.options import Machine, Reading, SplitRule, parse_seconds
+from tenfold.runs.registry import load_run, recipe_class
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
 from tenfold.values import Log
@@ -72,6 +73,8 @@ def fit(
     table_options: Mapping[str, object] | None = None,
     skip_bad: bool | None = None,
     time_format: str | None = None,
+    preset: str | None = None,
+    time_limit: float | str | None = None,
     machine: Machine | None = None,
     split_rule: SplitRule | None = None,
     on_progress: Listener | None = None,
@@ -115,6 +118,10 @@ def fit(
     How
     choices: fields of the recipe by name, as ``epochs=5`` or ``arch="resnet18"``, which replace those of
         `recipe`; and of `Machine`, as ``device="cpu"`` or ``budget="8GiB"``.
+    preset: ``quick``: a few epochs of small pictures; ``good``, the defaults; ``best``: an ensemble with
+        folds, trained in further processes from a table in a file.
+    time_limit: of networks: seconds, or a text such as ``20min``: epochs, and a size of pictures, that are
+        not given are chosen to end in time; of ``best`` also folds and members.
     reading: how tables and pictures are read; table_options and skip_bad are its `table` and `skip_bad`.
     time_format: of the times of ratings.  machine: how this machine is used.
     split_rule: for networks: splits the rows instead of the recipe.
@@ -127,7 +134,10 @@ def fit(
         *(image, category, number, target, user, item, id, group, split, weight, time),
         *(user_table, item_table, item_name, side),
     )
-    asked = _asked(schema, recipe, table, words, choices, machine)
+    asked = _asked(schema, recipe, table, words, choices, machine, preset)
+    if preset == "best":
+        with showing(quiet, on_progress, on_note) as (listener, log):
+            return _fit_best(asked, run, time_limit, reading, listener, log)
     with showing(quiet, on_progress, on_note) as (listener, log):
         made = fit_run(
             asked.schema,
@@ -141,6 +151,7 @@ def fit(
             table_options=table_options,
             skip_bad=skip_bad,
             time_format=time_format,
+            time_limit=time_limit,
             machine=asked.machine,
             split_rule=split_rule,
             on_progress=listener,
@@ -148,6 +159,36 @@ def fit(
         )
     # A table in memory can be shown again, as long as the run that was fitted to it is there.
     return made if isinstance(asked.table, str | os.PathLike) else replace(made, source=asked.table)
+
+
+def _fit_best(
+    asked: _Asked,
+    run: str | os.PathLike[str] | None,
+    time_limit: float | str | None,
+    reading: Reading | None,
+    listener: Listener | None,
+    log: Log | None,
+) -> Run:
+    from tenfold.ensembles.preset import train_best
+
+    table = getattr(asked.table, "path", asked.table)
+    if not isinstance(table, str | os.PathLike) or not os.fspath(table):
+        raise RecipeError(
+            "the preset 'best' trains in further processes, which read the table from a file",
+            fix="write the table to a CSV or Parquet file, and give its path",
+        )
+    made = train_best(
+        asked.schema,
+        cast(Recipe, asked.recipe),
+        os.fspath(table),
+        output=next_run() if run is None else run,
+        time_limit=None if time_limit is None else parse_seconds(time_limit),
+        reading=reading,
+        machine=asked.machine,
+        on_progress=listener,
+        on_note=log,
+    )
+    return load_run(made.path)
 
 
 def lr(
@@ -214,6 +255,7 @@ def _asked(
     words: ColumnWords,
     choices: Mapping[str, object],
     machine: Machine | None,
+    preset: str | None = None,
 ) -> _Asked:
     """Sort out the two ways of calling: a schema and a table, or a table and the names of its columns."""
     if isinstance(schema, Schema):
@@ -246,10 +288,11 @@ def _asked(
             f"there is no choice {strange[0]!r} of a {type(recipe).__name__}",
             fix=did_you_mean(strange[0], known),
         )
-    if of_recipe:
+    chosen = preset_choices(preset, settled) if preset and preset != "best" else {}
+    if of_recipe or chosen:
         # Only what was given before counts as given, so that defaults still depend on the table.
         before = {name: getattr(recipe, name) for name in recipe.model_fields_set}
-        recipe = type(recipe)(**{**before, **of_recipe})
+        recipe = type(recipe)(**{**chosen, **before, **of_recipe})
     if of_machine:
         machine = replace(machine or Machine(), **of_machine)
     return _Asked(settled, recipe, source, machine)

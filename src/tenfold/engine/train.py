@@ -44,6 +44,8 @@ from tenfold.values import MemoryPlan, TargetScores
 CHECKPOINT_SECONDS = 60.0
 #: Updates in a row that half precision may leave out before the training is given up.
 MOST_SKIPPED = 25
+#: Fraction by which an epoch's figure must be better than the last one's to be worth a message.
+CLEARLY = 0.1
 #: What helps where they overflow.
 HALVED = "a lower --lr, or --precision bfloat16"
 
@@ -253,7 +255,21 @@ class _Loop:
             return progress.best_epoch
         if training.averaged is not None and not stopped:
             training.network.load_state_dict(training.averaged.state)
+        training.notes.extend(self._better_epoch(last))
         return last
+
+    def _better_epoch(self, last: int) -> list[str]:
+        """A message where an earlier epoch was clearly better than the last, whose weights are kept."""
+        recipe, best, epoch = self.training.recipe, self.progress.best, self.progress.best_epoch
+        if best is None or epoch >= last or last < 0:
+            return []
+        value = monitored(recipe, self.training.network.heads, self.progress.history[last].valid)
+        if not value - best > CLEARLY * abs(best):
+            return []
+        return [
+            f"epoch {epoch + 1} was better by {recipe.monitor}: {abs(best):.4g}, and {abs(value):.4g} after "
+            "the last: --keep best keeps it"
+        ]
 
     def _check_epoch(self) -> None:
         """Refuse an epoch whose last update spoilt the weights, which no later loss would show."""

@@ -68,7 +68,7 @@ def fit(
             fix="give the epochs and the image size that it printed with 'time limit'",
         )
     job = job_for(schema, recipe, table, options)
-    made = run_fit(job, _next_run() if run is None else run, resume=resume, log=on_note)
+    made = run_fit(job, next_run() if run is None else run, resume=resume, log=on_note)
     finish_run(made, report=report, history=history, log=on_note)
     return made
 
@@ -136,6 +136,7 @@ def finish_run(run: Run, *, report: bool = True, history: bool = True, log: Log 
         log_all(log, [f"no report was written: {error.headline}"])
 
 
-def _next_run() -> Path:
+def next_run() -> Path:
+    """The next free number under ``runs/``."""
     taken = {entry.name.partition(".")[0] for entry in Path("runs").glob("*")}
     return Path("runs") / next(name for name in (f"{number:03d}" for number in count(1)) if name not in taken)
