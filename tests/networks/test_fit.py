@@ -444,7 +444,11 @@ def test_an_earlier_epoch_that_was_clearly_better_is_told(tmp_path: Path) -> Non
             run=tmp_path / keep,
             quiet=True,
             keep=keep,
-            **{"epochs": 60, "lr": 0.03, "dropout": 0.0, "body_dropout": 0.0, "weight_decay": 0.0},
+            epochs=60,
+            lr=0.03,
+            dropout=0.0,
+            body_dropout=0.0,
+            weight_decay=0.0,
         )
         return [note for note in run.record.values["notes"] if "epoch" in note and "best" in note]
 
