@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from tenfold.errors import SchemaError, TenfoldError, did_you_mean
+from tenfold.functions import function_name
 
 
 class Frozen(BaseModel):
@@ -144,7 +145,19 @@ class NumberColumn(Frozen):
 Classes = Annotated[tuple[str, ...], AfterValidator(_check_classes)]
 
 
-class CategoryTarget(Frozen):
+class OwnFunctions(Frozen):
+    """What every target of a network may be given: a loss and a score of your own (docs/losses.md).
+
+    loss: ``loss(outputs, labels)`` -> a loss of each row, instead of the kind's own; with tensors.
+    metric: ``metric(answers, labels)`` -> a number, one more score of the held-out rows; with arrays.
+    Both are functions that can be imported, and are kept by their names, ``module:function``.
+    """
+
+    loss: Annotated[str | None, BeforeValidator(function_name)] = None
+    metric: Annotated[str | None, BeforeValidator(function_name)] = None
+
+
+class CategoryTarget(OwnFunctions):
     """Exactly one of several classes: softmax cross-entropy from raw outputs.
 
     classes: the class list; taken from the whole table where it is not given.
@@ -158,7 +171,7 @@ class CategoryTarget(Frozen):
     two: bool = False
 
 
-class OpenTarget(Frozen):
+class OpenTarget(OwnFunctions):
     """One of several classes, or none of them: a yes-or-no question to each class.
 
     none: the word for "none of these": rows with it belong to no class, and answers without a class are
@@ -171,7 +184,7 @@ class OpenTarget(Frozen):
     none: str = ""
 
 
-class MultiLabelTarget(Frozen):
+class MultiLabelTarget(OwnFunctions):
     """Any number of classes at once (tags): a yes-or-no question to each class.
 
     separator: what stands between two tags of a cell; by default detected in the column.
@@ -193,7 +206,7 @@ class MultiLabelTarget(Frozen):
         return self
 
 
-class NumberTarget(Frozen):
+class NumberTarget(OwnFunctions):
     """A number: standardised by the training rows, and squared error.
 
     low, high: ends of the range; the answer is then a sigmoid stretched over it, and never outside it.
@@ -217,14 +230,14 @@ class NumberTarget(Frozen):
         return self
 
 
-class CountTarget(Frozen):
+class CountTarget(OwnFunctions):
     """How many: a whole number from 0 up, answered by its mean: Poisson deviance, with a log link."""
 
     kind: Literal["count"] = "count"
     name: str
 
 
-class OrderedTarget(Frozen):
+class OrderedTarget(OwnFunctions):
     """One of several classes that have an order (grades, stages): is it higher, class by class.
 
     classes: from the lowest to the highest; may be left out where every class is a number.

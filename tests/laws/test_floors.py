@@ -55,8 +55,9 @@ LIBRARIES = {
     "kaggle": ("studies/kaggle",),
 }
 
-#: Import by a name that is not a constant: the public names, and the table of the kinds of runs.
-BY_NAME = ("__init__", "runs/registry")
+#: Import by a name that is not a constant: the public names, the table of the kinds of runs, and a user's own
+#: losses.
+BY_NAME = ("__init__", "runs/registry", "functions")
 
 #: Loads for seconds; whoever is not of the neural wing reaches it inside a function, if at all.
 HEAVY = "torch"

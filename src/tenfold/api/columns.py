@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tenfold.errors import SchemaError
@@ -59,7 +59,8 @@ class ColumnWords:
             *(NumberColumn(name=name) for name in listed_names(self.number)),
         )
         targets = self.target
-        wanted = [targets] if isinstance(targets, str) or not isinstance(targets, Iterable) else list(targets)
+        # A target is iterable, too, by its fields.
+        wanted = list(targets) if isinstance(targets, list | tuple) else [targets]
         wanted = [target for target in wanted if target is not None]
         uses = {name: getattr(self, name) for name in ("id", "split", "weight", "time")}
         uses |= {name: getattr(self, name) for name in ("user_table", "item_table", "item_name")}

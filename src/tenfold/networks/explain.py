@@ -13,7 +13,7 @@ from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.lastlayer import read_last_layer
 from tenfold.engine.loss import task_weights_of
 from tenfold.engine.predict import predict_features, predict_views, prediction_autocast
-from tenfold.errors import SchemaError
+from tenfold.errors import RunError, SchemaError
 from tenfold.networks.inputs import Rows, prepare_rows
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.predict import load_network
@@ -40,6 +40,13 @@ def explain_network(
     rows: their ids; representative validation rows where none is given.
     Raises RunError where the rows cannot be read any more, SchemaError for an unknown id.
     """
+    strange = [target for target in run.schema.answers if target.loss is not None]
+    if strange:
+        raise RunError(
+            f"{strange[0].name} was trained by a loss of its own, which has no formulas",
+            found=str(strange[0].loss),
+            fix="see the run's page: tenfold report",
+        )
     classes, own = run.encoding.classes, options.table is None
     source, reading, notes = rows_source(run, VALIDATION, classes, options.table, options.reading)
     wanted = [str(row) for row in rows]

@@ -88,7 +88,7 @@ def _read(run: Run) -> _Facts:
     kinds = {
         kind.name: kind
         for kind in kinds_of(schema, {name: tuple(words) for name, words in held.classes.items()}, stats)
-        if kind.classes or (squared and kind.name in stats)
+        if kind.target.loss is None and (kind.classes or (squared and kind.name in stats))
     }
     white = next(iter(encoding.get("white", ())), None)
     return _Facts(folder, record, schema, recipe, run.history, held, kinds, white)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import (
@@ -38,10 +39,21 @@ from tenfold.data.tables.cells import look_alikes
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
 from tenfold.engine.monitor import check_defined, check_monitor
-from tenfold.errors import LISTED, ImageError, RecipeError, SplitError, did_you_mean, listed, shortened
+from tenfold.errors import (
+    LISTED,
+    ImageError,
+    RecipeError,
+    SchemaError,
+    SplitError,
+    did_you_mean,
+    listed,
+    shortened,
+)
+from tenfold.functions import load_function
 from tenfold.networks.inputs import Rows, open_source, prepare_rows
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
+from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_heads, build_network
 from tenfold.recipe import Recipe, with_defaults_for_rows
 from tenfold.runs.job import Notes
@@ -155,6 +167,7 @@ def prepare_training(
     encoding = encoding.model_copy(update={"targets": facts})
     # The training rows decided settings of the heads: these are built anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
+    _try_own_losses(network.heads, examples, split)
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)
@@ -350,6 +363,29 @@ def _split(
             fix="a smaller --valid, or more rows",
         )
     return split
+
+
+#: Rows that an own loss is tried on.
+TRIED_ROWS = 8
+
+
+def _try_own_losses(heads: Iterable[Head], examples: Examples, split: Split) -> None:
+    """Try every target's own loss and metric on some labelled training rows before anything is trained."""
+    for head in heads:
+        weights = examples.weights[head.name]
+        labelled = (weights > 0).reshape(len(weights), -1).any(axis=1)
+        rows = split.train[labelled[split.train]][:TRIED_ROWS]
+        labels = examples.labels[head.name][rows]
+        head.check_own_loss(torch.from_numpy(labels), torch.from_numpy(weights[rows]))
+        if head.target.metric is not None:
+            if examples.importance is not None:
+                raise SchemaError(
+                    f"{head.name} has a metric of its own, which knows no weights of rows",
+                    fix="leave out the metric, or the column of weights",
+                )
+            load_function(head.target.metric)
+            answers = head.probabilities(torch.zeros(len(rows), head.outputs)).numpy()
+            head.own_score(answers, labels)
 
 
 def _check_labelled(schema: Schema, examples: Examples, split: Split) -> None:

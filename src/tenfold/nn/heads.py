@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, Num, Shaped
 from torch import Tensor
 
+from tenfold.errors import SchemaError
+from tenfold.functions import load_function
 from tenfold.schema import NetworkTarget
 from tenfold.targets.base import TargetKind, TargetStats
 from tenfold.targets.classes import CategoryKind, OrderedKind
@@ -31,6 +34,8 @@ class Head(TargetKind):
 
     label_smoothing: float = 0.0
     huber: bool = False
+    #: Whether each class is a question of its own, with a raw output and a loss.
+    wide: ClassVar[bool] = False
 
     def loss_sum(
         self,
@@ -46,8 +51,65 @@ class Head(TargetKind):
         known = weights > 0
         wide = raw[known]
         wide = wide.float() if wide.dtype in (torch.float16, torch.bfloat16) else wide
-        loss = self.losses(wide, self.asked_of(labels)[known])
+        asked = self.asked_of(labels)[known]
+        loss = self.losses(wide, asked) if self.target.loss is None else self.own_losses(wide, asked)
         return (weights[known].to(loss.dtype) * loss).sum()
+
+    def own_losses(
+        self, raw: Float[Tensor, " known *outputs"], labels: Shaped[Tensor, " known"]
+    ) -> Float[Tensor, " known"]:
+        """Losses of rows by the target's own function, as `losses`."""
+        loss = load_function(str(self.target.loss))(self.own_outputs(raw), labels.to(self.own_labels(raw)))
+        if not isinstance(loss, Tensor) or loss.shape != labels.shape:
+            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise SchemaError(
+                f"{self.name}: {self.target.loss} returns {shape} for {len(labels)} rows",
+                found="a loss of each row is needed, whose batches tenfold averages itself",
+                fix="return a tensor of shape (rows,): no mean, reduction='none'",
+            )
+        return loss
+
+    def own_outputs(self, raw: Float[Tensor, " known *outputs"]) -> Float[Tensor, " known *answers"]:
+        """What an own loss gets of raw outputs: these themselves, of classes and of questions."""
+        return raw
+
+    def own_labels(self, raw: Float[Tensor, " known *outputs"]) -> torch.dtype:
+        """The type of the labels that an own loss gets: that of `raw`, but for class numbers."""
+        return raw.dtype
+
+    def check_own_loss(
+        self, labels: Num[Tensor, " rows *questions"], weights: Float[Tensor, " rows *asked"]
+    ) -> None:
+        """Try the target's own loss on some labels and random outputs, row by row and all at once.
+
+        Raises SchemaError where it has the wrong shape, does not depend on the outputs, or makes a row's loss
+        depend on other rows: the cut into micro-batches would then change the answer.
+        """
+        if self.target.loss is None:
+            return
+        asked = self.asked_of(labels)
+        shape = asked.shape if self.wide else (len(asked), self.outputs)
+        raw = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        known = weights > 0
+        rows, truth = raw[known].requires_grad_(), asked[known]
+        if not len(truth):
+            return
+        whole = self.own_losses(rows, truth)
+        if not whole.requires_grad:
+            raise SchemaError(
+                f"{self.name}: {self.target.loss} does not depend on the outputs: nothing would be learned",
+                fix="calculate with torch alone: no numpy, no detach()",
+            )
+        with torch.no_grad():
+            each = torch.cat(
+                [self.own_losses(rows[at : at + 1], truth[at : at + 1]) for at in range(len(truth))]
+            )
+        if not torch.allclose(whole, each, rtol=1e-6, atol=1e-9, equal_nan=True):
+            raise SchemaError(
+                f"{self.name}: {self.target.loss} gives a row another loss where other rows are beside it",
+                found="batches are cut to fit into memory, so a row's loss must be its own",
+                fix="let row i of the answer depend on row i of outputs and labels only",
+            )
 
     def asked_of(self, labels: Num[Tensor, " rows *questions"]) -> Shaped[Tensor, " rows *asked"]:
         """Labels in the shape of their weights."""
@@ -66,6 +128,13 @@ class Head(TargetKind):
 
 class _Classes(Head):
     """Base of the exclusive kinds: cross-entropy of probabilities that sum to 1, smoothed."""
+
+    def own_outputs(self, raw: Float[Tensor, "known outputs"]) -> Float[Tensor, "known answers"]:
+        """Raw outputs of a category; log probabilities of ordered classes, which have an output less."""
+        return raw if self.outputs == self.answers else self.logs(raw)
+
+    def own_labels(self, raw: Float[Tensor, "known outputs"]) -> torch.dtype:
+        return torch.int64
 
     @abstractmethod
     def logs(self, raw: Float[Tensor, "rows {self.outputs}"]) -> Float[Tensor, "rows {self.answers}"]:
@@ -129,6 +198,8 @@ class _Questions(Head, QuestionsKind):
     questions, so that a target of forty tags weighs no more than one of two.
     """
 
+    wide = True
+
     def losses(
         self, raw: Float[Tensor, " known"], labels: Shaped[Tensor, " known"]
     ) -> Float[Tensor, " known"]:
@@ -176,6 +247,10 @@ class NumberHead(Head, NumberKind):
             return 2.0 * F.huber_loss(answers, truth, reduction="none")
         return (answers - truth).square()
 
+    def own_outputs(self, raw: Float[Tensor, "known 1"]) -> Float[Tensor, " known"]:
+        """The number itself, in the labels' unit."""
+        return self.stats.mean + self.stats.deviation * self._standardised(raw.squeeze(1))
+
     def _standardised(self, raw: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         low, high = self.stats.low, self.stats.high
         if low is None or high is None:
@@ -208,6 +283,10 @@ class CountHead(Head, CountKind):
         beyond = F.relu(ratio - self.steepest)
         power = torch.expm1(ratio.clamp(max=self.steepest)) + math.exp(self.steepest) * beyond
         return 2.0 * scale.to(means.dtype) * torch.where(counts > 0, power - ratio, power + 1.0)
+
+    def own_outputs(self, raw: Float[Tensor, "known 1"]) -> Float[Tensor, " known"]:
+        """The mean count."""
+        return self.start * raw.squeeze(1).clamp(max=self.steepest).exp()
 
     def probabilities(self, raw: Float[Tensor, "rows 1"]) -> Float64[Tensor, "rows 1"]:
         """The mean count (rows, 1), in float64."""

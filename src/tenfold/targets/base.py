@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.tables.table import Table
 from tenfold.errors import SchemaError
+from tenfold.functions import imported_function
 from tenfold.schema import Frozen, NetworkTarget, target_columns
 from tenfold.values import Scores, TargetPrediction, read_score
 
@@ -199,14 +201,46 @@ class TargetKind(ABC):
     def baseline(self, labels: Labels, weights: RowWeights = None) -> Baseline:
         """The answer without a model, from training labels, in JSON's types; None without any label."""
 
-    @abstractmethod
     def scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """All scores that are shown; `baseline` adds those of the answer without a model.
 
+        The target's own metric is among them where this process has imported it: nothing is imported here,
+        since the name may come from a run of somebody else.
         weights: here and below, what each row counts; 1 where they are not given.
         """
+        scores = self.kind_scores(probabilities, labels, baseline=baseline, weights=weights)
+        own = self.own_score(probabilities, labels)
+        return scores if own is None else {**scores, **own}
+
+    @abstractmethod
+    def kind_scores(
+        self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
+    ) -> Scores:
+        """The scores of its kind, as `scores`."""
+
+    def own_score(self, probabilities: Floats, labels: Labels) -> dict[str, float] | None:
+        """The target's own metric by its function's name; NaN without labels, None where it has none here.
+
+        It gets probabilities (rows, classes), or numbers (rows,), and the labels of these rows, each of which
+        has one: class numbers, 0 and 1 of each question (-1 not known), or numbers.
+        Raises SchemaError where it does not return a number.
+        """
+        metric = None if self.target.metric is None else imported_function(self.target.metric)
+        if metric is None:
+            return None
+        known = known_rows(labels)
+        value: object = math.nan
+        if known.any():
+            answers = probabilities[known]
+            value = metric(answers[:, 0] if self.numeric else answers, labels[known])
+        if isinstance(value, bool) or not isinstance(value, SupportsFloat) or np.ndim(value):  # pyright: ignore
+            raise SchemaError(
+                f"{self.name}: {self.target.metric} returns {type(value).__name__}, not a number",
+                fix="return float(...)",
+            )
+        return {str(self.target.metric).rpartition(":")[2]: float(value)}
 
     @abstractmethod
     def primary_loss(self, scores: Scores) -> float:

@@ -299,7 +299,7 @@ class CategoryKind(ExclusiveKind):
                 fix=f"give --target {self.name}:category, or mend the labels",
             )
 
-    def scores(
+    def kind_scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Error rate, log loss, macro F1, and AUC of two classes."""
@@ -350,7 +350,7 @@ class OrderedKind(ExclusiveKind):
         # The last column is left out, so that rounding of the sum cannot lead beyond the list.
         return (probabilities.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1)
 
-    def scores(
+    def kind_scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """As of a category, and how far off in ranks."""

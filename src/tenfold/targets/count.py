@@ -45,7 +45,7 @@ class CountKind(QuantityKind):
             )
         return values, unknown, strange
 
-    def scores(
+    def kind_scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Mean Poisson deviance and MAE."""

@@ -166,7 +166,7 @@ class NumberKind(QuantityKind):
         lead += f"; answers from {low:g} to {high:g}, sigmoid from {stats.low:g} to {stats.high:g}"
         return (), stats, [lead, *notes]
 
-    def scores(
+    def kind_scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """RMSE, MAE and R2, in the labels' unit."""

@@ -166,7 +166,7 @@ class OpenKind(QuestionsKind, OneClassKind):
         sure = np.where(probabilities >= self.thresholds, probabilities, -1.0)
         return np.where((sure >= 0).any(axis=1), sure.argmax(axis=1), self.answers)
 
-    def scores(
+    def kind_scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """Error rate with "none" as an answer; log loss and precision of the questions."""
@@ -345,7 +345,7 @@ class MultiLabelKind(QuestionsKind):
         counts = np.bincount(index.ravel(), weights=None if weights is None else weights[whole])
         return sets[counts.argmax()].tolist()
 
-    def scores(
+    def kind_scores(
         self, probabilities: Floats, labels: Labels, *, baseline: Baseline = None, weights: RowWeights = None
     ) -> Scores:
         """F1 and average precision, micro, macro and of each class; and how often all is right."""
