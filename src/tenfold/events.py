@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from tenfold.values import TargetScores
 
 
+class Detail(str):
+    """A message that no reader needs to check: shown on request only (``-v``), and kept in the run."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Event:
     """A step of progress. `kind` names it in JSON."""
@@ -111,10 +117,19 @@ class SweepEnded(Event):
 
 @dataclass(frozen=True)
 class StageBegan(Event):
-    """A worker begins another part of its work."""
+    """Another part of the work begins, which does not tell how far it is."""
 
     kind = "stage"
     name: str
+
+
+@dataclass(frozen=True)
+class TrialBegan(Event):
+    """A training of several begins. done: those before it."""
+
+    kind = "trial"
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,13 @@ class MembersChanged(Event):
 
 Listener = Callable[[Event], None]
 
+
+def begin_stage(listener: Listener | None, name: str) -> None:
+    """Tell a listener, if there is one, that a part of the work begins."""
+    if listener is not None:
+        listener(StageBegan(name))
+
+
 _KINDS: Mapping[str, type[Event]] = {
     kind.kind: kind
     for kind in (
@@ -165,6 +187,7 @@ _KINDS: Mapping[str, type[Event]] = {
         EpochEnded,
         SweepEnded,
         StageBegan,
+        TrialBegan,
         NoteAdded,
         TrainingChanged,
     )

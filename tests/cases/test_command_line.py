@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 import tenfold
 import tenfold.cli.main
 from tenfold.cli.commands import OPTIONS, app
-from tenfold.cli.screen import Display, Outlet, print_json, say, show_records, show_rows, show_scores, tell
+from tenfold.cli.console import Outlet, print_json, say, tell
+from tenfold.cli.progress import Display
+from tenfold.cli.screen import show_records, show_rows, show_scores
 from tenfold.errors import RecipeError, SchemaError, printable
 from tenfold.events import ImagesRead
 from tenfold.recipe import Recipe
@@ -97,7 +99,7 @@ def test_the_answer_is_given_whoever_listens(redirected: str, code: int, said: s
 
 def test_no_file_becomes_standard_output(tmp_path: Path) -> None:
     script = (
-        "from tenfold.cli.screen import take_any_text, tell; take_any_text(); "
+        "from tenfold.cli.console import take_any_text, tell; take_any_text(); "
         "file = open('table.csv', 'w'); tell('words'); file.write('rows'); file.close()"
     )
     words = f'{sys.executable} -c "{script}" >&- 2>&-'

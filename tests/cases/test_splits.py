@@ -19,7 +19,8 @@ import tenfold
 from asked import fit_alone
 from photos import COLOURS, QUICK, write_table
 from tenfold.cli.main import app
-from tenfold.cli.screen import epoch_line, figure
+from tenfold.cli.progress import EpochTable
+from tenfold.cli.screen import figure
 from tenfold.data.images.decode import encode_png
 from tenfold.data.tables.table import read_table
 from tenfold.data.tables.times import read_times
@@ -625,7 +626,8 @@ def test_numbers_of_any_size(baseline: NetworkRun, exponent: int) -> None:
     assert run.scores["y"]["r2"] == baseline.scores["y"]["r2"] > 0
     shown = figure(run.scores["y"]["rmse"], digits=3)
     assert "e" in shown and float(shown) == pytest.approx(run.scores["y"]["rmse"], rel=0.01)
-    assert shown in epoch_line(EpochEnded(**{**run.history[-1], "valid": run.scores}))
+    last = EpochEnded(**{**run.history[-1], "valid": run.scores})
+    assert shown in EpochTable(last, 80).lines(last)[0]
 
 
 @pytest.mark.case("T6", "neighbour: numbers that leave no room to calculate in are refused with their row")

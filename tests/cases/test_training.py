@@ -20,13 +20,13 @@ from torch import nn
 import tenfold
 import tenfold.engine.train as engine
 from photos import QUICK, write_photos, write_table
-from tenfold.cli.screen import Display, epoch_line
+from tenfold.cli.progress import EpochTable
 from tenfold.engine.batches import read_ahead
 from tenfold.engine.optim import clip_gradients
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.train import StepResult, Trained, fit_network, train_step
 from tenfold.errors import MemoryBudgetError, TrainingError
-from tenfold.events import EpochEnded, StepEnded
+from tenfold.events import StepEnded
 from tenfold.nn.augment import augment
 from tenfold.nn.exact import group_sizes, make_batch_exact
 from tenfold.nn.heads import build_head
@@ -148,8 +148,10 @@ def test_a_target_without_labels_is_told() -> None:
     examples.labels["variety"][:] = -1
     state, trained, _ = train(changed(epochs=1), rows=24, examples=examples)
     assert all(bool(torch.isfinite(one).all()) for one in state.values() if one.is_floating_point())
-    line = epoch_line(trained.history[0])
-    assert "variety: loss no labels" in line and "disease: loss no labels" not in line
+    [epoch] = trained.history
+    assert math.isnan(epoch.train.get("variety", {}).get("loss", math.nan))
+    shown = EpochTable(epoch, 80).lines(epoch)[0].split()
+    assert shown[1] != "-" and shown[-3] == "-"  # the last target's last score, before the seconds
 
 
 @pytest.mark.case("34", "33 rows, batch 32, BatchNorm: the one row left over is trained")
@@ -409,10 +411,9 @@ def test_a_skipped_update_does_not_advance_the_plan(monkeypatch: pytest.MonkeyPa
 def test_an_epoch_of_skipped_updates_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _overflowing(monkeypatch, 2, 3)
     history = train(changed(epochs=3), rows=40, precision="float16")[1].history
-    lines = [epoch_line(epoch) for epoch in history]
-    assert "skipped" not in lines[0] and "skipped" not in lines[2]
-    assert "2 of 2 updates skipped (half precision overflowed)" in lines[1]
-    assert "no labels" not in lines[1] and "disease: loss no update" in lines[1]
+    lines = [EpochTable(epoch, 80).lines(epoch) for epoch in history]
+    assert len(lines[0]) == len(lines[2]) == 1
+    assert lines[1][1].strip() == "2 of 2 updates skipped (half precision overflowed)"
 
 
 @pytest.mark.case("45", "neighbour: a training without one single update is refused, with advice")
@@ -424,19 +425,6 @@ def test_a_training_without_an_update_is_refused(
     with pytest.raises(TrainingError, match=said) as ended:
         train(changed(epochs=epochs), rows=40, precision="float16")
     assert "bfloat16" in ended.value.labels["fix"]
-
-
-def test_the_epochs_of_the_last_layer_are_called_so(capsys: pytest.CaptureFixture[str]) -> None:
-    display = Display()
-    step = {"step": 1, "steps": 2, "losses": {"disease": 1.0}, "epochs": 4, "rate": 0.1}
-    with display:
-        display.progress(StepEnded(**step, epoch=0, stage="head"))
-        assert display._name == "last layer alone, epoch 1/4"
-        display.progress(StepEnded(**step, epoch=1, stage="all"))
-        assert display._name == "epoch 2/4"
-    counts = dict.fromkeys(("epoch", "steps", "rows", "rate", "micro_batch", "skipped", "peak_bytes"), 0)
-    epoch = EpochEnded(**counts, stage="head", train={}, valid={}, task_weights={}, seconds=1.0)
-    assert epoch_line(epoch).startswith("epoch  1 (last layer alone)")
 
 
 @pytest.mark.case("35", "neighbour: the rows at once that are told are those of whole BatchNorm groups")

@@ -21,7 +21,8 @@ def help_of(parameter: Parameter) -> str:
 
 def test_every_field_is_one_option() -> None:
     flags = [flag for name, one in FIT.items() if name != "table" for flag in one.default.param_decls]
-    assert len(flags) == len(set(flags)) == len(FIT)  # -o and --output are one, and a table is none
+    # -o and --output are one, and so are -v and --verbose; a table is none.
+    assert len(flags) == len(set(flags)) == len(FIT) + 1
     assert {*Recipe.model_fields, *FactorRecipe.model_fields, *RatingNetworkRecipe.model_fields} <= set(FIT)
     assert not {"factors", "scale"} & set(LR)
 
@@ -72,7 +73,7 @@ def test_nothing_that_was_not_given_has_a_value() -> None:
 def test_a_command_may_leave_options_out() -> None:
     without = parameters_of(Compare, (Recipe,), ("valid", "checkpoint"))
     assert not {"valid", "checkpoint"} & {one.name for one in without}
-    assert [one.name for one in parameters_of(Json)] == ["as_json"]
+    assert [one.name for one in parameters_of(Json)] == ["as_json", "verbose"]
     views = parameters_of(ViewOptions, without=("image",))
     assert [one.name for one in views] == ["tta", "views", "plain_weight"]
 

@@ -51,7 +51,7 @@ LIBRARIES = {
     "jinja2": ("reports/html",),
     "xlsxwriter": ("workbooks/workbook",),
     "typer": ("cli/*",),
-    "rich": ("cli/screen*",),
+    "rich": ("cli/console", "cli/progress"),
     "kaggle": ("studies/kaggle",),
 }
 

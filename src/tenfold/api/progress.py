@@ -128,7 +128,7 @@ def showing(
         finally:
             shown.finish()
     else:
-        from tenfold.cli.screen import Display
+        from tenfold.cli.progress import Display
 
         with Display() as display:
             yield display.progress, display.note

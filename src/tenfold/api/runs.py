@@ -113,7 +113,7 @@ def ensemble(
             on_note=log,
         )
     else:
-        from tenfold.cli.screen_many import MembersDisplay
+        from tenfold.cli.progress import MembersDisplay
 
         with MembersDisplay() as display:
             finished = train_ensemble(
@@ -130,7 +130,7 @@ def ensemble(
 
 def print_note(text: str) -> None:
     """Show a message below a notebook's cell."""
-    from tenfold.cli.screen import say
+    from tenfold.cli.console import say
 
     say(text)
 

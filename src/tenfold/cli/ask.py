@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from tenfold.cli.commands import command, show_run, show_written
+from tenfold.cli.console import print_json, say
 from tenfold.cli.options import AnswerOutput, AskOptions, Json, argument, option
+from tenfold.cli.progress import Display
 from tenfold.cli.request import predict_options, refuse
-from tenfold.cli.screen import Display, print_json, say
 from tenfold.errors import RecipeError, SchemaError
 
 if TYPE_CHECKING:

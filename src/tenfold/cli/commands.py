@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from tenfold.cli.console import print_json, say, say_error, show_details, tell
 from tenfold.cli.options import Request, options_of, parameters_of
-from tenfold.cli.screen import print_json, say, show_records, show_scores, tell
+from tenfold.cli.screen import show_records, show_scores
 from tenfold.errors import OutputError, TenfoldError, home_path, of_machine
 from tenfold.recipe import AnyRecipe
 from tenfold.remedies import Offer, offering
@@ -103,6 +104,7 @@ def command(
             with offering(offer_of(name)), answered():
                 given = {key: _at_home(metavars[key], value) for key, value in values.items()}
                 _keep_inputs(given)
+                show_details(bool(given.get("verbose")))
                 choices = {key: value for key, value in given.items() if key not in own and value is not None}
                 function(
                     request(**{key: given[key] for key in own}, **({"choices": choices} if recipes else {}))
@@ -151,12 +153,12 @@ def answered() -> Iterator[None]:
         yield
     except (TenfoldError, OSError, MemoryError) as error:
         shown = error if isinstance(error, TenfoldError) else of_machine(error)
-        say(f"{type(shown).__name__}: {shown}")
+        say_error(shown)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as stop:
         # The interrupted work has noted what is kept.
         notes = getattr(stop, "__notes__", ())
-        say(f"stopped: {'; '.join(notes)}" if notes else "stopped.")
+        say(f"stopped: {'; '.join(notes)}" if notes else "stopped.", style="")
         raise typer.Exit(130) from None
 
 

@@ -13,7 +13,7 @@ import tenfold.cli.show  # noqa: F401
 
 # isort: on
 from tenfold.cli.commands import app
-from tenfold.cli.screen import say, take_any_text, untold
+from tenfold.cli.console import say, take_any_text, untold
 
 
 def main() -> None:

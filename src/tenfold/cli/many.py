@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tenfold.cli.commands import command
+from tenfold.cli.console import print_json, say, tell
 from tenfold.cli.options import (
     ColumnOptions,
     Json,
@@ -12,9 +13,9 @@ from tenfold.cli.options import (
     option,
     options_of,
 )
+from tenfold.cli.progress import Display, MembersDisplay
 from tenfold.cli.request import fit_keywords
-from tenfold.cli.screen import print_json, say, tell
-from tenfold.cli.screen_many import MembersDisplay, show_blend, show_ensemble, show_history
+from tenfold.cli.screen_many import show_blend, show_ensemble, show_history
 from tenfold.errors import RecipeError
 from tenfold.recipe import FactorRecipe, Recipe
 from tenfold.remedies import withhold
@@ -104,14 +105,15 @@ def _blend(asked: Blend) -> None:
         raise RecipeError(
             f"--weights {asked.weights!r} are not numbers", fix="write a number for each run, as 1,2,1"
         ) from None
-    run = blend_runs(
-        asked.runs,
-        output=asked.output,
-        weights=weights or None,
-        method=asked.method,
-        seed=asked.seed,
-        on_note=say,
-    )
+    with Display() as display:
+        run = blend_runs(
+            asked.runs,
+            output=asked.output,
+            weights=weights or None,
+            method=asked.method,
+            seed=asked.seed,
+            on_note=display.note,
+        )
     print_json(run.summary) if asked.as_json else show_blend(run.summary)
 
 

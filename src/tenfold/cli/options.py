@@ -191,6 +191,7 @@ class Json(Request):
 
     panel: ClassVar = "Output"
     as_json: bool = option("print one JSON object on standard output", "", "--json", default=False)
+    verbose: bool = option("print details, too", "", "-v", "--verbose", default=False)
 
 
 class TableOptions(Request):

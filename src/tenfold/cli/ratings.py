@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING, cast
 
 from tenfold.cli.commands import command, show_written
+from tenfold.cli.console import print_json
 from tenfold.cli.options import Json, ListOutput, TableOptions, argument, option
+from tenfold.cli.progress import Display
 from tenfold.cli.request import refuse, table_options
-from tenfold.cli.screen import print_json, show_inspection
+from tenfold.cli.screen import show_inspection
 from tenfold.errors import RecipeError, SchemaError, TableError
 
 if TYPE_CHECKING:
@@ -58,16 +60,18 @@ def _recommend(asked: Recommend) -> None:
     """
     from tenfold.cli.write import write_lists
 
-    run, users = recommender_of(_open(asked.run), asked)
-    lists = run.recommend(
-        users,
-        n=asked.n,
-        where=asked.where or (),
-        include_seen=asked.include_seen,
-        exclude=asked.exclude,
-        reasons=asked.reasons,
-    )
-    show_written(write_lists(lists, asked), as_json=asked.as_json)
+    with Display():
+        run, users = recommender_of(_open(asked.run), asked)
+        lists = run.recommend(
+            users,
+            n=asked.n,
+            where=asked.where or (),
+            include_seen=asked.include_seen,
+            exclude=asked.exclude,
+            reasons=asked.reasons,
+        )
+        written = write_lists(lists, asked)
+    show_written(written, as_json=asked.as_json)
 
 
 def _open(path: str) -> "RecommenderRun":
@@ -117,9 +121,10 @@ def _similar(asked: Similar) -> None:
     """List the items most similar to an item, by the cosine of their factors."""
     from tenfold.cli.write import write_lists
 
-    run = _open(asked.run)
-    lists = run.similar(asked.item or None, n=asked.n, where=asked.where or ())
-    show_written(write_lists(lists, asked), as_json=asked.as_json)
+    with Display():
+        lists = _open(asked.run).similar(asked.item or None, n=asked.n, where=asked.where or ())
+        written = write_lists(lists, asked)
+    show_written(written, as_json=asked.as_json)
 
 
 class Inspect(Json):
@@ -136,10 +141,11 @@ def _inspect(asked: Inspect) -> None:
     from tenfold.recommenders.inspect import inspect_run, inspection_sections
     from tenfold.reports.html import write_report
 
-    run = _open(asked.run)
-    inspection = inspect_run(run, n=asked.n)
-    if asked.output:
-        page = run.page()
-        sections = [*page.sections, *inspection_sections(inspection)]
-        write_report(asked.output, page.title, sections, lead=page.lead)
+    with Display():
+        run = _open(asked.run)
+        inspection = inspect_run(run, n=asked.n)
+        if asked.output:
+            page = run.page()
+            sections = [*page.sections, *inspection_sections(inspection)]
+            write_report(asked.output, page.title, sections, lead=page.lead)
     print_json(inspection.record()) if asked.as_json else show_inspection(inspection, asked.output)

@@ -1,8 +1,10 @@
 """Commands that show what a run does: live spreadsheets of its arithmetic, and a report on one page."""
 
 from tenfold.cli.commands import command
+from tenfold.cli.console import print_json, say, tell
 from tenfold.cli.options import AskOptions, Json, ViewOptions, argument, option
-from tenfold.cli.screen import Display, print_json, say, show_explained, tell
+from tenfold.cli.progress import Display
+from tenfold.cli.screen import show_explained
 
 
 class Explain(AskOptions, Json):
@@ -69,7 +71,8 @@ def _report(asked: Report) -> None:
     from tenfold.schema import parse_image
 
     folders = {column.name: column.folder for column in map(parse_image, asked.image or ())}
-    written = load_run(asked.run).write_page(asked.output, folders=folders, worst=asked.worst)
+    with Display():
+        written = load_run(asked.run).write_page(asked.output, folders=folders, worst=asked.worst)
     if asked.as_json:
         return print_json(written)
     for note in written["notes"]:

@@ -6,19 +6,12 @@ from typing import ClassVar, cast
 import typer
 
 from tenfold.cli.commands import command, show_run
+from tenfold.cli.console import print_json, say
 from tenfold.cli.options import BudgetOptions, JobOptions, Json, argument, option
+from tenfold.cli.progress import Display, MembersDisplay
 from tenfold.cli.request import TrainingRequest, fit_keywords, job_of, picture_job_of, refuse
-from tenfold.cli.screen import (
-    Display,
-    print_json,
-    say,
-    show_demo,
-    show_demo_ratings,
-    show_plans,
-    show_rates,
-    show_rows,
-)
-from tenfold.cli.screen_many import MembersDisplay, show_ensemble
+from tenfold.cli.screen import show_demo, show_demo_ratings, show_next, show_plans, show_rates, show_rows
+from tenfold.cli.screen_many import show_ensemble
 from tenfold.recipe import FactorRecipe, Recipe
 
 
@@ -48,8 +41,7 @@ def _fit(asked: Fit) -> None:
 
     job = job_of(asked, asked.output, asked.preset)
     if asked.preset == "best":
-        _fit_best(asked, job)
-        return
+        return _fit_best(asked, job)
     with Display() as display:
         run = fit(
             job.schema,
@@ -64,7 +56,10 @@ def _fit(asked: Fit) -> None:
             time_limit=asked.time_limit,
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
-    print_json(run.summary) if asked.as_json else show_run(run.summary)
+    if asked.as_json:
+        return print_json(run.summary)
+    show_run(run.summary)
+    return show_next(run)
 
 
 def _fit_best(asked: Fit, job: TrainingRequest) -> None:
@@ -102,11 +97,12 @@ def _lr(asked: Lr) -> None:
 
     The rate grows with every optimizer step, and the loss over it says which rates are too large.
     """
-    from tenfold.networks.rates import find_learning_rate
     from tenfold.reports.pages import write_rates
 
     job = picture_job_of(asked)
     with Display() as display:
+        from tenfold.networks.rates import find_learning_rate
+
         curve = find_learning_rate(
             job.schema,
             cast(Recipe, job.recipe),
@@ -150,13 +146,14 @@ class PlanOptions(Json):
 )
 def _plan(asked: PlanOptions) -> None:
     """Plan the memory of a training, without a GPU. Nothing is trained."""
-    from tenfold.networks.plan import calibrate_device, draw_plan, plan_command
+    with Display() as display:
+        from tenfold.networks.plan import calibrate_device, draw_plan, plan_command
 
-    if asked.calibrate:
-        say(calibrate_device())
-    plans, request = plan_command(asked)
-    if asked.plot:
-        draw_plan(plans[0], request, asked.plot)
+        if asked.calibrate:
+            say(calibrate_device())
+        plans, request = plan_command(asked, display.progress)
+        if asked.plot:
+            draw_plan(plans[0], request, asked.plot)
     records = [plan.record() for plan in plans]
     print_json(records) if asked.as_json else show_plans(plans, asked.plot)
     if not any(record["fits"] for record in records):

@@ -3,9 +3,11 @@
 from typing import cast
 
 from tenfold.cli.commands import command
+from tenfold.cli.console import print_json
 from tenfold.cli.options import JobOptions, Json, argument, option
+from tenfold.cli.progress import Display
 from tenfold.cli.request import fit_keywords, job_of, picture_job_of
-from tenfold.cli.screen import Display, print_json, show_compared, show_tuned
+from tenfold.cli.screen import show_compared, show_tuned
 from tenfold.recipe import FactorRecipe, Recipe
 
 #: Fields of the recipe that a comparison sets.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tenfold.data.tables.cells import alike_known, respelled
 from tenfold.data.tables.table import Table
 from tenfold.errors import SchemaError, shortened
+from tenfold.events import Detail
 from tenfold.recipe import Recipe
 from tenfold.schema import Frozen, NumberColumn, Schema
 from tenfold.targets.labels import (
@@ -222,7 +223,7 @@ def fit_columns(
             codes, words = table.codes(name)
             known = ~table.missing(name)[train]
             seen = {str(words[code]) for code in np.unique(codes[train][known])}
-            notes.append(f"{name}: {len(seen)} different values in training")
+            notes.append(Detail(f"{name}: {len(seen)} different values in training"))
             seen |= set() if known.all() else {""}
             facts[name] = ColumnStats(words=tuple(sorted(seen)), gaps=not known.all())
         if not known.any():
@@ -231,7 +232,7 @@ def fit_columns(
             mean, deviation = facts[name].mean, facts[name].deviation
             counts = "" if weights is None else " that counts"
             notes.append(
-                f"{name}: mean {mean:.6g}, deviation {deviation:.6g} in training"
+                Detail(f"{name}: mean {mean:.6g}, deviation {deviation:.6g} in training")
                 if deviation
                 else f"{name} is {mean:.6g} in every training row{counts}: nothing is learnt from it"
             )

@@ -33,7 +33,7 @@ from tenfold.engine.schedule import one_cycle
 from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, estimated_norms, statistics_rows
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
-from tenfold.events import EpochEnded, Event, Listener, StepEnded
+from tenfold.events import EpochEnded, Event, Listener, StepEnded, begin_stage
 from tenfold.nn.exact import GroupedBatchNorm
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
@@ -160,6 +160,7 @@ class _Loop:
 
     def fit_head(self) -> None:
         """Start from the best linear layer on the body's features; the one on frozen features is scored."""
+        begin_stage(self.on_progress, "fitting the last layer")
         self._fit_head()
         self.progress.linear = self._scores() if len(self.valid) else {}
         if self._norms():

@@ -413,6 +413,7 @@ class _Ensemble:
                 for member in finished
             ],
         )
+        self.tell(StageBegan("blending"))
         answer: BlendAnswer = ask(request.to_json(), self._log("blend"), lambda name, event: None)
         for note in answer["notes"]:
             self.note(note)

@@ -28,6 +28,7 @@ from tenfold.engine.device import (
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import MemoryBudgetError
+from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
@@ -90,6 +91,7 @@ class NetworkFit:
             reading = replace(reading, on_progress=self.options.on_progress)
         recipe = self._sized(notes)
         rule = self.options.split_rule
+        begin_stage(self.options.on_progress, "reading the table")
         work = prepare_training(self.schema, recipe, self.table, reading, notes, split_rule=rule)
         return _Prepared(self, self._within_time(work, recipe, notes))
 
@@ -146,6 +148,8 @@ class _Prepared:
         work, recipe, device = self.work, self.work.recipe, self.job.device
         machine = self.job.options.machine
         precision = pick_precision(recipe.precision, device)
+        tell = self.job.options.on_progress
+        begin_stage(tell, "planning the memory")
         plan = plan_training(recipe, machine, work, device, precision)
         notes.add(_describe(work, recipe, device, precision, plan))
         if machine.probe:
@@ -163,9 +167,10 @@ class _Prepared:
             folder=folder,
             # What "auto" means differs between machines, and another precision is another training.
             identity={**work.identity, "precision": precision},
-            on_progress=self.job.options.on_progress,
+            on_progress=tell,
             deadline=self.job.deadline,
         )
+        begin_stage(tell, "scoring the validation rows")
         notes.add(trained.notes)
         result = evaluate_validation(folder, work, recipe, device, precision)
         notes.add(result.notes)
@@ -332,22 +337,19 @@ def _describe(
     everything = sum(parameter.numel() for parameter in work.network.parameters())
     head = sum(parameter.numel() for parameter in work.network.last.parameters())
     trained = everything if recipe.body_lr > 0 and recipe.epochs else head
+    alone = f"; the {head:,} of the last layer alone at first" if recipe.frozen_epochs else ""
+    head_first = f"epochs: {recipe.frozen_epochs} of the last layer alone, then {recipe.epochs} of all layers"
     return [
-        f"columns: {work.schema.described}",
+        Detail(f"columns: {work.schema.described}"),
         f"rows: {len(work.split.train)} train, {len(work.split.valid)} validation",
         *work.summary,
-        f"parameters: {trained:,} trained, {everything - trained:,} frozen"
-        + (f"; the {head:,} of the last layer alone at first" if recipe.frozen_epochs else ""),
-        *(
-            [f"epochs: {recipe.frozen_epochs} of the last layer alone, then {recipe.epochs} of all layers"]
-            if recipe.frozen_epochs
-            else []
-        ),
+        Detail(f"parameters: {trained:,} trained, {everything - trained:,} frozen{alone}"),
+        *([head_first] if recipe.frozen_epochs else []),
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
         + (", activations computed again" if plan.checkpoint else ""),
-        *([f"planned peak: {show_bytes(plan.predicted_bytes)}"] if plan.predicted_bytes else []),
+        *([Detail(f"planned peak: {show_bytes(plan.predicted_bytes)}")] if plan.predicted_bytes else []),
         _steps(recipe, len(work.split.train)),
-        *_norms(work.network, recipe, len(work.split.train)),
+        *map(Detail, _norms(work.network, recipe, len(work.split.train))),
         *plan.notes,
     ]
 

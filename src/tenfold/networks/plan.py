@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tenfold.data.tables.jobfile import read_job
 from tenfold.errors import RecipeError
+from tenfold.events import Listener, begin_stage
 from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import parse_bytes, show_bytes
 from tenfold.memory.plan import Plan, PlanRequest, Refusal, plan_each, timeline
@@ -58,10 +59,12 @@ class PlanOptions(Protocol):
     checkpoint: bool
 
 
-def plan_command(asked: PlanOptions) -> tuple[list[Plan | Refusal], PlanRequest]:
+def plan_command(
+    asked: PlanOptions, on_progress: Listener | None = None
+) -> tuple[list[Plan | Refusal], PlanRequest]:
     """Plans as ``tenfold plan`` asks for them, and what they are made for.
 
-    Its architectures, or a job file; the options replace fields of its recipe.
+    Its architectures, or a job file; the options replace fields of its recipe. on_progress: told of each.
     """
     archs, recipe = asked.archs, Recipe()
     if archs[0].lower().endswith(".toml"):
@@ -73,7 +76,11 @@ def plan_command(asked: PlanOptions) -> tuple[list[Plan | Refusal], PlanRequest]
     options = {name: getattr(asked, name) for name in names}
     options = {name: value for name, value in options.items() if value not in (None, False)}
     request = _request_of(asked.budget, asked.device, recipe, options)
-    return plan_each(archs, request), request
+    plans = []
+    for number, arch in enumerate(archs, start=1):
+        begin_stage(on_progress, f"planning {arch} ({number} of {len(archs)})")
+        plans += plan_each([arch], request)
+    return plans, request
 
 
 def draw_plan(plan: Plan | Refusal, request: PlanRequest, path: str) -> None:

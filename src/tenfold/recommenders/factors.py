@@ -15,6 +15,7 @@ from tenfold.collab.evaluate import evaluate
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import FactorScorer
 from tenfold.collab.recommend import held_out_pairs
+from tenfold.events import begin_stage
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.explain_factors import explain_factors
 from tenfold.recommenders.methods import fit_model
@@ -86,6 +87,7 @@ class FactorFit:
 
     def prepare(self, notes: Notes) -> _Prepared:
         """Read, check and split the ratings."""
+        begin_stage(self.options.on_progress, "reading the ratings")
         work = prepare_ratings(self.schema, self.recipe, self.table, self.options, notes)
         self.table = None
         return _Prepared(work, self.options)
@@ -127,6 +129,7 @@ class _Prepared:
         if kept is not None:
             model = unpack_factor_model(kept.arrays, kept.about["model"])
         else:
+            begin_stage(self.options.on_progress, f"starting {work.recipe.method}")
             model = fit_model(work.train, work.recipe, work.sides, self.options.on_progress)
             arrays, described = pack_factor_model(model)
             folder.write_checkpoint(arrays, {"identity": self.identity, "model": described})
@@ -143,6 +146,7 @@ class _Prepared:
         held = work.held_out()
         if held is not None:
             cells = {} if held.times is None else {"time": held.times}
+            begin_stage(self.options.on_progress, "scoring the held-out ratings")
             evaluation = evaluate(FactorScorer(model), held, cells)
             scores = evaluation.scores
             notes.add(evaluation.notes)

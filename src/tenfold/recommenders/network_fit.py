@@ -22,6 +22,7 @@ from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.monitor import check_monitor
 from tenfold.engine.train import fit_network
 from tenfold.errors import RatingsError, RecipeError
+from tenfold.events import begin_stage
 from tenfold.networks.fit import training_on, write_network
 from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
@@ -65,6 +66,7 @@ class RatingNetworkFit:
 
     def prepare(self, notes: Notes) -> _Prepared:
         """The ratings as rows of arrays, and the network."""
+        begin_stage(self.options.on_progress, "reading the ratings")
         return _prepare(self, notes)
 
 

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
-from tenfold.events import Listener
+from tenfold.events import Listener, begin_stage
 from tenfold.runs.folder import has_finished, making_run
 from tenfold.runs.history import record_run
 from tenfold.runs.job import FitJob, Notes, log_all
@@ -69,6 +69,8 @@ def fit(
         )
     job = job_for(schema, recipe, table, options)
     made = run_fit(job, next_run() if run is None else run, resume=resume, log=on_note)
+    if report:
+        begin_stage(on_progress, "writing the report")
     finish_run(made, report=report, history=history, log=on_note)
     return made
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from tenfold.data.split.groups import Classes, Labels
 from tenfold.data.split.holdout import Folds, Split, kfold
 from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
-from tenfold.events import Listener
+from tenfold.events import Listener, TrialBegan
 from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
 from tenfold.runs.fitting import fit
@@ -179,7 +179,8 @@ def compare_targets(
         notes.add(["the best epoch is chosen on the scored rows: all scores are a little too good"])
     if "valid" in recipe.model_fields_set:
         notes.add([f"valid = {recipe.valid:g} is not used: folds decide which rows are held out"])
-    arms = _Arms(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options)
+    total = repeats * folds * (1 + len(asked))
+    arms = _Arms(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options, total)
     pairs: dict[str, list[Pair]] = {name: [] for name in asked}
     with arms.folder:
         for repeat, seed in enumerate(seeds_from(recipe, repeats)):
@@ -211,6 +212,7 @@ class _Arms:
     """The arms of the comparison on a fold: all targets together, or a target alone.
 
     kinds, rows: target -> kind, and rows of the table; known after the first training.
+    total, done: trainings.
     """
 
     schema: Schema
@@ -221,11 +223,15 @@ class _Arms:
     on_progress: Listener | None
     notes: Notes
     options: FitChanges
+    total: int
     kinds: dict[str, str] = field(default_factory=dict)
     rows: int = 0
+    done: int = 0
 
     def train(self, name: str | None, split: _SameFolds, fold: int) -> TargetScores:
         """Target -> scores on the held-out rows. name: of the only target, or None for all."""
+        if self.on_progress is not None:
+            self.on_progress(TrialBegan(self.done, self.total))
         arm = "together" if name is None else f"alone-{_plain(name)}-{self.asked.index(name)}"
         with self.folder.advised():
             run = fit(
@@ -241,6 +247,7 @@ class _Arms:
                 on_note=None if self.kinds else lambda line: self.notes.add([line]),
                 **self.options,
             )
+        self.done += 1
         if name is None:
             self.kinds = {target.name: target.kind for target in run.schema.answers}
             self.rows = run.record.rows

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tenfold.collab.evaluate import evaluate
 from tenfold.collab.predict import FactorScorer
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
-from tenfold.events import Listener
+from tenfold.events import Listener, TrialBegan
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
 from tenfold.recommenders.methods import METHODS, fit_model
@@ -124,8 +124,11 @@ def tune(
     trials = []
     with search.folder:
         # Seed by seed: the first scores of all values come early.
-        for seed in seeds_from(recipe, repeats or plan.repeats):
+        seeds = seeds_from(recipe, repeats or plan.repeats)
+        for seed in seeds:
             for value in chosen:
+                if on_progress is not None:
+                    on_progress(TrialBegan(len(trials), len(seeds) * len(chosen)))
                 trial = _trial(plan, value, seed)
                 trials.append(trial)
                 result = trial.failed or f"{plan.score} {score_text(trial.score)}"

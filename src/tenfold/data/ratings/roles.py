@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tenfold.data.tables.cells import look_alikes
 from tenfold.data.tables.table import Table
 from tenfold.errors import LISTED, SchemaError
+from tenfold.events import Detail
 from tenfold.values import id_text, other_spelling
 
 __all__ = [
@@ -106,7 +107,8 @@ def find_roles(
     how = "by their place, since there is no header" if unnamed else "by their names"
     how = "as given" if all(given[role] for role in roles) else how
     taken = [f"{roles[role]} is the {role}" for role in given if role in roles]
-    notes = [f"columns, {how}: {', '.join(taken)}{'' if 'rating' in roles else ', no rating'}"]
+    taken_as = f"columns, {how}: {', '.join(taken)}{'' if 'rating' in roles else ', no rating'}"
+    notes = [Detail(taken_as) if how == "as given" else taken_as]
     left = [name for name in table.names if name not in roles.values()]
     if left:
         notes.append(f"columns not used: {', '.join(left[:LISTED])}{' ...' if len(left) > LISTED else ''}")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import TableError, shortened
+from tenfold.events import Detail
 
 #: The beginning of a file that decides its layout.
 HEAD_BYTES = 1 << 18
@@ -221,7 +222,7 @@ def find_layout(
     _check_once(columns, name, has_header)
     shown = shortened(columns)
     if has_header:
-        why = f"line {first.line} is the header ({why}): {shown}; give --no-header if it is data"
+        why = Detail(f"line {first.line} is the header ({why}): {shown}; give --no-header if it is data")
     else:
         why = f"no header ({why}): line {first.line} is data, columns {shown}; give --header if it is not"
     start, heading = len(head[:start].encode()), tuple(first.cells) if has_header else ()
@@ -270,7 +271,7 @@ def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str
     if given is None:
         _check_markup(head, name)
         if separator := _find_separator(head):
-            return separator, f"the separator is {separator_name(separator)} (found)"
+            return separator, Detail(f"the separator is {separator_name(separator)} (found)")
         _check_single_column(head, name)
         return NO_SEPARATOR, f"{name} has 1 column: no separator was found"
     separator = SPELLINGS.get(given, given)
@@ -278,7 +279,7 @@ def _settle_separator(given: str | None, head: str, name: str) -> tuple[str, str
         raise TableError(f"{given!r} cannot separate cells", fix="give --sep ',' or tab, '::', space")
     rows = _first_rows(head, separator, len(separator) == 1)
     if any(len(row.cells) > 1 for row in rows):
-        return separator, f"the separator is {separator_name(separator)} (as given)"
+        return separator, Detail(f"the separator is {separator_name(separator)} (as given)")
     if better := _find_separator(head):
         raise TableError(
             f"found 1 column in {name} with --sep {given!r}; first line is {first!r}",

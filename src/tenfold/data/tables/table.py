@@ -39,6 +39,7 @@ from tenfold.data.tables.delimited import Parsed, parse_columns
 from tenfold.data.tables.layout import Layout, find_layout, is_usual_name
 from tenfold.data.tables.text import Decoded, decode_bytes, leave_out_lines, open_text, read_bytes, read_start
 from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean, shortened
+from tenfold.events import Detail
 from tenfold.frames import RowTable
 from tenfold.values import id_text
 
@@ -387,7 +388,7 @@ def _finish(table: Table, words: Sequence[str]) -> Table:
     decimal = set()
     for name, column in columns.items():
         if column.null_count:
-            notes.append(f"{name}: {column.null_count} of {table.rows} cells missing")
+            notes.append(Detail(f"{name}: {column.null_count} of {table.rows} cells missing"))
         commas = comma_cells(column)
         # A thousand cells tell most other commas from decimal commas, without a look at all cells.
         if commas and writes_decimal_comma([*commas[:1000], "0,5"]):
