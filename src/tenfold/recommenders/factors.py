@@ -21,7 +21,7 @@ from tenfold.recommenders.explain_factors import explain_factors
 from tenfold.recommenders.methods import fit_model
 from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
-from tenfold.recommenders.run import MODEL, RecommenderRun, peak_bytes
+from tenfold.recommenders.run import MODEL, RecommenderRun, peak_bytes, write_held_out
 from tenfold.reports.html import Page
 from tenfold.runs.folder import RunFolder, read_arrays
 from tenfold.runs.job import Fitted, Notes, PeakMemory
@@ -65,7 +65,8 @@ class FactorRun(RecommenderRun):
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: scores, what was fitted to what, maps of the factors."""
         factors = {"user": self.model.user_factors, "item": self.model.item_factors}
-        return ratings_page(self, f"method {self.record.method}", factors, "factors")
+        how = f"Factors by method {self.record.method}"
+        return ratings_page(self, how, factors, "factors", worst=worst)
 
 
 class FactorFit:
@@ -150,6 +151,9 @@ class _Prepared:
             evaluation = evaluate(FactorScorer(model), held, cells)
             scores = evaluation.scores
             notes.add(evaluation.notes)
+            if evaluation.predicted is not None:
+                target = str(work.schema.targets[0].name)
+                write_held_out(folder, work.schema, target, held, evaluation.predicted)
             model = replace(model, **held_out_pairs(model, held))
         folder.write_arrays(MODEL, *pack_factor_model(model))
         work.write_items(folder)

@@ -15,7 +15,7 @@ from tenfold.data.encode import Encoding
 from tenfold.errors import RunError
 from tenfold.recipe import RatingNetworkRecipe
 from tenfold.recommenders.explain_factors import explain_factors
-from tenfold.recommenders.page import network_sections, ratings_page
+from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.run import MODEL, RecommenderRun
 from tenfold.reports.html import Page
 from tenfold.runs.folder import read_arrays, read_object
@@ -104,8 +104,8 @@ class RatingNetworkRun(RecommenderRun):
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: scores, curves, the ratings that were missed most, maps of the embeddings."""
-        how = f"network ({self.recipe.body})"
-        return ratings_page(self, how, self.embeddings, "embeddings", network_sections(self, worst))
+        how = f"A network ({self.recipe.body})"
+        return ratings_page(self, how, self.embeddings, "embeddings", worst=worst, lists=False)
 
     def peak_bytes(self, device: str) -> int:
         """The most memory that was held, on the device."""

@@ -16,7 +16,7 @@ from tenfold.collab.ids import locate
 from tenfold.collab.pack import pack_interactions
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.data.encode import ColumnStats, Encoding, Examples, Inputs, encode_columns, fit_columns
-from tenfold.data.tables.table import Table, read_table, write_parquet
+from tenfold.data.tables.table import Table, read_table
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import pick_device, pick_precision
 from tenfold.engine.monitor import check_monitor
@@ -29,7 +29,7 @@ from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe, with_dot_weight_decay
 from tenfold.recommenders.network_scorer import NetworkScorer, network_schema
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
-from tenfold.recommenders.run import MODEL, held_out_names
+from tenfold.recommenders.run import MODEL, write_held_out
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions
@@ -130,7 +130,7 @@ class _Prepared:
             scores = evaluation.scores
             notes.add([*messages, *evaluation.notes])
             assert evaluation.predicted is not None
-            self._write_validation(folder, held, evaluation.predicted)
+            write_held_out(folder, self.ratings.schema, self.target, held, evaluation.predicted)
             known = replace(known, **held_out_pairs(known, held))
         write_network(folder, self.network, self.encoding, trained, {"body": recipe.body}, indent=None)
         folder.write_arrays(MODEL, *pack_interactions(known, embeddings["user"], embeddings["item"]))
@@ -164,15 +164,6 @@ class _Prepared:
             item_names=self.ratings.ratings.item_names,
             listed_items=len(words) - len(train.items),
         )
-
-    def _write_validation(self, folder: RunFolder, held: Ratings, answers: NDArray[np.floating]) -> None:
-        """Write the held-out ratings with their users, items and predictions, for the run's page."""
-        users, items = held.users[held.user_index], held.items[held.item_index]
-        ids = [f"user {user}, item {item}" for user, item in zip(users, items, strict=True)]
-        ratings = held.ratings.astype(np.float64)
-        columns = [np.array(ids, dtype=object), held.rows, ratings, answers, users, items]
-        names = held_out_names(self.ratings.schema, self.target)
-        write_parquet(folder.file("validation.parquet"), dict(zip(names, columns, strict=True)))
 
 
 def _prepare(job: RatingNetworkFit, notes: Notes) -> _Prepared:

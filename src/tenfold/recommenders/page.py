@@ -1,33 +1,36 @@
-"""The page of a recommender: scores, what was fitted, maps, members."""
+"""The page of a recommender: scores, predictions, example lists, what was fitted, maps, members."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
-from tenfold.data.tables.table import read_parquet_columns
-from tenfold.recommenders.run import RecommenderRun, held_out_names
-from tenfold.reports.charts import Line, line_chart
+from tenfold.collab.ids import locate
+from tenfold.recommenders.examples import list_sections, lists_grid, neighbours_section
+from tenfold.recommenders.run import RecommenderRun
+from tenfold.reports.charts import Axis, Chart, Line
+from tenfold.reports.headline import cost_card, headline_cards
 from tenfold.reports.html import Cell, Charts, Grid, Page, Part, Section
 from tenfold.reports.maps import named_map
 from tenfold.reports.members import members_section
 from tenfold.reports.parts import confusion_part, curve_sections, facts_parts, top_losses, top_losses_grid
-from tenfold.runs.heldout import TargetEvaluation, evaluate_target
+from tenfold.runs.heldout import TargetEvaluation
 from tenfold.runs.record import RunRecord
-from tenfold.schema import NumberTarget
 from tenfold.values import Interactions, read_score, read_scores
 
-__all__ = ["blend_page", "network_sections", "ratings_page"]
+__all__ = ["blend_page", "ratings_page"]
 
 #: Items and users of a map, and of a table: those with most ratings.
 MAPPED, LISTED = 600, 10
 #: Different ratings up to which each has a line.
 FEW = 12
+#: Ratings in training, from which groups of users, and of items, begin.
+ACTIVITY = (0, 1, 5, 10, 20, 50, 100, 200, 500)
 
 
 def ratings_page(
@@ -35,34 +38,32 @@ def ratings_page(
     how: str,
     vectors: Mapping[str, NDArray[np.float32]],
     what: str,
-    own_sections: Sequence[Section] = (),
+    *,
+    worst: int = 12,
+    lists: bool = True,
 ) -> Page:
     """The page of a single recommender.
 
-    how: its method in words.  vectors: side -> vectors; what: their name.  own_sections: of this kind of run.
+    how: its method in words.  vectors: side -> vectors; what: their name.  worst: how many held-out ratings
+    with the highest error to list.  lists: whether lists are made for it, which networks load torch for.
     """
     known, record = run.interactions, run.record
     sections = [
-        _scores_section(record),
-        _fitted_section(run, what, vectors["item"].shape[1]),
-        *own_sections,
+        *_held_out_sections(run, worst),
+        *(list_sections(run) if lists else []),
+        *neighbours_section(known, vectors["item"]),
+        *curve_sections(run.history, record.trained_recipe, [record.target]),
         _counts_section(known),
         *_map_sections(known, vectors, what),
+        _scores_section(record),
+        _fitted_section(run, what, vectors["item"].shape[1]),
     ]
-    if record.peak_bytes:
-        grid = Grid(("", ""), [["most that the process held", f"{record.peak_bytes / 2**30:.2f} GiB"]])
-        sections.append(Section("Memory", "What was measured.", (grid,)))
-    lead = f"{how}; {len(known.seen_items)} ratings of {len(known.items)} items by {len(known.users)} users"
-    return Page(f"Report of {run.path.name}", lead, sections)
-
-
-def network_sections(run: RecommenderRun, worst: int) -> list[Section]:
-    """Of a network: its curves, and held-out ratings with their predictions.
-
-    worst: how many held-out ratings with the highest error to list.
-    """
-    curves = curve_sections(run.history, run.record.trained_recipe, [run.record.target])
-    return [*curves, *_held_out_sections(run, worst)]
+    held = f"{record.valid_rows} held out" if record.valid_rows else "none held out: nothing was measured"
+    kind = "events" if known.implicit else "ratings"
+    sizes = f"{len(known.seen_items)} {kind} of {len(known.items)} items by {len(known.users)} users"
+    lead = f"{how}. {sizes}, {held}."
+    cards = [*headline_cards(record, run.held_out()), cost_card(record)]
+    return Page(f"Report of {run.path.name}", lead, sections, (), cards)
 
 
 def _map_sections(
@@ -82,37 +83,78 @@ def _map_sections(
         return []
     text = (
         f"{what.capitalize()} on the two directions in which they differ most (principal components). Items "
-        "near each other please the same people. Point at a dot for its name."
+        "near each other please the same people. Drag over a part to see more names."
     )
     return [Section(f"Maps of the {what}", text, (Charts(maps),))]
 
 
 def _held_out_sections(run: RecommenderRun, worst: int) -> list[Section]:
     """Held-out ratings with their predictions, if the run keeps them."""
-    path, target = run.path / "validation.parquet", run.record.target
-    if not path.exists():
+    held = run.held_out()
+    if not held.evaluations:
         return []
-    columns = read_parquet_columns(path)
-    name, _, label, answer, *both = held_out_names(run.schema, target)
-    # Evaluated under a name that nothing else has, and shown under its own.
-    renamed = {"rating": label, "rating:predicted": answer}
-    judged = {new: columns[old] for new, old in renamed.items() if old in columns}
-    rating = evaluate_target(judged, NumberTarget(name="rating"), ())
-    if rating is None or rating.truth is None or not rating.known.any():
-        return []
-    rating = replace(rating, name=target)
-    users, items = (columns.get(column) for column in both)
-    ids = [str(text) for text in columns[name]]
-    if users is not None and items is not None:
-        label_of = item_labels(run.interactions)
+    [rating] = held.evaluations
+    users, items = run.held_out_pairs()
+    label_of, ids = item_labels(run.interactions), list(held.ids)
+    if len(users) and len(items):
         ids = [f"user {user}, {label_of(item)}" for user, item in zip(users, items, strict=True)]
-    parts = [*confusion_part(rating, ids), *_by_rating(rating)]
+    charts = [*_by_activity(run.interactions, rating, users, items), _errors_chart(rating)]
     text = f"Predictions of {len(ids)} ratings that did not train (at most 1000 are drawn)."
     missed = top_losses_grid(rating, top_losses(rating, worst), ids)
     return [
-        Section("Right and wrong", text, parts),
+        Section("Right and wrong", text, (*confusion_part(rating, ids), *_by_rating(rating))),
+        Section(
+            "Errors",
+            "By how many ratings the user, and the item, had in training: those who are little known are "
+            "predicted worse. And how errors are spread: answer less label.",
+            (Charts(charts),),
+        ),
         Section("The highest losses", "The held-out ratings that were missed most.", (missed,)),
     ]
+
+
+def _by_activity(
+    known: Interactions, rating: TargetEvaluation, users: NDArray[np.object_], items: NDArray[np.object_]
+) -> list[Chart]:
+    """RMSE over groups of users, and of items, by their ratings in training; unknown ones have none."""
+    assert rating.truth is not None and rating.guess is not None
+    square = (rating.guess - rating.truth) ** 2
+    charts = []
+    for word, ids, known_ids, counts in (
+        ("user", users, known.users, known.given), ("item", items, known.items, known.received)
+    ):  # fmt: skip
+        if len(ids) != len(square):
+            continue
+        index = locate(ids, known_ids)
+        activity = np.where(index < 0, 0, counts[index])
+        group = np.searchsorted(ACTIVITY, activity, side="right") - 1
+        found = [at for at in range(len(ACTIVITY)) if (group == at).any()]
+        rmse = [float(np.sqrt(square[group == at].mean())) for at in found]
+        last = {start: end - 1 for start, end in pairwise(ACTIVITY)}
+        starts = [ACTIVITY[at] for at in found]
+        names = [f"{one}+" if one not in last else str(one) if last[one] == one else f"{one}-{last[one]}"
+                 for one in starts]  # fmt: skip
+        notes = [f"RMSE {value:.4f} over {int((group == at).sum())} held-out ratings"
+                 for at, value in zip(found, rmse, strict=True)]  # fmt: skip
+        line = Line("RMSE", np.arange(len(found)), rmse, bars=True, notes=notes, colour=word == "item")
+        x = Axis(
+            f"ratings of the {word} in training", ticks=[*enumerate(names)], ends=(-0.6, len(found) - 0.4)
+        )
+        charts.append(Chart(f"errors by {word}", [line], x, Axis("RMSE", zero=True)))
+    return charts
+
+
+def _errors_chart(rating: TargetEvaluation) -> Chart:
+    """A histogram of answer less label."""
+    assert rating.truth is not None and rating.guess is not None
+    errors = (rating.guess - rating.truth)[rating.known & np.isfinite(rating.guess)]
+    counts, edges = np.histogram(errors, bins=25)
+    middle = (edges[1:] + edges[:-1]) / 2
+    notes = [f"{count} ratings: {low:+.2f} to {high:+.2f}"
+             for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)]  # fmt: skip
+    line = Line("ratings", middle, counts, bars=True, notes=notes, colour=4)
+    x = Axis("answer less label", ends=(float(edges[0]), float(edges[-1])))
+    return Chart("spread of the errors", [line], x, Axis("held-out ratings", zero=True))
 
 
 def _by_rating(rating: TargetEvaluation) -> list[Part]:
@@ -143,34 +185,28 @@ def blend_page(run: RecommenderRun) -> Page:
     members = members_section(run.record, run.path)
     sections = [Section(members.title, f"{members.text} {scored}", members.parts), what]
     lead = f"blend of {len(rows)} runs of ratings: the weighted mean of their answers"
-    return Page(f"Report of {run.path.name}", lead, sections)
+    return Page(f"Report of {run.path.name}", lead, sections, (), [cost_card(run.record)])
 
 
 def _scores_section(record: RunRecord) -> Section:
     """Errors and lists on the held-out ratings, beside the baselines."""
     parts: list[Part] = []
     for name, scores in record.targets.items():
-        ranking = ("precision", "recall", "hit", "ndcg", "coverage")
-        lists = read_scores(scores, "lists")
-        for own, wanted, title in (
-            (scores, {"rmse": "RMSE", "mae": "MAE"}, name),
-            (lists, {metric: metric for metric in ranking}, f"lists of {lists.get('n')}"),
-        ):
-            baselines = read_scores(own, "baselines")
-            compared = {"this run": own, **{who: read_scores(baselines, who) for who in baselines}}
-            kept = [metric for metric in wanted if any(metric in other for other in compared.values())]
-            rows = [
-                [who.replace("_", " "), *(_cell(read_score(other, metric)) for metric in kept)]
-                for who, other in compared.items()
-            ]
-            if kept:
-                parts.append(Grid(("", *(wanted[metric] for metric in kept)), rows, title=title))
+        baselines, wanted = read_scores(scores, "baselines"), {"rmse": "RMSE", "mae": "MAE"}
+        compared = {"this run": scores, **{who: read_scores(baselines, who) for who in baselines}}
+        kept = [metric for metric in wanted if any(metric in other for other in compared.values())]
+        rows: list[list[Cell | str]] = [
+            [who.replace("_", " "), *(_cell(read_score(other, metric)) for metric in kept)]
+            for who, other in compared.items()
+        ]
+        if kept:
+            parts.append(Grid(("", *(wanted[metric] for metric in kept)), rows, title=name))
+        parts += lists_grid(read_scores(scores, "lists"))
     if not parts:
-        return Section(
-            "Scores", "No ratings were held out, so nothing was measured. Fit with --valid 0.1 to see."
-        )
+        words = "No ratings were held out, so nothing was measured. Fit with --valid 0.1 to see."
+        return Section("All scores", words, folded=True)
     text = f"On {record.valid_rows} ratings that did not train, beside the baselines."
-    return Section("Scores", text, tuple(parts))
+    return Section("All scores", text, tuple(parts), folded=True)
 
 
 def _cell(value: float) -> Cell:
@@ -204,19 +240,17 @@ def _fitted_section(run: RecommenderRun, what: str, width: int) -> Section:
     columns = [f"{column.name}: {column.kind}" for column in run.schema.inputs]
     columns += [f"{target.name or 'event'}: {target.kind}" for target in run.schema.targets]
     parts = facts_parts(facts, chosen, record.notes)
-    return Section("What was fitted to what", "; ".join(columns), parts)
+    return Section("What was fitted to what", "; ".join(columns), parts, folded=True)
 
 
 def _counts_section(known: Interactions) -> Section:
     """How ratings are spread over users and items, and who and what has most of them."""
     received, given, owner = known.received, known.given, known.owners
-    charts, tables = [], []
+    lines, tables = [], []
     for what, count, where in (("users", given, owner), ("items", received, known.seen_items)):
-        order = np.sort(count)[::-1]
+        order = np.sort(count[count > 0])[::-1]
         ranks = np.unique(np.geomspace(1, max(1, len(order)), 200).astype(int))[: len(order)]
-        line = Line(what, ranks, order[ranks - 1])
-        title = f"ratings of the {what}, the busiest first"
-        charts.append(line_chart([line], title=title, x_name=f"{what}, in this order", zero=True))
+        lines.append(Line(what, ranks, order[ranks - 1]))
         total = np.bincount(where, weights=known.seen_ratings, minlength=len(count))
         ids, name_of = (known.users, str) if what == "users" else (known.items, item_labels(known))
         rows: list[list[Cell | str]] = []
@@ -225,5 +259,7 @@ def _counts_section(known: Interactions) -> Section:
             rows.append([name_of(str(ids[index])), Cell(str(int(count[index]))), *mean])
         heads = (what[:-1], "ratings", *([] if known.implicit else ["mean"]))
         tables.append(Grid(heads, rows, title=f"{what} with most ratings"))
+    x, y = Axis("rank, the busiest first", log=True), Axis("ratings", log=True)
     text = "A few have many ratings, most have few. Counted are those of the training."
-    return Section("Who has rated, and what", text, (Charts(charts), *tables))
+    chart = Chart("ratings by rank", lines, x, y)
+    return Section("Who has rated, and what", text, (Charts([chart]), *tables), folded=True)

@@ -22,17 +22,17 @@ from tenfold.collab.predict import PairScorer
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.ratings.roles import find_column, find_roles, names_users
 from tenfold.data.ratings.side import choose_ids
-from tenfold.data.tables.table import Table, read_table
+from tenfold.data.tables.table import Table, read_parquet_columns, read_table, write_parquet
 from tenfold.errors import LISTED, RatingsError, RunError, SchemaError
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
-from tenfold.runs.folder import read_text
-from tenfold.runs.heldout import free_names
+from tenfold.runs.folder import RunFolder, read_text
+from tenfold.runs.heldout import HeldOutRows, evaluate_target, free_names
 from tenfold.runs.job import log_all
 from tenfold.runs.options import AS_TRAINED, PredictChanges, PredictOptions
 from tenfold.runs.reading import read_as_trained
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member, Run
-from tenfold.schema import Schema
+from tenfold.schema import NumberTarget, Schema
 from tenfold.values import (
     FactorModel,
     Interactions,
@@ -48,6 +48,8 @@ __all__ = ["ITEMS", "MODEL", "NO_TIME", "RecommenderRun", "column_in", "held_out
 
 #: Files of a run: interactions with factors or embeddings, and the item table for filters.
 MODEL, ITEMS = "model.safetensors", "items.parquet"
+#: The held-out ratings with their predictions; older runs of factors have none.
+HELD_OUT = "validation.parquet"
 
 #: Instead of a time column: it is not to be read.
 NO_TIME = "none"
@@ -103,6 +105,32 @@ class RecommenderRun(Run):
     def target(self) -> str:
         """What scores are of: the column of ratings, or ``event``."""
         return self.schema.targets[0].name or "event"
+
+    def held_out_pairs(self) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """(pairs,) users and items, as ids, of the rows of `held_out`."""
+        columns = read_parquet_columns(self.path / HELD_OUT)
+        *_, user, item = held_out_names(self.schema, self._rated)
+        return np.array(columns.get(user, ()), object), np.array(columns.get(item, ()), object)
+
+    @property
+    def _rated(self) -> str:
+        """What the file of held-out ratings calls the rating."""
+        return self.record.target or self.target
+
+    def held_out(self) -> HeldOutRows:
+        """The ratings that it held out, with their predictions; without rows where it keeps none."""
+        path = self.path / HELD_OUT
+        if not path.exists():
+            return HeldOutRows((), ())
+        columns = read_parquet_columns(path)
+        name, _, label, answer, *_ = held_out_names(self.schema, self._rated)
+        # Evaluated under a name that nothing else has, and shown under its own.
+        renamed = {"rating": label, "rating:predicted": answer}
+        own = {new: columns[old] for new, old in renamed.items() if old in columns}
+        rating = evaluate_target(own, NumberTarget(name="rating"), ())
+        if rating is None or rating.truth is None or not rating.known.any():
+            return HeldOutRows((), ())
+        return HeldOutRows([str(text) for text in columns[name]], [replace(rating, name=self._rated)])
 
     # --- lists and neighbours
 
@@ -412,6 +440,18 @@ def held_out_names(schema: Schema, target: str) -> list[str]:
     A rating, or a user, may itself be called id or row (see `runs.heldout.free_names`).
     """
     return free_names(("id", "row", target, f"{target}:predicted", *(column.name for column in schema.ids)))
+
+
+def write_held_out(
+    folder: RunFolder, schema: Schema, target: str, held: Ratings, answers: NDArray[np.floating]
+) -> None:
+    """Write the held-out ratings with their users, items and predictions (pairs,), for the run's page."""
+    users, items = held.users[held.user_index], held.items[held.item_index]
+    ids = np.array([f"user {user}, item {item}" for user, item in zip(users, items, strict=True)], object)
+    rows = np.full(len(ids), -1) if held.rows is None else held.rows
+    columns = [ids, rows, held.ratings.astype(np.float64), answers, users, items]
+    names = held_out_names(schema, target)
+    write_parquet(folder.file(HELD_OUT), dict(zip(names, columns, strict=True)))
 
 
 def peak_bytes() -> int:

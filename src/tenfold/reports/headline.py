@@ -53,7 +53,7 @@ def headline_cards(record: RunRecord, held: HeldOutRows | None) -> list[Card]:
 
 def _card(name: str, main: str, scores: Scores, error: float) -> Card:
     value, rows = read_score(scores, main), read_score(scores, "scored")
-    spread = "" if math.isnan(error) else f" ± {score_text(error, digits=2)}"
+    spread = "" if math.isnan(error) else f" ± {error:.2g}"
     counted = f"over {rows:.0f} held-out rows" if rows == rows else "on held-out rows"
     lines = [f"standard error {counted}" if spread else counted]
     beside = [

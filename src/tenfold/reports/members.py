@@ -129,6 +129,7 @@ def member_charts(histories: Mapping[str, Sequence[EpochRecord]]) -> list[Chart]
                 lines.append(Line(name, epochs, losses, dots=len(epochs) < 60))
         if lines:
             title = f"{target}: {word} on validation rows"
+            title += f" of {lines[0].name}" if len(lines) == 1 else ""
             charts.append(line_chart(lines, title=title, x_name="epoch", whole=True))
     return charts
 

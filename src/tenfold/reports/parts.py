@@ -28,6 +28,8 @@ WHOLE = 30
 PAIRS, LISTED = 40, 50
 #: Classes up to which a confusion matrix has percentages; rows of a table of classes at most.
 PERCENT, CLASSES = 12, 200
+#: Different labels of a number up to which its points are spread.
+FEW = 12
 HINT = "Click a number to list its rows here, those with the highest loss first."
 #: Letters of a class that a confusion table shows, so that its numbers stay in sight.
 CLASS_LETTERS = 28
@@ -189,7 +191,7 @@ def listed_rows(evaluations: Sequence[TargetEvaluation]) -> list[int]:
 
 def answer_line(target: TargetEvaluation, row: int, *, named: bool = False) -> str:
     """Label -> answer of a row, with the probability of the answer.  named: begin with the target's name."""
-    label, answer = target.label[row] or "no label", target.predicted[row] or "none"
+    label, answer = target.label[row] or "no label", _answer(target, row) or "none"
     sure = f", {target.sure[row]:.0%}" if target.codes is not None else ""
     missed = named and target.truth is None and target.known[row] and not target.right[row]
     wrong = " \u2717" if missed else ""
@@ -363,7 +365,12 @@ def _scatter(target: TargetEvaluation, ids: Sequence[str]) -> list[Part]:
     if not len(known):
         return []
     kept = known[np.linspace(0, len(known) - 1, min(len(known), 1000)).astype(int)]
-    points = np.column_stack([target.truth[kept], target.guess[kept]])
+    truth = target.truth[kept]
+    values = np.unique(truth)
+    if 1 < len(values) <= FEW:
+        # Of few different labels, points would hide each other: they stand beside it, in a fixed pattern.
+        truth = truth + 0.6 * np.diff(values).min() * (np.arange(len(kept)) * 0.618034 % 1 - 0.5)
+    points = np.column_stack([truth, target.guess[kept]])
     chart = point_chart(
         points,
         [str(ids[row]) for row in kept],
@@ -386,10 +393,15 @@ def top_losses_grid(
 ) -> Grid:
     """Rows with their label, answer and loss, where there are no pictures of them."""
     cells: list[list[Cell | str]] = [
-        [str(ids[row]), target.label[row], target.predicted[row], Cell(score_text(loss, digits=3))]
+        [str(ids[row]), target.label[row], _answer(target, row), Cell(score_text(loss, digits=3))]
         for row, loss in zip(rows, target.loss[list(rows)].tolist(), strict=True)
     ]
     return Grid(("row", "label", "answer", target.loss_word), cells, title=title)
+
+
+def _answer(target: TargetEvaluation, row: int) -> str:
+    """A row's answer in words; a number in few digits."""
+    return target.predicted[row] if target.guess is None else f"{target.guess[row]:.4g}"
 
 
 def calibration_charts(target: TargetEvaluation) -> list[Chart]:
