@@ -146,6 +146,10 @@ def test_the_folder_may_be_another_one_at_prediction(place, tmp_path: Path) -> N
     with pytest.raises(ImageError, match="there is no folder") as caught:
         prepare(schema_of(folder), {"photos": ["0000.png"]})
     assert "--image photos=FOLDER" in caught.value.labels["fix"]
+    (folder / "photo").mkdir()
+    with pytest.raises(ImageError, match="there is no folder") as caught:
+        prepare(schema_of(folder), {"photos": ["0000.png"]})
+    assert f"did you mean '{folder / 'photo'}'?" in caught.value.labels["fix"]
     assert (
         prepare(schema_of(folder), {"photos": ["0000.png"]}, folders={"photos": str(folder / "moved")}).bad
         == {}

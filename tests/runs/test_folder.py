@@ -259,3 +259,24 @@ def test_arrays_whose_description_is_none_are_damaged(tmp_path: Path, text: str)
     save_file({"a": np.arange(3)}, tmp_path / "a.safetensors", metadata={"about": text})
     with pytest.raises(RunError, match="is damaged"):
         read_arrays(tmp_path / "a.safetensors")
+
+
+def test_a_mistyped_run_is_answered_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("leaves", "films"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+    (tmp_path / "runs" / "laeves2").mkdir()  # holds no run
+    monkeypatch.chdir(tmp_path)
+    for typed, near in (
+        ("runs/laeves", "did you mean 'runs/leaves'?"),
+        ("rusn/films", "did you mean 'runs/films'?"),
+        ("films", "did you mean 'runs/films'?"),
+        ("runs/zzz", "there is: runs/films, runs/leaves"),
+    ):
+        with pytest.raises(RunError) as caught:
+            read_run(typed)
+        assert near in str(caught.value), typed
+    with pytest.raises(RunError) as caught:
+        read_run("nowhere/zzz")
+    assert "did you mean" not in str(caught.value)

@@ -43,7 +43,7 @@ def test_seeds_say_what_is_told_apart() -> None:
     assert found.resolution == pytest.approx(2 * found.noise)
     assert [one.even for one in found.settings] == [True, True, False, False]
     text = " ".join(found.conclusions())
-    assert "2 seeds move the score by 0.0112; 0 is not told apart from it" in text
+    assert "2 seeds move the score by 0.0112: 0 is as good, as far as they tell" in text
 
 
 def test_one_seed_says_nothing_of_chance() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Self
@@ -264,6 +265,9 @@ class EpochTable:
     def _score(self, epoch: EpochEnded, name: str, key: str) -> str:
         if key == "weight":
             return f"{epoch.task_weights.get(name, 1.0):.2f}"
+        if key == "r2":
+            value = epoch.valid.get(name, {}).get(key)
+            return f"{value:.3f}" if isinstance(value, float) and math.isfinite(value) else "-"
         scores = (epoch.train if key == "loss" else epoch.valid).get(name, {})
         return score_cell(key, scores, nothing="-") or "-"
 

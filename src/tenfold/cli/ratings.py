@@ -118,7 +118,10 @@ class Similar(Lists):
 
 @command("similar", Similar, "tenfold similar runs/films --item 12")
 def _similar(asked: Similar) -> None:
-    """List the items most similar to an item, by the cosine of their factors."""
+    """List the items most similar to an item.
+
+    They are those with the largest cosine of their factors.
+    """
     from tenfold.cli.write import write_lists
 
     with Display():

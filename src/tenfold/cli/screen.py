@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsFloat, cast
 
-from tenfold.cli.console import output_width, say, show_table, tell
+from tenfold.cli.console import NOTE, output_width, say, show_table, tell
 from tenfold.remedies import advice
 from tenfold.targets.words import HEADINGS, SHORT, short_score
 
@@ -247,7 +247,7 @@ def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
     """Print a row for each architecture: how its batch is divided, what it needs, and for what."""
     from tenfold.memory.plan import Refusal
 
-    heads = ("architecture", "rows at once", "GiB", "low to high", "undivided", "largest batch")
+    heads = ("architecture", "rows at once", "peak GiB", "range", "whole batch", "largest batch")
     rows: list[list[str]] = []
     looks: dict[int, str] = {}
     lines, notes = [], {}
@@ -265,7 +265,7 @@ def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
                 f"{plan.micro_batch} x {plan.accumulation}" + (" *" if plan.checkpoint else ""),
                 f"{plan.predicted_bytes / 2**30:.1f}" + ("" if plan.fits else "!"),
                 "-".join(f"{size / 2**30:.1f}" for size in plan.band_bytes),
-                "fits" if plan.fits_whole else "no",
+                "yes" if plan.fits_whole else "no",
                 str(plan.largest_batch),
             ]
         )
@@ -273,6 +273,11 @@ def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
         lines.append(f"{plan.arch}: {parts}")
         notes |= dict.fromkeys(plan.notes)
     show_table(heads, rows, left=heads[:1], marks=looks)
+    fits = [plan for plan in plans if not isinstance(plan, Refusal)]
+    if fits:
+        legend = "peak: predicted, and its range; whole batch: does it go through at once; largest: that does"
+        legend += "; *: activations computed again" if any(plan.checkpoint for plan in fits) else ""
+        tell(legend + ("; !: more than the budget" if not all(plan.fits for plan in fits) else ""), NOTE)
     for line in lines:
         tell(line)
     for note in notes:

@@ -83,7 +83,9 @@ def show_history(runs: Sequence[Recorded]) -> None:
             ]
         )
     left = ("run", "targets", "since its parent")
-    show_table(heads, rows, left=left, below="since its parent", marks={0: BEST})
+    first = {tuple(sorted(run.targets)): row for row, run in reversed([*enumerate(runs)])}
+    best = {row: BEST for row in first.values() if math.isfinite(runs[row].score)}
+    show_table(heads, rows, left=left, below="since its parent", marks=best)
     for run in runs:
         for made in run.submissions:
             tell(f"{made['file']} was made by {run.run} on {made['when']}")

@@ -200,8 +200,8 @@ def _coverage_notes(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
     other = ", which were fitted to tables that differ" if differ else ""
     return [
         f"{len(rows.row)} rows were held out, {rows.met} of them by all {len(held)} members{other}, each by "
-        f"{mean:.1f} of {len(held)} members on average: the blend's score is of these alone, and so too "
-        "low; folds, or split = 'same', ask every member"
+        f"{mean:.1f} of {len(held)} members on average: the score is of a blend of so few, and worse than "
+        "that of all; folds, or split = 'same', ask every member"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -218,10 +219,15 @@ def find_pictures(table: Table, column: ImageColumn, folder: Path, reading: Read
 def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
     folder = Path(system_name(reading.folders.get(column.name, column.folder)))
     if not folder.is_dir():
+        beside: list[str] = []
+        with suppress(OSError):
+            beside = [str(path) for path in sorted(folder.parent.iterdir()) if path.is_dir()]
+        near = did_you_mean(str(folder), beside)
+        near = f"; {near}" if near.startswith("did you mean") else ""
         raise ImageError(
             f"there is no folder {str(folder)!r} (pictures of column {column.name!r})",
             found=f"searched from {Path.cwd()}",
-            fix=f"give --image {column.name}=FOLDER",
+            fix=f"give --image {column.name}=FOLDER{near}",
         )
     files = find_pictures(table, column, folder, reading)
     if files.lost and not reading.skip_bad:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from tenfold.errors import RunError
+from tenfold.errors import RunError, did_you_mean
 from tenfold.files.atomic import sync
 from tenfold.runs.described import FORMAT, is_inside, package_versions, read_description, sealed
 from tenfold.runs.place import (
@@ -467,7 +467,23 @@ def _no_run(path: str | os.PathLike[str]) -> RunError:
     what = "holds no run" if folder.is_dir() else what
     old = folder.with_name(f"{folder.name}.old")
     found = f"{old} holds the run that was there before" if (old / DESCRIBED).exists() else ""
-    return RunError(f"{path} {what}", found=found, fix="give the folder that tenfold fit -o made")
+    fix = "give the folder that tenfold fit -o made"
+    near = "" if folder.exists() else _near_run(Path(path))
+    return RunError(f"{path} {what}", found=found, fix=f"{fix}; {near}" if near else fix)
+
+
+def _near_run(folder: Path) -> str:
+    """Suggest a run for a folder that does not exist: one beside it, or of its name in ``runs``."""
+    usual = Path("runs", folder.name)
+    if (usual / DESCRIBED).is_file():
+        return f"did you mean '{usual}'?"
+    beside: list[Path] = []
+    with suppress(OSError):
+        # A mistyped parent is as likely.
+        inside = folder.parent.is_dir()
+        others = sorted((folder.parent if inside else folder.parent.parent).iterdir())
+        beside = [path if inside else path / folder.name for path in others]
+    return did_you_mean(str(folder), [str(path) for path in beside if (path / DESCRIBED).is_file()])
 
 
 def read_text(folder: Path, name: str) -> str:

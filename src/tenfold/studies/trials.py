@@ -202,13 +202,13 @@ class Tuned(RowTable):
         )
         if len(self.seeds) > 1:
             even = [setting.value for setting in settings if setting.even and setting.value != best]
-            apart = f"{_listed(even)} not told apart from it" if even else "told apart from all others"
+            apart = f"{_listed(even)} as good, as far as they tell" if even else "others are worse by more"
             moved = (
                 f"move the score by {score_text(self.noise)}"
                 if math.isfinite(self.noise)
                 else "have one score"
             )
-            lines.append(f"{len(self.seeds)} seeds {moved}; {apart}")
+            lines.append(f"{len(self.seeds)} seeds {moved}: {apart}")
         else:
             lines.append("one seed each: --repeats 3 shows how much of this is chance")
         for side, end, inner in (("smallest", 0, 1), ("largest", -1, -2)):

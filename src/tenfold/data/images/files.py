@@ -452,8 +452,8 @@ class _Listing:
     def _chosen(self, name: str, fits: Sequence[str]) -> Path | str:
         """The file that fits, or what is wrong: there are several, or none but under a link."""
         if len(fits) > 1:
-            rest = f" and {len(fits) - LISTED} more" if len(fits) > LISTED else ""
-            return f"{_shown(name)} fits {len(fits)} files: {', '.join(sorted(fits)[:LISTED])}{rest}"
+            rest = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
+            return f"{_shown(name)} fits {len(fits)} files: {', '.join(sorted(fits)[:3])}{rest}"
         if fits and fits[0] not in self.outside:
             return Path(self.files[fits[0]])
         return f"{_shown(name)} leads outside {self.shown} by a link; allow with --allow-outside"
