@@ -11,7 +11,7 @@ import pytest
 
 from tenfold.data.encode import Encoding
 from tenfold.data.tables.table import read_table, write_parquet
-from tenfold.ensembles.evaluate import evaluate_blend
+from tenfold.ensembles.evaluate import evaluate_blend, find_contributions
 from tenfold.ensembles.joined import blend_of
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
@@ -118,3 +118,17 @@ def test_without_held_out_rows_there_is_no_score(tmp_path: Path) -> None:
     judged = evaluate_blend(blend_of(tmp_path, [one], RunRecord({})))
     assert judged.scores == {} and judged.weights["label"] == {"one": 1.0}
     assert "no member held rows out" in judged.notes[0]
+
+
+def test_what_a_member_adds_is_the_loss_of_the_blend_without_it(tmp_path: Path) -> None:
+    members = [whole(tmp_path, name, right) for name, right in (("good", 0.9), ("fair", 0.7), ("bad", 0.2))]
+    blend = blend_of(tmp_path, members, RunRecord({}))
+    evaluation = evaluate_blend(blend, method="weights")
+    found = {one.target: one for one in find_contributions(blend, evaluation.record()["facts"])}
+    label = found["label"]
+    assert label.score == "log loss" and label.rows == len(LABELS)
+    assert label.whole == pytest.approx(evaluation.scores["label"]["log_loss"])
+    assert [one.alone for one in label.members] == pytest.approx([-np.log(p) for p in (0.9, 0.7, 0.2)])
+    assert [one.without for one in label.members] == pytest.approx([-np.log(p) for p in (0.45, 0.55, 0.8)])
+    assert found["mass"].score == "RMSE" and found["mass"].members[0].alone == pytest.approx(0.1)
+    assert find_contributions(blend_of(tmp_path, members[:1], RunRecord({})), {}) == []

@@ -120,7 +120,7 @@ def test_a_blend_of_ratings_has_its_members_with_weights_and_scores(tmp_path: Pa
     shown = blend.page()
     sections, notes = shown.sections, shown.notes
     page = report_html(shown.title, sections, lead=shown.lead)
-    members, what = (one.parts[0].rows for one in sections)
+    members, adds, what = (sections[at].parts[0].rows for at in (0, 1, -1))
     assert [row[2].text for row in members] == ["0.750", "0.250"]
     assert [row[3].text for row in members] == [f"{run.scores['rating']['rmse']:.4f}" for run in runs]
     assert (
@@ -128,7 +128,14 @@ def test_a_blend_of_ratings_has_its_members_with_weights_and_scores(tmp_path: Pa
         and str(runs[0].path) in page.replace("<wbr>", "")
         and not notes
     )
-    assert "tenfold evaluate" in page
+    # Both held out the same ratings, so that the blend is scored: as it predicts them.
+    users, items = blend.held_out_pairs()
+    truth = blend.held_out().evaluations[0].truth
+    error = np.sqrt(((blend.predict_pairs(users, items).score - truth) ** 2).mean())
+    assert blend.scores["rating"]["rmse"] == pytest.approx(error, rel=1e-5)
+    assert adds[-1][2].text == f"{error:.4f}" and f"{error:.4f}" in shown.cards[0].big
+    assert [row[2].text for row in adds[:2]] == [f"{run.scores['rating']['rmse']:.4f}" for run in runs]
+    assert sections[1].title == "What each member adds" and "not scored" not in page
 
 
 def test_a_member_that_is_gone_is_said(tmp_path: Path) -> None:

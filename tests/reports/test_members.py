@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tenfold.reports.html import Cell, Charts, Grid
 from tenfold.reports.members import (
+    contributions_section,
+    leave_out,
     member_charts,
     member_memory,
     members_section,
@@ -111,3 +115,24 @@ def test_members_that_are_not_what_was_blended_are_named(tmp_path: Path) -> None
     (tmp_path / "damaged" / "run.json").write_bytes(b"\0\0")
     (tmp_path / "gone" / "run.json").unlink()
     assert "blended, any more: damaged, gone (" in members_section(record, tmp_path).text
+
+
+def test_a_member_that_harms_is_marked_and_where_no_blend_is_left_nothing_is_said() -> None:
+    found = leave_out(
+        "y", "rmse", ["a", "b"], np.array([1.0, 0.0]), 5, lambda w: {"rmse": 1 + w[1] - w[0] / 2}
+    )
+    assert [(one.alone, one.without) for one in found.members] == [
+        (0.5, pytest.approx(math.nan, nan_ok=True)),
+        (2, 0.5),
+    ]
+    [section] = contributions_section([found], True)
+    [grid] = section.parts
+    assert isinstance(grid, Grid) and texts(grid)[0] == ["a", "1.000", "0.5000", "", ""]
+    assert (
+        texts(grid)[1][-1] == "+0.0000"
+        and "flatters" in section.text
+        and contributions_section([], True) == []
+    )
+    worse = leave_out("y", "rmse", ["a", "b"], np.array([0.5, 0.5]), 5, lambda w: {"rmse": w[1] / w.sum()})
+    [grid] = contributions_section([worse], False)[0].parts
+    assert [cell.bad for cell in (row[-1] for row in grid.rows[:2])] == [False, True]

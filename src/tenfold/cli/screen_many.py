@@ -55,7 +55,7 @@ def show_blend(summary: Mapping[str, object]) -> None:
         show_scores(record.targets)
     else:
         tell(
-            "\nthe blend has no score of its own: its members kept no answers to held-out rows, and the "
+            "\nthe blend has no score of its own: its members share no answers to held-out rows, and the "
             f"scores above are of what each held out. To measure it: tenfold evaluate {summary['run']} TABLE"
         )
     if record.without_views:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
@@ -14,6 +15,7 @@ from tenfold.ensembles.joined import HeldOut, JoinedNetworks, held_out, number_s
 from tenfold.ensembles.weights import METHODS, Evidence, blended, fit_weights, nested_weights, random_parts
 from tenfold.errors import RunError, shortened
 from tenfold.metrics import score_text
+from tenfold.reports.members import Contributions, leave_out
 from tenfold.runs.folder import RunFolder, replacing
 from tenfold.runs.heldout import held_out_columns
 from tenfold.runs.record import nan_to_none
@@ -22,6 +24,7 @@ from tenfold.schema import NetworkTarget, target_columns
 from tenfold.targets.base import Baseline, Labels, TargetKind, TargetStats, known_cells, known_rows
 from tenfold.targets.kinds import kind_of
 from tenfold.targets.labels import relative_weights
+from tenfold.targets.words import LOSSES
 from tenfold.values import Scores
 
 Floats = NDArray[np.float64]
@@ -162,6 +165,42 @@ def evaluate_blend(
             )
     evaluation._columns = _answer_columns(evaluation, held, rows, stacks, mixed)
     return evaluation
+
+
+def find_contributions(
+    blend: JoinedNetworks, facts: Mapping[str, Mapping[str, object]]
+) -> list[Contributions]:
+    """What each member adds to the blend, target by target, on rows that all of its members held out.
+
+    facts: target -> thresholds and other stats, as ``run.json`` of the blend has them. Nothing of blends of a
+    single member, or whose members share no rows. Raises RunError as `evaluate_blend`.
+    """
+    held = _held_out(blend)
+    if len(held) < 2:
+        return []
+    rows = join_rows({name: own.marks for name, own in held.items()})
+    found = []
+    for target in blend.schema.answers:
+        names = [name for name, own in held.items() if target.name in own.answers]
+        if len(names) < 2:
+            continue
+        answers, labels = _answers(target.name, names, held, rows), _joined_labels(target, held, rows)
+        shared = np.asarray(~np.isnan(answers).any(axis=(0, 2))) & known_rows(labels)
+        if not shared.any():
+            continue
+        stats = TargetStats.model_validate(dict(facts.get(target.name) or {}))
+        kind = _kind(blend, target, stats)
+        weights = np.array([blend.weights[target.name].get(name, 0.0) for name in names])
+
+        scores = partial(_scores, kind, answers[:, shared], labels[shared])
+        score = next((name for name in LOSSES if name in scores(weights)), "")
+        if score:
+            found.append(leave_out(target.name, score, names, weights, int(shared.sum()), scores))
+    return found
+
+
+def _scores(kind: TargetKind, answers: Floats, labels: Labels, weights: Floats) -> Scores:
+    return kind.scores(blended(answers, weights), labels)
 
 
 def _held_out(blend: JoinedNetworks, *, plain: bool = False) -> dict[str, HeldOut]:

@@ -76,9 +76,14 @@ class NetworkEnsemble(JoinedNetworks, Ensemble):
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Build its page: members, confusion, the rows with the highest losses, memory."""
+        from tenfold.ensembles.evaluate import find_contributions
         from tenfold.networks.page import network_page
+        from tenfold.reports.members import contributions_section
 
-        return network_page(self, folders=folders, worst=worst)
+        found = find_contributions(self, self.record.facts) if self.members else []
+        learned = self.record.values.get("method") not in (None, "weights")
+        own = contributions_section(found, learned)
+        return network_page(self, folders=folders, worst=worst, own_sections=own)
 
     @classmethod
     def blend(

@@ -16,20 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.ids import locate
-from tenfold.collab.predict import Best, Cells, FoldIn, PairScorer, Reasons, RuledOut
-from tenfold.data.tables.table import Table
+from tenfold.collab.predict import Best, Cells, FactorScorer, FoldIn, PairScorer, Reasons, RuledOut
+from tenfold.data.tables.table import Table, write_parquet
 from tenfold.ensembles.weights import fuse_ranks
 from tenfold.errors import RecipeError, RunError
+from tenfold.metrics import number_scores
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
 from tenfold.recommenders.page import blend_page
-from tenfold.recommenders.run import RecommenderRun, peak_bytes
+from tenfold.recommenders.run import HELD_OUT, RecommenderRun, held_out_names, peak_bytes
 from tenfold.reports.html import Page
+from tenfold.reports.members import contributions_section, leave_out
 from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.options import SOME_ROWS, ExplainOptions
-from tenfold.runs.record import RunRecord
+from tenfold.runs.record import RunRecord, nan_to_none
 from tenfold.runs.run import Blended, Ensemble, Explanation, Member
-from tenfold.values import FactorModel, Interactions, Ratings
+from tenfold.values import FactorModel, Interactions, Ratings, Scores
 
 Ints = NDArray[np.int64]
 #: Each member proposes WIDER * n items for a list of n, but at least LEAST.
@@ -82,15 +84,25 @@ class RecommenderBlend(RecommenderRun, Ensemble):
                 fix="give --weights, and compare by tenfold evaluate",
             )
         blend = cls.of(folder.path, RunRecord({}), members)
+        shared = _find_shared(members)
+        notes, scores = [], {}
         total = sum(member.weight for member in members)
         shares = {member.name: member.weight / total for member in members}
+        if shared is not None:
+            shared.write(folder, blend)
+            scores = {blend.target: number_scores(shared.truth, shared.mean(_weights(members)))}
+            fewer = len(shared.truth) < max(len(member.runs[0].held_out().ids) for member in members)
+            notes = [f"scored on {len(shared.truth)} ratings that all members held out"] if fewer else []
         record = {
             "of": "ratings",
             "weights": {blend.target: shares},
-            "targets": {},
+            "targets": nan_to_none(scores),
+            "valid_rows": len(shared.truth) if shared else 0,
+            "target": blend.target,
             "peak_bytes": peak_bytes(),
         }
-        return Blended(blend.schema, record, {member.name: member.runs[0].scores for member in members}, ())
+        own = {member.name: member.runs[0].scores for member in members}
+        return Blended(blend.schema, record, own, notes)
 
     @cached_property
     def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
@@ -121,8 +133,73 @@ class RecommenderBlend(RecommenderRun, Ensemble):
         )
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
-        """Build its page: the members."""
-        return blend_page(self)
+        """Build its page: the members, what each adds, held-out ratings, lists."""
+        shared = _find_shared(self.members)
+        found = []
+        if shared is not None:
+            names = [member.name for member in self.members]
+
+            def scores(weights: NDArray[np.float64]) -> Scores:
+                return number_scores(shared.truth, shared.mean(weights / weights.sum()))
+
+            weights = _weights(self.members)
+            found = [leave_out(self.target, "rmse", names, weights, len(shared.truth), scores)]
+        lists = all(isinstance(member.runs[0].scorer, FactorScorer) for member in self.members)
+        return blend_page(self, contributions_section(found, False), worst=worst, lists=lists)
+
+
+def _weights(members: Sequence[Member[RecommenderRun]]) -> NDArray[np.float64]:
+    """(members,) weights that sum to 1."""
+    weights = np.array([member.weight for member in members], dtype=np.float64)
+    return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Ratings that all members held out.
+
+    users, items: (pairs,) ids.  truth: (pairs,).  answers: (members, pairs).
+    """
+
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    truth: NDArray[np.float64]
+    answers: NDArray[np.float64]
+
+    def mean(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(pairs,) the blend's answers. weights: (members,), of sum 1."""
+        return weights @ self.answers
+
+    def write(self, folder: RunFolder, blend: RecommenderBlend) -> None:
+        """Write them as the held-out ratings of the blend."""
+        pairs = zip(self.users, self.items, strict=True)
+        ids = np.array([f"user {user}, item {item}" for user, item in pairs], object)
+        answers = self.mean(_weights(blend.members))
+        columns = [ids, np.full(len(ids), -1), self.truth, answers, self.users, self.items]
+        names = held_out_names(blend.schema, blend.target)
+        write_parquet(folder.file(HELD_OUT), dict(zip(names, columns, strict=True)))
+
+
+def _find_shared(members: Sequence[Member[RecommenderRun]]) -> _Shared | None:
+    """The ratings that every member held out, as equal ratings of a pair once each; None without any."""
+    tables = []
+    for member in members:
+        run = member.runs[0]
+        held = run.held_out()
+        if not held.evaluations or held.evaluations[0].guess is None or held.evaluations[0].truth is None:
+            return None
+        users, items = run.held_out_pairs()
+        truth, guess = held.evaluations[0].truth, held.evaluations[0].guess
+        keys = list(zip(users, items, truth.tolist(), strict=True))
+        if len(keys) != len({key[:2] for key in keys}):
+            return None
+        tables.append(dict(zip(keys, guess.tolist(), strict=True)))
+    shared = [key for key in tables[0] if all(key in table for table in tables)]
+    if not shared:
+        return None
+    users, items, truth = zip(*shared, strict=True)
+    answers = np.array([[table[key] for key in shared] for table in tables])
+    return _Shared(np.array(users, object), np.array(items, object), np.array(truth), answers)
 
 
 @dataclass(frozen=True, eq=False)

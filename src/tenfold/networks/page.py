@@ -142,7 +142,8 @@ def _lead(run: Run, facts: _Facts) -> str:
     record, recipe, schema = facts.record, facts.recipe, facts.schema
     # Without pictures there is no backbone, whatever the recipe's default would be.
     what = recipe.get("arch") if schema.images else "a network of table columns"
-    what = what_it_is_of(record, run.path) if record.members else str(what or record.kind)
+    if record.members:
+        what = what_it_is_of(record, run.path) if schema.images else f"{len(record.members)} members"
     size = recipe.get("image_size")
     if isinstance(size, list) and schema.images and not record.members:
         what += f", pictures of {'x'.join(map(str, size))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -169,23 +169,32 @@ def _by_rating(rating: TargetEvaluation) -> list[Part]:
     return [Grid(heads, rows, title="by rating")] if len(rows) <= FEW else []
 
 
-def blend_page(run: RecommenderRun) -> Page:
-    """The page of a blend: its members; `evaluate` measures a blend of ratings."""
+def blend_page(
+    run: RecommenderRun, own_sections: Sequence[Section], *, worst: int = 12, lists: bool = True
+) -> Page:
+    """The page of a blend: its members and what each adds. Other parameters as of `ratings_page`."""
     rows: list[list[Cell | str]] = []
     for member in run.members:
         path, own = os.path.normpath(member.runs[0].path), member.runs[0].record
         counts = (Cell(str(count)) for count in (own.rows, own.valid_rows))
         rows.append([member.name, own.method, *counts, path])
-    scored = (
-        "Runs of factors keep no held-out answers, and each run may have held out others, so the blend is "
-        "not scored here: tenfold evaluate scores it, and each member, on ratings that none has seen."
-    )
     heads = ("member", "method", "ratings", "held out", "run folder")
-    what = Section("What they are", "Each has a report of its own.", (Grid(heads, rows),))
+    what = Section("What they are", "Each has a report of its own.", (Grid(heads, rows),), folded=True)
     members = members_section(run.record, run.path)
-    sections = [Section(members.title, f"{members.text} {scored}", members.parts), what]
+    scored = "" if run.record.targets else (
+        " The blend is not scored: its members share no held-out ratings. tenfold evaluate scores it, and "
+        "each member, on ratings that none has seen."
+    )  # fmt: skip
+    sections = [
+        Section(members.title, members.text + scored, members.parts),
+        *own_sections,
+        *_held_out_sections(run, worst),
+        *(list_sections(run) if lists else []),
+        what,
+    ]
     lead = f"blend of {len(rows)} runs of ratings: the weighted mean of their answers"
-    return Page(f"Report of {run.path.name}", lead, sections, (), [cost_card(run.record)])
+    cards = [*headline_cards(run.record, run.held_out()), cost_card(run.record)]
+    return Page(f"Report of {run.path.name}", lead, sections, (), cards)
 
 
 def _scores_section(record: RunRecord) -> Section:

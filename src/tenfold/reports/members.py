@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tenfold.events import EpochRecord
 from tenfold.metrics import score_text
@@ -16,8 +19,8 @@ from tenfold.reports.html import Cell, Charts, Grid, Part, Section
 from tenfold.reports.parts import gib, read_history
 from tenfold.runs.folder import file_digest
 from tenfold.runs.record import BlendWay, MemberRecord, RunRecord
-from tenfold.targets.words import LOSSES, MEMBERS
-from tenfold.values import read_score, read_scores
+from tenfold.targets.words import HEADINGS, LOSSES, MEMBERS
+from tenfold.values import Scores, read_score, read_scores
 
 #: The most members whose curves share a chart.
 DRAWN = 10
@@ -70,6 +73,87 @@ def members_section(record: RunRecord, folder: Path) -> Section:
     charts = member_charts(dict(_member_runs(record, folder, read_history)))
     parts: list[Part] = [Grid((*heads, "seconds", "GiB"), rows), *([ways] if ways else [])]
     return Section("Members", text, (*parts, *([Charts(charts)] if charts else [])))
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a member is to a blend, by losses of which less is better, all on the same rows.
+
+    alone: of the member.  without: of the blend without it, the others' weights as they were.
+    """
+
+    member: str
+    weight: float
+    alone: float
+    without: float
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What the members add to a blend's answers to a target.
+
+    score: what is measured.  rows: how many are scored.  whole: of the blend.
+    """
+
+    target: str
+    score: str
+    rows: int
+    whole: float
+    members: Sequence[Contribution]
+
+
+def leave_out(
+    target: str,
+    score: str,
+    names: Sequence[str],
+    weights: NDArray[np.float64],
+    rows: int,
+    scores: Callable[[NDArray[np.float64]], Scores],
+) -> Contributions:
+    """Score a blend, each member alone, and the blend without it.
+
+    names, weights: (members,).  rows: how many are scored.  scores: weights -> scores of a blend by them.
+    """
+
+    def loss(chosen: NDArray[np.float64]) -> float:
+        return read_score(scores(chosen), score)
+
+    members = []
+    for index, name in enumerate(names):
+        own = np.arange(len(names)) == index
+        others = np.where(own, 0.0, weights)
+        # Where the others have no weight, there is no blend without this member.
+        without = loss(others) if others.any() else math.nan
+        members.append(Contribution(name, float(weights[index]), loss(own * 1.0), without))
+    return Contributions(target, HEADINGS[score], rows, loss(weights), members)
+
+
+def contributions_section(found: Sequence[Contributions], learned: bool) -> list[Section]:
+    """What each member adds: a table for each target.
+
+    learned: whether the weights were learned on these rows.
+    """
+    parts: list[Part] = []
+    for own in found:
+        known = [abs(one.without - own.whole) for one in own.members if one.without == one.without]
+        most = max(known, default=0) or 1
+        rows: list[list[Cell | str]] = []
+        for one in own.members:
+            adds = one.without - own.whole
+            added = Cell("") if adds != adds else Cell(f"{adds:+.4f}", heat=abs(adds) / most, bad=adds < 0)
+            figures = (f"{one.weight:.3f}", score_text(one.alone), score_text(one.without, nothing=""))
+            rows.append([one.member, *map(Cell, figures), added])
+        rows.append(["the blend", Cell(""), Cell(score_text(own.whole), strong=True), Cell(""), Cell("")])
+        title = f"{own.target}: {own.score} on {own.rows} rows"
+        parts.append(Grid(("member", "weight", "alone", "blend without it", "adds"), rows, title=title))
+    if not parts:
+        return []
+    text = (
+        "On the held-out rows that all members share, so that all figures can be compared. A member adds by "
+        "how much the blend is worse without it; less than 0 means that the blend is better without it."
+    )
+    text += " The weights were learned on these rows, which flatters the blend a little." if learned else ""
+    return [Section("What each member adds", text, parts)]
 
 
 def _lost_members(members: Sequence[MemberRecord], folder: Path) -> list[str]:
