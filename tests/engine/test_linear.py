@@ -159,12 +159,14 @@ def test_very_many_classes_are_fitted_without_inner_folds(monkeypatch: pytest.Mo
     monkeypatch.setattr(linear, "MOST_PRODUCTS", 3 * network.last.weight.numel())
     training = make_training(RECIPE, micro_batch=16)
     seen: list[int] = []
-    plain = linear.predict_features
+    plain = linear.kept_features
 
-    def count(network: Network, examples: object, rows: np.ndarray, *given: object, **more: object) -> object:
+    def count(
+        cache: None, network: Network, examples: object, rows: np.ndarray, *given: object, **more: object
+    ) -> object:
         seen.append(len(rows))
-        return plain(network, examples, rows, *given, **more)  # pyright: ignore[reportArgumentType]
+        return plain(cache, network, examples, rows, *given, **more)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(linear, "predict_features", count)
+    monkeypatch.setattr(linear, "kept_features", count)
     fit_head(training.network, make_examples(60), np.arange(48), training.preparation, seed=0, workers=0)
     assert seen == [3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation
 from tenfold.engine.device import one_thread
-from tenfold.engine.predict import predict_features
+from tenfold.engine.features import kept_features
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network
 
@@ -55,16 +56,18 @@ def fit_head(
     seed: int,
     autocast: torch.dtype | None = None,
     workers: int = 2,
+    cache: Path | None = None,
 ) -> LinearLayer:
     """Set the last layer to the best linear one on the features of some training rows (see `MOST_ROWS`).
 
     Training that starts there never has to unlearn what an untrained head did to the body (Kumar et al.
     2022, arXiv 2202.10054). BatchNorm's statistics must be those that training will see.
+    cache: folder that keeps the features, see `kept_features`.
     """
     rows, most = train, min(MOST_ROWS, max(1, MOST_PRODUCTS // network.last.weight.numel()))
     if len(train) > most:
         rows = np.sort(np.random.default_rng([seed, 4]).permutation(train)[:most])
-    features = predict_features(network, examples, rows, preparation, autocast=autocast, workers=workers)
+    features = kept_features(cache, network, examples, rows, preparation, autocast=autocast, workers=workers)
     labels = {name: values[rows] for name, values in examples.labels.items()}
     weights = {name: values[rows] for name, values in examples.weights.items()}
     with one_thread():

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -82,6 +83,7 @@ def fit_network(
     identity: Mapping[str, object] | None = None,
     on_progress: Listener | None = None,
     deadline: float = math.inf,
+    cache: Path | None = None,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -90,6 +92,7 @@ def fit_network(
     folder: where checkpoints go; an unfinished training found there is resumed, to the same end.
     on_progress: told of every step (`StepEnded`) and epoch (`EpochEnded`).
     deadline: of `time.monotonic`: no epoch begins that would end after it, except the first.
+    cache: folder that keeps frozen features, see `kept_features`.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
@@ -111,7 +114,7 @@ def fit_network(
     del kept
     loop = _Loop(
         *(training, examples, train, valid, plan, progress, folder, identity or {}),
-        *(on_progress, good, best, deadline),
+        *(on_progress, good, best, deadline, cache),
     )
     if fresh and recipe.fit_head:
         loop.fit_head()
@@ -157,6 +160,7 @@ class _Loop:
     #: Weights of the best epoch so far, where they are to be kept.
     best: dict[str, Shaped[Tensor, " ..."]]
     deadline: float = math.inf
+    cache: Path | None = None
 
     def fit_head(self) -> None:
         """Start from the best linear layer on the body's features; the one on frozen features is scored."""
@@ -180,6 +184,7 @@ class _Loop:
             seed=training.recipe.seed,
             autocast=training.autocast,
             workers=self.plan.workers,
+            cache=self.cache,
         )
 
     def run(self) -> str:

@@ -32,7 +32,7 @@ from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
-from tenfold.networks.inputs import open_source
+from tenfold.networks.inputs import cache_folder, open_source
 from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
 from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
@@ -169,6 +169,7 @@ class _Prepared:
             identity={**work.identity, "precision": precision},
             on_progress=tell,
             deadline=self.job.deadline,
+            cache=cache_folder(self.job.options.reading),
         )
         begin_stage(tell, "scoring the validation rows")
         notes.add(trained.notes)

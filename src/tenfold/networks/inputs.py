@@ -16,6 +16,7 @@ from tenfold.data.encode import Encoding, PictureFiles
 from tenfold.data.images.cache import ImageCache, build_image_cache
 from tenfold.data.images.deepgrey import UNTRAINED
 from tenfold.data.images.files import FoundImages, find_images, list_image_folder, system_name
+from tenfold.data.images.store import find_cache_folder
 from tenfold.data.tables.table import Table, read_table
 from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
 from tenfold.events import ImagesRead
@@ -136,6 +137,14 @@ def open_source(schema: Schema, source: object, reading: Reading) -> tuple[Table
     schema.check_columns(table.known, table.source)
     check_pictures(table, schema, reading)
     return table, reading
+
+
+def cache_folder(reading: Reading) -> Path | None:
+    """The folder of caches; None where this user has none."""
+    try:
+        return Path(reading.cache) if reading.cache else find_cache_folder()
+    except OSError:
+        return None
 
 
 def _begins_with_names(table: Table, wanted: Sequence[str]) -> bool:

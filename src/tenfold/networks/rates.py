@@ -12,6 +12,7 @@ from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, esti
 from tenfold.engine.step import begin_training
 from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
+from tenfold.networks.inputs import cache_folder
 from tenfold.networks.prepare import Notes, prepare_training
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.options import Machine, Reading
@@ -80,7 +81,14 @@ def find_learning_rate(
                 training.preparation,
                 group=training.group,
             )
-        fit_head(work.network, work.examples, work.split.train, training.preparation, seed=recipe.seed)
+        fit_head(
+            work.network,
+            work.examples,
+            work.split.train,
+            training.preparation,
+            seed=recipe.seed,
+            cache=cache_folder(reading),
+        )
 
     def batches() -> Iterator[Batch]:
         epoch = 0
