@@ -9,6 +9,7 @@ from typing import ClassVar, Unpack
 
 from tenfold.ensembles.joined import JoinedNetworks, blend_of
 from tenfold.errors import RunError
+from tenfold.networks.interpret import Interpreted
 from tenfold.networks.run import NetworkRun
 from tenfold.reports.html import Page
 from tenfold.runs.bundle import open_members
@@ -22,7 +23,7 @@ from tenfold.values import Predictions
 
 
 @dataclass(frozen=True, repr=False)
-class NetworkEnsemble(JoinedNetworks, Ensemble):
+class NetworkEnsemble(JoinedNetworks, Interpreted, Ensemble):
     """A blend of networks, which averages their answers."""
 
     kind: ClassVar = "blend of network"

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
+from tenfold.networks.interpret import Interpreted
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.reports.html import Page, Shown
 from tenfold.runs.heldout import HeldOutRows
 from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
-from tenfold.runs.run import Explanation, Run
+from tenfold.runs.run import Explanation
 from tenfold.values import Predictions
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class NetworkRun(OpenedNetwork, Run):
+class NetworkRun(OpenedNetwork, Interpreted):
     """A finished network of pictures, categories and numbers."""
 
     kind: ClassVar = "network"
@@ -64,16 +65,25 @@ class NetworkRun(OpenedNetwork, Run):
         return network_page(self, folders=folders, worst=worst)
 
     def show_batch(
-        self, table: object = None, *, n: int = 9, seed: int = 0, **options: Unpack[TableOptions]
+        self,
+        table: object = None,
+        *,
+        n: int = 9,
+        seed: int = 0,
+        augmented: int = 0,
+        **options: Unpack[TableOptions],
     ) -> Shown:
         """Rows of a table, by default the training's, which a notebook shows.
 
-        options: of `read_table`.
+        augmented: of each picture so many changed versions, as training draws them.  options: of
+        `read_table`.
         """
         from tenfold.reports.notebook import show_run_batch
 
         classes = self.encoding.classes
-        return show_run_batch(self, self.recipe, classes, table, n=n, seed=seed, **options)
+        return show_run_batch(
+            self, self.recipe, classes, table, n=n, seed=seed, augmented=augmented, **options
+        )
 
     @property
     def summary(self) -> dict[str, object]:

@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from tenfold.nn.exact import uniform
@@ -78,6 +79,25 @@ def augment(
     grid = _grid(matrix, height, width)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return _relit(images, draws, how)
+
+
+def augment_picture(
+    pixels: UInt8[np.ndarray, "height width 3"], recipe: Recipe, *, versions: int, seed: int
+) -> list[UInt8[np.ndarray, "new_height new_width 3"]]:
+    """Versions of a picture as training draws them, to be looked at."""
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+    changed = augment(
+        image.expand(versions, -1, -1, -1),
+        torch.arange(versions),
+        seed=seed,
+        epoch=0,
+        strength=recipe.augment,
+        flip=recipe.flip,
+        min_scale=recipe.min_scale,
+        size=recipe.image_size,
+    )
+    whole = (changed.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return [np.ascontiguousarray(one) for one in whole.numpy()]
 
 
 def _signs(draws: Float[Tensor, "rows draws"], flip: str) -> Float[Tensor, "rows 2"]:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from tenfold.errors import printable
 from tenfold.files.atomic import replacing
@@ -243,22 +244,61 @@ def _numeric(grid: Grid) -> set[int]:
     return {index for row in grid.rows for index, cell in enumerate(row) if isinstance(cell, Cell)}
 
 
+#: At the end of a page in a frame: it tells the notebook its height, whenever that changes.
+TELLS_HEIGHT = """<script>(() => {
+  const page = document.documentElement;
+  const tell = () => parent.postMessage({tenfoldHeight: page.offsetHeight}, "*");
+  tell();
+  addEventListener("load", tell);  // an observer of a frame out of sight hears nothing
+  new ResizeObserver(tell).observe(page);
+})()</script>"""
+#: What a page asks the operating system, as a page in a light notebook has it.
+IN_LIGHT = {
+    "(prefers-color-scheme: dark)": "(max-width: 0)",
+    "color-scheme: light dark": "color-scheme: light",
+    'content="light dark"': 'content="light"',
+}
+#: Beside the frame: it gives the frame that height, and turns the page dark where the notebook is.
+FITS_FRAME = """(() => {
+  const frame = document.getElementById("OWN");
+  addEventListener("message", (event) => {
+    const height = event.source === frame.contentWindow && Number(event.data.tenfoldHeight);
+    if (height) frame.style.height = Math.ceil(height) + 2 + "px";
+  });
+  let shade = null;
+  for (let node = frame; node && shade === null; node = node.parentElement) {
+    const parts = (getComputedStyle(node).backgroundColor.match(/[\\d.]+/g) || []).map(Number);
+    if (parts.length >= 3 && parts[3] !== 0) shade = (parts[0] + parts[1] + parts[2]) / 765;
+  }
+  if (shade === null || shade >= 0.4) return;
+  frame.srcdoc = frame.srcdoc.replaceAll("(max-width: 0)", "(min-width: 0)")
+    .replaceAll("color-scheme: light", "color-scheme: dark").replace('content="light"', 'content="dark"');
+})()"""
+
+
 @dataclass(frozen=True)
 class Shown:
     """A page that a notebook shows as the value of a cell.
 
-    words: its `repr`.  page: the whole HTML.  height: of its frame, in pixels.
+    words: its `repr`.  page: the whole HTML.  height: of its frame, in pixels, until the page tells its own.
+    inline: HTML that stands in the notebook itself, without a frame.
     """
 
     words: str
     page: str
     height: int = 480
+    inline: str = ""
 
     def _repr_html_(self) -> str:
+        if self.inline:
+            return self.inline
         # A frame of its own: neither the notebook's styles nor the page's reach into the other.
-        page = html.escape(self.page, quote=True)
-        style = f"width:100%;height:{self.height}px;border:0"
-        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+        own, page = f"tenfold-{uuid4().hex}", self.page + TELLS_HEIGHT
+        for asked, answer in IN_LIGHT.items():
+            page = page.replace(asked, answer)
+        page, style = html.escape(page, quote=True), f"width:100%;height:{self.height}px;border:0"
+        frame = f'<iframe id="{own}" srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+        return f"{frame}<script>{FITS_FRAME.replace('OWN', own)}</script>"
 
     def __repr__(self) -> str:
         return f"<{self.words}; a notebook shows it, and .save('page.html') writes it>"

@@ -107,9 +107,9 @@ class OpenedRun:
     def _score_rows(self) -> tuple[list[str], list[list[str]]]:
         """The headings and rows of a table of scores on the held-out rows."""
         targets = self.record.targets
-        names = [name for name in HEADINGS if any(name in scores for scores in targets.values())][
-            :MOST_SCORES
-        ]
+        most = MOST_SCORES if len(targets) == 1 else MOST_SCORES // 3
+        first = [[name for name in HEADINGS if name in scores][:most] for scores in targets.values()]
+        names = [name for name in HEADINGS if any(name in own for own in first)]
         rows = [[str(name), *(_words(key, scores) for key in names)] for name, scores in targets.items()]
         return ["target", *(HEADINGS[name] for name in names)], rows
 
