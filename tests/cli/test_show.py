@@ -50,6 +50,10 @@ def test_report(tmp_path: Path) -> None:
     worst = (tmp_path / "r.html").read_text("utf-8").split("<h2>The highest losses</h2>")[1]
     assert worst.split("<section")[0].count("<figure") == 3 * len(network.schema.targets)
     assert "report:" in run("report", rated()[1].path).stdout
+    both = json.loads(
+        run("report", network.path, rated()[1].path, "-o", tmp_path / "c.html", "--json").stdout
+    )
+    assert both["kind"] == "comparison" and (tmp_path / "c.html").exists()
 
 
 @pytest.mark.parametrize(

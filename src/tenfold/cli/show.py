@@ -54,25 +54,41 @@ def _explain(asked: Explain) -> None:
 class Report(ViewOptions, Json):
     """What ``tenfold report`` takes."""
 
-    run: str = argument("run folder", "RUN")
+    runs: list[str] = argument("run folder; several are compared side by side", "RUN")
     worst: int = option("pictures of the rows with the highest loss, per target", default=12)
-    output: str | None = option("page to write [report.html in the run folder]", "FILE", "-o", "--output")
+    output: str | None = option(
+        "page to write [report.html in the run folder; of several, comparison.html beside it]",
+        "FILE",
+        "-o",
+        "--output",
+    )
 
 
 @command(
-    "report", Report, "tenfold report runs/leaves -o leaves.html", without=("views", "tta", "plain_weight")
+    "report",
+    Report,
+    "tenfold report runs/leaves -o leaves.html",
+    "tenfold report runs/leaves runs/larger -o both.html",
+    without=("views", "tta", "plain_weight"),
 )
 def _report(asked: Report) -> None:
-    """Write a run's page: curves, confusion, worst rows.
+    """Write a run's page, or compare several on one.
 
-    It is one HTML file that needs nothing else.
+    It is one HTML file that needs nothing else: scores, samples, confusion, curves. Of several runs: their
+    scores, how they differ on the rows that they share, and which settings differ.
     """
     from tenfold.runs.registry import load_run
     from tenfold.schema import parse_image
 
     folders = {column.name: column.folder for column in map(parse_image, asked.image or ())}
     with Display():
-        written = load_run(asked.run).write_page(asked.output, folders=folders, worst=asked.worst)
+        runs = [load_run(name) for name in asked.runs]
+    if len(runs) > 1:
+        from tenfold.reports.comparison import write_comparison
+
+        written = write_comparison(runs, asked.output)
+    else:
+        written = runs[0].write_page(asked.output, folders=folders, worst=asked.worst)
     if asked.as_json:
         return print_json(written)
     for note in written["notes"]:
