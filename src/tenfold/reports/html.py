@@ -260,7 +260,7 @@ IN_LIGHT = {
 }
 #: Beside the frame: it gives the frame that height, and turns the page dark where the notebook is.
 FITS_FRAME = """(() => {
-  const frame = document.getElementById("OWN");
+  let frame = document.getElementById("OWN");
   addEventListener("message", (event) => {
     const height = event.source === frame.contentWindow && Number(event.data.tenfoldHeight);
     if (height) frame.style.height = Math.ceil(height) + 2 + "px";
@@ -271,8 +271,11 @@ FITS_FRAME = """(() => {
     if (parts.length >= 3 && parts[3] !== 0) shade = (parts[0] + parts[1] + parts[2]) / 765;
   }
   if (shade === null || shade >= 0.4) return;
-  frame.srcdoc = frame.srcdoc.replaceAll("(max-width: 0)", "(min-width: 0)")
+  const dark = frame.cloneNode();  // another page in the same frame may be laid out at no size at all
+  dark.srcdoc = frame.srcdoc.replaceAll("(max-width: 0)", "(min-width: 0)")
     .replaceAll("color-scheme: light", "color-scheme: dark").replace('content="light"', 'content="dark"');
+  frame.replaceWith(dark);
+  frame = dark;
 })()"""
 
 
