@@ -1,6 +1,10 @@
 """Commands that ask a run about the rows of a table."""
 
+import sys
+import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import typer
@@ -13,6 +17,8 @@ from tenfold.cli.request import predict_options, refuse
 from tenfold.errors import RecipeError, SchemaError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from tenfold.recommenders.run import RecommenderRun
     from tenfold.runs.run import Run
 
@@ -24,7 +30,10 @@ class Predict(AskOptions, AnswerOutput):
     """What ``tenfold predict`` takes."""
 
     run: str = argument("run folder", "RUN")
-    table: str | None = argument("table, or folder of pictures", "TABLE", optional=True)
+    table: list[str] | None = argument(
+        "table, folder of pictures, pictures, or - for standard input", "TABLE|PICTURE...", optional=True
+    )
+    row: list[str] | None = option("a value of a single row, in place of a table", "COLUMN=VALUE")
     id: str | None = option("column of the table that names a row, instead of the run's", "COLUMN")
     user: list[str] | None = option("ratings: a user, in place of a table", "ID")
     item: list[str] | None = option("ratings: an item, one to each user", "ID")
@@ -35,17 +44,22 @@ class Predict(AskOptions, AnswerOutput):
     Predict,
     "tenfold predict runs/leaves test.csv -o answers.csv",
     "tenfold predict runs/leaves test.csv --like sample.csv -o submission.csv",
+    "tenfold predict runs/leaves photo.jpg",
+    "tenfold predict runs/passengers --row Sex=female --row Age=22",
     "tenfold predict runs/films --user 7 --item 12 --item 40",
 )
 def _predict(asked: Predict) -> None:
-    """Predict the rows of a table, or the pictures of a folder."""
+    """Predict the rows of a table, the pictures of a folder, or a few pictures or values as they are.
+
+    A table or folder needs an output file; the answers to a few are printed.
+    """
     from tenfold.cli.write import write_answers
     from tenfold.runs.history import record_submission
     from tenfold.runs.registry import load_run
 
     run = load_run(asked.run)
-    with Display() as display:
-        rows = rows_of(run, asked)
+    with Display() as display, typed_input(asked) as given:
+        rows = rows_of(run, asked, given)
         options = predict_options(run, asked, display.progress, display.note)
         answers = run.predict(rows, replace(options, id=asked.id or None, members=asked.members))
     written = write_answers(answers, asked, id_name=asked.id or run.schema.row_name or "line")
@@ -82,8 +96,23 @@ def _evaluate(asked: Evaluate) -> None:
     print_json(scores) if asked.as_json else show_run(scores)
 
 
-def rows_of(run: "Run", asked: Predict) -> object:
-    """Return the rows to predict: a table, or the pairs of ``--user`` and ``--item``.
+@contextmanager
+def typed_input(asked: Predict) -> "Iterator[list[str]]":
+    """The names of what is to be predicted, where ``-`` is a file with what standard input holds."""
+    names = asked.table or []
+    if "-" not in names:
+        yield names
+        return
+    with tempfile.TemporaryDirectory(prefix="tenfold-") as folder:
+        file = Path(folder) / "standard-input"
+        file.write_bytes(sys.stdin.buffer.read())
+        yield [str(file) if name == "-" else name for name in names]
+
+
+def rows_of(run: "Run", asked: Predict, names: "Sequence[str]") -> object:
+    """Return the rows to predict: a table, pictures, a row, or the pairs of ``--user`` and ``--item``.
+
+    names: of the table or the pictures.
 
     It also checks the output options, before the predictions, which may take long.
     """
@@ -92,12 +121,22 @@ def rows_of(run: "Run", asked: Predict) -> object:
             f"--members asks for the members of a blend, and {run.path} is a single run",
             fix="leave it out, or give the folder of an ensemble",
         )
-    _check_output(run, asked)
+    from tenfold.networks.asked import is_photo
+
+    alone = bool(asked.row) or len(names) > 1 or (len(names) == 1 and is_photo(names[0]))
+    _check_output(run, asked, needed=not alone)
+    if asked.row:
+        if names or asked.user or asked.item:
+            raise SchemaError("--row stands for a table", fix="give either of them")
+        pairs = [text.partition("=") for text in asked.row]
+        if not all(equals and name.strip() for name, equals, _ in pairs):
+            raise SchemaError(f"--row {asked.row[0]!r} is not COLUMN=VALUE", fix="write --row Age=22")
+        return {name.strip(): value for name, _, value in pairs}
     if not asked.user and not asked.item:
-        if asked.table is None:
+        if not names:
             raise SchemaError("no table is given", fix="tenfold predict RUN TABLE -o FILE")
-        return asked.table
-    if asked.table is not None or not run.schema.rated:
+        return names[0] if len(names) == 1 else list(names)
+    if names or not run.schema.rated:
         raise SchemaError(
             "--user and --item stand for a table of pairs of a ratings run",
             fix="give either a table, or --user ID --item ID and a ratings run",
@@ -115,11 +154,11 @@ def rows_of(run: "Run", asked: Predict) -> object:
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": found.tolist()}
 
 
-def _check_output(run: "Run", asked: Predict) -> None:
+def _check_output(run: "Run", asked: Predict, *, needed: bool) -> None:
     if run.schema.rated:
-        names = ("like", "probabilities", "id", *_FILLING)
+        names = ("like", "probabilities", "id", "row", *_FILLING)
         return refuse(asked, names, "where ratings are predicted, not classes")
-    if not asked.output:
+    if not asked.output and (needed or asked.like):
         raise RecipeError("no output file is given", fix="give one with -o, for example -o submission.csv")
     if asked.like:
         refuse(

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from tenfold.cli.console import print_json, say, say_error, show_details, tell
 from tenfold.cli.options import Request, options_of, parameters_of
-from tenfold.cli.screen import show_records, show_scores
+from tenfold.cli.screen import show_answers, show_records, show_scores
 from tenfold.errors import OutputError, TenfoldError, home_path, of_machine
 from tenfold.recipe import AnyRecipe
 from tenfold.remedies import Offer, offering
@@ -186,5 +186,5 @@ def show_written(written: Written, *, as_json: bool) -> None:
         say(note)
     rows = written["rows"]
     if isinstance(rows, list):
-        return show_records(rows)
+        return show_answers(rows) if rows and "answers" in rows[0] else show_records(rows)
     return tell(f"{rows} rows: {written.get('output')}")

@@ -145,6 +145,27 @@ def show_records(rows: Sequence[Mapping[str, object]]) -> None:
     show_table([*shown[0]], cells, left=texts, below="reasons")
 
 
+#: Classes of a target that are shown with an answer, the most probable ones.
+MOST_CLASSES = 4
+
+
+def show_answers(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print the answers to a few rows, a line to each target of a row."""
+    cells = []
+    for row in rows:
+        first = str(next(iter(row.values())))
+        answers = cast("Mapping[str, object]", row["answers"])
+        probabilities = cast("Mapping[str, Mapping[str, float | None]]", row["probabilities"])
+        for target, answer in answers.items():
+            chances = sorted(probabilities.get(target, {}).items(), key=lambda pair: -(pair[1] or 0))
+            told = ", ".join(f"{name} {chance or 0:.1%}" for name, chance in chances[:MOST_CLASSES])
+            said = ", ".join(answer) if isinstance(answer, list) else _shown("" if answer is None else answer)
+            cells.append([first, target, said, told + (", ..." if len(chances) > MOST_CLASSES else "")])
+            first = ""
+    heads = (next(iter(rows[0])), "target", "answer", "probabilities")
+    show_table(heads, cells, left=heads)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return figure(value, digits=3, nothing="")

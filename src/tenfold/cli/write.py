@@ -12,6 +12,7 @@ from tenfold.cli.options import AnswerOutput, ListOutput
 from tenfold.files.sample import read_sample
 from tenfold.files.submission import read_wishes, write_submission
 from tenfold.files.tables import write_neighbours, write_pairs, write_predictions, write_recommendations
+from tenfold.runs.record import nan_to_none
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations
 
 
@@ -33,6 +34,12 @@ def write_answers(answers: Predictions | PairPredictions, asked: AnswerOutput, *
     if isinstance(answers, PairPredictions):
         return _write_pairs(answers, asked)
     output, count = asked.output or "", len(answers.ids)
+    if not output:
+        return {
+            "rows": _answered(answers, id_name),
+            "failed": int(answers.failed.sum()),
+            "notes": list(answers.reasons.values()),
+        }
     if asked.like:
         count = len(read_sample(asked.like).rows)
         columns, probabilities = read_wishes(asked.like, asked.column or (), asked.probability or ())
@@ -54,6 +61,21 @@ def write_answers(answers: Predictions | PairPredictions, asked: AnswerOutput, *
         )
     failed = int(answers.failed.sum())
     return {"output": output, "rows": count, "failed": failed, "notes": list(notes or ())}
+
+
+def _answered(answers: Predictions, id_name: str) -> list[dict[str, object]]:
+    """A dictionary for each row: its id, each target's answer, and the probabilities of its classes."""
+    rows: list[dict[str, object]] = []
+    for index, row in enumerate(answers.ids):
+        values = {target: own.values[index] for target, own in answers.targets.items()}
+        told = {name: own.item() if isinstance(own, np.generic) else own for name, own in values.items()}
+        chances = {
+            target: dict(zip(own.classes, own.probabilities[index].tolist(), strict=True))
+            for target, own in answers.targets.items()
+            if own.probabilities is not None
+        }
+        rows.append(nan_to_none({id_name: str(row), "answers": told, "probabilities": chances}))
+    return rows
 
 
 def _write_pairs(answers: PairPredictions, asked: AnswerOutput) -> Written:

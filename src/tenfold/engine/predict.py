@@ -46,12 +46,14 @@ def predict_views(
     views: Views = PLAIN,
     autocast: torch.dtype | None = None,
     workers: int = 2,
+    at_once: int | None = None,
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[Answers, Answers]:
     """The answers of all views together, and those of the plain view alone: target -> (rows, answers) float64
     probabilities (of a number: the number), in the order of `rows`.
 
-    views: the weighted mean of their *probabilities* is taken.  on_rows: told how many rows are done.
+    views: the weighted mean of their *probabilities* is taken.  at_once: rows to a batch.
+    on_rows: told how many rows are done.
     The last batch is filled up with repeated rows, so that a row meets the same arithmetic at any index.
     """
     answers: list[dict[str, list[Float64[np.ndarray, "_ _"]]]] = [
@@ -59,7 +61,7 @@ def predict_views(
     ]
     done = 0
     with evaluation_mode(network, preparation, autocast):
-        for count, full, stored in _full_batches(examples, rows, preparation, workers):
+        for count, full, stored in _full_batches(examples, rows, preparation, workers, at_once):
             both = batch_answers(network, preparation, examples, full, views, stored)
             for kept, parts in zip(answers, both, strict=True):
                 for head, part in zip(network.heads, parts, strict=True):
@@ -88,10 +90,14 @@ def evaluation_mode(
 
 
 def _full_batches(
-    examples: Examples, rows: Int64[np.ndarray, " rows"], preparation: Preparation, workers: int
+    examples: Examples,
+    rows: Int64[np.ndarray, " rows"],
+    preparation: Preparation,
+    workers: int,
+    at_once: int | None = None,
 ) -> Iterator[tuple[int, Int64[np.ndarray, " full"], list[UInt8[np.ndarray, "full height width 3"]]]]:
     """How many rows are meant, the rows of a full batch, and their pictures as they are stored."""
-    size = _at_once(examples, preparation.device)
+    size = at_once or _at_once(examples, preparation.device)
     reads = [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def read(index: Int64[np.ndarray, " _"]) -> list[UInt8[np.ndarray, "rows height width 3"]]:

@@ -20,6 +20,7 @@ from tenfold.data.images.store import find_cache_folder
 from tenfold.data.tables.table import Table, read_table
 from tenfold.errors import ImageError, SchemaError, did_you_mean, listed
 from tenfold.events import ImagesRead
+from tenfold.networks.asked import asked_rows
 from tenfold.runs.options import Reading
 from tenfold.runs.reading import read_as_trained
 from tenfold.runs.record import RunRecord
@@ -96,9 +97,11 @@ def read_source(
     """A table from a path, a data frame, a mapping, a `Table`, or a folder of pictures.
 
     A folder stands for its pictures, with their paths in it as ids; it replaces the folder of the only image
-    column.
+    column. A finished run is also asked about a photo or a row, see `asked_rows`.
     trained: the record of a finished run; the table is read as its own was.
     """
+    if trained is not None and (asked := asked_rows(source, schema, reading)) is not None:
+        return asked
     if isinstance(source, Table) and trained is None:
         return read_table(source, **reading.table), reading
     # os.path.isdir is false for a name that the system refuses; read_table then says what it is.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import encode, encode_columns
@@ -24,15 +25,21 @@ from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_network, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.described import package_versions
-from tenfold.runs.folder import read_arrays
+from tenfold.runs.folder import read_arrays, read_object
 from tenfold.runs.job import log_all
 from tenfold.runs.options import PredictOptions
+from tenfold.runs.place import DESCRIBED
 from tenfold.runs.record import RunRecord
 from tenfold.runs.rowjoin import row_fingerprints, rows_digest
 from tenfold.schema import Schema
 from tenfold.targets.base import TargetKind
 from tenfold.targets.labels import relative_weights, row_weights, weightless
 from tenfold.values import Predictions, TargetPrediction
+
+#: Rows up to which what a person asks goes through the network row by row.
+ALONE_ROWS = 4
+#: Rows up to which a run keeps its network in memory after it has answered.
+FEW_ROWS = 64
 
 
 def load_network(run: OpenedNetwork) -> Network:
@@ -157,7 +164,7 @@ def answer_rows(
     recipe = with_views(run.recipe, options)
     device = pick_device(options.device)
     precision = run.record.precision or pick_precision(recipe.precision, device)
-    network = load_network(run).to(device)
+    network = _kept_network(run, device, few=len(rows.ids) <= FEW_ROWS)
     examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
     tell = options.reading.on_progress
     total = len(rows.ids)
@@ -171,9 +178,26 @@ def answer_rows(
         views=views_of(recipe),
         autocast=prediction_autocast(precision, device),
         workers=options.reading.workers,
+        at_once=1 if options.reading.asked and total <= ALONE_ROWS else None,
         on_rows=None if tell is None else lambda done: tell(RowsPredicted(done, total)),
     )
     return network.heads, answers, plain
+
+
+def _kept_network(run: OpenedNetwork, device: torch.device, *, few: bool) -> Network:
+    """The run's network on a device; for a few rows it stays with the run, so that the next answer is quick.
+
+    Raises RunError where another run has taken the folder since this one was opened.
+    """
+    described = run.path / DESCRIBED
+    if described.exists() and read_object(run.path, DESCRIBED).get("files") != run.record.files:
+        raise RunError(f"{run.path} was replaced by another run since it was opened", fix="open it again")
+    kept = run.__dict__.get("_network")
+    if few and kept is not None and kept[0] == str(device):
+        return kept[1]
+    network = load_network(run).to(device)
+    object.__setattr__(run, "_network", (str(device), network) if few else None)
+    return network
 
 
 def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | None, list[str]]:

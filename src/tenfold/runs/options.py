@@ -28,6 +28,8 @@ class Reading:
     table: options of `read_table` (separator, encoding, header, missing_values).
     workers: threads that decode.  cache: folder of the resized-image cache.
     on_progress: called with each decoded image (`ImagesRead`).
+    asked: the rows are a few that a person waits for: they go through a network as they are, where rows of a
+        table go in batches of one size, so that none depends on how many there are.
     """
 
     skip_bad: bool = False
@@ -38,6 +40,7 @@ class Reading:
     workers: int = 2
     cache: str | None = None
     on_progress: Listener | None = None
+    asked: bool = False
 
     def __post_init__(self) -> None:
         _refuse_below("workers", self.workers, 0)

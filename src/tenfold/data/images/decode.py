@@ -520,10 +520,32 @@ def _deep(image: Image.Image, name: str, white: float | None) -> tuple[Image.Ima
     return Image.fromarray(grey), asked
 
 
+#: Modes of Pillow that a PNG keeps as they are.
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """(height, width, 3) or (height, width) uint8 as the bytes of a PNG file."""
     with io.BytesIO() as file:
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=False)
+        return file.getvalue()
+
+
+def picture_bytes(picture: object) -> bytes:
+    """A picture in memory as a PNG file: of Pillow with its orientation and transparency, or an array."""
+    with io.BytesIO() as file:
+        if isinstance(picture, np.ndarray):
+            flat = picture[:, :, 0] if picture.shape[2] == 1 else picture
+            Image.fromarray(np.ascontiguousarray(flat)).save(file, "PNG", compress_level=1)
+        elif isinstance(picture, Image.Image):
+            whole = picture if picture.mode in _PNG_MODES else picture.convert("RGB")
+            more = {"icc_profile": profile} if (profile := picture.info.get("icc_profile")) else {}
+            whole.save(file, "PNG", compress_level=1, exif=picture.getexif(), **more)
+        else:
+            raise ImageError(
+                f"{type(picture).__name__} is not a picture",
+                fix="give a file, a picture of Pillow, or (height, width, 3) uint8",
+            )
         return file.getvalue()
 
 
