@@ -13,7 +13,7 @@ from tenfold.errors import RecipeError, SchemaError
 
 
 def test_rows_are_a_table_or_pairs() -> None:
-    assert rows_of(PICTURE_RUN, predict_options(table="t.csv")) == "t.csv"
+    assert rows_of(PICTURE_RUN, predict_options(table=["t.csv"])) == "t.csv"
     one = rows_of(RATINGS_RUN, predict_options(user=["007"], item=["a", "b"]))
     assert one == {"user": ["007", "007"], "item": ["a", "b"]}
     by_words = rows_of(RATINGS_RUN, predict_options(user=["1"], item=["sun"]))
@@ -59,12 +59,12 @@ def test_where_answers_go_is_checked_before_they_are_made(
     run: Any, given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        rows_of(run, predict_options(table="t.csv", **given))
+        rows_of(run, predict_options(table=["t.csv"], **given))
     assert words in str(caught.value)
-    assert rows_of(RATINGS_RUN, predict_options(table="t.csv", output=None)) == "t.csv"
+    assert rows_of(RATINGS_RUN, predict_options(table=["t.csv"], output=None)) == "t.csv"
 
 
 def test_members_are_of_an_ensemble() -> None:
     run = SimpleNamespace(schema=PICTURE_RUN.schema, members=(), path="runs/one")
     with pytest.raises(RecipeError, match="runs/one is a single run"):
-        rows_of(run, predict_options(table="t.csv", members=True))
+        rows_of(run, predict_options(table=["t.csv"], members=True))

@@ -109,10 +109,10 @@ def typed_input(asked: Predict) -> "Iterator[list[str]]":
         yield [str(file) if name == "-" else name for name in names]
 
 
-def rows_of(run: "Run", asked: Predict, names: "Sequence[str]") -> object:
+def rows_of(run: "Run", asked: Predict, names: "Sequence[str] | None" = None) -> object:
     """Return the rows to predict: a table, pictures, a row, or the pairs of ``--user`` and ``--item``.
 
-    names: of the table or the pictures.
+    names: of the table or the pictures, where they are not those that were typed.
 
     It also checks the output options, before the predictions, which may take long.
     """
@@ -123,6 +123,7 @@ def rows_of(run: "Run", asked: Predict, names: "Sequence[str]") -> object:
         )
     from tenfold.networks.asked import is_photo
 
+    names = asked.table or [] if names is None else names
     alone = bool(asked.row) or len(names) > 1 or (len(names) == 1 and is_photo(names[0]))
     _check_output(run, asked, needed=not alone)
     if asked.row:
