@@ -15,7 +15,7 @@ DEV := $(VENV)/.tenfold-dev
 PINS := $(if $(wildcard constraints.txt),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types laws oldest newest bench card docs format clean distclean
+.PHONY: help demo test lint types laws oldest newest bench card docs site format clean distclean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -53,12 +53,17 @@ docs: $(DEV)
 	@$(PY) docs/make_cli.py
 	@$(PY) docs/make_reliability.py
 
+# The documentation site; site/index.html opens from disk.
+site: $(DEV)
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 format: $(DEV)
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
 clean:
-	rm -rf build dist demo .pytest_cache .ruff_cache .cache
+	rm -rf build dist demo site .pytest_cache .ruff_cache .cache
 	find src tests docs bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import pytest
 import typer
 
 from laws.pages import Block, read_blocks
-from laws.source import ROOT, assert_none, load_script
+from laws.source import ROOT, SRC, assert_none, load_script
 
 GENERATOR = ROOT / "docs" / "make_cli.py"
 
@@ -93,6 +94,82 @@ def test_the_pages_use_only_commands_and_options_that_exist() -> None:
     assert_none(faults)
 
 
+#: Code within a line of text.
+INLINE = re.compile(r"`([^`\n]+)`")
+#: Options of other programs that the pages name.
+FOREIGN = {"--help", "--slow", "--index-url", "--no-index", "--find-links", "--kills", "--faults", "--files", "--all"}
+
+
+def check_inline(page: str, commands: dict[str, Any]) -> list[str]:
+    """Options and commands within a page's text that do not exist; of a row of a table with another
+    library's way in it, the last cell, which has tenfold's.
+    """
+    known = {spelling for one in commands.values() for param in one.params for spelling in param.opts}
+    known |= {
+        spelling for one in commands.values() for param in one.params for spelling in param.secondary_opts
+    }
+    faults = []
+    foreign = False
+    for number, line in enumerate(re.sub(r"(?ms)^```.*?^```", _blank, page).splitlines(), 1):
+        foreign = (foreign or "| tenfold |" in line) and line.startswith("|")
+        text = line.rstrip("| ").rpartition(" | ")[2] if foreign else line
+        for code in INLINE.findall(text.replace("\\|", "/")):
+            if code.startswith("tenfold ") and (fault := check_use(_joined(code), commands)):
+                faults.append(f"{number}: {fault}")
+            elif code.startswith("--"):
+                words = [word.partition("=")[0].rstrip(",") for word in code.split()]
+                wrong = [word for word in words if word.startswith("--") and word not in known | FOREIGN]
+                faults += [f"{number}: there is no option {word}" for word in wrong]
+    return faults
+
+
+def _blank(block: re.Match[str]) -> str:
+    return "\n" * block[0].count("\n")
+
+
+def _joined(code: str) -> str:
+    return code.replace("...", "x").replace("'", "").replace('"', "")
+
+
+def test_options_named_within_the_text_exist() -> None:
+    commands = commands_of(load_command())
+    faults = []
+    for page in sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")]):
+        faults += [
+            f"{page.relative_to(ROOT)}:{one}" for one in check_inline(page.read_text("utf-8"), commands)
+        ]
+    assert_none(faults)
+
+
+def test_public_names_within_the_text_exist() -> None:
+    import tenfold
+
+    used = re.compile(r"(?<![\w/.-])tenfold\.([A-Za-z_]\w*)\b(?!\.\w+:)")
+    faults = []
+    for page in [ROOT / "README.md", ROOT / "docs/coming-from.md", ROOT / "docs/how-to.md"]:
+        for name in used.findall(page.read_text("utf-8")):
+            if name not in tenfold.__all__:
+                faults.append(f"{page.name}: there is no tenfold.{name}")
+    assert_none(faults)
+
+
+@pytest.mark.parametrize(
+    ("page", "faults"),
+    [
+        ("use `--lr 0.1` and `--image a=b`", []),
+        ("use `--rate 0.1`", ["1: there is no option --rate"]),
+        ("a\n`tenfold fit t.csv --rate 1`", ["2: tenfold fit has no option --rate"]),
+        ("```bash\nother --flag\n```\nuse `--rate`", ["4: there is no option --rate"]),
+        (
+            "| timm | tenfold |\n|---|---|\n| `--rate` | `--lr` |\n\n`--rate`",
+            ["5: there is no option --rate"],
+        ),
+    ],
+)
+def test_an_option_in_the_text_that_does_not_exist_is_found(page: str, faults: list[str]) -> None:
+    assert check_inline(page, commands_of(_sample())) == faults
+
+
 def _sample() -> Any:
     app = typer.Typer(help="The tool.")
 
@@ -155,3 +232,12 @@ def test_a_use_of_what_does_not_exist_is_found(line: str, fault: str) -> None:
 def test_commands_are_joined_over_lines() -> None:
     block = Block("bash", "pip install tenfold\n$ tenfold fit t.csv \\\n    --lr 0.1\nls", 10, "", "")
     assert used_lines(block) == [(11, "tenfold fit t.csv --lr 0.1")]
+
+
+def test_quoted_messages_are_still_in_the_program() -> None:
+    # Texts may be cut over several lines of the source.
+    text = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text("utf-8") for path in SRC.rglob("*.py")))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted = re.findall(r"(?m)^### `([^`]+)`$", page)
+    assert len(quoted) > 15
+    assert_none([f"no message says {words!r}" for words in quoted if words not in text])
