@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from command import tenfold
 from laws.pages import Block, read_blocks
 from laws.source import ROOT
 
@@ -56,6 +58,10 @@ class Page:
 
     def _run_shell(self, block: Block) -> str:
         lines = [line.removeprefix("$ ") for line in block.code.splitlines()]
+        commands = [shlex.split(line) for line in "\n".join(lines).replace("\\\n", "").splitlines()]
+        if all(words and words[0] == "tenfold" and not set(words) & {"|", ">", "<"} for words in commands):
+            # In forks of a process that has loaded the libraries: a command then takes what its work takes.
+            return "".join(tenfold(*words[1:], cwd=self.folder).stdout for words in commands)
         bash = shutil.which("bash")
         if bash is None:
             pytest.skip("no bash here")
