@@ -1,7 +1,7 @@
 """Make docs/pictures from runs on drawn data: ``python docs/make_pictures.py [NAME ...]``.
 
-Needs a Chromium on the path, and LibreOffice for the spreadsheets. Nothing is drawn by hand: each picture is a page that
-tenfold wrote, or the screen of a command. Takes some minutes; the pictures are kept in the repository.
+Needs a Chromium on the path, and LibreOffice for the spreadsheets. Nothing is drawn by hand: each picture is a page
+that tenfold wrote, or the screen of a command. Takes some minutes; the pictures are kept in the repository.
 """
 
 from __future__ import annotations
@@ -95,8 +95,11 @@ def terminal(text: str, command: str) -> bytes:
     console.print(Text.from_markup(f"[bold]$ {command}[/]"))
     console.print(Text.from_ansi(text.strip("\n")))
     page = work() / "terminal.html"
-    style = "body{margin:0;padding:16px;background:#fff;display:inline-block}pre{font:14px/1.35 monospace;margin:0}"
-    page.write_text(console.export_html(inline_styles=True).replace("<head>", f"<head><style>{style}</style>"))
+    style = "body{margin:0;padding:16px;background:#fff;display:inline-block}"
+    style += "pre{font:14px/1.35 monospace;margin:0}"
+    page.write_text(
+        console.export_html(inline_styles=True).replace("<head>", f"<head><style>{style}</style>")
+    )
     return shot(page, height=300, part="body")
 
 
@@ -105,8 +108,15 @@ def sheet(book: Path, page: int) -> bytes:
     import pypdfium2
     from PIL import ImageChops
 
-    subprocess.run(["soffice", "--headless", "--convert-to", "pdf", book.name], cwd=work(), check=True, capture_output=True)
-    image = pypdfium2.PdfDocument(work() / f"{book.stem}.pdf")[page - 1].render(scale=1.6).to_pil().convert("RGB")
+    subprocess.run(
+        ["soffice", "--headless", "--convert-to", "pdf", book.name],
+        cwd=work(),
+        check=True,
+        capture_output=True,
+    )
+    image = (
+        pypdfium2.PdfDocument(work() / f"{book.stem}.pdf")[page - 1].render(scale=1.6).to_pil().convert("RGB")
+    )
     bare = ImageChops.invert(image).getbbox()
     stream = BytesIO()
     (image.crop(bare) if bare else image).save(stream, "PNG")
@@ -118,13 +128,24 @@ def _report() -> bytes:
 
 
 def _plan() -> bytes:
-    tenfold("plan", "convnext_large", "--image-size", "224", "--batch-size", "64", "--budget", "16GiB", "--plot", "plan.html")
+    tenfold(
+        "plan",
+        "convnext_large",
+        "--image-size",
+        "224",
+        "--batch-size",
+        "64",
+        "--budget",
+        "16GiB",
+        "--plot",
+        "plan.html",
+    )
     return shot(work() / "plan.html", height=800)
 
 
 def _inspect() -> bytes:
     tenfold("inspect", str(films()), "-o", "films.html")
-    return shot(work() / "films.html", height=900, part="section:has(h2:text-is(\"Maps of the factors\"))")
+    return shot(work() / "films.html", height=900, part='section:has(h2:text-is("Maps of the factors"))')
 
 
 def _crosstab() -> bytes:

@@ -1,17 +1,24 @@
-"""Hooks of the documentation site (mkdocs.yml): pages that come from outside `docs/`, and links between them.
+"""Hooks of the documentation site (mkdocs.yml): pages from outside `docs/`, and links between them.
 
-Links in the repository are those of a checkout, so that they work where the repository is browsed. On the site the README is
-the first page, `bench/results/` lies in `results/`, and a link to a file that is not a page becomes its name.
+Links in the repository are those of a checkout, so that they work where the repository is browsed. On the site
+the README is the first page, `bench/results/` lies in `results/`, and a link to a file that is not a page
+becomes its name.
 """
 
 from __future__ import annotations
 
+import inspect
 import posixpath
 import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))
+from docstrings import listed
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Where a file of the repository is on the site, if not under `docs/`.
@@ -42,7 +49,7 @@ def place_of(path: str) -> str | None:
 
 
 def python_page() -> str:
-    """The Python reference: every public name once, in groups, rendered from its docstring by mkdocstrings."""
+    """The Python reference: every public name once, in groups, from its docstring by mkdocstrings."""
     import tenfold
 
     lines = ["# Python", "", "Every public name of `import tenfold`, from its docstring.", ""]
@@ -50,8 +57,24 @@ def python_page() -> str:
     for title, belongs in GROUPS:
         names = [name for name in left if belongs(name)]
         left = [name for name in left if name not in names]
-        lines += [f"## {title}", "", *(f"::: tenfold.{name}\n" for name in names)]
+        lines += [f"## {title}", ""]
+        for name in names:
+            fields = getattr(getattr(tenfold, name), "model_fields", None)
+            lines += [f"::: tenfold.{name}\n"] if fields is None else model(getattr(tenfold, name), fields)
     return "\n".join(lines)
+
+
+def model(one: Any, fields: Mapping[str, Any]) -> list[str]:
+    """A pydantic model as a table of its fields, whose meaning only the running program knows."""
+    lines = [f"### {one.__name__}", "", listed(inspect.cleandoc(one.__doc__ or "")), ""]
+    lines += ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in fields.items():
+        if field.exclude or name == "kind":
+            continue
+        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
+        meaning = " ".join((field.description or "").split())
+        lines.append(f"| `{name}` | {default} | {meaning} |".replace("||", "\\|\\|"))
+    return [*lines, ""]
 
 
 def relinked(markdown: str, path: str) -> str:

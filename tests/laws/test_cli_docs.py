@@ -97,7 +97,17 @@ def test_the_pages_use_only_commands_and_options_that_exist() -> None:
 #: Code within a line of text.
 INLINE = re.compile(r"`([^`\n]+)`")
 #: Options of other programs that the pages name.
-FOREIGN = {"--help", "--slow", "--index-url", "--no-index", "--find-links", "--kills", "--faults", "--files", "--all"}
+FOREIGN = {
+    "--help",
+    "--slow",
+    "--index-url",
+    "--no-index",
+    "--find-links",
+    "--kills",
+    "--faults",
+    "--files",
+    "--all",
+}
 
 
 def check_inline(page: str, commands: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, opens from disk, and has every page and picture that there is."""
+"""The documentation site builds without a warning, opens from disk, and has every page and picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = re.compile(r"!\[([^\]]*)\]\(([^()\s]+)\)")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make site` builds it; a broken link, anchor or docstring reference is a warning, and fails."""
+    """The site as `make site` builds it; a broken link or anchor is a warning, and fails."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -100,3 +100,27 @@ def test_every_picture_is_made_by_the_script_is_small_and_is_described() -> None
             assert (page.parent / target).resolve().is_relative_to(PICTURES), f"{page.name}: {target}"
             shown.add(Path(target).name)
     assert shown == there, "a picture that nobody shows, or one that is not there"
+
+
+def test_docstrings_become_lists_of_names() -> None:
+    listed = load_script(ROOT / "docs" / "docstrings.py").listed
+    text = "Make it.\n\nrows: how many,\n    at most.  seed: of all.\nReturns a table::\n\n    a: 1\n"
+    there = "Make it.\n\n- `rows`: how many,\n  at most.  seed: of all.\n\nReturns a table:\n\n    a: 1"
+    assert listed(text) == there
+    assert listed("Do.\n\na: one.  b: two.") == "Do.\n\n- `a`: one.\n- `b`: two."
+    assert listed("cells by ``::`` or so: fine") == "cells by ``::`` or so: fine"
+
+
+def test_figures_of_the_comparisons_stand_in_the_results() -> None:
+    for page in (ROOT / "README.md", ROOT / "docs" / "comparison.md"):
+        rows = [
+            line
+            for line in page.read_text("utf-8").splitlines()
+            if line.startswith("|") and "/results/" in line
+        ]
+        assert len(rows) > 5
+        for row in rows:
+            name = re.findall(r"results/([\w-]+)\.md", row)[-1]
+            results = (ROOT / "bench" / "results" / f"{name}.md").read_text("utf-8")
+            figures = re.findall(r"\d+\.\d+", row)
+            assert_none([f"{name}.md has no {figure}: {row}" for figure in figures if figure not in results])
