@@ -171,7 +171,7 @@ def test_quiet_or_not(capsys: pytest.CaptureFixture[str]) -> None:
     tenfold.TableModel(epochs=1).fit(X, y)
     assert capsys.readouterr().err == ""
     tenfold.TableModel(epochs=1, quiet=False).fit(X, y)
-    assert "epoch  1" in capsys.readouterr().err
+    assert "\n  1  " in capsys.readouterr().err
 
 
 def test_equal_seeds_give_equal_answers_and_others_do_not() -> None:

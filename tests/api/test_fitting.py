@@ -84,7 +84,7 @@ def test_it_shows_its_epochs_unless_it_is_quiet(
     assert capsys.readouterr() == ("", "")
     fit(cells, number="size", target="heavy", epochs=1, run=tmp_path / "run")
     shown = capsys.readouterr()
-    assert "epoch  1" in shown.err and shown.out == ""
+    assert "\n  1  " in shown.err and shown.out == ""
 
 
 def test_a_learning_rate_is_found_and_drawn(cells: dict) -> None:

@@ -43,7 +43,7 @@ LIBRARIES = {
     "pandas": ("frames",),
     "sklearn": ("api/estimators",),
     "pyarrow": ("data/tables/*",),
-    "PIL": ("data/images/decode",),
+    "PIL": ("data/images/decode", "data/images/profiles"),
     "pillow_heif": ("data/images/decode",),
     "pydantic": ("schema", "recipe", "members"),
     "tomli_w": ("schema",),

@@ -59,10 +59,13 @@ LEFT, TAKEN = 8, 9
 CUT = "is cut off: the file ends before the picture does"
 
 
-def check_png(file: BufferedReader, name: str) -> None:
-    """Read a PNG file chunk by chunk to its end. Raises ImageError that calls it `name`: it is not whole."""
+def check_png(file: BufferedReader, name: str) -> bytes:
+    """Read a PNG file chunk by chunk to its end; returns its cICP chunk, which Pillow leaves out.
+
+    Raises ImageError that calls it `name`: it is not whole.
+    """
     file.seek(8)
-    pixels, due, count = zlib.decompressobj(), 0, 0
+    pixels, due, count, colours = zlib.decompressobj(), 0, 0, b""
     while True:
         head = file.read(8)
         if len(head) < 8:
@@ -78,6 +81,8 @@ def check_png(file: BufferedReader, name: str) -> None:
             total = zlib.crc32(block, total)
             if kind == b"IHDR":
                 due = _png_bytes(block)
+            elif kind == b"cICP" and length == 4 and not count:
+                colours = block
             elif kind == b"IDAT":
                 count += _unpack(pixels, block, due + BLOCK - count, name)
         if file.read(4) != struct.pack(">I", total):
@@ -86,6 +91,7 @@ def check_png(file: BufferedReader, name: str) -> None:
             break
     if not pixels.eof or count < due:
         raise ImageError(f"{name} is damaged (its pixels end too early)")
+    return colours
 
 
 def _blocks(file: BufferedReader, length: int, name: str) -> Iterator[bytes]:

@@ -7,7 +7,8 @@ One rule for each thing that a picture file may do, the same in training, predic
 - *Size*: read from the header and held against `max_pixels` before memory is taken for the pixels.
 - *Turned*: the EXIF orientation is applied.
 - *Several frames*: the first is used.
-- *Transparent*: laid on white. *CMYK, palette, grey, 1-bit*: by value to RGB, without colour profiles.
+- *Coloured*: to sRGB by the rules of `profiles`; without a profile CMYK is RGB by value.
+- *Transparent*: laid on white.
 - *Deep grey* (16 bits, 32 bits, float): scaled by the rules of `deepgrey`, never clipped.
 """
 
@@ -38,12 +39,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from tenfold.data.images.checks import CUT, JpegFile, check_deflate, check_png, jpeg2000_bits, webp_size
 from tenfold.data.images.deepgrey import find_white, scale_grey
 from tenfold.data.images.files import HEIC_HINT, describe_stranger, open_picture, read_name, recognise
+from tenfold.data.images.profiles import Change, colour_change
 from tenfold.data.images.tiffs import mend_tiff
 from tenfold.errors import ImageError, did_you_mean
 from tenfold.values import MAX_PIXELS
 
 #: Version of the rules above. Whoever keeps pixels must keep it with them.
-RULE = 3
+RULE = 4
 #: Version of the decoder: pixels depend on its rounding.
 PILLOW = PIL.__version__
 
@@ -215,6 +217,7 @@ def decode_file(
             _draft(image, (width, height), size, resize, swapped=orientation >= 5)
         extent = _drafted_extent(image, (width, height), orientation)
         plain, deep = _plain(image, name, white, stored)
+        plain = _whole_screen(image, plain)
         if orientation > 1:
             plain = plain.transpose(_TURNS[orientation])
         digest = ("" if plain.size == (width, height) else SMALL) + _digest(plain)
@@ -227,7 +230,7 @@ def digest_whole(file: BufferedReader, *, max_pixels: int, name: str) -> str:
     with pillow_settings(max_pixels), _opened(file, name, max_pixels) as image:
         stored = _stored_mode(image)
         orientation = _orientation(image)
-        plain, _ = _plain(image, name, None, stored)
+        plain = _whole_screen(image, _plain(image, name, None, stored)[0])
         return _digest(plain.transpose(_TURNS[orientation]) if orientation > 1 else plain)
 
 
@@ -318,7 +321,10 @@ def _check_sums(image: Image.Image, file: BufferedReader, name: str, max_pixels:
     """Hold what the file says of itself, if its format has any sums, against its bytes."""
     position = file.tell()
     if image.format == "PNG":
-        check_png(file, name)
+        if colours := check_png(file, name):
+            image.info["cicp"] = colours
+        if getattr(image, "default_image", False):
+            image.seek(1)  # what stands before the first frame is for viewers that know no frames
     elif image.format == "JPEG2000":
         bits = jpeg2000_bits(file)
         if bits > 8 and not image.mode.startswith("I"):
@@ -356,6 +362,8 @@ def _orientation(image: Image.Image) -> int:
         return 1  # Pillow turns these itself while it loads them
     if image.format not in JPEGS:
         image.load()  # what turns a PNG may stand behind its pixels; what spoils them is told here
+    for words in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(words, None)  # viewers turn pictures by EXIF alone; Pillow would read these, too
     try:
         orientation = image.getexif().get(0x0112, 1)
     except DAMAGED:
@@ -468,13 +476,23 @@ def _plain(image: Image.Image, name: str, white: float | None, stored: str) -> t
         return _deep(image, name, white)
     if image.mode == "L" and 2 in tuple(tags.get(339, ())):
         raise ImageError(f"{name} has signed 8-bit values, which are not supported: convert it to PNG")
+    shown = colour_change(image, name)
     if image.has_transparency_data:
-        return _on_white(image, stored), 0.0
+        return _on_white(image, stored, shown), 0.0
     if image.mode == "1":
         return image.convert("L"), 0.0
-    if image.mode in ("L", "RGB"):
-        return image, 0.0
-    return image.convert("RGB"), 0.0
+    image = shown(image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB"))
+    return (image if image.mode in ("L", "RGB") else image.convert("RGB")), 0.0
+
+
+def _whole_screen(image: Image.Image, plain: Image.Image) -> Image.Image:
+    """White where the first frame of a GIF leaves its screen uncovered, which viewers leave clear."""
+    frame = getattr(image, "dispose_extent", None) if image.format == "GIF" else None
+    if frame is None or tuple(frame) == (0, 0, *image.size):
+        return plain
+    ground = Image.new("RGB", plain.size, WHITE)
+    ground.paste(plain.crop(frame), frame)
+    return ground
 
 
 def _stored_mode(image: Image.Image) -> str:
@@ -483,8 +501,8 @@ def _stored_mode(image: Image.Image) -> str:
     return tile if isinstance(tile, str) else str(tile[0]) if tile else ""
 
 
-def _on_white(image: Image.Image, stored: str) -> Image.Image:
-    """Transparency laid on white."""
+def _on_white(image: Image.Image, stored: str, shown: Change) -> Image.Image:
+    """Transparency laid on white. shown: what becomes of the colours."""
     clear = image.info.get("transparency")
     if image.mode in ("1", "L") and isinstance(clear, int):
         # PNG gives the transparent grey as stored, in 1, 2 or 4 bits; Pillow has spread the pixels to 8.
@@ -493,7 +511,7 @@ def _on_white(image: Image.Image, stored: str) -> Image.Image:
         image.info["transparency"] = tuple(value >> 8 for value in clear)
     if image.mode in ("La", "PA"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    image = image.convert("RGBA")
+    image = shown(image.convert("RGBA"))
     ground = Image.new("RGB", image.size, WHITE)
     ground.paste(image, (0, 0), image)
     return ground
@@ -517,7 +535,7 @@ def _deep(image: Image.Image, name: str, white: float | None) -> tuple[Image.Ima
     grey = scale_grey(
         values, top, inverted=tags.get(262) == 0, clear=clear if isinstance(clear, int) else None
     )
-    return Image.fromarray(grey), asked
+    return colour_change(image, name)(Image.fromarray(grey)), asked
 
 
 #: Modes of Pillow that a PNG keeps as they are.
