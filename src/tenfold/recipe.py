@@ -456,12 +456,17 @@ class Factors(Part):
     """How latent factors are found. Where a number is None, a rule chooses it from the training rows
     (docs/maths.md)."""
 
-    method: Literal["gibbs", "als", "sgd"] = choice("gibbs", "how the factors are found")
+    method: Literal["gibbs", "als", "sgd", "ease"] = choice(
+        "gibbs", "how the factors are found; of events: ease (weights between items) or als [ease]"
+    )
     factors: PositiveInt | None = choice(None, "latent factors of a user and of an item")
     sweeps: PositiveInt | None = choice(None, "passes of the Gibbs sampler")
     epochs: PositiveInt | None = choice(None, "passes of als or sgd")
     lr: float | None = choice(None, "learning rate of sgd", gt=0)
-    weight_decay: float | None = choice(None, "of als or sgd; gibbs samples its own", ge=0)
+    weight_decay: float | None = choice(None, "of als, sgd or ease; gibbs samples its own", ge=0)
+    core_items: PositiveInt | None = choice(
+        None, "items with weights between them, for lists: the most taken ones [8000]"
+    )
     kind: Literal["auto", "explicit", "implicit"] = choice("auto", "ratings, or a log of events")
     duplicates: Literal["last", "first", "mean", "max", "min", "sum", "error"] | None = choice(
         None, "what a pair that occurs twice counts as"
@@ -472,6 +477,14 @@ class Factors(Part):
     use_bias: bool = choice(True, "sgd: a bias per user and item")
     threads: PositiveInt = choice(2, "changes the answer in the last bits: sums depend on it")
     seed: Seed = choice(0, "of the split, the first factors and the sampler")
+
+    @model_serializer(mode="wrap")
+    def _without_core(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Files and identities stay as they were before lists had weights between items.
+        values = dump(self)
+        if self.core_items is None:
+            values.pop("core_items", None)
+        return values
 
 
 class FactorRecipe(OfRatings, Factors):

@@ -425,6 +425,9 @@ class TimeSpans:
 class Recommendations(RowTable):
     """Ranked items, a row per (user, rank).
 
+    order: what they are ranked by, in words.  ranking: (rows,) float32, the number that ranks, where it is
+    not the score.
+
     users, items, names: (rows,) object.  rank: (rows,) from 1.  score, deviation: (rows,) float32.
     known_user: (rows,) bool.  reasons: per row, the rated items that moved the score most.
     item_state: (rows,) object, ``rated`` or ``listed``; None where the run answers rated items alone.
@@ -440,6 +443,8 @@ class Recommendations(RowTable):
     reasons: tuple[tuple[tuple[str, float], ...], ...] = ()
     notes: tuple[str, ...] = ()
     item_state: NDArray[np.object_] | None = None
+    order: str = ""
+    ranking: NDArray[np.float32] | None = None
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Name -> (rows,) cells, as in a file; names, deviations and states only where there are any."""

@@ -583,7 +583,7 @@ def test_listed_items_are_scored_by_their_columns(cold: Any) -> None:
     "C8", "items that nobody has rated can be recommended and scored, and lists say which they are"
 )
 def test_listed_items_are_recommended(cold: Any) -> None:
-    lists = cold.recommend(["u1", "u2"], n=24)
+    lists = cold.recommend(["u1", "u2"], n=24, rank_by="rating")
     state = dict(zip(lists.items, lists.item_state, strict=True))
     assert {one for one, what in state.items() if what == "listed"} == {"m20", "m21", "m22", "m23"}
     mine = lists.items[lists.users == "u1"].tolist()

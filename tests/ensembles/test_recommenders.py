@@ -12,6 +12,7 @@ import tenfold
 from collab.small_models import by_hand, texts
 from pairs import RECIPE, ratings_of, schema_of
 from tenfold.collab.predict import FactorScorer
+from tenfold.collab.recommend import recommend
 from tenfold.ensembles.blend import blend_runs
 from tenfold.ensembles.recommenders import RecommenderBlend, joined_interactions
 from tenfold.errors import RatingsError, RecipeError, RunError
@@ -139,7 +140,8 @@ def test_lists_of_such_a_blend_are_the_best_of_the_mean(place: Path, tmp_path: P
     seen = {item for user, item in zip(rows["user"], rows["item"], strict=True) if user == "u04"}
     free = [f"{item:02d}" for item in range(16) if f"{item:02d}" not in seen]
     score = blend.predict_pairs("u04", free).score
-    found = blend.recommend(["u04", "nobody"], n=3)
+    assert blend.recommend("u04", n=3, reasons=1).reasons[0]
+    found = recommend(blend.scorer, ["u04", "nobody"], n=3)
     mine = found.users == "u04"
     assert found.items[mine].tolist() == [free[one] for one in np.argsort(-score, kind="stable")[:3]]
     np.testing.assert_allclose(found.score[mine], np.sort(score)[::-1][:3], atol=1e-6)

@@ -122,7 +122,7 @@ def test_a_disliked_item_comes_after_a_liked_one(method, tmp_path):
     ]
     columns = dict(zip(("user", "item", "rating"), map(list, zip(*rows, strict=True)), strict=True))
     run = fit(tmp_path / "run", columns, method)
-    assert list(run.recommend("c").items) == ["z", "y"]
+    assert list(run.recommend("c", rank_by="rating").items) == ["z", "y"]
 
 
 def test_events_are_fitted_by_the_method_for_them(tmp_path):

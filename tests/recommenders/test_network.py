@@ -64,11 +64,11 @@ def test_scores_are_those_of_the_predictions(run: RatingNetworkRun) -> None:
 def test_lists_hold_nothing_that_was_rated_and_are_ordered(run: RatingNetworkRun) -> None:
     rows = ratings_of()
     seen = {item for user, item in zip(rows["user"], rows["item"], strict=True) if user == "u04"}
-    found = run.recommend("u04", n=20)
+    found = run.recommend("u04", n=20, rank_by="rating")
     assert set(found.items) == {f"{i:02d}" for i in range(16)} - seen
     assert (np.diff(found.score) <= 0).all() and found.rank.tolist() == list(range(1, len(found.items) + 1))
     assert set(run.recommend("u04", n=20, include_seen=True).items) == {f"{i:02d}" for i in range(16)}
-    every = run.recommend(n=20)
+    every = run.recommend(n=20, rank_by="rating")
     mine = every.users == "u04"
     assert every.items[mine].tolist() == found.items.tolist()
     with pytest.raises(RecipeError, match="1 item or more"):

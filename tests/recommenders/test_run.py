@@ -378,7 +378,8 @@ def test_every_kind_learns_a_new_user_or_says_why_not(kinds: dict[str, Recommend
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_says_why_or_that_it_cannot(kinds: dict[str, RecommenderRun], kind: str) -> None:
-    found = kinds[kind].recommend("u04", n=2, reasons=1)
+    assert kinds[kind].recommend("u04", n=2, reasons=1).reasons[0]
+    found = kinds[kind].recommend("u04", n=2, reasons=1, rank_by="rating")
     told = any("gives no reasons" in note for note in found.notes)
     assert told == (kind != "factors") and len(found.reasons) == (2 if kind == "factors" else 0)
     assert not any("gives no reasons" in note for note in kinds[kind].recommend("u04", n=2).notes)

@@ -77,6 +77,7 @@ class Evaluate(AskOptions, Json):
     table: str = argument("table whose answers are known", "TABLE")
     lists: int | None = option("ratings: score the lists of so many items, too")
     liked: float | None = option("ratings: from which rating on a test item counts as liked")
+    rank_by: str | None = option("ratings: order of these lists, as of recommend", "interest|rating")
 
 
 @command(
@@ -92,7 +93,8 @@ def _evaluate(asked: Evaluate) -> None:
     run = load_run(asked.run)
     with Display() as display:
         options = predict_options(run, asked, display.progress, display.note)
-        scores = run.evaluate(asked.table, replace(options, n=asked.lists, relevant_from=asked.liked))
+        options = replace(options, n=asked.lists, relevant_from=asked.liked, rank_by=asked.rank_by)
+        scores = run.evaluate(asked.table, options)
     print_json(scores) if asked.as_json else show_run(scores)
 
 

@@ -36,6 +36,10 @@ class Recommend(Lists, TableOptions):
     everyone: bool = option("for every user", "", "--all", default=False)
     include_seen: bool = option("also what the user has rated already", default=False)
     exclude: list[str] | None = option("item never to list", "ID")
+    rank_by: str | None = option(
+        "interest: what the user will take and like; rating: the highest ratings [interest]",
+        "interest|rating",
+    )
     reasons: int | None = option("rated items to name with each row [3, with --all 0]")
     ratings: str | None = option("table of further ratings, of a new user or of known ones", "FILE")
     user_column: str | None = option("its column of users, where it is not that of the run's table", "COLUMN")
@@ -69,6 +73,7 @@ def _recommend(asked: Recommend) -> None:
             include_seen=asked.include_seen,
             exclude=asked.exclude,
             reasons=asked.reasons,
+            rank_by=asked.rank_by,
         )
         written = write_lists(lists, asked)
     show_written(written, as_json=asked.as_json)

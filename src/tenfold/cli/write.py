@@ -22,6 +22,7 @@ class Written(TypedDict, total=False):
     output: str
     rows: Required[int | list[dict[str, object]]]
     notes: Required[list[str]]
+    order: str
     failed: int
     fallback: int
 
@@ -89,8 +90,12 @@ def _write_pairs(answers: PairPredictions, asked: AnswerOutput) -> Written:
 def write_lists(answers: Recommendations | Neighbours | PairPredictions, asked: ListOutput) -> Written:
     """Write rows to the file of ``-o``, or return them without one."""
     notes = list(answers.notes)
+    order: Written = {"rows": 0, "notes": []}
+    if isinstance(answers, Recommendations) and answers.order:
+        notes.append(f"order: {answers.order}")
+        order["order"] = answers.order
     if not asked.output:
-        return {"rows": _records(answers), "notes": notes}
+        return {**order, "rows": _records(answers), "notes": notes}
     safe = asked.spreadsheet_safe
     if isinstance(answers, Neighbours):
         count, more = len(answers.rank), write_neighbours(asked.output, answers, spreadsheet_safe=safe)
@@ -98,7 +103,7 @@ def write_lists(answers: Recommendations | Neighbours | PairPredictions, asked: 
         count, more = len(answers.users), write_pairs(asked.output, answers, spreadsheet_safe=safe)
     else:
         count, more = len(answers.rank), write_recommendations(asked.output, answers, spreadsheet_safe=safe)
-    return {"output": str(asked.output), "rows": count, "notes": [*notes, *(more or ())]}
+    return {**order, "output": str(asked.output), "rows": count, "notes": [*notes, *(more or ())]}
 
 
 def _records(answers: Recommendations | Neighbours | PairPredictions) -> list[dict[str, object]]:

@@ -78,10 +78,11 @@ def evaluate(
     *,
     n: int | None = None,
     relevant_from: float | None = None,
+    lister: PairScorer | None = None,
 ) -> Evaluation:
     """Errors of ratings, and lists of n where n is given or the scorer knows of events alone (n = 10).
 
-    cells: of the test pairs, as `PairScorer.cells` gives them.
+    cells: of the test pairs, as `PairScorer.cells` gives them.  lister: orders the lists, if not the scorer.
     """
     known = scorer.interactions
     scores: dict[str, Score] = {}
@@ -91,7 +92,7 @@ def evaluate(
         scores |= of_ratings
     if n is not None or known.implicit:
         n = 10 if n is None else n
-        lists, messages = evaluate_lists(scorer, test, n=n, relevant_from=relevant_from)
+        lists, messages = evaluate_lists(lister or scorer, test, n=n, relevant_from=relevant_from)
         notes += [note for note in messages if note not in notes]
         scores["lists"] = {"n": n, **lists}
     return Evaluation(scores, predicted, notes)
@@ -168,6 +169,11 @@ def evaluate_lists(
     notes = _notes(known, test, users, items)
     if not own["users"]:
         notes.append("no list is scored: all test items that count were rated in training")
+    if baseline["ndcg"] > own["ndcg"]:
+        notes.append(
+            f"these lists are worse than the most popular items: NDCG {own['ndcg']:.4f} against "
+            f"{baseline['ndcg']:.4f}"
+        )
     unknown_users = int((index < 0).sum())
     return {**own, "unknown_users": unknown_users, "baselines": {"most_popular": baseline}}, notes
 

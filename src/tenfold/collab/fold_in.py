@@ -20,9 +20,9 @@ from tenfold.collab.als import FLOOR
 from tenfold.collab.ids import as_ids, locate
 from tenfold.collab.scale import sigmoid
 from tenfold.errors import RatingsError
-from tenfold.values import Extra, FactorModel
+from tenfold.values import Extra, FactorModel, Interactions
 
-__all__ = ["FoldedIn", "add_items", "add_ratings", "fold_in"]
+__all__ = ["FoldedIn", "add_items", "add_ratings", "fold_in", "grown_interactions"]
 
 #: Newton steps through the sigmoid, and the smallest slope they use.
 NEWTON, SLOPE = 20, 1e-2
@@ -37,14 +37,7 @@ def add_ratings(
     last rating (events add up). A message lists the items that only new users rated: they are left out, as
     neither side is known. Raises RatingsError for ratings outside the model's scale.
     """
-    user_ids, item_ids = as_ids(users), as_ids(items)
-    values = np.atleast_1d(np.asarray(ratings, np.float64))
-    if len(user_ids) == 1:
-        user_ids = np.repeat(user_ids, len(item_ids))
-    _check(model, user_ids, item_ids, values)
-    last = {pair: row for row, pair in enumerate(zip(user_ids, item_ids, strict=True))}
-    rows = np.array(sorted(last.values()), np.int64)
-    user_ids, item_ids, values = user_ids[rows], item_ids[rows], values[rows]
+    user_ids, item_ids, values = _given(model, users, items, ratings)
     known = len(model.users), len(model.items)
     model, notes = _with_new_items(model, user_ids, item_ids, values)
     usable = locate(item_ids, model.items) >= 0
@@ -54,8 +47,66 @@ def add_ratings(
     return model, [f"{count} new ratings, {grown[0]} new users, {grown[1]} new items", *notes]
 
 
+def grown_interactions(
+    known: Interactions, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+) -> tuple[Interactions, list[str]]:
+    """What is known with these ratings or events, and messages, for a model that needs only a user's row.
+
+    As `add_ratings`, but items that are not known are left out, and named in a message.
+    """
+    user_ids, item_ids, values = _given(known, users, items, ratings)
+    unknown = locate(item_ids, known.items) < 0
+    absent = list(dict.fromkeys(item_ids[unknown]))
+    user_ids, item_ids, values = user_ids[~unknown], item_ids[~unknown], values[~unknown]
+    new, seen = _rows_of(known, user_ids, item_ids, values)
+    everyone = np.concatenate([known.users, np.array(new, object)])
+    grown = replace(known, users=everyone, **_grown_seen(known, seen, len(everyone)))
+    notes = [f"{len(values)} new ratings, {len(new)} new users, 0 new items"]
+    if absent:
+        names = ", ".join(map(repr, absent[:10]))
+        notes.append(f"{len(absent)} items are known to no user of this run, so left out: {names}")
+    return grown, notes
+
+
+def _given(
+    known: Interactions, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+) -> tuple[NDArray[np.object_], NDArray[np.object_], NDArray[np.float64]]:
+    """Ids and ratings that are given, checked, each pair once with its last rating."""
+    user_ids, item_ids = as_ids(users), as_ids(items)
+    values = np.atleast_1d(np.asarray(ratings, np.float64))
+    if len(user_ids) == 1:
+        user_ids = np.repeat(user_ids, len(item_ids))
+    _check(known, user_ids, item_ids, values)
+    last = {pair: row for row, pair in enumerate(zip(user_ids, item_ids, strict=True))}
+    rows = np.array(sorted(last.values()), np.int64)
+    return user_ids[rows], item_ids[rows], values[rows]
+
+
+def _rows_of(
+    known: Interactions,
+    users: NDArray[np.object_],
+    items: NDArray[np.object_],
+    values: NDArray[np.float64],
+) -> tuple[list[str], dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]]:
+    """The ids of new users, and user -> items and ratings where they changed."""
+    user_index, item_index = locate(users, known.users), locate(items, known.items)
+    new_users = list(dict.fromkeys(users[user_index < 0]))
+    user_index = np.where(
+        user_index < 0, len(known.users) + locate(users, np.array(new_users, object)), user_index
+    )
+    # Users without a new rating stay as fitted: a fold-in is near to the fit, but not equal.
+    order = np.argsort(user_index, kind="stable")
+    different, begins = np.unique(user_index[order], return_index=True)
+    seen = {
+        int(user): merged
+        for user, rows in zip(different, np.split(order, begins)[1:], strict=True)
+        if (merged := _merged(known, int(user), item_index[rows], values[rows]))
+    }
+    return new_users, seen
+
+
 def _check(
-    model: FactorModel, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
+    model: Interactions, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
 ) -> None:
     if not len(users) == len(items) == len(values):
         raise RatingsError(
@@ -112,17 +163,7 @@ def _with_users(
     model: FactorModel, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
 ) -> FactorModel:
     """Fold in every user with a new rating, from all they have rated."""
-    user_index, item_index = locate(users, model.users), locate(items, model.items)
-    new_users = list(dict.fromkeys(users[user_index < 0]))
-    user_index = np.where(
-        user_index < 0, len(model.users) + locate(users, np.array(new_users, object)), user_index
-    )
-    # Users without a new rating stay as fitted: a fold-in is near to the fit, but not equal.
-    seen = {
-        int(user): merged
-        for user in set(user_index)
-        if (merged := _merged(model, user, item_index[user_index == user], values[user_index == user]))
-    }
+    new_users, seen = _rows_of(model, users, items, values)
     folded = {user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items()}
     new = [folded[len(model.users) + number] for number in range(len(new_users))]
     bias = np.append(model.user_bias, _biases(new))
@@ -145,7 +186,7 @@ def _with_users(
 
 
 def _merged(
-    model: FactorModel, user: int, items: NDArray[np.int64], values: NDArray[np.float64]
+    model: Interactions, user: int, items: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """Items and ratings of a user, sorted by item, old and new; None if they are those of the model."""
     old: dict[int, float] = {}
@@ -169,7 +210,7 @@ class _Seen(TypedDict):
 
 
 def _grown_seen(
-    model: FactorModel, seen: Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]], users: int
+    model: Interactions, seen: Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]], users: int
 ) -> _Seen:
     counts = np.append(model.given, np.zeros(users - len(model.users), np.int64))
     old = np.ones(len(model.seen_items), np.bool_)

@@ -587,3 +587,28 @@ def solve_rows(first, last, start, index, weight, pull, others, base, each, base
                     for e in range(d + 1, width):
                         x[e] -= a[d, e] * x[d]
                 variance[r, c] = s
+
+
+# --- which items go together ----------------------------------------------------------------------------
+
+
+@_compile
+def add_pairs(start, item, value, gram):
+    """Add value[k] value[l] to gram[item[k], item[l]] for the pairs k <= l of each row of `start`.
+
+    Items rise within a row, so that the upper triangle of gram (items, items) is filled.
+    """
+    for r in range(len(start) - 1):
+        for k in range(start[r], start[r + 1]):
+            line, own = gram[item[k]], value[k]
+            for other in range(k, start[r + 1]):
+                line[item[other]] += own * value[other]
+
+
+@_compile
+def add_lines(index, value, table, total):
+    """Add the lines index[k] of table, times value[k], to total (float64)."""
+    for k in range(len(index)):
+        line, own = table[index[k]], np.float64(value[k])
+        for c in range(len(total)):
+            total[c] += own * line[c]

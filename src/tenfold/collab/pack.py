@@ -137,15 +137,17 @@ def _extra_of(arrays: Arrays) -> Extra:
     return Extra(**values)
 
 
-def pack_interactions(known: Interactions, users: NDArray[np.float32], items: NDArray[np.float32]) -> Packed:
-    """As `pack_factor_model`, for interactions and the embeddings (users, n) and (items, n) of a network.
+def pack_interactions(
+    known: Interactions, users: NDArray[np.float32], items: NDArray[np.float32], *, method: str = "network"
+) -> Packed:
+    """As `pack_factor_model`, for interactions and vectors (users, n) and (items, n), as embeddings.
 
     The biases of the layout are 0 here.
     """
     shared = {field.name: getattr(known, field.name) for field in fields(Interactions)}
     model = FactorModel(
         **shared,
-        method="network",
+        method=method,
         mean=float(known.seen_ratings.mean()),
         user_bias=np.zeros(len(known.users), np.float32),
         item_bias=np.zeros(len(known.items), np.float32),

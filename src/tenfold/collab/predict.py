@@ -52,12 +52,16 @@ FoldIn = Callable[
 
 
 class Best(NamedTuple):
-    """Items of highest score, best first: row of the users that were asked for, item, score, deviation."""
+    """The items of a list, best first: row of the users that were asked for, item, score, deviation.
+
+    rank: what decides the order, where it is not the score.
+    """
 
     row: NDArray[np.int64]
     item: NDArray[np.int64]
     score: NDArray[np.float32]
     deviation: NDArray[np.float32]
+    rank: NDArray[np.float32] | None = None
 
 
 class PairScorer(Protocol):
@@ -86,6 +90,12 @@ class PairScorer(Protocol):
         self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells, /
     ) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
         """(pairs,) scores and their deviations, NaN where unknown."""
+        ...
+
+    def means(
+        self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells, /
+    ) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+        """As `scores`, not cut to the scale of the ratings."""
         ...
 
     def best(
@@ -300,23 +310,35 @@ class FactorScorer:
 
     def link(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Raw scores in the unit of ratings, inside the scale. Scores of events stay as they are."""
-        if self.model.sigmoid_range is not None:
-            low, high = self.model.sigmoid_range
-            raw = low + (high - low) * sigmoid(raw)
-        return raw if self.model.implicit else np.clip(raw, *self.model.scale)
+        score = self._stretched(raw)
+        return score if self.model.implicit else np.clip(score, *self.model.scale)
+
+    def _stretched(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.model.sigmoid_range is None:
+            return raw.copy()
+        low, high = self.model.sigmoid_range
+        return low + (high - low) * sigmoid(raw)
 
     def scores(
         self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score and deviation of each pair, at the times of the cells where the model knows of times."""
+        score, deviation = self.means(users, items, cells)
+        return (score if self.model.implicit else np.clip(score, *self.model.scale)).astype(
+            np.float32
+        ), deviation
+
+    def means(
+        self, users: NDArray[np.int64], items: NDArray[np.int64], cells: Cells | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """As `scores`, not cut to the scale."""
         raw = self.raw(users, items)
         if cells and "time" in cells:
             raw += time_shifts(self.model.extra.times, users, np.asarray(cells["time"], np.float64))
-        score = self.link(raw)
+        score = self._stretched(raw)
         if not self.model.implicit:
-            neither = (users < 0) & (items < 0)
-            score[neither] = np.clip(self.mean_rating, *self.model.scale)
-        return score.astype(np.float32), self.deviation(users, items, raw)
+            score[(users < 0) & (items < 0)] = self.mean_rating
+        return score, self.deviation(users, items, raw)
 
     def deviation(
         self, users: NDArray[np.int64], items: NDArray[np.int64], raw: NDArray[np.float64]

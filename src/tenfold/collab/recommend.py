@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+#: Ratings of an item at which half of its cosines counts.
+UNSURE = 20
+
+
 def recommend(
     scorer: PairScorer,
     users: object = None,
@@ -91,13 +95,17 @@ def recommend(
         reasons=why,
         notes=tuple(notes),
         item_state=state,
+        ranking=best.rank,
     )
 
 
 def similar(
     scorer: PairScorer, items: object = None, *, n: int = 10, candidates: object = None
 ) -> Neighbours:
-    """The n items with the nearest vectors by cosine, from -1 to 1, of q_i and q_j.
+    """The n items with the nearest vectors by cosine, from -1 to 1, of q_i and q_j, if known well enough.
+
+    They are ranked by the cosine times (r + 1) / (r + 21) with r ratings of q_j: of an item of five ratings
+    factors say little, and among thousands of such items some are near to anything by chance.
 
     The dot product would answer another question: it grows with the length of q_j, which grows with how many
     ratings an item has and how much they differ, so that a few items much rated would be near to all.
@@ -140,19 +148,22 @@ def _neighbours(
         notes = [*notes, f"{flat} {side}s have no factors (nothing was learnt of them): their cosines are 0"]
     length[length == 0] = 1
     unit = (factors / length[:, None]).astype(np.float32)
+    sure = np.ones(len(known))
+    if side == "item":
+        sure = (model.received + 1) / (model.received + 1 + UNSURE)
 
-    def exact(row: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+    def cosine(row: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
         own = index[row]
         product = (factors[own].astype(np.float64) * factors[other]).sum(axis=1)
         return np.clip(product / (length[own] * length[other]), -1, 1)
 
     row, nearest = first_columns(
         len(index),
-        unit,
+        (unit * sure[:, None]).astype(np.float32),
         np.where(allowed, np.float32(0), FORBIDDEN),
         factors_of=lambda part: unit[index[part]],
         ruled_out=lambda part: (np.arange(len(index[part])), index[part]),
-        exact=exact,
+        exact=lambda row, other: cosine(row, other) * sure[other],
         n=n,
         threads=None,
     )
@@ -161,7 +172,7 @@ def _neighbours(
         found=known[nearest],
         names=titles(model, nearest) if side == "item" else known[nearest],
         rank=ranks(np.bincount(row, minlength=len(asked))),
-        cosine=exact(row, nearest).astype(np.float32),
+        cosine=cosine(row, nearest).astype(np.float32),
         notes=tuple(notes),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from tenfold.values import Extra, FactorModel, Ratings
 
 __all__ = [
     "Scale",
+    "algebra_threads",
     "check_choices",
     "choose_factors",
     "constant_model",
@@ -90,6 +91,11 @@ def thread_pool(threads: int | None, most: int) -> Iterator[ThreadPoolExecutor]:
     """
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads_for(threads, most)) as pool:
         yield pool
+
+
+def algebra_threads(threads: int) -> AbstractContextManager[object]:
+    """So many threads within each product of large matrices; the last bits depend on them."""
+    return threadpool_limits(threads, "blas")
 
 
 #: An array of the users and one of the items.

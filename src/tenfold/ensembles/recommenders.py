@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -117,6 +117,17 @@ class RecommenderBlend(RecommenderRun, Ensemble):
             tuple(member.weight for member in self.members),
         )
 
+    def _by_interest(self) -> tuple[PairScorer, str] | None:
+        """The members' lists by interest, fused by reciprocal rank; None if a member keeps none."""
+        scorer = self.scorer
+        assert isinstance(scorer, MeanScorer)
+        kept = [member.runs[0].lists for member in self.members]
+        own = [lists.scorer(one) for lists, one in zip(kept, scorer.scorers, strict=True) if lists]
+        if len(own) < len(kept):
+            return None
+        words = "interest: the members' lists, fused by reciprocal rank"
+        return MeanScorer(scorer.scorers, scorer.weights, tuple(own)), words
+
     @property
     def model(self) -> FactorModel:
         """Raises RunError: each member has factors of its own."""
@@ -207,12 +218,27 @@ class MeanScorer:
     """The weighted mean of several scorers' ratings, over all users and items that any of them knows.
 
     The deviation is that of their mixture, NaN if a scorer has none. Scores of events have no common unit:
-    their lists are fused by reciprocal rank.
+    their lists are fused by reciprocal rank, and so are those of `listers`, which order the lists of each
+    scorer, where they are given.
     """
 
     scorers: tuple[PairScorer, ...]
     weights: tuple[float, ...]
-    reasons: Reasons | None = field(default=None, init=False)
+    listers: tuple[PairScorer, ...] = ()
+
+    @property
+    def reasons(self) -> Reasons | None:
+        """Those of the first lister, for its users and items; scores of several scorers have none."""
+        if not self.listers or self.listers[0].reasons is None:
+            return None
+        explain, users, items = self.listers[0].reasons, self.user_index[0], self.item_index[0]
+
+        def reasons(user: int, asked: Ints, count: int) -> list[tuple[tuple[str, float], ...]]:
+            own = items[asked]
+            told = explain(int(users[user]) if user >= 0 else -1, np.maximum(own, 0), count)
+            return [reason if item >= 0 else () for reason, item in zip(told, own, strict=True)]
+
+        return reasons
 
     @property
     def interactions(self) -> Interactions:
@@ -252,6 +278,17 @@ class MeanScorer:
         self, users: Ints, items: Ints, cells: Cells
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The weighted mean, and the deviation of the mixture."""
+        return self._mixed(users, items, cells, cut=True)
+
+    def means(
+        self, users: Ints, items: Ints, cells: Cells
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same of ratings that are not cut to the scale."""
+        return self._mixed(users, items, cells, cut=False)
+
+    def _mixed(
+        self, users: Ints, items: Ints, cells: Cells, *, cut: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self.interactions.implicit:
             raise RunError(
                 "this run blends lists of events, and their scores have no common unit",
@@ -262,7 +299,7 @@ class MeanScorer:
             named = [(*name.split(".", 1), values) for name, values in cells.items()]
             own = {name: values for prefix, name, values in named if prefix == str(number)}
             index = _at(self.user_index[number], users), _at(self.item_index[number], items)
-            score, spread[number] = scorer.scores(*index, own)
+            score, spread[number] = (scorer.scores if cut else scorer.means)(*index, own)
             scores[number] = score.astype(np.float32)
         share = np.array(self.weights) / sum(self.weights)
         mean = share @ scores
@@ -274,7 +311,7 @@ class MeanScorer:
     ) -> Best:
         """The best n items that the scorers propose, by mean rating; of events by reciprocal rank."""
         each: list[list[Ints]] = []
-        for number, scorer in enumerate(self.scorers):
+        for number, scorer in enumerate(self.listers or self.scorers):
             own_items = self.item_index[number]
             own_allowed = np.zeros(len(scorer.interactions.items), np.bool_)
             own_allowed[own_items[allowed & (own_items >= 0)]] = True
@@ -300,10 +337,12 @@ class MeanScorer:
         self, user: int, ranked: list[list[int]], n: int
     ) -> tuple[Ints, NDArray[np.float32], NDArray[np.float32]]:
         """A user's items, best first, with score and deviation. ranked: per scorer, best first."""
-        if self.interactions.implicit:
+        if self.interactions.implicit or self.listers:
             fused = fuse_ranks(ranked, self.weights, n)
-            score = np.array([score for _, score in fused], np.float32)
-            return np.array([item for item, _ in fused], np.int64), score, np.full(len(score), np.nan, "f4")
+            items, score = np.array([item for item, _ in fused], np.int64), [score for _, score in fused]
+            if self.listers:
+                return items, *self.scores(np.full(len(items), user), items, {})
+            return items, np.array(score, np.float32), np.full(len(score), np.nan, "f4")
         items = np.array(list(dict.fromkeys(item for own in ranked for item in own)), np.int64)
         score, deviation = self.scores(np.full(len(items), user), items, {})
         best = np.argsort(-score, kind="stable")[:n]
@@ -331,7 +370,8 @@ class MeanScorer:
 
     def on(self, device: str) -> MeanScorer:
         """Move every scorer to the device."""
-        return MeanScorer(tuple(scorer.on(device) for scorer in self.scorers), self.weights)
+        listers = tuple(lister.on(device) for lister in self.listers)
+        return MeanScorer(tuple(scorer.on(device) for scorer in self.scorers), self.weights, listers)
 
 
 def _at(index: Ints, keys: Ints) -> Ints:

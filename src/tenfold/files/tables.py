@@ -132,7 +132,7 @@ def write_recommendations(
     path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
 ) -> tuple[str, ...]:
     """Write a line per user and rank: user, item, name, rank, score, deviation, known_user and, where there
-    are any, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
+    are any, ranking, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
     columns = [
         _words("user", recommendations.users),
         _words("item", recommendations.items),
@@ -142,6 +142,8 @@ def write_recommendations(
         _numbers("deviation", recommendations.deviation),
         _numbers("known_user", recommendations.known_user),
     ]
+    if recommendations.ranking is not None:
+        columns.append(_numbers("ranking", recommendations.ranking))
     if recommendations.item_state is not None:
         columns.append(_words("item_state", recommendations.item_state))
     if any(recommendations.reasons):

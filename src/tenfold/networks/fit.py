@@ -84,6 +84,9 @@ class NetworkFit:
         """One thread for the small layers of a table without pictures on a CPU."""
         return training_on(self.device, small=not self.schema.images)
 
+    def continues(self, recipe: Mapping[str, object]) -> None:
+        """Nothing: its defaults are those of earlier versions."""
+
     def prepare(self, notes: Notes) -> _Prepared:
         """Rows, network and split; and how they fit this machine."""
         reading = self.options.reading

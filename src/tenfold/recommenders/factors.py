@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
-
 from tenfold.collab.evaluate import evaluate
+from tenfold.collab.interest import fit_lists, pack_lists
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import FactorScorer
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.events import begin_stage
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.explain_factors import explain_factors
-from tenfold.recommenders.methods import fit_model
+from tenfold.recommenders.items import PreparedItems
+from tenfold.recommenders.methods import METHODS, fit_model
 from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
-from tenfold.recommenders.run import MODEL, RecommenderRun, peak_bytes, write_held_out
+from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun, peak_bytes, write_held_out
 from tenfold.reports.html import Page
 from tenfold.runs.folder import RunFolder, read_arrays
-from tenfold.runs.job import Fitted, Notes, PeakMemory
+from tenfold.runs.job import Fitted, Notes, PeakMemory, Prepared
 from tenfold.runs.options import SOME_ROWS, ExplainOptions, FitOptions
 from tenfold.runs.run import Explanation
 from tenfold.schema import Schema
@@ -80,18 +79,26 @@ class FactorFit:
 
     def __init__(self, schema: Schema, recipe: FactorRecipe, table: object, options: FitOptions) -> None:
         self.schema, self.recipe, self.table, self.options = schema, recipe, table, options
+        self.before: str | None = None
 
     @contextmanager
     def machine(self) -> Iterator[PeakMemory]:
         """The CPU as it is: the recipe says how many threads there are."""
         yield peak_bytes
 
-    def prepare(self, notes: Notes) -> _Prepared:
+    def continues(self, recipe: Mapping[str, object]) -> None:
+        """Stay with als where a run of events has it: it was their default before ease."""
+        if recipe.get("method") == "als" and "method" not in self.recipe.model_fields_set:
+            self.before = "als"
+
+    def prepare(self, notes: Notes) -> Prepared:
         """Read, check and split the ratings."""
         begin_stage(self.options.on_progress, "reading the ratings")
-        work = prepare_ratings(self.schema, self.recipe, self.table, self.options, notes)
+        work = prepare_ratings(self.schema, self.recipe, self.table, self.options, notes, before=self.before)
         self.table = None
-        return _Prepared(work, self.options)
+        return (
+            PreparedItems(work) if METHODS[work.recipe.method].fit is None else _Prepared(work, self.options)
+        )
 
 
 @dataclass(frozen=True)
@@ -99,26 +106,10 @@ class _Prepared:
     work: RatingsWork
     options: FitOptions
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, object]:
         """Everything that decides the model, for JSON; the data by a checksum."""
-        ratings, sides = self.work.train, self.work.sides
-        digest = hashlib.sha256()
-        for text in (*ratings.users, *ratings.items):
-            digest.update(str(text).encode("utf-8", "surrogatepass") + b"\0")
-        arrays = [ratings.user_index, ratings.item_index, ratings.ratings, np.array(ratings.scale)]
-        arrays += [] if ratings.times is None else [ratings.times]
-        for role in sorted(sides):
-            arrays += [sides[role].start, sides[role].feature]
-            digest.update(" ".join(sides[role].names).encode("utf-8", "surrogatepass"))
-        for array in arrays:
-            digest.update(np.ascontiguousarray(array).data)
-        return {
-            "recipe": self.work.recipe.model_dump(mode="json"),
-            "schema": self.work.schema.model_dump(mode="json"),
-            "implicit": ratings.implicit,
-            "data": digest.hexdigest(),
-        }
+        return self.work.identity
 
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
         """Fit, score the held-out ratings, and write the model."""
@@ -154,6 +145,14 @@ class _Prepared:
             if evaluation.predicted is not None:
                 target = str(work.schema.targets[0].name)
                 write_held_out(folder, work.schema, target, held, evaluation.predicted)
+        if not model.implicit:
+            recipe = work.recipe
+            begin_stage(self.options.on_progress, "weights between items, for lists")
+            about = {"core": recipe.core_items, "threads": recipe.threads, "seed": recipe.seed}
+            lists, messages = fit_lists(FactorScorer(model), held, **about)
+            notes.add(messages)
+            folder.write_arrays(LISTS, *pack_lists(lists))
+        if held is not None:
             model = replace(model, **held_out_pairs(model, held))
         folder.write_arrays(MODEL, *pack_factor_model(model))
         work.write_items(folder)

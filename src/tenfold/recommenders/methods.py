@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tenfold.errors import RecipeError
 from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe
-from tenfold.values import FactorModel, Ratings, SideFeatures
+from tenfold.values import FactorModel, Interactions, Ratings, SideFeatures
 
-__all__ = ["METHODS", "Method", "fit_model", "unused_choices"]
+if TYPE_CHECKING:
+    from tenfold.collab.item_scorer import ItemScorer
+    from tenfold.collab.predict import PairScorer
+
+__all__ = ["METHODS", "Method", "fit_items", "fit_model", "fit_scorer", "unused_choices"]
 
 Sides = Mapping[str, SideFeatures]
 #: Factors to try where none are given.
 FACTORS = (2, 4, 8, 16, 32, 64)
+#: Ridges of weights between items to try.
+RIDGES = (20, 50, 100, 200, 400, 800)
 
 
 @dataclass(frozen=True)
 class Method:
     """One way to find latent factors.
 
-    fit: (ratings, recipe, side features, on_progress) -> model.
+    fit: (ratings, recipe, side features, on_progress) -> model; None: it finds no factors (`fit_items`).
     takes: the fields of the recipe that only this method uses; it ignores those of the other methods.
     side: whether it learns from side features.
     grids: field -> values to try when it is tuned.  event_grids: the same, of events.
     default: (field, recipe, ratings) -> the value of a field that is not given.
     """
 
-    fit: Callable[[Ratings, FactorRecipe, Sides, Listener | None], FactorModel]
+    fit: Callable[[Ratings, FactorRecipe, Sides, Listener | None], FactorModel] | None
     takes: tuple[str, ...]
     default: Callable[[str, FactorRecipe, Ratings], float]
     side: bool = False
@@ -118,6 +127,12 @@ def _default_of_sgd(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
     return sgd.WEIGHT_DECAY if recipe.use_range else sgd.PLAIN_WEIGHT_DECAY
 
 
+def _default_of_ease(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
+    from tenfold.collab import item_item
+
+    return item_item.RIDGE
+
+
 #: A recipe's `method` -> what it is. A new method stands here and in the recipe's list of words.
 METHODS: Mapping[str, Method] = {
     "gibbs": Method(
@@ -135,6 +150,9 @@ METHODS: Mapping[str, Method] = {
         grids={"factors": FACTORS, "weight_decay": (0, 1e-3, 1e-2, 1e-1, 1, 10)},
         event_grids={"factors": FACTORS, "weight_decay": (0.1, 1, 10, 100, 1000)},
     ),
+    "ease": Method(
+        None, ("core_items", "weight_decay"), _default_of_ease, event_grids={"weight_decay": RIDGES}
+    ),
     "sgd": Method(
         _fit_sgd,
         ("epochs", "weight_decay", "lr", "range", "use_range", "use_bias"),
@@ -151,14 +169,56 @@ METHODS: Mapping[str, Method] = {
 def fit_model(
     ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None = None
 ) -> FactorModel:
-    """Fit the recipe's method to these ratings; nothing is written."""
+    """Fit the factors of the recipe's method to these ratings; nothing is written."""
+    _refuse_sides(recipe, sides)
+    fit = METHODS[recipe.method].fit
+    if fit is None:
+        raise RecipeError(f"method {recipe.method} finds no factors", fix="--method als does, for events")
+    return fit(ratings, recipe, sides, on_progress)
+
+
+def fit_items(ratings: Ratings, recipe: FactorRecipe) -> ItemScorer:
+    """Fit weights between items to these events; nothing is written."""
+    from tenfold.collab.item_item import fit_item_item, item_vectors
+    from tenfold.collab.item_scorer import ItemScorer
+    from tenfold.collab.scale import measure
+
+    measure(ratings)
+    counts = np.bincount(ratings.user_index, minlength=len(ratings.users))
+    known = Interactions(
+        users=ratings.users,
+        items=ratings.items,
+        scale=ratings.scale,
+        seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        seen_items=ratings.item_index,
+        seen_ratings=ratings.ratings,
+        item_names=ratings.item_names,
+        implicit=True,
+    )
+    choices = {"ridge": recipe.weight_decay, "core": recipe.core_items}
+    fitted = fit_item_item(known, **choices, threads=recipe.threads)
+    return ItemScorer(known, fitted.model, item_vectors(known, fitted, seed=recipe.seed))
+
+
+def fit_scorer(
+    ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None = None
+) -> PairScorer:
+    """Fit the recipe's method; what scores pairs."""
+    if METHODS[recipe.method].fit is None:
+        _refuse_sides(recipe, sides)
+        return fit_items(ratings, recipe)
+    from tenfold.collab.predict import FactorScorer
+
+    return FactorScorer(fit_model(ratings, recipe, sides, on_progress))
+
+
+def _refuse_sides(recipe: FactorRecipe, sides: Sides) -> None:
     method = METHODS[recipe.method]
     if sides and not method.side:
         able = " or ".join(f"--method {name}" for name, other in METHODS.items() if other.side)
         raise RecipeError(
             f"method {recipe.method} learns nothing from side columns", fix=f"{able}, or leave out --side"
         )
-    return method.fit(ratings, recipe, sides, on_progress)
 
 
 def unused_choices(recipe: FactorRecipe) -> list[str]:

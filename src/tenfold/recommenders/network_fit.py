@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.evaluate import evaluate
 from tenfold.collab.ids import locate
+from tenfold.collab.interest import fit_lists, pack_lists
 from tenfold.collab.pack import pack_interactions
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.data.encode import ColumnStats, Encoding, Examples, Inputs, encode_columns, fit_columns
@@ -29,7 +30,7 @@ from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe, with_dot_weight_decay
 from tenfold.recommenders.network_scorer import NetworkScorer, network_schema
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
-from tenfold.recommenders.run import MODEL, write_held_out
+from tenfold.recommenders.run import LISTS, MODEL, write_held_out
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions
@@ -63,6 +64,9 @@ class RatingNetworkFit:
     def machine(self) -> AbstractContextManager[PeakMemory]:
         """One thread on a CPU, where the layers are too small for two."""
         return training_on(self.device, small=True)
+
+    def continues(self, recipe: Mapping[str, object]) -> None:
+        """Nothing: its defaults are those of earlier versions."""
 
     def prepare(self, notes: Notes) -> _Prepared:
         """The ratings as rows of arrays, and the network."""
@@ -131,6 +135,12 @@ class _Prepared:
             notes.add([*messages, *evaluation.notes])
             assert evaluation.predicted is not None
             write_held_out(folder, self.ratings.schema, self.target, held, evaluation.predicted)
+        if not self.ratings.schema.columns[2:]:
+            rating = NetworkScorer(known, self.network, self.encoding, self.ratings.schema, embeddings)
+            lists, messages = fit_lists(rating.on(str(device)), held, seed=recipe.seed)
+            notes.add(messages)
+            folder.write_arrays(LISTS, *pack_lists(lists))
+        if held is not None:
             known = replace(known, **held_out_pairs(known, held))
         write_network(folder, self.network, self.encoding, trained, {"body": recipe.body}, indent=None)
         folder.write_arrays(MODEL, *pack_interactions(known, embeddings["user"], embeddings["item"]))

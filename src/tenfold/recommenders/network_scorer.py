@@ -78,6 +78,8 @@ class NetworkScorer:
             answers = predict_views(self.network, examples, np.arange(len(users)), preparation)[0]
         return next(iter(answers.values()))[:, 0], np.full(len(users), np.nan, np.float32)
 
+    means = scores
+
     def inputs(self, users: Ints, items: Ints, cells: Cells, device: Device) -> tuple[Examples, Preparation]:
         """Pairs as the network takes them, on a device."""
         names = [column.name for column in self.schema.columns[:2]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,27 @@ class RatingsWork:
         every = np.array([*self.train.items, *ids], object)
         return every[len(rated) :], encode_side(table, side.columns, every, role="item", key=key)
 
+    @cached_property
+    def identity(self) -> dict[str, object]:
+        """Everything that decides a model, for JSON; the data by a checksum."""
+        ratings, sides = self.train, self.sides
+        digest = hashlib.sha256()
+        for text in (*ratings.users, *ratings.items):
+            digest.update(str(text).encode("utf-8", "surrogatepass") + b"\0")
+        arrays = [ratings.user_index, ratings.item_index, ratings.ratings, np.array(ratings.scale)]
+        arrays += [] if ratings.times is None else [ratings.times]
+        for role in sorted(sides):
+            arrays += [sides[role].start, sides[role].feature]
+            digest.update(" ".join(sides[role].names).encode("utf-8", "surrogatepass"))
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).data)
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "schema": self.schema.model_dump(mode="json"),
+            "implicit": ratings.implicit,
+            "data": digest.hexdigest(),
+        }
+
     def write_items(self, folder: RunFolder) -> None:
         """Write the item table, by which lists can be filtered."""
         items = self.tables.get("item")
@@ -110,12 +133,13 @@ def prepare_ratings(
     *,
     keep_rows: bool = False,
     fold: tuple[int, int] | None = None,
+    before: str | None = None,
 ) -> RatingsWork:
     """Read, check and split the ratings; nothing is fitted yet.
 
     schema: two id columns, the user's first, and a rating; names that are "" or None are looked for.
     keep_rows: keep the row that each rating came from.  fold: (K, N), the K-th of N parts is held out, in
-    place of the recipe's `valid`.
+    place of the recipe's `valid`.  before: the method of events where none is given, of a run that goes on.
     """
     schema.check_uses()
     time_format = options.time_format or schema.time_format
@@ -129,8 +153,17 @@ def prepare_ratings(
     )
     del table
     if ratings.implicit and "method" not in recipe.model_fields_set:
-        recipe = recipe.model_copy(update={"method": "als"})
-        notes.add(["method als, since it is the one for events"])
+        factors = [name for name in ("factors", "epochs") if getattr(recipe, name) is not None]
+        why = f"since {factors[0]} is a choice of it" if factors else "since it is the one for events"
+        method = "als" if factors else before or "ease"
+        recipe = recipe.model_copy(update={"method": method})
+        notes.add([f"method {recipe.method}, {why}"])
+    if recipe.method == "ease" and not ratings.implicit:
+        raise RecipeError(
+            "method ease learns which items are taken, and these are ratings",
+            fix="--kind implicit takes each rating as an event; any other method has such lists beside its "
+            "ratings: leave out --method",
+        )
     notes.add(unused_choices(recipe))
     split = _split(ratings, recipe, fold)
     notes.add(split.notes)

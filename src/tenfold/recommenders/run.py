@@ -18,14 +18,16 @@ from tenfold.collab import evaluate as scoring
 from tenfold.collab import predict as predicting
 from tenfold.collab import recommend as listing
 from tenfold.collab.ids import find_titles, locate, near_items
+from tenfold.collab.interest import Lists, unpack_lists
+from tenfold.collab.item_scorer import RatingOrder
 from tenfold.collab.predict import PairScorer
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.ratings.roles import find_column, find_roles, names_users
 from tenfold.data.ratings.side import choose_ids
 from tenfold.data.tables.table import Table, read_parquet_columns, read_table, write_parquet
-from tenfold.errors import LISTED, RatingsError, RunError, SchemaError
+from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, SchemaError, did_you_mean
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
-from tenfold.runs.folder import RunFolder, read_text
+from tenfold.runs.folder import RunFolder, read_arrays, read_text
 from tenfold.runs.heldout import HeldOutRows, evaluate_target, free_names
 from tenfold.runs.job import log_all
 from tenfold.runs.options import AS_TRAINED, PredictChanges, PredictOptions
@@ -44,12 +46,23 @@ from tenfold.values import (
     id_text,
 )
 
-__all__ = ["ITEMS", "MODEL", "NO_TIME", "RecommenderRun", "column_in", "held_out_names", "peak_bytes"]
+__all__ = [
+    "ITEMS",
+    "LISTS",
+    "MODEL",
+    "NO_TIME",
+    "RecommenderRun",
+    "column_in",
+    "held_out_names",
+    "peak_bytes",
+]
 
-#: Files of a run: interactions with factors or embeddings, and the item table for filters.
-MODEL, ITEMS = "model.safetensors", "items.parquet"
+#: Files of a run: interactions with factors or embeddings, weights between items, the item table for filters.
+MODEL, LISTS, ITEMS = "model.safetensors", "lists.safetensors", "items.parquet"
 #: The held-out ratings with their predictions; older runs of factors have none.
 HELD_OUT = "validation.parquet"
+#: Orders of lists: what a user will take and like; the highest predicted ratings.
+ORDERS = ("interest", "rating")
 
 #: Instead of a time column: it is not to be read.
 NO_TIME = "none"
@@ -62,7 +75,7 @@ class RecommenderRun(Run):
     folded: the scorer with further ratings learned (`with_ratings`), instead of that in the folder.
     """
 
-    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from"})
+    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from", "rank_by"})
     blended_by: ClassVar = "blend of ratings"
     summarised: ClassVar = (
         *("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes"),
@@ -134,6 +147,46 @@ class RecommenderRun(Run):
 
     # --- lists and neighbours
 
+    @cached_property
+    def lists(self) -> Lists | None:
+        """Weights between items, and how ratings join them; None where the run keeps none, as older runs."""
+        path = self.path / LISTS
+        if not path.exists():
+            return None
+        return unpack_lists(*read_arrays(path))
+
+    def lister(self, rank_by: str | None = None) -> tuple[PairScorer, str]:
+        """What orders the lists, and this order in words.
+
+        rank_by: ``interest`` or ``rating``; None is interest where the run keeps weights between items.
+        Raises RunError where it keeps none and they are asked for, RecipeError for another word.
+        """
+        if rank_by not in (None, *ORDERS):
+            raise RecipeError(f"rank_by = {rank_by!r} is not known", fix=did_you_mean(str(rank_by), ORDERS))
+        if self.interactions.implicit:
+            if rank_by == "rating":
+                raise RecipeError(
+                    f"{self.path} was fitted to events, and has no ratings to rank by", fix="leave it out"
+                )
+            return self.scorer, "events: how likely each item is to be taken"
+        by_interest = self._by_interest()
+        if by_interest is not None and rank_by != "rating":
+            return by_interest
+        if rank_by == "interest":
+            raise RunError(
+                f"{self.path} keeps no weights between items, so its lists are by rating",
+                fix="fit again: runs of this version keep them, unless a score needs further columns",
+            )
+        if rank_by is None:
+            return self.scorer, "rating: the highest predicted ratings; fit again for lists that rank better"
+        spread = max(float(self.interactions.seen_ratings.std(dtype=np.float64)), 1e-6)
+        return RatingOrder(self.scorer, spread), "rating: the lower end of each rating's 90 % interval"
+
+    def _by_interest(self) -> tuple[PairScorer, str] | None:
+        if self.lists is None:
+            return None
+        return self.lists.scorer(self.scorer), self.lists.order
+
     def recommend(
         self,
         users: object = None,
@@ -144,16 +197,19 @@ class RecommenderRun(Run):
         candidates: object = None,
         exclude: object = None,
         reasons: int | None = None,
+        rank_by: str | None = None,
         threads: int | None = None,
     ) -> Recommendations:
-        """The n items of highest score for each user, best first; see `collab.recommend.recommend`.
+        """The n items that rank highest for each user, best first; see `collab.recommend.recommend`.
 
         users: ids in any spelling, a single id or many; None is everyone.
         where: conditions on the item table, as ``genre=Drama``; all must hold.
         reasons: rated items to name with each row; 3 where not given, or none for everyone, and none where
             the scorer can tell none.
+        rank_by: ``interest``, what a user will take and like, or ``rating``; see `lister`. `order` of the
+            result says which it is.
         """
-        scorer = self.scorer
+        scorer, order = self.lister(rank_by)
         if reasons is None:
             reasons = 3 if users is not None and scorer.reasons is not None else 0
         lists = listing.recommend(
@@ -167,7 +223,13 @@ class RecommenderRun(Run):
             reasons=reasons,
             threads=threads,
         )
-        return replace(lists, notes=(*self.record.added_notes, *lists.notes))
+        notes = [*self.record.added_notes, *lists.notes]
+        if self.interactions.listed_items and order.startswith("interest"):
+            notes.append(
+                f"{self.interactions.listed_items} items that nobody has rated come last in this order; "
+                "--rank-by rating ranks them by their predicted ratings"
+            )
+        return replace(lists, order=order, notes=tuple(notes))
 
     def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
         """(items,) which items meet all conditions on an item table (see `data.ratings.side.choose_ids`)."""
@@ -260,8 +322,19 @@ class RecommenderRun(Run):
     def _scores(self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]) -> Scores:
         scorer = self.scorer.on(options.device)
         cells, own = scorer.cells(table, test)
-        evaluation = scoring.evaluate(scorer, test, cells, n=options.n, relevant_from=options.relevant_from)
+        listed = options.n is not None and not scorer.columns
+        lister, order = self.lister(options.rank_by) if listed else (scorer, "")
+        evaluation = scoring.evaluate(
+            scorer,
+            test,
+            cells,
+            n=options.n,
+            relevant_from=options.relevant_from,
+            lister=lister.on(options.device),
+        )
         messages += [*own, *evaluation.notes]
+        if order and "lists" in evaluation.scores:
+            messages.append(f"order of the lists: {order}")
         return evaluation.scores
 
     def peak_bytes(self, device: str) -> int:

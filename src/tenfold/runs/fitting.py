@@ -102,6 +102,8 @@ def run_fit(
     started = time.monotonic()
     notes = Notes(log)
     with making_run(path, resume=resume, on_notes=notes.add) as folder, job.machine() as peak:
+        if resume:
+            job.continues(folder.recipe_so_far())
         work = job.prepare(notes)
         identity = work.identity
         record = has_finished(folder, identity, job.word) if resume else None

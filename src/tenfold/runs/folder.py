@@ -92,6 +92,18 @@ class RunFolder:
         text = json.dumps(about)
         self._write_arrays(CHECKPOINT, arrays, f"{_SUM}{_sum_of(arrays, text)} {text}")
 
+    def recipe_so_far(self) -> Mapping[str, object]:
+        """The recipe of the run that is to go on or has finished; empty where there is none to be read."""
+        try:
+            if self.file(CHECKPOINT).exists():
+                text = _read_arrays(self.file(CHECKPOINT))[1]
+                identity = json.loads(text[text.index("{") :])["identity"]
+            else:
+                identity = read_description(self.final / DESCRIBED, self.final).identity
+            return dict(identity["recipe"])
+        except (RunError, OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}  # whoever reads it next says what is wrong
+
     def read_checkpoint(self, identity: Mapping[str, object], what: str) -> Checkpoint | None:
         """Read the checkpoint; None where it is missing.
 

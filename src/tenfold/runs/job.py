@@ -54,6 +54,10 @@ class FitJob(Protocol):
         """Set up the machine (threads, memory), and count its peak memory from here on."""
         ...
 
+    def continues(self, recipe: Mapping[str, object]) -> None:
+        """Take the default of an earlier version where the run that goes on, of this recipe, has it."""
+        ...
+
     def prepare(self, notes: Notes) -> Prepared:
         """Read and check everything. Raises a TenfoldError for what is wrong with the input."""
         ...

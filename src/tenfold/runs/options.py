@@ -83,7 +83,8 @@ class PredictOptions:
     members: also the answers of each member, as targets called ``target@member``.
     id: the column that names a row, instead of that of the training.
     unknown: ``fallback`` or ``raise``, for unknown users and items.  ranking: scores that rank only.
-    n: also score lists of this many items.  relevant_from: rating from which a test item counts as liked.
+    n: also score lists of this many items.  rank_by: their order.
+    relevant_from: rating from which a test item counts as liked.
     log: called with every message.
     """
 
@@ -98,6 +99,7 @@ class PredictOptions:
     ranking: bool = False
     n: int | None = None
     relevant_from: float | None = None
+    rank_by: str | None = None
     log: Log | None = None
 
 
@@ -125,6 +127,7 @@ class PredictChanges(TypedDict, total=False):
     ranking: bool
     n: int | None
     relevant_from: float | None
+    rank_by: str | None
     on_note: Log | None
 
 

@@ -32,6 +32,7 @@ FILES = frozenset(
         "history.jsonl",
         "weights.safetensors",
         "model.safetensors",
+        "lists.safetensors",
         "items.parquet",
         "validation.parquet",
         "validation_plain.parquet",

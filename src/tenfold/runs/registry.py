@@ -26,6 +26,7 @@ from tenfold.values import PairPredictions, Predictions
 KINDS = {
     "network": "tenfold.networks.run:NetworkRun",
     "ratings": "tenfold.recommenders.factors:FactorRun",
+    "events": "tenfold.recommenders.items:ItemRun",
     "pairs": "tenfold.recommenders.network:RatingNetworkRun",
     "blend of network": "tenfold.ensembles.networks:NetworkEnsemble",
     "blend of ratings": "tenfold.ensembles.recommenders:RecommenderBlend",

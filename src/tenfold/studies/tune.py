@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tenfold.collab.evaluate import evaluate
-from tenfold.collab.predict import FactorScorer
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.events import Listener, TrialBegan
 from tenfold.metrics import score_text
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
-from tenfold.recommenders.methods import METHODS, fit_model
+from tenfold.recommenders.methods import METHODS, fit_scorer
 from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.reports.charts import tuning_chart
 from tenfold.reports.html import Cell, Charts, Grid, Section
@@ -232,8 +231,7 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
 
     def train(value: float, seed: int) -> tuple[float, TargetScores]:
         changed = recipe.model_copy(update={name: value, "seed": seed})
-        model = fit_model(work.train, changed, work.sides, options.on_progress)
-        evaluation = evaluate(FactorScorer(model), held, cells)
+        evaluation = evaluate(fit_scorer(work.train, changed, work.sides, options.on_progress), held, cells)
         return evaluation.primary, {work.schema.targets[0].name or "event": evaluation.scores}
 
     return _Plan(

@@ -1,0 +1,285 @@
+"""Which items go together: from the items that a user took, how likely is each other one. In closed form.
+
+EASE (Steck 2019, "Embarrassingly shallow autoencoders for sparse data", arXiv 1905.03375): the weights W with
+a diagonal of 0 that reproduce each user's row x from the row itself, |X - X W|^2 + the penalty of each item's
+weights, are W_ji = -P_ji / P_ii with P = (X'X + diag(penalty))^-1. The penalty of an item is what leaving out
+half of all entries at random amounts to (Steck 2020, "Autoencoders that don't overfit towards the identity",
+NeurIPS 33: count x p / (1 - p), p = 1/2) and a constant ridge, `RIDGE`, times the mean weight of a row. Users
+count n^(-1/4) in X, so that the busiest do not decide alone. These three numbers were chosen on inner splits
+of the training ratings of four data sets (bench/results/lists.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab import kernels
+from tenfold.collab.scale import algebra_threads
+from tenfold.errors import RecipeError, RunError
+from tenfold.values import Interactions
+
+__all__ = [
+    "CORE",
+    "Fitted",
+    "ItemItem",
+    "fit_item_item",
+    "item_vectors",
+    "pack_item_item",
+    "planned_bytes",
+    "row_weights",
+    "unpack_item_item",
+    "weight_of",
+]
+
+#: Ridge of an item, in rows of mean weight; the exponent of a user's activity; weight of the lowest rating.
+RIDGE, ACTIVITY, LOWEST = 200.0, 0.25, 0.2
+#: Items in the model: the most taken ones. The memory and time of the fit grow with their square and cube.
+CORE = 8000
+#: Arrays of items x items in single precision that the fit holds at its highest.
+HELD_AT_ONCE = 5
+#: Rows and columns of a block that is inverted at once.
+BLOCK = 256
+#: Vectors of items for maps and neighbours: how many, and steps of the iteration that finds them.
+DIRECTIONS, STEPS = 32, 6
+#: Version of the layout of files (docs/formats.md).
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class ItemItem:
+    """Weights between items.
+
+    core: (core,) rising indices of the items that have weights.
+    weights: (core, core) float32: row j is what having taken j adds to the score of each item.
+    """
+
+    core: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    def row(self, known: Interactions, user: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Places in the core of what a user took, and how much each counts; nothing for an unknown user."""
+        if user < 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        part = slice(int(known.seen_start[user]), int(known.seen_start[user + 1]))
+        place = self.places(known)[known.seen_items[part]]
+        there = place >= 0
+        return place[there], row_weights(known, part)[there]
+
+    def places(self, known: Interactions) -> NDArray[np.int64]:
+        """(items,) the place of each item in the core, -1 for others. RunError where the items are others."""
+        if len(self.core) and self.core[-1] >= len(known.items):
+            raise _damaged()
+        place = np.full(len(known.items), -1)
+        place[self.core] = np.arange(len(self.core))
+        return place
+
+    def sums(self, row: tuple[NDArray[np.int64], NDArray[np.float32]]) -> NDArray[np.float64]:
+        """(core,) scores of the items for a user's row: the same alone and among others."""
+        total = np.zeros(len(self.core))
+        kernels.add_lines(*row, self.weights, total)
+        return total
+
+
+def row_weights(known: Interactions, part: slice = slice(None)) -> NDArray[np.float32]:
+    """How much each entry of `known.seen_items` says that its item is to the user's liking, 0 to 1.
+
+    An event counts 1. A rating counts 0.2 to 1, by its place in the scale: also what a user did not like was
+    taken, and what goes with it is more likely to be taken than what does not.
+    """
+    ratings = known.seen_ratings[part]
+    return np.ones(len(ratings), np.float32) if known.implicit else weight_of(ratings, known.scale)
+
+
+def weight_of(ratings: NDArray[np.float32], scale: tuple[float, float]) -> NDArray[np.float32]:
+    """The weights of ratings in a scale: 0.2 at its lower end, 1 at the upper one, straight in between."""
+    low, high = scale
+    if not low < high:
+        return np.ones(len(ratings), np.float32)
+    return (LOWEST + (1 - LOWEST) * np.clip((ratings - low) / (high - low), 0, 1)).astype(np.float32)
+
+
+def planned_bytes(items: int) -> int:
+    """The most memory that a fit of so many items in the core holds beside the ratings, in bytes."""
+    return HELD_AT_ONCE * 4 * items**2
+
+
+class Fitted(NamedTuple):
+    """A model and what it was made of.
+
+    inverse: (core, core) float32, P.  start, place, value: the rows of X, in CSR form, in the core's places.
+    """
+
+    model: ItemItem
+    inverse: NDArray[np.float32]
+    start: NDArray[np.int64]
+    place: NDArray[np.int64]
+    value: NDArray[np.float32]
+
+    def without(self, users: NDArray[np.int64]) -> ItemItem:
+        """The model as if these users had not been there (their counts stay in the penalty).
+
+        By the identity of Woodbury: (A - Z'Z)^-1 = P + P Z' (I - Z P Z')^-1 Z P, with the users' rows Z.
+        """
+        rows = np.zeros((len(users), len(self.model.core)), np.float32)
+        for row, user in enumerate(users):
+            part = slice(self.start[user], self.start[user + 1])
+            rows[row, self.place[part]] = self.value[part]
+        across = rows @ self.inverse
+        small = np.eye(len(users)) - (rows @ across.T).astype(np.float64)
+        added = across.T @ np.linalg.solve(small, across.astype(np.float64)).astype(np.float32)
+        return ItemItem(self.model.core, _weights(self.inverse + added))
+
+
+def fit_item_item(
+    known: Interactions, *, ridge: float | None = None, core: int | None = None, threads: int = 1
+) -> Fitted:
+    """Fit the weights between the most taken items.
+
+    ridge: see `RIDGE`.  core: at most so many items (8000), of those that two users took, if there are any.
+    The same interactions and threads give the same bytes. Raises RecipeError for impossible choices, and
+    RunError where the memory that this machine has free does not hold the fit.
+    """
+    ridge = RIDGE if ridge is None else ridge
+    if not 0 <= ridge < np.inf:
+        raise RecipeError(f"weight_decay = {ridge!r} is not a number from 0 on", fix="leave it out")
+    chosen = _core(known.received, CORE if core is None else core)
+    _check_memory(len(chosen), len(known.items))
+    model = ItemItem(chosen, np.zeros((0, 0), np.float32))
+    place = model.places(known)[known.seen_items]
+    there = place >= 0
+    owner, place, value = known.owners[there], place[there], row_weights(known)[there]
+    given = np.bincount(owner, value, len(known.users))
+    scaled = value * (np.maximum(given, 1e-12) ** -ACTIVITY).astype(np.float32)[owner]
+    start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(known.users)))]).astype(np.int64)
+    gram = np.zeros((len(chosen), len(chosen)), np.float32)
+    kernels.add_pairs(start, place, scaled, gram)
+    gram += np.triu(gram, 1).T
+    counts = np.diag(gram).copy()
+    mean = counts.sum(dtype=np.float64) / max(float((value.astype(np.float64) ** 2).sum()), 1e-12)
+    gram[np.diag_indices(len(gram))] += counts + np.float32(max(ridge, 1e-3) * mean)
+    with algebra_threads(threads):
+        inverse = _inverted(gram)
+    # Half precision is what the run's folder keeps: the fit is scored as it will be opened.
+    weights = _weights(inverse).astype(np.float16).astype(np.float32)
+    return Fitted(ItemItem(chosen, weights), inverse, start, place, scaled)
+
+
+def _core(received: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Rising indices of the most taken items, without those that a single user took, if there are others."""
+    least = 2 if (received >= 2).any() else 1
+    order = np.argsort(-received, kind="stable")[:most]
+    return np.sort(order[received[order] >= least])
+
+
+def _weights(inverse: NDArray[np.float32]) -> NDArray[np.float32]:
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def _inverted(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The inverse of a symmetric positive definite matrix: by halves, so that most of it are products.
+
+    With A, B and C its blocks and S = (C - B' A^-1 B)^-1: A^-1 + T S T', -T S and S, where T = A^-1 B (Golub
+    and Van Loan 2013, section 2.1.4).
+    """
+    size = len(matrix)
+    if size <= BLOCK:
+        return np.linalg.inv(matrix)
+    half = size // 2
+    corner = _inverted(matrix[:half, :half])
+    across = corner @ matrix[:half, half:]
+    other = _inverted(matrix[half:, half:] - across.T @ matrix[:half, half:])
+    result = np.empty_like(matrix)
+    result[half:, half:] = other
+    side = across @ other
+    result[:half, half:] = -side
+    result[half:, :half] = -side.T
+    result[:half, :half] = corner + side @ across.T
+    return result
+
+
+def _check_memory(core: int, items: int) -> None:
+    free, needed = _free_bytes(), planned_bytes(core)
+    if free and needed > free:
+        fits = int((free / planned_bytes(1)) ** 0.5)
+        raise RunError(
+            f"weights between {core:,} of {items:,} items need {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free",
+            fix=f"--core-items {max(1, fits // 100 * 100 or fits)} takes only the most taken items",
+        )
+
+
+def _free_bytes() -> int:
+    """Memory that can be had without swapping, in bytes; 0 where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            table = dict(line.split(":", 1) for line in stream)
+        return int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return 0
+
+
+def item_vectors(known: Interactions, fitted: Fitted, *, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Side -> vectors of users and items whose cosines say who takes the same, for maps and neighbours.
+
+    Of the co-occurrences of two items over the root of both counts, the eigenvectors of the largest
+    eigenvalues after the first, which says only how often an item is taken. A user's vector is the sum of the
+    vectors of what the user took. Items outside the core have a vector of zeros.
+    """
+    core = fitted.model.core
+    gram = np.zeros((len(core), len(core)), np.float32)
+    kernels.add_pairs(fitted.start, fitted.place, fitted.value, gram)
+    gram += np.triu(gram, 1).T
+    length = np.sqrt(np.maximum(np.diag(gram), 1e-12))
+    gram /= length
+    gram /= length[:, None]
+    width = min(DIRECTIONS + 1, len(core))
+    rng = np.random.Generator(np.random.SFC64(seed))
+    basis = rng.standard_normal((len(core), min(width + 8, len(core)))).astype(np.float32)
+    for _ in range(STEPS):
+        basis = np.linalg.qr(gram @ basis)[0]
+    values, turn = np.linalg.eigh((basis.T @ (gram @ basis)).astype(np.float64))
+    order = np.argsort(-values)[1:width]
+    found = (basis @ turn[:, order]) * np.sqrt(np.maximum(values[order], 0))
+    items = np.zeros((len(known.items), max(1, width - 1)), np.float32)
+    items[core, : found.shape[1]] = found
+    users = np.zeros((len(known.users), items.shape[1]), np.float32)
+    owner = np.repeat(np.arange(len(known.users)), np.diff(fitted.start))
+    for direction in range(items.shape[1]):
+        taken = items[core[fitted.place], direction]
+        users[:, direction] = np.bincount(owner, fitted.value * taken, len(known.users))
+    return {"user": users, "item": items}
+
+
+def pack_item_item(model: ItemItem) -> dict[str, NDArray[np.generic]]:
+    """Named arrays of a model: places of the core, and weights in half precision."""
+    return {"core": model.core.astype(np.uint32), "weights": model.weights.astype(np.float16)}
+
+
+def unpack_item_item(arrays: dict[str, NDArray[np.generic]]) -> ItemItem:
+    """The model of `pack_item_item`. Raises RunError where it is damaged."""
+    core, weights = arrays.get("core"), arrays.get("weights")
+    good = (
+        isinstance(core, np.ndarray)
+        and isinstance(weights, np.ndarray)
+        and core.dtype == np.uint32
+        and weights.dtype == np.float16
+        and weights.shape == (len(core), len(core))
+        and bool((np.diff(core.astype(np.int64)) > 0).all())
+        and bool(np.isfinite(weights).all())
+    )
+    if not good or core is None or weights is None:
+        raise _damaged()
+    return ItemItem(core.astype(np.int64), weights.astype(np.float32))
+
+
+def _damaged() -> RunError:
+    return RunError(
+        "the weights between items are damaged, or another run's",
+        fix="fit again, or restore the run's folder",
+    )

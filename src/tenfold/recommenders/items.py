@@ -1,0 +1,116 @@
+"""Recommenders of events by weights between items: a fit, and the run that comes of it. Never loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.collab.evaluate import evaluate
+from tenfold.collab.interest import Lists, pack_lists
+from tenfold.collab.item_scorer import ItemScorer
+from tenfold.collab.pack import pack_interactions, unpack_interactions
+from tenfold.collab.recommend import held_out_pairs
+from tenfold.errors import RecipeError, RunError
+from tenfold.recipe import FactorRecipe
+from tenfold.recommenders.methods import fit_items
+from tenfold.recommenders.page import ratings_page
+from tenfold.recommenders.prepare import RatingsWork
+from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun
+from tenfold.reports.html import Page
+from tenfold.runs.folder import RunFolder, read_arrays
+from tenfold.runs.job import Fitted, Notes
+from tenfold.runs.options import SOME_ROWS, ExplainOptions
+from tenfold.runs.run import Explanation
+from tenfold.values import FactorModel, Interactions, Scores
+
+__all__ = ["ItemRun", "PreparedItems"]
+
+
+@dataclass(frozen=True)
+class ItemRun(RecommenderRun):
+    """A finished run of weights between items."""
+
+    kind: ClassVar = "events"
+    words: ClassVar = "a run of weights between items"
+
+    @cached_property
+    def recipe(self) -> FactorRecipe:
+        """How events were read and learned."""
+        return FactorRecipe.from_toml(self.read_text("recipe.toml"))
+
+    @cached_property
+    def _kept(self) -> tuple[Interactions, dict[str, NDArray[np.float32]]]:
+        return unpack_interactions(*read_arrays(self.path / MODEL))
+
+    @cached_property
+    def trained(self) -> ItemScorer:
+        """The weights between items."""
+        known, vectors = self._kept
+        if self.lists is None:
+            raise RunError(f"{self.path} has lost {LISTS}", fix="fit again, or restore the run's folder")
+        return ItemScorer(known, self.lists.model, vectors)
+
+    @property
+    def model(self) -> FactorModel:
+        """Raises RunError: scores are no products of factors."""
+        raise RunError(
+            f"{self.path} is {self.words}: its scores are not products of factors",
+            fix="recommend, similar, evaluate and report work; for factors: fit with --method als",
+        )
+
+    def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
+        """Raises RecipeError: a list's reasons explain its scores."""
+        raise RecipeError(
+            f"{self.path} is {self.words}, which has no workbook: a score is the sum of its reasons",
+            fix="tenfold recommend RUN --user ID --reasons 10 shows them",
+        )
+
+    def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
+        """Its page: scores, what was fitted to what, maps of what is taken together."""
+        how = "Weights between items (method ease)"
+        return ratings_page(self, how, self._kept[1], "directions", worst=worst)
+
+
+@dataclass(frozen=True)
+class PreparedItems:
+    """The fit of weights between items to events."""
+
+    work: RatingsWork
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the weights, for JSON; the data by a checksum."""
+        return self.work.identity
+
+    def train(self, folder: RunFolder, notes: Notes) -> Fitted:
+        """Fit, score the held-out events, and write weights and interactions; there is no checkpoint."""
+        work = self.work
+        scorer = fit_items(work.train, work.recipe)
+        known, core = scorer.interactions, len(scorer.model.core)
+        some = "" if core == len(known.items) else f" of {len(known.items):,}; others follow by popularity"
+        notes.add([f"weights between {core:,} items{some}"])
+        if (known.seen_ratings != known.seen_ratings[:1]).any():
+            notes.add(["an event counts 1, whatever its strength; --method als weighs by strength"])
+        scores: Scores = {}
+        held = work.held_out()
+        if held is not None:
+            evaluation = evaluate(scorer, held, {})
+            scores = evaluation.scores
+            notes.add(evaluation.notes)
+            known = replace(known, **held_out_pairs(known, held))
+        vectors = scorer.kept
+        folder.write_arrays(MODEL, *pack_interactions(known, vectors["user"], vectors["item"], method="ease"))
+        folder.write_arrays(LISTS, *pack_lists(Lists(scorer.model, 0.0, 0.0, 1.0, "")))
+        work.write_items(folder)
+        record = {
+            "kind": ItemRun.kind,
+            "method": work.recipe.method,
+            **work.record(),
+            "targets": {work.schema.targets[0].name or "event": scores} if scores else {},
+        }
+        return Fitted(work.schema, work.recipe, record)

@@ -1,0 +1,188 @@
+"""Runs of events by weights between items: made, opened, asked, resumed; and the lists of ratings runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tenfold
+from tenfold.cli.main import app
+from tenfold.errors import RatingsError, RecipeError, RunError
+from tenfold.recipe import FactorRecipe
+from tenfold.recommenders.factors import FactorRun
+from tenfold.recommenders.items import ItemRun
+from tenfold.schema import IdColumn, RatingTarget, Schema
+
+
+def schema_of(rating: str | None = None) -> Schema:
+    return Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name=rating),))
+
+
+def table_of(*, ratings: bool = False) -> dict[str, list]:
+    rng = np.random.default_rng(1)
+    pairs = [
+        (f"u{u}", f"i{i}")
+        for u in range(80)
+        for i in range(30)
+        if rng.random() < (0.5 if u % 2 == i % 2 else 0.06)
+    ]
+    columns = dict(zip(("user", "item"), map(list, zip(*pairs, strict=True)), strict=True))
+    if ratings:
+        columns["stars"] = [int(rng.integers(3, 6)) for _ in pairs]
+    return columns
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> ItemRun:
+    path = tmp_path_factory.mktemp("items") / "run"
+    made = tenfold.fit(schema_of(), FactorRecipe(valid=0.2), table_of(), run=path)
+    assert isinstance(made, ItemRun)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> FactorRun:
+    path = tmp_path_factory.mktemp("rated") / "run"
+    recipe = FactorRecipe(method="als", factors=2, epochs=3)
+    made = tenfold.fit(schema_of("stars"), recipe, table_of(ratings=True), run=path)
+    assert isinstance(made, FactorRun)
+    return made
+
+
+def test_events_are_fitted_by_weights_between_items_and_beat_popularity(run: ItemRun) -> None:
+    assert run.recipe.method == "ease" and run.record.method == "ease"
+    lists = run.scores["event"]["lists"]
+    assert lists["ndcg"] > 1.3 * lists["baselines"]["most_popular"]["ndcg"]
+    found = run.recommend("u4", n=3)
+    assert found.order.startswith("events") and all(found.reasons)
+    assert all(int(item[1:]) % 2 == 0 for item in found.items)
+    assert all(int(item[1:]) % 2 == 0 for item in run.similar("i2", n=3).found)
+
+
+def test_a_run_of_events_says_what_it_cannot(run: ItemRun) -> None:
+    with pytest.raises(RatingsError, match="predicts no ratings"):
+        run.predict_pairs("u1", "i1")
+    with pytest.raises(RunError, match="not products of factors"):
+        _ = run.model
+    with pytest.raises(RecipeError, match="no workbook"):
+        run.explain()
+    with pytest.raises(RecipeError, match="no ratings to rank by"):
+        run.recommend("u1", rank_by="rating")
+    with pytest.raises(RecipeError, match="learns which items are taken"):
+        tenfold.fit(schema_of("stars"), FactorRecipe(method="ease"), table_of(ratings=True), run="unmade")
+    assert "</html>" in Path(run.write_page()["output"]).read_text("utf-8")
+    titles = [section.title for section in run.page().sections]
+    assert any("Maps" in title for title in titles)
+
+
+def test_a_new_user_is_folded_in(run: ItemRun) -> None:
+    more = run.with_ratings({"item": ["i1", "i3", "i5"]})
+    assert isinstance(more.recommend("me", n=3).items[0], str)
+    assert all(int(item[1:]) % 2 for item in more.recommend("me", n=3).items)
+    with pytest.raises(RatingsError, match="none of 1 items"):
+        run.with_ratings({"item": ["zzz"]})
+
+
+def test_it_is_opened_with_the_same_answers_and_resumed(run: ItemRun) -> None:
+    again = tenfold.load_run(run.path)
+    assert again.recommend(n=4).score.tolist() == run.recommend(n=4).score.tolist()
+    said: list[str] = []
+    tenfold.fit(
+        schema_of(), FactorRecipe(valid=0.2), table_of(), run=run.path, resume=True, on_note=said.append
+    )
+    assert any("finished already" in line for line in said)
+    (run.path / "lists.safetensors").rename(run.path / "away")
+    with pytest.raises(RunError):
+        tenfold.load_run(run.path)
+    (run.path / "away").rename(run.path / "lists.safetensors")
+
+
+def test_a_run_of_als_made_as_the_default_of_events_is_still_that_default(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    made = tenfold.fit(schema_of(), FactorRecipe(method="als"), table_of(), run=path)
+    said: list[str] = []
+    again = tenfold.fit(schema_of(), FactorRecipe(), table_of(), run=path, resume=True, on_note=said.append)
+    assert any("finished already" in line for line in said) and again.recipe.method == "als"
+    assert made.recommend(n=2).items.tolist() == again.recommend(n=2).items.tolist()
+    with pytest.raises(RunError, match="another fit"):
+        tenfold.fit(schema_of(), FactorRecipe(method="ease"), table_of(), run=path, resume=True)
+
+
+def test_choices_of_factors_keep_events_with_als_and_core_items_are_the_most_taken(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = tenfold.fit(
+        schema_of(), FactorRecipe(factors=2), table_of(), run=tmp_path / "a", on_note=said.append
+    )
+    assert run.recipe.method == "als" and any("factors is a choice of it" in line for line in said)
+    few = tenfold.fit(
+        schema_of(), FactorRecipe(core_items=6), table_of(), run=tmp_path / "b", on_note=said.append
+    )
+    assert any("weights between 6 items of 30" in line for line in said)
+    assert few.record.trained_recipe["core_items"] == 6
+    assert "core_items" not in FactorRecipe().model_dump()
+
+
+def test_lists_of_ratings_have_two_orders(rated: FactorRun) -> None:
+    assert rated.lists is not None
+    first, other = rated.recommend("u4", n=3), rated.recommend("u4", n=3, rank_by="rating")
+    assert first.order.startswith("interest") and other.order.startswith("rating")
+    assert all(int(item[1:]) % 2 == 0 for item in first.items) and all(first.reasons)
+    assert first.ranking is not None and (np.diff(first.ranking) <= 0).all()
+    # What it says of a pair is the same in every order, and as without lists.
+    pairs = rated.predict_pairs("u4", first.items)
+    np.testing.assert_array_equal(pairs.score, first.score)
+    with pytest.raises(RecipeError, match="did you mean 'rating'"):
+        rated.recommend("u4", rank_by="ratings")
+    mine = rated.with_ratings({"item": ["i1", "i3", "i5"], "stars": [5, 5, 5]})
+    assert all(int(item[1:]) % 2 for item in mine.recommend("me", n=3).items)
+
+
+def test_a_run_without_weights_lists_as_before_and_says_so(rated: FactorRun, tmp_path: Path) -> None:
+    import shutil
+
+    old = tmp_path / "old"
+    shutil.copytree(rated.path, old)
+    (old / "lists.safetensors").unlink()
+    about = json.loads((old / "run.json").read_text())
+    assert "lists.safetensors" in about["files"]
+    run = FactorRun.open(old, rated.record)
+    found = run.recommend("u4", n=3)
+    assert "fit again" in found.order and found.ranking is None and (np.diff(found.score) <= 0).all()
+    with pytest.raises(RunError, match="keeps no weights"):
+        run.recommend("u4", rank_by="interest")
+
+
+def test_the_command_says_the_order(
+    rated: FactorRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, order in ((), "interest"), (("--rank-by", "rating"), "rating"):
+        asked = ["recommend", str(rated.path), "--user", "u4", "-n", "2", *words]
+        done = CliRunner().invoke(app, [*asked, "--json"])
+        answer = json.loads(done.stdout)
+        assert answer["order"].startswith(order) and len(answer["rows"]) == 2
+        assert "ranking" in answer["rows"][0]
+        assert f"order: {order}" in CliRunner().invoke(app, asked).output
+    CliRunner().invoke(app, ["recommend", str(rated.path), "--all", "-o", "all.csv"])
+    assert "ranking" in (tmp_path / "all.csv").read_text().splitlines()[0]
+
+
+def test_lists_worse_than_popularity_are_told(rated: FactorRun) -> None:
+    # Everybody's test item is the most popular one among those that they have not rated.
+    known = rated.interactions
+    order = known.items[np.argsort(-known.received, kind="stable")]
+    seen = {
+        user: set(known.items[known.seen_items[a:b]])
+        for user, a, b in zip(known.users, known.seen_start, known.seen_start[1:], strict=False)
+    }
+    item = [next(one for one in order if one not in seen[user]) for user in known.users]
+    test = {"user": known.users.tolist(), "item": item, "stars": [5] * len(item)}
+    said: list[str] = []
+    scores = rated.evaluate(test, n=1, on_note=said.append)
+    assert scores["lists"]["baselines"]["most_popular"]["ndcg"] == 1.0
+    assert any("worse than the most popular items" in line for line in said)
+    assert any("order of the lists: interest" in line for line in said)
