@@ -62,6 +62,8 @@ def _users_section(run: RecommenderRun, known: Interactions) -> Section:
         parts.append(Grid(("item", what[:-1]), history, title=f"{title}: best of {count} {what}"))
         parts.append(Grid(("item", "score"), listed, title=f"{title}: list"))
     text = "Users with most, middling and few ratings: the items that they liked best, and their lists."
+    if lists.order:
+        text += f" Order: {lists.order}."
     return Section("Example users", text, parts)
 
 
@@ -119,7 +121,7 @@ def _list_scores(run: RecommenderRun, known: Interactions, users: NDArray[np.int
         times=None,
         scale=known.scale,
     )
-    return {"n": 10.0, **evaluate_lists(run.scorer, test, n=10)[0]}
+    return {"n": 10.0, **evaluate_lists(run.lister()[0], test, n=10)[0]}
 
 
 def lists_grid(scores: Scores) -> list[Part]:
