@@ -1,7 +1,7 @@
 """Make docs/pictures from runs on drawn data: ``python docs/make_pictures.py [NAME ...]``.
 
-Needs a Chromium on the path, and LibreOffice for the spreadsheets. Nothing is drawn by hand: each picture is a page
-that tenfold wrote, or the screen of a command. Takes some minutes; the pictures are kept in the repository.
+Needs a Chromium on the path, and LibreOffice for the spreadsheets. Nothing is drawn by hand: each is a
+page that tenfold wrote, or the screen of a command. Takes some minutes; the pictures are kept here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hooks of the documentation site (mkdocs.yml): pages from outside `docs/`, and links between them.
 
-Links in the repository are those of a checkout, so that they work where the repository is browsed. On the site
-the README is the first page, `bench/results/` lies in `results/`, and a link to a file that is not a page
+Links in the repository are those of a checkout, so that they work where the repository is browsed. On the
+site the README is the first page, `bench/results/` lies in `results/`, and a link to another file
 becomes its name.
 """
 
