@@ -212,6 +212,7 @@ def fit_columns(
     """
     facts: dict[str, ColumnStats] = {}
     notes: list[str] = []
+    gaps: list[str] = []
     if weights is not None:
         train, weights = train[weights > 0], weights[weights > 0]
     for column in schema.columns:
@@ -237,7 +238,9 @@ def fit_columns(
                 else f"{name} is {mean:.6g} in every training row{counts}: nothing is learnt from it"
             )
         if known.any() and not known.all():
-            notes.append(f"{name}: {int((~known).sum())} of {len(train)} cells missing in training")
+            gaps.append(f"{name} {int((~known).sum())}")
+    if gaps:
+        notes.append(f"cells missing in training, of {len(train)}: {shortened(gaps)}")
     return facts, notes
 
 
