@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,3 +187,20 @@ def test_lists_worse_than_popularity_are_told(rated: FactorRun) -> None:
     assert scores["lists"]["baselines"]["most_popular"]["ndcg"] == 1.0
     assert any("worse than the most popular items" in line for line in said)
     assert any("order of the lists: interest" in line for line in said)
+
+
+def test_the_ridge_of_events_is_tuned_and_factors_by_als(tmp_path: Path) -> None:
+    said: list[str] = []
+    tuned = tune_of("wd", (50, 200))
+    assert [setting.value for setting in tuned.settings] == [50, 200] and tuned.score == "ndcg"
+    tune_of("factors", (2, 4), on_note=said.append)
+    assert any("method als, since ease" in line for line in said)
+    with pytest.raises(RecipeError, match="no factors to tune"):
+        tune_of("factors", (2, 4), recipe=FactorRecipe(method="ease"))
+
+
+def tune_of(name: str, values: tuple[float, ...], recipe: FactorRecipe | None = None, **options: Any) -> Any:
+    from tenfold.studies.tune import tune
+
+    asked = recipe or FactorRecipe()
+    return tune(name, schema_of(), asked, table_of(), values=values, repeats=1, **options)

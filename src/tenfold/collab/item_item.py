@@ -65,9 +65,13 @@ class ItemItem:
         if user < 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         part = slice(int(known.seen_start[user]), int(known.seen_start[user + 1]))
-        place = self.places(known)[known.seen_items[part]]
+        place = self._place_of(known.seen_items[part].astype(np.int64))
         there = place >= 0
         return place[there], row_weights(known, part)[there]
+
+    def _place_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        place = np.minimum(np.searchsorted(self.core, items), max(len(self.core) - 1, 0))
+        return np.where(self.core[place] == items, place, -1) if len(self.core) else np.full(len(items), -1)
 
     def places(self, known: Interactions) -> NDArray[np.int64]:
         """(items,) the place of each item in the core, -1 for others. RunError where the items are others."""

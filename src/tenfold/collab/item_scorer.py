@@ -36,6 +36,9 @@ class Taste:
     model: ItemItem
     known: Interactions
 
+    def __post_init__(self) -> None:
+        self.model.places(self.known)  # refuses weights of another run
+
     @cached_property
     def taken(self) -> NDArray[np.float64]:
         """(items,) the fraction of the users that took each item."""

@@ -210,7 +210,8 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
         raise RecipeError(
             "--runs keeps trainings of networks, and fits of ratings are not kept", fix="leave it out"
         )
-    if "method" in recipe.model_fields_set:
+    given = "method" in recipe.model_fields_set
+    if given:
         _refuse_method(name, recipe.method)
     recipe = _holding_out(recipe, search.notes)
     work = prepare_ratings(search.schema, recipe, search.table, options, search.notes)
@@ -221,6 +222,9 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
         search.notes.add(
             [f"method sgd, since gibbs, the default, has no {name.replace('_', ' ')} to tune (--method)"]
         )
+    if recipe.method == "ease" and name == "factors" and not given:
+        recipe, beside = recipe.model_copy(update={"method": "als"}), "--method als "
+        search.notes.add(["method als, since ease, the default of events, has no factors to tune (--method)"])
     _refuse_method(name, recipe.method)
     held = work.held_out()
     if held is None:
@@ -259,8 +263,10 @@ def _holding_out(recipe: OfRatings, notes: Notes) -> OfRatings:
 
 
 def _refuse_method(name: str, method: str) -> None:
-    if name in METHODS[method].grids:
+    if name in METHODS[method].grids or name in METHODS[method].event_grids:
         return
+    if name == "factors":
+        raise RecipeError(f"method {method} has no factors to tune", fix="tune wd, or give --method als")
     if name == "weight_decay":
         raise RecipeError(
             f"method {method} has no weight decay to tune: it draws the strength of its priors in each sweep",
