@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tenfold.workbooks.workbook import column_letters
+
 SOFFICE = shutil.which("soffice")
 needs_office = pytest.mark.skipif(
     SOFFICE is None, reason="needs LibreOffice: apt-get install libreoffice-calc"
@@ -63,6 +65,40 @@ def _read(path: Path) -> dict[str, dict[str, tuple[float | str, str]]]:
                 cells[str(cell.get("r"))] = (content, made)
             found[str(sheet.get("name"))] = cells
     return found
+
+
+def step(cells: Cells, title: str, row: int = 0, column: int = 0) -> str:
+    """The cell of a row and column of a step on a sheet whose steps stand side by side.
+
+    column: counted from the step's first one; -1 is what it says of whole rows, beside them.
+    """
+    named = [re.fullmatch(r"([A-Z]+)(\d+)", cell) for cell, value in cells.items() if value == title]
+    places = [found.groups() for found in named if found]
+    # Two lines below the titles of a band stand the names of its columns.
+    letters, line = next(place for place in places if cells.get(f"B{int(place[1]) + 2}") == "label")
+    first = column_number(letters)
+    if column < 0:
+        column = 0
+        while f"{column_letters(first + column + 1)}{int(line) + 2}" in cells:
+            column += 1
+    return f"{column_letters(first + column)}{int(line) + 3 + row}"
+
+
+def result(cells: Cells, words: str) -> str:
+    """The cell of what stands under a step, by its words."""
+    at = next(cell for cell, value in cells.items() if value == words)
+    letters, line = re.match(r"([A-Z]+)(\d+)", at).groups()  # type: ignore[union-attr]
+    after = range(column_number(letters) + 1, column_number(letters) + 9)
+    named = [f"{column_letters(one)}{line}" for one in after]
+    return next(cell for cell in named if cells.get(cell, "") != "")
+
+
+def column_number(letters: str) -> int:
+    """A -> 0, AA -> 26: the opposite of `column_letters`."""
+    number = 0
+    for letter in letters:
+        number = 26 * number + ord(letter) - 64
+    return number - 1
 
 
 def recompute(path: Path, changes: dict[tuple[str, str], float] | None = None) -> dict[str, Cells]:

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import xlogy
 
 from losses import CLASSES, ROWS, rows_of, unlabelled
-from office import Cells, assert_recomputes, needs_office, read_book, read_formulas, recompute
+from office import assert_recomputes, needs_office, read_book, read_formulas, recompute, result, step
 from tenfold.workbooks.blend import BlendedTarget, ExplainedBlend, build_blend_book
 from tenfold.workbooks.rows import TargetRows
 
@@ -73,24 +73,18 @@ def test_every_formula_is_what_the_ensemble_says(tmp_path: Path, labelled: bool)
     assert losses == {"no label"} and (means == {"no labels"}) != labelled
 
 
-def below(cells: Cells, title: str) -> int:
-    return next(int(cell[1:]) for cell, value in cells.items() if value == title and cell[0] == "A") + 1
-
-
 @needs_office
 def test_another_weight_makes_another_answer(tmp_path: Path) -> None:
     found = blend_of("category")
     path = tmp_path / "b.xlsx"
     build_blend_book(found).write(path)
     cells = read_book(path)["category 0"]
-    line = below(cells, "weight of =b()") - 1
-    again = recompute(path, {("category 0", f"C{line}"): 50.0})["category 0"]
+    again = recompute(path, {("category 0", result(cells, "weight of =b()")): 50.0})["category 0"]
     weights = np.array([1.0, 50.0, 2.5])
     mixed = (weights[:, None, None] * found.blended[0].given).sum(0) / weights.sum()
-    top = below(cells, "weighted mean")
-    got = [[again[f"{letter}{top + row}"] for letter in "DEFG"] for row in range(ROWS)]
+    got = [[again[step(cells, "weighted mean", row, column)] for column in range(4)] for row in range(ROWS)]
     np.testing.assert_allclose(np.array(got, dtype=float), mixed, atol=1e-9)
-    assert [again[f"C{below(cells, 'answer') + row}"] for row in range(ROWS)] == [
+    assert [again[step(cells, "answer", row, -1)] for row in range(ROWS)] == [
         CLASSES[place] for place in mixed.argmax(1)
     ]
 
@@ -99,6 +93,6 @@ def test_the_mean_of_the_ensemble_is_no_worse_than_its_members_on_average(tmp_pa
     found = blend_of("category")
     build_blend_book(found).write(tmp_path / "b.xlsx")
     cells = read_book(tmp_path / "b.xlsx")["category 0"]
-    own = [cells[f"C{below(cells, f'mean loss of {name}') - 1}"] for name in ("a", "=b()", "c")]
-    mixed = cells[f"C{below(cells, 'mean loss of the ensemble') - 1}"]
+    own = [cells[result(cells, f"mean loss of {name}")] for name in ("a", "=b()", "c")]
+    mixed = cells[result(cells, "mean loss of the ensemble")]
     assert mixed <= np.dot(WEIGHTS, np.array(own, dtype=float)) / WEIGHTS.sum()

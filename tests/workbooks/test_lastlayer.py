@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from losses import CLASSES, ROWS, rows_of, unlabelled
-from office import assert_recomputes, needs_office, read_book, read_formulas, recompute
+from office import assert_recomputes, needs_office, read_book, read_formulas, recompute, step
 from tenfold.workbooks import lastlayer as lossbook
 from tenfold.workbooks.lastlayer import build_loss_book
 from tenfold.workbooks.workbook import column_letters
@@ -95,10 +95,7 @@ def test_without_labels_there_is_no_loss_and_a_label_that_is_typed_makes_one(
     assert kept["Loss"][f"B{total}"] == "no labels" and kept["Loss"]["C5"] == "no label"
     assert_recomputes(path)
     # A number's label, typed: its target alone has a loss, and is the sum.
-    top = 1 + next(
-        int(cell[1:]) for cell, value in kept["number 4"].items() if value == "label" and cell[0] == "A"
-    )
-    again = recompute(path, {("number 4", f"D{top}"): 20.0})
+    again = recompute(path, {("number 4", step(kept["number 4"], "label")): 20.0})
     target = found.targets[4]
     stats = target.stats
     loss = ((stats.mean + stats.deviation * target.raw[0, 0] - 20) / stats.deviation) ** 2
@@ -130,8 +127,9 @@ def test_all_follows_a_feature_and_a_raw_output(tmp_path: Path) -> None:
     losses = [
         -logs[row, CLASSES.index(word)] for row, word in enumerate(found.targets[0].label_words) if word
     ]
-    changes = {("Features", "B6"): float(features[0, 0]), ("category 0", "E10"): 3.25}
-    assert read_formulas(path)["category 0"]["E10"].startswith("SUMPRODUCT(")
+    own = step(read_book(path)["category 0"], "raw outputs z", 2, 1)
+    changes = {("Features", "B6"): float(features[0, 0]), ("category 0", own): 3.25}
+    assert read_formulas(path)["category 0"][own].startswith("SUMPRODUCT(")
     cells = recompute(path, changes)["Loss"]
     line = next(cell[1:] for cell, value in cells.items() if value == "loss")
     assert cells[f"B{line}"] == pytest.approx(np.mean(losses), abs=1e-9)
@@ -142,7 +140,7 @@ def test_outside_words_are_texts_wherever_they_stand(tmp_path: Path) -> None:
     for sheet, cells in read_formulas(path).items():
         assert not {"cat()", "note", "trained", "@0.png"} & set(cells.values()), sheet
     heads = read_book(path)["category 0"]
-    assert [heads[f"{letter}3"] for letter in "DEFG"] == list(CLASSES)
+    assert [heads[step(heads, "raw outputs z", -1, column)] for column in range(4)] == list(CLASSES)
 
 
 def test_of_many_classes_the_telling_ones_keep_their_weights(
@@ -153,5 +151,5 @@ def test_of_many_classes_the_telling_ones_keep_their_weights(
     formulas = read_formulas(written(found, tmp_path / "b.xlsx"))["category 0"]
     linked = {cell[0] for cell, text in formulas.items() if text.startswith("SUMPRODUCT('Features'")}
     best = np.argsort(-found.targets[0].raw.max(0))[:2]
-    assert linked == {"DEFG"[place] for place in best}
+    assert linked == {"CDEF"[place] for place in best}
     assert len(read_book(tmp_path / "b.xlsx")["Rows"]) > ROWS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from losses import rows_of
-from office import read_book
+from office import read_book, step
 from tenfold.workbooks.lastlayer import build_loss_book
 from tenfold.workbooks.number import sigmoid
 
@@ -18,13 +18,12 @@ def test_answers_and_losses_are_the_models(kind: str, tmp_path: Path) -> None:
     found = rows_of(kind)
     build_loss_book(found).write(tmp_path / "b.xlsx")
     cells = read_book(tmp_path / "b.xlsx")[f"{kind} 0"]
-    lines = {value: int(cell[1:]) + 1 for cell, value in cells.items() if cell[0] == "A"}
     target = found.targets[0]
-    answers = [cells[f"D{lines['answer'] + row}"] for row in range(5)]
-    losses = [cells[f"C{lines['loss'] + row}"] for row in range(5)]
+    answers = [cells[step(cells, "answer", row)] for row in range(5)]
+    losses = [cells[step(cells, "loss", row, -1)] for row in range(5)]
     assert answers == pytest.approx(list(target.answers[:, 0]))
     assert [losses[0], *losses[2:]] == pytest.approx(target.losses[[0, 2, 3, 4]].tolist())
-    assert losses[1] == "no label" and f"D{lines['label'] + 1}" not in cells  # its label is missing
+    assert losses[1] == "no label" and step(cells, "label", 1) not in cells  # its label is missing
 
 
 def test_the_sigmoid_never_overflows() -> None:

@@ -82,3 +82,24 @@ def test_without_any_rating_there_is_no_error_to_show(tmp_path: Path) -> None:
     found = ratings_of(rating=np.full((3, 4), np.nan))
     assert np.isnan(found.rmse)
     build_ratings_book(found).write(tmp_path / "b.xlsx")
+
+
+def test_what_excels_solver_needs_is_counted(tmp_path: Path) -> None:
+    for found, words in (
+        (ratings_of(), "That is 21 cells; Excel's own solver changes 200 at most."),
+        (wide_ratings(24), "That is 400 cells; Excel's own solver changes 200 at most: explain with -n 4."),
+        (wide_ratings(120), "200 at most: fit with fewer factors (--factors 5)."),
+    ):
+        build_ratings_book(found).write(tmp_path / "b.xlsx")
+        texts = [str(value) for value in read_book(tmp_path / "b.xlsx")["Read me"].values()]
+        assert any(words in text for text in texts), texts
+
+
+def wide_ratings(factors: int) -> ExplainedRatings:
+    """Eight users and items, with so many factors."""
+    names = [f"n{at}" for at in range(8)]
+    return ratings_of(
+        users=names, items=names, names=names, rating=np.ones((8, 8)), user_bias=np.zeros(8),
+        item_bias=np.zeros(8), user_factors=np.zeros((8, factors)), item_factors=np.zeros((8, factors)),
+        predicted=np.zeros((8, 8)),
+    )  # fmt: skip

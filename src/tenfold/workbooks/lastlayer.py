@@ -16,6 +16,8 @@ from tenfold.workbooks.workbook import MOST_COLUMNS, Book, Sheet, text_constant
 Floats = NDArray[np.float64]
 #: Most weights of the last layer on a sheet; beyond, raw outputs of the lowest classes are numbers.
 MOST_WEIGHTS = 400_000
+#: Rows and columns of features and weights that are printed at most: a page.
+PRINTED, PRINTED_COLUMNS = 44, 12
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,12 @@ def _layer_sheets(
             features.number(5 + line, 1 + row, explained.features[row, line])
         for column, output in enumerate(kept, 1):
             last.number(5 + line, column, explained.weight[output, line])
-    for sheet in (features, last):
+    for sheet, columns in ((features, rows), (last, len(kept))):
         sheet.freeze(5 if sheet is last else 4, 1)
         sheet.widths((0, 0, 10), (1, max(rows, len(kept)), 14))
+        # All weights would take dozens of pages, which nobody reads.
+        sheet.print_part(min(4 + width, PRINTED), min(columns, PRINTED_COLUMNS))
+        sheet.text(2, 0, f"Printed are the first {PRINTED - 4} features at most.", "lead")
     column_of = {output: column for column, output in enumerate(kept, 1)}
 
     def linked(start: int, outputs: int) -> Callable[[int, int], str | None]:

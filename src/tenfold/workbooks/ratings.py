@@ -15,6 +15,8 @@ from tenfold.workbooks.cover import introduce
 from tenfold.workbooks.workbook import Block, Book, Sheet
 
 Floats = NDArray[np.float64]
+#: Cells that Excel's own solver changes at most.
+SOLVED = 200
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def _table_sheet(book: Book, sheet: Sheet, explained: ExplainedRatings) -> _Cell
     for row, name in enumerate(parts, item_top):
         sheet.text(row, 0, name, "id")
     own_line = item.below + 1
-    _header(sheet, own_line, explained, "the model's own predictions", "to compare with")
+    _header(sheet, own_line, explained, "the run's own", "predictions of the run, to compare with")
     own = Block.put(sheet, own_line + 2, 1, explained.predicted, None)
     sheet.text(own.below, 0, "largest difference", "head_left")
     gap = f"SUMPRODUCT(MAX(ABS({predicted.all()}-{own.all()})))"
@@ -196,6 +198,7 @@ def _table_sheet(book: Book, sheet: Sheet, explained: ExplainedRatings) -> _Cell
     book.name_range("rmse", cells.rmse)
     sheet.widths((0, 0, 26), (1, items, 12), (items + 1, items + 1, 3), (right, right + factors, 10))
     sheet.freeze(3, 1)
+    sheet.print_across(1, [right], 65, left=0)
     return replace(cells, gap=sheet.at(own.below, 1, fixed="both", outside=True))
 
 
@@ -275,6 +278,7 @@ def _hot_sheet(sheet: Sheet, table: Sheet, explained: ExplainedRatings, cells: _
     _score_lines(sheet, table, line, explained, cells, rows, (int(user), int(item)))
     sheet.widths((0, 0, 30), (1, 1, 22), (2, width, 11))
     sheet.freeze(3, 1)
+    sheet.print_across(1, [], 65, left=0)
 
 
 def _score_lines(
@@ -320,6 +324,17 @@ def _score_lines(
     )
 
 
+def _solver_limit(explained: ExplainedRatings) -> str:
+    """What Excel's own solver needs: at most so many cells to change."""
+    factors = explained.user_factors.shape[1]
+    cells = (len(explained.users) + len(explained.items)) * (factors + 1)
+    if cells <= SOLVED:
+        return f"That is {cells} cells; Excel's own solver changes {SOLVED} at most."
+    most = SOLVED // (2 * (factors + 1))
+    fewer = f"explain with -n {most}" if most > 1 else "fit with fewer factors (--factors 5)"
+    return f"That is {cells} cells; Excel's own solver changes {SOLVED} at most: {fewer}."
+
+
 def _first_sheet(sheet: Sheet, table: Sheet, hot: Sheet, explained: ExplainedRatings, cells: _Cells) -> None:
     texts = (
         (table, "users by items: ratings, predictions, errors; factors and biases to their right and below"),
@@ -334,7 +349,7 @@ def _first_sheet(sheet: Sheet, table: Sheet, hot: Sheet, explained: ExplainedRat
         "Tools > Solver (Excel: Data > Solver, an add-in that comes with it).",
         "Target cell: rmse. Optimise to: minimum. By changing cells: user_parameters; item_parameters.",
         "Choose a non-linear method (LibreOffice: DEPS or SCO; Excel: GRG Nonlinear), and start.",
-        "Excel's own solver changes 200 cells at most: take fewer users and items (-n 8), or some cells.",
+        _solver_limit(explained),
         "It fits these cells alone, so it can bend to them more closely than the run, which saw all ratings.",
     ]
     for number, text in enumerate(steps, 1):

@@ -1,4 +1,4 @@
-"""A sheet of rows: steps of a calculation under each other, with the same rows and columns in each."""
+"""A sheet of rows: steps of a calculation, side by side in bands or, of many classes, under each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from tenfold.targets.questions import NO_TAG
 from tenfold.workbooks.workbook import Block, Sheet, text_constant
 
 Floats = NDArray[np.float64]
-#: What stands where there is no loss: of a row, and of a mean. A word is left out of every sum.
+#: Columns up to which steps stand side by side, in bands that are as wide as a printed page.
+ACROSS = 7
+#: Widths in letters: of a band, names of rows, labels, a column, a third column, and the gap between steps.
+BAND, NAME, LABEL, COLUMN, SIDE, GAP = 225, 24, 15, 9.5, 12, 1.5
+#: Stands where there is no loss: of a row, and of a mean. A word is left out of every sum.
 NO_LABEL, NO_LABELS = "no label", "no labels"
 
 
@@ -179,16 +183,22 @@ def row_count(values: Floats) -> Side:
 
 
 class RowsSheet:
-    """Blocks under each other, with the same rows and the same columns in each.
+    """Steps with the same rows and the same columns in each: side by side, or under each other.
 
     linked: the formula of a raw output, or None where it is a number.
     words: the rows' labels.  follows: whether their cells follow others (see `relabel`), and are not typed.
+    across: the steps stand side by side; rows and labels stay in sight at the left.
     """
 
     def __init__(self, sheet: Sheet, ids: Sequence[str], linked: Callable[[int, int], str | None]) -> None:
         self.sheet, self.ids, self.linked = sheet, ids, linked
-        self.line, self.labels, self.follows = 3, -1, False
+        self.line, self.labels, self.follows, self.across = 3, -1, False, False
         self.words: list[str | float] = [""] * len(ids)
+        self._heads: Sequence[str] = ()
+        # Of steps side by side: columns of each, the first column of the next one, and the lowest line used.
+        self._span, self._left, self._top, self._bottom = 2, 2, 0, 0
+        self._last = Block(sheet, 0, 0, 0, 0)
+        self._result = ""
 
     def begin(
         self,
@@ -203,34 +213,51 @@ class RowsSheet:
 
         follows: labels follow cells further down.  words: labels as cells, where they are not words.
         """
-        self.words, self.follows = list(words or target.label_words), follows
+        self.words, self.follows, self._heads = list(words or target.label_words), follows, heads
+        self.across = len(heads) <= ACROSS
         self.sheet.text(0, 0, target.title, "title")
         self.sheet.text(1, 0, text, "lead")
+        if self.across:
+            self._span = max(2, len(heads))
+            self.sheet.widths((0, 0, NAME), (1, 1, LABEL))
+            self.sheet.freeze(2, 2)
+            return
         self.sheet.texts(2, 0, ["row", "label", ""], "head_left")
         self.sheet.texts(2, 3, heads)
         self.sheet.freeze(3, 3)
         self.sheet.widths((0, 0, 26), (1, 1, 16), (2, 2, 17), (3, 2 + max(1, len(heads)), 13))
 
     def given(self, name: str, value: float) -> str:
-        """A number above the blocks that may be changed; its cell."""
+        """A number that may be changed, above the steps; its cell."""
+        if self.across and self.labels >= 0:
+            made, _ = self.block(name, "this may be changed", np.array([[value]]), None, rows=1)
+            return self.sheet.at(made.top, made.left, fixed="both")
+        column = 1 if self.across else 2
         self.sheet.text(self.line, 0, name, "id")
-        self.sheet.number(self.line, 2, value, "given_short")
+        self.sheet.number(self.line, column, value, "given_short")
         self.line += 1
-        return self.sheet.at(self.line - 1, 2, fixed="both")
+        return self.sheet.at(self.line - 1, column, fixed="both")
 
     def givens(self, title: str, note: str, lines: Mapping[str, Sequence[float]]) -> list[Block]:
         """Numbers of each column that may be changed, a line to each name."""
+        if self.across:
+            names = Side("", None, [0.0] * len(lines), "word")
+            values = np.array(list(lines.values()), dtype=np.float64)
+            made, side = self.block(title, note, values, None, names, rows=len(lines))
+            for row, name in enumerate(lines):
+                self.sheet.text(made.top + row, side.left, name, "id")
+            return [Block(self.sheet, made.top + row, made.left, 1, made.columns) for row in range(made.rows)]
         self.line += 1
         self._section(title, note)
-        made = []
+        made_lines = []
         for name, values in lines.items():
             self.line += 1
             self.sheet.text(self.line, 0, name, "id")
             for column, value in enumerate(values):
                 self.sheet.number(self.line, 3 + column, float(value), "given")
-            made.append(Block(self.sheet, self.line, 3, 1, len(values)))
+            made_lines.append(Block(self.sheet, self.line, 3, 1, len(values)))
         self.line += 1
-        return made
+        return made_lines
 
     def weighed(
         self,
@@ -281,33 +308,73 @@ class RowsSheet:
         side: Side | None = None,
         *,
         style: str = "calc",
+        rows: int = 0,
     ) -> tuple[Block, Block]:
-        """A step: a line that names it, then a line to each row. Returns the cells and the third column."""
-        sheet, rows = self.sheet, len(self.ids)
-        self.line += 1
-        self._section(title, note, side.name if side else "")
-        top = self.line + 1
+        """A step: its name, then a line to each row. Returns the cells and the third column.
+
+        rows: lines, where these are not those of the rows.
+        """
+        sheet, count = self.sheet, rows or len(self.ids)
+        name = side.name if side else ""
+        place = self._place if self.across else self._below
+        top, left = place(title, note, values.shape[1], name)
         if self.labels < 0:
             self.labels = top
-        made = Block.put(sheet, top, 3, values, formula, style)
-        for row, name in enumerate(self.ids):
+        made = Block.put(sheet, top, left, values, formula, style)
+        for row, name in enumerate(self.ids if left in (2, 3) and not rows else ()):
             sheet.text(top + row, 0, name, "id")
             if top != self.labels:
                 sheet.formula(top + row, 1, self.label_formula(row), self.words[row], "word")
             elif not self.follows:
                 sheet.text(top + row, 1, str(self.words[row]), "given_word")
-        self.line = top + rows
-        return made, self.beside(made, side) if side else Block(sheet, top, 2, rows, 1)
+        self.line, self._last = top + count, made
+        self._bottom = max(self._bottom, self.line)
+        return made, self.beside(made, side) if side else Block(sheet, top, self._side(made), count, 1)
+
+    def _below(self, title: str, note: str, columns: int, side: str) -> tuple[int, int]:
+        """Name a step below the last one; returns its first cell."""
+        self.line += 1
+        self._section(title, note, side)
+        return self.line + 1, 3
+
+    def _place(self, title: str, note: str, columns: int, side: str) -> tuple[int, int]:
+        """Name a step right of the last one, or in the next band, and its columns; returns its first cell."""
+        sheet, span = self.sheet, self._span
+        letters = span * COLUMN + SIDE + GAP
+        most = max(1, int((BAND - NAME - LABEL) / letters))
+        if self.labels < 0:
+            top = self.line + 4
+        elif (self._left - 2) // (span + 2) < most:
+            top = self._top
+        else:
+            self._left, top = 2, self._bottom + 5
+        left, self._top = self._left, top
+        if left == 2:
+            sheet.texts(top - 1, 0, ["row", "label"], "head_left")
+            sheet.height(top - 2, 28)
+        sheet.texts(top - 3, left, [title, *[""] * span], "section")
+        sheet.merged(top - 2, left, left + span, note, "note_wrapped")
+        heads = list(self._heads) if len(self._heads) - columns in (0, 1) else []
+        sheet.texts(top - 1, left, [*heads, *[""] * (span - len(heads)), side])
+        end = left + span
+        sheet.widths((left, end - 1, COLUMN), (end, end, SIDE), (end + 1, end + 1, GAP))
+        self._left = end + 2
+        return top, left
+
+    def _side(self, made: Block) -> int:
+        """The column of what a step says of whole rows."""
+        return made.left + self._span if self.across else 2
 
     def beside(self, made: Block, side: Side) -> Block:
         """The third column of a block that is there already; its cells."""
-        self.sheet.text(made.top - 1, 2, side.name, "section")
+        column = self._side(made)
+        self.sheet.text(made.top - 1, column, side.name, "head" if self.across else "section")
         for row, value in enumerate(side.values):
             if side.formula is None:
-                self.sheet.number(made.top + row, 2, float(value), "given")
+                self.sheet.number(made.top + row, column, float(value), "given")
             else:
-                self.sheet.formula(made.top + row, 2, side.formula(made, row), value, side.style)
-        return Block(self.sheet, made.top, 2, made.rows, 1)
+                self.sheet.formula(made.top + row, column, side.formula(made, row), value, side.style)
+        return Block(self.sheet, made.top, column, made.rows, 1)
 
     def relabel(self, formula: Callable[[int], str]) -> None:
         """Make labels follow cells further down, which may be changed."""
@@ -325,12 +392,15 @@ class RowsSheet:
 
     def head(self, column: int) -> str:
         """The cell of a column's name."""
+        if self.across:
+            return self.sheet.at(self.labels - 1, 2 + column, fixed="both")
         return self.sheet.at(2, 3 + column, fixed="row")
 
     def raw(self, target: TargetRows, text: str = "largest") -> tuple[Block, Block]:
         """Raw outputs, beside the labels."""
         note = "features x weights + bias; type any number over one"
-        note += ": labels may be changed further down" if self.follows else ", or another label"
+        further = "to the right" if self.across else "down"
+        note += f": labels may be changed further {further}" if self.follows else ", or another label"
         side = Side(text, lambda z, row: f"MAX({z.row(row)})", target.raw.max(axis=1, initial=-np.inf))
         return self.block("raw outputs z", note, target.raw, self.linked, side)
 
@@ -348,18 +418,26 @@ class RowsSheet:
 
     def result(self, words: str, formula: str, value: float | str) -> None:
         """Write a line under a block, with a number, or words instead."""
-        self.sheet.texts(self.line, 0, [words, ""], "head_left")
-        self.sheet.formula(self.line, 2, formula, value, "result")
+        column = self._side(self._last)
+        if self.across:
+            blank = [""] * (column - self._last.left - 1)
+            self.sheet.texts(self.line, self._last.left, [words, *blank], "head_left")
+        else:
+            self.sheet.texts(self.line, 0, [words, ""], "head_left")
+        self.sheet.formula(self.line, column, formula, value, "result")
+        self._result = self.sheet.at(self.line, column, fixed="both", outside=True)
         self.line += 1
+        self._bottom = max(self._bottom, self.line)
 
     def heads(self, target: TargetRows) -> str:
         """The cells of the classes' names."""
-        return self.sheet.range(2, 3, 2, 2 + len(target.classes), fixed="both")
+        line, left = (self.labels - 1, 2) if self.across else (2, 3)
+        return self.sheet.range(line, left, line, left + len(target.classes) - 1, fixed="both")
 
     @property
     def last_result(self) -> str:
         """The cell of the last `result`, for other sheets."""
-        return self.sheet.at(self.line - 1, 2, fixed="both", outside=True)
+        return self._result
 
     def compare(
         self,
@@ -376,7 +454,7 @@ class RowsSheet:
         """
         own, side = self.block(
             "the model's own answer",
-            "as the run predicts it, to compare with; in the third column the loss by its own code",
+            "as the run predicts it, to compare with; beside it the loss by its own code",
             target.answers,
             None,
             Side("loss", None, np.where(target.known, target.losses, np.nan)),

@@ -43,6 +43,7 @@ _STYLES: dict[str, dict[str, object]] = {
     "plain": {"text_wrap": True, "valign": "top"},
     "section": {"bold": True, "font_size": 12, "font_color": DARK, "bottom": 2, "bottom_color": DARK},
     "note": {"font_color": "#5B6770", "bottom": 2, "bottom_color": DARK},
+    "note_wrapped": {"font_color": "#5B6770", "font_size": 9, "text_wrap": True, "valign": "top"},
     "head": {"align": "center", **_HEAD},
     "head_left": _HEAD,
     "head_wrapped": {"align": "center", "text_wrap": True, **_HEAD, "font_size": 9},
@@ -197,6 +198,28 @@ class Sheet:
     def freeze(self, row: int, column: int) -> None:
         """Rows above and columns left of this cell stay where they are."""
         self._raw.freeze_panes(row, column)
+
+    def merged(self, row: int, left: int, right: int, text: str, style: str) -> None:
+        """A text over several cells of a row."""
+        look = self._book.style(style)
+        if left < right:
+            self._raw.merge_range(row, left, row, right, "", look)
+        self.text(row, left, text, style)
+
+    def print_part(self, bottom: int, right: int) -> None:
+        """Print the cells up to this one alone, a page wide."""
+        self._raw.print_area(0, 0, bottom, right)
+
+    def print_across(self, head: int, breaks: Sequence[int], scale: int, left: int = 1) -> None:
+        """Print in pages beside each other, with the columns up to `left` and rows up to `head` on each.
+
+        breaks: columns that begin a page.  scale: in percent.
+        """
+        self._raw.set_print_scale(scale)
+        self._raw.repeat_columns(0, left)
+        self._raw.repeat_rows(0, head)
+        if breaks:
+            self._raw.set_v_pagebreaks(list(breaks))
 
     def choices(self, row: int, column: int, source: str) -> None:
         """Limit a cell to the values in `source`, a reference."""
