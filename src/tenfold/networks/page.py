@@ -45,6 +45,8 @@ from tenfold.values import read_score
 
 #: Pictures of a page at most: of rows that a click lists, those with the highest loss.
 PICTURES = 240
+#: Bytes below which a run's memory is of little interest.
+DULL = 2**30
 #: Sample rows of each sort, right and wrong.
 SAMPLES = 6
 
@@ -129,7 +131,12 @@ def network_page(
     if memory:
         text = "What was planned before the first step, and what was measured."
         sections.append(
-            Section("Memory", text, memory, folded=many or not record.plan.get("predicted_bytes"))
+            Section(
+                "Memory",
+                text,
+                memory,
+                folded=many or record.peak_bytes < DULL or not record.plan.get("predicted_bytes"),
+            )
         )
     sections.append(Section("All scores", _where_scored(facts), (scores_grid(record.targets),), folded=True))
     sections.append(_trained_section(facts))
@@ -141,7 +148,7 @@ def _lead(run: Run, facts: _Facts) -> str:
     """What was trained, in one line."""
     record, recipe, schema = facts.record, facts.recipe, facts.schema
     # Without pictures there is no backbone, whatever the recipe's default would be.
-    what = recipe.get("arch") if schema.images else "a network of table columns"
+    what = recipe.get("arch") if schema.images else "A network of table columns"
     if record.members:
         what = what_it_is_of(record, run.path) if schema.images else f"{len(record.members)} members"
     size = recipe.get("image_size")

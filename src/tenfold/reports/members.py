@@ -16,7 +16,7 @@ from tenfold.events import EpochRecord
 from tenfold.metrics import score_text
 from tenfold.reports.charts import Chart, Line, line_chart
 from tenfold.reports.html import Cell, Charts, Grid, Part, Section
-from tenfold.reports.parts import gib, read_history
+from tenfold.reports.parts import DOTTED, gib, read_history
 from tenfold.runs.folder import file_digest
 from tenfold.runs.record import BlendWay, MemberRecord, RunRecord
 from tenfold.targets.words import HEADINGS, LOSSES, MEMBERS
@@ -210,7 +210,7 @@ def member_charts(histories: Mapping[str, Sequence[EpochRecord]]) -> list[Chart]
             if np.isfinite(losses).any():
                 word = LOSSES[key]
                 epochs = np.array([epoch["epoch"] + 1 for epoch in history], dtype=np.float64)
-                lines.append(Line(name, epochs, losses, dots=len(epochs) < 60))
+                lines.append(Line(name, epochs, losses, dots=len(epochs) <= DOTTED))
         if lines:
             title = f"{target}: {word} on validation rows"
             title += f" of {lines[0].name}" if len(lines) == 1 else ""

@@ -29,7 +29,7 @@ def write_rates(
     lowest = rates[int(np.nanargmin(np.asarray(losses, dtype=np.float64)))]
     cards = [
         Card("learning rate to try", f"{steepest:.1e}", lines=["where the loss falls fastest"]),
-        Card("lowest loss", f"{lowest:.1e}", lines=["from about here on, rates are too large"]),
+        Card("lowest smoothed loss", f"{np.nanmin(losses):.4g}", lines=[f"at a rate of {lowest:.1e}"]),
         Card("optimizer steps", str(len(rates)), lines=[f"from {rates[0]:.1e} to {rates[-1]:.1e}"]),
     ]
     text = (
@@ -100,7 +100,11 @@ def write_course(
 ) -> None:
     """Write the page of the runs of a folder: for those scored on the same rows a chart and a table."""
     sections = []
-    for (name, _), group in course_groups(runs).items():
+    groups = course_groups(runs)
+    names = [name for name, _ in groups]
+    for number, ((name, _), group) in enumerate(groups.items(), 1):
+        # Of equal targets, the sets of held-out rows are numbered.
+        name += f", rows {number}" if names.count(name) > 1 else ""
         rows: list[Sequence[Cell | str | Link]] = []
         for run in sorted(group, key=lambda run: (math.isnan(run.score), run.score)):
             gain = "" if math.isnan(run.gain) else f"{run.gain:+.4f} against {run.parent}"
@@ -119,7 +123,7 @@ def write_course(
         heads = ("run", "score", "leaderboard", "seconds", "finished", "gain", "changed since its parent")
         charts = course_charts(group) if len(group) > 1 else []
         sections.append(Section(name, "", (Charts(charts), Grid(heads, rows))))
-    scored = [run for group in course_groups(runs).values() for run in group]
+    scored = [run for group in groups.values() for run in group]
     others: list[Sequence[Cell | str | Link]] = [
         [_link(Path(path), Path(folder), run), run.finished[:16].replace("T", " "), "; ".join(run.changed)]
         for run in runs if run not in scored

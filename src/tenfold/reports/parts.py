@@ -19,7 +19,7 @@ from tenfold.reports.html import Cell, Charts, Clickable, Grid, Notes, Part, Sec
 from tenfold.runs.folder import read_text
 from tenfold.runs.record import RunRecord, none_to_nan
 from tenfold.targets.base import TargetEvaluation, TargetKind
-from tenfold.targets.words import ERRORS, FRACTIONS
+from tenfold.targets.words import ERRORS, FRACTIONS, HEADINGS
 from tenfold.values import Scores, TargetScores, read_score
 
 #: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
@@ -30,6 +30,8 @@ PAIRS, LISTED = 40, 50
 PERCENT, CLASSES = 12, 200
 #: Different labels of a number up to which its points are spread.
 FEW = 12
+#: Epochs up to which each has a dot; colours of scores, which are not those of losses.
+DOTTED, SCORES = 15, (2, 4, 5, 6, 7, 8, 9)
 HINT = "Click a number to list its rows here, those with the highest loss first."
 #: Letters of a class that a confusion table shows, so that its numbers stay in sight.
 CLASS_LETTERS = 28
@@ -81,18 +83,23 @@ def curve_charts(
         valid = [record.get("valid", {}).get(name, {}) for record in history]
         kind = (kinds or {}).get(name)
         loss = [kind.curve_loss(scores) if kind else read_score(scores, "log_loss") for scores in valid]
-        lines = [Line("training", epochs, _series(train, "loss"), dots=len(epochs) < 60)]
+        lines = [Line("training", epochs, _series(train, "loss"), dots=len(epochs) <= DOTTED)]
         if np.isfinite(loss).any():
-            lines.append(Line("validation", epochs, loss, dots=len(epochs) < 60))
+            lines.append(Line("validation", epochs, loss, dots=len(epochs) <= DOTTED))
         charts.append(line_chart(lines, title=f"{name}: loss", x_name="epoch", zero=True, whole=True))
         numbers = dict.fromkeys(
             score for scores in valid for score, value in scores.items() if isinstance(value, (int, float))
         )
         for group, title in ((FRACTIONS, "scores on validation rows"), (ERRORS, "error on validation rows")):
             lines = [
-                Line(score.replace("_", " "), epochs, _series(valid, score), dots=True)
-                for score in numbers
-                if score in group
+                Line(
+                    HEADINGS.get(score, score),
+                    epochs,
+                    _series(valid, score),
+                    dots=len(epochs) <= DOTTED,
+                    colour=SCORES[index % len(SCORES)],
+                )  # fmt: skip
+                for index, score in enumerate(score for score in numbers if score in group)
             ]
             if lines:
                 title = f"{name}: {title}"

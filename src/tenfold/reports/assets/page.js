@@ -114,7 +114,7 @@
       includeBounds: Boolean(own.log), color: colour("--soft"), maxRotation: 0, autoSkipPadding: 12, maxTicksLimit: own.log ? 9 : 7, precision: own.whole ? 0 : undefined,
       callback: own.ticks ? (value) => (own.ticks.find((tick) => tick[0] === value) || [])[1]
         : own.time ? function (value) { return this.max - this.min > 4e5 ? moment(value).slice(0, 10) : moment(value).slice(5); }
-          : own.log ? (value) => (Math.log10(value) % 1 ? "" : figure(value)) : figure,
+          : own.log ? (value) => (Math.log10(value) % 1 ? "" : value < .01 ? value.toExponential(0) : figure(value)) : figure,
     },
     afterBuildTicks: own.ticks ? (scale) => { scale.ticks = own.ticks.map((tick) => ({value: tick[0]})); } : undefined,
   });
