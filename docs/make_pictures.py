@@ -32,11 +32,11 @@ def work() -> Path:
 
 
 def tenfold(*words: str) -> str:
-    """What the command prints, with its colours."""
+    """What the command prints as its result, with its colours."""
     surroundings = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "100"}
     command = [sys.executable, "-m", "tenfold", *words]
     done = subprocess.run(command, cwd=work(), env=surroundings, capture_output=True, text=True, check=True)
-    return done.stderr + done.stdout
+    return done.stdout
 
 
 @cache
