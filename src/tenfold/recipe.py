@@ -173,8 +173,9 @@ class Training(Part):
             values.pop("optimizer", None)
         if self.optimizer != "sgd":
             values.pop("momentum", None)
-        if not values.get("fit_head"):
-            values.pop("fit_head", None)
+        for name in ("fit_head", "start"):
+            if not values.get(name):
+                values.pop(name, None)
         return values
 
     @property
@@ -207,6 +208,7 @@ class Images(Part):
     weights: str = choice(
         "hub", "hub (timm's pretrained), package (an installed one), none, or a .safetensors or .pth file"
     )
+    start: str = choice("", "finished run of pictures to start from, instead of weights")
     image_size: Size = choice((224, 224), "in pixels, or one side", validate_default=True)
     resize: Literal["squish", "crop", "pad"] = choice("squish", "how a picture gets that size")
     item_size: Size | None = choice(
@@ -306,6 +308,9 @@ def with_defaults_for(recipe: Recipe, schema: Schema) -> Recipe:
     mine = {name: value for name, value in TABLE_DEFAULTS.items() if name not in recipe.model_fields_set}
     return recipe.model_copy(update=mine)
 
+
+#: Choices of a training that starts from a finished run, whose layers are all trained already.
+START_DEFAULTS: Mapping[str, object] = {"frozen_epochs": 0, "batchnorm_group": "frozen", "lr": 1e-3}
 
 #: Choices of a preset, by what is trained on. ``best`` is an ensemble: `ensembles.preset`.
 PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {

@@ -65,7 +65,18 @@ NEURAL = (
     *("nn/*", "engine/*", "memory/*", "recommenders/network*", "recommenders/explain"),
     *(
         f"networks/{file}"
-        for file in ("predict", "prepare", "score", "rows", "explain", "plan", "fit", "rates", "timing")
+        for file in (
+            "predict",
+            "prepare",
+            "score",
+            "rows",
+            "explain",
+            "plan",
+            "fit",
+            "rates",
+            "start",
+            "timing",
+        )
     ),
     *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "worker")),
 )

@@ -292,6 +292,11 @@ class JobOptions(ColumnOptions, ReadingOptions, MachineOptions):
     """What a training takes. choices: of the recipe, by the names of its fields."""
 
     table: str | None = argument("table, folder of pictures, or job file (.toml)", "TABLE", optional=True)
+    start: str | None = option(
+        "finished run of pictures to start from: its layers, and the last one's rows of known classes",
+        "RUN",
+        "--from",
+    )
     choices: Mapping[str, object] = MappingProxyType({})
 
 

@@ -112,6 +112,10 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN, preset: str | None = 
     if not output:
         raise RecipeError("no run folder is given", fix="give one with -o, for example -o runs/first")
     chosen = preset_choices(preset, schema) if preset and preset != "best" else {}
+    if asked.start:
+        if schema.rated:
+            raise RecipeError("--from is for pictures, not for ratings", fix="leave it out")
+        settings = {**settings, "start": asked.start}
     return TrainingRequest(table, schema, _recipe(schema, {**chosen, **settings}, asked.choices), output)
 
 

@@ -35,6 +35,7 @@ from tenfold.memory.probe import measure_peak
 from tenfold.networks.inputs import cache_folder, open_source
 from tenfold.networks.prepare import TrainingWork, prepare_training
 from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
+from tenfold.networks.start import with_start
 from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
@@ -70,7 +71,8 @@ class NetworkFit:
 
     def __init__(self, schema: Schema, recipe: Recipe, table: object, options: FitOptions) -> None:
         recipe.check()
-        self.schema, self.recipe, self.table = schema, with_defaults_for(recipe, schema), table
+        own = with_defaults_for(with_start(recipe, schema), schema)
+        self.schema, self.recipe, self.table = schema, own, table
         self.options, self.device = options, pick_device(options.machine.device)
         self.started, self.given = time.monotonic(), recipe.model_fields_set
 
@@ -101,7 +103,8 @@ class NetworkFit:
     def _sized(self, notes: Notes) -> Recipe:
         """The recipe with a size of pictures that leaves enough epochs in the time limit."""
         limit, recipe = self.options.time_limit, self.recipe
-        if limit is None or not self.schema.images or "image_size" in self.given or "epochs" in self.given:
+        given = "image_size" in self.given or "epochs" in self.given or recipe.start
+        if limit is None or not self.schema.images or given:
             return recipe
         table, _ = open_source(self.schema, self.table, self.options.reading)
         left = self.started + PLANNED * limit - time.monotonic()

@@ -51,11 +51,14 @@ from tenfold.errors import (
 )
 from tenfold.functions import load_function
 from tenfold.networks.inputs import Rows, open_source, prepare_rows
+from tenfold.networks.opened import OpenedNetwork
+from tenfold.networks.start import start_from
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_heads, build_network
 from tenfold.recipe import Recipe, with_defaults_for_rows
+from tenfold.runs.folder import read_run
 from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
@@ -168,6 +171,9 @@ def prepare_training(
     # The training rows decided settings of the heads: these are built anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
     _try_own_losses(network.heads, examples, split)
+    if recipe.start:
+        start = OpenedNetwork.open(*read_run(recipe.start))
+        built = [*built, *start_from(network, encoding, start)]
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)
@@ -480,6 +486,8 @@ def _identity(
     if file and Path(file).is_file():
         with open(file, "rb") as stream:
             chosen["weights"] = hashlib.file_digest(stream, "sha256").hexdigest()
+    if recipe.start:
+        chosen["start"] = read_run(recipe.start)[1].files["weights.safetensors"]
     inputs = [{"name": column.name, "kind": column.kind} for column in schema.inputs]
     settled = {
         "inputs": inputs,

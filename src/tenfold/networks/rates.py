@@ -14,6 +14,7 @@ from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
 from tenfold.networks.inputs import cache_folder
 from tenfold.networks.prepare import Notes, prepare_training
+from tenfold.networks.start import with_start
 from tenfold.recipe import Recipe, with_defaults_for
 from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
@@ -40,7 +41,7 @@ def find_learning_rate(
         `MOST_STEPS`. Where these would be fewer than `LEAST_STEPS`, the batches are smaller.
     """
     reading, machine = reading or Reading(), machine or Machine()
-    recipe = with_defaults_for(recipe, schema)
+    recipe = with_defaults_for(with_start(recipe, schema), schema)
     device = pick_device(machine.device)
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":

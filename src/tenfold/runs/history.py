@@ -359,7 +359,12 @@ def _read_lines(folder: Path, tell: Log = _silent) -> _Lines:
 
 
 def _parent_of(run: Recorded, before: Sequence[Recorded]) -> Recorded | None:
-    """The last run with the same targets, rows and split; else the last with the same targets."""
+    """The run that it started from; else the last with the same targets, rows and split, or with the same
+    targets."""
+    start = str(run.recipe.get("start") or "")
+    for other in before if start else ():
+        if Path(other.run).name == Path(start).name:
+            return other
     rivals = [other for other in before if _group(other.targets) == _group(run.targets)]
     same = [other for other in rivals if _comparable(other, run)]
     # A run without scores is not compared with one of another table.
