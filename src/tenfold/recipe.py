@@ -208,7 +208,6 @@ class Images(Part):
     weights: str = choice(
         "hub", "hub (timm's pretrained), package (an installed one), none, or a .safetensors or .pth file"
     )
-    start: str = choice("", "finished run of pictures to start from, instead of weights")
     image_size: Size = choice((224, 224), "in pixels, or one side", validate_default=True)
     resize: Literal["squish", "crop", "pad"] = choice("squish", "how a picture gets that size")
     item_size: Size | None = choice(
@@ -230,6 +229,7 @@ class Images(Part):
     batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = choice(
         16, "rows that BatchNorm averages over, or frozen: so from a fitted head"
     )
+    start: str = choice("", "finished run of pictures to start from, instead of weights")
 
 
 class Labels(Part):

@@ -42,9 +42,13 @@ def offering(offer: Offer) -> Iterator[None]:
         _offer.reset(token)
 
 
+#: Fields whose option has another name.
+_FLAGS = {"start": "--from"}
+
+
 def option(name: str) -> str:
     """A field as the user writes it: ``--plain-weight`` while a command runs, ``plain_weight`` in Python."""
-    flag, offer = "--" + name.replace("_", "-"), _offer.get()
+    flag, offer = _FLAGS.get(name, "--" + name.replace("_", "-")), _offer.get()
     return flag if offer is not None and flag in offer.owners else name
 
 

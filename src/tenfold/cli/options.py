@@ -288,15 +288,21 @@ class BudgetOptions(Request):
     )
 
 
-class JobOptions(ColumnOptions, ReadingOptions, MachineOptions):
-    """What a training takes. choices: of the recipe, by the names of its fields."""
+class StartOptions(Request):
+    """What a training starts from."""
 
-    table: str | None = argument("table, folder of pictures, or job file (.toml)", "TABLE", optional=True)
+    panel: ClassVar = "Pictures"
     start: str | None = option(
         "finished run of pictures to start from: its layers, and the last one's rows of known classes",
         "RUN",
         "--from",
     )
+
+
+class JobOptions(ColumnOptions, StartOptions, ReadingOptions, MachineOptions):
+    """What a training takes. choices: of the recipe, by the names of its fields."""
+
+    table: str | None = argument("table, folder of pictures, or job file (.toml)", "TABLE", optional=True)
     choices: Mapping[str, object] = MappingProxyType({})
 
 

@@ -139,8 +139,8 @@ class BlendAnswer(TypedDict):
 
 
 def reading_values(reading: Reading) -> dict[str, object]:
-    """The fields of a reading by name, without its listener."""
-    return {name: value for name, value in asdict(reading).items() if name != "on_progress"}
+    """The fields of a reading by name, without its listener and what only a person's question has."""
+    return {name: value for name, value in asdict(reading).items() if name not in ("on_progress", "asked")}
 
 
 #: Fields that are not in JSON's types -> how to write and read them.

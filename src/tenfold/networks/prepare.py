@@ -51,7 +51,6 @@ from tenfold.errors import (
 )
 from tenfold.functions import load_function
 from tenfold.networks.inputs import Rows, open_source, prepare_rows
-from tenfold.networks.opened import OpenedNetwork
 from tenfold.networks.start import start_from
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
@@ -171,9 +170,7 @@ def prepare_training(
     # The training rows decided settings of the heads: these are built anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
     _try_own_losses(network.heads, examples, split)
-    if recipe.start:
-        start = OpenedNetwork.open(*read_run(recipe.start))
-        built = [*built, *start_from(network, encoding, start)]
+    built = [*built, *start_from(network, encoding, recipe)]
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)

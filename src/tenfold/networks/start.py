@@ -66,13 +66,16 @@ def with_start(recipe: Recipe, schema: Schema) -> Recipe:
     )
 
 
-def start_from(network: Network, encoding: Encoding, run: OpenedNetwork) -> list[str]:
-    """Put a finished run's weights into a network; returns what was taken.
+def start_from(network: Network, encoding: Encoding, recipe: Recipe) -> list[str]:
+    """Put the weights of the run that a recipe starts from into a network; returns what was taken.
 
     Rows of the last layer go by the names of classes; the raw output of a number is brought to the scale of
     the new labels. What the run does not know starts anew.
     Raises WeightsError where the architectures differ.
     """
+    if not recipe.start:
+        return []
+    run = OpenedNetwork.open(*read_run(recipe.start))
     arrays, _ = read_arrays(run.path / "weights.safetensors")
     state = {name: torch.from_numpy(value) for name, value in arrays.items()}
     notes: list[str] = []
