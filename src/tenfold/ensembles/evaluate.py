@@ -173,12 +173,15 @@ def find_contributions(
     """What each member adds to the blend, target by target, on rows that all of its members held out.
 
     facts: target -> thresholds and other stats, as ``run.json`` of the blend has them. Nothing of blends of a
-    single member, or whose members share no rows. Raises RunError as `evaluate_blend`.
+    single member, or whose members share no rows, or of an earlier version that did not keep which these are.
     """
     held = _held_out(blend)
     if len(held) < 2:
         return []
-    rows = join_rows({name: own.marks for name, own in held.items()})
+    try:
+        rows = join_rows({name: own.marks for name, own in held.items()})
+    except RunError:
+        return []
     found = []
     for target in blend.schema.answers:
         names = [name for name, own in held.items() if target.name in own.answers]

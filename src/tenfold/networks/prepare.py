@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -125,12 +125,10 @@ def prepare_training(
         interpolation=preprocessing.interpolation,
     )
     class_weights = _class_weights(schema, recipe, encoding)
-    file = weights_file(recipe.weights, recipe.arch)
-    start = read_weights(file) if file else None
-    building = {"weights": start, "weights_name": Path(file or "").name}
+    build = _builder(recipe)
     body_kind(schema, recipe)
     # Built before the pictures are decoded: a wrong size or weights file is refused in a second.
-    early = None if schema.columns else build_network(encoding, schema, recipe, **building)
+    early = None if schema.columns else build(encoding, schema, recipe)
     rows = prepare_rows(table, schema, encoding, reading, targets=True)
     notes.add([*rows.notes, *_small_items(recipe), *said])
     rows = _usable(rows)
@@ -150,7 +148,7 @@ def prepare_training(
         cells, said = encode_columns(columns, schema, rows.table)
         examples = replace(examples, columns=cells)
         notes.add(said)
-    network, built = early or build_network(encoding, schema, recipe, **building)
+    network, built = early or build(encoding, schema, recipe)
     if recipe.batchnorm_group == "frozen":
         network.context.freeze_norms()
     check_monitor(recipe, network.heads, len(split.valid))
@@ -186,6 +184,13 @@ def prepare_training(
         marks,
         table_fingerprint(rows.table, schema, rows.ids, marks, split.valid),
     )
+
+
+def _builder(recipe: Recipe) -> Callable[[Encoding, Schema, Recipe], tuple[Network, list[str]]]:
+    """`build_network` with the weights that the recipe names."""
+    file = weights_file(recipe.weights, recipe.arch)
+    weights = read_weights(file) if file else None
+    return partial(build_network, weights=weights, weights_name=Path(file or "").name)
 
 
 def _small_items(recipe: Recipe) -> list[str]:
