@@ -276,7 +276,7 @@ def test_neighbours_among_candidates():
 
 
 def test_what_was_never_rated_has_no_neighbours():
-    with pytest.raises(RatingsError, match="1 of 2 items have no ratings"):
+    with pytest.raises(RatingsError, match="1 of 2 items are not known to this run"):
         similar(FactorScorer(drawn()), ["i1", "new"])
     with pytest.raises(RatingsError, match="as 'u0', 'u1', 'u2'"):
         nearest_users(FactorScorer(drawn()), "x")

@@ -137,8 +137,10 @@ def _neighbours(
     if (index < 0).any():
         absent = list(dict.fromkeys(asked[index < 0]))
         near = [near_items(model, name) if side == "item" else "" for name in absent[:LISTED]]
+        listed_only = side == "item" and all(name in model.item_names for name in absent)
+        why = "have no ratings, so nothing is known of them" if listed_only else "are not known to this run"
         raise RatingsError(
-            f"{len(absent)} of {len(set(asked))} {side}s have no ratings, so nothing is known of them",
+            f"{len(absent)} of {len(set(asked))} {side}s {why}",
             problems=[f"{name!r}: {hint}".rstrip(": ") for name, hint in zip(absent, near, strict=False)],
             fix=f"ask for {side}s that were rated, as {', '.join(map(repr, known[:3]))}",
         )
