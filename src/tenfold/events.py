@@ -43,11 +43,12 @@ class ImagesRead(Event):
 
 @dataclass(frozen=True)
 class RowsPredicted(Event):
-    """So many rows have been predicted."""
+    """So many rows have been predicted, or what is predicted for `what`."""
 
     kind = "rows"
     done: int
     total: int
+    what: str = "predicting"
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,17 @@ def test_every_kind_of_target_is_fitted() -> None:
     recipe = RECIPE.model_copy(update={"weights": "none"})
     training = make_training(recipe, micro_batch=16, schema=kinds_schema())
     examples = make_kinds(60, missing=0.2)
-    fit_head(training.network, examples, np.arange(48), training.preparation, seed=0, workers=0)
+    told: list[tuple[int, int]] = []
+    fit_head(
+        training.network,
+        examples,
+        np.arange(48),
+        training.preparation,
+        seed=0,
+        workers=0,
+        on_rows=lambda done, total: told.append((done, total)),
+    )
+    assert told == sorted(told) and told[-1] == (48, 48)
     assert torch.isfinite(training.network.last.weight).all()
     assert set(KIND_CLASSES) <= {head.name for head in training.network.heads}
 

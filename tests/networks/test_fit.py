@@ -414,7 +414,7 @@ def test_the_linear_layer_that_it_starts_from_is_told(tmp_path: Path) -> None:
     recipe = quick(fit_head=True, frozen_epochs=0, epochs=1)
     run = tenfold.fit(schema_of(tmp_path), recipe, columns, run=tmp_path / "run", on_note=notes.append)
     floor = run.record.linear["label"]["error_rate"]
-    assert any(f"a linear layer on frozen features: {floor:.4g} wrong" in note for note in notes)
+    assert any(f"a linear layer on frozen features: {floor:.1%} wrong" in note for note in notes)
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "label, a linear layer on frozen features:" in page
     assert Recipe.from_toml((tmp_path / "run" / "recipe.toml").read_text()).fit_head is True
@@ -428,7 +428,7 @@ def test_a_score_below_the_linear_layer_is_told() -> None:
     floor = {"a": {"error_rate": 0.25}, "b": {"micro_f1": 0.5}, "c": {"rmse": 2.0}, "d": {}}
     worse = {"a": {"error_rate": 0.3}, "b": {"micro_f1": 0.4}, "c": {"rmse": 1.0}, "d": {}}
     notes = compare_to_linear(floor, worse)
-    assert notes[0].startswith("a: 0.3 wrong; a linear layer on frozen features: 0.25 wrong, which is better")
+    assert notes[0].startswith("a: 30.0% wrong; a linear layer on frozen features: 25.0% wrong, which is better")
     assert "which is better" in notes[1] and notes[2].endswith("RMSE 2") and len(notes) == 3
 
 

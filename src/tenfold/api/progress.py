@@ -39,7 +39,7 @@ class NotebookProgress:
             case ImagesRead():
                 self._advance(f"reading {event.column}", event.done, event.total)
             case RowsPredicted():
-                self._advance("predicting", event.done, event.total)
+                self._advance(event.what, event.done, event.total)
             case StepEnded():
                 self._advance(f"epoch {event.epoch + 1}/{event.epochs}", event.step, event.steps)
             case SweepEnded():

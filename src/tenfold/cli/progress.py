@@ -95,7 +95,7 @@ class Display:
             case ImagesRead():
                 self._show(f"reading {event.column}", event.done, event.total)
             case RowsPredicted():
-                self._show("predicting", event.done, event.total)
+                self._show(event.what, event.done, event.total)
             case StepEnded():
                 self._step(event)
             case EpochEnded():

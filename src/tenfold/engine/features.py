@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def kept_features(
     *,
     autocast: torch.dtype | None = None,
     workers: int = 2,
+    on_rows: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, "rows {network.last.in_features}"]:
     """As `predict_features`, from a file where the same network has seen the same rows before.
 
@@ -46,7 +48,9 @@ def kept_features(
             kept = np.load(stream, allow_pickle=False)
             if kept.shape == (len(rows), network.last.in_features) and check == _check(kept):
                 return kept
-    features = predict_features(network, examples, rows, preparation, autocast=autocast, workers=workers)
+    features = predict_features(
+        network, examples, rows, preparation, autocast=autocast, workers=workers, on_rows=on_rows
+    )
     if file is not None:
         with suppress(OutputError), replacing(file) as stream:
             stream.write(_check(features))

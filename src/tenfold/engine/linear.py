@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,17 +57,28 @@ def fit_head(
     autocast: torch.dtype | None = None,
     workers: int = 2,
     cache: Path | None = None,
+    on_rows: Callable[[int, int], None] | None = None,
 ) -> LinearLayer:
     """Set the last layer to the best linear one on the features of some training rows (see `MOST_ROWS`).
 
     Training that starts there never has to unlearn what an untrained head did to the body (Kumar et al.
     2022, arXiv 2202.10054). BatchNorm's statistics must be those that training will see.
-    cache: folder that keeps the features, see `kept_features`.
+    cache: folder that keeps the features, see `kept_features`.  on_rows: told of how many rows how many have
+    passed the body.
     """
     rows, most = train, min(MOST_ROWS, max(1, MOST_PRODUCTS // network.last.weight.numel()))
     if len(train) > most:
         rows = np.sort(np.random.default_rng([seed, 4]).permutation(train)[:most])
-    features = kept_features(cache, network, examples, rows, preparation, autocast=autocast, workers=workers)
+    features = kept_features(
+        cache,
+        network,
+        examples,
+        rows,
+        preparation,
+        autocast=autocast,
+        workers=workers,
+        on_rows=None if on_rows is None else lambda done: on_rows(done, len(rows)),
+    )
     labels = {name: values[rows] for name, values in examples.labels.items()}
     weights = {name: values[rows] for name, values in examples.weights.items()}
     with one_thread():

@@ -34,7 +34,7 @@ from tenfold.engine.schedule import one_cycle
 from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, estimated_norms, statistics_rows
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
-from tenfold.events import EpochEnded, Event, Listener, StepEnded, begin_stage
+from tenfold.events import EpochEnded, Event, Listener, RowsPredicted, StepEnded, begin_stage
 from tenfold.nn.exact import GroupedBatchNorm
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
@@ -185,6 +185,7 @@ class _Loop:
             autocast=training.autocast,
             workers=self.plan.workers,
             cache=self.cache,
+            on_rows=lambda done, total: self._tell(RowsPredicted(done, total, "last layer")),
         )
 
     def run(self) -> str:

@@ -28,6 +28,7 @@ from tenfold.events import (
     ImagesRead,
     Listener,
     MembersChanged,
+    RowsPredicted,
     StageBegan,
     StepEnded,
     TrainingChanged,
@@ -305,6 +306,8 @@ class _Ensemble:
                     training.stage = event.name
                 case ImagesRead():
                     training.stage = f"reading pictures {event.done}/{event.total}"
+                case RowsPredicted():
+                    training.stage = f"{event.what} {event.done}/{event.total}"
                 case StepEnded():
                     training.stage = f"epoch {event.epoch + 1}/{event.epochs}"
                     training.fraction = (event.epoch + event.step / event.steps) / event.epochs

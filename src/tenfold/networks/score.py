@@ -66,7 +66,10 @@ def compare_to_linear(linear: TargetScores, scores: TargetScores) -> list[str]:
         if not key:
             continue
         before, after = read_score(floor, key), read_score(scores.get(name, {}), key)
-        linear_text, text = (SHORT[key].format(f"{value:.4g}") for value in (before, after))
+        linear_text, text = (
+            SHORT[key].format(f"{value:.1%}" if key == "error_rate" else f"{value:.4g}")
+            for value in (before, after)
+        )
         worse = before > after if key in HIGHER_IS_BETTER else before < after
         more = ", which is better: train for more --epochs, or with a lower --lr" if worse else ""
         notes.append(f"{name}: {text}; a linear layer on frozen features: {linear_text}{more}")
