@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tenfold.errors import SchemaError
 from tenfold.schema import (
@@ -59,10 +60,14 @@ class ColumnWords:
             *(NumberColumn(name=name) for name in listed_names(self.number)),
         )
         targets = self.target
-        # A target is iterable, too, by its fields.
-        wanted = list(targets) if isinstance(targets, list | tuple) else [targets]
-        wanted = [target for target in wanted if target is not None]
-        uses = {name: getattr(self, name) for name in ("id", "split", "weight", "time")}
+        wanted: list[str | Target]
+        if targets is None:
+            wanted = []
+        elif isinstance(targets, str) or not isinstance(targets, Sequence):
+            wanted = [targets]
+        else:
+            wanted = list(targets)
+        uses: dict[str, Any] = {name: getattr(self, name) for name in ("id", "split", "weight", "time")}
         uses |= {name: getattr(self, name) for name in ("user_table", "item_table", "item_name")}
         uses |= {name: listed_names(getattr(self, name)) for name in ("group", "side")}
         if self.user is not None or self.item is not None:
@@ -85,7 +90,7 @@ class ColumnWords:
         self,
         cells: tuple[CategoryColumn | NumberColumn, ...],
         targets: Sequence[str | Target],
-        uses: Mapping[str, object],
+        uses: Mapping[str, Any],
     ) -> Schema:
         if self.user is None or self.item is None:
             lacking = "item" if self.item is None else "user"

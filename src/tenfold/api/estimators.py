@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +53,10 @@ from tenfold.schema import (
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations, cell_text
 
 Cells = Mapping[str, NDArray[np.generic]]
+
+#: scikit-learn's own checks, whose types say less than they take.
+_validated: Any = validate_data
+_checked: Any = check_array
 
 
 class RunEstimator(BaseEstimator):
@@ -110,7 +114,7 @@ class RunEstimator(BaseEstimator):
             weakref.finalize(self.run_, shutil.rmtree, home, ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state = dict(cast(dict[str, Any], super().__getstate__()))
         if "run_" in state:
             # A copy has to answer in another process or on another machine, where the folder is not.
             folder = state["run_"].path
@@ -307,7 +311,7 @@ class TableModel(_Answers):
         """The columns of X by name, and y (rows,), checked as scikit-learn checks them."""
         reset = y is not None
         if _is_frame(X):
-            validate_data(self, X, skip_check_array=True, reset=reset)
+            _validated(self, X, skip_check_array=True, reset=reset)
             answers = None
             if y is not None:
                 answers = _checked_answers(y, numeric=not _is_classifier(self))
@@ -316,9 +320,9 @@ class TableModel(_Answers):
             return dict(zip(names, (_frame_column(X, name) for name in X.columns), strict=True)), answers  # pyright: ignore
         how = {"dtype": None, "ensure_all_finite": "allow-nan", "reset": reset}
         if y is None:
-            array, answers = validate_data(self, X, **how), None
+            array, answers = _validated(self, X, **how), None
         else:
-            array, answers = validate_data(
+            array, answers = _validated(
                 self, X, y, y_numeric=not _is_classifier(self), ensure_min_samples=2, **how
             )
         return {f"x{number}": array[:, number] for number in range(array.shape[1])}, answers
@@ -533,11 +537,11 @@ def _holds_numbers(column: NDArray[np.generic]) -> bool:
 def _checked_answers(y: ArrayLike, *, numeric: bool) -> NDArray[np.generic]:
     array = column_or_1d(y, warn=True)
     dtype = np.float64 if numeric else None
-    return check_array(array, ensure_2d=False, dtype=dtype, input_name="y", ensure_min_samples=1)
+    return _checked(array, ensure_2d=False, dtype=dtype, input_name="y", ensure_min_samples=1)
 
 
 def _checked_weights(weights: ArrayLike, answers: NDArray[np.generic]) -> NDArray[np.float64]:
-    array = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    array = _checked(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     array = np.full(len(answers), array) if array.ndim == 0 else array
     if array.shape != answers.shape:
         raise LabelError(
@@ -603,7 +607,7 @@ def _pairs(X: object) -> dict[str, NDArray[np.generic]]:
     if _is_frame(X):
         columns = {str(name): _frame_column(X, name) for name in X.columns}  # pyright: ignore
     else:
-        array = check_array(X, dtype=None, ensure_all_finite=False)
+        array = _checked(X, dtype=None, ensure_all_finite=False)
         names = ["user", "item"] if array.shape[1] == 2 else [f"x{at}" for at in range(array.shape[1])]
         columns = {name: array[:, at] for at, name in enumerate(names)}
     if len(columns) != 2:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from tenfold.api.columns import ColumnWords, Images, Names, Targets
 from tenfold.api.progress import showing
@@ -32,18 +32,18 @@ _MACHINE = tuple(field.name for field in fields(Machine))
 
 @overload
 def fit(
-    schema: Schema, recipe: FactorRecipe | RatingNetworkRecipe, table: object, **options: object
+    schema: Schema, recipe: FactorRecipe | RatingNetworkRecipe, table: object, **options: Any
 ) -> RecommenderRun: ...
 @overload
-def fit(schema: Schema, recipe: Recipe, table: object, **options: object) -> NetworkRun: ...
+def fit(schema: Schema, recipe: Recipe, table: object, **options: Any) -> NetworkRun: ...
 @overload
 def fit(
-    schema: object, recipe: AnyRecipe | None = None, *, user: str, item: str, **options: object
+    schema: object, recipe: AnyRecipe | None = None, *, user: str, item: str, **options: Any
 ) -> RecommenderRun: ...
 @overload
-def fit(schema: str | os.PathLike[str], recipe: Recipe | None = None, **options: object) -> NetworkRun: ...
+def fit(schema: str | os.PathLike[str], recipe: Recipe | None = None, **options: Any) -> NetworkRun: ...
 @overload
-def fit(schema: object, recipe: AnyRecipe | None = None, table: object = None, **options: object) -> Run: ...
+def fit(schema: object, recipe: AnyRecipe | None = None, table: object = None, **options: Any) -> Run: ...
 def fit(
     schema: object,
     recipe: AnyRecipe | None = None,

@@ -76,7 +76,7 @@ class NotebookProgress:
             self._handle.update(self)
 
     def __repr__(self) -> str:
-        return f"<progress: {len(self.rows)} epochs>"
+        return f"{len(self.rows)} epochs, {len(self.notes)} messages"
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for row in self.rows for name in row))

@@ -137,7 +137,7 @@ class Interpreted(Run):
         folders: image column -> folder, if the pictures have moved.
         """
         held, _ = self._evaluation(None, one=False)
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(held.ids))[:n]).tolist()
+        drawn: list[int] = np.sort(np.random.default_rng(seed).permutation(len(held.ids))[:n]).tolist()
         cells: dict[str, NDArray[np.generic]] = {"id": _words([held.ids[row] for row in drawn])}
         for own in held.evaluations:
             cells[own.name] = _words([own.label[row] for row in drawn])

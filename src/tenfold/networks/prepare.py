@@ -381,7 +381,7 @@ def _try_own_losses(heads: Iterable[Head], examples: Examples, split: Split) -> 
     """Try every target's own loss and metric on some labelled training rows before anything is trained."""
     for head in heads:
         weights = examples.weights[head.name]
-        labelled = (weights > 0).reshape(len(weights), -1).any(axis=1)
+        labelled = np.asarray((weights > 0).reshape(len(weights), -1).any(axis=1))
         rows = split.train[labelled[split.train]][:TRIED_ROWS]
         labels = examples.labels[head.name][rows]
         head.check_own_loss(torch.from_numpy(labels), torch.from_numpy(weights[rows]))

@@ -13,7 +13,10 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import timm
+with warnings.catch_warnings():
+    # A notebook without widgets need not hear that a progress bar is plain.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import timm
 import torch
 from jaxtyping import Float, Int64, Shaped
 from timm.models import group_parameters

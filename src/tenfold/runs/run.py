@@ -97,12 +97,12 @@ class OpenedRun:
 
     @property
     def _headline(self) -> str:
-        return f"{type(self).__name__} {self.path}: {self.schema.described}"
+        return f"{type(self).__name__} {_from_here(self.path)}: {self.schema.described}"
 
     @property
     def _page(self) -> str:
         path = self.path / PAGE
-        return str(path) if path.is_file() else ""
+        return _from_here(path) if path.is_file() else ""
 
     def _score_rows(self) -> tuple[list[str], list[list[str]]]:
         """The headings and rows of a table of scores on the held-out rows."""
@@ -300,6 +300,12 @@ class Run(OpenedRun, ABC):
     def read_text(self, name: str) -> str:
         """Read a text file of the run."""
         return read_text(self.path, name)
+
+
+def _from_here(path: Path) -> str:
+    """A path as one would write it in the current folder, so that a notebook's link finds it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _words(name: str, scores: Scores) -> str:

@@ -203,9 +203,9 @@ class Table(RowTable):
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         columns = {name: column.take(pa.array(rows)) for name, column in self._columns.items()}
         labels = None if self._index is None else self._index[rows]
-        index = None if self.index is None else self.index[rows]
+        kept = None if self.index is None else self.index[rows]
         return replace(
-            self, rows=len(rows), _columns=columns, _lines=self.lines[rows], _index=labels, index=index
+            self, rows=len(rows), _columns=columns, _lines=self.lines[rows], _index=labels, index=kept
         )
 
     def noted(self, *notes: str) -> Table:
