@@ -53,7 +53,7 @@ def test_it_is_shown_and_written_as_a_page(place: Path) -> None:
         assert part in shown, part
     page = (place / "page.html").read_text("utf-8")
     # The run's own page, and what looks inside it.
-    for title in ("Scores", "Maps of the factors", "Ratings and their gaps", "Directions of the map"):
+    for title in ("Example users", "Maps of the factors", "Ratings and their gaps", "Directions of the map"):
         assert f"<h2>{title}</h2>" in page
     assert "<script>alert(1)</script>" not in page
 

@@ -1,5 +1,6 @@
 """Commands that ask a recommender: lists, similar items, and a look into its factors."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from tenfold.cli.commands import command, show_written
@@ -147,13 +148,13 @@ class Inspect(Json):
 def _inspect(asked: Inspect) -> None:
     """Look into a ratings run: gaps, biases, a map of the items."""
     from tenfold.recommenders.inspect import inspect_run, inspection_sections
-    from tenfold.reports.html import write_report
+    from tenfold.reports.html import write_page
 
     with Display():
         run = _open(asked.run)
         inspection = inspect_run(run, n=asked.n)
         if asked.output:
             page = run.page()
-            sections = [*page.sections, *inspection_sections(inspection)]
-            write_report(asked.output, page.title, sections, lead=page.lead)
+            sections = [*inspection_sections(inspection), *page.sections]
+            write_page(asked.output, replace(page, sections=sections))
     print_json(inspection.record()) if asked.as_json else show_inspection(inspection, asked.output)

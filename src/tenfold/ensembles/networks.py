@@ -11,7 +11,7 @@ from tenfold.ensembles.joined import JoinedNetworks, blend_of
 from tenfold.errors import RunError
 from tenfold.networks.interpret import Interpreted
 from tenfold.networks.run import NetworkRun
-from tenfold.reports.html import Page
+from tenfold.reports.html import Page, Section
 from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.heldout import HeldOutRows
@@ -81,9 +81,12 @@ class NetworkEnsemble(JoinedNetworks, Interpreted, Ensemble):
         from tenfold.networks.page import network_page
         from tenfold.reports.members import contributions_section
 
-        found = find_contributions(self, self.record.facts) if self.members else []
         learned = self.record.values.get("method") not in (None, "weights")
-        own = contributions_section(found, learned)
+        try:
+            found = find_contributions(self, self.record.facts) if self.members else []
+            own = contributions_section(found, learned)
+        except RunError as error:  # runs of earlier editions keep nothing that tells their rows apart
+            own = [Section("What each member adds", f"It cannot be told: {error.headline}.")]
         return network_page(self, folders=folders, worst=worst, own_sections=own)
 
     @classmethod
