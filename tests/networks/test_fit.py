@@ -428,7 +428,8 @@ def test_a_score_below_the_linear_layer_is_told() -> None:
     floor = {"a": {"error_rate": 0.25}, "b": {"micro_f1": 0.5}, "c": {"rmse": 2.0}, "d": {}}
     worse = {"a": {"error_rate": 0.3}, "b": {"micro_f1": 0.4}, "c": {"rmse": 1.0}, "d": {}}
     notes = compare_to_linear(floor, worse)
-    assert notes[0].startswith("a: 30.0% wrong; a linear layer on frozen features: 25.0% wrong, which is better")
+    words = "a: 30.0% wrong; a linear layer on frozen features: 25.0% wrong, which is better"
+    assert notes[0].startswith(words)
     assert "which is better" in notes[1] and notes[2].endswith("RMSE 2") and len(notes) == 3
 
 
