@@ -259,7 +259,7 @@ def test_coverage_counts_every_users_list():
 
 
 def _slow_scores(ranked, relevant, seen, n, items):
-    sums, users, covered = np.zeros(4), 0, set()
+    sums, users, covered = np.zeros(5), 0, set()
     for ranks, truth, gone in zip(ranked, relevant, seen, strict=True):
         row = []
         for item in ranks:
@@ -271,7 +271,8 @@ def _slow_scores(ranked, relevant, seen, n, items):
             hits = [item in truth for item in row]
             dcg = sum(1 / math.log2(place + 2) for place, hit in enumerate(hits) if hit)
             ideal = sum(1 / math.log2(place + 2) for place in range(min(n, len(truth))))
-            sums += [sum(hits) / n, sum(hits) / len(truth), any(hits), dcg / ideal]
+            first = 1 / (hits.index(True) + 1) if any(hits) else 0
+            sums += [sum(hits) / n, sum(hits) / len(truth), any(hits), dcg / ideal, first]
             users += 1
     return [*(sums / users), len(covered) / items, users]
 
@@ -309,3 +310,14 @@ def test_importing_the_metrics_loads_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_first_hit_and_how_rare_the_listed_items_are() -> None:
+    taken = np.array([0.5, 0.25, 0.0, 0.125])
+    scores = metrics.ranking_scores([[0, 1], [3, 2], [1, 0]], [[1], [3], [3]], n=2, taken=taken)
+    assert scores["mrr"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    # An item that nobody took counts as the rarest one.
+    assert scores["novelty"] == pytest.approx((1 + 2 + 3 + 3 + 2 + 1) / 6)
+    assert "novelty" not in metrics.ranking_scores([[0]], [[0]], n=1)
+    turned = metrics.ranking_scores([[1, 0], [2, 3], [0, 1]], [[1], [3], [3]], n=2, taken=taken)
+    assert turned["novelty"] == scores["novelty"] and turned["mrr"] == pytest.approx((1 + 1 / 2) / 3)

@@ -408,6 +408,12 @@ class _Hits:
         weight = self.hit.astype(np.float64) if gain is None else self.hit * gain
         return _sums(self.owner, weight, len(self.relevant))
 
+    def first(self) -> NDArray[np.float64]:
+        """(users,) 1 / rank of the first hit, from 1; 0 without a hit."""
+        found = np.zeros(len(self.relevant))
+        np.maximum.at(found, self.owner[self.hit], 1 / (self.rank[self.hit] + 1))
+        return found
+
 
 def _among(keys: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Mask of the keys that are in the table, which is nearly sorted and much longer than the keys."""
@@ -451,19 +457,29 @@ def _hits(ranked: Lists, relevant: Lists, n: int, seen: Lists | None) -> _Hits:
 
 
 def ranking_scores(
-    ranked: Lists, relevant: Lists, *, n: int, seen: Lists | None = None, items: int | None = None
+    ranked: Lists,
+    relevant: Lists,
+    *,
+    n: int,
+    seen: Lists | None = None,
+    items: int | None = None,
+    taken: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Scores of lists of n: means over the users with a relevant item, and how many users those are.
 
     ranked: per user, item indices best first; negative entries are padding.
     relevant: per user, the test items.  seen: per user, the training items.  items: size of the catalogue.
+    taken: (items,) fraction of the users that took each in training.
 
     precision: hits / n, even where a list is shorter.  recall: hits / relevant items.
     hit: fraction of the users whose list holds a relevant item.
     ndcg: normalised discounted cumulative gain (Järvelin and Kekäläinen 2002) with gains 0 and 1: a hit at
         rank r, from 1, gains 1 / log2(r + 1), and the sum is divided by that of the best possible list, which
         has min(n, relevant items) hits at its head.
+    mrr: mean of 1 / rank of the first hit, 0 without one (Voorhees 1999).
     coverage: fraction of the catalogue that is in some user's list, relevant items or not.
+    novelty: mean of -log2 of `taken` over the entries of all lists, in bits (Zhou et al. 2010); of an item
+        that nobody took, as if a single user had.
     """
     hits = _hits(ranked, relevant, n, seen)
     count = hits.per_user()
@@ -474,8 +490,15 @@ def ranking_scores(
         "recall": hits.mean(count / np.maximum(hits.relevant, 1)),
         "hit": hits.mean(count > 0),
         "ndcg": hits.mean(hits.per_user(gain[hits.rank]) / best[np.minimum(hits.relevant, n)]),
+        "mrr": hits.mean(hits.first()),
     }
     if items is not None:
         scores["coverage"] = len(np.unique(hits.item)) / items if items > 0 else math.nan
+    if taken is not None:
+        least = taken[taken > 0].min(initial=1.0)
+        listed = hits.item[hits.item < len(taken)]
+        scores["novelty"] = (
+            float(-np.log2(np.maximum(taken[listed], least)).mean()) if len(listed) else math.nan
+        )
     scores["users"] = int((hits.relevant > 0).sum())
     return scores

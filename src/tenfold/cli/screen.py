@@ -38,8 +38,10 @@ def figure(value: float, *, digits: int = 4, nothing: str = "no labels") -> str:
 
 
 #: Scores of lists, and their headings.
-_LISTS = {name: name for name in ("precision", "recall", "hit", "ndcg", "coverage", "users")}
-_LISTS["ndcg"] = "NDCG"
+_LISTS = {
+    name: name for name in ("precision", "recall", "hit", "ndcg", "mrr", "coverage", "novelty", "users")
+}
+_LISTS |= {"ndcg": "NDCG", "mrr": "MRR"}
 
 
 def show_scores(targets: Mapping[str, Scores]) -> None:

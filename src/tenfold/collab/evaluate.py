@@ -132,8 +132,9 @@ def evaluate_ratings(
 def evaluate_lists(
     scorer: PairScorer, test: Ratings, *, n: int = 10, relevant_from: float | None = None
 ) -> tuple[Scores, list[str]]:
-    """Precision, recall, hit, NDCG and coverage of the lists of n (see `tenfold.metrics`); and messages.
+    """Precision, recall, hit, NDCG, MRR, coverage and novelty of the lists of n (see `tenfold.metrics`).
 
+    Returns the scores, and messages.
     relevant_from: a test item counts as liked from this rating on; None takes every test item.
     users: how many users are averaged: those with a relevant test item that they did not rate in training. Of
     these, `unknown_users` are answered with the average user's list. Test items that nobody rated in training
@@ -163,8 +164,10 @@ def evaluate_lists(
     row = np.searchsorted(asked, [row_of[user] for user in lists.users])
     ranked = _lists(row, locate(lists.items, known.items), len(asked))
     popular = _most_popular(known, index, n)
+    taken = known.received / max(1, len(known.users))
     own, baseline = (
-        ranking_scores(each, truth, n=n, seen=seen, items=len(known.items)) for each in (ranked, popular)
+        ranking_scores(each, truth, n=n, seen=seen, items=len(known.items), taken=taken)
+        for each in (ranked, popular)
     )
     notes = _notes(known, test, users, items)
     if not own["users"]:

@@ -267,17 +267,17 @@ def pack_item_item(model: ItemItem) -> dict[str, NDArray[np.generic]]:
 
 def unpack_item_item(arrays: dict[str, NDArray[np.generic]]) -> ItemItem:
     """The model of `pack_item_item`. Raises RunError where it is damaged."""
-    core, weights = arrays.get("core"), arrays.get("weights")
+    if not {"core", "weights"} <= arrays.keys():
+        raise _damaged()
+    core, weights = arrays["core"], arrays["weights"]
     good = (
-        isinstance(core, np.ndarray)
-        and isinstance(weights, np.ndarray)
-        and core.dtype == np.uint32
+        core.dtype == np.uint32
         and weights.dtype == np.float16
         and weights.shape == (len(core), len(core))
         and bool((np.diff(core.astype(np.int64)) > 0).all())
-        and bool(np.isfinite(weights).all())
+        and bool(np.isfinite(weights.astype(np.float32)).all())
     )
-    if not good or core is None or weights is None:
+    if not good:
         raise _damaged()
     return ItemItem(core.astype(np.int64), weights.astype(np.float32))
 
