@@ -59,7 +59,8 @@ table, photos, weights, epochs, *names = sys.argv[1:]
 from tenfold.nn.encoders import load_weights
 from tenfold.runs.weights import read_weights
 rows = pd.read_csv(table, dtype=str)
-block = DataBlock((ImageBlock, *[CategoryBlock] * len(names)), n_inp=1,
+labels = [CategoryBlock(vocab=sorted(rows[name].unique())) for name in names]
+block = DataBlock((ImageBlock, *labels), n_inp=1,
                   get_x=ColReader("image_id", pref=photos + "/"), get_y=[ColReader(name) for name in names],
                   splitter=IndexSplitter(np.flatnonzero(rows["split"] == "1")),
                   item_tfms=Resize(128, "squish"),
