@@ -59,7 +59,7 @@ def kept_features(
 
 
 def _check(features: Float32[np.ndarray, "rows width"]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(features), digest_size=CHECK_BYTES).digest()
+    return hashlib.blake2b(features.tobytes(), digest_size=CHECK_BYTES).digest()
 
 
 def features_key(
@@ -83,7 +83,7 @@ def features_key(
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
         for reader in examples.images:
-            digest.update(np.ascontiguousarray(reader.read(some)))
+            digest.update(reader.read(some).tobytes())
         for name, cells in column_inputs(examples, some, preparation).items():
             digest.update(name.encode() + cells.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ def take_steps(
     network: Network,
     encoding: Encoding,
     examples: Examples,
-    order: Sequence[Int64[np.ndarray, " rows"]],
+    order: list[Int64[np.ndarray, " rows"]],
     *,
     recipe: Recipe,
     plan: MemoryPlan,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 
@@ -123,7 +124,8 @@ class NetworkFit:
         epochs, said = epochs_within(work, plan, self.device, precision, left=left, limit=limit)
         notes.add([said])
         own = with_defaults_for_rows(recipe.model_copy(update={"epochs": epochs}), len(work.split.train))
-        chosen = {**work.identity["recipe"], **own.model_dump(mode="json", exclude={"weights"})}
+        before = cast("dict[str, object]", work.identity["recipe"])
+        chosen = {**before, **own.model_dump(mode="json", exclude={"weights"})}
         return replace(work, recipe=own, identity={**work.identity, "recipe": chosen})
 
 
