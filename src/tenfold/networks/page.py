@@ -148,7 +148,7 @@ def _lead(run: Run, facts: _Facts) -> str:
     """What was trained, in one line."""
     record, recipe, schema = facts.record, facts.recipe, facts.schema
     # Without pictures there is no backbone, whatever the recipe's default would be.
-    what = recipe.get("arch") if schema.images else "A network of table columns"
+    what = str(recipe.get("arch", record.kind)) if schema.images else "A network of table columns"
     if record.members:
         what = what_it_is_of(record, run.path) if schema.images else f"{len(record.members)} members"
     size = recipe.get("image_size")

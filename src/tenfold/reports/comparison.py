@@ -254,7 +254,7 @@ def _sides(
     if found.sides is None or a is None or b is None:
         return []
     lists: dict[str, list[list[str]]] = {"01": [], "10": []}
-    for row, other in found.split.tolist():
+    for row, other in ((int(one), int(two)) for one, two in found.split):
         key = f"{int(not a.right[row])}{int(not b.right[other])}"
         if len(lists[key]) < LISTED:
             lists[key].append([held[0].ids[row], a.label[row], a.predicted[row], b.predicted[other]])
