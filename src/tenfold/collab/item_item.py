@@ -179,13 +179,13 @@ def _core(received: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.sort(order[received[order] >= least])
 
 
-def _weights(inverse: NDArray[np.float32]) -> NDArray[np.float32]:
-    weights = inverse / -np.diag(inverse)
+def _weights(inverse: NDArray[np.floating]) -> NDArray[np.float32]:
+    weights = (inverse / -np.diag(inverse)).astype(np.float32, copy=False)
     np.fill_diagonal(weights, 0)
     return weights
 
 
-def _inverted(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def _inverted(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
     """The inverse of a symmetric positive definite matrix: by halves, so that most of it are products.
 
     With A, B and C its blocks and S = (C - B' A^-1 B)^-1: A^-1 + T S T', -T S and S, where T = A^-1 B (Golub
@@ -193,12 +193,12 @@ def _inverted(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     size = len(matrix)
     if size <= BLOCK:
-        return np.linalg.inv(matrix)
+        return np.linalg.inv(matrix).astype(np.float32, copy=False)
     half = size // 2
     corner = _inverted(matrix[:half, :half])
     across = corner @ matrix[:half, half:]
     other = _inverted(matrix[half:, half:] - across.T @ matrix[:half, half:])
-    result = np.empty_like(matrix)
+    result = np.empty(matrix.shape, np.float32)
     result[half:, half:] = other
     side = across @ other
     result[:half, half:] = -side

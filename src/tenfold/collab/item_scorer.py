@@ -329,6 +329,10 @@ class RatingOrder(_Ordered):
             first = order[np.arange(len(row)) - np.searchsorted(row, row) < n]
             kept = near.row[first] + begin, near.item[first], mean[first].astype(np.float32)
             each.append(Best(*kept, deviation[first], lower[first].astype(np.float32)))
-        row, item, score, deviation = (np.concatenate([best[k] for best in each]) for k in range(4))
-        rank = np.concatenate([best.rank for best in each if best.rank is not None])
-        return Best(row, item, score, deviation, rank)
+        return Best(
+            np.concatenate([best.row for best in each]),
+            np.concatenate([best.item for best in each]),
+            np.concatenate([best.score for best in each]),
+            np.concatenate([best.deviation for best in each]),
+            np.concatenate([best.rank for best in each if best.rank is not None]),
+        )
