@@ -124,6 +124,7 @@ def sheet(book: Path, page: int) -> bytes:
 
 
 def _report() -> bytes:
+    tenfold("report", str(leaves()))
     return shot(leaves() / "report.html", height=740)
 
 
