@@ -12,7 +12,7 @@ import tenfold
 from photos import QUICK, write_photos
 from tenfold.errors import RecipeError, RunError
 from tenfold.runs.history import read_history
-from tenfold.schema import CategoryTarget, ImageColumn, NumberTarget, Schema
+from tenfold.schema import CategoryTarget, CountTarget, ImageColumn, NumberTarget, Schema
 
 #: Steps so small that a network answers as it began.
 STILL = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "batch_size": 8, "augment": "off", "quiet": True}
@@ -26,7 +26,9 @@ def schema_of(folder: Path, *targets: Any) -> Schema:
 def parent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Any]:
     folder = tmp_path_factory.mktemp("start")
     columns: dict[str, Any] = {**write_photos(folder, 60), "weight": np.linspace(10, 50, 60)}
-    schema = schema_of(folder, CategoryTarget(name="label"), NumberTarget(name="weight"))
+    columns["spots"] = np.arange(60) % 9
+    targets = CategoryTarget(name="label"), NumberTarget(name="weight"), CountTarget(name="spots")
+    schema = schema_of(folder, *targets)
     recipe = QUICK.model_copy(update={"epochs": 4})
     return folder, columns, tenfold.fit(schema, recipe, columns, run=folder / "runs/one", quiet=True)
 
@@ -35,12 +37,13 @@ def test_it_begins_with_the_answers_of_its_parent_whatever_the_labels_scale(pare
     folder, columns, one = parent
     known = one.predict(columns)
     # Other labels have another mean and deviation, and their order is another one.
-    other = {**columns, "weight": columns["weight"][::-1] * 3 + 100}
+    other = {**columns, "weight": columns["weight"][::-1] * 3 + 100, "spots": columns["spots"] * 5}
     two = tenfold.fit(one.schema, None, other, run=folder / "runs/two", start=str(one.path), **STILL)
     assert (two.recipe.arch, two.recipe.image_size) == (one.recipe.arch, one.recipe.image_size)
     again = two.predict(columns)
     assert np.allclose(again.targets["label"].probabilities, known.targets["label"].probabilities, atol=1e-4)
-    assert np.allclose(again.targets["weight"].values, known.targets["weight"].values, rtol=1e-3)
+    for name in ("weight", "spots"):
+        assert np.allclose(again.targets[name].values, known.targets[name].values, rtol=1e-3)
     assert any("3 of 3 classes of label are known" in note for note in two.record.values["notes"])
     lines = {line.run: line.parent for line in read_history(folder / "runs")}
     assert lines["two"] == "one"
@@ -73,7 +76,7 @@ def test_classes_are_kept_by_name_added_and_removed(parent: Any) -> None:
 
 def test_it_learns_on(parent: Any) -> None:
     folder, columns, one = parent
-    wider = {name: values for name, values in columns.items() if name != "weight"}
+    wider = {name: values for name, values in columns.items() if name in ("id", "label")}
     run = tenfold.fit(
         schema_of(folder, CategoryTarget(name="label")),
         *(None, wider),

@@ -18,7 +18,6 @@ from tenfold.errors import RecipeError, RunError
 from tenfold.events import Listener
 from tenfold.members import Settings
 from tenfold.recipe import Recipe, with_defaults_for
-from tenfold.runs.bundle import KIND
 from tenfold.runs.described import read_description
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import DESCRIBED
@@ -125,7 +124,7 @@ def _begun(file: EnsembleFile, output: str | os.PathLike[str], note: Log) -> Ens
     except RunError:
         return None
     made = record.values.get("recipe")
-    members = made.get("members") if record.kind == KIND and isinstance(made, Mapping) else None
+    members = made.get("members") if isinstance(made, Mapping) else None
     if not isinstance(made, Mapping) or not isinstance(members, Mapping) or not members:
         return None
     epochs = next(iter(members.values())).get("epochs", Recipe().epochs)

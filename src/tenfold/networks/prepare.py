@@ -168,7 +168,7 @@ def prepare_training(
     # The training rows decided settings of the heads: these are built anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
     _try_own_losses(network.heads, examples, split)
-    built = [*built, *start_from(network, encoding, recipe)]
+    built = [*built, *start_from(network, recipe)]
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)

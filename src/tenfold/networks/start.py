@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError, listed
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.nn.encoders import load_weights
@@ -17,6 +15,7 @@ from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_heads
 from tenfold.recipe import START_DEFAULTS, Recipe
 from tenfold.runs.folder import read_arrays, read_run
+from tenfold.runs.registry import load_run
 from tenfold.schema import Schema
 
 #: Choices that a training takes from the run that it starts from, where they are not given.
@@ -30,13 +29,12 @@ def open_start(recipe: Recipe, schema: Schema) -> OpenedNetwork | None:
     """
     if not recipe.start:
         return None
-    path, record = read_run(recipe.start)
-    if record.run_kind != "network":
+    run = load_run(recipe.start)
+    if not isinstance(run, OpenedNetwork) or run.members:
         raise RecipeError(
             f"{recipe.start} is not a network, and a training starts from a network",
             fix="give a run of pictures; of an ensemble give a member's folder",
         )
-    run = OpenedNetwork.open(Path(path), record)
     if schema.columns or run.schema.columns or not (schema.images and run.schema.images):
         raise RecipeError(
             "a training starts from a run where both have pictures alone as inputs",
@@ -66,7 +64,7 @@ def with_start(recipe: Recipe, schema: Schema) -> Recipe:
     )
 
 
-def start_from(network: Network, encoding: Encoding, recipe: Recipe) -> list[str]:
+def start_from(network: Network, recipe: Recipe) -> list[str]:
     """Put the weights of the run that a recipe starts from into a network; returns what was taken.
 
     Rows of the last layer go by the names of classes; the raw output of a number is brought to the scale of
@@ -85,7 +83,7 @@ def start_from(network: Network, encoding: Encoding, recipe: Recipe) -> list[str
         load_weights(backbone, part or state, str(run.path))
     old, first = _rows(run, arrays), 0
     for head in network.heads:
-        notes.append(f"{run.path}: {_take(network, head, encoding, first, old.get(head.name))}")
+        notes.append(f"{run.path}: {_take(network, head, first, old.get(head.name))}")
         first += head.outputs
     return notes
 
@@ -107,7 +105,6 @@ def _rows(run: OpenedNetwork, arrays: Mapping[str, NDArray[np.generic]]) -> dict
 def _take(
     network: Network,
     head: Head,
-    encoding: Encoding,
     first: int,
     old: LastRows | None,
 ) -> str:
@@ -133,14 +130,10 @@ def _take(
         told += f"; new: {', '.join(listed(new))}" if new else ""
         told += f"; no longer there: {', '.join(listed(gone))}" if gone else ""
     elif before.classes == head.classes and before.outputs == head.outputs:
-        rows, told = (weight, bias), f"{head.name} is known"
-        if head.numeric:
-            facts, own = before.stats, encoding.targets[head.name]
-            if head.kind == "number" and facts.low is None and own.low is None:
-                rows = (
-                    weight * facts.deviation / own.deviation,
-                    (bias * facts.deviation + facts.mean - own.mean) / own.deviation,
-                )
+        scale = head.rescaled(before)
+        if scale is None:
+            return f"{head.name} has another range, and its last layer starts anew"
+        rows, told = (weight * scale[0], bias * scale[0] + scale[1]), f"{head.name} is known"
     else:
         return f"{head.name} has other classes, whose last layer starts anew"
     with torch.no_grad():

@@ -73,6 +73,11 @@ class Head(TargetKind):
         """What an own loss gets of raw outputs: these themselves, of classes and of questions."""
         return raw
 
+    def rescaled(self, before: Head) -> tuple[float, float] | None:
+        """(factor, shift) that bring raw outputs of another training of this target to those of the same
+        answers here; None where nothing does."""
+        return 1.0, 0.0
+
     def own_labels(self, raw: Float[Tensor, " known *outputs"]) -> torch.dtype:
         """The type of the labels that an own loss gets: that of `raw`, but for class numbers."""
         return raw.dtype
@@ -251,6 +256,14 @@ class NumberHead(Head, NumberKind):
         """The number itself, in the labels' unit."""
         return self.stats.mean + self.stats.deviation * self._standardised(raw.squeeze(1))
 
+    def rescaled(self, before: Head) -> tuple[float, float] | None:
+        old, new = before.stats, self.stats
+        if (old.low, old.high) != (new.low, new.high):
+            return None
+        if new.low is not None:
+            return 1.0, 0.0
+        return old.deviation / new.deviation, (old.mean - new.mean) / new.deviation
+
     def _standardised(self, raw: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         low, high = self.stats.low, self.stats.high
         if low is None or high is None:
@@ -287,6 +300,10 @@ class CountHead(Head, CountKind):
     def own_outputs(self, raw: Float[Tensor, "known 1"]) -> Float[Tensor, " known"]:
         """The mean count."""
         return self.start * raw.squeeze(1).clamp(max=self.steepest).exp()
+
+    def rescaled(self, before: Head) -> tuple[float, float] | None:
+        old = before.stats.mean if before.stats.mean > 0 else 1.0
+        return 1.0, math.log(old / self.start)
 
     def probabilities(self, raw: Float[Tensor, "rows 1"]) -> Float64[Tensor, "rows 1"]:
         """The mean count (rows, 1), in float64."""
