@@ -19,6 +19,7 @@ from tenfold.runs.job import FitJob
 from tenfold.runs.options import AS_TRAINED, FitOptions, PredictChanges, PredictOptions, Reading
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Ensemble, Run
+from tenfold.runs.weights import check_weights
 from tenfold.schema import Schema
 from tenfold.values import PairPredictions, Predictions
 
@@ -136,5 +137,7 @@ def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOption
             Callable[[Schema, object, Reading], object], _load("tenfold.networks.inputs:open_source")
         )
         check(schema, table, options.reading)
+        if schema.images and not schema.columns:
+            check_weights(recipe.weights, recipe.arch)
     make = cast(Callable[..., FitJob], _load(JOBS[type(recipe)]))
     return make(schema, recipe, table, options)

@@ -54,6 +54,13 @@ def weights_file(weights: str, arch: str) -> str | None:
     return str(files[0])
 
 
+def check_weights(weights: str, arch: str) -> None:
+    """Refuse weights that are not there, without reading them. Raises WeightsError."""
+    file = weights_file(weights, arch)
+    if file is not None:
+        _head(Path(file), file)
+
+
 def read_weights(path: str) -> dict[str, Tensor]:
     """Read a state dictionary from a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file.
 
@@ -107,7 +114,8 @@ def _head(file: Path, path: str) -> bytes:
         kind = file.stat().st_mode
     except FileNotFoundError:
         raise WeightsError(
-            f"there is no weights file {path}", fix="check --weights; 'none' starts at random"
+            f"there is no weights file {path}",
+            fix="check --weights; 'package' takes an installed one's, 'none' starts at random",
         ) from None
     if stat.S_ISDIR(kind):
         raise WeightsError(
