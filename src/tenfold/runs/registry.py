@@ -137,7 +137,7 @@ def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOption
             Callable[[Schema, object, Reading], object], _load("tenfold.networks.inputs:open_source")
         )
         check(schema, table, options.reading)
-        if schema.images and not schema.columns:
+        if schema.images:
             check_weights(recipe.weights, recipe.arch)
     make = cast(Callable[..., FitJob], _load(JOBS[type(recipe)]))
     return make(schema, recipe, table, options)
