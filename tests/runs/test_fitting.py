@@ -34,6 +34,9 @@ class Job:
     def machine(self) -> Iterator[Callable[[], int]]:
         yield lambda: 77
 
+    def continues(self, recipe: object) -> None:
+        """Nothing depends on what was begun."""
+
     def prepare(self, notes: Notes) -> Job:
         notes.add(["prepared"])
         return self

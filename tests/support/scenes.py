@@ -198,7 +198,10 @@ def plain_bytes(path: Path) -> bytes:
 def _plain_page(data: bytes) -> bytes:
     """A page without times, the chart of the memory, and the notes of what was there before."""
     data = re.sub(
-        rb"<svg.*?</svg>", lambda chart: b"" if b"measured: " in chart[0] else chart[0], data, flags=re.S
+        rb'<figure class="chart">.*?</figure>',
+        lambda chart: b"" if b'"name":"measured"' in chart[0] else chart[0],
+        data,
+        flags=re.S,
     )
     data = re.sub(
         rb"<li>(.*?)</li>", lambda note: b"" if FOUND.search(note[1].decode()) else note[0], data, flags=re.S

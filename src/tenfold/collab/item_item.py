@@ -12,12 +12,12 @@ of the training ratings of four data sets (bench/results/lists.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab import kernels
 from tenfold.collab.scale import algebra_threads
 from tenfold.errors import RecipeError, RunError
 from tenfold.values import Interactions
@@ -45,6 +45,9 @@ HELD_AT_ONCE = 5
 BLOCK = 256
 #: Vectors of items for maps and neighbours: how many, and steps of the iteration that finds them.
 DIRECTIONS, STEPS = 32, 6
+#: Users whose scores are summed before compiled code, which takes its time to load, is worth it.
+FEW_USERS = 16
+_ASKED = count()
 #: Version of the layout of files (docs/formats.md).
 FORMAT = 1
 
@@ -84,7 +87,13 @@ class ItemItem:
     def sums(self, row: tuple[NDArray[np.int64], NDArray[np.float32]]) -> NDArray[np.float64]:
         """(core,) scores of the items for a user's row: the same alone and among others."""
         total = np.zeros(len(self.core))
-        kernels.add_lines(*row, self.weights, total)
+        if next(_ASKED) >= FEW_USERS:
+            from tenfold.collab import kernels
+
+            kernels.add_lines(*row, self.weights, total)
+            return total
+        for place, value in zip(*row, strict=True):  # the same sums, to the bit
+            total += np.float64(value) * self.weights[place]
         return total
 
 
@@ -160,6 +169,8 @@ def fit_item_item(
     scaled = value * (np.maximum(given, 1e-12) ** -ACTIVITY).astype(np.float32)[owner]
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(known.users)))]).astype(np.int64)
     gram = np.zeros((len(chosen), len(chosen)), np.float32)
+    from tenfold.collab import kernels
+
     kernels.add_pairs(start, place, scaled, gram)
     gram += np.triu(gram, 1).T
     counts = np.diag(gram).copy()
@@ -237,6 +248,8 @@ def item_vectors(known: Interactions, fitted: Fitted, *, seed: int) -> dict[str,
     """
     core = fitted.model.core
     gram = np.zeros((len(core), len(core)), np.float32)
+    from tenfold.collab import kernels
+
     kernels.add_pairs(fitted.start, fitted.place, fitted.value, gram)
     gram += np.triu(gram, 1).T
     length = np.sqrt(np.maximum(np.diag(gram), 1e-12))

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
-from tenfold.collab.fold_in import grown_interactions
 from tenfold.collab.item_item import ItemItem
 from tenfold.collab.predict import Best, Cells, FoldIn, PairScorer, Reasons, RuledOut
 from tenfold.data.tables.table import Table
@@ -158,6 +157,8 @@ class ItemScorer:
         self, users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]
     ) -> tuple[ItemScorer, list[str]]:
         """The scorer with further events: a user's row is all that a score needs, so nothing is fitted."""
+        from tenfold.collab.fold_in import grown_interactions  # with compiled code, which lists do without
+
         known, notes = grown_interactions(self.interactions, users, items, ratings)
         grown = replace(self, interactions=known)
         own = self.kept["user"]

@@ -44,7 +44,7 @@ def asked_rows(source: object, schema: Schema, reading: Reading) -> tuple[Table,
         return None
     if all(isinstance(row, Mapping) for row in rows):
         return _cells([dict(row) for row in rows if isinstance(row, Mapping)], schema, reading)
-    if not all(is_photo(row, named=True) for row in rows):
+    if not all(is_photo(row, any_path=True) for row in rows):
         return None
     needed = [column.name for column in (*schema.images, *schema.columns)]
     if len(needed) != 1 or not schema.images:
@@ -76,18 +76,21 @@ def _is_picture(value: object) -> bool:
     return all(hasattr(value, name) for name in ("getexif", "convert", "save"))
 
 
-def is_photo(value: object, *, named: bool = False) -> bool:
-    """Whether it is a picture. named: any path counts, since a list of paths cannot be a table."""
+def is_photo(value: object, *, any_path: bool = False) -> bool:
+    """Whether it is a picture. any_path: a path counts as one, since a list of paths cannot be a table."""
     if not isinstance(value, str | os.PathLike):
         return _is_picture(value)
-    if named:
+    if any_path:
         return True
     path = Path(value)
+    named = path.suffix.lower() in ENDINGS
     try:
+        if not path.is_file():  # a pipe would wait for its writer
+            return named and not path.exists()
         with open(path, "rb") as file:
-            return bool(recognise(file.read(HEAD_BYTES))) or path.suffix.lower() in ENDINGS
+            return named or bool(recognise(file.read(HEAD_BYTES)))
     except (OSError, ValueError):
-        return path.suffix.lower() in ENDINGS and not path.is_dir()
+        return named
 
 
 def _cells(rows: list[dict[str, object]], schema: Schema, reading: Reading) -> tuple[Table, Reading]:
