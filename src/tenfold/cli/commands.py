@@ -140,7 +140,8 @@ def _keep_inputs(given: Mapping[str, object]) -> None:
     if not isinstance(target, str) or not os.path.isfile(target):
         return
     read = [value for name, value in given.items() if name != "output" and isinstance(value, str)]
-    read += [word for word in given.get("table") or () if isinstance(given.get("table"), list)]
+    several = given.get("table")
+    read += [str(word) for word in several] if isinstance(several, list) else []
     if isinstance(run, str) and os.path.isdir(run):
         read += [os.path.join(run, name) for name in os.listdir(run) if not name.endswith((".html", ".xlsx"))]
     if any(os.path.isfile(path) and os.path.samefile(path, target) for path in read):
