@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tenfold.engine import statistics as engine_statistics
 from tenfold.engine import train as engine_train
 from tenfold.engine.statistics import estimate_statistics, estimated_norms, statistics_rows
 from tenfold.engine.step import Training
@@ -132,13 +133,13 @@ def test_what_is_kept_has_the_statistics_of_its_own_weights(ema: float, valid: i
 
 def test_the_micro_batch_changes_no_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
-    real = engine_train.estimate_statistics
+    real = engine_statistics.estimate_statistics
 
     def counted(*args: object, **options: object) -> None:
         drawn.append(1)
         real(*args, **options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(engine_train, "estimate_statistics", counted)
+    monkeypatch.setattr(engine_statistics, "estimate_statistics", counted)
     whole, _ = train(micro_batch=16)
     cut, _ = train(micro_batch=4)
     assert len(drawn) == 4  # the head's epoch trains no layer that has statistics

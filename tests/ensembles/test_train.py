@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from photos import write_photos, write_table
 from tenfold.data.tables.jobfile import EnsembleFile, read_ensemble
@@ -253,3 +255,21 @@ def test_members_at_once_are_a_number(tmp_path: Path, jobs: str) -> None:
     write_table(tmp_path / "train.csv", {"id": ["a"]})
     with pytest.raises(RecipeError, match="--jobs"):
         train_ensemble(write_recipe(tmp_path), output=tmp_path / "top", jobs=jobs)
+
+
+def test_a_member_from_a_fitted_head_is_known_again(tmp_path: Path) -> None:
+    """What follows from the number of its rows is no difference."""
+    write_table(tmp_path / "train.csv", write_photos(tmp_path, 24))
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+    members = f"""
+[[member]]
+name = "fitted"
+arch = "test_resnet"
+weights = "{tmp_path}/weights.safetensors"
+"""
+    file = write_recipe(tmp_path, how="", members=members)
+    train(tmp_path, file)
+    assert load_run(tmp_path / "top" / "members" / "fitted").recipe.batchnorm_group == "frozen"
+    _, notes, _ = train(tmp_path, file)
+    assert "fitted has finished already" in notes and "nothing is left to do" in notes

@@ -11,6 +11,7 @@ import pytest
 import tenfold
 from photos import QUICK, write_photos
 from tenfold.errors import RecipeError, RunError
+from tenfold.networks import timing
 from tenfold.runs.history import read_history
 from tenfold.schema import CategoryTarget, CountTarget, ImageColumn, NumberTarget, Schema
 
@@ -105,3 +106,18 @@ def test_what_cannot_be_gone_on_from_is_refused(parent: Any, tmp_path: Path) -> 
             **own,
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_of_time_leaves_its_identity_as_it_is(parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, columns, one = parent
+    monkeypatch.setattr(timing, "time_rows", lambda *_: timing.RowSeconds(1.0, 0.0))
+    options: dict[str, Any] = {**STILL, "start": str(one.path)}
+    del options["epochs"]
+    # 48 rows of a second each.
+    limited = tenfold.fit(one.schema, None, columns, run=folder / "runs/five", time_limit=80, **options)
+    assert limited.recipe.epochs == 1
+    again = tenfold.fit(one.schema, None, columns, run=folder / "runs/six", epochs=1, **options)
+    assert limited.record.identity == again.record.identity
+    assert (limited.path / "weights.safetensors").read_bytes() == (
+        again.path / "weights.safetensors"
+    ).read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
@@ -101,8 +102,13 @@ def ensemble(
     from tenfold.ensembles.train import train_ensemble
 
     file = read_ensemble(recipe)
-    if quiet or in_notebook() or on_progress is not None or on_note is not None:
+    with ExitStack() as stack:
         log = on_note if quiet or on_note is not None else print_note
+        if not (quiet or in_notebook() or on_progress is not None or on_note is not None):
+            from tenfold.cli.progress import MembersDisplay
+
+            display = stack.enter_context(MembersDisplay())
+            on_progress, log = display.progress, display.note
         finished = train_ensemble(
             file,
             output=output,
@@ -112,19 +118,6 @@ def ensemble(
             on_progress=on_progress,
             on_note=log,
         )
-    else:
-        from tenfold.cli.progress import MembersDisplay
-
-        with MembersDisplay() as display:
-            finished = train_ensemble(
-                file,
-                output=output,
-                jobs=str(jobs),
-                reading=reading,
-                machine=machine,
-                on_progress=display.progress,
-                on_note=display.note,
-            )
     return open_run(finished.path)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation, read_ahead
 from tenfold.engine.predict import evaluation_mode, plain_inputs
+from tenfold.engine.step import Training
 from tenfold.nn.exact import GroupedBatchNorm, group_sizes
 from tenfold.nn.network import Network
 
@@ -72,3 +73,27 @@ def estimate_statistics(
             context.end_forward()
         for norm in norms:
             norm.replace_statistics()
+
+
+def estimate_for(
+    training: Training, examples: Examples, train: Int64[np.ndarray, " train"], *, most: int, workers: int = 2
+) -> bool:
+    """Estimate the statistics of a training for the weights that its network holds now, from at most `most`
+    of its rows. False where there are none: BatchNorm is frozen, or running averages are kept (most = 0).
+    """
+    norms = estimated_norms(training.network, head_only=training.head_only) if most else []
+    if not norms or training.group is None:
+        return False
+    estimate_statistics(
+        training.network,
+        norms,
+        examples,
+        statistics_rows(train, most=most, seed=training.recipe.seed),
+        training.preparation,
+        group=training.group,
+        autocast=training.autocast,
+        workers=workers,
+    )
+    if training.averaged is not None:
+        training.averaged.take_buffers(training.network)
+    return True

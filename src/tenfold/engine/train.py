@@ -31,11 +31,10 @@ from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_views
 from tenfold.engine.schedule import one_cycle
-from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, estimated_norms, statistics_rows
+from tenfold.engine.statistics import STATISTICS_ROWS, estimate_for
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
 from tenfold.events import EpochEnded, Event, Listener, RowsPredicted, StepEnded, begin_stage
-from tenfold.nn.exact import GroupedBatchNorm
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
@@ -167,9 +166,8 @@ class _Loop:
         begin_stage(self.on_progress, "fitting the last layer")
         self._fit_head()
         self.progress.linear = self._scores() if len(self.valid) else {}
-        if self._norms():
+        if self._estimate_statistics():
             # Training normalises by the statistics of its rows: its features are others.
-            self._estimate_statistics()
             self._fit_head()
         if self.training.averaged is not None:
             self.training.averaged.restart(self.training.network)
@@ -406,28 +404,10 @@ class _Loop:
         # Mean over steps, for the eye; what is measured is measured on the validation rows.
         return {name: total / count for name, (total, count) in self.progress.totals.items() if count}
 
-    def _norms(self) -> list[GroupedBatchNorm]:
-        """BatchNorm layers whose statistics are estimated; none in trainings that keep running averages."""
-        training, estimated = self.training, self.progress.statistics > 0
-        return estimated_norms(training.network, head_only=training.head_only) if estimated else []
-
-    def _estimate_statistics(self) -> None:
-        """Estimate BatchNorm's statistics for the weights that the network holds now."""
-        training, norms = self.training, self._norms()
-        if not norms or training.group is None:
-            return
-        estimate_statistics(
-            training.network,
-            norms,
-            self.examples,
-            statistics_rows(self.train, most=self.progress.statistics, seed=training.recipe.seed),
-            training.preparation,
-            group=training.group,
-            autocast=training.autocast,
-            workers=self.plan.workers,
-        )
-        if training.averaged is not None:
-            training.averaged.take_buffers(training.network)
+    def _estimate_statistics(self) -> bool:
+        """Estimate BatchNorm's statistics for the weights that the network holds now; False without any."""
+        most, workers = self.progress.statistics, self.plan.workers
+        return estimate_for(self.training, self.examples, self.train, most=most, workers=workers)
 
     def _validate(self) -> TargetScores:
         training = self.training

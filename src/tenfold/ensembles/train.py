@@ -34,7 +34,8 @@ from tenfold.events import (
     TrainingChanged,
 )
 from tenfold.members import EnsembleRecipe, Member, Sections, expand, read_members
-from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.networks.opened import resolved_recipe
+from tenfold.recipe import Recipe, with_defaults_for_rows
 from tenfold.runs.bundle import LOGS, describe_bundle, describe_member, making_bundle
 from tenfold.runs.fitting import finish_run
 from tenfold.runs.folder import RunFolder, differences, file_digest, read_run, read_text
@@ -83,9 +84,9 @@ def train_ensemble(
     reading, machine = reading or Reading(), machine or Machine()
     tell, note = on_progress or (lambda event: None), on_note or (lambda line: None)
     with making_bundle(output) as (folder, before):
-        each = _Ensemble(file, how, members, folder, most, machine, reading, tell, note)
-        each.time_limit = time_limit
-        return each.run(before)
+        return _Ensemble(
+            file, how, members, folder, most, machine, reading, tell, note, time_limit=time_limit
+        ).run(before)
 
 
 def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]]:
@@ -201,10 +202,11 @@ class _Ensemble:
         try:
             _, record = read_run(path)
             recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
+            wanted = resolved_recipe(training.unit.recipe, self.file.schema)
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
             return
-        wanted = with_defaults_for(training.unit.recipe, self.file.schema)
+        wanted = with_defaults_for_rows(wanted, record.train_rows)
         changed = differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
         if changed:
             self.note(f"{name} is trained again: {', '.join(changed)}")

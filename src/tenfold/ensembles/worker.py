@@ -55,11 +55,11 @@ from tenfold.memory.plan import PlanRequest, plan_memory
 from tenfold.memory.training import check_architecture_size
 from tenfold.metrics import score_text
 from tenfold.networks.inputs import find_pictures, read_source
-from tenfold.networks.opened import OpenedNetwork
+from tenfold.networks.opened import OpenedNetwork, resolved_recipe
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.networks.timing import RowSeconds, time_architecture, training_costs
 from tenfold.nn.encoders import load_weights, preprocessing_of
-from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.recipe import Recipe
 from tenfold.runs.fitting import fit
 from tenfold.runs.folder import RunFolder, read_run
 from tenfold.runs.options import Reading
@@ -179,7 +179,7 @@ def _time(request: TimeRequest) -> TimeAnswer:
     if device.type == "cpu":
         keep_freed_memory()
     for member in request.members:
-        recipe = with_defaults_for(member.recipe, request.schema)
+        recipe = resolved_recipe(member.recipe, request.schema)
         rows = RowSeconds(TABLE_ROW, TABLE_ROW)
         if request.schema.images:
             rows = time_architecture(recipe, device)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 
@@ -34,9 +33,9 @@ from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.inputs import cache_folder, open_source
-from tenfold.networks.prepare import TrainingWork, prepare_training
+from tenfold.networks.opened import resolved_recipe
+from tenfold.networks.prepare import TrainingWork, choices_identity, prepare_training
 from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
-from tenfold.networks.start import with_start
 from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
@@ -44,7 +43,6 @@ from tenfold.recipe import (
     FEW_STEPS,
     SMALLEST_BATCH,
     Recipe,
-    with_defaults_for,
     with_defaults_for_rows,
 )
 from tenfold.runs.folder import RunFolder
@@ -72,8 +70,7 @@ class NetworkFit:
 
     def __init__(self, schema: Schema, recipe: Recipe, table: object, options: FitOptions) -> None:
         recipe.check()
-        own = with_defaults_for(with_start(recipe, schema), schema)
-        self.schema, self.recipe, self.table = schema, own, table
+        self.schema, self.recipe, self.table = schema, resolved_recipe(recipe, schema), table
         self.options, self.device = options, pick_device(options.machine.device)
         self.started, self.given = time.monotonic(), recipe.model_fields_set
 
@@ -124,8 +121,7 @@ class NetworkFit:
         epochs, said = epochs_within(work, plan, self.device, precision, left=left, limit=limit)
         notes.add([said])
         own = with_defaults_for_rows(recipe.model_copy(update={"epochs": epochs}), len(work.split.train))
-        before = cast("dict[str, object]", work.identity["recipe"])
-        chosen = {**before, **own.model_dump(mode="json", exclude={"weights"})}
+        chosen = choices_identity(self.schema, own)
         return replace(work, recipe=own, identity={**work.identity, "recipe": chosen})
 
 

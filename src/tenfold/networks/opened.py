@@ -1,4 +1,4 @@
-"""What is known of a finished network. Loads no torch."""
+"""What is known of a finished network, and of a training that starts from one. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Self
 
 from tenfold.data.encode import Encoding
-from tenfold.recipe import Recipe
+from tenfold.errors import RecipeError
+from tenfold.recipe import START_DEFAULTS, Recipe, with_defaults_for
 from tenfold.runs.folder import read_object, read_text
 from tenfold.runs.record import RunRecord
+from tenfold.runs.registry import load_run
 from tenfold.runs.run import OpenedRun
 from tenfold.schema import Schema
 
@@ -31,3 +33,54 @@ class OpenedNetwork(OpenedRun):
             Recipe.from_toml(read_text(path, "recipe.toml")),
             Encoding(**read_object(path, "encoding.json")),
         )
+
+
+#: Choices that a training takes from the run that it starts from, where they are not given.
+INHERITED = ("arch", "image_size", "item_size", "resize", "flip", "views")
+
+
+def open_start(recipe: Recipe, schema: Schema) -> OpenedNetwork | None:
+    """The run that a recipe starts from, with its files checked; None without one.
+
+    Raises RunError where there is no such run, RecipeError where it cannot be gone on from.
+    """
+    if not recipe.start:
+        return None
+    run = load_run(recipe.start)
+    if not isinstance(run, OpenedNetwork) or run.members:
+        raise RecipeError(
+            f"{recipe.start} is not a network, and a training starts from a network",
+            fix="give a run of pictures; of an ensemble give a member's folder",
+        )
+    if schema.columns or run.schema.columns or not (schema.images and run.schema.images):
+        raise RecipeError(
+            "a training starts from a run where both have pictures alone as inputs",
+            found=f"{recipe.start}: {run.schema.described}",
+            fix="leave --from out",
+        )
+    if "weights" in recipe.model_fields_set:
+        raise RecipeError(
+            f"weights = {recipe.weights!r} and start = {recipe.start!r} say two things",
+            fix="give one of them",
+        )
+    return run
+
+
+def with_start(recipe: Recipe, schema: Schema) -> Recipe:
+    """The recipe with `INHERITED` choices of the run that it starts from, and `START_DEFAULTS`."""
+    run = open_start(recipe, schema)
+    if run is None:
+        return recipe
+    given = recipe.model_fields_set
+    mine: dict[str, object] = {
+        name: getattr(run.recipe, name) for name in INHERITED if name in run.recipe.model_fields_set
+    }
+    mine = {**START_DEFAULTS, **mine}
+    return recipe.model_copy(
+        update={**{name: value for name, value in mine.items() if name not in given}, "weights": "none"}
+    )
+
+
+def resolved_recipe(recipe: Recipe, schema: Schema) -> Recipe:
+    """The recipe with all defaults but those that follow from the number of training rows."""
+    return with_defaults_for(with_start(recipe, schema), schema)

@@ -57,7 +57,7 @@ from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.heads import Head
 from tenfold.nn.network import Network, build_heads, build_network
 from tenfold.recipe import Recipe, with_defaults_for_rows
-from tenfold.runs.folder import read_run
+from tenfold.runs.folder import file_digest
 from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading, SplitRule
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
@@ -483,13 +483,6 @@ def _identity(
     for name in sorted(examples.columns):
         digest.update(name.encode() + examples.columns[name].tobytes())
     digest.update(split.train.tobytes() + b"\0" + split.valid.tobytes())
-    chosen = recipe.model_dump(mode="json")
-    file = weights_file(recipe.weights, recipe.arch) if schema.images else None
-    if file and Path(file).is_file():
-        with open(file, "rb") as stream:
-            chosen["weights"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    if recipe.start:
-        chosen["start"] = read_run(recipe.start)[1].files["weights.safetensors"]
     inputs = [{"name": column.name, "kind": column.kind} for column in schema.inputs]
     settled = {
         "inputs": inputs,
@@ -499,4 +492,15 @@ def _identity(
         "split": schema.split,
         "weight": schema.weight,
     }
-    return {"recipe": chosen, "schema": settled, "data": digest.hexdigest()}
+    return {"recipe": choices_identity(schema, recipe), "schema": settled, "data": digest.hexdigest()}
+
+
+def choices_identity(schema: Schema, recipe: Recipe) -> dict[str, object]:
+    """The recipe in JSON's types, with files of weights by their checksums."""
+    chosen = recipe.model_dump(mode="json")
+    file = weights_file(recipe.weights, recipe.arch) if schema.images else None
+    if file and Path(file).is_file():
+        chosen["weights"] = file_digest(Path(file))
+    if recipe.start:
+        chosen["start"] = file_digest(Path(recipe.start) / "weights.safetensors")
+    return chosen

@@ -8,14 +8,14 @@ from tenfold.engine.batches import Batch, epoch_order, steps_per_epoch, training
 from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
 from tenfold.engine.finder import LEAST_STEPS, RateCurve, find_rate
 from tenfold.engine.linear import fit_head
-from tenfold.engine.statistics import STATISTICS_ROWS, estimate_statistics, estimated_norms, statistics_rows
+from tenfold.engine.statistics import STATISTICS_ROWS, estimate_for
 from tenfold.engine.step import begin_training
 from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
 from tenfold.networks.inputs import cache_folder
+from tenfold.networks.opened import resolved_recipe
 from tenfold.networks.prepare import Notes, prepare_training
-from tenfold.networks.start import with_start
-from tenfold.recipe import Recipe, with_defaults_for
+from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
 from tenfold.values import Log
@@ -41,7 +41,7 @@ def find_learning_rate(
         `MOST_STEPS`. Where these would be fewer than `LEAST_STEPS`, the batches are smaller.
     """
     reading, machine = reading or Reading(), machine or Machine()
-    recipe = with_defaults_for(with_start(recipe, schema), schema)
+    recipe = resolved_recipe(recipe, schema)
     device = pick_device(machine.device)
     precision = pick_precision(recipe.precision, device)
     if device.type == "cpu":
@@ -72,16 +72,8 @@ def find_learning_rate(
         averaged=False,
     )
     if recipe.fit_head:
-        if training.group is not None:
-            # The steps normalise by the statistics of their rows, not by those of the first weights.
-            estimate_statistics(
-                work.network,
-                estimated_norms(work.network, head_only=False),
-                work.examples,
-                statistics_rows(work.split.train, most=STATISTICS_ROWS, seed=recipe.seed),
-                training.preparation,
-                group=training.group,
-            )
+        # The steps normalise by the statistics of their rows, not by those of the first weights.
+        estimate_for(training, work.examples, work.split.train, most=STATISTICS_ROWS)
         fit_head(
             work.network,
             work.examples,

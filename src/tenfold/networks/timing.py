@@ -32,8 +32,8 @@ SIDES = (224, 192, 160, 128, 96)
 ENOUGH_EPOCHS = 6
 #: Most epochs of pictures that a limit is filled with; tables take their usual number at most.
 MOST_EPOCHS = 36
-#: Rows of a step that is timed, at most.
-TIMED_ROWS = 16
+#: Rows of a step that is timed, at most; and features that are taken for the outputs of a last layer.
+TIMED_ROWS, TIMED_OUTPUTS = 16, 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def training_costs(recipe: Recipe, rows: RowSeconds, *, train: int, valid: int, 
     return Costs(once, train * rows.train + (valid + pass_over) * rows.evaluate)
 
 
-def time_architecture(recipe: Recipe, device: torch.device, outputs: int = 10) -> RowSeconds:
+def time_architecture(recipe: Recipe, device: torch.device) -> RowSeconds:
     """Seconds of a row of random pictures, by a backbone of random weights, on this machine.
 
     Raises RecipeError for a size that the architecture refuses.
@@ -82,7 +82,7 @@ def time_architecture(recipe: Recipe, device: torch.device, outputs: int = 10) -
 
     def step() -> None:
         with torch.autocast(device.type, kind or torch.bfloat16, enabled=kind is not None):
-            raw = body(pictures)[:, :outputs]
+            raw = body(pictures)[:, :TIMED_OUTPUTS]
         optimizer.zero_grad(set_to_none=True)
         functional.cross_entropy(raw.float(), labels).backward()
         optimizer.step()

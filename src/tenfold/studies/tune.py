@@ -16,7 +16,8 @@ from tenfold.collab.evaluate import evaluate
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.events import Listener, TrialBegan
 from tenfold.metrics import score_text
-from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for
+from tenfold.networks.opened import resolved_recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.recommenders.methods import METHODS, fit_scorer
 from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.reports.charts import tuning_chart
@@ -297,7 +298,7 @@ def _network_plan(search: _Search, recipe: Recipe) -> _Plan:
         return -value if higher else value
 
     watched = recipe.monitor if is_score else "loss" if recipe.monitor == "mean" else f"{recipe.monitor}:loss"
-    own = getattr(with_defaults_for(recipe, search.schema), search.name)
+    own = getattr(resolved_recipe(recipe, search.schema), search.name)
     return _trained_plan(search, recipe, score_of, "network", own, watched, higher)
 
 
