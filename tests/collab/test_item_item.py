@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -149,3 +150,15 @@ def test_a_model_is_packed_and_damage_is_refused():
             unpack_item_item(damaged)
     with pytest.raises(RunError, match="another run's"):
         ItemItem(np.array([99]), np.zeros((1, 1), np.float32)).places(events())
+
+
+def test_sums_are_the_same_with_and_without_compiled_code(monkeypatch):
+    known = events(ratings=True)
+    model = fit_item_item(known, core=12).model
+    rows = [model.row(known, user) for user in range(len(known.users))]
+    sums = []
+    for few in (0, len(rows)):
+        monkeypatch.setattr(module, "_ASKED", count())
+        monkeypatch.setattr(module, "FEW_USERS", few)
+        sums.append([model.sums(row).tobytes() for row in rows])
+    assert sums[0] == sums[1]
