@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps b
     from tenfold.api.fitting import fit, lr
     from tenfold.api.runs import blend, ensemble, explain, inspect, list_runs, load_run, report
     from tenfold.api.samples import sample
+    from tenfold.api.studies import compare_targets, tune
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
@@ -47,8 +48,6 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps b
         Schema,
         UndecidedTarget,
     )
-    from tenfold.studies.compare import compare_targets
-    from tenfold.studies.tune import tune
     from tenfold.values import FactorModel, Predictions, Recommendations
 
 __all__ = [
@@ -114,18 +113,17 @@ _HOMES = {
         ("blend", "ensemble", "explain", "inspect", "list_runs", "load_run", "report"), "tenfold.api.runs"
     ),
     **dict.fromkeys(("evaluate", "predict"), "tenfold.runs.registry"),
+    **dict.fromkeys(("compare_targets", "tune"), "tenfold.api.studies"),
     **dict.fromkeys(("fit", "lr"), "tenfold.api.fitting"),
     "NetworkRun": "tenfold.networks.run",
     "RecommenderRun": "tenfold.recommenders.run",
     "Run": "tenfold.runs.run",
     "Schema": "tenfold.schema",
     "TenfoldError": "tenfold.errors",
-    "compare_targets": "tenfold.studies.compare",
     "device": "tenfold.engine",
     "plan": "tenfold.networks.plan",
     "sample": "tenfold.api.samples",
     "show_batch": "tenfold.reports.notebook",
-    "tune": "tenfold.studies.tune",
 }
 
 

@@ -134,7 +134,7 @@ def fit(
         *(image, category, number, target, user, item, id, group, split, weight, time),
         *(user_table, item_table, item_name, side),
     )
-    asked = _asked(schema, recipe, table, words, choices, machine, preset)
+    asked = asked_training(schema, recipe, table, words, choices, machine, preset)
     if preset == "best":
         with showing(quiet, on_progress, on_note) as (listener, log):
             return _fit_best(asked, run, time_limit, reading, listener, log)
@@ -162,7 +162,7 @@ def fit(
 
 
 def _fit_best(
-    asked: _Asked,
+    asked: AskedTraining,
     run: str | os.PathLike[str] | None,
     time_limit: float | str | None,
     reading: Reading | None,
@@ -219,11 +219,13 @@ def lr(
     """
     from tenfold.networks.rates import find_learning_rate
 
-    asked = _asked(schema, recipe, table, ColumnWords(image, category, number, target), choices, machine)
+    asked = asked_training(
+        schema, recipe, table, ColumnWords(image, category, number, target), choices, machine
+    )
     if asked.schema.rated:
         raise SchemaError(
             "a learning rate is looked for of networks of pictures and tables, not of ratings",
-            fix="tenfold.tune(schema, recipe, table, 'lr') tries several",
+            fix="tenfold.tune('lr', schema, recipe, table) tries several",
         )
     with showing(quiet, on_progress, on_note) as (listener, log):
         return find_learning_rate(
@@ -239,7 +241,7 @@ def lr(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class AskedTraining:
     """What a training is asked for."""
 
     schema: Schema
@@ -248,7 +250,7 @@ class _Asked:
     machine: Machine | None
 
 
-def _asked(
+def asked_training(
     schema: object,
     recipe: AnyRecipe | None,
     table: object,
@@ -256,7 +258,7 @@ def _asked(
     choices: Mapping[str, object],
     machine: Machine | None,
     preset: str | None = None,
-) -> _Asked:
+) -> AskedTraining:
     """Sort out the two ways of calling: a schema and a table, or a table and the names of its columns."""
     if isinstance(schema, Schema):
         if words.given:
@@ -295,7 +297,7 @@ def _asked(
         recipe = type(recipe)(**{**chosen, **before, **of_recipe})
     if of_machine:
         machine = replace(machine or Machine(), **of_machine)
-    return _Asked(settled, recipe, source, machine)
+    return AskedTraining(settled, recipe, source, machine)
 
 
 def _named(source: object, words: ColumnWords) -> tuple[Schema, object]:

@@ -1,0 +1,126 @@
+"""`tune` and `compare_targets` for a Python program or a notebook: columns by name, progress as it comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from tenfold.api.columns import ColumnWords, Images, Names, Targets
+from tenfold.api.fitting import asked_training
+from tenfold.api.progress import showing
+from tenfold.events import Listener
+from tenfold.recipe import AnyRecipe, Recipe
+from tenfold.runs.options import Machine, Reading
+from tenfold.values import Log
+
+if TYPE_CHECKING:
+    from tenfold.studies.compare import Compared
+    from tenfold.studies.tune import Tuned
+
+
+def tune(
+    what: str,
+    schema: object,
+    recipe: AnyRecipe | None = None,
+    table: object = None,
+    *,
+    values: Sequence[float] | None = None,
+    repeats: int | None = None,
+    runs: str | os.PathLike[str] | None = None,
+    image: Images = None,
+    category: Names = None,
+    number: Names = None,
+    target: Targets = None,
+    user: str | None = None,
+    item: str | None = None,
+    quiet: bool = False,
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    time_format: str | None = None,
+    on_progress: Listener | None = None,
+    on_note: Log | None = None,
+    **choices: object,
+) -> Tuned:
+    """Train once per value and seed on one split, and compare scores on the validation rows.
+
+    ``tenfold.tune("wd", "train.csv", number=["age"], target="height")``; ``.best`` of the answer is the best
+    value.
+
+    what: ``wd``, ``lr`` or ``factors``.  values: those to try; by default powers of ten. The recipe's own
+        value is always among them.
+    repeats: seeds per value, from the recipe's on; the split stays that of the first. By default 3 for factor
+        models, 1 for networks.
+    runs: keep the networks' trainings in this folder, and skip those that have finished there.
+    schema, recipe, table, the columns, quiet and choices: as `tenfold.fit` takes them.
+    Ratings without a given method are fitted by ``sgd``: the default has neither weight decay nor rate.
+    Raises RecipeError if there is nothing to tune, or no rows are held out.
+    """
+    from tenfold.studies.tune import tune as run_study
+
+    words = ColumnWords(image, category, number, target, user, item)
+    asked = asked_training(schema, recipe, table, words, choices, machine)
+    with showing(quiet, on_progress, on_note) as (listener, log):
+        return run_study(
+            what,
+            asked.schema,
+            asked.recipe,
+            asked.table,
+            values=values,
+            repeats=repeats,
+            runs=runs,
+            reading=reading,
+            machine=asked.machine,
+            time_format=time_format,
+            on_progress=listener,
+            on_note=log,
+        )
+
+
+def compare_targets(
+    schema: object,
+    recipe: Recipe | None = None,
+    table: object = None,
+    *,
+    of: Sequence[str] = (),
+    folds: int = 5,
+    repeats: int = 1,
+    runs: str | os.PathLike[str] | None = None,
+    image: Images = None,
+    category: Names = None,
+    number: Names = None,
+    target: Targets = None,
+    quiet: bool = False,
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    on_progress: Listener | None = None,
+    on_note: Log | None = None,
+    **choices: object,
+) -> Compared:
+    """Train on all targets together and on each alone, on the same folds under the same seeds.
+
+    of: the targets to compare; by default all.  folds: each row is held out once per repeat.
+    repeats: each with new folds and the next seed, from the recipe's on.
+    runs: keep the trainings in this folder, and skip those that have finished there.
+    schema, recipe, table, the columns, quiet and choices: as `tenfold.fit` takes them.
+    Raises SchemaError for fewer than two targets, RecipeError for choices that make the comparison unfair.
+    """
+    from tenfold.studies.compare import compare_targets as run_study
+
+    asked = asked_training(
+        schema, recipe, table, ColumnWords(image, category, number, target), choices, machine
+    )
+    with showing(quiet, on_progress, on_note) as (listener, log):
+        return run_study(
+            asked.schema,
+            cast(Recipe, asked.recipe),
+            asked.table,
+            of=of,
+            folds=folds,
+            repeats=repeats,
+            runs=runs,
+            reading=reading,
+            machine=asked.machine,
+            on_progress=listener,
+            on_note=log,
+        )

@@ -1,0 +1,43 @@
+"""`tenfold.tune` and `tenfold.compare_targets` from Python: columns by name, progress, the same answers."""
+
+from __future__ import annotations
+
+import pytest
+
+import tenfold
+from tenfold.studies.tune import tune as run_study
+
+LABELS = {"size": "small", "shade": "dark"}
+
+
+def rows() -> dict[str, list[object]]:
+    return {
+        "a": [float(k % 7) for k in range(60)],
+        "size": ["small" if k % 7 < 3 else "large" for k in range(60)],
+        "shade": ["dark" if k % 2 else "light" for k in range(60)],
+    }
+
+
+def test_tune_takes_columns_by_name_and_shows_each_training(capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows()
+    named = tenfold.tune("lr", table, number="a", target="size", values=(0.01, 0.1), epochs=1, seed=3)
+    shown = capsys.readouterr()
+    assert "lr 0.1, seed 3: " in shown.err + shown.out
+    schema = tenfold.Schema(inputs=[tenfold.NumberColumn(name="a")], targets=["size"])
+    study = run_study("lr", schema, tenfold.Recipe(epochs=1, seed=3), table, values=(0.01, 0.1))
+    assert [trial.score for trial in named.trials] == [trial.score for trial in study.trials]
+    quiet = tenfold.tune(
+        "lr", schema, tenfold.Recipe(epochs=1, seed=3), table, values=(0.01, 0.1), quiet=True
+    )
+    assert [trial.score for trial in quiet.trials] == [trial.score for trial in study.trials]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_compare_targets_takes_columns_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows()
+    found = tenfold.compare_targets(table, number="a", target=list(LABELS), of=["size"], folds=2, epochs=1)
+    shown = capsys.readouterr()
+    assert "fold 2: size error_rate" in shown.err + shown.out
+    assert found.rows == 60 and [target.name for target in found.targets] == ["size"]
+    with pytest.raises(tenfold.TenfoldError, match="no choice 'epoch' of a Recipe"):
+        tenfold.compare_targets(table, number="a", target=list(LABELS), epoch=1)
