@@ -396,7 +396,9 @@ class OfRatings(Part):
         None, "ends of the sigmoid of sgd and of networks; by a rule where not given"
     )
     valid: float = choice(0.0, "fraction of the ratings held out", ge=0, lt=1)
-    split: Literal["auto", "random", "time", "last"] = choice("auto", "how ratings are held out")
+    split: Literal["auto", "random", "time", "last", "users"] = choice(
+        "auto", "how ratings are held out: at random, the latest, each user's last one, all of some users"
+    )
 
 
 class RatingNetworkRecipe(OfRatings, Training, Body):

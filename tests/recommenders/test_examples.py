@@ -40,7 +40,11 @@ def test_the_share_of_lists_is_counted_and_what_is_popular_stands_beside() -> No
     lists = run.recommend(n=10)
     share = {item: 100 * list(lists.items).count(item) / 20 for item in set(lists.items)}
     assert dict(zip(points.names, points.y, strict=True)) == share
-    assert [row[0] for row in cells(grid)] == ["this run", "the most popular items"]
+    assert [row[0] for row in cells(grid)] == [
+        "this run",
+        "the most popular items",
+        "neighbours of the user's items",
+    ]
     assert lists_grid({}) == []
 
 

@@ -204,3 +204,66 @@ def tune_of(name: str, values: tuple[float, ...], recipe: FactorRecipe | None = 
 
     asked = recipe or FactorRecipe()
     return tune(name, schema_of(), asked, table_of(), values=values, repeats=1, **options)
+
+
+# --- how lists are scored --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_whole_users_are_held_out_and_folded_in(tmp_path: Path, events: bool) -> None:
+    table = table_of(ratings=not events)
+    choices = {} if events else {"method": "als", "factors": 2, "epochs": 3}
+    recipe = FactorRecipe(valid=0.2, split="users", **choices)
+    made = tenfold.fit(schema_of(None if events else "stars"), recipe, table, run=tmp_path / "run")
+    assert made.record.values["split"] == {"how": "users", "name": "strong generalisation"}
+    known = made.interactions
+    assert len(known.users) == 64 and known.held_users is not None and not len(known.held_users)
+    notes = " ".join(made.record.notes)
+    assert "held out: strong generalisation" in notes and "16 users that the fit has not seen" in notes
+    if events:
+        lists = made.scores["event"]["lists"]
+        assert lists["users"] == 16 and lists["unknown_users"] == 0
+        assert lists["ndcg"] > 1.3 * lists["baselines"]["most_popular"]["ndcg"]
+        # The same as giving the held-out users' rows to the finished run.
+        held = set(table["user"]) - set(known.users)
+        rows = [row for row, user in enumerate(table["user"]) if user in held]
+        test = {name: [column[row] for row in rows] for name, column in table.items()}
+        again = made.evaluate(test, fold_in=0.8)["lists"]
+        assert again["ndcg"] > 1.3 * again["baselines"]["most_popular"]["ndcg"] and again["users"] == 16
+    else:
+        assert made.scores["stars"]["known"]["scored"] == len(made.held_out().ids) > 0
+
+
+def test_networks_hold_out_no_whole_users(tmp_path: Path) -> None:
+    recipe = tenfold.RatingNetworkRecipe(split="users", valid=0.2)
+    with pytest.raises(RecipeError, match="learns a user in its training only"):
+        tenfold.fit(schema_of("stars"), recipe, table_of(ratings=True), run=tmp_path / "run")
+
+
+def test_evaluate_takes_candidates_negatives_and_new_users(
+    run: ItemRun, rated: FactorRun, tmp_path: Path
+) -> None:
+    test = tmp_path / "test.csv"
+    test.write_text(
+        "user,item\n" + "".join(f"u{u},i{(u + 2 * k) % 30}\n" for u in range(40) for k in range(3))
+    )
+    some = tmp_path / "some.txt"
+    some.write_text("".join(f"i{i}\n" for i in range(0, 30, 3)))
+
+    def asked(*options: str) -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["evaluate", str(run.path), str(test), "--json", *options])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["lists"]
+
+    assert asked()["ranking"] == {"full": {"items": 30}}
+    assert set(asked()["baselines"]) == {"most_popular", "item_neighbours"}
+    assert asked("--negatives", "4")["ranking"] == {"sampled": {"items": 4, "seed": 0}}
+    assert asked("--candidates", str(some))["ranking"]["candidates"]["items"] == 10
+    with pytest.raises(RatingsError, match="were in the training"):
+        run.evaluate(test, fold_in=0.8)
+    ratings = {"user": ["u1"], "item": ["i1"], "stars": [4]}
+    with pytest.raises(RecipeError, match="candidates are of lists"):
+        rated.evaluate(ratings, candidates=["i1"])
+    assert (
+        rated.evaluate(ratings, n=3, candidates=["i1", "i2"])["lists"]["ranking"]["candidates"]["items"] == 2
+    )

@@ -339,7 +339,7 @@ def test_every_kind_says_the_same_of_a_test(kinds: dict[str, RecommenderRun], ki
     )
     assert set(scores["baselines"]) == {"global_mean", "biases"} and scores["lists"]["n"] == 3
     assert (
-        set(scores["lists"]["baselines"]) == {"most_popular"}
+        set(scores["lists"]["baselines"]) == {"most_popular", "item_neighbours"}
         and scores["targets"]["stars"]["rmse"] == scores["rmse"]
     )
     for member in scores.get("members", {}).values():

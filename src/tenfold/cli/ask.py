@@ -78,6 +78,11 @@ class Evaluate(AskOptions, Json):
     lists: int | None = option("ratings: score the lists of so many items, too")
     liked: float | None = option("ratings: from which rating on a test item counts as liked")
     rank_by: str | None = option("ratings: order of these lists, as of recommend", "interest|rating")
+    candidates: str | None = option(
+        "ratings: items of these lists, of all users or of each [all items]", "FILE"
+    )
+    negatives: int | None = option("ratings: rank test items among so many drawn at random [all items]")
+    fold_in: float | None = option("ratings: learn this fraction of each new user's rows first, as 0.8")
 
 
 @command(
@@ -85,6 +90,7 @@ class Evaluate(AskOptions, Json):
     Evaluate,
     "tenfold evaluate runs/leaves test.csv",
     "tenfold evaluate runs/films test.csv --lists 10 --liked 4",
+    "tenfold evaluate runs/films new-users.csv --lists 10 --fold-in 0.8",
 )
 def _evaluate(asked: Evaluate) -> None:
     """Score a run on rows whose answer is known."""
@@ -93,7 +99,8 @@ def _evaluate(asked: Evaluate) -> None:
     run = load_run(asked.run)
     with Display() as display:
         options = predict_options(run, asked, display.progress, display.note)
-        options = replace(options, n=asked.lists, relevant_from=asked.liked, rank_by=asked.rank_by)
+        asked_for = {name: getattr(asked, name) for name in ("rank_by", "candidates", "negatives", "fold_in")}
+        options = replace(options, n=asked.lists, relevant_from=asked.liked, **asked_for)
         scores = run.evaluate(asked.table, options)
     print_json(scores) if asked.as_json else show_run(scores)
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.baselines import fit_neighbours, most_popular, neighbour_lists
 from tenfold.collab.ids import as_ids, locate
-from tenfold.collab.predict import Cells, PairScorer
-from tenfold.collab.recommend import recommend, seen_pairs
+from tenfold.collab.predict import Cells, PairScorer, refuse_columns
+from tenfold.collab.protocol import FULL, Ranking, build_pools, fold_in_part
+from tenfold.collab.recommend import checked_count, seen_pairs
 from tenfold.errors import RatingsError
 from tenfold.metrics import ItemLists, number_scores, ranking_scores
 from tenfold.values import Interactions, Ratings, Score, Scores, read_score, read_scores
 
-__all__ = ["BiasBaseline", "Evaluation", "evaluate", "evaluate_lists", "evaluate_ratings", "fit_biases"]
+__all__ = [
+    "BiasBaseline",
+    "Evaluation",
+    "evaluate",
+    "evaluate_held_out",
+    "evaluate_lists",
+    "evaluate_ratings",
+    "fit_biases",
+]
 
 #: Shrinkage of item and user biases, in ratings (Koren 2010, "Factor in the neighbors", section 2.1).
 ITEM_SHRINKAGE = 25.0
@@ -58,11 +69,13 @@ class Evaluation:
 
     scores: of the errors and, under ``lists``, of the lists, as `evaluate_ratings` and `evaluate_lists` say.
     predicted: (ratings,) the score of each test pair; None for events, which have scores of lists alone.
+    test: what was scored.
     """
 
     scores: Scores
     predicted: NDArray[np.floating] | None
     notes: list[str]
+    test: Ratings
 
     @property
     def primary(self) -> float:
@@ -79,10 +92,12 @@ def evaluate(
     n: int | None = None,
     relevant_from: float | None = None,
     lister: PairScorer | None = None,
+    ranking: Ranking = FULL,
 ) -> Evaluation:
     """Errors of ratings, and lists of n where n is given or the scorer knows of events alone (n = 10).
 
     cells: of the test pairs, as `PairScorer.cells` gives them.  lister: orders the lists, if not the scorer.
+    ranking: what the lists are made of.
     """
     known = scorer.interactions
     scores: dict[str, Score] = {}
@@ -92,10 +107,12 @@ def evaluate(
         scores |= of_ratings
     if n is not None or known.implicit:
         n = 10 if n is None else n
-        lists, messages = evaluate_lists(lister or scorer, test, n=n, relevant_from=relevant_from)
+        lists, messages = evaluate_lists(
+            lister or scorer, test, n=n, relevant_from=relevant_from, ranking=ranking
+        )
         notes += [note for note in messages if note not in notes]
         scores["lists"] = {"n": n, **lists}
-    return Evaluation(scores, predicted, notes)
+    return Evaluation(scores, predicted, notes, test)
 
 
 def evaluate_ratings(
@@ -130,19 +147,27 @@ def evaluate_ratings(
 
 
 def evaluate_lists(
-    scorer: PairScorer, test: Ratings, *, n: int = 10, relevant_from: float | None = None
+    scorer: PairScorer,
+    test: Ratings,
+    *,
+    n: int = 10,
+    relevant_from: float | None = None,
+    ranking: Ranking = FULL,
 ) -> tuple[Scores, list[str]]:
     """Precision, recall, hit, NDCG, MRR, coverage and novelty of the lists of n (see `tenfold.metrics`).
 
     Returns the scores, and messages.
     relevant_from: a test item counts as liked from this rating on; None takes every test item.
+    ranking: what the lists are made of; ``ranking`` of the scores says it: how many items (of candidates by
+        user: the mean), and how many test pairs are not among them and so do not count (`left_out`).
     users: how many users are averaged: those with a relevant test item that they did not rate in training. Of
     these, `unknown_users` are answered with the average user's list. Test items that nobody rated in training
     cannot be hit, and count as missed. Coverage is over the lists of the test's users.
     baselines: ``most_popular`` lists the items with most training ratings, without those that the user has
-    rated.
+    rated; ``item_neighbours`` what the users of the user's items took as well (`collab.baselines`).
     """
-    known = scorer.interactions
+    known, n = scorer.interactions, checked_count(n)
+    refuse_columns(scorer, "a list of items")
     users, items = _locate_pairs(known, test)
     relevant = np.ones(len(users), np.bool_) if relevant_from is None else test.ratings >= relevant_from
     if not relevant.any():
@@ -152,33 +177,68 @@ def evaluate_lists(
             else "no test ratings",
             fix="lower the rating from which an item counts as liked",
         )
+    asked = np.unique(test.user_index[relevant])
+    index = locate(as_ids(test.users[asked]), known.users)
+    tested = np.isin(test.user_index, asked)
+    row = np.searchsorted(asked, test.user_index[tested])
+    pools, about, notes = build_pools(known, ranking, test.users[asked], index, row, items[tested])
+    row = np.searchsorted(asked, test.user_index[relevant])
     # Unknown items are numbered after the known ones: each counts as missed.
     unknown = np.unique(test.item_index[items < 0])
     numbered = np.where(items < 0, len(known.items) + np.searchsorted(unknown, test.item_index), items)
-    asked = np.unique(test.user_index[relevant])
-    truth = _lists(np.searchsorted(asked, test.user_index[relevant]), numbered[relevant], len(asked))
-    index = locate(as_ids(test.users[asked]), known.users)
+    count = np.ones(len(row), np.bool_)
+    if ranking.items is not None:
+        count = pools.hold(row, items[relevant])
+        about["left_out"] = int((~count).sum())
+    truth = _lists(row[count], numbered[relevant][count], len(asked))
     seen = _lists(*seen_pairs(known, index), len(index))
-    lists = recommend(scorer, test.users[asked], n=n, held_out=True)
-    row_of = {user: row for row, user in enumerate(as_ids(test.users))}
-    row = np.searchsorted(asked, [row_of[user] for user in lists.users])
-    ranked = _lists(row, locate(lists.items, known.items), len(asked))
-    popular = _most_popular(known, index, n)
+    out = pools.without(lambda part: seen_pairs(known, index[part]))
+    best = scorer.best(index, pools.allowed, n, out, None)
+    ranked = {"own": _lists(best.row, best.item, len(asked))}
+    ranked["most_popular"] = most_popular(known, index, pools.allowed, out, n)
+    neighbours = fit_neighbours(known)
+    if neighbours is None:
+        notes.append("no neighbours beside: cosines between these items do not fit the memory that is free")
+    else:
+        ranked["item_neighbours"] = neighbour_lists(known, neighbours, index, pools.allowed, out, n)
     taken = known.received / max(1, len(known.users))
-    own, baseline = (
-        ranking_scores(each, truth, n=n, seen=seen, items=len(known.items), taken=taken)
-        for each in (ranked, popular)
-    )
-    notes = _notes(known, test, users, items)
+    scores = {
+        name: ranking_scores(each, truth, n=n, seen=seen, items=len(known.items), taken=taken)
+        for name, each in ranked.items()
+    }
+    own = scores.pop("own")
+    notes += _notes(known, test, users, items)
     if not own["users"]:
         notes.append("no list is scored: all test items that count were rated in training")
-    if baseline["ndcg"] > own["ndcg"]:
-        notes.append(
-            f"these lists are worse than the most popular items: NDCG {own['ndcg']:.4f} against "
-            f"{baseline['ndcg']:.4f}"
-        )
+    notes += _behind(own["ndcg"], {name: each["ndcg"] for name, each in scores.items()})
     unknown_users = int((index < 0).sum())
-    return {**own, "unknown_users": unknown_users, "baselines": {"most_popular": baseline}}, notes
+    said: Scores = {**own, "unknown_users": unknown_users, "baselines": scores}
+    return {**said, "ranking": {ranking.word: about}}, notes
+
+
+def _behind(own: float, baselines: Mapping[str, float]) -> list[str]:
+    """A message for each baseline that makes better lists."""
+    words = {
+        "most_popular": "the most popular items",
+        "item_neighbours": "plain neighbours of the user's items",
+    }
+    return [
+        f"these lists are worse than {words[name]}: NDCG {own:.4f} against {ndcg:.4f}"
+        for name, ndcg in baselines.items()
+        if ndcg > own
+    ]
+
+
+def evaluate_held_out(scorer: PairScorer, held: Ratings, how: str) -> Evaluation:
+    """As `evaluate`, of ratings that a fit held out. how: in which way (`protocol.SPLITS`).
+
+    Of users that were held out wholly a part is learned first, and the rest scored (`protocol.fold_in_part`).
+    """
+    notes: list[str] = []
+    if how == "users":
+        scorer, held, notes = fold_in_part(scorer, held)
+    found = evaluate(scorer, held, {} if held.times is None else {"time": held.times})
+    return replace(found, notes=[*notes, *found.notes], test=held)
 
 
 def _locate_pairs(known: Interactions, test: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -194,21 +254,6 @@ def _lists(owner: NDArray[np.int64], items: NDArray[np.int64], users: int) -> It
     order = np.argsort(owner, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=users))]).astype(np.int64)
     return ItemLists(start, items[order].astype(np.int64))
-
-
-def _most_popular(known: Interactions, users: NDArray[np.int64], n: int) -> ItemLists:
-    """For each user, the n most rated items that the user has not rated in training."""
-    order = np.argsort(-known.received, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    chosen = []
-    for user in users:
-        mine = known.seen_items[known.seen_start[user] : known.seen_start[user + 1]] if user >= 0 else []
-        free = np.ones(min(len(order), n + len(mine)), np.bool_)
-        ranks = rank[mine] if len(mine) else np.empty(0, np.int64)
-        free[ranks[ranks < len(free)]] = False
-        chosen.append(order[: len(free)][free][:n])
-    return ItemLists.of(chosen)
 
 
 def _notes(

@@ -26,7 +26,9 @@ __all__ = [
     "CORE",
     "Fitted",
     "ItemItem",
+    "core_of",
     "fit_item_item",
+    "fits_in_memory",
     "item_vectors",
     "pack_item_item",
     "planned_bytes",
@@ -159,7 +161,7 @@ def fit_item_item(
     ridge = RIDGE if ridge is None else ridge
     if not 0 <= ridge < np.inf:
         raise RecipeError(f"weight_decay = {ridge!r} is not a number from 0 on", fix="leave it out")
-    chosen = _core(known.received, CORE if core is None else core)
+    chosen = core_of(known.received, CORE if core is None else core)
     _check_memory(len(chosen), len(known.items))
     model = ItemItem(chosen, np.zeros((0, 0), np.float32))
     place = model.places(known)[known.seen_items]
@@ -183,7 +185,7 @@ def fit_item_item(
     return Fitted(ItemItem(chosen, weights), inverse, start, place, scaled)
 
 
-def _core(received: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def core_of(received: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Rising indices of the most taken items, without those that a single user took, if there are others."""
     least = 2 if (received >= 2).any() else 1
     order = np.argsort(-received, kind="stable")[:most]
@@ -216,6 +218,11 @@ def _inverted(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
     result[half:, :half] = -side.T
     result[:half, :half] = corner + side @ across.T
     return result
+
+
+def fits_in_memory(core: int) -> bool:
+    """Whether a fit of so many items fits the memory that is free, as far as the system tells."""
+    return not 0 < _free_bytes() < planned_bytes(core)
 
 
 def _check_memory(core: int, items: int) -> None:

@@ -13,6 +13,7 @@ from tenfold.values import Interactions, Neighbours, Ratings, Recommendations
 
 __all__ = [
     "allowed_items",
+    "checked_count",
     "held_out_pairs",
     "nearest_users",
     "rated_pairs",
@@ -37,11 +38,9 @@ def recommend(
     allowed: NDArray[np.bool_] | None = None,
     reasons: int = 0,
     threads: int | None = None,
-    held_out: bool = False,
 ) -> Recommendations:
     """The n items of highest score for each user, best first, without those that the user has rated.
 
-    held_out: list what the user has rated and the fit held out, for those who score lists by it.
     users: ids in any spelling, a single id or many; None is everyone, in the order of `interactions`. An
     unknown user
         gets the average user's list, marked in `known_user`.
@@ -60,10 +59,9 @@ def recommend(
     chosen, notes = allowed_items(known, candidates, exclude)
     if allowed is not None:
         chosen &= _mask(known, allowed, "allowed items")[0]
-    rated = seen_pairs if held_out else rated_pairs
 
     def ruled_out(part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return rated(known, index[part][:0] if include_seen else index[part])
+        return rated_pairs(known, index[part][:0] if include_seen else index[part])
 
     best = scorer.best(index, chosen, n, ruled_out, threads)
     counts = np.bincount(best.row, minlength=len(asked))

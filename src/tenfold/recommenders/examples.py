@@ -125,12 +125,16 @@ def _list_scores(run: RecommenderRun, known: Interactions, users: NDArray[np.int
 
 
 def lists_grid(scores: Scores) -> list[Part]:
-    """Scores of lists beside those of the most popular items; nothing where no list was scored."""
-    popular = read_scores(read_scores(scores, "baselines"), "most_popular")
+    """Scores of lists beside those of the baselines; nothing where no list was scored."""
+    baselines = read_scores(scores, "baselines")
     kept = [score for score in LISTS if read_score(scores, score) == read_score(scores, score)]
     if not kept:
         return []
-    compared: Mapping[str, Mapping[str, Score]] = {"this run": scores, "the most popular items": popular}
+    compared: Mapping[str, Mapping[str, Score]] = {
+        "this run": scores,
+        "the most popular items": read_scores(baselines, "most_popular"),
+        "neighbours of the user's items": read_scores(baselines, "item_neighbours"),
+    }
     rows: list[list[Cell | str]] = [
         [who, *(Cell(_figure(read_score(own, score))) for score in kept)]
         for who, own in compared.items()

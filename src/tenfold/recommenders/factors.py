@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-from tenfold.collab.evaluate import evaluate
+from tenfold.collab.evaluate import evaluate_held_out
 from tenfold.collab.interest import fit_lists, pack_lists
 from tenfold.collab.pack import pack_factor_model, unpack_factor_model
 from tenfold.collab.predict import FactorScorer
@@ -137,19 +137,18 @@ class _Prepared:
         scores: Scores = {}
         held = work.held_out()
         if held is not None:
-            cells = {} if held.times is None else {"time": held.times}
             begin_stage(self.options.on_progress, "scoring the held-out ratings")
-            evaluation = evaluate(FactorScorer(model), held, cells)
+            evaluation = evaluate_held_out(FactorScorer(model), held, work.how)
             scores = evaluation.scores
             notes.add(evaluation.notes)
             if evaluation.predicted is not None:
                 target = str(work.schema.targets[0].name)
-                write_held_out(folder, work.schema, target, held, evaluation.predicted)
+                write_held_out(folder, work.schema, target, evaluation.test, evaluation.predicted)
         if not model.implicit:
             recipe = work.recipe
             begin_stage(self.options.on_progress, "weights between items, for lists")
             about = {"core": recipe.core_items, "threads": recipe.threads, "seed": recipe.seed}
-            lists, messages = fit_lists(FactorScorer(model), held, **about)
+            lists, messages = fit_lists(FactorScorer(model), None if work.how == "users" else held, **about)
             notes.add(messages)
             folder.write_arrays(LISTS, *pack_lists(lists))
         if held is not None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.evaluate import evaluate
+from tenfold.collab.evaluate import evaluate_held_out
 from tenfold.collab.interest import Lists, pack_lists
 from tenfold.collab.item_scorer import ItemScorer
 from tenfold.collab.pack import pack_interactions, unpack_interactions
@@ -99,7 +99,7 @@ class PreparedItems:
         scores: Scores = {}
         held = work.held_out()
         if held is not None:
-            evaluation = evaluate(scorer, held, {})
+            evaluation = evaluate_held_out(scorer, held, work.how)
             scores = evaluation.scores
             notes.add(evaluation.notes)
             known = replace(known, **held_out_pairs(known, held))

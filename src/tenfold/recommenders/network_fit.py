@@ -177,6 +177,11 @@ class _Prepared:
 
 
 def _prepare(job: RatingNetworkFit, notes: Notes) -> _Prepared:
+    if job.recipe.split == "users":
+        raise RecipeError(
+            "split = 'users' holds out whole users, and a network learns a user in its training only",
+            fix="--split random or time; or fit without --body, where new users are folded in",
+        )
     table = read_table(job.table, **job.options.reading.table)
     cells_schema = Schema(inputs=job.schema.columns[2:], targets=())
     cells_schema.check_columns(table.known, table.source)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.protocol import SPLITS
 from tenfold.data.ratings.index import index_ratings, take_ratings
 from tenfold.data.ratings.roles import find_column, find_key, find_roles
 from tenfold.data.ratings.side import encode_side
@@ -19,7 +20,9 @@ from tenfold.data.split.holdout import (
     by_time,
     folds_by_time,
     holdout_ratings,
+    holdout_users,
     kfold_ratings,
+    kfold_users,
     leave_last_out,
 )
 from tenfold.data.tables.table import Table, read_table, write_parquet
@@ -45,6 +48,7 @@ class RatingsWork:
     schema, recipe: completed from the table.  ratings: all of them.  train: those to fit, of which
     `sides` describes users and items.  tables: the side tables by role, ``user`` and ``item``.
     times_ignored: whether times are not to be read.  time_format: of the column of times.
+    how: how ratings are held out, a key of `collab.protocol.SPLITS`; "" where none are.
     reading: how the table was read, for ``run.json``.
     """
 
@@ -58,6 +62,7 @@ class RatingsWork:
     times_ignored: bool = False
     time_format: str | None = None
     reading: Mapping[str, object] = field(default_factory=dict)
+    how: str = ""
 
     def held_out(self) -> Ratings | None:
         """The ratings that are held out, if any."""
@@ -116,6 +121,7 @@ class RatingsWork:
             "scale": list(ratings.scale),
             "train_rows": len(self.split.train),
             "valid_rows": len(self.split.valid),
+            **({"split": {"how": self.how, "name": SPLITS[self.how]}} if self.how else {}),
             "time_format": self.time_format,
             "reading": self.reading,
             "times_ignored": self.times_ignored,
@@ -165,8 +171,8 @@ def prepare_ratings(
             "ratings: leave out --method",
         )
     notes.add(unused_choices(recipe))
-    split = _split(ratings, recipe, fold)
-    notes.add(split.notes)
+    split, how = _split(ratings, recipe, fold)
+    notes.add([*([f"held out: {SPLITS[how]}"] if how else []), *split.notes])
     ratings = ratings if keep_rows else replace(ratings, rows=None)
     train = take_ratings(ratings, split.train) if len(split.valid) else ratings
     sides = _encode_sides(schema, train, tables, notes)
@@ -174,7 +180,7 @@ def prepare_ratings(
         # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
         train = replace(train, times=None)
     kept = kept_options(source, options.reading.table)
-    return RatingsWork(schema, recipe, ratings, split, train, sides, tables, ignored, time_format, kept)
+    return RatingsWork(schema, recipe, ratings, split, train, sides, tables, ignored, time_format, kept, how)
 
 
 def _read(
@@ -245,12 +251,12 @@ def _key(table: Table | None, name: str) -> str | None:
     return None if table is None or not table.header else column_in(table, name)
 
 
-def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None) -> Split:
-    rows = len(ratings.ratings)
+def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None) -> tuple[Split, str]:
+    """The split, and how it was made; see `RatingsWork.how`."""
+    rows, users = len(ratings.ratings), ratings.user_index
     if fold is None and recipe.valid == 0 and recipe.split != "last":
-        return Split(
-            np.arange(rows), np.zeros(0, np.int64), ("no ratings are held out: nothing is validated",)
-        )
+        none = np.zeros(0, np.int64)
+        return Split(np.arange(rows), none, ("no ratings are held out: nothing is validated",)), ""
     timed = ratings.times is not None and not np.isnan(ratings.times).any()
     how = recipe.split if recipe.split != "auto" else ("time" if timed else "random")
     if how == "last":
@@ -261,24 +267,28 @@ def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None)
                 fix="--split random or --split time, or leave out --fold",
             )
         some = ratings.times is not None and not np.isnan(ratings.times).all()
-        return leave_last_out(ratings.user_index, times=ratings.times if some else None, rows=ratings.rows)
-    if how == "time":
-        if ratings.times is None:
-            raise SchemaError(
-                "there is no time column, so the ratings cannot be split by time",
-                fix="name it with --time COLUMN, or choose --split random",
-            )
-        if fold is None:
-            return by_time(ratings.times, fraction=recipe.valid)
-        folds = folds_by_time(ratings.times, folds=fold[1])
-    elif fold is None:
-        return holdout_ratings(
-            ratings.user_index, fraction=recipe.valid, seed=recipe.seed, times=ratings.times
+        return leave_last_out(users, times=ratings.times if some else None, rows=ratings.rows), how
+    if how == "time" and ratings.times is None:
+        raise SchemaError(
+            "there is no time column, so the ratings cannot be split by time",
+            fix="name it with --time COLUMN, or choose --split random",
         )
+    seed, times = recipe.seed, ratings.times
+    if fold is None:
+        fraction = recipe.valid
+        if how == "time" and times is not None:
+            return by_time(times, fraction=fraction), how
+        if how == "users":
+            return holdout_users(users, fraction=fraction, seed=seed), how
+        return holdout_ratings(users, fraction=fraction, seed=seed, times=times), how
+    if how == "time" and times is not None:
+        folds = folds_by_time(times, folds=fold[1])
+    elif how == "users":
+        folds = kfold_users(users, folds=fold[1], seed=seed)
     else:
-        folds = kfold_ratings(ratings.user_index, folds=fold[1], seed=recipe.seed, times=ratings.times)
+        folds = kfold_ratings(users, folds=fold[1], seed=seed, times=times)
     note = f"fold {fold[0]} of {fold[1]} is held out"
-    return replace(folds.split(fold[0] - 1), notes=(note, *folds.notes))
+    return replace(folds.split(fold[0] - 1), notes=(note, *folds.notes)), how
 
 
 def _encode_sides(

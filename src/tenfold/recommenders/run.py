@@ -21,12 +21,14 @@ from tenfold.collab.ids import find_titles, locate, near_items
 from tenfold.collab.interest import Lists, unpack_lists
 from tenfold.collab.item_scorer import RatingOrder
 from tenfold.collab.predict import PairScorer
+from tenfold.collab.protocol import fold_in_part
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.ratings.roles import find_column, find_roles, names_users
 from tenfold.data.ratings.side import choose_ids
 from tenfold.data.tables.table import Table, read_parquet_columns, read_table, write_parquet
 from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, SchemaError, did_you_mean
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
+from tenfold.recommenders.candidates import read_ranking
 from tenfold.runs.folder import RunFolder, read_arrays, read_text
 from tenfold.runs.heldout import HeldOutRows, evaluate_target, free_names
 from tenfold.runs.job import log_all
@@ -75,7 +77,9 @@ class RecommenderRun(Run):
     folded: the scorer with further ratings learned (`with_ratings`), instead of that in the folder.
     """
 
-    takes: ClassVar = frozenset({"unknown", "ranking", "n", "relevant_from", "rank_by"})
+    takes: ClassVar = frozenset(
+        {"unknown", "ranking", "n", "relevant_from", "rank_by", "candidates", "negatives", "fold_in"}
+    )
     blended_by: ClassVar = "blend of ratings"
     summarised: ClassVar = (
         *("rows", "users", "items", "method", "kind_of_ratings", "targets", "seconds", "peak_bytes"),
@@ -320,10 +324,17 @@ class RecommenderRun(Run):
         }
 
     def _scores(self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]) -> Scores:
-        scorer = self.scorer.on(options.device)
+        listed = options.n is not None or self.interactions.implicit
+        if not listed and (options.candidates is not None or options.negatives is not None):
+            raise RecipeError("candidates are of lists, which are not asked for", fix="give --lists 10")
+        run, first = self, self._readers[0]
+        if options.fold_in is not None:
+            grown, test, said = fold_in_part(self.scorer, test, options.fold_in)
+            messages += said
+            run = replace(self, folded=grown)
+        scorer = run.scorer.on(options.device)
         cells, own = scorer.cells(table, test)
-        listed = options.n is not None and not scorer.columns
-        lister, order = self.lister(options.rank_by) if listed else (scorer, "")
+        lister, order = run.lister(options.rank_by) if listed and not scorer.columns else (scorer, "")
         evaluation = scoring.evaluate(
             scorer,
             test,
@@ -331,6 +342,9 @@ class RecommenderRun(Run):
             n=options.n,
             relevant_from=options.relevant_from,
             lister=lister.on(options.device),
+            ranking=read_ranking(
+                options.candidates, options.negatives, first.schema, first.record.values, messages
+            ),
         )
         messages += [*own, *evaluation.notes]
         if order and "lists" in evaluation.scores:

@@ -85,6 +85,9 @@ class PredictOptions:
     unknown: ``fallback`` or ``raise``, for unknown users and items.  ranking: scores that rank only.
     n: also score lists of this many items.  rank_by: their order.
     relevant_from: rating from which a test item counts as liked.
+    candidates: the items that lists are made of: ids, or a table of items, or of users and their items.
+    negatives: make the lists of so many items drawn at random, and the test items.
+    fold_in: fraction of each new user's ratings to learn before the others are looked for.
     log: called with every message.
     """
 
@@ -100,6 +103,9 @@ class PredictOptions:
     n: int | None = None
     relevant_from: float | None = None
     rank_by: str | None = None
+    candidates: object = None
+    negatives: int | None = None
+    fold_in: float | None = None
     log: Log | None = None
 
 
@@ -128,6 +134,9 @@ class PredictChanges(TypedDict, total=False):
     n: int | None
     relevant_from: float | None
     rank_by: str | None
+    candidates: object
+    negatives: int | None
+    fold_in: float | None
     on_note: Log | None
 
 

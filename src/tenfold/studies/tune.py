@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tenfold.collab.evaluate import evaluate
+from tenfold.collab.evaluate import evaluate_held_out
 from tenfold.errors import RecipeError, TrainingError, did_you_mean
 from tenfold.events import Listener, TrialBegan
 from tenfold.metrics import score_text
@@ -230,13 +230,13 @@ def _factors_plan(search: _Search, recipe: FactorRecipe) -> _Plan:
     held = work.held_out()
     if held is None:
         raise RecipeError("no ratings are held out to choose by", fix="give --valid 0.1")
-    cells = {} if held.times is None else {"time": held.times}
     events, method = work.ratings.implicit, METHODS[recipe.method]
     own = getattr(recipe, name)
 
     def train(value: float, seed: int) -> tuple[float, TargetScores]:
         changed = recipe.model_copy(update={name: value, "seed": seed})
-        evaluation = evaluate(fit_scorer(work.train, changed, work.sides, options.on_progress), held, cells)
+        scorer = fit_scorer(work.train, changed, work.sides, options.on_progress)
+        evaluation = evaluate_held_out(scorer, held, work.how)
         return evaluation.primary, {work.schema.targets[0].name or "event": evaluation.scores}
 
     return _Plan(

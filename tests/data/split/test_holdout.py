@@ -15,8 +15,10 @@ from tenfold.data.split.holdout import (
     given,
     holdout,
     holdout_ratings,
+    holdout_users,
     kfold,
     kfold_ratings,
+    kfold_users,
     leave_last_out,
     number_codes,
 )
@@ -396,3 +398,21 @@ def test_no_sender_of_the_clothing_photos_straddles(data_folder):
         assert (
             held.min() > 0 and np.abs(held / total - 0.2)[total > 100].max() < 0.15
         )  # some senders have most of a class
+
+
+# --- whole users -----------------------------------------------------------------------------------
+
+
+def test_whole_users_are_held_out():
+    users = np.array([0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4])  # user 2 has one rating, and trains
+    split = holdout_users(users, fraction=0.4, seed=1)
+    held = set(users[split.valid])
+    assert len(held) == 2 and 2 not in held and not held & set(users[split.train])
+    assert any("2 users are held out with all" in note for note in split.notes)
+    assert sorted([*split.train, *split.valid]) == list(range(12))
+    folds = kfold_users(users, folds=2, seed=0)
+    assert folds.fold[5] == -1 and all(len(set(folds.fold[users == user])) == 1 for user in range(5))
+    with pytest.raises(SplitError, match="5 folds cannot be made of 4 users"):
+        kfold_users(users, folds=5, seed=0)
+    with pytest.raises(SplitError, match="nothing trains"):
+        holdout_users(np.array([0, 0]), fraction=0.5, seed=0)

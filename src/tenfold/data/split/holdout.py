@@ -366,6 +366,41 @@ def kfold_ratings(users: ArrayLike, *, folds: int, seed: int, times: ArrayLike |
     return Folds(fold, folds, (*notes, *_single_users(count)))
 
 
+def holdout_users(users: ArrayLike, *, fraction: float, seed: int) -> Split:
+    """Hold out all ratings of a random fraction of the users, rounded, but of one user at least.
+
+    users: (ratings,) codes. Only users with two ratings and more are held out: with one nothing can be
+    scored.
+    """
+    codes, count = _user_counts(users)
+    several = np.flatnonzero(count > 1)
+    wanted = min(max(1, round(_check_fraction(fraction) * int((count > 0).sum()))), len(several))
+    chosen = np.zeros(len(count), dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(several)[:wanted]] = True
+    held = chosen[codes]
+    if held.all():
+        raise SplitError(
+            "all users would be held out, so nothing trains",
+            found=f"{wanted} users with 2 ratings",
+            fix="give more users, or hold out ratings (split random)",
+        )
+    return _split(held, [f"{wanted} users are held out with all of their {int(held.sum())} ratings"])
+
+
+def kfold_users(users: ArrayLike, *, folds: int, seed: int) -> Folds:
+    """Deal users over folds at random, all ratings of a user to one; a user of one rating always trains."""
+    codes, count = _user_counts(users)
+    several = np.flatnonzero(count > 1)
+    if not 2 <= folds <= len(several):
+        raise SplitError(
+            f"{folds} folds cannot be made of {len(several)} users with 2 ratings or more",
+            fix="give 2 folds or more, and more users than folds",
+        )
+    fold = np.full(len(count), -1, dtype=np.int64)
+    fold[np.random.default_rng(seed).permutation(several)] = np.arange(len(several)) % folds
+    return Folds(fold[codes], folds, tuple(_single_users(count)))
+
+
 def leave_last_out(
     users: ArrayLike, *, times: ArrayLike | None = None, rows: ArrayLike | None = None
 ) -> Split:
