@@ -145,13 +145,19 @@ def test_the_command_prints_the_answers_to_a_few(photos: tuple[Path, Any], cells
     assert abs(answer - known.targets["y"].values[0]) < 1e-6
     for words, text in (
         (("--row", "x:0.5"), "is not COLUMN=VALUE"),
+        (("--row", "x=1", "--row", "kind=a", "--row", "x=2"), "--row gives x more than once"),
         (("--row", "x=1", str(photo)), "--row stands for a table"),
     ):
         assert text in command("predict", cells.path, *words, cwd=folder, code=2).stderr
 
 
-def test_a_photo_comes_from_standard_input(photos: tuple[Path, Any]) -> None:
+def test_a_photo_or_rows_come_from_standard_input(photos: tuple[Path, Any], cells: Any) -> None:
     folder, run = photos
+    words = [*TENFOLD, "predict", str(cells.path), "-", "--json"]
+    done = subprocess.run(words, input=b"kind,x\na,0.5\nb,0.1\n", capture_output=True, check=True)
+    told = [row["answers"]["y"] for row in json.loads(done.stdout)["rows"]]
+    known = cells.predict({"x": [0.5, 0.1], "kind": ["a", "b"]}).targets["y"].values
+    assert np.allclose(told, known, atol=1e-6)
     photo = sorted((folder / "photos").iterdir())[0]
     words = [*TENFOLD, "predict", str(run.path), "-", "--json"]
     done = subprocess.run(words, input=photo.read_bytes(), capture_output=True, check=True)

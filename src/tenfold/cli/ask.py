@@ -133,7 +133,7 @@ def rows_of(run: "Run", asked: Predict, names: "Sequence[str] | None" = None) ->
     from tenfold.networks.asked import is_photo
 
     names = asked.table or [] if names is None else names
-    alone = bool(asked.row) or len(names) > 1 or (len(names) == 1 and is_photo(names[0]))
+    alone = bool(asked.row) or asked.table == ["-"] or len(names) > 1 or any(map(is_photo, names))
     _check_output(run, asked, needed=not alone)
     if asked.row:
         if names or asked.user or asked.item:
@@ -141,7 +141,14 @@ def rows_of(run: "Run", asked: Predict, names: "Sequence[str] | None" = None) ->
         pairs = [text.partition("=") for text in asked.row]
         if not all(equals and name.strip() for name, equals, _ in pairs):
             raise SchemaError(f"--row {asked.row[0]!r} is not COLUMN=VALUE", fix="write --row Age=22")
-        return {name.strip(): value for name, _, value in pairs}
+        row = {name.strip(): value for name, _, value in pairs}
+        if len(row) < len(pairs):
+            twice = next(name for name in row if sum(name == own.strip() for own, _, _ in pairs) > 1)
+            raise SchemaError(
+                f"--row gives {twice} more than once, and it stands for a single row",
+                fix="give each column once; several rows are a table, which - reads from standard input",
+            )
+        return row
     if not asked.user and not asked.item:
         if not names:
             raise SchemaError("no table is given", fix="tenfold predict RUN TABLE -o FILE")

@@ -603,6 +603,8 @@ def _from_frame(source: object, names: Sequence[str] | None) -> Table:
     elif isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__"):
         table = pa.table(source)
         columns = list(zip(table.column_names, table.columns, strict=True))
+    elif isinstance(source, list | tuple) and not source:
+        raise TableError("the given list is empty: there are no rows", fix="give a row, or several")
     else:
         raise TableError(
             f"{what} is not a table",
