@@ -318,6 +318,7 @@ class Interactions:
     item_names: item id -> title, of an item table; it may list items that nobody has rated.
     implicit: true where the ratings are counts of events.
     listed_items: how many of `items`, the last ones, nobody has rated: their columns describe them.
+    listed_users: how many of `users` rated nothing when they came: their columns describe them.
     held_users, held_items: (held,) uint32 indices of ratings that the fit held out, sorted by user.
     """
 
@@ -330,6 +331,7 @@ class Interactions:
     item_names: Mapping[str, str] = field(default_factory=dict)
     implicit: bool = False
     listed_items: int = 0
+    listed_users: int = 0
     held_users: NDArray[np.uint32] | None = None
     held_items: NDArray[np.uint32] | None = None
 
@@ -431,6 +433,8 @@ class Recommendations(RowTable):
     users, items, names: (rows,) object.  rank: (rows,) from 1.  score, deviation: (rows,) float32.
     known_user: (rows,) bool.  reasons: per row, the rated items that moved the score most.
     item_state: (rows,) object, ``rated`` or ``listed``; None where the run answers rated items alone.
+    user_state: (rows,) object, ``rated``, ``listed`` or ``unknown``; None where no user is known by columns
+        only.
     """
 
     users: NDArray[np.object_]
@@ -445,6 +449,7 @@ class Recommendations(RowTable):
     item_state: NDArray[np.object_] | None = None
     order: str = ""
     ranking: NDArray[np.float32] | None = None
+    user_state: NDArray[np.object_] | None = None
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Name -> (rows,) cells, as in a file; names, deviations and states only where there are any."""
@@ -457,6 +462,8 @@ class Recommendations(RowTable):
             columns["known_user"] = self.known_user
         if self.item_state is not None:
             columns["item_state"] = self.item_state
+        if self.user_state is not None:
+            columns["user_state"] = self.user_state
         if any(self.reasons):
             because = [", ".join(name for name, _ in row) for row in self.reasons]
             columns["because of"] = np.array(because, dtype=object)
@@ -480,6 +487,8 @@ class PairPredictions(RowTable):
     deviation: (pairs,) float32, standard deviation of a rating around `score`; NaN where unknown.
     known_user, known_item: (pairs,) bool, false where the fallback answered.
     item_state: (pairs,) object: ``rated``, ``listed`` (in the item table only) or ``unknown``.
+    user_state: (pairs,) object: ``rated``, ``listed`` (in the user table only) or ``unknown``; None where no
+        user is known by columns only.
     index: that of the predicted data frame, if it has one of its own.
     """
 
@@ -490,6 +499,7 @@ class PairPredictions(RowTable):
     known_user: NDArray[np.bool_]
     known_item: NDArray[np.bool_]
     item_state: NDArray[np.object_]
+    user_state: NDArray[np.object_] | None = None
     notes: tuple[str, ...] = ()
     index: object = field(default=None, compare=False)
 

@@ -530,6 +530,8 @@ def test_a_single_list_is_the_batchs(runs: dict[str, Any], kind: str) -> None:
 
 SIDE_RECIPES = {
     "gibbs": FactorRecipe(method="gibbs", sweeps=60, factors=4, seed=1),
+    "als": FactorRecipe(method="als", factors=4, seed=1),
+    "sgd": FactorRecipe(method="sgd", factors=4, epochs=40, seed=1),
     "network": RatingNetworkRecipe(
         body="mlp", hidden=(16,), epochs=20, batch_size=64, embedding=4, lr=2e-2, ema=0.0, dropout=0.0,
         body_dropout=0.0, weight_decay=0.01,
@@ -593,6 +595,49 @@ def test_listed_items_are_recommended(cold: Any) -> None:
     assert any("4 of these items nobody has rated: scored by their columns" in note for note in lists.notes)
     test = {"user": ["u1", "u2"], "item": ["m21", "m20"], "stars": [5, 5]}
     assert cold.evaluate(test)["rmse"] < 1.5
+
+
+@pytest.mark.case("C8", "--new-items lists the items that nobody has rated, and no others, best first")
+def test_new_items_are_listed_alone(cold: Any, titled: Any) -> None:
+    lists = cold.recommend(["u1", "u2"], n=3, new_items=True)
+    first = {user: lists.items[lists.users == user].tolist() for user in ("u1", "u2")}
+    assert set(first["u1"][:2]) == {"m21", "m23"} and set(first["u2"][:2]) == {"m20", "m22"}
+    assert set(lists.item_state) == {"listed"} and lists.order.startswith("rating")
+    horror = cold.recommend("u2", n=9, new_items=True, where="genre=Horror")
+    assert sorted(horror.items) == ["m21", "m23"]
+    with pytest.raises(RunError, match="knows no item by its columns alone"):
+        titled.recommend("u3", new_items=True)
+
+
+@pytest.mark.case(
+    "C8", "a user who has rated nothing is answered by the columns of the user table, and marked as listed"
+)
+@pytest.mark.parametrize("method", ["gibbs", "als"])
+def test_users_known_by_columns_only(method: str, tmp_path: Path) -> None:
+    sorts = ["young" if u % 2 else "old" for u in range(30)]
+    users = tmp_path / "users.csv"
+    users.write_text("user,sort\n" + "".join(f"u{u},{sorts[u]}\n" for u in range(30)))
+    pairs = [(u, i) for u in range(24) for i in range(20) if (u + 2 * i) % 3]
+    table = {
+        "user": [f"u{u}" for u, _ in pairs],
+        "item": [f"m{i}" for _, i in pairs],
+        "stars": [5 if u % 2 == i % 2 else 1 for u, i in pairs],
+    }
+    schema = SCHEMA.model_copy(update={"user_table": str(users), "side": ("sort",), "time": None})
+    run = tenfold.fit(schema, SIDE_RECIPES[method], table, run=tmp_path / "run")
+    found = run.predict_pairs(["u25", "u25", "u26", "u26", "u1"], ["m1", "m2", "m1", "m2", "m1"])
+    assert min(found.score[0], found.score[3]) > max(found.score[1], found.score[2]) + 1.5
+    assert found.user_state is not None and found.user_state.tolist() == ["listed"] * 4 + ["rated"]
+    assert any("2 of 3 users are listed and have rated nothing" in note for note in found.notes)
+    lists = load_run(run.path).recommend(["u25", "u1", "nobody"], n=2)
+    states = dict(zip(lists.users, lists.user_state, strict=True))
+    assert states == {"u25": "listed", "u1": "rated", "nobody": "unknown"}
+    by_rating = run.recommend("u25", n=5, rank_by="rating")
+    assert all(int(item[1:]) % 2 for item in by_rating.items)
+    # With ratings of their own they are as any other new user.
+    rated = run.with_ratings({"user": ["u25"] * 6, "item": [f"m{i}" for i in range(6)], "stars": [5, 1] * 3})
+    again = rated.predict_pairs(["u25", "u27"], ["m8", "m8"])
+    assert again.user_state.tolist() == ["rated", "listed"] and again.score[0] > again.score[1] + 1
 
 
 @pytest.mark.case(

@@ -8,7 +8,7 @@ import pytest
 from collab.some_ratings import make_ratings
 from tenfold.collab.als import fit_als
 from tenfold.collab.ids import unrated_items
-from tenfold.collab.listed import add_listed_items
+from tenfold.collab.listed import add_listed
 from tenfold.collab.predict import FactorScorer, predict_pairs
 from tenfold.values import SideFeatures
 
@@ -33,7 +33,7 @@ NEW = np.array(["x", "y", "z"], object)
 def test_a_kind_that_matters_is_found_again() -> None:
     kind = np.append(np.random.default_rng(1).integers(0, 3, 60), [0, 1, 2])
     model = fitted(kind[:60], 1.0)
-    found, notes = add_listed_items(model, NEW, side_of(kind))
+    found, notes = add_listed(model, NEW, side_of(kind))
     assert notes == ["3 listed items that nobody has rated are scored by their columns (kind)"]
     score = predict_pairs(FactorScorer(found), "u3", NEW).score
     assert score.tolist() == pytest.approx([2, 3, 4], abs=0.35)
@@ -47,7 +47,7 @@ def test_a_kind_that_matters_is_found_again() -> None:
 )
 def test_a_kind_that_foretells_nothing() -> None:
     kind = np.append(np.random.default_rng(1).integers(0, 3, 60), [0, 1, 2])
-    found, notes = add_listed_items(fitted(kind[:60], 0.0), NEW, side_of(kind))
+    found, notes = add_listed(fitted(kind[:60], 0.0), NEW, side_of(kind))
     score = predict_pairs(FactorScorer(found), "u3", NEW).score
     average = predict_pairs(FactorScorer(found), "u3", "nothing").score[0]
     assert score.tolist() == pytest.approx([average] * 3, abs=0.1) and notes[0].startswith("3 listed items")
@@ -56,7 +56,7 @@ def test_a_kind_that_foretells_nothing() -> None:
 def test_an_item_without_features_is_the_average_one_and_one_kind_alone_teaches_nothing() -> None:
     kind = np.zeros(63, np.int64)
     side = side_of(kind)
-    found, notes = add_listed_items(fitted(kind[:60], 1.0), NEW, side)
+    found, notes = add_listed(fitted(kind[:60], 1.0), NEW, side)
     assert notes == [
         "3 listed items that nobody has rated are scored as the average item: kind foretells nothing"
     ]

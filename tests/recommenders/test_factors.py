@@ -158,8 +158,12 @@ def test_side_columns_are_for_the_sampler(tmp_path):
     )
     run = fit(tmp_path / "run", TABLE, "gibbs", schema=schema)
     assert any("kind: 2 features" in note for note in run.about["notes"])
-    with pytest.raises(RecipeError, match="learns nothing from side columns"):
-        fit(tmp_path / "other", TABLE, "als", schema=schema)
+    other = fit(tmp_path / "other", TABLE, "als", schema=schema)
+    said = "method als: side columns (kind) score those without ratings, and no others"
+    assert said in other.about["notes"]
+    plain = fit(tmp_path / "plain", TABLE, "als")
+    rated = len(plain.model.items)
+    assert plain.model.item_factors.tobytes() == other.model.item_factors[:rated].tobytes()
 
 
 def test_times_teach_only_where_they_were_named(tmp_path):

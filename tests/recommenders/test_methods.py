@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from collab.some_ratings import known_ratings
 from tenfold.errors import RecipeError
 from tenfold.events import Event, SweepEnded
 from tenfold.recipe import FactorRecipe
-from tenfold.recommenders.methods import METHODS, fit_model, unused_choices
+from tenfold.recommenders.methods import METHODS, fit_model, fit_scorer, side_notes, unused_choices
+from tenfold.values import SideFeatures
 
 RATINGS, _ = known_ratings(users=30, items=20, count=300)
 
@@ -33,7 +35,7 @@ def test_a_method_fits_with_what_stands_in_for_its_fields(name: str) -> None:
         assert grid == tuple(sorted(grid)) and METHODS[name].default(field, recipe, RATINGS) > 0
 
 
-def test_choices_of_other_methods_are_told_and_side_columns_refused() -> None:
+def test_choices_of_other_methods_are_told_and_what_side_columns_are_for() -> None:
     said = unused_choices(FactorRecipe(method="als", sweeps=9, epochs=3, lr=0.1, use_bias=True))
     assert sorted(said) == [
         "lr is of method sgd: als has no use for it",
@@ -42,5 +44,10 @@ def test_choices_of_other_methods_are_told_and_side_columns_refused() -> None:
     assert unused_choices(FactorRecipe(method="gibbs", epochs=3)) == [
         "epochs is of method als and sgd: gibbs has no use for it"
     ]
-    with pytest.raises(RecipeError, match="--method gibbs, or leave out --side"):
-        fit_model(RATINGS, FactorRecipe(method="als"), {"item": object()})  # type: ignore[dict-item]
+    none = np.zeros(0, np.uint32)
+    sides = {"item": SideFeatures((), none, ("kind", "year"), np.zeros(1, np.int64), none)}
+    assert side_notes(FactorRecipe(method="gibbs"), sides) == side_notes(FactorRecipe(method="als"), {}) == []
+    said = side_notes(FactorRecipe(method="sgd"), sides)
+    assert said == ["method sgd: side columns (kind, year) score those without ratings, and no others"]
+    with pytest.raises(RecipeError, match="ease learns nothing from side columns"):
+        fit_scorer(RATINGS, FactorRecipe(method="ease"), sides)

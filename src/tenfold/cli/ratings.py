@@ -41,6 +41,7 @@ class Recommend(Lists, TableOptions):
         "interest: what the user will take and like; rating: the highest ratings [interest]",
         "interest|rating",
     )
+    new_items: bool = option("only items that nobody has rated, by their columns", default=False)
     reasons: int | None = option("rated items to name with each row [3, with --all 0]")
     ratings: str | None = option("table of further ratings, of a new user or of known ones", "FILE")
     user_column: str | None = option("its column of users, where it is not that of the run's table", "COLUMN")
@@ -75,6 +76,7 @@ def _recommend(asked: Recommend) -> None:
             exclude=asked.exclude,
             reasons=asked.reasons,
             rank_by=asked.rank_by,
+            new_items=asked.new_items,
         )
         written = write_lists(lists, asked)
     show_written(written, as_json=asked.as_json)

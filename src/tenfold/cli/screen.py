@@ -128,7 +128,7 @@ def show_rows(columns: Mapping[str, Sequence[object]], most: int = 5) -> None:
 
 #: What is shown above the rows where it is the same in all of them; and what every row is expected to say.
 _SHARED = ("user", "asked")
-_EXPECTED = {"known_user": True, "known_item": True, "item_state": "rated"}
+_EXPECTED = {"known_user": True, "known_item": True, "item_state": "rated", "user_state": "rated"}
 
 
 def show_records(rows: Sequence[Mapping[str, object]]) -> None:

@@ -22,7 +22,7 @@ from tenfold.collab.scale import sigmoid
 from tenfold.errors import RatingsError
 from tenfold.values import Extra, FactorModel, Interactions
 
-__all__ = ["FoldedIn", "add_items", "add_ratings", "fold_in", "grown_interactions"]
+__all__ = ["FoldedIn", "add_items", "add_ratings", "add_users", "fold_in", "grown_interactions"]
 
 #: Newton steps through the sigmoid, and the smallest slope they use.
 NEWTON, SLOPE = 20, 1e-2
@@ -156,6 +156,18 @@ def add_items(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> Facto
         item_bias=np.append(model.item_bias, _biases(rows)),
         item_factors=np.vstack([model.item_factors, [row.factors for row in rows]]).astype(np.float32),
         extra=_grown_extra(model.extra, "item", rows, len(model.items)),
+    )
+
+
+def add_users(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> FactorModel:
+    """The model with users appended who have rated nothing, by their rows."""
+    return replace(
+        model,
+        users=np.concatenate([model.users, np.array(ids, object)]),
+        user_bias=np.append(model.user_bias, _biases(rows)),
+        user_factors=np.vstack([model.user_factors, [row.factors for row in rows]]).astype(np.float32),
+        extra=_grown_extra(model.extra, "user", rows, len(model.users)),
+        **_grown_seen(model, {}, len(model.users) + len(rows)),
     )
 
 

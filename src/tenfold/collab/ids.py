@@ -16,6 +16,7 @@ from tenfold.values import Interactions, id_text, other_spelling
 __all__ = [
     "as_ids",
     "count_listed",
+    "count_listed_users",
     "count_titles",
     "count_unknown",
     "find_items",
@@ -27,6 +28,8 @@ __all__ = [
     "refuse_unknown",
     "titles",
     "unrated_items",
+    "unrated_users",
+    "user_states",
 ]
 
 
@@ -153,6 +156,32 @@ def unrated_items(known: Interactions) -> NDArray[np.bool_]:
     if not known.listed_items:
         return np.zeros(len(known.items), np.bool_)
     return np.bincount(known.seen_items, minlength=len(known.items)) == 0
+
+
+def unrated_users(known: Interactions) -> NDArray[np.bool_]:
+    """(users,) bool: users who have rated nothing and who have a row from their columns."""
+    return known.given == 0 if known.listed_users else np.zeros(len(known.users), np.bool_)
+
+
+def user_states(known: Interactions, index: NDArray[np.int64]) -> NDArray[np.object_] | None:
+    """``rated``, ``listed`` or ``unknown`` for each user, by index as `locate` returns it.
+
+    None where the run knows no user by columns only.
+    """
+    if not known.listed_users:
+        return None
+    state = np.where(index < 0, "unknown", "rated").astype(object)
+    state[(index >= 0) & unrated_users(known)[index]] = "listed"
+    return state
+
+
+def count_listed_users(users: NDArray[np.object_], state: NDArray[np.object_] | None) -> list[str]:
+    """A message: how many users have rated nothing, and how their scores come about."""
+    listed = [] if state is None else list(dict.fromkeys(users[state == "listed"].tolist()))
+    if not listed:
+        return []
+    many = f"{len(listed)} of {len(set(users))} users are listed and have rated nothing"
+    return [f"{many}: answered by their columns: {', '.join(map(repr, listed[:3]))}"]
 
 
 def item_states(

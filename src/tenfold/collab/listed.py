@@ -1,9 +1,9 @@
-"""Biases and factors of items that nobody has rated, by the columns of the item table.
+"""Biases and factors of items and users without ratings, by the columns of their tables.
 
 The fitted biases and factors of the rated items are regressed on the features of their columns; the
 regression's predictions are the rows of the others (Gantner, Drumond, Freudenthaler, Rendle and
 Schmidt-Thieme 2010, "Learning attribute-to-feature mappings for cold-start recommendations", section 4).
-Errors count in the unit of scores, as the users' factors weigh them.
+Errors count in the unit of scores, as the users' factors weigh them. Users likewise.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.fold_in import FoldedIn, add_items
+from tenfold.collab.fold_in import FoldedIn, add_items, add_users
 from tenfold.collab.predict import FactorScorer
 from tenfold.values import FactorModel, SideFeatures
 
-__all__ = ["add_listed_items"]
+__all__ = ["add_listed"]
 
-#: An item of n ratings has weight n / (n + SHRINKAGE): rows of few ratings are near the mean, whatever they
-#: are.
-SHRINKAGE = 10.0
+#: An item of n ratings has weight n / (n + SHRINKAGE), divided by the mean weight. Ratings come from items
+#: that are rated much, and these are better than others: a small SHRINKAGE scores new items too low.
+SHRINKAGE = 1000.0
 #: Ridges to choose from, and folds of the rated items to choose by.
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 FOLDS = 5
@@ -62,44 +62,55 @@ class _Moments(NamedTuple):
         return float(self.zz - 2 * cross + square + self.weight * start @ start)
 
 
-def add_listed_items(
-    model: FactorModel, ids: NDArray[np.object_], side: SideFeatures
+def add_listed(
+    model: FactorModel, ids: NDArray[np.object_], side: SideFeatures, role: str = "item"
 ) -> tuple[FactorModel, list[str]]:
     """The model with a row for each of these items, predicted from its features, and messages.
 
     ids: items that the model does not know.  side: features of `model.items` and then of `ids`.
+    role: ``item``, or ``user`` for users likewise.
 
     Cross-validation over the rated items chooses the ridge. If the columns predict nothing, each new row is
     the average item's.
     """
-    rated = len(model.items)
     scorer = FactorScorer(model)
-    counts = model.received.astype(np.float64)
+    if role == "item":
+        own, counts = (model.item_bias, model.item_factors), model.received
+        others, other_weight, own_weight = model.user_factors, scorer.user_weight, scorer.item_weight
+        noise = model.extra.item_noise
+    else:
+        own, counts = (model.user_bias, model.user_factors), model.given
+        others, other_weight, own_weight = model.item_factors, scorer.item_weight, scorer.user_weight
+        noise = model.extra.user_noise
+    known = len(counts)
     weight = counts / (counts + SHRINKAGE)
-    rows = np.column_stack([model.item_bias, model.item_factors]).astype(np.float64)
-    tastes = np.column_stack([np.ones(len(model.users)), model.user_factors]).astype(np.float64)
-    unit = np.linalg.cholesky((tastes.T * scorer.user_weight) @ tastes + 1e-9 * np.eye(tastes.shape[1]))
+    weight /= max(weight.mean(), 1e-12)
+    rows = np.column_stack(own).astype(np.float64)
+    tastes = np.column_stack([np.ones(len(others)), others]).astype(np.float64)
+    unit = np.linalg.cholesky((tastes.T * other_weight) @ tastes + 1e-9 * np.eye(tastes.shape[1]))
     frequent = _frequent(side)
     slopes, start = _regress(frequent, rows @ unit, weight)
     back = np.linalg.inv(unit)
-    predicted = _predict(frequent, slopes @ back, start @ back, rated + len(ids))
-    spread = weight @ (rows - predicted[:rated]) ** 2 / max(weight.sum(), 1e-12)
+    predicted = _predict(frequent, slopes @ back, start @ back, known + len(ids))
+    spread = weight @ (rows - predicted[:known]) ** 2 / max(weight.sum(), 1e-12)
     if model.noise_precision <= 0:
         spread = np.zeros_like(spread)
-    noise = model.extra.item_noise
-    common = 1.0 if noise is None else float(scorer.item_weight @ noise)
+    common = 1.0 if noise is None else float(own_weight @ noise)
     new = [
         FoldedIn(float(row[0]), row[1:].astype(np.float32), spread[0], spread[1:].astype(np.float32), common)
-        for row in predicted[rated:]
+        for row in predicted[known:]
     ]
     columns = ", ".join(side.columns)
     how = (
         f"by their columns ({columns})"
         if slopes.any()
-        else f"as the average item: {columns} foretells nothing"
+        else f"as the average {role}: {columns} foretells nothing"
     )
-    model = add_items(replace(model, listed_items=len(ids)), list(ids), new)
-    return model, [f"{len(ids)} listed items that nobody has rated are scored {how}"]
+    if role == "item":
+        model = add_items(replace(model, listed_items=len(ids)), list(ids), new)
+        return model, [f"{len(ids)} listed items that nobody has rated are scored {how}"]
+    model = add_users(replace(model, listed_users=len(ids)), list(ids), new)
+    return model, [f"{len(ids)} listed users who have rated nothing are scored {how}"]
 
 
 def _frequent(side: SideFeatures) -> SideFeatures:

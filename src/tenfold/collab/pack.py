@@ -36,7 +36,7 @@ LAYOUT: dict[str, tuple[type, tuple[str, ...]]] = {
 TEXTS = ("users", "items", "item_names.ids", "item_names.titles")
 EXTRA = "extra."
 #: Among the extra arrays, what belongs to `Interactions`.
-HELD, LISTED_ITEMS = ("held_users", "held_items"), "listed_items"
+HELD, UNRATED = ("held_users", "held_items"), ("listed_items", "listed_users")
 #: Fields of `Extra` that are numbers and that are arrays; fields of `TimeSpans` with an array per level.
 NUMBERS = ("weight_decay", "spread", "confidence")
 ARRAYS = tuple(field.name for field in fields(Extra) if field.name not in (*NUMBERS, "times"))
@@ -102,7 +102,8 @@ def unpack_factor_model(arrays: Arrays, metadata: Mapping[str, object]) -> Facto
         item_names=dict(zip(ids, titles, strict=True)),
         implicit=bool(about["implicit"]),
         noise_precision=float(about["noise_precision"]),
-        listed_items=int(further.get(LISTED_ITEMS, [0])[0]),
+        listed_items=int(further.get(UNRATED[0], [0])[0]),
+        listed_users=int(further.get(UNRATED[1], [0])[0]),
         held_users=further.get(HELD[0]),
         held_items=further.get(HELD[1]),
         extra=_extra_of(further),
@@ -116,8 +117,7 @@ def _extra_arrays(model: FactorModel) -> dict[str, NDArray[np.generic]]:
     extra = model.extra
     values: dict[str, Any] = {name: getattr(extra, name) for name in (*NUMBERS, *ARRAYS)}
     values |= {name: getattr(model, name) for name in HELD}
-    if model.listed_items:
-        values[LISTED_ITEMS] = [model.listed_items]
+    values |= {name: [getattr(model, name)] for name in UNRATED if getattr(model, name)}
     if extra.times is not None:
         values["time_lengths"] = extra.times.lengths
         for level in range(len(extra.times.lengths)):

@@ -20,11 +20,13 @@ from tenfold.collab.explain import Explainer
 from tenfold.collab.ids import (
     as_ids,
     count_listed,
+    count_listed_users,
     count_titles,
     count_unknown,
     item_states,
     locate,
     refuse_unknown,
+    user_states,
 )
 from tenfold.collab.scale import sigmoid
 from tenfold.collab.times import time_shifts
@@ -153,9 +155,10 @@ def predict_pairs(
     if unknown == "raise":
         refuse_unknown(user_ids, user_index, item_ids, item_index)
     score, deviation = scorer.scores(user_index, item_index, cells or {})
-    state = item_states(known, item_ids, item_index)
+    state, user_state = item_states(known, item_ids, item_index), user_states(known, user_index)
     notes = [
         *count_unknown("users", user_ids, user_index, known.users),
+        *count_listed_users(user_ids, user_state),
         *count_listed(item_ids, item_index, state),
         *count_unknown("items", item_ids, np.where(state == "listed", 0, item_index), known.items),
         *count_titles(known, item_ids),
@@ -168,6 +171,7 @@ def predict_pairs(
         known_user=user_index >= 0,
         known_item=item_index >= 0,
         item_state=state,
+        user_state=user_state,
         notes=tuple(notes),
     )
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.ids import as_ids, find_items, locate, near_items, titles, unrated_items
+from tenfold.collab.ids import (
+    as_ids,
+    count_listed_users,
+    find_items,
+    locate,
+    near_items,
+    titles,
+    unrated_items,
+    user_states,
+)
 from tenfold.collab.predict import PairScorer, refuse_columns
 from tenfold.collab.top import FORBIDDEN, first_columns, ranks
 from tenfold.errors import LISTED, RatingsError, RecipeError, listed
@@ -82,6 +91,8 @@ def recommend(
         state = np.where(unrated[best.item], "listed", "rated").astype(object)
         many = len(set(best.item[unrated[best.item]].tolist()))
         notes += [f"{many} of these items nobody has rated: scored by their columns"] if many else []
+    user_state = user_states(known, index)
+    notes += count_listed_users(asked, user_state)
     return Recommendations(
         users=asked[best.row],
         items=known.items[best.item],
@@ -93,6 +104,7 @@ def recommend(
         reasons=why,
         notes=tuple(notes),
         item_state=state,
+        user_state=None if user_state is None else user_state[best.row],
         ranking=best.rank,
     )
 

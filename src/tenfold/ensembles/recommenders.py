@@ -401,7 +401,7 @@ def joined_interactions(each: Sequence[Interactions]) -> Interactions:
     pairs, first_row = np.unique(np.concatenate(keys), return_index=True)
     counts = np.bincount(pairs // width, minlength=len(users)) if width else np.zeros(len(users), np.int64)
     received = np.bincount(pairs % width, minlength=width) if width else np.zeros(0, np.int64)
-    listed = any(own.listed_items for own in each)
+    listed = any(own.listed_items for own in each), any(own.listed_users for own in each)
     hidden = np.setdiff1d(np.concatenate(held), pairs) if held else None
     return Interactions(
         users=users,
@@ -412,7 +412,8 @@ def joined_interactions(each: Sequence[Interactions]) -> Interactions:
         seen_ratings=np.concatenate(ratings)[first_row],
         item_names=titles,
         implicit=first.implicit,
-        listed_items=int((received == 0).sum()) if listed else 0,
+        listed_items=int((received == 0).sum()) if listed[0] else 0,
+        listed_users=int((counts == 0).sum()) if listed[1] else 0,
         held_users=None if hidden is None else (hidden // width).astype(np.uint32),
         held_items=None if hidden is None else (hidden % width).astype(np.uint32),
     )

@@ -132,7 +132,7 @@ def write_recommendations(
     path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
 ) -> tuple[str, ...]:
     """Write a line per user and rank: user, item, name, rank, score, deviation, known_user and, where there
-    are any, ranking, item_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
+    are any, ranking, item_state, user_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
     columns = [
         _words("user", recommendations.users),
         _words("item", recommendations.items),
@@ -146,6 +146,8 @@ def write_recommendations(
         columns.append(_numbers("ranking", recommendations.ranking))
     if recommendations.item_state is not None:
         columns.append(_words("item_state", recommendations.item_state))
+    if recommendations.user_state is not None:
+        columns.append(_words("user_state", recommendations.user_state))
     if any(recommendations.reasons):
         why = ["; ".join(f"{item} ({moved:.2f})" for item, moved in row) for row in recommendations.reasons]
         columns.append(_words("reasons", why))
@@ -163,6 +165,8 @@ def write_pairs(path: Path_, pairs: PairPredictions, *, spreadsheet_safe: bool =
         _numbers("known_item", pairs.known_item),
         _words("item_state", pairs.item_state),
     ]
+    if pairs.user_state is not None:
+        columns.append(_words("user_state", pairs.user_state))
     return _write(path, columns, spreadsheet_safe)
 
 

@@ -17,7 +17,7 @@ from tenfold.events import begin_stage
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.explain_factors import explain_factors
 from tenfold.recommenders.items import PreparedItems
-from tenfold.recommenders.methods import METHODS, fit_model
+from tenfold.recommenders.methods import METHODS, fit_model, side_notes
 from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
 from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun, peak_bytes, write_held_out
@@ -128,12 +128,14 @@ class _Prepared:
         notes.add([note for note in model.notes if note not in notes.lines])
         for note in kernels.notes():
             notes.tell(note)
-        listed = work.listed_side()
-        if listed is not None:
-            from tenfold.collab.listed import add_listed_items
+        notes.add(side_notes(work.recipe, work.sides))
+        for role in ("item", "user"):
+            listed = work.listed_side(role)
+            if listed is not None:
+                from tenfold.collab.listed import add_listed
 
-            model, messages = add_listed_items(model, *listed)
-            notes.add(messages)
+                model, messages = add_listed(model, *listed, role)
+                notes.add(messages)
         scores: Scores = {}
         held = work.held_out()
         if held is not None:

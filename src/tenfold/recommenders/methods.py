@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenfold.collab.item_scorer import ItemScorer
     from tenfold.collab.predict import PairScorer
 
-__all__ = ["METHODS", "Method", "fit_items", "fit_model", "fit_scorer", "unused_choices"]
+__all__ = ["METHODS", "Method", "fit_items", "fit_model", "fit_scorer", "side_notes", "unused_choices"]
 
 Sides = Mapping[str, SideFeatures]
 #: Factors to try where none are given.
@@ -32,7 +32,7 @@ class Method:
 
     fit: (ratings, recipe, side features, on_progress) -> model; None: it finds no factors (`fit_items`).
     takes: the fields of the recipe that only this method uses; it ignores those of the other methods.
-    side: whether it learns from side features.
+    side: whether its factors learn from side features. The others use them for rows without ratings only.
     grids: field -> values to try when it is tuned.  event_grids: the same, of events.
     default: (field, recipe, ratings) -> the value of a field that is not given.
     """
@@ -170,7 +170,6 @@ def fit_model(
     ratings: Ratings, recipe: FactorRecipe, sides: Sides, on_progress: Listener | None = None
 ) -> FactorModel:
     """Fit the factors of the recipe's method to these ratings; nothing is written."""
-    _refuse_sides(recipe, sides)
     fit = METHODS[recipe.method].fit
     if fit is None:
         raise RecipeError(f"method {recipe.method} finds no factors", fix="--method als does, for events")
@@ -205,20 +204,22 @@ def fit_scorer(
 ) -> PairScorer:
     """Fit the recipe's method; what scores pairs."""
     if METHODS[recipe.method].fit is None:
-        _refuse_sides(recipe, sides)
+        if sides:
+            raise RecipeError(
+                f"method {recipe.method} learns nothing from side columns", fix="leave out --side"
+            )
         return fit_items(ratings, recipe)
     from tenfold.collab.predict import FactorScorer
 
     return FactorScorer(fit_model(ratings, recipe, sides, on_progress))
 
 
-def _refuse_sides(recipe: FactorRecipe, sides: Sides) -> None:
-    method = METHODS[recipe.method]
-    if sides and not method.side:
-        able = " or ".join(f"--method {name}" for name, other in METHODS.items() if other.side)
-        raise RecipeError(
-            f"method {recipe.method} learns nothing from side columns", fix=f"{able}, or leave out --side"
-        )
+def side_notes(recipe: FactorRecipe, sides: Sides) -> list[str]:
+    """A message where the method's factors do not learn from side columns."""
+    if not sides or METHODS[recipe.method].side:
+        return []
+    columns = ", ".join(name for side in sides.values() for name in side.columns)
+    return [f"method {recipe.method}: side columns ({columns}) score those without ratings, and no others"]
 
 
 def unused_choices(recipe: FactorRecipe) -> list[str]:

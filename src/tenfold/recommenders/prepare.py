@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.protocol import SPLITS
 from tenfold.data.ratings.index import index_ratings, take_ratings
-from tenfold.data.ratings.roles import find_column, find_key, find_roles
+from tenfold.data.ratings.roles import find_column, find_key, find_roles, read_listed_ids
 from tenfold.data.ratings.side import encode_side
 from tenfold.data.split.holdout import (
     Split,
@@ -68,19 +68,26 @@ class RatingsWork:
         """The ratings that are held out, if any."""
         return take_ratings(self.ratings, self.split.valid) if len(self.split.valid) else None
 
-    def listed_side(self) -> tuple[NDArray[np.object_], SideFeatures] | None:
+    def listed_side(self, role: str = "item") -> tuple[NDArray[np.object_], SideFeatures] | None:
         """Items of the item table that no training rating is of; features of the rated ones, then of these.
 
-        None where no side column describes items, or all that are listed have ratings.
+        role: ``item``, or ``user`` for users likewise. None where no side column describes them, or all that
+        are listed have ratings.
         """
-        side, rated = self.sides.get("item"), set(self.train.items)
-        ids = [item for item in self.ratings.item_names if item not in rated]
-        if side is None or not side.names or not ids:
+        side, table = self.sides.get(role), self.tables.get(role)
+        if side is None or table is None or not side.names:
             return None
-        table = self.tables["item"]
-        key = _key(table, self.schema.ids[1].name)
-        every = np.array([*self.train.items, *ids], object)
-        return every[len(rated) :], encode_side(table, side.columns, every, role="item", key=key)
+        rated = self.train.items if role == "item" else self.train.users
+        key = _key(table, self.schema.ids[0 if role == "user" else 1].name)
+        ids: Iterable[str] = self.ratings.item_names
+        if role == "user":
+            ids = read_listed_ids(table, find_key(table, role, key), self.ratings.users)[1]
+        known = set(rated)
+        new = [one for one in dict.fromkeys(ids) if one and one not in known]
+        if not new:
+            return None
+        every = np.array([*rated, *new], object)
+        return every[len(rated) :], encode_side(table, side.columns, every, role=role, key=key)
 
     @cached_property
     def identity(self) -> dict[str, object]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tenfold.collab import evaluate as scoring
 from tenfold.collab import predict as predicting
 from tenfold.collab import recommend as listing
-from tenfold.collab.ids import find_titles, locate, near_items
+from tenfold.collab.ids import find_titles, locate, near_items, unrated_items
 from tenfold.collab.interest import Lists, unpack_lists
 from tenfold.collab.item_scorer import RatingOrder
 from tenfold.collab.predict import PairScorer
@@ -202,6 +202,7 @@ class RecommenderRun(Run):
         exclude: object = None,
         reasons: int | None = None,
         rank_by: str | None = None,
+        new_items: bool = False,
         threads: int | None = None,
     ) -> Recommendations:
         """The n items that rank highest for each user, best first; see `collab.recommend.recommend`.
@@ -212,7 +213,15 @@ class RecommenderRun(Run):
             the scorer can tell none.
         rank_by: ``interest``, what a user will take and like, or ``rating``; see `lister`. `order` of the
             result says which it is.
+        new_items: only items that nobody has rated, ranked by what their columns foretell.
+
+        Raises RunError where new items are asked for and the run knows none by their columns.
         """
+        allowed = self.items_where(where) if where else None
+        if new_items:
+            allowed = self._new_items() if allowed is None else allowed & self._new_items()
+            if rank_by is None and not self.interactions.implicit:
+                rank_by = "rating"
         scorer, order = self.lister(rank_by)
         if reasons is None:
             reasons = 3 if users is not None and scorer.reasons is not None else 0
@@ -223,7 +232,7 @@ class RecommenderRun(Run):
             include_seen=include_seen,
             candidates=candidates,
             exclude=exclude,
-            allowed=self.items_where(where) if where else None,
+            allowed=allowed,
             reasons=reasons,
             threads=threads,
         )
@@ -231,9 +240,19 @@ class RecommenderRun(Run):
         if self.interactions.listed_items and order.startswith("interest"):
             notes.append(
                 f"{self.interactions.listed_items} items that nobody has rated come last in this order; "
-                "--rank-by rating ranks them by their predicted ratings"
+                "--new-items lists them by their predicted ratings"
             )
         return replace(lists, order=order, notes=tuple(notes))
+
+    def _new_items(self) -> NDArray[np.bool_]:
+        """(items,) which items nobody has rated, and their columns are known."""
+        new = unrated_items(self.interactions)
+        if not new.any():
+            raise RunError(
+                f"{self.path} knows no item by its columns alone",
+                fix="fit with --item-table FILE, which lists items that nobody has rated, and --side COLUMN",
+            )
+        return new
 
     def items_where(self, where: str | Sequence[str]) -> NDArray[np.bool_]:
         """(items,) which items meet all conditions on an item table (see `data.ratings.side.choose_ids`)."""

@@ -50,7 +50,7 @@ def encode_side(
 
     key: the column of ids; by default a well-known name (for `role`), or the first column without a header.
     """
-    key = find_key(table, "item", key)
+    key = find_key(table, role, key)
     wanted = [find_column(table, column) for column in columns]
     if not wanted:
         raise RecipeError(
