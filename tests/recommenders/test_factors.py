@@ -11,7 +11,7 @@ import pytest
 
 import tenfold
 from tenfold.data.synthetic import draw_ratings
-from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.errors import RatingsError, SchemaError
 from tenfold.events import SweepEnded
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.factors import FactorRun
