@@ -18,7 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 import tenfold
-from tenfold.errors import SchemaError, TenfoldError
+from tenfold.api.estimators import check_order
+from tenfold.errors import LabelError, SchemaError, TenfoldError
 
 pandas = pytest.importorskip("pandas")
 
@@ -194,6 +195,18 @@ def test_equal_seeds_give_equal_answers_and_others_do_not() -> None:
 def test_what_cannot_be_is_refused(model: tenfold.TableModel, said: str) -> None:
     with pytest.raises(TenfoldError, match=said):
         model.fit(np.zeros((9, 1)), [0, 1, 2] * 3)
+
+
+@pytest.mark.parametrize("kind", [tenfold.TableModel, tenfold.ImageClassifier, tenfold.Recommender])
+def test_labels_in_another_order_than_their_rows_are_refused(kind: type) -> None:
+    rows = pandas.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [2.0, 3.0, 4.0, 5.0]}, index=list("wxyz"))
+    shuffled = pandas.Series([0, 1, 0, 1], index=list("xwzy"))
+    with pytest.raises(LabelError, match="X and y have the same index in another order"):
+        kind().fit(rows, shuffled)
+    # Labels with an index of their own are joined by position, as scikit-learn does.
+    check_order(rows, y=shuffled.reset_index(drop=True), sample_weight=None)
+    check_order(rows, y=shuffled.loc[rows.index])
+    check_order(rows.to_numpy(), y=shuffled)
 
 
 def test_numbers_as_classes_are_pointed_out() -> None:

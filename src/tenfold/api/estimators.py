@@ -59,6 +59,24 @@ _validated: Any = validate_data
 _checked: Any = check_array
 
 
+def check_order(X: object, **others: object) -> None:
+    """Check that pandas data with the same index labels have them in the same order.
+
+    scikit-learn joins rows by position, so shuffled labels would be learned without a word.
+    Raises LabelError.
+    """
+    index = getattr(X, "index", None)
+    for name, other in others.items():
+        own = getattr(other, "index", None)
+        if not hasattr(own, "isin") or not hasattr(index, "isin") or own.equals(index):  # pyright: ignore
+            continue
+        if len(own) == len(index) and own.is_unique and index.is_unique and own.isin(index).all():  # pyright: ignore
+            raise LabelError(
+                f"X and {name} have the same index in another order, and rows are joined by position",
+                fix=f"{name} = {name}.loc[X.index], or {name}.to_numpy() if the positions are right",
+            )
+
+
 class RunEstimator(BaseEstimator):
     """What the estimators share: a recipe from parameters, a run in a folder, copies that carry it.
 
@@ -258,6 +276,7 @@ class TableModel(_Answers):
             raise SchemaError(f"task = {self.task!r}", fix="give task='classification' or task='regression'")
         if y is None:
             raise LabelError("fit requires y to be passed, but the target y is None", fix="fit(X, y)")
+        check_order(X, y=y, sample_weight=sample_weight)
         cells, answers = self._cells(X, y)
         assert answers is not None
         names = list(cells)
@@ -296,6 +315,7 @@ class TableModel(_Answers):
 
     def score(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The fraction of right labels; of numbers R2."""
+        check_order(X, y=y, sample_weight=sample_weight)
         rate = accuracy_score if _is_classifier(self) else r2_score
         return float(rate(y, self.predict(X), sample_weight=sample_weight))
 
@@ -401,6 +421,7 @@ class ImageClassifier(ClassifierMixin, _Answers):
 
     def fit(self, X: object, y: ArrayLike) -> Self:
         """Train on pictures and their labels y (pictures,)."""
+        check_order(X, y=y)
         answers = _checked_answers(y, numeric=False)
         labels = self._labels(answers)
         self._target = _free(getattr(y, "name", None) or "label", ["picture"])
@@ -476,6 +497,7 @@ class Recommender(RegressorMixin, RunEstimator):
 
     def fit(self, X: object, y: ArrayLike | None = None) -> Self:
         """Fit to pairs X (rows, 2) of users and items, and their ratings y (rows,), or events without y."""
+        check_order(X, y=y)
         pairs = _pairs(X)
         rating = None
         if y is not None:
