@@ -271,7 +271,9 @@ class ColumnOptions(Request):
     item_table: str | None = option("table that describes items", "FILE")
     item_name: str | None = option("its column with an item's title", "COLUMN")
     user_table: str | None = option("table that describes users", "FILE")
-    side: list[str] | None = option("column of these tables, to learn from and to score what has no ratings", "COLUMN")
+    side: list[str] | None = option(
+        "column of these tables, to learn from and to score what has no ratings", "COLUMN"
+    )
     time_format: str | None = option("seconds, milliseconds, iso, or a pattern as %d/%m/%Y", "FORMAT")
 
 

@@ -92,6 +92,9 @@ def test_the_key_of_a_side_table():
     assert find_key(table("age", "userId"), "user") == "userId"
     assert find_key(table("age", "who"), "user", "who") == "who"
     assert find_key(table("wer", "age"), "user") == "wer"
+    assert find_key(table("title", "id", "genre"), "item") == "id"
+    assert find_key(table("id", "movieId", "title"), "item") == "movieId"
+    assert find_key(table("age", "id"), "user") == "id"
     with pytest.raises(SchemaError, match="no column 'whom'"):
         find_key(table("age", "who"), "user", "whom")
 

@@ -182,10 +182,20 @@ def names_users(table: Table) -> bool:
 
 
 def find_key(table: Table, role: str, key: str | None = None) -> str:
-    """The column of a side table with the ids of `role`: as named, by a well-known name, or the first."""
+    """The column of a side table with the ids of `role`: as named, by a well-known name, or the first.
+
+    A column ``id`` comes before those that may hold titles, as ``title`` and ``movie``.
+    """
     if key is not None:
         return find_column(table, key)
-    return (None if _unnamed(table) else _known(role, table.names)) or table.names[0]
+    if _unnamed(table):
+        return table.names[0]
+    known = _known(role, table.names)
+    plain = next((name for name in table.names if _folded(name) == "id"), None)
+    titles = KNOWN_NAMES["item"][KNOWN_NAMES["item"].index("movie") :]
+    if plain is not None and (known is None or _folded(known) in titles):
+        return plain
+    return known or table.names[0]
 
 
 def item_titles(
