@@ -85,7 +85,8 @@ def main() -> None:
                 for method in given.methods:
                     run = tenfold.fit(
                         train, user="user", item="item", target="rating", method=method, side=columns,
-                        **{f"{side}_table": str(folder / f"{side}s.csv")}, run=folder / f"{method}{side}{seed}",
+                        **{f"{side}_table": str(folder / f"{side}s.csv")},
+                        run=folder / f"{method}{side}{seed}",
                     )  # fmt: skip
                     answers = run.predict({"user": test["user"], "item": test["item"]})
                     found.append(rmse(answers.score, test))

@@ -132,7 +132,9 @@ def write_recommendations(
     path: Path_, recommendations: Recommendations, *, spreadsheet_safe: bool = False
 ) -> tuple[str, ...]:
     """Write a line per user and rank: user, item, name, rank, score, deviation, known_user and, where there
-    are any, ranking, item_state, user_state and reasons ("Title (0.31); Other title (0.12)"). Returns messages."""
+    are any, ranking, item_state, user_state and reasons ("Title (0.31); Other title (0.12)").
+
+    Returns messages."""
     columns = [
         _words("user", recommendations.users),
         _words("item", recommendations.items),
