@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps b
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
+    from tenfold.memory.module import plan_module
     from tenfold.networks.plan import plan
     from tenfold.networks.run import NetworkRun
     from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
@@ -93,6 +94,7 @@ __all__ = [
     "load_run",
     "lr",
     "plan",
+    "plan_module",
     "predict",
     "read_table",
     "report",
@@ -122,6 +124,7 @@ _HOMES = {
     "TenfoldError": "tenfold.errors",
     "device": "tenfold.engine",
     "plan": "tenfold.networks.plan",
+    "plan_module": "tenfold.memory.module",
     "sample": "tenfold.api.samples",
     "show_batch": "tenfold.reports.notebook",
 }

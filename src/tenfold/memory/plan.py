@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
+from typing import Protocol
 
 import torch
 
@@ -67,9 +68,9 @@ class Plan(MemoryPlan):
 
     def _lines(self) -> tuple[str, list[tuple[str, str]]]:
         """A headline, and names with sizes."""
-        size = "x".join(map(str, self.image_size))
+        size = f" at {'x'.join(map(str, self.image_size))}" if any(self.image_size) else ""
         within = "fits" if self.fits else "does not fit"
-        head = f"Plan of {self.arch or 'a network'} at {size}, {self.precision} on {self.device}: "
+        head = f"Plan of {self.arch or 'a network'}{size}, {self.precision} on {self.device}: "
         head += f"batch {self.batch_size} = {self.accumulation} x {self.micro_batch} rows"
         head += ", checkpointed" if self.checkpoint else ""
         low, high = (show_bytes(size) for size in self.band_bytes)
@@ -77,6 +78,10 @@ class Plan(MemoryPlan):
         sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
         sizes += [("largest batch at once", f"{self.largest_batch} rows")]
         return head, sizes
+
+    def noted(self, notes: Sequence[str]) -> Plan:
+        """The plan with other notes."""
+        return replace(self, notes=tuple(notes))
 
     def __repr__(self) -> str:
         head, sizes = self._lines()
@@ -188,6 +193,18 @@ class PlanRequest:
         card = self.known_card
         return "float16" if card is not None and card.capability[0] < 8 else "bfloat16"
 
+    @property
+    def capability(self) -> tuple[int, int] | None:
+        """The card's compute capability, (8, 0) where it is not known; None on a CPU."""
+        if self.device != "cuda":
+            return None
+        return self.known_card.capability if self.known_card else (8, 0)
+
+    @property
+    def attention(self) -> str:
+        """The kernels of attention, as `fake.fake_device` takes them."""
+        return "flash" if self.capability is None or self.capability[0] >= 8 else "efficient"
+
     def known_context(self) -> tuple[Band, str]:
         """What the process holds beside its tensors, and how that is known."""
         if self.context is None:
@@ -208,7 +225,7 @@ class PlanRequest:
         versions = torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()
         return digest([arch, self.precision, decides, *versions])
 
-    def planner(self, network: Trainable) -> _Planner:
+    def planner(self, network: Trainable) -> Planner:
         """Looks for the plan of a network."""
         training = NetworkTraining(
             network,
@@ -218,13 +235,10 @@ class PlanRequest:
             checkpoint=self.checkpoint,
             evaluated=ROWS_AT_ONCE[self.device] if self.evaluated is None else self.evaluated,
         )
-        card = self.known_card
-        capability = (card.capability if card else (8, 0)) if self.device == "cuda" else None
         context, note = self.known_context()
-        attention = "flash" if capability is None or capability[0] >= 8 else "efficient"
-        phases = Phases(training, self.device, attention)
-        forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(capability))
-        return _Planner(training, forecaster, self, note)
+        phases = Phases(training, self.device, self.attention)
+        forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(self.capability))
+        return Planner(training, forecaster, self, note)
 
 
 def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
@@ -236,7 +250,7 @@ def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
     plan = _recall(key)
     if plan is None:
         name = network if isinstance(network, str) else ""
-        with _traced(name or "the network"):
+        with tracing(name or "the network"):
             plan = request.planner(network).plan(name)
         remember(key, asdict(plan))
     return plan
@@ -286,7 +300,7 @@ def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
 
 def timeline(network: Trainable, plan: Plan, request: PlanRequest) -> Timeline:
     """Memory over one step of a plan that was made for this request."""
-    with _traced(plan.arch or "the network"):
+    with tracing(plan.arch or "the network"):
         return replace(request, checkpoint=plan.checkpoint).planner(network).timeline(plan.micro_batch)
 
 
@@ -300,18 +314,32 @@ def known_context(device: str, card: Card | None) -> tuple[Band, str]:
     return band, f"context of {name}: {show_bytes(band.expected)}, a named constant, not measured here"
 
 
-class _Planner:
+class CutTraining(Protocol):
+    """What a planner asks a training, beside what it traces."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a micro-batch must be a whole number of groups of several rows."""
+        ...
+
+    def groups(self, rows: int) -> tuple[int, ...]:
+        """Sizes of the groups of so many rows that are not cut."""
+        ...
+
+
+class Planner:
     """Looks for the cut of a batch."""
 
     def __init__(
-        self, training: NetworkTraining, forecaster: Forecaster, request: PlanRequest, note: str
+        self, training: CutTraining, forecaster: Forecaster, request: PlanRequest, note: str
     ) -> None:
         self._training, self._forecaster, self._request = training, forecaster, request
         self._batch = request.recipe.batch_size
         self._notes = [note]
         self._known: dict[tuple[int, int], Forecast] = {}
 
-    def plan(self, arch: str) -> Plan:
+    def plan(self, arch: str, image_size: tuple[int, int] | None = None) -> Plan:
+        """The plan, for a network of this name. image_size: the recipe's by default; (0, 0) has none."""
         request, batch = self._request, self._batch
         groups = self._training.groups(batch)
         if request.micro_batch is not None:
@@ -333,7 +361,7 @@ class _Planner:
             parts=forecast.parts,
             notes=tuple(self._notes),
             arch=arch,
-            image_size=request.recipe.image_size,
+            image_size=request.recipe.image_size if image_size is None else image_size,
             batch_size=batch,
             budget_bytes=request.budget_bytes,
             precision=request.precision,
@@ -346,6 +374,7 @@ class _Planner:
         )
 
     def timeline(self, micro: int) -> Timeline:
+        """Memory over a step with micro-batches of so many rows."""
         batch = self._batch
         return self._forecaster.timeline(batch, cut_groups(self._training.groups(batch), micro))
 
@@ -431,8 +460,8 @@ def _rows(groups: Sequence[int], passes: int) -> int:
 
 
 @contextmanager
-def _traced(name: str) -> Iterator[None]:
-    """Turns what a network raises while it is traced into one line about it."""
+def tracing(name: str, fix: str = "give --micro-batch, and let the training find out") -> Iterator[None]:
+    """Turns what a network raises while it is traced into one line about it, and what to do."""
     try:
         yield
     except TenfoldError:
@@ -441,7 +470,7 @@ def _traced(name: str) -> Iterator[None]:
         raise RecipeError(
             f"{name} cannot be planned: {first_line(error)[:200]}",
             found=f"{type(error).__name__} while its training step was traced",
-            fix="give --micro-batch, and let the training find out",
+            fix=fix,
         ) from error
 
 

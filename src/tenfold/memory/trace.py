@@ -40,6 +40,7 @@ class AllocationLog:
     arrivals: for each 0 among the events, in order: (parameter, allocation that holds its gradient,
     whether the parameter may keep it or must copy it).
     widest: bytes of the tensors of the largest convolution.
+    values_read: how often the step asked for the value of a tensor, which a trace does not know.
     """
 
     events: list[int] = field(default_factory=list)
@@ -47,6 +48,7 @@ class AllocationLog:
     kinds: list[int] = field(default_factory=lambda: [WEIGHTS])
     arrivals: list[tuple[int, int, bool]] = field(default_factory=list)
     widest: int = 0
+    values_read: int = 0
 
     def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
         """The log at `rows`, given this one at `mine` and another at `theirs` rows.
@@ -62,7 +64,8 @@ class AllocationLog:
             return None
         sizes = low + (rows - mine) * per_row + np.where(rest > 0, abs(rows - mine), 0)
         widest = self.widest + (rows - mine) * (other.widest - self.widest) // (theirs - mine)
-        return AllocationLog(self.events, np.maximum(sizes, 0).tolist(), self.kinds, self.arrivals, widest)
+        sized = np.maximum(sizes, 0).tolist()
+        return AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, self.values_read)
 
     def left(self) -> list[int]:
         """Allocations that are never freed."""
@@ -106,6 +109,7 @@ class Recorder(TorchDispatchMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         if func is torch.ops.aten._local_scalar_dense.default:
+            self.log.values_read += not (isinstance(args[0], FakeTensor) and args[0].constant is not None)
             return _value_of(args[0])
         if func is torch.ops.aten.index.Tensor:
             args = (args[0], _without_masks(args[1]))
