@@ -471,6 +471,9 @@ class Factors(Part):
     epochs: PositiveInt | None = choice(None, "passes of als or sgd")
     lr: float | None = choice(None, "learning rate of sgd", gt=0)
     weight_decay: float | None = choice(None, "of als, sgd or ease; gibbs samples its own", ge=0)
+    unobserved: float | None = choice(
+        None, "als, events: weight of a pair without an event, beside 1 of an event", gt=0
+    )
     core_items: PositiveInt | None = choice(
         None, "items with weights between them, for lists: the most taken ones [8000]"
     )
@@ -489,8 +492,9 @@ class Factors(Part):
     def _without_core(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         # Files and identities stay as they were before lists had weights between items.
         values = dump(self)
-        if self.core_items is None:
-            values.pop("core_items", None)
+        for name in ("core_items", "unobserved"):
+            if getattr(self, name) is None:
+                values.pop(name, None)
         return values
 
 

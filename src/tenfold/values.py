@@ -379,7 +379,8 @@ class Extra:
     """Further parameters of some methods, for new rows, deviations and times. None: not known.
 
     weight_decay: of als (its ridge) and sgd.  spread: of als, the standard deviation of ratings.
-    confidence: of als for events, what a unit of strength adds.
+    confidence, unobserved: of als for events, 1 / the middling strength, and the weight of pairs without an
+        event; see `collab.events.event_regression`, also for earlier models, which lack the latter.
     user_bias_variance, item_bias_variance: (rows,), of the posterior.
     user_factors_variance, item_factors_variance: (rows, factors), of the posterior.
     user_noise, item_noise: (rows,) factors of the variance of a rating.
@@ -393,6 +394,7 @@ class Extra:
     weight_decay: float | None = None
     spread: float | None = None
     confidence: float | None = None
+    unobserved: float | None = None
     user_bias_variance: NDArray[np.float32] | None = None
     item_bias_variance: NDArray[np.float32] | None = None
     user_factors_variance: NDArray[np.float32] | None = None

@@ -45,26 +45,40 @@ def test_a_user_is_the_ridge_regression_on_the_items():
         np.testing.assert_allclose(model.user_factors[user], np.sqrt(spread) * x[:3], atol=2e-4)
 
 
-def test_events_rank_by_confidence():
-    """Hu, Koren and Volinsky 2008, equation 4: all unseen items count with confidence 1."""
+def test_events_weigh_by_strength_beside_all_pairs():
+    """Rendle et al. 2022, equations 1 to 5, with weights log2(1 + strength / median)."""
     rng = np.random.default_rng(3)
     user, item = np.nonzero(rng.random((30, 20)) < 0.2)
     ratings = make_ratings(user, item, rng.integers(1, 5, len(user)), users=30, items=20, implicit=True)
-    model = fit_als(ratings, factors=4, epochs=3, weight_decay=2.0)
+    model = fit_als(ratings, factors=4, epochs=3, weight_decay=2.0, unobserved=0.4)
     y = model.item_factors.astype(np.float64)
-    rate = 10.0 / ratings.ratings.mean(dtype=np.float64)
+    median = np.median(ratings.ratings)
+    each = 2.0 * 50 / (2 * (len(user) + 0.4 * 600))
     for u in (0, 11, 29):
-        counts = np.zeros(20)
+        weight = np.zeros(20)
         items, values = seen(model, u)
-        counts[items] = values
-        a = (y.T * (1 + rate * counts)) @ y + 2.0 * np.eye(4)
-        x = np.linalg.solve(a, (y.T * (1 + rate * counts)) @ (counts > 0))
-        np.testing.assert_allclose(model.user_factors[u], x, atol=2e-4)
+        weight[items] = np.log2(1 + values / median)
+        a = (y.T * (0.4 + weight)) @ y + each * (len(items) + 0.4 * 20) * np.eye(4)
+        np.testing.assert_allclose(model.user_factors[u], np.linalg.solve(a, y.T @ weight), atol=2e-4)
     assert model.implicit
     scores = all_scores(model)
     known = np.zeros((30, 20), bool)
     known[user, item] = True
-    assert scores[known].mean() > scores[~known].mean() + 0.3
+    assert scores[known].mean() > 1.4 * scores[~known].mean()
+    with pytest.raises(RecipeError, match="unobserved = 0"):
+        fit_als(ratings, unobserved=0)
+
+
+def test_the_unit_of_strength_does_not_matter():
+    rng = np.random.default_rng(4)
+    user, item = np.nonzero(rng.random((30, 20)) < 0.2)
+    seconds = rng.integers(1, 4000, len(user))
+    fits = [
+        fit_als(make_ratings(user, item, values, users=30, items=20, implicit=True), factors=3, epochs=4)
+        for values in (seconds, seconds / 60, seconds * 1000)
+    ]
+    for other in fits[1:]:
+        np.testing.assert_allclose(all_scores(other), all_scores(fits[0]), atol=1e-4)
 
 
 def test_a_disliked_item_is_not_recommended_first():

@@ -3,8 +3,11 @@
 Ratings: Zhou, Wilkinson, Schreiber and Pan 2008, "Large-scale parallel collaborative filtering for the
 Netflix Prize", equations 3 and 4, where weight decay counts once per rating; biases are solved for beside the
 factors (Koren, Bell and Volinsky 2009, equation 5). Events: Hu, Koren and Volinsky 2008, "Collaborative
-filtering for implicit feedback datasets", equations 4 and 5: everything not seen counts too, with confidence
-1. `fold_in` solves the same regression for a row that comes later, on factors that stay as they are.
+filtering for implicit feedback datasets", in the form of Rendle, Krichene, Zhang and Koren 2022,
+"Revisiting the performance of iALS on item recommendation benchmarks", equations 1 to 5: with a weight u of
+all pairs beside that of the events, and weight decay of a row in proportion to its number of events and of
+all pairs, weighed. `fold_in` solves the same regression for a row that comes later, on factors that stay as
+they are.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab import kernels
+from tenfold.collab.events import FLOOR, event_weights
 from tenfold.collab.scale import (
     Scale,
     check_choices,
@@ -29,18 +33,19 @@ from tenfold.collab.scale import (
 from tenfold.errors import RecipeError, TrainingError
 from tenfold.values import Extra, FactorModel, Ratings
 
-__all__ = ["FLOOR", "fit_als"]
+__all__ = ["choose_als_factors", "choose_event_decay", "fit_als"]
 
 #: Chosen on MovieLens 100K; weight decay per rating, in units of the ratings' variance.
 EPOCHS, WEIGHT_DECAY = 12, 0.12
-#: For events: weight decay of the whole row, as in the paper; and the confidence that a mean event adds.
-IMPLICIT_WEIGHT_DECAY, CONFIDENCE = 10.0, 10.0
+#: For events, where one of middling strength weighs 1: weight decay of an average row, beside the root of its
+#: number of events. Chosen with `UNOBSERVED` on inner splits (bench/results/lists.md).
+EVENT_DECAY = 1.1
+#: All pairs weigh together so many times what the events weigh, but each at most 1.
+UNOBSERVED = 16.0
 #: Rows are cut into this many parts, whatever the threads.
 PARTS = 16
 #: Factors start from N(0, START^2).
 START = 0.1
-#: Least ridge of any row: a row of few ratings and no weight decay has one solution, too.
-FLOOR = 1e-4
 
 
 def fit_als(
@@ -49,13 +54,17 @@ def fit_als(
     factors: int | None = None,
     epochs: int | None = None,
     weight_decay: float | None = None,
+    unobserved: float | None = None,
     seed: int = 0,
     threads: int | None = None,
 ) -> FactorModel:
     """Biases and factors by alternating least squares; for events, factors that rank.
 
     factors: see `choose_factors`.  epochs: how often both sides are solved (12).
-    weight_decay: for ratings, per rating and in units of their variance (0.12); for events, per row (10).
+    weight_decay: for ratings, per rating and in units of their variance (0.12); for events, of an average
+        row (see `choose_event_decay`).
+    unobserved: for events, the weight of a pair of which nothing is known, where an event of middling
+        strength weighs 1 (see `UNOBSERVED`).
 
     The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
     TrainingError if the factors are not finite in the end.
@@ -63,14 +72,20 @@ def fit_als(
     check_choices(factors=factors, epochs=epochs, threads=threads)
     if weight_decay is not None and not 0 <= weight_decay < np.inf:
         raise RecipeError(f"weight_decay = {weight_decay!r} is not a number from 0 on", fix="leave it out")
+    if unobserved is not None and not 0 < unobserved < np.inf:
+        raise RecipeError(f"unobserved = {unobserved!r} is not a number above 0", fix="leave it out")
     scale = measure(ratings)
-    factors = choose_factors(len(ratings.ratings)) if factors is None else factors
+    factors = choose_als_factors(ratings) if factors is None else factors
     if scale.spread == 0 and not ratings.implicit:
         return constant_model(ratings, "als", scale.center, factors)
     rng = np.random.Generator(np.random.SFC64(seed))
     epochs = EPOCHS if epochs is None else epochs
     with thread_pool(threads, PARTS) as pool:
-        fit = partial(_fit_ratings, ratings, scale) if not ratings.implicit else partial(_fit_events, ratings)
+        fit = (
+            partial(_fit_ratings, ratings, scale)
+            if not ratings.implicit
+            else partial(_fit_events, ratings, unobserved)
+        )
         model = fit(factors, epochs, weight_decay, rng, pool)
     # Without weight decay, single precision cannot solve the regression of a row of few ratings.
     if not (np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()):
@@ -114,29 +129,48 @@ def _fit_ratings(
 
 def _fit_events(
     ratings: Ratings,
+    unobserved: float | None,
     factors: int,
     epochs: int,
     weight_decay: float | None,
     rng: np.random.Generator,
     pool: ThreadPoolExecutor,
 ) -> FactorModel:
-    decay = IMPLICIT_WEIGHT_DECAY if weight_decay is None else weight_decay
-    mean = float(np.abs(ratings.ratings).mean(dtype=np.float64))
-    confidence = CONFIDENCE / mean if mean > 0 else 0.0
-    by_user, by_item = _both_ways(ratings, np.float32(confidence) * ratings.ratings)
-    users, items = (_start(rng, len(ids), factors)[:, :-1].copy() for ids in (ratings.users, ratings.items))
+    confidence = 1 / max(float(np.median(ratings.ratings)), 1e-30)
+    by_user, by_item = _both_ways(ratings, event_weights(ratings.ratings, confidence))
+    rows = np.array([len(ratings.users), len(ratings.items)])
+    pairs = float(rows.prod(dtype=np.float64))
+    if unobserved is None:
+        unobserved = min(1.0, UNOBSERVED * float(by_user.values.sum(dtype=np.float64)) / pairs)
+    decay = choose_event_decay(ratings) if weight_decay is None else weight_decay
+    # A row of n events has the weight decay each x (n + unobserved x rows of the other side).
+    each = max(decay * float(rows.sum()) / (2 * (len(ratings.ratings) + unobserved * pairs)), FLOOR)
+    users, items = (_start(rng, count, factors)[:, :-1] / np.sqrt(np.float32(factors)) for count in rows)
     for _ in range(epochs):
-        for pairs, own, others in ((by_item, items, users), (by_user, users, items)):
-            base = others.T @ others + np.diag(np.full(factors, max(decay, FLOOR), np.float32))
-            own[:] = _solve(pool, pairs, pairs.values, 1 + pairs.values, others, base, 0.0)
+        for pairs_of, own, others in ((by_item, items, users), (by_user, users, items)):
+            base = np.float32(unobserved) * (others.T @ others)
+            base += np.diag(np.full(factors, each * unobserved * len(others), np.float32))
+            values = pairs_of.values
+            own[:] = _solve(pool, pairs_of, values, values, others, base, each)
     return plain_model(
         ratings,
         "als",
         0.0,
         (np.zeros(len(users), np.float32), np.zeros(len(items), np.float32)),
         (users, items),
-        extra=Extra(weight_decay=float(max(decay, FLOOR)), confidence=confidence),
+        extra=Extra(weight_decay=each, confidence=confidence, unobserved=unobserved),
     )
+
+
+def choose_event_decay(ratings: Ratings) -> float:
+    """Weight decay of an average row of events: 1.1 times the root of how many events it has."""
+    rows = len(ratings.users) + len(ratings.items)
+    return EVENT_DECAY * float(np.sqrt(2 * len(ratings.ratings) / max(1, rows)))
+
+
+def choose_als_factors(ratings: Ratings) -> int:
+    """Of ratings as `choose_factors`; of events twice as many."""
+    return choose_factors(len(ratings.ratings)) * (2 if ratings.implicit else 1)
 
 
 class _Pairs(NamedTuple):

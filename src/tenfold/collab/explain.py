@@ -18,12 +18,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.events import FLOOR, event_regression
 from tenfold.values import FactorModel, Interactions, id_text
 
 __all__ = ["Explainer", "item_labels"]
-
-#: Least ridge of a row, as in the fit.
-FLOOR = 1e-4
 
 
 class Explainer:
@@ -65,8 +63,8 @@ class Explainer:
         rated, ratings = model.seen_items[part].astype(np.int64), model.seen_ratings[part].astype(np.float64)
         q = model.item_factors[rated].astype(np.float64)
         if model.implicit:
-            confidence = (1.0 if model.extra.confidence is None else model.extra.confidence) * ratings
-            a, pull = self._unmet + (q.T * confidence) @ q, 1 + confidence
+            weight, pull, unmet = event_regression(model.extra, ratings, self._gram, len(model.items))
+            a = unmet + (q.T * weight) @ q
         else:
             weight, ridge = self._ridge(user, rated)
             a, pull = (q.T * weight) @ q + np.diag(ridge), weight * self._rest(user, rated, ratings)
@@ -78,11 +76,9 @@ class Explainer:
         return item_labels(self.model)
 
     @cached_property
-    def _unmet(self) -> NDArray[np.float64]:
-        """For events: the Gram matrix of all items, as unobserved pairs count too, plus weight decay."""
-        q = self.model.item_factors
-        ridge = 1.0 if self.model.extra.weight_decay is None else self.model.extra.weight_decay
-        return (q.T @ q).astype(np.float64) + max(ridge, FLOOR) * np.eye(q.shape[1])
+    def _gram(self) -> NDArray[np.float64]:
+        """Products of the factors of all items, as unobserved pairs count too."""
+        return (self.model.item_factors.T @ self.model.item_factors).astype(np.float64)
 
     @cached_property
     def _spread(self) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tenfold.collab import kernels
-from tenfold.collab.als import FLOOR
+from tenfold.collab.events import FLOOR, event_regression
 from tenfold.collab.ids import as_ids, locate
 from tenfold.collab.scale import sigmoid
 from tenfold.errors import RatingsError
@@ -316,10 +316,8 @@ def _fold_events(
     model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
 ) -> FoldedIn:
     _, factors = _other_side(model, side)
-    weight = (model.extra.confidence or 0.0) * values
-    decay = model.extra.weight_decay or 0.0
-    base = factors.T @ factors + decay * np.eye(factors.shape[1], dtype=np.float32)
-    row, _ = _regress(factors[index], weight, 1 + weight, base, None, 0.0)
+    weight, pull, base = event_regression(model.extra, values, factors.T @ factors, len(factors))
+    row, _ = _regress(factors[index], weight, pull, base, None, 0.0)
     return _folded(np.append(row, 0.0))
 
 

@@ -38,7 +38,7 @@ EXTRA = "extra."
 #: Among the extra arrays, what belongs to `Interactions`.
 HELD, UNRATED = ("held_users", "held_items"), ("listed_items", "listed_users")
 #: Fields of `Extra` that are numbers and that are arrays; fields of `TimeSpans` with an array per level.
-NUMBERS = ("weight_decay", "spread", "confidence")
+NUMBERS = ("weight_decay", "spread", "confidence", "unobserved")
 ARRAYS = tuple(field.name for field in fields(Extra) if field.name not in (*NUMBERS, "times"))
 SPANS = ("start", "part", "shift")
 

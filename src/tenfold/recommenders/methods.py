@@ -77,6 +77,7 @@ def _fit_als(
         factors=recipe.factors,
         epochs=recipe.epochs,
         weight_decay=recipe.weight_decay,
+        unobserved=recipe.unobserved,
         seed=recipe.seed,
         threads=recipe.threads,
     )
@@ -110,11 +111,10 @@ def _default_of_gibbs(name: str, recipe: FactorRecipe, ratings: Ratings) -> floa
 
 def _default_of_als(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
     from tenfold.collab import als
-    from tenfold.collab.scale import choose_factors
 
     if name == "factors":
-        return choose_factors(len(ratings.ratings))
-    return als.IMPLICIT_WEIGHT_DECAY if ratings.implicit else als.WEIGHT_DECAY
+        return als.choose_als_factors(ratings)
+    return als.choose_event_decay(ratings) if ratings.implicit else als.WEIGHT_DECAY
 
 
 def _default_of_sgd(name: str, recipe: FactorRecipe, ratings: Ratings) -> float:
@@ -145,10 +145,10 @@ METHODS: Mapping[str, Method] = {
     ),
     "als": Method(
         _fit_als,
-        ("epochs", "weight_decay"),
+        ("epochs", "weight_decay", "unobserved"),
         _default_of_als,
         grids={"factors": FACTORS, "weight_decay": (0, 1e-3, 1e-2, 1e-1, 1, 10)},
-        event_grids={"factors": FACTORS, "weight_decay": (0.1, 1, 10, 100, 1000)},
+        event_grids={"factors": FACTORS, "weight_decay": (1, 3, 10, 30, 100)},
     ),
     "ease": Method(
         None, ("core_items", "weight_decay"), _default_of_ease, event_grids={"weight_decay": RIDGES}
