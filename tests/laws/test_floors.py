@@ -53,6 +53,8 @@ LIBRARIES = {
     "typer": ("cli/*",),
     "rich": ("cli/console", "cli/progress"),
     "kaggle": ("studies/kaggle",),
+    "onnx": ("files/graph", "files/scorers"),
+    "onnxruntime": ("files/graph",),
 }
 
 #: Import by a name that is not a constant: the public names, the table of the kinds of runs, and a user's own
@@ -71,6 +73,7 @@ NEURAL = (
             "score",
             "rows",
             "explain",
+            "export",
             "plan",
             "fit",
             "rates",
@@ -78,7 +81,7 @@ NEURAL = (
             "timing",
         )
     ),
-    *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "worker")),
+    *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "export", "worker")),
 )
 
 DISTRIBUTIONS = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tenfold.memory.plan import Plan, Refusal
     from tenfold.recommenders.inspect import Inspection
     from tenfold.recommenders.run import RecommenderRun
-    from tenfold.runs.run import Run
+    from tenfold.runs.run import Exported, Run
     from tenfold.studies.compare import Compared
     from tenfold.studies.demo import DemoData, DemoRatings, RatingsScores
     from tenfold.studies.trials import Tuned
@@ -426,6 +426,20 @@ def show_explained(book: Mapping[str, object]) -> None:
         say(note)
     tell(f"sheets: {', '.join(sheets)}")
     tell(f"workbook: {book['output']}")
+
+
+def show_exported(exported: Exported) -> None:
+    """Print what a graph takes and answers, how near it is to the run, and its path."""
+    for note in exported["notes"]:
+        say(note)
+    check, words = exported["check"], {"rows": "rows", "photos": "photos of their own size"}
+    tell(f"takes    {', '.join(exported['inputs'])}")
+    tell(f"answers  {', '.join(exported['outputs'])}")
+    for key, name in (("largest_difference", "rows"), ("photos_difference", "photos")):
+        if key in check:
+            tell(f"largest difference on {check[name]:.0f} {words[name]}: {check[key]:.1e}")
+    tell(f"graph: {exported['output']} (opset {exported['opset']}, {exported['bytes']:,} bytes)")
+    tell(f"description: {exported['description']}")
 
 
 def _texts(value: object) -> list[str]:

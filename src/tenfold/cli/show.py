@@ -1,10 +1,10 @@
-"""Commands that show what a run does: live spreadsheets of its arithmetic, and a report on one page."""
+"""Commands that write what a run does: live spreadsheets, a report on one page, a graph for other programs."""
 
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json, say, tell
 from tenfold.cli.options import AskOptions, Json, ViewOptions, argument, option
 from tenfold.cli.progress import Display
-from tenfold.cli.screen import show_explained
+from tenfold.cli.screen import show_explained, show_exported
 
 
 class Explain(AskOptions, Json):
@@ -94,3 +94,42 @@ def _report(asked: Report) -> None:
     for note in written["notes"]:
         say(note)
     return tell(f"report: {written['output']}")
+
+
+class Export(AskOptions, Json):
+    """What ``tenfold export`` takes."""
+
+    run: str = argument("run folder", "RUN")
+    output: str = option("graph to write; its description goes beside it", "FILE", "-o", "--output", default=...)
+    table: str | None = option("table with rows to check it on [held-out rows of the training]", "TABLE")
+    n: int = option("rows to check it on, at most", "", "-n", default=32)
+    resize: bool = option(
+        "whether it takes pictures of any size, or only of the network's", "", "--resize/--no-resize", default=True
+    )
+
+
+@command(
+    "export",
+    Export,
+    "tenfold export runs/leaves -o leaves.onnx",
+    "tenfold export runs/films -o films.onnx",
+    without=("plain_weight", "device"),
+)
+def _export(asked: Export) -> None:
+    """Write a run as a graph of ONNX that other programs and languages run.
+
+    The graph takes pictures and cells as they are, and answers as the run does: it is checked on held-out rows
+    before it is written. Needs the extra onnx. docs/deploy.md says how to call it.
+    """
+    from tenfold.cli.request import reading_of
+    from tenfold.runs.options import ExportOptions
+    from tenfold.runs.registry import load_run
+
+    run = load_run(asked.run)
+    with Display() as display:
+        reading = reading_of(asked, asked.image, None if run.schema.rated else display.progress)
+        options = ExportOptions(
+            asked.table, asked.n, reading, resize=asked.resize, views=asked.views, tta=asked.tta
+        )
+        exported = run.export(asked.output, options)
+    print_json(exported) if asked.as_json else show_exported(exported)

@@ -15,9 +15,16 @@ from tenfold.reports.html import Page, Section
 from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.heldout import HeldOutRows
-from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
+from tenfold.runs.options import (
+    AS_TRAINED,
+    SOME_ROWS,
+    ExplainOptions,
+    ExportOptions,
+    PredictChanges,
+    PredictOptions,
+)
 from tenfold.runs.record import RunRecord
-from tenfold.runs.run import Blended, Ensemble, Explanation, Member
+from tenfold.runs.run import Blended, Ensemble, Explanation, Exported, Member
 from tenfold.schema import Schema
 from tenfold.values import Predictions
 
@@ -68,6 +75,12 @@ class NetworkEnsemble(JoinedNetworks, Interpreted, Ensemble):
 
         explained = explain_blend(self._whole(), rows, options)
         return Explanation(build_blend_book(explained), explained.record())
+
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """See `Run.export`, and docs/deploy.md."""
+        from tenfold.ensembles.export import export_ensemble
+
+        return export_ensemble(self._whole(), output, options)
 
     def held_out(self) -> HeldOutRows:
         """The rows that it held out, with their labels and answers."""

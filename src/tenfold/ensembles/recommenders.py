@@ -28,9 +28,9 @@ from tenfold.reports.html import Page
 from tenfold.reports.members import contributions_section, leave_out
 from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder
-from tenfold.runs.options import SOME_ROWS, ExplainOptions
+from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions
 from tenfold.runs.record import RunRecord, nan_to_none
-from tenfold.runs.run import Blended, Ensemble, Explanation, Member
+from tenfold.runs.run import Blended, Ensemble, Explanation, Exported, Member
 from tenfold.values import FactorModel, Interactions, Ratings, Scores
 
 Ints = NDArray[np.int64]
@@ -142,6 +142,27 @@ class RecommenderBlend(RecommenderRun, Ensemble):
             f"{self.path} blends runs of ratings, each with factors of its own",
             fix=f"explain a member: {', '.join(os.path.normpath(run.path) for run in self._readers)}",
         )
+
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """See `Run.export`: the members' factors, and a graph that scores pairs by their mean."""
+        from tenfold.recommenders.export import export_factors
+
+        if self.interactions.implicit:
+            raise RunError(
+                f"{self.path} blends lists of events, and their scores have no common unit",
+                fix="export its members one by one",
+            )
+        return export_factors(self, self.factor_scorers(), output, options)
+
+    def factor_scorers(self) -> list[tuple[float, FactorScorer]]:
+        """The scorers of all members, with their shares."""
+        scorer = self.scorer
+        assert isinstance(scorer, MeanScorer)
+        own = [one for one in scorer.scorers if isinstance(one, FactorScorer)]
+        if len(own) < len(scorer.scorers):
+            return super().factor_scorers()
+        total = sum(scorer.weights)
+        return [(weight / total, one) for weight, one in zip(scorer.weights, own, strict=True)]
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Build its page: the members, what each adds, held-out ratings, lists."""

@@ -180,7 +180,7 @@ def prepare_rows(
     notes = list(table.notes)
     contents: list[NDArray[np.object_]] = []
     for position, column in enumerate(schema.images):
-        files = _find_pictures(table, column, reading)
+        files = picture_files(table, column, reading)
         notes += files.notes
         cache, problems, said = build_image_cache(
             files.paths,
@@ -213,7 +213,7 @@ def prepare_rows(
 def check_pictures(table: Table, schema: Schema, reading: Reading) -> None:
     """Refuse a missing folder, or a folder without any of a column's pictures. Raises ImageError."""
     for column in schema.images:
-        _find_pictures(table, column, reading)
+        picture_files(table, column, reading)
 
 
 def find_pictures(table: Table, column: ImageColumn, folder: Path, reading: Reading) -> FoundImages:
@@ -228,7 +228,8 @@ def find_pictures(table: Table, column: ImageColumn, folder: Path, reading: Read
     )
 
 
-def _find_pictures(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
+def picture_files(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
+    """The files of a column's pictures, in the reading's folder or the schema's. Raises ImageError."""
     folder = Path(system_name(reading.folders.get(column.name, column.folder)))
     if not folder.is_dir():
         beside: list[str] = []

@@ -10,8 +10,15 @@ from tenfold.networks.interpret import Interpreted
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.reports.html import Page, Shown
 from tenfold.runs.heldout import HeldOutRows
-from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
-from tenfold.runs.run import Explanation
+from tenfold.runs.options import (
+    AS_TRAINED,
+    SOME_ROWS,
+    ExplainOptions,
+    ExportOptions,
+    PredictChanges,
+    PredictOptions,
+)
+from tenfold.runs.run import Explanation, Exported
 from tenfold.values import Predictions
 
 if TYPE_CHECKING:
@@ -51,6 +58,12 @@ class NetworkRun(OpenedNetwork, Interpreted):
 
         explained = explain_network(self, rows, options)
         return Explanation(build_loss_book(explained), explained.record(self.kind))
+
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """See `Run.export`, and docs/deploy.md."""
+        from tenfold.networks.export import export_network
+
+        return export_network(self, output, options)
 
     def held_out(self) -> HeldOutRows:
         """The rows that it held out, with their labels and answers."""

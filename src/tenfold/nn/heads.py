@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tenfold.errors import SchemaError
 from tenfold.functions import load_function
+from tenfold.metrics import SMALLEST
 from tenfold.schema import NetworkTarget
 from tenfold.targets.base import TargetKind, TargetStats
 from tenfold.targets.classes import CategoryKind, OrderedKind
@@ -130,6 +131,12 @@ class Head(TargetKind):
     def probabilities(self, raw: Float[Tensor, "rows outputs"]) -> Float64[Tensor, "rows answers"]:
         """Raw outputs (rows, outputs) -> (rows, answers) float64: probabilities, or the number itself."""
 
+    def calibrated_tensor(
+        self, probabilities: Float64[Tensor, "rows answers"]
+    ) -> Float64[Tensor, "rows answers"]:
+        """What `calibrated` does, as tensor operations."""
+        return probabilities
+
 
 class _Classes(Head):
     """Base of the exclusive kinds: cross-entropy of probabilities that sum to 1, smoothed."""
@@ -153,6 +160,16 @@ class _Classes(Head):
         if self.label_smoothing:
             loss = (1.0 - self.label_smoothing) * loss - self.label_smoothing * logs.mean(dim=1)
         return loss
+
+
+    def calibrated_tensor(
+        self, probabilities: Float64[Tensor, "rows answers"]
+    ) -> Float64[Tensor, "rows answers"]:
+        """`decisions.tempered`, as tensor operations."""
+        if self.stats.temperature == 1.0:
+            return probabilities
+        smallest = torch.finfo(torch.float64).tiny
+        return torch.softmax(probabilities.clamp(min=smallest).log() / self.stats.temperature, dim=1)
 
 
 class CategoryHead(_Classes, CategoryKind):
@@ -218,6 +235,15 @@ class _Questions(Head, QuestionsKind):
     ) -> Float64[Tensor, "rows {self.answers}"]:
         """Sigmoid of raw outputs (rows, classes), in float64; rows need not sum to 1."""
         return torch.sigmoid(raw.double())
+
+    def calibrated_tensor(
+        self, probabilities: Float64[Tensor, "rows answers"]
+    ) -> Float64[Tensor, "rows answers"]:
+        """`decisions.tempered_questions`, as tensor operations."""
+        if self.stats.temperature == 1.0:
+            return probabilities
+        sure = probabilities.clamp(SMALLEST, 1 - SMALLEST)
+        return torch.sigmoid((sure.log() - torch.log1p(-sure)) / self.stats.temperature)
 
 
 class OpenHead(_Questions, OpenKind):

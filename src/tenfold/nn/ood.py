@@ -47,7 +47,7 @@ class MahalanobisScore(nn.Module):
     def forward(self, features: Float[Tensor, "rows width"]) -> Float64[Tensor, "rows 1"]:
         """(rows, 1) float64 in 0..1."""
         if not bool(self.limit > 0):
-            return features.new_ones(len(features), 1, dtype=torch.float64)
+            return torch.ones_like(features[:, :1], dtype=torch.float64)
         return (self.limit.double() / self.distances(features)).clamp(max=1.0)[:, None]
 
     def fit(

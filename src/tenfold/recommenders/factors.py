@@ -24,8 +24,8 @@ from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun, peak_bytes, w
 from tenfold.reports.html import Page
 from tenfold.runs.folder import RunFolder, read_arrays
 from tenfold.runs.job import Fitted, Notes, PeakMemory, Prepared
-from tenfold.runs.options import SOME_ROWS, ExplainOptions, FitOptions
-from tenfold.runs.run import Explanation
+from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions, FitOptions
+from tenfold.runs.run import Explanation, Exported
 from tenfold.schema import Schema
 from tenfold.values import FactorModel, Scores
 
@@ -60,6 +60,18 @@ class FactorRun(RecommenderRun):
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
         """A workbook of factors and their products, the predictions; see `recommenders.explain_factors`."""
         return explain_factors(self, rows, options)
+
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """See `Run.export`: the factors as arrays, and a graph that scores pairs."""
+        from tenfold.recommenders.export import export_factors
+
+        return export_factors(self, self.factor_scorers(), output, options)
+
+    def factor_scorers(self) -> list[tuple[float, FactorScorer]]:
+        """Its scorer, with the weight 1."""
+        scorer = self.scorer
+        assert isinstance(scorer, FactorScorer)
+        return [(1.0, scorer)]
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: scores, what was fitted to what, maps of the factors."""

@@ -24,8 +24,8 @@ from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun
 from tenfold.reports.html import Page
 from tenfold.runs.folder import RunFolder, read_arrays
 from tenfold.runs.job import Fitted, Notes
-from tenfold.runs.options import SOME_ROWS, ExplainOptions
-from tenfold.runs.run import Explanation
+from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions
+from tenfold.runs.run import Explanation, Exported
 from tenfold.values import FactorModel, Interactions, Scores
 
 __all__ = ["ItemRun", "PreparedItems"]
@@ -69,6 +69,14 @@ class ItemRun(RecommenderRun):
             f"{self.path} is {self.words}, which has no workbook: a score is the sum of its reasons",
             fix="tenfold recommend RUN --user ID --reasons 10 shows them",
         )
+
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """See `Run.export`: the weights as an array, and a graph that scores all items for lists of taken ones."""
+        from tenfold.recommenders.export import export_items
+
+        scorer = self.scorer
+        assert isinstance(scorer, ItemScorer)
+        return export_items(self, scorer, output, options)
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: scores, what was fitted to what, maps of what is taken together."""

@@ -19,8 +19,8 @@ from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.run import MODEL, RecommenderRun
 from tenfold.reports.html import Page
 from tenfold.runs.folder import read_arrays, read_object
-from tenfold.runs.options import SOME_ROWS, ExplainOptions
-from tenfold.runs.run import Explanation
+from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions
+from tenfold.runs.run import Explanation, Exported
 from tenfold.values import FactorModel, Interactions
 from tenfold.workbooks.lastlayer import build_loss_book
 
@@ -101,6 +101,12 @@ class RatingNetworkRun(RecommenderRun):
 
         shown = explain_pairs(self, self.trained, rows, options)
         return Explanation(build_loss_book(shown), shown.record(self.kind))
+
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """See `Run.export`: a graph that scores pairs."""
+        from tenfold.recommenders.network_export import export_rating_network
+
+        return export_rating_network(self, self.trained, output, options)
 
     def page(self, *, folders: Mapping[str, str] | None = None, worst: int = 12) -> Page:
         """Its page: scores, curves, the ratings that were missed most, maps of the embeddings."""

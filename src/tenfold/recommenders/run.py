@@ -20,7 +20,7 @@ from tenfold.collab import recommend as listing
 from tenfold.collab.ids import find_titles, locate, near_items, unrated_items
 from tenfold.collab.interest import Lists, unpack_lists
 from tenfold.collab.item_scorer import RatingOrder
-from tenfold.collab.predict import PairScorer
+from tenfold.collab.predict import FactorScorer, PairScorer
 from tenfold.collab.protocol import fold_in_part
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.ratings.roles import find_column, find_roles, names_users
@@ -49,6 +49,7 @@ from tenfold.values import (
 )
 
 __all__ = [
+    "HELD_OUT",
     "ITEMS",
     "LISTS",
     "MODEL",
@@ -122,6 +123,13 @@ class RecommenderRun(Run):
     def target(self) -> str:
         """What scores are of: the column of ratings, or ``event``."""
         return self.schema.targets[0].name or "event"
+
+    def factor_scorers(self) -> list[tuple[float, FactorScorer]]:
+        """The factor models whose weighted mean its scores are. Raises RunError where there are none."""
+        raise RunError(
+            f"{self.path} is {self.words}: its scores are not products of factors",
+            fix="export the members of a blend one by one",
+        )
 
     def held_out_pairs(self) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         """(pairs,) users and items, as ids, of the rows of `held_out`."""

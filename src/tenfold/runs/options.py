@@ -165,6 +165,40 @@ class ExplainOptions:
     device: str = "auto"
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `Run.export`.
+
+    table: rows to check the graph on, instead of the run's held-out ones.  n: how many, at most.
+    reading: how to read them.
+    resize: the graph takes pictures of any size; otherwise at the size of the network's.
+    views, tta: as in `PredictOptions`.
+    """
+
+    table: object = None
+    n: int = 32
+    reading: Reading = Reading()
+    resize: bool = True
+    views: int | None = None
+    tta: int | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_below("n", self.n, 1)
+
+
+class ExportChanges(TypedDict, total=False):
+    """The fields of `ExportOptions` as keywords."""
+
+    table: object
+    n: int
+    reading: Reading
+    resize: bool
+    views: int | None
+    tta: int | None
+
+
+#: A graph of all that the run does, checked on its held-out rows.
+WHOLE_GRAPH = ExportOptions()
 #: Rows that the run chooses.
 SOME_ROWS = ExplainOptions()
 

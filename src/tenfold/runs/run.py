@@ -18,7 +18,16 @@ from tenfold.metrics import score_text
 from tenfold.remedies import option
 from tenfold.runs.folder import RunFolder, read_text
 from tenfold.runs.heldout import HeldOutRows
-from tenfold.runs.options import AS_TRAINED, SOME_ROWS, ExplainOptions, PredictChanges, PredictOptions
+from tenfold.runs.options import (
+    AS_TRAINED,
+    SOME_ROWS,
+    WHOLE_GRAPH,
+    ExplainOptions,
+    ExportChanges,
+    ExportOptions,
+    PredictChanges,
+    PredictOptions,
+)
 from tenfold.runs.place import PAGE
 from tenfold.runs.record import RunRecord
 from tenfold.schema import Schema
@@ -64,6 +73,23 @@ class WrittenPage(TypedDict):
     kind: str
     sections: list[str]
     bytes: int
+    notes: list[str]
+
+
+class Exported(TypedDict):
+    """A graph that was written, as ``tenfold export --json`` prints it (docs/formats.md).
+
+    check: what it was held against, and the largest difference.
+    """
+
+    run: str
+    output: str
+    description: str
+    bytes: int
+    opset: int
+    inputs: list[str]
+    outputs: list[str]
+    check: dict[str, float]
     notes: list[str]
 
 
@@ -162,6 +188,13 @@ class Run(OpenedRun, ABC):
             f"{self.path} is {self.words}, which has no workbook", fix="see its page: tenfold report"
         )
 
+    def write_graph(self, output: str, options: ExportOptions) -> Exported:
+        """What `export` does, for runs of this kind."""
+        raise RunError(
+            f"{self.path} is {self.words}, which cannot be exported",
+            fix="its answers as files: tenfold predict, tenfold recommend",
+        )
+
     # --- the same for all
 
     @property
@@ -238,6 +271,20 @@ class Run(OpenedRun, ABC):
         return (
             "give a run of a network; the page of factors is run.show(), and tenfold inspect looks into them"
         )
+
+    def export(
+        self,
+        output: str | os.PathLike[str],
+        options: ExportOptions = WHOLE_GRAPH,
+        **changes: Unpack[ExportChanges],
+    ) -> Exported:
+        """Write what it answers with as a graph of ONNX (``.onnx``), and a JSON file that describes it.
+
+        changes: fields of `options` by name. The graph is run by onnxruntime on held-out rows first.
+        Raises RunError, with nothing written, where its answers differ by 1e-5 or more, DependencyError without
+        the extra ``onnx``.
+        """
+        return self.write_graph(os.fspath(output), replace(options, **changes))
 
     def write_explanation(
         self,

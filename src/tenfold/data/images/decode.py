@@ -225,6 +225,19 @@ def decode_file(
     return Picture(pixels, width, height, frames, deep, digest)
 
 
+def decode_within(path: str | os.PathLike[str], largest: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture file as (height, width, 3) uint8 pixels: its own, but for a side that is longer than `largest`.
+
+    Raises ImageError as `decode_image`.
+    """
+    name = read_name(Path(path).name)
+    with open_picture(path, name) as file:
+        how = {"interpolation": "bicubic", "max_pixels": MAX_PIXELS, "white": None, "name": name}
+        known = decode_file(file, (1, 1), "squish", **how)
+        size = (min(known.height, largest[0]), min(known.width, largest[1]))
+        return decode_file(file, size, "squish", **how).pixels
+
+
 def digest_whole(file: BufferedReader, *, max_pixels: int, name: str) -> str:
     """`Picture.digest` of a file decoded at its full size, whatever it is to be resized to."""
     with pillow_settings(max_pixels), _opened(file, name, max_pixels) as image:
@@ -449,6 +462,15 @@ def _fit(
     pixels = np.zeros((*size, 3), np.uint8)
     pixels[corner[1] : corner[1] + inner[1], corner[0] : corner[0] + inner[0]] = np.asarray(image)
     return pixels
+
+
+@cache
+def resizes_down_first() -> bool:
+    """Whether this Pillow resizes a high picture down before it resizes it across, as later versions do."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 30, 3), dtype=np.uint8)
+    high = Image.fromarray(pixels)
+    bilinear = Image.Resampling.BILINEAR
+    return high.resize((20, 16), bilinear) == high.resize((30, 16), bilinear).resize((20, 16), bilinear)
 
 
 def _reduced(
