@@ -101,14 +101,6 @@ def test_cells_are_texts_and_numbers_as_they_are(kept: Path, monkeypatch: pytest
     np.testing.assert_allclose(made[1][:, 0], wanted.targets["yield"].values.astype(float), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["blend", "ensemble"])
-def test_members_answer_together(name: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(kept)
-    told = load_run(f"runs/{name}").export(f"new/{name}.onnx", table="table.csv")
-    assert told["check"]["rows"] == 32 and told["check"]["largest_difference"] < 1e-5
-    assert told["outputs"] == ["label", "yield"]
-
-
 def test_what_a_graph_cannot_do_is_refused_by_name(
     kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

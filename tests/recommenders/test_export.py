@@ -43,7 +43,7 @@ def scores_of(path: Path, **feeds: object) -> np.ndarray:
     return session.run(None, {name: np.array(value, object) for name, value in feeds.items()})[0]
 
 
-@pytest.mark.parametrize("name", ["gibbs", "als", "sgd", "dot", "mlp", "ratings_blend"])
+@pytest.mark.parametrize("name", ["gibbs", "als", "sgd", "ratings_blend"])
 def test_pairs_are_scored_as_the_run_scores_them(
     name: str, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

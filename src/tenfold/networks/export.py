@@ -262,8 +262,8 @@ def traced(
             height, width = given.size or (37, 53)
             examples.append(torch.zeros(2, height, width, 3, dtype=torch.uint8))
         else:
-            number = given.kind == "number"
-            examples.append(torch.zeros(2, dtype=torch.float64 if number else torch.int64))
+            coded = given.kind == "text"
+            examples.append(torch.zeros(2, dtype=torch.int64 if coded else torch.float64))
     dynamic: dict[str, dict[int, str]] = {}
     for name, given in zip(names, inputs, strict=True):
         free = given.kind == "picture" and given.size is None

@@ -99,11 +99,11 @@ class Part:
 class JoinedGraph(nn.Module):
     """Several graphs of the same inputs, whose answers are averaged.
 
-    widths: target -> answers of the ensemble.  parts: of each graph, by its targets in their order.
+    graphs: `AnswerGraph`s.  widths: target -> answers of the ensemble.  parts: of each graph, by its targets in their order.
     """
 
     def __init__(
-        self, graphs: Sequence[AnswerGraph], parts: Sequence[Sequence[Part]], widths: Mapping[str, int]
+        self, graphs: Sequence[nn.Module], parts: Sequence[Sequence[Part]], widths: Mapping[str, int]
     ) -> None:
         super().__init__()
         self.graphs = nn.ModuleList(graphs)
