@@ -37,7 +37,9 @@ def test_members_answer_together(name: str, kept: Path, monkeypatch: pytest.Monk
 def test_members_that_take_pictures_of_other_sizes(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(kept)
     first = cast(NetworkRun, load_run("runs/photos"))
-    other = replace(first, encoding=first.encoding.model_copy(update={"image_size": (40, 56), "resize": "pad"}))
+    other = replace(
+        first, encoding=first.encoding.model_copy(update={"image_size": (40, 56), "resize": "pad"})
+    )
     members = [Member("one", 3.0, (first,)), Member("two", 1.0, (other,))]
     blend = blend_of(Path("blended"), members, RunRecord({}))
     told = export_ensemble(blend, "new/sizes.onnx", ExportOptions(table="photos.csv"))

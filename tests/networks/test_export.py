@@ -74,9 +74,11 @@ def test_photos_of_any_size_are_answered_as_the_run_answers(
     # The description is in the graph, too, and its checksum is the graph's.
     beside = json.loads((tmp_path / "photos.json").read_text("utf-8"))
     inside = json.loads(session.get_modelmeta().custom_metadata_map["tenfold"])
-    assert inside["outputs"] == beside["outputs"] == [
-        {"name": "disease", "kind": "category", "classes": list(run.encoding.classes["disease"])}
-    ]
+    assert (
+        inside["outputs"]
+        == beside["outputs"]
+        == [{"name": "disease", "kind": "category", "classes": list(run.encoding.classes["disease"])}]
+    )
 
 
 def test_a_graph_for_pictures_of_the_networks_size(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +247,7 @@ def test_every_kind_of_target_and_column_with_temperatures(limit: float) -> None
         made = graph(codes, *(torch.from_numpy(values) for values in rows.values()))
         cells = torch.stack([torch.tensor([-10 / 12, 0.0, 6.0]), torch.tensor([0.0, 1.0, 0.0])], dim=1)
         plain = network.answers({"column0": codes, "column1": cells, "column2": torch.zeros(3, 2)})
-    wanted = {
-        head.name: head.calibrated(own.numpy()) for head, own in zip(network.heads, plain, strict=True)
-    }
+    wanted = {head.name: head.calibrated(own.numpy()) for head, own in zip(network.heads, plain, strict=True)}
     for own, name in zip(made, wanted, strict=True):
         np.testing.assert_allclose(own.numpy(), wanted[name], rtol=1e-9, atol=1e-9)
     feeds = {"job": np.array(["clerk", "", "unheard of"], object), **rows}

@@ -16,7 +16,18 @@ from tenfold.nn.resize import SUPPORT, resized_as_pillow
 def test_the_bytes_are_pillows(resize: str, interpolation: str) -> None:
     rng = np.random.default_rng(7)
     # Smaller, larger, the same, a strip, a single pixel.
-    for height, width in [(37, 53), (16, 20), (12, 9), (48, 31), (1, 90), (90, 1), (1, 1), (61, 17), (70, 40), (20, 60)]:
+    for height, width in [
+        (37, 53),
+        (16, 20),
+        (12, 9),
+        (48, 31),
+        (1, 90),
+        (90, 1),
+        (1, 1),
+        (61, 17),
+        (70, 40),
+        (20, 60),
+    ]:
         pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
         size = (16, 20)
         # Beyond six times Pillow averages blocks first.

@@ -1,4 +1,4 @@
-"""Recommenders leave as graphs that score as the run does, and as arrays whose documented formula does, too."""
+"""Recommenders leave as graphs that score as the run does, and as arrays with a documented formula."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "edition2"
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(GOLDEN, tmp_path_factory.mktemp("export") / "kept"))
     rng = np.random.default_rng(0)
-    pairs = sorted({(int(u), int(i)) for u, i in zip(rng.integers(0, 30, 300), rng.integers(0, 12, 300), strict=True)})
-    lines = ["user,item", *(f"u{u},m{i}" for u, i in pairs if (u + i) % 3)]
+    pairs = zip(rng.integers(0, 30, 300).tolist(), rng.integers(0, 12, 300).tolist(), strict=True)
+    lines = ["user,item", *(f"u{u},m{i}" for u, i in sorted(set(pairs)) if (u + i) % 3)]
     (folder / "taken.csv").write_text("\n".join(lines))
-    words = "fit taken.csv --user user --item item --kind implicit -o {} --no-report"
-    done = CliRunner().invoke(app, words.format(folder / "runs" / "ease").replace("taken.csv", str(folder / "taken.csv")).split())
+    words = (
+        f"fit {folder}/taken.csv --user user --item item --kind implicit -o {folder}/runs/ease --no-report"
+    )
+    done = CliRunner().invoke(app, words.split())
     assert done.exit_code == 0, done.output
     return folder
 

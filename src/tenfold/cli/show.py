@@ -1,4 +1,4 @@
-"""Commands that write what a run does: live spreadsheets, a report on one page, a graph for other programs."""
+"""Commands that write what a run does: live spreadsheets, a page, a graph for other programs."""
 
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json, say, tell
@@ -100,11 +100,16 @@ class Export(AskOptions, Json):
     """What ``tenfold export`` takes."""
 
     run: str = argument("run folder", "RUN")
-    output: str = option("graph to write; its description goes beside it", "FILE", "-o", "--output", default=...)
+    output: str = option(
+        "graph to write; its description goes beside it", "FILE", "-o", "--output", default=...
+    )
     table: str | None = option("table with rows to check it on [held-out rows of the training]", "TABLE")
     n: int = option("rows to check it on, at most", "", "-n", default=32)
     resize: bool = option(
-        "whether it takes pictures of any size, or only of the network's", "", "--resize/--no-resize", default=True
+        "whether it takes pictures of any size, or only of the network's",
+        "",
+        "--resize/--no-resize",
+        default=True,
     )
 
 
@@ -118,8 +123,8 @@ class Export(AskOptions, Json):
 def _export(asked: Export) -> None:
     """Write a run as a graph of ONNX that other programs and languages run.
 
-    The graph takes pictures and cells as they are, and answers as the run does: it is checked on held-out rows
-    before it is written. Needs the extra onnx. docs/deploy.md says how to call it.
+    The graph takes pictures and cells as they are, and answers as the run does: it is checked on held-out
+    rows before it is written. Needs the extra onnx. docs/deploy.md says how to call it.
     """
     from tenfold.cli.request import reading_of
     from tenfold.runs.options import ExportOptions

@@ -99,4 +99,3 @@ def _inputs(runs: list[OpenedNetwork], options: ExportOptions) -> list[GraphInpu
                 fix="leave out --no-resize" if size else "export the members one by one",
             )
     return first
-

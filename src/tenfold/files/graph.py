@@ -55,7 +55,7 @@ class GraphOutput:
 
 
 def check_graph_path(path: str | Path) -> None:
-    """Refuse a file that is not named ``.onnx``, and what the packages of the extra ``onnx`` are missing for."""
+    """Refuse a file that is not named ``.onnx``; DependencyError without the packages of the extra ``onnx``."""
     if Path(path).suffix.lower() != ".onnx":
         raise OutputError(f"{path}: graphs are written as .onnx", fix="name it model.onnx")
     try:
@@ -117,7 +117,7 @@ def _input_info(given: GraphInput) -> onnx.ValueInfoProto:
 
 
 def described_graph(model: onnx.ModelProto, about: Mapping[str, object]) -> bytes:
-    """The graph as a file, with its description in its metadata. Raises RunError where it is not a valid graph."""
+    """The graph as a file, with its description in its metadata. RunError where it is not a valid graph."""
     import onnx
 
     entry = model.metadata_props.add()

@@ -45,7 +45,10 @@ class FactorTables:
         return {
             "users": np.array(self.users, dtype=np.str_),
             "items": np.array(self.items, dtype=np.str_),
-            **{name: getattr(self, name) for name in ("user_bias", "item_bias", "user_factors", "item_factors")},
+            **{
+                name: getattr(self, name)
+                for name in ("user_bias", "item_bias", "user_factors", "item_factors")
+            },
             "mean": np.float64(self.mean),
             "weight": np.float64(self.weight),
             **{name: np.array(end, np.float64) for name, end in ends.items() if end is not None},
@@ -67,7 +70,9 @@ class _Drawn:
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def add(self, operator: str, *inputs: str, output: str = "", domain: str = "", **attributes: object) -> str:
+    def add(
+        self, operator: str, *inputs: str, output: str = "", domain: str = "", **attributes: object
+    ) -> str:
         """The name of what an operator makes."""
         from onnx import helper
 
@@ -89,7 +94,9 @@ class _Drawn:
         """The whole as a file; inputs are texts. Axes are names, or fixed lengths."""
         from onnx import TensorProto, helper
 
-        given = [helper.make_tensor_value_info(name, TensorProto.STRING, axes) for name, axes in inputs.items()]
+        given = [
+            helper.make_tensor_value_info(name, TensorProto.STRING, axes) for name, axes in inputs.items()
+        ]
         made = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), axes)
             for name, (axes, kind) in outputs.items()
@@ -163,7 +170,7 @@ class ItemTables:
 
 
 def item_graph(model: ItemTables, names: tuple[str, str], about: Mapping[str, object]) -> bytes:
-    """A graph of lists: (rows, taken) items that each user took, "" where fewer -> (rows, items) float32 interest.
+    """A graph of lists: (rows, taken) items that users took, "" where fewer -> (rows, items) float32 interest.
 
     An item that is given twice counts once. names: of the input and of the answer.
     """
@@ -175,7 +182,11 @@ def item_graph(model: ItemTables, names: tuple[str, str], about: Mapping[str, ob
     empty = drawn.add("Expand", drawn.constant(0, np.float32), drawn.add("Concat", rows, width, axis=0))
     ones = drawn.add("Expand", drawn.constant(1, np.float32), drawn.add("Shape", codes))
     row = drawn.add("ScatterElements", empty, codes, ones, axis=1)
-    ends = (drawn.constant([1], np.int64), drawn.constant([len(core) + 1], np.int64), drawn.constant([1], np.int64))
+    ends = (
+        drawn.constant([1], np.int64),
+        drawn.constant([len(core) + 1], np.int64),
+        drawn.constant([1], np.int64),
+    )
     row = drawn.add("Slice", row, *ends)
     some = drawn.add("ReduceMax", row, axes=[1], keepdims=1)
     sums = drawn.add("MatMul", row, drawn.constant(model.weights, np.float32))

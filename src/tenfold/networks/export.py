@@ -91,7 +91,7 @@ def answer_graph(run: OpenedNetwork, options: ExportOptions) -> AnswerGraph:
     recipe = with_views(run.recipe, PredictOptions(views=options.views, tta=options.tta))
     if recipe.tta:
         raise RecipeError(
-            f"{run.path} averages {recipe.tta} random views, drawn from the names of rows; a graph has no names",
+            f"{run.path} averages {recipe.tta} random views, drawn from rows' names; a graph has no names",
             fix="export its answers without them: --tta 0; mirrored views can be exported: --views 2",
         )
     how = run.encoding.interpolation
@@ -124,7 +124,7 @@ def graph_inputs(schema: Schema, encoding: Encoding, options: ExportOptions) -> 
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Rows for a check, prepared by an encoding. table: of those that can be used, which are `good` of `rows`."""
+    """Rows for a check, prepared by an encoding. table: those that can be used, which are `good` of `rows`."""
 
     table: Table
     rows: Rows
@@ -136,15 +136,15 @@ class ChosenRows:
 def chosen_rows(run: OpenedRun, classes: Classes, options: ExportOptions, encoding: Encoding) -> ChosenRows:
     """Held-out rows of a run, or rows of the table that is given. Raises RunError where none can be read."""
     source, reading, notes = rows_source(run, VALIDATION, classes, options.table, options.reading)
-    index, _, said = choose_rows(
-        run, VALIDATION, classes, source, [], options.n, own=options.table is None
-    )
+    index, _, said = choose_rows(run, VALIDATION, classes, source, [], options.n, own=options.table is None)
     changes: dict[str, object] = {"group": (), "split": None, "weight": None, "time": None}
     schema = run.schema.model_copy(update=changes)
     rows = prepare_rows(source.take(index), schema, encoding, reading, targets=False)
     good = np.array([row for row in range(len(rows.ids)) if row not in rows.bad], dtype=np.int64)
     if not len(good):
-        raise SchemaError("none of the rows to check the graph on can be read", fix="give others with --table")
+        raise SchemaError(
+            "none of the rows to check the graph on can be read", fix="give others with --table"
+        )
     said = [note.replace("are explained", "are checked") for note in (*notes, *said)]
     return ChosenRows(rows.table.take(good), rows, good, reading, said)
 

@@ -20,11 +20,11 @@ from tenfold.schema import NumberColumn, Schema
 class AnswerGraph(nn.Module):
     """A network with all that stands before and behind it.
 
-    Inputs, in the schema's order of pictures and then of other columns: pictures (rows, height, width, 3) uint8,
+    Inputs, in the schema's order, first of pictures: pictures (rows, height, width, 3) uint8,
     numbers (rows,) float64 with NaN where missing, and codes (rows,) int64 of ids and categories.
     Answers: a tensor (rows, answers) float64 per target, calibrated.
 
-    how: mirrored views to average.  down_first: see `nn.resize`; None if pictures come at the encoding's size.
+    how: mirrored views to average.  down_first: see `nn.resize`; None if pictures have the encoding's size.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class AnswerGraph(nn.Module):
 class Part:
     """What a network adds to an ensemble's answer to a target.
 
-    weight: its share; those of a target sum to 1.  columns: of the ensemble's classes, in the network's order.
+    weight: its share; those of a target sum to 1.
+    columns: of the ensemble's classes, in the network's order.
     """
 
     target: str
@@ -99,7 +100,8 @@ class Part:
 class JoinedGraph(nn.Module):
     """Several graphs of the same inputs, whose answers are averaged.
 
-    graphs: `AnswerGraph`s.  widths: target -> answers of the ensemble.  parts: of each graph, by its targets in their order.
+    graphs: each an `AnswerGraph`.  parts: of each graph, by its targets in their order.
+    widths: target -> answers of the ensemble.
     """
 
     def __init__(

@@ -161,7 +161,6 @@ class _Classes(Head):
             loss = (1.0 - self.label_smoothing) * loss - self.label_smoothing * logs.mean(dim=1)
         return loss
 
-
     def calibrated_tensor(
         self, probabilities: Float64[Tensor, "rows answers"]
     ) -> Float64[Tensor, "rows answers"]:

@@ -1,8 +1,9 @@
 """Pillow's resize as tensor operations, to the bit, for graphs that take pictures of any size.
 
-Pillow (libImaging/Resample.c) resizes across, rounds to bytes, and resizes down; later versions begin with what goes
-down where a picture loses more than twice as many rows as columns. Both are products with a matrix whose weights are
-whole numbers of 2^-22; sums of such products are exact in float64, so that the bytes are Pillow's.
+Pillow (libImaging/Resample.c) resizes across, rounds to bytes, and resizes down; later versions begin with
+what goes down where a picture loses more than twice as many rows as columns. Both are products with a matrix
+whose weights are whole numbers of 2^-22; sums of such products are exact in float64, so that the bytes are
+Pillow's.
 """
 
 from __future__ import annotations

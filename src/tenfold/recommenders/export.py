@@ -127,8 +127,8 @@ def factor_tables(scorer: FactorScorer, weight: float = 1.0) -> FactorTables:
 
 
 def checked_pairs(run: RecommenderRun, options: ExportOptions) -> tuple[list[str], list[str]]:
-    """Users and items of the pairs that a graph is checked on: of a table, held-out ones, or those trained on;
-    and of unknown ones."""
+    """Users and items of the pairs that a graph is checked on: of a table, held-out ones, or those of
+    training; and of unknown ones."""
     known = run.interactions
     if options.table is not None:
         asked = run.predict(options.table, reading=options.reading, ranking=True)

@@ -71,7 +71,7 @@ class ItemRun(RecommenderRun):
         )
 
     def write_graph(self, output: str, options: ExportOptions) -> Exported:
-        """See `Run.export`: the weights as an array, and a graph that scores all items for lists of taken ones."""
+        """See `Run.export`: the weights as an array, and a graph from taken items to scores of all."""
         from tenfold.recommenders.export import export_items
 
         scorer = self.scorer

@@ -281,8 +281,8 @@ class Run(OpenedRun, ABC):
         """Write what it answers with as a graph of ONNX (``.onnx``), and a JSON file that describes it.
 
         changes: fields of `options` by name. The graph is run by onnxruntime on held-out rows first.
-        Raises RunError, with nothing written, where its answers differ by 1e-5 or more, DependencyError without
-        the extra ``onnx``.
+        Raises RunError, with nothing written, where its answers differ by 1e-5 or more, DependencyError
+        without the extra ``onnx``.
         """
         return self.write_graph(os.fspath(output), replace(options, **changes))
 

@@ -226,7 +226,7 @@ def decode_file(
 
 
 def decode_within(path: str | os.PathLike[str], largest: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture file as (height, width, 3) uint8 pixels: its own, but for a side that is longer than `largest`.
+    """A picture file as (height, width, 3) uint8 pixels: its size, but for longer sides than `largest`.
 
     Raises ImageError as `decode_image`.
     """
