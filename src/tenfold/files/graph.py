@@ -55,7 +55,7 @@ class GraphOutput:
 
 
 def check_graph_path(path: str | Path) -> None:
-    """Refuse a file that is not named ``.onnx``; DependencyError without the packages of the extra ``onnx``."""
+    """Refuse a file that is not named ``.onnx``; DependencyError without the extra ``onnx``."""
     if Path(path).suffix.lower() != ".onnx":
         raise OutputError(f"{path}: graphs are written as .onnx", fix="name it model.onnx")
     try:

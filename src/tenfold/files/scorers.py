@@ -170,7 +170,7 @@ class ItemTables:
 
 
 def item_graph(model: ItemTables, names: tuple[str, str], about: Mapping[str, object]) -> bytes:
-    """A graph of lists: (rows, taken) items that users took, "" where fewer -> (rows, items) float32 interest.
+    """A graph of lists: (rows, taken) items that were taken, "" if fewer -> (rows, items) float32 interest.
 
     An item that is given twice counts once. names: of the input and of the answer.
     """

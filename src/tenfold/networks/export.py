@@ -124,7 +124,7 @@ def graph_inputs(schema: Schema, encoding: Encoding, options: ExportOptions) -> 
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Rows for a check, prepared by an encoding. table: those that can be used, which are `good` of `rows`."""
+    """Rows for a check, prepared by an encoding. table: those that can be used, the `good` ones of `rows`."""
 
     table: Table
     rows: Rows
