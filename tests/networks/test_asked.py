@@ -77,6 +77,20 @@ def test_a_photo_is_answered_as_in_its_table(
         assert np.allclose(chances(run.predict(picture)), table[:1], atol=1e-6)
 
 
+def test_what_is_asked_once_stays_in_memory(
+    photos: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, run = photos
+    names = sorted(path.name for path in (folder / "photos").iterdir())[:6]
+    table = chances(run.predict({"id": names}))
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
+    paths = [folder / "photos" / name for name in names]
+    shutil.copy(paths[0], tmp_path / "twin.png")
+    answers = run.predict([*paths, tmp_path / "twin.png"])
+    assert np.allclose(chances(answers), np.concatenate([table, table[:1]]), atol=1e-6)
+    assert list(answers.notes) == [] and not (tmp_path / "cache").exists()
+
+
 def test_what_is_no_photo_is_named(photos: tuple[Path, Any], tmp_path: Path) -> None:
     folder, run = photos
     with pytest.raises(ImageError, match="there is no picture 'lost.jpg'"):

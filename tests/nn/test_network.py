@@ -7,7 +7,7 @@ import torch
 
 from tenfold.data.encode import ColumnStats, Encoding
 from tenfold.errors import RecipeError
-from tenfold.nn.network import build_network, describe_layers, recompute, uses_channels_last
+from tenfold.nn.network import build_network, describe_layers, recompute, undrawn, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryColumn, CategoryTarget, ImageColumn, NumberColumn, Schema
 from training import CLASSES, SCHEMA, make_encoding
@@ -52,6 +52,22 @@ def test_the_seed_decides_the_weights_and_nothing_else_does() -> None:
     other, _ = build(Recipe(**{**RECIPE.model_dump(), "seed": 5}))
     weights = [dict(net.named_parameters())["encoders.image0.conv1.0.weight"] for net in (one, same, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_no_parameter_is_drawn_where_a_file_has_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(arch="test_vit", weights="none", image_size=160)
+    drawn, _ = build_network(make_encoding(recipe), SCHEMA, recipe)
+    fill = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **kind: fill(*size, **kind).fill_(7.0))
+    with undrawn():
+        built, _ = build_network(make_encoding(recipe), SCHEMA, recipe)
+    monkeypatch.undo()
+    blocks = built.backbones["image0"].blocks
+    assert all((layer.weight == 7.0).all() for layer in blocks.modules() if isinstance(layer, torch.nn.Linear))
+    built.load_state_dict(drawn.state_dict(), strict=True)
+    pixels = {"image0": torch.rand(2, 3, 160, 160)}
+    for before, after in zip(drawn.eval()(pixels), built.eval()(pixels), strict=True):
+        assert torch.equal(before, after)
 
 
 def test_every_parameter_has_one_place() -> None:

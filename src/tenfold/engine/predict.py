@@ -78,7 +78,9 @@ def evaluation_mode(
 ) -> Iterator[None]:
     """The network in evaluation, without gradients; afterwards as it was."""
     training = network.training
-    network.eval()
+    # Setting hundreds of layers takes as long as some networks take for a picture.
+    if any(layer.training for layer in network.modules()):
+        network.eval()
     try:
         with (
             torch.no_grad(),
@@ -86,7 +88,8 @@ def evaluation_mode(
         ):
             yield
     finally:
-        network.train(training)
+        if training:
+            network.train()
 
 
 def _full_batches(

@@ -31,6 +31,8 @@ from tenfold.values import id_text
 #: Names of the columns of a table made from a folder.
 FOLDER_IMAGE, FOLDER_LABEL = "image", "label"
 #: The remedy for pictures that cannot be used.
+#: Pictures that a person asks about and that are held in memory instead of the cache on disk.
+HELD_ROWS = 64
 SKIP = "mend these rows, or leave them out with --skip-bad"
 
 
@@ -194,6 +196,7 @@ def prepare_rows(
             # Decided once, by a training: pictures of a prediction do not decide for each other.
             white=(encoding.white[position] or UNTRAINED) if encoding.white else None,
             on_progress=_teller(reading, column.name),
+            hold=reading.asked and table.rows <= HELD_ROWS,
         )
         problems = {**files.locate(problems), **files.problems}
         if problems and not reading.skip_bad:
@@ -231,6 +234,12 @@ def find_pictures(table: Table, column: ImageColumn, folder: Path, reading: Read
 def picture_files(table: Table, column: ImageColumn, reading: Reading) -> FoundImages:
     """The files of a column's pictures, in the reading's folder or the schema's. Raises ImageError."""
     folder = Path(system_name(reading.folders.get(column.name, column.folder)))
+    if reading.asked and reading.folders.get(column.name) is not None:
+        # Files that `asked_rows` has seen: a walk through their folder, for other spellings, takes longer
+        # than an answer.
+        paths = [folder / system_name(str(name)) for name in table.text(column.name, ids=False)]
+        if all(path.is_file() for path in paths):
+            return FoundImages([*paths], {}, {}, table.source, column.name, table.lines)
     if not folder.is_dir():
         beside: list[str] = []
         with suppress(OSError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tenfold.data.encode import encode, encode_columns
 from tenfold.engine.batches import Preparation
@@ -21,8 +22,9 @@ from tenfold.events import RowsPredicted
 from tenfold.networks.inputs import Rows, prepare_rows, read_source
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.nn.augment import views_of
+from tenfold.nn.encoders import feature_width
 from tenfold.nn.heads import Head
-from tenfold.nn.network import Network, build_network, uses_channels_last
+from tenfold.nn.network import Network, build_network, undrawn, uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.described import package_versions
 from tenfold.runs.folder import read_arrays, read_object
@@ -47,8 +49,16 @@ def load_network(run: OpenedNetwork) -> Network:
 
     Raises RunError where the installed timm builds another network of that name than the run was made with.
     """
-    network, _ = build_network(run.encoding, run.schema, run.recipe, fetch=False)
     arrays, _ = read_arrays(run.path / "weights.safetensors")
+    plain = not run.schema.columns and len(run.schema.images) == 1 and run.recipe.body in ("auto", "linear")
+    last = arrays.get("last.weight")
+
+    def width_of(backbone: nn.Module, arch: str, size: tuple[int, int]) -> int:
+        # The last layer of a single picture tells it without a forward pass.
+        return last.shape[1] if plain and last is not None else feature_width(backbone, arch, size)
+
+    with undrawn():
+        network, _ = build_network(run.encoding, run.schema, run.recipe, fetch=False, width_of=width_of)
     if any(value.dtype == np.float64 for name, value in arrays.items() if name.startswith("last.")):
         network.double()
     load_weights(network, arrays, run.path, run.recipe.arch, run.record.versions)
@@ -178,10 +188,23 @@ def answer_rows(
         views=views_of(recipe),
         autocast=prediction_autocast(precision, device),
         workers=options.reading.workers,
-        at_once=1 if options.reading.asked and total <= ALONE_ROWS else None,
+        at_once=_at_once(total, device, pictures=bool(run.schema.images)) if options.reading.asked else None,
         on_rows=None if tell is None else lambda done: tell(RowsPredicted(done, total)),
     )
     return network.heads, answers, plain
+
+
+def _at_once(rows: int, device: torch.device, *, pictures: bool) -> int | None:
+    """How many of a few rows that a person asks about go through the network together; None as of a table.
+
+    Pictures go one by one through a CPU, which has no gain from more, and filled up to a power of two through
+    other devices.
+    """
+    if rows <= ALONE_ROWS:
+        return 1
+    if not pictures or rows > FEW_ROWS:
+        return None
+    return 1 if device.type == "cpu" else 1 << (rows - 1).bit_length()
 
 
 def _kept_network(run: OpenedNetwork, device: torch.device, *, few: bool) -> Network:
@@ -195,7 +218,7 @@ def _kept_network(run: OpenedNetwork, device: torch.device, *, few: bool) -> Net
     kept = run.__dict__.get("_network")
     if few and kept is not None and kept[0] == str(device):
         return kept[1]
-    network = load_network(run).to(device)
+    network = load_network(run).to(device).eval()
     object.__setattr__(run, "_network", (str(device), network) if few else None)
     return network
 

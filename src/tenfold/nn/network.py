@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Num, Shaped
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError
@@ -189,6 +191,26 @@ def build_network(
     if uses_channels_last(network):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network, notes
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves parameters as they are where a random number would be drawn for each."""
+
+    _DRAWS = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = args[0] if args else (kwargs or {}).get("tensor")
+        draws = func in self._DRAWS or getattr(func, "__module__", "") == nn.init.__name__
+        if draws and isinstance(given, nn.Parameter):
+            return given
+        return func(*args, **(kwargs or {}))
+
+
+def undrawn() -> TorchFunctionMode:
+    """While a network is built whose parameters all come from a file: none of them is drawn."""
+    return _Undrawn()
 
 
 def build_heads(encoding: Encoding, schema: Schema, recipe: Recipe) -> tuple[Head, ...]:

@@ -85,7 +85,7 @@ class ImageCache:
     white: what counts as white in float and 32-bit grey pictures, None where there are none. It is decided
         from all pictures together, so give it again when predicting.
     decoded: how many pictures were decoded in the filling; the others were there.
-    folder: where the rows are kept, None where pictures are decoded at each reading.
+    folder: where the rows are kept, None where pictures are decoded at each reading, or held in memory.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class ImageCache:
         *,
         white: float | None,
         decoded: int,
+        held: Mapping[str, NDArray[np.uint8]],
     ) -> None:
         self.size = decoding.size
         self.content = content
@@ -105,6 +106,7 @@ class ImageCache:
         self.folder = None if store is None else store.folder
         self._decoding = decoding
         self._store = store
+        self._held = held
         self._entries = dict(entries)
         rows = len(decoding.paths)
         self._index = np.full(rows, -1, np.int64)
@@ -171,6 +173,9 @@ class ImageCache:
             return digest_whole(file, max_pixels=self._decoding.max_pixels, name=self._decoding.names[row])
 
     def _read_row(self, row: int, out: NDArray[np.uint8]) -> bool:
+        if (pixels := self._held.get(self.content[row])) is not None:
+            out[:] = pixels
+            return True
         if self._store is None or self._index[row] < 0:
             return False
         # The checksum costs about as much as the reading: once in a process is enough.
@@ -210,6 +215,7 @@ def build_image_cache(
     cache_dir: Path | None = None,
     names: Sequence[str] | None = None,
     white: float | None = None,
+    hold: bool = False,
 ) -> tuple[ImageCache, dict[int, str], list[str]]:
     """Check, decode and resize the pictures that the cache does not hold yet.
 
@@ -219,6 +225,7 @@ def build_image_cache(
         at each reading, which a note says.
     names: how to call the pictures (default: their files' names).
     white: see `ImageCache.white`; None takes the white that fits all pictures.
+    hold: keep the pixels in memory, and nothing on disk: of a few pictures that are asked about once.
 
     Returns the cache; row -> why its picture cannot be used, by name; and messages.
     Raises ImageError if the size or a mode is impossible.
@@ -233,9 +240,9 @@ def build_image_cache(
         max(1, workers),
     )
     notes: list[str] = []
-    store = _open_store(cache_dir, decoding, notes)
+    store = None if hold else _open_store(cache_dir, decoding, notes)
     seen = SeenFiles(None if store is None else store.folder, [path for path in paths if path is not None])
-    filling = _Filling(decoding, store, seen, white, notes)
+    filling = _Filling(decoding, store, seen, white, notes, hold)
     with pillow_settings(max_pixels):
         filling.fill([row for row, path in enumerate(paths) if path is not None], on_progress)
         if white is None and any(entry.deep for entry in filling.entries.values()):
@@ -248,7 +255,15 @@ def build_image_cache(
     entries = filling.entries
     if store is not None:
         entries = {row: store.find(entry.content, entry.white) or entry for row, entry in entries.items()}
-    cache = ImageCache(decoding, store, entries, filling.content, white=white, decoded=filling.decoded)
+    cache = ImageCache(
+        decoding,
+        store,
+        entries,
+        filling.content,
+        white=white,
+        decoded=filling.decoded,
+        held=filling.held,
+    )
     return cache, dict(sorted(filling.problems.items())), notes + _describe(entries, decoding.names, white)
 
 
@@ -274,6 +289,7 @@ class _Filling:
         seen: SeenFiles,
         white: float | None,
         notes: list[str],
+        hold: bool,
     ) -> None:
         self.decoding = decoding
         self.store = store
@@ -284,6 +300,8 @@ class _Filling:
         self.problems: dict[int, str] = {}
         self.content: NDArray[np.object_] = np.full(len(decoding.paths), "", object)
         self.decoded = 0
+        self.held: dict[str, NDArray[np.uint8]] = {}  # content -> pixels
+        self._hold = hold
         self._full = store is None
         self._waiting: list[tuple[Entry, NDArray[np.uint8]]] = []
         self._taken: dict[str, int] = {}  # content -> the row that decodes it
@@ -345,7 +363,9 @@ class _Filling:
 
     def _keep(self, entry: Entry, pixels: NDArray[np.uint8]) -> None:
         self.decoded += 1
-        if not self._full:
+        if self._hold:
+            self.held[entry.content] = pixels
+        elif not self._full:
             self._waiting.append((entry, pixels))
             rows = len(self._waiting)
             if rows >= WAITING_ROWS or rows * pixels.nbytes >= WAITING_BYTES:
@@ -376,6 +396,9 @@ def _in_order(
     work: Callable[[int], Result], rows: Sequence[int], workers: int
 ) -> Iterator[tuple[int, Result]]:
     """Results of a few threads, in row order, without running far ahead of what is taken."""
+    if len(rows) < 2:
+        yield from ((row, work(row)) for row in rows)
+        return
     pool = ThreadPoolExecutor(workers)
     try:
         running: deque[tuple[int, Future[Result]]] = deque()
