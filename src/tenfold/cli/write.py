@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Required, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tenfold.cli.options import AnswerOutput, ListOutput
+from tenfold.files.records import answer_records, list_records
 from tenfold.files.sample import read_sample
 from tenfold.files.submission import read_wishes, write_submission
 from tenfold.files.tables import write_neighbours, write_pairs, write_predictions, write_recommendations
-from tenfold.runs.record import nan_to_none
 from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations
 
 
@@ -37,7 +33,7 @@ def write_answers(answers: Predictions | PairPredictions, asked: AnswerOutput, *
     output, count = asked.output or "", len(answers.ids)
     if not output:
         return {
-            "rows": _answered(answers, id_name),
+            "rows": answer_records(answers, id_name),
             "failed": int(answers.failed.sum()),
             "notes": list(answers.reasons.values()),
         }
@@ -64,21 +60,6 @@ def write_answers(answers: Predictions | PairPredictions, asked: AnswerOutput, *
     return {"output": output, "rows": count, "failed": failed, "notes": list(notes or ())}
 
 
-def _answered(answers: Predictions, id_name: str) -> list[dict[str, object]]:
-    """A dictionary for each row: its id, each target's answer, and the probabilities of its classes."""
-    rows: list[dict[str, object]] = []
-    for index, row in enumerate(answers.ids):
-        values = {target: own.values[index] for target, own in answers.targets.items()}
-        told = {name: own.item() if isinstance(own, np.generic) else own for name, own in values.items()}
-        chances = {
-            target: dict(zip(own.classes, own.probabilities[index].tolist(), strict=True))
-            for target, own in answers.targets.items()
-            if own.probabilities is not None
-        }
-        rows.append(nan_to_none({id_name: str(row), "answers": told, "probabilities": chances}))
-    return rows
-
-
 def _write_pairs(answers: PairPredictions, asked: AnswerOutput) -> Written:
     unknown = int((~(answers.known_user & answers.known_item)).sum())
     written = write_lists(answers, asked)
@@ -95,7 +76,7 @@ def write_lists(answers: Recommendations | Neighbours | PairPredictions, asked: 
         notes.append(f"order: {answers.order}")
         order["order"] = answers.order
     if not asked.output:
-        return {**order, "rows": _records(answers), "notes": notes}
+        return {**order, "rows": list_records(answers), "notes": notes}
     safe = asked.spreadsheet_safe
     if isinstance(answers, Neighbours):
         count, more = len(answers.rank), write_neighbours(asked.output, answers, spreadsheet_safe=safe)
@@ -104,27 +85,3 @@ def write_lists(answers: Recommendations | Neighbours | PairPredictions, asked: 
     else:
         count, more = len(answers.rank), write_recommendations(asked.output, answers, spreadsheet_safe=safe)
     return {**order, "output": str(asked.output), "rows": count, "notes": [*notes, *(more or ())]}
-
-
-def _records(answers: Recommendations | Neighbours | PairPredictions) -> list[dict[str, object]]:
-    """Return a dictionary for each row, by the headings of the files."""
-    headings = {"users": "user", "items": "item", "names": "name"}
-    columns = {
-        headings.get(field.name, field.name): _plain(getattr(answers, field.name))
-        for field in fields(answers)
-        if isinstance(getattr(answers, field.name), np.ndarray)
-    }
-    rows: list[dict[str, object]] = [
-        dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-    ]
-    reasons = answers.reasons if isinstance(answers, Recommendations) else ()
-    for row, items in zip(rows, reasons, strict=False):
-        row["reasons"] = [{"name": name, "moved": round(moved, 4)} for name, moved in items]
-    return rows
-
-
-def _plain(values: NDArray[np.generic]) -> list[object]:
-    """Return numbers with as few digits as they need: 4.13 and not 4.130000114440918."""
-    if values.dtype == np.float32:
-        return [float(str(value)) for value in values]
-    return values.tolist()
