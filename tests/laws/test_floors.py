@@ -45,7 +45,7 @@ LIBRARIES = {
     "pyarrow": ("data/tables/*",),
     "PIL": ("data/images/decode", "data/images/profiles"),
     "pillow_heif": ("data/images/decode",),
-    "pydantic": ("schema", "recipe", "members"),
+    "pydantic": ("schema", "recipe", "members", "serving/app"),
     "tomli_w": ("schema",),
     "safetensors": ("runs/*",),
     "jinja2": ("reports/html",),
@@ -55,6 +55,11 @@ LIBRARIES = {
     "kaggle": ("studies/kaggle",),
     "onnx": ("files/graph", "files/scorers"),
     "onnxruntime": ("files/graph",),
+    "fastapi": ("serving/app", "serving/limits"),
+    "fastapi_offline": ("serving/app",),
+    "prometheus_client": ("serving/app",),
+    "python_multipart": (),  # fastapi reads forms with it
+    "uvicorn": ("serving/server",),
 }
 
 #: Import by a name that is not a constant: the public names, the table of the kinds of runs, and a user's own
@@ -68,6 +73,7 @@ NEURAL = (
     *(
         f"networks/{file}"
         for file in (
+            "alike",
             "predict",
             "prepare",
             "score",
@@ -90,6 +96,9 @@ DISTRIBUTIONS = {
     "pillow_heif": "pillow-heif",
     "sklearn": "scikit-learn",
     "tomli_w": "tomli-w",
+    "fastapi_offline": "fastapi-offline",
+    "prometheus_client": "prometheus-client",
+    "python_multipart": "python-multipart",
 }
 
 

@@ -9,7 +9,8 @@ import tenfold.cli.ask
 import tenfold.cli.ratings
 import tenfold.cli.tune
 import tenfold.cli.many
-import tenfold.cli.show  # noqa: F401
+import tenfold.cli.show
+import tenfold.cli.serve  # noqa: F401
 
 # isort: on
 from tenfold.cli.commands import app

@@ -26,10 +26,12 @@ __all__ = [
     "near_items",
     "ratings_between",
     "refuse_unknown",
+    "title_words",
     "titles",
     "unrated_items",
     "unrated_users",
     "user_states",
+    "words_of",
 ]
 
 
@@ -92,7 +94,7 @@ def find_items(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray
     """
     resolved, notes = find_titles(known, items)
     rows = [row for row in np.flatnonzero(locate(resolved, known.items) < 0) if resolved[row]]
-    titles = _title_words(known) if rows else {}
+    titles = title_words(known) if rows else {}
     for row in rows:
         found = [] if resolved[row] in known.item_names else _with_words(known, titles, resolved[row])
         if len(found) == 1:
@@ -101,14 +103,15 @@ def find_items(known: Interactions, items: NDArray[np.object_]) -> tuple[NDArray
     return resolved, notes
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """The words of a title, whatever their case and accents."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
 
 
-def _title_words(known: Interactions) -> dict[str, list[str]]:
-    return {item: _words(title) for item, title in known.item_names.items() if title}
+def title_words(known: Interactions) -> dict[str, list[str]]:
+    """Item -> the words of its title, where it has one."""
+    return {item: words_of(title) for item, title in known.item_names.items() if title}
 
 
 def _with_words(known: Interactions, titles: Mapping[str, list[str]], text: str) -> list[str]:
@@ -116,7 +119,7 @@ def _with_words(known: Interactions, titles: Mapping[str, list[str]], text: str)
 
     A number alone is an unknown id, and no words. Items that nobody rated count where no other is found.
     """
-    words = _words(text)
+    words = words_of(text)
     if not any(letter.isalpha() for letter in text):
         return []
     found = [item for item, title in titles.items() if set(words) <= set(title)]
@@ -127,7 +130,7 @@ def _with_words(known: Interactions, titles: Mapping[str, list[str]], text: str)
     asked = sorted(word for word in words if word not in _ARTICLES)
     equal = []
     for item in found:
-        title = _words(_YEAR.sub("", known.item_names[item]))
+        title = words_of(_YEAR.sub("", known.item_names[item]))
         if sorted(word for word in title if word not in _ARTICLES) == asked:
             equal.append(item)
     return equal if len(equal) == 1 else found
@@ -140,7 +143,7 @@ def near_items(known: Interactions, item: str) -> str:
         if title:
             titles.setdefault(title, []).append(known_item)
     folded = {title.casefold(): title for title in titles}
-    found = [] if item.casefold() in folded else _with_words(known, _title_words(known), item)
+    found = [] if item.casefold() in folded else _with_words(known, title_words(known), item)
     if found:
         shown = listed([f"{known.item_names[one]!r} ({one})" for one in found])
         return f"{len(found)} titles have these words: {', '.join(shown)}: give the id or more words"

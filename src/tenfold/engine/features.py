@@ -33,6 +33,7 @@ def kept_features(
     *,
     autocast: torch.dtype | None = None,
     workers: int = 2,
+    at_once: int | None = None,
     on_rows: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, "rows {network.last.in_features}"]:
     """As `predict_features`, from a file where the same network has seen the same rows before.
@@ -49,7 +50,14 @@ def kept_features(
             if kept.shape == (len(rows), network.last.in_features) and check == _check(kept):
                 return kept
     features = predict_features(
-        network, examples, rows, preparation, autocast=autocast, workers=workers, on_rows=on_rows
+        network,
+        examples,
+        rows,
+        preparation,
+        autocast=autocast,
+        workers=workers,
+        at_once=at_once,
+        on_rows=on_rows,
     )
     if file is not None:
         with suppress(OutputError), replacing(file) as stream:

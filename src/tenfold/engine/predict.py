@@ -170,14 +170,18 @@ def predict_features(
     *,
     autocast: torch.dtype | None = None,
     workers: int = 2,
+    at_once: int | None = None,
     on_rows: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, "rows {network.last.in_features}"]:
-    """What the last layer sees of the plain view, in the order of `rows`. on_rows: told how many are done."""
+    """What the last layer sees of the plain view, in the order of `rows`.
+
+    at_once: rows to a batch.  on_rows: told how many are done.
+    """
     done = 0
     features = [np.zeros((0, network.last.in_features), dtype=np.float32)]
 
     with evaluation_mode(network, preparation, autocast):
-        for count, full, stored in _full_batches(examples, rows, preparation, workers):
+        for count, full, stored in _full_batches(examples, rows, preparation, workers, at_once):
             inputs = plain_inputs(examples, full, stored, preparation)
             features.append(network.features(inputs).float().cpu().numpy()[:count])
             done += count

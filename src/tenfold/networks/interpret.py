@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ from tenfold.runs.run import Run
 from tenfold.targets.base import TargetEvaluation
 
 if TYPE_CHECKING:
+    from tenfold.data.encode import ColumnStats
     from tenfold.frames import Frame
+    from tenfold.networks.alike import Gallery
+    from tenfold.networks.opened import OpenedNetwork
 
 Folders = Mapping[str, str] | None
 
@@ -92,6 +95,22 @@ class ShownRows(RowTable):
 
 class Interpreted(Run):
     """A run of networks, whose held-out rows can be looked at."""
+
+    @property
+    def columns_seen(self) -> Mapping[str, ColumnStats]:
+        """Column of categories or numbers -> what the training saw in it; of a blend its first member's."""
+        first = self.members[0].runs[0] if self.members else self
+        return cast("OpenedNetwork", first).encoding.columns
+
+    def gallery(self, device: str = "auto") -> Gallery:
+        """The photos of its training, to look for those alike to another; of a blend by its first member.
+
+        Raises RunError where they are not there any more; see `networks.alike`.
+        """
+        from tenfold.networks.alike import build_gallery
+
+        first = self.members[0].runs[0] if self.members else self
+        return build_gallery(cast("OpenedNetwork", first), device)
 
     def confusion(self, target: str | None = None) -> Confusion:
         """How many held-out rows of each class were answered as each class.

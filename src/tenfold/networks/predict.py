@@ -174,7 +174,7 @@ def answer_rows(
     recipe = with_views(run.recipe, options)
     device = pick_device(options.device)
     precision = run.record.precision or pick_precision(recipe.precision, device)
-    network = _kept_network(run, device, few=len(rows.ids) <= FEW_ROWS)
+    network = kept_network(run, device, few=len(rows.ids) <= FEW_ROWS)
     examples, _ = encode(run.encoding, run.schema, rows.table, rows.caches, ids=rows.ids, targets=False)
     tell = options.reading.on_progress
     total = len(rows.ids)
@@ -207,7 +207,7 @@ def _at_once(rows: int, device: torch.device, *, pictures: bool) -> int | None:
     return 1 if device.type == "cpu" else 1 << (rows - 1).bit_length()
 
 
-def _kept_network(run: OpenedNetwork, device: torch.device, *, few: bool) -> Network:
+def kept_network(run: OpenedNetwork, device: torch.device, *, few: bool) -> Network:
     """The run's network on a device; for a few rows it stays with the run, so that the next answer is quick.
 
     Raises RunError where another run has taken the folder since this one was opened.

@@ -1,0 +1,258 @@
+"""One photo after a run is opened, and a server under load, each beside the bare network.
+
+    python bench/serving.py PHOTOS [--run RUN] [--clients 32] [--seconds 20] [--rounds 3] [--output FILE]
+    python bench/serving.py PHOTOS --fuzz ADDRESS --requests 100000 [--schemathesis st] [--output FILE]
+
+Without RUN a `tf_efficientnet_lite0` of random weights is trained for an epoch on some of the photos, at 224 x 224:
+how good its answers are does not matter here. Rounds alternate between the bare network and the server, so that
+other work on the machine meets both; all is on this machine, the clients included. `--fuzz` runs schemathesis, which is
+not a dependency of tenfold (pip install schemathesis), against a server that is running, until it has had so many
+requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import tenfold
+from tenfold.networks.predict import load_network
+from tenfold.nn.network import input_name
+
+ARCH, SIZE = "tf_efficientnet_lite0", 224
+BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+def train(photos: list[Path], folder: Path) -> Path:
+    """A run of the architecture on a few photos."""
+    some = photos[:64]
+    table = {"photo": [path.name for path in some], "kind": ["a", "b"] * 32}
+    tenfold.fit(
+        table,
+        image={"photo": str(photos[0].parent)},
+        target="kind",
+        arch=ARCH,
+        weights="none",
+        image_size=SIZE,
+        epochs=1,
+        frozen_epochs=1,
+        batch_size=32,
+        run=folder / "run",
+        quiet=True,
+    )
+    return folder / "run"
+
+
+def seconds(work: Callable[[], object], times: int) -> list[float]:
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def one_answer(run: Path, photos: list[Path], times: int) -> str:
+    """First answer after `load_run`, the next one, and the bare network, in turn."""
+    tenfold.load_run(run).predict(photos[0])  # libraries are loaded by now
+    first, following, bare = [], [], []
+    for photo in photos[1 : times + 1]:
+        opened = tenfold.load_run(run)
+        first += seconds(lambda photo=photo, opened=opened: opened.predict(photo), 1)
+        following += seconds(lambda photo=photo, opened=opened: opened.predict(photo), 1)
+        forward = bare_forward(run, 1)
+        forward()
+        bare += seconds(forward, 1)
+    rows = [
+        ("first answer after load_run", first),
+        ("the next answer", following),
+        ("the bare forward pass", bare),
+    ]
+    lines = [
+        f"| {name} | {statistics.median(taken) * 1e3:.0f} | {min(taken) * 1e3:.0f} |" for name, taken in rows
+    ]
+    return "\n".join(["| | median, ms | least, ms |", "|---|---:|---:|", *lines])
+
+
+_networks: dict[Path, torch.nn.Module] = {}
+
+
+def bare_forward(run: Path, batch: int) -> Callable[[], object]:
+    """The network alone, on pictures that are tensors already."""
+    if run not in _networks:
+        _networks[run] = load_network(tenfold.load_run(run)).eval()
+    network = _networks[run]
+    pictures = torch.randn(batch, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+
+    def forward() -> object:
+        with torch.no_grad():
+            return network.answers({input_name(0): pictures})
+
+    return forward
+
+
+def bare_rate(run: Path, spent: float) -> dict[tuple[int, int], float]:
+    """(batch, threads) -> photos a second of the bare network."""
+    rates, own = {}, torch.get_num_threads()
+    for threads in sorted({own, 2}):
+        torch.set_num_threads(threads)
+        for batch in BATCHES:
+            forward = bare_forward(run, batch)
+            forward()
+            done, started = 0, time.perf_counter()
+            while time.perf_counter() - started < spent:
+                forward()
+                done += batch
+            rates[batch, threads] = done / (time.perf_counter() - started)
+    torch.set_num_threads(own)
+    return rates
+
+
+async def load(port: int, photos: list[Path], clients: int, spent: float) -> tuple[list[float], float]:
+    """Seconds of each answer to clients that ask one after the other, and the seconds in all."""
+    bodies = [path.read_bytes() for path in photos]
+    taken: list[float] = []
+    until = time.perf_counter() + spent
+
+    async def client(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        asked = number
+        while time.perf_counter() < until:
+            body = bodies[asked % len(bodies)]
+            asked += clients
+            started = time.perf_counter()
+            head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+            writer.write(f"{head}content-type: image/jpeg\r\n\r\n".encode() + body)
+            told = await reader.readuntil(b"\r\n\r\n")
+            assert told.startswith(b"HTTP/1.1 200"), told
+            length = re.search(rb"content-length: (\d+)", told)
+            assert length
+            await reader.readexactly(int(length[1]))
+            taken.append(time.perf_counter() - started)
+        writer.close()
+
+    started = time.perf_counter()
+    await asyncio.gather(*map(client, range(clients)))
+    return taken, time.perf_counter() - started
+
+
+def serve(run: Path, work: Callable[[int], str]) -> str:
+    """What `work` tells of a server of the run, at a port."""
+    words = [sys.executable, "-m", "tenfold", "serve", str(run), "--port", "0"]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        port = int(server.stdout.readline().split()[3].rpartition(":")[2])
+        return work(port)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def under_load(run: Path, photos: list[Path], clients: int, spent: float, rounds: int) -> str:
+    lines = [
+        f"| round | bare network at its best | photos/s | {clients} clients, photos/s | ratio | p50, ms | p99, ms |",
+        "|---:|---|---:|---:|---:|---:|---:|",
+    ]
+
+    def work(port: int) -> str:
+        ratios = []
+        asyncio.run(load(port, photos, clients, 3))
+        for number in range(1, rounds + 1):
+            rates = bare_rate(run, spent / 12)
+            (batch, threads), best = max(rates.items(), key=lambda pair: pair[1])
+            taken, all_seconds = asyncio.run(load(port, photos, clients, spent))
+            rate, cut = len(taken) / all_seconds, statistics.quantiles(taken, n=100)
+            ratios.append(rate / best)
+            lines.append(
+                f"| {number} | batch {batch}, threads {threads} | {best:.1f} | {rate:.1f} | "
+                f"{rate / best:.2f} | {cut[49] * 1e3:.0f} | {cut[98] * 1e3:.0f} |"
+            )
+        return "\n".join([*lines, "", f"Median ratio {statistics.median(ratios):.2f}; the bar is 0.8."])
+
+    return serve(run, work)
+
+
+def count(address: str) -> dict[str, int]:
+    """Status -> requests that a server has had, by its own count."""
+    with urllib.request.urlopen(f"{address}/metrics") as answer:
+        text = answer.read().decode()
+    found: dict[str, int] = {}
+    for status, number in re.findall(r'tenfold_requests_total{path="[^"]*",status="(\d+)"} (\S+)', text):
+        found[status] = found.get(status, 0) + int(float(number))
+    return found
+
+
+def fuzz(address: str, requests: int, schemathesis: str) -> str:
+    """Requests made up by schemathesis, seed after seed, until there were so many."""
+    checks = ["--checks", "not_a_server_error", "--continue-on-failure", "--warnings", "off"]
+    seed, failed = 1, 0
+    while sum(count(address).values()) < requests:
+        words = [
+            schemathesis,
+            "run",
+            f"{address}/openapi.json",
+            *checks,
+            "--seed",
+            str(seed),
+            "--max-examples",
+            "300",
+        ]
+        words += ["--phases", "coverage,fuzzing" if seed == 1 else "fuzzing", "--request-timeout", "60"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        failed += done.returncode != 0
+        if done.returncode:
+            print(done.stdout[-3000:])
+        print(f"seed {seed}: {count(address)}", flush=True)
+        seed += 1
+    statuses = count(address)
+    errors = sum(number for status, number in statuses.items() if status.startswith("5"))
+    told = ", ".join(f"{status}: {number:,}" for status, number in sorted(statuses.items()))
+    return (
+        f"{sum(statuses.values()):,} requests of {seed - 1} seeds: {errors} with a status of 5xx, "
+        f"{failed} failed runs of schemathesis. By status: {told}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--times", type=int, default=15)
+    parser.add_argument("--fuzz")
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--schemathesis", default="st")
+    parser.add_argument("--output", type=Path)
+    asked = parser.parse_args()
+    photos = sorted(asked.photos.glob("*.jpg"))[:256]
+    if asked.fuzz:
+        told = fuzz(asked.fuzz.rstrip("/"), asked.requests, asked.schemathesis)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            run = asked.run or train(photos, Path(folder))
+            machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
+            answer = one_answer(run, photos, asked.times)
+            loaded = under_load(run, photos, asked.clients, asked.seconds, asked.rounds)
+            told = f"{ARCH}, {SIZE} x {SIZE}, {machine}\n\n{answer}\n\n{loaded}"
+    print(told)
+    if asked.output:
+        asked.output.write_text(told + "\n")
+
+
+if __name__ == "__main__":
+    main()

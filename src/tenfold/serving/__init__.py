@@ -1,0 +1,1 @@
+"""Runs that answer over HTTP, and the page that asks them."""
