@@ -3,11 +3,11 @@
     python bench/serving.py PHOTOS [--run RUN] [--clients 32] [--seconds 20] [--rounds 3] [--output FILE]
     python bench/serving.py PHOTOS --fuzz ADDRESS --requests 100000 [--schemathesis st] [--output FILE]
 
-Without RUN a `tf_efficientnet_lite0` of random weights is trained for an epoch on some of the photos, at 224 x 224:
-how good its answers are does not matter here. Rounds alternate between the bare network and the server, so that
-other work on the machine meets both; all is on this machine, the clients included. `--fuzz` runs schemathesis, which is
-not a dependency of tenfold (pip install schemathesis), against a server that is running, until it has had so many
-requests.
+Without RUN a `tf_efficientnet_lite0` of random weights is trained for an epoch on some of the photos, at
+224 x 224: how good its answers are does not matter here. Rounds alternate between the bare network and the
+server, so that other work on the machine meets both; all is on this machine, the clients included.
+`--fuzz` runs schemathesis, which is not a dependency of tenfold (pip install schemathesis), against a
+server that is running, until it has had so many requests.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def serve(run: Path, work: Callable[[int], str]) -> str:
 
 def under_load(run: Path, photos: list[Path], clients: int, spent: float, rounds: int) -> str:
     lines = [
-        f"| round | bare network at its best | photos/s | {clients} clients, photos/s | ratio | p50, ms | p99, ms |",
+        f"| round | bare, its best | photos/s | {clients} clients, photos/s | ratio | p50, ms | p99, ms |",
         "|---:|---|---:|---:|---:|---:|---:|",
     ]
 

@@ -101,8 +101,8 @@ def read_ahead(
 ) -> Iterator[list[UInt8[np.ndarray, "rows height width 3"]]]:
     """Call `read` for each of `reads`, in order, one or two ahead of the caller on other threads.
 
-    With 0 workers, or a single read, everything happens on the caller's thread. Threads, not processes: reading
-    releases the interpreter, needs no shared memory and can be interrupted at once.
+    With 0 workers, or a single read, everything happens on the caller's thread. Threads, not processes:
+    reading releases the interpreter, needs no shared memory and can be interrupted at once.
     """
     if workers <= 0 or len(reads) < 2:
         yield from (read(rows) for rows in reads)
