@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import re
 import statistics
@@ -103,19 +104,22 @@ def bare_forward(run: Path, batch: int) -> Callable[[], object]:
     return forward
 
 
-def bare_rate(run: Path, spent: float) -> dict[tuple[int, int], float]:
-    """(batch, threads) -> photos a second of the bare network."""
+def bare_rate(run: Path, spent: float) -> dict[tuple[int, int], tuple[float, float]]:
+    """(batch, threads) -> photos a second of the bare network, and its seconds of CPU for a photo."""
     rates, own = {}, torch.get_num_threads()
     for threads in sorted({own, 2}):
         torch.set_num_threads(threads)
         for batch in BATCHES:
             forward = bare_forward(run, batch)
             forward()
-            done, started = 0, time.perf_counter()
+            done, started, worked = 0, time.perf_counter(), time.process_time()
             while time.perf_counter() - started < spent:
                 forward()
                 done += batch
-            rates[batch, threads] = done / (time.perf_counter() - started)
+            rates[batch, threads] = (
+                done / (time.perf_counter() - started),
+                (time.process_time() - worked) / done,
+            )
     torch.set_num_threads(own)
     return rates
 
@@ -148,14 +152,20 @@ async def load(port: int, photos: list[Path], clients: int, spent: float) -> tup
     return taken, time.perf_counter() - started
 
 
-def serve(run: Path, work: Callable[[int], str]) -> str:
-    """What `work` tells of a server of the run, at a port."""
+def cpu_seconds(process: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def serve(run: Path, work: Callable[[int, int], str]) -> str:
+    """What `work` tells of a server of the run, by its port and its process."""
     words = [sys.executable, "-m", "tenfold", "serve", str(run), "--port", "0"]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         port = int(server.stdout.readline().split()[3].rpartition(":")[2])
-        return work(port)
+        return work(port, server.pid)
     finally:
         server.terminate()
         server.wait()
@@ -163,24 +173,31 @@ def serve(run: Path, work: Callable[[int], str]) -> str:
 
 def under_load(run: Path, photos: list[Path], clients: int, spent: float, rounds: int) -> str:
     lines = [
-        f"| round | bare, its best | photos/s | {clients} clients, photos/s | ratio | p50, ms | p99, ms |",
-        "|---:|---|---:|---:|---:|---:|---:|",
+        f"| round | bare, its best | photos/s | {clients} clients, photos/s | ratio | p50, ms | p99, ms | "
+        "bare, CPU ms a photo, least | server, CPU ms a photo | ratio |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
 
-    def work(port: int) -> str:
-        ratios = []
+    def work(port: int, process: int) -> str:
+        ratios, costs = [], []
         asyncio.run(load(port, photos, clients, 3))
         for number in range(1, rounds + 1):
             rates = bare_rate(run, spent / 12)
-            (batch, threads), best = max(rates.items(), key=lambda pair: pair[1])
+            (batch, threads), (best, cost) = max(rates.items(), key=lambda pair: pair[1][0])
+            cost, began = min(cost for _, cost in rates.values()), cpu_seconds(process)
             taken, all_seconds = asyncio.run(load(port, photos, clients, spent))
+            own = (cpu_seconds(process) - began) / len(taken)
             rate, cut = len(taken) / all_seconds, statistics.quantiles(taken, n=100)
             ratios.append(rate / best)
+            costs.append(cost / own)
             lines.append(
                 f"| {number} | batch {batch}, threads {threads} | {best:.1f} | {rate:.1f} | "
-                f"{rate / best:.2f} | {cut[49] * 1e3:.0f} | {cut[98] * 1e3:.0f} |"
+                f"{rate / best:.2f} | {cut[49] * 1e3:.0f} | {cut[98] * 1e3:.0f} | "
+                f"{cost * 1e3:.1f} | {own * 1e3:.1f} | {cost / own:.2f} |"
             )
-        return "\n".join([*lines, "", f"Median ratio {statistics.median(ratios):.2f}; the bar is 0.8."])
+        rate, cost = statistics.median(ratios), statistics.median(costs)
+        told = f"Median ratio of photos a second {rate:.2f}, of CPU {cost:.2f}."
+        return "\n".join([*lines, "", f"{told} The bar is 0.8."])
 
     return serve(run, work)
 
