@@ -160,7 +160,7 @@ def cpu_seconds(process: int) -> float:
 
 def serve(run: Path, work: Callable[[int, int], str]) -> str:
     """What `work` tells of a server of the run, by its port and its process."""
-    words = [sys.executable, "-m", "tenfold", "serve", str(run), "--port", "0"]
+    words = [sys.executable, "-m", "tenfold", "serve", str(run), "--port", "0", "--timeout", "600"]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

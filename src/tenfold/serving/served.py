@@ -163,7 +163,11 @@ class Served:
             )
             for name, cell in made[-1].items():
                 if isinstance(cell, Upload) and name not in pictures:
-                    raise SchemaError(f"row {number}: {name} is not a picture", found=cell.name)
+                    raise SchemaError(
+                        f"row {number}: {name} is not a picture",
+                        found=cell.name,
+                        fix=f"give {', '.join(self._inputs)}",
+                    )
         return Asked(tuple(made))
 
     def uploads(self, files: Sequence[tuple[str, Upload]], cells: Mapping[str, str]) -> Asked:
@@ -225,6 +229,8 @@ class Served:
             try:
                 answers = self.run.predict(_on_disk(rows, Path(folder), names), self._options())
             except ImageError as error:
+                if not error.problems:
+                    raise
                 problems = [_named(problem, names) for problem in error.problems]
                 raise ImageError(
                     problems[0] if len(problems) == 1 else f"{len(problems)} pictures cannot be used",
@@ -258,7 +264,7 @@ class Served:
             try:
                 found = self.gallery.alike(row, n, Reading(max_pixels=self.limits.max_pixels))
             except ImageError as error:
-                raise ImageError(_named(error.problems[0], names)) from None
+                raise ImageError(_named(error.problems[0], names), fix="send another picture") from None
         return Answered(
             [
                 {
@@ -431,7 +437,10 @@ def _picture(name: str, cell: Cell | Upload) -> Upload | None:
         try:
             return Upload(name, base64.b64decode(cell[match.end() :], validate=True))
         except ValueError:
-            raise SchemaError(f"{name}: the picture's address is not in base64") from None
+            raise SchemaError(
+                f"{name}: the picture's address is not in base64",
+                fix="write data:image/jpeg;base64, and the bytes of its file in base64",
+            ) from None
     raise SchemaError(
         f"{name} is a picture, and {str(cell)[:80]!r} is none",
         fix="send its file in a form, or as 'data:image/jpeg;base64,...'",
