@@ -165,6 +165,8 @@ def test_facts_are_told(client: TestClient) -> None:
     assert "swagger" in page and "https://" not in page
     described = told(client.get("/openapi.json"))["paths"]
     assert {"/predict", "/recommend/{user}", "/similar/{item}", "/health", "/metrics"} <= set(described)
+    [run] = [one for one in described["/users"]["get"]["parameters"] if one["name"] == "run"]
+    assert run["schema"]["enum"] == ["photos", *TABLES, *LISTS]
     assert json.dumps(described["/predict"]["post"]["requestBody"]).count("schema") == 3
 
 

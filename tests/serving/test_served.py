@@ -158,6 +158,6 @@ def test_a_picture_in_json_is_an_address_of_its_bytes(films: Served) -> None:
 
     data = base64.b64encode(b"bytes").decode()
     assert _picture("p", f"data:image/png;base64,{data}") == Upload("p", b"bytes")
-    for wrong in ("/etc/passwd", "../x.png", "data:image/png;base64,%", 5, "http://host/p.png"):
+    for wrong in ("/etc/passwd", "../x.png", "data:image/png;base64,%", 5, "http://host/p.png", None):
         with pytest.raises(SchemaError, match="p"):
             _picture("p", wrong)

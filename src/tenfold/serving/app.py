@@ -194,6 +194,11 @@ def make_app(served: Sequence[Served], limits: Limits) -> FastAPI:
     _add_lists(app, server)
     _add_facts(app, server)
     _add_refusals(app, server)
+    for path in app.openapi()["paths"].values():
+        for told in path.values():
+            for parameter in told.get("parameters", ()):
+                if parameter["name"] == "run":
+                    parameter["schema"] = {"type": "string", "enum": [*server.served]}
     return app
 
 

@@ -242,7 +242,7 @@ class Served:
         made = answer_records(answers, "row")
         for number, (row, record) in enumerate(zip(rows, made, strict=True), start=1):
             own = [cell.name for cell in row.values() if isinstance(cell, Upload)]
-            record["row"] = own[0] if own else str(row.get(self.run.schema.id or "", number))
+            record["row"] = own[0] if own else id_text(row.get(self.run.schema.id or "")) or str(number)
         return Answered(made, notes)
 
     # --- photos that are alike
@@ -428,9 +428,9 @@ def _content(file: Path) -> bytes:
         return b""
 
 
-def _picture(name: str, cell: Cell | Upload) -> Upload | None:
+def _picture(name: str, cell: Cell | Upload) -> Upload:
     """A picture's cell as its file."""
-    if cell is None or isinstance(cell, Upload):
+    if isinstance(cell, Upload):
         return cell
     match = _DATA.match(cell) if isinstance(cell, str) else None
     if isinstance(cell, str) and match:
