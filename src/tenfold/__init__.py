@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps b
     from tenfold.api.fitting import fit, lr
     from tenfold.api.runs import blend, ensemble, explain, inspect, list_runs, load_run, report
     from tenfold.api.samples import sample
-    from tenfold.api.studies import compare_targets, tune
+    from tenfold.api.studies import compare_targets, cross_validate, tune
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
@@ -84,6 +84,7 @@ __all__ = [
     "__version__",
     "blend",
     "compare_targets",
+    "cross_validate",
     "device",
     "ensemble",
     "evaluate",
@@ -115,7 +116,7 @@ _HOMES = {
         ("blend", "ensemble", "explain", "inspect", "list_runs", "load_run", "report"), "tenfold.api.runs"
     ),
     **dict.fromkeys(("evaluate", "predict"), "tenfold.runs.registry"),
-    **dict.fromkeys(("compare_targets", "tune"), "tenfold.api.studies"),
+    **dict.fromkeys(("compare_targets", "cross_validate", "tune"), "tenfold.api.studies"),
     **dict.fromkeys(("fit", "lr"), "tenfold.api.fitting"),
     "NetworkRun": "tenfold.networks.run",
     "RecommenderRun": "tenfold.recommenders.run",

@@ -96,6 +96,7 @@ def parse_fold(value: object) -> tuple[int, int] | None:
     return fold, folds
 
 
+Fold = Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)]
 AboveZero = Annotated[float, Field(ge=0)]
 Value = TypeVar("Value")
 
@@ -140,9 +141,7 @@ class Training(Part):
     )
     momentum: float = choice(0.9, "of sgd, in Nesterov's form; 0 is off", ge=0, lt=1)
     valid: float = choice(0.2, "fraction of the rows held out for validation", ge=0, lt=1)
-    fold: Annotated[tuple[int, int] | None, BeforeValidator(parse_fold)] = choice(
-        None, "hold out the K-th of N equal parts, K from 1"
-    )
+    fold: Fold = choice(None, "hold out the K-th of N equal parts, K from 1")
     seed: Seed = choice(0, "of the split, the order, the weights and the augmentation")
     split_seed: Seed | None = choice(None, "of the split alone [seed]")
     patience: int = choice(0, "stop after so many epochs without a gain; 0 is off", ge=0)
@@ -439,7 +438,7 @@ class RatingNetworkRecipe(OfRatings, Training, Body):
 
     def ratings(self) -> FactorRecipe:
         """Its choices of reading and splitting ratings, as the factor models take them."""
-        names = ("scale", "duplicates", "valid", "split")
+        names = ("scale", "duplicates", "valid", "split", "fold")
         seed = self.seed if self.split_seed is None else self.split_seed
         return FactorRecipe(kind="explicit", seed=seed, **{name: getattr(self, name) for name in names})
 
@@ -487,12 +486,13 @@ class Factors(Part):
     use_bias: bool = choice(True, "sgd: a bias per user and item")
     threads: PositiveInt = choice(2, "changes the answer in the last bits: sums depend on it")
     seed: Seed = choice(0, "of the split, the first factors and the sampler")
+    fold: Fold = choice(None, "hold out the K-th of N equal parts, K from 1")
 
     @model_serializer(mode="wrap")
-    def _without_core(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
-        # Files and identities stay as they were before lists had weights between items.
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Files and identities stay as they were before lists had weights between items, and ratings folds.
         values = dump(self)
-        for name in ("core_items", "unobserved"):
+        for name in ("core_items", "unobserved", "fold"):
             if getattr(self, name) is None:
                 values.pop(name, None)
         return values

@@ -97,3 +97,14 @@ def test_comparing_targets(place: Path) -> None:
 )
 def test_mistakes_are_told(place: Path, words: tuple[object, ...], said: str) -> None:
     assert said in tenfold(*words, cwd=place, code=2).stderr
+
+
+def test_methods_are_cross_validated_in_pairs(place: Path) -> None:
+    words = ("--method", "als", "--method", "als:factors=2", "--epochs", 2, "--folds", 2)
+    done = tenfold("cross-validate", *PAIRS, *words, cwd=place)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == "target score method mean deviation - als 95 % interval".split()
+    assert lines[1].split()[:3] == ["stars", "RMSE", "als"] and lines[2].split()[0] == "als:factors=2"
+    assert max(map(len, lines)) <= 80 and "2 folds of 900 rows" in lines[-1]
+    done = tenfold("cross-validate", *PAIRS, "--method", "als", "--sweeps", 3, cwd=place, code=2)
+    assert "--sweeps is not a choice of als" in done.stderr

@@ -1,9 +1,9 @@
-"""`tune` and `compare_targets` for a Python program or a notebook: columns by name, progress as it comes."""
+"""`tune`, `cross_validate` and `compare_targets` for Python: columns by name, progress as it comes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from tenfold.api.columns import ColumnWords, Images, Names, Targets
@@ -16,6 +16,7 @@ from tenfold.values import Log
 
 if TYPE_CHECKING:
     from tenfold.studies.compare import Compared
+    from tenfold.studies.crossval import CrossValidated
     from tenfold.studies.tune import Tuned
 
 
@@ -72,6 +73,75 @@ def tune(
             reading=reading,
             machine=asked.machine,
             time_format=time_format,
+            on_progress=listener,
+            on_note=log,
+        )
+
+
+def cross_validate(
+    schema: object,
+    recipe: AnyRecipe | Mapping[str, AnyRecipe] | None = None,
+    table: object = None,
+    *,
+    category: Names = None,
+    number: Names = None,
+    image: Images = None,
+    target: Targets = None,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    methods: Names = None,
+    folds: int = 5,
+    repeats: int = 1,
+    lists: int | None = None,
+    liked: float | None = None,
+    runs: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+    reading: Reading | None = None,
+    time_format: str | None = None,
+    machine: Machine | None = None,
+    on_progress: Listener | None = None,
+    on_note: Log | None = None,
+    **choices: object,
+) -> CrossValidated:
+    """Hold out every row once, and score what was trained on the others (``tenfold cross-validate``).
+
+    ::
+
+        tenfold.cross_validate("ratings.csv", user="user", item="film", target="stars",
+                               methods=["gibbs", "als"])
+
+    schema, recipe, table, the columns and choices: as `tenfold.fit` takes them. recipe may also be name ->
+        recipe, to compare several.
+    methods: of ratings, to compare: ``gibbs``, ``als``, ``sgd``, ``ease``, or a network's body, ``mlp``,
+        ``dot`` or ``linear``; with choices of its own as ``"als:factors=8"``.
+    folds, repeats, lists, liked, runs: see `studies.crossval.cross_validate`.
+
+    Returns a table of means and deviations; ``.difference(target, score, name)`` compares two by fold.
+    """
+    from tenfold.studies.crossval import cross_validate, recipes_of_methods
+
+    several = recipe if isinstance(recipe, Mapping) else None
+    single = None if isinstance(recipe, Mapping) else recipe
+    words = ColumnWords(image, category, number, target, user, item, time=time)
+    asked = asked_training(schema, single, table, words, {} if methods or several else choices, machine)
+    recipes: AnyRecipe | Mapping[str, AnyRecipe] = asked.recipe if several is None else several
+    if methods:
+        named = [methods] if isinstance(methods, str) else list(methods)
+        recipes = recipes_of_methods(asked.schema, named, choices)
+    with showing(quiet, on_progress, on_note) as (listener, log):
+        return cross_validate(
+            asked.schema,
+            recipes,
+            asked.table,
+            folds=folds,
+            repeats=repeats,
+            lists=lists,
+            liked=liked,
+            runs=runs,
+            reading=reading,
+            time_format=time_format,
+            machine=asked.machine,
             on_progress=listener,
             on_note=log,
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tenfold.recommenders.run import RecommenderRun
     from tenfold.runs.run import Exported, Run
     from tenfold.studies.compare import Compared
+    from tenfold.studies.crossval import CrossValidated
     from tenfold.studies.demo import DemoData, DemoRatings, RatingsScores
     from tenfold.studies.trials import Tuned
 
@@ -264,6 +265,35 @@ def show_compared(compared: Compared) -> None:
             "not defined": f"whether {subject} helps {target.name} cannot be told in any fold",
         }.get(target.answer, f"whether {subject} helps {target.name} cannot be told from chance")
         tell(f"{verdict} ({HEADINGS.get(target.score, target.score)}, {len(target.pairs)} pairs)")
+
+
+def show_cross_validated(found: CrossValidated) -> None:
+    """Print means and deviations over the folds, the differences from the first method, and their worth."""
+    from tenfold.studies.crossval import heading
+
+    several = len(found.recipes) > 1
+    first = found.recipes[0].name
+    heads = ["target", "score", *(["method"] if several else []), "mean", "deviation"]
+    heads += [f"- {first}", "95 % interval"] if several else []
+    rows, before = [], ("", "")
+    for target, score, own in found.lines():
+        new = (target, score) != before
+        row = [target if target != before[0] else "", heading(score) if new else ""]
+        row += [own.name] if several else []
+        spread = own.deviation(target, score)
+        row += [figure(value, nothing="-") for value in (own.mean(target, score), spread)]
+        if several:
+            paired = found.difference(target, score, own.name)
+            none = own is found.recipes[0]
+            span = "" if none or math.isnan(paired.low) else f"{signed(paired.low)} to {signed(paired.high)}"
+            row += ["" if none else signed(paired.mean), span]
+        rows.append(row)
+        before = (target, score)
+    show_table(heads, rows, left=heads[: 3 if several else 2])
+    for line in found.conclusions():
+        tell(line)
+    times = [f"{own.name} {own.seconds:.1f} s" for own in found.recipes]
+    tell(f"{found.headline}; a fit takes {', '.join(times)}")
 
 
 def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Commands that train many times: which value of a setting is best, and whether targets help each other."""
+"""Commands that train many times: a setting's best value, scores over all folds, whether targets help."""
 
 from typing import cast
 
@@ -7,15 +7,13 @@ from tenfold.cli.console import print_json
 from tenfold.cli.options import JobOptions, Json, argument, option
 from tenfold.cli.progress import Display
 from tenfold.cli.request import fit_keywords, job_of, picture_job_of
-from tenfold.cli.screen import show_compared, show_tuned
+from tenfold.cli.screen import show_compared, show_cross_validated, show_tuned
 from tenfold.recipe import FactorRecipe, Recipe
 
 #: Fields of the recipe that a comparison sets.
 DECIDED = ("valid", "fold", "split_seed")
 #: What to do with ratings, which have one target.
-INSTEAD = (
-    "to choose a setting, tenfold tune; to compare runs, tenfold evaluate each of them on the same table"
-)
+INSTEAD = "to choose a setting, tenfold tune; to compare methods, tenfold cross-validate"
 
 
 class Tune(JobOptions, Json):
@@ -105,3 +103,57 @@ def _compare(asked: Compare) -> None:
             **fit_keywords(job.schema, asked, image=asked.image),
         )
     print_json(compared.record()) if asked.as_json else show_compared(compared)
+
+
+class CrossValidate(JobOptions, Json):
+    """What ``tenfold cross-validate`` takes."""
+
+    method: list[str] | None = option(
+        "of ratings: gibbs, als, sgd, ease, or a network: mlp, dot, linear; with choices as als:factors=8",
+        "METHOD[:NAME=VALUE,...]",
+    )
+    folds: int = option("parts, each of which is held out once", default=5)
+    repeats: int = option("times that all is done, with other folds and another seed", default=1)
+    lists: int | None = option("of ratings: also score lists of so many items")
+    liked: float | None = option("rating from which an item of these lists counts", "RATING")
+    runs: str | None = option("folder to keep the trainings in, and to go on from", "FOLDER")
+
+
+@command(
+    "cross-validate",
+    CrossValidate,
+    "tenfold cross-validate ratings.csv --user user --item film --target stars",
+    "tenfold cross-validate ratings.csv --user user --item film --target stars \\\n"
+    "    --method gibbs --method als --method dot",
+    recipes=(Recipe, FactorRecipe),
+    without=("fold", "valid"),
+)
+def _cross_validate(asked: CrossValidate) -> None:
+    """Hold out every row once, and score what was trained on the others.
+
+    Each score comes with its mean and its deviation between folds. Several methods see the same folds,
+    and are compared in pairs.
+    """
+    from tenfold.studies.crossval import cross_validate, recipes_of_methods
+
+    choices, methods = asked.choices, asked.method or ()
+    if methods:
+        asked.choices = {}
+    job = job_of(asked)
+    recipes = recipes_of_methods(job.schema, methods, choices) if methods else job.recipe
+    with Display() as display:
+        found = cross_validate(
+            job.schema,
+            recipes,
+            job.table,
+            folds=asked.folds,
+            repeats=asked.repeats,
+            lists=asked.lists,
+            liked=asked.liked,
+            runs=asked.runs,
+            on_progress=display.progress,
+            on_note=display.note,
+            time_format=asked.time_format if job.schema.rated else None,
+            **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
+        )
+    print_json(found.record()) if asked.as_json else show_cross_validated(found)

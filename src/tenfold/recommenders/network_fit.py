@@ -187,9 +187,7 @@ def _prepare(job: RatingNetworkFit, notes: Notes) -> _Prepared:
     cells_schema.check_columns(table.known, table.source)
     # It has been read.
     asked, options = job.recipe, replace(job.options, reading=replace(job.options.reading, table={}))
-    ratings = prepare_ratings(
-        job.schema, asked.ratings(), table, options, notes, keep_rows=True, fold=asked.fold
-    )
+    ratings = prepare_ratings(job.schema, asked.ratings(), table, options, notes, keep_rows=True)
     train = ratings.train
     if not len(train.ratings):
         raise RatingsError("no rating is left to train on", fix="hold out fewer: --valid")

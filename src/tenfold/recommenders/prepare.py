@@ -145,14 +145,13 @@ def prepare_ratings(
     notes: Notes,
     *,
     keep_rows: bool = False,
-    fold: tuple[int, int] | None = None,
     before: str | None = None,
 ) -> RatingsWork:
     """Read, check and split the ratings; nothing is fitted yet.
 
     schema: two id columns, the user's first, and a rating; names that are "" or None are looked for.
-    keep_rows: keep the row that each rating came from.  fold: (K, N), the K-th of N parts is held out, in
-    place of the recipe's `valid`.  before: the method of events where none is given, of a run that goes on.
+    keep_rows: keep the row that each rating came from.  before: the method of events where none is given, of
+    a run that goes on.
     """
     schema.check_uses()
     time_format = options.time_format or schema.time_format
@@ -160,7 +159,7 @@ def prepare_ratings(
     ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
     # Ratings are sorted by user and item: their rows say which is the last of a user.
     rows = keep_rows or recipe.split == "last"
-    held = fold is not None or recipe.valid > 0 or recipe.split == "last"
+    held = recipe.fold is not None or recipe.valid > 0 or recipe.split == "last"
     schema, ratings, tables = _read(
         schema, recipe, table, options, notes, no_time=ignored, keep_rows=rows, held=held
     )
@@ -178,7 +177,7 @@ def prepare_ratings(
             "ratings: leave out --method",
         )
     notes.add(unused_choices(recipe))
-    split, how = _split(ratings, recipe, fold)
+    split, how = _split(ratings, recipe)
     notes.add([*([f"held out: {SPLITS[how]}"] if how else []), *split.notes])
     ratings = ratings if keep_rows else replace(ratings, rows=None)
     train = take_ratings(ratings, split.train) if len(split.valid) else ratings
@@ -258,9 +257,9 @@ def _key(table: Table | None, name: str) -> str | None:
     return None if table is None or not table.header else column_in(table, name)
 
 
-def _split(ratings: Ratings, recipe: FactorRecipe, fold: tuple[int, int] | None) -> tuple[Split, str]:
-    """The split, and how it was made; see `RatingsWork.how`."""
-    rows, users = len(ratings.ratings), ratings.user_index
+def _split(ratings: Ratings, recipe: FactorRecipe) -> tuple[Split, str]:
+    """The split, a fold in place of a fraction, and how it was made; see `RatingsWork.how`."""
+    rows, users, fold = len(ratings.ratings), ratings.user_index, recipe.fold
     if fold is None and recipe.valid == 0 and recipe.split != "last":
         none = np.zeros(0, np.int64)
         return Split(np.arange(rows), none, ("no ratings are held out: nothing is validated",)), ""

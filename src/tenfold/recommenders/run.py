@@ -332,10 +332,10 @@ class RecommenderRun(Run):
             table, skip_bad=options.reading.skip_bad, keep_rows=bool(self.scorer.columns)
         )
         messages = list(test.notes)
-        scores = self._scores(table, test, options, messages)
+        scores = self.score_ratings(table, test, options, messages)
         targets = {self.target: scores}
         each = {
-            member.name: {self.target: run._scores(table, test, options, messages)}
+            member.name: {self.target: run.score_ratings(table, test, options, messages)}
             for member in self.members
             for run in member.runs
         }
@@ -350,7 +350,10 @@ class RecommenderRun(Run):
             "peak_bytes": self.peak_bytes(options.device),
         }
 
-    def _scores(self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]) -> Scores:
+    def score_ratings(
+        self, table: Table, test: Ratings, options: PredictOptions, messages: list[str]
+    ) -> Scores:
+        """Scores on ratings of a table that have been read; adds to the messages."""
         listed = options.n is not None or self.interactions.implicit
         if not listed and (options.candidates is not None or options.negatives is not None):
             raise RecipeError("candidates are of lists, which are not asked for", fix="give --lists 10")

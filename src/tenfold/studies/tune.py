@@ -257,7 +257,7 @@ OfRatings = TypeVar("OfRatings", FactorRecipe, RatingNetworkRecipe)
 
 def _holding_out(recipe: OfRatings, notes: Notes) -> OfRatings:
     """The recipe, with ratings held out to choose by."""
-    if recipe.valid or recipe.split == "last" or getattr(recipe, "fold", None):
+    if recipe.valid or recipe.split == "last" or recipe.fold:
         return recipe
     notes.add([f"{HELD_OUT:.0%} of the ratings are held out to choose by (--valid)"])
     return recipe.model_copy(update={"valid": HELD_OUT})
