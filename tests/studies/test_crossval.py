@@ -30,8 +30,8 @@ def table() -> Table:
 @pytest.fixture(scope="module")
 def found(table: Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[CrossValidated, Path]:
     kept = tmp_path_factory.mktemp("folds")
-    recipes = recipes_of_methods(RATED, ["als", "sgd", "als:factors=2", "dot"], {"epochs": 2, "lr": 0.01})
-    return cross_validate(RATED, recipes, table, folds=3, runs=kept), kept
+    recipes = recipes_of_methods(RATED, ["als", "sgd", "als:factors=2"], {"epochs": 2})
+    return cross_validate(RATED, recipes, table, folds=2, runs=kept), kept
 
 
 def held_pairs(run: Path) -> list[tuple[str, str]]:
@@ -44,13 +44,13 @@ def test_every_rating_is_held_out_once_and_by_every_method(
 ) -> None:
     made, kept = found
     every: list[tuple[str, str]] = []
-    for fold in (1, 2, 3):
-        arms = [held_pairs(kept / f"{name}-seed-0-fold-{fold}") for name in ("als", "sgd", "dot")]
+    for fold in (1, 2):
+        arms = [held_pairs(kept / f"{name}-seed-0-fold-{fold}") for name in ("als", "sgd", "als_factors_2")]
         assert arms[0] == arms[1] == arms[2]
         every += arms[0]
     assert sorted(every) == sorted(zip(table["user"], table["item"], strict=True))  # type: ignore[arg-type]
-    assert [own.name for own in made.recipes] == ["als", "sgd", "als:factors=2", "dot"]
-    assert (made.rows, made.folds, made.repeats) == (900, 3, 1)
+    assert [own.name for own in made.recipes] == ["als", "sgd", "als:factors=2"]
+    assert (made.rows, made.folds, made.repeats) == (900, 2, 1)
 
 
 def test_means_deviations_and_paired_differences(found: tuple[CrossValidated, Path]) -> None:
@@ -59,9 +59,9 @@ def test_means_deviations_and_paired_differences(found: tuple[CrossValidated, Pa
     assert made["als"].mean("rating", "rmse") == pytest.approx(np.mean(als))
     assert made["als"].deviation("rating", "rmse") == pytest.approx(np.std(als, ddof=1))
     paired = made.difference("rating", "rmse", "sgd")
-    assert paired.mean == pytest.approx(np.mean(np.subtract(sgd, als))) and paired.pairs == 3
+    assert paired.mean == pytest.approx(np.mean(np.subtract(sgd, als))) and paired.pairs == 2
     # Folds share training rows: the error is larger than that of independent differences.
-    assert paired.error == pytest.approx(paired.deviation * math.sqrt(1 / 3 + 300 / 600))
+    assert paired.error == pytest.approx(paired.deviation * math.sqrt(1 / 2 + 450 / 450))
     back = made.difference("rating", "rmse", "als", "sgd")
     assert back.mean == pytest.approx(-paired.mean)
     frame = made.columns()
@@ -69,30 +69,41 @@ def test_means_deviations_and_paired_differences(found: tuple[CrossValidated, Pa
     assert frame["fold 2"][0] == als[1] and made.targets == ["rating"]
     record = made.record()
     assert record["methods"]["sgd"]["targets"]["rating"]["rmse"]["per_fold"] == sgd  # type: ignore[index]
-    assert len(made.conclusions()) == 3
+    assert len(made.conclusions()) == 2
 
 
 def test_a_fold_by_itself_is_the_fold_of_the_cross_validation(
     found: tuple[CrossValidated, Path], table: Table, tmp_path: Path
 ) -> None:
     made, _ = found
-    recipe = FactorRecipe(method="als", epochs=2, fold="2/3")
+    recipe = FactorRecipe(method="als", epochs=2, fold="2/2")
     run = tenfold.fit(RATED, recipe, table, run=tmp_path / "run", quiet=True, report=False)
     assert run.scores["rating"]["rmse"] == made["als"].values("rating", "rmse")[1]
-    assert run.record.notes.count("fold 2 of 3 is held out") == 1
+    assert run.record.notes.count("fold 2 of 2 is held out") == 1
 
 
 def test_kept_trainings_are_not_repeated(found: tuple[CrossValidated, Path], table: Table) -> None:
     made, kept = found
     before = {path: path.stat().st_mtime_ns for path in kept.glob("*/model.safetensors")}
     again = cross_validate(
-        RATED, recipes_of_methods(RATED, ["als"], {"epochs": 2}), table, folds=3, runs=kept
+        RATED, recipes_of_methods(RATED, ["als"], {"epochs": 2}), table, folds=2, runs=kept
     )
     assert again["als"].values("rating", "rmse") == made["als"].values("rating", "rmse")
     assert {path: path.stat().st_mtime_ns for path in kept.glob("*/model.safetensors")} == before
     with pytest.raises(RunError, match="is not that of this fit|other|differ") as refused:
-        cross_validate(RATED, recipes_of_methods(RATED, ["als"], {"epochs": 3}), table, folds=3, runs=kept)
+        cross_validate(RATED, recipes_of_methods(RATED, ["als"], {"epochs": 3}), table, folds=2, runs=kept)
     assert "--runs" in refused.value.labels["fix"]
+
+
+def test_a_network_sees_the_same_folds(found: tuple[CrossValidated, Path], table: Table) -> None:
+    made, kept = found
+    recipes = recipes_of_methods(RATED, ["dot"], {"epochs": 1, "embedding": 4})
+    network = cross_validate(RATED, recipes, table, folds=2, runs=kept)
+    assert held_pairs(kept / "dot-seed-0-fold-1") == held_pairs(kept / "als-seed-0-fold-1")
+    assert network.recipes[0].name == "dot" and network["dot"].mean("rating", "rmse") > 0
+    assert [fold.valid_rows for fold in network["dot"].folds] == [
+        fold.valid_rows for fold in made["als"].folds
+    ]
 
 
 def test_lists_and_events(table: Table) -> None:
