@@ -1,14 +1,17 @@
-"""Commands that ask a recommender: lists, similar items, and a look into its factors."""
+"""Commands for a recommender: lists, similar items, further ratings, and a look into its factors."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tenfold.cli.commands import command, show_written
 from tenfold.cli.console import print_json
 from tenfold.cli.options import Json, ListOutput, TableOptions, argument, option
 from tenfold.cli.progress import Display
 from tenfold.cli.request import refuse, table_options
-from tenfold.cli.screen import show_inspection
+from tenfold.cli.screen import show_inspection, show_update
 from tenfold.errors import RecipeError, SchemaError, TableError
 
 if TYPE_CHECKING:
@@ -30,7 +33,18 @@ class Lists(ListOutput):
     where: list[str] | None = option("only items with this value in the item table", "COLUMN=VALUE")
 
 
-class Recommend(Lists, TableOptions):
+class NewRatingsOptions(TableOptions):
+    """What the columns of a table of further ratings are."""
+
+    user_column: str | None = option("its column of users, where it is not that of the run's table", "COLUMN")
+    item_column: str | None = option("its column of items, by id or title", "COLUMN")
+    target: str | None = option("its column of ratings, or of how often", "COLUMN")
+    time: str | None = option("its column of times, or none: of a repeated pair the last counts", "COLUMN")
+    time_format: str | None = option("seconds, milliseconds, iso, or a pattern as %d/%m/%Y", "FORMAT")
+    skip_bad: bool = option("leave out its rows without an item or a rating", default=False)
+
+
+class Recommend(Lists, NewRatingsOptions):
     """What ``tenfold recommend`` takes."""
 
     user: list[str] | None = option("user to recommend to", "ID")
@@ -44,12 +58,6 @@ class Recommend(Lists, TableOptions):
     new_items: bool = option("only items that nobody has rated, by their columns", default=False)
     reasons: int | None = option("rated items to name with each row [3, with --all 0]")
     ratings: str | None = option("table of further ratings, of a new user or of known ones", "FILE")
-    user_column: str | None = option("its column of users, where it is not that of the run's table", "COLUMN")
-    item_column: str | None = option("its column of items, by id or title", "COLUMN")
-    target: str | None = option("its column of ratings, or of how often", "COLUMN")
-    time: str | None = option("its column of times, or none: of a repeated pair the last counts", "COLUMN")
-    time_format: str | None = option("seconds, milliseconds, iso, or a pattern as %d/%m/%Y", "FORMAT")
-    skip_bad: bool = option("leave out its rows without an item or a rating", default=False)
 
 
 @command(
@@ -99,10 +107,26 @@ def recommender_of(run: "RecommenderRun", asked: Recommend) -> "tuple[Recommende
     if not asked.ratings:
         refuse(asked, _NEW_RATINGS, "without --ratings, whose table it describes")
         return run, asked.user or None
-    columns = {role: getattr(asked, name) for role, name in zip(ROLES, _NEW_RATINGS, strict=False)}
-    reading = {"time_format": asked.time_format, "skip_bad": asked.skip_bad, **table_options(asked)}
+    with _named_columns():
+        run = run.with_ratings(asked.ratings, columns=_columns(asked), **_reading(asked))
+    if asked.everyone:
+        return run, None
+    return run, asked.user or run.record.added_users
+
+
+def _columns(asked: NewRatingsOptions) -> dict[str, str | None]:
+    return {role: getattr(asked, name) for role, name in zip(ROLES, _NEW_RATINGS, strict=False)}
+
+
+def _reading(asked: NewRatingsOptions) -> dict[str, Any]:
+    return {"time_format": asked.time_format, "skip_bad": asked.skip_bad, **table_options(asked)}
+
+
+@contextmanager
+def _named_columns() -> Iterator[None]:
+    """Faults of columns advise the options that name them."""
     try:
-        run = run.with_ratings(asked.ratings, columns=columns, **reading)
+        yield
     except (SchemaError, TableError) as error:
         from tenfold.data.ratings.roles import OF_RUN
 
@@ -113,9 +137,47 @@ def recommender_of(run: "RecommenderRun", asked: Recommend) -> "tuple[Recommende
             labels = {**error.labels, "fix": f"{fix}; or {other}"}
             raise type(error)(error.headline, problems=error.problems, **labels) from None
         raise
-    if asked.everyone:
-        return run, None
-    return run, asked.user or run.record.added_users
+
+
+class Update(NewRatingsOptions, Json):
+    """What ``tenfold update`` takes."""
+
+    run: str = argument("run folder of ratings or events", "RUN")
+    ratings: str = argument("table of new ratings", "TABLE")
+    again: bool = option("count ratings of an earlier update a second time", default=False)
+    accept_shift: bool = option("accept ratings far above or below what the run expects", default=False)
+
+
+@command(
+    "update",
+    Update,
+    "tenfold update runs/films new.csv",
+    "tenfold update runs/films today.csv --user-column who --item-column film --target stars",
+)
+def _update(asked: Update) -> None:
+    """Learn new ratings, users and items without a new fit.
+
+    The run is written anew, whole, and keeps a record of its updates. A message says when a full fit would
+    pay.
+    """
+    started = time.monotonic()
+    with Display() as display, _named_columns():
+        before = _open(asked.run)
+        run = before.update(
+            asked.ratings,
+            columns=_columns(asked),
+            again=asked.again,
+            accept_shift=asked.accept_shift,
+            on_note=display.note,
+            **_reading(asked),
+        )
+    updates = run.record.updates
+    done = updates[-1] if len(updates) > len(before.record.updates) else None
+    if asked.as_json:
+        seconds = round(time.monotonic() - started, 3)
+        print_json({"run": asked.run, "updates": len(updates), "update": done, "seconds": seconds})
+    elif done is not None:
+        show_update(asked.run, done, len(updates))
 
 
 class Similar(Lists):

@@ -296,6 +296,27 @@ def show_cross_validated(found: CrossValidated) -> None:
     tell(f"{found.headline}; a fit takes {', '.join(times)}")
 
 
+def show_update(run: str, done: Mapping[str, object], updates: int) -> None:
+    """Print what an update learned, and how well the run foretold it."""
+    counts = [(name, cast(int, done[name])) for name in ("learned", "changed", "already", "left_out")]
+    words = {
+        "learned": "learned",
+        "changed": "of them changed",
+        "already": "already in",
+        "left_out": "left out",
+    }
+    tell(", ".join(f"{count} {words[name]}" for name, count in counts if count or name == "learned"))
+    tell(f"{done['new_users']} new users, {done['new_items']} new items")
+    error = cast(Mapping[str, float], done["error"])
+    if "rmse" in error:
+        own, base = figure(error["rmse"]), figure(error["biases_rmse"])
+        tell(f"foretold before they were learned: RMSE {own}, biases {base} ({error['scored']} ratings)")
+    elif "ndcg" in error:
+        own, base = figure(error["ndcg"]), figure(error["popular_ndcg"])
+        tell(f"foretold before they were learned: NDCG {own}, most popular {base} ({error['scored']} users)")
+    tell(f"run: {run}, update {updates}")
+
+
 def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
     """Print a row for each architecture: how its batch is divided, what it needs, and for what."""
     from tenfold.memory.plan import Refusal

@@ -22,7 +22,18 @@ from tenfold.collab.scale import sigmoid
 from tenfold.errors import RatingsError
 from tenfold.values import Extra, FactorModel, Interactions
 
-__all__ = ["FoldedIn", "add_items", "add_ratings", "add_users", "fold_in", "grown_interactions"]
+__all__ = [
+    "FoldedIn",
+    "add_items",
+    "add_new_rows",
+    "add_ratings",
+    "add_users",
+    "fold_in",
+    "grown_interactions",
+    "link",
+    "noise_precision",
+    "row_prior",
+]
 
 #: Newton steps through the sigmoid, and the smallest slope they use.
 NEWTON, SLOPE = 20, 1e-2
@@ -37,13 +48,26 @@ def add_ratings(
     last rating (events add up). A message lists the items that only new users rated: they are left out, as
     neither side is known. Raises RatingsError for ratings outside the model's scale.
     """
+    return _grown(model, users, items, ratings, known=True)
+
+
+def add_new_rows(
+    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+) -> tuple[FactorModel, list[str]]:
+    """As `add_ratings`, but the rows of known users stay: they only have rated these items, too."""
+    return _grown(model, users, items, ratings, known=False)
+
+
+def _grown(
+    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike, *, known: bool
+) -> tuple[FactorModel, list[str]]:
     user_ids, item_ids, values = _given(model, users, items, ratings)
-    known = len(model.users), len(model.items)
+    sizes = len(model.users), len(model.items)
     model, notes = _with_new_items(model, user_ids, item_ids, values)
     usable = locate(item_ids, model.items) >= 0
-    model = _with_users(model, user_ids[usable], item_ids[usable], values[usable])
+    model = _with_users(model, user_ids[usable], item_ids[usable], values[usable], known=known)
     count = int(usable.sum())
-    grown = len(model.users) - known[0], len(model.items) - known[1]
+    grown = len(model.users) - sizes[0], len(model.items) - sizes[1]
     return model, [f"{count} new ratings, {grown[0]} new users, {grown[1]} new items", *notes]
 
 
@@ -172,11 +196,19 @@ def add_users(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> Facto
 
 
 def _with_users(
-    model: FactorModel, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
+    model: FactorModel,
+    users: NDArray[np.object_],
+    items: NDArray[np.object_],
+    values: NDArray[np.float64],
+    *,
+    known: bool,
 ) -> FactorModel:
-    """Fold in every user with a new rating, from all they have rated."""
+    """Fold in every user with a new rating, from all they have rated. known: also those of the model."""
     new_users, seen = _rows_of(model, users, items, values)
-    folded = {user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items()}
+    first = 0 if known else len(model.users)
+    folded = {
+        user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items() if user >= first
+    }
     new = [folded[len(model.users) + number] for number in range(len(new_users))]
     bias = np.append(model.user_bias, _biases(new))
     factors = np.vstack([model.user_factors, *(row.factors[None] for row in new)]).astype(np.float32)
@@ -325,7 +357,7 @@ def _fold_bayes(
     model: FactorModel, index: NDArray[np.int64], values: NDArray[np.float64], side: str
 ) -> FoldedIn:
     bias, factors = _other_side(model, side)
-    mean, covariance = _prior(model, side)
+    mean, covariance = row_prior(model, side)
     implicit = model.extra.rated_factors if side == "user" else model.extra.rater_factors
     if implicit is not None and len(index):
         mean[:-1] += implicit[index].sum(axis=0) / np.sqrt(len(index))
@@ -333,7 +365,7 @@ def _fold_bayes(
     known = np.column_stack([factors[index], np.ones(len(index))]).astype(np.float64)
     rest = model.mean + bias[index]
     others_noise = model.extra.item_noise if side == "user" else model.extra.user_noise
-    alpha = np.full(len(index), _noise_precision(model))
+    alpha = np.full(len(index), noise_precision(model))
     if others_noise is not None:
         alpha /= others_noise[index]
     freedom = model.extra.noise_freedom
@@ -341,13 +373,13 @@ def _fold_bayes(
     variance = np.diag(covariance)
     for _ in range(NEWTON if len(index) else 0):
         before = row
-        score, slope = _link(model, rest + known @ row)
+        score, slope = link(model, rest + known @ row)
         # Linearized at the current row: the rating becomes a target of the score before the sigmoid.
         weight = alpha * slope**2 / noise
         aim = (values - score) / slope + known @ row
         row, variance = _regress(known, weight, weight * aim, precision, precision @ mean, 0.0)
         if freedom is not None:
-            errors = values - _link(model, rest + known @ row)[0]
+            errors = values - link(model, rest + known @ row)[0]
             v = float(freedom[0 if side == "user" else 1])
             noise = float((v + alpha @ errors**2) / (v + len(index)))
         if np.abs(row - before).max() < 1e-5 * (1 + np.abs(row).max()):
@@ -363,7 +395,7 @@ def _other_side(model: FactorModel, side: str) -> tuple[NDArray[np.float32], NDA
     return model.user_bias, model.user_factors
 
 
-def _prior(model: FactorModel, side: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def row_prior(model: FactorModel, side: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and covariance of (factors, bias): the sampler's prior, or moments of the fitted rows."""
     mean, covariance = (getattr(model.extra, f"{side}_prior_{name}") for name in ("mean", "covariance"))
     if mean is None or covariance is None:
@@ -375,7 +407,7 @@ def _prior(model: FactorModel, side: str) -> tuple[NDArray[np.float64], NDArray[
     return np.roll(mean.astype(np.float64), -1), np.roll(covariance, (-1, -1), axis=(0, 1))
 
 
-def _noise_precision(model: FactorModel) -> float:
+def noise_precision(model: FactorModel) -> float:
     """The model's precision, or 1 / the mean square error on (at most 100,000) training ratings."""
     if model.noise_precision > 0:
         return model.noise_precision
@@ -383,11 +415,11 @@ def _noise_precision(model: FactorModel) -> float:
     users = np.searchsorted(model.seen_start, sample, side="right") - 1
     items = model.seen_items[sample]
     products = np.einsum("rk,rk->r", model.user_factors[users], model.item_factors[items])
-    score, _ = _link(model, model.mean + model.user_bias[users] + model.item_bias[items] + products)
+    score, _ = link(model, model.mean + model.user_bias[users] + model.item_bias[items] + products)
     return 1 / max(float(np.square(model.seen_ratings[sample] - score).mean()), 1e-12)
 
 
-def _link(model: FactorModel, raw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def link(model: FactorModel, raw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores, and their derivative with respect to `raw`."""
     if model.sigmoid_range is None:
         return raw, np.ones_like(raw)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.collab.explain import item_labels
+from tenfold.collab.ids import locate
 from tenfold.collab.item_item import ItemItem
 from tenfold.collab.predict import Best, Cells, FoldIn, PairScorer, Reasons, RuledOut
 from tenfold.data.tables.table import Table
@@ -152,6 +153,15 @@ class ItemScorer:
     def vectors(self, side: str) -> NDArray[np.float32]:
         """Directions in which items that are taken together lie near each other."""
         return self.kept[side]
+
+    def with_items(self, items: NDArray[np.object_]) -> ItemScorer:
+        """The scorer with these items known, as far as they are not: they have no weights."""
+        known = self.interactions
+        new = list(dict.fromkeys(items[locate(items, known.items) < 0]))
+        more = replace(known, items=np.concatenate([known.items, np.array(new, object)]))
+        own = self.kept["item"]
+        vectors = np.vstack([own, np.zeros((len(new), own.shape[1]), np.float32)])
+        return replace(self, interactions=more, kept={**self.kept, "item": vectors})
 
     def fold_in(
         self, users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]

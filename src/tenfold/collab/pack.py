@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from tenfold.errors import LISTED, RunError
 from tenfold.values import Extra, FactorModel, Interactions, TimeSpans, id_text
 
-__all__ = ["FORMAT", "pack_factor_model", "pack_interactions", "unpack_factor_model", "unpack_interactions"]
+__all__ = [
+    "FORMAT",
+    "Packed",
+    "pack_factor_model",
+    "pack_interactions",
+    "unpack_factor_model",
+    "unpack_interactions",
+]
 
 #: Arrays by name, of whatever types a file has.
 Arrays = Mapping[str, NDArray[np.generic]]

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tenfold.collab.evaluate import evaluate_held_out
 from tenfold.collab.interest import fit_lists, pack_lists
-from tenfold.collab.pack import pack_factor_model, unpack_factor_model
-from tenfold.collab.predict import FactorScorer
+from tenfold.collab.pack import Packed, pack_factor_model, unpack_factor_model
+from tenfold.collab.predict import FactorScorer, PairScorer
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.events import begin_stage
 from tenfold.recipe import FactorRecipe
@@ -56,6 +59,24 @@ class FactorRun(RecommenderRun):
         scorer = self.scorer
         assert isinstance(scorer, FactorScorer)
         return scorer.model
+
+    def learn(
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        ratings: NDArray[np.float64],
+        before: NDArray[np.float64],
+    ) -> tuple[PairScorer, list[str]]:
+        """See `collab.learn.update_ratings`."""
+        from tenfold.collab.learn import update_ratings  # with compiled code
+
+        model, notes = update_ratings(self.model, users, items, ratings, before)
+        return FactorScorer(model, self.schema.time, self.record.time_format), notes
+
+    def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
+        """The factors."""
+        assert isinstance(scorer, FactorScorer)
+        return MODEL, pack_factor_model(scorer.model)
 
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
         """A workbook of factors and their products, the predictions; see `recommenders.explain_factors`."""

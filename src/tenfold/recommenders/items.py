@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tenfold.collab.evaluate import evaluate_held_out
 from tenfold.collab.interest import Lists, pack_lists
 from tenfold.collab.item_scorer import ItemScorer
-from tenfold.collab.pack import pack_interactions, unpack_interactions
+from tenfold.collab.pack import Packed, pack_interactions, unpack_interactions
+from tenfold.collab.predict import PairScorer
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import FactorRecipe
@@ -62,6 +63,24 @@ class ItemRun(RecommenderRun):
             f"{self.path} is {self.words}: its scores are not products of factors",
             fix="recommend, similar, evaluate and report work; for factors: fit with --method als",
         )
+
+    def learn(
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        ratings: NDArray[np.float64],
+        before: NDArray[np.float64],
+    ) -> tuple[PairScorer, list[str]]:
+        """Users take these items, too; new items follow the others by popularity until the next fit."""
+        scorer = self.scorer
+        assert isinstance(scorer, ItemScorer)
+        return scorer.with_items(items).fold_in(users, items, ratings.astype(np.float32))
+
+    def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
+        """Interactions and vectors; the weights between items stay."""
+        assert isinstance(scorer, ItemScorer)
+        known, own = scorer.interactions, scorer.kept
+        return MODEL, pack_interactions(known, own["user"], own["item"], method="ease")
 
     def explain(self, rows: Sequence[str] = (), options: ExplainOptions = SOME_ROWS) -> Explanation:
         """Raises RecipeError: a list's reasons explain its scores."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tenfold.collab import recommend as listing
 from tenfold.collab.ids import find_titles, locate, near_items, unrated_items
 from tenfold.collab.interest import Lists, unpack_lists
 from tenfold.collab.item_scorer import RatingOrder
+from tenfold.collab.pack import Packed
 from tenfold.collab.predict import FactorScorer, PairScorer
 from tenfold.collab.protocol import fold_in_part
 from tenfold.data.ratings.index import index_ratings
@@ -29,6 +30,7 @@ from tenfold.data.tables.table import Table, read_parquet_columns, read_table, w
 from tenfold.errors import LISTED, RatingsError, RecipeError, RunError, SchemaError, did_you_mean
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
 from tenfold.recommenders.candidates import read_ranking
+from tenfold.recommenders.update import NewRatings, update_run
 from tenfold.runs.folder import RunFolder, read_arrays, read_text
 from tenfold.runs.heldout import HeldOutRows, evaluate_target, free_names
 from tenfold.runs.job import log_all
@@ -40,6 +42,7 @@ from tenfold.schema import NumberTarget, Schema
 from tenfold.values import (
     FactorModel,
     Interactions,
+    Log,
     Neighbours,
     PairPredictions,
     Ratings,
@@ -416,28 +419,93 @@ class RecommenderRun(Run):
                 fix="fit again with these ratings, or fit without --body, where new users are folded in",
             )
         known = self.interactions
-        wanted = [name for name in (self.schema.ids[1].name, self.schema.targets[0].name) if name]
-        about = self._readers[0].record.values
-        table = read_as_trained(source, about, table_options, wanted, usual_names=True)
-        ratings = self.read_ratings(
-            table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=user
-        )
-        items, messages = find_titles(known, ratings.items)
-        _refuse_twice(known, table, ratings, items)
-        notes = [*ratings.notes, *messages]
+        how = {"columns": columns, "time_format": time_format, "skip_bad": skip_bad}
+        new = self.new_ratings(source, table_options, **how, one_user=user)
+        ratings, items, notes = new.ratings, new.items, new.notes
         if list(ratings.users) == [id_text(user)] and locate(ratings.users, known.users)[0] >= 0:
             notes.append(f"{user!r} is a user of the run: these ratings are added to the user's own")
         scorer, messages = fold_in(
             ratings.users[ratings.user_index], items[ratings.item_index], ratings.ratings
         )
-        _refuse_unknown_items(known, scorer.interactions, table, items)
+        _refuse_unknown_items(known, scorer.interactions, new.source, items)
         notes += messages
         record = self.record.with_values(
             notes=[*self.record.notes, *notes], added_notes=notes, added_users=list(ratings.users)
         )
         return replace(self, record=record, folded=scorer)
 
+    def update(
+        self,
+        source: object,
+        *,
+        columns: Mapping[str, str | None] | None = None,
+        time_format: str | None = None,
+        skip_bad: bool = False,
+        again: bool = False,
+        accept_shift: bool = False,
+        on_note: Log | None = None,
+        **table_options: object,
+    ) -> Self:
+        """Learn the ratings of a table for good, without a new fit (``tenfold update``); returns the run.
+
+        The folder is written anew, and takes the run's place when it is whole: an update that is interrupted
+        leaves the run as it was. `record.updates` says what each update learned, and how well the run
+        foretold it. A message says when a full fit would pay.
+
+        source, columns, time_format, skip_bad, table_options: as `with_ratings` takes them, with users.
+        again: ratings of an earlier update, or all events of the run, may count twice.
+        accept_shift: ratings may lie far above or below the predictions, as those of another scale do.
+
+        Repeated pairs follow the run's rule, and a rating that is in the run already changes nothing. Raises
+        RunError for networks and blends, RatingsError for ratings that cannot be learned.
+        """
+        how = {"columns": columns, "time_format": time_format, "skip_bad": skip_bad, "again": again}
+        options = {**how, "accept_shift": accept_shift, "on_note": on_note}
+        self.packed(self.scorer)  # refuses runs that cannot
+        return cast(Self, update_run(self.path, source, table_options=table_options, **options))
+
+    def learn(
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        ratings: NDArray[np.float64],
+        before: NDArray[np.float64],
+    ) -> tuple[PairScorer, list[str]]:
+        """The scorer with ratings learned, and messages; see `collab.learn.update_ratings`."""
+        raise self._no_update()
+
+    def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
+        """The file that holds a scorer of such a run, and what it holds."""
+        raise self._no_update()
+
+    def _no_update(self) -> RunError:
+        fix = "fit again with all ratings"
+        if self.members:
+            fix = f"update its members, and blend them again: {', '.join(map(str, self._readers))}"
+        return RunError(f"{self.path} is {self.words}, which learns in a training only", fix=fix)
+
     # --- reading
+
+    def new_ratings(
+        self,
+        source: object,
+        table_options: Mapping[str, object],
+        *,
+        columns: Mapping[str, str | None] | None = None,
+        time_format: str | None = None,
+        skip_bad: bool = False,
+        one_user: str | None = None,
+    ) -> NewRatings:
+        """Further ratings of a table; see `with_ratings`. one_user: of all rows, if no column has users."""
+        wanted = [name for name in (self.schema.ids[1].name, self.schema.targets[0].name) if name]
+        about = self._readers[0].record.values
+        table = read_as_trained(source, about, table_options, wanted, usual_names=True)
+        ratings = self.read_ratings(
+            table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=one_user
+        )
+        items, messages = find_titles(self.interactions, ratings.items)
+        _refuse_twice(self.interactions, table, ratings, items)
+        return NewRatings(ratings, items, [*ratings.notes, *messages], table.source)
 
     @property
     def _readers(self) -> list[RecommenderRun]:
@@ -539,13 +607,13 @@ def _refuse_twice(known: Interactions, table: Table, ratings: Ratings, items: ND
 
 
 def _refuse_unknown_items(
-    before: Interactions, after: Interactions, table: Table, items: NDArray[np.object_]
+    before: Interactions, after: Interactions, source: str, items: NDArray[np.object_]
 ) -> None:
     """Raises RatingsError where no item of new ratings is known, so that nothing was learned of anybody."""
     if (locate(items, after.items) >= 0).any():
         return
     raise RatingsError(
-        f"{table.source}: none of {len(items)} items is known to this run",
+        f"{source}: none of {len(items)} items is known to this run",
         problems=[f"{item!r}: {near_items(before, item)}" for item in items[:LISTED]],
         fix="name items by their ids or titles in the run",
     )

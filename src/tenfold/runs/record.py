@@ -101,6 +101,7 @@ class RunRecord:
     notes = Entry[list[str]]([])
     added_notes = Entry[list[str]]([])
     added_users = Entry[list[str]]([])
+    updates = Entry[list[Mapping[str, Any]]]([])
     weights = Entry[Mapping[str, Mapping[str, float]]]({})
     blends = Entry[Mapping[str, Mapping[str, BlendWay]]]({})
     classes = Entry[Mapping[str, list[str]]]({})
