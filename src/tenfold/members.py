@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypedDict
 from pydantic import Field
 
 from tenfold.errors import RecipeError
-from tenfold.recipe import Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.schema import Frozen
 
 
@@ -44,7 +44,7 @@ class Member:
 
     name: str
     weight: float
-    recipe: Recipe
+    recipe: AnyRecipe
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FoldTraining:
 
     member: str
     fold: int
-    recipe: Recipe
+    recipe: AnyRecipe
 
     @property
     def name(self) -> str:
@@ -83,15 +83,19 @@ class Sections(TypedDict, total=False):
     grid: Sequence[Settings]
 
 
-def read_members(sections: Sections, how: EnsembleRecipe) -> tuple[Member, ...]:
+def read_members(sections: Sections, how: EnsembleRecipe, *, rated: bool = False) -> tuple[Member, ...]:
     """Return the members of ``[[member]]`` and ``[[grid]]``, each with the settings of ``[recipe]``.
+
+    rated: they are recommenders: networks where they have a body, else factors by a method; of the shared
+    settings each takes those that it has.
 
     A grid gives lists for some fields, and makes a member of every combination. A member's seed, and so its
     own split, comes from the shared seed and its name: adding or removing a member changes no other.
     Raises RecipeError with the faults of all members.
     """
     shared = dict(sections.get("recipe", {}))
-    problems, hint = _faults("[recipe]", shared)
+    kinds: tuple[type[AnyRecipe], ...] = (FactorRecipe, RatingNetworkRecipe) if rated else (Recipe,)
+    problems, hint = _faults("[recipe]", shared, kinds)
     wanted = [(f"member {number}", own) for number, own in enumerate(sections.get("member", ()), start=1)]
     for index, grid in enumerate(sections.get("grid", ()), start=1):
         cells = _grid(grid)
@@ -102,11 +106,14 @@ def read_members(sections: Sections, how: EnsembleRecipe) -> tuple[Member, ...]:
         problems.append("[recipe]: members do not set fold; set folds in [ensemble]")
     members: list[Member] = []
     for where, own in wanted:
-        where += f" ({own['arch']})" if isinstance(own.get("arch"), str) else ""
+        called = own.get("arch") or own.get("method") or own.get("body")
+        where += f" ({called})" if isinstance(called, str) else ""
+        kind = _kind(own, shared, kinds)
         try:
-            members.append(_member(own, shared, how, {member.name for member in members}))
+            members.append(_member(own, shared, how, {member.name for member in members}, kind))
         except RecipeError as error:
-            faults, fix = _faults(where, {key: own[key] for key in own if key not in ("name", "weight")})
+            given = {key: own[key] for key in own if key not in ("name", "weight")}
+            faults, fix = _faults(where, given, (kind,))
             hint = hint or fix
             problems += faults
             # Wrong only together with the shared settings, or in its name or weight.
@@ -118,12 +125,26 @@ def read_members(sections: Sections, how: EnsembleRecipe) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _faults(where: str, values: Settings) -> tuple[list[str], str]:
-    try:
-        Recipe.model_validate(values)
-    except RecipeError as error:
-        return [f"{where}: {problem}" for problem in error.problems], error.labels.get("fix", "")
-    return [], ""
+def _faults(where: str, values: Settings, kinds: Sequence[type[AnyRecipe]]) -> tuple[list[str], str]:
+    """Faults of settings, each by the first kind of recipe that has it."""
+    problems, hint, left = [], "", dict(values)
+    for kind in kinds:
+        last = kind is kinds[-1]
+        mine = {name: left.pop(name) for name in [*left] if last or name in kind.model_fields}
+        try:
+            kind.model_validate(mine)
+        except RecipeError as error:
+            problems += [f"{where}: {problem}" for problem in error.problems]
+            hint = hint or error.labels.get("fix", "")
+    return problems, hint
+
+
+def _kind(own: Settings, shared: Settings, kinds: Sequence[type[AnyRecipe]]) -> type[AnyRecipe]:
+    """The class of a member's recipe."""
+    if Recipe in kinds:
+        return Recipe
+    network = "body" in own or ("body" in shared and "method" not in own)
+    return RatingNetworkRecipe if network else FactorRecipe
 
 
 def _grid(grid: Settings) -> list[Settings]:
@@ -132,15 +153,19 @@ def _grid(grid: Settings) -> list[Settings]:
     return [dict(zip(grid, cells, strict=True)) for cells in product(*choices)]
 
 
-def _member(own: Settings, shared: Settings, how: EnsembleRecipe, taken: set[str]) -> Member:
-    values = {**shared, **own}
+def _member(
+    own: Settings, shared: Settings, how: EnsembleRecipe, taken: set[str], kind: type[AnyRecipe]
+) -> Member:
+    common = {name: value for name, value in shared.items() if kind is Recipe or name in kind.model_fields}
+    values = {**common, **own}
     weight, name = values.pop("weight", 1.0), values.pop("name", None)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
         raise RecipeError("a weight is a number of 0 or more", problems=[f"weight = {weight!r}"])
     if "fold" in own:
         raise RecipeError("members do not set fold", fix="set folds in [ensemble]")
-    recipe = Recipe.model_validate(values)
-    recipe.check()
+    recipe = kind.model_validate(values)
+    if isinstance(recipe, Recipe):
+        recipe.check()
     if name is not None and not (isinstance(name, str) and re.fullmatch(r"[\w][\w.+-]{0,99}", name)):
         raise RecipeError(f"name = {name!r} cannot name a folder", fix="use letters, digits, - and _")
     if name in taken:
@@ -156,10 +181,14 @@ def _member(own: Settings, shared: Settings, how: EnsembleRecipe, taken: set[str
     return Member(name, float(weight), recipe.model_copy(update=changes))
 
 
-def _name(recipe: Recipe, taken: set[str]) -> str:
+def _name(recipe: AnyRecipe, taken: set[str]) -> str:
     """A folder's name that says what is inside, with a number where members share it."""
-    sizes = [recipe.image_size] if recipe.item_size is None else [recipe.item_size, recipe.image_size]
-    shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
-    plain = re.sub(r"[^\w.+-]", "_", "-".join([recipe.arch, recipe.resize, *shown]))
+    if not isinstance(recipe, Recipe):
+        words = [recipe.method if isinstance(recipe, FactorRecipe) else recipe.body]
+    else:
+        sizes = [recipe.image_size] if recipe.item_size is None else [recipe.item_size, recipe.image_size]
+        shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
+        words = [recipe.arch, recipe.resize, *shown]
+    plain = re.sub(r"[^\w.+-]", "_", "-".join(words))
     numbered = (f"{plain}-{number}" for number in count(2))
     return plain if plain not in taken else next(name for name in numbered if name not in taken)

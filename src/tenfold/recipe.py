@@ -486,13 +486,14 @@ class Factors(Part):
     use_bias: bool = choice(True, "sgd: a bias per user and item")
     threads: PositiveInt = choice(2, "changes the answer in the last bits: sums depend on it")
     seed: Seed = choice(0, "of the split, the first factors and the sampler")
+    split_seed: Seed | None = choice(None, "of the split alone [seed]")
     fold: Fold = choice(None, "hold out the K-th of N equal parts, K from 1")
 
     @model_serializer(mode="wrap")
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         # Files and identities stay as they were before lists had weights between items, and ratings folds.
         values = dump(self)
-        for name in ("core_items", "unobserved", "fold"):
+        for name in ("core_items", "unobserved", "fold", "split_seed"):
             if getattr(self, name) is None:
                 values.pop(name, None)
         return values

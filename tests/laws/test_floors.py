@@ -87,7 +87,7 @@ NEURAL = (
             "timing",
         )
     ),
-    *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "export", "worker")),
+    *(f"ensembles/{file}" for file in ("predict", "evaluate", "soup", "explain", "export", "tasks")),
 )
 
 DISTRIBUTIONS = {

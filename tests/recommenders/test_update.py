@@ -84,7 +84,7 @@ def test_an_update_is_kept_and_recorded(run: RecommenderRun, rows: list[tuple[st
 
 
 def test_what_is_in_already_changes_nothing(run: RecommenderRun, rows: list[tuple[str, str, float]]) -> None:
-    held = {pair for pair in zip(*run.held_out_pairs(), strict=True)}
+    held = set(zip(*run.held_out_pairs(), strict=True))
     inside = [row for row in rows[:-60] if row[:2] not in held][:5]
     before = {path.name: file_digest(path) for path in run.path.iterdir()}
     notes: list[str] = []
@@ -114,7 +114,7 @@ def test_a_rating_that_changes_follows_the_rule_of_the_run(
         return
     after = run.update(new)
     assert rating(after, "me", rows[0][1]) == wanted and len(after.interactions.seen_items) == 301
-    assert [update["changed"] for update in after.record.updates] == ([] if rule == "first" else [1])
+    assert [update["changed"] for update in after.record.updates] == ([] if rule in ("first", "min") else [1])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, RunError])
@@ -154,7 +154,7 @@ def test_an_unfinished_fit_is_not_ended_by_an_update(run: RecommenderRun, rows: 
 
 
 def test_ratings_of_another_scale_are_refused(run: RecommenderRun, rows: list[Any]) -> None:
-    with pytest.raises(RatingsError, match="outside 1 to 5"):
+    with pytest.raises(RatingsError, match="outside the run's scale 1 to 5"):
         run.update(table_of([(user, item, 2 * value) for user, item, value in rows[-60:]]))
     low = table_of([(user, item, 1 + value / 10) for user, item, value in rows[-60:]])
     with pytest.raises(RatingsError, match="below what the run expects") as refused:
@@ -179,6 +179,39 @@ def test_names_in_another_unicode_form_and_columns_with_other_names(
         run.interactions.users
     )
     assert after.record.updates[0]["changed"] == 1 and after.record.updates[0]["new_items"] == 1
+
+
+def test_newest_first_or_last_the_last_by_time_counts(
+    tmp_path: Path, rows: list[tuple[str, str, float]]
+) -> None:
+    timed = {**table_of(rows[:300]), "when": [f"2020-01-{1 + row % 28:02d}" for row in range(300)]}
+    fitted = tenfold.fit(timed, run=tmp_path / "run", time="when", **COLUMNS, **QUICK)
+    item = rows[0][1]
+    new = {
+        "user": ["me", "me"],
+        "item": [item, item],
+        "stars": [2.0, 5.0],
+        "when": ["2021-05-05", "2021-01-01"],
+    }
+    other = tenfold.load_run(shutil.copytree(fitted.path, tmp_path / "other"), RecommenderRun)
+    for run, table in ((fitted, new), (other, {name: cells[::-1] for name, cells in new.items()})):
+        assert rating(run.update(table), "me", item) == 2
+
+
+def test_items_by_title_and_two_of_one_title(tmp_path: Path, rows: list[tuple[str, str, float]]) -> None:
+    items = sorted({item for _, item, _ in rows[:300]})
+    with open(tmp_path / "items.csv", "w", encoding="utf-8") as stream:
+        titles = ["The Same", "The Same", *(f"Film {item}" for item in items[2:])]
+        stream.write(
+            "item,title\n" + "".join(f"{item},{title}\n" for item, title in zip(items, titles, strict=True))
+        )
+    words = {"item_table": str(tmp_path / "items.csv"), "item_name": "title"}
+    run = tenfold.fit(table_of(rows[:300]), run=tmp_path / "run", **words, **COLUMNS, **QUICK)
+    after = run.update(table_of([("me", f"Film {items[5]}", 5.0), ("me", items[0], 1.0)]))
+    assert rating(after, "me", items[5]) == 5 and rating(after, "me", items[0]) == 1
+    assert len(after.interactions.items) == len(run.interactions.items)
+    with pytest.raises(RatingsError, match="The Same"):
+        after.update(table_of([("me", "The Same", 3.0)]))
 
 
 def test_an_updated_run_is_not_the_fit_that_resume_asks_for(

@@ -28,8 +28,8 @@ def blend_runs(
 ) -> Run:
     """Blend runs of one kind. They stay where they are; the blend refers to them.
 
-    weights: a weight per run; equal by default.  method: as in `ensembles.evaluate.evaluate_blend`; ratings
-    take ``weights`` only, since their runs keep no held-out answers.
+    weights: a weight per run; equal by default.  method: as in `ensembles.evaluate.evaluate_blend`; of
+    ratings it learns from those that all runs held out, and events take ``weights`` only.
     seed: of the random parts in which learned weights are scored.
     Raises RunError for runs that do not fit together.
     """

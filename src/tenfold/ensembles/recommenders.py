@@ -6,7 +6,7 @@ Members may be scorers of any kinds. The blend knows each user and item that a m
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from tenfold.collab.ids import locate
 from tenfold.collab.predict import Best, Cells, FactorScorer, FoldIn, PairScorer, Reasons, RuledOut
 from tenfold.data.tables.table import Table, write_parquet
-from tenfold.ensembles.weights import fuse_ranks
+from tenfold.ensembles.weights import (
+    METHODS,
+    Evidence,
+    fit_weights,
+    fuse_ranks,
+    nested_weights,
+    random_parts,
+)
 from tenfold.errors import RecipeError, RunError
 from tenfold.metrics import number_scores
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
@@ -31,9 +38,12 @@ from tenfold.runs.folder import RunFolder
 from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions
 from tenfold.runs.record import RunRecord, nan_to_none
 from tenfold.runs.run import Blended, Ensemble, Explanation, Exported, Member
-from tenfold.values import FactorModel, Interactions, Ratings, Scores
+from tenfold.values import FactorModel, Interactions, Ratings, Scores, TargetScores
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+#: Weights are learned from at least so many ratings that all members held out.
+LEAST_ROWS = 10
 #: Each member proposes WIDER * n items for a list of n, but at least LEAST.
 WIDER, LEAST = 10, 200
 
@@ -61,8 +71,8 @@ class RecommenderBlend(RecommenderRun, Ensemble):
         """Join members. Raises RunError where only some have events, or scales differ."""
         problems: list[str] = []
         first = members[0].runs[0].interactions
-        for member in members:
-            own = member.runs[0].interactions
+        for member, run in _each(members):
+            own = run.interactions
             if own.implicit != first.implicit:
                 kind = "events" if own.implicit else "ratings"
                 problems.append(f"{member.name} was fitted to {kind}, {members[0].name} was not")
@@ -77,31 +87,43 @@ class RecommenderBlend(RecommenderRun, Ensemble):
     def blend(
         cls, folder: RunFolder, members: Sequence[Member[RecommenderRun]], *, method: str, seed: int
     ) -> Blended:
-        """Blend by the stated weights: runs of ratings keep no held-out answers to learn from."""
-        if method != "weights":
-            raise RecipeError(
-                f"--method {method} learns from held-out answers, which runs of ratings do not keep",
-                fix="give --weights, and compare by tenfold evaluate",
-            )
+        """Blend by stated weights, or by those with the least error on ratings that all members held out.
+
+        Learned weights are scored by parts: a rating's blend has weights that were learned without its part.
+        """
         blend = cls.of(folder.path, RunRecord({}), members)
         shared = _find_shared(members)
-        notes, scores = [], {}
-        total = sum(member.weight for member in members)
-        shares = {member.name: member.weight / total for member in members}
+        if method != "weights" and shared is None:
+            raise RecipeError(
+                f"--method {method} learns from ratings that all members held out, and there are none",
+                fix="fit them with the same --valid and --split-seed, or give --weights",
+            )
+        notes, scores, blends = [], {}, {}
+        names, weights = [member.name for member in members], _weights(members)
         if shared is not None:
-            shared.write(folder, blend)
-            scores = {blend.target: number_scores(shared.truth, shared.mean(_weights(members)))}
-            fewer = len(shared.truth) < max(len(member.runs[0].held_out().ids) for member in members)
-            notes = [f"scored on {len(shared.truth)} ratings that all members held out"] if fewer else []
+            ways = shared.ways([member.weight for member in members], seed)
+            blends = {way: found.record(names) for way, found in ways.items()}
+            chosen = min(ways, key=lambda way: ways[way].loss) if method == "best" else method
+            weights = ways[chosen].weights
+            shared.write(folder, blend, ways[chosen].answers)
+            scores = {blend.target: number_scores(shared.truth, ways[chosen].answers)}
+            most = max(sum(len(run.held_out().ids) for run in member.runs) for member in members)
+            if len(shared.truth) < most:
+                notes.append(f"scored on {len(shared.truth)} ratings that all members held out")
+        shares = dict(zip(names, map(float, weights), strict=True))
         record = {
             "of": "ratings",
             "weights": {blend.target: shares},
+            **({"blends": {blend.target: blends}} if len(blends) > 1 else {}),
             "targets": nan_to_none(scores),
             "valid_rows": len(shared.truth) if shared else 0,
             "target": blend.target,
             "peak_bytes": peak_bytes(),
         }
-        own = {member.name: member.runs[0].scores for member in members}
+        own = {
+            member.name: member.runs[0].scores if len(member.runs) == 1 else _scores_of(blend, shared, place)
+            for place, member in enumerate(members)
+        }
         return Blended(blend.schema, record, own, notes)
 
     @cached_property
@@ -112,16 +134,37 @@ class RecommenderBlend(RecommenderRun, Ensemble):
     @cached_property
     def trained(self) -> MeanScorer:
         """The mean of the members' scorers."""
+        runs = list(_each(self.members))
+        weight = self._weight_of
         return MeanScorer(
-            tuple(member.runs[0].scorer for member in self.members),
-            tuple(member.weight for member in self.members),
+            tuple(run.scorer for _, run in runs),
+            tuple(weight[member.name] / len(member.runs) for member, _ in runs),
         )
+
+    @property
+    def _weight_of(self) -> Mapping[str, float]:
+        """Member -> its weight, as stated or as it was learned."""
+        learned = self.record.method not in ("", "weights")
+        shares = self.record.weights.get(self.target, {}) if learned else {}
+        return {member.name: shares.get(member.name, member.weight) for member in self.members}
+
+    def member_runs(self) -> dict[str, RecommenderRun]:
+        """Member -> its run; of several folds, the mean of their runs."""
+        record = RunRecord({})
+        return {
+            member.name: member.runs[0]
+            if len(member.runs) == 1
+            else RecommenderBlend.of(
+                self.path, record, [Member(run.path.name, 1.0, (run,)) for run in member.runs]
+            )
+            for member in self.members
+        }
 
     def _by_interest(self) -> tuple[PairScorer, str] | None:
         """The members' lists by interest, fused by reciprocal rank; None if a member keeps none."""
         scorer = self.scorer
         assert isinstance(scorer, MeanScorer)
-        kept = [member.runs[0].lists for member in self.members]
+        kept = [run.lists for _, run in _each(self.members)]
         own = [lists.scorer(one) for lists, one in zip(kept, scorer.scorers, strict=True) if lists]
         if len(own) < len(kept):
             return None
@@ -174,10 +217,23 @@ class RecommenderBlend(RecommenderRun, Ensemble):
             def scores(weights: NDArray[np.float64]) -> Scores:
                 return number_scores(shared.truth, shared.mean(weights / weights.sum()))
 
-            weights = _weights(self.members)
+            weights = np.array([self._weight_of[name] for name in names])
+            weights /= weights.sum()
             found = [leave_out(self.target, "rmse", names, weights, len(shared.truth), scores)]
-        lists = all(isinstance(member.runs[0].scorer, FactorScorer) for member in self.members)
+        lists = all(isinstance(run.scorer, FactorScorer) for _, run in _each(self.members))
         return blend_page(self, contributions_section(found, False), worst=worst, lists=lists)
+
+
+def _each(
+    members: Sequence[Member[RecommenderRun]],
+) -> Iterator[tuple[Member[RecommenderRun], RecommenderRun]]:
+    """Every run, with its member: a run per fold."""
+    return ((member, run) for member in members for run in member.runs)
+
+
+def _scores_of(blend: RecommenderBlend, shared: _Shared | None, place: int) -> TargetScores:
+    """A member's scores, of its folds together."""
+    return {} if shared is None else {blend.target: number_scores(shared.truth, shared.answers[place])}
 
 
 def _weights(members: Sequence[Member[RecommenderRun]]) -> NDArray[np.float64]:
@@ -202,36 +258,87 @@ class _Shared:
         """(pairs,) the blend's answers. weights: (members,), of sum 1."""
         return weights @ self.answers
 
-    def write(self, folder: RunFolder, blend: RecommenderBlend) -> None:
-        """Write them as the held-out ratings of the blend."""
+    def ways(self, stated: Sequence[float], seed: int) -> dict[str, _Way]:
+        """Each way of blending: weights from all ratings, and answers by weights that did not see them."""
+        rows = np.arange(len(self.truth))
+        evidence = Evidence(self.answers.T, rows, self.truth)
+        part = random_parts(len(rows), seed=seed)
+        found = {}
+        for method in METHODS if len(rows) >= LEAST_ROWS else METHODS[:1]:
+            weights = fit_weights(evidence, method, stated)
+            if method == "weights":
+                answers = self.mean(weights)
+            else:
+                nested = nested_weights(evidence, part, method, stated)[part]
+                answers = np.einsum("rm,mr->r", nested, self.answers)
+            found[method] = _Way(weights, answers, float(np.mean((answers - self.truth) ** 2)), self.truth)
+        return found
+
+    def write(self, folder: RunFolder, blend: RecommenderBlend, answers: NDArray[np.float64]) -> None:
+        """Write them, with the blend's answers (pairs,), as its held-out ratings."""
         pairs = zip(self.users, self.items, strict=True)
         ids = np.array([f"user {user}, item {item}" for user, item in pairs], object)
-        answers = self.mean(_weights(blend.members))
         columns = [ids, np.full(len(ids), -1), self.truth, answers, self.users, self.items]
         names = held_out_names(blend.schema, blend.target)
         write_parquet(folder.file(HELD_OUT), dict(zip(names, columns, strict=True)))
 
 
+@dataclass(frozen=True)
+class _Way:
+    """A way of blending. weights: (members,).  answers: (pairs,), by weights learned without them.
+
+    loss: their mean squared error.  truth: (pairs,) the ratings.
+    """
+
+    weights: NDArray[np.float64]
+    answers: NDArray[np.float64]
+    loss: float
+    truth: NDArray[np.float64]
+
+    def record(self, names: Sequence[str]) -> dict[str, object]:
+        """For ``run.json``."""
+        weights = dict(zip(names, map(float, self.weights), strict=True))
+        return {"weights": weights, "loss": self.loss, "scores": number_scores(self.truth, self.answers)}
+
+
 def _find_shared(members: Sequence[Member[RecommenderRun]]) -> _Shared | None:
-    """The ratings that every member held out, as equal ratings of a pair once each; None without any."""
-    tables = []
+    """The ratings that every member held out, as equal ratings of a pair once each; None without any.
+
+    Of a member with folds they are those of all folds, each answered by the run that held it out.
+    """
+    tables: list[tuple[NDArray[np.object_], NDArray[np.object_], Floats, Floats]] = []
     for member in members:
-        run = member.runs[0]
-        held = run.held_out()
-        if not held.evaluations or held.evaluations[0].guess is None or held.evaluations[0].truth is None:
-            return None
-        users, items = run.held_out_pairs()
-        truth, guess = held.evaluations[0].truth, held.evaluations[0].guess
-        keys = list(zip(users, items, truth.tolist(), strict=True))
-        if len(keys) != len({key[:2] for key in keys}):
-            return None
-        tables.append(dict(zip(keys, guess.tolist(), strict=True)))
-    shared = [key for key in tables[0] if all(key in table for table in tables)]
-    if not shared:
+        parts = []
+        for run in member.runs:
+            held = run.held_out()
+            if not held.evaluations or held.evaluations[0].guess is None or held.evaluations[0].truth is None:
+                return None
+            parts.append((*run.held_out_pairs(), held.evaluations[0].truth, held.evaluations[0].guess))
+        users, items, truth, guess = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        tables.append((users, items, truth, guess))
+    known = [
+        {name: place for place, name in enumerate(dict.fromkeys(n for own in tables for n in own[side]))}
+        for side in (0, 1)
+    ]
+    width = len(known[1])
+    keys = [
+        np.fromiter((known[0][user] for user in users), np.int64, len(users)) * width
+        + np.fromiter((known[1][item] for item in items), np.int64, len(items))
+        for users, items, _, _ in tables
+    ]
+    if any(len(np.unique(own)) != len(own) for own in keys):
         return None
-    users, items, truth = zip(*shared, strict=True)
-    answers = np.array([[table[key] for key in shared] for table in tables])
-    return _Shared(np.array(users, object), np.array(items, object), np.array(truth), answers)
+    users, items, truth, _ = tables[0]
+    kept = np.ones(len(keys[0]), np.bool_)
+    answers = []
+    for own, (_, _, rating, guess) in zip(keys, tables, strict=True):
+        order = np.argsort(own)
+        place = order[np.minimum(np.searchsorted(own[order], keys[0]), len(own) - 1)]
+        kept &= (own[place] == keys[0]) & (rating[place] == truth)
+        answers.append(guess[place])
+    if not kept.any():
+        return None
+    return _Shared(users[kept], items[kept], truth[kept], np.array(answers)[:, kept])
 
 
 @dataclass(frozen=True, eq=False)

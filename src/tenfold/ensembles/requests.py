@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypedDict
 
-from tenfold.recipe import Recipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.options import Machine, Reading
 from tenfold.schema import Schema
 from tenfold.values import Scores
@@ -17,7 +17,7 @@ class MemberRecipe:
     """A member to check."""
 
     name: str
-    recipe: Recipe
+    recipe: AnyRecipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class CheckRequest(Request):
     """Check all that can be refused before the first training.
 
     folds: of a cross-validation, or 0.  plan: how many trainings share the memory; 0 makes no plans.
+    method: of the blend.
     """
 
     task = "check"
@@ -56,6 +57,7 @@ class CheckRequest(Request):
     members: Sequence[MemberRecipe]
     folds: int = 0
     plan: int = 0
+    method: str = "weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class FitRequest(Request):
 
     task = "fit"
     schema: Schema
-    recipe: Recipe
+    recipe: AnyRecipe
     run: str
     time_limit: float | None = None
 
@@ -146,7 +148,7 @@ def reading_values(reading: Reading) -> dict[str, object]:
 #: Fields that are not in JSON's types -> how to write and read them.
 _FORMS: Mapping[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
     "schema": (lambda own: own.model_dump(mode="json", exclude_none=True), lambda values: Schema(**values)),
-    "recipe": (lambda own: own.model_dump(mode="json", exclude_unset=True), lambda values: Recipe(**values)),
+    "recipe": (lambda own: _recipe_values(own), lambda values: _recipe_of(values)),
     "reading": (reading_values, lambda values: Reading(**values)),
     "machine": (asdict, lambda values: Machine(**values)),
     "members": (
@@ -156,6 +158,22 @@ _FORMS: Mapping[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = 
         ],
     ),
 }
+
+
+#: Recipes of ratings by name, in a request under this key beside their fields.
+_OF_RATINGS = {"factors": FactorRecipe, "network": RatingNetworkRecipe}
+_KIND = "of ratings"
+
+
+def _recipe_values(recipe: AnyRecipe) -> dict[str, object]:
+    values = recipe.model_dump(mode="json", exclude_unset=True)
+    kind = next((name for name, own in _OF_RATINGS.items() if type(recipe) is own), "")
+    return {**values, _KIND: kind} if kind else values
+
+
+def _recipe_of(values: Mapping[str, object]) -> AnyRecipe:
+    kind = values.get(_KIND)
+    return _OF_RATINGS.get(str(kind), Recipe)(**{name: own for name, own in values.items() if name != _KIND})
 
 
 def _written(value: Request | MemberRecipe | MemberRuns) -> dict[str, object]:

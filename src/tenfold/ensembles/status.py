@@ -14,7 +14,7 @@ from tenfold.ensembles.requests import Fault, reading_values
 from tenfold.errors import RecipeError, TenfoldError
 from tenfold.events import MemberRow
 from tenfold.members import FoldTraining
-from tenfold.recipe import Recipe
+from tenfold.recipe import AnyRecipe, Recipe
 from tenfold.runs.folder import file_digest
 from tenfold.runs.options import Reading
 from tenfold.runs.record import RunRecord
@@ -96,8 +96,10 @@ def data_mark(file: EnsembleFile, reading: Reading) -> str:
     values = sorted((name, str(value)) for name, value in reading_values(reading).items())
     digest.update(repr(values).encode())
     table = Path(file.table)
-    if table.is_file():
-        digest.update(file_digest(table).encode())
+    sides = [Path(path) for path in (file.schema.user_table, file.schema.item_table) if path is not None]
+    for path in (table, *sides):
+        if path.is_file():
+            digest.update(file_digest(path).encode())
     folders = [table] if table.is_dir() else []
     folders += [Path(reading.folders.get(column.name, column.folder)) for column in file.schema.images]
     for folder in folders:
@@ -119,8 +121,10 @@ def _listing(folder: Path) -> list[str]:
     return sorted(lines)
 
 
-def unit_mark(data: str, recipe: Recipe) -> str:
+def unit_mark(data: str, recipe: AnyRecipe) -> str:
     """Digest the data's mark and the weights that a member starts from."""
+    if not isinstance(recipe, Recipe):
+        return hashlib.sha256(data.encode()).hexdigest()
     weights = Path(recipe.weights)
     own = file_digest(weights) if weights.is_file() else recipe.weights
     return hashlib.sha256(f"{data} {own}".encode()).hexdigest()

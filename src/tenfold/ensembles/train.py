@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tenfold.data.tables.jobfile import EnsembleFile
 from tenfold.ensembles.children import Child, Children, ask
-from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.ensembles.requests import (
     BlendAnswer,
     BlendRequest,
@@ -35,14 +34,17 @@ from tenfold.events import (
 )
 from tenfold.members import EnsembleRecipe, Member, Sections, expand, read_members
 from tenfold.networks.opened import resolved_recipe
-from tenfold.recipe import Recipe, with_defaults_for_rows
+from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for_rows
 from tenfold.runs.bundle import LOGS, describe_bundle, describe_member, making_bundle
 from tenfold.runs.fitting import finish_run
 from tenfold.runs.folder import RunFolder, differences, file_digest, read_run, read_text
+from tenfold.runs.heldout import FILES as HELD_OUT_FILES
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import PAGE
 from tenfold.runs.reading import kept_options
 from tenfold.runs.record import RunRecord, none_to_nan
+from tenfold.runs.registry import ensemble_class, load_run, open_run
+from tenfold.runs.run import Member as RunMember
 from tenfold.values import Log
 
 
@@ -101,16 +103,24 @@ def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]
         hint = error.labels.get("fix", "")
     if how.folds == 1:
         problems.append("[ensemble]: folds = 1: give 2 or more, or 0 for one split")
-    if file.schema.ids:
-        problems.append(
-            "[schema]: members are trained from pictures; blend ratings runs with `tenfold blend`"
-        )
+    rated = file.schema.rated
+    if rated and how.soup:
+        problems.append("[ensemble]: soup averages weights of networks, and ratings have none in common")
     try:
-        members = read_members(Sections(**file.sections), how)
+        members = read_members(Sections(**file.sections), how, rated=rated)
     except RecipeError as error:
         problems += error.problems
         hint = hint or error.labels.get("fix", "")
-    same = how.folds or how.split == "same" or file.schema.split or file.schema.time
+    if rated and how.blend != "weights" and not how.folds:
+        problems += [
+            f"{member.name}: holds out no ratings, which blend = {how.blend!r} learns from: set folds = 5, "
+            "or valid = 0.1"
+            for member in members
+            if not isinstance(member.recipe, Recipe)
+            and not member.recipe.valid
+            and member.recipe.split != "last"
+        ]
+    same = how.folds or how.split == "same" or file.schema.split or (file.schema.time and not rated)
     if how.blend != "weights" and not same and len(members) > 1:
         problems.append(
             f"[ensemble]: blend = {how.blend!r} learns from rows that every member held out, but each has a "
@@ -126,6 +136,10 @@ def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]
     if problems:
         raise RecipeError("the ensemble's recipe has faults", problems=problems, fix=hint)
     return how, members
+
+
+def _holds_out(recipe: FactorRecipe | RatingNetworkRecipe) -> bool:
+    return recipe.valid > 0 or recipe.split == "last"
 
 
 def _most(jobs: str) -> int:
@@ -201,13 +215,10 @@ class _Ensemble:
         name = training.name
         try:
             _, record = read_run(path)
-            recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
-            wanted = resolved_recipe(training.unit.recipe, self.file.schema)
+            changed = self._changes(training, path, record)
         except TenfoldError as error:
             self.note(f"{name} is trained again: {error.headline}")
             return
-        wanted = with_defaults_for_rows(wanted, record.train_rows)
-        changed = differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
         if changed:
             self.note(f"{name} is trained again: {', '.join(changed)}")
         elif mark != training.mark:
@@ -216,6 +227,18 @@ class _Ensemble:
         else:
             self.note(f"{name} has finished already")
             training.finish(record)
+
+    def _changes(self, training: MemberStatus, path: Path, record: RunRecord) -> list[str]:
+        """What its recipe has that the finished run's has not."""
+        asked = training.unit.recipe
+        if not isinstance(asked, Recipe):
+            # What follows from the table is in the run's recipe alone: only what is asked for is compared.
+            made = dict(record.identity.get("recipe", {}))
+            given = asked.model_dump(mode="json", exclude_unset=True)
+            return differences({name: made.get(name) for name in given}, given)
+        recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
+        wanted = with_defaults_for_rows(resolved_recipe(asked, self.file.schema), record.train_rows)
+        return differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
 
     def _path(self, training: MemberStatus) -> Path:
         return self.folder.path / "members" / training.name
@@ -230,6 +253,7 @@ class _Ensemble:
             machine=self.machine,
             folds=self.how.folds,
             plan=self.most if self.most > 1 else 0,
+            method=self.how.blend,
             members=[MemberRecipe(member.name, member.recipe) for member in self.members],
         )
         answer: CheckAnswer = ask(
@@ -324,9 +348,9 @@ class _Ensemble:
 
     def _recipe(self) -> dict[str, object]:
         """The recipe for the history: the ensemble's, and each member's differences from the defaults."""
-        defaults = Recipe.model_validate({}).model_dump(mode="json")
         members = {}
         for member in self.members:
+            defaults = type(member.recipe).model_validate({}).model_dump(mode="json")
             own = member.recipe.model_dump(mode="json")
             changed = {name: value for name, value in own.items() if value != defaults.get(name)}
             members[member.name] = {"weight": member.weight, **changed}
@@ -381,7 +405,7 @@ class _Ensemble:
                 describe_member(self.folder, soup["name"], soup["weight"], paths, scores=own, **more)
             )
         about = {
-            "of": "network",
+            "of": "ratings" if self.file.schema.rated else "network",
             "table": self.file.table,
             "reading": kept_options(self.file.table, self.reading.table),
             "recipe": self._recipe(),
@@ -400,7 +424,8 @@ class _Ensemble:
         }
         if not blend:
             # Earlier held-out answers are not those of members that have changed.
-            self.folder.file("oof.parquet").unlink(missing_ok=True)
+            for name in HELD_OUT_FILES:
+                self.folder.file(name).unlink(missing_ok=True)
             self.folder.write_text("schema.toml", self.file.schema.to_toml())
         return describe_bundle(self.folder, about)
 
@@ -419,15 +444,39 @@ class _Ensemble:
             ],
         )
         self.tell(StageBegan("blending"))
+        if self.file.schema.rated:
+            return self._blend_ratings(request)
         answer: BlendAnswer = ask(request.to_json(), self._log("blend"), lambda name, event: None)
+        return self._blended(answer)
+
+    def _blended(self, answer: BlendAnswer) -> Finished:
         for note in answer["notes"]:
             self.note(note)
         self.folder.write_text("schema.toml", answer["schema"])
         return self._finished(self._describe(answer), new=True)
 
+    def _blend_ratings(self, request: BlendRequest) -> Finished:
+        """Blend recommenders in this process: nothing of them is on a device."""
+        members = [
+            RunMember(
+                member.name, member.weight, tuple(load_run(self.folder.file(path)) for path in member.runs)
+            )
+            for member in request.members
+        ]
+        blend = ensemble_class("blend of ratings").blend
+        made = blend(self.folder, members, method=request.method, seed=request.seed)
+        answer = BlendAnswer(
+            evaluation=made.record,
+            scores={name: dict(scores) for name, scores in made.scores.items()},
+            soups=[],
+            schema=made.schema.to_toml(),
+            notes=list(made.notes),
+        )
+        return self._blended(answer)
+
     def _finished(self, record: RunRecord, *, new: bool) -> Finished:
         """Open the finished ensemble. new: it lacks its line in the history and its page."""
-        ensemble = NetworkEnsemble.open(self.folder.path, record)
+        ensemble = open_run(self.folder.path, record)
         if new:
             finish_run(ensemble, log=self.note)
         failed = tuple(member.name for member in record.members if member.status != "finished")

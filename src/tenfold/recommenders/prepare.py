@@ -279,7 +279,8 @@ def _split(ratings: Ratings, recipe: FactorRecipe) -> tuple[Split, str]:
             "there is no time column, so the ratings cannot be split by time",
             fix="name it with --time COLUMN, or choose --split random",
         )
-    seed, times = recipe.seed, ratings.times
+    seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    times = ratings.times
     if fold is None:
         fraction = recipe.valid
         if how == "time" and times is not None:

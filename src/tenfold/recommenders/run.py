@@ -338,9 +338,8 @@ class RecommenderRun(Run):
         scores = self.score_ratings(table, test, options, messages)
         targets = {self.target: scores}
         each = {
-            member.name: {self.target: run.score_ratings(table, test, options, messages)}
-            for member in self.members
-            for run in member.runs
+            name: {self.target: run.score_ratings(table, test, options, messages)}
+            for name, run in self.member_runs().items()
         }
         log_all(options.log, dict.fromkeys(messages))
         return {
@@ -387,6 +386,10 @@ class RecommenderRun(Run):
     def peak_bytes(self, device: str) -> int:
         """The most memory that was held; of a GPU where the scorer computes there."""
         return peak_bytes()
+
+    def member_runs(self) -> dict[str, RecommenderRun]:
+        """Member -> the run that answers for it; {} for a single run."""
+        return {member.name: member.runs[0] for member in self.members}
 
     # --- further ratings
 

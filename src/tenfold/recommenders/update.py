@@ -29,7 +29,7 @@ from tenfold.runs.place import CHECKPOINT, find_paths
 from tenfold.runs.record import RunRecord
 from tenfold.runs.registry import load_run, open_run
 from tenfold.runs.run import Run
-from tenfold.values import Interactions, Log, Ratings, Scores, read_score, read_scores
+from tenfold.values import Interactions, Log, Ratings, Scores, id_text, read_score, read_scores
 
 __all__ = ["NewRatings", "Updatable", "advice", "update_run"]
 
@@ -129,6 +129,8 @@ def update_run(
             source, table_options or {}, columns=columns, time_format=time_format, skip_bad=skip_bad
         )
         notes.add(new.notes)
+        _refuse_outside(run, new)
+        _refuse_titles(run, new)
         chosen = _resolve(run, new)
         if not chosen.rows.any():
             notes.add([f"all {len(chosen.rows)} ratings are in the run already: nothing was changed"])
@@ -212,6 +214,37 @@ def _resolve(run: Updatable, new: NewRatings) -> _Chosen:
     if rule == "mean" and (there & changed).any():
         new.notes.append("a mean of a repeated pair counts the rating in the run as one rating")
     return _Chosen(changed, wanted, before)
+
+
+def _refuse_outside(run: Updatable, new: NewRatings) -> None:
+    """Raises RatingsError for ratings that the run's scale does not have."""
+    known = run.scorer.interactions
+    users, items, value = new.pairs
+    low, high = known.scale
+    outside = np.flatnonzero((value < low) | (value > high))
+    if known.implicit or not len(outside):
+        return
+    raise RatingsError(
+        f"{new.source}: {len(outside)} ratings lie outside the run's scale {low:g} to {high:g}",
+        problems=[f"user {users[row]!r}, item {items[row]!r}: {value[row]:g}" for row in outside[:LISTED]],
+        fix="bring them to the run's scale, or fit again with all ratings and --scale",
+    )
+
+
+def _refuse_titles(run: Updatable, new: NewRatings) -> None:
+    """Raises RatingsError for a title that several items have, which would become an item of its own."""
+    known = run.scorer.interactions
+    ids: dict[str, list[str]] = {}
+    for item, title in known.item_names.items():
+        ids.setdefault(id_text(title).casefold(), []).append(item)
+    unknown = new.items[locate(new.items, known.items) < 0]
+    unclear = [item for item in unknown if len(ids.get(item.casefold(), ())) > 1]
+    if unclear:
+        raise RatingsError(
+            f"{new.source}: {len(unclear)} items are titles that several items have",
+            problems=[f"{item!r}: {', '.join(ids[item.casefold()][:LISTED])}" for item in unclear[:LISTED]],
+            fix="name them by their ids",
+        )
 
 
 def _ratings_of(known: Interactions, user: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
