@@ -56,7 +56,7 @@ class RecommenderBlend(RecommenderRun, Ensemble):
     words: ClassVar = "a blend of recommenders"
     takes: ClassVar = RecommenderRun.takes | {"device"}
     blended_by: ClassVar = ""
-    summarised: ClassVar = ("targets", "weights", "members", "seconds", "peak_bytes")
+    summarised: ClassVar = ("targets", "weights", "blends", "members", "seconds", "peak_bytes")
 
     @classmethod
     def open(cls, path: Path, record: RunRecord) -> RecommenderBlend:
