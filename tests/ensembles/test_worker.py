@@ -39,20 +39,6 @@ def test_a_training_tells_its_stages_and_its_scores(tmp_path: Path) -> None:
     assert {"stage", "note", "epoch"} <= {line["event"] for line in lines}
 
 
-def test_every_fault_of_a_check_is_answered_at_once(tmp_path: Path) -> None:
-    members = [
-        {"name": "a", "recipe": {"arch": "test_resnett", "weights": "none"}},
-        {"name": "b", "recipe": {"arch": "test_resnet", "weights": "missing.pth"}},
-        {"name": "c", "recipe": {"arch": "test_resnet", "weights": "none", "task_weights": {"lable": 1}}},
-    ]
-    request = request_of(tmp_path, task="check", members=members, folds=40)
-    request["table"] = "train.csv"
-    code, lines = ask(tmp_path, request)
-    faults = lines[-1]["faults"]
-    assert code == 0 and [one["member"] for one in faults] == ["", "a", "b", "c"]
-    assert "40 folds" in faults[0]["message"] and "did you mean 'label'?" in faults[3]["fix"]
-
-
 def test_what_a_user_can_mend_ends_with_2(tmp_path: Path) -> None:
     request = request_of(tmp_path, task="fit", recipe={"arch": "test_resnet", "weights": "none"}, run="one")
     code, lines = ask(tmp_path, {**request, "table": "none.csv"})

@@ -74,7 +74,7 @@ class FactorRun(RecommenderRun):
         return FactorScorer(model, self.schema.time, self.record.time_format), notes
 
     def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
-        """The factors."""
+        """The file of biases, factors and interactions."""
         assert isinstance(scorer, FactorScorer)
         return MODEL, pack_factor_model(scorer.model)
 

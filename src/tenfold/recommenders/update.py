@@ -77,11 +77,20 @@ class Updatable(Protocol):
     record: RunRecord
 
     @property
-    def recipe(self) -> FactorRecipe | RatingNetworkRecipe: ...
+    def recipe(self) -> FactorRecipe | RatingNetworkRecipe:
+        """How ratings were read, with the rule for repeated pairs."""
+        ...
+
     @property
-    def scorer(self) -> PairScorer: ...
+    def scorer(self) -> PairScorer:
+        """What scores pairs, with what is known."""
+        ...
+
     @property
-    def target(self) -> str: ...
+    def target(self) -> str:
+        """What scores are of."""
+        ...
+
     def new_ratings(
         self,
         source: object,
@@ -91,15 +100,23 @@ class Updatable(Protocol):
         time_format: str | None = None,
         skip_bad: bool = False,
         one_user: str | None = None,
-    ) -> NewRatings: ...
+    ) -> NewRatings:
+        """Ratings of a table, read as those of the fit."""
+        ...
+
     def learn(
         self,
         users: NDArray[np.object_],
         items: NDArray[np.object_],
         ratings: Floats,
         before: Floats,
-    ) -> tuple[PairScorer, list[str]]: ...
-    def packed(self, scorer: PairScorer) -> tuple[str, Packed]: ...
+    ) -> tuple[PairScorer, list[str]]:
+        """A scorer with further ratings learned, and messages."""
+        ...
+
+    def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
+        """A scorer's file, and its arrays with what is said of them."""
+        ...
 
 
 def update_run(

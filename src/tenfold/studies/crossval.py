@@ -155,6 +155,7 @@ class CrossValidated(RowTable):
 
     @property
     def headline(self) -> str:
+        """How many folds, of how many rows."""
         return f"{self.folds} folds of {self.rows:,} rows" + (
             f", {self.repeats} times" if self.repeats > 1 else ""
         )
