@@ -297,7 +297,7 @@ def show_cross_validated(found: CrossValidated) -> None:
 
 
 def show_update(run: str, done: Mapping[str, object], updates: int) -> None:
-    """Print what an update learned, and how well the run foretold it."""
+    """Print what an update learned, and how well the run predicted it."""
     counts = [(name, cast(int, done[name])) for name in ("learned", "changed", "already", "left_out")]
     words = {
         "learned": "learned",
@@ -310,10 +310,10 @@ def show_update(run: str, done: Mapping[str, object], updates: int) -> None:
     error = cast(Mapping[str, float], done["error"])
     if "rmse" in error:
         own, base = figure(error["rmse"]), figure(error["biases_rmse"])
-        tell(f"foretold before they were learned: RMSE {own}, biases {base} ({error['scored']} ratings)")
+        tell(f"predicted before they were learned: RMSE {own}, biases {base} ({error['scored']} ratings)")
     elif "ndcg" in error:
         own, base = figure(error["ndcg"]), figure(error["popular_ndcg"])
-        tell(f"foretold before they were learned: NDCG {own}, most popular {base} ({error['scored']} users)")
+        tell(f"predicted before they were learned: NDCG {own}, most popular {base} ({error['scored']} users)")
     tell(f"run: {run}, update {updates}")
 
 

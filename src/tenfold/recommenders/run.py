@@ -453,7 +453,7 @@ class RecommenderRun(Run):
 
         The folder is written anew, and takes the run's place when it is whole: an update that is interrupted
         leaves the run as it was. `record.updates` says what each update learned, and how well the run
-        foretold it. A message says when a full fit would pay.
+        predicted it. A message says when a full fit would pay.
 
         source, columns, time_format, skip_bad, table_options: as `with_ratings` takes them, with users.
         again: ratings of an earlier update, or all events of the run, may count twice.

@@ -326,7 +326,7 @@ def _held_notes(known: Interactions, new: NewRatings, chosen: _Chosen) -> list[s
 
 
 def _error_before(run: Updatable, new: NewRatings, chosen: _Chosen, accept_shift: bool) -> dict[str, float]:
-    """How well the run foretold the new ratings of users and items that it knows; {} where there are none.
+    """How well the run predicted the new ratings of users and items that it knows; {} where there are none.
 
     Raises RatingsError where ratings lie far above or below the predictions: they may be of another scale.
     """

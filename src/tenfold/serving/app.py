@@ -360,7 +360,7 @@ def _refusal(error: TenfoldError) -> dict[str, Any]:
 
 
 def _add_refusals(app: FastAPI, server: _Server) -> None:
-    def sent(status: int, content: Mapping[str, Any], **headers: str) -> JSONResponse:
+    def sent(status: int, content: Mapping[str, object], **headers: str) -> JSONResponse:
         return JSONResponse(dict(content), status, headers)
 
     @app.exception_handler(HTTPException)
