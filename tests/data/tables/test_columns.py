@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tenfold.data.tables import columns
 from tenfold.data.tables.columns import (
     CODED,
     cast_numbers,
@@ -53,6 +56,23 @@ def test_codes_numbers_and_letters_are_those_of_the_texts(form: str) -> None:
         assert count_letters(column) == sum(len(text) for text in texts[codes])
 
 
+@pytest.mark.metamorphic("texts have the same codes in one piece, in many, and numbered in parts by threads")
+@pytest.mark.parametrize("part", [1, 7, 1 << 20])
+def test_codes_do_not_depend_on_pieces_and_parts(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_PART", part)
+    monkeypatch.setattr(pa, "cpu_count", lambda: 3 if part > 1 else 1000)
+    rng = np.random.default_rng(part)
+    words = ["7", "07", "u1", "\u00e9", "e\u0301", "\u65e5\u672c", "-", "a b", None]
+    for rows, chance in ((0, None), (1, None), (60, None), (60, [0.0] * 8 + [1.0])):
+        cells = [words[k] for k in rng.choice(len(words), rows, p=chance)]
+        cuts = [0, *sorted(rng.integers(0, rows + 1, 5).tolist()), rows]
+        pieces = [pa.array(cells[a:b], pa.string()) for a, b in pairwise(cuts)]
+        codes, texts = code_column(pa.chunked_array(pieces, pa.string()))
+        number: dict[str, int] = {}
+        right = [number.setdefault(cell or "", len(number)) for cell in cells]
+        assert codes.tolist() == right and texts.tolist() == [*number] and codes.dtype == np.uint32
+
+
 @pytest.mark.parametrize("value", [0, 9, 10, 99, 100, -1, -10, 10**9, 10**17, -(10**17), 2**31 - 1, -(2**31)])
 def test_the_letters_of_one_number_are_counted(value: int) -> None:
     column = pa.chunked_array([pa.array([value, value, None], pa.int64())])
@@ -73,13 +93,13 @@ def test_blanks_go_and_what_they_leave_is_one() -> None:
 def test_words_are_dropped_from_every_form() -> None:
     words = ["30", "x", "1e6", "nan"]
     right = [None, "-7", None, None, "1000000", "0", "-7"]
-    columns = forms()
+    every = forms()
     for form in ("int32", "text", "coded"):
-        dropped = drop_words(columns[form], words)
+        dropped = drop_words(every[form], words)
         assert dropped.null_count == 3
         codes, texts = code_column(dropped)
         assert [text or None for text in texts[codes]] == right
-    assert drop_words(columns["float"], ["15"]).null_count == 3
+    assert drop_words(every["float"], ["15"]).null_count == 3
 
 
 def test_quotes_and_commas_are_found() -> None:

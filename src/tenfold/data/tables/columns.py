@@ -8,6 +8,7 @@ otherwise. Floating point stays what it is, and comes from data frames only. Nul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,8 @@ _EXACT_SINGLE = 2.0**24
 #: Whole numbers within so wide a range, or within twice as many as there are rows, are codes as they are.
 _SPAN = 1 << 20
 _STEP = 1 << 18
+#: Texts that are numbered at once by a thread: at least so many, and at most so many bytes.
+_PART, _PART_BYTES = 1 << 20, 1 << 30
 
 
 def is_floating(column: Column) -> bool:
@@ -210,6 +213,14 @@ def rows_where(column: Column, test: Callable[[pa.Array], pa.Array]) -> NDArray[
     return np.concatenate(parts)
 
 
+def letter_span(column: Column) -> tuple[int, int]:
+    """The smallest and the largest byte of all texts; 255 and 0 without any."""
+    letters = [text for text in map(_letters_of, _text_pieces(column)) if len(text)]
+    return min((int(text.min()) for text in letters), default=255), max(
+        (int(text.max()) for text in letters), default=0
+    )
+
+
 def holds_quotes(column: Column) -> bool:
     """Do the texts hold double quotes, or zero bytes?"""
     pieces = map(_letters_of, _text_pieces(column))
@@ -227,7 +238,8 @@ def comma_cells(column: Column) -> list[str]:
     """The texts that hold a comma, some thousand at most."""
     texts: list[str] = []
     for piece in _text_pieces(column):
-        if len(texts) < 1000 and (_letters_of(piece) == 44).any():
+        letters = _letters_of(piece)
+        if len(texts) < 1000 and len(letters) and letters.min() <= 44 and (letters == 44).any():
             texts += piece.filter(pc.match_substring(piece, ",")).slice(0, 1000).to_pylist()
     return texts
 
@@ -266,6 +278,8 @@ def _shortest(column: Column) -> NDArray[np.float64]:
 
 def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
     """Codes, and the different texts that they number in the order of their first row; missing is ""."""
+    if pa.types.is_string(column.type):
+        return _code_texts(column)
     raw, size, spell = _raw_codes(column)
     order = _first_seen(raw, size)
     lookup = np.zeros(size, np.uint32)
@@ -273,6 +287,48 @@ def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]
     texts = np.empty(len(order), object)
     texts[:] = spell(order)
     return lookup[raw], texts
+
+
+def _code_texts(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
+    """As `code_column`, of texts: parts of the column at once, each numbered in the order of its rows."""
+    parts = _parts(column)
+    with ThreadPoolExecutor(max(1, min(len(parts), pa.cpu_count()))) as pool:
+        coded = list(pool.map(lambda part: pa.concat_arrays(part).dictionary_encode(), parts))
+    texts, codes = pa.array([], pa.string()), [np.zeros(0, np.uint32)]
+    for part in coded:
+        place = pc.index_in(part.dictionary, value_set=texts)
+        new = np.asarray(place.is_null())
+        number = np.where(new, len(texts) + np.cumsum(new) - 1, place.fill_null(0).to_numpy())
+        texts = pa.concat_arrays([texts, part.dictionary.filter(pa.array(new))])
+        own = part.indices.fill_null(0).to_numpy() if len(number) else np.zeros(len(part), np.int32)
+        codes.append(number.astype(np.uint32)[own] if len(number) else own.astype(np.uint32))
+    raw = np.concatenate(codes)
+    words = [text.strip() for text in texts.to_pylist()]
+    if column.null_count:
+        missing = column.is_null().to_numpy()
+        first = int(missing.argmax())
+        # As many texts as the rows before have come before it.
+        rank = int(raw[:first].max()) + 1 if first else 0
+        raw[raw >= rank] += 1
+        raw[missing] = rank
+        words.insert(rank, "")
+    names = np.empty(len(words), object)
+    names[:] = words
+    return raw, names
+
+
+def _parts(column: Column) -> list[list[pa.Array]]:
+    """The pieces of a column in parts of about a million texts, of which none is too long for one array."""
+    parts: list[list[pa.Array]] = []
+    rows = size = 0
+    share = max(_PART, -(-len(column) // pa.cpu_count()))
+    for piece in column.chunks:
+        if not parts or rows + len(piece) > share or size + piece.nbytes > _PART_BYTES:
+            parts.append([])
+            rows = size = 0
+        parts[-1].append(piece)
+        rows, size = rows + len(piece), size + piece.nbytes
+    return parts
 
 
 def _raw_codes(column: Column) -> tuple[NDArray[np.integer], int, Callable[[NDArray[np.int64]], list[str]]]:

@@ -30,6 +30,7 @@ from tenfold.data.tables.columns import (
     is_floating,
     is_padded,
     keep_column,
+    letter_span,
     pc,
     rows_where,
     to_column,
@@ -42,6 +43,10 @@ from tenfold.errors import LISTED, SchemaError, TableError, did_you_mean, shorte
 from tenfold.events import Detail
 from tenfold.frames import RowTable
 from tenfold.values import id_text
+
+
+#: The first letter: digits, signs and blanks come before it, letters of all languages do not.
+_LETTER = ord("A")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -462,6 +467,11 @@ def _drop_headers(table: Table, layout: Layout) -> Table:
     # A number is not a name, so few tables are examined further.
     if len(wanted) < len(table.names) or not all(map(_is_text, table._columns.values())):
         return table
+    # Most tables have a column without letters, where no name can stand.
+    if all(max(name.encode(), default=0) >= _LETTER for name in wanted) and any(
+        letter_span(column)[1] < _LETTER for column in table._columns.values()
+    ):
+        return table
     # Only texts as long as a name are compared; a byte-order mark may add three bytes.
     sizes = {len(name.encode()) for name in names.values()}
     lengths = pa.array(sorted({*sizes, *(size + 3 for size in sizes)}), pa.int32())
@@ -506,7 +516,7 @@ def _shown_lines(lines: NDArray[np.int64]) -> str:
 def _note_comments(table: Table) -> Table:
     """Note rows that look like comments, if few rows do."""
     column = table._columns[table.names[0]]
-    if not _is_text(column):
+    if not _is_text(column) or letter_span(column)[0] > ord("#"):
         return table
     rows = np.flatnonzero(rows_where(column, lambda texts: pc.starts_with(texts, "#")))
     if not len(rows) or (10 * len(rows) > table.rows and len(rows) > 1):
