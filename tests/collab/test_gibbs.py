@@ -108,6 +108,20 @@ def test_deviations_tell_where_errors_are_large():
     assert means[3] == max(means)
 
 
+@pytest.mark.parametrize("count", [1200, 2500])
+def test_nine_of_ten_new_ratings_lie_in_the_90_percent_interval(count: int) -> None:
+    """Few ratings and many factors: a user's and an item's factors are unsure, their product much less."""
+    ratings, truth = known_ratings(users=150, items=100, factors=3, count=count, noise=0.6)
+    model = fit_gibbs(ratings, factors=12, sweeps=120)
+    rated = np.zeros(truth.shape, bool)
+    rated[ratings.user_index, ratings.item_index] = True
+    user, item = np.nonzero(~rated)
+    fresh = truth[user, item] + 0.6 * np.random.default_rng(5).normal(size=len(user))
+    mean, deviation = FactorScorer(model).means(user, item)
+    inside = (np.abs(mean - fresh) <= 1.645 * deviation).mean()
+    assert 0.87 < inside < 0.93
+
+
 def test_what_a_user_chose_to_rate_tells_of_the_user():
     """All ratings are noise around a taste that shows in which half of the items a user rated."""
     rng = np.random.default_rng(6)

@@ -28,6 +28,8 @@ __all__ = ["choose_burn_in", "choose_sweeps", "fit_gibbs"]
 CHAINS = 2
 #: Draws kept whole, for variances and fold-in, and the memory they may take.
 SAMPLES = 16
+#: Pairs whose scores' variance over the draws is measured.
+PROBES = 4096
 SAMPLE_BYTES = 64 << 20
 
 
@@ -85,9 +87,11 @@ def fit_gibbs(
         if share
     ]
     kept = _samples_kept(data, blocks)
+    probes = _probes(data, np.random.SeedSequence(seed).spawn(CHAINS + 1)[-1])
 
     def run(share: int, seed_sequence: np.random.SeedSequence) -> Draws:
-        return _run(Chain(data, blocks, seed_sequence), share, burn_in, kept, report)
+        draws = Draws(data, blocks, probes)
+        return _run(Chain(data, blocks, seed_sequence), draws, share, burn_in, kept, report)
 
     with thread_pool(threads, CHAINS) as pool:
         try:
@@ -187,8 +191,14 @@ class _Report:
                 self.on_sweep(SweepEnded(self.done, self.sweeps, f"error {deviation:.4f}"))
 
 
-def _run(chain: Chain, sweeps: int, burn_in: int, kept: int, report: _Report) -> Draws:
-    draws = Draws(chain.data, chain.blocks)
+def _probes(data: Observations, seed: np.random.SeedSequence) -> NDArray[np.int64]:
+    """(2, pairs) users and items, drawn apart, each as often as there are ratings of them."""
+    rng = np.random.Generator(np.random.SFC64(seed))
+    user, item = rng.integers(0, len(data.item), (2, PROBES))
+    return np.stack([np.searchsorted(data.start, user, side="right") - 1, data.item[item].astype(np.int64)])
+
+
+def _run(chain: Chain, draws: Draws, sweeps: int, burn_in: int, kept: int, report: _Report) -> Draws:
     whole = set(np.linspace(burn_in, sweeps - 1, kept).astype(int).tolist())
     for sweep in range(sweeps):
         if report.stopped:

@@ -32,9 +32,13 @@ class _Sample(NamedTuple):
 
 
 class Draws:
-    """Sums over the kept sweeps of one chain, and some sweeps whole."""
+    """Sums over the kept sweeps of one chain, and some sweeps whole.
 
-    def __init__(self, data: Observations, blocks: int) -> None:
+    probes: (2, pairs) users and items whose scores' variance is measured.
+    """
+
+    def __init__(self, data: Observations, blocks: int, probes: NDArray[np.int64]) -> None:
+        self.probes, self.probed = probes, np.zeros((2, probes.shape[1]))
         self.product = ProductMean(RANK * blocks)
         self.count = 0
         self.mean, self.noise = 0.0, 0.0
@@ -49,6 +53,9 @@ class Draws:
         """Add the chain's newest sweep to the sums. whole: keep its factors, too."""
         self.product.add(_columns(chain.users.factors), _columns(chain.items.factors))
         self.count += 1
+        score = _scores(chain, *self.probes)
+        self.probed[0] += score
+        self.probed[1] += score * score
         self.mean += chain.mean
         self.noise += 1 / chain.alpha
         self.freedom += chain.users.freedom, chain.items.freedom
@@ -63,6 +70,14 @@ class Draws:
             sides = chain.users, chain.items
             implicit = [s.effects[0].factors if chain.data.rated else s.factors[:, :0] for s in sides]
             self.samples.append(_Sample(*map(_columns, (*(s.factors for s in sides), *implicit))))
+
+
+def _scores(chain: Chain, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(pairs,) the newest draw's scores, without shifts of time."""
+    score = chain.mean + chain.users.bias[users].astype(np.float64) + chain.items.bias[items]
+    for p, q in zip(chain.users.factors, chain.items.factors, strict=True):
+        score += np.einsum("rk,rk->r", p[users], q[items])
+    return score
 
 
 def _columns(factors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,6 +123,10 @@ def build_model(ratings: Ratings, data: Observations, draws: list[Draws], scale:
         shifts.append(shift)
     extra |= _prior("user", bias["user"], users, extra, data.rated)
     extra |= _prior("item", bias["item"], items, extra, data.raters)
+    shrunk = _shrinkage(draws, users, items, extra, spread)
+    for name in extra:
+        if name.endswith("_variance"):
+            extra[name] *= shrunk
     # The variance of ratings beyond 1e19 would overflow float32.
     most = float(np.finfo(np.float32).max)
 
@@ -164,6 +183,32 @@ def _in_frame(
         sums["rated_factors"] += sample.rated @ to_users
         sums["rater_factors"] += sample.raters @ to_items
     return {name: total / len(samples) for name, total in sums.items() if len(total)}
+
+
+def _shrinkage(
+    draws: list[Draws],
+    users: NDArray[np.float32],
+    items: NDArray[np.float32],
+    extra: dict[str, NDArray[np.float64]],
+    spread: float,
+) -> float:
+    """What to multiply variances of biases and factors by, so that scores vary as much as over the draws.
+
+    A user's and an item's factors move together from draw to draw: taken as independent, as
+    `FactorScorer.deviation` takes them, their variances would make that of a score too large.
+    """
+    count = sum(chain.count for chain in draws)
+    total, squares = np.sum([chain.probed for chain in draws], axis=0) / count
+    measured = spread**2 * float(np.maximum(squares - total**2, 0).mean())
+    user, item = draws[0].probes
+    p, q = users[user].astype(np.float64), items[item].astype(np.float64)
+    own, other = extra["user_factors_variance"][user], extra["item_factors_variance"][item]
+    once = float((extra["user_bias_variance"][user] + extra["item_bias_variance"][item]).mean())
+    once += float((own * q * q + p * p * other).sum(axis=1).mean())
+    twice = float((own * other).sum(axis=1).mean())
+    # The positive root of measured = once x + twice x^2.
+    root = once + np.sqrt(once**2 + 4 * twice * measured)
+    return min(1.0, 2 * measured / root) if root > 0 else 1.0
 
 
 def _center(shift: NDArray[np.float64], spans: Spans, data: Observations) -> NDArray[np.float64]:

@@ -88,18 +88,26 @@ def keep_column(column: Column) -> Column:
         return keep_column(pa.chunked_array([pa.array(_shortest(column).astype(np.float32))]))
     if types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
-        sizes = pc.abs(column.cast(pa.float64()))
         # Whole numbers become floating point in a data frame as soon as one of them is missing.
-        whole = pc.all(pc.and_(pc.equal(pc.floor(sizes), sizes), pc.less(sizes, _exact(kind)))).as_py()
+        whole = all(_is_whole(piece) for piece in column.chunks)
         return column.cast(pa.int64()) if whole and column.null_count < len(column) else column
     if types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:
         return column.cast(pa.string())
     if types.is_integer(kind):
-        return column.cast(pa.int64())
+        return column.cast(pa.int64() if kind.bit_width > 32 or types.is_uint32(kind) else pa.int32())
     if types.is_nested(kind) or types.is_duration(kind) or types.is_interval(kind):
         shown = str(kind) if len(str(kind)) <= 60 else f"{str(kind)[:60]}..."
         raise pa.ArrowInvalid(f"{shown} is not text, a number or a time")
     return column.cast(pa.string())
+
+
+def _is_whole(piece: pa.Array) -> bool:
+    """Are all numbers of a floating-point array whole, and small enough to be exact?"""
+    return all(
+        pc.all(pc.and_(pc.equal(pc.floor(part), part), pc.less(pc.abs(part), _exact(piece.type)))).as_py()
+        in (True, None)
+        for part in (piece.slice(start, _STEP) for start in range(0, len(piece), _STEP))
+    )
 
 
 def unify_codes(column: Column) -> Column:
@@ -271,8 +279,10 @@ def _shortest(column: Column) -> NDArray[np.float64]:
     for piece in column.chunks:
         values = piece.to_numpy(zero_copy_only=False)
         for start in range(0, len(values), _STEP):
+            # Few columns have many different numbers.
+            own, place = np.unique(values[start : start + _STEP], return_inverse=True)
             # NumPy writes the shortest decimal that is this number in its own precision.
-            parts.append(values[start : start + _STEP].astype(str).astype(np.float64))
+            parts.append(own.astype(str).astype(np.float64)[place.reshape(-1)])
     return np.concatenate(parts)
 
 

@@ -319,7 +319,7 @@ def read_table(
     if isinstance(source, str | PathLike):
         path = Path(source)
         if read_start(path, 4) == b"PAR1":
-            table = _from_parquet(read_bytes(path), path.name, names)
+            table = _from_parquet(path, names)
         else:
             if skip_lines or comment:
                 text = decode_bytes(read_bytes(path), name=path.name, encoding=encoding, likely=likely)
@@ -372,7 +372,7 @@ def write_parquet(path: str | PathLike[str], columns: Mapping[str, Iterable[obje
 
 def read_parquet_columns(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     """Columns of a Parquet file as arrays: text as objects, None where missing."""
-    table = _open_parquet(read_bytes(Path(path)), Path(path).name)
+    table = _open_parquet(Path(path))
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
@@ -623,19 +623,22 @@ def _from_frame(source: object, names: Sequence[str] | None) -> Table:
     return replace(_from_columns(columns, what, names), _index=labels, index=index)
 
 
-def _from_parquet(data: bytes, name: str, names: Sequence[str] | None) -> Table:
-    table = _open_parquet(data, name)
-    return _from_columns(list(zip(table.column_names, table.columns, strict=True)), name, names)
+def _from_parquet(path: Path, names: Sequence[str] | None) -> Table:
+    table = _open_parquet(path)
+    return _from_columns(list(zip(table.column_names, table.columns, strict=True)), path.name, names)
 
 
-def _open_parquet(data: bytes, name: str) -> pa.Table:
+def _open_parquet(path: Path) -> pa.Table:
     import pyarrow.parquet as parquet
 
+    read_start(path, 1)  # says why, where a file cannot be opened
     try:
-        return parquet.read_table(pa.BufferReader(data))
+        # Opened here: Arrow itself cannot encode every name in every locale.
+        with open(path, "rb") as stream:
+            return parquet.read_table(stream)
     except (pa.ArrowException, OSError) as error:
         raise TableError(
-            f"{name} is not a Parquet file, or a damaged one ({error})", fix="write it again"
+            f"{path.name} is not a Parquet file, or a damaged one ({error})", fix="write it again"
         ) from None
 
 
