@@ -82,7 +82,9 @@ def main() -> None:
         path = Path(given.folder or name) / f"log-{given.ratings}.parquet"
         if not path.exists():
             write(path, given.ratings)
-        print(f"{path.stat().st_size / 2**20:.0f} MiB of Parquet\n\n| | s | processors, s | most memory, GiB |")
+        print(
+            f"{path.stat().st_size / 2**20:.0f} MiB of Parquet\n\n| | s | processors, s | most memory, GiB |"
+        )
         print("|---|---|---|---|", flush=True)
         words = ("method", "factors", "epochs", "sweeps")
         recipe = {word: getattr(given, word) for word in words if getattr(given, word) is not None}

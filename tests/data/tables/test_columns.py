@@ -124,7 +124,12 @@ def test_whole_numbers_in_floating_point_become_whole_again() -> None:
 
 
 def test_whole_numbers_of_few_bits_stay_small_and_others_keep_every_digit() -> None:
-    for kind, large in ((pa.int8(), 127), (pa.uint16(), 65535), (pa.int32(), -(2**31)), (pa.uint32(), 2**32 - 1)):
+    for kind, large in (
+        (pa.int8(), 127),
+        (pa.uint16(), 65535),
+        (pa.int32(), -(2**31)),
+        (pa.uint32(), 2**32 - 1),
+    ):
         kept = keep_column(pa.chunked_array([pa.array([large, None, 7], kind)]))
         assert kept.to_pylist() == [large, None, 7]
         assert kept.type == (pa.int64() if kind == pa.uint32() else pa.int32())
@@ -135,7 +140,8 @@ def test_single_precision_is_read_as_written() -> None:
     texts = ["4.9", "0.1", "-3.25", "1e+30", "4.9", "0.5", "inf"]
     cells = [np.float32(text) for text in texts]
     found = cast_numbers(pa.chunked_array([pa.array([*cells, None], pa.float32())]))
-    assert found is not None and found[:-1].tolist() == [float(text) for text in texts] and np.isnan(found[-1])
+    assert found is not None and np.isnan(found[-1])
+    assert found[:-1].tolist() == [float(text) for text in texts]
 
 
 def test_cells_of_mixed_types_are_read_one_by_one() -> None:

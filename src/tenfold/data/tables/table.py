@@ -44,7 +44,6 @@ from tenfold.events import Detail
 from tenfold.frames import RowTable
 from tenfold.values import id_text
 
-
 #: The first letter: digits, signs and blanks come before it, letters of all languages do not.
 _LETTER = ord("A")
 
