@@ -198,6 +198,7 @@ def fit_ours(part: Part, *, timed: bool = False, side: bool = False, **recipe: A
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
         "mae": float(np.abs(error).mean()),
+        "inside": float((np.abs(error) <= 1.645 * found.deviation).mean()),
         "seconds": seconds,
         "cpu": spent,
     }
@@ -234,7 +235,9 @@ def accuracy(
         found = [fit_ours(part, **options) for part in chosen]
         means = [float(np.mean([one[key] for one in found])) for key in ("rmse", "mae", "seconds", "cpu")]
         each = " ".join(f"{one['rmse']:.4f}" for one in found)
-        row(f"tenfold, {name}", *means[:3], f"{means[3]:.2f} s of processors; folds {each}")
+        inside = 100 * float(np.mean([one["inside"] for one in found]))
+        held = f"; 90 % intervals hold {inside:.1f} %" if inside else ""
+        row(f"tenfold, {name}", *means[:3], f"{means[3]:.2f} s of processors; folds {each}{held}")
     for name, (library, options) in theirs.items():
         answers = []
         for part in chosen if peers.python else chosen[:1]:

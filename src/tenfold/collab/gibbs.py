@@ -34,7 +34,11 @@ SAMPLE_BYTES = 64 << 20
 
 
 def choose_sweeps(ratings: int) -> int:
-    """400 up to 760,000 ratings, then falling with their fifth root to no fewer than 200."""
+    """400 up to 760,000 ratings, then falling with their fifth root to no fewer than 200.
+
+    On inner splits of MovieLens 100K (bench/results/ratings.md) 400 in place of 200 gain 0.0018 of RMSE, and
+    800 in place of 400 gain 0.0003.
+    """
     return int(np.clip(600 * (1e5 / max(ratings, 1)) ** 0.2, 200, 400))
 
 
