@@ -56,35 +56,34 @@ def train(photos: list[Path], folder: Path) -> Path:
     return folder / "run"
 
 
-def seconds(work: Callable[[], object], times: int) -> list[float]:
-    taken = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return taken
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and seconds of CPU."""
+    started, worked = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - started, time.process_time() - worked
 
 
 def one_answer(run: Path, photos: list[Path], times: int) -> str:
     """First answer after `load_run`, the next one, and the bare network, in turn."""
     tenfold.load_run(run).predict(photos[0])  # libraries are loaded by now
-    first, following, bare = [], [], []
+    rows: dict[str, list[tuple[float, float]]] = {}
     for photo in photos[1 : times + 1]:
-        opened = tenfold.load_run(run)
-        first += seconds(lambda photo=photo, opened=opened: opened.predict(photo), 1)
-        following += seconds(lambda photo=photo, opened=opened: opened.predict(photo), 1)
-        forward = bare_forward(run, 1)
+        opened, forward = tenfold.load_run(run), bare_forward(run, 1)
         forward()
-        bare += seconds(forward, 1)
-    rows = [
-        ("first answer after load_run", first),
-        ("the next answer", following),
-        ("the bare forward pass", bare),
-    ]
-    lines = [
-        f"| {name} | {statistics.median(taken) * 1e3:.0f} | {min(taken) * 1e3:.0f} |" for name, taken in rows
-    ]
-    return "\n".join(["| | median, ms | least, ms |", "|---|---:|---:|", *lines])
+        works: dict[str, Callable[[], object]] = {
+            "first answer after load_run": lambda photo=photo, opened=opened: opened.predict(photo),
+            "the next answer": lambda photo=photo, opened=opened: opened.predict(photo),
+            "the bare forward pass": forward,
+        }
+        for name, work in works.items():
+            rows.setdefault(name, []).append(seconds(work))
+    lines = ["| | median, ms | least, ms | median CPU, ms | least CPU, ms |", "|---|---:|---:|---:|---:|"]
+    for name, taken in rows.items():
+        cells = [
+            f"{f(column) * 1e3:.0f}" for column in zip(*taken, strict=True) for f in (statistics.median, min)
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 _networks: dict[Path, torch.nn.Module] = {}
@@ -264,8 +263,9 @@ def main() -> None:
             run = asked.run or train(photos, Path(folder))
             machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
             answer = one_answer(run, photos, asked.times)
-            loaded = under_load(run, photos, asked.clients, asked.seconds, asked.rounds)
-            told = f"{ARCH}, {SIZE} x {SIZE}, {machine}\n\n{answer}\n\n{loaded}"
+            told = f"{ARCH}, {SIZE} x {SIZE}, {machine}\n\n{answer}"
+            if asked.rounds:
+                told += "\n\n" + under_load(run, photos, asked.clients, asked.seconds, asked.rounds)
     print(told)
     if asked.output:
         asked.output.write_text(told + "\n")

@@ -106,15 +106,19 @@ class _Metrics:
 
     def __init__(self, rows_waiting: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
-        mine = {"registry": self.registry}
-        self.requests = Counter("tenfold_requests", "Requests", ["path", "status"], **mine)
+        mine = self.registry
+        self.requests = Counter("tenfold_requests", "Requests", ["path", "status"], registry=mine)
         self.seconds = Histogram(
-            "tenfold_request_seconds", "Seconds from request to answer", ["path"], **mine
+            "tenfold_request_seconds", "Seconds from request to answer", ["path"], registry=mine
         )
-        self.rows = Counter("tenfold_rows", "Rows answered", ["run"], **mine)
+        self.rows = Counter("tenfold_rows", "Rows answered", ["run"], registry=mine)
         sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-        self.batches = Histogram("tenfold_batch_rows", "Rows of a batch", ["run"], buckets=sizes, **mine)
-        Gauge("tenfold_rows_waiting", "Rows that wait for an answer", **mine).set_function(rows_waiting)
+        self.batches = Histogram(
+            "tenfold_batch_rows", "Rows of a batch", ["run"], buckets=sizes, registry=mine
+        )
+        Gauge("tenfold_rows_waiting", "Rows that wait for an answer", registry=mine).set_function(
+            rows_waiting
+        )
 
 
 class _Server:

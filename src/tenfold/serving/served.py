@@ -347,11 +347,11 @@ class Served:
         own = slice(known.seen_start[index], known.seen_start[index + 1])
         pairs = zip(known.seen_items[own].tolist(), known.seen_ratings[own].tolist(), strict=True)
         best = sorted(pairs, key=lambda pair: -pair[1])[:n]
+        named = [(str(known.items[item]), rating) for item, rating in best]
         return [
-            {"item": known.items[item], "name": known.item_names.get(known.items[item]) or known.items[item],
-             "rating": round(rating, 4)}
-            for item, rating in best
-        ]  # fmt: skip
+            {"item": item, "name": known.item_names.get(item) or item, "rating": round(rating, 4)}
+            for item, rating in named
+        ]
 
     @property
     def _known(self) -> Interactions:
