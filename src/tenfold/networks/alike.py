@@ -122,4 +122,4 @@ def _features(
         at_once=at_once,
     )
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(length > 0, length, 1)
+    return (features / np.where(length > 0, length, 1)).astype(np.float32)
