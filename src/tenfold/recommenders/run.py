@@ -464,7 +464,8 @@ class RecommenderRun(Run):
         """
         how = {"columns": columns, "time_format": time_format, "skip_bad": skip_bad, "again": again}
         options = {**how, "accept_shift": accept_shift, "on_note": on_note}
-        self.packed(self.scorer)  # refuses runs that cannot
+        if self.members or self.scorer.fold_in is None:
+            raise self._no_update()
         return cast(Self, update_run(self.path, source, table_options=table_options, **options))
 
     def learn(

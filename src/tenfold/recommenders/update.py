@@ -386,12 +386,14 @@ def advice(updates: Sequence[Mapping[str, Any]], record: RunRecord, target: str)
     if learned > GROWN * fitted:
         return [f"a full fit would pay: {learned:,} ratings were learned since it had {fitted:,}"]
     scored = [update["error"] for update in updates if update["error"].get("rmse") is not None]
+    if not scored:
+        return []
     scores: Scores = record.targets.get(target, {})
     rest = scored
     if "baselines" in scores:
         known, biases = read_scores(scores, "known"), read_scores(read_scores(scores, "baselines"), "biases")
         start = read_score(known, "rmse") / read_score(biases, "rmse")
-    elif scored:
+    else:
         start, rest = scored[0]["rmse"] / scored[0]["biases_rmse"], scored[1:]
     if not rest:
         return []
