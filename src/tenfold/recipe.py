@@ -172,7 +172,7 @@ class Training(Part):
             values.pop("optimizer", None)
         if self.optimizer != "sgd":
             values.pop("momentum", None)
-        for name in ("fit_head", "start"):
+        for name in ("fit_head", "start", "teacher"):
             if not values.get(name):
                 values.pop(name, None)
         return values
@@ -229,6 +229,7 @@ class Images(Part):
         16, "rows that BatchNorm averages over, or frozen: so from a fitted head"
     )
     start: str = choice("", "finished run of pictures to start from, instead of weights")
+    teacher: str = choice("", "finished run of pictures whose answers are learned, in place of the labels")
 
 
 class Labels(Part):

@@ -112,6 +112,19 @@ def cell_text(value: object) -> str:
 
 
 @dataclass(frozen=True)
+class AnswerPart:
+    """What a network adds to an ensemble's answer to a target.
+
+    weight: its share; those of a target sum to 1.
+    columns: of the ensemble's classes, in the network's order; of a number 0.
+    """
+
+    target: str
+    weight: float
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class TargetPrediction:
     """A target's answer for all rows.
 

@@ -84,6 +84,7 @@ NEURAL = (
             "fit",
             "rates",
             "start",
+            "teacher",
             "timing",
         )
     ),

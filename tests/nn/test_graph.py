@@ -8,8 +8,9 @@ import torch
 from tenfold.data.encode import ColumnStats, encode_columns
 from tenfold.data.tables.table import read_table
 from tenfold.nn.augment import resized
-from tenfold.nn.graph import JoinedGraph, Part, encoded_numbers, interpolation_matrix
+from tenfold.nn.graph import JoinedGraph, encoded_numbers, interpolation_matrix
 from tenfold.schema import CategoryTarget, NumberColumn, Schema
+from tenfold.values import AnswerPart
 
 
 def test_numbers_are_encoded_as_the_tables_are() -> None:
@@ -47,7 +48,10 @@ def test_members_are_averaged_by_name() -> None:
     tall = torch.tensor([[1.8]], dtype=torch.float64)
     graph = JoinedGraph(
         [_Fixed(one, tall), _Fixed(two)],
-        [[Part("sort", 0.25, (2, 0)), Part("tall", 1.0, (0,))], [Part("sort", 0.75, (0, 1, 2))]],
+        [
+            [AnswerPart("sort", 0.25, (2, 0)), AnswerPart("tall", 1.0, (0,))],
+            [AnswerPart("sort", 0.75, (0, 1, 2))],
+        ],
         {"tall": 1, "sort": 3},
     )
     answers = graph()

@@ -308,3 +308,25 @@ def test_a_counts_loss_and_gradient_keep_their_digits_in_single_precision() -> N
     assert raw.grad is not None and raw.grad.item() == pytest.approx(2e6 * math.expm1(1e-4), rel=1e-4)
     # Where every label is 0 there is no mean to start from.
     assert build_head(CountTarget(name="t")).probabilities(torch.zeros(1, 1)).item() == 1.0
+
+
+def test_soft_labels_weigh_every_answer_by_its_probability() -> None:
+    words = ("a", "b", "c")
+    raw = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = torch.softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).double(), dim=1)
+
+    def loss(head: Head, outputs: torch.Tensor) -> float:
+        return sum(float(head.loss_sum(outputs, labels, shares)) for labels, shares in head.soft_labels(given))
+
+    sort = build_head(CategoryTarget(name="x"), words)
+    wanted = -(given * torch.log_softmax(raw, dim=1)).sum()
+    assert loss(sort, raw) == pytest.approx(float(wanted))
+    grade = build_head(OrderedTarget(name="x", classes=words), words)
+    wanted = -(given * grade.probabilities(raw[:, :2]).log()).sum()
+    assert loss(grade, raw[:, :2]) == pytest.approx(float(wanted))
+    questions = torch.nn.functional.binary_cross_entropy_with_logits(raw, given, reduction="sum")
+    for target in (MultiLabelTarget(name="x"), OpenTarget(name="x")):
+        assert loss(build_head(target, words), raw) == pytest.approx(float(questions))
+    tall = build_head(NumberTarget(name="x"), (), TargetStats(mean=3.0, deviation=2.0))
+    [(labels, shares)] = tall.soft_labels(given[:, :1] * 10)
+    assert labels.tolist() == (given[:, 0] * 10).tolist() and shares.tolist() == [1.0] * 5

@@ -116,7 +116,7 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN, preset: str | None = 
         if schema.rated:
             raise RecipeError("--from is for pictures, not for ratings", fix="leave it out")
         settings = {**settings, "start": asked.start}
-    return TrainingRequest(table, schema, _recipe(schema, {**chosen, **settings}, asked.choices), output)
+    return TrainingRequest(table, schema, recipe_of(schema, {**chosen, **settings}, asked.choices), output)
 
 
 def picture_job_of(asked: JobOptions, instead: str = "") -> TrainingRequest:
@@ -193,7 +193,8 @@ def _ratings_schema(asked: ColumnOptions) -> Schema:
     )
 
 
-def _recipe(schema: Schema, settings: Mapping[str, object], choices: Mapping[str, object]) -> AnyRecipe:
+def recipe_of(schema: Schema, settings: Mapping[str, object], choices: Mapping[str, object]) -> AnyRecipe:
+    """The recipe of a job file's settings and a command's choices; RecipeError names options as typed."""
     from tenfold.runs.registry import recipe_class
 
     mine = recipe_class(schema, network="body" in choices or "body" in settings)

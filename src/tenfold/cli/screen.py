@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tenfold.studies.compare import Compared
     from tenfold.studies.crossval import CrossValidated
     from tenfold.studies.demo import DemoData, DemoRatings, RatingsScores
+    from tenfold.studies.distill import Distilled
     from tenfold.studies.trials import Tuned
 
 #: Score -> value, or scores of another kind.
@@ -477,6 +478,31 @@ def show_explained(book: Mapping[str, object]) -> None:
         say(note)
     tell(f"sheets: {', '.join(sheets)}")
     tell(f"workbook: {book['output']}")
+
+
+def show_distilled(distilled: Distilled) -> None:
+    """Print size, time and scores of the teacher, the distilled network, and that of the labels alone."""
+    from tenfold.metrics import score_text
+    from tenfold.values import read_score
+
+    rows = []
+    for model in distilled.measured:
+        seconds = model["seconds_per_row"]
+        row: dict[str, object] = {
+            "network": model["name"],
+            "arch": model["arch"],
+            "weights": f"{model['bytes'] / 1e6:.1f} MB",
+            "per picture": "" if seconds is None else f"{1000 * seconds:.1f} ms",
+        }
+        for target, scores in model["targets"].items():
+            key = short_score(scores)
+            if key:
+                row[target] = SHORT[key].format(score_text(read_score(scores, key)))
+        rows.append(row)
+    show_records(rows)
+    for note in distilled.notes:
+        say(note)
+    tell(f"run: {distilled.run.path}")
 
 
 def show_exported(exported: Exported) -> None:

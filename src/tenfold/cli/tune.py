@@ -1,13 +1,15 @@
 """Commands that train many times: a setting's best value, scores over all folds, whether targets help."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import cast
 
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json
-from tenfold.cli.options import JobOptions, Json, argument, option
+from tenfold.cli.options import JobOptions, Json, MachineOptions, ReadingOptions, argument, option
 from tenfold.cli.progress import Display
-from tenfold.cli.request import fit_keywords, job_of, picture_job_of
-from tenfold.cli.screen import show_compared, show_cross_validated, show_tuned
+from tenfold.cli.request import fit_keywords, job_of, picture_job_of, recipe_of
+from tenfold.cli.screen import show_compared, show_cross_validated, show_distilled, show_tuned
 from tenfold.recipe import FactorRecipe, Recipe
 
 #: Fields of the recipe that a comparison sets.
@@ -157,3 +159,51 @@ def _cross_validate(asked: CrossValidate) -> None:
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
     print_json(found.record()) if asked.as_json else show_cross_validated(found)
+
+
+class Distill(ReadingOptions, MachineOptions, Json):
+    """What ``tenfold distill`` takes. choices: of the recipe, by the names of its fields."""
+
+    run: str = argument("run of pictures to learn from, a network or an ensemble", "RUN")
+    table: str | None = option("table to train on [that of the run]", "TABLE")
+    image: list[str] | None = option("folder of the pictures, instead of the run's", "COLUMN=FOLDER")
+    alone: bool = option(
+        "train the same network on the labels alone, too", "", "--alone/--no-alone", default=True
+    )
+    resume: bool = option("go on with unfinished trainings", default=False)
+    output: str = option("run folder to make", "FOLDER", "-o", "--output", default=...)
+    choices: Mapping[str, object] = MappingProxyType({})
+
+
+@command(
+    "distill",
+    Distill,
+    "tenfold distill runs/top --arch tf_efficientnet_lite0 --image-size 96 -o runs/small",
+    recipes=(Recipe,),
+    without=("teacher", "start", "body", "hidden", "embedding", "body_dropout", "unknown_rate"),
+)
+def _distill(asked: Distill) -> None:
+    """Train a small network on the answers of a large run.
+
+    The same augmented view goes through both, and the small one learns the large one's probabilities. Split
+    and seeds are the large one's. The same network is trained on the labels alone beside it, in
+    FOLDER-labels.
+    """
+    from tenfold.runs.registry import load_run
+    from tenfold.studies.distill import distill
+
+    schema = load_run(asked.run).schema
+    recipe = cast(Recipe, recipe_of(schema, {}, asked.choices))
+    with Display() as display:
+        distilled = distill(
+            asked.run,
+            recipe,
+            output=asked.output,
+            table=asked.table,
+            compare=asked.alone,
+            resume=asked.resume,
+            on_progress=display.progress,
+            on_note=display.note,
+            **fit_keywords(schema, asked, recipe, image=asked.image),
+        )
+    print_json(distilled.record()) if asked.as_json else show_distilled(distilled)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Num, UInt8
+from jaxtyping import Float, Float64, Int64, Num, UInt8
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
-from tenfold.nn.augment import augment, draw_mix, mixed, resized
+from tenfold.nn.augment import Mix, augment, draw_mix, mixed, resized
 from tenfold.nn.exact import group_sizes, uniform
 from tenfold.nn.network import column_name, input_name
 from tenfold.recipe import Recipe
@@ -153,6 +154,13 @@ class Preparation:
         parts = moved.split(8)
         return torch.cat([resized(self._scaled(part), (wanted[0], wanted[1])) for part in parts])
 
+    def seen_at(self, size: tuple[int, int] | None) -> Preparation:
+        """The same for pictures of another size; itself for None."""
+        if size is None:
+            return self
+        final = None if size == self.encoding.image_size else size
+        return replace(self, encoding=self.encoding.model_copy(update={"final_size": final}))
+
     def _scaled(
         self, moved: UInt8[Tensor, "rows height width channels"]
     ) -> Float[Tensor, "rows channels height width"]:
@@ -203,6 +211,22 @@ def unknown_codes(
     return hidden
 
 
+@runtime_checkable
+class Teacher(Protocol):
+    """Whose answers a network learns, in place of labels. size: (height, width) of the views that it sees."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See the class."""
+        ...
+
+    def label_sets(
+        self, views: list[Float[Tensor, "rows 3 height width"]]
+    ) -> Mapping[str, list[tuple[Num[Tensor, " rows *questions"], Float64[Tensor, " rows *asked"]]]]:
+        """Target -> labels, and what each counts, of pictures in 0..1 (see `Head.soft_labels`)."""
+        ...
+
+
 def training_batches(
     examples: Examples,
     order: list[Int64[np.ndarray, " _"]],
@@ -213,8 +237,11 @@ def training_batches(
     first_step: int,
     workers: int,
     group: int | None,
+    teacher: Teacher | None = None,
 ) -> Iterator[Batch]:
     """The batches of one epoch, augmented and mixed, ready to be cut.
+
+    teacher: sees the same views as the network, and gives the labels.
 
     order: rows of each batch (see `epoch_order`).  first_step: number of the first batch's step.
     group: rows to a BatchNorm group, or None where no layer mixes rows.
@@ -239,41 +266,71 @@ def training_batches(
             seed=recipe.seed,
             epoch=epoch,
         )
+        seen, looked_at = [], preparation.seen_at(None if teacher is None else teacher.size)
         for column, pixels in enumerate(stored):
             images = augment(
-                preparation.pixels(pixels, min_scale=recipe.min_scale),
+                looked_at.pixels(pixels, min_scale=recipe.min_scale),
                 rows,
                 seed=recipe.seed + column,
                 epoch=epoch,
                 strength=recipe.augment,
                 flip=recipe.flip,
                 min_scale=recipe.min_scale,
-                size=preparation.size,
+                size=looked_at.size,
             )
             if mix is not None:
                 images = mixed(images, mix)
-            inputs[input_name(column)] = preparation.normalised(images)
-        targets, denominators = {}, {}
-        for name, all_labels in examples.labels.items():
-            labels, weights = all_labels[index], examples.weights[name][index]
-            # A missing label becomes 0, which no loss reads.
-            seen = weights if labels.ndim == weights.ndim else weights.max(axis=1)
-            labels = np.where(seen > 0, labels, 0).astype(labels.dtype)
-            sets = [(labels, weights)]
-            if mix is not None:
-                # A loss is the weighted sum of the losses of both labels; for binary and squared losses its
-                # gradient is that of the mixed label.
-                partner, share = mix.partner.cpu().numpy(), mix.share.cpu().double().numpy()
-                share = share.reshape(-1, *[1] * (weights.ndim - 1))
-                sets = [(labels, weights * share), (labels[partner], weights[partner] * (1 - share))]
-            targets[name] = tuple(
-                Labels(
-                    torch.from_numpy(known).to(preparation.device),
-                    torch.from_numpy(weight).to(preparation.device),
-                )
-                for known, weight in sets
-            )
-            # Known from the table, before the first backward pass: every micro-batch divides by it.
-            denominators[name] = float(sum(weight.sum() for _, weight in sets))
+            inputs[input_name(column)] = preparation.normalised(resized(images, preparation.size))
+            seen.append(images)
+        if teacher is None:
+            targets, denominators = _label_sets(examples, index, mix, preparation.device)
+        else:
+            targets, denominators = _taught_sets(teacher, seen, examples.importance, index)
         groups = group_sizes(len(index), group) if group else (1,) * len(index)
         yield Batch(rows.to(preparation.device), inputs, targets, denominators, groups, len(index))
+
+
+def _label_sets(
+    examples: Examples, index: Int64[np.ndarray, " rows"], mix: Mix | None, device: torch.device
+) -> tuple[dict[str, tuple[Labels, ...]], dict[str, float]]:
+    """The rows' labels, and the sum of their weights."""
+    targets, denominators = {}, {}
+    for name, all_labels in examples.labels.items():
+        labels, weights = all_labels[index], examples.weights[name][index]
+        # A missing label becomes 0, which no loss reads.
+        seen = weights if labels.ndim == weights.ndim else weights.max(axis=1)
+        labels = np.where(seen > 0, labels, 0).astype(labels.dtype)
+        sets = [(labels, weights)]
+        if mix is not None:
+            # A loss is the weighted sum of the losses of both labels; for binary and squared losses its
+            # gradient is that of the mixed label.
+            partner, share = mix.partner.cpu().numpy(), mix.share.cpu().double().numpy()
+            share = share.reshape(-1, *[1] * (weights.ndim - 1))
+            sets = [(labels, weights * share), (labels[partner], weights[partner] * (1 - share))]
+        targets[name] = tuple(
+            Labels(torch.from_numpy(known).to(device), torch.from_numpy(weight).to(device))
+            for known, weight in sets
+        )
+        # Known from the table, before the first backward pass: every micro-batch divides by it.
+        denominators[name] = float(sum(weight.sum() for _, weight in sets))
+    return targets, denominators
+
+
+def _taught_sets(
+    teacher: Teacher,
+    views: list[Float[Tensor, "rows 3 height width"]],
+    importance: Float64[np.ndarray, " all_rows"] | None,
+    index: Int64[np.ndarray, " rows"],
+) -> tuple[dict[str, tuple[Labels, ...]], dict[str, float]]:
+    """A teacher's answers as labels, whether the rows have any or not; rows count by their importance."""
+    targets, denominators = {}, {}
+    for name, sets in teacher.label_sets(views).items():
+        counted = []
+        for labels, shares in sets:
+            if importance is not None:
+                own = torch.from_numpy(importance[index]).to(shares.device)
+                shares = shares * own.reshape(-1, *[1] * (shares.ndim - 1))
+            counted.append(Labels(labels, shares))
+        targets[name] = tuple(counted)
+        denominators[name] = float(sum(float(one.weights.sum()) for one in counted))
+    return targets, denominators

@@ -14,7 +14,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
-from tenfold.engine.batches import epoch_order, steps_per_epoch, training_batches
+from tenfold.engine.batches import Teacher, epoch_order, steps_per_epoch, training_batches
 from tenfold.engine.checkpoint import (
     Progress,
     Unfinished,
@@ -83,6 +83,7 @@ def fit_network(
     on_progress: Listener | None = None,
     deadline: float = math.inf,
     cache: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -92,6 +93,7 @@ def fit_network(
     on_progress: told of every step (`StepEnded`) and epoch (`EpochEnded`).
     deadline: of `time.monotonic`: no epoch begins that would end after it, except the first.
     cache: folder that keeps frozen features, see `kept_features`.
+    teacher: gives the labels, in place of those of the rows.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
@@ -113,7 +115,7 @@ def fit_network(
     del kept
     loop = _Loop(
         *(training, examples, train, valid, plan, progress, folder, identity or {}),
-        *(on_progress, good, best, deadline, cache),
+        *(on_progress, good, best, deadline, cache, teacher),
     )
     if fresh and recipe.fit_head:
         loop.fit_head()
@@ -160,6 +162,7 @@ class _Loop:
     best: dict[str, Shaped[Tensor, " ..."]]
     deadline: float = math.inf
     cache: Path | None = None
+    teacher: Teacher | None = None
 
     def fit_head(self) -> None:
         """Start from the best linear layer on the body's features; the one on frozen features is scored."""
@@ -336,6 +339,7 @@ class _Loop:
             first_step=progress.step,
             workers=self.plan.workers,
             group=training.group,
+            teacher=self.teacher,
         )
         for batch in batches:
             done = (epoch - first) * per_epoch + progress.epoch_step - (progress.skipped - skipped[first])

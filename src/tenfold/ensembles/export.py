@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
 from tenfold.ensembles.joined import JoinedNetworks
 from tenfold.ensembles.predict import ensemble_kinds, predict_rows
 from tenfold.errors import RecipeError
@@ -22,7 +20,7 @@ from tenfold.networks.export import (
     photo_checks,
 )
 from tenfold.networks.opened import OpenedNetwork
-from tenfold.nn.graph import JoinedGraph, Part
+from tenfold.nn.graph import JoinedGraph
 from tenfold.runs.options import ExportOptions
 from tenfold.runs.run import Exported
 
@@ -34,20 +32,13 @@ def export_ensemble(blend: JoinedNetworks, output: str, options: ExportOptions) 
     graph shall not resize.
     """
     check_graph_path(output)
-    runs = [(member.name, run, len(member.runs)) for member in blend.members for run in member.runs]
-    first = runs[0][1]
-    inputs = _inputs([run for _, run, _ in runs], options)
+    members = blend.parts()
+    first = members[0][0]
+    inputs = _inputs([run for run, _ in members], options)
     kinds = ensemble_kinds(blend)
-    parts = [
-        [
-            Part(target.name, _share(blend, target.name, name) / count, _columns(blend, run, target.name))
-            for target in run.schema.answers
-        ]
-        for name, run, count in runs
-    ]
     graph = JoinedGraph(
-        [answer_graph(run, options) for _, run, _ in runs],
-        parts,
+        [answer_graph(run, options) for run, _ in members],
+        [parts for _, parts in members],
         {kind.name: kind.answers for kind in kinds},
     ).eval()
     chosen = chosen_rows(blend, blend.classes, options, first.encoding)
@@ -64,24 +55,6 @@ def export_ensemble(blend: JoinedNetworks, output: str, options: ExportOptions) 
         rows, answers, photo_checks(predict, blend.schema, first.encoding, chosen, options), chosen.notes
     )
     return export_graph(blend, output, graph, inputs, kinds, checks)
-
-
-def _share(blend: JoinedNetworks, target: str, name: str) -> float:
-    """A member's share of the answer to a target; all count alike where their weights are 0."""
-    names = [
-        member.name
-        for member in blend.members
-        if target in {answer.name for answer in member.runs[0].schema.answers}
-    ]
-    weights = np.array([blend.weights[target].get(member, 0.0) for member in names])
-    weights = weights if weights.sum() else np.ones(len(names))
-    return float(weights[names.index(name)] / weights.sum())
-
-
-def _columns(blend: JoinedNetworks, run: OpenedNetwork, target: str) -> tuple[int, ...]:
-    """The ensemble's index of each of a run's classes; of a number 0."""
-    joined = blend.classes.get(target, ())
-    return tuple(joined.index(word) for word in run.encoding.classes.get(target, ())) or (0,)
 
 
 def _inputs(runs: list[OpenedNetwork], options: ExportOptions) -> list[GraphInput]:

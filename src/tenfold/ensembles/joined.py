@@ -22,6 +22,7 @@ from tenfold.runs.run import Member, OpenedRun
 from tenfold.schema import NetworkTarget
 from tenfold.targets.base import Labels, TargetStats
 from tenfold.targets.kinds import kind_of
+from tenfold.values import AnswerPart
 
 Floats = NDArray[np.float64]
 Cell = TypeVar("Cell", bound=np.generic)
@@ -39,6 +40,28 @@ class JoinedNetworks(OpenedRun):
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     members: Sequence[Member[OpenedNetwork]] = field(default=(), kw_only=True)
+
+    def parts(self) -> list[tuple[OpenedNetwork, list[AnswerPart]]]:
+        """Each network, and what it adds to the answers to its targets."""
+        return [
+            (run, [self._part(member, run, target.name) for target in run.schema.answers])
+            for member in self.members
+            for run in member.runs
+        ]
+
+    def _part(self, member: Member[OpenedNetwork], run: OpenedNetwork, target: str) -> AnswerPart:
+        owners = [
+            other.name
+            for other in self.members
+            if target in {answer.name for answer in other.runs[0].schema.answers}
+        ]
+        weights = self.weights[target]
+        total = sum(weights.get(name, 0.0) for name in owners)
+        # If all that answer have the weight 0, they count alike.
+        share = weights.get(member.name, 0.0) / total if total else 1 / len(owners)
+        joined = self.classes.get(target, ())
+        columns = tuple(joined.index(word) for word in run.encoding.classes.get(target, ()))
+        return AnswerPart(target, share / len(member.runs), columns or (0,))
 
 
 def blend_of(folder: Path, members: Sequence[Member[OpenedNetwork]], record: RunRecord) -> JoinedNetworks:

@@ -36,6 +36,7 @@ from tenfold.networks.inputs import cache_folder, open_source
 from tenfold.networks.opened import resolved_recipe
 from tenfold.networks.prepare import TrainingWork, choices_identity, prepare_training
 from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
+from tenfold.networks.teacher import load_teacher
 from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
@@ -174,6 +175,7 @@ class _Prepared:
             on_progress=tell,
             deadline=self.job.deadline,
             cache=cache_folder(self.job.options.reading),
+            teacher=load_teacher(work, device) if recipe.teacher else None,
         )
         begin_stage(tell, "scoring the validation rows")
         notes.add(trained.notes)

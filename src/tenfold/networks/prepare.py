@@ -60,6 +60,7 @@ from tenfold.recipe import Recipe, with_defaults_for_rows
 from tenfold.runs.folder import file_digest
 from tenfold.runs.job import Notes
 from tenfold.runs.options import Reading, SplitRule
+from tenfold.runs.place import DESCRIBED
 from tenfold.runs.rowjoin import row_fingerprints, table_fingerprint
 from tenfold.runs.weights import read_weights, weights_file
 from tenfold.schema import Schema, target_columns
@@ -503,4 +504,6 @@ def choices_identity(schema: Schema, recipe: Recipe) -> dict[str, object]:
         chosen["weights"] = file_digest(Path(file))
     if recipe.start:
         chosen["start"] = file_digest(Path(recipe.start) / "weights.safetensors")
+    if recipe.teacher:
+        chosen["teacher"] = file_digest(Path(recipe.teacher) / DESCRIBED)
     return chosen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from tenfold.nn.augment import Views, views
 from tenfold.nn.network import Network, column_name, input_name
 from tenfold.nn.resize import resized_as_pillow
 from tenfold.schema import NumberColumn, Schema
+from tenfold.values import AnswerPart
 
 
 class AnswerGraph(nn.Module):
@@ -84,19 +84,6 @@ class AnswerGraph(nn.Module):
         return (images - mean) / std
 
 
-@dataclass(frozen=True)
-class Part:
-    """What a network adds to an ensemble's answer to a target.
-
-    weight: its share; those of a target sum to 1.
-    columns: of the ensemble's classes, in the network's order.
-    """
-
-    target: str
-    weight: float
-    columns: tuple[int, ...]
-
-
 class JoinedGraph(nn.Module):
     """Several graphs of the same inputs, whose answers are averaged.
 
@@ -105,7 +92,7 @@ class JoinedGraph(nn.Module):
     """
 
     def __init__(
-        self, graphs: Sequence[nn.Module], parts: Sequence[Sequence[Part]], widths: Mapping[str, int]
+        self, graphs: Sequence[nn.Module], parts: Sequence[Sequence[AnswerPart]], widths: Mapping[str, int]
     ) -> None:
         super().__init__()
         self.graphs = nn.ModuleList(graphs)

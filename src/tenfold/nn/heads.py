@@ -117,6 +117,15 @@ class Head(TargetKind):
                 fix="let row i of the answer depend on row i of outputs and labels only",
             )
 
+    def soft_labels(
+        self, answers: Float64[Tensor, "rows answers"]
+    ) -> list[tuple[Num[Tensor, " rows *questions"], Float64[Tensor, " rows *asked"]]]:
+        """Somebody's answers as labels and what each counts: together a row counts 1.
+
+        answers: probabilities, or numbers. The loss of all is the cross-entropy of these probabilities.
+        """
+        return [(answers[:, 0], torch.ones_like(answers[:, 0]))]
+
     def asked_of(self, labels: Num[Tensor, " rows *questions"]) -> Shaped[Tensor, " rows *asked"]:
         """Labels in the shape of their weights."""
         return labels
@@ -169,6 +178,13 @@ class _Classes(Head):
             return probabilities
         smallest = torch.finfo(torch.float64).tiny
         return torch.softmax(probabilities.clamp(min=smallest).log() / self.stats.temperature, dim=1)
+
+    def soft_labels(
+        self, answers: Float64[Tensor, "rows answers"]
+    ) -> list[tuple[Int64[Tensor, " rows"], Float64[Tensor, " rows"]]]:
+        """Each class as a label, by its probability."""
+        rows = torch.ones(len(answers), dtype=torch.int64, device=answers.device)
+        return [(rows * index, answers[:, index]) for index in range(answers.shape[1])]
 
 
 class CategoryHead(_Classes, CategoryKind):
@@ -252,6 +268,17 @@ class OpenHead(_Questions, OpenKind):
     classes of each row, since the denominator counts questions.
     """
 
+    def soft_labels(
+        self, answers: Float64[Tensor, "rows answers"]
+    ) -> list[tuple[Int64[Tensor, " rows"], Float64[Tensor, "rows answers"]]]:
+        """For each class the question whether it is that one, by its probability; and none, by the rest."""
+        rows = torch.ones(len(answers), dtype=torch.int64, device=answers.device)
+        alone = torch.eye(self.answers, dtype=answers.dtype, device=answers.device)
+        return [
+            *((rows * index, answers * alone[index]) for index in range(self.answers)),
+            (rows * self.answers, 1 - answers),
+        ]
+
     def asked_of(self, labels: Int64[Tensor, " rows"]) -> Bool[Tensor, "rows {self.answers}"]:
         """Class index per row (the number of classes for none) -> at most a single yes."""
         return labels[:, None] == torch.arange(self.answers, device=labels.device)
@@ -259,6 +286,13 @@ class OpenHead(_Questions, OpenKind):
 
 class MultiLabelHead(_Questions, MultiLabelKind):
     """Any number of classes at once."""
+
+    def soft_labels(
+        self, answers: Float64[Tensor, "rows answers"]
+    ) -> list[tuple[Int64[Tensor, "rows answers"], Float64[Tensor, "rows answers"]]]:
+        """Yes to every class by its probability, and no by the rest."""
+        yes = torch.ones_like(answers, dtype=torch.int64)
+        return [(yes, answers), (1 - yes, 1 - answers)]
 
 
 class NumberHead(Head, NumberKind):
