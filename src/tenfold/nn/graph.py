@@ -46,7 +46,7 @@ class AnswerGraph(nn.Module):
                 values = encoded_numbers(values, self.encoding.columns[column.name]).to(self.dtype)
             cells[column_name(position)] = values
         seen = [views(images, self.how.mirrored) for images in pictures]
-        sums: list[Tensor] = []
+        sums: list[Float64[Tensor, "rows _"]] = []
         # Without a picture all views are the plain one.
         for each in zip(*seen, strict=True) if seen else [()]:
             given = {input_name(place): self._normalised(images) for place, images in enumerate(each)}
@@ -100,7 +100,7 @@ class JoinedGraph(nn.Module):
 
     def forward(self, *inputs: Num[Tensor, " rows *rest"]) -> tuple[Float64[Tensor, "rows _"], ...]:
         """See `AnswerGraph`."""
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, Float64[Tensor, "rows _"]] = {}
         for graph, parts in zip(self.graphs, self.parts, strict=True):
             for part, answer in zip(parts, graph(*inputs), strict=True):
                 places = torch.zeros(len(part.columns), self.widths[part.target], dtype=torch.float64)
