@@ -316,7 +316,8 @@ def test_soft_labels_weigh_every_answer_by_its_probability() -> None:
     given = torch.softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).double(), dim=1)
 
     def loss(head: Head, outputs: torch.Tensor) -> float:
-        return sum(float(head.loss_sum(outputs, labels, shares)) for labels, shares in head.soft_labels(given))
+        sets = head.soft_labels(given)
+        return sum(float(head.loss_sum(outputs, labels, shares)) for labels, shares in sets)
 
     sort = build_head(CategoryTarget(name="x"), words)
     wanted = -(given * torch.log_softmax(raw, dim=1)).sum()
