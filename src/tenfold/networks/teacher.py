@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from jaxtyping import Float, Float64, Num
 from torch import Tensor
 
 from tenfold.engine.batches import Preparation
@@ -31,7 +30,8 @@ from tenfold.runs.run import Member
 
 #: Rows that go through a teacher at once.
 ROWS_AT_ONCE = 16
-SoftLabels = list[tuple[Num[Tensor, " rows *questions"], Float64[Tensor, " rows *asked"]]]
+#: Labels, and what each counts, as `Head.soft_labels` returns them.
+SoftLabels = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Member:
 
     network: Network
     preparation: Preparation
-    places: Mapping[str, Float64[Tensor, "own answers"]]
+    places: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class NetworkTeacher:
     heads: Sequence[Head]
     size: tuple[int, int]
 
-    def label_sets(self, views: list[Float[Tensor, "rows 3 height width"]]) -> dict[str, SoftLabels]:
-        """See `engine.batches.Teacher`."""
+    def label_sets(self, views: list[Tensor]) -> dict[str, SoftLabels]:
+        """See `engine.batches.Teacher`. views: (rows, 3, height, width) in 0..1 of each column of pictures."""
         with torch.no_grad():
             parts = [
                 self._answers([view[start : start + ROWS_AT_ONCE] for view in views])
@@ -62,7 +62,7 @@ class NetworkTeacher:
             head.name: head.soft_labels(torch.cat([part[head.name] for part in parts])) for head in self.heads
         }
 
-    def _answers(self, views: list[Float[Tensor, "rows 3 height width"]]) -> dict[str, Tensor]:
+    def _answers(self, views: list[Tensor]) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
         for member in self.members:
             how = member.preparation
