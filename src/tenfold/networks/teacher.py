@@ -52,7 +52,7 @@ class NetworkTeacher:
     size: tuple[int, int]
 
     def label_sets(self, views: list[Tensor]) -> dict[str, SoftLabels]:
-        """See `engine.batches.Teacher`. views: (rows, 3, height, width) in 0..1 of each column of pictures."""
+        """See `engine.batches.Teacher`. views: (rows, 3, height, width) in 0..1 of each column."""
         with torch.no_grad():
             parts = [
                 self._answers([view[start : start + ROWS_AT_ONCE] for view in views])
