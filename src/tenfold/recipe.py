@@ -474,6 +474,12 @@ class Factors(Part):
     unobserved: float | None = choice(
         None, "als, events: weight of a pair without an event, beside 1 of an event", gt=0
     )
+    use_strength: bool | None = choice(
+        None, "events: weigh each by its strength [als on, ease off; on with --half-life]"
+    )
+    half_life: str | None = choice(
+        None, "events: their strength halves in this time of age: 12h, 90d, 8w, 2y"
+    )
     core_items: PositiveInt | None = choice(
         None, "items with weights between them, for lists: the most taken ones [8000]"
     )
@@ -494,7 +500,7 @@ class Factors(Part):
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         # Files and identities stay as they were before lists had weights between items, and ratings folds.
         values = dump(self)
-        for name in ("core_items", "unobserved", "fold", "split_seed"):
+        for name in ("core_items", "unobserved", "use_strength", "half_life", "fold", "split_seed"):
             if getattr(self, name) is None:
                 values.pop(name, None)
         return values

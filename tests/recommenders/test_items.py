@@ -267,3 +267,78 @@ def test_evaluate_takes_candidates_negatives_and_new_users(
     assert (
         rated.evaluate(ratings, n=3, candidates=["i1", "i2"])["lists"]["ranking"]["candidates"]["items"] == 2
     )
+
+
+# --- strength and age of events --------------------------------------------------------------------
+
+
+def aged_table() -> dict[str, list]:
+    """Users of an old taste (items of parity 0) whose latest events are of the other one."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for u in range(60):
+        for i in range(24):
+            recent = i % 2 == 1
+            if rng.random() < 0.45:
+                rows.append((f"u{u}", f"i{i}", 1_600_000_000 + (8_640_000 if recent else 0) + u))
+    return dict(zip(("user", "item", "time"), map(list, zip(*rows, strict=True)), strict=True))
+
+
+@pytest.mark.parametrize("method", ["ease", "als"])
+def test_events_lose_strength_by_age_in_fit_and_fold_in(tmp_path: Path, method: str) -> None:
+    schema = schema_of().model_copy(update={"time": "time"})
+    recipe = FactorRecipe(method=method, half_life="20d", kind="implicit")
+    made = tenfold.fit(schema, recipe, aged_table(), run=tmp_path / "run")
+    strengths = made.interactions.seen_ratings
+    assert strengths.min() == pytest.approx(2.0**-5, rel=1e-2) and strengths.max() == pytest.approx(1)
+    assert made.record.values["decay"] == {
+        "half_life": 20 * 86400.0,
+        "until": 1_600_000_000.0 + 8_640_000 + 59,
+    }
+    opened = tenfold.load_run(tmp_path / "run")
+    assert opened.recommend("u3", n=5).items.tolist() == made.recommend("u3", n=5).items.tolist()
+    assert "half_life" in (tmp_path / "run/recipe.toml").read_text()
+    # A new user's old event counts less than the same event now; without a time it counts as of now.
+    new = {"item": ["i2", "i3"], "time": [1_600_000_000, 1_608_640_000]}
+    grown = opened.with_ratings(new, user="me").interactions
+    own = grown.seen_ratings[grown.seen_start[-2] :]
+    assert sorted(own) == [pytest.approx(2.0**-5, rel=1e-2), pytest.approx(1, rel=1e-3)]
+    grown = opened.with_ratings({"item": ["i2", "i3"]}, user="me").interactions
+    assert grown.seen_ratings[grown.seen_start[-2] :].tolist() == [1, 1]
+
+
+def test_strength_counts_on_request_in_any_unit(tmp_path: Path) -> None:
+    table = table_of()
+    rng = np.random.default_rng(7)
+    seconds = rng.integers(20, 900, len(table["item"]))
+    scores = []
+    for name, strength in (
+        ("s", seconds),
+        ("min", seconds / 60),
+        ("off", seconds),
+        ("ones", seconds * 0 + 1),
+    ):
+        recipe = FactorRecipe(kind="implicit", use_strength=name != "off")
+        run = tenfold.fit(schema_of("played"), recipe, {**table, "played": strength}, run=tmp_path / name)
+        assert (
+            any(
+                ("by its strength" if name != "off" else "whatever its strength") in n
+                for n in run.record.notes
+            )
+            or name == "ones"
+        )
+        opened = tenfold.load_run(tmp_path / name)
+        scores.append(opened.predict_pairs("u1", [f"i{i}" for i in range(30)], ranking=True).score)
+    np.testing.assert_allclose(scores[0], scores[1], atol=2e-3)
+    assert np.abs(scores[0] - scores[2]).max() > 0.02
+    np.testing.assert_array_equal(scores[2], scores[3])
+
+
+def test_a_half_life_is_of_events_that_count_by_strength(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="not to count"):
+        recipe = FactorRecipe(half_life="9d", use_strength=False)
+        tenfold.fit(schema_of(), recipe, table_of(), run=tmp_path / "run")
+    with pytest.raises(RecipeError, match="a half-life is of events"):
+        tenfold.fit(
+            schema_of("stars"), FactorRecipe(half_life="9d"), table_of(ratings=True), run=tmp_path / "run"
+        )

@@ -55,6 +55,7 @@ def fit_als(
     epochs: int | None = None,
     weight_decay: float | None = None,
     unobserved: float | None = None,
+    use_strength: bool = True,
     seed: int = 0,
     threads: int | None = None,
 ) -> FactorModel:
@@ -65,6 +66,7 @@ def fit_als(
         row (see `choose_event_decay`).
     unobserved: for events, the weight of a pair of which nothing is known, where an event of middling
         strength weighs 1 (see `UNOBSERVED`).
+    use_strength: for events, weigh each by its strength; otherwise each weighs 1.
 
     The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
     TrainingError if the factors are not finite in the end.
@@ -84,7 +86,7 @@ def fit_als(
         fit = (
             partial(_fit_ratings, ratings, scale)
             if not ratings.implicit
-            else partial(_fit_events, ratings, unobserved)
+            else partial(_fit_events, ratings, unobserved, use_strength)
         )
         model = fit(factors, epochs, weight_decay, rng, pool)
     # Without weight decay, single precision cannot solve the regression of a row of few ratings.
@@ -130,13 +132,15 @@ def _fit_ratings(
 def _fit_events(
     ratings: Ratings,
     unobserved: float | None,
+    use_strength: bool,
     factors: int,
     epochs: int,
     weight_decay: float | None,
     rng: np.random.Generator,
     pool: ThreadPoolExecutor,
 ) -> FactorModel:
-    confidence = 1 / max(float(np.median(ratings.ratings)), 1e-30)
+    # Without strengths the confidence is 0, of which `event_weights` makes 1 for each event.
+    confidence = 1 / max(float(np.median(ratings.ratings)), 1e-30) if use_strength else 0.0
     by_user, by_item = _both_ways(ratings, event_weights(ratings.ratings, confidence))
     rows = np.array([len(ratings.users), len(ratings.items)])
     pairs = float(rows.prod(dtype=np.float64))

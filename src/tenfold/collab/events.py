@@ -14,7 +14,12 @@ FLOOR = 1e-4
 
 
 def event_weights(strength: NDArray[np.floating], confidence: float) -> NDArray[np.float32]:
-    """What events of a strength weigh: log2(1 + strength x confidence), 1 where the product is 1."""
+    """What events of a strength weigh: log2(1 + strength x confidence), 1 where the product is 1.
+
+    With a confidence of 0 each weighs 1, whatever its strength.
+    """
+    if confidence == 0:
+        return np.ones(len(strength), np.float32)
     return np.log2(1 + np.asarray(strength, np.float64) * confidence).astype(np.float32)
 
 

@@ -32,8 +32,8 @@ SHARES = (0.0, 0.025, 0.05, 0.1)
 MOST_USERS, FRACTION, LEAST_USERS, LEAST_RATINGS = 500, 0.2, 50, 10
 #: Fraction of a held-out user's ratings that the lists are scored by; length of these lists.
 HIDDEN, LENGTH = 0.2, 10
-#: Version of the layout of files (docs/formats.md).
-FORMAT = 1
+#: Latest version of the layout of files (docs/formats.md).
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,9 @@ def _choose(scorer: InterestScorer, users: list[int], hidden: list[dict[int, flo
 
 def pack_lists(lists: Lists) -> tuple[dict[str, NDArray[np.generic]], dict[str, object]]:
     """Named arrays and what a file says of them."""
-    about = {"format": FORMAT, "share": lists.share, "mean": lists.mean, "spread": lists.spread}
+    about = {"format": 1, "share": lists.share, "mean": lists.mean, "spread": lists.spread}
+    if lists.model.confidence:  # which earlier versions would not heed
+        about |= {"format": 2, "confidence": lists.model.confidence}
     return pack_item_item(lists.model), {**about, "learned": lists.learned}
 
 
@@ -172,8 +174,10 @@ def unpack_lists(arrays: dict[str, NDArray[np.generic]], about: Mapping[str, obj
             f"the weights between items have format {version}, this version of tenfold reads up to {FORMAT}",
             fix="use the version of tenfold that made them, or a later version",
         )
-    numbers = [about.get(name) for name in ("share", "mean", "spread")]
-    share, mean, spread = (float(n) if isinstance(n, int | float) else float("nan") for n in numbers)
-    if not np.isfinite([share, mean, spread]).all() or not spread > 0:
+    numbers = [*(about.get(name) for name in ("share", "mean", "spread")), about.get("confidence", 0.0)]
+    share, mean, spread, confidence = (
+        float(n) if isinstance(n, int | float) else float("nan") for n in numbers
+    )
+    if not np.isfinite([share, mean, spread, confidence]).all() or not spread > 0 or confidence < 0:
         raise RunError("the weights between items are damaged", fix="fit again, or restore the run's folder")
-    return Lists(unpack_item_item(arrays), share, mean, spread, str(about.get("learned", "")))
+    return Lists(unpack_item_item(arrays, confidence), share, mean, spread, str(about.get("learned", "")))

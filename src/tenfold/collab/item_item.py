@@ -11,7 +11,7 @@ of the training ratings of four data sets (bench/results/lists.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -60,10 +60,12 @@ class ItemItem:
 
     core: (core,) rising indices of the items that have weights.
     weights: (core, core) float32: row j is what having taken j adds to the score of each item.
+    confidence: 1 / the middling strength of events, by which they count; 0 where each counts 1.
     """
 
     core: NDArray[np.int64]
     weights: NDArray[np.float32]
+    confidence: float = 0.0
 
     def row(self, known: Interactions, user: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Places in the core of what a user took, and how much each counts; nothing for an unknown user."""
@@ -72,7 +74,7 @@ class ItemItem:
         part = slice(int(known.seen_start[user]), int(known.seen_start[user + 1]))
         place = self._place_of(known.seen_items[part].astype(np.int64))
         there = place >= 0
-        return place[there], row_weights(known, part)[there]
+        return place[there], row_weights(known, part, self.confidence)[there]
 
     def _place_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
         place = np.minimum(np.searchsorted(self.core, items), max(len(self.core) - 1, 0))
@@ -99,13 +101,19 @@ class ItemItem:
         return total
 
 
-def row_weights(known: Interactions, part: slice = slice(None)) -> NDArray[np.float32]:
+def row_weights(
+    known: Interactions, part: slice = slice(None), confidence: float = 0.0
+) -> NDArray[np.float32]:
     """How much each entry of `known.seen_items` says that its item is to the user's liking, 0 to 1.
 
-    An event counts 1. A rating counts 0.2 to 1, by its place in the scale: also what a user did not like was
-    taken, and what goes with it is more likely to be taken than what does not.
+    An event counts 1; by its strength s, where a confidence is given, 2 x / (1 + x) with x = s confidence: 1
+    at middling strength, and 2 at most. A rating counts 0.2 to 1, by its place in the scale: also what a user
+    did not like was taken, and what goes with it is more likely to be taken than what does not.
     """
     ratings = known.seen_ratings[part]
+    if known.implicit and confidence:
+        x = ratings.astype(np.float64) * confidence
+        return (2 * x / (1 + x)).astype(np.float32)
     return np.ones(len(ratings), np.float32) if known.implicit else weight_of(ratings, known.scale)
 
 
@@ -146,15 +154,21 @@ class Fitted(NamedTuple):
         across = rows @ self.inverse
         small = np.eye(len(users)) - (rows @ across.T).astype(np.float64)
         added = across.T @ np.linalg.solve(small, across.astype(np.float64)).astype(np.float32)
-        return ItemItem(self.model.core, _weights(self.inverse + added))
+        return replace(self.model, weights=_weights(self.inverse + added))
 
 
 def fit_item_item(
-    known: Interactions, *, ridge: float | None = None, core: int | None = None, threads: int = 1
+    known: Interactions,
+    *,
+    ridge: float | None = None,
+    core: int | None = None,
+    use_strength: bool = False,
+    threads: int = 1,
 ) -> Fitted:
     """Fit the weights between the most taken items.
 
     ridge: see `RIDGE`.  core: at most so many items (8000), of those that two users took, if there are any.
+    use_strength: events count by their strength (`row_weights`), not 1 each.
     The same interactions and threads give the same bytes. Raises RecipeError for impossible choices, and
     RunError where the memory that this machine has free does not hold the fit.
     """
@@ -163,10 +177,12 @@ def fit_item_item(
         raise RecipeError(f"weight_decay = {ridge!r} is not a number from 0 on", fix="leave it out")
     chosen = core_of(known.received, CORE if core is None else core)
     _check_memory(len(chosen), len(known.items))
-    model = ItemItem(chosen, np.zeros((0, 0), np.float32))
+    confidence = 1 / max(float(np.median(known.seen_ratings)), 1e-30) if use_strength else 0.0
+    model = ItemItem(chosen, np.zeros((0, 0), np.float32), confidence)
     place = model.places(known)[known.seen_items]
     there = place >= 0
-    owner, place, value = known.owners[there], place[there], row_weights(known)[there]
+    owner, place = known.owners[there], place[there]
+    value = row_weights(known, confidence=confidence)[there]
     given = np.bincount(owner, value, len(known.users))
     scaled = value * (np.maximum(given, 1e-12) ** -ACTIVITY).astype(np.float32)[owner]
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(known.users)))]).astype(np.int64)
@@ -182,7 +198,7 @@ def fit_item_item(
         inverse = _inverted(gram)
     # Half precision is what the run's folder keeps: the fit is scored as it will be opened.
     weights = _weights(inverse).astype(np.float16).astype(np.float32)
-    return Fitted(ItemItem(chosen, weights), inverse, start, place, scaled)
+    return Fitted(replace(model, weights=weights), inverse, start, place, scaled)
 
 
 def core_of(received: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -285,8 +301,8 @@ def pack_item_item(model: ItemItem) -> dict[str, NDArray[np.generic]]:
     return {"core": model.core.astype(np.uint32), "weights": model.weights.astype(np.float16)}
 
 
-def unpack_item_item(arrays: dict[str, NDArray[np.generic]]) -> ItemItem:
-    """The model of `pack_item_item`. Raises RunError where it is damaged."""
+def unpack_item_item(arrays: dict[str, NDArray[np.generic]], confidence: float = 0.0) -> ItemItem:
+    """The model of `pack_item_item`, with this confidence. Raises RunError where it is damaged."""
     if not {"core", "weights"} <= arrays.keys():
         raise _damaged()
     core, weights = arrays["core"], arrays["weights"]
@@ -299,7 +315,7 @@ def unpack_item_item(arrays: dict[str, NDArray[np.generic]]) -> ItemItem:
     )
     if not good:
         raise _damaged()
-    return ItemItem(core.astype(np.int64), weights.astype(np.float32))
+    return ItemItem(core.astype(np.int64), weights.astype(np.float32), confidence)
 
 
 def _damaged() -> RunError:

@@ -122,7 +122,10 @@ class PreparedItems:
         some = "" if core == len(known.items) else f" of {len(known.items):,}; others follow by popularity"
         notes.add([f"weights between {core:,} items{some}"])
         if (known.seen_ratings != known.seen_ratings[:1]).any():
-            notes.add(["an event counts 1, whatever its strength; --method als weighs by strength"])
+            by = "1, whatever its strength (--use-strength weighs it, and so does --method als)"
+            if scorer.model.confidence:
+                by = "by its strength: 1 at the middle, 2 at most"
+            notes.add([f"an event counts {by}"])
         scores: Scores = {}
         held = work.held_out()
         if held is not None:

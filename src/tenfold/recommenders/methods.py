@@ -78,6 +78,7 @@ def _fit_als(
         epochs=recipe.epochs,
         weight_decay=recipe.weight_decay,
         unobserved=recipe.unobserved,
+        use_strength=recipe.use_strength is not False,
         seed=recipe.seed,
         threads=recipe.threads,
     )
@@ -145,13 +146,16 @@ METHODS: Mapping[str, Method] = {
     ),
     "als": Method(
         _fit_als,
-        ("epochs", "weight_decay", "unobserved"),
+        ("epochs", "weight_decay", "unobserved", "use_strength", "half_life"),
         _default_of_als,
         grids={"factors": FACTORS, "weight_decay": (0, 1e-3, 1e-2, 1e-1, 1, 10)},
         event_grids={"factors": FACTORS, "weight_decay": (1, 3, 10, 30, 100)},
     ),
     "ease": Method(
-        None, ("core_items", "weight_decay"), _default_of_ease, event_grids={"weight_decay": RIDGES}
+        None,
+        ("core_items", "weight_decay", "use_strength", "half_life"),
+        _default_of_ease,
+        event_grids={"weight_decay": RIDGES},
     ),
     "sgd": Method(
         _fit_sgd,
@@ -194,7 +198,8 @@ def fit_items(ratings: Ratings, recipe: FactorRecipe) -> ItemScorer:
         item_names=ratings.item_names,
         implicit=True,
     )
-    choices = {"ridge": recipe.weight_decay, "core": recipe.core_items}
+    strong = recipe.half_life is not None if recipe.use_strength is None else recipe.use_strength
+    choices = {"ridge": recipe.weight_decay, "core": recipe.core_items, "use_strength": strong}
     fitted = fit_item_item(known, **choices, threads=recipe.threads)
     return ItemScorer(known, fitted.model, item_vectors(known, fitted, seed=recipe.seed))
 

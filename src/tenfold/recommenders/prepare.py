@@ -26,6 +26,7 @@ from tenfold.data.split.holdout import (
     leave_last_out,
 )
 from tenfold.data.tables.table import Table, read_table, write_parquet
+from tenfold.data.tables.times import parse_span
 from tenfold.errors import RecipeError, SchemaError
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.methods import unused_choices
@@ -49,6 +50,7 @@ class RatingsWork:
     `sides` describes users and items.  tables: the side tables by role, ``user`` and ``item``.
     times_ignored: whether times are not to be read.  time_format: of the column of times.
     how: how ratings are held out, a key of `collab.protocol.SPLITS`; "" where none are.
+    decay: of events that age, their `half_life` in seconds and `until` when, a time.
     reading: how the table was read, for ``run.json``.
     """
 
@@ -63,6 +65,7 @@ class RatingsWork:
     time_format: str | None = None
     reading: Mapping[str, object] = field(default_factory=dict)
     how: str = ""
+    decay: Mapping[str, float] | None = None
 
     def held_out(self) -> Ratings | None:
         """The ratings that are held out, if any."""
@@ -128,6 +131,7 @@ class RatingsWork:
             "scale": list(ratings.scale),
             "train_rows": len(self.split.train),
             "valid_rows": len(self.split.valid),
+            **({"decay": dict(self.decay)} if self.decay else {}),
             **({"split": {"how": self.how, "name": SPLITS[self.how]}} if self.how else {}),
             "time_format": self.time_format,
             "reading": self.reading,
@@ -154,6 +158,11 @@ def prepare_ratings(
     a run that goes on.
     """
     schema.check_uses()
+    half_life = None if recipe.half_life is None else parse_span(recipe.half_life)
+    if half_life is not None and recipe.use_strength is False:
+        raise RecipeError(
+            "a half-life is of the strength of events, which is not to count", fix="leave out one of them"
+        )
     time_format = options.time_format or schema.time_format
     table = read_table(source, **options.reading.table)
     ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
@@ -180,13 +189,18 @@ def prepare_ratings(
     split, how = _split(ratings, recipe)
     notes.add([*([f"held out: {SPLITS[how]}"] if how else []), *split.notes])
     ratings = ratings if keep_rows else replace(ratings, rows=None)
+    decay = None
+    if half_life is not None and ratings.times is not None:
+        decay = {"half_life": half_life, "until": float(np.nanmax(ratings.times))}
     train = take_ratings(ratings, split.train) if len(split.valid) else ratings
     sides = _encode_sides(schema, train, tables, notes)
     if schema.time is None:
         # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
         train = replace(train, times=None)
     kept = kept_options(source, options.reading.table)
-    return RatingsWork(schema, recipe, ratings, split, train, sides, tables, ignored, time_format, kept, how)
+    return RatingsWork(
+        schema, recipe, ratings, split, train, sides, tables, ignored, time_format, kept, how, decay
+    )
 
 
 def _read(
@@ -233,6 +247,7 @@ def _read(
         time_format=options.time_format or schema.time_format,
         skip_bad=options.reading.skip_bad,
         keep_rows=keep_rows,
+        half_life=None if recipe.half_life is None else parse_span(recipe.half_life),
     )
     notes.add(ratings.notes)
     if no_time and held:

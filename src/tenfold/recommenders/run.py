@@ -505,7 +505,12 @@ class RecommenderRun(Run):
         about = self._readers[0].record.values
         table = read_as_trained(source, about, table_options, wanted, usual_names=True)
         ratings = self.read_ratings(
-            table, columns=columns, time_format=time_format, skip_bad=skip_bad, one_user=one_user
+            table,
+            columns=columns,
+            time_format=time_format,
+            skip_bad=skip_bad,
+            one_user=one_user,
+            aged=True,
         )
         items, messages = find_titles(self.interactions, ratings.items)
         _refuse_twice(self.interactions, table, ratings, items)
@@ -540,13 +545,16 @@ class RecommenderRun(Run):
         skip_bad: bool = False,
         keep_rows: bool = False,
         one_user: str | None = None,
+        aged: bool = False,
     ) -> Ratings:
         """Ratings of a table, to score or to learn, of the run's kind and by its rules.
 
         Times are read wherever its fit would have read them; of several members, by the first with times.
         columns: role -> column, if given; otherwise the run's own, or by well-known names.
         one_user: the user of all rows, if the table has no column of users.
+        aged: events with times weigh by their age, as in the fit.
         """
+        decay: dict[str, Any] = dict(self.record.values.get("decay") or {}) if aged else {}
         readers = self._readers
         timed = [run for run in readers if run.schema.time in table.names]
         reader = (timed or readers)[0]
@@ -575,6 +583,7 @@ class RecommenderRun(Run):
             keep_rows=keep_rows,
             one_user=one_user,
             of_run=own,
+            **(decay if names["time"] not in (None, False) else {}),
         )
         rules = list(dict.fromkeys(run.recipe.duplicates or "last" for run in readers))
         if len(rules) > 1:

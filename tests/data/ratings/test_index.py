@@ -390,3 +390,46 @@ def test_real_tables_are_read_with_nothing_said_by_the_user(
 def test_the_repeated_pairs_of_a_real_table_are_counted(data_folder):
     found = index_ratings(read_table(data_folder / "filmtrust/ratings.csv"))
     assert said(found, "3 repeated pairs: last by line kept")
+
+
+# --- counts, and the age of events -----------------------------------------------------------------
+
+
+def test_counts_are_not_taken_for_stars():
+    rows = [("u", f"i{k}", value) for k, value in enumerate([2, 3, 5, 8, 40, 900, 250_000])]
+    table = {"user": [r[0] for r in rows], "item": [r[1] for r in rows], "plays": [r[2] for r in rows]}
+    read = read_table(table)
+    with pytest.raises(RatingsError, match="plays looks like counts or seconds") as caught:
+        index_ratings(read, rating="plays")
+    assert "--kind implicit" in caught.value.labels["fix"] and "2 to 250000" in caught.value.labels["found"]
+    assert index_ratings(read, rating="plays", kind="implicit").implicit
+    assert index_ratings(read, rating="plays", kind="explicit").scale == (2, 250_000)
+    assert not index_ratings(read, rating="plays", scale=(0, 300_000)).implicit
+    percent = {**table, "plays": [1, 2, 3, 5, 6, 7, 100]}  # a scale that ends at 100 stays one
+    assert not index_ratings(read_table(percent), rating="plays").implicit
+
+
+def test_events_lose_strength_by_age():
+    day = 86400
+    table = {
+        "user": ["a", "a", "a", "b"],
+        "item": ["x", "x", "y", "y"],
+        "strength": [1, 4, 2, 8],
+        "time": [0, 10 * day, 20 * day, ""],
+    }
+    given = {"rating": "strength", "kind": "implicit", "time_format": "seconds"}
+    found = index_ratings(read_table(table), **given, half_life=10 * day)
+    # a, x: 1/4 + 4/2; a, y: 2, the latest; b, y: without a time as old as the oldest.
+    assert found.ratings.tolist() == [2.25, 2, 2]
+    later = index_ratings(read_table(table), **given, half_life=10 * day, until=30.0 * day)
+    assert later.ratings.tolist() == [1.125, 1, 1]
+    assert index_ratings(read_table(table), **given, half_life=10 * day, until=0.0).ratings.tolist() == [
+        5,
+        2,
+        8,
+    ]
+    with pytest.raises(RecipeError, match="a half-life is of events"):
+        index_ratings(read_table(table), rating="strength", kind="explicit", half_life=1.0)
+    del table["time"]
+    with pytest.raises(RatingsError, match="has no times"):
+        index_ratings(read_table(table), rating="strength", kind="implicit", half_life=1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tenfold.data.tables.table import read_table
-from tenfold.data.tables.times import format_time, read_times
+from tenfold.data.tables.times import format_time, parse_span, read_times
 from tenfold.errors import RecipeError, TableError
 
 
@@ -127,3 +127,11 @@ def test_times_in_the_future_are_pointed_out():
     assert "1 of 3 times lies in the future, first at row 2 (3000-01-01 00:00:00)" in note
     assert "2 of 2 times lie in the future" in times("2999-05-01", "2999-06-01")[1]
     assert "future" not in times("1614556800", "1612173600")[1]
+
+
+def test_stretches_of_time():
+    spans = [parse_span(text) for text in ("90d", "12h", "1.5 w", "2Y", "30min", "5s")]
+    assert spans == [90 * 86400, 43200, 1.5 * 7 * 86400, 2 * 365.25 * 86400, 1800, 5]
+    for text in ("", "90", "d", "-3d", "0d", "3 moons"):
+        with pytest.raises(RecipeError, match="not a stretch of time"):
+            parse_span(text)

@@ -23,6 +23,8 @@ DUPLICATE_RULES = ("last", "first", "mean", "max", "min", "sum", "error")
 TINY, LEAST_SPREAD = 1e-30, 1e-4
 #: From this fraction of 0 or -1 on, a message asks whether these are ratings.
 MANY_MARKS = 0.2
+#: Above this, numbers of which half are at most a tenth of the largest are taken for ratings only on request.
+MOST_STARS = 100
 #: Ratings by yes and no.
 YES_AND_NO = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 
@@ -83,6 +85,8 @@ def index_ratings(
     skip_bad: bool = False,
     keep_rows: bool = False,
     one_user: str | None = None,
+    half_life: float | None = None,
+    until: float | None = None,
     of_run: Mapping[str, str | None] | None = None,
 ) -> Ratings:
     """Read users, items, ratings and times out of a table.
@@ -100,6 +104,8 @@ def index_ratings(
     skip_bad: rows with an empty id or without a finite rating are left out and counted, not an error.
     keep_rows: keep the row that each rating came from, to read other columns of it.
     one_user: all rows are of this user; no column of users is looked for.
+    half_life: of events, the seconds in which the strength of each halves, up to `until`; this is the latest
+        time of the table where it is not given. An event without a time is as old as the oldest.
     of_run: role -> name of its column in the table of a finished run that these ratings are for. Messages
         for a training are left out then, and so is an unreadable column of times that nobody named.
 
@@ -125,6 +131,8 @@ def index_ratings(
         _check_spread(table, roles.rating, *rows.span)
     if implicit and rows.values is not None:
         _check_values(rows, rows.values, (0.0, np.inf))
+    if half_life is not None:
+        notes.append(_age(rows, half_life, until, implicit))
     rule = duplicates or ("sum" if implicit else "last")
     if rule == "sum" and not implicit:
         raise RatingsError(
@@ -296,6 +304,25 @@ def _example(rows: _Rows) -> str:
 # --- explicit or implicit, and the scale -----------------------------------------------------------
 
 
+def _age(rows: _Rows, half_life: float, until: float | None, implicit: bool) -> str:
+    """Halve the strength of events per half-life of age, in place; and a message."""
+    if not implicit:
+        raise RecipeError(
+            "a half-life is of events, and these are ratings", fix="give --kind implicit, or leave it out"
+        )
+    times = rows.times
+    if times is None or np.isnan(times).all():
+        raise RatingsError(
+            f"{rows.table.source} has no times, so the age of its events is not known",
+            fix="name the column with --time COLUMN, or leave out --half-life",
+        )
+    latest = float(np.nanmax(times)) if until is None else until
+    age = np.maximum(latest - np.nan_to_num(times, nan=float(np.nanmin(times))), 0)
+    strength = np.ones(len(times)) if rows.values is None else rows.values.astype(np.float64)
+    rows.values = (strength * np.exp2(-age / half_life)).astype(np.float32)
+    return f"the strength of an event halves in {half_life:g} seconds of age, up to {format_time(latest)}"
+
+
 def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
     if value is not None and value not in choices:
         raise RecipeError(f"{name} = {value!r} is not known", fix=did_you_mean(value, choices))
@@ -336,6 +363,13 @@ def _decide_kind(
             f"implicit: {column} holds counts (1 in {ones:.0%} of the rows, up to {values.max():g}), "
             "so it says how often and not how good (--kind explicit otherwise)"
         ]
+    low, middle, high = float(values.min()), float(np.median(values)), float(values.max())
+    if low >= 0 and high > MOST_STARS and middle <= high / 10:
+        raise RatingsError(
+            f"{rows.table.source}: {column} looks like counts or seconds, and not like ratings",
+            found=f"{low:g} to {high:g}, half of them at most {middle:g}",
+            fix="--kind implicit takes them as strengths of events; --kind explicit as ratings all the same",
+        )
     hint = "; most are 1: if they count events, give --kind implicit" if counts else ""
     return False, [f"explicit: {column} holds ratings (--kind implicit for events){hint}"]
 

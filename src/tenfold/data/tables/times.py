@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from datetime import UTC, datetime
 
@@ -27,7 +29,18 @@ COARSE = 0.5
 #: A sample that tells whether to examine all times.
 SAMPLE = 1000
 
+#: Letters of a stretch of time -> seconds.
+SPANS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31557600}
+
 FIX = "give --time-format seconds, milliseconds, iso or a pattern as %d/%m/%Y, or "
+
+
+def parse_span(text: str) -> float:
+    """``90d`` -> seconds; s, min, h, d, w (weeks), y (365.25 days). RecipeError for anything else."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?) *([a-z]+)", text.strip().casefold())
+    if parts is not None and parts[2] in SPANS and 0 < float(parts[1]) < math.inf:
+        return float(parts[1]) * SPANS[parts[2]]
+    raise RecipeError(f"{text!r} is not a stretch of time", fix="write 12h, 90d, 8w or 2y, for instance")
 
 
 def read_times(
