@@ -129,10 +129,7 @@ def index_ratings(
     notes += said if of_run is None else []
     if not implicit and rows.span is not None and not finished:
         _check_spread(table, roles.rating, *rows.span)
-    if implicit and rows.values is not None:
-        _check_values(rows, rows.values, (0.0, np.inf))
-    if half_life is not None:
-        notes.append(_age(rows, half_life, until, implicit))
+    notes += _weigh_events(rows, half_life, until, implicit)
     rule = duplicates or ("sum" if implicit else "last")
     if rule == "sum" and not implicit:
         raise RatingsError(
@@ -304,12 +301,14 @@ def _example(rows: _Rows) -> str:
 # --- explicit or implicit, and the scale -----------------------------------------------------------
 
 
-def _age(rows: _Rows, half_life: float, until: float | None, implicit: bool) -> str:
-    """Halve the strength of events per half-life of age, in place; and a message."""
-    if not implicit:
-        raise RecipeError(
-            "a half-life is of events, and these are ratings", fix="give --kind implicit, or leave it out"
-        )
+def _weigh_events(rows: _Rows, half_life: float | None, until: float | None, implicit: bool) -> list[str]:
+    """Check strengths of events, and halve them per half-life of age, in place; and a message."""
+    if half_life is not None and not implicit:
+        raise RecipeError("a half-life is of events, and these are ratings", fix="give --kind implicit")
+    if implicit and rows.values is not None:
+        _check_values(rows, rows.values, (0.0, np.inf))
+    if half_life is None:
+        return []
     times = rows.times
     if times is None or np.isnan(times).all():
         raise RatingsError(
@@ -320,7 +319,7 @@ def _age(rows: _Rows, half_life: float, until: float | None, implicit: bool) -> 
     age = np.maximum(latest - np.nan_to_num(times, nan=float(np.nanmin(times))), 0)
     strength = np.ones(len(times)) if rows.values is None else rows.values.astype(np.float64)
     rows.values = (strength * np.exp2(-age / half_life)).astype(np.float32)
-    return f"the strength of an event halves in {half_life:g} seconds of age, up to {format_time(latest)}"
+    return [f"the strength of an event halves in {half_life:g} seconds of age, up to {format_time(latest)}"]
 
 
 def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
