@@ -108,10 +108,9 @@ def peers(python: str, name: str) -> None:
             *((who, python, PEER.replace("{code}", code)) for who, code in PEERS.items()),
         ]
         for who, program, code in runs:
-            for _ in range(2):  # the first fit may compile or load compiled code
-                done = subprocess.run(
-                    [program, "-c", code, given, found], check=True, capture_output=True, text=True
-                )
+            done = subprocess.run(
+                [program, "-c", code, given, found], check=True, capture_output=True, text=True
+            )
             processors, wall, memory = json.loads(done.stdout.splitlines()[-1])
             scores = ranking_scores(ItemLists.of([*np.load(found)]), truth, n=10, seen=seen)
             figures = f"{scores['ndcg']:.4f} | {processors:.1f} | {wall:.1f} | {memory:.0f} MB"
