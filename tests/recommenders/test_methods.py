@@ -49,5 +49,8 @@ def test_choices_of_other_methods_are_told_and_what_side_columns_are_for() -> No
     assert side_notes(FactorRecipe(method="gibbs"), sides) == side_notes(FactorRecipe(method="als"), {}) == []
     said = side_notes(FactorRecipe(method="sgd"), sides)
     assert said == ["method sgd: side columns (kind, year) score those without ratings, and no others"]
+    assert side_notes(FactorRecipe(method="ease"), sides) == [
+        "method ease does not use side columns (kind, year): --method als scores new items by them"
+    ]
     with pytest.raises(RecipeError, match="ease learns nothing from side columns"):
         fit_scorer(RATINGS, FactorRecipe(method="ease"), sides)

@@ -18,7 +18,7 @@ from tenfold.collab.predict import PairScorer
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import FactorRecipe
-from tenfold.recommenders.methods import fit_items
+from tenfold.recommenders.methods import fit_items, side_notes
 from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.prepare import RatingsWork
 from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun
@@ -120,7 +120,7 @@ class PreparedItems:
         scorer = fit_items(work.train, work.recipe)
         known, core = scorer.interactions, len(scorer.model.core)
         some = "" if core == len(known.items) else f" of {len(known.items):,}; others follow by popularity"
-        notes.add([f"weights between {core:,} items{some}"])
+        notes.add([f"weights between {core:,} items{some}", *side_notes(work.recipe, work.sides)])
         if (known.seen_ratings != known.seen_ratings[:1]).any():
             by = "1, whatever its strength (--use-strength weighs it, and so does --method als)"
             if scorer.model.confidence:

@@ -224,6 +224,9 @@ def side_notes(recipe: FactorRecipe, sides: Sides) -> list[str]:
     if not sides or METHODS[recipe.method].side:
         return []
     columns = ", ".join(name for side in sides.values() for name in side.columns)
+    if METHODS[recipe.method].fit is None:
+        said = f"method {recipe.method} does not use side columns ({columns})"
+        return [f"{said}: --method als scores new items by them"]
     return [f"method {recipe.method}: side columns ({columns}) score those without ratings, and no others"]
 
 
