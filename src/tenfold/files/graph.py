@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 OPSET, ML_OPSET = 17, 2
 #: The most that an answer of a graph may differ from the run's.
 MOST_DIFFERENT = 1e-5
+#: The same of photos that a graph resizes: onnxruntime sums weights in another order, so that a weight may be
+#: rounded otherwise by 2^-22, and a few of the pixels by a grey level.
+MOST_DIFFERENT_PHOTOS = 1e-2
 #: A file of ONNX is a protocol buffer, which cannot be larger.
 LARGEST = 2**31 - 1
 #: Behind the name of an input of texts: its codes.

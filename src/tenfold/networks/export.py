@@ -18,6 +18,7 @@ from tenfold.data.tables.table import Table
 from tenfold.errors import RecipeError, RunError, SchemaError
 from tenfold.files.graph import (
     CODE,
+    MOST_DIFFERENT_PHOTOS,
     OPSET,
     Arrays,
     GraphInput,
@@ -232,7 +233,7 @@ def export_graph(
         check |= {"rows": rows, "largest_difference": difference}
     if checks.photos:
         difference = max(largest_difference(model, *photo) for photo in checks.photos)
-        refuse_difference(difference, f"{len(checks.photos)} photos of their own size")
+        refuse_difference(difference, f"{len(checks.photos)} photos of their own size", MOST_DIFFERENT_PHOTOS)
         check |= {"photos": len(checks.photos), "photos_difference": difference}
     described = write_graph(output, model, {**about, "check": check})
     return {

@@ -131,15 +131,15 @@ def _timed_rows(run: Run) -> dict[str, list[object]] | None:
     return None if kept is None else {name: cells[:TIMED] for name, cells in kept.items()}
 
 
-def _measured(name: str, run: Run, rows: object, reading: Reading) -> Measured:
+def _measured(name: str, run: Run, rows: dict[str, list[object]] | None, reading: Reading) -> Measured:
     """Size, time and scores of a run. The least of some times: the machine may have had other work."""
     seconds = None
     if rows is not None:
         taken = []
         for _ in range(TIMES + 1):
             started = time.perf_counter()
-            answers = run.predict(rows, reading=reading)
-            taken.append((time.perf_counter() - started) / max(1, len(answers.ids)))
+            run.predict(rows, reading=reading)
+            taken.append((time.perf_counter() - started) / max(1, len(next(iter(rows.values())))))
         seconds = min(taken[1:])
     networks = networks_of(run)
     return {
