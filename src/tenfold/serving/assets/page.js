@@ -143,7 +143,7 @@ function photoRun(run) {
 /* A field that searches the server as one types. find: text -> choices; pick: what happens with one. */
 function search(area, find, line, pick) {
   const field = area.querySelector("input"), found = area.querySelector(".found");
-  let choices = [], at = -1, last = 0, later;
+  let choices = [], of = null, at = -1, last = 0, later;  // of: the text that the choices are found for
   const close = () => { found.hidden = true; at = -1; };
   const mark = () => [...found.children].forEach((child, index) => {
     child.setAttribute("aria-selected", index === at);
@@ -151,9 +151,11 @@ function search(area, find, line, pick) {
   });
   const choose = (index) => { const one = choices[index]; close(); if (one) { field.value = ""; pick(one); } };
   const look = async () => {
-    const mine = ++last;
-    try { choices = await find(field.value.trim()); } catch (error) { return show(error); }
+    const mine = ++last, text = field.value.trim();
+    let told;
+    try { told = await find(text); } catch (error) { return show(error); }
     if (mine !== last || document.activeElement !== field) return;
+    [choices, of] = [told, text];
     found.replaceChildren(...choices.map((one, index) => make("li", { role: "option", onpointerdown: (event) => { event.preventDefault(); choose(index); } }, ...line(one))));
     if (!choices.length) found.append(make("li", { className: "none", textContent: "nothing found" }));
     found.hidden = false;
@@ -165,7 +167,12 @@ function search(area, find, line, pick) {
   field.addEventListener("blur", close);
   field.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
-    if (event.key === "Enter" && at >= 0) { event.preventDefault(); choose(at); }
+    if (event.key === "Enter") {
+      event.preventDefault();
+      // Whoever types faster than the server answers means what is typed, and not what is listed yet.
+      if (field.value.trim() === of && at >= 0) choose(at);
+      else { clearTimeout(later); look().then(() => { if (field.value.trim() === of) choose(0); }); }
+    }
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       at = (at + (event.key === "ArrowDown" ? 1 : -1) + choices.length) % Math.max(choices.length, 1);
