@@ -120,9 +120,7 @@ def test_a_person_asks_on_a_phone_in_the_dark(address: str, tmp_path: Path) -> N
             assert sum(int(part) for part in dark[4:-1].split(",")) < 150
         finally:
             browser.close()
-    assert said == [
-        "Failed to load resource: the server responded with a status of 422 (Unprocessable Content)"
-    ]
+    assert len(said) == 1 and "status of 422" in said[0]
 
 
 def _ask_photo(view: Any, folder: Path) -> None:
