@@ -38,4 +38,5 @@ def event_regression(
         weight = confidence * strength
         return weight, 1 + weight, gram + np.maximum(ridge, FLOOR * np.eye(len(gram)))
     weight = event_weights(strength, confidence).astype(np.float64)
-    return weight, weight, extra.unobserved * gram + ridge * (len(strength) + extra.unobserved * others)
+    beside = extra.unobserved * gram.astype(np.float64) + ridge * (len(strength) + extra.unobserved * others)
+    return weight, weight, beside
