@@ -332,6 +332,16 @@ def preset_choices(preset: str, schema: Schema) -> dict[str, object]:
     return dict(PRESETS[preset]["pictures" if schema.images else "tables"])
 
 
+def network_recipe(recipe: AnyRecipe) -> Recipe:
+    """The recipe, which is one of a network of pictures or tables. RecipeError for one of ratings."""
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"a {type(recipe).__name__} is for ratings, and this is for pictures and tables",
+            fix="give a tenfold.Recipe",
+        )
+    return recipe
+
+
 #: Optimizer steps that a batch size which is not given leaves at least, and the smallest such batch.
 FEW_STEPS, SMALLEST_BATCH = 100, 16
 #: Learning rate of a training from a fitted head, which takes it from so many steps on

@@ -36,7 +36,7 @@ def event_regression(
     confidence = 1.0 if extra.confidence is None else extra.confidence
     if extra.unobserved is None:
         weight = confidence * strength
-        return weight, 1 + weight, gram + np.maximum(ridge, FLOOR * np.eye(len(gram)))
+        return weight, 1 + weight, (gram + np.maximum(ridge, FLOOR * np.eye(len(gram)))).astype(np.float64)
     weight = event_weights(strength, confidence).astype(np.float64)
     beside = extra.unobserved * gram.astype(np.float64) + ridge * (len(strength) + extra.unobserved * others)
     return weight, weight, beside

@@ -145,7 +145,7 @@ def _basis(model: FactorModel, side: str) -> tuple[Floats, Floats]:
     moment = (rows.T * (weight / max(1, weight.sum()))) @ rows
     root = np.linalg.cholesky(covariance)
     strength, turn = np.linalg.eigh(root.T @ moment @ root)
-    return root @ turn, np.maximum(strength, 0)
+    return np.asarray(root @ turn, np.float64), np.maximum(strength, 0).astype(np.float64)
 
 
 def _observe(seen: Floats, error: Floats, noise: Floats, row: Ints, variance: Floats) -> Floats:

@@ -18,7 +18,7 @@ from tenfold.errors import RecipeError, RunError
 from tenfold.events import Listener
 from tenfold.members import Settings
 from tenfold.networks.opened import resolved_recipe
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, network_recipe
 from tenfold.runs.described import read_description
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.place import DESCRIBED
@@ -165,7 +165,7 @@ def _within(
         trainings = max(folds, 1)
         once = trainings * sum(OVERHEAD + answer["once"][member.name] for member in used)
         each = trainings * sum(answer["epoch"][member.name] for member in used)
-        wanted = resolved_recipe(members[0].recipe, file.schema).epochs
+        wanted = resolved_recipe(network_recipe(members[0].recipe), file.schema).epochs
         epochs = min(wanted, int((left - once) / each))
         if epochs >= (wanted if "epochs" in recipe.model_fields_set else min(least, wanted)):
             note(

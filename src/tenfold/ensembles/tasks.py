@@ -40,7 +40,7 @@ from tenfold.networks.opened import OpenedNetwork, resolved_recipe
 from tenfold.networks.prepare import WITHOUT_TIMES, check_choices
 from tenfold.networks.timing import RowSeconds, time_architecture, training_costs
 from tenfold.nn.encoders import load_weights, preprocessing_of
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, network_recipe
 from tenfold.runs.folder import RunFolder, read_run
 from tenfold.runs.options import Reading
 from tenfold.runs.record import RunRecord
@@ -61,7 +61,7 @@ def measure_members(request: TimeRequest) -> TimeAnswer:
     if device.type == "cpu":
         keep_freed_memory()
     for member in request.members:
-        recipe = resolved_recipe(member.recipe, request.schema)
+        recipe = resolved_recipe(network_recipe(member.recipe), request.schema)
         rows = RowSeconds(TABLE_ROW, TABLE_ROW)
         if request.schema.images:
             rows = time_architecture(recipe, device)
@@ -83,7 +83,7 @@ def check_networks(request: CheckRequest, tell: Listener) -> CheckAnswer:
             faults.append(_fault(error, member))
 
     schema, reading = request.schema, request.reading
-    members = {member.name: member.recipe for member in request.members}
+    members = {member.name: network_recipe(member.recipe) for member in request.members}
     table: Table | None = None
     encoding: Encoding | None = None
     with collecting():

@@ -156,7 +156,7 @@ def largest_difference(model: bytes, feeds: Arrays, expected: Arrays) -> float:
             given = {name: values[rows] for name, values in feeds.items() if name in wanted}
             made = session.run(list(expected), given)
             for own, other in zip(made, expected.values(), strict=True):
-                largest = max(largest, _difference(own, other[rows]))
+                largest = max(largest, _difference(np.asarray(own), other[rows]))
     # Its own errors have no common base.
     except Exception as error:  # noqa: BLE001
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -49,8 +49,8 @@ class FactorTables:
                 name: getattr(self, name)
                 for name in ("user_bias", "item_bias", "user_factors", "item_factors")
             },
-            "mean": np.float64(self.mean),
-            "weight": np.float64(self.weight),
+            "mean": np.asarray(self.mean, np.float64),
+            "weight": np.asarray(self.weight, np.float64),
             **{name: np.array(end, np.float64) for name, end in ends.items() if end is not None},
         }
 
@@ -77,7 +77,7 @@ class _Drawn:
         from onnx import helper
 
         name = output or f"value{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], domain=domain, **attributes))
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], domain=domain, **attributes))  # pyright: ignore[reportArgumentType]
         return name
 
     def codes(self, texts: str, words: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -68,7 +68,10 @@ def plan_module(
     size = parse_bytes(budget)
     request = PlanRequest(
         size.size_bytes,
-        Recipe(batch_size=rows if batch_size is None else batch_size, precision=precision),
+        Recipe(
+            batch_size=rows if batch_size is None else batch_size,
+            precision=cast(Literal["float32", "float16", "bfloat16"], precision),
+        ),
         device,
         size.card,
         micro_batch=micro_batch,
@@ -100,7 +103,7 @@ class ModuleTraining:
     Parameters as of `plan_module`. cast: what autocast computes in; None is off.
     """
 
-    dtype = None
+    dtype: torch.dtype | None = None
     #: A micro-batch may have any number of rows.
     grouped = False
 

@@ -183,7 +183,10 @@ def photo_checks(
     largest = (3 * encoding.image_size[0], 3 * encoding.image_size[1])
     feeds, checks = cell_feeds(schema, encoding, table), []
     for row in range(table.rows):
-        pictures = {name: decode_within(found.paths[row], largest) for name, found in files.items()}
+        paths = {name: path for name, found in files.items() if (path := found.paths[row]) is not None}
+        if len(paths) < len(files):
+            continue
+        pictures = {name: decode_within(path, largest) for name, path in paths.items()}
         single = table.take([row])
         cells = {
             column.name: None if single.missing(column.name)[0] else single.text(column.name, ids=False)[0]

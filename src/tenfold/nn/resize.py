@@ -34,7 +34,7 @@ def resized_as_pillow(
     down_first: whether Pillow is of the later versions (`data.images.decode.resizes_down_first`).
     """
     # Not pixels.shape, which tracing would take for constants.
-    shape = torch._shape_as_tensor(pixels).double()
+    shape = torch._shape_as_tensor(pixels).double()  # pyright: ignore[reportPrivateImportUsage]
     sides = shape[1], shape[2]
     new = [torch.tensor(float(side), dtype=torch.float64) for side in size]
     ratios = new[0] / sides[0], new[1] / sides[1]
@@ -81,7 +81,8 @@ def _weights(
     wide = scale.clamp(min=1.0)
     support = SUPPORT[interpolation] * wide
     new = torch.arange(size, dtype=torch.float64)[:, None] - corner
-    old = torch.arange(side, dtype=torch.float64)[None, :]
+    # A tensor, so that a traced graph counts as it runs.
+    old = torch.arange(side, dtype=torch.float64)[None, :]  # pyright: ignore
     centre = first.double() + (new + 0.5) * scale
     low = torch.floor(centre - support + 0.5)
     high = torch.floor(centre + support + 0.5)

@@ -116,8 +116,10 @@ def factor_tables(scorer: FactorScorer, weight: float = 1.0) -> FactorTables:
     return FactorTables(
         tuple(map(str, model.users)),
         tuple(map(str, model.items)),
-        *biases,
-        *factors,
+        biases[0],
+        biases[1],
+        factors[0],
+        factors[1],
         float(model.mean),
         model.sigmoid_range,
         None if model.implicit else model.scale,

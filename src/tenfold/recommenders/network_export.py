@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tenfold.collab.ids import locate
+from tenfold.collab.ids import as_ids, locate
 from tenfold.errors import RunError
 from tenfold.files.graph import check_graph_path
 from tenfold.networks.export import Checks, export_graph, graph_inputs
@@ -33,7 +33,8 @@ def export_rating_network(
     schema = network_schema(run.schema, run.record.target, run.record.scale)
     graph = AnswerGraph(scorer.network.eval(), scorer.encoding, schema, PLAIN, None).eval()
     users, items = checked_pairs(run, options)
-    index = locate(users, run.interactions.users), locate(items, run.interactions.items)
+    known = run.interactions
+    index = locate(as_ids(users), known.users), locate(as_ids(items), known.items)
     predicted, _ = scorer.on("cpu").scores(*index, {})
     names = [column.name for column in schema.columns]
     feeds = {names[0]: np.array(users, object), names[1]: np.array(items, object)}
