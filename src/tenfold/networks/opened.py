@@ -115,7 +115,7 @@ def open_teacher(recipe: Recipe, schema: Schema) -> Run | None:
 
 def networks_of(run: Run) -> list[OpenedNetwork]:
     """The networks of a run of pictures: itself, or its members."""
-    own: Sequence[Run] = [one for member in run.members for one in member.runs] or [run]
+    own: Sequence[object] = [one for member in run.members for one in member.runs] or [run]
     return [one for one in own if isinstance(one, OpenedNetwork)]
 
 
