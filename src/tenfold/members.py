@@ -164,8 +164,7 @@ def _member(
     if "fold" in own:
         raise RecipeError("members do not set fold", fix="set folds in [ensemble]")
     recipe = kind.model_validate(values)
-    if isinstance(recipe, Recipe):
-        recipe.check()
+    recipe.check()
     if name is not None and not (isinstance(name, str) and re.fullmatch(r"[\w][\w.+-]{0,99}", name)):
         raise RecipeError(f"name = {name!r} cannot name a folder", fix="use letters, digits, - and _")
     if name in taken:
@@ -183,12 +182,6 @@ def _member(
 
 def _name(recipe: AnyRecipe, taken: set[str]) -> str:
     """A folder's name that says what is inside, with a number where members share it."""
-    if not isinstance(recipe, Recipe):
-        words = [recipe.method if isinstance(recipe, FactorRecipe) else recipe.body]
-    else:
-        sizes = [recipe.image_size] if recipe.item_size is None else [recipe.item_size, recipe.image_size]
-        shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
-        words = [recipe.arch, recipe.resize, *shown]
-    plain = re.sub(r"[^\w.+-]", "_", "-".join(words))
+    plain = re.sub(r"[^\w.+-]", "_", "-".join(recipe.words))
     numbered = (f"{plain}-{number}" for number in count(2))
     return plain if plain not in taken else next(name for name in numbered if name not in taken)

@@ -110,6 +110,11 @@ class Part(Frozen):
     """Some choices of a recipe; a recipe has the parts that its training uses."""
 
     refusal: ClassVar = RecipeError
+    #: How ratings are learned: ``factors`` or ``network``; "" for what learns pictures and tables.
+    of_ratings: ClassVar[str] = ""
+
+    def check(self) -> None:
+        """Check choices that belong together; nothing here."""
 
 
 #: Defaults that depend on the optimizer.
@@ -247,6 +252,13 @@ class Labels(Part):
 class Recipe(Labels, Training, Body, Images):
     """Every choice of an image or table training. Fields are also the options of ``tenfold fit``."""
 
+    @property
+    def words(self) -> list[str]:
+        """What tells it from others, for a name."""
+        sizes = [self.image_size] if self.item_size is None else [self.item_size, self.image_size]
+        shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
+        return [self.arch, self.resize, *shown]
+
     def check(self) -> None:
         """Refuse choices that contradict each other."""
         if self.optimizer != "sgd" and self.momentum != type(self).model_fields["momentum"].default:
@@ -330,6 +342,16 @@ def preset_choices(preset: str, schema: Schema) -> dict[str, object]:
     if schema.rated:
         raise RecipeError("presets are for pictures and tables, not for ratings", fix="leave it out")
     return dict(PRESETS[preset]["pictures" if schema.images else "tables"])
+
+
+def ratings_recipe(recipe: AnyRecipe) -> FactorRecipe:
+    """A recipe's choices of reading and splitting ratings. RecipeError for one of pictures and tables."""
+    if isinstance(recipe, Recipe):
+        raise RecipeError(
+            "a Recipe is for pictures and tables, and this is for ratings",
+            fix="give a tenfold.FactorRecipe or a tenfold.RatingNetworkRecipe",
+        )
+    return recipe.ratings()
 
 
 def network_recipe(recipe: AnyRecipe) -> Recipe:
@@ -417,6 +439,13 @@ class RatingNetworkRecipe(OfRatings, Training, Body):
     The fields of every network with their own defaults, and those of a `FactorRecipe` that describe
     ratings. With ``body = "dot"`` some defaults are those of `DOT_DEFAULTS`.
     """
+
+    of_ratings: ClassVar[str] = "network"
+
+    @property
+    def words(self) -> list[str]:
+        """What tells it from others, for a name."""
+        return [self.body]
 
     body: Literal["auto", "linear", "mlp", "dot"] = "mlp"
     embedding: PositiveInt | None = 32
@@ -518,6 +547,22 @@ class Factors(Part):
 
 class FactorRecipe(OfRatings, Factors):
     """Every choice of a ratings training. Fields are also options of ``tenfold fit`` for ratings."""
+
+    of_ratings: ClassVar[str] = "factors"
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best epoch is kept: the last one always is."""
+        return False
+
+    @property
+    def words(self) -> list[str]:
+        """What tells it from others, for a name."""
+        return [str(self.method)]
+
+    def ratings(self) -> FactorRecipe:
+        """Its choices of reading and splitting ratings: itself."""
+        return self
 
 
 AnyRecipe = Recipe | RatingNetworkRecipe | FactorRecipe

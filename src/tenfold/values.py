@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tenfold.frames import Frame
 
 __all__ = [
+    "AnswerPart",
     "Extra",
     "FactorModel",
     "Interactions",

@@ -88,7 +88,7 @@ def test_comparing_targets(place: Path) -> None:
         (("compare", *PHOTOS, "--target", "label"), "give --target twice"),
         (("compare", *PHOTOS, "--target", "label", "--target", "sise"), "sise"),
         (("compare", *PAIRS), "tenfold tune"),
-        (("compare", *PAIRS, "--body", "mlp"), "tenfold evaluate each"),
+        (("compare", *PAIRS, "--body", "mlp"), "tenfold cross-validate"),
         (("tune", "factors", *PAIRS, "--body", "mlp"), "no factors to tune"),
         (("tune", "depth", *PHOTOS, "--target", "label"), "there is: wd, lr, factors"),
         (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is not a number"),

@@ -95,7 +95,7 @@ def test_lists_of_events_are_fused_by_rank(place: Path) -> None:
         (("one", "two"), {"weights": [1]}, "1 weights for 2 runs"),
         (("one", "two"), {"weights": [0, 0]}, "not all 0"),
         (("one", "two"), {"method": "greddy"}, "did you mean 'greedy'"),
-        (("stars", "more"), {"method": "greedy"}, "runs of ratings do not keep"),
+        (("stars", "more"), {"method": "greedy"}, "learns from ratings that all members held out"),
         (("one", "missing"), {}, "does not exist"),
     ],
 )

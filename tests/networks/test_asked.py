@@ -165,6 +165,14 @@ def test_the_command_prints_the_answers_to_a_few(photos: tuple[Path, Any], cells
         assert text in command("predict", cells.path, *words, cwd=folder, code=2).stderr
 
 
+def test_more_pictures_than_questions_that_are_held(photos: tuple[Path, Any]) -> None:
+    folder, run = photos
+    files = sorted((folder / "photos").iterdir())
+    opened = [Image.open(files[k % len(files)]) for k in range(20)]
+    known = run.predict([files[k % len(files)] for k in range(20)]).targets["label"].probabilities
+    assert np.array_equal(run.predict(opened).targets["label"].probabilities, known)
+
+
 def test_a_photo_or_rows_come_from_standard_input(photos: tuple[Path, Any], cells: Any) -> None:
     folder, run = photos
     words = [*TENFOLD, "predict", str(cells.path), "-", "--json"]

@@ -20,7 +20,7 @@ def prepare(
     notes = Notes()
     table = {"missing_values": ("nix",)}
     options = FitOptions(Reading(table=table))
-    work = prepare_ratings(schema_of(), FactorRecipe(**choices), rows, options, notes, fold=fold)
+    work = prepare_ratings(schema_of(), FactorRecipe(fold=fold, **choices), rows, options, notes)
     return work, notes.lines
 
 

@@ -100,7 +100,9 @@ def test_the_default_has_nothing_to_tune_and_gives_way(drawn: dict[str, Any], wh
 def test_events_are_ranked(drawn: dict[str, Any]) -> None:
     events = {name: drawn[name] for name in ("user", "item")}
     found = tune("wd", EVENTS, FactorRecipe(epochs=3), events, values=(1, 100), repeats=1)
-    assert found.higher_is_better and found.score == "ndcg" and found.recipe_value == 10
+    assert found.higher_is_better and found.score == "ndcg"
+    # The rule of `als` for so many events lies between the values that are tried.
+    assert 1 < found.recipe_value < 100 and found.recipe_value in [one.value for one in found.settings]
     assert found.best == max(found.settings, key=lambda one: one.mean).value
 
 

@@ -152,7 +152,7 @@ class Update(NewRatingsOptions, Json):
     "update",
     Update,
     "tenfold update runs/films new.csv",
-    "tenfold update runs/films today.csv --user-column who --item-column film --target stars",
+    "tenfold update runs/films today.csv --user-column who --item-column film \\\n    --target stars",
 )
 def _update(asked: Update) -> None:
     """Learn new ratings, users and items without a new fit.

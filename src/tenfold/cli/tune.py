@@ -178,7 +178,7 @@ class Distill(ReadingOptions, MachineOptions, Json):
 @command(
     "distill",
     Distill,
-    "tenfold distill runs/top --arch tf_efficientnet_lite0 --image-size 96 -o runs/small",
+    "tenfold distill runs/top --arch tf_efficientnet_lite0 --image-size 96 \\\n    -o runs/small",
     recipes=(Recipe,),
     without=("teacher", "start", "body", "hidden", "embedding", "body_dropout", "unknown_rate"),
 )

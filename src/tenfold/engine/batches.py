@@ -281,11 +281,13 @@ def training_batches(
             if mix is not None:
                 images = mixed(images, mix)
             inputs[input_name(column)] = preparation.normalised(resized(images, preparation.size))
-            seen.append(images)
+            if teacher is not None:
+                seen.append(images)
         if teacher is None:
             targets, denominators = _label_sets(examples, index, mix, preparation.device)
         else:
             targets, denominators = _taught_sets(teacher, seen, examples.importance, index)
+            seen.clear()  # this frame lives on while the batch is trained
         groups = group_sizes(len(index), group) if group else (1,) * len(index)
         yield Batch(rows.to(preparation.device), inputs, targets, denominators, groups, len(index))
 

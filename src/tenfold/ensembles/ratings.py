@@ -5,7 +5,7 @@ from __future__ import annotations
 from tenfold.data.tables.table import read_table
 from tenfold.ensembles.requests import CheckAnswer, CheckRequest, Fault
 from tenfold.errors import RecipeError, TenfoldError
-from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
+from tenfold.recipe import ratings_recipe
 from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.runs.job import Notes
 from tenfold.runs.options import FitOptions
@@ -19,9 +19,7 @@ def check_ratings(request: CheckRequest) -> CheckAnswer:
     faults: list[Fault] = []
     options = FitOptions(request.reading)
     for member in request.members:
-        recipe = member.recipe
-        assert isinstance(recipe, FactorRecipe | RatingNetworkRecipe)
-        own = recipe if isinstance(recipe, FactorRecipe) else recipe.ratings()
+        own = ratings_recipe(member.recipe)
         if request.folds:
             own = own.model_copy(update={"fold": (1, request.folds)})
         try:

@@ -217,7 +217,7 @@ class RecommenderBlend(RecommenderRun, Ensemble):
             def scores(weights: NDArray[np.float64]) -> Scores:
                 return number_scores(shared.truth, shared.mean(weights / weights.sum()))
 
-            weights = np.array([self._weight_of[name] for name in names])
+            weights = np.array([self._weight_of[name] for name in names], np.float64)
             weights /= weights.sum()
             found = [leave_out(self.target, "rmse", names, weights, len(shared.truth), scores)]
         lists = all(isinstance(run.scorer, FactorScorer) for _, run in _each(self.members))

@@ -167,8 +167,7 @@ _KIND = "of ratings"
 
 def _recipe_values(recipe: AnyRecipe) -> dict[str, object]:
     values = recipe.model_dump(mode="json", exclude_unset=True)
-    kind = next((name for name, own in _OF_RATINGS.items() if type(recipe) is own), "")
-    return {**values, _KIND: kind} if kind else values
+    return {**values, _KIND: recipe.of_ratings} if recipe.of_ratings else values
 
 
 def _recipe_of(values: Mapping[str, object]) -> AnyRecipe:

@@ -14,7 +14,7 @@ from tenfold.ensembles.requests import Fault, reading_values
 from tenfold.errors import RecipeError, TenfoldError
 from tenfold.events import MemberRow
 from tenfold.members import FoldTraining
-from tenfold.recipe import AnyRecipe, Recipe
+from tenfold.recipe import AnyRecipe, network_recipe
 from tenfold.runs.folder import file_digest
 from tenfold.runs.options import Reading
 from tenfold.runs.record import RunRecord
@@ -123,8 +123,8 @@ def _listing(folder: Path) -> list[str]:
 
 def unit_mark(data: str, recipe: AnyRecipe) -> str:
     """Digest the data's mark and the weights that a member starts from."""
-    if not isinstance(recipe, Recipe):
+    if recipe.of_ratings:
         return hashlib.sha256(data.encode()).hexdigest()
-    weights = Path(recipe.weights)
-    own = file_digest(weights) if weights.is_file() else recipe.weights
+    given = network_recipe(recipe).weights
+    own = file_digest(Path(given)) if Path(given).is_file() else given
     return hashlib.sha256(f"{data} {own}".encode()).hexdigest()

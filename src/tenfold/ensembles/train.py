@@ -34,7 +34,14 @@ from tenfold.events import (
 )
 from tenfold.members import EnsembleRecipe, Member, Sections, expand, read_members
 from tenfold.networks.opened import resolved_recipe
-from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe, with_defaults_for_rows
+from tenfold.recipe import (
+    FactorRecipe,
+    RatingNetworkRecipe,
+    Recipe,
+    network_recipe,
+    ratings_recipe,
+    with_defaults_for_rows,
+)
 from tenfold.runs.bundle import LOGS, describe_bundle, describe_member, making_bundle
 from tenfold.runs.fitting import finish_run
 from tenfold.runs.folder import RunFolder, differences, file_digest, read_run, read_text
@@ -116,9 +123,7 @@ def check_recipe(file: EnsembleFile) -> tuple[EnsembleRecipe, tuple[Member, ...]
             f"{member.name}: holds out no ratings, which blend = {how.blend!r} learns from: set folds = 5, "
             "or valid = 0.1"
             for member in members
-            if not isinstance(member.recipe, Recipe)
-            and not member.recipe.valid
-            and member.recipe.split != "last"
+            if not member.recipe.valid and ratings_recipe(member.recipe).split != "last"
         ]
     same = how.folds or how.split == "same" or file.schema.split or (file.schema.time and not rated)
     if how.blend != "weights" and not same and len(members) > 1:
@@ -231,13 +236,14 @@ class _Ensemble:
     def _changes(self, training: MemberStatus, path: Path, record: RunRecord) -> list[str]:
         """What its recipe has that the finished run's has not."""
         asked = training.unit.recipe
-        if not isinstance(asked, Recipe):
+        if asked.of_ratings:
             # What follows from the table is in the run's recipe alone: only what is asked for is compared.
             made = dict(record.identity.get("recipe", {}))
             given = asked.model_dump(mode="json", exclude_unset=True)
             return differences({name: made.get(name) for name in given}, given)
         recipe = Recipe.from_toml(read_text(path, "recipe.toml"))
-        wanted = with_defaults_for_rows(resolved_recipe(asked, self.file.schema), record.train_rows)
+        wanted = resolved_recipe(network_recipe(asked), self.file.schema)
+        wanted = with_defaults_for_rows(wanted, record.train_rows)
         return differences(recipe.model_dump(mode="json"), wanted.model_dump(mode="json"))
 
     def _path(self, training: MemberStatus) -> Path:

@@ -20,7 +20,7 @@ from tenfold.schema import Schema
 
 #: What `recognise` needs of a file.
 HEAD_BYTES = 256
-#: Folders of pictures from memory; the oldest is removed for a new one.
+#: Folders of pictures from memory, one a question; the oldest is removed for a new one.
 _HELD: deque[tempfile.TemporaryDirectory[str]] = deque(maxlen=16)
 
 
@@ -106,7 +106,8 @@ def _cells(rows: list[dict[str, object]], schema: Schema, reading: Reading) -> t
         if own is not None and own not in columns:
             columns[own] = [str(cell) if isinstance(cell, str | os.PathLike) else f"picture {number}"
                             for number, cell in enumerate(given, start=1)]  # fmt: skip
-        paths = [_path(cell) for cell in given]
+        held = _held_folder() if any(map(_is_picture, given)) else None
+        paths = [_path(cell, held, number) for number, cell in enumerate(given)]
         there = [path for path in paths if path is not None]
         if len(there) == len(paths):
             root = Path(os.path.commonpath([path.parent for path in there]))
@@ -118,15 +119,21 @@ def _cells(rows: list[dict[str, object]], schema: Schema, reading: Reading) -> t
     return table, replace(reading, folders=folders, allow_outside=True, asked=True)
 
 
-def _path(cell: object) -> Path | None:
-    """The file of a picture, absolute; None where there is none of this name."""
+def _held_folder() -> Path:
+    """A folder for the pictures from memory of one question, which outlives the answer."""
+    if len(_HELD) == _HELD.maxlen:
+        _HELD.popleft().cleanup()
+    _HELD.append(tempfile.TemporaryDirectory(prefix="tenfold-"))
+    return Path(_HELD[-1].name)
+
+
+def _path(cell: object, held: Path | None, number: int) -> Path | None:
+    """The file of a picture, absolute; None where there is none of this name. held: for one from memory."""
     if isinstance(cell, str | os.PathLike):
         path = Path(os.path.abspath(cell))
         return path if path.is_file() else None
-    if cell is None:
+    if cell is None or held is None:
         return None
-    held = tempfile.TemporaryDirectory(prefix="tenfold-")
-    _HELD.append(held)
-    path = Path(held.name) / "picture.png"
+    path = held / f"picture-{number}.png"
     path.write_bytes(picture_bytes(cell))
     return path

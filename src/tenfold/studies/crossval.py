@@ -18,7 +18,7 @@ from tenfold.errors import RecipeError, RunError, SchemaError, did_you_mean
 from tenfold.events import Listener, TrialBegan
 from tenfold.frames import RowTable
 from tenfold.metrics import score_text
-from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe
+from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, ratings_recipe
 from tenfold.recommenders.methods import METHODS
 from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.runs.fitting import fit, fit_options
@@ -314,7 +314,7 @@ def cross_validate(
     given = {name: fitting_recipe(schema, recipe) for name, recipe in given.items()}
     notes = Notes(on_note)
     _tell_choices(schema, given, notes)
-    if lists is not None and any(isinstance(recipe, FactorRecipe) for recipe in given.values()):
+    if lists is not None and any(recipe.of_ratings == "factors" for recipe in given.values()):
         notes.add(["how much the rating counts in a list is chosen on the scored rows: a little too good"])
     study = _Study(schema, table, RunsFolder(runs), on_progress, notes, options, lists, liked)
     found: dict[str, list[FoldScores]] = {name: [] for name in given}
@@ -338,13 +338,13 @@ def _tell_choices(schema: Schema, recipes: Mapping[str, AnyRecipe], notes: Notes
     """Messages about choices that are not used, or that the scores depend on."""
     further = [column.name for column in schema.columns[2:]] if schema.rated else []
     for name, recipe in recipes.items():
-        if not isinstance(recipe, FactorRecipe) and recipe.keeps_best:
+        if recipe.keeps_best:
             notes.add(["the best epoch is chosen on the scored rows: all scores are a little too good"])
         if "valid" in recipe.model_fields_set and recipe.valid:
             notes.add([f"valid = {recipe.valid:g} is not used: folds decide which rows are held out"])
-        if further and isinstance(recipe, FactorRecipe):
+        if further and recipe.of_ratings == "factors":
             notes.add(
-                [f"{name or recipe.method} learns from users and items alone, without {', '.join(further)}"]
+                [f"{name or recipe.words[0]} learns from users and items alone, without {', '.join(further)}"]
             )
 
 
@@ -413,7 +413,7 @@ class _Study:
 
     def _with_lists(self, run: Run, recipe: AnyRecipe) -> TargetScores:
         """Scores with those of lists, on the ratings that the recipe holds out."""
-        ratings = recipe if isinstance(recipe, FactorRecipe) else cast(RatingNetworkRecipe, recipe).ratings()
+        ratings = ratings_recipe(recipe)
         how = fit_options(**self.options)
         table = read_table(self.table, **how.reading.table)
         work = prepare_ratings(self.schema, ratings, table, how, Notes(), keep_rows=True)
