@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -83,7 +84,7 @@ def plan_module(
         phases = Phases(training, device, request.attention)
         forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(request.capability))
         planner = Planner(training, forecaster, request, note)
-        plan = planner.plan(name, image_size=(0, 0))
+        plan = planner.plan(name)
         looked = phases.micro_batch(plan.micro_batch).values_read
     notes = list(plan.notes)
     if looked:
@@ -94,7 +95,7 @@ def plan_module(
     norms = sum(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
     if norms and plan.accumulation > 1:
         notes.append(f"{norms} BatchNorm layers see {plan.micro_batch} rows at a time, not the whole batch")
-    return plan.noted(notes)
+    return replace(plan, image_size=(0, 0), notes=tuple(notes))
 
 
 class ModuleTraining:

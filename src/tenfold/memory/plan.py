@@ -47,7 +47,8 @@ _UNTRACEABLE = (
 class Plan(MemoryPlan):
     """A memory plan and what it was made for.
 
-    arch: name, or "" where a network was given.  image_size: (height, width).
+    arch: name, or "" where a network was given.
+    image_size: (height, width); (0, 0) of a user's own module, whose inputs may be no pictures.
     live_bytes, reserved_bytes: expected peaks of tensors and of the allocator.
     fits: whether the high end of the band is within the budget.
     fits_whole: whether the batch would fit undivided.
@@ -78,10 +79,6 @@ class Plan(MemoryPlan):
         sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
         sizes += [("largest batch at once", f"{self.largest_batch} rows")]
         return head, sizes
-
-    def noted(self, notes: Sequence[str]) -> Plan:
-        """The plan with other notes."""
-        return replace(self, notes=tuple(notes))
 
     def __repr__(self) -> str:
         head, sizes = self._lines()
@@ -338,8 +335,8 @@ class Planner:
         self._notes = [note]
         self._known: dict[tuple[int, int], Forecast] = {}
 
-    def plan(self, arch: str, image_size: tuple[int, int] | None = None) -> Plan:
-        """The plan, for a network of this name. image_size: the recipe's by default; (0, 0) has none."""
+    def plan(self, arch: str) -> Plan:
+        """The plan, for a network of this name."""
         request, batch = self._request, self._batch
         groups = self._training.groups(batch)
         if request.micro_batch is not None:
@@ -361,7 +358,7 @@ class Planner:
             parts=forecast.parts,
             notes=tuple(self._notes),
             arch=arch,
-            image_size=request.recipe.image_size if image_size is None else image_size,
+            image_size=request.recipe.image_size,
             batch_size=batch,
             budget_bytes=request.budget_bytes,
             precision=request.precision,
