@@ -15,10 +15,11 @@ from tenfold.targets.words import HEADINGS, SHORT, short_score
 
 if TYPE_CHECKING:
     from tenfold.engine.finder import RateCurve
+    from tenfold.files.graph import Exported
     from tenfold.memory.plan import Plan, Refusal
     from tenfold.recommenders.inspect import Inspection
     from tenfold.recommenders.run import RecommenderRun
-    from tenfold.runs.run import Exported, Run
+    from tenfold.runs.run import Run
     from tenfold.studies.compare import Compared
     from tenfold.studies.crossval import CrossValidated
     from tenfold.studies.demo import DemoData, DemoRatings, RatingsScores

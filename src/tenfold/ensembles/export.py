@@ -7,7 +7,7 @@ from functools import partial
 from tenfold.ensembles.joined import JoinedNetworks
 from tenfold.ensembles.predict import ensemble_kinds, predict_rows
 from tenfold.errors import RecipeError
-from tenfold.files.graph import GraphInput, check_graph_path
+from tenfold.files.graph import Exported, GraphInput, check_graph_path
 from tenfold.networks.export import (
     Checks,
     answer_graph,
@@ -22,7 +22,6 @@ from tenfold.networks.export import (
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.nn.graph import JoinedGraph
 from tenfold.runs.options import ExportOptions
-from tenfold.runs.run import Exported
 
 
 def export_ensemble(blend: JoinedNetworks, output: str, options: ExportOptions) -> Exported:

@@ -9,6 +9,7 @@ from typing import ClassVar, Unpack
 
 from tenfold.ensembles.joined import JoinedNetworks, blend_of
 from tenfold.errors import RunError
+from tenfold.files.graph import Exported
 from tenfold.networks.interpret import Interpreted
 from tenfold.networks.run import NetworkRun
 from tenfold.reports.html import Page, Section
@@ -24,7 +25,7 @@ from tenfold.runs.options import (
     PredictOptions,
 )
 from tenfold.runs.record import RunRecord
-from tenfold.runs.run import Blended, Ensemble, Explanation, Exported, Member
+from tenfold.runs.run import Blended, Ensemble, Explanation, Member
 from tenfold.schema import Schema
 from tenfold.values import Predictions
 

@@ -27,6 +27,7 @@ from tenfold.ensembles.weights import (
     random_parts,
 )
 from tenfold.errors import RecipeError, RunError
+from tenfold.files.graph import Exported
 from tenfold.metrics import number_scores
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
 from tenfold.recommenders.page import blend_page
@@ -37,7 +38,7 @@ from tenfold.runs.bundle import open_members
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions
 from tenfold.runs.record import RunRecord, nan_to_none
-from tenfold.runs.run import Blended, Ensemble, Explanation, Exported, Member
+from tenfold.runs.run import Blended, Ensemble, Explanation, Member
 from tenfold.values import FactorModel, Interactions, Ratings, Scores, TargetScores
 
 Ints = NDArray[np.int64]

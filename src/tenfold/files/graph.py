@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,23 @@ LARGEST = 2**31 - 1
 CODE = ":code"
 
 Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Exported(TypedDict):
+    """A graph that was written, as ``tenfold export --json`` prints it (docs/formats.md).
+
+    check: what it was held against, and the largest difference.
+    """
+
+    run: str
+    output: str
+    description: str
+    bytes: int
+    opset: int
+    inputs: list[str]
+    outputs: list[str]
+    check: dict[str, float]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -199,6 +216,30 @@ def write_graph(path: str | Path, model: bytes, about: Mapping[str, object]) -> 
     with replacing(path) as stream:
         stream.write(model)
     return beside
+
+
+def write_exported(
+    run: Path,
+    output: str,
+    model: bytes,
+    about: Mapping[str, object],
+    names: tuple[Sequence[str], Sequence[str]],
+    check: Mapping[str, float],
+    notes: Sequence[str],
+) -> Exported:
+    """Write a run's graph with its description and what it was held against. names: of inputs and outputs."""
+    described = write_graph(output, model, {**about, "check": dict(check)})
+    return {
+        "run": str(run),
+        "output": output,
+        "description": str(described),
+        "bytes": len(model),
+        "opset": OPSET,
+        "inputs": list(names[0]),
+        "outputs": list(names[1]),
+        "check": dict(check),
+        "notes": list(notes),
+    }
 
 
 def describe_graph(inputs: Iterable[GraphInput], outputs: Iterable[GraphOutput]) -> dict[str, object]:

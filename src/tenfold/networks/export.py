@@ -21,6 +21,7 @@ from tenfold.files.graph import (
     MOST_DIFFERENT_PHOTOS,
     OPSET,
     Arrays,
+    Exported,
     GraphInput,
     GraphOutput,
     check_graph_path,
@@ -28,7 +29,7 @@ from tenfold.files.graph import (
     finished_graph,
     largest_difference,
     refuse_difference,
-    write_graph,
+    write_exported,
 )
 from tenfold.networks.inputs import Rows, picture_files, prepare_rows
 from tenfold.networks.opened import OpenedNetwork
@@ -39,7 +40,7 @@ from tenfold.nn.graph import AnswerGraph, JoinedGraph
 from tenfold.nn.resize import SUPPORT
 from tenfold.runs.described import package_versions
 from tenfold.runs.options import ExportOptions, PredictOptions, Reading
-from tenfold.runs.run import Exported, OpenedRun
+from tenfold.runs.run import OpenedRun
 from tenfold.schema import NumberColumn, Schema
 from tenfold.targets.base import TargetKind
 from tenfold.targets.labels import Classes
@@ -238,18 +239,8 @@ def export_graph(
         difference = max(largest_difference(model, *photo) for photo in checks.photos)
         refuse_difference(difference, f"{len(checks.photos)} photos of their own size", MOST_DIFFERENT_PHOTOS)
         check |= {"photos": len(checks.photos), "photos_difference": difference}
-    described = write_graph(output, model, {**about, "check": check})
-    return {
-        "run": str(run.path),
-        "output": output,
-        "description": str(described),
-        "bytes": len(model),
-        "opset": OPSET,
-        "inputs": [given.name for given in inputs],
-        "outputs": [made.name for made in outputs],
-        "check": check,
-        "notes": list(checks.notes),
-    }
+    names = [given.name for given in inputs], [made.name for made in outputs]
+    return write_exported(run.path, output, model, about, names, check, checks.notes)
 
 
 def traced(

@@ -12,16 +12,16 @@ from tenfold.collab.item_scorer import TIE, ItemScorer
 from tenfold.collab.predict import FactorScorer
 from tenfold.files.graph import (
     OPSET,
+    Exported,
     check_graph_path,
     largest_difference,
     refuse_difference,
-    write_graph,
+    write_exported,
 )
 from tenfold.files.scorers import FactorTables, ItemTables, factor_graph, item_graph, write_tables
 from tenfold.recommenders.run import HELD_OUT, RecommenderRun
 from tenfold.runs.described import package_versions
 from tenfold.runs.options import ExportOptions
-from tenfold.runs.run import Exported
 
 Arrays = Mapping[str, NDArray[np.generic]]
 #: An id that nobody has, for the check of what is unknown.
@@ -167,15 +167,4 @@ def _checked(
     refuse_difference(difference, f"{check['rows']:.0f} rows")
     check = {**check, "largest_difference": difference}
     write_tables(str(Path(output).with_suffix(".npz")), arrays)
-    described = write_graph(output, model, {**about, "check": check})
-    return {
-        "run": str(run.path),
-        "output": output,
-        "description": str(described),
-        "bytes": len(model),
-        "opset": OPSET,
-        "inputs": list(feeds),
-        "outputs": list(expected),
-        "check": check,
-        "notes": notes,
-    }
+    return write_exported(run.path, output, model, about, ([*feeds], [*expected]), check, notes)

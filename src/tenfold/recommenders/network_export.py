@@ -6,7 +6,7 @@ import numpy as np
 
 from tenfold.collab.ids import as_ids, locate
 from tenfold.errors import RunError
-from tenfold.files.graph import check_graph_path
+from tenfold.files.graph import Exported, check_graph_path
 from tenfold.networks.export import Checks, export_graph, graph_inputs
 from tenfold.nn.augment import PLAIN
 from tenfold.nn.graph import AnswerGraph
@@ -14,7 +14,6 @@ from tenfold.recommenders.export import checked_pairs
 from tenfold.recommenders.network_scorer import NetworkScorer, network_schema
 from tenfold.recommenders.run import RecommenderRun
 from tenfold.runs.options import ExportOptions
-from tenfold.runs.run import Exported
 
 
 def export_rating_network(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeV
 
 from tenfold.errors import OutputError, RecipeError, RunError, did_you_mean
 from tenfold.events import EpochRecord
+from tenfold.files.graph import Exported
 from tenfold.frames import html_table, text_table
 from tenfold.metrics import score_text
 from tenfold.remedies import option
@@ -73,23 +74,6 @@ class WrittenPage(TypedDict):
     kind: str
     sections: list[str]
     bytes: int
-    notes: list[str]
-
-
-class Exported(TypedDict):
-    """A graph that was written, as ``tenfold export --json`` prints it (docs/formats.md).
-
-    check: what it was held against, and the largest difference.
-    """
-
-    run: str
-    output: str
-    description: str
-    bytes: int
-    opset: int
-    inputs: list[str]
-    outputs: list[str]
-    check: dict[str, float]
     notes: list[str]
 
 
