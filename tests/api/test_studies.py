@@ -41,3 +41,12 @@ def test_compare_targets_takes_columns_by_name(capsys: pytest.CaptureFixture[str
     assert found.rows == 60 and [target.name for target in found.targets] == ["size"]
     with pytest.raises(tenfold.TenfoldError, match="no choice 'epoch' of a Recipe"):
         tenfold.compare_targets(table, number="a", target=list(LABELS), epoch=1)
+
+
+def test_choices_that_would_not_be_used_are_refused() -> None:
+    table, recipes = rows(), {"few": tenfold.Recipe(epochs=1), "more": tenfold.Recipe(epochs=2)}
+    schema = tenfold.Schema(inputs=[tenfold.NumberColumn(name="a")], targets=["size"])
+    with pytest.raises(tenfold.TenfoldError, match="epochs is given beside several recipes"):
+        tenfold.cross_validate(schema, recipes, table, epochs=3)
+    with pytest.raises(tenfold.TenfoldError, match="a recipe is given beside methods"):
+        tenfold.cross_validate(schema, tenfold.FactorRecipe(), table, methods=["als"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from tenfold.api.columns import ColumnWords, Images, Names, Targets
 from tenfold.api.fitting import asked_training
 from tenfold.api.progress import showing
+from tenfold.errors import RecipeError
 from tenfold.events import Listener
 from tenfold.recipe import AnyRecipe, Recipe
 from tenfold.runs.options import Machine, Reading
@@ -123,6 +124,13 @@ def cross_validate(
 
     several = recipe if isinstance(recipe, Mapping) else None
     single = None if isinstance(recipe, Mapping) else recipe
+    unused = "a recipe" if methods and recipe is not None else next(iter(choices), "") if several else ""
+    if unused:
+        beside = "methods" if methods else "several recipes"
+        raise RecipeError(
+            f"{unused} is given beside {beside}, and would not be used",
+            fix=f"leave it out, or write it into {beside}",
+        )
     words = ColumnWords(image, category, number, target, user, item, time=time)
     asked = asked_training(schema, single, table, words, {} if methods or several else choices, machine)
     recipes: AnyRecipe | Mapping[str, AnyRecipe] = asked.recipe if several is None else several
