@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import warnings
+
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -46,3 +50,37 @@ def test_pictures_of_the_size_stay_as_they_are() -> None:
     for resize in ("squish", "crop", "pad"):
         made = resized_as_pillow(pixels, (16, 20), resize, "bicubic", down_first=True)
         assert torch.equal(made.permute(0, 2, 3, 1).to(torch.uint8), pixels)
+
+
+@pytest.mark.parametrize("resize", ["squish", "crop", "pad"])
+@pytest.mark.parametrize("interpolation", SUPPORT)
+def test_a_graph_gives_the_bytes_that_pillow_gives(resize: str, interpolation: str) -> None:
+    size = (96, 128)
+
+    class Resizing(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            made = resized_as_pillow(pixels, size, resize, interpolation, down_first=resizes_down_first())
+            return made.permute(0, 2, 3, 1)
+
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Resizing(),
+            (torch.zeros(1, 37, 53, 3, dtype=torch.uint8),),
+            stream,  # type: ignore[arg-type]
+            input_names=["pixels"],
+            dynamic_axes={"pixels": {1: "height", 2: "width"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(stream.getvalue(), options)
+    rng = np.random.default_rng(5)
+    # 137 rows of 96: the ratio is not a binary fraction, and single precision anywhere shows.
+    for height, width in [(137, 211), (333, 517), (70, 401), (51, 90)]:
+        pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        whole = (0.0, 0.0, float(width), float(height))
+        own = _fit(Image.fromarray(pixels), whole, size, resize, INTERPOLATIONS[interpolation])
+        np.testing.assert_array_equal(session.run(None, {"pixels": pixels[None]})[0][0], own)

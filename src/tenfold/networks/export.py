@@ -18,7 +18,6 @@ from tenfold.data.tables.table import Table
 from tenfold.errors import RecipeError, RunError, SchemaError
 from tenfold.files.graph import (
     CODE,
-    MOST_DIFFERENT_PHOTOS,
     OPSET,
     Arrays,
     Exported,
@@ -237,7 +236,7 @@ def export_graph(
         check |= {"rows": rows, "largest_difference": difference}
     if checks.photos:
         difference = max(largest_difference(model, *photo) for photo in checks.photos)
-        refuse_difference(difference, f"{len(checks.photos)} photos of their own size", MOST_DIFFERENT_PHOTOS)
+        refuse_difference(difference, f"{len(checks.photos)} photos of their own size")
         check |= {"photos": len(checks.photos), "photos_difference": difference}
     names = [given.name for given in inputs], [made.name for made in outputs]
     return write_exported(run.path, output, model, about, names, check, checks.notes)

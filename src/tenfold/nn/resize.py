@@ -33,10 +33,11 @@ def resized_as_pillow(
     resize: ``squish``, ``crop`` or ``pad``, as `data.images.decode`.  interpolation: a key of `SUPPORT`.
     down_first: whether Pillow is of the later versions (`data.images.decode.resizes_down_first`).
     """
-    # Not pixels.shape, which tracing would take for constants.
+    # Not pixels.shape, which tracing would take for constants; and lengths have an axis, since the tracer
+    # makes single precision of tensors that have none.
     shape = torch._shape_as_tensor(pixels).double()  # pyright: ignore[reportPrivateImportUsage]
-    sides = shape[1], shape[2]
-    new = [torch.tensor(float(side), dtype=torch.float64) for side in size]
+    sides = shape[1:2], shape[2:3]
+    new = [torch.tensor([float(side)], dtype=torch.float64) for side in size]
     ratios = new[0] / sides[0], new[1] / sides[1]
     image = pixels.permute(0, 3, 1, 2).double()
     matrices, fewer = [], []
@@ -64,10 +65,10 @@ def _rounded(sums: Float64[Tensor, "*any"]) -> Float64[Tensor, "*any"]:
 
 
 def _weights(
-    side: Float64[Tensor, ""],
-    ends: tuple[Float64[Tensor, ""], Float64[Tensor, ""]],
-    inner: Float64[Tensor, ""],
-    corner: Float64[Tensor, ""],
+    side: Float64[Tensor, " 1"],
+    ends: tuple[Float64[Tensor, " 1"], Float64[Tensor, " 1"]],
+    inner: Float64[Tensor, " 1"],
+    corner: Float64[Tensor, " 1"],
     size: int,
     interpolation: str,
 ) -> Float64[Tensor, "{size} side"]:
@@ -82,13 +83,14 @@ def _weights(
     support = SUPPORT[interpolation] * wide
     new = torch.arange(size, dtype=torch.float64)[:, None] - corner
     # A tensor, so that a traced graph counts as it runs.
-    old = torch.arange(side, dtype=torch.float64)[None, :]  # pyright: ignore
+    old = torch.arange(side[0], dtype=torch.float64)[None, :]  # pyright: ignore
     centre = first.double() + (new + 0.5) * scale
     low = torch.floor(centre - support + 0.5)
     high = torch.floor(centre + support + 0.5)
     weight = _filtered((old - centre + 0.5) * (1.0 / wide), interpolation)
     weight = torch.where((old >= low) & (old < high), weight, 0.0)
-    total = weight.sum(dim=1, keepdim=True)
+    # Added one by one, as Pillow does: sums of another order end in other digits.
+    total = weight.cumsum(dim=1)[:, -1:]
     weight = weight / torch.where(total == 0, 1.0, total) * 2.0**BITS
     whole = torch.where(weight < 0, -torch.floor(0.5 - weight), torch.floor(0.5 + weight))
     return torch.where((new >= 0) & (new < inner), whole, 0.0)
