@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a law keeps b
     from tenfold.api.fitting import fit, lr
     from tenfold.api.runs import blend, ensemble, explain, inspect, list_runs, load_run, report
     from tenfold.api.samples import sample
-    from tenfold.api.studies import compare_targets, cross_validate, tune
+    from tenfold.api.studies import compare_targets, cross_validate, search, tune
     from tenfold.data.tables.table import Table, read_table
     from tenfold.engine import device
     from tenfold.errors import TenfoldError
@@ -100,6 +100,7 @@ __all__ = [
     "read_table",
     "report",
     "sample",
+    "search",
     "show_batch",
     "tune",
 ]
@@ -116,7 +117,7 @@ _HOMES = {
         ("blend", "ensemble", "explain", "inspect", "list_runs", "load_run", "report"), "tenfold.api.runs"
     ),
     **dict.fromkeys(("evaluate", "predict"), "tenfold.runs.registry"),
-    **dict.fromkeys(("compare_targets", "cross_validate", "tune"), "tenfold.api.studies"),
+    **dict.fromkeys(("compare_targets", "cross_validate", "search", "tune"), "tenfold.api.studies"),
     **dict.fromkeys(("fit", "lr"), "tenfold.api.fitting"),
     "NetworkRun": "tenfold.networks.run",
     "RecommenderRun": "tenfold.recommenders.run",

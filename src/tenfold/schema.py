@@ -96,7 +96,12 @@ class Frozen(BaseModel):
 
     def to_toml(self) -> str:
         """Return TOML text; `from_toml` gives the same value back."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        return toml_text(self.model_dump(mode="json", exclude_none=True))
+
+
+def toml_text(values: Mapping[str, object]) -> str:
+    """Values as TOML."""
+    return tomli_w.dumps(values)
 
 
 def _check_classes(names: tuple[str, ...]) -> tuple[str, ...]:

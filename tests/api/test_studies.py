@@ -33,6 +33,13 @@ def test_tune_takes_columns_by_name_and_shows_each_training(capsys: pytest.Captu
     assert capsys.readouterr() == ("", "")
 
 
+def test_search_takes_columns_by_name() -> None:
+    pytest.importorskip("optuna")
+    words = {"number": "a", "target": "size", "trials": 2, "quiet": True, "epochs": 1}
+    found = tenfold.search(["lr", "dropout"], rows(), within={"dropout": "0:0.5"}, **words)
+    assert len(found) == 2 and found.names == ("lr", "dropout") and found.recipe.epochs == 1
+
+
 def test_compare_targets_takes_columns_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     table = rows()
     found = tenfold.compare_targets(table, number="a", target=list(LABELS), of=["size"], folds=2, epochs=1)

@@ -55,6 +55,23 @@ def test_tuning_a_network_of_ratings(place: Path) -> None:
     assert "Tuning weight decay" in (place / "net.html").read_text("utf-8")
 
 
+def test_a_search_writes_a_job_that_scores_the_same(place: Path) -> None:
+    pytest.importorskip("optuna")
+    words = (*PAIRS, "--method", "als", "--trials", 4, "--best", "best.toml", "-o", "search.html")
+    found = json.loads(tenfold("tune", "factors,wd", *words, "--json", cwd=place).stdout)
+    assert found["tuned"] == ["factors", "weight_decay"] and len(found["trials"]) == 4
+    assert "Searching factors, weight decay" in (place / "search.html").read_text("utf-8")
+    run = json.loads(tenfold("fit", "best.toml", "-o", "best", "--json", cwd=place).stdout)
+    assert run["targets"]["stars"]["rmse"] == pytest.approx(found["best_score"], abs=1e-12)
+
+
+def test_the_best_value_of_a_setting_is_written_as_a_job(place: Path) -> None:
+    words = ("--target", "label", "--values", "0,0.1", "--best", "one.toml")
+    done = tenfold("tune", "wd", *PHOTOS, *words, cwd=place)
+    assert "job: one.toml" in done.stdout
+    assert "weight_decay = " in (place / "one.toml").read_text("utf-8")
+
+
 def test_gibbs_has_none(place: Path) -> None:
     done = tenfold("tune", "wd", *PAIRS, "--method", "gibbs", cwd=place, code=2)
     assert "gibbs has no weight decay to tune" in done.stderr and "--method als" in done.stderr
@@ -92,6 +109,9 @@ def test_comparing_targets(place: Path) -> None:
         (("tune", "factors", *PAIRS, "--body", "mlp"), "no factors to tune"),
         (("tune", "depth", *PHOTOS, "--target", "label"), "there is: wd, lr, factors"),
         (("tune", "wd", *PAIRS, "--method", "als", "--values", "big"), "'big' is not a number"),
+        (("tune", "wd", *PAIRS, "--at-once", 2), "--at-once is not an option where"),
+        (("tune", "wd,factors", *PAIRS, "--values", "1,2"), "--values is not an option of a search"),
+        (("tune", "wd", *PAIRS, "--best", "ratings.csv"), "would be lost"),
         (("tune", "wd", *PAIRS, "--method", "als", "--image-size", "32"), "not an option of a training from"),
     ],
 )

@@ -53,6 +53,7 @@ LIBRARIES = {
     "typer": ("cli/*",),
     "rich": ("cli/console", "cli/progress"),
     "kaggle": ("studies/kaggle",),
+    "optuna": ("studies/proposals",),
     "onnx": ("files/graph", "files/scorers"),
     "onnxruntime": ("files/graph",),
     "fastapi": ("serving/app", "serving/limits"),

@@ -1,4 +1,4 @@
-"""`tune`, `cross_validate` and `compare_targets` for Python: columns by name, progress as it comes."""
+"""`tune`, `search`, `cross_validate` and `compare_targets` for Python: columns by name, and progress."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tenfold.values import Log
 if TYPE_CHECKING:
     from tenfold.studies.compare import Compared
     from tenfold.studies.crossval import CrossValidated
+    from tenfold.studies.searched import Searched
     from tenfold.studies.tune import Tuned
 
 
@@ -69,6 +70,66 @@ def tune(
             asked.recipe,
             asked.table,
             values=values,
+            repeats=repeats,
+            runs=runs,
+            reading=reading,
+            machine=asked.machine,
+            time_format=time_format,
+            on_progress=listener,
+            on_note=log,
+        )
+
+
+def search(
+    settings: Names,
+    schema: object,
+    recipe: AnyRecipe | None = None,
+    table: object = None,
+    *,
+    trials: int = 20,
+    within: Mapping[str, str] | None = None,
+    prune: bool = True,
+    at_once: int = 1,
+    repeats: int | None = None,
+    runs: str | os.PathLike[str] | None = None,
+    image: Images = None,
+    category: Names = None,
+    number: Names = None,
+    target: Targets = None,
+    user: str | None = None,
+    item: str | None = None,
+    quiet: bool = False,
+    reading: Reading | None = None,
+    machine: Machine | None = None,
+    time_format: str | None = None,
+    on_progress: Listener | None = None,
+    on_note: Log | None = None,
+    **choices: object,
+) -> Searched:
+    """Look for the best values of several settings at once, by their score on the validation rows.
+
+    ``tenfold.search(["lr", "wd"], "train.csv", number=["age"], target="height", trials=30)``; ``.recipe`` of
+    the answer is the best recipe, ``.best`` its trial.
+
+    settings: fields of the recipe.  within: setting -> ``LOW:HIGH``, or words with commas.
+    trials, prune, at_once, repeats, runs: see `studies.search.search`.
+    schema, recipe, table, the columns, quiet and choices: as `tenfold.fit` takes them.
+    Raises DependencyError without Optuna, RecipeError for what cannot be searched.
+    """
+    from tenfold.studies.search import search as run_study
+
+    words = ColumnWords(image, category, number, target, user, item)
+    asked = asked_training(schema, recipe, table, words, choices, machine)
+    with showing(quiet, on_progress, on_note) as (listener, log):
+        return run_study(
+            [settings] if isinstance(settings, str) else list(settings or ()),
+            asked.schema,
+            asked.recipe,
+            asked.table,
+            trials=trials,
+            within=[f"{name}={text}" for name, text in (within or {}).items()],
+            prune=prune,
+            at_once=at_once,
             repeats=repeats,
             runs=runs,
             reading=reading,

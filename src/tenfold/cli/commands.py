@@ -136,16 +136,18 @@ def _at_home(metavar: str, value: object) -> object:
 
 def _keep_inputs(given: Mapping[str, object]) -> None:
     """Refuse to overwrite a file that the command reads: a table, a sample submission, a file of its run."""
-    target, run = given.get("output"), given.get("run")
-    if not isinstance(target, str) or not os.path.isfile(target):
-        return
-    read = [value for name, value in given.items() if name != "output" and isinstance(value, str)]
+    run, written = given.get("run"), ("output", "best")
+    targets = [given[name] for name in written if name in given]
+    read = [value for name, value in given.items() if name not in written and isinstance(value, str)]
     several = given.get("table")
     read += [str(word) for word in several] if isinstance(several, list) else []
     if isinstance(run, str) and os.path.isdir(run):
         read += [os.path.join(run, name) for name in os.listdir(run) if not name.endswith((".html", ".xlsx"))]
-    if any(os.path.isfile(path) and os.path.samefile(path, target) for path in read):
-        raise OutputError(f"{target} is read by this command, and would be lost", fix="give another -o")
+    for target in targets:
+        if not isinstance(target, str) or not os.path.isfile(target):
+            continue
+        if any(os.path.isfile(path) and os.path.samefile(path, target) for path in read):
+            raise OutputError(f"{target} is read by this command, and would be lost", fix="give another name")
 
 
 @contextmanager

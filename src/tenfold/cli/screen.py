@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tenfold.studies.crossval import CrossValidated
     from tenfold.studies.demo import DemoData, DemoRatings, RatingsScores
     from tenfold.studies.distill import Distilled
+    from tenfold.studies.searched import Searched
     from tenfold.studies.trials import Tuned
 
 #: Score -> value, or scores of another kind.
@@ -189,7 +190,7 @@ def show_rates(curve: RateCurve, output: str | None) -> None:
         tell(f"curve: {output}")
 
 
-def show_tuned(tuned: Tuned, output: str | None) -> None:
+def show_tuned(tuned: Tuned, output: str | None, best: str | None = None) -> None:
     """Print every value that was tried with its scores, and the conclusions."""
     from tenfold.studies.trials import mean_scores
 
@@ -224,8 +225,39 @@ def show_tuned(tuned: Tuned, output: str | None) -> None:
     show_table([*heads, ""], rows, left=("",), marks=looks)
     for line in tuned.conclusions():
         tell(line)
-    if output:
-        tell(f"picture: {output}")
+    _tell_files(output, best)
+
+
+def show_searched(found: Searched, output: str | None, best: str | None = None) -> None:
+    """Print a search's trials, best first, and the conclusions."""
+    from tenfold.studies.searched import value_text
+
+    rows, looks = [], {}
+    for trial in found.ranked():
+        if trial is found.best:
+            looks[len(rows)] = BEST
+        mark = "best" if trial is found.best else "" if trial.status == "finished" else trial.status
+        own = "recipe" if trial.is_own else ""
+        rows.append(
+            [
+                str(trial.number + 1),
+                *(value_text(trial.choices[name]) for name in found.names),
+                figure(trial.score, nothing="-"),
+                ", ".join(word for word in (mark, own, trial.failed) if word),
+            ]
+        )
+    heads = ["trial", *(name.replace("_", " ") for name in found.names), found.score]
+    show_table([*heads, ""], rows, left=("",), marks=looks)
+    for line in found.conclusions():
+        tell(line)
+    _tell_files(output, best)
+
+
+def _tell_files(picture: str | None, job: str | None) -> None:
+    if picture:
+        tell(f"picture: {picture}")
+    if job:
+        tell(f"job: {job} (tenfold fit {job} -o RUN)")
 
 
 def signed(value: float) -> str:

@@ -8,9 +8,15 @@ from tenfold.cli.commands import command
 from tenfold.cli.console import print_json
 from tenfold.cli.options import JobOptions, Json, MachineOptions, ReadingOptions, argument, option
 from tenfold.cli.progress import Display
-from tenfold.cli.request import fit_keywords, job_of, picture_job_of, recipe_of
-from tenfold.cli.screen import show_compared, show_cross_validated, show_distilled, show_tuned
-from tenfold.recipe import FactorRecipe, Recipe
+from tenfold.cli.request import TrainingRequest, fit_keywords, job_of, picture_job_of, recipe_of, refuse
+from tenfold.cli.screen import (
+    show_compared,
+    show_cross_validated,
+    show_distilled,
+    show_searched,
+    show_tuned,
+)
+from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe
 
 #: Fields of the recipe that a comparison sets.
 DECIDED = ("valid", "fold", "split_seed")
@@ -21,10 +27,22 @@ INSTEAD = "to choose a setting, tenfold tune; to compare methods, tenfold cross-
 class Tune(JobOptions, Json):
     """What ``tenfold tune`` takes."""
 
-    what: str = argument("wd (weight decay), lr (learning rate), or factors", "SETTING")
+    what: str = argument(
+        "wd (weight decay), lr (learning rate) or factors; several options of fit, with commas, are searched "
+        "together",
+        "SETTING,...",
+    )
     values: str | None = option("values to try, as 0,0.01,0.1 or 1e-4:1 [powers of ten]", "VALUE,...")
-    repeats: int | None = option("seeds for each value [3 for ratings, 1 for networks]")
+    within: list[str] | None = option(
+        "what to search: lr=1e-4:1e-2, or words as optimizer=adamw,lion [lr, wd, factors: wide ranges]",
+        "SETTING=...",
+    )
+    trials: int | None = option("search: trials, of which the first has the recipe's own values [20]")
+    at_once: int = option("search: trials that are proposed together", default=1)
+    prune: bool = option("search: stop trainings that fall behind", "", "--prune/--no-prune", default=True)
+    repeats: int | None = option("seeds for each value [ratings 3, networks and searches 1]")
     runs: str | None = option("folder to keep the trainings in, and to go on from", "FOLDER")
+    best: str | None = option("job file to write, with the best values, for tenfold fit", "FILE")
     output: str | None = option("HTML page with the table and the picture", "FILE", "-o", "--output")
 
 
@@ -33,17 +51,23 @@ class Tune(JobOptions, Json):
     Tune,
     "tenfold tune wd train.csv --image photo=photos --target disease",
     "tenfold tune factors ratings.csv --user user --item film --target stars",
+    "tenfold tune lr,wd,optimizer train.csv --image photo=photos --target disease \\\n"
+    "    --within optimizer=adamw,lion --trials 30 --best best.toml",
     recipes=(Recipe, FactorRecipe),
 )
 def _tune(asked: Tune) -> None:
-    """Try values of one setting, and say which is best.
+    """Try values of a setting, or search several at once, and say which are best.
 
-    All are trained with the same seeds and split, the recipe's own value among them. Nothing but the
-    validation rows decides.
+    All are trained with the same seeds and split, the recipe's own values among them. Nothing but the
+    validation rows decides. A search makes proposals with Optuna (the extra optuna).
     """
     from tenfold.reports.html import write_report
     from tenfold.studies.tune import FIELDS, parse_values, tune, tuning_page
 
+    names = [name.strip() for name in asked.what.split(",") if name.strip()]
+    if len(names) > 1 or asked.within or asked.trials is not None:
+        return _search(asked, names)
+    refuse(asked, ("at_once",) if asked.at_once != 1 else (), "where the values are given: add --trials")
     job = job_of(asked)
     field = FIELDS.get(asked.what, "")
     with Display() as display:
@@ -60,11 +84,57 @@ def _tune(asked: Tune) -> None:
             time_format=asked.time_format if job.schema.rated else None,
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
+    _write_best(asked, job, tuned.recipe)
     if asked.output:
         write_report(asked.output, *tuning_page(tuned))
     if asked.as_json:
-        return print_json({**tuned.record(), "output": asked.output})
-    return show_tuned(tuned, asked.output)
+        return print_json({**tuned.record(), "output": asked.output, "best_job": asked.best})
+    return show_tuned(tuned, asked.output, asked.best)
+
+
+def _search(asked: Tune, names: list[str]) -> None:
+    from tenfold.reports.html import write_report
+    from tenfold.studies.search import search
+    from tenfold.studies.searched import search_page
+
+    refuse(asked, ("values",), "of a search: give --within SETTING=LOW:HIGH")
+    job = job_of(asked)
+    with Display() as display:
+        found = search(
+            names,
+            job.schema,
+            job.recipe,
+            job.table,
+            trials=20 if asked.trials is None else asked.trials,
+            within=asked.within or (),
+            prune=asked.prune,
+            at_once=asked.at_once,
+            repeats=asked.repeats,
+            runs=asked.runs,
+            on_progress=display.progress,
+            on_note=display.note,
+            time_format=asked.time_format if job.schema.rated else None,
+            **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
+        )
+    _write_best(asked, job, found.recipe)
+    if asked.output:
+        write_report(asked.output, *search_page(found))
+    if asked.as_json:
+        return print_json({**found.record(), "output": asked.output, "best_job": asked.best})
+    return show_searched(found, asked.output, asked.best)
+
+
+def _write_best(asked: Tune, job: TrainingRequest, recipe: AnyRecipe) -> None:
+    """Write the job file of the best recipe, if it is asked for."""
+    if asked.best is None:
+        return
+    from tenfold.data.tables.jobfile import Job, job_text
+    from tenfold.files.atomic import replacing
+
+    table = job.table if isinstance(job.table, str) else asked.image_folder
+    given = recipe.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    with replacing(asked.best) as stream:
+        stream.write(job_text(Job(str(table), "", job.schema, given)).encode())
 
 
 class Compare(JobOptions, Json):

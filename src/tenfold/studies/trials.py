@@ -77,6 +77,7 @@ class Tuned(RowTable):
     score: the compared score: ``loss``, ``rmse``, ``ndcg``, or TARGET:SCORE.
     recipe_value: the recipe's own value, which is always among those tried.
     beside: options that `tune` chose and that the best value needs.
+    recipes: value -> the recipe with it, which holds out the same rows.
     """
 
     field: str
@@ -89,6 +90,12 @@ class Tuned(RowTable):
     seconds: float
     notes: tuple[str, ...] = ()
     beside: str = ""
+    recipes: Mapping[float, AnyRecipe] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> AnyRecipe:
+        """The recipe with the best value, which holds out the same rows."""
+        return self.recipes[self.best]
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Name -> a cell per value: its mean score, the deviation between seeds, and whether it is near."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tenfold.data.tables.text import decode_bytes
 from tenfold.errors import RecipeError, TableError, did_you_mean, home_path, no_file
-from tenfold.schema import Schema
+from tenfold.schema import Schema, toml_text
 
 _Sections = Mapping[str, tuple[type, str]]
 
@@ -34,6 +34,14 @@ class Job:
     output: str
     schema: Schema
     recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def job_text(job: Job) -> str:
+    """The text of a job file; `read_job` reads it."""
+    values = {"table": job.table, "output": job.output}
+    given = {name: value for name, value in values.items() if value}
+    return toml_text({**given, "schema": job.schema.model_dump(mode="json", exclude_none=True),
+                      "recipe": job.recipe})  # fmt: skip
 
 
 def _read(path: str | os.PathLike[str], sections: _Sections) -> dict[str, Any]:
