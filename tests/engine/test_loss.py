@@ -26,7 +26,7 @@ def parts(recipe: Recipe) -> tuple[object, torch.Tensor, dict[str, float]]:
     training.network.context.begin(0, batch.rows, batch.groups)
     sums = {head.name: 0.0 for head in training.network.heads}
     total = batch_loss(training.network, training.network(batch.inputs), batch, recipe.task_weights, sums)
-    return training.network, total, {name: sums[name] / batch.denominators[name] for name in sums}
+    return training.network, total, {name: float(sums[name]) / batch.denominators[name] for name in sums}
 
 
 def test_given_weights_multiply_each_targets_loss() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from timm.layers import BatchNormAct2d, DropPath
 from torch import nn
 
 from tenfold.nn.exact import RowDropout, group_sizes, make_batch_exact, uniform
@@ -185,3 +186,38 @@ def test_a_table_that_all_rows_share_loses_the_same_places_whatever_the_cut() ->
     assert 0.35 < (found[0] == 0).float().mean() < 0.65
     context.begin(8, torch.tensor([0]), (1,))
     assert not torch.equal(found[0], block.meta_mlp(table))
+
+
+class Doubled(nn.BatchNorm2d):
+    """A BatchNorm with a forward pass of its own."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, Doubled, BatchNormAct2d])
+def test_a_batchnorm_of_any_class_works_by_groups(kind: type[nn.BatchNorm2d]) -> None:
+    values = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    network, plain = nn.Sequential(kind(3)).train(), kind(3).train()
+    context = make_batch_exact(network, seed=0, batchnorm_group=3)
+    context.begin(0, rows_of(6), (3, 3))
+    assert torch.equal(network(values), torch.cat([plain(values[:3]), plain(values[3:])]))
+    assert int(network[0].num_batches_tracked) == 0
+    context.commit_statistics()
+    moved = 0.9 + 0.1 * (values - values.mean((0, 2, 3), keepdim=True)).square().sum((0, 2, 3)) / 149
+    assert torch.allclose(network[0].running_var, moved, atol=1e-6)
+    assert int(network[0].num_batches_tracked) == 1
+
+
+def test_each_layers_paths_are_drawn_by_themselves() -> None:
+    network = nn.Sequential(*(DropPath(0.5) for _ in range(3))).train()
+    context = make_batch_exact(network, seed=5, batchnorm_group=2)
+    ones = torch.ones(64, 2)
+    seen = []
+    for step in (3, 4):
+        context.begin(step, rows_of(64), (64,))
+        seen += [layer(ones) for layer in network]
+        for layer, kept in enumerate(seen[-3:]):
+            drawn = uniform(rows_of(64), 1, 5, step, layer)
+            assert torch.equal(kept, (drawn >= 0.5).float() / 0.5 * ones)
+    assert not any(torch.equal(seen[0], other) for other in seen[1:])

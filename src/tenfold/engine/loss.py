@@ -18,10 +18,11 @@ def batch_loss(
     raw: tuple[Float[Tensor, "rows _"], ...],
     micro: Batch,
     task_weights: Mapping[str, float] | str,
-    sums: dict[str, float],
+    sums: dict[str, float | Float[Tensor, ""]],
 ) -> Float[Tensor, ""]:
     """The micro-batch's part of its batch's loss: sum over targets of task weight x sum of row losses
-    / the batch's denominator. Adds the unweighted sums to `sums`. A target without labels adds 0.
+    / the batch's denominator. Adds the unweighted sums to `sums`, without waiting for the device. A target
+    without labels adds 0.
 
     Learnt weights are c exp(-s) for a log variance s, and s / 2 is added to the batch's loss so that no
     weight vanishes (Kendall, Gal and Cipolla 2018, arXiv 1705.07115, equation 10); c is 1/2 for squared
@@ -41,7 +42,7 @@ def batch_loss(
             weight = task_weights.get(head.name, 1.0)
         for labels in micro.targets[head.name]:
             loss = head.loss_sum(outputs, labels.labels, labels.weights)
-            sums[head.name] += float(loss.detach())
+            sums[head.name] = sums[head.name] + loss.detach().double()
             total = total + loss * (weight / denominator)
     return total
 

@@ -90,14 +90,14 @@ class AveragedWeights:
         """Take in the weights after optimizer step `step` (0 is the first)."""
         part = 1 - min(self.decay, (1 + step) / (10 + step))
         live = network.state_dict()
-        averaged, fresh = [], []
+        averaged, fresh, counters, counts = [], [], [], []
         for name, value in self.state.items():
-            if value.is_floating_point():
-                averaged.append(value)
-                fresh.append(live[name])
-            else:
-                value.copy_(live[name])
+            into, taken = (averaged, fresh) if value.is_floating_point() else (counters, counts)
+            into.append(value)
+            taken.append(live[name])
         torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
+        if counters:
+            torch._foreach_copy_(counters, counts)  # pyright: ignore[reportPrivateImportUsage]
 
     def restart(self, network: nn.Module) -> None:
         """Begin again from the weights that a network holds."""

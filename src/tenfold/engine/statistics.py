@@ -10,7 +10,7 @@ from tenfold.data.encode import Examples
 from tenfold.engine.batches import Preparation, read_ahead
 from tenfold.engine.predict import evaluation_mode, plain_inputs
 from tenfold.engine.step import Training
-from tenfold.nn.exact import GroupedBatchNorm, group_sizes
+from tenfold.nn.exact import GroupedBatchNorm, group_sizes, move_statistics
 from tenfold.nn.network import Network
 
 #: Most training rows that statistics are estimated from.
@@ -71,8 +71,7 @@ def estimate_statistics(
             context.begin(0, torch.from_numpy(index).to(preparation.device), (len(index),))
             network.features(inputs)
             context.end_forward()
-        for norm in norms:
-            norm.replace_statistics()
+        move_statistics(norms, 1.0)
 
 
 def estimate_for(

@@ -124,21 +124,23 @@ def average_weights(training: Training, step: int) -> None:
 
 def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
     training.optimizer.zero_grad(set_to_none=True)
-    sums = {head.name: 0.0 for head in training.network.heads}
+    sums: dict[str, float | Float[Tensor, ""]] = {head.name: 0.0 for head in training.network.heads}
     for micro in batch.split(training.micro_batch):
         loss = micro_batch_loss(training, micro, step, sums)
         if loss.requires_grad:
             loss.backward()
         del loss
+    norm, updated = update_weights(training)
+    # Read last: until here a GPU works on while the processor is ahead of it.
     losses = {
-        name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
+        name: float(value) / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
         for name, value in sums.items()
     }
-    return StepResult(losses, *update_weights(training))
+    return StepResult(losses, norm, updated)
 
 
 def micro_batch_loss(
-    training: Training, micro: Batch, step: int, sums: dict[str, float]
+    training: Training, micro: Batch, step: int, sums: dict[str, float | Float[Tensor, ""]]
 ) -> Float[Tensor, ""]:
     """The scaled loss that a micro-batch's backward pass starts from. Adds each target's sum to `sums`."""
     network = training.network

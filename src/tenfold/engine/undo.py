@@ -2,7 +2,8 @@
 
 A forward or backward pass changes nothing that a retry could not drop. An optimizer that asks for scratch
 memory between two parameters does: some have moved, some have not. So a copy of what it changes is kept,
-in the host's memory, wherever it costs next to nothing or memory is scarce.
+in the host's memory, where memory is scarce. Hundreds of copies from a GPU take longer than a small
+network's step, so they are made where they may be needed and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tenfold.memory.cards import MIB
 
 Value = TypeVar("Value")
 
-#: A copy up to this size is always kept: it is made in a few milliseconds.
+#: On a CPU a copy up to this size is always kept: it is made in a few milliseconds.
 SMALL_COPY = 64 * MIB
 #: An update of this many times the parameters' bytes is taken to need scratch memory: PyTorch's foreach
 #: AdamW holds one temporary of all parameters of a group, and a second while it divides.
@@ -59,19 +60,21 @@ class Undo:
 
 
 def keep_undo(optimizer: torch.optim.Optimizer) -> Undo | None:
-    """A copy for `Undo`, where it is small or the update may run out of memory; else None."""
-    changed = sum(
-        _bytes(p) + sum(map(_bytes, optimizer.state.get(p, {}).values())) for p in _moved(optimizer)
-    )
-    return Undo(optimizer) if changed <= SMALL_COPY or _is_scarce(optimizer) else None
+    """A copy for `Undo` where the update may run out of memory; else None.
 
-
-def _is_scarce(optimizer: torch.optim.Optimizer) -> bool:
+    On a GPU: where less is free than the update takes. On a CPU, where nobody can tell: where it is small.
+    """
     moved = _moved(optimizer)
-    if not moved or moved[0].device.type != "cuda":
-        return False  # a CPU's allocations fail at once or not at all
-    free, _ = torch.cuda.mem_get_info(moved[0].device)
-    free += torch.cuda.memory_reserved(moved[0].device) - torch.cuda.memory_allocated(moved[0].device)
+    if moved and moved[0].device.type == "cuda":
+        return Undo(optimizer) if _is_scarce(moved) else None
+    changed = sum(_bytes(p) + sum(map(_bytes, optimizer.state.get(p, {}).values())) for p in moved)
+    return Undo(optimizer) if changed <= SMALL_COPY else None
+
+
+def _is_scarce(moved: list[Shaped[Tensor, " ..."]]) -> bool:
+    device = moved[0].device
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return free < SCRATCH * sum(map(_bytes, moved))
 
 

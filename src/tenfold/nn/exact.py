@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Literal, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -43,13 +46,28 @@ def uniform(rows: Int64[Tensor, " rows"], width: int, *key: int) -> Float32[Tens
     width: numbers per row.  key: seed, step, layer, ...
     They are on the rows' device, with the same values on every device.
     """
-    state = torch.zeros((), dtype=torch.int64, device=rows.device)
-    for part in key:
-        state = _mixed(state + _wrapped((part + 1) * _GOLDEN))
-    start = _mixed(state + (rows + 1) * _GOLDEN)
-    counter = torch.arange(1, width + 1, dtype=torch.int64, device=rows.device) * _GOLDEN
-    bits = _mixed(start[:, None] + counter[None, :])
+    counter = torch.arange(1, width + 1, dtype=torch.int64, device=rows.device)
+    return _drawn(rows[:, None], _state(key), counter)
+
+
+def _drawn(
+    rows: Int64[Tensor, "*rows"],
+    state: int | Int64[Tensor, "*states"],
+    counter: int | Int64[Tensor, " width"] = 1,
+) -> Float32[Tensor, "*any"]:
+    bits = _mixed(_mixed((rows + 1) * _GOLDEN + state) + counter * _GOLDEN)
     return _shifted(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def _state(key: Sequence[int]) -> int:
+    """The state that a key leads to, as int64. In Python: on a GPU each of these steps would be a kernel."""
+    state = 0
+    for part in key:
+        state = (state + (part + 1) * _GOLDEN) % 2**64
+        for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+            state = (state ^ (state >> shift)) * factor % 2**64
+        state ^= state >> 31
+    return _wrapped(state)
 
 
 def group_sizes(rows: int, group: int) -> tuple[int, ...]:
@@ -89,11 +107,15 @@ class RowContext:
         self.groups: tuple[int, ...] = ()
         self.recording = False
         self.norms: list[GroupedBatchNorm] = []
+        #: Layer -> probability, of those that drop whole rows.
+        self.paths: dict[int, float] = {}
+        self._kept: dict[int, Bool[Tensor, " rows"]] = {}
 
     def begin(self, step: int, rows: Int64[Tensor, " rows"], groups: Sequence[int]) -> None:
         """Set the rows (int64 ids) of the next micro-batch, and its BatchNorm groups."""
         self.step, self.rows, self.groups = step, rows, tuple(groups)
         self.recording = True
+        self._kept = {}
 
     def end_forward(self) -> None:
         """Stop recording statistics: checkpointing recomputes activations, which must not count twice."""
@@ -101,34 +123,50 @@ class RowContext:
 
     def commit_statistics(self) -> None:
         """Update all running statistics once, by the pooled mean and variance of the whole batch."""
-        for norm in self.norms:
-            norm.commit()
+        seen = (norm.num_batches_tracked for norm in self.norms if norm.recorded)
+        if counters := [counter for counter in seen if counter is not None]:
+            torch._foreach_add_(counters, 1)  # pyright: ignore[reportPrivateImportUsage]
+        move_statistics(self.norms)
 
     def discard_statistics(self) -> None:
         """Drop the statistics recorded since the last commit."""
         for norm in self.norms:
-            norm.discard()
+            norm.recorded.clear()
 
     def freeze_norms(self) -> None:
         """Let all BatchNorm layers use the running statistics that they have, and keep them."""
         for norm in self.norms:
             norm.__dict__["frozen"] = True
 
-    def keep_mask(
-        self, x: Float[Tensor, " parts *rest"], drop: float, layer: int, *, whole_rows: bool
-    ) -> Float[Tensor, " parts *kept"]:
-        """Mask (0 or 1/(1-drop)) that broadcasts to x, drawn from (seed, step, layer, row)."""
+    def _rows_of(self, x: Float[Tensor, " parts *rest"]) -> Int64[Tensor, " rows"]:
         if self.rows is None or x.shape[0] % len(self.rows):
             raise RuntimeError("dropout saw a batch without a call of RowContext.begin")
-        rows = len(self.rows)
-        width = 1 if whole_rows else x.numel() // rows
-        drawn = uniform(self.rows, width, self.seed, self.step, layer)
-        keep = (drawn >= drop).to(x.dtype) / (1.0 - drop)
-        if not whole_rows:
-            return keep.reshape(x.shape)
+        return self.rows
+
+    def keep_mask(
+        self, x: Float[Tensor, " parts *rest"], drop: float, layer: int
+    ) -> Float[Tensor, " parts *rest"]:
+        """Mask (0 or 1/(1-drop)) of the shape of x, drawn from (seed, step, layer, row)."""
+        rows = self._rows_of(x)
+        drawn = uniform(rows, x.numel() // len(rows), self.seed, self.step, layer)
+        return ((drawn >= drop).to(x.dtype) / (1.0 - drop)).reshape(x.shape)
+
+    def keep_rows(
+        self, x: Float[Tensor, " parts *rest"], drop: float, layer: int
+    ) -> Float[Tensor, " parts *ones"]:
+        """Mask (0 or 1/(1-drop)) of whole rows that broadcasts to x, drawn from (seed, step, layer, row)."""
+        rows = self._rows_of(x)
+        if not self._kept:
+            # The draws of all layers at once: on a GPU each layer's own would be some forty kernels.
+            states = [_state((self.seed, self.step, layer)) for layer in self.paths]
+            drawn = _drawn(rows, torch.tensor(states, device=rows.device)[:, None])
+            drops = torch.tensor(list(self.paths.values()), device=rows.device)[:, None]
+            self._kept = dict(zip(self.paths, drawn >= drops, strict=True))
+        keep = self._kept[layer].to(x.dtype) / (1.0 - drop)
         # A layer may see several consecutive windows of a row: they share the row's mask.
-        per_row = x.shape[0] // rows
-        return keep.repeat_interleave(per_row, 0).reshape(-1, *(1,) * (x.ndim - 1))
+        windows = x.shape[0] // len(rows)
+        keep = keep.repeat_interleave(windows, 0) if windows > 1 else keep
+        return keep.reshape(-1, *(1,) * (x.ndim - 1))
 
     def keep_table(self, x: Float[Tensor, "*table"], drop: float, layer: int) -> Float[Tensor, "*table"]:
         """Mask for a table x that all rows share, drawn from (seed, step, layer, index)."""
@@ -155,7 +193,8 @@ class RowDropout(nn.Module):
             return x
         if self.table:
             return x * self.context.keep_table(x, self.drop, self.layer)
-        return x * self.context.keep_mask(x, self.drop, self.layer, whole_rows=self.whole_rows)
+        keep = self.context.keep_rows if self.whole_rows else self.context.keep_mask
+        return x * keep(x, self.drop, self.layer)
 
     def extra_repr(self) -> str:
         return f"drop={self.drop}, whole_rows={self.whole_rows}"
@@ -166,6 +205,8 @@ class GroupedBatchNorm(_BatchNorm):
 
     context: RowContext
     frozen: bool
+    #: Of each group since the last commit: values per channel, and their mean and unbiased variance.
+    recorded: list[tuple[int, Float[Tensor, "2 channels"]]]
 
     def forward(self, input: Float[Tensor, "parts channels *rest"]) -> Float[Tensor, "parts channels *rest"]:
         context = self.context
@@ -175,9 +216,23 @@ class GroupedBatchNorm(_BatchNorm):
             # A batch of one row has no variance: use the running statistics.
             return self._with_running_statistics(input)
         sizes = self._sizes(len(input))
-        if len(sizes) == 1:
-            return self._group(input)
-        return torch.cat([self._group(part) for part in input.split(sizes)])
+        parts = input.split(sizes) if len(sizes) > 1 else (input,)
+        dtype = input.dtype if self.running_mean is None else self.running_mean.dtype
+        # Zeros, not empty: the kernel multiplies them by 0, and 0 x NaN would still be NaN.
+        statistics = torch.zeros(len(sizes), 2, input.shape[1], dtype=dtype, device=input.device).unbind()
+        if context.recording:
+            values = input.numel() // (len(input) * input.shape[1])
+            self.recorded += [(size * values, group) for size, group in zip(sizes, statistics, strict=True)]
+        kind = type(self).__mro__[2]
+        of_timm = kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm.")
+        if kind.forward is _BatchNorm.forward or of_timm:
+            out = _joined([self._normalised(*pair) for pair in zip(parts, statistics, strict=True)])
+            return self.act(self.drop(out)) if of_timm else out
+        return _joined([self._as_its_class(*pair) for pair in zip(parts, statistics, strict=True)])
+
+    def rate(self) -> float:
+        """How far the running statistics move towards a batch's."""
+        return self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked or 1)
 
     def _sizes(self, rows: int) -> list[int]:
         total = sum(self.context.groups)
@@ -194,63 +249,70 @@ class GroupedBatchNorm(_BatchNorm):
         finally:
             self.training = True
 
-    def _group(self, x: Float[Tensor, "parts channels *rest"]) -> Float[Tensor, "parts channels *rest"]:
-        # With momentum 1 the kernel writes this group's own statistics into the running buffers, without a
-        # second pass over the activations.
+    def _normalised(
+        self, x: Float[Tensor, "parts channels *rest"], statistics: Float[Tensor, "2 channels"]
+    ) -> Float[Tensor, "parts channels *rest"]:
+        # With momentum 1 the kernel writes this group's own statistics into the buffers that it is given,
+        # without a second pass over the activations.
+        mean, var = statistics.unbind()
+        return F.batch_norm(x, mean, var, self.weight, self.bias, True, 1.0, self.eps)
+
+    def _as_its_class(
+        self, x: Float[Tensor, "parts channels *rest"], statistics: Float[Tensor, "2 channels"]
+    ) -> Float[Tensor, "parts channels *rest"]:
+        """As `_normalised`, for a class with a forward pass that is not known."""
         kept, momentum = dict(self._buffers), self.momentum
-        # Zeros, not empty: the kernel multiplies them by 0, and 0 x NaN would still be NaN.
-        running = self.running_mean, self.running_var
-        mean, var = (torch.zeros_like(buffer) for buffer in running if buffer is not None)
+        mean, var = statistics.unbind()
         self._buffers.update(running_mean=mean, running_var=var, num_batches_tracked=None)
         self.momentum = 1.0
         try:
-            out = super().forward(x)
+            return super().forward(x)
         finally:
             self._buffers.update(kept)
             self.momentum = momentum
-        if self.context.recording:
-            count = x.numel() // x.shape[1]
-            self._record(count, mean.detach().double(), var.detach().double())
-        return out
 
-    def _record(
-        self, count: int, mean: Float64[Tensor, " channels"], unbiased: Float64[Tensor, " channels"]
-    ) -> None:
-        square = unbiased * ((count - 1) / count) + mean.square()
-        held = self.__dict__.get("_held")
-        if held is None:
-            self.__dict__["_held"] = [count, count * mean, count * square]
-        else:
-            held[0] += count
-            held[1] += count * mean
-            held[2] += count * square
 
-    def commit(self) -> None:
-        """Update the running statistics by those recorded since the last time."""
-        if "_held" not in self.__dict__:
-            return
-        tracked = self.num_batches_tracked
-        if tracked is not None:
-            tracked.add_(1)
-        self._move_statistics(self.momentum if self.momentum is not None else 1.0 / float(tracked or 1))
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def replace_statistics(self) -> None:
-        """Set the running statistics to those recorded since the last time."""
-        if "_held" in self.__dict__:
-            self._move_statistics(1.0)
 
-    @torch.no_grad()
-    def _move_statistics(self, rate: float) -> None:
-        count, total, squares = self.__dict__.pop("_held")
-        mean = total / count
-        var = (squares / count - mean.square()).clamp_(min=0.0) * (count / max(count - 1, 1))
-        for running, value in ((self.running_mean, mean), (self.running_var, var)):
-            if running is not None:
-                running.lerp_(value.to(running.dtype), rate)
+@torch.no_grad()
+def move_statistics(norms: Sequence[GroupedBatchNorm], rate: float | None = None) -> None:
+    """Move running statistics by those recorded since the last time, and forget these.
 
-    def discard(self) -> None:
-        """Drop the recorded statistics."""
-        self.__dict__.pop("_held", None)
+    rate: how far they move towards the pooled mean and variance; each layer's own momentum if not given.
+    All layers move at once: on a GPU the arithmetic of each would be some thirty kernels.
+    """
+    norms = [norm for norm in norms if norm.recorded]
+    if not norms:
+        return
+    widths = [norm.num_features for norm in norms]
+    groups = list(zip_longest(*(norm.recorded for norm in norms)))
+    # Values per channel by group and layer; 0 where a layer saw fewer groups than others.
+    counts = np.array([[part[0] if part else 0 for part in group] for group in groups], dtype=np.float64)
+    whole = counts.sum(0)
+    factors = [counts, (counts - 1) / np.maximum(counts, 1), [whole, whole / np.maximum(whole - 1, 1)]]
+    device = norms[0].recorded[0][1].device
+    table = torch.from_numpy(np.repeat(np.concatenate(factors), widths, 1)).to(device)
+    seen, biased, (number, unbiased) = table.split([len(groups), len(groups), 2])
+    means, squares = torch.zeros_like(number), torch.zeros_like(number)
+    for group, count, factor in zip(groups, seen, biased, strict=True):
+        parts = [part[1] if part else norm.recorded[0][1] for part, norm in zip(group, norms, strict=True)]
+        mean, variance = torch.cat(parts, 1).double()
+        means += count * mean
+        squares += count * (variance * factor + mean.square())
+    mean = means / number
+    variance = (squares / number - mean.square()).clamp_(min=0.0) * unbiased
+    moves: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+    for norm, *fresh in zip(norms, mean.split(widths), variance.split(widths), strict=True):
+        running, towards = moves.setdefault(norm.rate() if rate is None else rate, ([], []))
+        for buffer, value in zip((norm.running_mean, norm.running_var), fresh, strict=True):
+            if buffer is not None:
+                running.append(buffer)
+                towards.append(value.to(buffer.dtype))
+        norm.recorded.clear()
+    for step, (running, towards) in moves.items():
+        torch._foreach_lerp_(running, towards, step)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _grouped(kind: type[_BatchNorm]) -> type[_BatchNorm]:
@@ -279,10 +341,12 @@ def make_batch_exact(
             if drop:
                 table = id(child) in tables
                 setattr(parent, name, RowDropout(context, drop, layer, whole_rows=whole, table=table))
+                if whole:
+                    context.paths[layer] = drop
                 layer += 1
             elif isinstance(child, _BatchNorm):
                 child.__class__ = _grouped(type(child))
-                child.__dict__ |= {"context": context, "frozen": batchnorm_group == "frozen"}
+                child.__dict__ |= {"context": context, "frozen": batchnorm_group == "frozen", "recorded": []}
                 context.norms.append(cast(GroupedBatchNorm, child))
     return context
 
