@@ -1,10 +1,11 @@
 """Lists: how well runs with default settings rank what users take, beside the most popular items.
 
-    python bench/lists.py [--data NAME ...] [--method NAME ...] [--events] [--inner]
+    python bench/lists.py [--data NAME ...] [--method NAME ...] [--events] [--inner] [--core-items N] [--alone]
 
 A random fifth of each user's ratings (of users with five or more) is held out, seed 0; `tenfold evaluate
 --lists 10` scores the run. ``--events`` takes only ratings that count as liked, as events. ``--inner`` holds
 out a fifth of the training part instead, with which the constants in `tenfold.collab.item_item` were chosen.
+``--core-items N`` has N items in the core, and ``--alone`` joins no others to it.
 Every line is a row of a Markdown table: data, method, NDCG@10 where every held-out item counts and where only
 liked ones do, the same of the most popular items, RMSE, seconds of the processors (of the fit, with reading).
 """
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import tenfold
+from tenfold.collab import item_item
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe
 from tenfold.schema import IdColumn, RatingTarget, Schema
 
@@ -66,7 +68,7 @@ def columns(rows: list[tuple[str, str, float]], *, events: bool) -> dict[str, li
     return {"user": user, "item": item} | ({} if events else {"rating": rating})
 
 
-def measure(name: str, method: str, *, events: bool, inner: bool) -> None:
+def measure(name: str, method: str, *, events: bool, inner: bool, core: int | None = None) -> None:
     """Fit, score, and print a row."""
     liked = SETS[name][3]
     rows = [row for row in read(name) if not events or row[2] >= liked]
@@ -81,7 +83,7 @@ def measure(name: str, method: str, *, events: bool, inner: bool) -> None:
     recipe = (
         RatingNetworkRecipe()
         if method == "network"
-        else FactorRecipe(**({"method": method} if method else {}))
+        else FactorRecipe(core_items=core, **({"method": method} if method else {}))
     )
     held = columns(test, events=events)
     with tempfile.TemporaryDirectory() as folder:
@@ -124,10 +126,14 @@ def main() -> None:
     parser.add_argument("--method", nargs="*", default=["gibbs", "als", "sgd"])
     parser.add_argument("--events", action="store_true")
     parser.add_argument("--inner", action="store_true")
+    parser.add_argument("--core-items", type=int)
+    parser.add_argument("--alone", action="store_true")
     asked = parser.parse_args()
+    if asked.alone:
+        item_item.JOINED_ITEMS = 0
     for name in asked.data:
         for method in [""] if asked.events else asked.method:
-            measure(name, method, events=asked.events, inner=asked.inner)
+            measure(name, method, events=asked.events, inner=asked.inner, core=asked.core_items)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ def test_the_core_is_the_most_taken_items():
     small = fit_item_item(known, core=5).model
     least = np.sort(known.received)[-5]
     assert len(small.core) == 5 and (known.received[small.core] >= least).all()
+    assert small.joined is not None and not set(small.joined.items) & set(small.core)
+    assert (known.received[small.joined.items] >= 2).all() and fit_item_item(known).model.joined is None
 
 
 def test_ratings_count_by_their_place_in_the_scale():
@@ -118,7 +120,7 @@ def test_what_cannot_be_is_refused(monkeypatch):
         fit_item_item(events())
     assert "--core-items" in caught.value.labels["fix"]
     # It says how many would fit.
-    monkeypatch.setattr(module, "_free_bytes", lambda: module.planned_bytes(7))
+    monkeypatch.setattr(module, "_free_bytes", lambda: module.planned_bytes(7, 17))
     with pytest.raises(RunError, match="--core-items 7"):
         fit_item_item(events())
     assert len(fit_item_item(events(), core=7).model.core) == 7
@@ -162,3 +164,7 @@ def test_sums_are_the_same_with_and_without_compiled_code(monkeypatch):
         monkeypatch.setattr(module, "FEW_USERS", few)
         sums.append([model.sums(row).tobytes() for row in rows])
     assert sums[0] == sums[1]
+    every = np.arange(len(model.items))
+    for row, found in zip(rows[:5], sums[0], strict=False):
+        between = model.between(row[0], every).astype(float)
+        np.testing.assert_allclose(np.frombuffer(found), row[1] @ between, atol=1e-6)

@@ -19,7 +19,8 @@ from tenfold.collab.recommend import recommend, similar
 def scorer() -> ItemScorer:
     known = events()
     fitted = fit_item_item(known, core=20)
-    return ItemScorer(known, fitted.model, item_vectors(known, fitted, seed=0))
+    alone = replace(fitted.model, joined=None)  # items outside the core have no weights
+    return ItemScorer(known, alone, item_vectors(known, fitted, seed=0))
 
 
 def test_lists_are_by_the_sum_of_weights_and_the_same_alone_and_among_all(scorer):

@@ -40,10 +40,15 @@ def test_a_score_is_the_formula(ends: tuple[float, float] | None, tmp_path: Path
 def test_a_list_counts_an_item_once_and_knows_who_took_nothing() -> None:
     weights = np.array([[0, 0.5, 0.1], [0.2, 0, 0.3], [0.4, 0.6, 0]], np.float32)
     taken = np.array([0.4, 0.3, 0.2, 0.1])
-    model = ItemTables(("a", "b", "c", "d"), taken, np.array([0, 1, 3]), weights, 1e-9)
+    nobody = np.array([0.4, 0.3, 0.2 - 1, 0.1])
+    model = ItemTables(("a", "b", "c", "d"), taken, nobody, np.array([0, 1, 3]), weights, 1e-9)
     graph = item_graph(model, ("item", "interest"), {})
     rows = run(graph, item=[["b", "a", "b"], ["a", "b", ""], ["", "c", "?"]])
     np.testing.assert_allclose(rows[0], rows[1])
     np.testing.assert_allclose(rows[0], [0.2, 0.5, 0.2 - 1, 0.4], atol=1e-6)
     # Nothing with weights: by how many users took each.
-    np.testing.assert_allclose(rows[2], [0.4, 0.3, 0.2 - 1, 0.1], atol=1e-6)
+    np.testing.assert_allclose(rows[2], nobody, atol=1e-6)
+    # An item without a row adds nothing: who took it alone took nothing that counts.
+    fewer = ItemTables(model.items, taken, nobody, model.core, weights[:2], 1e-9)
+    rows = run(item_graph(fewer, ("item", "interest"), {}), item=[["d", "a"], ["d", ""]])
+    np.testing.assert_allclose(rows, [[0, 0.5, 0.2 - 1, 0.1], nobody], atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +343,60 @@ def test_a_half_life_is_of_events_that_count_by_strength(tmp_path: Path) -> None
         tenfold.fit(
             schema_of("stars"), FactorRecipe(half_life="9d"), table_of(ratings=True), run=tmp_path / "run"
         )
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> ItemRun:
+    """Items of two kinds, four of which (i30 to i33) nobody took; few of the others make the core."""
+    folder = tmp_path_factory.mktemp("described")
+    lines = [f"i{i},{'even' if i % 2 == 0 else 'odd'}" for i in range(34)]
+    (folder / "items.csv").write_text("\n".join(["item,kind", *lines]) + "\n")
+    schema = schema_of().model_copy(update={"item_table": str(folder / "items.csv"), "side": ("kind",)})
+    made = tenfold.fit(schema, FactorRecipe(valid=0.2, core_items=12), table_of(), run=folder / "run")
+    assert isinstance(made, ItemRun)
+    return made
+
+
+def test_new_items_are_recommended_by_their_columns_and_marked(described: ItemRun) -> None:
+    notes = described.record.notes
+    assert "4 listed items that nobody has taken are scored by their columns (kind)" in notes
+    size = "weights between 12 items of 30; 18 more are joined to these, each by its 12 largest weights"
+    assert size in notes
+    assert "method ease: side columns (kind) score those without ratings, and no others" in notes
+    for run in (described, tenfold.load_run(described.path)):
+        assert isinstance(run, ItemRun)
+        lists = run.recommend(["u4", "u5"], n=9, new_items=True)
+        first = {user: lists.items[lists.users == user].tolist() for user in ("u4", "u5")}
+        assert set(first["u4"][:2]) == {"i30", "i32"} and set(first["u5"][:2]) == {"i31", "i33"}
+        assert len(first["u4"]) == 4 and set(lists.item_state) == {"listed"} and all(lists.reasons)
+        assert any("nobody has rated: scored by their columns" in note for note in lists.notes)
+    every = described.recommend("u4", n=40)
+    state = dict(zip(every.items, every.item_state, strict=True))
+    assert {item for item, what in state.items() if what == "listed"} == {"i30", "i31", "i32", "i33"}
+    folded = described.with_ratings({"item": ["i1", "i3", "i29"]})
+    assert set(folded.recommend("me", n=2, new_items=True).items) == {"i31", "i33"}
+    assert set(described.similar("i30", n=3).found) <= {f"i{i}" for i in range(0, 30, 2)}
+
+
+def test_a_new_item_that_is_taken_is_new_no_more(described: ItemRun, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(described.path, copy)
+    run = tenfold.load_run(copy)
+    assert isinstance(run, ItemRun)
+    grown = run.update({"user": ["u5"], "item": ["i31"]})
+    lists = grown.recommend("u7", n=40)
+    state = dict(zip(lists.items, lists.item_state, strict=True))
+    assert state["i31"] == "rated" and state["i33"] == "listed"
+    assert "i31" not in grown.recommend("u7", n=9, new_items=True).items
+    with pytest.raises(RunError, match="knows no item by its columns alone"):
+        described.__class__.recommend(
+            tenfold.fit(schema_of(), FactorRecipe(), table_of(), run=tmp_path / "b"), "u1", new_items=True
+        )
+
+
+def test_the_graph_of_a_run_with_items_outside_the_core_answers_as_the_run(
+    described: ItemRun, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    exported = described.export(str(tmp_path / "lists.onnx"))
+    assert exported is not None and (tmp_path / "lists.onnx").exists()

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from collab.some_ratings import known_ratings
-from tenfold.errors import RecipeError
 from tenfold.events import Event, SweepEnded
 from tenfold.recipe import FactorRecipe
-from tenfold.recommenders.methods import METHODS, fit_model, fit_scorer, side_notes, unused_choices
+from tenfold.recommenders.methods import METHODS, fit_model, side_notes, unused_choices
 from tenfold.values import SideFeatures
 
 RATINGS, _ = known_ratings(users=30, items=20, count=300)
@@ -49,8 +48,8 @@ def test_choices_of_other_methods_are_told_and_what_side_columns_are_for() -> No
     assert side_notes(FactorRecipe(method="gibbs"), sides) == side_notes(FactorRecipe(method="als"), {}) == []
     said = side_notes(FactorRecipe(method="sgd"), sides)
     assert said == ["method sgd: side columns (kind, year) score those without ratings, and no others"]
+    sides["user"] = SideFeatures((), none, ("age",), np.zeros(1, np.int64), none)
     assert side_notes(FactorRecipe(method="ease"), sides) == [
-        "method ease does not use side columns (kind, year): --method als scores new items by them"
+        "method ease does not use columns of users (age): --method als does",
+        "method ease: side columns (kind, year) score those without ratings, and no others",
     ]
-    with pytest.raises(RecipeError, match="ease learns nothing from side columns"):
-        fit_scorer(RATINGS, FactorRecipe(method="ease"), sides)

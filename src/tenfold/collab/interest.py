@@ -33,7 +33,7 @@ MOST_USERS, FRACTION, LEAST_USERS, LEAST_RATINGS = 500, 0.2, 50, 10
 #: Fraction of a held-out user's ratings that the lists are scored by; length of these lists.
 HIDDEN, LENGTH = 0.2, 10
 #: Latest version of the layout of files (docs/formats.md).
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,10 @@ def fit_lists(
         share, learned = _choose(InterestScorer(rating, model, 1.0, mean, spread), users, hidden)
     lists = Lists(fitted.model, share, mean, spread, learned)
     core_size, items = len(fitted.model.core), int((known.received > 0).sum())
-    some = "" if core_size == items else f" of {items:,}, the most rated; the others follow by popularity"
+    joined = 0 if fitted.model.joined is None else len(fitted.model.joined.items)
+    some = "" if core_size == items else f" of {items:,}, the most rated"
+    some += f"; {joined:,} more are joined to these" if joined else ""
+    some += "; the others follow by popularity" if core_size + joined < items else ""
     return lists, [f"lists: weights between {core_size:,} items{some}; {learned}"]
 
 
@@ -163,6 +166,8 @@ def pack_lists(lists: Lists) -> tuple[dict[str, NDArray[np.generic]], dict[str, 
     about = {"format": 1, "share": lists.share, "mean": lists.mean, "spread": lists.spread}
     if lists.model.confidence:  # which earlier versions would not heed
         about |= {"format": 2, "confidence": lists.model.confidence}
+    if lists.model.joined is not None or lists.model.new is not None:
+        about["format"] = 3
     return pack_item_item(lists.model), {**about, "learned": lists.learned}
 
 

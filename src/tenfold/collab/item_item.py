@@ -6,18 +6,21 @@ weights, are W_ji = -P_ji / P_ii with P = (X'X + diag(penalty))^-1. The penalty 
 half of all entries at random amounts to (Steck 2020, "Autoencoders that don't overfit towards the identity",
 NeurIPS 33: count x p / (1 - p), p = 1/2) and a constant ridge, `RIDGE`, times the mean weight of a row. Users
 count n^(-1/4) in X, so that the busiest do not decide alone. These three numbers were chosen on inner splits
-of the training ratings of four data sets (bench/results/lists.md).
+of the training ratings of four data sets (bench/results/lists.md). The inverse holds the most taken items,
+the *core*; `collab.outside` joins others to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.collab.outside import AT_ONCE, WIDTH, ByColumns, Joined, join_items, pack_outside, unpack_outside
 from tenfold.collab.scale import algebra_threads
 from tenfold.errors import RecipeError, RunError
 from tenfold.values import Interactions
@@ -39,8 +42,11 @@ __all__ = [
 
 #: Ridge of an item, in rows of mean weight; the exponent of a user's activity; weight of the lowest rating.
 RIDGE, ACTIVITY, LOWEST = 200.0, 0.25, 0.2
-#: Items in the model: the most taken ones. The memory and time of the fit grow with their square and cube.
+#: Items in the core: the most taken ones. The memory and time of the fit grow with their square and cube.
 CORE = 8000
+#: Items that are joined to the core: the most taken ones of the others; bytes of the fit for each of their
+#: weights.
+JOINED_ITEMS, JOINED_BYTES = 100_000, 24
 #: Arrays of items x items in single precision that the fit holds at its highest.
 HELD_AT_ONCE = 5
 #: Rows and columns of a block that is inverted at once.
@@ -58,17 +64,32 @@ FORMAT = 1
 class ItemItem:
     """Weights between items.
 
-    core: (core,) rising indices of the items that have weights.
+    core: (core,) rising indices of the items that have weights among each other.
     weights: (core, core) float32: row j is what having taken j adds to the score of each item.
     confidence: 1 / the middling strength of events, by which they count; 0 where each counts 1.
+    joined: further items, each with weights from and to some of the core.
+    new: items that nobody took, with weights from the core.
     """
 
     core: NDArray[np.int64]
     weights: NDArray[np.float32]
     confidence: float = 0.0
+    joined: Joined | None = None
+    new: ByColumns | None = None
+
+    @cached_property
+    def items(self) -> NDArray[np.int64]:
+        """(scored,) indices of all items that are scored: of the core, joined and new ones."""
+        others = [part.items for part in (self.joined, self.new) if part is not None]
+        return np.concatenate([self.core, *others])
+
+    @property
+    def inputs(self) -> int:
+        """How many of `items`, the first ones, add to scores."""
+        return len(self.core) + (len(self.joined.items) if self.joined else 0)
 
     def row(self, known: Interactions, user: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Places in the core of what a user took, and how much each counts; nothing for an unknown user."""
+        """Places in `items` of what a user took, and how much each counts; nothing for an unknown user."""
         if user < 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         part = slice(int(known.seen_start[user]), int(known.seen_start[user + 1]))
@@ -77,28 +98,64 @@ class ItemItem:
         return place[there], row_weights(known, part, self.confidence)[there]
 
     def _place_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
-        place = np.minimum(np.searchsorted(self.core, items), max(len(self.core) - 1, 0))
-        return np.where(self.core[place] == items, place, -1) if len(self.core) else np.full(len(items), -1)
+        order, first = self._sorted
+        where = np.minimum(np.searchsorted(first, items), max(len(first) - 1, 0))
+        return np.where(first[where] == items, order[where], -1) if len(first) else np.full(len(items), -1)
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        own = self.items[: self.inputs]
+        order = np.argsort(own, kind="stable")
+        return order, own[order]
 
     def places(self, known: Interactions) -> NDArray[np.int64]:
-        """(items,) the place of each item in the core, -1 for others. RunError where the items are others."""
-        if len(self.core) and self.core[-1] >= len(known.items):
+        """(items,) the place of each item in `items`, -1 for others. RunError where the items are others."""
+        if len(self.items) and self.items.max() >= len(known.items):
             raise _damaged()
         place = np.full(len(known.items), -1)
-        place[self.core] = np.arange(len(self.core))
+        place[self.items] = np.arange(len(self.items))
         return place
 
     def sums(self, row: tuple[NDArray[np.int64], NDArray[np.float32]]) -> NDArray[np.float64]:
-        """(core,) scores of the items for a user's row: the same alone and among others."""
-        total = np.zeros(len(self.core))
+        """(scored,) scores of the items for a user's row: the same alone and among others."""
+        size = len(self.core)
+        inner = row[0] < size
+        own = row if self.joined is None else (row[0][inner], row[1][inner])
+        total = np.zeros(size)
         if next(_ASKED) >= FEW_USERS:
             from tenfold.collab import kernels
 
-            kernels.add_lines(*row, self.weights, total)
+            kernels.add_lines(*own, self.weights, total)
+        else:
+            for place, value in zip(*own, strict=True):  # the same sums, to the bit
+                total += np.float64(value) * self.weights[place]
+        if self.joined is None and self.new is None:
             return total
-        for place, value in zip(*row, strict=True):  # the same sums, to the bit
-            total += np.float64(value) * self.weights[place]
-        return total
+        parts = [total]
+        if self.joined is not None:
+            self.joined.add_to_core(row[0][~inner] - size, row[1][~inner], total)
+            parts.append(self.joined.to_joined(*own))
+        if self.new is not None:
+            parts.append(self.new.sums(*own))
+        return np.concatenate(parts)
+
+    def between(self, given: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(given, wanted) what items add to others, by their places in `items`."""
+        size, inputs = len(self.core), self.inputs
+        weights = np.zeros((len(given), len(wanted)), np.float32)
+        from_core, to_core = np.flatnonzero(given < size), np.flatnonzero(wanted < size)
+        weights[np.ix_(from_core, to_core)] = self.weights[np.ix_(given[from_core], wanted[to_core])]
+        if self.joined is not None:
+            to = np.flatnonzero((wanted >= size) & (wanted < inputs))
+            lines = self.joined.lines(wanted[to] - size, size, given=True)
+            weights[np.ix_(from_core, to)] = lines[:, given[from_core]].T
+            own = np.flatnonzero(given >= size)
+            lines = self.joined.lines(given[own] - size, size, given=False)
+            weights[np.ix_(own, to_core)] = lines[:, wanted[to_core]]
+        if self.new is not None:
+            to = np.flatnonzero(wanted >= inputs)
+            weights[np.ix_(from_core, to)] = self.new.lines(wanted[to] - inputs)[:, given[from_core]].T
+        return weights
 
 
 def row_weights(
@@ -125,9 +182,9 @@ def weight_of(ratings: NDArray[np.float32], scale: tuple[float, float]) -> NDArr
     return (LOWEST + (1 - LOWEST) * np.clip((ratings - low) / (high - low), 0, 1)).astype(np.float32)
 
 
-def planned_bytes(items: int) -> int:
-    """The most memory that a fit of so many items in the core holds beside the ratings, in bytes."""
-    return HELD_AT_ONCE * 4 * items**2
+def planned_bytes(core: int, joined: int = 0) -> int:
+    """The most memory that a fit of so many items holds beside the ratings, in bytes."""
+    return HELD_AT_ONCE * 4 * core**2 + JOINED_BYTES * min(WIDTH, core) * joined
 
 
 class Fitted(NamedTuple):
@@ -143,7 +200,7 @@ class Fitted(NamedTuple):
     value: NDArray[np.float32]
 
     def without(self, users: NDArray[np.int64]) -> ItemItem:
-        """The model as if these users had not been there (their counts stay in the penalty).
+        """The core of the model as if these users had not been there (their counts stay in the penalty).
 
         By the identity of Woodbury: (A - Z'Z)^-1 = P + P Z' (I - Z P Z')^-1 Z P, with the users' rows Z.
         """
@@ -154,7 +211,7 @@ class Fitted(NamedTuple):
         across = rows @ self.inverse
         small = np.eye(len(users)) - (rows @ across.T).astype(np.float64)
         added = across.T @ np.linalg.solve(small, across.astype(np.float64)).astype(np.float32)
-        return replace(self.model, weights=_weights(self.inverse + added))
+        return replace(self.model, weights=_weights(self.inverse + added), joined=None)
 
 
 def fit_item_item(
@@ -165,9 +222,10 @@ def fit_item_item(
     use_strength: bool = False,
     threads: int = 1,
 ) -> Fitted:
-    """Fit the weights between the most taken items.
+    """Fit the weights between the most taken items, and join others to them.
 
     ridge: see `RIDGE`.  core: at most so many items (8000), of those that two users took, if there are any.
+        Of the others, at most 100,000 are joined to these, as far as two users took them.
     use_strength: events count by their strength (`row_weights`), not 1 each.
     The same interactions and threads give the same bytes. Raises RecipeError for impossible choices, and
     RunError where the memory that this machine has free does not hold the fit.
@@ -175,30 +233,78 @@ def fit_item_item(
     ridge = RIDGE if ridge is None else ridge
     if not 0 <= ridge < np.inf:
         raise RecipeError(f"weight_decay = {ridge!r} is not a number from 0 on", fix="leave it out")
-    chosen = core_of(known.received, CORE if core is None else core)
-    _check_memory(len(chosen), len(known.items))
+    most = CORE if core is None else core
+    chosen = core_of(known.received, most)
+    further = (
+        np.setdiff1d(core_of(known.received, most + JOINED_ITEMS), chosen)
+        if len(chosen) == most
+        else chosen[:0]
+    )
+    _check_memory(len(chosen), len(further), len(known.items))
     confidence = 1 / max(float(np.median(known.seen_ratings)), 1e-30) if use_strength else 0.0
-    model = ItemItem(chosen, np.zeros((0, 0), np.float32), confidence)
-    place = model.places(known)[known.seen_items]
-    there = place >= 0
-    owner, place = known.owners[there], place[there]
-    value = row_weights(known, confidence=confidence)[there]
-    given = np.bincount(owner, value, len(known.users))
-    scaled = value * (np.maximum(given, 1e-12) ** -ACTIVITY).astype(np.float32)[owner]
-    start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(known.users)))]).astype(np.int64)
+    rows = _rows(known, np.concatenate([chosen, further]), confidence)
+    within = rows.place < len(chosen)
+    start, place, scaled = rows.take(within)
     gram = np.zeros((len(chosen), len(chosen)), np.float32)
     from tenfold.collab import kernels
 
     kernels.add_pairs(start, place, scaled, gram)
     gram += np.triu(gram, 1).T
     counts = np.diag(gram).copy()
-    mean = counts.sum(dtype=np.float64) / max(float((value.astype(np.float64) ** 2).sum()), 1e-12)
-    gram[np.diag_indices(len(gram))] += counts + np.float32(max(ridge, 1e-3) * mean)
+    square = float((rows.value[within].astype(np.float64) ** 2).sum())
+    mean = counts.sum(dtype=np.float64) / max(square, 1e-12)
+    penalty = np.float32(max(ridge, 1e-3) * mean)
+    gram[np.diag_indices(len(gram))] += counts + penalty
     with algebra_threads(threads):
         inverse = _inverted(gram)
+        del gram
+        joined = None
+        if len(further):
+            taken = rows.by_item(~within, len(chosen), len(further))
+            joined = join_items(further, inverse, (start, place, scaled), taken, float(penalty))
     # Half precision is what the run's folder keeps: the fit is scored as it will be opened.
     weights = _weights(inverse).astype(np.float16).astype(np.float32)
-    return Fitted(replace(model, weights=weights), inverse, start, place, scaled)
+    return Fitted(ItemItem(chosen, weights, confidence, joined), inverse, start, place, scaled)
+
+
+class _Rows(NamedTuple):
+    """The entries of X, by user: owner, place of the item, its weight, and this times that of the user."""
+
+    owner: NDArray[np.int64]
+    place: NDArray[np.int64]
+    value: NDArray[np.float32]
+    scaled: NDArray[np.float32]
+    users: int
+
+    def take(
+        self, entries: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Some of the entries in CSR form: start of each user, places, scaled values."""
+        counts = np.bincount(self.owner[entries], minlength=self.users)
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return start, self.place[entries], self.scaled[entries]
+
+    def by_item(
+        self, entries: NDArray[np.bool_], first: int, count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Some of the entries by item, of `count` places from `first` on: start, users, scaled values."""
+        place = self.place[entries] - first
+        order = np.argsort(place, kind="stable")
+        start = np.searchsorted(place[order], np.arange(count + 1))
+        return start, self.owner[entries][order], self.scaled[entries][order]
+
+
+def _rows(known: Interactions, items: NDArray[np.int64], confidence: float) -> _Rows:
+    """Entries of these items; of each user in the order of the items' indices."""
+    where = np.full(len(known.items), -1)
+    where[items] = np.arange(len(items))
+    place = where[known.seen_items]
+    there = place >= 0
+    owner, place = known.owners[there], place[there]
+    value = row_weights(known, confidence=confidence)[there]
+    given = np.bincount(owner, value, len(known.users))
+    scaled = value * (np.maximum(given, 1e-12) ** -ACTIVITY).astype(np.float32)[owner]
+    return _Rows(owner, place, value, scaled, len(known.users))
 
 
 def core_of(received: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -241,10 +347,12 @@ def fits_in_memory(core: int) -> bool:
     return not 0 < _free_bytes() < planned_bytes(core)
 
 
-def _check_memory(core: int, items: int) -> None:
-    free, needed = _free_bytes(), planned_bytes(core)
+def _check_memory(core: int, joined: int, items: int) -> None:
+    free, needed = _free_bytes(), planned_bytes(core, joined)
     if free and needed > free:
-        fits = int((free / planned_bytes(1)) ** 0.5)
+        both = core + joined
+        sizes = (n for n in range(core, 0, -1) if planned_bytes(n, min(both - n, JOINED_ITEMS)) <= free)
+        fits = next(sizes, 0)
         raise RunError(
             f"weights between {core:,} of {items:,} items need {needed / 2**30:.1f} GiB, and "
             f"{free / 2**30:.1f} GiB are free",
@@ -267,7 +375,8 @@ def item_vectors(known: Interactions, fitted: Fitted, *, seed: int) -> dict[str,
 
     Of the co-occurrences of two items over the root of both counts, the eigenvectors of the largest
     eigenvalues after the first, which says only how often an item is taken. A user's vector is the sum of the
-    vectors of what the user took. Items outside the core have a vector of zeros.
+    vectors of what the user took in the core. A joined item's is the sum of those of the core, by their
+    weights; other items have a vector of zeros.
     """
     core = fitted.model.core
     gram = np.zeros((len(core), len(core)), np.float32)
@@ -288,6 +397,11 @@ def item_vectors(known: Interactions, fitted: Fitted, *, seed: int) -> dict[str,
     found = (basis @ turn[:, order]) * np.sqrt(np.maximum(values[order], 0))
     items = np.zeros((len(known.items), max(1, width - 1)), np.float32)
     items[core, : found.shape[1]] = found
+    joined = fitted.model.joined
+    for begin in range(0, 0 if joined is None else len(joined.items), AT_ONCE):
+        assert joined is not None
+        some = np.arange(begin, min(begin + AT_ONCE, len(joined.items)))
+        items[joined.items[some]] = joined.lines(some, len(core), given=True) @ items[core]
     users = np.zeros((len(known.users), items.shape[1]), np.float32)
     owner = np.repeat(np.arange(len(known.users)), np.diff(fitted.start))
     for direction in range(items.shape[1]):
@@ -297,8 +411,9 @@ def item_vectors(known: Interactions, fitted: Fitted, *, seed: int) -> dict[str,
 
 
 def pack_item_item(model: ItemItem) -> dict[str, NDArray[np.generic]]:
-    """Named arrays of a model: places of the core, and weights in half precision."""
-    return {"core": model.core.astype(np.uint32), "weights": model.weights.astype(np.float16)}
+    """Named arrays of a model: places of the core, weights in half precision, and the items outside."""
+    core, weights = model.core.astype(np.uint32), model.weights.astype(np.float16)
+    return {"core": core, "weights": weights, **pack_outside(model.joined, model.new)}
 
 
 def unpack_item_item(arrays: dict[str, NDArray[np.generic]], confidence: float = 0.0) -> ItemItem:
@@ -315,7 +430,11 @@ def unpack_item_item(arrays: dict[str, NDArray[np.generic]], confidence: float =
     )
     if not good:
         raise _damaged()
-    return ItemItem(core.astype(np.int64), weights.astype(np.float32), confidence)
+    try:
+        joined, new = unpack_outside(arrays, len(core))
+    except ValueError:
+        raise _damaged() from None
+    return ItemItem(core.astype(np.int64), weights.astype(np.float32), confidence, joined, new)
 
 
 def _damaged() -> RunError:

@@ -47,8 +47,20 @@ class Taste:
     @cached_property
     def _outside(self) -> NDArray[np.bool_]:
         outside = np.ones(len(self.known.items), np.bool_)
-        outside[self.model.core] = False
+        outside[self.model.items] = False
         return outside
+
+    @cached_property
+    def _nobody(self) -> NDArray[np.float64]:
+        """(items,) interest of a user of whom nothing is known; of new items, that of the average user."""
+        interest = np.where(self._outside, self.taken - 1, self.taken)
+        new = self.model.new
+        if new is not None:
+            core = np.arange(len(self.model.core))
+            average = new.sums(core, self.taken[self.model.core].astype(np.float32))
+            # Below every item that somebody took.
+            interest[new.items] = -2 + np.clip(average, -1, 1)
+        return interest
 
     def interest(self, user: int) -> NDArray[np.float64]:
         """(items,) how likely the user is to take each: by what the user took.
@@ -57,9 +69,10 @@ class Taste:
         this fraction less 1, and so come after the others.
         """
         row = self.model.row(self.known, user)
-        interest = self.taken * TIE if len(row[0]) else self.taken.copy()
-        if len(row[0]):
-            interest[self.model.core] += self.model.sums(row)
+        if not len(row[0]):
+            return self._nobody.copy()
+        interest = self.taken * TIE
+        interest[self.model.items] += self.model.sums(row)
         interest[self._outside] = self.taken[self._outside] - 1
         return interest
 
@@ -75,11 +88,11 @@ class Taste:
     def reasons(self, user: int, items: Ints, count: int = 3) -> list[tuple[tuple[str, float], ...]]:
         """For each item: what the user took that adds most to the interest in it, and how much."""
         place, value = self.model.row(self.known, user)
-        core = self.model.places(self.known)[items]
-        moved = self.model.weights[np.ix_(place, np.maximum(core, 0))] * value[:, None]
-        names = [self._label(item) for item in self.known.items[self.model.core[place]]]
+        places = self.model.places(self.known)[items]
+        moved = self.model.between(place, np.maximum(places, 0)) * value[:, None]
+        names = [self._label(item) for item in self.known.items[self.model.items[place]]]
         reasons: list[tuple[tuple[str, float], ...]] = []
-        for column, there in enumerate(core >= 0):
+        for column, there in enumerate(places >= 0):
             order = np.argsort(-moved[:, column], kind="stable")[:count] if there else []
             reasons.append(tuple((names[j], float(moved[j, column])) for j in order if moved[j, column] > 0))
         return reasons
@@ -178,7 +191,7 @@ class ItemScorer:
         changed = np.flatnonzero(np.diff(known.seen_start)[: len(own)] != self.interactions.given)
         for user in [*changed, *range(len(own), len(known.users))]:
             place, value = self.model.row(known, int(user))
-            vectors[user] = value @ items_of[self.model.core[place]]
+            vectors[user] = value @ items_of[self.model.items[place]]
         return replace(grown, kept={"user": vectors, "item": items_of}), notes
 
 

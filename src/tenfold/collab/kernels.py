@@ -606,6 +606,21 @@ def add_pairs(start, item, value, gram):
 
 
 @_compile
+def add_cross(begin, taken_start, taken_user, taken_value, start, place, value, together):
+    """Add to together[k] the rows of the users who took item begin + k, times the item's value in each.
+
+    taken_start, taken_user, taken_value: items in CSR form.  start, place, value: users likewise.
+    together: (items at once, places).
+    """
+    for k in range(len(together)):
+        line = together[k]
+        for t in range(taken_start[begin + k], taken_start[begin + k + 1]):
+            user, own = taken_user[t], taken_value[t]
+            for e in range(start[user], start[user + 1]):
+                line[place[e]] += own * value[e]
+
+
+@_compile
 def add_lines(index, value, table, total):
     """Add the lines index[k] of table, times value[k], to total (float64)."""
     for k in range(len(index)):

@@ -153,12 +153,14 @@ def _factor_score(drawn: _Drawn, model: FactorTables, names: tuple[str, str, str
 class ItemTables:
     """Weights between items as tables.
 
-    items: ids of all.  taken: (items,) the fraction of users that took each.  core: indices of the items with
-    weights.  weights: (core, core), row j what having taken j adds.  tie: what decides between equal scores.
+    items: ids of all.  taken: (items,) the fraction of users that took each.  nobody: (items,) interest of a
+    user of whom nothing is known.  core: indices of the items with weights.  weights: (inputs, core), row j
+    what having taken j adds; the first items of the core have a row.  tie: what decides between equal scores.
     """
 
     items: tuple[str, ...]
     taken: NDArray[np.float64]
+    nobody: NDArray[np.float64]
     core: NDArray[np.int64]
     weights: NDArray[np.float32]
     tie: float
@@ -175,7 +177,7 @@ def item_graph(model: ItemTables, names: tuple[str, str], about: Mapping[str, ob
     An item that is given twice counts once. names: of the input and of the answer.
     """
     drawn = _Drawn()
-    core = [model.items[index] for index in model.core]
+    core = [model.items[index] for index in model.core[: len(model.weights)]]
     codes = drawn.codes(names[0], core)
     rows = drawn.add("Slice", drawn.add("Shape", codes), *(drawn.constant([at], np.int64) for at in (0, 1)))
     width = drawn.constant([len(core) + 1], np.int64)
@@ -198,7 +200,7 @@ def item_graph(model: ItemTables, names: tuple[str, str], about: Mapping[str, ob
     columns = drawn.add("Expand", drawn.constant(model.core, np.int64), drawn.add("Shape", sums))
     own = drawn.constant((model.taken * model.tie)[model.core], np.float32)
     interest = drawn.add("ScatterElements", least, columns, drawn.add("Add", sums, own), axis=1)
-    strange = drawn.constant(np.where(outside, model.taken - 1, model.taken), np.float32)
+    strange = drawn.constant(model.nobody, np.float32)
     drawn.add("Where", drawn.add("Cast", some, to=9), interest, strange, output=names[1])
     answer = {names[1]: (["rows", len(model.items)], np.float32)}
     return drawn.graph({names[0]: ["rows", "taken"]}, answer, about)

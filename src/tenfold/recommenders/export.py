@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tenfold.collab.item_scorer import TIE, ItemScorer
 from tenfold.collab.predict import FactorScorer
+from tenfold.errors import RunError
 from tenfold.files.graph import (
     OPSET,
     Exported,
@@ -28,6 +29,8 @@ Arrays = Mapping[str, NDArray[np.generic]]
 NOBODY = "\0"
 #: Users whose lists are checked.
 USERS = 8
+#: Bytes of weights between items that a graph, whose files are below 2 GiB, holds with room to spare.
+MOST_BYTES = 3 << 29
 
 
 def export_factors(
@@ -71,9 +74,15 @@ def export_items(run: RecommenderRun, scorer: ItemScorer, output: str, options: 
     """Write weights between items as a graph that scores lists, as ``.npz`` and a description."""
     check_graph_path(output)
     known, taste = scorer.interactions, scorer.taste
-    model = ItemTables(
-        tuple(map(str, known.items)), taste.taken, scorer.model.core, scorer.model.weights, TIE
-    )
+    scored = scorer.model.items
+    if 4 * scorer.model.inputs * len(scored) > MOST_BYTES:
+        raise RunError(
+            f"{run.path} has weights between {len(scored):,} items, and a graph holds 1.5 GiB of them",
+            fix="fit with a smaller --core-items, or ask the run itself (tenfold serve)",
+        )
+    weights = scorer.model.between(np.arange(scorer.model.inputs), np.arange(len(scored)))
+    nobody = taste.interest(-1)
+    model = ItemTables(tuple(map(str, known.items)), taste.taken, nobody, scored, weights, TIE)
     names = (run.schema.ids[1].name, "interest")
     about = {
         "format": 1,

@@ -18,7 +18,7 @@ from tenfold.collab.predict import PairScorer
 from tenfold.collab.recommend import held_out_pairs
 from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import FactorRecipe
-from tenfold.recommenders.methods import fit_items, side_notes
+from tenfold.recommenders.methods import fit_items, side_notes, size_notes
 from tenfold.recommenders.page import ratings_page
 from tenfold.recommenders.prepare import RatingsWork
 from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun
@@ -118,9 +118,14 @@ class PreparedItems:
         """Fit, score the held-out events, and write weights and interactions; there is no checkpoint."""
         work = self.work
         scorer = fit_items(work.train, work.recipe)
-        known, core = scorer.interactions, len(scorer.model.core)
-        some = "" if core == len(known.items) else f" of {len(known.items):,}; others follow by popularity"
-        notes.add([f"weights between {core:,} items{some}", *side_notes(work.recipe, work.sides)])
+        notes.add([*size_notes(scorer), *side_notes(work.recipe, work.sides)])
+        listed = work.listed_side("item")
+        if listed is not None:
+            from tenfold.collab.listed import add_listed_items
+
+            scorer, messages = add_listed_items(scorer, *listed)
+            notes.add(messages)
+        known = scorer.interactions
         if (known.seen_ratings != known.seen_ratings[:1]).any():
             by = "1, whatever its strength (--use-strength weighs it, and so does --method als)"
             if scorer.model.confidence:

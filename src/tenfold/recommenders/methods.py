@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tenfold.collab.outside import WIDTH
 from tenfold.errors import RecipeError
 from tenfold.events import Listener
 from tenfold.recipe import FactorRecipe
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from tenfold.collab.item_scorer import ItemScorer
     from tenfold.collab.predict import PairScorer
 
-__all__ = ["METHODS", "Method", "fit_items", "fit_model", "fit_scorer", "side_notes", "unused_choices"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "fit_items",
+    "fit_model",
+    "fit_scorer",
+    "side_notes",
+    "size_notes",
+    "unused_choices",
+]
 
 Sides = Mapping[str, SideFeatures]
 #: Factors to try where none are given.
@@ -209,10 +219,6 @@ def fit_scorer(
 ) -> PairScorer:
     """Fit the recipe's method; what scores pairs."""
     if METHODS[recipe.method].fit is None:
-        if sides:
-            raise RecipeError(
-                f"method {recipe.method} learns nothing from side columns", fix="leave out --side"
-            )
         return fit_items(ratings, recipe)
     from tenfold.collab.predict import FactorScorer
 
@@ -223,11 +229,26 @@ def side_notes(recipe: FactorRecipe, sides: Sides) -> list[str]:
     """A message where the method's factors do not learn from side columns."""
     if not sides or METHODS[recipe.method].side:
         return []
-    columns = ", ".join(name for side in sides.values() for name in side.columns)
-    if METHODS[recipe.method].fit is None:
-        said = f"method {recipe.method} does not use side columns ({columns})"
-        return [f"{said}: --method als scores new items by them"]
-    return [f"method {recipe.method}: side columns ({columns}) score those without ratings, and no others"]
+    notes, scored = [], list(sides)
+    if METHODS[recipe.method].fit is None and "user" in sides:
+        columns = ", ".join(sides["user"].columns)
+        notes = [f"method {recipe.method} does not use columns of users ({columns}): --method als does"]
+        scored.remove("user")
+    columns = ", ".join(name for role in scored for name in sides[role].columns)
+    said = f"method {recipe.method}: side columns ({columns}) score those without ratings, and no others"
+    return [*notes, *([said] if columns else [])]
+
+
+def size_notes(scorer: ItemScorer) -> list[str]:
+    """How many items have weights, and which."""
+    model, items = scorer.model, len(scorer.interactions.items)
+    core, joined = len(model.core), 0 if model.joined is None else len(model.joined.items)
+    rest = items - core - joined
+    notes = f"weights between {core:,} items" + (f" of {items:,}" if core < items else "")
+    if joined:
+        each = min(WIDTH, core)
+        notes += f"; {joined:,} more are joined to these, each by its {each} largest weights"
+    return [notes + (f"; {rest:,} others follow by popularity" if rest else "")]
 
 
 def unused_choices(recipe: FactorRecipe) -> list[str]:
