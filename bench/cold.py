@@ -6,8 +6,8 @@ Of each draw (`default_rng(seed).permutation` of the sorted ids, seeds 0, 1, 2) 
 rating in training. Items have genres and a year (of the title), users age, gender and occupation. Beside:
 the mean, and the better of the users' plain means and of the same shrunk by five ratings. With --inner a
 further tenth of the items is removed from the training part, and scored instead: to choose by. With --events
-ratings of 4 and more are events, and the removed items are ranked among each other (`--new-items`): NDCG at 10,
-beside the cosine of an item's columns and the sum of those of what the user took, and a random order.
+ratings of 4 and more are events, and the removed items are ranked among each other (`--new-items`): NDCG at
+10, beside the cosine of an item's columns and the sum of those of what the user took, and a random order.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def main() -> None:
         if given.events:
             events(folder, table, given.draws, given.inner)
             return
-        row("without ratings", "seed", "mean", "the other side's mean", *given.methods, "best of these: gain, %")
+        names = ("without ratings", "seed", "mean", "the other side's mean")
+        row(*names, *given.methods, "best of these: gain, %")
         row(*["---"] * (5 + len(given.methods)))
         for side, other in (("item", "user"), ("user", "item")):
             gains = []

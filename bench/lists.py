@@ -1,6 +1,7 @@
 """Lists: how well runs with default settings rank what users take, beside the most popular items.
 
-    python bench/lists.py [--data NAME ...] [--method NAME ...] [--events] [--inner] [--core-items N] [--alone]
+    python bench/lists.py [--data NAME ...] [--method NAME ...] [--events] [--inner]
+        [--core-items N] [--alone]
 
 A random fifth of each user's ratings (of users with five or more) is held out, seed 0; `tenfold evaluate
 --lists 10` scores the run. ``--events`` takes only ratings that count as liked, as events. ``--inner`` holds

@@ -520,7 +520,7 @@ class Factors(Part):
         None, "events: their strength halves in this time of age: 12h, 90d, 8w, 2y"
     )
     core_items: PositiveInt | None = choice(
-        None, "items with weights among each other, for lists: the most taken ones; others are joined to them [8000]"
+        None, "items with weights among each other, for lists; further ones are joined to these [8000]"
     )
     kind: Literal["auto", "explicit", "implicit"] = choice("auto", "ratings, or a log of events")
     duplicates: Literal["last", "first", "mean", "max", "min", "sum", "error"] | None = choice(
