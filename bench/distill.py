@@ -60,25 +60,26 @@ def blended(given: list[str], seed: int, work: Path) -> Path:
     return teacher
 
 
-def table(runs: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> str:
-    """The scores of every split, their means, and what the teacher changed."""
+def compared(runs: dict[str, dict[int, dict[str, Any]]], seeds: list[int], last: str) -> str:
+    """The scores of every split, their means, and the last network's less those on labels alone.
+
+    runs: network -> seed -> target -> score -> value.
+    """
     lines = []
-    for target in next(iter(runs["labels alone"].values()))["targets"]:
+    for target in next(iter(runs[last].values())):
         for score, (words, times) in SCORES.items():
             lines += ["", f"| {target}: {words} | {' | '.join(f'seed {seed}' for seed in seeds)} | mean |"]
             lines += ["|---" * (len(seeds) + 2) + "|"]
-            found = {
-                name: [times * own[seed]["targets"][target][score] for seed in seeds]
-                for name, own in runs.items()
-            }
+            found = {name: [times * own[seed][target][score] for seed in seeds] for name, own in runs.items()}
             for name, values in found.items():
                 cells = " | ".join(f"{value:.3f}" for value in (*values, sum(values) / len(values)))
                 lines.append(f"| {name} | {cells} |")
-            change = paired_difference(found["labels alone"], found["distilled"])
-            lines.append(
-                f"\ndistilled less labels alone: {change.mean:+.3f}, standard error {change.error:.3f} "
-                f"over {change.pairs} splits"
-            )
+            for name in [name for name in runs if name.startswith("labels alone")]:
+                change = paired_difference(found[name], found[last])
+                lines.append(
+                    f"\n{last} less {name}: {change.mean:+.3f}, standard error {change.error:.3f} "
+                    f"over {change.pairs} splits"
+                )
     return "\n".join(lines)
 
 
@@ -120,20 +121,18 @@ def main() -> None:
     with ThreadPoolExecutor(asked.jobs) as pool:
         made = list(pool.map(lambda one: train(*one), wanted))
     runs: dict[str, dict[int, dict[str, Any]]] = {
-        "teacher": {seed: record(teachers[seed]) for seed in seeds},
+        "teacher": {seed: record(teachers[seed])["targets"] for seed in seeds},
         "labels alone": {},
         "distilled": {},
     }
     for (name, seed), run in zip(wanted, made, strict=True):
-        runs[name][seed] = record(run)
+        about = record(run)
+        runs[name][seed] = about["targets"]
         for one in networks_of(load_run(teachers[seed])):
-            if one.record.fingerprint["scored"] != runs[name][seed]["fingerprint"]["scored"]:
+            if one.record.fingerprint["scored"] != about["fingerprint"]["scored"]:
                 raise SystemExit(f"{one.path} and {run} do not hold out the same rows")
-    print(table(runs, seeds))
-    (asked.output / "scores.json").write_text(
-        json.dumps({name: {seed: one["targets"] for seed, one in own.items()} for name, own in runs.items()}),
-        "utf-8",
-    )
+    print(compared(runs, seeds, "distilled"))
+    (asked.output / "scores.json").write_text(json.dumps(runs), "utf-8")
 
 
 if __name__ == "__main__":

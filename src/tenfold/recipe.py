@@ -177,7 +177,7 @@ class Training(Part):
             values.pop("optimizer", None)
         if self.optimizer != "sgd":
             values.pop("momentum", None)
-        for name in ("fit_head", "start", "teacher"):
+        for name in ("fit_head", "start", "teacher", "extra"):
             if not values.get(name):
                 values.pop(name, None)
         return values
@@ -235,6 +235,11 @@ class Images(Part):
     )
     start: str = choice("", "finished run of pictures to start from, instead of weights")
     teacher: str = choice("", "finished run of pictures whose answers are learned, in place of the labels")
+    extra: str = choice(
+        "",
+        "folder of pictures without labels to learn from, too: by the teacher's answers, or those of a "
+        "training on the labels alone",
+    )
 
 
 class Labels(Part):

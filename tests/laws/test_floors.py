@@ -81,6 +81,7 @@ NEURAL = (
             "rows",
             "explain",
             "export",
+            "extra",
             "plan",
             "fit",
             "rates",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from photos import write_photo
 from tenfold.cli.main import app
 from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import Recipe
@@ -45,6 +46,22 @@ def test_three_networks_side_by_side(kept: Path) -> None:
     # Once more, with the finished trainings as they are, for a person.
     done = CliRunner().invoke(app, [*line, "--resume"])
     assert done.exit_code == 0 and "labels alone" in done.output and "MB" in done.output, done.output
+
+
+def test_extra_photos_are_answered_by_the_teacher(kept: Path) -> None:
+    extra = kept / "more"
+    extra.mkdir()
+    for number in range(4):
+        write_photo(extra / f"{number}.png", "cat", number)
+    shutil.copy(next((kept / "photos").iterdir()), extra)
+    line = f"distill runs/photos {SMALL} --table photos.csv --extra more -o runs/small".split()
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    small, alone = load_run("runs/small"), load_run("runs/small-labels")
+    assert small.record.extra_rows == 4 and not alone.record.extra_rows
+    assert small.record.fingerprint == alone.record.fingerprint
+    assert not Path("runs/small-labels-labels").exists()
+    assert any("1 of 5 extra photos are in the table" in note for note in small.record.notes)
 
 
 def test_what_cannot_be_distilled_is_refused(kept: Path) -> None:

@@ -39,6 +39,8 @@ _METAVARS = {
     "image_size": "HEIGHTxWIDTH",
     "item_size": "HEIGHTxWIDTH",
     "batchnorm_group": "ROWS|frozen",
+    "teacher": "RUN",
+    "extra": "FOLDER",
     "hidden": "WIDTH,...",
     "fold": "K/N",
     "monitor": "TARGET[:SCORE]",
@@ -173,7 +175,7 @@ def _defaults(name: str, recipes: tuple[type[AnyRecipe], ...]) -> str:
             value = own.get(name, recipe.model_fields[name].get_default(call_default_factory=True))
             names.setdefault(_spelled(value, "x" if name.endswith("_size") else ","), []).append(job)
     if len(names) == 1:
-        return "" if "by a rule" in names else f" [{next(iter(names))}]"
+        return "" if names.keys() & {"by a rule", ""} else f" [{next(iter(names))}]"
     defaults = (f"{' and '.join(jobs)} {value}" for value, jobs in names.items())
     return f" [{', '.join(defaults)}]"
 

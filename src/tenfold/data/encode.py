@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
@@ -40,8 +40,15 @@ class ImageReader(Protocol):
 class PictureFiles(ImageReader, Protocol):
     """Pictures with keys that show which of them are the same."""
 
-    def pictures(self) -> NDArray[np.object_]:
-        """(rows,) keys, equal where the decoded pictures are, in any file format; "" without a picture."""
+    def pictures(self, sizes: Set[tuple[int, int]] = frozenset()) -> NDArray[np.object_]:
+        """(rows,) keys, equal where the decoded pictures are, in any file format; "" without a picture.
+
+        sizes: of pictures elsewhere whose keys are compared with these, as `sizes` returns them.
+        """
+        ...
+
+    def sizes(self) -> Set[tuple[int, int]]:
+        """(width, height) of the files that were decoded wholly."""
         ...
 
 
@@ -106,9 +113,32 @@ class PickedImages:
         """(rows, height, width, 3) uint8."""
         return self.reader.read(self.rows[rows])
 
-    def pictures(self) -> NDArray[np.object_]:
+    def pictures(self, sizes: Set[tuple[int, int]] = frozenset()) -> NDArray[np.object_]:
         """(rows,) as `PictureFiles.pictures`."""
-        return self.reader.pictures()[self.rows]
+        return self.reader.pictures(sizes)[self.rows]
+
+    def sizes(self) -> Set[tuple[int, int]]:
+        """(width, height) of the files that were decoded wholly, picked or not."""
+        return self.reader.sizes()
+
+
+@dataclass(frozen=True)
+class JoinedImages:
+    """The rows of two readers one after the other. count: rows of the first."""
+
+    first: ImageReader
+    second: ImageReader
+    count: int
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(rows, height, width, 3) uint8."""
+        later = rows >= self.count
+        if not later.any():
+            return self.first.read(rows)
+        pixels = self.second.read(np.where(later, rows - self.count, 0))
+        if not later.all():
+            pixels[~later] = self.first.read(rows[~later])
+        return pixels
 
 
 #: (rows,) int64 codes of an id or a category, or (rows, 2) float32 of a number: the standardised number, and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -227,6 +227,19 @@ class Teacher(Protocol):
         ...
 
 
+@runtime_checkable
+class KnownAnswers(Protocol):
+    """Answers that rows without labels learn."""
+
+    def label_sets(
+        self, index: Int64[np.ndarray, " rows"]
+    ) -> Mapping[
+        str, Sequence[tuple[Num[np.ndarray, " rows *questions"], Float64[np.ndarray, " rows *asked"]]]
+    ]:
+        """Target -> labels of these rows, and what each counts: 0 where a row learns its own label."""
+        ...
+
+
 def training_batches(
     examples: Examples,
     order: list[Int64[np.ndarray, " _"]],
@@ -238,10 +251,11 @@ def training_batches(
     workers: int,
     group: int | None,
     teacher: Teacher | None = None,
+    answers: KnownAnswers | None = None,
 ) -> Iterator[Batch]:
     """The batches of one epoch, augmented and mixed, ready to be cut.
 
-    teacher: sees the same views as the network, and gives the labels.
+    teacher: sees the same views as the network, and gives the labels.  answers: beside the rows' labels.
 
     order: rows of each batch (see `epoch_order`).  first_step: number of the first batch's step.
     group: rows to a BatchNorm group, or None where no layer mixes rows.
@@ -284,7 +298,7 @@ def training_batches(
             if teacher is not None:
                 seen.append(images)
         if teacher is None:
-            targets, denominators = _label_sets(examples, index, mix, preparation.device)
+            targets, denominators = _label_sets(examples, index, mix, preparation.device, answers)
         else:
             targets, denominators = _taught_sets(teacher, seen, examples.importance, index)
             seen.clear()  # this frame lives on while the batch is trained
@@ -293,22 +307,28 @@ def training_batches(
 
 
 def _label_sets(
-    examples: Examples, index: Int64[np.ndarray, " rows"], mix: Mix | None, device: torch.device
+    examples: Examples,
+    index: Int64[np.ndarray, " rows"],
+    mix: Mix | None,
+    device: torch.device,
+    answers: KnownAnswers | None = None,
 ) -> tuple[dict[str, tuple[Labels, ...]], dict[str, float]]:
-    """The rows' labels, and the sum of their weights."""
+    """The rows' labels and known answers, and the sum of their weights."""
     targets, denominators = {}, {}
+    known_answers = {} if answers is None else answers.label_sets(index)
     for name, all_labels in examples.labels.items():
         labels, weights = all_labels[index], examples.weights[name][index]
         # A missing label becomes 0, which no loss reads.
         seen = weights if labels.ndim == weights.ndim else weights.max(axis=1)
         labels = np.where(seen > 0, labels, 0).astype(labels.dtype)
-        sets = [(labels, weights)]
+        sets = [(labels, weights), *known_answers.get(name, ())]
         if mix is not None:
             # A loss is the weighted sum of the losses of both labels; for binary and squared losses its
             # gradient is that of the mixed label.
             partner, share = mix.partner.cpu().numpy(), mix.share.cpu().double().numpy()
             share = share.reshape(-1, *[1] * (weights.ndim - 1))
-            sets = [(labels, weights * share), (labels[partner], weights[partner] * (1 - share))]
+            own = [(known, weight * share) for known, weight in sets]
+            sets = own + [(known[partner], weight[partner] * (1 - share)) for known, weight in sets]
         targets[name] = tuple(
             Labels(torch.from_numpy(known).to(device), torch.from_numpy(weight).to(device))
             for known, weight in sets

@@ -14,7 +14,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
-from tenfold.engine.batches import Teacher, epoch_order, steps_per_epoch, training_batches
+from tenfold.engine.batches import KnownAnswers, Teacher, epoch_order, steps_per_epoch, training_batches
 from tenfold.engine.checkpoint import (
     Progress,
     Unfinished,
@@ -84,6 +84,8 @@ def fit_network(
     deadline: float = math.inf,
     cache: Path | None = None,
     teacher: Teacher | None = None,
+    extra: Int64[np.ndarray, " extra"] | None = None,
+    answers: KnownAnswers | None = None,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -94,6 +96,7 @@ def fit_network(
     deadline: of `time.monotonic`: no epoch begins that would end after it, except the first.
     cache: folder that keeps frozen features, see `kept_features`.
     teacher: gives the labels, in place of those of the rows.
+    extra: numbers of rows without labels that are trained on, too.  answers: what these learn.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
@@ -115,7 +118,8 @@ def fit_network(
     del kept
     loop = _Loop(
         *(training, examples, train, valid, plan, progress, folder, identity or {}),
-        *(on_progress, good, best, deadline, cache, teacher),
+        *(on_progress, good, best, deadline, cache, teacher, answers),
+        taught=train if extra is None else np.concatenate([train, extra]),
     )
     if fresh and recipe.fit_head:
         loop.fit_head()
@@ -163,6 +167,9 @@ class _Loop:
     deadline: float = math.inf
     cache: Path | None = None
     teacher: Teacher | None = None
+    answers: KnownAnswers | None = None
+    #: Rows of an epoch: those with labels, and others.
+    taught: Int64[np.ndarray, " taught"] = field(kw_only=True)
 
     def fit_head(self) -> None:
         """Start from the best linear layer on the body's features; the one on frozen features is scored."""
@@ -318,12 +325,12 @@ class _Loop:
     def _epoch(self) -> None:
         training, progress, recipe = self.training, self.progress, self.training.recipe
         batch_size, epoch = recipe.batch_size, progress.epoch
-        per_epoch = steps_per_epoch(len(self.train), batch_size)
+        per_epoch = steps_per_epoch(len(self.taught), batch_size)
         first, length = (
             (0, recipe.frozen_epochs) if training.head_only else (recipe.frozen_epochs, recipe.epochs)
         )
         stage = "head" if training.head_only else "all"
-        order = epoch_order(self.train, batch_size=batch_size, seed=recipe.seed, epoch=epoch)
+        order = epoch_order(self.taught, batch_size=batch_size, seed=recipe.seed, epoch=epoch)
         started = saved = time.monotonic()
         seconds_before = progress.seconds
         # Updates left out before this stage, and before this epoch: the plan counts what was done.
@@ -340,6 +347,7 @@ class _Loop:
             workers=self.plan.workers,
             group=training.group,
             teacher=self.teacher,
+            answers=self.answers,
         )
         for batch in batches:
             done = (epoch - first) * per_epoch + progress.epoch_step - (progress.skipped - skipped[first])
@@ -362,7 +370,7 @@ class _Loop:
             steps=progress.step,
             epoch_steps=per_epoch,
             updates=per_epoch - (progress.skipped - skipped[-1]),
-            rows=len(self.train),
+            rows=len(self.taught),
             rate=rate,
             micro_batch=training.micro_batch,
             skipped=progress.skipped,

@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from tenfold.data.encode import Encoding
+from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import steps_per_epoch
 from tenfold.engine.checkpoint import to_array
 from tenfold.engine.device import (
@@ -27,15 +30,21 @@ from tenfold.engine.device import (
 )
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import MemoryBudgetError
+from tenfold.errors import MemoryBudgetError, RunError
 from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
 from tenfold.memory.probe import measure_peak
+from tenfold.networks.extra import ExtraAnswers, answer_extra, check_extra, with_extra
 from tenfold.networks.inputs import cache_folder, open_source
-from tenfold.networks.opened import resolved_recipe
+from tenfold.networks.opened import ALONE, OpenedNetwork, resolved_recipe
 from tenfold.networks.prepare import TrainingWork, choices_identity, prepare_training
-from tenfold.networks.score import baseline_answers, compare_to_linear, evaluate_validation
+from tenfold.networks.score import (
+    baseline_answers,
+    compare_to_labels,
+    compare_to_linear,
+    evaluate_validation,
+)
 from tenfold.networks.teacher import load_teacher
 from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
 from tenfold.nn.exact import cut_groups, group_sizes
@@ -46,6 +55,7 @@ from tenfold.recipe import (
     Recipe,
     with_defaults_for_rows,
 )
+from tenfold.runs.fitting import run_fit
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions, Machine
@@ -71,6 +81,8 @@ class NetworkFit:
 
     def __init__(self, schema: Schema, recipe: Recipe, table: object, options: FitOptions) -> None:
         recipe.check()
+        check_extra(recipe, schema, options.time_limit, options.reading)
+        self.asked = recipe
         self.schema, self.recipe, self.table = schema, resolved_recipe(recipe, schema), table
         self.options, self.device = options, pick_device(options.machine.device)
         self.started, self.given = time.monotonic(), recipe.model_fields_set
@@ -159,10 +171,16 @@ class _Prepared:
         notes.add(_describe(work, recipe, device, precision, plan))
         if machine.probe:
             notes.add([_probe(work, recipe, plan, device, precision)])
+        examples, extra, answers, alone = work.examples, None, None, None
+        if work.extra is not None:
+            examples, extra = with_extra(examples, work.extra, work.split.train)
+            if not recipe.teacher:
+                alone = self._labels_alone(folder, notes)
+                answers = self._answers(alone, examples, extra, precision)
         trained = fit_network(
             work.network,
             work.encoding,
-            work.examples,
+            examples,
             train=work.split.train,
             valid=work.split.valid,
             recipe=recipe,
@@ -176,12 +194,15 @@ class _Prepared:
             deadline=self.job.deadline,
             cache=cache_folder(self.job.options.reading),
             teacher=load_teacher(work, device) if recipe.teacher else None,
+            extra=extra,
+            answers=answers,
         )
         begin_stage(tell, "scoring the validation rows")
         notes.add(trained.notes)
         result = evaluate_validation(folder, work, recipe, device, precision)
         notes.add(result.notes)
         notes.add(compare_to_linear(trained.linear, result.scores))
+        notes.add(compare_to_labels(alone.scores if alone else {}, result.scores))
         write_network(folder, work.network, result.encoding, trained, {"arch": recipe.arch})
         record = {
             "kind": "network",
@@ -198,12 +219,35 @@ class _Prepared:
             "calibration": nan_to_none(result.calibration),
             "majority": baseline_answers(work),
             **({"linear": nan_to_none(trained.linear)} if trained.linear else {}),
+            **({"extra_rows": len(work.extra.names)} if work.extra is not None else {}),
+            **({"without_extra": nan_to_none(alone.scores)} if alone is not None else {}),
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
         }
         fix = "a lower --lr, or --precision bfloat16 where float16 was used"
         return Fitted(work.schema, recipe, record, trained.stopped, fix)
+
+    def _labels_alone(self, folder: RunFolder, notes: Notes) -> OpenedNetwork:
+        """The same training on the labels alone: it has not seen the held-out rows, and gives the answers
+        that extra photos learn."""
+        job = self.job
+        path = f"{folder.final}{ALONE}"
+        notes.add([f"first on the labels alone, in {path}, whose answers the extra photos learn"])
+        alone = NetworkFit(job.schema, job.asked.model_copy(update={"extra": ""}), job.table, job.options)
+        run = cast("OpenedNetwork", run_fit(alone, path, resume=folder.resumes, log=notes.tell))
+        if run.record.fingerprint != json.loads(json.dumps(self.work.fingerprint)):
+            raise RunError(f"{path} was trained on other rows than these", fix="train anew, without --resume")
+        return run
+
+    def _answers(
+        self, alone: OpenedNetwork, examples: Examples, extra: NDArray[np.int64], precision: str
+    ) -> ExtraAnswers:
+        begin_stage(self.job.options.on_progress, "answering the extra photos")
+        heads, train = self.work.network.heads, self.work.split.train
+        return answer_extra(
+            alone, examples, extra, heads, train=train, device=self.job.device, precision=precision
+        )
 
 
 def write_network(
@@ -231,8 +275,7 @@ def plan_training(
     On a CPU without a budget nothing is planned: up to 32 rows go through at once.
     Raises MemoryBudgetError with the parts and what would help where nothing fits.
     """
-    rows = len(work.split.train)
-    batch = min(recipe.batch_size, rows)
+    batch = min(recipe.batch_size, work.rows_per_epoch)
     if not work.schema.images:
         return plan_cells(machine, work, batch)
     if machine.budget is None and device.type != "cuda":
@@ -257,7 +300,7 @@ def plan_training(
 
 def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:
     """Return the sizes of the micro-batches that a batch is cut into, at most `micro` rows each."""
-    batch, group = min(recipe.batch_size, len(work.split.train)), recipe.batchnorm_group
+    batch, group = min(recipe.batch_size, work.rows_per_epoch), recipe.batchnorm_group
     if isinstance(group, int) and work.network.context.norms:
         return cut_groups(group_sizes(batch, group), micro)
     return cut_groups([1] * batch, micro)
@@ -355,7 +398,7 @@ def _describe(
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
         + (", activations computed again" if plan.checkpoint else ""),
         *([Detail(f"planned peak: {show_bytes(plan.predicted_bytes)}")] if plan.predicted_bytes else []),
-        _steps(recipe, len(work.split.train)),
+        _steps(recipe, work.rows_per_epoch),
         *map(Detail, _norms(work.network, recipe, len(work.split.train))),
         *plan.notes,
     ]

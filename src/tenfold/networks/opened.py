@@ -36,6 +36,8 @@ class OpenedNetwork(OpenedRun):
         )
 
 
+#: Behind the folder of a run: the same training on the labels alone.
+ALONE = "-labels"
 #: Choices that a training takes from the run that it starts from, where they are not given.
 INHERITED = ("arch", "image_size", "item_size", "resize", "flip", "views")
 

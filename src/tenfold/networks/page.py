@@ -170,6 +170,11 @@ def _where_scored(run: _Facts) -> str:
         if key:
             score = SHORT[key].format(score_text(read_score(scores, key)))
             text += f" {name}, a linear layer on frozen features: {score}."
+    for name, scores in run.record.without_extra.items():
+        key = short_score(scores)
+        if key:
+            score = SHORT[key].format(score_text(read_score(scores, key)))
+            text += f" {name}, without the extra photos: {score}."
     if run.record.weighted_by:
         column = run.record.weighted_by
         text += f" Weighted by {column}; confusion, calibration and lists of rows count all rows alike."
@@ -184,6 +189,7 @@ def _trained_section(run: _Facts) -> Section:
         "rows": about.get("rows"),
         "to train on": about.get("train_rows"),
         "to validate on": about.get("valid_rows"),
+        "extra photos": about.get("extra_rows"),
         "architecture": recipe.get("arch") if run.schema.images else None,
         "first weights": recipe.get("weights") if run.schema.images else None,
         "picture": "x".join(map(str, size)) + " pixels"

@@ -50,6 +50,7 @@ from tenfold.errors import (
     shortened,
 )
 from tenfold.functions import load_function
+from tenfold.networks.extra import ExtraPhotos, read_extra
 from tenfold.networks.inputs import Rows, open_source, prepare_rows
 from tenfold.networks.start import start_from
 from tenfold.nn.body import body_kind
@@ -79,6 +80,7 @@ class TrainingWork:
     """The inputs of a training.
 
     fingerprints: (rows,) as of `rowjoin.row_fingerprints`.  fingerprint: of `rowjoin.table_fingerprint`.
+    extra: photos without labels to learn from, too.
     """
 
     schema: Schema
@@ -91,6 +93,12 @@ class TrainingWork:
     summary: list[str]
     fingerprints: NDArray[np.object_]
     fingerprint: dict[str, object]
+    extra: ExtraPhotos | None = None
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """How many rows an epoch has: those to train on, and extra photos."""
+        return len(self.split.train) + (0 if self.extra is None else len(self.extra.names))
 
 
 #: What to do instead of naming the format of times.
@@ -136,10 +144,10 @@ def prepare_training(
     encoding = encoding.model_copy(update={"white": rows.white})
     examples, said = encode(encoding, schema, rows.table, rows.caches, ids=rows.ids)
     kin = _kin(schema, rows)
-    notes.add([*said, *_conflicts(rows, kin, schema, examples)])
-    notes.add([*kin.linked, *_alike(kin.groups)])
+    notes.add([*said, *_conflicts(rows, kin, schema, examples), *kin.linked, *_alike(kin.groups)])
     split = _split(schema, recipe, rows, kin, examples, encoding, split_rule)
-    notes.add([*split.notes, *_straddlers(schema, rows, kin, split)])
+    extra, said = read_extra(recipe, schema, encoding, reading, rows, split)
+    notes.add([*split.notes, *_straddlers(schema, rows, kin, split), *said])
     recipe = with_defaults_for_rows(recipe, len(split.train))
     if early is None:
         # How wide the first layers of a table are is decided by its training rows.
@@ -180,10 +188,11 @@ def prepare_training(
         examples,
         split,
         network,
-        _identity(schema, recipe, encoding, rows, examples, split),
+        _identity(schema, recipe, encoding, rows, examples, split, extra),
         built,
         marks,
         table_fingerprint(rows.table, schema, rows.ids, marks, split.valid),
+        extra,
     )
 
 
@@ -473,7 +482,13 @@ def _repeats(pictures: Sequence[NDArray[np.object_]]) -> bool:
 
 
 def _identity(
-    schema: Schema, recipe: Recipe, encoding: Encoding, rows: Rows, examples: Examples, split: Split
+    schema: Schema,
+    recipe: Recipe,
+    encoding: Encoding,
+    rows: Rows,
+    examples: Examples,
+    split: Split,
+    extra: ExtraPhotos | None,
 ) -> dict[str, object]:
     """Everything that decides the weights, in JSON's types; data and weights files by their checksums."""
     digest = hashlib.sha256()
@@ -484,6 +499,8 @@ def _identity(
     for name in sorted(examples.columns):
         digest.update(name.encode() + examples.columns[name].tobytes())
     digest.update(split.train.tobytes() + b"\0" + split.valid.tobytes())
+    for content in () if extra is None else extra.content:
+        digest.update(str(content).encode() + b"\0")
     inputs = [{"name": column.name, "kind": column.kind} for column in schema.inputs]
     settled = {
         "inputs": inputs,

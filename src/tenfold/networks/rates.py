@@ -10,6 +10,7 @@ from tenfold.engine.finder import LEAST_STEPS, RateCurve, find_rate
 from tenfold.engine.linear import fit_head
 from tenfold.engine.statistics import STATISTICS_ROWS, estimate_for
 from tenfold.engine.step import begin_training
+from tenfold.errors import RecipeError
 from tenfold.events import Listener
 from tenfold.networks.fit import plan_training
 from tenfold.networks.inputs import cache_folder
@@ -41,6 +42,8 @@ def find_learning_rate(
         `MOST_STEPS`. Where these would be fewer than `LEAST_STEPS`, the batches are smaller.
     """
     reading, machine = reading or Reading(), machine or Machine()
+    if recipe.teacher or recipe.extra:
+        raise RecipeError("rates are looked for with labels alone", fix="leave --teacher and --extra out")
     recipe = resolved_recipe(recipe, schema)
     device = pick_device(machine.device)
     precision = pick_precision(recipe.precision, device)

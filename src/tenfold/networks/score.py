@@ -60,19 +60,30 @@ def baseline_answers(work: TrainingWork) -> dict[str, Baseline]:
 
 def compare_to_linear(linear: TargetScores, scores: TargetScores) -> list[str]:
     """The score of the linear layer on frozen features beside that of the training, target by target."""
+    better = "train for more --epochs, or with a lower --lr"
+    return _compared(linear, scores, "a linear layer on frozen features", better)
+
+
+def compare_to_labels(alone: TargetScores, scores: TargetScores) -> list[str]:
+    """The score of the same training without extra photos beside that with them, target by target."""
+    return _compared(alone, scores, "without the extra photos, on the same rows", "leave --extra out")
+
+
+def _compared(others: TargetScores, scores: TargetScores, what: str, better: str) -> list[str]:
+    """Two scores, target by target; and what to do where the other one is better."""
     notes = []
-    for name, floor in linear.items():
+    for name, floor in others.items():
         key = short_score(floor)
         if not key:
             continue
         before, after = read_score(floor, key), read_score(scores.get(name, {}), key)
-        linear_text, text = (
+        other_text, text = (
             SHORT[key].format(f"{value:.1%}" if key == "error_rate" else f"{value:.4g}")
             for value in (before, after)
         )
         worse = before > after if key in HIGHER_IS_BETTER else before < after
-        more = ", which is better: train for more --epochs, or with a lower --lr" if worse else ""
-        notes.append(f"{name}: {text}; a linear layer on frozen features: {linear_text}{more}")
+        more = f", which is better: {better}" if worse else ""
+        notes.append(f"{name}: {text}; {what}: {other_text}{more}")
     return notes
 
 

@@ -170,7 +170,17 @@ def _member(value: object) -> bool:
 is_scores = table_of(_scores)
 
 
-_COUNTS = ("rows", "train_rows", "valid_rows", "users", "items", "epochs", "kept_epoch", "peak_bytes")
+_COUNTS = (
+    "rows",
+    "train_rows",
+    "valid_rows",
+    "extra_rows",
+    "users",
+    "items",
+    "epochs",
+    "kept_epoch",
+    "peak_bytes",
+)
 #: Keys of a run's description, and what each value is.
 _TYPES: dict[str, Kind] = {
     "format": ("a whole number", is_count),
@@ -189,6 +199,7 @@ _TYPES: dict[str, Kind] = {
     "calibration": ("figures by target", is_scores),
     "majority": ("a table", is_table),
     "linear": ("a table by target", table_of(is_table)),
+    "without_extra": ("a table by target", table_of(is_table)),
     "plan": ("a plan's figures", _plan),
     "reading": ("a table or null", lambda value: value is None or isinstance(value, dict)),
     "fingerprint": ("a table with its texts", _fingerprint),

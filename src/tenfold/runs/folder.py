@@ -59,10 +59,15 @@ _AGAIN = "free some space, or mend what is named; then --resume finishes without
 
 
 class RunFolder:
-    """A run that is being made, in ``NAME.part``; `finish` gives it its name."""
+    """A run that is being made, in ``NAME.part``; `finish` gives it its name.
 
-    def __init__(self, final: Path, work: Path, lock: int, paths: RunPaths | None = None) -> None:
-        self.final, self.path, self._lock = final, work, lock
+    resumes: whether it goes on with what was begun there.
+    """
+
+    def __init__(
+        self, final: Path, work: Path, lock: int, paths: RunPaths | None = None, *, resumes: bool = False
+    ) -> None:
+        self.final, self.path, self._lock, self.resumes = final, work, lock, resumes
         self._paths = paths or RunPaths(final, final, work)
 
     def file(self, name: str) -> Path:
@@ -293,7 +298,7 @@ def begin_run(path: str | os.PathLike[str], *, resume: bool = False) -> tuple[Ru
                 f"{path} cannot be written: {error.strerror}",
                 fix="give another folder with -o",
             ) from None
-        folder = RunFolder(paths.named, paths.work, lock, paths)
+        folder = RunFolder(paths.named, paths.work, lock, paths, resumes=resume)
         try:
             if not _name_finished(paths):
                 return folder, notes + _clear(folder, path, resume)

@@ -88,6 +88,8 @@ class RunRecord:
     times_ignored = Entry(False)
     majority = Entry[Mapping[str, Any]]({})
     linear = Entry[TargetScores]({})
+    extra_rows = Entry(0)
+    without_extra = Entry[TargetScores]({})
     calibration = Entry[Mapping[str, Mapping[str, Any]]]({})
     weighted_by = Entry("")
     precision = Entry("")

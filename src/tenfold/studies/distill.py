@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from tenfold.errors import RunError
 from tenfold.events import Listener
-from tenfold.networks.opened import OpenedNetwork, networks_of, open_teacher
+from tenfold.networks.opened import ALONE, OpenedNetwork, networks_of, open_teacher
 from tenfold.recipe import Recipe
 from tenfold.runs.fitting import fit
 from tenfold.runs.heldout import remembered_rows
@@ -22,8 +22,6 @@ from tenfold.values import Log, TargetScores
 
 #: Choices that follow the teacher's first network where they are not given: the split, and what pictures are.
 INHERITED = ("seed", "split_seed", "valid", "fold", "resize", "flip")
-#: Behind the folder of the distilled network: the one that was trained on the labels alone.
-ALONE = "-labels"
 #: Pictures that the time of an answer is measured on, and how often.
 TIMED, TIMES = 16, 3
 
@@ -93,7 +91,7 @@ def distill(
         if on_note is not None:
             on_note("the same network on the labels alone")
         kept = networks_of(small)[0].encoding.image_size
-        alone = recipe.model_dump(exclude_unset=True) | {"teacher": "", "item_size": kept}
+        alone = recipe.model_dump(exclude_unset=True) | {"teacher": "", "extra": "", "item_size": kept}
         folder = Path(f"{os.fspath(output).rstrip('/')}{ALONE}")
         runs.append(("labels alone", fit(whole.schema, Recipe(**alone), source, run=folder, **how, **tell)))
     rows = _timed_rows(small)

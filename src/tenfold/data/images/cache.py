@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -137,17 +137,21 @@ class ImageCache:
                     out[at] = pixels
         return out
 
-    def pictures(self) -> NDArray[np.object_]:
+    def sizes(self) -> set[tuple[int, int]]:
+        """(width, height) of the files that were decoded wholly."""
+        entries = self._entries.values()
+        return {(entry.width, entry.height) for entry in entries if not entry.pixels.startswith(SMALL)}
+
+    def pictures(self, sizes: Set[tuple[int, int]] = frozenset()) -> NDArray[np.object_]:
         """(rows,) digest of each picture as decoded, "" where it cannot be used; equal digests are equal
         pictures, in whatever file format.
 
+        sizes: (width, height) of pictures elsewhere whose digests are compared with these.
         A JPEG that was decoded at a part of its size is decoded wholly where a picture of another format has
         its size, and once: the cache keeps the digest. Raises ImageError as `read` does.
         """
         entries = self._entries
-        whole = {
-            (entry.width, entry.height) for entry in entries.values() if not entry.pixels.startswith(SMALL)
-        }
+        whole = sizes | self.sizes()
         unsure = {
             entry.content: row
             for row, entry in entries.items()
