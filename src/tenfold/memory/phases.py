@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from tenfold.memory.fake import fake_device, to_fake
+from tenfold.memory.quick import QuickFakes
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import (
     ACTIVATIONS,
@@ -46,7 +46,7 @@ class Phases:
     attention: str = "flash"
 
     def __post_init__(self) -> None:
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._mode = QuickFakes()
         self._scratch = scratch_rules(self.device)
         with self._region():
             network = to_fake(self.training.network, self._mode, self.device, self.training.dtype)

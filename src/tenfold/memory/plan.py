@@ -7,6 +7,7 @@ time of a training, never its answer, image size or batch size.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -458,7 +459,12 @@ def _rows(groups: Sequence[int], passes: int) -> int:
 
 @contextmanager
 def tracing(name: str, fix: str = "give --micro-batch, and let the training find out") -> Iterator[None]:
-    """Turns what a network raises while it is traced into one line about it, and what to do."""
+    """Turns what a network raises while it is traced into one line about it, and what to do.
+
+    Garbage is collected afterwards, not between the phases, each of which leaves a network's graph behind.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         yield
     except TenfoldError:
@@ -469,6 +475,9 @@ def tracing(name: str, fix: str = "give --micro-batch, and let the training find
             found=f"{type(error).__name__} while its training step was traced",
             fix=fix,
         ) from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _recall(key: str) -> Plan | None:

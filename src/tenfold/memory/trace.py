@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tenfold.memory.quick import DEVICE_OF
 from tenfold.memory.scratch import Rule, convolution_bytes
 
 #: What an allocation is for; the index is its code on a log.
@@ -101,6 +102,10 @@ class Recorder(TorchDispatchMode):
             self._outside |= after._outside | after._left
         self._left: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # see `quick.QuickFakes`
+
     def __torch_dispatch__(
         self,
         func: Callable[..., object],
@@ -108,6 +113,8 @@ class Recorder(TorchDispatchMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
+        if func is DEVICE_OF and type(args[0]) is FakeTensor:
+            return args[0].fake_device
         if func is torch.ops.aten._local_scalar_dense.default:
             self.log.values_read += not (isinstance(args[0], FakeTensor) and args[0].constant is not None)
             return _value_of(args[0])

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64, Num, UInt8
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, training_batches
@@ -24,6 +23,7 @@ from tenfold.engine.predict import batch_answers, evaluation_mode
 from tenfold.engine.step import Training, average_weights, begin_training, micro_batch_loss, update_weights
 from tenfold.errors import RecipeError
 from tenfold.memory.fake import build_untouched, fake_device, to_fake
+from tenfold.memory.quick import QuickFakes
 from tenfold.nn.augment import PLAIN
 from tenfold.nn.encoders import build_backbone, feature_width
 from tenfold.nn.exact import RowContext, group_sizes
@@ -301,7 +301,7 @@ def check_architecture_size(arch: str, image_size: tuple[int, int]) -> nn.Module
 
 def _fake_width(body: nn.Module, arch: str, image_size: tuple[int, int]) -> int:
     """Return the `feature_width` of a fake copy: nothing is computed."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    mode = QuickFakes()
     with fake_device(mode, "cpu", "native"):
         return feature_width(to_fake(body, mode, "cpu", None), arch, image_size)
 
