@@ -24,9 +24,7 @@ _PLAIN = (
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
 )
 #: Operators whose answer depends on values, or that change what a tensor is, are not remembered.
-_NEVER = frozenset(
-    (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view)
-)
+_NEVER = frozenset((torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view))
 _LIFTED = frozenset((_aten.lift_fresh.default, _aten.lift_fresh_copy.default, _aten.set_.source_Storage))
 
 
@@ -172,9 +170,7 @@ def _can_be_remembered(func: object) -> bool:
     return func.namespace in ("aten", "prims") and not _NEVER.intersection(func.tags)
 
 
-def _describe(
-    values: Sequence[object], key: list[object], tensors: list[FakeTensor]
-) -> bool:
+def _describe(values: Sequence[object], key: list[object], tensors: list[FakeTensor]) -> bool:
     """Append what decides an answer to `key`; False where that cannot be said in full."""
     for value in values:
         kind = type(value)
