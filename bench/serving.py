@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
+import json
 import os
 import platform
 import re
@@ -26,14 +28,20 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 import tenfold
+from tenfold.engine.device import keep_freed_memory
 from tenfold.networks.predict import load_network
 from tenfold.nn.network import input_name
 
 ARCH, SIZE = "tf_efficientnet_lite0", 224
 BATCHES = (1, 2, 4, 8, 16, 32)
+#: The bare network: as PyTorch runs it; with freed memory kept, as in the server; and with the decoding, too.
+BARE = ("plain", "kept", "decoded")
 
 
 def train(photos: list[Path], folder: Path) -> Path:
@@ -103,24 +111,57 @@ def bare_forward(run: Path, batch: int) -> Callable[[], object]:
     return forward
 
 
-def bare_rate(run: Path, spent: float) -> dict[tuple[int, int], tuple[float, float]]:
-    """(batch, threads) -> photos a second of the bare network, and its seconds of CPU for a photo."""
-    rates, own = {}, torch.get_num_threads()
-    for threads in sorted({own, 2}):
+def plain_decode(body: bytes) -> NDArray[np.float32]:
+    """A photo as (3, SIZE, SIZE) pixels in 0..1, as a short script would decode it."""
+    with Image.open(io.BytesIO(body)) as image:
+        pixels = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    return pixels.transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def bare_rate(run: Path, photos: list[Path], spent: float, how: str) -> list[list[float]]:
+    """[photos a second, seconds of CPU for a photo, batch, threads] of the bare network, here.
+
+    how: of `BARE`.
+    """
+    if how != "plain":
+        keep_freed_memory()
+    bodies, rates = [path.read_bytes() for path in photos], []
+    network = load_network(tenfold.load_run(run)).eval()
+    for threads in (1, 2):
         torch.set_num_threads(threads)
         for batch in BATCHES:
-            forward = bare_forward(run, batch)
-            forward()
-            done, started, worked = 0, time.perf_counter(), time.process_time()
-            while time.perf_counter() - started < spent:
-                forward()
+            pictures = torch.randn(batch, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+            done, started, worked = -batch, time.perf_counter(), time.process_time()
+            while done < 0 or time.perf_counter() - started < spent:
+                if how == "decoded":
+                    some = [plain_decode(bodies[(done + one) % len(bodies)]) for one in range(batch)]
+                    pictures = torch.from_numpy(np.stack(some)).to(memory_format=torch.channels_last)
+                with torch.no_grad():
+                    network.answers({input_name(0): pictures})
                 done += batch
-            rates[batch, threads] = (
-                done / (time.perf_counter() - started),
-                (time.process_time() - worked) / done,
+                if not done:  # the first batch is not counted
+                    started, worked = time.perf_counter(), time.process_time()
+            rates.append(
+                [
+                    done / (time.perf_counter() - started),
+                    (time.process_time() - worked) / done,
+                    batch,
+                    threads,
+                ]
             )
-    torch.set_num_threads(own)
     return rates
+
+
+def bare_rates(run: Path, photos: Path, spent: float) -> dict[str, list[list[float]]]:
+    """The same in all ways, each in a process of its own: an allocator is not set back."""
+    made = {}
+    for how in BARE:
+        words = [sys.executable, __file__, str(photos), "--run", str(run), "--bare", how]
+        told = subprocess.run(
+            [*words, "--seconds", str(spent / 2 / len(BATCHES))], check=True, capture_output=True, text=True
+        )
+        made[how] = json.loads(told.stdout)
+    return made
 
 
 async def load(port: int, photos: list[Path], clients: int, spent: float) -> tuple[list[float], float]:
@@ -171,32 +212,39 @@ def serve(run: Path, work: Callable[[int, int], str]) -> str:
 
 
 def under_load(run: Path, photos: list[Path], clients: int, spent: float, rounds: int) -> str:
+    """Rounds of the bare network in three ways and of the server, in turn."""
+    names = "".join(f" {how}, best photos/s | CPU ms |" for how in BARE)
     lines = [
-        f"| round | bare, its best | photos/s | {clients} clients, photos/s | ratio | p50, ms | p99, ms | "
-        "bare, CPU ms a photo, least | server, CPU ms a photo | ratio |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| round |{names} server, photos/s | CPU ms | clients, CPU ms | p50, ms | p99, ms |",
+        "|---:|" + "---:|" * (2 * len(BARE) + 5),
     ]
 
     def work(port: int, process: int) -> str:
-        ratios, costs = [], []
+        ratios: dict[str, list[tuple[float, float]]] = {how: [] for how in BARE}
         asyncio.run(load(port, photos, clients, 3))
         for number in range(1, rounds + 1):
-            rates = bare_rate(run, spent / 12)
-            (batch, threads), (best, cost) = max(rates.items(), key=lambda pair: pair[1][0])
-            cost, began = min(cost for _, cost in rates.values()), cpu_seconds(process)
+            cells = []
+            bare = bare_rates(run, photos[0].parent, spent)
+            began, own_began = cpu_seconds(process), time.process_time()
             taken, all_seconds = asyncio.run(load(port, photos, clients, spent))
             own = (cpu_seconds(process) - began) / len(taken)
+            client = (time.process_time() - own_began) / len(taken)
             rate, cut = len(taken) / all_seconds, statistics.quantiles(taken, n=100)
-            ratios.append(rate / best)
-            costs.append(cost / own)
-            lines.append(
-                f"| {number} | batch {batch}, threads {threads} | {best:.1f} | {rate:.1f} | "
-                f"{rate / best:.2f} | {cut[49] * 1e3:.0f} | {cut[98] * 1e3:.0f} | "
-                f"{cost * 1e3:.1f} | {own * 1e3:.1f} | {cost / own:.2f} |"
-            )
-        rate, cost = statistics.median(ratios), statistics.median(costs)
-        told = f"Median ratio of photos a second {rate:.2f}, of CPU {cost:.2f}."
-        return "\n".join([*lines, "", f"{told} The bar is 0.8."])
+            for how, rates in bare.items():
+                best, least = max(rates), min(cost for _, cost, _, _ in rates)
+                cells += [f"{best[0]:.1f} ({best[2]:.0f} x {best[3]:.0f})", f"{least * 1e3:.1f}"]
+                ratios[how].append((rate / best[0], least / own))
+            cells += [f"{rate:.1f}", f"{own * 1e3:.1f}", f"{client * 1e3:.2f}"]
+            cells += [f"{cut[49] * 1e3:.0f}", f"{cut[98] * 1e3:.0f}"]
+            lines.append(f"| {number} | {' | '.join(cells)} |")
+        told = [
+            f"{how}: {statistics.median(rate for rate, _ in pairs):.2f} of the photos a second, "
+            f"{statistics.median(cost for _, cost in pairs):.2f} of the CPU"
+            for how, pairs in ratios.items()
+        ]
+        return "\n".join(
+            [*lines, "", f"Median ratios to the bare network, {'; '.join(told)}. The bar is 0.8."]
+        )
 
     return serve(run, work)
 
@@ -250,12 +298,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=15)
+    parser.add_argument("--bare", choices=BARE, help="measure the bare network alone, as JSON")
     parser.add_argument("--fuzz")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--schemathesis", default="st")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     photos = sorted(asked.photos.glob("*.jpg"))[:256]
+    if asked.bare:
+        print(json.dumps(bare_rate(asked.run, photos, asked.seconds, asked.bare)))
+        return
     if asked.fuzz:
         told = fuzz(asked.fuzz.rstrip("/"), asked.requests, asked.schemathesis)
     else:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from asked import fit_alone
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import RecipeError, RunError, SchemaError
-from tenfold.networks.predict import load_network, without_rows
+from tenfold.networks.predict import kept_network, load_network, trace_kept, without_rows
 from tenfold.networks.run import NetworkRun
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
@@ -197,3 +198,19 @@ def test_weights_that_hold_code_are_refused(
     with pytest.raises(RunError, match="damaged"):
         load_run(tmp_path / "foreign").predict(FIVE)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_quickened_run_answers_as_before(run: NetworkRun) -> None:
+    fresh, photos = load_run(run.path), Path(run.schema.images[0].folder)
+    asked: list[object] = sorted(photos.glob("*.png"))[:3]
+    assert trace_kept(fresh, "cpu")
+    network = kept_network(fresh, torch.device("cpu"), few=True)
+    assert network.traced is not None
+    plain, quick = run.predict(asked), fresh.predict(asked)
+    for name, answer in plain.targets.items():
+        own = quick.targets[name].probabilities
+        np.testing.assert_allclose(own, answer.probabilities, atol=1e-6)
+        assert not np.array_equal(own, np.roll(answer.probabilities, 1, axis=0))
+    # Many rows take the layers, in the same network.
+    assert len(fresh.predict(str(photos)).ids) == 30
+    assert kept_network(fresh, torch.device("cpu"), few=False) is network

@@ -37,6 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(runs: Path) -> Iterator[TestClient]:
     names = ("photos", *TABLES, *LISTS)
     served = [Served(name, tenfold.load_run(runs / name), LIMITS) for name in names]
+    served[0].warm()
     with TestClient(make_app(served, LIMITS)) as client:
         yield client
 

@@ -100,3 +100,21 @@ def test_every_lane_is_used(lanes: int) -> None:
         return answers
 
     assert asyncio.run(main()) == [value**2 for value in range(lanes)]
+
+
+def test_each_lane_takes_its_share_of_what_waits() -> None:
+    together, batches = threading.Barrier(2), list[int]()
+
+    def meets(asked: Sequence[Number]) -> list[int | Exception]:
+        together.wait(10)
+        return squares(asked)
+
+    async def main() -> None:
+        gatherer = Gatherer[Number, int](meets, Limits(delay=0.05), lanes=2, on_batch=batches.append)
+        await gatherer.start()
+        await asyncio.gather(*(gatherer.ask(Number(value)) for value in range(9)))
+        await gatherer.stop()
+
+    asyncio.run(main())
+    # The rest is divided again: nobody waits for a lane that is done.
+    assert batches[:2] == [5, 2] and sum(batches) == 9

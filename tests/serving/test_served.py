@@ -12,8 +12,11 @@ import pytest
 
 import tenfold
 from tenfold.errors import RatingsError, RecipeError, SchemaError
+from tenfold.serving import served as serving
 from tenfold.serving.limits import Limits
 from tenfold.serving.served import Answered, Asked, Served, Upload
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "edition2"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,14 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Served:
 def rows_of(answer: Answered | Exception) -> list[dict[str, Any]]:
     assert isinstance(answer, Answered), answer
     return answer.rows
+
+
+def test_batches_at_the_same_time(cells: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = shutil.copytree(GOLDEN / "runs" / "photos", cells.run.path.parent / "photos")
+    for cores, lanes in [(1, 1), (2, 2), (64, 4)]:
+        monkeypatch.setattr(serving, "CORES", cores)
+        assert Served("photos", tenfold.load_run(photos), Limits(), "cpu").lanes == lanes
+    assert cells.lanes == 1
 
 
 def test_rows_of_one_form_are_answered_together_as_alone(cells: Served) -> None:

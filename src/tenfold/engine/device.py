@@ -77,6 +77,11 @@ def _named_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(threads: int) -> None:
+    """How many threads this process gives to an operation on the CPU from now on."""
+    torch.set_num_threads(threads)
+
+
 def pick_precision(precision: str, device: torch.device) -> str:
     """What ``auto`` means on this device: bfloat16 or float16 autocast on a GPU, float32 on a CPU.
 

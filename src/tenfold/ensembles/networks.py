@@ -83,6 +83,12 @@ class NetworkEnsemble(JoinedNetworks, Interpreted, Ensemble):
 
         return export_ensemble(self._whole(), output, options)
 
+    def quicken(self, device: str) -> None:
+        """See `Run.quicken`."""
+        for member in self.members:
+            for run in member.runs:
+                run.quicken(device)
+
     def held_out(self) -> HeldOutRows:
         """The rows that it held out, with their labels and answers."""
         from tenfold.networks.page import read_network_held_out

@@ -24,7 +24,8 @@ from tenfold.networks.opened import OpenedNetwork
 from tenfold.nn.augment import views_of
 from tenfold.nn.encoders import feature_width
 from tenfold.nn.heads import Head
-from tenfold.nn.network import Network, build_network, undrawn, uses_channels_last
+from tenfold.nn.network import Network, build_network, column_name, input_name, undrawn, uses_channels_last
+from tenfold.nn.traced import trace_answers
 from tenfold.recipe import Recipe
 from tenfold.runs.described import package_versions
 from tenfold.runs.folder import read_arrays, read_object
@@ -33,7 +34,7 @@ from tenfold.runs.options import PredictOptions
 from tenfold.runs.place import DESCRIBED
 from tenfold.runs.record import RunRecord
 from tenfold.runs.rowjoin import row_fingerprints, rows_digest
-from tenfold.schema import Schema
+from tenfold.schema import NumberColumn, Schema
 from tenfold.targets.base import TargetKind
 from tenfold.targets.labels import relative_weights, row_weights, weightless
 from tenfold.values import Predictions, TargetPrediction
@@ -216,11 +217,33 @@ def kept_network(run: OpenedNetwork, device: torch.device, *, few: bool) -> Netw
     if described.exists() and read_object(run.path, DESCRIBED).get("files") != run.record.files:
         raise RunError(f"{run.path} was replaced by another run since it was opened", fix="open it again")
     kept = run.__dict__.get("_network")
-    if few and kept is not None and kept[0] == str(device):
+    if kept is not None and kept[0] == str(device):
         return kept[1]
     network = load_network(run).to(device).eval()
     object.__setattr__(run, "_network", (str(device), network) if few else None)
     return network
+
+
+def trace_kept(run: OpenedNetwork, device: str) -> bool:
+    """Let a run of pictures answer through a graph from now on, row by row on a CPU; see `nn.traced`.
+
+    False where it goes on layer by layer.
+    """
+    where = pick_device(device)
+    if where.type != "cpu" or not run.schema.images:
+        return False
+    network = kept_network(run, where, few=True)
+    how = Preparation(
+        run.encoding, where, next(network.parameters()).dtype, channels_last=uses_channels_last(network)
+    )
+    blank = np.zeros((1, *run.encoding.image_size, 3), np.uint8)
+    inputs = {
+        input_name(place): how.normalised(how.pixels(blank)) for place in range(len(run.schema.images))
+    }
+    for place, column in enumerate(run.schema.columns):
+        shape, dtype = ((1, 2), how.dtype) if isinstance(column, NumberColumn) else ((1,), torch.int64)
+        inputs[column_name(place)] = torch.zeros(shape, dtype=dtype)
+    return trace_answers(network, inputs)
 
 
 def scoring_weights(schema: Schema, rows: Rows) -> tuple[NDArray[np.float64] | None, list[str]]:

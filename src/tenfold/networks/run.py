@@ -65,6 +65,12 @@ class NetworkRun(OpenedNetwork, Interpreted):
 
         return export_network(self, output, options)
 
+    def quicken(self, device: str) -> None:
+        """See `Run.quicken`."""
+        from tenfold.networks.predict import trace_kept
+
+        trace_kept(self, device)
+
     def held_out(self) -> HeldOutRows:
         """The rows that it held out, with their labels and answers."""
         from tenfold.networks.page import read_network_held_out

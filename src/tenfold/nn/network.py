@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Float64, Num, Shaped
@@ -37,6 +37,18 @@ _IMAGE, _COLUMN = "image", "column"
 DOT_FACTORS = 50
 
 
+class Answering(Protocol):
+    """What stands in for `Network.answers`, for some inputs."""
+
+    def fits(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> bool:
+        """Whether it can answer these."""
+        ...
+
+    def __call__(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> list[Float64[Tensor, "rows _"]]:
+        """See `Network.answers`."""
+        ...
+
+
 class Network(nn.Module):
     """Raw outputs of all targets from the encoded inputs of some rows.
 
@@ -45,6 +57,7 @@ class Network(nn.Module):
     log_variances: (targets,) if the targets' weights are learned, or None.
     familiar: index of an open target, as text -> its out-of-distribution score.
     context: the rows that the network sees now (see `nn.exact`).
+    traced: what answers inputs of its shapes in place of the layers (see `nn.traced`).
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class Network(nn.Module):
         self.log_variances: nn.Parameter | None = None
         self.familiar = nn.ModuleDict()
         self.context: RowContext = RowContext(0)
+        self.traced: Answering | None = None
 
     def learn_task_weights(self) -> None:
         """Give every target a learned log variance, 0 at first (see `engine.loss.batch_loss`)."""
@@ -77,6 +91,8 @@ class Network(nn.Module):
 
     def answers(self, inputs: Mapping[str, Num[Tensor, " rows *_"]]) -> list[Float64[Tensor, "rows _"]]:
         """(rows, answers) per target: probabilities, or numbers."""
+        if self.traced is not None and self.traced.fits(inputs):
+            return self.traced(inputs)
         features = self.features(inputs)
         answers = [head.probabilities(raw) for head, raw in zip(self.heads, self.raw(features), strict=True)]
         for index, score in self.familiar.items():

@@ -172,6 +172,9 @@ class Run(OpenedRun, ABC):
             f"{self.path} is {self.words}, which has no workbook", fix="see its page: tenfold report"
         )
 
+    def quicken(self, device: str) -> None:
+        """Prepare to answer few rows many times, as a server does; answers may differ in the last digits."""
+
     def write_graph(self, output: str, options: ExportOptions) -> Exported:
         """What `export` does, for runs of this kind."""
         raise RunError(

@@ -10,14 +10,14 @@ from typing import Annotated, Any, NoReturn
 
 from fastapi import FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tenfold.errors import MachineError, MemoryBudgetError, RatingsError, RunError, TenfoldError, did_you_mean
 from tenfold.serving.gather import Busy, Gatherer
-from tenfold.serving.limits import BodyLimit, Limits
+from tenfold.serving.limits import App, BodyLimit, Limits, Message, Receive, Send
 from tenfold.serving.page import serving_page
 from tenfold.serving.served import Answered, Asked, Served, Upload
 
@@ -121,6 +121,33 @@ class _Metrics:
         )
 
 
+class _Measured:
+    """Counts requests by route and status, and their seconds; plain ASGI, which costs a request nothing."""
+
+    def __init__(self, app: App, metrics: _Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started, status = time.perf_counter(), 500
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, told)
+        finally:
+            # The route, and not the address: whoever asks must not make a series for each user.
+            route = scope.get("route")
+            path = getattr(route, "path_format", None) or getattr(route, "path", "other")
+            self.metrics.requests.labels(path, str(status)).inc()
+            self.metrics.seconds.labels(path).observe(time.perf_counter() - started)
+
+
 class _Server:
     """The runs by name, each with its gatherer."""
 
@@ -128,12 +155,11 @@ class _Server:
         self.served = {one.name: one for one in served}
         self.limits = limits
         self.metrics = _Metrics(lambda: float(sum(one.rows for one in self.gatherers.values())))
-        # A second lane decodes pictures while the first computes.
         self.gatherers = {
             one.name: Gatherer[Asked, Answered](
                 one.predict,
                 limits,
-                lanes=2 if one.run.schema.images else 1,
+                lanes=one.lanes,
                 on_batch=self.metrics.batches.labels(one.name).observe,
             )
             for one in served
@@ -194,6 +220,7 @@ def make_app(served: Sequence[Served], limits: Limits) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(BodyLimit, limits=limits)
+    app.add_middleware(_Measured, metrics=server.metrics)
     _add_answers(app, server)
     _add_lists(app, server)
     _add_facts(app, server)
@@ -340,21 +367,6 @@ def _add_facts(app: FastAPI, server: _Server) -> None:
         return PlainTextResponse(
             generate_latest(server.metrics.registry), media_type="text/plain; version=0.0.4"
         )
-
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        status = 500
-        try:
-            response = await call_next(request)
-            status = response.status_code
-            return response
-        finally:
-            # The route, and not the address: whoever asks must not make a series for each user.
-            route = request.scope.get("route")
-            path = getattr(route, "path_format", None) or getattr(route, "path", "other")
-            server.metrics.requests.labels(path, str(status)).inc()
-            server.metrics.seconds.labels(path).observe(time.perf_counter() - started)
 
 
 def _refusal(error: TenfoldError) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Gatherer(Generic[Asked, Answer]):
     """Answers questions in batches: those that wait when a lane is free, at most `Limits.max_rows` rows.
 
     answer: called in a thread with questions of one key; returns an answer, or an error, to each.
-    lanes: batches at the same time.  on_batch: told the rows of each batch.
+    lanes: batches at the same time; each takes its share of what waits.
+    on_batch: told the rows of each batch.
     A question waits for others for `Limits.delay` seconds at most while a lane is free.
     """
 
@@ -128,13 +129,15 @@ class Gatherer(Generic[Asked, Answer]):
                     waiting.future.set_result(result)
 
     def _take(self) -> list[_Waiting[Asked, Answer]]:
-        """Take the first question, and those of its key that follow, up to a full batch."""
+        """Take the first question, and those of its key that follow, up to a lane's share of a full batch."""
         self._waiting = [waiting for waiting in self._waiting if not waiting.future.done()]
         taken: list[_Waiting[Asked, Answer]] = []
         rows = 0
+        # All that waits in one lane would leave the others idle until whoever got an answer asks again.
+        most = min(self._limits.max_rows, -(-self.rows // self._lanes))
         for waiting in self._waiting:
             same = not taken or waiting.question.key == taken[0].question.key
-            if same and (not taken or rows + waiting.question.size <= self._limits.max_rows):
+            if same and (not taken or rows + waiting.question.size <= most):
                 taken.append(waiting)
                 rows += waiting.question.size
         self._waiting = [waiting for waiting in self._waiting if waiting not in taken]

@@ -57,9 +57,9 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal read
-            left = until - asyncio.get_running_loop().time()
             try:
-                message = await asyncio.wait_for(receive(), max(left, 0.001))
+                async with asyncio.timeout_at(until):
+                    message = await receive()
             except TimeoutError:
                 told = f"the request did not come whole within {self.limits.timeout:g} s"
                 raise HTTPException(408, told) from None

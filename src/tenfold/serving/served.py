@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from tenfold.networks.interpret import Interpreted
     from tenfold.recommenders.run import RecommenderRun
 
+#: Cores that this process may use.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: Of a network that takes pictures through a CPU; each lane has its share of the cores.
+MOST_LANES = 4
 #: A cell of a row as JSON has it.
 Cell = str | int | float | bool | None
 #: Rows of an answer.
@@ -100,6 +104,16 @@ class Served:
         self._opened = [(_mark(file), _content(file)) for file in self._files]
         self.gallery: Gallery | None = None
 
+    @cached_property
+    def lanes(self) -> int:
+        """Batches at the same time. Of pictures several: a CPU gains nothing from larger batches, and beside
+        a GPU one lane decodes while the other computes."""
+        if not self.run.schema.images:
+            return 1
+        from tenfold.engine.device import pick_device
+
+        return min(MOST_LANES, max(1, CORES)) if pick_device(self.device).type == "cpu" else 2
+
     @property
     def replaced(self) -> bool:
         """Whether the run's folder holds another run than was opened, or none."""
@@ -131,6 +145,7 @@ class Served:
 
         schema = self.run.schema
         try:
+            self.run.quicken(self.device)
             if schema.rated:
                 self.recommend(str(self.recommender.interactions.users[0]), 1)
             elif schema.images and not schema.columns:
@@ -193,7 +208,8 @@ class Served:
         return [column.name for column in self.run.schema.inputs]
 
     def _options(self) -> PredictOptions:
-        options = PredictOptions(reading=Reading(max_pixels=self.limits.max_pixels))
+        # Lanes work at the same time: threads within one would only wait for each other.
+        options = PredictOptions(reading=Reading(max_pixels=self.limits.max_pixels, workers=0))
         if "device" in self.run.takes:
             options = replace(options, device=self.device)
         ranking = self.run.schema.rated and self.recommender.interactions.implicit

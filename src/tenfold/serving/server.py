@@ -13,7 +13,7 @@ from tenfold.errors import MachineError, RunError
 from tenfold.runs.registry import load_run
 from tenfold.serving.app import make_app
 from tenfold.serving.limits import Limits
-from tenfold.serving.served import Served
+from tenfold.serving.served import CORES, Served
 
 __all__ = ["open_served", "serve"]
 
@@ -72,6 +72,12 @@ def serve(
 
     tell: told the address when all is ready.  alike: show training photos, too.
     """
+    lanes = max(one.lanes for one in served)
+    if any(one.run.schema.images for one in served):
+        from tenfold.engine.device import keep_freed_memory, use_threads
+
+        use_threads(max(1, CORES // lanes))
+        keep_freed_memory()
     for one in served:
         one.warm()
         if alike:

@@ -131,7 +131,7 @@ class ImageCache:
             at for at, row in enumerate(index) if self._usable[row] and not self._read_row(row, out[at])
         ]
         if missing:
-            workers = min(self._decoding.workers, len(missing))
+            workers = max(1, min(self._decoding.workers, len(missing)))
             with pillow_settings(self._decoding.max_pixels), ThreadPoolExecutor(workers) as pool:
                 for at, pixels in zip(missing, pool.map(self._decode_again, [index[at] for at in missing])):
                     out[at] = pixels
@@ -157,7 +157,7 @@ class ImageCache:
             for row, entry in entries.items()
             if entry.pixels.startswith(SMALL) and (entry.width, entry.height) in whole
         }
-        with ThreadPoolExecutor(self._decoding.workers) as pool:
+        with ThreadPoolExecutor(max(1, self._decoding.workers)) as pool:
             settled = dict(zip(unsure, pool.map(self._digest_whole, unsure.values()), strict=True))
         kept = [
             replace(entries[row], pixels=settled[content])
@@ -224,7 +224,7 @@ def build_image_cache(
     """Check, decode and resize the pictures that the cache does not hold yet.
 
     paths: of each row; None for a row without a picture, which reads as zeros.  size: (height, width).
-    workers: threads.
+    workers: threads; with 0 all happens on the caller's.
     cache_dir: default `find_cache_folder()`; if it cannot be used or the disk is full, pictures are decoded
         at each reading, which a note says.
     names: how to call the pictures (default: their files' names).
@@ -241,7 +241,7 @@ def build_image_cache(
         resize,
         interpolation,
         max_pixels,
-        max(1, workers),
+        workers,
     )
     notes: list[str] = []
     store = None if hold else _open_store(cache_dir, decoding, notes)
@@ -400,7 +400,7 @@ def _in_order(
     work: Callable[[int], Result], rows: Sequence[int], workers: int
 ) -> Iterator[tuple[int, Result]]:
     """Results of a few threads, in row order, without running far ahead of what is taken."""
-    if len(rows) < 2:
+    if len(rows) < 2 or workers < 1:
         yield from ((row, work(row)) for row in rows)
         return
     pool = ThreadPoolExecutor(workers)

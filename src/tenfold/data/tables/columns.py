@@ -302,8 +302,15 @@ def code_column(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]
 def _code_texts(column: Column) -> tuple[NDArray[np.uint32], NDArray[np.object_]]:
     """As `code_column`, of texts: parts of the column at once, each numbered in the order of its rows."""
     parts = _parts(column)
-    with ThreadPoolExecutor(max(1, min(len(parts), pa.cpu_count()))) as pool:
-        coded = list(pool.map(lambda part: pa.concat_arrays(part).dictionary_encode(), parts))
+
+    def encode(part: list[pa.Array]) -> pa.DictionaryArray:
+        return pa.concat_arrays(part).dictionary_encode()
+
+    if len(parts) < 2:  # a few rows are done before a thread has started
+        coded = [encode(part) for part in parts]
+    else:
+        with ThreadPoolExecutor(min(len(parts), pa.cpu_count())) as pool:
+            coded = list(pool.map(encode, parts))
     texts, codes = pa.array([], pa.string()), [np.zeros(0, np.uint32)]
     for part in coded:
         place = pc.index_in(part.dictionary, value_set=texts)
