@@ -237,9 +237,7 @@ def trace_kept(run: OpenedNetwork, device: str) -> bool:
         run.encoding, where, next(network.parameters()).dtype, channels_last=uses_channels_last(network)
     )
     blank = np.zeros((1, *run.encoding.image_size, 3), np.uint8)
-    inputs = {
-        input_name(place): how.normalised(how.pixels(blank)) for place in range(len(run.schema.images))
-    }
+    inputs = {input_name(place): how.normalised(how.pixels(blank)) for place in range(len(run.schema.images))}
     for place, column in enumerate(run.schema.columns):
         shape, dtype = ((1, 2), how.dtype) if isinstance(column, NumberColumn) else ((1,), torch.int64)
         inputs[column_name(place)] = torch.zeros(shape, dtype=dtype)

@@ -56,8 +56,9 @@ def trace_answers(network: Network, inputs: Mapping[str, Num[Tensor, " rows *_"]
     """
     generator = torch.Generator().manual_seed(0)
     others = {
-        name: torch.randn(value.shape, generator=generator, dtype=value.dtype)
-        .contiguous(memory_format=_layout(value))
+        name: torch.randn(value.shape, generator=generator, dtype=value.dtype).contiguous(
+            memory_format=_layout(value)
+        )
         if value.is_floating_point()
         else torch.zeros_like(value)
         for name, value in inputs.items()
