@@ -14,11 +14,13 @@ from tenfold.engine.device import (
     pick_device,
     pick_precision,
     process_bytes,
+    process_peak,
     report,
     reset_peak,
     system_memory,
 )
 from tenfold.errors import RecipeError
+from tenfold.memory.cards import CUDA_CONTEXT, GIB, MIB
 
 CPU = torch.device("cpu")
 
@@ -93,3 +95,13 @@ def test_a_container_has_less_than_its_machine(tmp_path, monkeypatch: pytest.Mon
     assert system_memory() == (4096000 - 1024000, 4096000)
     path("/sys/fs/cgroup/memory.max").write_text("max\n")
     assert system_memory() == (6000 * 1024, 8000 * 1024)
+
+
+def test_other_processes_of_a_card_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    card, total, own = torch.device("cuda"), 80 * GIB, 4 * GIB
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: own)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: own)
+    for others, found in ((0, 700 * MIB), (15 * GIB, CUDA_CONTEXT.expected)):
+        free = total - own - 700 * MIB - others
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, total))
+        assert process_peak(card) == own + found

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from tenfold.errors import RecipeError
+from tenfold.memory.cards import CUDA_CONTEXT
 
 #: For type hints of code that does not import torch.
 Device = torch.device
@@ -165,9 +166,10 @@ def process_peak(device: torch.device) -> int:
     """`peak_bytes` with what the process holds on the device beside its tensors: what a plan predicts."""
     if device.type != "cuda":
         return peak_bytes(device)
-    # The driver's view less the allocator's. Other processes of the card are counted, too.
+    # The driver's view less the allocator's: where that is more than any process holds, others share the card.
     free, total = torch.cuda.mem_get_info(device)
-    return peak_bytes(device) + max(0, total - free - torch.cuda.memory_reserved(device))
+    beside = max(0, total - free - torch.cuda.memory_reserved(device))
+    return peak_bytes(device) + (beside if beside <= 2 * CUDA_CONTEXT.high else CUDA_CONTEXT.expected)
 
 
 def process_bytes(line: str = "VmRSS") -> int:
