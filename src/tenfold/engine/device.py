@@ -166,7 +166,7 @@ def process_peak(device: torch.device) -> int:
     """`peak_bytes` with what the process holds on the device beside its tensors: what a plan predicts."""
     if device.type != "cuda":
         return peak_bytes(device)
-    # The driver's view less the allocator's: where that is more than any process holds, others share the card.
+    # The driver's view less the allocator's. Where that is more than a process holds, others share the card.
     free, total = torch.cuda.mem_get_info(device)
     beside = max(0, total - free - torch.cuda.memory_reserved(device))
     return peak_bytes(device) + (beside if beside <= 2 * CUDA_CONTEXT.high else CUDA_CONTEXT.expected)
