@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from tenfold.errors import RecipeError
-from tenfold.memory.cards import CUDA_CONTEXT
 
 #: For type hints of code that does not import torch.
 Device = torch.device
@@ -23,6 +22,9 @@ _STATUS = Path("/proc/self/status")
 # glibc's mallopt parameters (malloc.h): a freed block above the mmap threshold goes back to the system
 # at once, and its pages are zeroed again at the next allocation.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+#: What a process holds on a card beside its tensors: about, and never more than.
+_CONTEXT, _MOST_CONTEXT = 512 * 2**20, 1536 * 2**20
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def process_peak(device: torch.device) -> int:
     # The driver's view less the allocator's. Where that is more than a process holds, others share the card.
     free, total = torch.cuda.mem_get_info(device)
     beside = max(0, total - free - torch.cuda.memory_reserved(device))
-    return peak_bytes(device) + (beside if beside <= 2 * CUDA_CONTEXT.high else CUDA_CONTEXT.expected)
+    return peak_bytes(device) + (beside if beside <= _MOST_CONTEXT else _CONTEXT)
 
 
 def process_bytes(line: str = "VmRSS") -> int:
