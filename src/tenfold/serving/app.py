@@ -74,6 +74,8 @@ Count = Annotated[int, Query(ge=1, le=1000, description="length of the list")]
 Text = Annotated[str, Query(max_length=200, description="words to search for")]
 Id = Annotated[str, Path(max_length=1000)]
 
+#: Requests that only runs of ratings and events answer.
+LISTS = ("/recommend", "/similar", "/items", "/users", "/rated")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The request cannot be read"},
     404: {"model": Refusal, "description": "There is no such run, user or item"},
@@ -225,12 +227,20 @@ def make_app(served: Sequence[Served], limits: Limits) -> FastAPI:
     _add_lists(app, server)
     _add_facts(app, server)
     _add_refusals(app, server)
-    for path in app.openapi()["paths"].values():
-        for told in path.values():
-            for parameter in told.get("parameters", ()):
-                if parameter["name"] == "run":
-                    parameter["schema"] = {"type": "string", "enum": [*server.served]}
+    _name_runs(app, server)
     return app
+
+
+def _name_runs(app: FastAPI, server: _Server) -> None:
+    """Let the description list the runs of each request, and demand one where several can answer."""
+    for path, told in app.openapi()["paths"].items():
+        rated = path.startswith(LISTS)
+        able = [name for name, one in server.served.items() if one.run.schema.rated or not rated]
+        for request in told.values():
+            for parameter in request.get("parameters", ()):
+                if parameter["name"] == "run":
+                    parameter["schema"] = {"type": "string", "enum": able or [*server.served]}
+                    parameter["required"] = len(able) > 1
 
 
 def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
