@@ -167,7 +167,9 @@ def test_facts_are_told(client: TestClient) -> None:
     described = told(client.get("/openapi.json"))["paths"]
     assert {"/predict", "/recommend/{user}", "/similar/{item}", "/health", "/metrics"} <= set(described)
     [run] = [one for one in described["/users"]["get"]["parameters"] if one["name"] == "run"]
-    assert run["schema"]["enum"] == ["photos", *TABLES, *LISTS]
+    assert run["schema"]["enum"] == [*LISTS] and run["required"]
+    [run] = [one for one in described["/predict"]["post"]["parameters"] if one["name"] == "run"]
+    assert run["schema"]["enum"] == ["photos", *TABLES, *LISTS] and run["required"]
     assert json.dumps(described["/predict"]["post"]["requestBody"]).count("schema") == 3
 
 

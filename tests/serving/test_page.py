@@ -114,6 +114,10 @@ def test_a_person_asks_on_a_phone_in_the_dark(address: str, tmp_path: Path) -> N
             expect(view.locator(".took")).to_contain_text("ms")
             assert not view.locator("#fault").is_visible()
             view.get_by_role("button", name="films").click()
+            view.wait_for_selector(".list li")
+            view.go_back()
+            view.wait_for_selector("select[name=kind]")
+            view.go_forward()
             _ask_films(view)
             assert view.evaluate("document.documentElement.scrollWidth") == 390
             dark = view.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -139,6 +143,8 @@ def _ask_photo(view: Any, folder: Path) -> None:
     view.set_input_files(".drop input", str(folder / "page.jpg"))
     view.wait_for_selector("#fault:not([hidden])")
     assert "page.jpg is not a picture" in view.locator("#fault").inner_text()
+    # The answer to the photo before does not stand beside this one.
+    assert not view.locator(".answers .bar").count() and not view.locator(".alike figure").first.is_visible()
     view.set_input_files(".drop input", str(folder / "photos" / columns["id"][0]))
     view.wait_for_selector("#fault", state="hidden")
 

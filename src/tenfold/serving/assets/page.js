@@ -25,17 +25,22 @@ async function ask(path, options) {
   throw Error([detail, ...(told.problems || []), told.found && `found: ${told.found}`, told.fix].filter(Boolean).join("\n"));
 }
 const json = (body) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-const show = (error) => { fault.textContent = error ? error.message : ""; fault.hidden = !error; };
+const show = (error) => {
+  fault.textContent = error ? error.message : "";
+  fault.hidden = !error;
+  if (error) fault.scrollIntoView({ block: "nearest" });
+};
 
-/* Ask, and draw the answer unless another question was asked since. */
-async function once(area, work, draw) {
+/* Ask, and draw the answer unless another question was asked since. Without an answer the area shows `blank`:
+   what stood there answered another question. */
+async function once(area, work, draw, ...blank) {
   const mine = ++asked;
   area.classList.add("busy");
   try {
     const answer = await work();
     if (mine === asked) { show(null); draw(answer); }
   } catch (error) {
-    if (mine === asked) show(error);
+    if (mine === asked) { area.replaceChildren(...blank); show(error); }
   } finally {
     if (mine === asked) area.classList.remove("busy");
   }
@@ -87,6 +92,7 @@ function photoRun(run) {
   async function tell() {
     if (pictures && !photo) return;
     const begun = performance.now();
+    took.textContent = "";
     await once(answers, () => {
       if (!pictures) return ask("predict" + query, json({ rows: [row()] }));
       const form = new FormData();
@@ -97,7 +103,7 @@ function photoRun(run) {
       const one = told.rows[0];
       answers.replaceChildren(...Object.entries(one.answers).map(([target, answer]) => answered(target, answer, one.probabilities[target])));
       took.textContent = [`answered in ${Math.round(performance.now() - begun)} ms`, ...told.notes].join(" · ");
-    });
+    }, make("div", { className: "empty", textContent: "There is no answer." }));
     if (pictures && run.alike && !fault.textContent) likeness();
   }
 
@@ -200,13 +206,13 @@ function listRun(run) {
     tip.textContent = rated.length ? "The model itself does not change: the list is worked out anew with each rating."
       : run.events ? "Choose some, and see the list change." : "Search for what you know, and see the list change with every rating.";
     clear.hidden = !rated.length && user === null;
-    title.textContent = user === null ? (rated.length ? "For you" : "For somebody unknown") : rated.length ? `For user ${user}, with these ${run.events ? "added" : "ratings"}` : `For user ${user}`;
+    title.textContent = user === null ? (rated.length ? "For you" : "For a new user") : rated.length ? `For user ${user}, with these ${run.events ? "added" : "ratings"}` : `For user ${user}`;
     await once(list, () => rated.length ? ask(`recommend?${query}`, json({ ratings: first, user, n: 12 }))
       : ask(`recommend/${encodeURIComponent(user ?? " ")}?${query}&n=12`), draw);
   }
 
   function draw(told) {
-    order.textContent = told.order ? `ordered by ${told.order.split(":")[0]}` : "";
+    order.textContent = [told.order && `ordered by ${told.order.split(":")[0]}`, run.events ? "" : "on the right the predicted rating"].filter(Boolean).join("; ");
     const now = new Map(told.rows.map((row) => [row.item, row.rank]));
     list.replaceChildren(...told.rows.map((row) => {
       const old = before && before.get(row.item);
@@ -279,11 +285,15 @@ function open(run, all) {
   document.getElementById("name").textContent = run.name;
   document.getElementById("what").textContent = run.what.replace("->", "→");
   document.getElementById("runs").replaceChildren(...(all.length > 1 ? all.map((one) => make("button", { type: "button",
-    textContent: one.name, "aria-pressed": one === run, onclick: () => { location.hash = one.name; open(one, all); } })) : []));
+    textContent: one.name, "aria-pressed": one === run, onclick: () => { location.hash = encodeURIComponent(one.name); } })) : []));
   run.recommends ? listRun(run) : photoRun(run);
 }
 
 ask("runs").then((all) => {
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  open(all.find((run) => run.name === wanted) || all[0], all);
+  const choose = () => {
+    const wanted = decodeURIComponent(location.hash.slice(1));
+    open(all.find((run) => run.name === wanted) || all[0], all);
+  };
+  addEventListener("hashchange", choose);
+  choose();
 }).catch(show);
