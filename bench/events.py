@@ -2,13 +2,15 @@
 
     python bench/events.py peers --peers PYTHON     # PYTHON has `pip install implicit scipy`
     python bench/events.py ncf
+    python bench/events.py shown [--data NAME] [--inner]
 
 `peers` fits ratings of 4 and more of MovieLens 1M as events, a random fifth of each user's held out (as
 `bench/lists.py --events`); every fit is a process of its own, of whom seconds of the processors, wall
 seconds and the most memory are taken around the fit alone and of the whole; NDCG@10 is computed here, by
 the same code for all. `ncf` holds out the last row of each user in the log of MovieLens 1M, where every
 rating is an event, and ranks it among all items, and among 100 others drawn at random, as the paper does.
-Every line is a row of a Markdown table.
+`shown` takes ratings up to 2 as shown and not taken, beside the events of `peers`, with several weights;
+``--inner`` holds out a fifth of the training events instead. Every line is a row of a Markdown table.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lists import DATA, SETS, read, split
+from lists import DATA, SETS, columns, read, split
 
 import tenfold
 from tenfold.metrics import ItemLists, ranking_scores
@@ -145,15 +147,39 @@ def ncf() -> None:
                     )
 
 
+def shown(name: str, inner: bool) -> None:
+    """NDCG@10 with low ratings as weak negatives."""
+    rows = read(name)
+    train, test = split([row for row in rows if row[2] >= SETS[name][3]], 0)
+    if inner:
+        train, test = split(train, 1)
+    low = [(*row[:2], 0.0) for row in rows if row[2] <= 2]
+    table, held = columns([(*row[:2], 1.0) for row in train] + low, events=False), columns(test, events=True)
+    schema = SCHEMA.model_copy(update={"targets": (RatingTarget(name="rating"),)})
+    for method in ("ease", "als"):
+        for weight in (None, 0.05, 0.1, 0.2, 0.5, 1.0):
+            with tempfile.TemporaryDirectory() as folder:
+                recipe = FactorRecipe(method=method, kind="implicit", shown=weight)
+                run = tenfold.fit(schema, recipe, table, run=f"{folder}/run", report=False, history=False)
+                lists: Any = run.evaluate({**held, "rating": [1.0] * len(test)}, n=10)["lists"]
+                print(f"| {name} | {method} | {weight or 'none'} | {lists['ndcg']:.4f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["peers", "ncf"])
+    parser.add_argument("what", choices=["peers", "ncf", "shown"])
     parser.add_argument("--peers", default=sys.executable, help="Python that has implicit")
     parser.add_argument("--data", default="ml-1m", choices=list(SETS))
+    parser.add_argument("--inner", action="store_true")
     asked = parser.parse_args()
-    peers(asked.peers, asked.data) if asked.what == "peers" else ncf()
+    if asked.what == "peers":
+        peers(asked.peers, asked.data)
+    elif asked.what == "ncf":
+        ncf()
+    else:
+        shown(asked.data, asked.inner)
 
 
 if __name__ == "__main__":

@@ -503,6 +503,10 @@ def with_dot_weight_decay(recipe: RatingNetworkRecipe, users: int, items: int) -
     return recipe.model_copy(update={"weight_decay": round(DOT_DECAY * fraction**0.5, 4)})
 
 
+#: Choices of factors that files have only where they are made: they came later.
+LATER = ("core_items", "unobserved", "use_strength", "half_life", "shown", "fold", "split_seed")
+
+
 class Factors(Part):
     """How latent factors are found. Where a number is None, a rule chooses it from the training rows
     (docs/maths.md)."""
@@ -524,6 +528,11 @@ class Factors(Part):
     half_life: str | None = choice(
         None, "events: their strength halves in this time of age: 12h, 90d, 8w, 2y"
     )
+    shown: float | None = choice(
+        None,
+        "events: a row of strength 0 was shown and not taken, and weighs this much beside 1 of an event",
+        gt=0,
+    )
     core_items: PositiveInt | None = choice(
         None, "items with weights among each other, for lists; further ones are joined to these [8000]"
     )
@@ -544,7 +553,7 @@ class Factors(Part):
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
         # Files and identities stay as they were before lists had weights between items, and ratings folds.
         values = dump(self)
-        for name in ("core_items", "unobserved", "use_strength", "half_life", "fold", "split_seed"):
+        for name in LATER:
             if getattr(self, name) is None:
                 values.pop(name, None)
         return values

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +32,7 @@ __all__ = [
     "Recommendations",
     "Score",
     "Scores",
+    "Shown",
     "SideFeatures",
     "TargetPrediction",
     "TargetScores",
@@ -275,6 +276,38 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Pairs that were shown to a user who did not take them, by indices into vocabularies; each pair once.
+
+    user_index, item_index: (pairs,) uint32, sorted by user and then by item.  times: as of `Ratings`.
+    """
+
+    user_index: NDArray[np.uint32]
+    item_index: NDArray[np.uint32]
+    times: NDArray[np.float64] | None
+
+    def take(self, pairs: NDArray[np.bool_]) -> Shown:
+        """Some of the pairs."""
+        times = None if self.times is None else self.times[pairs]
+        return Shown(self.user_index[pairs], self.item_index[pairs], times)
+
+    def within(self, users: NDArray[np.uint32], items: NDArray[np.uint32], sizes: tuple[int, int]) -> Shown:
+        """The pairs of these users and items, by their places in `numpy.unique` of each.
+
+        sizes: how many users and items there are.
+        """
+        places = []
+        for index, count in ((users, sizes[0]), (items, sizes[1])):
+            used = np.zeros(count, np.bool_)
+            used[index] = True
+            places.append(np.where(used, np.cumsum(used) - 1, -1))
+        user, item = places[0][self.user_index], places[1][self.item_index]
+        kept = (user >= 0) & (item >= 0)
+        some = self.take(kept)
+        return replace(some, user_index=user[kept].astype(np.uint32), item_index=item[kept].astype(np.uint32))
+
+
+@dataclass(frozen=True)
 class Ratings:
     """Ratings as arrays, sorted by user and then by item; each pair once.
 
@@ -287,6 +320,7 @@ class Ratings:
     rows: (ratings,) row of each in the table, or None where nobody asked for it.
     item_names: item id -> title, empty where no item table was given.
     notes: what was decided or resolved, a line each.
+    shown: of events, pairs of these users and items that were shown and not taken, where they are asked for.
     """
 
     users: NDArray[np.object_]
@@ -300,6 +334,7 @@ class Ratings:
     item_names: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     rows: NDArray[np.int64] | None = None
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True)

@@ -347,6 +347,36 @@ def test_events_of_strength_nothing(tmp_path: Any) -> None:
 
 
 @pytest.mark.case(
+    "C3", "events of strength 0 are weak negatives on request, and as if they were not there otherwise"
+)
+@pytest.mark.parametrize("method", ["als", "ease"])
+def test_events_that_were_shown_and_not_taken(method: str, tmp_path: Any) -> None:
+    recipe = CLICKS.model_copy(update={"method": method, "factors": None})
+    runs, notes = {}, []
+    for name, weight in (("shown", 0.5), ("none", None)):
+        told = notes.append if weight else None
+        chosen = recipe.model_copy(update={"shown": weight})
+        runs[name] = tenfold.fit(EVENTS, chosen, clicks(12), run=tmp_path / name, on_note=told)
+    assert "12 pairs have the strength 0: shown and not taken" in notes
+    pairs = [clicks(12)[name][-12:] for name in ("user", "item")]
+    score = {name: run.predict_pairs(*pairs, ranking=True).score.mean() for name, run in runs.items()}
+    assert score["shown"] < score["none"]
+    # They can be recommended all the same, and count in no score.
+    lists = runs["shown"].recommend(n=12)
+    assert set(zip(*pairs, strict=True)) <= set(zip(lists.users, lists.items, strict=True))
+    assert (
+        runs["shown"].recipe.shown == 0.5 and "shown" not in (tmp_path / "none" / "recipe.toml").read_text()
+    )
+    rows = {name: values[::-1] for name, values in clicks(12).items()}
+    turned = tenfold.fit(EVENTS, recipe.model_copy(update={"shown": 0.5}), rows, run=tmp_path / "turned")
+    found = turned.predict_pairs(*pairs, ranking=True).score
+    assert found.mean() == pytest.approx(score["shown"], abs=0.02)
+    # Further events learn nothing from what was shown, and say so.
+    grown = runs["shown"].with_ratings({"user": ["u0", "u0"], "item": ["m0", "m1"], "clicks": [1, 0]})
+    assert any("1 of 2 pairs have the strength 0" in note for note in grown.record.added_notes)
+
+
+@pytest.mark.case(
     "C3",
     "a log of nothing but zeros, or with a negative strength, is refused in fits and of new users",
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from tenfold.collab.als import FLOOR, fit_als
 from tenfold.collab.gibbs import fit_gibbs
 from tenfold.collab.sgd import fit_sgd
 from tenfold.errors import RecipeError, TrainingError
+from tenfold.values import Shown
 
 
 def seen(model, user):
@@ -67,6 +70,34 @@ def test_events_weigh_by_strength_beside_all_pairs():
     assert scores[known].mean() > 1.4 * scores[~known].mean()
     with pytest.raises(RecipeError, match="unobserved = 0"):
         fit_als(ratings, unobserved=0)
+
+
+def test_what_was_shown_and_not_taken_is_to_score_nothing():
+    """The same regression with the pairs that were shown: target 0, and their weight beside the others."""
+    rng = np.random.default_rng(3)
+    user, item = np.nonzero(rng.random((30, 20)) < 0.3)
+    away = rng.random(len(user)) < 0.4
+    shown = Shown(user[away].astype(np.uint32), item[away].astype(np.uint32), None)
+    ratings = make_ratings(
+        user[~away], item[~away], np.ones((~away).sum()), users=30, items=20, implicit=True, shown=shown
+    )
+    choices = {"factors": 4, "epochs": 3, "weight_decay": 2.0, "unobserved": 0.1}
+    model, plain = fit_als(ratings, **choices, shown=0.5), fit_als(ratings, **choices)
+    y = model.item_factors.astype(np.float64)
+    each = 2.0 * 50 / (2 * (len(user) + 0.1 * 600))
+    for u in (0, 11, 29):
+        weight, target = np.zeros(20), np.zeros(20)
+        items = seen(model, u)[0]
+        weight[items], target[items] = 1, 1
+        weight[item[away][user[away] == u]] = 0.5
+        a = (y.T * (0.1 + weight)) @ y + each * ((weight > 0).sum() + 0.1 * 20) * np.eye(4)
+        wanted = np.linalg.solve(a, y.T @ (weight * target))
+        np.testing.assert_allclose(model.user_factors[u], wanted, atol=2e-4)
+    refused = user[away], item[away]
+    assert all_scores(model)[refused].mean() < 0.8 * all_scores(plain)[refused].mean()
+    # Without a weight it is as if nothing had been shown.
+    alone = fit_als(replace(ratings, shown=None), **choices)
+    assert plain.user_factors.tobytes() == alone.user_factors.tobytes()
 
 
 def test_the_unit_of_strength_does_not_matter():

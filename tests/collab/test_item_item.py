@@ -19,7 +19,7 @@ from tenfold.collab.item_item import (
     unpack_item_item,
 )
 from tenfold.errors import RecipeError, RunError
-from tenfold.values import Interactions
+from tenfold.values import Interactions, Shown
 
 
 def events(users: int = 60, items: int = 24, seed: int = 0, *, ratings: bool = False) -> Interactions:
@@ -109,6 +109,32 @@ def test_ratings_count_by_their_place_in_the_scale():
     assert np.allclose(row_weights(known), 0.2 + 0.8 * (known.seen_ratings - 1) / 4)
     assert (row_weights(replace(known, scale=(3.0, 3.0))) == 1).all()
     assert (row_weights(replace(known, implicit=True)) == 1).all()
+
+
+@pytest.mark.parametrize("core", [None, 12])
+def test_what_was_shown_and_not_taken_counts_against_it_in_the_fit(core):
+    known = events()
+    rng = np.random.default_rng(5)
+    user, item = np.nonzero((matrix(known) == 0) & (rng.random((60, 24)) < 0.3) & (np.arange(24) % 2 == 1))
+    pairs = Shown(user.astype(np.uint32), item.astype(np.uint32), None)
+    found = fit_item_item(known, core=core, ridge=3.0, shown=(pairs, 0.5)).model
+    plain = fit_item_item(known, core=core, ridge=3.0).model
+    if core is None:
+        rows = matrix(known)
+        scale = rows.sum(1, keepdims=True).clip(1e-12) ** -0.25
+        rows[user, item] = -0.5
+        mean = ((rows * scale) ** 2).sum() / (rows**2).sum()
+        gram = (rows * scale).T @ (rows * scale)
+        inverse = np.linalg.inv(gram + np.diag(np.diag(gram)) + 3.0 * mean * np.eye(24))
+        wanted = -inverse / np.diag(inverse)
+        np.fill_diagonal(wanted, 0)
+        np.testing.assert_allclose(found.weights, wanted, atol=1e-3)
+    # What was shown in vain goes less with what these users took.
+    places = found.places(known)
+    taken, vain = places[::2][places[::2] >= 0], places[1::2][places[1::2] >= 0]
+    assert found.between(taken, vain).mean() < plain.between(taken, vain).mean()
+    # A score is by what was taken: the row of a user holds nothing else.
+    assert (found.row(known, 3)[1] == 1).all() and len(found.row(known, 3)[0]) <= known.given[3]
 
 
 def test_what_cannot_be_is_refused(monkeypatch):

@@ -55,3 +55,25 @@ def test_listed_items_come_after_the_rated_ones(tmp_path: Path) -> None:
     listed = work.listed_side()
     assert listed is not None and listed[0].tolist() == ["16", "17", "18"]
     assert len(listed[1].start) == 16 + 3 + 1 and work.record()["item_key"] == "item"
+
+
+@pytest.mark.parametrize("split", ["time", "last", "random"])
+def test_what_was_shown_after_the_held_out_events_is_not_known_in_training(split: str) -> None:
+    users = [f"u{n}" for n in range(6) for _ in range(10)]
+    rows = {
+        "user": users,
+        "item": [f"i{(n + n // 10) % 12}" for n in range(60)],
+        "stars": [0 if n % 10 in (4, 9) else 1 for n in range(60)],
+        "time": [1000 + 10 * (n % 10) for n in range(60)],
+    }
+    schema = schema_of(time="time")
+    recipe = FactorRecipe(kind="implicit", shown=0.3, split=split, valid=0.2)
+    work = prepare_ratings(schema, recipe, rows, FitOptions(), Notes())
+    shown = work.train.shown
+    assert shown is not None and shown.times is not None
+    when = [] if split == "random" else [1090.0]  # the row 9 of each user comes after all events
+    assert not set(when) & set(shown.times) and 1040.0 in shown.times
+    assert (
+        work.identity
+        != prepare_ratings(schema, recipe, {**rows, "stars": [1] * 60}, FitOptions(), Notes()).identity
+    )

@@ -13,6 +13,7 @@ they are.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -56,6 +57,7 @@ def fit_als(
     weight_decay: float | None = None,
     unobserved: float | None = None,
     use_strength: bool = True,
+    shown: float | None = None,
     seed: int = 0,
     threads: int | None = None,
 ) -> FactorModel:
@@ -67,6 +69,8 @@ def fit_als(
     unobserved: for events, the weight of a pair of which nothing is known, where an event of middling
         strength weighs 1 (see `UNOBSERVED`).
     use_strength: for events, weigh each by its strength; otherwise each weighs 1.
+    shown: for events, the weight of the pairs of `ratings.shown`, beside that of a pair of which nothing is
+        known: both are to score 0.
 
     The same seed gives the same bytes, on any number of threads. Raises RecipeError for impossible choices,
     TrainingError if the factors are not finite in the end.
@@ -86,7 +90,7 @@ def fit_als(
         fit = (
             partial(_fit_ratings, ratings, scale)
             if not ratings.implicit
-            else partial(_fit_events, ratings, unobserved, use_strength)
+            else partial(_fit_events, ratings, unobserved, use_strength, shown or 0.0)
         )
         model = fit(factors, epochs, weight_decay, rng, pool)
     # Without weight decay, single precision cannot solve the regression of a row of few ratings.
@@ -133,6 +137,7 @@ def _fit_events(
     ratings: Ratings,
     unobserved: float | None,
     use_strength: bool,
+    shown: float,
     factors: int,
     epochs: int,
     weight_decay: float | None,
@@ -141,21 +146,22 @@ def _fit_events(
 ) -> FactorModel:
     # Without strengths the confidence is 0, of which `event_weights` makes 1 for each event.
     confidence = 1 / max(float(np.median(ratings.ratings)), 1e-30) if use_strength else 0.0
-    by_user, by_item = _both_ways(ratings, event_weights(ratings.ratings, confidence))
+    weights = event_weights(ratings.ratings, confidence)
     rows = np.array([len(ratings.users), len(ratings.items)])
     pairs = float(rows.prod(dtype=np.float64))
     if unobserved is None:
-        unobserved = min(1.0, UNOBSERVED * float(by_user.values.sum(dtype=np.float64)) / pairs)
+        unobserved = min(1.0, UNOBSERVED * float(weights.sum(dtype=np.float64)) / pairs)
     decay = choose_event_decay(ratings) if weight_decay is None else weight_decay
-    # A row of n events has the weight decay each x (n + unobserved x rows of the other side).
-    each = max(decay * float(rows.sum()) / (2 * (len(ratings.ratings) + unobserved * pairs)), FLOOR)
+    by_user, by_item = _both_ways(*_with_shown(ratings, weights, shown))
+    # A row of n pairs, taken or shown, has the weight decay each x (n + unobserved x rows of the other side).
+    each = max(decay * float(rows.sum()) / (2 * (len(by_user.values) + unobserved * pairs)), FLOOR)
     users, items = (_start(rng, count, factors)[:, :-1] / np.sqrt(np.float32(factors)) for count in rows)
     for _ in range(epochs):
         for pairs_of, own, others in ((by_item, items, users), (by_user, users, items)):
             base = np.float32(unobserved) * (others.T @ others)
             base += np.diag(np.full(factors, each * unobserved * len(others), np.float32))
-            values = pairs_of.values
-            own[:] = _solve(pool, pairs_of, values, values, others, base, each)
+            pull = np.maximum(pairs_of.values, 0)
+            own[:] = _solve(pool, pairs_of, np.abs(pairs_of.values), pull, others, base, each)
     return plain_model(
         ratings,
         "als",
@@ -183,6 +189,20 @@ class _Pairs(NamedTuple):
     start: NDArray[np.int64]
     column: NDArray[np.uint32]
     values: NDArray[np.float32]
+
+
+def _with_shown(
+    ratings: Ratings, weights: NDArray[np.float32], shown: float
+) -> tuple[Ratings, NDArray[np.float32]]:
+    """The events with what was shown among them, in order, and weights: below 0 where it was not taken."""
+    pairs = ratings.shown
+    if pairs is None or not shown or not len(pairs.user_index):
+        return ratings, weights
+    user = np.concatenate([ratings.user_index, pairs.user_index])
+    item = np.concatenate([ratings.item_index, pairs.item_index])
+    values = np.concatenate([weights, np.full(len(pairs.user_index), -shown, np.float32)])
+    order = np.lexsort((item, user))
+    return replace(ratings, user_index=user[order], item_index=item[order]), values[order]
 
 
 def _both_ways(ratings: Ratings, values: NDArray[np.float32]) -> tuple[_Pairs, _Pairs]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tenfold.collab.outside import AT_ONCE, WIDTH, ByColumns, Joined, join_items, pack_outside, unpack_outside
 from tenfold.collab.scale import algebra_threads
 from tenfold.errors import RecipeError, RunError
-from tenfold.values import Interactions
+from tenfold.values import Interactions, Shown
 
 __all__ = [
     "CORE",
@@ -220,6 +220,7 @@ def fit_item_item(
     ridge: float | None = None,
     core: int | None = None,
     use_strength: bool = False,
+    shown: tuple[Shown, float] | None = None,
     threads: int = 1,
 ) -> Fitted:
     """Fit the weights between the most taken items, and join others to them.
@@ -227,6 +228,8 @@ def fit_item_item(
     ridge: see `RIDGE`.  core: at most so many items (8000), of those that two users took, if there are any.
         Of the others, at most 100,000 are joined to these, as far as two users took them.
     use_strength: events count by their strength (`row_weights`), not 1 each.
+    shown: pairs that were shown and not taken, and how much each counts against it: below 0 in X. In the fit
+        alone: a user's score is by what the user took.
     The same interactions and threads give the same bytes. Raises RecipeError for impossible choices, and
     RunError where the memory that this machine has free does not hold the fit.
     """
@@ -242,7 +245,7 @@ def fit_item_item(
     )
     _check_memory(len(chosen), len(further), len(known.items))
     confidence = 1 / max(float(np.median(known.seen_ratings)), 1e-30) if use_strength else 0.0
-    rows = _rows(known, np.concatenate([chosen, further]), confidence)
+    rows = _rows(known, np.concatenate([chosen, further]), confidence, shown)
     within = rows.place < len(chosen)
     start, place, scaled = rows.take(within)
     gram = np.zeros((len(chosen), len(chosen)), np.float32)
@@ -294,7 +297,12 @@ class _Rows(NamedTuple):
         return start, self.owner[entries][order], self.scaled[entries][order]
 
 
-def _rows(known: Interactions, items: NDArray[np.int64], confidence: float) -> _Rows:
+def _rows(
+    known: Interactions,
+    items: NDArray[np.int64],
+    confidence: float,
+    shown: tuple[Shown, float] | None,
+) -> _Rows:
     """Entries of these items; of each user in the order of the items' indices."""
     where = np.full(len(known.items), -1)
     where[items] = np.arange(len(items))
@@ -303,6 +311,13 @@ def _rows(known: Interactions, items: NDArray[np.int64], confidence: float) -> _
     owner, place = known.owners[there], place[there]
     value = row_weights(known, confidence=confidence)[there]
     given = np.bincount(owner, value, len(known.users))
+    if shown is not None:
+        user, item = (index.astype(np.int64) for index in (shown[0].user_index, shown[0].item_index))
+        user, item = user[where[item] >= 0], where[item][where[item] >= 0]
+        owner, place = np.concatenate([owner, user]), np.concatenate([place, item])
+        value = np.concatenate([value, np.full(len(user), -shown[1], np.float32)])
+        order = np.lexsort((place, owner))
+        owner, place, value = owner[order], place[order], value[order]
     scaled = value * (np.maximum(given, 1e-12) ** -ACTIVITY).astype(np.float32)[owner]
     return _Rows(owner, place, value, scaled, len(known.users))
 

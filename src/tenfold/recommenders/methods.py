@@ -89,6 +89,7 @@ def _fit_als(
         weight_decay=recipe.weight_decay,
         unobserved=recipe.unobserved,
         use_strength=recipe.use_strength is not False,
+        shown=recipe.shown,
         seed=recipe.seed,
         threads=recipe.threads,
     )
@@ -156,14 +157,14 @@ METHODS: Mapping[str, Method] = {
     ),
     "als": Method(
         _fit_als,
-        ("epochs", "weight_decay", "unobserved", "use_strength", "half_life"),
+        ("epochs", "weight_decay", "unobserved", "use_strength", "half_life", "shown"),
         _default_of_als,
         grids={"factors": FACTORS, "weight_decay": (0, 1e-3, 1e-2, 1e-1, 1, 10)},
         event_grids={"factors": FACTORS, "weight_decay": (1, 3, 10, 30, 100)},
     ),
     "ease": Method(
         None,
-        ("core_items", "weight_decay", "use_strength", "half_life"),
+        ("core_items", "weight_decay", "use_strength", "half_life", "shown"),
         _default_of_ease,
         event_grids={"weight_decay": RIDGES},
     ),
@@ -210,7 +211,10 @@ def fit_items(ratings: Ratings, recipe: FactorRecipe) -> ItemScorer:
     )
     strong = recipe.half_life is not None if recipe.use_strength is None else recipe.use_strength
     choices = {"ridge": recipe.weight_decay, "core": recipe.core_items, "use_strength": strong}
-    fitted = fit_item_item(known, **choices, threads=recipe.threads)
+    shown = None
+    if ratings.shown is not None and recipe.shown is not None:
+        shown = ratings.shown, recipe.shown
+    fitted = fit_item_item(known, **choices, shown=shown, threads=recipe.threads)
     return ItemScorer(known, fitted.model, item_vectors(known, fitted, seed=recipe.seed))
 
 

@@ -101,6 +101,8 @@ class RatingsWork:
             digest.update(str(text).encode("utf-8", "surrogatepass") + b"\0")
         arrays = [ratings.user_index, ratings.item_index, ratings.ratings, np.array(ratings.scale)]
         arrays += [] if ratings.times is None else [ratings.times]
+        if ratings.shown is not None:
+            arrays += [ratings.shown.user_index, ratings.shown.item_index]
         for role in sorted(sides):
             arrays += [sides[role].start, sides[role].feature]
             digest.update(" ".join(sides[role].names).encode("utf-8", "surrogatepass"))
@@ -192,7 +194,7 @@ def prepare_ratings(
     decay = None
     if half_life is not None and ratings.times is not None:
         decay = {"half_life": half_life, "until": float(np.nanmax(ratings.times))}
-    train = take_ratings(ratings, split.train) if len(split.valid) else ratings
+    train = take_ratings(_known_then(ratings, split, how), split.train) if len(split.valid) else ratings
     sides = _encode_sides(schema, train, tables, notes)
     if schema.time is None:
         # Times that nobody asked for still say which of two ratings is the last, but teach nothing.
@@ -248,6 +250,7 @@ def _read(
         skip_bad=options.reading.skip_bad,
         keep_rows=keep_rows,
         half_life=None if recipe.half_life is None else parse_span(recipe.half_life),
+        shown=recipe.shown is not None,
     )
     notes.add(ratings.notes)
     if no_time and held:
@@ -311,6 +314,18 @@ def _split(ratings: Ratings, recipe: FactorRecipe) -> tuple[Split, str]:
         folds = kfold_ratings(users, folds=fold[1], seed=seed, times=times)
     note = f"fold {fold[0]} of {fold[1]} is held out"
     return replace(folds.split(fold[0] - 1), notes=(note, *folds.notes)), how
+
+
+def _known_then(ratings: Ratings, split: Split, how: str) -> Ratings:
+    """The ratings without pairs that were shown after what is held out by time, of all or of each user."""
+    shown = ratings.shown
+    if how not in ("time", "last") or shown is None or shown.times is None or ratings.times is None:
+        return ratings
+    when = np.nan_to_num(ratings.times[split.valid], nan=-np.inf)
+    limit = np.full(len(ratings.users), np.inf if how == "last" else when.min())
+    if how == "last":
+        np.minimum.at(limit, ratings.user_index[split.valid], when)
+    return replace(ratings, shown=shown.take(~(shown.times > limit[shown.user_index])))
 
 
 def _encode_sides(

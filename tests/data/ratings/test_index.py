@@ -433,3 +433,51 @@ def test_events_lose_strength_by_age():
     del table["time"]
     with pytest.raises(RatingsError, match="has no times"):
         index_ratings(read_table(table), rating="strength", kind="implicit", half_life=1.0)
+
+
+SHOWN = {
+    "user": ["a", "a", "b", "b", "c", "a", "b"],
+    "item": ["x", "y", "y", "z", "x", "x", "x"],
+    "clicks": [1, 0, 1, 1, 0, 0, 0],
+}
+
+
+def test_what_was_shown_and_not_taken_is_kept_on_request():
+    found = index_ratings(read_table(SHOWN), rating="clicks", kind="implicit", shown=True)
+    pairs = found.shown
+    assert pairs is not None and pairs.times is None
+    # An event wins over a row of 0; c and its row are of nobody who took anything.
+    assert [
+        (found.users[u], found.items[i]) for u, i in zip(pairs.user_index, pairs.item_index, strict=True)
+    ] == [
+        ("a", "y"),
+        ("b", "x"),
+    ]
+    assert any(
+        note
+        == "2 pairs have the strength 0: shown and not taken (1 more, of users or items without any event, "
+        "are left out)"
+        for note in found.notes
+    )
+    plain = index_ratings(read_table(SHOWN), rating="clicks", kind="implicit")
+    assert plain.shown is None and plain.ratings.tolist() == found.ratings.tolist()
+    turned = {name: values[::-1] for name, values in SHOWN.items()}
+    again = index_ratings(read_table(turned), rating="clicks", kind="implicit", shown=True)
+    assert again.shown is not None and len(again.shown.user_index) == 2
+    some = take_ratings(found, np.array([0, 1]))
+    assert some.shown is not None and some.users.tolist() == ["a", "b"] and some.items.tolist() == ["x", "y"]
+    assert some.shown.user_index.tolist() == [0, 1] and some.shown.item_index.tolist() == [1, 0]
+    assert take_ratings(found, np.array([0])).shown.user_index.tolist() == []
+    with pytest.raises(RecipeError, match="are of events"):
+        index_ratings(read_table(SHOWN), rating="clicks", kind="explicit", shown=True)
+    none = index_ratings(
+        read_table({**SHOWN, "clicks": [1] * 7}), rating="clicks", kind="implicit", shown=True
+    )
+    assert "no pair has the strength 0, so none was shown and not taken" in none.notes
+
+
+def test_an_event_has_happened_however_old_it_is():
+    table = {"user": ["a", "b"], "item": ["x", "x"], "clicks": [1, 1], "time": [0, 10**9]}
+    given = {"rating": "clicks", "kind": "implicit", "time_format": "seconds", "half_life": 1.0}
+    found = index_ratings(read_table(table), **given)
+    assert found.users.tolist() == ["a", "b"] and (found.ratings > 0).all()

@@ -13,7 +13,7 @@ from tenfold.data.ratings.roles import OF_RUN, Roles, find_roles, item_titles, r
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import format_time, read_times
 from tenfold.errors import LISTED, RatingsError, RecipeError, TableError, did_you_mean
-from tenfold.values import Ratings, id_text
+from tenfold.values import Ratings, Shown, id_text
 
 __all__ = ["DUPLICATE_RULES", "index_ratings", "take_ratings"]
 
@@ -88,6 +88,7 @@ def index_ratings(
     half_life: float | None = None,
     until: float | None = None,
     of_run: Mapping[str, str | None] | None = None,
+    shown: bool = False,
 ) -> Ratings:
     """Read users, items, ratings and times out of a table.
 
@@ -108,6 +109,7 @@ def index_ratings(
         time of the table where it is not given. An event without a time is as old as the oldest.
     of_run: role -> name of its column in the table of a finished run that these ratings are for. Messages
         for a training are left out then, and so is an unreadable column of times that nobody named.
+    shown: of events, keep pairs of strength 0 as shown and not taken; otherwise they are left out.
 
     Raises SchemaError for columns, TableError for cells, RatingsError for what contradicts itself.
     """
@@ -129,6 +131,10 @@ def index_ratings(
     notes += said if of_run is None else []
     if not implicit and rows.span is not None and not finished:
         _check_spread(table, roles.rating, *rows.span)
+    if shown and not implicit:
+        raise RecipeError(
+            "rows that were shown are of events, and these are ratings", fix="give --kind implicit"
+        )
     notes += _weigh_events(rows, half_life, until, implicit)
     rule = duplicates or ("sum" if implicit else "last")
     if rule == "sum" and not implicit:
@@ -138,10 +144,15 @@ def index_ratings(
         )
     chosen, values, said = _one_per_pair(rows, rule, finished)
     notes += said
+    nothing = chosen[values == 0] if shown else chosen[:0]
     if implicit:
-        chosen, values, said = _without_nothing(table, chosen, values, finished)
+        chosen, values, said = _without_nothing(table, chosen, values, finished, shown)
         notes += said
     rows.values = None
+    pairs = None
+    if shown:
+        pairs, said = _shown_pairs(rows, nothing, chosen)
+        notes += said
     # The table's order is freed as soon as the sorted index exists.
     rows.user_index = rows.user_index[chosen]
     rows.item_index = rows.item_index[chosen]
@@ -169,6 +180,7 @@ def index_ratings(
         item_names=names,
         notes=tuple(notes),
         rows=None if not keep_rows else chosen.astype(np.int64) if rows.row is None else rows.row[chosen],
+        shown=pairs,
     )
 
 
@@ -318,7 +330,9 @@ def _weigh_events(rows: _Rows, half_life: float | None, until: float | None, imp
     latest = float(np.nanmax(times)) if until is None else until
     age = np.maximum(latest - np.nan_to_num(times, nan=float(np.nanmin(times))), 0)
     strength = np.ones(len(times)) if rows.values is None else rows.values.astype(np.float64)
-    rows.values = (strength * np.exp2(-age / half_life)).astype(np.float32)
+    aged = (strength * np.exp2(-age / half_life)).astype(np.float32)
+    # However old, an event has happened.
+    rows.values = np.where(strength > 0, np.maximum(aged, np.finfo(np.float32).tiny), 0).astype(np.float32)
     return [f"the strength of an event halves in {half_life:g} seconds of age, up to {format_time(latest)}"]
 
 
@@ -469,9 +483,9 @@ def _one_per_pair(
 
 
 def _without_nothing(
-    table: Table, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool
+    table: Table, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool, shown: bool
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
-    """Drop events of strength 0: nothing happened."""
+    """Drop events of strength 0: nothing happened. shown: they are kept elsewhere, so no message."""
     kept = np.flatnonzero(values)
     if len(kept) == len(values):
         return chosen, values, []
@@ -481,8 +495,28 @@ def _without_nothing(
             f"{table.source} holds no event: every strength is 0",
             fix=f"give events of a strength above 0{other}",
         )
+    if shown:
+        return chosen[kept], values[kept], []
     gone = f"{len(values) - len(kept)} of {len(values)} pairs have the strength 0"
     return chosen[kept], values[kept], [f"{gone}: nothing happened, so they are left out"]
+
+
+def _shown_pairs(
+    rows: _Rows, nothing: NDArray[np.uint32], chosen: NDArray[np.uint32]
+) -> tuple[Shown, list[str]]:
+    """Pairs that were shown, of users and items with an event; and a message. Both are rows of pairs."""
+    every = Shown(
+        rows.user_index[nothing],
+        rows.item_index[nothing],
+        None if rows.times is None else rows.times[nothing],
+    )
+    sizes = len(rows.users), len(rows.items)
+    pairs = every.within(rows.user_index[chosen], rows.item_index[chosen], sizes)
+    many, rest = len(pairs.user_index), len(nothing) - len(pairs.user_index)
+    if not len(nothing):
+        return pairs, ["no pair has the strength 0, so none was shown and not taken"]
+    gone = f" ({rest} more, of users or items without any event, are left out)" if rest else ""
+    return pairs, [f"{many} pairs have the strength 0: shown and not taken{gone}"]
 
 
 def _compact(
@@ -547,7 +581,7 @@ def _marks(values: NDArray[np.float32]) -> list[str]:
 def take_ratings(ratings: Ratings, rows: NDArray[np.int64]) -> Ratings:
     """The ratings of these rows (ascending), with only their users and items in the vocabularies.
 
-    Scale, titles and kind stay those of the whole.
+    Scale, titles and kind stay those of the whole; of what was shown, the pairs of these users and items.
     """
     user_index, users = _compact(ratings.user_index[rows], ratings.users)
     item_index, items = _compact(ratings.item_index[rows], ratings.items)
@@ -561,4 +595,9 @@ def take_ratings(ratings: Ratings, rows: NDArray[np.int64]) -> Ratings:
         times=None if ratings.times is None else ratings.times[rows],
         notes=(),
         rows=None if ratings.rows is None else ratings.rows[rows],
+        shown=None
+        if ratings.shown is None
+        else ratings.shown.within(
+            ratings.user_index[rows], ratings.item_index[rows], (len(ratings.users), len(ratings.items))
+        ),
     )
