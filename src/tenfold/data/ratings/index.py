@@ -131,11 +131,7 @@ def index_ratings(
     notes += said if of_run is None else []
     if not implicit and rows.span is not None and not finished:
         _check_spread(table, roles.rating, *rows.span)
-    if shown and not implicit:
-        raise RecipeError(
-            "rows that were shown are of events, and these are ratings", fix="give --kind implicit"
-        )
-    notes += _weigh_events(rows, half_life, until, implicit)
+    notes += _weigh_events(rows, half_life, until, implicit, shown)
     rule = duplicates or ("sum" if implicit else "last")
     if rule == "sum" and not implicit:
         raise RatingsError(
@@ -144,15 +140,11 @@ def index_ratings(
         )
     chosen, values, said = _one_per_pair(rows, rule, finished)
     notes += said
-    nothing = chosen[values == 0] if shown else chosen[:0]
+    pairs = None
     if implicit:
-        chosen, values, said = _without_nothing(table, chosen, values, finished, shown)
+        chosen, values, pairs, said = _without_nothing(rows, chosen, values, finished, shown)
         notes += said
     rows.values = None
-    pairs = None
-    if shown:
-        pairs, said = _shown_pairs(rows, nothing, chosen)
-        notes += said
     # The table's order is freed as soon as the sorted index exists.
     rows.user_index = rows.user_index[chosen]
     rows.item_index = rows.item_index[chosen]
@@ -313,8 +305,14 @@ def _example(rows: _Rows) -> str:
 # --- explicit or implicit, and the scale -----------------------------------------------------------
 
 
-def _weigh_events(rows: _Rows, half_life: float | None, until: float | None, implicit: bool) -> list[str]:
+def _weigh_events(
+    rows: _Rows, half_life: float | None, until: float | None, implicit: bool, shown: bool
+) -> list[str]:
     """Check strengths of events, and halve them per half-life of age, in place; and a message."""
+    if shown and not implicit:
+        raise RecipeError(
+            "rows that were shown are of events, and these are ratings", fix="give --kind implicit"
+        )
     if half_life is not None and not implicit:
         raise RecipeError("a half-life is of events, and these are ratings", fix="give --kind implicit")
     if implicit and rows.values is not None:
@@ -483,22 +481,24 @@ def _one_per_pair(
 
 
 def _without_nothing(
-    table: Table, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool, shown: bool
-) -> tuple[NDArray[np.uint32], NDArray[np.float32], list[str]]:
-    """Drop events of strength 0: nothing happened. shown: they are kept elsewhere, so no message."""
-    kept = np.flatnonzero(values)
-    if len(kept) == len(values):
-        return chosen, values, []
-    if not len(kept):
+    rows: _Rows, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool, shown: bool
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], Shown | None, list[str]]:
+    """Events without those of strength 0, where nothing happened; with `shown` these pairs; and messages."""
+    kept = values > 0
+    if not kept.any():
         other = "" if of_run else ", or --kind explicit for ratings"
         raise RatingsError(
-            f"{table.source} holds no event: every strength is 0",
+            f"{rows.table.source} holds no event: every strength is 0",
             fix=f"give events of a strength above 0{other}",
         )
     if shown:
-        return chosen[kept], values[kept], []
-    gone = f"{len(values) - len(kept)} of {len(values)} pairs have the strength 0"
-    return chosen[kept], values[kept], [f"{gone}: nothing happened, so they are left out"]
+        pairs, notes = _shown_pairs(rows, chosen[~kept], chosen[kept])
+        return chosen[kept], values[kept], pairs, notes
+    if kept.all():
+        return chosen, values, None, []
+    gone = f"{int((~kept).sum())} of {len(values)} pairs have the strength 0"
+    note = f"{gone}: nothing happened, so they are left out"
+    return chosen[kept], values[kept], None, [note]
 
 
 def _shown_pairs(
