@@ -139,11 +139,8 @@ def index_ratings(
             fix="choose duplicates last, first, mean, max or min, or kind implicit if they count events",
         )
     chosen, values, said = _one_per_pair(rows, rule, finished)
-    notes += said
-    pairs = None
-    if implicit:
-        chosen, values, pairs, said = _without_nothing(rows, chosen, values, finished, shown)
-        notes += said
+    chosen, values, pairs, more = _without_nothing(rows, chosen, values, implicit, finished, shown)
+    notes += [*said, *more]
     rows.values = None
     # The table's order is freed as soon as the sorted index exists.
     rows.user_index = rows.user_index[chosen]
@@ -481,9 +478,16 @@ def _one_per_pair(
 
 
 def _without_nothing(
-    rows: _Rows, chosen: NDArray[np.uint32], values: NDArray[np.float32], of_run: bool, shown: bool
+    rows: _Rows,
+    chosen: NDArray[np.uint32],
+    values: NDArray[np.float32],
+    implicit: bool,
+    of_run: bool,
+    shown: bool,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], Shown | None, list[str]]:
     """Events without those of strength 0, where nothing happened; with `shown` these pairs; and messages."""
+    if not implicit:
+        return chosen, values, None, []
     kept = values > 0
     if not kept.any():
         other = "" if of_run else ", or --kind explicit for ratings"
