@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
@@ -205,6 +206,14 @@ class Body(Part):
     )
 
 
+def _folder_of(run: object) -> object:
+    """The folder of a run, for the path of its weights."""
+    if not isinstance(run, str | os.PathLike):
+        return run
+    path = os.fspath(run)
+    return os.path.dirname(path) or "." if os.path.basename(path) == "weights.safetensors" else path
+
+
 class Images(Part):
     """The backbone, and the pictures that it sees."""
 
@@ -233,7 +242,9 @@ class Images(Part):
     batchnorm_group: Annotated[BatchNormGroup, BeforeValidator(_group)] = choice(
         16, "rows that BatchNorm averages over, or frozen: so from a fitted head"
     )
-    start: str = choice("", "finished run of pictures to start from, instead of weights")
+    start: Annotated[str, BeforeValidator(_folder_of)] = choice(
+        "", "finished run to start from, instead of weights"
+    )
     teacher: str = choice("", "finished run of pictures whose answers are learned, in place of the labels")
     extra: str = choice(
         "",
@@ -263,6 +274,10 @@ class Recipe(Labels, Training, Body, Images):
         sizes = [self.image_size] if self.item_size is None else [self.item_size, self.image_size]
         shown = [str(high) if high == wide else f"{high}x{wide}" for high, wide in sizes]
         return [self.arch, self.resize, *shown]
+
+    def body_for(self, schema: Schema) -> str:
+        """``linear``, ``mlp`` or ``dot``: ``auto`` is linear for pictures alone, else mlp."""
+        return self.body if self.body != "auto" else "mlp" if schema.columns else "linear"
 
     def check(self) -> None:
         """Refuse choices that contradict each other."""

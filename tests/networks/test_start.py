@@ -97,7 +97,7 @@ def test_what_cannot_be_gone_on_from_is_refused(parent: Any, tmp_path: Path) -> 
         tenfold.fit(one.schema, None, columns, start=str(folder / "runs/lost"), **own)
     with pytest.raises(RecipeError, match="say two things"):
         tenfold.fit(one.schema, None, columns, start=str(one.path), weights="none", **own)
-    with pytest.raises(RecipeError, match="pictures alone"):
+    with pytest.raises(RecipeError, match="no input column in common"):
         tenfold.fit(
             {"x": [1.0, 2.0] * 9, "y": [1.0, 2.0] * 9},
             number="x",
@@ -121,3 +121,159 @@ def test_a_limit_of_time_leaves_its_identity_as_it_is(parent: Any, monkeypatch: 
     assert (limited.path / "weights.safetensors").read_bytes() == (
         again.path / "weights.safetensors"
     ).read_bytes()
+
+
+# --- tables ------------------------------------------------------------------------------------------
+
+#: Steps so small that a network of a table answers as it began.
+STILL_TABLE = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "quiet": True, "report": False}
+
+
+def passengers(rows: int = 90) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {
+        "port": rng.choice(["north", "south", "east"], rows).tolist(),
+        "age": rng.normal(40, 12, rows).round(1),
+        "fare": rng.exponential(30, rows).round(2),
+        "held": [int(row % 5 == 0) for row in range(rows)],
+    }
+    likely = (columns["age"] > 40) ^ (np.array(columns["port"]) == "east")
+    columns["lived"] = np.where(likely, "yes", "no").tolist()
+    return columns
+
+
+#: How the columns of the parent are named.
+NAMED: dict[str, Any] = {"category": ["port"], "number": ["age", "fare"], "target": "lived", "split": "held"}
+
+
+@pytest.fixture(scope="module", params=["mlp", "linear"])
+def table(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Any]:
+    folder = tmp_path_factory.mktemp("tables")
+    columns = passengers()
+    run = tenfold.fit(
+        *(columns,),
+        **NAMED,
+        run=folder / "runs/one",
+        epochs=6,
+        seed=3,
+        body=request.param,
+        hidden=(8, 6),
+        quiet=True,
+        report=False,
+    )
+    return folder, columns, run
+
+
+def begun(parent: Any, columns: dict[str, Any], name: str, **changes: Any) -> Any:
+    folder, _, one = parent
+    words = {**NAMED, **STILL_TABLE, **changes}
+    start = words.pop("start", str(one.path))
+    return tenfold.fit(columns, **words, run=folder / f"runs/{name}", start=start)
+
+
+def chances(run: Any, columns: dict[str, Any], among: tuple[str, ...] = ()) -> np.ndarray:
+    answer = run.predict(columns).targets["lived"]
+    assert answer.probabilities is not None
+    kept = answer.probabilities[:, [list(answer.classes).index(word) for word in among or answer.classes]]
+    return kept / kept.sum(axis=1, keepdims=True)
+
+
+def test_a_table_begins_with_the_answers_of_its_parent(table: Any) -> None:
+    folder, columns, one = table
+    # Other rows, in another scale and order of columns, with new values, gaps, a column and a class more.
+    rng = np.random.default_rng(1)
+    other = passengers(60)
+    other["age"] = other["age"] + 7.0
+    other["age"][3] = np.nan
+    other["port"][:8] = ["west"] * 4 + ["", "only held out", "zzz", ""]
+    other["berth"] = rng.choice(["up", "low"], 60).tolist()
+    other["weight"] = rng.normal(70, 9, 60)
+    other["lived"][:6] = ["unknown"] * 6
+    changes = {"category": ["berth", "port"], "number": ["weight", "fare", "age"]}
+    two = begun(table, other, "two", **changes)
+    assert two.recipe.hidden == (8, 6) and two.recipe.body_for(two.schema) == one.recipe.body
+    for rows in (other, {**columns, "berth": ["up"] * 90, "weight": [70.0] * 90}):
+        np.testing.assert_allclose(chances(two, rows, ("no", "yes")), chances(one, rows), atol=1e-5)
+    # Values of the parent that are not in this table are still known.
+    less = {name: list(values) for name, values in columns.items()}
+    less["port"] = ["north" if port == "east" else port for port in less["port"]]
+    three = begun(table, less, "three")
+    np.testing.assert_allclose(chances(three, columns), chances(one, columns), atol=1e-5)
+    notes = "\n".join(two.record.notes)
+    assert "does not know: berth, weight" in notes and "values that" in notes and "west, zzz" in notes
+    assert "2 of 3 classes of lived are known; new: unknown" in notes
+    lines = {line.run: line.parent for line in read_history(folder / "runs")}
+    assert lines["two"] == "one"
+
+
+def test_a_table_without_some_columns_keeps_the_others(table: Any) -> None:
+    folder, columns, one = table
+    two = begun(table, columns, "four", number=["age"])
+    # A fare as the mean of the parent's training counts nothing there.
+    mean = one.encoding.columns["fare"].mean
+    without = {**columns, "fare": [mean] * len(columns["age"])}
+    np.testing.assert_allclose(chances(two, columns), chances(one, without), atol=1e-5)
+    assert any("had more columns: fare" in note for note in two.record.notes)
+
+
+def test_it_goes_on_with_the_same_table(table: Any) -> None:
+    folder, columns, one = table
+    two = begun(table, columns, "five", start=str(one.path / "weights.safetensors"), epochs=20, lr=1e-3)
+    assert two.recipe.start == str(one.path)
+    assert not any("too good" in note for note in two.record.notes)
+    assert two.scores["lived"]["log_loss"] <= one.scores["lived"]["log_loss"] + 0.05
+    # With another split, rows that are scored now have trained the parent.
+    other = {**columns, "held": [int(row % 5 == 1) for row in range(90)]}
+    three = begun(table, other, "six")
+    assert any(f"18 of 18 held-out rows trained {one.path}" in note for note in three.record.notes)
+
+
+def test_columns_that_do_not_meet_are_refused_by_name(table: Any) -> None:
+    folder, columns, one = table
+    with pytest.raises(RecipeError, match="of other kinds here") as refused:
+        begun(
+            table, {**columns, "age": columns["age"].astype(str)}, "bad", category=["port", "age"], number=[]
+        )
+    assert "age is of kind category here, and of kind number in the run" in str(refused.value)
+    with pytest.raises(RecipeError, match="no input column in common"):
+        begun(table, {**columns, "other": columns["age"]}, "bad", category=[], number=["other"])
+    body = "linear" if one.recipe.body == "mlp" else "mlp"
+    with pytest.raises(RecipeError, match="its layers do not fit"):
+        begun(table, columns, "bad", body=body)
+    with pytest.raises(RecipeError, match="its layers do not fit"):
+        begun(table, columns, "bad", embedding=7)
+    if one.recipe.body == "mlp":
+        with pytest.raises(RecipeError, match="its layers do not fit"):
+            begun(table, columns, "bad", hidden=(9,))
+    assert not (folder / "runs/bad").exists()
+
+
+@pytest.mark.parametrize("edition", ["edition1", "edition2"])
+def test_runs_of_every_edition_can_be_gone_on_from(edition: str, tmp_path: Path) -> None:
+    source = Path(__file__).resolve().parents[1] / "golden" / edition
+    kept = {
+        file.parent.name
+        for file in (source / "runs").glob("*/run.json")
+        if '"kind": "network"' in file.read_text("utf-8")
+    }
+    assert {"table"} <= kept
+    for name in sorted(kept):
+        parent = tenfold.load_run(source / "runs" / name)
+        schema = parent.schema
+        images = [
+            column.model_copy(update={"folder": str(source / "photos")}) if column.kind == "image" else column
+            for column in schema.inputs
+        ]
+        schema = schema.model_copy(update={"inputs": tuple(images)})
+        rows = source / ("photos.csv" if schema.images else "table.csv")
+        run = tenfold.fit(schema, None, str(rows), run=tmp_path / name, start=str(parent.path), **STILL_TABLE)
+        was, now = (one.predict(str(rows), reading=reading_of(source, schema)) for one in (parent, run))
+        for target, answer in was.targets.items():
+            if answer.probabilities is not None:
+                assert answer.classes == now.targets[target].classes
+                difference = np.abs(answer.probabilities - now.targets[target].probabilities).max()
+                assert difference < 0.02, (name, target)
+
+
+def reading_of(source: Path, schema: Schema) -> Any:
+    return tenfold.Reading(folders={column.name: str(source / "photos") for column in schema.images})

@@ -297,7 +297,7 @@ class StartOptions(Request):
 
     panel: ClassVar = "Pictures"
     start: str | None = option(
-        "finished run of pictures to start from: its layers, and the last one's rows of known classes",
+        "finished run to start from: its layers, by the names of columns, categories and classes",
         "RUN",
         "--from",
     )

@@ -114,7 +114,10 @@ def job_of(asked: JobOptions, output: str | None = NO_RUN, preset: str | None = 
     chosen = preset_choices(preset, schema) if preset and preset != "best" else {}
     if asked.start:
         if schema.rated:
-            raise RecipeError("--from is for pictures, not for ratings", fix="leave it out")
+            raise RecipeError(
+                "--from is for pictures and tables, not for ratings",
+                fix="tenfold update RUN TABLE, or leave it out",
+            )
         settings = {**settings, "start": asked.start}
     return TrainingRequest(table, schema, recipe_of(schema, {**chosen, **settings}, asked.choices), output)
 

@@ -52,7 +52,8 @@ from tenfold.errors import (
 from tenfold.functions import load_function
 from tenfold.networks.extra import ExtraPhotos, read_extra
 from tenfold.networks.inputs import Rows, open_source, prepare_rows
-from tenfold.networks.start import start_from
+from tenfold.networks.opened import learned_from, may_have_trained
+from tenfold.networks.start import start_columns, start_from
 from tenfold.nn.body import body_kind
 from tenfold.nn.encoders import preprocessing_of
 from tenfold.nn.heads import Head
@@ -150,13 +151,7 @@ def prepare_training(
     notes.add([*split.notes, *_straddlers(schema, rows, kin, split), *said])
     recipe = with_defaults_for_rows(recipe, len(split.train))
     if early is None:
-        # How wide the first layers of a table are is decided by its training rows.
-        columns, said = fit_columns(schema, rows.table, split.train, examples.weigh(split.train))
-        encoding = encoding.model_copy(update={"columns": columns})
-        notes.add(said)
-        cells, said = encode_columns(columns, schema, rows.table)
-        examples = replace(examples, columns=cells)
-        notes.add(said)
+        encoding, examples = _with_columns(encoding, schema, recipe, rows.table, split, examples, notes)
     network, built = early or build(encoding, schema, recipe)
     if recipe.batchnorm_group == "frozen":
         network.context.freeze_norms()
@@ -177,10 +172,12 @@ def prepare_training(
     # The training rows decided settings of the heads: these are built anew, the layers stay.
     network.heads = build_heads(encoding, schema, recipe)
     _try_own_losses(network.heads, examples, split)
-    built = [*built, *start_from(network, recipe)]
+    built = [*built, *start_from(network, recipe, schema, encoding.columns)]
     watched = {name: labels[split.valid] for name, labels in examples.labels.items()}
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)
+    fingerprint = table_fingerprint(rows.table, schema, rows.ids, marks, split.valid)
+    notes.add(may_have_trained(learned_from(recipe), marks, split.valid, fingerprint))
     return TrainingWork(
         schema,
         recipe,
@@ -191,9 +188,27 @@ def prepare_training(
         _identity(schema, recipe, encoding, rows, examples, split, extra),
         built,
         marks,
-        table_fingerprint(rows.table, schema, rows.ids, marks, split.valid),
+        fingerprint,
         extra,
     )
+
+
+def _with_columns(
+    encoding: Encoding,
+    schema: Schema,
+    recipe: Recipe,
+    table: Table,
+    split: Split,
+    examples: Examples,
+    notes: Notes,
+) -> tuple[Encoding, Examples]:
+    """The encoding and the rows with the columns of the table itself, whose training rows decide how wide the
+    first layers are."""
+    columns, said = fit_columns(schema, table, split.train, examples.weigh(split.train))
+    columns, known = start_columns(columns, recipe, schema)
+    cells, strange = encode_columns(columns, schema, table)
+    notes.add([*said, *known, *strange])
+    return encoding.model_copy(update={"columns": columns}), replace(examples, columns=cells)
 
 
 def _builder(recipe: Recipe) -> Callable[[Encoding, Schema, Recipe], tuple[Network, list[str]]]:

@@ -71,9 +71,7 @@ def body_kind(schema: Schema, recipe: Recipe) -> str:
             found=", ".join(f"{column.name} ({column.kind})" for column in schema.inputs),
             fix="set body = 'mlp', or name two id columns and no other input",
         )
-    if recipe.body != "auto":
-        return recipe.body
-    return "mlp" if schema.columns else "linear"
+    return recipe.body_for(schema)
 
 
 def build_body(kind: str, widths: Sequence[int], recipe: Recipe) -> ConcatBody | MlpBody | DotBody:

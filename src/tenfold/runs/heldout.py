@@ -163,6 +163,14 @@ def read_held_out(folder: Path, schema: Schema, classes: Mapping[str, Sequence[s
     )
 
 
+def held_out_marks(folder: Path, schema: Schema, classes: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Fingerprints of the rows that a run held out (`rowjoin.row_fingerprints`); empty where it kept none."""
+    path = next((folder / name for name in FILES if (folder / name).exists()), None)
+    columns = {} if path is None else read_parquet_columns(path)
+    names = held_out_columns(schema.answers, {str(one.name): () for one in schema.answers} | dict(classes))
+    return frozenset(map(str, columns.get(names.fingerprint, ())))
+
+
 def _classes_in(columns: Iterable[str], name: str) -> list[str]:
     """Return the classes with a column of probabilities, where no list of them is kept."""
     prefix = f"{name}:"
