@@ -1,11 +1,15 @@
-"""Child processes of this interpreter that import no code from the current folder."""
+"""Child processes that import no code from the current folder, and which of several processes this is."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 
-__all__ = ["module_command", "module_environment", "without_current_folder"]
+__all__ = ["Rank", "module_command", "module_environment", "this_rank", "without_current_folder"]
+
+#: What `torchrun` tells every process that it starts.
+_OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 #: The folder that holds this package.
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -33,3 +37,24 @@ def without_current_folder() -> None:
     """Remove the current folder, which `python -m` puts first in `sys.path`, unless it holds the package."""
     if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()) and sys.path[0] != _ROOT:
         del sys.path[0]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One of the processes that share a training.
+
+    number: from 0, over all machines.  count: how many there are.  local: its number on its machine.
+    """
+
+    number: int = 0
+    count: int = 1
+    local: int = 0
+
+
+def this_rank() -> Rank:
+    """Which rank this process is, by the environment that `torchrun` gives it; the only one without that."""
+    told = [os.environ.get(name, "") for name in _OF_RANKS]
+    if not all(told):
+        return Rank()
+    number, count, local = map(int, told[:3])
+    return Rank(number, count, local) if count > 1 else Rank()

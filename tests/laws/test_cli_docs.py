@@ -107,6 +107,7 @@ FOREIGN = {
     "--faults",
     "--files",
     "--all",
+    "--nproc-per-node",
 }
 
 

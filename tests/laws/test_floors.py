@@ -84,6 +84,7 @@ NEURAL = (
             "extra",
             "plan",
             "fit",
+            "launch",
             "rates",
             "start",
             "teacher",

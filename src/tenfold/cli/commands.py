@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,8 @@ from typer.core import TyperCommand
 from tenfold.cli.console import print_json, say, say_error, show_details, tell
 from tenfold.cli.options import Request, options_of, parameters_of
 from tenfold.cli.screen import show_answers, show_records, show_scores
-from tenfold.errors import OutputError, TenfoldError, home_path, of_machine
+from tenfold.errors import OutputError, RecipeError, TenfoldError, home_path, of_machine
+from tenfold.processes import this_rank
 from tenfold.recipe import AnyRecipe
 from tenfold.remedies import Offer, offering
 
@@ -34,6 +36,8 @@ app = typer.Typer(
 
 Asked = TypeVar("Asked", bound=Request)
 
+#: Seconds that a further rank of a training waits before it says why it failed.
+FIRST_SAYS = 2.0
 #: Every command's options, as they are typed.
 OPTIONS: dict[str, frozenset[str]] = {}
 
@@ -102,6 +106,11 @@ def command(
     def register(function: Callable[[Asked], None]) -> Callable[[Asked], None]:
         def run(**values: object) -> None:
             with offering(offer_of(name)), answered():
+                if this_rank().count > 1 and name != "fit":
+                    raise RecipeError(
+                        f"several processes share one training, and tenfold {name} is none",
+                        fix="start it without torchrun",
+                    )
                 given = {key: _at_home(metavars[key], value) for key, value in values.items()}
                 _keep_inputs(given)
                 show_details(bool(given.get("verbose")))
@@ -157,12 +166,18 @@ def answered() -> Iterator[None]:
         yield
     except (TenfoldError, OSError, MemoryError) as error:
         shown = error if isinstance(error, TenfoldError) else of_machine(error)
+        rank = this_rank().number
+        if rank:
+            # Where rank 0 fails, too, it says so, and whoever started the ranks ends this one meanwhile.
+            time.sleep(FIRST_SAYS)
+            say(f"rank {rank}:", style="")
         say_error(shown)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as stop:
         # The interrupted work has noted what is kept.
         notes = getattr(stop, "__notes__", ())
-        say(f"stopped: {'; '.join(notes)}" if notes else "stopped.", style="")
+        if not this_rank().number:
+            say(f"stopped: {'; '.join(notes)}" if notes else "stopped.", style="")
         raise typer.Exit(130) from None
 
 

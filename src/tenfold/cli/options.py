@@ -238,6 +238,13 @@ class MachineOptions(DeviceOptions):
     probe: bool = option("measure two steps of the largest batch first", default=False)
 
 
+class DevicesOptions(Request):
+    """How many devices share a training."""
+
+    panel: ClassVar = "This machine"
+    devices: int | None = option("processes that share the training, each with a GPU of its own [1]")
+
+
 class ViewOptions(Request):
     """Test-time augmentation, and where a run's pictures are now."""
 

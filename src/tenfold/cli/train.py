@@ -1,5 +1,6 @@
 """Commands that train and plan, and the demonstration."""
 
+import sys
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -7,15 +8,17 @@ import typer
 
 from tenfold.cli.commands import command, show_run
 from tenfold.cli.console import print_json, say
-from tenfold.cli.options import BudgetOptions, JobOptions, Json, argument, option
+from tenfold.cli.options import BudgetOptions, DevicesOptions, JobOptions, Json, argument, option
 from tenfold.cli.progress import Display, MembersDisplay
 from tenfold.cli.request import TrainingRequest, fit_keywords, job_of, picture_job_of, refuse
 from tenfold.cli.screen import show_demo, show_demo_ratings, show_next, show_plans, show_rates, show_rows
 from tenfold.cli.screen_many import show_ensemble
+from tenfold.errors import RecipeError
+from tenfold.processes import this_rank
 from tenfold.recipe import FactorRecipe, Recipe
 
 
-class Fit(BudgetOptions, JobOptions, Json):
+class Fit(BudgetOptions, DevicesOptions, JobOptions, Json):
     """What ``tenfold fit`` takes."""
 
     panel: ClassVar = "Output"
@@ -42,6 +45,10 @@ def _fit(asked: Fit) -> None:
     job = job_of(asked, asked.output, asked.preset)
     if asked.preset == "best":
         return _fit_best(asked, job)
+    keywords = fit_keywords(job.schema, asked, job.recipe, image=asked.image)
+    rank = this_rank()
+    if asked.devices is not None and asked.devices != rank.count:
+        raise typer.Exit(_fit_shared(asked, asked.devices, rank.count))
     with Display() as display:
         run = fit(
             job.schema,
@@ -50,23 +57,36 @@ def _fit(asked: Fit) -> None:
             run=job.output,
             resume=asked.resume,
             report=asked.report,
-            on_progress=display.progress,
-            on_note=display.note,
+            on_progress=None if rank.number else display.progress,
+            on_note=None if rank.number else display.note,
             time_format=asked.time_format if job.schema.rated else None,
             time_limit=asked.time_limit,
-            **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
+            **keywords,
         )
+    if rank.number:
+        return None
     if asked.as_json:
         return print_json(run.summary)
     show_run(run.summary)
     return show_next(run)
 
 
+def _fit_shared(asked: Fit, devices: int, ranks: int) -> int:
+    """Train with several devices: this command again, once for each of them. Returns the exit code."""
+    if devices < 1 or ranks > 1:
+        there = f"torchrun has started {ranks} processes" if ranks > 1 else "one device at least trains"
+        raise RecipeError(f"--devices {devices}: {there}", fix="leave out --devices")
+    refuse(asked, ("time_limit", "probe"), "of several devices")
+    from tenfold.networks.launch import launch_ranks
+
+    return launch_ranks(devices, asked.device, sys.argv[1:])
+
+
 def _fit_best(asked: Fit, job: TrainingRequest) -> None:
     from tenfold.ensembles.preset import train_best
     from tenfold.runs.options import parse_seconds
 
-    refuse(asked, ("probe",), "of the preset 'best', which trains in further processes")
+    refuse(asked, ("probe", "devices"), "of the preset 'best', which trains in further processes")
     with MembersDisplay() as display:
         run = train_best(
             job.schema,

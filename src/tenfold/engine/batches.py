@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64, Int64, Num, UInt8
 from torch import Tensor
 
 from tenfold.data.encode import Encoding, Examples
+from tenfold.engine.ranks import ONE_RANK, Ranks
 from tenfold.nn.augment import Mix, augment, draw_mix, mixed, resized
 from tenfold.nn.exact import group_sizes, uniform
 from tenfold.nn.network import column_name, input_name
@@ -240,6 +241,36 @@ class KnownAnswers(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Lot:
+    """What a process needs of a batch.
+
+    index: all rows of the batch.  own: its part of them.  groups: of its part.
+    needed: rows whose pictures it reads: its own, then further ones that are mixed into these.
+    mix: of the whole batch.  own_mix: of its part, with partners as indices of `needed`.
+    """
+
+    index: Int64[np.ndarray, " rows"]
+    own: slice
+    groups: tuple[int, ...]
+    needed: Int64[np.ndarray, " needed"]
+    mix: Mix | None = None
+    own_mix: Mix | None = None
+
+
+def _lot(index: Int64[np.ndarray, " rows"], ranks: Ranks, group: int | None, mix: Mix | None) -> _Lot:
+    own, groups = ranks.part(group_sizes(len(index), group) if group else (1,) * len(index))
+    if mix is None:
+        return _Lot(index, own, groups, index[own])
+    partner = mix.partner[own].numpy()
+    places = np.full(len(index), -1)
+    places[own] = np.arange(own.stop - own.start)
+    strangers = np.unique(partner[places[partner] < 0])
+    places[strangers] = np.arange(len(strangers)) + own.stop - own.start
+    own_mix = Mix(torch.from_numpy(places[partner]), mix.share[own])
+    return _Lot(index, own, groups, np.concatenate([index[own], index[strangers]]), mix, own_mix)
+
+
 def training_batches(
     examples: Examples,
     order: list[Int64[np.ndarray, " _"]],
@@ -252,39 +283,41 @@ def training_batches(
     group: int | None,
     teacher: Teacher | None = None,
     answers: KnownAnswers | None = None,
+    ranks: Ranks = ONE_RANK,
 ) -> Iterator[Batch]:
     """The batches of one epoch, augmented and mixed, ready to be cut.
 
-    teacher: sees the same views as the network, and gives the labels.  answers: beside the rows' labels.
-
     order: rows of each batch (see `epoch_order`).  first_step: number of the first batch's step.
     group: rows to a BatchNorm group, or None where no layer mixes rows.
+    teacher: sees the same views as the network, and gives the labels.  answers: beside the rows' labels.
+    ranks: each gets its part of every batch, with the denominators of the whole.
     """
 
-    def read(rows: Int64[np.ndarray, " rows"]) -> list[UInt8[np.ndarray, "rows height width 3"]]:
-        return [reader.read(rows) for reader in examples.images]
+    def drawn(position: int) -> Mix | None:
+        rows, step = torch.from_numpy(order[position]), first_step + position
+        return draw_mix(rows, alpha=recipe.mixup, seed=recipe.seed, step=step) if recipe.mixup else None
 
+    def read(rows: Int64[np.ndarray, " rows"]) -> list[UInt8[np.ndarray, "rows height width 3"]]:
+        return [reader.read(rows) for reader in examples.images] if len(rows) else []
+
+    lots = [_lot(index, ranks, group, drawn(position)) for position, index in enumerate(order)]
     # Without pictures there is nothing to wait for.
-    for position, stored in enumerate(read_ahead(order, read, workers if examples.images else 0)):
-        index = order[position]
-        rows = torch.from_numpy(index)
-        mix = (
-            draw_mix(rows, alpha=recipe.mixup, seed=recipe.seed, step=first_step + position)
-            if recipe.mixup
-            else None
-        )
+    workers = workers if examples.images else 0
+    looked_at = preparation.seen_at(None if teacher is None else teacher.size)
+    for lot, stored in zip(lots, read_ahead([lot.needed for lot in lots], read, workers), strict=True):
+        rows = torch.from_numpy(lot.index[lot.own])
         inputs = unknown_codes(
-            column_inputs(examples, index, preparation),
+            column_inputs(examples, lot.index[lot.own], preparation),
             rows,
             rate=recipe.unknown_rate,
             seed=recipe.seed,
             epoch=epoch,
         )
-        seen, looked_at = [], preparation.seen_at(None if teacher is None else teacher.size)
+        seen = []
         for column, pixels in enumerate(stored):
             images = augment(
                 looked_at.pixels(pixels, min_scale=recipe.min_scale),
-                rows,
+                torch.from_numpy(lot.needed),
                 seed=recipe.seed + column,
                 epoch=epoch,
                 strength=recipe.augment,
@@ -292,28 +325,32 @@ def training_batches(
                 min_scale=recipe.min_scale,
                 size=looked_at.size,
             )
-            if mix is not None:
-                images = mixed(images, mix)
+            if lot.own_mix is not None:
+                images = mixed(images, lot.own_mix)
             inputs[input_name(column)] = preparation.normalised(resized(images, preparation.size))
             if teacher is not None:
                 seen.append(images)
         if teacher is None:
-            targets, denominators = _label_sets(examples, index, mix, preparation.device, answers)
+            targets, denominators = _label_sets(
+                examples, lot.index, lot.own, lot.mix, preparation.device, answers
+            )
         else:
-            targets, denominators = _taught_sets(teacher, seen, examples.importance, index)
+            targets, sums = _taught_sets(teacher, seen, examples, lot.index[lot.own])
+            names = sorted(sums)
+            denominators = dict(zip(names, ranks.add(sums[name] for name in names), strict=True))
             seen.clear()  # this frame lives on while the batch is trained
-        groups = group_sizes(len(index), group) if group else (1,) * len(index)
-        yield Batch(rows.to(preparation.device), inputs, targets, denominators, groups, len(index))
+        yield Batch(rows.to(preparation.device), inputs, targets, denominators, lot.groups, len(lot.index))
 
 
 def _label_sets(
     examples: Examples,
     index: Int64[np.ndarray, " rows"],
+    part: slice,
     mix: Mix | None,
     device: torch.device,
     answers: KnownAnswers | None = None,
 ) -> tuple[dict[str, tuple[Labels, ...]], dict[str, float]]:
-    """The rows' labels and known answers, and the sum of their weights."""
+    """The labels and known answers of a part of the rows, and the sum of all rows' weights."""
     targets, denominators = {}, {}
     known_answers = {} if answers is None else answers.label_sets(index)
     for name, all_labels in examples.labels.items():
@@ -330,7 +367,7 @@ def _label_sets(
             own = [(known, weight * share) for known, weight in sets]
             sets = own + [(known[partner], weight[partner] * (1 - share)) for known, weight in sets]
         targets[name] = tuple(
-            Labels(torch.from_numpy(known).to(device), torch.from_numpy(weight).to(device))
+            Labels(torch.from_numpy(known[part]).to(device), torch.from_numpy(weight[part]).to(device))
             for known, weight in sets
         )
         # Known from the table, before the first backward pass: every micro-batch divides by it.
@@ -341,12 +378,14 @@ def _label_sets(
 def _taught_sets(
     teacher: Teacher,
     views: list[Float[Tensor, "rows 3 height width"]],
-    importance: Float64[np.ndarray, " all_rows"] | None,
+    examples: Examples,
     index: Int64[np.ndarray, " rows"],
 ) -> tuple[dict[str, tuple[Labels, ...]], dict[str, float]]:
     """A teacher's answers as labels, whether the rows have any or not; rows count by their importance."""
     targets, denominators = {}, {}
-    for name, sets in teacher.label_sets(views).items():
+    importance = examples.importance
+    answers = teacher.label_sets(views) if len(index) else dict.fromkeys(examples.labels, [])
+    for name, sets in answers.items():
         counted = []
         for labels, shares in sets:
             if importance is not None:

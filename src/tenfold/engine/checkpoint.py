@@ -110,7 +110,7 @@ def peek_checkpoint(folder: RunFolder, identity: Mapping[str, object]) -> Unfini
         progress = Progress(history=_epochs(about.pop("history")), **about)
         return Unfinished(progress, kept.arrays, dict(kept.about["scaler"]), kept.checked, steps)
     except (KeyError, TypeError, ValueError):
-        raise damaged_checkpoint(folder, "it does not say how far the training has come") from None
+        raise damaged_checkpoint(folder.final, "it does not say how far the training has come") from None
 
 
 def _epochs(records: Sequence[Mapping[str, Any]]) -> list[EpochEnded]:
@@ -123,10 +123,10 @@ def _epochs(records: Sequence[Mapping[str, Any]]) -> list[EpochEnded]:
     return epochs
 
 
-def damaged_checkpoint(folder: RunFolder, why: str) -> RunError:
+def damaged_checkpoint(run: object, why: str) -> RunError:
     """Return the error for a checkpoint that cannot be resumed."""
     return RunError(
-        f"the checkpoint of {folder.final} is damaged", problems=[why], fix="leave --resume out to start anew"
+        f"the checkpoint of {run} is damaged", problems=[why], fix="leave --resume out to start anew"
     )
 
 

@@ -17,6 +17,7 @@ from tenfold.engine.device import free_memory, is_out_of_memory
 from tenfold.engine.loss import batch_loss
 from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients
 from tenfold.engine.predict import HALF
+from tenfold.engine.ranks import ONE_RANK, Ranks
 from tenfold.engine.undo import keep_undo
 from tenfold.errors import MemoryBudgetError
 from tenfold.nn.network import Network, uses_channels_last
@@ -33,6 +34,7 @@ class Training:
     micro_batch: rows that go through the network at once; shrinks when memory runs out.
     head_only: backbones are kept as they are and need no gradients.
     averaged: the moving average of the weights, or None.
+    ranks: the processes that share this training, each with its part of every batch.
     """
 
     network: Network
@@ -44,6 +46,7 @@ class Training:
     scaler: torch.amp.GradScaler
     head_only: bool = False
     averaged: AveragedWeights | None = None
+    ranks: Ranks = ONE_RANK
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -85,6 +88,7 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
     Each micro-batch adds its *sum* of losses divided by the *batch's* denominator, so the gradient is
     the undivided batch's (docs/memory.md). If memory runs out, nothing of the attempt is kept, the
     micro-batch is halved, and the same step is taken again from the same state and the same draws.
+    batch: this rank's part of it, where several ranks share the training; it may have no row.
     """
     while True:
         try:
@@ -99,8 +103,8 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
         training.network.context.discard_statistics()
         training.restart_scaler()
         free_memory()
-        smallest = max(batch.groups)
-        largest = max(len(part) for part in batch.split(training.micro_batch))
+        cut = [len(part) for part in batch.split(training.micro_batch)]
+        smallest, largest = training.ranks.most(max(batch.groups, default=0), max(cut, default=0))
         if largest <= smallest:
             raise MemoryBudgetError(
                 f"memory ran out with the smallest possible micro-batch, {largest} rows",
@@ -110,6 +114,7 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
         training.micro_batch = max(smallest, largest // 2)
         training.notes.append(
             f"step {step}: memory ran out; taken again with a micro-batch of {training.micro_batch} rows"
+            + (f" on each rank ({message})" if training.ranks.count > 1 else "")
         )
     if result.updated:
         average_weights(training, step)
@@ -125,16 +130,21 @@ def average_weights(training: Training, step: int) -> None:
 def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
     training.optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float | Float[Tensor, ""]] = {head.name: 0.0 for head in training.network.heads}
-    for micro in batch.split(training.micro_batch):
-        loss = micro_batch_loss(training, micro, step, sums)
-        if loss.requires_grad:
-            loss.backward()
-        del loss
+    parameters = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
+    with training.ranks.together():
+        training.ranks.reserve(parameters)
+        for micro in batch.split(training.micro_batch):
+            loss = micro_batch_loss(training, micro, step, sums)
+            if loss.requires_grad:
+                loss.backward()
+            del loss
+    training.ranks.add_gradients(parameters)
     norm, updated = update_weights(training)
     # Read last: until here a GPU works on while the processor is ahead of it.
+    totals = training.ranks.add(map(float, sums.values()))
     losses = {
-        name: float(value) / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
-        for name, value in sums.items()
+        name: value / batch.denominators[name] if batch.denominators[name] > 0 else math.nan
+        for name, value in zip(sums, totals, strict=True)
     }
     return StepResult(losses, norm, updated)
 
@@ -160,6 +170,7 @@ def update_weights(training: Training) -> tuple[float, bool]:
     the weights moved. Out of memory, all is as before."""
     network, optimizer = training.network, training.optimizer
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    training.ranks.add_statistics(network.context.norms)
     if not trained:
         # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
         network.context.commit_statistics()
@@ -168,9 +179,10 @@ def update_weights(training: Training) -> tuple[float, bool]:
     norm = float(clip_gradients(trained, training.recipe.clip_norm))
     finite = math.isfinite(norm)
     if finite or training.scaler.is_enabled():
-        undo = keep_undo(optimizer)
+        undo = keep_undo(optimizer, training.ranks.any)
         try:
-            training.scaler.step(optimizer)
+            with training.ranks.together():
+                training.scaler.step(optimizer)
         except (torch.OutOfMemoryError, RuntimeError):
             if undo is not None:
                 undo.take_back()
@@ -202,12 +214,14 @@ def begin_training(
     head_only: bool = False,
     averaged: bool = True,
     move: bool = True,
+    ranks: Ranks = ONE_RANK,
 ) -> Training:
     """Make what the steps of a network need, and move it to its device.
 
     precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
     averaged: keep the moving average of the weights that the recipe asks for.
     move: false where the network is on its device already, as a fake one is.
+    ranks: the processes that share the training.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
     if move:
@@ -222,4 +236,5 @@ def begin_training(
         torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "float16"),
         head_only,
         AveragedWeights(network, recipe.ema) if averaged and recipe.ema else None,
+        ranks,
     )

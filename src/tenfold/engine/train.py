@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tenfold.engine.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
     tensors_under,
+    to_array,
 )
 from tenfold.engine.device import peak_bytes
 from tenfold.engine.linear import fit_head
@@ -30,6 +32,7 @@ from tenfold.engine.loss import task_weights_of
 from tenfold.engine.monitor import is_gain, monitored
 from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_views
+from tenfold.engine.ranks import ONE_RANK, Ranks
 from tenfold.engine.schedule import one_cycle
 from tenfold.engine.statistics import STATISTICS_ROWS, estimate_for
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
@@ -86,6 +89,7 @@ def fit_network(
     teacher: Teacher | None = None,
     extra: Int64[np.ndarray, " extra"] | None = None,
     answers: KnownAnswers | None = None,
+    ranks: Ranks = ONE_RANK,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -97,10 +101,11 @@ def fit_network(
     cache: folder that keeps frozen features, see `kept_features`.
     teacher: gives the labels, in place of those of the rows.
     extra: numbers of rows without labels that are trained on, too.  answers: what these learn.
+    ranks: the processes that share the training; all call this, and only the first one has a folder.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
-    kept = peek_checkpoint(folder, identity or {}) if folder is not None else None
+    kept = ranks.from_first(peek_checkpoint(folder, identity or {}) if folder is not None else None)
     progress = kept.progress if kept else Progress(micro_batch=plan.micro_batch, statistics=STATISTICS_ROWS)
     training = begin_training(
         network,
@@ -110,10 +115,12 @@ def fit_network(
         precision=precision,
         micro_batch=progress.micro_batch,
         head_only=progress.epoch < recipe.frozen_epochs,
+        ranks=ranks,
     )
+    ranks.copy_first(network.state_dict().values())
     if plan.checkpoint and not recompute(network):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
-    good, best = _resumed(training, kept, folder) if kept and folder else ({}, {})
+    good, best = _resumed(training, kept, folder) if kept else ({}, {})
     fresh = kept is None
     del kept
     loop = _Loop(
@@ -131,7 +138,7 @@ def fit_network(
 
 
 def _resumed(
-    training: Training, kept: Unfinished, folder: RunFolder
+    training: Training, kept: Unfinished, folder: RunFolder | None
 ) -> tuple[dict[str, Shaped[Tensor, " ..."]], dict[str, Shaped[Tensor, " ..."]]]:
     """Put a training where the other one stopped; returns its last good weights and its best ones."""
     progress, recipe = kept.progress, training.recipe
@@ -143,8 +150,17 @@ def _resumed(
         restore_checkpoint(kept, training, without_optimizer=seam)
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         why = (str(error).splitlines() or [""])[0]
-        raise damaged_checkpoint(folder, f"it does not fit this network: {why}") from None
+        run = folder.final if folder else "this run"
+        raise damaged_checkpoint(run, f"it does not fit this network: {why}") from None
     return tensors_under(kept.arrays, "good/"), tensors_under(kept.arrays, "best/")
+
+
+def _sum_of(weights: Mapping[str, Shaped[Tensor, " ..."]]) -> str:
+    """A checksum of weights on the CPU."""
+    total = 0
+    for value in weights.values():
+        total = zlib.crc32(np.ascontiguousarray(to_array(value)).reshape(-1).view(np.uint8), total)
+    return f"{total:08x}"
 
 
 @dataclass
@@ -184,17 +200,19 @@ class _Loop:
 
     def _fit_head(self) -> None:
         training = self.training
-        fit_head(
-            training.network,
-            self.examples,
-            self.train,
-            training.preparation,
-            seed=training.recipe.seed,
-            autocast=training.autocast,
-            workers=self.plan.workers,
-            cache=self.cache,
-            on_rows=lambda done, total: self._tell(RowsPredicted(done, total, "last layer")),
-        )
+        if training.ranks.first:
+            fit_head(
+                training.network,
+                self.examples,
+                self.train,
+                training.preparation,
+                seed=training.recipe.seed,
+                autocast=training.autocast,
+                workers=self.plan.workers,
+                cache=self.cache,
+                on_rows=lambda done, total: self._tell(RowsPredicted(done, total, "last layer")),
+            )
+        training.ranks.copy_first(training.network.state_dict().values())
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
@@ -217,6 +235,8 @@ class _Loop:
                 self.training.network.load_state_dict(self.good)
                 return str(error)
             self.good = self._weights()
+            if self.training.ranks.count > 1:
+                self.training.ranks.check_same(_sum_of(self.good), f"weights after epoch {progress.epoch}")
             self._keep_best()
             self._save()
         if progress.step and progress.skipped == progress.step:
@@ -245,6 +265,7 @@ class _Loop:
             return False
         seconds = [record.seconds for record in progress.history[-2:]]
         late = time.monotonic() + (seconds[-1] - (seconds[0] if len(seconds) > 1 else 0.0)) > self.deadline
+        late = self.training.ranks.from_first(late)
         if late:
             epochs = self.training.recipe.frozen_epochs + self.training.recipe.epochs
             self.training.notes.append(
@@ -348,6 +369,7 @@ class _Loop:
             group=training.group,
             teacher=self.teacher,
             answers=self.answers,
+            ranks=training.ranks,
         )
         for batch in batches:
             done = (epoch - first) * per_epoch + progress.epoch_step - (progress.skipped - skipped[first])
@@ -428,21 +450,24 @@ class _Loop:
             return self._scores() if len(self.valid) else {}
 
     def _scores(self) -> TargetScores:
-        """Scores of the validation rows by the weights that the network holds now."""
-        training = self.training
-        probabilities = predict_views(
+        """Scores of the validation rows by the weights of now; each rank predicts some of the rows."""
+        training, ranks = self.training, self.training.ranks
+        parts = predict_views(
             training.network,
             self.examples,
-            self.valid,
+            np.array_split(self.valid, ranks.count)[ranks.number],
             training.preparation,
             autocast=training.autocast,
             workers=self.plan.workers,
         )[0]
-        labels, weights = self.examples.labels, self.examples.weigh(self.valid)
-        return {
-            head.name: head.scores(probabilities[head.name], labels[head.name][self.valid], weights=weights)
-            for head in training.network.heads
-        }
+        scores: TargetScores = {}
+        gathered = ranks.to_first(parts)
+        if gathered:
+            labels, weights = self.examples.labels, self.examples.weigh(self.valid)
+            for head in training.network.heads:
+                answers = np.concatenate([part[head.name] for part in gathered])
+                scores[head.name] = head.scores(answers, labels[head.name][self.valid], weights=weights)
+        return ranks.from_first(scores)
 
     def _tell(self, event: Event) -> None:
         if self.on_progress is not None:

@@ -8,6 +8,7 @@ network's step, so they are made where they may be needed and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -59,16 +60,21 @@ class Undo:
                     state[name] = kept
 
 
-def keep_undo(optimizer: torch.optim.Optimizer) -> Undo | None:
+def keep_undo(optimizer: torch.optim.Optimizer, agreed: Callable[[bool], bool] = bool) -> Undo | None:
     """A copy for `Undo` where the update may run out of memory; else None.
 
     On a GPU: where less is free than the update takes. On a CPU, where nobody can tell: where it is small.
+    agreed: whether any of the processes that share the training needs a copy, so that all keep one.
     """
+    return Undo(optimizer) if agreed(_may_run_short(optimizer)) else None
+
+
+def _may_run_short(optimizer: torch.optim.Optimizer) -> bool:
     moved = _moved(optimizer)
     if moved and moved[0].device.type == "cuda":
-        return Undo(optimizer) if _is_scarce(moved) else None
+        return _is_scarce(moved)
     changed = sum(_bytes(p) + sum(map(_bytes, optimizer.state.get(p, {}).values())) for p in moved)
-    return Undo(optimizer) if changed <= SMALL_COPY else None
+    return changed <= SMALL_COPY
 
 
 def _is_scarce(moved: list[Shaped[Tensor, " ..."]]) -> bool:

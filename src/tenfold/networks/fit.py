@@ -6,8 +6,9 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -22,15 +23,15 @@ from tenfold.engine.device import (
     keep_freed_memory,
     one_thread,
     peak_bytes,
-    pick_device,
     pick_precision,
     process_bytes,
     process_peak,
     reset_peak,
 )
+from tenfold.engine.ranks import ONE_RANK, Ranks, joined_ranks, rank_device
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.train import Trained, fit_network
-from tenfold.errors import MemoryBudgetError, RunError
+from tenfold.errors import MemoryBudgetError, RecipeError, RunError
 from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.plan import PlanRequest, plan_to_fit
@@ -49,14 +50,16 @@ from tenfold.networks.teacher import load_teacher
 from tenfold.networks.timing import LATEST, PLANNED, epochs_within, size_within
 from tenfold.nn.exact import cut_groups, group_sizes
 from tenfold.nn.network import Network, layer_widths
+from tenfold.processes import this_rank
 from tenfold.recipe import (
     FEW_STEPS,
     SMALLEST_BATCH,
     Recipe,
     with_defaults_for_rows,
 )
+from tenfold.remedies import option
 from tenfold.runs.fitting import run_fit
-from tenfold.runs.folder import RunFolder
+from tenfold.runs.folder import RunFolder, differences
 from tenfold.runs.job import Fitted, Notes, PeakMemory
 from tenfold.runs.options import FitOptions, Machine
 from tenfold.runs.reading import table_facts
@@ -84,7 +87,8 @@ class NetworkFit:
         check_extra(recipe, schema, options.time_limit, options.reading)
         self.asked = recipe
         self.schema, self.recipe, self.table = schema, resolved_recipe(recipe, schema), table
-        self.options, self.device = options, pick_device(options.machine.device)
+        self.options, self.device = options, rank_device(options.machine.device)
+        self.ranks, self._told = ONE_RANK, False
         self.started, self.given = time.monotonic(), recipe.model_fields_set
 
     @property
@@ -93,9 +97,45 @@ class NetworkFit:
         limit = self.options.time_limit
         return math.inf if limit is None else self.started + LATEST * limit
 
-    def machine(self) -> AbstractContextManager[PeakMemory]:
-        """One thread for the small layers of a table without pictures on a CPU."""
-        return training_on(self.device, small=not self.schema.images)
+    @contextmanager
+    def machine(self) -> Iterator[PeakMemory]:
+        """The other ranks, if any. One thread on a CPU for the small layers of a table without pictures."""
+        asked = {
+            "time_limit": self.options.time_limit is not None,
+            "probe": self.options.machine.probe,
+            "extra": bool(self.recipe.extra),
+        }
+        if this_rank().count > 1 and any(asked.values()):
+            name = next(name for name, given in asked.items() if given)
+            raise RecipeError(f"{option(name)} is not an option of several devices", fix="leave it out")
+        with (
+            training_on(self.device, small=not self.schema.images) as peak,
+            joined_ranks(self.device) as self.ranks,
+        ):
+            yield peak
+            if not self._told:
+                self.tell_ranks(None)
+            self.ranks.wait()
+
+    def tell_ranks(self, start: Start | None) -> Start | None:
+        """Tell the further ranks, once, what begins; they get what the first one says. None for nothing."""
+        self._told = True
+        return self.ranks.from_first(start)
+
+    def take_part(self) -> Path | None:
+        """Share the training of the first rank, which alone writes; returns its run's folder in the end.
+        None where the run had finished already.
+
+        Raises RunError where this rank does not see that folder, or has read another table.
+        """
+        notes = Notes()
+        with self.machine():
+            work = self.prepare(notes)
+            start = self.tell_ranks(None)
+            if start is not None:
+                _check_start(start, work.start(start.final, start.work))
+                work.fit(None, notes)
+        return start.final if start else None
 
     def continues(self, recipe: Mapping[str, object]) -> None:
         """Nothing: its defaults are those of earlier versions."""
@@ -108,7 +148,8 @@ class NetworkFit:
         recipe = self._sized(notes)
         rule = self.options.split_rule
         begin_stage(self.options.on_progress, "reading the table")
-        work = prepare_training(self.schema, recipe, self.table, reading, notes, split_rule=rule)
+        with self.ranks.in_turn():
+            work = prepare_training(self.schema, recipe, self.table, reading, notes, split_rule=rule)
         return _Prepared(self, self._within_time(work, recipe, notes))
 
     def _sized(self, notes: Notes) -> Recipe:
@@ -152,6 +193,15 @@ def training_on(device: torch.device, *, small: bool) -> Iterator[PeakMemory]:
 
 
 @dataclass(frozen=True)
+class Start:
+    """What the first rank tells the others before a training: where it writes, and what is trained."""
+
+    final: Path
+    work: Path
+    identity: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class _Prepared:
     job: NetworkFit
     work: TrainingWork
@@ -160,21 +210,34 @@ class _Prepared:
     def identity(self) -> Mapping[str, object]:
         return self.work.identity
 
-    def train(self, folder: RunFolder, notes: Notes) -> Fitted:
-        """Plan, train, score the validation rows, and write the network."""
-        work, recipe, device = self.work, self.work.recipe, self.job.device
-        machine = self.job.options.machine
-        precision = pick_precision(recipe.precision, device)
-        tell = self.job.options.on_progress
+    @property
+    def precision(self) -> str:
+        """What the recipe's precision means on this device."""
+        return pick_precision(self.work.recipe.precision, self.job.device)
+
+    def start(self, final: Path, work: Path) -> Start:
+        """What the ranks must have in common. Machines differ in what "auto" means, and another precision is
+        another training."""
+        return Start(final, work, {**self.identity, "precision": self.precision})
+
+    def fit(self, folder: RunFolder | None, notes: Notes) -> tuple[MemoryPlan, Trained, OpenedNetwork | None]:
+        """Plan and train, with the other ranks where there are some, of which only the first has a folder.
+
+        Returns the training on the labels alone, too, where extra photos learn its answers.
+        """
+        work, recipe, device, ranks = self.work, self.work.recipe, self.job.device, self.job.ranks
+        machine, precision, tell = self.job.options.machine, self.precision, self.job.options.on_progress
         begin_stage(tell, "planning the memory")
-        plan = plan_training(recipe, machine, work, device, precision)
+        plan = plan_training(recipe, machine, work, device, precision, ranks)
+        plan = ranks.from_first(min(ranks.to_first(plan) or [plan], key=lambda each: each.micro_batch))
         notes.add(_describe(work, recipe, device, precision, plan))
+        notes.add(_shared(ranks, _groups(recipe, work)))
         if machine.probe:
             notes.add([_probe(work, recipe, plan, device, precision)])
         examples, extra, answers, alone = work.examples, None, None, None
         if work.extra is not None:
             examples, extra = with_extra(examples, work.extra, work.split.train)
-            if not recipe.teacher:
+            if not recipe.teacher and folder is not None:
                 alone = self._labels_alone(folder, notes)
                 answers = self._answers(alone, examples, extra, precision)
         trained = fit_network(
@@ -188,7 +251,6 @@ class _Prepared:
             device=device,
             precision=precision,
             folder=folder,
-            # What "auto" means differs between machines, and another precision is another training.
             identity={**work.identity, "precision": precision},
             on_progress=tell,
             deadline=self.job.deadline,
@@ -196,8 +258,16 @@ class _Prepared:
             teacher=load_teacher(work, device) if recipe.teacher else None,
             extra=extra,
             answers=answers,
+            ranks=ranks,
         )
-        begin_stage(tell, "scoring the validation rows")
+        return plan, trained, alone
+
+    def train(self, folder: RunFolder, notes: Notes) -> Fitted:
+        """Plan, train, score the validation rows, and write the network."""
+        work, recipe, device, precision = self.work, self.work.recipe, self.job.device, self.precision
+        self.job.tell_ranks(self.start(folder.final.resolve(), folder.path.resolve()))
+        plan, trained, alone = self.fit(folder, notes)
+        begin_stage(self.job.options.on_progress, "scoring the validation rows")
         notes.add(trained.notes)
         result = evaluate_validation(folder, work, recipe, device, precision)
         notes.add(result.notes)
@@ -223,7 +293,10 @@ class _Prepared:
             **({"without_extra": nan_to_none(alone.scores)} if alone is not None else {}),
             "precision": precision,
             "device": str(device),
-            "plan": _plan_record(plan, cut_batch(recipe, work, trained.micro_batch), process_peak(device)),
+            "plan": _plan_record(
+                plan, cut_batch(recipe, work, trained.micro_batch, self.job.ranks), process_peak(device)
+            ),
+            **({"ranks": self.job.ranks.count} if self.job.ranks.count > 1 else {}),
         }
         fix = "a lower --lr, or --precision bfloat16 where float16 was used"
         return Fitted(work.schema, recipe, record, trained.stopped, fix)
@@ -267,20 +340,42 @@ def write_network(
     folder.write_arrays("weights.safetensors", weights, about)
 
 
+def _check_start(first: Start, own: Start) -> None:
+    """Refuse to share a training that is another one, or whose folder this rank does not see."""
+    rank = this_rank().number
+    if not first.work.is_dir():
+        raise RunError(
+            f"rank {rank} does not see {first.work}, where rank 0 writes",
+            fix="give -o a folder that every machine sees",
+        )
+    changed = differences(first.identity, own.identity)
+    if changed:
+        raise RunError(
+            f"rank {rank} has prepared another training than rank 0",
+            problems=changed,
+            fix="the same table, pictures and kind of device for every rank",
+        )
+
+
 def plan_training(
-    recipe: Recipe, machine: Machine, work: TrainingWork, device: torch.device, precision: str
+    recipe: Recipe,
+    machine: Machine,
+    work: TrainingWork,
+    device: torch.device,
+    precision: str,
+    ranks: Ranks = ONE_RANK,
 ) -> MemoryPlan:
     """Plan how this training fits this machine, before the first step and without running any of it.
 
     On a CPU without a budget nothing is planned: up to 32 rows go through at once.
     Raises MemoryBudgetError with the parts and what would help where nothing fits.
     """
-    batch = min(recipe.batch_size, work.rows_per_epoch)
+    batch = sum(ranks.largest_part(_groups(recipe, work)))
     if not work.schema.images:
         return plan_cells(machine, work, batch)
     if machine.budget is None and device.type != "cuda":
         asked = min(machine.micro_batch or min(batch, 32), batch)
-        cut = cut_batch(recipe, work, asked)
+        cut = cut_batch(recipe, work, asked, ranks)
         notes = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
         return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(notes))
     size = parse_bytes(machine.budget or "auto")
@@ -298,12 +393,17 @@ def plan_training(
     return plan_to_fit(work.network if several else recipe.arch, request)
 
 
-def cut_batch(recipe: Recipe, work: TrainingWork, micro: int) -> list[int]:
-    """Return the sizes of the micro-batches that a batch is cut into, at most `micro` rows each."""
+def cut_batch(recipe: Recipe, work: TrainingWork, micro: int, ranks: Ranks = ONE_RANK) -> list[int]:
+    """Sizes of the micro-batches that a batch, or a rank's part of it, is cut into: at most `micro` rows."""
+    return cut_groups(ranks.largest_part(_groups(recipe, work)), micro)
+
+
+def _groups(recipe: Recipe, work: TrainingWork) -> tuple[int, ...]:
+    """Rows of each BatchNorm group of a batch, or of each row alone."""
     batch, group = min(recipe.batch_size, work.rows_per_epoch), recipe.batchnorm_group
     if isinstance(group, int) and work.network.context.norms:
-        return cut_groups(group_sizes(batch, group), micro)
-    return cut_groups([1] * batch, micro)
+        return group_sizes(batch, group)
+    return (1,) * batch
 
 
 def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
@@ -401,6 +501,18 @@ def _describe(
         _steps(recipe, work.rows_per_epoch),
         *map(Detail, _norms(work.network, recipe, len(work.split.train))),
         *plan.notes,
+    ]
+
+
+def _shared(ranks: Ranks, groups: tuple[int, ...]) -> list[str]:
+    """How several devices share a batch."""
+    if ranks.count == 1:
+        return []
+    rows = [sum(Ranks(number, ranks.count).part(groups)[1]) for number in range(ranks.count)]
+    few = ", since BatchNorm groups are not cut: a larger --batch-size or a smaller --batchnorm-group"
+    return [
+        f"{ranks.count} devices share each batch of {sum(rows)} rows: {min(rows)} to {max(rows)} rows each"
+        + (few if min(rows) < max(rows) // 2 and len(groups) < sum(groups) else "")
     ]
 
 

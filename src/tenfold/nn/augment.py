@@ -224,11 +224,12 @@ def draw_mix(rows: Int64[Tensor, " rows"], *, alpha: float, seed: int, step: int
 
 
 def mixed(
-    images: Float[Tensor, "rows channels height width"], mix: Mix
+    images: Float[Tensor, "needed channels height width"], mix: Mix
 ) -> Float[Tensor, "rows channels height width"]:
-    """Pictures (rows, 3, height, width), each mixed with its partner."""
+    """Pictures (rows, 3, height, width), each mixed with its partner. Those that `mix` is for come first; any
+    others are only mixed into these."""
     share = mix.share.to(images.dtype)[:, None, None, None]
-    return images[mix.partner].lerp_(images, share)
+    return images[mix.partner].lerp_(images[: len(mix.partner)], share)
 
 
 def resized(

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 from tenfold.errors import RecipeError, TenfoldError, TrainingError
 from tenfold.events import Listener, begin_stage
+from tenfold.processes import this_rank
 from tenfold.runs.folder import has_finished, making_run
 from tenfold.runs.history import record_run
-from tenfold.runs.job import FitJob, Notes, log_all
+from tenfold.runs.job import FitJob, Notes, SharedJob, log_all
 from tenfold.runs.options import FitOptions, Machine, Reading, SplitRule, parse_seconds
-from tenfold.runs.registry import AnyRecipe, job_for, open_run
+from tenfold.runs.registry import AnyRecipe, job_for, load_run, open_run
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
 from tenfold.values import Log
@@ -55,6 +57,7 @@ def fit(
         recipe does not give are chosen by measured steps so as to end in time.
     split_rule: for networks: splits the rows instead of the recipe.
     on_progress: called with pictures, steps and epochs.  on_note: called with every message.
+    Under `torchrun` all processes call this; rank 0 writes, and the others open what it wrote.
     Raises a TenfoldError for what is wrong with the input before anything is trained.
     """
     options = fit_options(
@@ -68,6 +71,8 @@ def fit(
             fix="give the epochs and the image size that it printed with 'time limit'",
         )
     job = job_for(schema, recipe, table, options)
+    if this_rank().number:
+        return load_run(cast(SharedJob, job).take_part() or run or "")
     made = run_fit(job, next_run() if run is None else run, resume=resume, log=on_note)
     if report:
         begin_stage(on_progress, "writing the report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tenfold.recipe import AnyRecipe
@@ -60,6 +61,15 @@ class FitJob(Protocol):
 
     def prepare(self, notes: Notes) -> Prepared:
         """Read and check everything. Raises a TenfoldError for what is wrong with the input."""
+        ...
+
+
+class SharedJob(FitJob, Protocol):
+    """A training that several processes may share, each with a device of its own."""
+
+    def take_part(self) -> Path | None:
+        """Share the training that the first process makes a run of; returns that run's folder in the end.
+        None where it had finished already."""
         ...
 
 

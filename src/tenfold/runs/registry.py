@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack, cast
 
 from tenfold.errors import RecipeError, RunError, SchemaError
+from tenfold.processes import this_rank
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.folder import read_run
 from tenfold.runs.job import FitJob
@@ -128,6 +129,11 @@ def job_for(schema: Schema, recipe: AnyRecipe, table: object, options: FitOption
     recipe = fitting_recipe(schema, recipe)
     if options.time_limit is not None and not isinstance(recipe, Recipe):
         raise RecipeError("a time limit is for pictures and tables, not for ratings", fix="leave it out")
+    if this_rank().count > 1 and not isinstance(recipe, Recipe):
+        raise RecipeError(
+            "several devices share a training of pictures or tables, not one of ratings",
+            fix="leave out --devices, and start it without torchrun",
+        )
     if schema.rated != isinstance(recipe, FactorRecipe | RatingNetworkRecipe):
         what, name = ("of ratings", "FactorRecipe") if schema.rated else ("without id columns", "Recipe")
         raise SchemaError(f"a schema {what} is fitted by a {name}", fix=f"give a {name}()")
