@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -109,6 +111,16 @@ def test_lists_are_answered_as_in_python(name: str, client: TestClient, runs: Pa
         assert item not in [row["item"] for row in learned.json()["rows"]]
 
 
+def test_a_photo_finds_the_only_run_that_takes_photos(client: TestClient) -> None:
+    data = (GOLDEN / "photos" / "00.png").read_bytes()
+    found = told(client.post("/predict", content=data, headers={"content-type": "image/png"}))
+    assert found["run"] == "photos"
+    assert told(client.post("/predict", files={"file": ("a.png", data)}))["run"] == "photos"
+    assert "--alike" in told(client.post("/alike", files={"file": ("a.png", data)}), 422)["fix"]
+    # One that cannot be meant otherwise is told what the named run reads.
+    assert "reads no pictures" in told(client.post("/predict?run=table", files={"file": data}), 422)["detail"]
+
+
 def test_bad_requests_are_named(client: TestClient) -> None:
     page = ("page.jpg", b"<html>", "image/jpeg")
     refusal = told(client.post("/predict?run=photos", files={"file": page}), 422)
@@ -152,6 +164,58 @@ def test_bad_requests_are_named(client: TestClient) -> None:
     stranger = told(client.get("/recommend/a%2Fb?run=gibbs&n=1"))
     assert not stranger["rows"][0]["known_user"] and "'a/b'" in stranger["notes"][0]
     assert "--alike" in told(client.post("/alike?run=photos", files={"file": page}), 422)["fix"]
+
+
+def test_nonsense_is_never_the_servers_fault(client: TestClient) -> None:
+    """Its errors would be raised here. schemathesis does the same 100,000 times: bench/serving.py --fuzz."""
+    drawn = random.Random(0)
+    odd: list[Any] = [
+        "",
+        "\0",
+        "u1",
+        "f" * 3000,
+        "é\u202e",
+        "-1",
+        "1e999",
+        "../..",
+        "%2e%2e",
+        None,
+        True,
+        7,
+        1e308,
+    ]
+    odd += [2**63, [], {}, ["a"], {"": ""}, "data:image/png;base64,AAAA", "data:image/png;base64,%"]
+    paths = [
+        "predict",
+        "alike",
+        "recommend",
+        "recommend/{}",
+        "similar/{}",
+        "rated/{}",
+        "users",
+        "items",
+        "runs",
+    ]
+    types = ["application/json", "multipart/form-data", "multipart/form-data; boundary=q", "image/png", "x"]
+    names = ["rows", "ratings", "user", "n", "item", "rating", "farm", "height", "image_id"]
+    statuses: set[int] = set()
+    for _ in range(150):
+        path = drawn.choice(paths).format(quote(str(drawn.choice(odd)), safe=""))
+        known = drawn.choice(["photos", "table", "gibbs", "events", "no such run"])
+        query = {"run": known, "n": str(drawn.choice([1, *odd])), "text": str(drawn.choice(odd))}
+        inner = {drawn.choice(names): drawn.choice(odd) for _ in range(3)}
+        whole = drawn.choice([{"rows": [inner]}, {"ratings": [inner]}, inner, drawn.choice(odd)])
+        body = json.dumps(whole).encode()[drawn.choice([0, 0, 0, 3]) :]
+        answer = client.request(
+            drawn.choice(["POST", "POST", "GET", "PUT"]),
+            f"/{path}",
+            params=dict(drawn.sample([*query.items()], drawn.randint(0, 3))),
+            content=body,
+            headers={"content-type": drawn.choice([types[0], *types])},
+        )
+        statuses.add(answer.status_code)
+        assert answer.status_code < 500, answer.text
+    assert {200, 404, 422} <= statuses
 
 
 def test_facts_are_told(client: TestClient) -> None:

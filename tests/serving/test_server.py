@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -51,8 +52,19 @@ def test_a_server_starts_answers_and_ends() -> None:
         address = line.split()[3]
         with urllib.request.urlopen(f"{address}/recommend/u0?n=2", timeout=30) as answer:
             assert len(json.load(answer)["rows"]) == 2
-        # A connection that is open and asks nothing keeps nobody.
         port = int(address.rpartition(":")[2])
+        # Whoever goes before the request is whole is no fault of the server's.
+        with socket.create_connection(("127.0.0.1", port)) as cut:
+            cut.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
+            cut.sendall(b"content-length: 1000\r\n\r\n{")
+        for _ in range(100):
+            with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
+                counted = answer.read().decode()
+            if 'path="/predict"' in counted:
+                break
+            time.sleep(0.1)
+        assert 'path="/predict",status="499"' in counted and 'status="500"' not in counted
+        # A connection that is open and asks nothing keeps nobody.
         with socket.create_connection(("127.0.0.1", port)):
             server.send_signal(signal.SIGTERM)
             _, errors = server.communicate(timeout=30)

@@ -74,6 +74,8 @@ Count = Annotated[int, Query(ge=1, le=1000, description="length of the list")]
 Text = Annotated[str, Query(max_length=200, description="words to search for")]
 Id = Annotated[str, Path(max_length=1000)]
 
+#: How the types of bodies begin that hold pictures.
+PHOTOS = ("multipart/form-data", "image/", "application/octet-stream")
 #: Requests that only runs of ratings and events answer.
 LISTS = ("/recommend", "/similar", "/items", "/users", "/rated")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -167,13 +169,13 @@ class _Server:
             for one in served
         }
 
-    def pick(self, name: str | None, *, rated: bool | None = None) -> Served:
+    def pick(self, name: str | None, can: Callable[[Served], bool] = lambda one: True) -> Served:
         """The run of a name, or the only one that can answer."""
         if name is not None:
             if name not in self.served:
                 refuse(404, f"there is no run {name!r}", fix=did_you_mean(name, self.served))
             return self.served[name]
-        able = [one for one in self.served.values() if rated in (None, one.run.schema.rated)]
+        able = [one for one in self.served.values() if can(one)]
         if not able:
             refuse(404, "no run of this server can answer that", found=", ".join(self.served))
         if len(able) > 1:
@@ -234,8 +236,8 @@ def make_app(served: Sequence[Served], limits: Limits) -> FastAPI:
 def _name_runs(app: FastAPI, server: _Server) -> None:
     """Let the description list the runs of each request, and demand one where several can answer."""
     for path, told in app.openapi()["paths"].items():
-        rated = path.startswith(LISTS)
-        able = [name for name, one in server.served.items() if one.run.schema.rated or not rated]
+        can = _lists if path.startswith(LISTS) else _sees if path == "/alike" else None
+        able = [name for name, one in server.served.items() if can is None or can(one)]
         for request in told.values():
             for parameter in request.get("parameters", ()):
                 if parameter["name"] == "run":
@@ -256,7 +258,9 @@ def _add_answers(app: FastAPI, server: _Server) -> None:
     )
     async def predict(request: Request, run: RunName = None) -> Answer:
         """Answer rows of a table, as JSON, or pictures, as files of a form or as the body itself."""
-        served = server.pick(run)
+        # Rows of JSON could be meant for any run; a photo only for one that takes photos, if there is one.
+        photo = _kind(request).startswith(PHOTOS) and any(map(_sees, server.served.values()))
+        served = server.pick(run, *([_sees] if photo else []))
         return await server.answer(
             served, server.gatherers[served.name].ask(await _read_rows(request, served))
         )
@@ -269,14 +273,26 @@ def _add_answers(app: FastAPI, server: _Server) -> None:
     )
     async def alike(request: Request, n: Count = 6, run: RunName = None) -> Answer:
         """The training photos most alike to a photo, where the server was started with ``--alike``."""
-        served = server.pick(run, rated=False)
+        served = server.pick(run, _sees)
         asked = await _read_rows(request, served)
         return await server.list(served, lambda: served.alike(asked, n))
 
 
+def _lists(one: Served) -> bool:
+    return one.run.schema.rated
+
+
+def _sees(one: Served) -> bool:
+    return bool(one.run.schema.images)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def _read_rows(request: Request, served: Served) -> Asked:
     """What a body asks: JSON, a form, or a picture."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == "application/json":
         try:
             rows = Rows.model_validate_json(await request.body()).rows
@@ -285,7 +301,7 @@ async def _read_rows(request: Request, served: Served) -> Asked:
         return served.asked(rows)
     if kind == "multipart/form-data":
         return served.uploads(*await _read_form(request, served.limits))
-    if kind.startswith("image/") or kind == "application/octet-stream":
+    if kind.startswith(PHOTOS):
         return served.uploads([("", Upload("the picture", await request.body()))], {})
     refuse(415, f"a body of the type {kind[:80]!r} is not read", fix="send JSON, a form or a picture")
 
@@ -313,27 +329,27 @@ def _add_lists(app: FastAPI, server: _Server) -> None:
     @app.get("/recommend/{user:path}", response_model=Answer, responses=refusals)
     async def recommend(user: Id, n: Count = 10, run: RunName = None) -> Answer:
         """The items that rank highest for a user, with reasons where the run can tell them."""
-        served = server.pick(run, rated=True)
+        served = server.pick(run, _lists)
         return await server.list(served, lambda: served.recommend(user, n))
 
     @app.post("/recommend", response_model=Answer, responses={**refusals, 400: _REFUSALS[400]})
     async def recommend_after(wishes: Wishes, run: RunName = None) -> Answer:
         """The list of a new user, or of a known one, after some ratings. The run itself learns nothing."""
-        served = server.pick(run, rated=True)
+        served = server.pick(run, _lists)
         ratings = [(one.item, one.rating) for one in wishes.ratings]
         return await server.list(served, lambda: served.recommend(wishes.user, wishes.n, ratings))
 
     @app.get("/similar/{item:path}", response_model=Answer, responses=refusals)
     async def similar(item: Id, n: Count = 10, run: RunName = None) -> Answer:
         """The items nearest to an item, by its id or title."""
-        served = server.pick(run, rated=True)
+        served = server.pick(run, _lists)
         try:
             return await server.list(served, lambda: served.similar(item, n))
         except RatingsError as error:
             raise HTTPException(404, _refusal(error)) from None
 
     async def found(run: str | None, find: Callable[[Served], list[dict[str, object]]]) -> Answer:
-        served = server.pick(run, rated=True)
+        served = server.pick(run, _lists)
         return await server.list(served, lambda: Answered(find(served)))
 
     @app.get("/users", response_model=Answer, responses=refusals)

@@ -53,16 +53,19 @@ class BodyLimit:
         if told.isdigit() and int(told) > self.limits.max_body:
             refusal = JSONResponse({"detail": self._too_large}, 413, {"connection": "close"})
             return await refusal(scope, receive, send)
-        read, until = 0, asyncio.get_running_loop().time() + self.limits.timeout
+        read, whole, until = 0, False, asyncio.get_running_loop().time() + self.limits.timeout
 
         async def limited() -> Message:
-            nonlocal read
+            nonlocal read, whole
             try:
                 async with asyncio.timeout_at(until):
                     message = await receive()
             except TimeoutError:
                 told = f"the request did not come whole within {self.limits.timeout:g} s"
                 raise HTTPException(408, told) from None
+            if message["type"] == "http.disconnect" and not whole:
+                raise HTTPException(499, "the request was not sent whole")  # for the figures: nobody reads it
+            whole = whole or not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > self.limits.max_body:
                 raise HTTPException(413, self._too_large)
