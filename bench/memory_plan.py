@@ -217,6 +217,9 @@ class TimmTraining:
 
 #: A context of PyTorch 1.12 with CUDA 11.3, which loads every kernel at once: those of the lesson's machines.
 THEN = Band(1159 * MIB, 1500 * MIB, 2067 * MIB)
+#: Part of what is reserved that differs between the kernels of 2022 and those that are traced today: the
+#: lesson's first five settings, traced with today's norm, are up to 6.0 % below what its notebook reserved.
+SPREAD_OF_THEN = 0.06
 #: Batches that the benchmark tries, and what an RTX 3090 has.
 LADDER = (512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 CARD = int(23.69 * GIB)
@@ -229,15 +232,16 @@ def show_brackets(count: int, layout: str) -> None:
         table = [row for row in csv.DictReader(stream) if timm.is_model(row["model"])]
     random.Random(1).shuffle(table)
     table = [row for row in table if int(row["train_batch_size"]) in LADDER][:count]
-    ran = failed = refused = allowed = untraced = 0
+    ran = failed = refused = allowed = untraced = unbounded = 0
     for row in table:
         rows, side = int(row["train_batch_size"]), int(row["train_img_size"])
         place = LADDER.index(rows)
         try:
             program = TimmTraining(row["model"], side, last=layout == "nhwc")
-            forecaster = Forecaster(Phases(program, "cuda", "native"), context=THEN, workspace=0)
+            phases = Phases(program, "cuda", "native")
+            forecaster = Forecaster(phases, context=THEN, workspace=0, spread=SPREAD_OF_THEN)
             low = forecaster.forecast(rows, [rows]).band.low
-            high = forecaster.forecast(LADDER[place - 1], [LADDER[place - 1]]).band.high if place else None
+            above = forecaster.forecast(LADDER[place - 1], [LADDER[place - 1]]) if place else None
         except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, LookupError) as error:
             untraced += 1
             print(f"  {row['model']}: {type(error).__name__}: {str(error).splitlines()[0][:90]}")
@@ -246,20 +250,29 @@ def show_brackets(count: int, layout: str) -> None:
         if low > CARD:
             refused += 1
             print(f"  {row['model']} {side} px: {rows} rows ran, planned at {low / GIB:.1f} GiB or more")
-        if high is not None:
-            failed += 1
-            if high <= CARD:
+        if above is not None:
+            high, failed = above.band.high, failed + 1
+            if high <= CARD and not above.bounded:
+                unbounded += 1
+                print(
+                    f"  {row['model']} {side} px: {LADDER[place - 1]} rows failed; the plan says it may fit"
+                )
+            elif high <= CARD:
                 allowed += 1
                 more = LADDER[place - 1]
                 print(
                     f"  {row['model']} {side} px: {more} rows failed, planned at {high / GIB:.1f} GiB or less"
                 )
     print(f"{layout}: {ran} batches that ran, {refused} of them planned as impossible;")
-    print(f"      {failed} that did not, {allowed} of them planned as fitting; {untraced} not traced")
+    print(
+        f"      {failed} that did not, {allowed} of them planned as fitting, {unbounded} as one that may fit;"
+    )
+    print(f"      {untraced} not traced")
 
 
 def show_coverage(count: int, seed: int) -> None:
-    from tenfold.memory.plan import PlanRequest, Refusal, plan_each
+    from tenfold.memory.choose import Refusal, plan_each
+    from tenfold.memory.plan import PlanRequest
 
     sample = sorted(random.Random(seed).sample(timm.list_models(), count))
     planned, reasons = 0, []

@@ -10,10 +10,10 @@ import timm
 import torch
 from torch import nn
 
-from tenfold.errors import MemoryBudgetError, RecipeError
+from tenfold.errors import RecipeError
 from tenfold.memory import plan as memory
 from tenfold.memory.cards import GIB, MIB
-from tenfold.memory.plan import Plan, PlanRequest, Refusal, plan_each, plan_memory, plan_to_fit, timeline
+from tenfold.memory.plan import Plan, PlanRequest, plan_memory, timeline
 from tenfold.memory.trace import KINDS
 from tenfold.recipe import Recipe
 
@@ -118,28 +118,13 @@ def test_the_largest_batch_fits_and_one_much_larger_does_not() -> None:
         ).fits_whole
 
 
-def test_recomputing_activations_takes_less_and_is_the_last_resort() -> None:
+def test_recomputing_activations_takes_less() -> None:
     options = {**SMALL, "batch_size": 16, "image_size": 224, "evaluated": 0}
     plain = plan_memory("vit_tiny_patch16_224", request(**options, budget_bytes=GIB, micro_batch=16))
     again = plan_memory(
         "vit_tiny_patch16_224", request(**options, budget_bytes=GIB, micro_batch=16, checkpoint=True)
     )
     assert again.checkpoint and again.parts["activations"] < plain.parts["activations"] / 2
-    one = {**options, "batch_size": 1, "image_size": 448}
-    need = plan_memory("vit_tiny_patch16_224", request(**one, budget_bytes=GIB)).band_bytes[1]
-    enough = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need))
-    assert enough.fits and not enough.checkpoint
-    less = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need - 8 * MIB))
-    assert less.fits and less.checkpoint and "recomputed" in less.notes[-1]
-
-
-def test_when_nothing_fits_the_parts_and_the_remedies_are_said() -> None:
-    with pytest.raises(MemoryBudgetError) as caught:
-        plan_to_fit("test_vit", request(**{**SMALL, "image_size": 160}, budget_bytes=300 * MIB))
-    text = str(caught.value)
-    assert "one row of test_vit at 160x160 needs" in text and "budget 300 MiB" in text
-    assert "weights" in text and "context" in text
-    assert "checkpoint=true" in text and "a smaller image_size" in text and "a budget of" in text
 
 
 @pytest.mark.parametrize(
@@ -176,12 +161,6 @@ def test_a_network_that_cannot_be_traced_is_one_line_too() -> None:
     with pytest.raises(RecipeError, match="the network cannot be planned") as caught:
         plan_memory(Curious(), request(**SMALL, budget_bytes=GIB))
     assert "\n" not in caught.value.headline
-
-
-def test_one_refusal_does_not_stop_the_others() -> None:
-    found = plan_each(["test_vit", "no_such_net", "test_resnet"], request(**SMALL, budget_bytes=GIB))
-    assert [type(each) for each in found] == [Plan, Refusal, Plan]
-    assert found[1].record()["fits"] is False and "no_such_net" in found[1].record()["reason"]
 
 
 def test_an_answer_is_kept_under_all_that_decides_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -11,7 +11,8 @@ import pytest
 import tenfold
 from photos import QUICK, write_photos, write_table
 from tenfold.errors import MemoryBudgetError, RecipeError
-from tenfold.memory.plan import Plan, Refusal
+from tenfold.memory.choose import Refusal
+from tenfold.memory.plan import Plan
 from tenfold.networks.plan import draw_plan, plan, plan_command
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Machine

@@ -16,7 +16,8 @@ from tenfold.targets.words import HEADINGS, SHORT, short_score
 if TYPE_CHECKING:
     from tenfold.engine.finder import RateCurve
     from tenfold.files.graph import Exported
-    from tenfold.memory.plan import Plan, Refusal
+    from tenfold.memory.choose import Refusal
+    from tenfold.memory.plan import Plan
     from tenfold.recommenders.inspect import Inspection
     from tenfold.recommenders.run import RecommenderRun
     from tenfold.runs.run import Run
@@ -351,9 +352,24 @@ def show_update(run: str, done: Mapping[str, object], updates: int) -> None:
     tell(f"run: {run}, update {updates}")
 
 
+def _show_choices(plan: Plan) -> None:
+    """Print a row for each cut of the batch that was looked at, the fastest that fits first."""
+    rows = [
+        [
+            f"{each.micro_batch} x {each.accumulation}" + (" *" if each.checkpoint else ""),
+            f"{each.process_bytes / 2**30:.1f}" + ("" if each.fits else "!"),
+            f"{each.high_bytes / 2**30:.1f}",
+            f"{each.seconds:.3g}",
+            "taken" if (each.micro_batch, each.checkpoint) == (plan.micro_batch, plan.checkpoint) else "",
+        ]
+        for each in plan.choices
+    ]
+    show_table(("rows at once", "peak GiB", "at most", "s a step, predicted", ""), rows, left=())
+
+
 def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
     """Print a row for each architecture: how its batch is divided, what it needs, and for what."""
-    from tenfold.memory.plan import Refusal
+    from tenfold.memory.choose import Refusal
 
     heads = ("architecture", "rows at once", "peak GiB", "range", "whole batch", "largest batch")
     rows: list[list[str]] = []
@@ -386,6 +402,8 @@ def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
         legend = "peak: predicted, and its range; whole batch: does it go through at once; largest: that does"
         legend += "; *: activations computed again" if any(plan.checkpoint for plan in fits) else ""
         tell(legend + ("; !: more than the budget" if not all(plan.fits for plan in fits) else ""), NOTE)
+    if len(fits) == 1 and len(fits[0].choices) > 1:
+        _show_choices(fits[0])
     for line in lines:
         tell(line)
     for note in notes:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from tenfold.memory.allocator import CachingAllocator, Usage, replay
 from tenfold.memory.cards import MIB, Band
 from tenfold.memory.phases import Phases, StepAllocations
-from tenfold.memory.trace import KINDS, WEIGHTS, WORKSPACE
+from tenfold.memory.speed import Rates
+from tenfold.memory.trace import KINDS, WEIGHTS, WORKSPACE, AllocationLog
 
 #: Optimizer steps that are played: the second is the first that finds the optimizer's state and the
 #: segments of a whole step. More change nothing (bench/memory_plan.py --steps).
@@ -31,6 +33,7 @@ class Forecast:
 
     live: by tensors.  reserved: by the allocator.  process: with the context.
     band: of `process`.  parts: what for, at the moment when tensors are most; they sum to `process`.
+    bounded: whether the high end is one: see `scratch.is_unbounded`.
     """
 
     live: int
@@ -38,6 +41,7 @@ class Forecast:
     process: int
     band: Band
     parts: Mapping[str, int]
+    bounded: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,20 @@ class Forecaster:
 
     context: what the process holds beside its tensors.
     workspace: bytes that the matrix library keeps through the allocator.
+    spread: part of what is reserved on a GPU that the model may be wrong by.
     """
 
-    def __init__(self, phases: Phases, *, context: Band, workspace: int) -> None:
+    def __init__(self, phases: Phases, *, context: Band, workspace: int, spread: float = SPREAD) -> None:
+        self._spread = spread
         self._phases, self._device, self._context, self._workspace = phases, phases.device, context, workspace
 
     def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
         """What a step on `batch` rows needs that is cut into micro-batches of these rows."""
         requests = self._requests(batch, micro_batches)
         usage = replay(requests.events, requests.sizes, self._allocator())
-        widest = max(self._phases.micro_batch(rows).widest for rows in set(micro_batches))
-        context, spread = self._context, SPREAD
+        logs = [self._phases.micro_batch(rows) for rows in set(micro_batches)]
+        widest = max(log.widest for log in logs)
+        context, spread = self._context, self._spread
         if self._device == "cpu":
             widest, spread = 0, HEAP_SPREAD  # its convolutions' scratch space is known
         band = Band(
@@ -80,8 +87,23 @@ class Forecaster:
             context.high + int(usage.reserved * (1 + spread)) + widest,
         )
         return Forecast(
-            usage.live, usage.reserved, band.expected, band, _parts(requests, usage, context.expected)
+            usage.live,
+            usage.reserved,
+            band.expected,
+            band,
+            _parts(requests, usage, context.expected),
+            all(log.bounded for log in logs),
         )
+
+    def seconds(self, micro_batches: Sequence[int], rates: Rates) -> float:
+        """Predicted seconds of a step that is cut into micro-batches of these rows: see `memory.speed`."""
+        total = rates.seconds(_costs(self._phases.updates()[1]))
+        # Every further pass adds to the gradients: two are read, and one written.
+        added = np.array([(0.0, 3.0 * size) for size in self._phases.trained()]).reshape(-1, 2)
+        total += (len(micro_batches) - 1) * rates.seconds(added)
+        for rows, times in Counter(micro_batches).items():
+            total += times * rates.seconds(_costs(self._phases.micro_batch(rows)))
+        return total
 
     def timeline(self, batch: int, micro_batches: Sequence[int]) -> Timeline:
         """The last step that `forecast` plays, event by event."""
@@ -134,6 +156,10 @@ class Forecaster:
         requests.drop(before)
         requests.drop(requests.play(phases.evaluation()))
         return requests
+
+
+def _costs(log: AllocationLog) -> Float64[np.ndarray, "operators 2"]:
+    return np.array(log.costs, dtype=np.float64).reshape(-1, 2)
 
 
 def _played(micro_batches: Sequence[int]) -> list[int]:

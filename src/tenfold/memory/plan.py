@@ -17,12 +17,13 @@ from typing import Protocol
 import torch
 
 from tenfold.engine.predict import ROWS_AT_ONCE
-from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
+from tenfold.errors import RecipeError, TenfoldError
 from tenfold.frames import html_table
 from tenfold.memory.cache import digest, recall, remember
 from tenfold.memory.cards import CPU_CONTEXT, CUDA_CONTEXT, Band, Card, find_card, show_bytes, stored_context
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
 from tenfold.memory.phases import Phases
+from tenfold.memory.speed import Rates, rates_of
 from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
 from tenfold.recipe import Recipe
@@ -30,8 +31,15 @@ from tenfold.values import MemoryPlan
 
 #: Largest batch that is looked for.
 MOST_ROWS = 4096
+#: Parts of the largest micro-batch that are looked at, too, on a CPU.
+SMALLER = (2, 4, 8)
 #: Numbers of passes that are looked at below one that fits.
 NEAR = 3
+#: Of a plan that may be exceeded by kernels that nothing is known of.
+UNBOUNDED = (
+    "grouped convolutions in half precision with channels first may need much more than the plan says: "
+    "bring the network and its pictures to torch.channels_last"
+)
 #: What a network that cannot be traced may raise: its own code's errors, and those of fake tensors.
 _UNTRACEABLE = (
     RuntimeError,
@@ -44,6 +52,29 @@ _UNTRACEABLE = (
 )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A way to cut a batch: what it is predicted to take.
+
+    process_bytes, high_bytes: of the process, expected and at most.  seconds: of an optimizer step.
+    """
+
+    micro_batch: int
+    accumulation: int
+    checkpoint: bool
+    process_bytes: int
+    high_bytes: int
+    seconds: float
+    fits: bool
+
+    @property
+    def words(self) -> str:
+        """``16 rows at once``."""
+        return f"{self.micro_batch} rows at once" + (
+            ", activations computed again" if self.checkpoint else ""
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class Plan(MemoryPlan):
     """A memory plan and what it was made for.
@@ -54,6 +85,8 @@ class Plan(MemoryPlan):
     fits: whether the high end of the band is within the budget.
     fits_whole: whether the batch would fit undivided.
     largest_batch: rows that fit undivided, 0 if none do.
+    seconds: predicted, of an optimizer step; 0 where the device's rates are not known (`memory.speed`).
+    choices: cuts that were looked at, this one among them; empty where seconds are not known.
     """
 
     arch: str = ""
@@ -67,11 +100,13 @@ class Plan(MemoryPlan):
     fits: bool = False
     fits_whole: bool = False
     largest_batch: int = 0
+    seconds: float = 0.0
+    choices: tuple[Choice, ...] = ()
 
     def _lines(self) -> tuple[str, list[tuple[str, str]]]:
         """A headline, and names with sizes."""
         size = f" at {'x'.join(map(str, self.image_size))}" if any(self.image_size) else ""
-        within = "fits" if self.fits else "does not fit"
+        within = ("may fit" if UNBOUNDED in self.notes else "fits") if self.fits else "does not fit"
         head = f"Plan of {self.arch or 'a network'}{size}, {self.precision} on {self.device}: "
         head += f"batch {self.batch_size} = {self.accumulation} x {self.micro_batch} rows"
         head += ", checkpointed" if self.checkpoint else ""
@@ -79,6 +114,8 @@ class Plan(MemoryPlan):
         sizes = [("process", show_bytes(self.predicted_bytes)), ("low to high", f"{low} to {high}")]
         sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
         sizes += [("largest batch at once", f"{self.largest_batch} rows")]
+        if self.seconds:
+            sizes += [("a step, predicted", f"{self.seconds:.3g} s")]
         return head, sizes
 
     def __repr__(self) -> str:
@@ -110,20 +147,10 @@ class Plan(MemoryPlan):
             "fits": self.fits,
             "fits_whole": self.fits_whole,
             "largest_batch": self.largest_batch,
+            "seconds": self.seconds,
+            "choices": [asdict(choice) for choice in self.choices],
             "notes": list(self.notes),
         }
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why there is no plan for an architecture, in one line."""
-
-    arch: str
-    reason: str
-
-    def record(self) -> dict[str, object]:
-        """The refusal as it is printed with ``--json``."""
-        return {"arch": self.arch, "reason": self.reason, "fits": False}
 
 
 #: Choices of a recipe that decide nothing of its memory.
@@ -238,6 +265,11 @@ class PlanRequest:
         forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(self.capability))
         return Planner(training, forecaster, self, note)
 
+    @property
+    def rates(self) -> Rates | None:
+        """What the device does at most, where that is known."""
+        return rates_of(self.device, self.known_card, self.precision)
+
 
 def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
     """The largest micro-batch with which a training fits the budget, and what it will hold.
@@ -252,48 +284,6 @@ def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
             plan = request.planner(network).plan(name)
         remember(key, asdict(plan))
     return plan
-
-
-def plan_each(archs: Sequence[str], request: PlanRequest) -> list[Plan | Refusal]:
-    """`plan_memory` of several architectures; a refused one does not stop the others."""
-    plans: list[Plan | Refusal] = []
-    for arch in archs:
-        try:
-            plans.append(plan_memory(arch, request))
-        except TenfoldError as error:
-            plans.append(Refusal(arch, error.headline))
-    return plans
-
-
-def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
-    """A plan that fits: as `plan_memory`, with activations recomputed where it does not fit otherwise.
-
-    Raises MemoryBudgetError with the parts of the smallest possible micro-batch, and what would help.
-    """
-    plan = plan_memory(network, request)
-    if plan.fits or request.micro_batch is not None:
-        return plan
-    remedies = []
-    if not plan.checkpoint:
-        try:
-            recomputed = plan_memory(network, replace(request, checkpoint=True))
-        except RecipeError:
-            pass  # this backbone has no blocks to recompute
-        else:
-            if recomputed.fits:
-                note = "activations are recomputed in the backward pass: otherwise not one micro-batch fits"
-                return replace(recomputed, notes=(*recomputed.notes, note))
-            remedies.append(f"even checkpoint=true needs {show_bytes(recomputed.band_bytes[1])}")
-    rows = "one row" if plan.micro_batch == 1 else f"a micro-batch of {plan.micro_batch} rows"
-    height, width = plan.image_size
-    raise MemoryBudgetError(
-        f"{rows} of {plan.arch or 'the network'} at {height}x{width} needs "
-        f"{show_bytes(plan.band_bytes[1])}; budget {show_bytes(plan.budget_bytes)}.",
-        parts="  ".join(f"{name} {show_bytes(size)}" for name, size in plan.parts.items() if size),
-        fix=", ".join(
-            [*remedies, "a smaller image_size", f"or a budget of {show_bytes(plan.band_bytes[1] * 1.01)}"]
-        ),
-    )
 
 
 def timeline(network: Trainable, plan: Plan, request: PlanRequest) -> Timeline:
@@ -349,7 +339,9 @@ class Planner:
             whole = self._fits(batch, batch)
             passes = 1 if whole else self._fewest_passes(groups)
             micro = _rows(groups, passes)
-        forecast = self._forecast(batch, micro)
+        forecast, choices = self._forecast(batch, micro), self._choices(micro)
+        if not forecast.bounded:
+            self._notes.append(UNBOUNDED)
         return Plan(
             micro_batch=micro,
             accumulation=len(cut_groups(groups, micro)),
@@ -369,7 +361,25 @@ class Planner:
             fits=forecast.band.high <= request.budget_bytes,
             fits_whole=whole,
             largest_batch=self._largest_batch(),
+            seconds=choices[0].seconds if choices else 0.0,
+            choices=choices,
         )
+
+    def _choices(self, micro: int) -> tuple[Choice, ...]:
+        """This cut and, where a CPU's caches may like them better, smaller ones; none without rates."""
+        rates, batch = self._request.rates, self._batch
+        if rates is None:
+            return ()
+        wanted = [micro]
+        if not rates.beside and self._request.micro_batch is None:
+            wanted += [self._whole_groups(max(1, micro // part)) for part in SMALLER]
+        choices = []
+        for rows in dict.fromkeys(wanted):
+            forecast, cut = self._forecast(batch, rows), cut_groups(self._training.groups(batch), rows)
+            fits = forecast.band.high <= self._request.budget_bytes
+            how = rows, len(cut), self._request.checkpoint, forecast.process, forecast.band.high
+            choices.append(Choice(*how, self._forecaster.seconds(cut, rates), fits))
+        return tuple(choices)
 
     def timeline(self, micro: int) -> Timeline:
         """Memory over a step with micro-batches of so many rows."""
@@ -484,5 +494,6 @@ def _recall(key: str) -> Plan | None:
     kept = recall(key)
     if kept is None or set(kept) != {each.name for each in fields(Plan)}:
         return None  # nothing, or another version's: it is made anew
+    kept["choices"] = [Choice(**each) for each in kept["choices"]]  # pyright: ignore[reportGeneralTypeIssues]
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
     return replace(Plan(0), **values)

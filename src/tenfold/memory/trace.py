@@ -14,7 +14,8 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from functools import cache
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -23,9 +24,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from tenfold.memory.quick import DEVICE_OF
-from tenfold.memory.scratch import Rule, convolution_bytes
+from tenfold.memory.scratch import Rule, convolution_bytes, is_unbounded
 
 #: What an allocation is for; the index is its code on a log.
 KINDS = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace")
@@ -41,6 +43,8 @@ class AllocationLog:
     arrivals: for each 0 among the events, in order: (parameter, allocation that holds its gradient,
     whether the parameter may keep it or must copy it).
     widest: bytes of the tensors of the largest convolution.
+    bounded: whether the scratch space of every kernel is known within bounds.
+    costs: operations of arithmetic, and bytes read and written, of every operator.
     values_read: how often the step asked for the value of a tensor, which a trace does not know.
     """
 
@@ -50,6 +54,8 @@ class AllocationLog:
     arrivals: list[tuple[int, int, bool]] = field(default_factory=list)
     widest: int = 0
     values_read: int = 0
+    bounded: bool = True
+    costs: list[tuple[float, float]] = field(default_factory=list)
 
     def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
         """The log at `rows`, given this one at `mine` and another at `theirs` rows.
@@ -57,6 +63,8 @@ class AllocationLog:
         None unless both list the same requests, and every size is a whole number of bytes per row.
         """
         if self.events != other.events or self.arrivals != other.arrivals:
+            return None
+        if len(self.costs) != len(other.costs):
             return None
         low, high = np.array(self.sizes, dtype=np.int64), np.array(other.sizes, dtype=np.int64)
         per_row, rest = np.divmod(high - low, theirs - mine)
@@ -66,7 +74,10 @@ class AllocationLog:
         sizes = low + (rows - mine) * per_row + np.where(rest > 0, abs(rows - mine), 0)
         widest = self.widest + (rows - mine) * (other.widest - self.widest) // (theirs - mine)
         sized = np.maximum(sizes, 0).tolist()
-        return AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, self.values_read)
+        costs, others = (np.array(each.costs).reshape(-1, 2) for each in (self, other))
+        costs = costs + (rows - mine) / (theirs - mine) * (others - costs)
+        counted = self.values_read, self.bounded, list(map(tuple, np.maximum(costs, 0).tolist()))
+        return AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, *counted)
 
     def left(self) -> list[int]:
         """Allocations that are never freed."""
@@ -128,11 +139,14 @@ class Recorder(TorchDispatchMode):
             for each in out:
                 if isinstance(each, FakeTensor):
                     self._note(each, self.kind)
+        if not _is_view(func):
+            self.log.costs.append((_operations(func, args, kwargs, out), _bytes_of(args, out)))
         rule = self._scratch_of.get(func)
         if rule is not None:
             for size in rule(out, *args):
                 self._note_scratch(size)
             self.log.widest = max(self.log.widest, convolution_bytes(func, args, out))
+            self.log.bounded &= self._device == "cpu" or not is_unbounded(func, args)
         return out
 
     def outside(self, tensors: Iterable[Shaped[Tensor, " ..."]]) -> None:
@@ -198,6 +212,38 @@ def _ordered(events: list[int]) -> list[int]:
         run.clear()
         ordered.append(event)
     return ordered + sorted(run, reverse=True)
+
+
+@cache
+def _is_view(func: object) -> bool:
+    """Whether an operator only looks at its argument's memory in another way."""
+    results = func._schema.returns if isinstance(func, torch._ops.OpOverload) else ()
+    return any(each.alias_info is not None and not each.alias_info.is_write for each in results)
+
+
+def _operations(func: object, args: Sequence[Any], kwargs: Mapping[str, Any] | None, out: object) -> float:
+    """Operations of arithmetic of a product of matrices, a convolution or attention; 0 of any other."""
+    if func is torch.ops.aten.convolution.default:
+        return 2.0 * _elements(out) * _elements(args[1]) / args[1].shape[0]
+    if func is torch.ops.aten.convolution_backward.default:
+        gradients = sum(each is not None for each in cast("Sequence[object]", out)[:2])
+        return 2.0 * gradients * _elements(args[0]) * _elements(args[2]) / args[2].shape[0]
+    count = flop_registry.get(func._overloadpacket) if isinstance(func, torch._ops.OpOverload) else None
+    return 0.0 if count is None else float(count(*args, **(kwargs or {}), out_val=out))
+
+
+def _elements(value: object) -> int:
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _bytes_of(*values: object) -> float:
+    total = 0.0
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            total += _bytes_of(*value)
+        elif isinstance(value, Tensor):
+            total += value.numel() * value.element_size()
+    return total
 
 
 def _value_of(tensor: object) -> float:

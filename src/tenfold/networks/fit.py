@@ -34,7 +34,8 @@ from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import MemoryBudgetError, RecipeError, RunError
 from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
-from tenfold.memory.plan import PlanRequest, plan_to_fit
+from tenfold.memory.choose import plan_to_fit
+from tenfold.memory.plan import PlanRequest
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.extra import ExtraAnswers, answer_extra, check_extra, with_extra
 from tenfold.networks.inputs import cache_folder, open_source

@@ -11,7 +11,8 @@ from tenfold.errors import RecipeError
 from tenfold.events import Listener, begin_stage
 from tenfold.memory.calibrate import calibrate
 from tenfold.memory.cards import parse_bytes, show_bytes
-from tenfold.memory.plan import Plan, PlanRequest, Refusal, plan_each, timeline
+from tenfold.memory.choose import Refusal, plan_each
+from tenfold.memory.plan import Plan, PlanRequest, timeline
 from tenfold.recipe import Recipe
 from tenfold.reports.pages import write_plan
 

@@ -1,0 +1,102 @@
+"""The fastest of the plans that fit: how a batch is cut, and whether activations are computed again.
+
+The answer of a training is the same for all of them; what they differ in is memory and time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
+from tenfold.memory.cards import show_bytes
+from tenfold.memory.plan import Choice, Plan, PlanRequest, plan_memory
+from tenfold.memory.training import Trainable
+
+#: Part of a step's seconds that another cut must save before it is taken instead of the largest micro-batch:
+#: less is within the error of what is predicted.
+LEAST_GAIN = 0.02
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why there is no plan for an architecture, in one line."""
+
+    arch: str
+    reason: str
+
+    def record(self) -> dict[str, object]:
+        """The refusal as it is printed with ``--json``."""
+        return {"arch": self.arch, "reason": self.reason, "fits": False}
+
+
+def plan_fastest(network: Trainable, request: PlanRequest) -> Plan:
+    """The plan with the least predicted seconds of a step, of those that fit; the largest micro-batch where
+    no other saves a fiftieth, where a micro-batch is asked for, and where the device's rates are not known.
+
+    Its `choices` are all that were looked at. Raises as `plan_memory`.
+    """
+    plan = plan_memory(network, request)
+    if request.micro_batch is not None or not plan.choices:
+        return plan
+    choices = list(plan.choices)
+    if request.device == "cuda" and not request.checkpoint and not plan.fits_whole:
+        # A processor that has to start every kernel may be faster with fewer passes of more arithmetic.
+        try:
+            choices += plan_memory(network, replace(request, checkpoint=True)).choices
+        except RecipeError:
+            pass  # this backbone has no blocks to recompute
+    own, fastest = plan.choices[0], _fastest(choices)
+    if plan.fits and fastest is not None and fastest.seconds < own.seconds * (1 - LEAST_GAIN):
+        how = replace(request, micro_batch=fastest.micro_batch, checkpoint=fastest.checkpoint)
+        note = f"{fastest.words}: {fastest.seconds:.3g} s a step are predicted, "
+        note += f"{own.seconds:.3g} s with {own.words}"
+        found = plan_memory(network, how)
+        plan = replace(found, largest_batch=plan.largest_batch, notes=(*found.notes, note))
+    return replace(plan, choices=tuple(sorted(choices, key=lambda each: (not each.fits, each.seconds))))
+
+
+def _fastest(choices: list[Choice]) -> Choice | None:
+    return min((each for each in choices if each.fits), key=lambda each: each.seconds, default=None)
+
+
+def plan_each(archs: Sequence[str], request: PlanRequest) -> list[Plan | Refusal]:
+    """`plan_fastest` of several architectures; a refused one does not stop the others."""
+    plans: list[Plan | Refusal] = []
+    for arch in archs:
+        try:
+            plans.append(plan_fastest(arch, request))
+        except TenfoldError as error:
+            plans.append(Refusal(arch, error.headline))
+    return plans
+
+
+def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
+    """A plan that fits: as `plan_fastest`, with activations recomputed where it does not fit otherwise.
+
+    Raises MemoryBudgetError with the parts of the smallest possible micro-batch, and what would help.
+    """
+    plan = plan_fastest(network, request)
+    if plan.fits or request.micro_batch is not None:
+        return plan
+    remedies = []
+    if not plan.checkpoint:
+        try:
+            recomputed = plan_memory(network, replace(request, checkpoint=True))
+        except RecipeError:
+            pass  # this backbone has no blocks to recompute
+        else:
+            if recomputed.fits:
+                note = "activations are recomputed in the backward pass: otherwise not one micro-batch fits"
+                return replace(recomputed, notes=(*recomputed.notes, note))
+            remedies.append(f"even checkpoint=true needs {show_bytes(recomputed.band_bytes[1])}")
+    rows = "one row" if plan.micro_batch == 1 else f"a micro-batch of {plan.micro_batch} rows"
+    height, width = plan.image_size
+    raise MemoryBudgetError(
+        f"{rows} of {plan.arch or 'the network'} at {height}x{width} needs "
+        f"{show_bytes(plan.band_bytes[1])}; budget {show_bytes(plan.budget_bytes)}.",
+        parts="  ".join(f"{name} {show_bytes(size)}" for name, size in plan.parts.items() if size),
+        fix=", ".join(
+            [*remedies, "a smaller image_size", f"or a budget of {show_bytes(plan.band_bytes[1] * 1.01)}"]
+        ),
+    )

@@ -1,0 +1,127 @@
+"""The fastest plan that fits: which cuts are looked at, which is taken, and that nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenfold.errors import MemoryBudgetError
+from tenfold.memory import plan as module
+from tenfold.memory.cards import GIB, MIB
+from tenfold.memory.choose import LEAST_GAIN, Refusal, plan_each, plan_fastest, plan_to_fit
+from tenfold.memory.plan import Plan, PlanRequest, plan_memory
+from tenfold.memory.speed import Rates
+from tenfold.recipe import Recipe
+
+SMALL: dict[str, Any] = {
+    "batch_size": 24, "image_size": 64, "batchnorm_group": 8, "device": "cpu", "precision": "float32",
+    "classes": 5, "evaluated": 4, "cached": False,
+}  # fmt: skip
+#: The same on a card.
+CARD: dict[str, Any] = {"image_size": 96, "batch_size": 24, "classes": 5, "card": "T4", "cached": False}
+
+
+def request(**options: Any) -> PlanRequest:
+    recipe = {name: value for name, value in options.items() if name in Recipe.model_fields}
+    others = {name: value for name, value in options.items() if name not in recipe}
+    return PlanRequest(recipe=Recipe(**recipe), **others)
+
+
+def rates(small: float = 1e-11, large: float = 1e-11, operator: float = 1e-6, beside: bool = False) -> Rates:
+    """Of a device whose memory has one speed for small tensors and another for those of 16 MiB."""
+    return Rates(1e11, (2.0**10, 2.0**24), (small, large), operator, beside, "a test")
+
+
+def planned(
+    monkeypatch: pytest.MonkeyPatch, known: Rates | None, arch: str = "test_convnext", **asked: Any
+) -> Plan:
+    monkeypatch.setattr(module, "rates_of", lambda *_: known)
+    return plan_fastest(arch, request(**{**SMALL, "budget_bytes": 4 * GIB, **asked}))
+
+
+def test_a_machine_whose_caches_count_gets_smaller_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = planned(monkeypatch, rates())
+    assert flat.micro_batch == 24 and flat.seconds == min(each.seconds for each in flat.choices)
+    steep = planned(monkeypatch, rates(large=1e-8))
+    assert steep.micro_batch == min(each.micro_batch for each in steep.choices) < 24
+    assert steep.accumulation == -(-24 // steep.micro_batch)
+    assert "s a step are predicted" in steep.notes[-1]
+    assert {each.micro_batch for each in steep.choices} == {24, 12, 6, 3}
+
+
+def test_what_is_slow_to_start_is_started_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(monkeypatch, rates(large=1e-8, operator=1.0))
+    assert plan.micro_batch == 24
+
+
+def test_the_plan_that_is_taken_fits_and_is_the_fastest_of_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = planned(monkeypatch, None, batch_size=96)
+    for budget in np.linspace(largest.band_bytes[0], largest.band_bytes[1], 3).astype(int):
+        for known in (rates(), rates(large=1e-9)):
+            plan = planned(monkeypatch, known, batch_size=96, budget_bytes=int(budget))
+            fit = [each for each in plan.choices if each.high_bytes <= budget]
+            assert plan.fits == bool(fit)
+            if fit:
+                assert plan.seconds <= min(each.seconds for each in fit) / (1 - LEAST_GAIN)
+
+
+def test_batchnorm_groups_are_not_cut_for_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(monkeypatch, rates(large=1e-8), "test_resnet")
+    assert {each.micro_batch % 8 for each in plan.choices} == {0}
+
+
+def test_a_card_that_waits_for_its_processor_may_compute_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"device": "cuda", "precision": "bfloat16", "batch_size": 256, "image_size": 96}
+    whole = planned(monkeypatch, None, "vit_tiny_patch16_224", **asked)
+    tight = whole.predicted_bytes - (whole.predicted_bytes - 512 * MIB) // 2
+    waiting = planned(
+        monkeypatch, rates(1e-14, 1e-14, 1e-4, True), "vit_tiny_patch16_224", **asked, budget_bytes=tight
+    )
+    assert waiting.checkpoint and waiting.accumulation < max(each.accumulation for each in waiting.choices)
+    busy = planned(
+        monkeypatch, rates(1e-9, 1e-9, 1e-9, True), "vit_tiny_patch16_224", **asked, budget_bytes=tight
+    )
+    assert not busy.checkpoint and any(each.checkpoint for each in busy.choices)
+
+
+def test_what_is_asked_for_is_planned_and_unknown_devices_get_the_largest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = planned(monkeypatch, rates(large=1e-8), micro_batch=12)
+    assert asked.micro_batch == 12 and len(asked.choices) == 1
+    unknown = planned(monkeypatch, None)
+    assert unknown.micro_batch == 24 and unknown.choices == () and unknown.seconds == 0.0
+
+
+def test_choices_are_kept_with_the_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
+    first = planned(monkeypatch, rates(large=1e-8), cached=True)
+    assert planned(monkeypatch, rates(large=1e-8), cached=True) == first
+    assert first.record()["choices"][0]["seconds"] == first.choices[0].seconds
+
+
+def test_activations_are_computed_again_where_nothing_else_fits() -> None:
+    options = {**CARD, "batch_size": 16, "image_size": 224, "evaluated": 0}
+    one = {**options, "batch_size": 1, "image_size": 448}
+    need = plan_memory("vit_tiny_patch16_224", request(**one, budget_bytes=GIB)).band_bytes[1]
+    enough = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need))
+    assert enough.fits and not enough.checkpoint
+    less = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need - 8 * MIB))
+    assert less.fits and less.checkpoint and "recomputed" in less.notes[-1]
+
+
+def test_when_nothing_fits_the_parts_and_the_remedies_are_said() -> None:
+    with pytest.raises(MemoryBudgetError) as caught:
+        plan_to_fit("test_vit", request(**{**CARD, "image_size": 160}, budget_bytes=300 * MIB))
+    text = str(caught.value)
+    assert "one row of test_vit at 160x160 needs" in text and "budget 300 MiB" in text
+    assert "weights" in text and "context" in text
+    assert "checkpoint=true" in text and "a smaller image_size" in text and "a budget of" in text
+
+
+def test_one_refusal_does_not_stop_the_others() -> None:
+    found = plan_each(["test_vit", "no_such_net", "test_resnet"], request(**CARD, budget_bytes=GIB))
+    assert [type(each) for each in found] == [Plan, Refusal, Plan]
+    assert found[1].record()["fits"] is False and "no_such_net" in found[1].record()["reason"]
