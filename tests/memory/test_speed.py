@@ -89,6 +89,8 @@ def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: A
 
 
 def test_what_is_measured_is_a_machine() -> None:
+    before = torch.random.get_rng_state()
     found = speed._measure(torch.float32)
+    assert torch.equal(torch.random.get_rng_state(), before)  # no training draws other numbers for it
     assert 1e8 < found.operations < 1e14 and 0 < found.operator < 1e-3
     assert all(0 <= each < 1e-8 for each in found.seconds_per_byte)
