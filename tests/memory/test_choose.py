@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tenfold.errors import MemoryBudgetError
+from tenfold.memory import choose
 from tenfold.memory import plan as module
 from tenfold.memory.cards import GIB, MIB
 from tenfold.memory.choose import LEAST_GAIN, Refusal, plan_each, plan_fastest, plan_to_fit
-from tenfold.memory.plan import Plan, PlanRequest, plan_memory
+from tenfold.memory.plan import Choice, Plan, PlanRequest, plan_memory
 from tenfold.memory.speed import Rates
 from tenfold.recipe import Recipe
 
@@ -45,7 +46,7 @@ def test_a_machine_whose_caches_count_gets_smaller_cuts(monkeypatch: pytest.Monk
     flat = planned(monkeypatch, rates())
     assert flat.micro_batch == 24 and flat.seconds == min(each.seconds for each in flat.choices)
     steep = planned(monkeypatch, rates(large=1e-8))
-    assert steep.micro_batch == min(each.micro_batch for each in steep.choices) < 24
+    assert steep.micro_batch < 24 and steep.seconds == min(each.seconds for each in steep.choices)
     assert steep.accumulation == -(-24 // steep.micro_batch)
     assert "s a step are predicted" in steep.notes[-1]
     assert {each.micro_batch for each in steep.choices} == {24, 12, 6, 3}
@@ -72,18 +73,23 @@ def test_batchnorm_groups_are_not_cut_for_speed(monkeypatch: pytest.MonkeyPatch)
     assert {each.micro_batch % 8 for each in plan.choices} == {0}
 
 
-def test_a_card_that_waits_for_its_processor_may_compute_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {"device": "cuda", "precision": "bfloat16", "batch_size": 256, "image_size": 96}
-    whole = planned(monkeypatch, None, "vit_tiny_patch16_224", **asked)
-    tight = whole.predicted_bytes - (whole.predicted_bytes - 512 * MIB) // 2
-    waiting = planned(
-        monkeypatch, rates(1e-14, 1e-14, 1e-4, True), "vit_tiny_patch16_224", **asked, budget_bytes=tight
-    )
-    assert waiting.checkpoint and waiting.accumulation < max(each.accumulation for each in waiting.choices)
-    busy = planned(
-        monkeypatch, rates(1e-9, 1e-9, 1e-9, True), "vit_tiny_patch16_224", **asked, budget_bytes=tight
-    )
-    assert not busy.checkpoint and any(each.checkpoint for each in busy.choices)
+@pytest.mark.parametrize(("again", "taken"), [(3.0, 64), (3.99, 16), (4.5, 16)])
+def test_a_card_that_waits_for_its_processor_may_compute_again(
+    monkeypatch: pytest.MonkeyPatch, again: float, taken: int
+) -> None:
+    kept = Choice(16, 4, False, 5, 5, 4.0, True)
+    recomputed = Choice(64, 1, True, 5, 5, again, True)
+
+    def answer(_: object, asked: PlanRequest) -> Plan:
+        found = recomputed if asked.checkpoint else kept
+        how = {"checkpoint": found.checkpoint, "seconds": found.seconds, "choices": (found,)}
+        return Plan(found.micro_batch, found.accumulation, fits=True, **how)
+
+    monkeypatch.setattr(choose, "plan_memory", answer)
+    plan = plan_fastest("any", request(**{**SMALL, "device": "cuda", "budget_bytes": GIB}))
+    assert plan.micro_batch == taken and plan.checkpoint == (taken == 64)
+    assert {each.micro_batch for each in plan.choices} == {16, 64}
+    assert plan.choices[0].seconds == min(4.0, again)
 
 
 def test_what_is_asked_for_is_planned_and_unknown_devices_get_the_largest(
