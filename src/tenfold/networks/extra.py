@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ from tenfold.nn.network import uses_channels_last
 from tenfold.recipe import Recipe
 from tenfold.runs.options import Reading
 from tenfold.schema import Schema
-from tenfold.targets.labels import Labels, Weights
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def with_extra(
     """
     count, more = examples.rows, len(extra.names)
 
-    def longer(arrays: Mapping[str, Labels | Weights]) -> dict[str, NDArray[np.generic]]:
+    def longer(arrays: Mapping[str, NDArray[Number]]) -> dict[str, NDArray[Number]]:
         return {
             name: np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
             for name, array in arrays.items()

@@ -273,7 +273,7 @@ class _Prepared:
         result = evaluate_validation(folder, work, recipe, device, precision)
         notes.add(result.notes)
         notes.add(compare_to_linear(trained.linear, result.scores))
-        notes.add(compare_to_labels(alone.scores if alone else {}, result.scores))
+        notes.add(compare_to_labels(alone.record.targets if alone else {}, result.scores))
         write_network(folder, work.network, result.encoding, trained, {"arch": recipe.arch})
         record = {
             "kind": "network",
@@ -291,7 +291,7 @@ class _Prepared:
             "majority": baseline_answers(work),
             **({"linear": nan_to_none(trained.linear)} if trained.linear else {}),
             **({"extra_rows": len(work.extra.names)} if work.extra is not None else {}),
-            **({"without_extra": nan_to_none(alone.scores)} if alone is not None else {}),
+            **({"without_extra": nan_to_none(alone.record.targets)} if alone is not None else {}),
             "precision": precision,
             "device": str(device),
             "plan": _plan_record(

@@ -172,7 +172,8 @@ class _Spread:
     def __call__(self, weight: Floats, width: int) -> Floats:
         """(outputs, features of the run) -> (outputs, width)."""
         before = _places(self.run.schema, self._widths(), weight.shape[1])
-        own = {name: one.width for name, one in self.network.encoders.items() if hasattr(one, "table")}
+        encoders = self.network.encoders.items()
+        own = {name: one.width for name, one in encoders if isinstance(one, CodeEncoder)}
         now = _places(self.schema, own, width)
         spread = np.zeros((len(weight), width))
         for name, other in self.encoders.items():

@@ -28,8 +28,8 @@ from tenfold.nn.network import Network, input_name, uses_channels_last
 from tenfold.runs.record import RunRecord
 from tenfold.runs.run import Member
 
-#: Rows that go through a teacher at once.
-ROWS_AT_ONCE = 16
+#: Rows that go through a teacher at once; on a card many, whose kernels take as long to start for few.
+ROWS_AT_ONCE = {"cpu": 16, "cuda": 128}
 #: Labels, and what each counts, as `Head.soft_labels` returns them.
 SoftLabels = list[tuple[Tensor, Tensor]]
 
@@ -53,10 +53,11 @@ class NetworkTeacher:
 
     def label_sets(self, views: list[Tensor]) -> dict[str, SoftLabels]:
         """See `engine.batches.Teacher`. views: (rows, 3, height, width) in 0..1 of each column."""
+        most = ROWS_AT_ONCE.get(views[0].device.type, 16)
         with torch.no_grad():
             parts = [
-                self._answers([view[start : start + ROWS_AT_ONCE] for view in views])
-                for start in range(0, len(views[0]), ROWS_AT_ONCE)
+                self._answers([view[start : start + most] for view in views])
+                for start in range(0, len(views[0]), most)
             ]
         return {
             head.name: head.soft_labels(torch.cat([part[head.name] for part in parts])) for head in self.heads
