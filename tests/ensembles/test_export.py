@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
 from tenfold.ensembles.export import export_ensemble
 from tenfold.ensembles.joined import blend_of
+from tenfold.ensembles.networks import NetworkEnsemble
 from tenfold.errors import RecipeError
 from tenfold.networks.run import NetworkRun
 from tenfold.runs.options import ExportOptions
@@ -44,6 +46,15 @@ def test_members_that_take_pictures_of_other_sizes(kept: Path, monkeypatch: pyte
     blend = blend_of(Path("blended"), members, RunRecord({}))
     told = export_ensemble(blend, "new/sizes.onnx", ExportOptions(table="photos.csv"))
     assert told["check"]["photos"] == 8 and told["check"]["photos_difference"] < 1e-5
+    # A server's graphs, one of each member, answer as the layers do.
+    photos = sorted(Path("photos").glob("*.png"))[:2]
+    ensemble = NetworkEnsemble(**vars(blend))
+    plain = ensemble.predict([*photos]).targets["disease"]
+    ensemble.quicken("cpu")
+    networks = [one.__dict__["_network"][1] for one in (first, other)]
+    assert all(network.traced is not None for network in networks)
+    quick = ensemble.predict([*photos]).targets["disease"]
+    np.testing.assert_allclose(quick.probabilities, plain.probabilities, atol=1e-6)
     with pytest.raises(RecipeError, match="pictures of .* in different ways"):
         export_ensemble(blend, "new/none.onnx", ExportOptions(table="photos.csv", resize=False))
     assert not Path("new/none.onnx").exists()

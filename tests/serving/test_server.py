@@ -57,6 +57,7 @@ def test_a_server_starts_answers_and_ends() -> None:
         with socket.create_connection(("127.0.0.1", port)) as cut:
             cut.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
             cut.sendall(b"content-length: 1000\r\n\r\n{")
+        counted = ""
         for _ in range(100):
             with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
                 counted = answer.read().decode()

@@ -85,9 +85,11 @@ class NetworkEnsemble(JoinedNetworks, Interpreted, Ensemble):
 
     def quicken(self, device: str) -> None:
         """See `Run.quicken`."""
+        from tenfold.networks.predict import trace_kept
+
         for member in self.members:
             for run in member.runs:
-                run.quicken(device)
+                trace_kept(run, device)
 
     def held_out(self) -> HeldOutRows:
         """The rows that it held out, with their labels and answers."""

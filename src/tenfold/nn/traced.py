@@ -79,7 +79,7 @@ def trace_answers(network: Network, inputs: Mapping[str, Num[Tensor, " rows *_"]
     return True
 
 
-def _layout(value: Tensor) -> torch.memory_format:
+def _layout(value: Num[Tensor, " rows *_"]) -> torch.memory_format:
     last = value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
