@@ -226,3 +226,19 @@ def test_a_plan_of_two_steps_is_a_plan_of_many(monkeypatch: pytest.MonkeyPatch) 
         found.append(small_plan("test_convnext", micro_batch=4, image_size=160))
     assert found[0].live_bytes == found[1].live_bytes
     assert found[1].reserved_bytes == pytest.approx(found[0].reserved_bytes, rel=0.01)
+
+
+def test_a_device_of_several_holds_its_part_of_the_batch_and_the_buffer_of_gradients() -> None:
+    alone = small_plan("test_convnext", batch_size=16)
+    one, two = (small_plan("test_convnext", batch_size=rows, devices=2) for rows in (16, 32))
+    assert (one.batch_size, two.batch_size) == (8, 16)
+    assert any("2 devices" in note and "8 of each batch's 16" in note for note in one.notes)
+    # As alone with that many rows, and the gradients once more, which all fit into the buffer.
+    buffer = two.live_bytes - alone.live_bytes
+    assert 0.5 < buffer / alone.parts["gradients"] < 1.5
+    # Mixup takes pictures of the other device's rows.
+    mixed = small_plan("test_convnext", batch_size=32, devices=2, mixup=0.2)
+    assert mixed.live_bytes - two.live_bytes >= 2 * 16 * 3 * 4 * 96 * 96
+    with pytest.raises(RecipeError, match="memory plan cannot be made") as refused:
+        small_plan(devices=0)
+    assert "devices is 0" in str(refused.value)

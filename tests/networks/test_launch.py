@@ -94,4 +94,6 @@ def test_other_commands_are_not_shared(tmp_path: Path, monkeypatch: pytest.Monke
     assert "tenfold runs is none" in tenfold("runs", cwd=tmp_path, code=2).stderr
     ratings = "fit ratings.csv --user user --item item --target stars -o run".split()
     assert "not one of ratings" in tenfold(*ratings, cwd=tmp_path, code=2).stderr
-    assert "torchrun has started 2" in tenfold(*ROWS, "--devices", "3", cwd=tmp_path, code=2).stderr
+    assert (
+        "torchrun has started 2" in tenfold(*ROWS, "-o", "run", "--devices", "3", cwd=tmp_path, code=2).stderr
+    )

@@ -154,6 +154,7 @@ class PlanOptions(Json):
     optimizer: str | None = option("adamw, or another that the plan knows", "NAME")
     classes: int | None = option("outputs of the last layer [1000]")
     device: str = option("cuda or cpu; it need not be there", "NAME", default="cuda")
+    devices: int | None = option("devices that share each batch; the plan is of one of them [1]")
     plot: str | None = option("HTML file for the memory of the first architecture over a step", "FILE")
     calibrate: bool = option("first measure this machine's context, and keep it", default=False)
 

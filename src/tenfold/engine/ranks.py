@@ -162,7 +162,7 @@ class Ranks:
             return
         for kind in {parameter.dtype for parameter in parameters}:
             sizes = [parameter.numel() for parameter in parameters if parameter.dtype == kind]
-            size = max(min(sum(sizes), BUCKET_BYTES // kind.itemsize), *sizes, 1)
+            size = bucket_size(sizes, kind.itemsize)
             if kind not in self._buckets or len(self._buckets[kind]) < size:
                 self._buckets[kind] = torch.empty(size, dtype=kind, device=parameters[0].device)
 
@@ -233,6 +233,11 @@ class Ranks:
                 f"rank {strange[0]} has other {what} than rank 0",
                 fix="the same files, versions and kind of device for all ranks",
             )
+
+
+def bucket_size(sizes: Sequence[int], itemsize: int) -> int:
+    """Elements of the buffer through which gradients of these sizes cross; the largest crosses whole."""
+    return max(min(sum(sizes), BUCKET_BYTES // itemsize), *sizes, 1)
 
 
 #: A training in one process.

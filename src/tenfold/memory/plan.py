@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from tenfold.engine.predict import ROWS_AT_ONCE
+from tenfold.engine.ranks import Ranks, bucket_size
 from tenfold.errors import RecipeError, TenfoldError
 from tenfold.frames import html_table
 from tenfold.memory.cache import digest, recall, remember
@@ -174,6 +175,7 @@ class PlanRequest:
     evaluated: rows that are evaluated together between epochs; as many as `engine.predict` takes where None.
     context: what the process that will train holds beside its tensors, where that is known.
     cached: look up and keep the plans of architectures in the user's cache folder.
+    devices: how many share each batch; the plan is of the one with the most rows.
     """
 
     budget_bytes: int
@@ -186,6 +188,7 @@ class PlanRequest:
     evaluated: int | None = None
     context: Band | None = None
     cached: bool = True
+    devices: int = 1
 
     def __post_init__(self) -> None:
         problems = []
@@ -198,6 +201,8 @@ class PlanRequest:
             problems.append(f"micro_batch is {self.micro_batch}; it must be 1 to {batch}")
         if self.budget_bytes < 1:
             problems.append(f"budget_bytes is {self.budget_bytes}; it must be positive")
+        if self.devices < 1:
+            problems.append(f"devices is {self.devices}; it must be at least 1")
         if self.classes < 1:
             problems.append(f"classes is {self.classes}; it must be at least 1")
         if problems:
@@ -262,8 +267,19 @@ class PlanRequest:
         )
         context, note = self.known_context()
         phases = Phases(training, self.device, self.attention)
-        forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(self.capability))
-        return Planner(training, forecaster, self, note)
+        workspace = matrix_workspace(self.capability) + self._shared_bytes(training)
+        return Planner(training, Forecaster(phases, context=context, workspace=workspace), self, note)
+
+    def _shared_bytes(self, training: NetworkTraining) -> int:
+        """What a device holds because others share the batch: the buffer through which gradients cross, and
+        pictures of other devices' rows that mixup takes, before and after their augmentation."""
+        if self.devices == 1:
+            return 0
+        itemsize = 8 if self.precision == "float64" else 4
+        sizes = [parameter.numel() for parameter in training.network.parameters()]
+        height, width = self.recipe.image_size
+        rows = part_of(training, self.recipe.batch_size, self.devices) if self.recipe.mixup else 0
+        return itemsize * (bucket_size(sizes, itemsize) + 2 * rows * 3 * height * width)
 
     @property
     def rates(self) -> Rates | None:
@@ -315,6 +331,11 @@ class CutTraining(Protocol):
         ...
 
 
+def part_of(training: CutTraining, rows: int, devices: int) -> int:
+    """Rows of a batch of so many that a device has, at most, where several share it."""
+    return sum(Ranks(0, devices).largest_part(training.groups(rows)))
+
+
 class Planner:
     """Looks for the cut of a batch."""
 
@@ -324,6 +345,12 @@ class Planner:
         self._training, self._forecaster, self._request = training, forecaster, request
         self._batch = request.recipe.batch_size
         self._notes = [note]
+        if request.devices > 1:
+            whole, self._batch = self._batch, part_of(training, self._batch, request.devices)
+            self._notes.append(
+                f"of the one of {request.devices} devices that has the most rows: {self._batch} of each "
+                f"batch's {whole}; what NCCL holds beside PyTorch's tensors is not counted"
+            )
         self._known: dict[tuple[int, int], Forecast] = {}
 
     def plan(self, arch: str) -> Plan:

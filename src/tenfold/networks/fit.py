@@ -371,7 +371,8 @@ def plan_training(
     On a CPU without a budget nothing is planned: up to 32 rows go through at once.
     Raises MemoryBudgetError with the parts and what would help where nothing fits.
     """
-    batch = sum(ranks.largest_part(_groups(recipe, work)))
+    groups = _groups(recipe, work)
+    batch = sum(ranks.largest_part(groups))
     if not work.schema.images:
         return plan_cells(machine, work, batch)
     if machine.budget is None and device.type != "cuda":
@@ -383,13 +384,14 @@ def plan_training(
     several = work.schema.columns or len(work.schema.images) > 1
     request = PlanRequest(
         size.size_bytes,
-        recipe.model_copy(update={"batch_size": batch, "precision": precision}),
+        recipe.model_copy(update={"batch_size": sum(groups), "precision": precision}),
         device.type,
         size.card,
         micro_batch=machine.micro_batch,
         classes=work.network.last.out_features,
         checkpoint=machine.checkpoint,
         context=_own_context(work) if device.type == "cpu" else None,
+        devices=ranks.count,
     )
     return plan_to_fit(work.network if several else recipe.arch, request)
 

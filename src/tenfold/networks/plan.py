@@ -58,6 +58,7 @@ class PlanOptions(Protocol):
     optimizer: str | None
     classes: int | None
     checkpoint: bool
+    devices: int | None
 
 
 def plan_command(
@@ -74,6 +75,7 @@ def plan_command(
         recipe = Recipe(**read_job(archs[0]).recipe)
         archs = [recipe.arch]
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
+    names += ("devices",)
     options = {name: getattr(asked, name) for name in names}
     options = {name: value for name, value in options.items() if value not in (None, False)}
     request = _request_of(asked.budget, asked.device, recipe, options)
