@@ -277,3 +277,32 @@ def test_runs_of_every_edition_can_be_gone_on_from(edition: str, tmp_path: Path)
 
 def reading_of(source: Path, schema: Schema) -> Any:
     return tenfold.Reading(folders={column.name: str(source / "photos") for column in schema.images})
+
+
+def test_pictures_beside_columns_begin_as_their_parent(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photos: dict[str, Any] = {**write_photos(tmp_path, 24), "age": rng.normal(5, 2, 24)}
+    words: dict[str, Any] = {"image": {"id": str(tmp_path / "photos")}, "target": "label", "seed": 1}
+    quiet: dict[str, Any] = {"quiet": True, "report": False}
+    choices: dict[str, Any] = {
+        "arch": "test_resnet",
+        "weights": "none",
+        "image_size": 32,
+        "epochs": 2,
+        **quiet,
+    }
+    both = tenfold.fit(photos, **words, number="age", hidden=(8,), run=tmp_path / "runs/both", **choices)
+    plain = tenfold.fit(photos, **words, run=tmp_path / "runs/plain", **choices)
+    later = {**STILL, "start": str(both.path)}
+    more = tenfold.fit(
+        photos, **words, number="age", category="size", run=tmp_path / "runs/more", report=False, **later
+    )
+    # A run of pictures alone has a linear layer on their features, and so has what goes on from it.
+    wider = tenfold.fit(
+        *(photos,), **words, number="age", run=tmp_path / "runs/wider", report=False,
+        **{**later, "start": str(plain.path)},
+    )  # fmt: skip
+    assert wider.recipe.body == "linear" and more.recipe.body_for(more.schema) == "mlp"
+    for parent, child in ((both, more), (plain, wider)):
+        known, answer = (run.predict(photos).targets["label"].probabilities for run in (parent, child))
+        np.testing.assert_allclose(answer, known, atol=1e-4)

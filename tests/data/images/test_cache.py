@@ -392,3 +392,17 @@ def test_real_photos_in_the_cache_are_what_decoding_gives(tmp_path: Path, data_f
     assert problems == {} and notes == []
     for row in (0, 13, 39):
         assert (cache.read([row])[0] == decode_image(paths[row], (96, 128))).all()
+
+
+def test_keys_of_two_caches_are_equal_where_pictures_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo, copy, other = tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "c.jpg"
+    Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(photo)
+    with Image.open(photo) as picture:
+        picture.save(copy)  # the same pixels in another format
+    Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(other)
+    jpegs, pngs = build([photo, other], tmp_path)[0], build([copy, copy], tmp_path)[0]
+    # A JPEG is decoded at a part of its size, which says nothing about a PNG.
+    assert not np.isin(jpegs.pictures(), pngs.pictures()).any()
+    first, second = jpegs.pictures(pngs.sizes()), pngs.pictures(jpegs.sizes())
+    assert first[0] == second[0] == second[1] != first[1]
