@@ -73,7 +73,7 @@ def trace_answers(network: Network, inputs: Mapping[str, Num[Tensor, " rows *_"]
                 for _ in range(WARM):
                     if not all(map(_near, made(given), wanted)):
                         return False
-        except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
+        except Exception:  # noqa: BLE001 - whatever a network does in a trace, it answers layer by layer
             return False
     network.traced = made
     return True
