@@ -28,7 +28,7 @@ def difference(one: Path, other: Path) -> float:
 
 def test_a_dead_rank_is_named_within_seconds_and_one_process_goes_on(tmp_path: Path) -> None:
     write_data(tmp_path)
-    words = [*ROWS, "--epochs", "100", "--device", "cpu", "-o", "run"]
+    words = [*ROWS, "--epochs", "60", "--device", "cpu", "-o", "run"]
     command = [sys.executable, "-m", "tenfold", *words, "--devices", "2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     launcher = subprocess.Popen(command, cwd=tmp_path, text=True, **pipes)
@@ -46,7 +46,7 @@ def test_a_dead_rank_is_named_within_seconds_and_one_process_goes_on(tmp_path: P
     tenfold(*words[:-1], "whole", cwd=tmp_path)
     assert difference(tmp_path / "run", tmp_path / "whole") < 1e-3
     history = [(tmp_path / run / "history.jsonl").read_text().splitlines() for run in ("run", "whole")]
-    assert len(history[0]) == len(history[1]) == 100
+    assert len(history[0]) == len(history[1]) == 60
 
 
 def rank_of(launcher: int, number: int) -> int:

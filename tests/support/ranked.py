@@ -105,23 +105,19 @@ def hardly_any_label(ranks: Ranks, folder: Path) -> State:
     return after(ranks, BASE, make_examples(ROWS, missing=0.95))
 
 
-def no_label(ranks: Ranks, folder: Path) -> State:
-    return after(ranks, BASE, make_examples(ROWS, missing=1.0))
-
-
 def a_batch_of_one_row(ranks: Ranks, folder: Path) -> State:
     return after(ranks, changed(mixup=0.4), make_examples(33, missing=0.2))
 
 
 def norms_in_groups(ranks: Ranks, folder: Path) -> State:
     drawn = {"mixup": 0.4, "augment": "strong", "flip": "both"}
-    recipe = changed(arch="test_resnet", image_size=64, clip_norm=0.1, **drawn)
-    return after(ranks, recipe, make_examples(ROWS, size=64, missing=0.3), micro_batch=4)
+    recipe = changed(arch="test_resnet", image_size=32, clip_norm=0.1, **drawn)
+    return after(ranks, recipe, make_examples(ROWS, size=32, missing=0.3), micro_batch=4)
 
 
 def fewer_groups_than_ranks(ranks: Ranks, folder: Path) -> State:
-    recipe = changed(arch="test_resnet", image_size=64, batchnorm_group=16, optimizer="lamb")
-    return after(ranks, recipe, make_examples(20, size=64))
+    recipe = changed(arch="test_resnet", image_size=32, batchnorm_group=16, optimizer="lamb")
+    return after(ranks, recipe, make_examples(20, size=32))
 
 
 def every_kind(ranks: Ranks, folder: Path) -> State:
@@ -202,7 +198,7 @@ def never_enough_memory(ranks: Ranks, folder: Path) -> str:
 
 
 FULL = changed(
-    arch="test_resnet", image_size=64, epochs=3, frozen_epochs=1, ema=0.9, keep="best", augment="off",
+    arch="test_resnet", image_size=32, epochs=2, frozen_epochs=1, ema=0.9, keep="best", augment="off",
     precision="float64", batch_size=16,
 )  # fmt: skip
 
@@ -212,7 +208,7 @@ def trained(ranks: Ranks, folder: Path | None, *, resume: bool = False, stop: in
     encoding = make_encoding(FULL)
     network, _ = build_network(encoding, SCHEMA, FULL, fetch=False)
     run = begin_run(folder, resume=resume)[0] if folder and ranks.first else None
-    examples = make_examples(50, size=64, missing=0.2)
+    examples = make_examples(50, size=32, missing=0.2)
 
     def listen(event: Event) -> None:
         if stop and isinstance(event, StepEnded) and event.epoch == stop:
@@ -257,7 +253,7 @@ def resumed(ranks: Ranks, folder: Path) -> State:
 
 
 CASES: tuple[Case, ...] = (
-    missing_labels, hardly_any_label, no_label, a_batch_of_one_row, norms_in_groups, fewer_groups_than_ranks,
+    missing_labels, hardly_any_label, a_batch_of_one_row, norms_in_groups, fewer_groups_than_ranks,
     every_kind, cells_alone, taught, out_of_memory, never_enough_memory, whole_training, resumed,
 )  # fmt: skip
 

@@ -159,7 +159,7 @@ def _sum_of(weights: Mapping[str, Shaped[Tensor, " ..."]]) -> str:
     """A checksum of weights on the CPU."""
     total = 0
     for value in weights.values():
-        total = zlib.crc32(np.ascontiguousarray(to_array(value)).reshape(-1).view(np.uint8), total)
+        total = zlib.crc32(np.ascontiguousarray(to_array(value)).reshape(-1).view(np.uint8).data, total)
     return f"{total:08x}"
 
 
