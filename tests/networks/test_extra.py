@@ -34,7 +34,8 @@ from tenfold.schema import (
 )
 from tenfold.targets.base import TargetStats
 
-CHOICES: dict[str, Any] = {"epochs": 2, "ema": 0.0, "views": 2}
+#: Temperatures are fitted to held-out rows, which must not reach what extra photos learn.
+CHOICES: dict[str, Any] = {"epochs": 2, "ema": 0.0, "views": 2, "calibrate_probabilities": True}
 
 
 def fit(folder: Path, columns: dict[str, Any], name: str, **more: Any) -> Any:

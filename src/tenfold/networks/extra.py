@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tenfold.data.encode import Encoding, Examples, JoinedImages, PickedImages, PictureFiles
 from tenfold.data.images.files import list_image_folder
@@ -179,7 +180,8 @@ def answer_extra(
     device: torch.device,
     precision: str,
 ) -> ExtraAnswers:
-    """A run's answers for extra photos, by all of its views.
+    """A run's answers for extra photos, by all of its views, without what was fitted to its held-out rows:
+    temperatures, and how much a row is unlike those of training.
 
     examples, extra: as `with_extra` returns them.  heads: of the network that learns them.
     Raises RunError where the run knows other classes.
@@ -193,6 +195,7 @@ def answer_extra(
             raise RunError(
                 f"{run.path} knows other classes of {head.name}", fix="train anew, without --resume"
             )
+    network.heads, network.familiar = tuple(heads), nn.ModuleDict()
     answers, _ = predict_views(
         network,
         examples,
