@@ -54,6 +54,7 @@ LIBRARIES = {
     "rich": ("cli/console", "cli/progress"),
     "kaggle": ("studies/kaggle",),
     "optuna": ("studies/proposals",),
+    "ray": ("ensembles/cluster",),
     "onnx": ("files/graph", "files/scorers"),
     "onnxruntime": ("files/graph",),
     "fastapi": ("serving/app", "serving/limits"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json, say, tell
 from tenfold.cli.options import (
+    ClusterOptions,
     ColumnOptions,
     Json,
     MachineOptions,
@@ -24,11 +25,13 @@ from tenfold.remedies import withhold
 PLANNED = (*options_of(ColumnOptions), *Recipe.model_fields, *FactorRecipe.model_fields)
 
 
-class Ensemble(ReadingOptions, MachineOptions, Json):
+class Ensemble(ReadingOptions, MachineOptions, ClusterOptions, Json):
     """What ``tenfold ensemble`` takes."""
 
     recipe: str | None = argument("the ensemble's recipe (.toml)", "FILE", optional=True)
-    jobs: str = option("members at once: a number, or auto (two where memory allows)", "N|auto", default="1")
+    jobs: str | None = option(
+        "members at once: a number, or auto (two where memory allows) [1; with --on all that fit]", "N|auto"
+    )
     example: bool = option("print a complete recipe, and do nothing", default=False)
     output: str | None = option("folder to make", "FOLDER", "-o", "--output")
 
@@ -67,6 +70,7 @@ def _ensemble(asked: Ensemble) -> None:
             file,
             output=output,
             jobs=asked.jobs,
+            on=asked.on,
             on_progress=display.progress,
             on_note=display.note,
             **options,

@@ -245,6 +245,16 @@ class DevicesOptions(Request):
     devices: int | None = option("processes that share the training, each with a GPU of its own [1]")
 
 
+class ClusterOptions(Request):
+    """Where many trainings run."""
+
+    panel: ClassVar = "This machine"
+    on: str | None = option(
+        "train on a Ray cluster: local, auto, or its address [here, one after the other]",
+        "local|auto|ray://HOST",
+    )
+
+
 class ViewOptions(Request):
     """Test-time augmentation, and where a run's pictures are now."""
 

@@ -6,7 +6,15 @@ from typing import cast
 
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json
-from tenfold.cli.options import JobOptions, Json, MachineOptions, ReadingOptions, argument, option
+from tenfold.cli.options import (
+    ClusterOptions,
+    JobOptions,
+    Json,
+    MachineOptions,
+    ReadingOptions,
+    argument,
+    option,
+)
 from tenfold.cli.progress import Display
 from tenfold.cli.request import TrainingRequest, fit_keywords, job_of, picture_job_of, recipe_of, refuse
 from tenfold.cli.screen import (
@@ -24,7 +32,7 @@ DECIDED = ("valid", "fold", "split_seed")
 INSTEAD = "to choose a setting, tenfold tune; to compare methods, tenfold cross-validate"
 
 
-class Tune(JobOptions, Json):
+class Tune(JobOptions, ClusterOptions, Json):
     """What ``tenfold tune`` takes."""
 
     what: str = argument(
@@ -35,7 +43,7 @@ class Tune(JobOptions, Json):
     values: str | None = option("values to try, as 0,0.01,0.1 or 1e-4:1 [powers of ten]", "VALUE,...")
     within: list[str] | None = option(
         "what to search: lr=1e-4:1e-2, or words as optimizer=adamw,lion [lr, wd, factors: wide ranges]",
-        "SETTING=...",
+        "SETTING=VALUES",
     )
     trials: int | None = option("search: trials, of which the first has the recipe's own values [20]")
     at_once: int = option("search: trials that are proposed together", default=1)
@@ -51,7 +59,7 @@ class Tune(JobOptions, Json):
     Tune,
     "tenfold tune wd train.csv --image photo=photos --target disease",
     "tenfold tune factors ratings.csv --user user --item film --target stars",
-    "tenfold tune lr,wd,optimizer train.csv --image photo=photos --target disease \\\n"
+    "tenfold tune lr,wd,optimizer train.csv --image id=photos --target disease \\\n"
     "    --within optimizer=adamw,lion --trials 30 --best best.toml",
     recipes=(Recipe, FactorRecipe),
 )
@@ -79,6 +87,7 @@ def _tune(asked: Tune) -> None:
             values=None if asked.values is None else parse_values(asked.values, field),
             repeats=asked.repeats,
             runs=asked.runs,
+            on=asked.on,
             on_progress=display.progress,
             on_note=display.note,
             time_format=asked.time_format if job.schema.rated else None,
@@ -111,6 +120,7 @@ def _search(asked: Tune, names: list[str]) -> None:
             at_once=asked.at_once,
             repeats=asked.repeats,
             runs=asked.runs,
+            on=asked.on,
             on_progress=display.progress,
             on_note=display.note,
             time_format=asked.time_format if job.schema.rated else None,
@@ -137,7 +147,7 @@ def _write_best(asked: Tune, job: TrainingRequest, recipe: AnyRecipe) -> None:
         stream.write(job_text(Job(str(table), "", job.schema, given)).encode())
 
 
-class Compare(JobOptions, Json):
+class Compare(JobOptions, ClusterOptions, Json):
     """What ``tenfold compare`` takes."""
 
     of: list[str] | None = option("target to ask about [all]", "TARGET")
@@ -170,6 +180,7 @@ def _compare(asked: Compare) -> None:
             folds=asked.folds,
             repeats=asked.repeats,
             runs=asked.runs,
+            on=asked.on,
             on_progress=display.progress,
             on_note=display.note,
             **fit_keywords(job.schema, asked, image=asked.image),

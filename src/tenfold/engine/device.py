@@ -216,3 +216,8 @@ def system_memory() -> tuple[int, int]:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         total, available = int(text), max(0, min(available, int(text) - used))
     return available, total
+
+
+def compute_threads() -> int:
+    """Threads that a computation on the CPU is cut into in this process."""
+    return torch.get_num_threads()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
@@ -24,6 +24,17 @@ LAST_LINES = 5
 
 #: Called with a child's name and its event; None for its answer, and now and then while all are silent.
 Tell = Callable[[str, Event | None], None]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a task takes of a machine. threads: of its arithmetic; 0: as the machine has cores.
+
+    memory_bytes: planned; 0 where it is not planned.
+    """
+
+    threads: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass
@@ -72,9 +83,10 @@ class Children:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, name: str, request: Mapping[str, object], errors: Path) -> Child:
+    def start(self, name: str, request: Mapping[str, object], errors: Path, needs: Needs = Needs()) -> Child:
         """Start a process on a request. errors: file for its standard error."""
         errors.parent.mkdir(parents=True, exist_ok=True)
+        threads = {"OMP_NUM_THREADS": str(needs.threads)} if needs.threads else {}
         with open(errors, "wb") as stream:
             # Its own session: a Ctrl-C reaches it once, from here, and not twice.
             process = subprocess.Popen(
@@ -82,7 +94,7 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
-                env=module_environment(PYTHONIOENCODING="utf-8"),
+                env=module_environment(PYTHONIOENCODING="utf-8", **threads),
                 start_new_session=True,
             )
         child = Child(name, process, errors)
@@ -107,34 +119,47 @@ class Children:
         process.wait()
         self._lines.put((child, None))
 
-    def next_finished(self) -> Child:
-        """Wait until a process has ended, and pass on the events of all."""
-        while True:
+    def next_finished(self) -> Child | None:
+        """Wait until a process has ended, and pass on the events of all; None where none runs any more."""
+        while self.running:
             try:
                 child, line = self._lines.get(timeout=0.5)
             except Empty:
                 self._tell("", None)
                 continue
             if line is None:
-                self.running.pop(child.name, None)
-                return child
+                if self.running.pop(child.name, None) is not None:
+                    return child
+                continue
             if line.get("event") in ("done", "failed"):
                 child.answer = line
             self._tell(child.name, event_of(line))
+        return None
+
+    def cancel(self, name: str) -> None:
+        """End a process."""
+        child = self.running.pop(name, None)
+        if child is not None:
+            _stop([child])
 
     def stop(self) -> None:
-        """Ask all to stop, as Ctrl-C does; kill those that do not."""
-        for child in self.running.values():
-            if child.process.poll() is None:
-                child.process.send_signal(signal.SIGINT)
-        until = time.monotonic() + PATIENCE
-        for child in self.running.values():
-            try:
-                child.process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+        """End all processes."""
+        _stop(self.running.values())
         self.running.clear()
+
+
+def _stop(children: Collection[Child]) -> None:
+    """Ask processes to stop, as Ctrl-C does; kill those that do not."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGINT)
+    until = time.monotonic() + PATIENCE
+    for child in children:
+        try:
+            child.process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
 
 
 def ask(request: Mapping[str, object], errors: Path, tell: Tell) -> Any:
@@ -143,8 +168,8 @@ def ask(request: Mapping[str, object], errors: Path, tell: Tell) -> Any:
     Raises TrainingError with the reason if it fails.
     """
     with Children(tell) as children:
-        children.start(str(request["task"]), request, errors)
-        child = children.next_finished()
+        child = children.start(str(request["task"]), request, errors)
+        children.next_finished()
     failure = child.failure()
     if failure:
         raise TrainingError(child.answer.get("message", failure), problems=child.answer.get("problems", []))

@@ -36,4 +36,5 @@ def check_ratings(request: CheckRequest) -> CheckAnswer:
             if fault not in faults:
                 faults.append(fault)
     plans: dict[str, int | None] = {member.name: _ANY for member in request.members}
-    return CheckAnswer(faults=faults, plans=plans, budget_bytes=_ALL)
+    threads = max((ratings_recipe(member.recipe).threads for member in request.members), default=1)
+    return CheckAnswer(faults=faults, plans=plans, budget_bytes=_ALL, threads=threads)

@@ -71,13 +71,45 @@ class TimeRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest(Request):
-    """Train one member. run: its folder.  time_limit: seconds, after which no epoch begins."""
+    """Train one member. run: its folder.  time_limit: seconds, after which no epoch begins.
+
+    time_format: of the times of ratings.  page: write its page, and add it to the history beside it.
+    folds: the rows that it holds out, as `data.split.shared.SharedFolds.record` writes them.
+    """
 
     task = "fit"
     schema: Schema
     recipe: AnyRecipe
     run: str
     time_limit: float | None = None
+    time_format: str | None = None
+    page: bool = True
+    folds: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest(Request):
+    """Train with some choices changed, and score on the validation rows: see `studies.scored`.
+
+    names: the fields that a study changes.  changes: those of this training.  run: its folder.
+    """
+
+    task = "score"
+    schema: Schema
+    recipe: AnyRecipe
+    names: Sequence[str]
+    changes: Mapping[str, object]
+    seed: int
+    run: str
+    time_format: str | None = None
+
+
+class ScoreAnswer(TypedDict):
+    """score: NaN where it is not defined.  rows: of training and validation."""
+
+    score: float
+    targets: dict[str, Scores]
+    rows: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +137,13 @@ class CheckAnswer(TypedDict):
     """All faults, and without any the plans.
 
     plans: member -> bytes that its training needs, None where they exceed its share of `budget_bytes`.
+    threads: of a training's arithmetic on this machine.
     """
 
     faults: list[Fault]
     plans: dict[str, int | None]
     budget_bytes: int
+    threads: int
 
 
 class TimeAnswer(TypedDict):
@@ -186,5 +220,5 @@ def _read(given: Mapping[str, object]) -> dict[str, Any]:
 
 def request_of(given: Mapping[str, object]) -> Request:
     """Read the request that `Request.to_json` wrote."""
-    kinds = {kind.task: kind for kind in (CheckRequest, TimeRequest, FitRequest, BlendRequest)}
+    kinds = {kind.task: kind for kind in (CheckRequest, TimeRequest, FitRequest, ScoreRequest, BlendRequest)}
     return kinds[str(given["task"])](**_read({name: own for name, own in given.items() if name != "task"}))

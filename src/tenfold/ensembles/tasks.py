@@ -12,7 +12,7 @@ from tenfold.data.encode import Encoding, fit_encoding
 from tenfold.data.split.holdout import folds_by_time, kfold, number_codes
 from tenfold.data.tables.table import Table
 from tenfold.data.tables.times import read_times
-from tenfold.engine.device import keep_freed_memory, pick_device, pick_precision
+from tenfold.engine.device import compute_threads, keep_freed_memory, pick_device, pick_precision
 from tenfold.ensembles.evaluate import evaluate_blend
 from tenfold.ensembles.joined import blend_of
 from tenfold.ensembles.requests import (
@@ -108,7 +108,7 @@ def check_networks(request: CheckRequest, tell: Listener) -> CheckAnswer:
         if encoding is not None:
             with collecting(name):
                 check_choices(schema, recipe, encoding)
-    answer = CheckAnswer(faults=faults, plans={}, budget_bytes=0)
+    answer = CheckAnswer(faults=faults, plans={}, budget_bytes=0, threads=compute_threads())
     if request.plan and not faults:
         classes = sum(map(len, encoding.classes.values())) if encoding else 0
         answer["budget_bytes"], answer["plans"] = _plans(request, members, classes or 1)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tenfold.data.tables.jobfile import EnsembleFile
-from tenfold.ensembles.children import Child, Children, ask
+from tenfold.ensembles.children import Needs, ask
+from tenfold.ensembles.places import Ended, Tasks, tasks_on
 from tenfold.ensembles.requests import (
     BlendAnswer,
     BlendRequest,
@@ -27,6 +28,7 @@ from tenfold.events import (
     ImagesRead,
     Listener,
     MembersChanged,
+    NoteAdded,
     RowsPredicted,
     StageBegan,
     StepEnded,
@@ -71,7 +73,8 @@ def train_ensemble(
     file: EnsembleFile,
     *,
     output: str | os.PathLike[str],
-    jobs: str = "1",
+    jobs: str | None = None,
+    on: str | None = None,
     time_limit: float | None = None,
     reading: Reading | None = None,
     machine: Machine | None = None,
@@ -81,20 +84,21 @@ def train_ensemble(
     """Train the members that have not finished, and blend all that have.
 
     output: the folder of the ensemble; finished members of the same recipe and data are kept.
-    jobs: how many members train at once: a number, or ``auto`` for two. More than one only if their memory
-        plans fit.
+    jobs: how many members train at once: a number, or ``auto`` for two, where their memory plans fit. By
+        default 1, and on a cluster as many as fit there.
+    on: train on a Ray cluster: see `ensembles.places.tasks_on`.
     time_limit: seconds; each training ends early that is late in its share of what is left.
     on_progress: called with every change (`MembersChanged`).
     Raises RecipeError or SchemaError with all faults before anything is trained, and TrainingError if no
     member could be trained.
     """
     how, members = check_recipe(file)
-    most = _most(jobs)
+    most = _most(jobs or "1") if on is None or jobs else len(expand(members, how))
     reading, machine = reading or Reading(), machine or Machine()
     tell, note = on_progress or (lambda event: None), on_note or (lambda line: None)
     with making_bundle(output) as (folder, before):
         return _Ensemble(
-            file, how, members, folder, most, machine, reading, tell, note, time_limit=time_limit
+            file, how, members, folder, most, machine, reading, tell, note, on, time_limit=time_limit
         ).run(before)
 
 
@@ -168,9 +172,11 @@ class _Ensemble:
     reading: Reading
     tell: Listener
     note: Log
+    on: str | None = None
     trainings: dict[str, MemberStatus] = field(default_factory=dict)
     plans: Mapping[str, int | None] = field(default_factory=dict)
     budget_bytes: int = 0
+    threads: int = 0
     data: str = ""
     started: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
@@ -258,7 +264,8 @@ class _Ensemble:
             reading=self.reading,
             machine=self.machine,
             folds=self.how.folds,
-            plan=self.most if self.most > 1 else 0,
+            # On a cluster a member has its cores and memory for itself.
+            plan=1 if self.on else self.most if self.most > 1 else 0,
             method=self.how.blend,
             members=[MemberRecipe(member.name, member.recipe) for member in self.members],
         )
@@ -270,30 +277,38 @@ class _Ensemble:
         if answer["faults"]:
             raise refusal_of(answer["faults"])
         self.plans, self.budget_bytes = answer["plans"], answer["budget_bytes"]
+        self.threads = answer["threads"]
 
     # --- training
 
     def _train(self, waiting: Sequence[MemberStatus]) -> None:
         left = list(waiting)
-        with Children(self._heard) as children:
-            while left or children.running:
-                while left and self._fits(children, left[0]):
-                    self._start(children, left.pop(0))
-                self._ended(children.next_finished())
+        if not left:
+            return
+        with tasks_on(self.on, self._heard) as tasks:
+            while left or tasks.running:
+                while left and self._fits(tasks, left[0]):
+                    self._start(tasks, left.pop(0))
+                ended = tasks.next_finished()
+                if ended is not None:
+                    self._ended(ended)
                 self._describe()
                 self._show()
 
-    def _fits(self, children: Children, training: MemberStatus) -> bool:
+    def _fits(self, children: Tasks, training: MemberStatus) -> bool:
         """Whether a further training may start now."""
         if not children.running:
             return True
+        if self.on:
+            return len(children.running) < self.most
         # Each plan is for an equal share of the memory; a member that needs more trains alone.
         units = [training.unit, *(self.trainings[name].unit for name in children.running)]
         return len(children.running) < self.most and all(self.plans.get(unit.member) for unit in units)
 
-    def _start(self, children: Children, training: MemberStatus) -> None:
+    def _start(self, children: Tasks, training: MemberStatus) -> None:
         machine = self.machine
-        if self.most > 1 and self.plans.get(training.unit.member):
+        planned = self.plans.get(training.unit.member)
+        if not self.on and self.most > 1 and planned:
             machine = replace(machine, budget=str(self.budget_bytes // self.most))
         request = FitRequest(
             schema=self.file.schema,
@@ -303,9 +318,11 @@ class _Ensemble:
             recipe=training.unit.recipe,
             run=str(self._path(training)),
             time_limit=self._share(),
+            page=self.on is None,
         )
         training.status, training.stage, training.began = "running", "starting", time.monotonic()
-        children.start(training.name, request.to_json(), self._log(training.name))
+        needs = Needs(self.threads, planned or 0) if self.on else Needs()
+        children.start(training.name, request.to_json(), self._log(training.name), needs)
         self._show()
 
     def _share(self) -> float | None:
@@ -319,7 +336,7 @@ class _Ensemble:
     def _log(self, name: str) -> Path:
         return self.folder.file(LOGS) / f"{name}.txt"
 
-    def _ended(self, child: Child) -> None:
+    def _ended(self, child: Ended) -> None:
         training = self.trainings[child.name]
         failure = child.failure()
         if failure:
@@ -327,11 +344,16 @@ class _Ensemble:
             self.note(f"{child.name} failed: {failure}")
             return
         self._log(child.name).unlink(missing_ok=True)
+        if self.on:
+            # What a worker here does when it ends, and what names this machine's folders.
+            finish_run(load_run(self._path(training)), log=self.note)
         training.finish(RunRecord(child.answer["summary"]))
         training.overhead = child.seconds - training.seconds
 
     def _heard(self, name: str, event: Event | None) -> None:
         training = self.trainings.get(name)
+        if training is None and isinstance(event, StageBegan):
+            self.tell(event)
         if training is not None:
             match event:
                 case StageBegan():
@@ -345,6 +367,8 @@ class _Ensemble:
                     training.fraction = (event.epoch + event.step / event.steps) / event.epochs
                 case EpochEnded():
                     training.scores, training.peak_bytes = none_to_nan(event.valid), event.peak_bytes
+                case NoteAdded() if "node was lost" in event.text:
+                    self.note(event.text)
                 case TrainingChanged():
                     self.note(f"{name} is trained again: {', '.join(event.what)}")
         self._show()

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
+from tenfold.data.split.shared import SharedFolds
 from tenfold.ensembles.requests import (
     BlendRequest,
     CheckRequest,
     FitRequest,
     Request,
+    ScoreRequest,
     TimeRequest,
     request_of,
 )
@@ -100,6 +102,10 @@ def _answer(request: Request, tell: Listener) -> Mapping[str, object]:
     match request:
         case FitRequest():
             return _fit(request, tell)
+        case ScoreRequest():
+            from tenfold.studies.scored import answer_score
+
+            return answer_score(request, tell)
         case CheckRequest() if request.schema.rated:
             from tenfold.ensembles.ratings import check_ratings
 
@@ -122,6 +128,8 @@ def _answer(request: Request, tell: Listener) -> Mapping[str, object]:
 def _fit(request: FitRequest, tell: Listener) -> dict[str, object]:
     """Train a member, from its checkpoint if that is of the very same training."""
 
+    folds = None if request.folds is None else SharedFolds.read(request.folds)
+
     def train(resume: bool) -> dict[str, object]:
         run = fit(
             request.schema,
@@ -132,10 +140,14 @@ def _fit(request: FitRequest, tell: Listener) -> dict[str, object]:
             reading=request.reading,
             machine=request.machine,
             time_limit=request.time_limit,
+            time_format=request.time_format,
+            report=request.page,
+            history=request.page,
+            split_rule=folds,
             on_progress=tell,
             on_note=lambda line: tell(NoteAdded(line)),
         )
-        return {"summary": run.summary}
+        return {"summary": run.summary, **({} if folds is None else {"folds": folds.record()})}
 
     tell(StageBegan("preparing"))
     try:

@@ -11,22 +11,23 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Unpack
+from pathlib import Path
+from typing import NamedTuple, Unpack
 
-from numpy.typing import ArrayLike
-
-from tenfold.data.split.groups import Classes, Labels
-from tenfold.data.split.holdout import Folds, Split, kfold
-from tenfold.errors import RecipeError, SchemaError, SplitError, did_you_mean
+from tenfold.data.split.shared import SharedFolds
+from tenfold.ensembles.requests import FitRequest
+from tenfold.errors import RecipeError, SchemaError, did_you_mean
 from tenfold.events import Listener, TrialBegan
 from tenfold.metrics import score_text
 from tenfold.recipe import Recipe
-from tenfold.runs.fitting import fit
+from tenfold.runs.fitting import fit, fit_options
 from tenfold.runs.job import Notes
-from tenfold.runs.options import FitChanges, SplitRule
+from tenfold.runs.options import FitChanges
+from tenfold.runs.registry import load_run
+from tenfold.runs.run import Run
 from tenfold.schema import Schema
 from tenfold.spread import PairedDifference, paired_difference
+from tenfold.studies.remote import table_path, train_on
 from tenfold.studies.trials import RunsFolder, mean_defined, seeds_from, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
@@ -160,6 +161,7 @@ def compare_targets(
     folds: int = 5,
     repeats: int = 1,
     runs: str | os.PathLike[str] | None = None,
+    on: str | None = None,
     on_progress: Listener | None = None,
     on_note: Log | None = None,
     **options: Unpack[FitChanges],
@@ -169,6 +171,7 @@ def compare_targets(
     of: the targets to compare; by default all.  folds: each row is held out once per repeat.
     repeats: each with new folds and the next seed, from the recipe's on.
     runs: keep the trainings in this folder, and skip those that have finished there.
+    on: train on a Ray cluster: see `ensembles.places.tasks_on`.
     options: as `fit` takes them.
     Raises SchemaError for fewer than two targets, RecipeError for choices that make the comparison unfair.
     """
@@ -180,25 +183,20 @@ def compare_targets(
     if "valid" in recipe.model_fields_set:
         notes.add([f"valid = {recipe.valid:g} is not used: folds decide which rows are held out"])
     total = repeats * folds * (1 + len(asked))
-    arms = _Arms(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options, total)
+    arms = _Arms(schema, recipe, table, asked, RunsFolder(runs), on_progress, notes, options, total, on)
     pairs: dict[str, list[Pair]] = {name: [] for name in asked}
     with arms.folder:
         for repeat, seed in enumerate(seeds_from(recipe, repeats)):
             # The first training of a repeat has all targets: its folds are stratified on each of them.
-            split = _SameFolds(folds, seed, by_time=schema.time is not None)
+            arms.begin(SharedFolds(folds, seed))
+            units = [_Unit(repeat, fold, name) for fold in range(folds) for name in (None, *asked)]
+            arms.train(units[:1])
+            arms.train(units[1:])
             for fold in range(folds):
-                together = arms.train(None, split, fold)
+                together = arms.scores[_Unit(repeat, fold, None)]
                 for name in asked:
-                    alone = arms.train(name, split, fold)[name]
+                    alone = arms.scores[_Unit(repeat, fold, name)][name]
                     pairs[name].append(Pair(repeat, fold, seed, alone, together[name]))
-                    score = KINDS[arms.kinds[name]].score_names[0]
-                    values = [_text(read_score(scores, score)) for scores in (alone, together[name])]
-                    notes.add(
-                        [
-                            f"repeat {repeat + 1}, fold {fold + 1}: {name} {score} "
-                            f"{values[0]} alone, {values[1]} together"
-                        ]
-                    )
     targets = []
     for name in asked:
         others = tuple(other for other in arms.kinds if other != name)
@@ -207,12 +205,20 @@ def compare_targets(
     return Compared(tuple(targets), arms.rows, folds, repeats, seconds, tuple(notes.lines))
 
 
+class _Unit(NamedTuple):
+    """A training of a comparison. name: of the only target, or None for all of them together."""
+
+    repeat: int
+    fold: int
+    name: str | None
+
+
 @dataclass
 class _Arms:
     """The arms of the comparison on a fold: all targets together, or a target alone.
 
     kinds, rows: target -> kind, and rows of the table; known after the first training.
-    total, done: trainings.
+    total: trainings.  on: the cluster that trains.  scores: of the trainings that have ended.
     """
 
     schema: Schema
@@ -224,34 +230,101 @@ class _Arms:
     notes: Notes
     options: FitChanges
     total: int
+    on: str | None
     kinds: dict[str, str] = field(default_factory=dict)
     rows: int = 0
-    done: int = 0
+    scores: dict[_Unit, TargetScores] = field(default_factory=dict)
+    split: SharedFolds = field(default_factory=lambda: SharedFolds(0, 0))
 
-    def train(self, name: str | None, split: _SameFolds, fold: int) -> TargetScores:
-        """Target -> scores on the held-out rows. name: of the only target, or None for all."""
-        if self.on_progress is not None:
-            self.on_progress(TrialBegan(self.done, self.total))
-        arm = "together" if name is None else f"alone-{_plain(name)}-{self.asked.index(name)}"
-        with self.folder.advised():
-            run = fit(
-                self.schema if name is None else _alone(self.schema, name),
-                _recipe_of(self.recipe, name, {"seed": split.seed, **split.choices(fold)}),
-                self.table,
-                run=self.folder.path / f"seed-{split.seed}-fold-{fold + 1}-{arm}",
-                history=False,
-                report=False,
-                resume=self.folder.is_kept,
-                split_rule=split.rule(fold),
-                on_progress=without_epochs(self.on_progress),
-                on_note=None if self.kinds else lambda line: self.notes.add([line]),
-                **self.options,
+    def begin(self, split: SharedFolds) -> None:
+        """Begin a repeat with its folds, which its first training makes."""
+        self.split = split
+
+    def train(self, units: Sequence[_Unit]) -> None:
+        """Train these: one after the other here, or all at once on a cluster."""
+        # One that is there already is looked at here, where its table and recipe are compared.
+        here = [unit for unit in units if self.on is None or self._is_there(unit)]
+        if self.on is not None and len(here) < len(units):
+            self._train_on(self.on, [unit for unit in units if unit not in here])
+        for unit in here:
+            self._tell_progress()
+            split = self.split.of(unit.fold)
+            with self.folder.advised():
+                run = fit(
+                    self._schema(unit),
+                    self._recipe(unit),
+                    self.table,
+                    run=self._path(unit),
+                    history=False,
+                    report=False,
+                    resume=self.folder.is_kept,
+                    split_rule=None if self._by_time else split,
+                    on_progress=without_epochs(self.on_progress),
+                    on_note=None if self.kinds else lambda line: self.notes.add([line]),
+                    **self.options,
+                )
+            self.split.dealt = split.dealt
+            self._ended(unit, run)
+
+    def _is_there(self, unit: _Unit) -> bool:
+        return self.folder.is_kept and (self._path(unit) / "run.json").is_file()
+
+    def _train_on(self, on: str, units: Sequence[_Unit]) -> None:
+        how = fit_options(**self.options)
+        requests = {
+            self._path(unit).name: FitRequest(
+                schema=self._schema(unit),
+                table=table_path(self.table),
+                reading=how.reading,
+                machine=how.machine,
+                recipe=self._recipe(unit),
+                run=str(self._path(unit)),
+                page=False,
+                folds=None if self._by_time else self.split.of(unit.fold).record(),
             )
-        self.done += 1
-        if name is None:
+            for unit in units
+        }
+        named = {self._path(unit).name: unit for unit in units}
+        self._tell_progress()
+        for name, answer in train_on(on, requests, self.notes):
+            if answer.get("folds"):
+                self.split.dealt = SharedFolds.read(answer["folds"]).dealt
+            self._ended(named[name], load_run(self._path(named[name])))
+            self._tell_progress()
+
+    def _ended(self, unit: _Unit, run: Run) -> None:
+        self.scores[unit] = run.scores
+        if unit.name is None:
             self.kinds = {target.name: target.kind for target in run.schema.answers}
             self.rows = run.record.rows
-        return run.scores
+        for name in self.asked if unit.name is None else (unit.name,):
+            units = (unit._replace(name=name), unit._replace(name=None))
+            if all(each in self.scores for each in units):
+                score = KINDS[self.kinds[name]].score_names[0]
+                alone, together = (_text(read_score(self.scores[each][name], score)) for each in units)
+                where = f"repeat {unit.repeat + 1}, fold {unit.fold + 1}"
+                self.notes.add([f"{where}: {name} {score} {alone} alone, {together} together"])
+
+    def _tell_progress(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(TrialBegan(len(self.scores), self.total))
+
+    @property
+    def _by_time(self) -> bool:
+        # Folds by time do not depend on targets: the recipe's own rule makes the same for all.
+        return self.schema.time is not None
+
+    def _schema(self, unit: _Unit) -> Schema:
+        return self.schema if unit.name is None else _alone(self.schema, unit.name)
+
+    def _recipe(self, unit: _Unit) -> Recipe:
+        fold = (unit.fold + 1, self.split.folds) if self._by_time else None
+        return _recipe_of(self.recipe, unit.name, {"seed": self.split.seed, "fold": fold})
+
+    def _path(self, unit: _Unit) -> Path:
+        name = unit.name
+        arm = "together" if name is None else f"alone-{_plain(name)}-{self.asked.index(name)}"
+        return self.folder.path / f"seed-{self.split.seed}-fold-{unit.fold + 1}-{arm}"
 
 
 def _defined(scores: Scores, score: str) -> bool:
@@ -309,45 +382,3 @@ def _recipe_of(recipe: Recipe, name: str | None, choices: Mapping[str, object]) 
         if recipe.monitor != "mean" and recipe.monitor != name and not recipe.monitor.startswith(f"{name}:"):
             chosen["monitor"] = "mean"
     return Recipe(**chosen)
-
-
-@dataclass
-class _SameFolds:
-    """Folds that the first training makes, from the labels of all targets, and that all later ones share.
-
-    by_time: folds by time do not depend on targets: the recipe's own rule makes the same for all.
-    """
-
-    folds: int
-    seed: int
-    by_time: bool = False
-    dealt: Folds | None = None
-
-    def choices(self, fold: int) -> dict[str, object]:
-        """Fields of the recipe for this fold."""
-        return {"fold": (fold + 1, self.folds) if self.by_time else None}
-
-    def rule(self, fold: int) -> SplitRule | None:
-        """The rule that holds out this fold."""
-        return None if self.by_time else partial(self._split, fold)
-
-    def _split(
-        self,
-        fold: int,
-        rows: int,
-        *,
-        labels: Labels | None = None,
-        groups: Sequence[ArrayLike] = (),
-        classes: Classes | None = None,
-    ) -> Split:
-        if self.dealt is None:
-            self.dealt = kfold(
-                rows, folds=self.folds, seed=self.seed, labels=labels, groups=groups, classes=classes
-            )
-        if rows != len(self.dealt.fold):
-            raise SplitError(
-                f"{rows} rows, and {len(self.dealt.fold)} when the folds were dealt",
-                fix="leave table and pictures as they are while trainings are compared",
-            )
-        split = self.dealt.split(fold)
-        return Split(split.train, split.valid, self.dealt.notes)

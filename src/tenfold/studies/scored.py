@@ -9,13 +9,17 @@ import math
 import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tenfold.collab.evaluate import evaluate_held_out
+from tenfold.ensembles.places import Ended, tasks_on
+from tenfold.ensembles.requests import ScoreAnswer, ScoreRequest
 from tenfold.errors import RecipeError, TrainingError
-from tenfold.events import Event, Listener
+from tenfold.events import EpochEnded, Event, Listener, NoteAdded
 from tenfold.networks.opened import resolved_recipe
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.recommenders.methods import METHODS, fit_scorer
@@ -23,9 +27,11 @@ from tenfold.recommenders.prepare import prepare_ratings
 from tenfold.runs.fitting import run_fit
 from tenfold.runs.job import Notes
 from tenfold.runs.options import FitOptions
+from tenfold.runs.record import none_to_nan
 from tenfold.runs.registry import job_for
 from tenfold.runs.run import Run
 from tenfold.schema import Schema
+from tenfold.studies.remote import needs_of, table_path
 from tenfold.studies.trials import RunsFolder, Trial, without_epochs
 from tenfold.targets.kinds import KINDS
 from tenfold.targets.words import HIGHER_IS_BETTER
@@ -34,7 +40,19 @@ from tenfold.values import TargetScores, read_score
 if TYPE_CHECKING:
     from tenfold.networks.run import NetworkRun
 
-__all__ = ["PRUNED", "Asked", "Plan", "Pruned", "Study", "Work", "plan_of", "run_here", "train_trial"]
+__all__ = [
+    "PRUNED",
+    "Asked",
+    "Plan",
+    "Pruned",
+    "Study",
+    "Work",
+    "answer_score",
+    "plan_of",
+    "run_here",
+    "run_on",
+    "train_trial",
+]
 
 #: Values to try by default: powers of ten, half powers for the rate, powers of two for factors.
 GRIDS: Mapping[tuple[str, str], tuple[float, ...]] = {
@@ -75,7 +93,10 @@ class Asked:
 
 @dataclass
 class Study:
-    """What all trainings share. names: the fields that change."""
+    """What all trainings share. names: the fields that change.
+
+    rows: of training and validation, of networks known after the first training.
+    """
 
     names: Sequence[str]
     schema: Schema
@@ -83,6 +104,7 @@ class Study:
     folder: RunsFolder
     options: FitOptions
     notes: Notes
+    rows: list[int] = field(default_factory=lambda: [0, 0])
 
 
 @dataclass
@@ -153,6 +175,84 @@ def run_here(plan: Plan, works: Sequence[Work], listen: Callable[[int, Event], N
                 asked = work.send(trial)
             except StopIteration:
                 asked = None
+
+
+def run_on(
+    on: str, study: Study, recipe: AnyRecipe, works: Sequence[Work],
+    listen: Callable[[int, Event], None] | None = None,
+) -> None:  # fmt: skip
+    """Train on a cluster, all works at once.
+
+    recipe: that the study changes.  listen: as of `run_here`; events of a work come in their order.
+    Raises TrainingError for what is wrong with all trainings: their table, or their versions.
+    """
+    asked: dict[str, tuple[int, Asked]] = {}
+
+    def tell(name: str, event: Event | None) -> None:
+        if isinstance(event, NoteAdded) and "node was lost" in event.text:
+            study.notes.tell(event.text)
+        if event is None or listen is None or name not in asked:
+            return
+        if isinstance(event, EpochEnded):
+            event = replace(event, valid=none_to_nan(event.valid))
+        try:
+            listen(asked[name][0], event)
+        except Pruned:
+            tasks.cancel(name)
+            number, one = asked.pop(name)
+            follow(number, Trial(one.value, one.seed, math.nan, {}, 0.0, PRUNED))
+
+    def follow(number: int, trial: Trial | None = None) -> None:
+        """Start what a work asks for next. trial: of what it asked for before."""
+        with suppress(StopIteration):
+            one = next(works[number]) if trial is None else works[number].send(trial)
+            path = study.folder.path / run_name(one.changes, one.seed)
+            request = ScoreRequest(
+                schema=study.schema,
+                table=table_path(study.table),
+                reading=study.options.reading,
+                machine=study.options.machine,
+                recipe=recipe,
+                names=study.names,
+                changes=one.changes,
+                seed=one.seed,
+                run=str(path),
+                time_format=study.options.time_format,
+            )
+            name = f"trial {number + 1}, seed {one.seed}"
+            asked[name] = number, one
+            tasks.start(name, request.to_json(), Path(f"{path}.txt"), needs_of(recipe))
+
+    with tasks_on(on, tell) as tasks:
+        for number in range(len(works)):
+            follow(number)
+        while asked:
+            ended = tasks.next_finished()
+            if ended is not None and ended.name in asked:
+                number, one = asked.pop(ended.name)
+                if any(ended.answer.get("rows") or ()):
+                    study.rows[:] = ended.answer["rows"]
+                follow(number, _trial_of(one, ended))
+
+
+def _trial_of(asked: Asked, ended: Ended) -> Trial:
+    failure, answer = ended.failure(), ended.answer
+    if failure and answer.get("kind") != "TrainingError":
+        raise TrainingError(f"{ended.name}: {failure}", problems=answer.get("problems", []))
+    if failure:
+        return Trial(asked.value, asked.seed, math.nan, {}, ended.seconds, answer["message"])
+    score = math.nan if answer["score"] is None else answer["score"]
+    return Trial(asked.value, asked.seed, score, none_to_nan(answer["targets"]), ended.seconds)
+
+
+def answer_score(request: ScoreRequest, tell: Listener) -> ScoreAnswer:
+    """Train in a worker process, as `train_trial` does."""
+    options = FitOptions(request.reading, request.machine, request.time_format)
+    run = Path(request.run)
+    study = Study(request.names, request.schema, request.table, RunsFolder(run.parent), options, Notes())
+    plan = plan_of(study, request.recipe)
+    score, targets = plan.train(request.changes, request.seed, tell)
+    return ScoreAnswer(score=score, targets=dict(targets), rows=plan.rows())
 
 
 # --- factor models ---------------------------------------------------------------------------------
@@ -303,7 +403,7 @@ def _trained_plan(
     fields = recipe.model_dump(exclude_unset=True)
     # All seeds train on the same rows: the split does not add to their spread.
     split = {"split_seed": recipe.seed if recipe.split_seed is None else recipe.split_seed}
-    rows = [0, 0]
+    rows = study.rows
 
     def changed(changes: Changes, seed: int) -> Recipe | RatingNetworkRecipe:
         return type(recipe).model_validate({**fields, **split, **changes, "seed": seed})

@@ -25,7 +25,7 @@ from tenfold.runs.options import Machine, Reading
 from tenfold.runs.registry import fitting_recipe
 from tenfold.schema import Schema
 from tenfold.studies.proposals import Proposal, Proposals, quiet
-from tenfold.studies.scored import PRUNED, Asked, Plan, Pruned, Study, Work, plan_of, run_here
+from tenfold.studies.scored import PRUNED, Asked, Plan, Pruned, Study, Work, plan_of, run_here, run_on
 from tenfold.studies.searched import Range, Searched, SearchTrial, Space, best_trial, value_text
 from tenfold.studies.trials import RunsFolder, Trial, mean_defined, mean_scores, seeds_from
 from tenfold.studies.tune import FIELDS
@@ -57,6 +57,7 @@ def search(
     at_once: int = 1,
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
+    on: str | None = None,
     reading: Reading | None = None,
     machine: Machine | None = None,
     time_format: str | None = None,
@@ -71,6 +72,7 @@ def search(
     at_once: trials that are proposed together; it may change what is proposed, wherever they run.
     repeats: seeds per trial, from the recipe's on, by default 1.
     runs: keep the study and the networks' trainings in this folder, and go on from them.
+    on: train on a Ray cluster: see `ensembles.places.tasks_on`.
     Other parameters as of `fit`.
     Raises RecipeError for what cannot be searched, DependencyError without Optuna, and RunError where the
     folder holds the search of another recipe or table.
@@ -95,7 +97,7 @@ def search(
     with study.folder, quiet():
         kept = Proposals.open(study.folder.path, higher=plan.higher, seed=recipe.seed, unjudged=judged)
         kept.check(_identity(schema, recipe, space, seeds, at_once, table))
-        rows = _Search(study, plan, space, kept, seeds, recipe, at_once).run(trials)
+        rows = _Search(study, plan, space, kept, seeds, recipe, at_once, on).run(trials)
         found = kept.ended()
     best = best_trial(found, plan.higher)
     return Searched(
@@ -259,6 +261,7 @@ class _Search:
     seeds: Sequence[int]
     recipe: AnyRecipe
     at_once: int
+    on: str | None
 
     def run(self, trials: int) -> tuple[int, int]:
         """Make trials until there are so many. Returns the rows of training and validation."""
@@ -272,7 +275,11 @@ class _Search:
                 if isinstance(event, EpochEnded):
                     self._judge(asked[place], self._figure(event))
 
-            run_here(self.plan, [self._work(trial, trials) for trial in asked], listen)
+            works = [self._work(trial, trials) for trial in asked]
+            if self.on is None:
+                run_here(self.plan, works, listen)
+            else:
+                run_on(self.on, self.study, self.recipe, works, listen)
             # In the order of their proposals, whichever ended first.
             for trial in asked:
                 if trial.end is not None:

@@ -22,7 +22,7 @@ from tenfold.runs.job import Notes
 from tenfold.runs.options import Machine, Reading
 from tenfold.runs.registry import fitting_recipe
 from tenfold.schema import Schema
-from tenfold.studies.scored import Asked, Plan, Study, Work, plan_of, run_here
+from tenfold.studies.scored import Asked, Plan, Study, Work, plan_of, run_here, run_on
 from tenfold.studies.trials import RunsFolder, Trial, Tuned, seeds_from
 from tenfold.values import Log
 
@@ -70,6 +70,7 @@ def tune(
     values: Sequence[float] | None = None,
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
+    on: str | None = None,
     reading: Reading | None = None,
     table_options: Mapping[str, object] | None = None,
     skip_bad: bool | None = None,
@@ -85,6 +86,7 @@ def tune(
     repeats: seeds per value, from the recipe's on; the split stays that of the first. By default 3 for factor
         models, 1 for networks.
     runs: keep the networks' trainings in this folder, and skip those that have finished there.
+    on: train on a Ray cluster: see `ensembles.places.tasks_on`.
     Other parameters as of `fit`.
     Ratings without a given method are fitted by ``sgd``: the default has neither weight decay nor rate.
     Raises RecipeError if there is nothing to tune, or no rows are held out.
@@ -118,7 +120,8 @@ def tune(
         notes.add([f"{name} {value:g}, seed {seed}: {result}"])
 
     with study.folder:
-        run_here(plan, [work(seed, value) for seed, value in asked])
+        works = [work(seed, value) for seed, value in asked]
+        run_here(plan, works) if on is None else run_on(on, study, recipe, works)
     tuned = Tuned(
         name,
         plan.score,
