@@ -15,11 +15,11 @@ DEV := $(VENV)/.tenfold-dev
 PINS := $(if $(wildcard constraints.txt),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types laws oldest newest bench card docs site format clean distclean
+.PHONY: help demo test lint types laws oldest newest spark bench card docs site format clean distclean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "also         make lint types laws oldest newest bench card docs format clean distclean"
+	@echo "also         make lint types laws oldest newest spark bench card docs format clean distclean"
 
 demo: $(RUN)
 	@$(VENV)/bin/tenfold demo
@@ -42,6 +42,11 @@ laws: $(DEV)
 
 oldest newest:
 	@bash ci/versions.sh $@
+
+# Spark's package has 450 MB, and its tests need Java: `make test` leaves them out.
+spark: $(DEV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(constraints) -e '.[spark]'
+	@$(PY) -m pytest -n 0 tests/recommenders/test_spark.py $(PYTEST_ARGS)
 
 bench: $(DEV)
 	@for file in $(filter-out bench/card.py,$(wildcard bench/[a-z]*.py)); do echo "== $$file"; $(PY) $$file || exit; done

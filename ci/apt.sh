@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=(
   soffice:libreoffice-calc
   chromium:chromium
+  java:default-jre-headless
 )
 
 missing=()

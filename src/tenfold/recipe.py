@@ -548,6 +548,9 @@ class Factors(Part):
         "events: a row of strength 0 was shown and not taken, and weighs this much beside 1 of an event",
         gt=0,
     )
+    engine: Literal["local", "spark"] = choice(
+        "local", "what solves the factors: spark reads Parquet or CSV and fits als, beyond this memory"
+    )
     core_items: PositiveInt | None = choice(
         None, "items with weights among each other, for lists; further ones are joined to these [8000]"
     )
@@ -571,6 +574,8 @@ class Factors(Part):
         for name in LATER:
             if getattr(self, name) is None:
                 values.pop(name, None)
+        if self.engine == "local":
+            values.pop("engine", None)
         return values
 
 

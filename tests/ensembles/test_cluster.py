@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -42,8 +41,16 @@ STORE = {"object_store_memory": 80 << 20}
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
-    made.lost = [made.add_node(num_cpus=1, **STORE), made.add_node(num_cpus=1, **STORE)]  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        made = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE}
+        )
+        lost = [made.add_node(num_cpus=2, **STORE), made.add_node(num_cpus=2, **STORE)]
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        pytest.skip("this machine is so busy that Ray's nodes do not start within half a minute")
+    made.lost = lost  # pyright: ignore[reportAttributeAccessIssue]
     ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
     yield made
     ray.shutdown()
@@ -83,13 +90,35 @@ item_size = "40x48"
 """
 
 
-def ensemble(folder: Path, epochs: int = 1) -> EnsembleFile:
-    (folder / "recipe.toml").write_text(RECIPE.format(folder=folder, epochs=epochs))
+RATED = """\
+table = "{folder}/ratings.csv"
+[schema]
+inputs = [{{ kind = "id", name = "user" }}, {{ kind = "id", name = "item" }}]
+targets = [{{ kind = "rating", name = "rating" }}]
+[recipe]
+valid = 0.2
+factors = 4
+[[member]]
+name = "long"
+method = "gibbs"
+sweeps = 3000
+[[member]]
+name = "short"
+method = "als"
+"""
+
+
+def ensemble(folder: Path, text: str) -> EnsembleFile:
+    (folder / "recipe.toml").write_text(text.format(folder=folder, epochs=1))
     return read_ensemble(folder / "recipe.toml")
 
 
 #: What tells when, how fast and how large, and nothing else.
 MEASURED = ("finished", "seconds", "peak_bytes", "overhead_seconds", "sha256", "files", "plan", "notes")
+
+
+#: Files that hold such figures.
+TIMED = {"run.json", "report.html", "history.jsonl"}
 
 
 def plain(value: Any) -> Any:
@@ -105,13 +134,9 @@ def same_runs(one: Path, two: Path) -> int:
     for run in runs:
         first, second = load_run(one / run), load_run(two / run)  # their sums are checked
         assert plain(dict(first.record.values)) == plain(dict(second.record.values))
-        for name in (
-            "weights.safetensors",
-            "encoding.json",
-            "validation.parquet",
-            "schema.toml",
-            "recipe.toml",
-        ):
+        files = [{path.name for path in (folder / run).iterdir()} - TIMED for folder in (one, two)]
+        assert files[0] == files[1]
+        for name in files[0]:
             assert (one / run / name).read_bytes() == (two / run / name).read_bytes(), (run, name)
     return len(runs)
 
@@ -119,37 +144,45 @@ def same_runs(one: Path, two: Path) -> int:
 @pytest.mark.metamorphic(
     "members trained on other machines, one of which is lost, have the bytes of local ones"
 )
-def test_an_ensemble_on_nodes_of_which_one_is_lost_is_the_local_one(cluster: Any, folder: Path) -> None:
-    file = ensemble(folder)
-    train_ensemble(file, output=folder / "here")
+@pytest.mark.parametrize(
+    ("text", "begun"),
+    [(RATED, "starting gibbs"), pytest.param(RECIPE, "epoch", marks=pytest.mark.slow)],
+    ids=["ratings", "photos"],
+)
+def test_an_ensemble_on_nodes_of_which_one_is_lost_is_the_local_one(
+    cluster: Any, folder: Path, tmp_path: Path, text: str, begun: str
+) -> None:
+    file = ensemble(folder, text)
+    train_ensemble(file, output=tmp_path / "here")
     running = threading.Event()
 
     def watch(event: Event) -> None:
-        if isinstance(event, MembersChanged) and sum("epoch" in row.stage for row in event.rows) >= 1:
+        if isinstance(event, MembersChanged) and any(begun in row.stage for row in event.rows):
             running.set()
 
     def lose() -> None:
         running.wait(300)
-        cluster.remove_node(cluster.lost[1])
-        cluster.add_node(num_cpus=1, **STORE)
+        # Both nodes go, whichever of them trains it.
+        for node in cluster.lost:
+            cluster.remove_node(node)
+        cluster.lost = [cluster.add_node(num_cpus=2, **STORE)]
 
     killer = threading.Thread(target=lose)
     killer.start()
     notes: list[str] = []
     done = train_ensemble(
-        file, output=folder / "there", on=cluster.address, on_progress=watch, on_note=notes.append
+        file, output=tmp_path / "there", on=cluster.address, on_progress=watch, on_note=notes.append
     )
     killer.join()
     assert done.failed == ()
-    assert same_runs(folder / "here" / "members", folder / "there" / "members") == 2
+    assert same_runs(tmp_path / "here" / "members", tmp_path / "there" / "members") == 2
     assert any("its node was lost, and it runs again" in note for note in notes)
-    here, there = load_run(folder / "here"), load_run(folder / "there")
-    assert here.scores == there.scores and str(folder / "train.csv") == there.record.table
-    # Nothing that was sent is left, and a second time there is nothing to do.
+    here, there = load_run(tmp_path / "here"), load_run(tmp_path / "there")
+    assert here.scores == there.scores and there.record.values["table"] == file.table
+    # A second time there is nothing to do.
     again: list[str] = []
-    train_ensemble(file, output=folder / "there", on=cluster.address, on_note=again.append)
+    train_ensemble(file, output=tmp_path / "there", on=cluster.address, on_note=again.append)
     assert "nothing is left to do" in again
-    shutil.rmtree(folder / "here")
 
 
 def test_the_trials_of_ratings_are_the_local_ones(cluster: Any, folder: Path) -> None:

@@ -54,6 +54,7 @@ LIBRARIES = {
     "rich": ("cli/console", "cli/progress"),
     "kaggle": ("studies/kaggle",),
     "optuna": ("studies/proposals",),
+    "pyspark": ("recommenders/spark",),
     "ray": ("ensembles/cluster",),
     "onnx": ("files/graph", "files/scorers"),
     "onnxruntime": ("files/graph",),

@@ -31,6 +31,7 @@ def tune(
     values: Sequence[float] | None = None,
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
+    on: str | None = None,
     image: Images = None,
     category: Names = None,
     number: Names = None,
@@ -55,6 +56,7 @@ def tune(
     repeats: seeds per value, from the recipe's on; the split stays that of the first. By default 3 for factor
         models, 1 for networks.
     runs: keep the networks' trainings in this folder, and skip those that have finished there.
+    on: train on a Ray cluster: ``local``, ``auto`` or its address.
     schema, recipe, table, the columns, quiet and choices: as `tenfold.fit` takes them.
     Ratings without a given method are fitted by ``sgd``: the default has neither weight decay nor rate.
     Raises RecipeError if there is nothing to tune, or no rows are held out.
@@ -72,6 +74,7 @@ def tune(
             values=values,
             repeats=repeats,
             runs=runs,
+            on=on,
             reading=reading,
             machine=asked.machine,
             time_format=time_format,
@@ -92,6 +95,7 @@ def search(
     at_once: int = 1,
     repeats: int | None = None,
     runs: str | os.PathLike[str] | None = None,
+    on: str | None = None,
     image: Images = None,
     category: Names = None,
     number: Names = None,
@@ -112,7 +116,7 @@ def search(
     the answer is the best recipe, ``.best`` its trial.
 
     settings: fields of the recipe.  within: setting -> ``LOW:HIGH``, or words with commas.
-    trials, prune, at_once, repeats, runs: see `studies.search.search`.
+    trials, prune, at_once, repeats, runs, on: see `studies.search.search`.
     schema, recipe, table, the columns, quiet and choices: as `tenfold.fit` takes them.
     Raises DependencyError without Optuna, RecipeError for what cannot be searched.
     """
@@ -132,6 +136,7 @@ def search(
             at_once=at_once,
             repeats=repeats,
             runs=runs,
+            on=on,
             reading=reading,
             machine=asked.machine,
             time_format=time_format,
@@ -225,6 +230,7 @@ def compare_targets(
     folds: int = 5,
     repeats: int = 1,
     runs: str | os.PathLike[str] | None = None,
+    on: str | None = None,
     image: Images = None,
     category: Names = None,
     number: Names = None,
@@ -241,6 +247,7 @@ def compare_targets(
     of: the targets to compare; by default all.  folds: each row is held out once per repeat.
     repeats: each with new folds and the next seed, from the recipe's on.
     runs: keep the trainings in this folder, and skip those that have finished there.
+    on: train on a Ray cluster: ``local``, ``auto`` or its address.
     schema, recipe, table, the columns, quiet and choices: as `tenfold.fit` takes them.
     Raises SchemaError for fewer than two targets, RecipeError for choices that make the comparison unfair.
     """
@@ -258,6 +265,7 @@ def compare_targets(
             folds=folds,
             repeats=repeats,
             runs=runs,
+            on=on,
             reading=reading,
             machine=asked.machine,
             on_progress=listener,

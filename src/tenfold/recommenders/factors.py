@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions, FitOp
 from tenfold.runs.run import Explanation, Exported
 from tenfold.schema import Schema
 from tenfold.values import FactorModel, Scores
+
+if TYPE_CHECKING:
+    from tenfold.recommenders.spark import SparkSession
 
 __all__ = ["FactorFit", "FactorRun"]
 
@@ -113,11 +116,18 @@ class FactorFit:
     def __init__(self, schema: Schema, recipe: FactorRecipe, table: object, options: FitOptions) -> None:
         self.schema, self.recipe, self.table, self.options = schema, recipe, table, options
         self.before: str | None = None
+        self.session: SparkSession
 
     @contextmanager
     def machine(self) -> Iterator[PeakMemory]:
-        """The CPU as it is: the recipe says how many threads there are."""
-        yield peak_bytes
+        """The CPU as it is: the recipe says how many threads there are. Or a session of Spark."""
+        if self.recipe.engine == "local":
+            yield peak_bytes
+            return
+        from tenfold.recommenders.spark import spark_session
+
+        with spark_session() as self.session:
+            yield peak_bytes
 
     def continues(self, recipe: Mapping[str, object]) -> None:
         """Stay with als where a run of events has it: it was their default before ease."""
@@ -127,6 +137,11 @@ class FactorFit:
     def prepare(self, notes: Notes) -> Prepared:
         """Read, check and split the ratings."""
         begin_stage(self.options.on_progress, "reading the ratings")
+        if self.recipe.engine == "spark":
+            from tenfold.recommenders.spark import fit_spark, read_spark
+
+            data = read_spark(self.session, self.schema, self.recipe, self.table, self.options, notes)
+            return _Prepared(data.work, self.options, partial(fit_spark, data))
         work = prepare_ratings(self.schema, self.recipe, self.table, self.options, notes, before=self.before)
         self.table = None
         return (
@@ -138,6 +153,7 @@ class FactorFit:
 class _Prepared:
     work: RatingsWork
     options: FitOptions
+    fit: Callable[[FactorRecipe], FactorModel] | None = None
 
     @property
     def identity(self) -> dict[str, object]:
@@ -155,7 +171,10 @@ class _Prepared:
             model = unpack_factor_model(kept.arrays, kept.about["model"])
         else:
             begin_stage(self.options.on_progress, f"starting {work.recipe.method}")
-            model = fit_model(work.train, work.recipe, work.sides, self.options.on_progress)
+            if self.fit is None:
+                model = fit_model(work.train, work.recipe, work.sides, self.options.on_progress)
+            else:
+                model = self.fit(work.recipe)
             arrays, described = pack_factor_model(model)
             folder.write_checkpoint(arrays, {"identity": self.identity, "model": described})
         notes.add([note for note in model.notes if note not in notes.lines])

@@ -160,6 +160,10 @@ def prepare_ratings(
     a run that goes on.
     """
     schema.check_uses()
+    if recipe.engine != "local":
+        raise RecipeError(
+            f"engine {recipe.engine} is for tenfold fit and cross-validate", fix="leave --engine out"
+        )
     half_life = None if recipe.half_life is None else parse_span(recipe.half_life)
     if half_life is not None and recipe.use_strength is False:
         raise RecipeError(
