@@ -83,7 +83,8 @@ def ensemble(
     recipe: str | os.PathLike[str],
     *,
     output: str | os.PathLike[str],
-    jobs: int | str = 1,
+    jobs: int | str | None = None,
+    on: str | None = None,
     reading: Reading | None = None,
     machine: Machine | None = None,
     quiet: bool = False,
@@ -94,7 +95,8 @@ def ensemble(
 
     recipe: the ensemble's file (docs/formats.md; ``tenfold ensemble --example`` prints one).
     output: the folder to make; run again, it skips members that have finished.
-    jobs: members at once, or ``"auto"``.  quiet: show nothing.
+    jobs: members at once, or ``"auto"``: by default 1, on a cluster all.  quiet: show nothing.
+    on: train on a Ray cluster: ``local``, ``auto`` or its address.
 
     Raises RecipeError with all faults before anything is trained, and TrainingError if a member fails.
     """
@@ -112,7 +114,8 @@ def ensemble(
         finished = train_ensemble(
             file,
             output=output,
-            jobs=str(jobs),
+            jobs=None if jobs is None else str(jobs),
+            on=on,
             reading=reading,
             machine=machine,
             on_progress=on_progress,

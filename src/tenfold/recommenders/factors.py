@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from tenfold.runs.options import SOME_ROWS, ExplainOptions, ExportOptions, FitOp
 from tenfold.runs.run import Explanation, Exported
 from tenfold.schema import Schema
 from tenfold.values import FactorModel, Scores
-
-if TYPE_CHECKING:
-    from tenfold.recommenders.spark import SparkSession
 
 __all__ = ["FactorFit", "FactorRun"]
 
@@ -116,7 +113,7 @@ class FactorFit:
     def __init__(self, schema: Schema, recipe: FactorRecipe, table: object, options: FitOptions) -> None:
         self.schema, self.recipe, self.table, self.options = schema, recipe, table, options
         self.before: str | None = None
-        self.session: SparkSession
+        self.session: Any = None
 
     @contextmanager
     def machine(self) -> Iterator[PeakMemory]:

@@ -297,8 +297,10 @@ class _Search:
         for name, tried in self.space.items():
             drawn = proposal.drawn[name]
             # The recipe's own value keeps all its digits.
-            plain = proposal.is_own or not isinstance(tried, Range)
-            choices[name] = drawn if plain else tried.value(float(str(drawn)))
+            if isinstance(tried, Range) and not proposal.is_own:
+                choices[name] = tried.value(float(str(drawn)))
+            else:
+                choices[name] = drawn
         return _Trial(number, proposal, choices)
 
     def _own(self) -> dict[str, object] | None:
