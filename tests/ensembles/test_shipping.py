@@ -71,13 +71,14 @@ def request(**more: Any) -> dict[str, Any]:
 def test_paths_move_and_names_do_not(tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"")
-    told = moved(request(weights=str(weights), start="runs/a"), lambda path: f"/node/{path}")
+    told: Any = moved(request(weights=str(weights), start="runs/a"), lambda path: f"/node/{path}")
     assert told["table"] == "/node/train.csv" and told["reading"]["cache"] is None
     # The column has the name of its folder.
     assert told["schema"]["inputs"][0]["name"] == "photos"
     assert told["schema"]["inputs"][0]["folder"] == "/node/photos"
     assert told["recipe"] == {"weights": f"/node/{weights}", "start": "/node/runs/a"}
-    assert moved(request(), lambda path: f"/node/{path}")["recipe"]["weights"] == "hub"
+    plain: Any = moved(request(), lambda path: f"/node/{path}")
+    assert plain["recipe"]["weights"] == "hub"
     given = request()
     given["reading"]["folders"] = {"photos": "elsewhere"}
     told = moved(given, lambda path: f"/node/{path}")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tenfold.ensembles.children import Children, Needs, Tell
 from tenfold.ensembles.shipping import Parcel, chunks_of, listed, moved, packed_run, place_run, unpack
@@ -246,7 +246,7 @@ def _connect(address: str) -> None:
         raise DependencyError(
             f"no Ray cluster answers at {address!r}",
             found=str(error).strip().splitlines()[0],
-            fix="start one with: ray start --head, or give --on local, auto, HOST:PORT or ray://HOST:10001",
+            fix="start one as Ray's pages say, or give --on local, auto, HOST:PORT or ray://HOST:10001",
         ) from None
 
 
@@ -287,7 +287,7 @@ def _work(
     for parcel, refs in parcels:
         unpack(parcel, (ray.get(ref) for ref in refs), root)
     if places:
-        asked = moved(asked, lambda path: places[path])
+        asked = cast(dict[str, Any], moved(asked, lambda path: places[path]))
     run = root / secrets.token_hex(4) / os.path.basename(asked["run"])
     renamed = {str(run): asked["run"], **{there: path for path, there in places.items()}}
     asked["run"] = str(run)

@@ -84,7 +84,7 @@ class FitRequest(Request):
     time_limit: float | None = None
     time_format: str | None = None
     page: bool = True
-    folds: Mapping[str, Any] | None = None
+    folds: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

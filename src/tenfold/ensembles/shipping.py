@@ -118,7 +118,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def moved(request: Mapping[str, object], move: Move) -> dict[str, Any]:
+def moved(request: Mapping[str, object], move: Move) -> dict[str, object]:
     """A request to train, in JSON's types, whose paths have moved; its table, pictures, weights and runs."""
     asked = cast(dict[str, Any], json.loads(json.dumps(request)))
     asked["table"] = move(asked["table"])

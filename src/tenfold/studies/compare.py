@@ -287,8 +287,9 @@ class _Arms:
         named = {self._path(unit).name: unit for unit in units}
         self._tell_progress()
         for name, answer in train_on(on, requests, self.notes):
-            if answer.get("folds"):
-                self.split.dealt = SharedFolds.read(answer["folds"]).dealt
+            folds = answer.get("folds")
+            if isinstance(folds, Mapping):
+                self.split.dealt = SharedFolds.read(folds).dealt
             self._ended(named[name], load_run(self._path(named[name])))
             self._tell_progress()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from tenfold.ensembles.children import Needs
 from tenfold.ensembles.places import tasks_on
@@ -38,7 +37,7 @@ def needs_of(recipe: AnyRecipe) -> Needs:
 
 def train_on(
     on: str, requests: Mapping[str, FitRequest], notes: Notes
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Train all at once on a cluster; yields name and answer as they end. TrainingError if one fails."""
 
     def tell(name: str, event: Event | None) -> None:

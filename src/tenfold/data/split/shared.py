@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,18 @@ from tenfold.data.split.holdout import Folds, Split, kfold
 from tenfold.errors import SplitError
 
 __all__ = ["SharedFolds"]
+
+
+class _Dealt(TypedDict):
+    fold: list[int]
+    notes: list[str]
+
+
+class _Record(TypedDict):
+    folds: int
+    seed: int
+    fold: int
+    dealt: _Dealt | None
 
 
 @dataclass
@@ -35,11 +47,12 @@ class SharedFolds:
         return {"folds": self.folds, "seed": self.seed, "fold": self.fold, "dealt": dealt}
 
     @classmethod
-    def read(cls, record: Mapping[str, Any]) -> SharedFolds:
+    def read(cls, text: Mapping[str, object]) -> SharedFolds:
         """What `record` wrote."""
-        dealt = record["dealt"]
-        made = dealt and Folds(np.array(dealt["fold"]), record["folds"], tuple(dealt["notes"]))
-        return cls(record["folds"], record["seed"], record["fold"], made)
+        about = cast(_Record, text)
+        dealt = about["dealt"]
+        made = dealt and Folds(np.array(dealt["fold"]), about["folds"], tuple(dealt["notes"]))
+        return cls(about["folds"], about["seed"], about["fold"], made)
 
     def __call__(
         self,
