@@ -15,6 +15,7 @@ from photos import write_photos, write_table
 from tenfold.data.synthetic import draw_ratings
 from tenfold.data.tables.jobfile import EnsembleFile, read_ensemble
 from tenfold.ensembles.children import Needs
+from tenfold.ensembles.cluster import RayTasks
 from tenfold.ensembles.train import train_ensemble
 from tenfold.errors import DependencyError, SchemaError
 from tenfold.events import Event, MembersChanged
@@ -150,23 +151,35 @@ def same_runs(one: Path, two: Path) -> int:
     ids=["ratings", "photos"],
 )
 def test_an_ensemble_on_nodes_of_which_one_is_lost_is_the_local_one(
-    cluster: Any, folder: Path, tmp_path: Path, text: str, begun: str
+    cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, begun: str
 ) -> None:
     file = ensemble(folder, text)
     train_ensemble(file, output=tmp_path / "here")
     running = threading.Event()
+    nodes: dict[str, str] = {}
+    first: list[str] = []
+    while len(cluster.lost) < 2:
+        cluster.lost.append(cluster.add_node(num_cpus=2, **STORE))
+    hear = RayTasks._hear
+
+    def heard(self: RayTasks, name: str, line: dict[str, object]) -> None:
+        hear(self, name, line)
+        nodes.update({task.name: task.node for task in self.running.values()})
 
     def watch(event: Event) -> None:
-        if isinstance(event, MembersChanged) and any(begun in row.stage for row in event.rows):
-            running.set()
+        for row in event.rows if isinstance(event, MembersChanged) else ():
+            if begun in row.stage and not running.is_set():
+                first.append(row.member)
+                running.set()
 
     def lose() -> None:
         running.wait(300)
-        # Both nodes go, whichever of them trains it.
-        for node in cluster.lost:
-            cluster.remove_node(node)
-        cluster.lost = [cluster.add_node(num_cpus=2, **STORE)]
+        # The node that trains this member; the other one is left.
+        gone = next(node for node in cluster.lost if node.node_id == nodes[first[0]])
+        cluster.lost.remove(gone)
+        cluster.remove_node(gone)
 
+    monkeypatch.setattr(RayTasks, "_hear", heard)
     killer = threading.Thread(target=lose)
     killer.start()
     notes: list[str] = []
@@ -217,7 +230,6 @@ def test_what_goes_wrong_on_a_node_is_told(cluster: Any, tmp_path: Path) -> None
     with pytest.raises(SchemaError, match="a table in memory"):
         tune("wd", RATINGS, als, draw_ratings(20, 10, 80, seed=1), values=(0.1,), on=cluster.address)
     # The node's copy of the table is what is read there.
-    from tenfold.ensembles.cluster import RayTasks
     from tenfold.ensembles.requests import FitRequest
 
     table = tmp_path / "bad.csv"
