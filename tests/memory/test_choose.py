@@ -86,7 +86,7 @@ def test_a_card_that_waits_for_its_processor_may_compute_again(
         return Plan(found.micro_batch, found.accumulation, fits=True, **how)
 
     monkeypatch.setattr(choose, "plan_memory", answer)
-    plan = plan_fastest("any", request(**{**SMALL, "device": "cuda", "budget_bytes": GIB}))
+    plan = plan_fastest("any", request(**{**SMALL, "batch_size": 64, "device": "cuda", "budget_bytes": GIB}))
     assert plan.micro_batch == taken and plan.checkpoint == (taken == 64)
     assert {each.micro_batch for each in plan.choices} == {16, 64}
     assert plan.choices[0].seconds == min(4.0, again)
