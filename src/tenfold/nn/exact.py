@@ -272,7 +272,7 @@ class GroupedBatchNorm(_BatchNorm):
             self.momentum = momentum
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _joined(parts: list[Float[Tensor, "_ *rest"]]) -> Float[Tensor, "parts *rest"]:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
@@ -303,7 +303,7 @@ def move_statistics(norms: Sequence[GroupedBatchNorm], rate: float | None = None
         squares += count * (variance * factor + mean.square())
     mean = means / number
     variance = (squares / number - mean.square()).clamp_(min=0.0) * unbiased
-    moves: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+    moves: dict[float, tuple[list[Float[Tensor, " _"]], list[Float[Tensor, " _"]]]] = {}
     for norm, *fresh in zip(norms, mean.split(widths), variance.split(widths), strict=True):
         running, towards = moves.setdefault(norm.rate() if rate is None else rate, ([], []))
         for buffer, value in zip((norm.running_mean, norm.running_var), fresh, strict=True):
