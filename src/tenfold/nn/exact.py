@@ -272,7 +272,7 @@ class GroupedBatchNorm(_BatchNorm):
             self.momentum = momentum
 
 
-def _joined(parts: list[Float[Tensor, "_ *rest"]]) -> Float[Tensor, "parts *rest"]:
+def _joined(parts: list[Float[Tensor, " _ *rest"]]) -> Float[Tensor, " parts *rest"]:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
