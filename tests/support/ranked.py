@@ -182,7 +182,7 @@ def out_of_memory(ranks: Ranks, folder: Path) -> State:
 
 
 def never_enough_memory(ranks: Ranks, folder: Path) -> str:
-    training = shared(make_training(BASE, micro_batch=16), ranks)
+    training = shared(make_training(BASE, micro_batch=2), ranks)
     last = ranks.count > 1 and ranks.number == ranks.count - 1
 
     def short_forward(inputs: Any) -> Any:
