@@ -34,7 +34,7 @@ def draw(data: Path, rows: int, seed: int, into: Path) -> int:
     with open(data / "train.csv", newline="") as stream:
         lines = list(csv.DictReader(stream))
     order = np.random.default_rng(seed).permutation(len(lines))
-    extra = into / "extra"
+    extra = into / "photos"
     extra.mkdir(parents=True, exist_ok=True)
     with open(into / "train.csv", "w", newline="") as stream:
         writer = csv.writer(stream)
@@ -70,7 +70,7 @@ def main() -> None:
 
     def train(name: str, seed: int) -> None:
         place = asked.output / str(seed)
-        more = ["--extra", str(place / "extra"), "--epochs", str(asked.epochs)]
+        more = ["--extra", str(place / "photos"), "--epochs", str(asked.epochs)]
         if name == "longer":
             more = ["--epochs", str(round(asked.epochs * (asked.rows + left[seed]) / asked.rows))]
         run = place / name
