@@ -348,8 +348,8 @@ class Planner:
         if request.devices > 1:
             whole, self._batch = self._batch, part_of(training, self._batch, request.devices)
             self._notes.append(
-                f"of the one of {request.devices} devices that has the most rows: {self._batch} of each "
-                f"batch's {whole}; what NCCL holds beside PyTorch's tensors is not counted"
+                f"{request.devices} devices share each batch of {whole} rows; this plan is of one with "
+                f"{self._batch} rows. What NCCL holds beside PyTorch's tensors is not counted"
             )
         self._known: dict[tuple[int, int], Forecast] = {}
 
