@@ -365,6 +365,8 @@ def _show_choices(plan: Plan) -> None:
         for each in plan.choices
     ]
     show_table(("rows at once", "peak GiB", "at most", "s a step, predicted", ""), rows, left=())
+    if any(each.checkpoint for each in plan.choices) and not plan.checkpoint:
+        tell("*: activations computed again", NOTE)
 
 
 def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
