@@ -226,9 +226,10 @@ def test_a_search_and_a_comparison_of_networks(cluster: Any, folder: Path, tmp_p
 
 
 def test_what_goes_wrong_on_a_node_is_told(cluster: Any, tmp_path: Path) -> None:
-    als = FactorRecipe(method="als", factors=4, epochs=3)
+    als, found = FactorRecipe(method="als", factors=4, epochs=3), draw_ratings(20, 10, 80, seed=1)
+    drawn = {name: found[name] for name in ("user", "item", "rating")}
     with pytest.raises(SchemaError, match="a table in memory"):
-        tune("wd", RATINGS, als, draw_ratings(20, 10, 80, seed=1), values=(0.1,), on=cluster.address)
+        tune("wd", RATINGS, als, drawn, values=(0.1,), on=cluster.address)
     # The node's copy of the table is what is read there.
     from tenfold.ensembles.requests import FitRequest
 
@@ -248,10 +249,13 @@ def test_what_goes_wrong_on_a_node_is_told(cluster: Any, tmp_path: Path) -> None
     assert not list(Path(tempfile.gettempdir()).glob(f"tenfold-{token}-*"))
 
 
-def test_without_a_cluster_there_is_a_remedy(folder: Path) -> None:
+def test_without_a_cluster_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     from tenfold.ensembles.cluster import _connect
 
-    with pytest.raises(DependencyError, match="no Ray cluster answers at '127.0.0.1:1'"):
-        if ray.is_initialized():
-            ray.shutdown()
-        _connect("127.0.0.1:1")
+    def refuse(**how: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore lines.")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(DependencyError, match="no Ray cluster answers at 'auto'") as caught:
+        _connect("auto")
+    assert caught.value.labels["found"] == "Could not find any running Ray instance."
