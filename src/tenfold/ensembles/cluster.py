@@ -182,7 +182,7 @@ class RayTasks:
         import ray.exceptions
 
         try:
-            result = ray.get(ref)
+            result: Any = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             task.why = getattr(cause, "headline", str(cause).strip().splitlines()[-1])

@@ -174,7 +174,7 @@ def _describe(values: Sequence[object], key: list[object], tensors: list[FakeTen
     """Append what decides an answer to `key`; False where that cannot be said in full."""
     for value in values:
         kind = type(value)
-        if kind is FakeTensor:
+        if type(value) is FakeTensor:
             if value.constant is not None or value.dtype.is_complex:
                 return False
             try:
@@ -189,7 +189,7 @@ def _describe(values: Sequence[object], key: list[object], tensors: list[FakeTen
         elif kind in _PLAIN:
             key.append(kind)  # 1, 1.0 and True are equal
             key.append(value)
-        elif kind is list or kind is tuple:
+        elif type(value) is list or type(value) is tuple:
             key.append(len(value))
             if not _describe(value, key, tensors):
                 return False
@@ -217,7 +217,13 @@ def _learn(out: object, tensors: list[FakeTensor]) -> object:
     storage = out.untyped_storage()._cdata
     source = next((i for i, each in enumerate(tensors) if each.untyped_storage()._cdata == storage), -1)
     return _Made(
-        source, out.shape, out.stride(), out.storage_offset(), out.dtype, out.fake_device, dict(vars(out))
+        source,
+        out.shape,
+        out.stride(),
+        int(out.storage_offset()),
+        out.dtype,
+        out.fake_device,
+        dict(vars(out)),
     )
 
 
@@ -233,7 +239,7 @@ def _again(entry: Any, tensors: list[FakeTensor]) -> object:
             FakeTensor, shown, False, dispatch_device=True, device_for_backend_keys=entry.device
         )
         torch._C._set_throw_on_mutable_data_ptr(made)
-        made.__dict__.update(entry.state)
+        vars(made).update(entry.state)
         return made
     if type(entry) is int:
         return tensors[entry]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,9 @@ def measured_rates(threads: int, precision: str) -> Rates:
     except (OSError, ValueError):
         kept = {}
     try:
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in kept[name].items()}
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in kept[name].items()
+        }
         return Rates(**values)
     except (KeyError, TypeError, AttributeError):
         pass  # another machine's, another version's, or nobody's

@@ -227,7 +227,7 @@ class GroupedBatchNorm(_BatchNorm):
         of_timm = kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm.")
         if kind.forward is _BatchNorm.forward or of_timm:
             out = _joined([self._normalised(*pair) for pair in zip(parts, statistics, strict=True)])
-            return self.act(self.drop(out)) if of_timm else out
+            return cast(nn.Module, self.act)(cast(nn.Module, self.drop)(out)) if of_timm else out
         return _joined([self._as_its_class(*pair) for pair in zip(parts, statistics, strict=True)])
 
     def rate(self) -> float:

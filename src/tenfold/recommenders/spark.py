@@ -310,7 +310,7 @@ def _collected(
     sizes[counts.column("u").to_numpy()] = counts.column("count").to_numpy()
     start = np.concatenate([[0], np.cumsum(sizes)])
     columns = {"u": np.uint32, "i": np.uint32, "rating": np.float32, "held": np.bool_}
-    found = {name: np.empty(start[-1], kind) for name, kind in columns.items()}
+    found: dict[str, NDArray[Any]] = {name: np.empty(start[-1], kind) for name, kind in columns.items()}
     first = 0
     while first < len(users):
         last = max(first + 1, int(np.searchsorted(start, start[first] + AT_ONCE, side="right")) - 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Trial:
     value: float
     seed: int
     score: float
-    targets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    targets: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     failed: str = ""
 
@@ -90,7 +91,7 @@ class Tuned(RowTable):
     seconds: float
     notes: tuple[str, ...] = ()
     beside: str = ""
-    recipes: Mapping[float, AnyRecipe] = field(default_factory=dict)
+    recipes: Mapping[float, AnyRecipe] = dataclasses.field(default_factory=dict)
 
     @property
     def recipe(self) -> AnyRecipe:
