@@ -221,3 +221,12 @@ def test_each_layers_paths_are_drawn_by_themselves() -> None:
             drawn = uniform(rows_of(64), 1, 5, step, layer)
             assert torch.equal(kept, (drawn >= 0.5).float() / 0.5 * ones)
     assert not any(torch.equal(seen[0], other) for other in seen[1:])
+
+
+def test_a_path_that_is_computed_again_is_the_same() -> None:
+    network = nn.Sequential(DropPath(0.5), DropPath(0.25)).train()
+    context = make_batch_exact(network, seed=5, batchnorm_group=2)
+    context.begin(3, rows_of(64), (64,))
+    first = network(torch.ones(64, 2))
+    context.end_forward()
+    assert torch.equal(network(torch.ones(64, 2)), first)

@@ -93,7 +93,9 @@ def train_ensemble(
     member could be trained.
     """
     how, members = check_recipe(file)
-    most = _most(jobs or "1") if on is None or jobs else len(expand(members, how))
+    most = (
+        _most("1" if jobs is None else jobs) if on is None or jobs is not None else len(expand(members, how))
+    )
     reading, machine = reading or Reading(), machine or Machine()
     tell, note = on_progress or (lambda event: None), on_note or (lambda line: None)
     with making_bundle(output) as (folder, before):

@@ -120,6 +120,7 @@ class RowContext:
     def end_forward(self) -> None:
         """Stop recording statistics: checkpointing recomputes activations, which must not count twice."""
         self.recording = False
+        self._kept = {}
 
     def commit_statistics(self) -> None:
         """Update all running statistics once, by the pooled mean and variance of the whole batch."""
@@ -156,13 +157,16 @@ class RowContext:
     ) -> Float[Tensor, " parts *ones"]:
         """Mask (0 or 1/(1-drop)) of whole rows that broadcasts to x, drawn from (seed, step, layer, row)."""
         rows = self._rows_of(x)
-        if not self._kept:
+        if self.recording and not self._kept:
             # The draws of all layers at once: on a GPU each layer's own would be some forty kernels.
             states = [_state((self.seed, self.step, layer)) for layer in self.paths]
             drawn = _drawn(rows, torch.tensor(states, device=rows.device)[:, None])
             drops = torch.tensor(list(self.paths.values()), device=rows.device)[:, None]
             self._kept = dict(zip(self.paths, drawn >= drops, strict=True))
-        keep = self._kept[layer].to(x.dtype) / (1.0 - drop)
+        kept = self._kept.get(layer)
+        if kept is None:  # an activation that is computed again
+            kept = uniform(rows, 1, self.seed, self.step, layer)[:, 0] >= drop
+        keep = kept.to(x.dtype) / (1.0 - drop)
         # A layer may see several consecutive windows of a row: they share the row's mask.
         windows = x.shape[0] // len(rows)
         keep = keep.repeat_interleave(windows, 0) if windows > 1 else keep
