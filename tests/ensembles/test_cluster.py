@@ -109,8 +109,8 @@ method = "als"
 """
 
 
-def ensemble(folder: Path, text: str) -> EnsembleFile:
-    (folder / "recipe.toml").write_text(text.format(folder=folder, epochs=1))
+def ensemble(folder: Path, text: str, epochs: int = 1) -> EnsembleFile:
+    (folder / "recipe.toml").write_text(text.format(folder=folder, epochs=epochs))
     return read_ensemble(folder / "recipe.toml")
 
 
@@ -153,7 +153,7 @@ def same_runs(one: Path, two: Path) -> int:
 def test_an_ensemble_on_nodes_of_which_one_is_lost_is_the_local_one(
     cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, begun: str
 ) -> None:
-    file = ensemble(folder, text)
+    file = ensemble(folder, text, epochs=60)  # long enough to lose the node in the middle
     train_ensemble(file, output=tmp_path / "here")
     running = threading.Event()
     nodes: dict[str, str] = {}
