@@ -18,13 +18,13 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 from tenfold.engine.device import is_out_of_memory, pick_device
 from tenfold.errors import RecipeError, TrainingError
 from tenfold.memory.cards import MIB
-from tenfold.nn.exact import GroupedBatchNorm
+from tenfold.nn.exact import GroupedBatchNorm, recorded_sums
 from tenfold.processes import this_rank
 
 Value = TypeVar("Value")
@@ -214,13 +214,13 @@ class Ranks:
         followed = [norm for norm in norms if norm.track_running_stats]
         if self.count == 1 or not followed:
             return
-        counts = self.add(sum(count for count, _ in norm.recorded) for norm in followed)
-        sums = torch.cat([_moments(norm) for norm in followed])
+        recorded, sums = recorded_sums(followed)
+        counts = self.add(recorded)
         _joined(lambda: dist.all_reduce(sums))
-        parts = sums.split([2 * norm.num_features for norm in followed])
+        parts = sums.split([norm.num_features for norm in followed], 1)
         for norm, count, part in zip(followed, counts, parts, strict=True):
             if count:
-                mean, square = part.reshape(2, -1) / count
+                mean, square = part / count
                 variance = (square - mean.square()).clamp(min=0.0) * (count / max(count - 1, 1))
                 norm.recorded[:] = [(int(count), torch.stack([mean, variance]))]
 
@@ -242,18 +242,6 @@ def bucket_size(sizes: Sequence[int], itemsize: int) -> int:
 
 #: A training in one process.
 ONE_RANK = Ranks()
-
-
-@torch.no_grad()
-def _moments(norm: GroupedBatchNorm) -> Float64[Tensor, " values"]:
-    """Sums over a layer's recorded groups: of each channel's values, then of their squares."""
-    device = cast(Tensor, norm.running_mean).device
-    sums = torch.zeros(2, norm.num_features, dtype=torch.float64, device=device)
-    for count, statistics in norm.recorded:
-        mean, variance = statistics.double().unbind()
-        sums[0] += count * mean
-        sums[1] += count * (variance * ((count - 1) / count) + mean.square())
-    return sums.reshape(-1)
 
 
 def _joined(collective: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -281,32 +281,48 @@ def _joined(parts: list[Float[Tensor, " _ *rest"]]) -> Float[Tensor, " parts *re
 
 
 @torch.no_grad()
+def recorded_sums(norms: Sequence[GroupedBatchNorm]) -> tuple[list[int], Float64[Tensor, "2 channels"]]:
+    """What layers recorded: values per channel of each, and over all channels the sums of values and squares.
+
+    norms: at least one, which follow statistics; those that recorded nothing have sums of 0.
+    All layers at once: on a GPU the arithmetic of each would be some thirty kernels.
+    """
+    device = cast(Tensor, norms[0].running_mean).device
+    widths = [norm.num_features for norm in norms]
+    sums = torch.zeros(2, sum(widths), dtype=torch.float64, device=device)
+    groups = list(zip_longest(*(norm.recorded for norm in norms)))
+    if not groups:
+        return [0] * len(norms), sums
+    # Values per channel by group and layer; 0 where a layer saw fewer groups than others.
+    counts = np.array([[part[0] if part else 0 for part in group] for group in groups], dtype=np.float64)
+    factors = np.concatenate([counts, (counts - 1) / np.maximum(counts, 1)])
+    table = torch.from_numpy(np.repeat(factors, widths, 1)).to(device)
+    for group, count, factor in zip(groups, *table.split(len(groups)), strict=True):
+        parts = [
+            part[1] if part else torch.zeros(2, width, device=device)
+            for part, width in zip(group, widths, strict=True)
+        ]
+        mean, variance = torch.cat(parts, 1).double()
+        sums[0] += count * mean
+        sums[1] += count * (variance * factor + mean.square())
+    return counts.sum(0).astype(int).tolist(), sums
+
+
+@torch.no_grad()
 def move_statistics(norms: Sequence[GroupedBatchNorm], rate: float | None = None) -> None:
     """Move running statistics by those recorded since the last time, and forget these.
 
     rate: how far they move towards the pooled mean and variance; each layer's own momentum if not given.
-    All layers move at once: on a GPU the arithmetic of each would be some thirty kernels.
     """
     norms = [norm for norm in norms if norm.recorded]
     if not norms:
         return
-    widths = [norm.num_features for norm in norms]
-    groups = list(zip_longest(*(norm.recorded for norm in norms)))
-    # Values per channel by group and layer; 0 where a layer saw fewer groups than others.
-    counts = np.array([[part[0] if part else 0 for part in group] for group in groups], dtype=np.float64)
-    whole = counts.sum(0)
-    factors = [counts, (counts - 1) / np.maximum(counts, 1), [whole, whole / np.maximum(whole - 1, 1)]]
-    device = norms[0].recorded[0][1].device
-    table = torch.from_numpy(np.repeat(np.concatenate(factors), widths, 1)).to(device)
-    seen, biased, (number, unbiased) = table.split([len(groups), len(groups), 2])
-    means, squares = torch.zeros_like(number), torch.zeros_like(number)
-    for group, count, factor in zip(groups, seen, biased, strict=True):
-        parts = [part[1] if part else norm.recorded[0][1] for part, norm in zip(group, norms, strict=True)]
-        mean, variance = torch.cat(parts, 1).double()
-        means += count * mean
-        squares += count * (variance * factor + mean.square())
-    mean = means / number
-    variance = (squares / number - mean.square()).clamp_(min=0.0) * unbiased
+    counts, sums = recorded_sums(norms)
+    widths, whole = [norm.num_features for norm in norms], np.array(counts, dtype=np.float64)
+    factors = np.repeat([whole, whole / np.maximum(whole - 1, 1)], widths, 1)
+    number, unbiased = torch.from_numpy(factors).to(sums.device)
+    mean, square = sums / number
+    variance = (square - mean.square()).clamp_(min=0.0) * unbiased
     moves: dict[float, tuple[list[Float[Tensor, " _"]], list[Float[Tensor, " _"]]]] = {}
     for norm, *fresh in zip(norms, mean.split(widths), variance.split(widths), strict=True):
         running, towards = moves.setdefault(norm.rate() if rate is None else rate, ([], []))
