@@ -1,8 +1,8 @@
 """Commands that train many times: a setting's best value, scores over all folds, whether targets help."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json
@@ -25,6 +25,11 @@ from tenfold.cli.screen import (
     show_tuned,
 )
 from tenfold.recipe import AnyRecipe, FactorRecipe, Recipe
+
+if TYPE_CHECKING:
+    from tenfold.reports.html import Section
+    from tenfold.studies.searched import Searched
+    from tenfold.studies.trials import Tuned
 
 #: Fields of the recipe that a comparison sets.
 DECIDED = ("valid", "fold", "split_seed")
@@ -69,7 +74,6 @@ def _tune(asked: Tune) -> None:
     All are trained with the same seeds and split, the recipe's own values among them. Nothing but the
     validation rows decides. A search makes proposals with Optuna (the extra optuna).
     """
-    from tenfold.reports.html import write_report
     from tenfold.studies.tune import FIELDS, parse_values, tune, tuning_page
 
     names = [name.strip() for name in asked.what.split(",") if name.strip()]
@@ -93,16 +97,12 @@ def _tune(asked: Tune) -> None:
             time_format=asked.time_format if job.schema.rated else None,
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
-    _write_best(asked, job, tuned.recipe)
-    if asked.output:
-        write_report(asked.output, *tuning_page(tuned))
-    if asked.as_json:
-        return print_json({**tuned.record(), "output": asked.output, "best_job": asked.best})
-    return show_tuned(tuned, asked.output, asked.best)
+    _finish(asked, job, tuned, lambda: tuning_page(tuned))
+    if not asked.as_json:
+        show_tuned(tuned, asked.output, asked.best)
 
 
 def _search(asked: Tune, names: list[str]) -> None:
-    from tenfold.reports.html import write_report
     from tenfold.studies.search import search
     from tenfold.studies.searched import search_page
 
@@ -126,12 +126,25 @@ def _search(asked: Tune, names: list[str]) -> None:
             time_format=asked.time_format if job.schema.rated else None,
             **fit_keywords(job.schema, asked, job.recipe, image=asked.image),
         )
+    _finish(asked, job, found, lambda: search_page(found))
+    if not asked.as_json:
+        show_searched(found, asked.output, asked.best)
+
+
+def _finish(
+    asked: Tune,
+    job: TrainingRequest,
+    found: "Tuned | Searched",
+    page: "Callable[[], tuple[str, list[Section]]]",
+) -> None:
+    """Write what is asked for: the job file of the best recipe, the page, and the JSON object."""
+    from tenfold.reports.html import write_report
+
     _write_best(asked, job, found.recipe)
     if asked.output:
-        write_report(asked.output, *search_page(found))
+        write_report(asked.output, *page())
     if asked.as_json:
-        return print_json({**found.record(), "output": asked.output, "best_job": asked.best})
-    return show_searched(found, asked.output, asked.best)
+        print_json({**found.record(), "output": asked.output, "best_job": asked.best})
 
 
 def _write_best(asked: Tune, job: TrainingRequest, recipe: AnyRecipe) -> None:
