@@ -60,10 +60,10 @@ def student(name: str, table: object = "photos.csv", **choices: object) -> Run:
     return fit(schema, Recipe(**{**CHOICES, **choices}), table, run=f"runs/{name}", history=False)
 
 
-def teacher_of(path: str) -> tuple[NetworkTeacher, Encoding]:
+def teacher_of(path: str, precision: str = "float32") -> tuple[NetworkTeacher, Encoding]:
     recipe = Recipe(**{**CHOICES, "teacher": path, "item_size": load_run("runs/photos").recipe.image_size})
     work = prepare_training(SCHEMA, recipe, "photos.csv", Reading(), Notes(None))
-    return load_teacher(work, torch.device("cpu")), work.encoding
+    return load_teacher(work, torch.device("cpu"), precision), work.encoding
 
 
 def test_its_labels_are_the_runs_answers(kept: Path) -> None:
@@ -83,6 +83,14 @@ def test_its_labels_are_the_runs_answers(kept: Path) -> None:
             assert (labels == index).all()
         order = [list(wanted.classes).index(word) for word in encoding.classes["disease"]]
         np.testing.assert_allclose(given, wanted.probabilities[:, order], atol=1e-6)
+
+
+def test_it_answers_in_the_trainings_precision(kept: Path) -> None:
+    full, half = (teacher_of("runs/photos", precision)[0] for precision in ("float32", "bfloat16"))
+    views = [torch.rand(3, 3, *full.size)]
+    before, after = ([share for _, share in each.label_sets(views)["disease"]] for each in (full, half))
+    change = max(float((one - other).abs().max()) for one, other in zip(before, after, strict=True))
+    assert 0 < change < 0.02
 
 
 def test_labels_of_training_rows_are_not_looked_at(kept: Path) -> None:

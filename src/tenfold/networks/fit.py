@@ -256,7 +256,7 @@ class _Prepared:
             on_progress=tell,
             deadline=self.job.deadline,
             cache=cache_folder(self.job.options.reading),
-            teacher=load_teacher(work, device) if recipe.teacher else None,
+            teacher=load_teacher(work, device, precision) if recipe.teacher else None,
             extra=extra,
             answers=answers,
             ranks=ranks,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tenfold.engine.batches import Preparation
+from tenfold.engine.predict import HALF
 from tenfold.ensembles.joined import JoinedNetworks, blend_of
 from tenfold.errors import RecipeError
 from tenfold.networks.opened import OpenedNetwork, open_teacher, teacher_size
@@ -45,16 +46,21 @@ class _Member:
 
 @dataclass(frozen=True)
 class NetworkTeacher:
-    """A teacher's networks, on the device of the training. heads: of who learns.  size: of views."""
+    """A teacher's networks, on the device of the training. heads: of who learns.  size: of views.
+
+    autocast: half-precision type of the training, in which the teacher runs, too.
+    """
 
     members: Sequence[_Member]
     heads: Sequence[Head]
     size: tuple[int, int]
+    autocast: torch.dtype | None = None
 
     def label_sets(self, views: list[Tensor]) -> dict[str, SoftLabels]:
         """See `engine.batches.Teacher`. views: (rows, 3, height, width) in 0..1 of each column."""
         most = ROWS_AT_ONCE.get(views[0].device.type, 16)
-        with torch.no_grad():
+        half, device = self.autocast, views[0].device.type
+        with torch.no_grad(), torch.autocast(device, half or torch.bfloat16, enabled=half is not None):
             parts = [
                 self._answers([view[start : start + most] for view in views])
                 for start in range(0, len(views[0]), most)
@@ -79,8 +85,8 @@ class NetworkTeacher:
         return sums
 
 
-def load_teacher(work: TrainingWork, device: torch.device) -> NetworkTeacher:
-    """The teacher of a training's recipe, ready to answer.
+def load_teacher(work: TrainingWork, device: torch.device, precision: str = "float32") -> NetworkTeacher:
+    """The teacher of a training's recipe, ready to answer in the training's precision.
 
     Raises RecipeError where its classes, or the way that it resizes pictures, are others.
     """
@@ -111,7 +117,7 @@ def load_teacher(work: TrainingWork, device: torch.device) -> NetworkTeacher:
             own.encoding, device, next(network.parameters()).dtype, channels_last=layout
         )
         members.append(_Member(network, preparation, places))
-    return NetworkTeacher(members, work.network.heads, teacher_size(run))
+    return NetworkTeacher(members, work.network.heads, teacher_size(run), HALF.get(precision))
 
 
 def _check_same(work: TrainingWork, blend: JoinedNetworks) -> None:
