@@ -5,7 +5,7 @@ from __future__ import annotations
 from inspect import Parameter
 
 import tenfold.cli.main  # noqa: F401 - the commands in their order
-from tenfold.cli.options import PANELS, Json, TableOptions, ViewOptions, parameters_of
+from tenfold.cli.options import PANELS, Json, Request, TableOptions, ViewOptions, option, parameters_of
 from tenfold.cli.ratings import Recommend
 from tenfold.cli.train import Fit, Lr
 from tenfold.cli.tune import Compare
@@ -51,6 +51,19 @@ def test_types_read_as_a_person_writes_them() -> None:
         "epochs": "N", "lr": "NUMBER", "views": "1|2|4", "use_time": None, "checkpoint": None,
     }  # fmt: skip
     assert {name: names[name] for name in written} == written
+
+
+class Written(Request):
+    rows: int | None = option("how many")
+    share: float | None = option("which part", default=0.5)
+    on: bool = option("whether", default=False)
+
+
+def test_types_that_are_written_as_text_are_types() -> None:
+    assert isinstance(Written.__annotations__["rows"], str)
+    made = {one.name: one for one in parameters_of(Written)}
+    assert [one.annotation for one in made.values()] == [int | None, float | None, bool]
+    assert [one.default.metavar for one in made.values()] == ["N", "NUMBER", None]
 
 
 def test_options_stand_in_panels_most_used_first() -> None:

@@ -1,5 +1,7 @@
 """Commands that ask a run about the rows of a table."""
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -106,7 +108,7 @@ def _evaluate(asked: Evaluate) -> None:
 
 
 @contextmanager
-def typed_input(asked: Predict) -> "Iterator[list[str]]":
+def typed_input(asked: Predict) -> Iterator[list[str]]:
     """The names of what is to be predicted, where ``-`` is a file with what standard input holds."""
     names = asked.table or []
     if "-" not in names:
@@ -118,7 +120,7 @@ def typed_input(asked: Predict) -> "Iterator[list[str]]":
         yield [str(file) if name == "-" else name for name in names]
 
 
-def rows_of(run: "Run", asked: Predict, names: "Sequence[str] | None" = None) -> object:
+def rows_of(run: Run, asked: Predict, names: Sequence[str] | None = None) -> object:
     """Return the rows to predict: a table, pictures, a row, or the pairs of ``--user`` and ``--item``.
 
     names: of the table or the pictures, where they are not those that were typed.
@@ -171,7 +173,7 @@ def rows_of(run: "Run", asked: Predict, names: "Sequence[str] | None" = None) ->
     return {"user": list(users) * (len(items) if len(users) == 1 else 1), "item": found.tolist()}
 
 
-def _check_output(run: "Run", asked: Predict, *, needed: bool) -> None:
+def _check_output(run: Run, asked: Predict, *, needed: bool) -> None:
     if run.schema.rated:
         names = ("like", "probabilities", "id", "row", *_FILLING)
         return refuse(asked, names, "where ratings are predicted, not classes")

@@ -1,5 +1,7 @@
 """Commands for many runs: ensembles, blends, their history, and competitions."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from tenfold.cli.commands import command

@@ -1,8 +1,9 @@
 """The options of the commands: the recipes' fields, and groups of options that several commands share.
 
-The options of a command are the attributes of a `Request`. Typer reads their types, so annotations are not
-strings here, nor in the files of the commands.
+The options of a command are the attributes of a `Request`. Typer reads their types.
 """
+
+from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ def options_of(request: type[Request]) -> dict[str, tuple[Option, object, str]]:
     """Name -> option, its type, and its panel; a class's own options before inherited ones."""
     options = {}
     for owner in request.__mro__:
-        for name, kind in vars(owner).get("__annotations__", {}).items():
+        for name, kind in inspect.get_annotations(owner, eval_str=True).items():
             about = vars(owner).get(name)
             if isinstance(about, Option) and name not in options:
                 panel = vars(owner).get("panel", "Options") if about.flags else "Arguments"

@@ -1,5 +1,7 @@
 """Commands for a recommender: lists, similar items, further ratings, and a look into its factors."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,13 +92,13 @@ def _recommend(asked: Recommend) -> None:
     show_written(written, as_json=asked.as_json)
 
 
-def _open(path: str) -> "RecommenderRun":
+def _open(path: str) -> RecommenderRun:
     from tenfold.runs.registry import open_recommender
 
     return cast("RecommenderRun", open_recommender(path))
 
 
-def recommender_of(run: "RecommenderRun", asked: Recommend) -> "tuple[RecommenderRun, list[str] | None]":
+def recommender_of(run: RecommenderRun, asked: Recommend) -> tuple[RecommenderRun, list[str] | None]:
     """The run with the further ratings that are given, and for whom to recommend; None is everyone."""
     both = asked.user and asked.everyone
     if both or not (asked.user or asked.everyone or asked.ratings):

@@ -1,5 +1,7 @@
 """The command that serves runs over HTTP."""
 
+from __future__ import annotations
+
 from tenfold.cli.commands import command
 from tenfold.cli.console import say, tell
 from tenfold.cli.options import DeviceOptions, argument, option

@@ -1,5 +1,7 @@
 """Commands that write what a run does: live spreadsheets, a page, a graph for other programs."""
 
+from __future__ import annotations
+
 from tenfold.cli.commands import command
 from tenfold.cli.console import print_json, say, tell
 from tenfold.cli.options import AskOptions, Json, ViewOptions, argument, option

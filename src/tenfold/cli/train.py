@@ -1,5 +1,7 @@
 """Commands that train and plan, and the demonstration."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 from typing import ClassVar, cast

@@ -1,5 +1,7 @@
 """Commands that train many times: a setting's best value, scores over all folds, whether targets help."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -134,8 +136,8 @@ def _search(asked: Tune, names: list[str]) -> None:
 def _finish(
     asked: Tune,
     job: TrainingRequest,
-    found: "Tuned | Searched",
-    page: "Callable[[], tuple[str, list[Section]]]",
+    found: Tuned | Searched,
+    page: Callable[[], tuple[str, list[Section]]],
 ) -> None:
     """Write what is asked for: the job file of the best recipe, the page, and the JSON object."""
     from tenfold.reports.html import write_report
