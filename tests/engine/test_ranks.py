@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from tenfold.engine.ranks import ONE_RANK, Ranks, check_devices, rank_device
+from tenfold.engine.step import FIRST_SCALE
 from tenfold.errors import RecipeError
 from training import largest_difference
 
@@ -23,6 +24,8 @@ SUPPORT = Path(__file__).parents[1] / "support"
 #: float64 after several steps, as for micro-batches.
 EXACT = 1e-10
 SEVERAL = pytest.mark.parametrize("count", [2, 3])
+#: Every rank keeps the whole optimizer, or its part of it.
+SPLIT = pytest.mark.parametrize("split", ["", "-shard"])
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def result(played: Path, count: int, case: str) -> Any:
-    return torch.load(played / f"{count}-{case}.pt", weights_only=False)
+def result(played: Path, count: int, case: str, split: str = "") -> Any:
+    return torch.load(played / f"{count}-{case}{split}.pt", weights_only=False)
 
 
 def same_losses(one: Any, other: Any) -> bool:
@@ -51,6 +54,7 @@ def same_losses(one: Any, other: Any) -> bool:
     return one == other
 
 
+@SPLIT
 @SEVERAL
 @pytest.mark.parametrize(
     "case",
@@ -65,40 +69,54 @@ def same_losses(one: Any, other: Any) -> bool:
         "taught",
     ],
 )
-def test_the_same_weights_as_one_process(played: Path, case: str, count: int) -> None:
-    one, several = result(played, 1, case), result(played, count, case)
+def test_the_same_weights_as_one_process(played: Path, case: str, count: int, split: str) -> None:
+    one, several = result(played, 1, case), result(played, count, case, split)
     assert largest_difference(one["state"], several["state"]) < EXACT
     assert same_losses(one.get("losses"), several.get("losses"))
 
 
+@SPLIT
 @SEVERAL
-def test_a_whole_training_with_averaged_weights_and_validation(played: Path, count: int) -> None:
-    one, several = result(played, 1, "whole_training"), result(played, count, "whole_training")
+def test_a_whole_training_with_averaged_weights_and_validation(played: Path, count: int, split: str) -> None:
+    one, several = result(played, 1, "whole_training"), result(played, count, "whole_training", split)
     assert largest_difference(one["state"], several["state"]) < EXACT
     assert same_losses(one["history"], several["history"]) and one["kept"] == several["kept"]
     assert len(one["history"]) == 3 and one["history"][-1]["valid"]
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_resumed_by_another_number_of_ranks(played: Path, count: int) -> None:
-    whole, resumed = result(played, 1, "whole_training"), result(played, count, "resumed")
+@pytest.mark.parametrize(("count", "split"), [(1, ""), (3, ""), (3, "-shard")])
+def test_resumed_by_another_number_of_ranks(played: Path, count: int, split: str) -> None:
+    whole, resumed = result(played, 1, "whole_training"), result(played, count, "resumed", split)
     assert largest_difference(whole["state"], resumed["state"]) < EXACT
     assert same_losses(whole["history"], resumed["history"])
 
 
+@SPLIT
 @SEVERAL
-def test_out_of_memory_on_one_rank_is_so_on_all(played: Path, count: int) -> None:
-    one, several = result(played, 1, "out_of_memory"), result(played, count, "out_of_memory")
+def test_out_of_memory_on_one_rank_is_so_on_all(played: Path, count: int, split: str) -> None:
+    one, several = result(played, 1, "out_of_memory"), result(played, count, "out_of_memory", split)
     assert largest_difference(one["state"], several["state"]) < EXACT
     # 8 and 5 rows of the batch, halved twice; rank 0, which tells, had enough memory.
     assert several["micro_batch"] == {2: 2, 3: 1}[count] and one["micro_batch"] == 16
     assert [f"memory ran out on rank {count - 1}" in note for note in several["notes"]] == [True, True]
 
 
+@SPLIT
 @SEVERAL
-def test_never_enough_memory(played: Path, count: int) -> None:
-    said = result(played, count, "never_enough_memory")
+def test_never_enough_memory(played: Path, count: int, split: str) -> None:
+    said = result(played, count, "never_enough_memory", split)
     assert "smallest possible micro-batch, 1 rows" in said and f"rank {count - 1}" in said
+
+
+@SPLIT
+@SEVERAL
+def test_half_precision_overflows_in_one_part_and_no_part_is_updated(
+    played: Path, count: int, split: str
+) -> None:
+    one, several = (result(played, n, "half_overflows", of) for n, of in ((1, ""), (count, split)))
+    assert one["updated"] == several["updated"] == [True, False, True, True]
+    assert one["scale"] == several["scale"] == FIRST_SCALE / 2
+    assert largest_difference(one["state"], several["state"]) < 5e-3
 
 
 def test_parts_are_whole_groups_and_all_rows() -> None:

@@ -244,3 +244,24 @@ def test_a_device_of_several_holds_its_part_of_the_batch_and_the_buffer_of_gradi
     with pytest.raises(RecipeError, match="memory plan cannot be made") as refused:
         small_plan(devices=0)
     assert "devices is 0" in str(refused.value)
+
+
+def test_a_device_that_keeps_a_part_of_the_optimizer() -> None:
+    fields = {**SMALL, "image_size": 64, "precision": "float32", "classes": 8, "budget_bytes": GIB}
+    fields |= {"device": "cpu", "card": None, "ema": 0.9, "batch_size": 8, "evaluated": 0, "clip_norm": 1.0}
+    layers = [nn.Linear(3 * 64 * 64, 64), *(nn.Linear(64, 64) for _ in range(3)), nn.Linear(64, 8)]
+    network = nn.Sequential(nn.Flatten(), *layers)
+    weights = sum(4 * p.numel() for p in network.parameters())
+    first = 4 * layers[0].weight.numel()
+    for optimizer, copies in {"adamw": 2, "lion": 1, "sgd": 1}.items():
+        whole = plan_memory(network, request(**fields, optimizer=optimizer, devices=2))
+        split = plan_memory(network, request(**fields, optimizer=optimizer, devices=2, shard=True))
+        # The first layer's weight is most of the network: one device keeps it, the other one all the rest.
+        assert whole.parts["optimizer"] == pytest.approx((copies + 1) * weights, rel=1e-3)
+        assert split.parts["optimizer"] == pytest.approx((copies + 1) * first, rel=1e-3)
+        assert split.parts["gradients"] == pytest.approx(first, rel=1e-3)  # at the peak, which is the update
+        assert split.parts["weights"] == whole.parts["weights"] == weights
+    assert "the largest part of the optimizer's state" in " ".join(split.notes)
+    with pytest.raises(RecipeError) as refused:
+        small_plan(shard=True)
+    assert "over several devices, and there is one" in str(refused.value)

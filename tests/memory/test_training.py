@@ -109,9 +109,9 @@ def test_what_the_step_does_the_plan_sees(monkeypatch: pytest.MonkeyPatch) -> No
     odd = 123_457
     clip, loss = engine_step.clip_gradients, engine_step.batch_loss
 
-    def clipped(parameters: Any, most: float) -> Any:
+    def clipped(*given: Any) -> Any:
         torch.empty(odd, dtype=torch.uint8, device="cuda")
-        return clip(parameters, most)
+        return clip(*given)
 
     def lost(*given: Any) -> Any:
         torch.empty(odd, dtype=torch.uint8, device="cuda")

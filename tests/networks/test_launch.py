@@ -29,7 +29,7 @@ def difference(one: Path, other: Path) -> float:
 def test_a_dead_rank_is_named_within_seconds_and_one_process_goes_on(tmp_path: Path) -> None:
     write_data(tmp_path)
     words = [*ROWS, "--epochs", "60", "--device", "cpu", "-o", "run"]
-    command = [sys.executable, "-m", "tenfold", *words, "--devices", "2"]
+    command = [sys.executable, "-m", "tenfold", *words, "--devices", "2", "--shard"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     launcher = subprocess.Popen(command, cwd=tmp_path, text=True, **pipes)
     kept = tmp_path / "run.part" / "checkpoint.safetensors"
@@ -42,6 +42,7 @@ def test_a_dead_rank_is_named_within_seconds_and_one_process_goes_on(tmp_path: P
     assert time.monotonic() - killed < 15 and launcher.returncode == 2
     assert "TrainingError: rank 1 was ended by SIGKILL" in said and "--resume goes on" in said
     assert "Traceback" not in said
+    # One process goes on, with the whole optimizer, of which each rank had a part.
     tenfold(*words, "--resume", cwd=tmp_path)
     tenfold(*words[:-1], "whole", cwd=tmp_path)
     assert difference(tmp_path / "run", tmp_path / "whole") < 1e-3
@@ -67,6 +68,7 @@ def rank_of(launcher: int, number: int) -> int:
         (["--devices", "0"], "--devices 0: one device at least trains"),
         (["--devices", "2", "--time-limit", "1min"], "--time-limit is not an option of several devices"),
         (["--devices", "2", "--probe"], "--probe is not an option of several devices"),
+        (["--shard"], "--shard splits the optimizer's state over several devices, and there is one"),
         (["--devices", "2", "--preset", "best"], "--devices is not an option of the preset 'best'"),
         (["--devices", "2", "--device", "cpu:0"], "--device cpu:0 is one device"),
     ],

@@ -1,10 +1,12 @@
 """Processes that share a training, as forks of one that has loaded everything: ``python ranked.py FOLDER``.
 
-Each of `CASES` is played by 2 and 3 processes and by one; its result is kept as ``FOLDER/COUNT-CASE.pt``.
+Each of `CASES` is played by 2 and 3 processes and by one; its result is kept as ``FOLDER/COUNT-CASE.pt``,
+and ``COUNT-CASE-shard.pt`` where each of several keeps a part of the optimizer.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -13,6 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ import tenfold.data.images.cache as cache
 from forked import leave
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.ranks import Ranks, joined_ranks
-from tenfold.engine.step import Training, train_step
+from tenfold.engine.shards import split_parameters
+from tenfold.engine.step import Training, begin_training, train_step
 from tenfold.engine.train import fit_network
 from tenfold.errors import MemoryBudgetError
 from tenfold.events import Event, StepEnded
@@ -50,7 +54,7 @@ from training import (
 LONGEST = 60
 BASE = Recipe(
     arch="test_convnext", weights="none", image_size=32, batch_size=16, batchnorm_group=4, drop_path=0.2,
-    dropout=0.3, lr=1e-2, seed=3,
+    dropout=0.3, lr=1e-2, layer_decay=0.8, seed=3,
 )  # fmt: skip
 ROWS = 38
 State = dict[str, Any]
@@ -61,9 +65,25 @@ def changed(**values: object) -> Recipe:
     return Recipe(**{**BASE.model_dump(), **values})
 
 
+#: Whether the optimizer is split over the ranks.
+SHARD = [False]
+
+
 def shared(training: Training, ranks: Ranks) -> Training:
     training.network.train()
-    return replace(training, ranks=ranks)
+    if not SHARD[0] or ranks.count == 1:
+        return replace(training, ranks=ranks)
+    again = begin_training(
+        *(training.network, training.preparation.encoding, training.recipe),
+        device=torch.device("cpu"),
+        precision=training.precision,
+        micro_batch=training.micro_batch,
+        ranks=ranks,
+        shards=split_parameters(training.network, ranks),
+    )
+    kept = [parameter for group in again.optimizer.param_groups for parameter in group["params"]]
+    assert len(kept) < len(list(training.network.parameters()))
+    return again
 
 
 def batches_of(training: Training, examples: Any, teacher: Any = None) -> list[Batch]:
@@ -181,6 +201,19 @@ def out_of_memory(ranks: Ranks, folder: Path) -> State:
     return {"state": state, "micro_batch": training.micro_batch, "notes": training.notes}
 
 
+def half_overflows(ranks: Ranks, folder: Path) -> State:
+    """In float16, where one parameter's gradient overflows in the second step; the last rank has no row."""
+    recipe = changed(precision="float16", batch_size=2, augment="off")
+    training = shared(make_training(recipe, micro_batch=16, precision="float16"), ranks)
+    weight = training.network.last.weight
+    weight.register_hook(lambda given: given * math.inf if training.network.context.step == 1 else given)
+    updated = [
+        train_step(training, batch, step).updated
+        for step, batch in enumerate(batches_of(training, make_examples(8)))
+    ]
+    return {"state": state_of(training.network), "updated": updated, "scale": training.scaler.get_scale()}
+
+
 def never_enough_memory(ranks: Ranks, folder: Path) -> str:
     training = shared(make_training(BASE, micro_batch=2), ranks)
     last = ranks.count > 1 and ranks.number == ranks.count - 1
@@ -227,6 +260,7 @@ def trained(ranks: Ranks, folder: Path | None, *, resume: bool = False, stop: in
             identity={"test": 1},
             on_progress=listen,
             ranks=ranks,
+            shard=SHARD[0],
         )
     finally:
         if run is not None:
@@ -240,13 +274,17 @@ def whole_training(ranks: Ranks, folder: Path) -> State:
 
 
 def resumed(ranks: Ranks, folder: Path) -> State:
-    """Two ranks begin and are stopped in the second epoch; one process, and three, go on."""
-    begun = folder / "begun.part"
+    """Two ranks begin and are stopped in the second epoch; one process, and three, go on.
+
+    Two that have split the optimizer begin the one that one process goes on with, and three that have split
+    it what two have begun that have not.
+    """
     if ranks.count == 2:
         with suppress(KeyboardInterrupt):
-            trained(ranks, folder / "begun", stop=1)
+            trained(ranks, folder / f"begun{SHARD[0]}", stop=1)
         return {}
-    own = folder / f"by{ranks.count}"
+    begun = folder / f"begun{ranks.count == 1}.part"
+    own = folder / f"by{ranks.count}{SHARD[0]}"
     if ranks.first:
         shutil.copytree(begun, own.with_name(f"{own.name}.part"))
     return trained(ranks, own, resume=True)
@@ -254,7 +292,8 @@ def resumed(ranks: Ranks, folder: Path) -> State:
 
 CASES: tuple[Case, ...] = (
     missing_labels, hardly_any_label, a_batch_of_one_row, norms_in_groups, fewer_groups_than_ranks,
-    every_kind, cells_alone, taught, out_of_memory, never_enough_memory, whole_training, resumed,
+    every_kind, cells_alone, taught, out_of_memory, half_overflows, never_enough_memory, whole_training,
+    resumed,
 )  # fmt: skip
 
 
@@ -297,11 +336,12 @@ def play(count: int, folder: Path, work: Callable[[Path], int]) -> None:
 def _all(folder: Path) -> int:
     torch.set_num_threads(1)
     with joined_ranks(torch.device("cpu")) as ranks:
-        for case in CASES:
+        for case, SHARD[0] in product(CASES, (False, True) if ranks.count > 1 else (False,)):
             signal.alarm(LONGEST)
             result = case(ranks, folder)
             if ranks.first:
-                torch.save(result, folder / f"{ranks.count}-{case.__name__}.pt")
+                name = f"{ranks.count}-{case.__name__}{'-shard' * SHARD[0]}.pt"
+                torch.save(result, folder / name)
         signal.alarm(0)
     return 0
 

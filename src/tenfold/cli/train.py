@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -51,6 +52,8 @@ def _fit(asked: Fit) -> None:
     rank = this_rank()
     if asked.devices is not None and asked.devices != rank.count:
         raise typer.Exit(_fit_shared(asked, asked.devices, rank.count))
+    if asked.shard:
+        keywords["machine"] = replace(keywords["machine"], shard=True)
     with Display() as display:
         run = fit(
             job.schema,
@@ -88,7 +91,7 @@ def _fit_best(asked: Fit, job: TrainingRequest) -> None:
     from tenfold.ensembles.preset import train_best
     from tenfold.runs.options import parse_seconds
 
-    refuse(asked, ("probe", "devices"), "of the preset 'best', which trains in further processes")
+    refuse(asked, ("probe", "devices", "shard"), "of the preset 'best', which trains in further processes")
     with MembersDisplay() as display:
         run = train_best(
             job.schema,
@@ -157,6 +160,7 @@ class PlanOptions(Json):
     classes: int | None = option("outputs of the last layer [1000]")
     device: str = option("cuda or cpu; it need not be there", "NAME", default="cuda")
     devices: int | None = option("devices that share each batch; the plan is of one of them [1]")
+    shard: bool = option("each of them keeps only a part of the optimizer's state", default=False)
     plot: str | None = option("HTML file for the memory of the first architecture over a step", "FILE")
     calibrate: bool = option("first measure this machine's context, and keep it", default=False)
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from tenfold.engine.optim import parameter_groups
 from tenfold.engine.step import Training
 from tenfold.errors import RunError
 from tenfold.events import EpochEnded
@@ -48,7 +49,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: RunFolder,
+    folder: RunFolder | None,
     progress: Progress,
     training: Training,
     identity: Mapping[str, object],
@@ -57,20 +58,22 @@ def save_checkpoint(
 ) -> None:
     """Write the state of a training; what was written before stays until this is whole.
 
+    Where ranks keep parts of it, all of them call this, and only the first one has a folder.
     good: weights to end with if the training fails, where they are not the network's own.
     best: weights of the best epoch, where they are to be kept.
     identity: describes schema, recipe and data in JSON's types, so that another training is never
     resumed by mistake.
     """
-    arrays = {f"network/{name}": to_array(value) for name, value in training.network.state_dict().items()}
-    if training.averaged is not None:
-        arrays |= {f"averaged/{name}": to_array(value) for name, value in training.averaged.state.items()}
-    arrays |= {f"good/{name}": to_array(value) for name, value in (good or {}).items()}
-    arrays |= {f"best/{name}": to_array(value) for name, value in (best or {}).items()}
-    for number, slots in training.optimizer.state_dict()["state"].items():
-        # SGD without momentum keeps a slot with nothing in it.
-        kept = {slot: value for slot, value in slots.items() if value is not None}
-        arrays |= {f"optimizer/{number}/{slot}": to_array(value) for slot, value in kept.items()}
+    shards = training.shards
+    if folder is None and not shards.split:
+        return
+    arrays = {f"network/{name}": value for name, value in training.network.state_dict().items()}
+    averaged = training.averaged.state if training.averaged is not None else {}
+    for kind, weights in {"averaged": averaged, "good": good or {}, "best": best or {}}.items():
+        arrays |= {f"{kind}/{name}": value for name, value in shards.whole(weights).items()}
+    arrays |= training.ranks.whole(_optimizer_state(training)) if shards.split else _optimizer_state(training)
+    if folder is None:
+        return
     steps = group_steps(training.optimizer)
     about = {
         "progress": {**vars(progress), "history": [epoch.record() for epoch in progress.history]},
@@ -78,7 +81,28 @@ def save_checkpoint(
         "identity": dict(identity),
         **({"group_steps": steps} if steps else {}),
     }
-    folder.write_checkpoint(arrays, about)
+    folder.write_checkpoint({name: to_array(value) for name, value in arrays.items()}, about)
+
+
+def _optimizer_state(training: Training) -> dict[str, Shaped[Tensor, " ..."]]:
+    """What this rank keeps of the optimizer's state: ``optimizer/NUMBER/SLOT``."""
+    return {
+        f"optimizer/{number}/{slot}": value
+        for number, parameter in _numbered(training)
+        for slot, value in training.optimizer.state.get(parameter, {}).items()
+        # SGD without momentum keeps a slot with nothing in it.
+        if value is not None
+    }
+
+
+def _numbered(training: Training) -> list[tuple[int, torch.nn.Parameter]]:
+    """The optimizer's parameters on this rank, each with its number among those of all ranks."""
+    part = "head" if training.head_only else "all"
+    groups = parameter_groups(training.network, training.recipe, part=part)
+    everywhere = [id(parameter) for group in groups for parameter in group["params"]]
+    number = {key: index for index, key in enumerate(everywhere)}
+    kept = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
+    return [(number[id(parameter)], parameter) for parameter in kept]
 
 
 @dataclass(frozen=True)
@@ -139,21 +163,23 @@ def restore_checkpoint(kept: Unfinished, training: Training, *, without_optimize
     """Fill network, averaged weights, scaler and optimizer as `save_checkpoint` left them."""
     training.network.load_state_dict(tensors_under(kept.arrays, "network/"), strict=True)
     if training.averaged is not None:
-        for name, value in tensors_under(kept.arrays, "averaged/").items():
+        for name, value in training.shards.own(tensors_under(kept.arrays, "averaged/")).items():
             training.averaged.state[name].copy_(value)
     training.scaler.load_state_dict(kept.scaler)
     if not without_optimizer:
-        _restore_optimizer(training.optimizer, kept)
+        _restore_optimizer(training, kept)
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: Unfinished) -> None:
+def _restore_optimizer(training: Training, kept: Unfinished) -> None:
+    optimizer = training.optimizer
     slots: dict[int, dict[str, Shaped[Tensor, " ..."]]] = {}
     for key, value in tensors_under(kept.arrays, "optimizer/").items():
         number, slot = key.split("/")
         slots.setdefault(int(number), {})[slot] = value
     state = optimizer.state_dict()
     # Memory layout follows the parameter, as in a training that was never stopped.
-    state["state"] = slots
+    numbers = [number for number, _ in _numbered(training)]
+    state["state"] = {index: slots[number] for index, number in enumerate(numbers) if number in slots}
     optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from timm.optim.lamb import Lamb
 from timm.optim.lion import Lion
-from torch import Tensor, nn
+from torch import nn
 
+from tenfold.engine.shards import UNSPLIT, Shards
 from tenfold.nn.network import Network, describe_layers
 from tenfold.recipe import Recipe
 
@@ -37,8 +37,8 @@ OPTIMIZERS: Mapping[str, Callable[[Groups, Recipe], torch.optim.Optimizer]] = {
 TASK_RATE = 10.0
 
 
-def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.optim.Optimizer:
-    """The recipe's optimizer, with weight decay on all but biases and norms.
+def parameter_groups(network: Network, recipe: Recipe, *, part: str) -> Groups:
+    """The trained parameters by rate and weight decay, which biases and norms do not have.
 
     part: ``head`` trains the last layers only; ``all`` trains everything, with the body's rates lower.
     Each group carries its highest rate as ``peak_lr``; the schedule multiplies it.
@@ -46,17 +46,14 @@ def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.opt
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     parameters = dict(network.named_parameters())
     for layer in describe_layers(network):
-        parameter = parameters[layer.name]
-        trained = layer.part == "head" or (part == "all" and recipe.body_lr > 0)
-        parameter.requires_grad_(trained)
-        if not trained:
+        if layer.part == "body" and (part == "head" or recipe.body_lr == 0):
             continue
         # A handful of numbers that should follow the losses, which fall fast at first.
         rate = recipe.lr * (TASK_RATE if layer.name == "log_variances" else 1.0)
         if layer.part == "body":
             rate *= recipe.body_lr * recipe.layer_decay ** (layer.count - 1 - layer.number)
-        groups.setdefault((rate, layer.decays), []).append(parameter)
-    listed: Groups = [
+        groups.setdefault((rate, layer.decays), []).append(parameters[layer.name])
+    return [
         {
             "params": members,
             "lr": rate,
@@ -65,7 +62,22 @@ def build_optimizer(network: Network, recipe: Recipe, *, part: str) -> torch.opt
         }
         for (rate, decays), members in groups.items()
     ]
-    return OPTIMIZERS[recipe.optimizer](listed, recipe)
+
+
+def build_optimizer(
+    network: Network, recipe: Recipe, *, part: str, shards: Shards = UNSPLIT
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer of `parameter_groups`, and of what this rank keeps of them; gradients of all
+    others are off. A group of which it keeps nothing stays, empty: the schedule and LAMB count by group.
+    """
+    groups = parameter_groups(network, recipe, part=part)
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+    kept = {id(parameter) for parameter in shards.own(dict(network.named_parameters())).values()}
+    for group in groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) in kept]
+    return OPTIMIZERS[recipe.optimizer](groups, recipe)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, fraction: float) -> float:
@@ -79,10 +91,11 @@ class AveragedWeights:
     """Exponential moving average of all weights and statistics, per optimizer step.
 
     The decay starts low and grows to `decay`, so that the first steps' weights are forgotten.
+    shards: which of them this rank keeps.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, network: nn.Module, decay: float, shards: Shards = UNSPLIT) -> None:
+        self.decay, self.shards = decay, shards
         self.restart(network)
 
     @torch.no_grad()
@@ -101,7 +114,8 @@ class AveragedWeights:
 
     def restart(self, network: nn.Module) -> None:
         """Begin again from the weights that a network holds."""
-        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        own = self.shards.own(network.state_dict())
+        self.state = {name: value.detach().clone() for name, value in own.items()}
 
     @torch.no_grad()
     def take_buffers(self, network: nn.Module) -> None:
@@ -117,14 +131,26 @@ def swapped_weights(network: nn.Module, averaged: AveragedWeights | None) -> Ite
     if averaged is None:
         yield
         return
-    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(averaged.state)
+    shards = averaged.shards
+    own = {name: value.detach().clone() for name, value in shards.own(network.state_dict()).items()}
+    shards.fill(network, averaged.state)
+    back = not shards.split
     try:
         yield
+        back = True  # after an error the other ranks are elsewhere: to wait for them would never end
     finally:
-        network.load_state_dict(own)
+        if back:
+            shards.fill(network, own)
 
 
-def clip_gradients(parameters: list[nn.Parameter], most: float) -> Float[Tensor, ""]:
-    """Scale all gradients so that their common norm is at most `most`; returns the norm before."""
-    return nn.utils.clip_grad_norm_(parameters, most if most > 0 else math.inf)
+def clip_gradients(parameters: list[nn.Parameter], most: float, shards: Shards = UNSPLIT) -> float:
+    """Scale all gradients so that their common norm, over all ranks, is at most `most`; returns the norm
+    before. parameters: those that this rank keeps."""
+    most = most if most > 0 else math.inf
+    if not shards.split:
+        return float(nn.utils.clip_grad_norm_(parameters, most))
+    own = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+    norms = shards.ranks.add(float(own) * (n == shards.ranks.number) for n in range(shards.ranks.count))
+    norm = math.hypot(*norms)
+    nn.utils.clip_grads_with_norm_(parameters, most, own.new_tensor(norm))
+    return norm

@@ -2,19 +2,21 @@
 
 Every rank reads the whole table and knows the order of its batches: the denominators of a loss need no
 communication. Each rank puts its part of a batch through the network, in as many micro-batches as it needs;
-then the gradients are summed over the ranks, once a step. Sums and not means: the denominators are the whole
-batch's already.
+then the gradients are summed over the ranks, once a step (`engine.shards` says on which of them). Sums and
+not means: the denominators are the whole batch's already.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from time import sleep
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -34,6 +36,8 @@ BUCKET_BYTES = 25 * MIB
 #: Longest that a rank waits for another: the first one may decode pictures for hours. A rank that has died is
 #: noticed at once, by its connection and by the launcher.
 LONGEST_WAIT = timedelta(days=1)
+#: In place of the rank that keeps a sum: every one does.
+EVERY = -1
 #: Seconds in which the launcher ends the ranks that are left when one has died, and names that one.
 LAUNCHER_SECONDS = 5.0
 
@@ -156,8 +160,28 @@ class Ranks:
         flags = self.add(float(here and number == self.number) for number in range(self.count))
         return [number for number, flag in enumerate(flags) if flag]
 
-    def reserve(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Take the memory that `add_gradients` needs, so that it cannot run out in the middle of a sum."""
+    def whole(self, parts: Mapping[str, Shaped[Tensor, " ..."]]) -> dict[str, Shaped[Tensor, " ..."]]:
+        """On the first rank: its own tensors, and those of the others brought to the CPU; elsewhere nothing.
+
+        No name may be that of two ranks.
+        """
+        whole = dict(parts)
+        if self.count == 1:
+            return whole
+        told = self.to_first([(name, tuple(part.shape), part.dtype) for name, part in parts.items()])
+        if not self.first:
+            for part in parts.values():
+                sent = part.detach().cpu().contiguous()
+                _joined(lambda sent=sent: dist.send(sent, dst=0))
+            return {}
+        for number, theirs in enumerate(told[1:], start=1):
+            for name, shape, kind in theirs:
+                whole[name] = torch.empty(shape, dtype=kind)
+                _joined(lambda got=whole[name], number=number: dist.recv(got, src=number))
+        return whole
+
+    def reserve(self, parameters: Sequence[Shaped[Tensor, " ..."]]) -> None:
+        """Take the memory that `add_gradients` and `share` need, so that it cannot run out in the middle."""
         if self.count == 1:
             return
         for kind in {parameter.dtype for parameter in parameters}:
@@ -166,11 +190,12 @@ class Ranks:
             if kind not in self._buckets or len(self._buckets[kind]) < size:
                 self._buckets[kind] = torch.empty(size, dtype=kind, device=parameters[0].device)
 
-    def add_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def add_gradients(self, parameters: Sequence[torch.nn.Parameter], keepers: Sequence[int] = ()) -> None:
         """Sum the gradients over the ranks, in place.
 
         A parameter has a gradient where it has one on any rank: a part without a label has none of its own.
         Call `reserve` before.
+        keepers: of each parameter the rank that gets the sum; the others drop their part. None: all get it.
         """
         if self.count == 1:
             return
@@ -180,34 +205,60 @@ class Ranks:
                 for parameter, ranks in zip(parameters, have, strict=True):
                     if ranks and parameter.grad is None:
                         parameter.grad = torch.zeros_like(parameter)
-        for bucket in self._bucketed([p for p in parameters if p.grad is not None]):
-            self._add_bucket(bucket)
+        owners = keepers or (EVERY,) * len(parameters)
+        there = [(p.grad, owner) for p, owner in zip(parameters, owners, strict=True) if p.grad is not None]
+        for gradients, owner in self._bucketed(there):
+            with self._bucket(gradients, fill=True, read=owner in (EVERY, self.number)) as flat:
+                if owner == EVERY:
+                    _joined(lambda flat=flat: dist.all_reduce(flat))
+                else:
+                    _joined(lambda flat=flat, owner=owner: dist.reduce(flat, owner))
+        for parameter, owner in zip(parameters, owners, strict=True):
+            if owner not in (EVERY, self.number):
+                parameter.grad = None
 
-    def _bucketed(self, parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[Shaped[Tensor, " ..."]]]:
-        """Gradients, as many together as a bucket holds."""
-        held: list[Shaped[Tensor, " ..."]] = []
-        for parameter in parameters:
-            grad = cast(Tensor, parameter.grad)
-            room = len(self._buckets[grad.dtype])
-            if held and (
-                held[0].dtype != grad.dtype or sum(one.numel() for one in held) + grad.numel() > room
-            ):
-                yield held
-                held = []
-            held.append(grad)
-        if held:
-            yield held
+    @torch.no_grad()
+    def share(self, tensors: Sequence[Shaped[Tensor, " ..."]], keepers: Sequence[int]) -> None:
+        """Fill each tensor with what its keeper, a rank, has in it."""
+        if self.count == 1:
+            return
+        self.reserve(tensors)
+        for some, keeper in self._bucketed(zip(tensors, keepers, strict=True)):
+            own = keeper == self.number
+            with self._bucket(some, fill=own, read=not own) as flat:
+                _joined(lambda flat=flat, keeper=keeper: dist.broadcast(flat, src=keeper))
 
-    def _add_bucket(self, gradients: list[Shaped[Tensor, " ..."]]) -> None:
-        sizes = [gradient.numel() for gradient in gradients]
-        flat = self._buckets[gradients[0].dtype][: sum(sizes)]
-        pieces = flat.split(sizes)
-        # By logical order: another rank may hold a gradient in another memory layout.
-        for gradient, piece in zip(gradients, pieces, strict=True):
-            piece.view(gradient.shape).copy_(gradient)
-        _joined(lambda: dist.all_reduce(flat))
-        for gradient, piece in zip(gradients, pieces, strict=True):
-            gradient.copy_(piece.view(gradient.shape))
+    def _bucketed(
+        self, kept: Iterable[tuple[Shaped[Tensor, " ..."], int]]
+    ) -> Iterator[tuple[list[Shaped[Tensor, " ..."]], int]]:
+        """Tensors with the same keeper, as many together as a bucket holds."""
+        for keeper, some in groupby(sorted(kept, key=itemgetter(1)), key=itemgetter(1)):
+            held: list[Shaped[Tensor, " ..."]] = []
+            for tensor, _ in some:
+                room = len(self._buckets[tensor.dtype])
+                if held and (
+                    held[0].dtype != tensor.dtype or sum(map(torch.numel, held)) + tensor.numel() > room
+                ):
+                    yield held, keeper
+                    held = []
+                held.append(tensor)
+            if held:
+                yield held, keeper
+
+    @contextmanager
+    def _bucket(
+        self, tensors: list[Shaped[Tensor, " ..."]], *, fill: bool, read: bool
+    ) -> Iterator[Shaped[Tensor, " elements"]]:
+        """The tensors as one. fill: copied there before the block.  read: copied back after it."""
+        sizes = [tensor.numel() for tensor in tensors]
+        flat = self._buckets[tensors[0].dtype][: sum(sizes)]
+        pieces = list(zip(tensors, flat.split(sizes), strict=True))
+        # By logical order: another rank may hold a tensor in another memory layout.
+        for tensor, piece in pieces if fill else ():
+            piece.view(tensor.shape).copy_(tensor)
+        yield flat
+        for tensor, piece in pieces if read else ():
+            tensor.copy_(piece.view(tensor.shape))
 
     def add_statistics(self, norms: Sequence[GroupedBatchNorm]) -> None:
         """Pool the statistics that BatchNorm layers have recorded of each rank's groups."""

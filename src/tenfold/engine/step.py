@@ -18,6 +18,7 @@ from tenfold.engine.loss import batch_loss
 from tenfold.engine.optim import AveragedWeights, build_optimizer, clip_gradients
 from tenfold.engine.predict import HALF
 from tenfold.engine.ranks import ONE_RANK, Ranks
+from tenfold.engine.shards import UNSPLIT, Shards
 from tenfold.engine.undo import keep_undo
 from tenfold.errors import MemoryBudgetError
 from tenfold.nn.network import Network, uses_channels_last
@@ -35,6 +36,7 @@ class Training:
     head_only: backbones are kept as they are and need no gradients.
     averaged: the moving average of the weights, or None.
     ranks: the processes that share this training, each with its part of every batch.
+    shards: what each of them keeps of the optimizer.
     """
 
     network: Network
@@ -47,6 +49,7 @@ class Training:
     head_only: bool = False
     averaged: AveragedWeights | None = None
     ranks: Ranks = ONE_RANK
+    shards: Shards = UNSPLIT
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -61,14 +64,14 @@ class Training:
         return group if isinstance(group, int) and self.network.context.norms else None
 
     def weights(self) -> Mapping[str, Shaped[Tensor, " ..."]]:
-        """The weights that count: the averaged ones where they are on."""
-        return self.averaged.state if self.averaged else self.network.state_dict()
+        """The weights that count, the averaged ones where they are on: those that this rank keeps."""
+        return self.averaged.state if self.averaged else self.shards.own(self.network.state_dict())
 
     def restart_scaler(self) -> None:
         """Forget how far a step had come that was thrown away; the scale stays what it was."""
         if self.scaler.is_enabled():
             state = self.scaler.state_dict()
-            self.scaler = torch.amp.GradScaler(self.preparation.device.type)
+            self.scaler = _scaler(self.preparation.device, self.shards, enabled=True)
             self.scaler.load_state_dict(state)
 
 
@@ -99,7 +102,7 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
                 raise
             message = (str(error).splitlines() or ["out of memory"])[0]
         # Out of the except block: while it is open, the error holds the frames and they the tensors.
-        training.optimizer.zero_grad(set_to_none=True)
+        training.network.zero_grad(set_to_none=True)
         training.network.context.discard_statistics()
         training.restart_scaler()
         free_memory()
@@ -128,9 +131,9 @@ def average_weights(training: Training, step: int) -> None:
 
 
 def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
-    training.optimizer.zero_grad(set_to_none=True)
+    training.network.zero_grad(set_to_none=True)
     sums: dict[str, float | Float[Tensor, ""]] = {head.name: 0.0 for head in training.network.heads}
-    parameters = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
+    parameters, keepers = training.shards.trained(training.network)
     with training.ranks.together():
         training.ranks.reserve(parameters)
         for micro in batch.split(training.micro_batch):
@@ -138,7 +141,7 @@ def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
             if loss.requires_grad:
                 loss.backward()
             del loss
-    training.ranks.add_gradients(parameters)
+    training.ranks.add_gradients(parameters, keepers)
     norm, updated = update_weights(training)
     # Read last: until here a GPU works on while the processor is ahead of it.
     totals = training.ranks.add(map(float, sums.values()))
@@ -168,15 +171,15 @@ def micro_batch_loss(
 def update_weights(training: Training) -> tuple[float, bool]:
     """Clip the gradients that are there and move the weights; returns the norm before clipping, and whether
     the weights moved. Out of memory, all is as before."""
-    network, optimizer = training.network, training.optimizer
+    network, optimizer, shards = training.network, training.optimizer, training.shards
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     training.ranks.add_statistics(network.context.norms)
-    if not trained:
+    if not (training.ranks.any(bool(trained)) if shards.split else trained):
         # No label in the whole batch: nothing moves, and a scaler would miss the gradients it looks for.
         network.context.commit_statistics()
         return 0.0, True
     training.scaler.unscale_(optimizer)
-    norm = float(clip_gradients(trained, training.recipe.clip_norm))
+    norm = clip_gradients(trained, training.recipe.clip_norm, shards)
     finite = math.isfinite(norm)
     if finite or training.scaler.is_enabled():
         undo = keep_undo(optimizer, training.ranks.any)
@@ -190,6 +193,7 @@ def update_weights(training: Training) -> tuple[float, bool]:
     if training.scaler.is_enabled():
         training.scaler.update()
     if finite:
+        shards.share(network, trained=True)
         network.context.commit_statistics()
     else:
         network.context.discard_statistics()
@@ -215,13 +219,14 @@ def begin_training(
     averaged: bool = True,
     move: bool = True,
     ranks: Ranks = ONE_RANK,
+    shards: Shards = UNSPLIT,
 ) -> Training:
     """Make what the steps of a network need, and move it to its device.
 
     precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
     averaged: keep the moving average of the weights that the recipe asks for.
     move: false where the network is on its device already, as a fake one is.
-    ranks: the processes that share the training.
+    ranks: the processes that share the training.  shards: what each of them keeps of the optimizer.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
     if move:
@@ -232,9 +237,24 @@ def begin_training(
         Preparation(encoding, device, dtype, channels_last=uses_channels_last(network)),
         precision,
         micro_batch,
-        build_optimizer(network, recipe, part="head" if head_only else "all"),
-        torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "float16"),
+        build_optimizer(network, recipe, part="head" if head_only else "all", shards=shards),
+        _scaler(device, shards, enabled=precision == "float16"),
         head_only,
-        AveragedWeights(network, recipe.ema) if averaged and recipe.ema else None,
+        AveragedWeights(network, recipe.ema, shards) if averaged and recipe.ema else None,
         ranks,
+        shards,
     )
+
+
+def _scaler(device: torch.device, shards: Shards, *, enabled: bool) -> torch.amp.GradScaler:
+    """Keeps small float16 gradients from vanishing; where ranks keep parts of them, an overflow in one part
+    is one in all."""
+    if enabled and shards.ranks.count > 1:
+        from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+
+        scaler: torch.amp.GradScaler = ShardedGradScaler(device.type, init_scale=FIRST_SCALE)
+    else:
+        scaler = torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=enabled)
+    # Its scale comes with its first loss, and the first part of a rank may have no row.
+    scaler.scale(torch.zeros((), device=device))
+    return scaler

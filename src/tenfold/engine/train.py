@@ -34,6 +34,7 @@ from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_views
 from tenfold.engine.ranks import ONE_RANK, Ranks
 from tenfold.engine.schedule import one_cycle
+from tenfold.engine.shards import UNSPLIT, split_parameters
 from tenfold.engine.statistics import STATISTICS_ROWS, estimate_for
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
@@ -90,6 +91,7 @@ def fit_network(
     extra: Int64[np.ndarray, " extra"] | None = None,
     answers: KnownAnswers | None = None,
     ranks: Ranks = ONE_RANK,
+    shard: bool = False,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -102,6 +104,7 @@ def fit_network(
     teacher: gives the labels, in place of those of the rows.
     extra: numbers of rows without labels that are trained on, too.  answers: what these learn.
     ranks: the processes that share the training; all call this, and only the first one has a folder.
+    shard: each of them keeps only a part of the optimizer's state and of the averaged weights.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
@@ -116,6 +119,7 @@ def fit_network(
         micro_batch=progress.micro_batch,
         head_only=progress.epoch < recipe.frozen_epochs,
         ranks=ranks,
+        shards=split_parameters(network, ranks) if shard and ranks.count > 1 else UNSPLIT,
     )
     ranks.copy_first(network.state_dict().values())
     if plan.checkpoint and not recompute(network):
@@ -152,7 +156,8 @@ def _resumed(
         why = (str(error).splitlines() or [""])[0]
         run = folder.final if folder else "this run"
         raise damaged_checkpoint(run, f"it does not fit this network: {why}") from None
-    return tensors_under(kept.arrays, "good/"), tensors_under(kept.arrays, "best/")
+    good, best = (tensors_under(kept.arrays, f"{kind}/") for kind in ("good", "best"))
+    return training.shards.own(good), training.shards.own(best)
 
 
 def _sum_of(weights: Mapping[str, Shaped[Tensor, " ..."]]) -> str:
@@ -177,6 +182,7 @@ class _Loop:
     identity: Mapping[str, object]
     on_progress: Listener | None
     #: Weights at the end of the last epoch, which was good; empty before the first one has ended.
+    #: Of these and the best, a rank has what it keeps.
     good: dict[str, Shaped[Tensor, " ..."]]
     #: Weights of the best epoch so far, where they are to be kept.
     best: dict[str, Shaped[Tensor, " ..."]]
@@ -223,20 +229,21 @@ class _Loop:
                 break
             if self.training.head_only and progress.epoch >= recipe.frozen_epochs:
                 old = self.training
-                self.training = replace(
-                    old, optimizer=build_optimizer(old.network, recipe, part="all"), head_only=False
-                )
+                every = build_optimizer(old.network, recipe, part="all", shards=old.shards)
+                self.training = replace(old, optimizer=every, head_only=False)
             try:
                 self._epoch()
                 self._check_epoch()
             except TrainingError as error:
                 if not self.good or progress.skipped >= progress.step:
                     raise
-                self.training.network.load_state_dict(self.good)
+                self.training.shards.fill(self.training.network, self.good)
                 return str(error)
             self.good = self._weights()
             if self.training.ranks.count > 1:
-                self.training.ranks.check_same(_sum_of(self.good), f"weights after epoch {progress.epoch}")
+                # Where each rank keeps a part of the weights that count, those that it trains on.
+                weights = self.training.network.state_dict() if self.training.shards.split else self.good
+                self.training.ranks.check_same(_sum_of(weights), f"weights after epoch {progress.epoch}")
             self._keep_best()
             self._save()
         if progress.step and progress.skipped == progress.step:
@@ -283,14 +290,14 @@ class _Loop:
                 watched = f"{training.recipe.monitor} was not defined after any of them"
             training.notes.append(f"stopped after epoch {progress.epoch}: {watched}")
         if training.recipe.keeps_best and self.best:
-            training.network.load_state_dict(self.best)
+            training.shards.fill(training.network, self.best)
             training.notes.append(
                 f"kept: epoch {progress.best_epoch + 1}, the best by {training.recipe.monitor} "
                 f"({abs(progress.best or 0.0):.4g})"
             )
             return progress.best_epoch
         if training.averaged is not None and not stopped:
-            training.network.load_state_dict(training.averaged.state)
+            training.shards.fill(training.network, training.averaged.state)
         training.notes.extend(self._better_epoch(last))
         return last
 
@@ -318,8 +325,9 @@ class _Loop:
         )
         state = self.training.weights()
         # Parameters only: a buffer may be infinite by design, as a mask of attention is.
-        names = [name for name, _ in self.training.network.named_parameters()]
-        if spoilt or not all(bool(torch.isfinite(state[name]).all()) for name in names):
+        names = [name for name, _ in self.training.network.named_parameters() if name in state]
+        lost = not all(bool(torch.isfinite(state[name]).all()) for name in names)
+        if spoilt or self.training.ranks.any(lost):
             del self.progress.history[-1]
             what = "the validation loss is" if spoilt else "weights are"
             raise TrainingError(
@@ -331,17 +339,22 @@ class _Loop:
         return {name: value.detach().cpu().clone() for name, value in self.training.weights().items()}
 
     def _save(self) -> None:
-        if self.folder is not None:
-            self.progress.micro_batch = self.training.micro_batch
-            save_checkpoint(
-                self.folder,
-                self.progress,
-                self.training,
-                self.identity,
-                # Between epochs the good weights are those of the training itself.
-                self.good if self.progress.epoch_step else {},
-                self.best,
-            )
+        self.progress.micro_batch = self.training.micro_batch
+        save_checkpoint(
+            self.folder,
+            self.progress,
+            self.training,
+            self.identity,
+            # Between epochs the good weights are those of the training itself.
+            self.good if self.progress.epoch_step else {},
+            self.best,
+        )
+
+    def _is_due(self, saved: float) -> bool:
+        """Whether it is time for a checkpoint inside an epoch. saved: when there was one last."""
+        due = time.monotonic() - saved > CHECKPOINT_SECONDS
+        # A rank that keeps nothing alone has nothing to add, and need not know.
+        return self.training.ranks.from_first(due) if self.training.shards.split else due
 
     def _epoch(self) -> None:
         training, progress, recipe = self.training, self.progress, self.training.recipe
@@ -381,7 +394,7 @@ class _Loop:
             progress.seconds = seconds_before + time.monotonic() - started
             epochs, losses = recipe.frozen_epochs + recipe.epochs, self._mean_losses()
             self._tell(StepEnded(epoch, epochs, stage, progress.epoch_step, per_epoch, rate, losses))
-            if time.monotonic() - saved > CHECKPOINT_SECONDS and progress.epoch_step < per_epoch:
+            if progress.epoch_step < per_epoch and self._is_due(saved):
                 self._save()
                 saved = time.monotonic()
         valid, peak = self._validate(), peak_bytes(training.preparation.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +66,19 @@ class Forecaster:
     context: what the process holds beside its tensors.
     workspace: bytes that the matrix library keeps through the allocator.
     spread: part of what is reserved on a GPU that the model may be wrong by.
+    dropped: trained parameters, by number, whose gradients are gone when the weights are updated.
     """
 
-    def __init__(self, phases: Phases, *, context: Band, workspace: int, spread: float = SPREAD) -> None:
-        self._spread = spread
+    def __init__(
+        self,
+        phases: Phases,
+        *,
+        context: Band,
+        workspace: int,
+        spread: float = SPREAD,
+        dropped: Collection[int] = (),
+    ) -> None:
+        self._spread, self._dropped = spread, dropped
         self._phases, self._device, self._context, self._workspace = phases, phases.device, context, workspace
 
     def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
@@ -151,6 +160,7 @@ class Forecaster:
                 requests.mark("micro-batch")
                 requests.play_micro(phases.micro_batch(rows), gradients, trained)
             requests.mark("update")
+            requests.drop(gradients.pop(number) for number in self._dropped if number in gradients)
             requests.play(updates[min(step, 1)])
         requests.mark("evaluation")
         requests.drop(before)

@@ -176,6 +176,8 @@ class PlanRequest:
     context: what the process that will train holds beside its tensors, where that is known.
     cached: look up and keep the plans of architectures in the user's cache folder.
     devices: how many share each batch; the plan is of the one with the most rows.
+    shard: each of them keeps only a part of the optimizer's state and of the averaged weights; the plan is of
+        the largest part.
     """
 
     budget_bytes: int
@@ -189,6 +191,7 @@ class PlanRequest:
     context: Band | None = None
     cached: bool = True
     devices: int = 1
+    shard: bool = False
 
     def __post_init__(self) -> None:
         problems = []
@@ -203,6 +206,8 @@ class PlanRequest:
             problems.append(f"budget_bytes is {self.budget_bytes}; it must be positive")
         if self.devices < 1:
             problems.append(f"devices is {self.devices}; it must be at least 1")
+        if self.shard and self.devices == 1:
+            problems.append("shard splits the optimizer's state over several devices, and there is one")
         if self.classes < 1:
             problems.append(f"classes is {self.classes}; it must be at least 1")
         if problems:
@@ -264,11 +269,14 @@ class PlanRequest:
             classes=self.classes,
             checkpoint=self.checkpoint,
             evaluated=ROWS_AT_ONCE[self.device] if self.evaluated is None else self.evaluated,
+            parts=self.devices if self.shard else 1,
         )
         context, note = self.known_context()
         phases = Phases(training, self.device, self.attention)
         workspace = matrix_workspace(self.capability) + self._shared_bytes(training)
-        return Planner(training, Forecaster(phases, context=context, workspace=workspace), self, note)
+        dropped = training.dropped()
+        forecaster = Forecaster(phases, context=context, workspace=workspace, dropped=dropped)
+        return Planner(training, forecaster, self, note)
 
     def _shared_bytes(self, training: NetworkTraining) -> int:
         """What a device holds because others share the batch: the buffer through which gradients cross, and
@@ -347,9 +355,10 @@ class Planner:
         self._notes = [note]
         if request.devices > 1:
             whole, self._batch = self._batch, part_of(training, self._batch, request.devices)
+            part = " and the largest part of the optimizer's state" if request.shard else ""
             self._notes.append(
                 f"{request.devices} devices share each batch of {whole} rows; this plan is of one with "
-                f"{self._batch} rows. What NCCL holds beside PyTorch's tensors is not counted"
+                f"{self._batch} rows{part}. What NCCL holds beside PyTorch's tensors is not counted"
             )
         self._known: dict[tuple[int, int], Forecast] = {}
 

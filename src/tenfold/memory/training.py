@@ -20,6 +20,7 @@ from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, training_batches
 from tenfold.engine.optim import AveragedWeights, swapped_weights
 from tenfold.engine.predict import batch_answers, evaluation_mode
+from tenfold.engine.shards import UNSPLIT, largest_shard
 from tenfold.engine.step import Training, average_weights, begin_training, micro_batch_loss, update_weights
 from tenfold.errors import RecipeError
 from tenfold.memory.fake import build_untouched, fake_device, to_fake
@@ -88,6 +89,7 @@ class NetworkTraining:
     classes: of the target, where the network is not a `Network`.
     checkpoint: recompute activations in the backward pass.
     evaluated: rows that are evaluated together between epochs; 0 for none.
+    parts: how many devices split the optimizer; the one that keeps the most is traced.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class NetworkTraining:
         classes: int = 1000,
         checkpoint: bool = False,
         evaluated: int = 0,
+        parts: int = 1,
     ) -> None:
         # Mixing takes values, which a fake does not have; it needs one more batch of pictures for a moment.
         self.recipe = Recipe(**{**recipe.model_dump(), "mixup": 0.0})
@@ -112,6 +115,7 @@ class NetworkTraining:
         else:
             made = network if isinstance(network, nn.Module) else build_untouched(network)
         self.network = made if isinstance(made, Network) else WholeNetwork(made, classes)
+        self.shards = largest_shard(self.network, parts) if parts > 1 else UNSPLIT
         # Outside of a trace, where tensors have values.
         encoders: Mapping[str, Any] = dict(self.network.encoders.items())
         self._columns = {
@@ -131,8 +135,15 @@ class NetworkTraining:
                 fix="leave checkpoint off, or choose another architecture",
             )
         self._training = self._make(network)
-        self._training.scaler.scale(torch.zeros((), device=device))
-        self._averaged = AveragedWeights(network, self.recipe.ema) if self.recipe.ema else None
+        self._averaged = self._average(network)
+
+    def _average(self, network: Network) -> AveragedWeights | None:
+        return AveragedWeights(network, self.recipe.ema, self.shards) if self.recipe.ema else None
+
+    def dropped(self) -> set[int]:
+        """Numbers of the trained parameters that others keep: their gradients are gone before the update."""
+        named = [name for name, each in self._training.network.named_parameters() if each.requires_grad]
+        return {number for number, name in enumerate(named) if not self.shards.keeps(name)}
 
     def _make(self, network: Network) -> Training:
         device = next(network.parameters()).device
@@ -145,6 +156,7 @@ class NetworkTraining:
             micro_batch=1,
             averaged=False,
             move=False,
+            shards=self.shards,
         )
         four = [parameter for parameter in network.parameters() if parameter.ndim == 4]
         last = any(each.is_contiguous(memory_format=torch.channels_last) for each in four)
@@ -204,8 +216,7 @@ class NetworkTraining:
 
     def update(self) -> Callable[[], object]:
         """See `engine.step.update_weights`."""
-        network, ema = self._training.network, self.recipe.ema
-        training = replace(self._training, averaged=AveragedWeights(network, ema) if ema else None)
+        training = replace(self._training, averaged=self._average(self._training.network))
 
         def step() -> None:
             update_weights(training)

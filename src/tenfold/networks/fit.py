@@ -29,6 +29,7 @@ from tenfold.engine.device import (
     reset_peak,
 )
 from tenfold.engine.ranks import ONE_RANK, Ranks, joined_ranks, rank_device
+from tenfold.engine.shards import largest_shard
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.train import Trained, fit_network
 from tenfold.errors import MemoryBudgetError, RecipeError, RunError
@@ -109,6 +110,11 @@ class NetworkFit:
         if this_rank().count > 1 and any(asked.values()):
             name = next(name for name, given in asked.items() if given)
             raise RecipeError(f"{option(name)} is not an option of several devices", fix="leave it out")
+        if self.options.machine.shard and this_rank().count == 1:
+            raise RecipeError(
+                f"{option('shard')} splits the optimizer's state over several devices, and there is one",
+                fix="add --devices with their number, or leave it out",
+            )
         with (
             training_on(self.device, small=not self.schema.images) as peak,
             joined_ranks(self.device) as self.ranks,
@@ -218,8 +224,9 @@ class _Prepared:
 
     def start(self, final: Path, work: Path) -> Start:
         """What the ranks must have in common. Machines differ in what "auto" means, and another precision is
-        another training."""
-        return Start(final, work, {**self.identity, "precision": self.precision})
+        another training; a rank that keeps all of the optimizer does not work with one that keeps a part."""
+        common = {"precision": self.precision, "shard": self.job.options.machine.shard}
+        return Start(final, work, {**self.identity, **common})
 
     def fit(self, folder: RunFolder | None, notes: Notes) -> tuple[MemoryPlan, Trained, OpenedNetwork | None]:
         """Plan and train, with the other ranks where there are some, of which only the first has a folder.
@@ -232,7 +239,7 @@ class _Prepared:
         plan = plan_training(recipe, machine, work, device, precision, ranks)
         plan = ranks.from_first(min(ranks.to_first(plan) or [plan], key=lambda each: each.micro_batch))
         notes.add(_describe(work, recipe, device, precision, plan))
-        notes.add(_shared(ranks, _groups(recipe, work)))
+        notes.add(_shared(ranks, _groups(recipe, work), machine.shard))
         if machine.probe:
             notes.add([_probe(work, recipe, plan, device, precision)])
         examples, extra, answers, alone = work.examples, None, None, None
@@ -260,6 +267,7 @@ class _Prepared:
             extra=extra,
             answers=answers,
             ranks=ranks,
+            shard=machine.shard,
         )
         return plan, trained, alone
 
@@ -374,7 +382,7 @@ def plan_training(
     groups = _groups(recipe, work)
     batch = sum(ranks.largest_part(groups))
     if not work.schema.images:
-        return plan_cells(machine, work, batch)
+        return plan_cells(machine, work, batch, ranks)
     if machine.budget is None and device.type != "cuda":
         asked = min(machine.micro_batch or min(batch, 32), batch)
         cut = cut_batch(recipe, work, asked, ranks)
@@ -392,6 +400,7 @@ def plan_training(
         checkpoint=machine.checkpoint,
         context=_own_context(work) if device.type == "cpu" else None,
         devices=ranks.count,
+        shard=machine.shard,
     )
     return plan_to_fit(work.network if several else recipe.arch, request)
 
@@ -409,39 +418,52 @@ def _groups(recipe: Recipe, work: TrainingWork) -> tuple[int, ...]:
     return (1,) * batch
 
 
-def plan_cells(machine: Machine, work: TrainingWork, batch: int) -> MemoryPlan:
+def plan_cells(machine: Machine, work: TrainingWork, batch: int, ranks: Ranks = ONE_RANK) -> MemoryPlan:
     """The plan of a network without pictures, by counting: four copies of its weights and the gradients,
     and of every row the features of every layer, forward and backward.
 
+    Where devices split the optimizer, of the one that keeps the most of it.
     Raises MemoryBudgetError where no row fits.
     """
-    weights = sum(each.numel() * each.element_size() for each in work.network.state_dict().values())
+    weights, kept = _weights_and_kept(work.network, ranks.count if machine.shard else 1)
     row = 4 * layer_widths(work.network) * CELL_COPIES
     size = parse_bytes(machine.budget or "auto").size_bytes
     held = process_bytes()
-    room = size - held - 4 * weights
+    beside = weights + 3 * kept  # gradients; two moments and the average
+    room = size - held - beside
     micro = machine.micro_batch or batch
     if machine.budget is not None and machine.micro_batch is None:
         micro = min(batch, room // row)
     if micro < 1 or (machine.budget is not None and room < row * min(micro, batch)):
+        trained = show_bytes(weights + beside)
         raise MemoryBudgetError(
             f"a micro-batch of {max(1, min(micro, batch))} rows of this table's network does not fit "
             f"{show_bytes(size)}",
-            parts=f"process {show_bytes(held)}  weights, gradients and optimizer {show_bytes(5 * weights)}",
-            fix=f"a budget of {show_bytes(held + 5 * weights + row * max(1, micro))}, or a smaller body",
+            parts=f"process {show_bytes(held)}  weights, gradients and optimizer {trained}",
+            fix=f"a budget of {show_bytes(held + weights + beside + row * max(1, micro))}, or a smaller body",
         )
     micro = min(micro, batch)
-    parts = {"weights": weights, "gradients": weights, "optimizer": 2 * weights, "activations": micro * row}
-    needed = sum(parts.values()) + weights + held
+    parts = {"weights": weights, "gradients": weights, "optimizer": 2 * kept, "activations": micro * row}
+    needed = sum(parts.values()) + kept + held
     return MemoryPlan(
         micro,
         accumulation=-(-batch // micro),
         checkpoint=False,
         predicted_bytes=needed,
         band_bytes=(needed, needed + CONTEXT_STEP),
-        parts={**parts, "averaged weights": weights, "process": held},
+        parts={**parts, "averaged weights": kept, "process": held},
         workers=0,
     )
+
+
+def _weights_and_kept(network: Network, parts: int) -> tuple[int, int]:
+    """Bytes of a network, and of the largest of so many parts that its optimizer is split into."""
+    state = network.state_dict()
+    own = largest_shard(network, parts).own(state)
+    weights, kept = (
+        sum(each.numel() * each.element_size() for each in some.values()) for some in (state, own)
+    )
+    return weights, kept
 
 
 def _own_context(work: TrainingWork) -> Band:
@@ -507,15 +529,16 @@ def _describe(
     ]
 
 
-def _shared(ranks: Ranks, groups: tuple[int, ...]) -> list[str]:
-    """How several devices share a batch."""
+def _shared(ranks: Ranks, groups: tuple[int, ...], shard: bool) -> list[str]:
+    """How several devices share a batch, and the optimizer."""
     if ranks.count == 1:
         return []
     rows = [sum(Ranks(number, ranks.count).part(groups)[1]) for number in range(ranks.count)]
     few = ", since BatchNorm groups are not cut: a larger --batch-size or a smaller --batchnorm-group"
     return [
         f"{ranks.count} devices share each batch of {sum(rows)} rows: {min(rows)} to {max(rows)} rows each"
-        + (few if min(rows) < max(rows) // 2 and len(groups) < sum(groups) else "")
+        + (few if min(rows) < max(rows) // 2 and len(groups) < sum(groups) else ""),
+        *(["each keeps a part of the optimizer's state and of the averaged weights"] if shard else []),
     ]
 
 

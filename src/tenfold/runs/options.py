@@ -61,6 +61,8 @@ class Machine:
         free memory is planned for, and a CPU takes up to 32 rows at once.
     checkpoint: recompute activations in the backward pass.
     probe: take two steps of the largest batch first, and report their memory beside the prediction.
+    shard: of several devices that share a training, each keeps only a part of the optimizer's state and of
+        the averaged weights.
     """
 
     device: str = "auto"
@@ -68,6 +70,7 @@ class Machine:
     budget: str | None = None
     checkpoint: bool = False
     probe: bool = False
+    shard: bool = False
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None:
