@@ -2,6 +2,7 @@
 
     python bench/events.py peers --peers PYTHON     # PYTHON has `pip install implicit scipy`
     python bench/events.py ncf
+    python bench/events.py last --data NAME         # of a table with times
     python bench/events.py shown [--data NAME] [--inner]
 
 `peers` fits ratings of 4 and more of MovieLens 1M as events, a random fifth of each user's held out (as
@@ -9,6 +10,8 @@
 seconds and the most memory are taken around the fit alone and of the whole; NDCG@10 is computed here, by
 the same code for all. `ncf` holds out the last row of each user in the log of MovieLens 1M, where every
 rating is an event, and ranks it among all items, and among 100 others drawn at random, as the paper does.
+`last` holds out by time (each user's last, the latest tenth) and at random, with recent rows counted as all
+others (``--recent 0``) and as the fit chooses.
 `shown` takes ratings up to 2 as shown and not taken, beside the events of `peers`, with several weights;
 ``--inner`` holds out a fifth of the training events instead. Every line is a row of a Markdown table.
 """
@@ -129,7 +132,12 @@ def ncf() -> None:
         {"user": [rows[k][0] for k in part], "item": [rows[k][1] for k in part]}
         for part in ([k for k in range(len(rows)) if k not in held], sorted(held))
     )
-    for who, choices in (("ease (default)", {}), ("als", {"method": "als"})):
+    fits: dict[str, dict[str, Any]] = {
+        "ease (default)": {},
+        "ease --in-order": {"in_order": True},
+        "als": {"method": "als"},
+    }
+    for who, choices in fits.items():
         with tempfile.TemporaryDirectory() as folder:
             began = time.process_time()
             recipe = FactorRecipe(**choices)
@@ -145,6 +153,24 @@ def ncf() -> None:
                         f"| {name} | {among} | {scores['hit']:.4f} | {scores['ndcg']:.4f} | {cost} |",
                         flush=True,
                     )
+
+
+def last(name: str) -> None:
+    """Hold out the last of each user, the latest tenth and a random one; every rating is an event."""
+    file, separator, header, _ = SETS[name]
+    lines = [line.split(separator) for line in Path(DATA, file).read_text().splitlines()[header:]]
+    table = dict(zip(("user", "item", "rating", "time"), zip(*lines, strict=True), strict=True))
+    table = {column: list(table[column]) for column in ("user", "item", "time")}
+    schema = SCHEMA.model_copy(update={"time": "time"})
+    for how, recent in ((how, recent) for how in ("last", "time", "random") for recent in (0, None)):
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = FactorRecipe(split=how, valid=0.1, recent=recent)
+            run: Any = tenfold.fit(schema, recipe, table, run=f"{folder}/run", report=False, history=False)
+            lists = run.scores["event"]["lists"]
+            each = {f"ease, recent {run.recent:g}": lists, **lists["baselines"]}
+            for who, scores in each.items() if recent is None else [*each.items()][:1]:
+                figures = f"{scores['hit']:.4f} | {scores['ndcg']:.4f}"
+                print(f"| {name} | {how} | {who} | {lists['users']} | {figures} |", flush=True)
 
 
 def shown(name: str, inner: bool) -> None:
@@ -169,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["peers", "ncf", "shown"])
+    parser.add_argument("what", choices=["peers", "ncf", "last", "shown"])
     parser.add_argument("--peers", default=sys.executable, help="Python that has implicit")
     parser.add_argument("--data", default="ml-1m", choices=list(SETS))
     parser.add_argument("--inner", action="store_true")
@@ -178,6 +204,8 @@ def main() -> None:
         peers(asked.peers, asked.data)
     elif asked.what == "ncf":
         ncf()
+    elif asked.what == "last":
+        last(asked.data)
     else:
         shown(asked.data, asked.inner)
 

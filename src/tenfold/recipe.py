@@ -519,7 +519,7 @@ def with_dot_weight_decay(recipe: RatingNetworkRecipe, users: int, items: int) -
 
 
 #: Choices of factors that files have only where they are made: they came later.
-LATER = ("core_items", "unobserved", "use_strength", "half_life", "shown", "fold", "split_seed")
+LATER = ("core_items", "unobserved", "use_strength", "half_life", "shown", "recent", "fold", "split_seed")
 
 
 class Factors(Part):
@@ -547,6 +547,16 @@ class Factors(Part):
         None,
         "events: a row of strength 0 was shown and not taken, and weighs this much beside 1 of an event",
         gt=0,
+    )
+    recent: float | None = choice(
+        None,
+        "lists: what a user took weighs half for every so many later ones, 0: all weigh the same "
+        "[chosen on each user's last one, where --time names times]",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    in_order: bool = choice(
+        False, "without times: the rows of each user stand in the order of time, the oldest first"
     )
     engine: Literal["local", "spark"] = choice(
         "local", "what solves the factors: spark reads Parquet or CSV and fits als, beyond this memory"
@@ -576,6 +586,8 @@ class Factors(Part):
                 values.pop(name, None)
         if self.engine == "local":
             values.pop("engine", None)
+        if not self.in_order:
+            values.pop("in_order", None)
         return values
 
 

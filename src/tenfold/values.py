@@ -321,6 +321,7 @@ class Ratings:
     item_names: item id -> title, empty where no item table was given.
     notes: what was decided or resolved, a line each.
     shown: of events, pairs of these users and items that were shown and not taken, where they are asked for.
+    order: (ratings,) float64, times or rows, where lists may weigh the recent ones; NaN is the earliest.
     """
 
     users: NDArray[np.object_]
@@ -335,6 +336,7 @@ class Ratings:
     notes: tuple[str, ...] = ()
     rows: NDArray[np.int64] | None = None
     shown: Shown | None = None
+    order: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -369,6 +371,7 @@ class Interactions:
     listed_items: how many of `items`, the last ones, nobody has rated: their columns describe them.
     listed_users: how many of `users` rated nothing when they came: their columns describe them.
     held_users, held_items: (held,) uint32 indices of ratings that the fit held out, sorted by user.
+    seen_times: float64 beside seen_items, from `Ratings.order`, where lists weigh the recent ones.
     """
 
     users: NDArray[np.object_]
@@ -383,6 +386,7 @@ class Interactions:
     listed_users: int = 0
     held_users: NDArray[np.uint32] | None = None
     held_items: NDArray[np.uint32] | None = None
+    seen_times: NDArray[np.float64] | None = None
 
     @cached_property
     def given(self) -> NDArray[np.int64]:

@@ -94,5 +94,5 @@ def test_lists_are_packed_and_damage_is_refused():
     for changed in ({"share": None}, {"spread": 0.0}, {"mean": float("nan")}):
         with pytest.raises(RunError, match="damaged"):
             unpack_lists(arrays, {**about, **changed})
-    with pytest.raises(RunError, match="reads up to 3"):
-        unpack_lists(arrays, {**about, "format": 4})
+    with pytest.raises(RunError, match="reads up to 4"):
+        unpack_lists(arrays, {**about, "format": 5})

@@ -109,7 +109,7 @@ class Learner(FactorScorer):
 
     given: list = []
 
-    def fold_in(self, users, items, ratings):
+    def fold_in(self, users, items, ratings, times=None):
         self.given[:] = zip(users, items, ratings, strict=True)
         return super().fold_in(users, items, ratings)
 

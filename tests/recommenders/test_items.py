@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import tenfold
 from tenfold.cli.main import app
-from tenfold.errors import RatingsError, RecipeError, RunError
+from tenfold.errors import RatingsError, RecipeError, RunError, SchemaError
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.factors import FactorRun
 from tenfold.recommenders.items import ItemRun
@@ -400,3 +400,171 @@ def test_the_graph_of_a_run_with_items_outside_the_core_answers_as_the_run(
     pytest.importorskip("onnxruntime")
     exported = described.export(str(tmp_path / "lists.onnx"))
     assert exported is not None and (tmp_path / "lists.onnx").exists()
+
+
+# --- recent rows -----------------------------------------------------------------------------------
+
+TIMED = Schema(
+    inputs=(IdColumn(name="user"), IdColumn(name="item")),
+    targets=(RatingTarget(name=None),),
+    time="timestamp",
+)
+
+
+def drifting(users: int = 90) -> dict[str, list]:
+    """Each user takes five items of one group of items, then five of another; some twice, some at once."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for user in range(users):
+        one, other = rng.permutation(3)[:2]
+        taken = [*(10 * one + rng.permutation(10)[:5]), *(10 * other + rng.permutation(10)[:5])]
+        rows += [(f"u{user}", f"i{item}", 1e9 + 86400 * place) for place, item in enumerate(taken)]
+        rows.append((f"u{user}", f"i{taken[0]}", 1e9 + 86400 * (6 if user % 2 else 0)))
+    return dict(zip(("user", "item", "timestamp"), map(list, zip(*rows, strict=True)), strict=True))
+
+
+def fitted(table: dict[str, list], path: Path, schema: Schema = TIMED, **choices: Any) -> ItemRun:
+    made = tenfold.fit(schema, FactorRecipe(**choices), table, run=path, report=False, history=False)
+    assert isinstance(made, ItemRun)
+    return made
+
+
+def listed(run: Any, n: int = 12) -> dict[str, dict[str, float]]:
+    lists: dict[str, dict[str, float]] = {}
+    found = run.recommend(n=n)
+    for user, item, score in zip(found.users, found.items, found.score, strict=True):
+        lists.setdefault(user, {})[item] = round(float(score), 4)
+    return lists
+
+
+@pytest.fixture(scope="module")
+def recent(tmp_path_factory: pytest.TempPathFactory) -> ItemRun:
+    return fitted(drifting(), tmp_path_factory.mktemp("recent") / "run")
+
+
+def test_recent_rows_count_by_default_where_times_are_named(recent: ItemRun, tmp_path: Path) -> None:
+    assert 0 < recent.recent <= 10 and recent.record.values["recent"] == recent.recent
+    assert "later one" in recent.recommend("u1").order
+    assert any("NDCG" in note and "took last" in note for note in recent.record.notes)
+    again = tenfold.load_run(recent.path)
+    assert listed(again) == listed(recent)
+    # Not of a split at random, nor where times are there but nobody asked for them.
+    assert fitted(drifting(), tmp_path / "random", valid=0.2, split="random").recent == 0
+    unnamed = fitted(drifting(), tmp_path / "unnamed", schema_of())
+    assert unnamed.recent == 0 and unnamed.interactions.seen_times is None
+    assert any("--time names" in note for note in unnamed.record.notes)
+    assert fitted(drifting(), tmp_path / "off", recent=0).interactions.seen_times is None
+    assert fitted(drifting(), tmp_path / "given", schema_of(), recent=4).recent == 4
+
+
+def test_the_order_of_rows_does_not_matter_where_there_are_times(recent: ItemRun, tmp_path: Path) -> None:
+    table = drifting()
+    order = np.random.default_rng(0).permutation(len(table["user"]))
+    shuffled = {name: [column[row] for row in order] for name, column in table.items()}
+    other = fitted(shuffled, tmp_path / "run")
+    assert other.recent == recent.recent and listed(other) == listed(recent)
+
+
+def test_rows_in_order_are_as_good_as_times_if_somebody_says_so(recent: ItemRun, tmp_path: Path) -> None:
+    table = drifting()
+    order = np.argsort(table["timestamp"], kind="stable")
+    bare = {name: [table[name][row] for row in order] for name in ("user", "item")}
+    with pytest.raises(SchemaError, match="there are no times"):
+        fitted(bare, tmp_path / "refused", schema_of(), recent=3)
+    assert fitted(bare, tmp_path / "silent", schema_of()).recent == 0
+    stated = fitted(bare, tmp_path / "run", schema_of(), in_order=True)
+    assert stated.recent == recent.recent
+    # A user has no two rows of one moment here, but for the repeated ones.
+    assert listed(stated)["u2"] == listed(recent)["u2"]
+    with pytest.raises(RecipeError, match="the table has times"):
+        fitted(table, tmp_path / "both", in_order=True)
+    # What is new comes after all that the run knows.
+    more = stated.update({"user": ["u2", "u2"], "item": ["i3", "i14"]})
+    place, value = more.trained.model.row(more.interactions, 2)
+    weights = dict(zip(more.interactions.items[more.trained.model.items[place]], value, strict=True))
+    assert weights["i14"] == 1 and weights["i3"] == pytest.approx(2 ** (-1 / more.recent))
+
+
+def rows_of(run: ItemRun) -> dict[str, dict[str, float]]:
+    known, model = run.interactions, run.trained.model
+    rows = {}
+    for user, name in enumerate(known.users):
+        place, value = model.row(known, user)
+        items = known.items[model.items[place]]
+        rows[name] = {item: round(float(own), 6) for item, own in zip(items, value, strict=True)}
+    return rows
+
+
+def test_an_update_leaves_the_rows_that_a_fit_of_all_has(tmp_path: Path) -> None:
+    table = drifting()
+    late = [day > 1e9 + 86400 * 4 for day in table["timestamp"]]
+    parts = [
+        {
+            name: [v for v, own in zip(column, late, strict=True) if own is part]
+            for name, column in table.items()
+        }
+        for part in (False, True)
+    ]
+    whole = fitted(table, tmp_path / "whole", recent=3)
+    early = fitted(parts[0], tmp_path / "early", recent=3)
+    with pytest.raises(RatingsError, match="has no times"):
+        early.update({name: parts[1][name] for name in ("user", "item")})
+    assert rows_of(early.update(parts[1])) == rows_of(whole)
+    # Also where what is added happened before what the run knows.
+    late_first = fitted(parts[1], tmp_path / "late", recent=3)
+    known = set(parts[1]["user"]), set(parts[1]["item"])
+    assert known[0] == set(table["user"]) and known[1] == set(table["item"])
+    assert rows_of(late_first.update(parts[0])) == rows_of(whole)
+
+
+def test_a_repeated_event_is_as_recent_as_its_last(tmp_path: Path) -> None:
+    table = drifting()
+    # u1 took its first item a second time, on day 6.
+    run = fitted(table, tmp_path / "run", recent=1)
+    row = rows_of(run)["u1"]
+    assert row[table["item"][11]] == pytest.approx(2.0**-3)
+    assert rows_of(run)["u0"][table["item"][0]] == pytest.approx(2.0**-9, abs=1e-6)
+
+
+def test_a_new_user_of_a_run_that_weighs_recent_rows(recent: ItemRun) -> None:
+    more = recent.with_ratings({"item": ["i1", "i2", "i11", "i12"], "timestamp": [1e9, 1e9, 2e9, 2e9]})
+    turned = recent.with_ratings({"item": ["i1", "i2", "i11", "i12"], "timestamp": [2e9, 2e9, 1e9, 1e9]})
+    scores = [listed_of(one, ("i5", "i15")) for one in (more, turned)]
+    assert scores[0]["i15"] > scores[1]["i15"] and scores[0]["i5"] < scores[1]["i5"]
+    plain = recent.with_ratings({"item": ["i1", "i2", "i11", "i12"]})
+    assert any("no times" in note for note in plain.record.added_notes)
+    assert set(rows_of(plain)["me"].values()) == {1.0}
+
+
+def listed_of(run: Any, items: tuple[str, ...]) -> dict[str, float]:
+    found = run.recommend("me", n=40)
+    return {item: float(score) for item, score in zip(found.items, found.score, strict=True) if item in items}
+
+
+def test_lists_of_ratings_weigh_recent_rows_too(tmp_path: Path) -> None:
+    table = drifting()
+    rng = np.random.default_rng(0)
+    table["stars"] = [int(rng.integers(3, 6)) for _ in table["user"]]
+    schema = TIMED.model_copy(update={"targets": (RatingTarget(name="stars"),)})
+    run = tenfold.fit(
+        schema, FactorRecipe(method="als", factors=2, epochs=2), table, run=tmp_path / "run", report=False
+    )
+    assert isinstance(run, FactorRun) and run.recent > 0
+    again = tenfold.load_run(run.path)
+    assert listed(again) == listed(run) and "later one" in again.recommend("u1").order
+    # The same rating again is the most recent one.
+    before, known = listed(run)["u3"], run.interactions
+    own = slice(known.seen_start[3], known.seen_start[4])
+    first = own.start + int(np.argmin(known.seen_times[own]))
+    item = known.items[known.seen_items[first]]
+    same = {"user": ["u3"], "item": [item], "stars": [float(known.seen_ratings[first])], "timestamp": [2e9]}
+    after = run.update(same)
+    assert listed(after)["u3"] != before
+    assert after.interactions.seen_times is not None and after.interactions.seen_times.max() == 2e9
+
+
+def test_als_of_events_says_that_it_does_not_weigh_recent_rows(tmp_path: Path) -> None:
+    said: list[str] = []
+    recipe = FactorRecipe(method="als", factors=2, epochs=2, recent=5)
+    tenfold.fit(TIMED, recipe, drifting(), run=tmp_path / "run", report=False, on_note=said.append)
+    assert any("has no use for it" in note for note in said)

@@ -40,61 +40,96 @@ NEWTON, SLOPE = 20, 1e-2
 
 
 def add_ratings(
-    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+    model: FactorModel,
+    users: ArrayLike,
+    items: ArrayLike,
+    ratings: ArrayLike,
+    times: NDArray[np.float64] | None = None,
 ) -> tuple[FactorModel, list[str]]:
     """The model with the ratings (users[k], items[k], ratings[k]) folded in, and messages.
 
     users, items: ids in any spelling; a single user goes with all items. A repeated or known pair keeps its
     last rating (events add up). A message lists the items that only new users rated: they are left out, as
     neither side is known. Raises RatingsError for ratings outside the model's scale.
+    times: see `collab.predict.FoldIn`.
     """
-    return _grown(model, users, items, ratings, known=True)
+    return _grown(model, users, items, ratings, times, known=True)
 
 
 def add_new_rows(
-    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+    model: FactorModel,
+    users: ArrayLike,
+    items: ArrayLike,
+    ratings: ArrayLike,
+    times: NDArray[np.float64] | None = None,
 ) -> tuple[FactorModel, list[str]]:
     """As `add_ratings`, but the rows of known users stay: they only have rated these items, too."""
-    return _grown(model, users, items, ratings, known=False)
+    return _grown(model, users, items, ratings, times, known=False)
 
 
 def _grown(
-    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike, *, known: bool
+    model: FactorModel,
+    users: ArrayLike,
+    items: ArrayLike,
+    ratings: ArrayLike,
+    times: NDArray[np.float64] | None,
+    *,
+    known: bool,
 ) -> tuple[FactorModel, list[str]]:
-    user_ids, item_ids, values = _given(model, users, items, ratings)
+    given = _given(model, users, items, ratings, times)
     sizes = len(model.users), len(model.items)
-    model, notes = _with_new_items(model, user_ids, item_ids, values)
-    usable = locate(item_ids, model.items) >= 0
-    model = _with_users(model, user_ids[usable], item_ids[usable], values[usable], known=known)
+    model, notes = _with_new_items(model, given)
+    usable = locate(given.items, model.items) >= 0
+    model = _with_users(model, given.take(usable), known=known)
     count = int(usable.sum())
     grown = len(model.users) - sizes[0], len(model.items) - sizes[1]
     return model, [f"{count} new ratings, {grown[0]} new users, {grown[1]} new items", *notes]
 
 
 def grown_interactions(
-    known: Interactions, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
+    known: Interactions,
+    users: ArrayLike,
+    items: ArrayLike,
+    ratings: ArrayLike,
+    times: NDArray[np.float64] | None = None,
 ) -> tuple[Interactions, list[str]]:
     """What is known with these ratings or events, and messages, for a model that needs only a user's row.
 
     As `add_ratings`, but items that are not known are left out, and named in a message.
     """
-    user_ids, item_ids, values = _given(known, users, items, ratings)
-    unknown = locate(item_ids, known.items) < 0
-    absent = list(dict.fromkeys(item_ids[unknown]))
-    user_ids, item_ids, values = user_ids[~unknown], item_ids[~unknown], values[~unknown]
-    new, seen = _rows_of(known, user_ids, item_ids, values)
+    given = _given(known, users, items, ratings, times)
+    unknown = locate(given.items, known.items) < 0
+    absent = list(dict.fromkeys(given.items[unknown]))
+    given = given.take(~unknown)
+    new, seen = _rows_of(known, given)
     everyone = np.concatenate([known.users, np.array(new, object)])
     grown = replace(known, users=everyone, **_grown_seen(known, seen, len(everyone)))
-    notes = [f"{len(values)} new ratings, {len(new)} new users, 0 new items"]
+    notes = [f"{len(given.values)} new ratings, {len(new)} new users, 0 new items"]
     if absent:
         names = ", ".join(map(repr, absent[:10]))
         notes.append(f"{len(absent)} items are known to no user of this run, so left out: {names}")
     return grown, notes
 
 
+class _Given(NamedTuple):
+    """Ratings by ids; times: in the unit of `Interactions.seen_times`, of no use where that is None."""
+
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+    values: NDArray[np.float64]
+    times: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> _Given:
+        return _Given(*(part[rows] for part in self))
+
+
 def _given(
-    known: Interactions, users: ArrayLike, items: ArrayLike, ratings: ArrayLike
-) -> tuple[NDArray[np.object_], NDArray[np.object_], NDArray[np.float64]]:
+    known: Interactions,
+    users: ArrayLike,
+    items: ArrayLike,
+    ratings: ArrayLike,
+    times: NDArray[np.float64] | None,
+) -> _Given:
     """Ids and ratings that are given, checked, each pair once with its last rating."""
     user_ids, item_ids = as_ids(users), as_ids(items)
     values = np.atleast_1d(np.asarray(ratings, np.float64))
@@ -103,17 +138,25 @@ def _given(
     _check(known, user_ids, item_ids, values)
     last = {pair: row for row, pair in enumerate(zip(user_ids, item_ids, strict=True))}
     rows = np.array(sorted(last.values()), np.int64)
-    return user_ids[rows], item_ids[rows], values[rows]
+    if times is None:
+        all_known = np.zeros(0) if known.seen_times is None else known.seen_times
+        all_known = all_known[~np.isnan(all_known)]
+        times = np.full(len(values), 1 + all_known.max(initial=0.0))
+    return _Given(user_ids, item_ids, values, times).take(rows)
 
 
-def _rows_of(
-    known: Interactions,
-    users: NDArray[np.object_],
-    items: NDArray[np.object_],
-    values: NDArray[np.float64],
-) -> tuple[list[str], dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]]:
-    """The ids of new users, and user -> items and ratings where they changed."""
-    user_index, item_index = locate(users, known.users), locate(items, known.items)
+class _Row(NamedTuple):
+    """What a user rated, sorted by item."""
+
+    items: NDArray[np.int64]
+    ratings: NDArray[np.float64]
+    times: NDArray[np.float64]
+
+
+def _rows_of(known: Interactions, given: _Given) -> tuple[list[str], dict[int, _Row]]:
+    """The ids of new users, and user -> their row where it changed."""
+    users = given.users
+    user_index, item_index = locate(users, known.users), locate(given.items, known.items)
     new_users = list(dict.fromkeys(users[user_index < 0]))
     user_index = np.where(
         user_index < 0, len(known.users) + locate(users, np.array(new_users, object)), user_index
@@ -124,7 +167,7 @@ def _rows_of(
     seen = {
         int(user): merged
         for user, rows in zip(different, np.split(order, begins)[1:], strict=True)
-        if (merged := _merged(known, int(user), item_index[rows], values[rows]))
+        if (merged := _merged(known, int(user), item_index[rows], given.values[rows], given.times[rows]))
     }
     return new_users, seen
 
@@ -150,10 +193,9 @@ def _check(
         )
 
 
-def _with_new_items(
-    model: FactorModel, users: NDArray[np.object_], items: NDArray[np.object_], values: NDArray[np.float64]
-) -> tuple[FactorModel, list[str]]:
-    raters = locate(users, model.users)
+def _with_new_items(model: FactorModel, given: _Given) -> tuple[FactorModel, list[str]]:
+    items, values = given.items, given.values
+    raters = locate(given.users, model.users)
     folded: dict[str, FoldedIn] = {}
     unknown = []
     for item in dict.fromkeys(items[locate(items, model.items) < 0]):
@@ -195,20 +237,11 @@ def add_users(model: FactorModel, ids: list[str], rows: list[FoldedIn]) -> Facto
     )
 
 
-def _with_users(
-    model: FactorModel,
-    users: NDArray[np.object_],
-    items: NDArray[np.object_],
-    values: NDArray[np.float64],
-    *,
-    known: bool,
-) -> FactorModel:
+def _with_users(model: FactorModel, given: _Given, *, known: bool) -> FactorModel:
     """Fold in every user with a new rating, from all they have rated. known: also those of the model."""
-    new_users, seen = _rows_of(model, users, items, values)
+    new_users, seen = _rows_of(model, given)
     first = 0 if known else len(model.users)
-    folded = {
-        user: fold_in(model, rated, ratings) for user, (rated, ratings) in seen.items() if user >= first
-    }
+    folded = {user: fold_in(model, row.items, row.ratings) for user, row in seen.items() if user >= first}
     new = [folded[len(model.users) + number] for number in range(len(new_users))]
     bias = np.append(model.user_bias, _biases(new))
     factors = np.vstack([model.user_factors, *(row.factors[None] for row in new)]).astype(np.float32)
@@ -230,46 +263,64 @@ def _with_users(
 
 
 def _merged(
-    model: Interactions, user: int, items: NDArray[np.int64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Items and ratings of a user, sorted by item, old and new; None if they are those of the model."""
+    model: Interactions,
+    user: int,
+    items: NDArray[np.int64],
+    values: NDArray[np.float64],
+    times: NDArray[np.float64],
+) -> _Row | None:
+    """What a user rated, old and new; None if it is that of the model. Of two times of a pair the later."""
     old: dict[int, float] = {}
+    when: dict[int, float] = {}
     if user < len(model.users):
         part = slice(int(model.seen_start[user]), int(model.seen_start[user + 1]))
-        old = dict(zip(model.seen_items[part].tolist(), model.seen_ratings[part].tolist(), strict=True))
-    rated = dict(old)
-    for item, value in zip(items.tolist(), values.tolist(), strict=True):
+        own = model.seen_items[part].tolist()
+        old = dict(zip(own, model.seen_ratings[part].tolist(), strict=True))
+        if model.seen_times is not None:
+            when = dict(zip(own, model.seen_times[part].tolist(), strict=True))
+    rated, before = dict(old), dict(when)
+    for item, value, time in zip(items.tolist(), values.tolist(), times.tolist(), strict=True):
         # Events are counts: they add up.
         rated[item] = rated.get(item, 0.0) + value if model.implicit else value
-    if {item: float(np.float32(value)) for item, value in rated.items()} == old:
+        # NaN is the earliest of all.
+        when[item] = float(np.fmax(when.get(item, np.nan), time))
+    same = model.seen_times is None or repr(when) == repr(before)
+    if same and {item: float(np.float32(value)) for item, value in rated.items()} == old:
         return None
     order = sorted(rated)
-    return np.array(order, np.int64), np.array([rated[item] for item in order])
+    return _Row(
+        np.array(order, np.int64),
+        np.array([rated[item] for item in order]),
+        np.array([when.get(item, np.nan) for item in order]),
+    )
 
 
 class _Seen(TypedDict):
     seen_start: NDArray[np.int64]
     seen_items: NDArray[np.uint32]
     seen_ratings: NDArray[np.float32]
+    seen_times: NDArray[np.float64] | None
 
 
-def _grown_seen(
-    model: Interactions, seen: Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]], users: int
-) -> _Seen:
+def _grown_seen(model: Interactions, seen: Mapping[int, _Row], users: int) -> _Seen:
     counts = np.append(model.given, np.zeros(users - len(model.users), np.int64))
     old = np.ones(len(model.seen_items), np.bool_)
-    for user, (rated, _) in seen.items():
-        counts[user] = len(rated)
+    for user, row in seen.items():
+        counts[user] = len(row.items)
         if user < len(model.users):
             old[model.seen_start[user] : model.seen_start[user + 1]] = False
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     items, ratings = np.empty(start[-1], np.uint32), np.empty(start[-1], np.float32)
-    kept = np.ones(start[-1], np.bool_)
-    for user, (rated, values) in seen.items():
+    times, kept = np.empty(start[-1]), np.ones(start[-1], np.bool_)
+    for user, row in seen.items():
         part = slice(start[user], start[user + 1])
-        items[part], ratings[part], kept[part] = rated, values, False
+        items[part], ratings[part], times[part], kept[part] = *row, False
     items[kept], ratings[kept] = model.seen_items[old], model.seen_ratings[old]
-    return {"seen_start": start, "seen_items": items, "seen_ratings": ratings}
+    grown: _Seen = {"seen_start": start, "seen_items": items, "seen_ratings": ratings, "seen_times": None}
+    if model.seen_times is not None:
+        times[kept] = model.seen_times[old]
+        grown["seen_times"] = times
+    return grown
 
 
 #: Of `FoldedIn`, what `Extra` has by side, with an entry per row.

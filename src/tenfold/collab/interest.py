@@ -19,6 +19,7 @@ from tenfold.collab.item_item import (
 )
 from tenfold.collab.item_scorer import JOINED, InterestScorer, Taste, joint
 from tenfold.collab.predict import PairScorer
+from tenfold.collab.recency import recent_words, with_recent
 from tenfold.errors import RunError
 from tenfold.values import Ratings
 
@@ -33,7 +34,7 @@ MOST_USERS, FRACTION, LEAST_USERS, LEAST_RATINGS = 500, 0.2, 50, 10
 #: Fraction of a held-out user's ratings that the lists are scored by; length of these lists.
 HIDDEN, LENGTH = 0.2, 10
 #: Latest version of the layout of files (docs/formats.md).
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +58,18 @@ class Lists:
     def order(self) -> str:
         """The order in words."""
         joined = f", times exp({self.share:g} z) of the predicted rating" if self.share else ""
-        return f"interest: what goes with the items that the user rated{joined}"
+        recent = f"; {recent_words(self.model.recent)}" if self.model.recent else ""
+        return f"interest: what goes with the items that the user rated{joined}{recent}"
 
 
 def fit_lists(
-    scorer: PairScorer, held: Ratings | None, *, core: int | None = None, threads: int = 1, seed: int = 0
+    scorer: PairScorer,
+    held: Ratings | None,
+    *,
+    core: int | None = None,
+    recent: float | None = None,
+    threads: int = 1,
+    seed: int = 0,
 ) -> tuple[Lists, list[str]]:
     """Weights between the items of a scorer of ratings, the share of the rating, and messages.
 
@@ -70,6 +78,8 @@ def fit_lists(
     scorer's items have seen these ratings, but of some hundred or thousand users a single one weighs little.
     A scorer that cannot fold in has share 0 then. The rating joins only if its gain is above the standard
     error of the gain.
+    recent: of `ItemItem`; None is chosen where the scorer's interactions have times (`choose_recent`). The
+        share is learned where all rows count the same.
     """
     known = scorer.interactions
     fitted = fit_item_item(known, core=core, threads=threads)
@@ -82,13 +92,17 @@ def fit_lists(
     if trials is not None:
         rating, model, users, hidden = trials
         share, learned = _choose(InterestScorer(rating, model, 1.0, mean, spread), users, hidden)
-    lists = Lists(fitted.model, share, mean, spread, learned)
+    model, said = with_recent(fitted, known, recent)
+    lists = Lists(model, share, mean, spread, learned)
     core_size, items = len(fitted.model.core), int((known.received > 0).sum())
     joined = 0 if fitted.model.joined is None else len(fitted.model.joined.items)
     some = "" if core_size == items else f" of {items:,}, the most rated"
     some += f"; {joined:,} more are joined to these" if joined else ""
     some += "; the others follow by popularity" if core_size + joined < items else ""
-    return lists, [f"lists: weights between {core_size:,} items{some}; {learned}"]
+    return lists, [
+        f"lists: weights between {core_size:,} items{some}; {learned}",
+        *(f"lists: {note}" for note in said),
+    ]
 
 
 #: A scorer, weights between items, users, and for each user item -> gain of the ratings to be found.
@@ -168,6 +182,8 @@ def pack_lists(lists: Lists) -> tuple[dict[str, NDArray[np.generic]], dict[str, 
         about |= {"format": 2, "confidence": lists.model.confidence}
     if lists.model.joined is not None or lists.model.new is not None:
         about["format"] = 3
+    if lists.model.recent:
+        about |= {"format": 4, "recent": lists.model.recent}
     return pack_item_item(lists.model), {**about, "learned": lists.learned}
 
 
@@ -179,10 +195,14 @@ def unpack_lists(arrays: dict[str, NDArray[np.generic]], about: Mapping[str, obj
             f"the weights between items have format {version}, this version of tenfold reads up to {FORMAT}",
             fix="use the version of tenfold that made them, or a later version",
         )
-    numbers = [*(about.get(name) for name in ("share", "mean", "spread")), about.get("confidence", 0.0)]
-    share, mean, spread, confidence = (
+    numbers = [about.get(name) for name in ("share", "mean", "spread")]
+    numbers += [about.get(name, 0.0) for name in ("confidence", "recent")]
+    share, mean, spread, confidence, recent = (
         float(n) if isinstance(n, int | float) else float("nan") for n in numbers
     )
-    if not np.isfinite([share, mean, spread, confidence]).all() or not spread > 0 or confidence < 0:
+    whole = np.isfinite([share, mean, spread, confidence, recent]).all()
+    if not whole or not spread > 0 or min(confidence, recent) < 0:
         raise RunError("the weights between items are damaged", fix="fit again, or restore the run's folder")
-    return Lists(unpack_item_item(arrays, confidence), share, mean, spread, str(about.get("learned", "")))
+    return Lists(
+        unpack_item_item(arrays, confidence, recent), share, mean, spread, str(about.get("learned", ""))
+    )

@@ -35,6 +35,7 @@ __all__ = [
     "item_vectors",
     "pack_item_item",
     "planned_bytes",
+    "recency_weights",
     "row_weights",
     "unpack_item_item",
     "weight_of",
@@ -64,6 +65,7 @@ FORMAT = 1
 class ItemItem:
     """Weights between items.
 
+    recent: a user's row counts half for every so many later ones of the user; 0: all count the same.
     core: (core,) rising indices of the items that have weights among each other.
     weights: (core, core) float32: row j is what having taken j adds to the score of each item.
     confidence: 1 / the middling strength of events, by which they count; 0 where each counts 1.
@@ -76,6 +78,7 @@ class ItemItem:
     confidence: float = 0.0
     joined: Joined | None = None
     new: ByColumns | None = None
+    recent: float = 0.0
 
     @cached_property
     def items(self) -> NDArray[np.int64]:
@@ -88,14 +91,22 @@ class ItemItem:
         """How many of `items`, the first ones, add to scores."""
         return len(self.core) + (len(self.joined.items) if self.joined else 0)
 
-    def row(self, known: Interactions, user: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Places in `items` of what a user took, and how much each counts; nothing for an unknown user."""
+    def row(
+        self, known: Interactions, user: int, *, recency: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Places in `items` of what a user took, and how much each counts; nothing for an unknown user.
+
+        recency: the recent ones count more, where the model says so.
+        """
         if user < 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         part = slice(int(known.seen_start[user]), int(known.seen_start[user + 1]))
         place = self._place_of(known.seen_items[part].astype(np.int64))
         there = place >= 0
-        return place[there], row_weights(known, part, self.confidence)[there]
+        value = row_weights(known, part, self.confidence)
+        if self.recent and recency and known.seen_times is not None:
+            value = value * recency_weights(known.seen_times[part], self.recent)
+        return place[there], value[there]
 
     def _place_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
         order, first = self._sorted
@@ -172,6 +183,16 @@ def row_weights(
         x = ratings.astype(np.float64) * confidence
         return (2 * x / (1 + x)).astype(np.float32)
     return np.ones(len(ratings), np.float32) if known.implicit else weight_of(ratings, known.scale)
+
+
+def recency_weights(times: NDArray[np.float64], recent: float) -> NDArray[np.float32]:
+    """What each of a user's rows counts: half for every `recent` rows that are later; 1 for the last moment.
+
+    times: (rows,) numbers that rise in time. Rows of one moment count the same, and NaN is the earliest.
+    """
+    when = np.nan_to_num(times, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    later = len(when) - np.searchsorted(np.sort(when), when, side="right")
+    return np.exp2(-later / recent).astype(np.float32)
 
 
 def weight_of(ratings: NDArray[np.float32], scale: tuple[float, float]) -> NDArray[np.float32]:
@@ -431,8 +452,10 @@ def pack_item_item(model: ItemItem) -> dict[str, NDArray[np.generic]]:
     return {"core": core, "weights": weights, **pack_outside(model.joined, model.new)}
 
 
-def unpack_item_item(arrays: dict[str, NDArray[np.generic]], confidence: float = 0.0) -> ItemItem:
-    """The model of `pack_item_item`, with this confidence. Raises RunError where it is damaged."""
+def unpack_item_item(
+    arrays: dict[str, NDArray[np.generic]], confidence: float = 0.0, recent: float = 0.0
+) -> ItemItem:
+    """The model of `pack_item_item`, with these numbers. Raises RunError where it is damaged."""
     if not {"core", "weights"} <= arrays.keys():
         raise _damaged()
     core, weights = arrays["core"], arrays["weights"]
@@ -449,7 +472,7 @@ def unpack_item_item(arrays: dict[str, NDArray[np.generic]], confidence: float =
         joined, new = unpack_outside(arrays, len(core))
     except ValueError:
         raise _damaged() from None
-    return ItemItem(core.astype(np.int64), weights.astype(np.float32), confidence, joined, new)
+    return ItemItem(core.astype(np.int64), weights.astype(np.float32), confidence, joined, new, recent)
 
 
 def _damaged() -> RunError:

@@ -14,6 +14,7 @@ from tenfold.collab.ids import locate
 from tenfold.collab.item_item import ItemItem
 from tenfold.collab.predict import Best, Cells, FoldIn, PairScorer, Reasons, RuledOut
 from tenfold.data.tables.table import Table
+from tenfold.errors import RunError
 from tenfold.values import Interactions, Ratings
 
 __all__ = ["InterestScorer", "ItemScorer", "RatingOrder", "Taste", "joint"]
@@ -38,6 +39,11 @@ class Taste:
 
     def __post_init__(self) -> None:
         self.model.places(self.known)  # refuses weights of another run
+        if self.model.recent and self.known.seen_times is None:
+            raise RunError(
+                "the lists weigh recent rows, and the run has lost its times",
+                fix="fit again, or restore the run's folder",
+            )
 
     @cached_property
     def taken(self) -> NDArray[np.float64]:
@@ -177,12 +183,16 @@ class ItemScorer:
         return replace(self, interactions=more, kept={**self.kept, "item": vectors})
 
     def fold_in(
-        self, users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        ratings: NDArray[np.float32],
+        times: NDArray[np.float64] | None = None,
     ) -> tuple[ItemScorer, list[str]]:
         """The scorer with further events: a user's row is all that a score needs, so nothing is fitted."""
         from tenfold.collab.fold_in import grown_interactions  # with compiled code, which lists do without
 
-        known, notes = grown_interactions(self.interactions, users, items, ratings)
+        known, notes = grown_interactions(self.interactions, users, items, ratings, times)
         grown = replace(self, interactions=known)
         own = self.kept["user"]
         vectors = np.zeros((len(known.users), own.shape[1]), np.float32)
@@ -190,7 +200,7 @@ class ItemScorer:
         items_of = self.kept["item"]
         changed = np.flatnonzero(np.diff(known.seen_start)[: len(own)] != self.interactions.given)
         for user in [*changed, *range(len(own), len(known.users))]:
-            place, value = self.model.row(known, int(user))
+            place, value = self.model.row(known, int(user), recency=False)
             vectors[user] = value @ items_of[self.model.items[place]]
         return replace(grown, kept={"user": vectors, "item": items_of}), notes
 

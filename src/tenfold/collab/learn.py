@@ -32,26 +32,34 @@ BLOCK = 1 << 22
 
 
 def update_ratings(
-    model: FactorModel, users: ArrayLike, items: ArrayLike, ratings: ArrayLike, before: ArrayLike
+    model: FactorModel,
+    users: ArrayLike,
+    items: ArrayLike,
+    ratings: ArrayLike,
+    before: ArrayLike,
+    times: NDArray[np.float64] | None = None,
 ) -> tuple[FactorModel, list[str]]:
     """The model with these ratings learned, by users and by items, known and new; and messages.
 
     users, items: (n,) ids of different pairs.  ratings: (n,), of events what is added to their strength.
     before: (n,) the rating of the pair that the model has, NaN where it has none.
+    times: (n,), see `collab.predict.FoldIn`.
 
     New rows are folded in. Of als, users are solved again from all their ratings, which is its own step, and
     of events only users move. `fold_in.add_ratings` moves no known item: it is for a single user who asks.
     """
     own = as_ids(users), as_ids(items), np.asarray(ratings, np.float64)
     if model.implicit:
-        return add_ratings(model, *own)
+        return add_ratings(model, *own, times)
     solved = model.method == "als"
     add = add_ratings if solved else add_new_rows
     # New users come first, so that a new item may be known by what they rated beside it.
     old = locate(own[1], model.items) >= 0
-    grown, notes = add(model, *(part[old] for part in own)) if old.any() else (model, [])
-    if not old.all():
-        grown, notes = add(grown, *(part[~old] for part in own))
+    grown, notes = model, list[str]()
+    for rows in (old, ~old):
+        if rows.any():
+            when = None if times is None else times[rows]
+            grown, notes = add(grown, *(part[rows] for part in own), when)
     count = int((locate(own[1], grown.items) >= 0).sum())
     users_new, items_new = len(grown.users) - len(model.users), len(grown.items) - len(model.items)
     notes = [f"{count} new ratings, {users_new} new users, {items_new} new items", *notes[1:]]

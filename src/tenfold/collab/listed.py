@@ -126,7 +126,9 @@ def add_listed_items(
     described = _rows_of(frequent, core)
     weight = np.ones(len(core))
     judges = np.flatnonzero(known.given)[:: max(1, int((known.given > 0).sum()) // JUDGES)][:JUDGES]
-    scores = np.stack([model.sums(model.row(known, int(user)))[: len(core)] for user in judges], axis=1)
+    scores = np.stack(
+        [model.sums(model.row(known, int(user), recency=False))[: len(core)] for user in judges], axis=1
+    )
     ridge = _choose_ridge(described, scores, weight)
     slopes, start = _moments(described, model.weights.T, weight).solve(ridge)
     turned, middle = _moments(described, scorer.kept["item"][core], weight).solve(ridge)

@@ -44,6 +44,7 @@ TEXTS = ("users", "items", "item_names.ids", "item_names.titles")
 EXTRA = "extra."
 #: Among the extra arrays, what belongs to `Interactions`.
 HELD, UNRATED = ("held_users", "held_items"), ("listed_items", "listed_users")
+TIMES = "seen_times"
 #: Fields of `Extra` that are numbers and that are arrays; fields of `TimeSpans` with an array per level.
 NUMBERS = ("weight_decay", "spread", "confidence", "unobserved")
 ARRAYS = tuple(field.name for field in fields(Extra) if field.name not in (*NUMBERS, "times"))
@@ -113,6 +114,7 @@ def unpack_factor_model(arrays: Arrays, metadata: Mapping[str, object]) -> Facto
         listed_users=int(further.get(UNRATED[1], [0])[0]),
         held_users=further.get(HELD[0]),
         held_items=further.get(HELD[1]),
+        seen_times=further.get(TIMES),
         extra=_extra_of(further),
         notes=tuple(map(str, about["notes"])),
         **layout,
@@ -123,7 +125,7 @@ def _extra_arrays(model: FactorModel) -> dict[str, NDArray[np.generic]]:
     """Arrays of a model beside its layout, by their names in files."""
     extra = model.extra
     values: dict[str, Any] = {name: getattr(extra, name) for name in (*NUMBERS, *ARRAYS)}
-    values |= {name: getattr(model, name) for name in HELD}
+    values |= {name: getattr(model, name) for name in (*HELD, TIMES)}
     values |= {name: [getattr(model, name)] for name in UNRATED if getattr(model, name)}
     if extra.times is not None:
         values["time_lengths"] = extra.times.lengths
@@ -264,6 +266,9 @@ def _misfits(arrays: Arrays, sizes: dict[str, int]) -> list[str]:
         problems.append("array seen_start does not cut seen_items into a list per user")
     if len(seen) and int(seen.max()) >= sizes["items"]:
         problems.append("array seen_items names items that are not there")
+    times = arrays.get(EXTRA + TIMES)
+    if times is not None and (times.dtype != np.float64 or times.shape != seen.shape):
+        problems.append(f"array {TIMES} is not a number for each of seen_items")
     return problems
 
 

@@ -47,10 +47,25 @@ RuledOut = Callable[[slice], tuple[NDArray[np.int64], NDArray[np.int64]]]
 #: (user, items, count) -> for each item the titles of rated items that moved its score most, with how far.
 Reasons = Callable[[int, NDArray[np.int64], int], list[tuple[tuple[str, float], ...]]]
 
+
 #: (ids of users, ids of items, ratings) -> a scorer that has learned these ratings too, and messages.
-FoldIn = Callable[
-    [NDArray[np.object_], NDArray[np.object_], NDArray[np.float32]], tuple["PairScorer", list[str]]
-]
+class FoldIn(Protocol):
+    """Learns further ratings without a new fit."""
+
+    def __call__(
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        ratings: NDArray[np.float32],
+        times: NDArray[np.float64] | None = None,
+        /,
+    ) -> tuple[PairScorer, list[str]]:
+        """The scorer with the ratings (users[k], items[k], ratings[k]), and messages.
+
+        times: numbers that rise in time, in the unit of `Interactions.seen_times`. Without them, ratings come
+        after all that are known.
+        """
+        ...
 
 
 class Best(NamedTuple):
@@ -248,13 +263,17 @@ class FactorScorer:
         return self.model.user_factors if side == "user" else self.model.item_factors
 
     def fold_in(
-        self, users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]
+        self,
+        users: NDArray[np.object_],
+        items: NDArray[np.object_],
+        ratings: NDArray[np.float32],
+        times: NDArray[np.float64] | None = None,
     ) -> tuple[FactorScorer, list[str]]:
         """See `collab.fold_in.add_ratings`."""
         from tenfold.collab import kernels
         from tenfold.collab.fold_in import add_ratings
 
-        model, said = add_ratings(self.model, users, items, ratings)
+        model, said = add_ratings(self.model, users, items, ratings, times)
         return replace(self, model=model), [*said, *kernels.notes()]
 
     def _check_finite(self) -> None:

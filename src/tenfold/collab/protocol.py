@@ -224,7 +224,7 @@ def fold_in_part(
         )
     part = take_ratings(test, np.flatnonzero(given & several))
     hidden = take_ratings(test, np.flatnonzero(~given & several))
-    grown, said = learn(part.users[part.user_index], part.items[part.item_index], part.ratings)
+    grown, said = learn(part.users[part.user_index], part.items[part.item_index], part.ratings, part.times)
     single = int((count == 1).sum())
     note = (
         f"strong generalisation: {len(part.users)} users that the fit has not seen, {len(part.ratings)} of "

@@ -123,6 +123,7 @@ def plain_model(
         seen_start=np.searchsorted(ratings.user_index, np.arange(len(ratings.users) + 1)).astype(np.int64),
         seen_items=ratings.item_index,
         seen_ratings=ratings.ratings,
+        seen_times=ratings.order,
         item_names=ratings.item_names,
         implicit=ratings.implicit,
         mean=mean,

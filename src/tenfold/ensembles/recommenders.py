@@ -489,9 +489,13 @@ class MeanScorer:
             return None
 
         def fold_in(
-            users: NDArray[np.object_], items: NDArray[np.object_], ratings: NDArray[np.float32]
+            users: NDArray[np.object_],
+            items: NDArray[np.object_],
+            ratings: NDArray[np.float32],
+            times: NDArray[np.float64] | None = None,
+            /,
         ) -> tuple[PairScorer, list[str]]:
-            made = [learner(users, items, ratings) for learner in learners if learner is not None]
+            made = [learner(users, items, ratings, times) for learner in learners if learner is not None]
             notes = list(dict.fromkeys(note for _, messages in made for note in messages))
             return MeanScorer(tuple(scorer for scorer, _ in made), self.weights), notes
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.item_scorer import TIE, ItemScorer
+from tenfold.collab.item_scorer import TIE, ItemScorer, Taste
 from tenfold.collab.predict import FactorScorer
 from tenfold.errors import RunError
 from tenfold.files.graph import (
@@ -73,7 +74,9 @@ def export_factors(
 def export_items(run: RecommenderRun, scorer: ItemScorer, output: str, options: ExportOptions) -> Exported:
     """Write weights between items as a graph that scores lists, as ``.npz`` and a description."""
     check_graph_path(output)
-    known, taste = scorer.interactions, scorer.taste
+    known = scorer.interactions
+    recent = scorer.model.recent
+    taste = Taste(replace(scorer.model, recent=0.0), known)
     scored = scorer.model.items
     if 4 * scorer.model.inputs * len(scored) > MOST_BYTES:
         raise RunError(
@@ -105,9 +108,14 @@ def export_items(run: RecommenderRun, scorer: ItemScorer, output: str, options: 
     for place, row in enumerate(rows):
         taken[place, : len(row)] = known.items[row.astype(np.int64)]
         taken[place, -1] = taken[place, 0]
+    notes = []
+    if recent:
+        notes.append(
+            "the graph knows no order of what a user took: it counts all the same, as with --recent 0"
+        )
     expected = np.stack([taste.interest(int(user)) for user in (*users, -1)])
     return _checked(run, output, item_graph(model, names, about), about, model.arrays(), {names[0]: taken},
-                    {names[1]: expected}, {"rows": len(rows)}, [])  # fmt: skip
+                    {names[1]: expected}, {"rows": len(rows)}, notes)  # fmt: skip
 
 
 def factor_tables(scorer: FactorScorer, weight: float = 1.0) -> FactorTables:

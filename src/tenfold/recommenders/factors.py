@@ -22,7 +22,7 @@ from tenfold.recommenders.explain_factors import explain_factors
 from tenfold.recommenders.items import PreparedItems
 from tenfold.recommenders.methods import METHODS, fit_model, side_notes
 from tenfold.recommenders.page import ratings_page
-from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
+from tenfold.recommenders.prepare import RatingsWork, prepare_ratings, recent_record
 from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun, peak_bytes, write_held_out
 from tenfold.reports.html import Page
 from tenfold.runs.folder import RunFolder, read_arrays
@@ -66,11 +66,12 @@ class FactorRun(RecommenderRun):
         items: NDArray[np.object_],
         ratings: NDArray[np.float64],
         before: NDArray[np.float64],
+        times: NDArray[np.float64] | None = None,
     ) -> tuple[PairScorer, list[str]]:
         """See `collab.learn.update_ratings`."""
         from tenfold.collab.learn import update_ratings  # with compiled code
 
-        model, notes = update_ratings(self.model, users, items, ratings, before)
+        model, notes = update_ratings(self.model, users, items, ratings, before, times)
         return FactorScorer(model, self.schema.time, self.record.time_format), notes
 
     def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
@@ -195,13 +196,23 @@ class _Prepared:
             if evaluation.predicted is not None:
                 target = str(work.schema.targets[0].name)
                 write_held_out(folder, work.schema, target, evaluation.test, evaluation.predicted)
+        recent = 0.0
         if not model.implicit:
             recipe = work.recipe
             begin_stage(self.options.on_progress, "weights between items, for lists")
-            about = {"core": recipe.core_items, "threads": recipe.threads, "seed": recipe.seed}
-            lists, messages = fit_lists(FactorScorer(model), None if work.how == "users" else held, **about)
+            lists, messages = fit_lists(
+                FactorScorer(model),
+                None if work.how == "users" else held,
+                core=recipe.core_items,
+                recent=recipe.recent,
+                threads=recipe.threads,
+                seed=recipe.seed,
+            )
             notes.add(messages)
+            recent = lists.model.recent
             folder.write_arrays(LISTS, *pack_lists(lists))
+        if not recent:
+            model = replace(model, seen_times=None)
         if held is not None:
             model = replace(model, **held_out_pairs(model, held))
         folder.write_arrays(MODEL, *pack_factor_model(model))
@@ -210,6 +221,7 @@ class _Prepared:
             "kind": FactorRun.kind,
             "method": work.recipe.method,
             **work.record(),
+            **recent_record(recent),
             "targets": {work.schema.targets[0].name or "event": scores} if scores else {},
         }
         return Fitted(work.schema, work.recipe, record)

@@ -20,7 +20,7 @@ from tenfold.errors import RecipeError, RunError
 from tenfold.recipe import FactorRecipe
 from tenfold.recommenders.methods import fit_items, side_notes, size_notes
 from tenfold.recommenders.page import ratings_page
-from tenfold.recommenders.prepare import RatingsWork
+from tenfold.recommenders.prepare import RatingsWork, recent_record
 from tenfold.recommenders.run import LISTS, MODEL, RecommenderRun
 from tenfold.reports.html import Page
 from tenfold.runs.folder import RunFolder, read_arrays
@@ -70,11 +70,12 @@ class ItemRun(RecommenderRun):
         items: NDArray[np.object_],
         ratings: NDArray[np.float64],
         before: NDArray[np.float64],
+        times: NDArray[np.float64] | None = None,
     ) -> tuple[PairScorer, list[str]]:
         """Users take these items, too; new items follow the others by popularity until the next fit."""
         scorer = self.scorer
         assert isinstance(scorer, ItemScorer)
-        return scorer.with_items(items).fold_in(users, items, ratings.astype(np.float32))
+        return scorer.with_items(items).fold_in(users, items, ratings.astype(np.float32), times)
 
     def packed(self, scorer: PairScorer) -> tuple[str, Packed]:
         """Interactions and vectors; the weights between items stay."""
@@ -117,8 +118,8 @@ class PreparedItems:
     def train(self, folder: RunFolder, notes: Notes) -> Fitted:
         """Fit, score the held-out events, and write weights and interactions; there is no checkpoint."""
         work = self.work
-        scorer = fit_items(work.train, work.recipe)
-        notes.add([*size_notes(scorer), *side_notes(work.recipe, work.sides)])
+        scorer, messages = fit_items(work.train, work.recipe)
+        notes.add([*size_notes(scorer), *messages, *side_notes(work.recipe, work.sides)])
         listed = work.listed_side("item")
         if listed is not None:
             from tenfold.collab.listed import add_listed_items
@@ -146,6 +147,7 @@ class PreparedItems:
             "kind": ItemRun.kind,
             "method": work.recipe.method,
             **work.record(),
+            **recent_record(scorer.model.recent),
             "targets": {work.schema.targets[0].name or "event": scores} if scores else {},
         }
         return Fitted(work.schema, work.recipe, record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -191,10 +191,11 @@ def fit_model(
     return fit(ratings, recipe, sides, on_progress)
 
 
-def fit_items(ratings: Ratings, recipe: FactorRecipe) -> ItemScorer:
-    """Fit weights between items to these events; nothing is written."""
+def fit_items(ratings: Ratings, recipe: FactorRecipe) -> tuple[ItemScorer, list[str]]:
+    """Fit weights between items to these events, and say what the recent ones count; nothing is written."""
     from tenfold.collab.item_item import fit_item_item, item_vectors
     from tenfold.collab.item_scorer import ItemScorer
+    from tenfold.collab.recency import with_recent
     from tenfold.collab.scale import measure
 
     measure(ratings)
@@ -206,6 +207,7 @@ def fit_items(ratings: Ratings, recipe: FactorRecipe) -> ItemScorer:
         seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         seen_items=ratings.item_index,
         seen_ratings=ratings.ratings,
+        seen_times=ratings.order,
         item_names=ratings.item_names,
         implicit=True,
     )
@@ -215,7 +217,11 @@ def fit_items(ratings: Ratings, recipe: FactorRecipe) -> ItemScorer:
     if ratings.shown is not None and recipe.shown is not None:
         shown = ratings.shown, recipe.shown
     fitted = fit_item_item(known, **choices, shown=shown, threads=recipe.threads)
-    return ItemScorer(known, fitted.model, item_vectors(known, fitted, seed=recipe.seed))
+    vectors = item_vectors(known, fitted, seed=recipe.seed)
+    model, notes = with_recent(fitted, known, recipe.recent)
+    if not model.recent:
+        known = replace(known, seen_times=None)
+    return ItemScorer(known, model, vectors), notes
 
 
 def fit_scorer(
@@ -223,7 +229,7 @@ def fit_scorer(
 ) -> PairScorer:
     """Fit the recipe's method; what scores pairs."""
     if METHODS[recipe.method].fit is None:
-        return fit_items(ratings, recipe)
+        return fit_items(ratings, recipe)[0]
     from tenfold.collab.predict import FactorScorer
 
     return FactorScorer(fit_model(ratings, recipe, sides, on_progress))

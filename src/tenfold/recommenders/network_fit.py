@@ -29,7 +29,7 @@ from tenfold.nn.encoders import embedding_width
 from tenfold.nn.network import Network, build_network
 from tenfold.recipe import RatingNetworkRecipe, with_dot_weight_decay
 from tenfold.recommenders.network_scorer import NetworkScorer, network_schema
-from tenfold.recommenders.prepare import RatingsWork, prepare_ratings
+from tenfold.recommenders.prepare import RatingsWork, prepare_ratings, recent_record
 from tenfold.recommenders.run import LISTS, MODEL, write_held_out
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.job import Fitted, Notes, PeakMemory
@@ -135,11 +135,15 @@ class _Prepared:
             notes.add([*messages, *evaluation.notes])
             assert evaluation.predicted is not None
             write_held_out(folder, self.ratings.schema, self.target, held, evaluation.predicted)
+        recent = 0.0
         if not self.ratings.schema.columns[2:]:
             rating = NetworkScorer(known, self.network, self.encoding, self.ratings.schema, embeddings)
             lists, messages = fit_lists(rating.on(str(device)), held, seed=recipe.seed)
             notes.add(messages)
+            recent = lists.model.recent
             folder.write_arrays(LISTS, *pack_lists(lists))
+        if not recent:
+            known = replace(known, seen_times=None)
         if held is not None:
             known = replace(known, **held_out_pairs(known, held))
         write_network(folder, self.network, self.encoding, trained, {"body": recipe.body}, indent=None)
@@ -149,6 +153,7 @@ class _Prepared:
             "kind": "pairs",
             "method": "network",
             **self.ratings.record(),
+            **recent_record(recent),
             "reading": kept_options(self.job.table, options.reading.table),
             "target": self.target,
             "epochs": len(trained.history),
@@ -171,6 +176,7 @@ class _Prepared:
             seen_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             seen_items=train.item_index,
             seen_ratings=train.ratings,
+            seen_times=train.order,
             item_names=self.ratings.ratings.item_names,
             listed_items=len(words) - len(train.items),
         )

@@ -39,7 +39,7 @@ from tenfold.runs.rowjoin import ratings_fingerprint
 from tenfold.schema import IdColumn, RatingTarget, Schema
 from tenfold.values import Ratings, SideFeatures
 
-__all__ = ["RatingsWork", "prepare_ratings"]
+__all__ = ["RatingsWork", "prepare_ratings", "recent_record"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ class RatingsWork:
             digest.update(str(text).encode("utf-8", "surrogatepass") + b"\0")
         arrays = [ratings.user_index, ratings.item_index, ratings.ratings, np.array(ratings.scale)]
         arrays += [] if ratings.times is None else [ratings.times]
+        arrays += [] if ratings.order is None or ratings.times is not None else [ratings.order]
         if ratings.shown is not None:
             arrays += [ratings.shown.user_index, ratings.shown.item_index]
         for role in sorted(sides):
@@ -173,7 +174,7 @@ def prepare_ratings(
     table = read_table(source, **options.reading.table)
     ignored = (schema.time or "").casefold() == NO_TIME and NO_TIME not in table.names
     # Ratings are sorted by user and item: their rows say which is the last of a user.
-    rows = keep_rows or recipe.split == "last"
+    rows = keep_rows or recipe.split == "last" or recipe.in_order
     held = recipe.fold is not None or recipe.valid > 0 or recipe.split == "last"
     schema, ratings, tables = _read(
         schema, recipe, table, options, notes, no_time=ignored, keep_rows=rows, held=held
@@ -194,6 +195,8 @@ def prepare_ratings(
     notes.add(unused_choices(recipe))
     split, how = _split(ratings, recipe)
     notes.add([*([f"held out: {SPLITS[how]}"] if how else []), *split.notes])
+    ratings, said = _ordered(ratings, schema, recipe, how)
+    notes.add(said)
     ratings = ratings if keep_rows else replace(ratings, rows=None)
     decay = None
     if half_life is not None and ratings.times is not None:
@@ -318,6 +321,43 @@ def _split(ratings: Ratings, recipe: FactorRecipe) -> tuple[Split, str]:
         folds = kfold_ratings(users, folds=fold[1], seed=seed, times=times)
     note = f"fold {fold[0]} of {fold[1]} is held out"
     return replace(folds.split(fold[0] - 1), notes=(note, *folds.notes)), how
+
+
+def _ordered(ratings: Ratings, schema: Schema, recipe: FactorRecipe, how: str) -> tuple[Ratings, list[str]]:
+    """The ratings with what says which of a user's are recent, where lists may weigh these; and messages."""
+    timed = ratings.times is not None and not np.isnan(ratings.times).all()
+    if recipe.in_order and timed:
+        raise RecipeError(
+            "the table has times, so its rows need no order", fix="leave out --in-order, or give --time none"
+        )
+    if recipe.recent == 0:
+        return ratings, []
+    if ratings.implicit and recipe.method != "ease":
+        said = f"recent is of lists by weights between items: {recipe.method} of events has no use for it"
+        return ratings, [said] if recipe.recent else []
+    if recipe.recent and not (timed or recipe.in_order):
+        raise SchemaError(
+            "there are no times, so which rows are recent is not known",
+            fix="name their column with --time COLUMN, or give --in-order if each user's rows stand in order",
+        )
+    if not recipe.recent and (timed or recipe.in_order):
+        if how in ("random", "users"):
+            said = (
+                "a split at random is not of what comes next, so recent rows count as all others (--recent)"
+            )
+            return ratings, [said] if schema.time or recipe.in_order else []
+        if timed and schema.time is None:
+            return ratings, ["recent rows count as all others: lists weigh them where --time names the times"]
+    if timed:
+        return replace(ratings, order=ratings.times), []
+    if recipe.in_order and ratings.rows is not None:
+        return replace(ratings, order=ratings.rows.astype(np.float64)), []
+    return ratings, []
+
+
+def recent_record(recent: float) -> dict[str, object]:
+    """What ``run.json`` says of how much recent rows count in lists."""
+    return {"recent": recent} if recent else {}
 
 
 def _known_then(ratings: Ratings, split: Split, how: str) -> Ratings:

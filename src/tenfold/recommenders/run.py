@@ -23,6 +23,7 @@ from tenfold.collab.item_scorer import RatingOrder
 from tenfold.collab.pack import Packed
 from tenfold.collab.predict import FactorScorer, PairScorer
 from tenfold.collab.protocol import fold_in_part
+from tenfold.collab.recency import recent_words
 from tenfold.data.ratings.index import index_ratings
 from tenfold.data.ratings.roles import find_column, find_roles, names_users
 from tenfold.data.ratings.side import choose_ids
@@ -183,7 +184,8 @@ class RecommenderRun(Run):
                 raise RecipeError(
                     f"{self.path} was fitted to events, and has no ratings to rank by", fix="leave it out"
                 )
-            return self.scorer, "events: how likely each item is to be taken"
+            order = "events: how likely each item is to be taken"
+            return self.scorer, order + (f"; {recent_words(self.recent)}" if self.recent else "")
         by_interest = self._by_interest()
         if by_interest is not None and rank_by != "rating":
             return by_interest
@@ -196,6 +198,11 @@ class RecommenderRun(Run):
             return self.scorer, "rating: the highest predicted ratings; fit again for lists that rank better"
         spread = max(float(self.interactions.seen_ratings.std(dtype=np.float64)), 1e-6)
         return RatingOrder(self.scorer, spread), "rating: the lower end of each rating's 90 % interval"
+
+    @property
+    def recent(self) -> float:
+        """A user's row counts half in lists for every so many later ones; 0: all count the same."""
+        return 0.0 if self.lists is None else self.lists.model.recent
 
     def _by_interest(self) -> tuple[PairScorer, str] | None:
         if self.lists is None:
@@ -428,7 +435,7 @@ class RecommenderRun(Run):
         if list(ratings.users) == [id_text(user)] and locate(ratings.users, known.users)[0] >= 0:
             notes.append(f"{user!r} is a user of the run: these ratings are added to the user's own")
         scorer, messages = fold_in(
-            ratings.users[ratings.user_index], items[ratings.item_index], ratings.ratings
+            ratings.users[ratings.user_index], items[ratings.item_index], ratings.ratings, new.order
         )
         _refuse_unknown_items(known, scorer.interactions, new.source, items)
         notes += messages
@@ -474,6 +481,7 @@ class RecommenderRun(Run):
         items: NDArray[np.object_],
         ratings: NDArray[np.float64],
         before: NDArray[np.float64],
+        times: NDArray[np.float64] | None = None,
     ) -> tuple[PairScorer, list[str]]:
         """The scorer with ratings learned, and messages; see `collab.learn.update_ratings`."""
         raise self._no_update()
@@ -511,10 +519,25 @@ class RecommenderRun(Run):
             skip_bad=skip_bad,
             one_user=one_user,
             aged=True,
+            keep_rows=True,
         )
         items, messages = find_titles(self.interactions, ratings.items)
         _refuse_twice(self.interactions, table, ratings, items)
-        return NewRatings(ratings, items, [*ratings.notes, *messages], table.source)
+        order = self._order_of(ratings)
+        if order is None and any(run.recent for run in self._readers):
+            messages.append(
+                "no times: these rows count as later than all that the run knows, and as one moment"
+            )
+        return NewRatings(ratings, items, [*ratings.notes, *messages], table.source, order)
+
+    def _order_of(self, ratings: Ratings) -> NDArray[np.float64] | None:
+        """What says which of new ratings are recent, in the unit of the run's own; None if nothing does."""
+        known = self.interactions.seen_times
+        recipe = self._readers[0].recipe
+        if isinstance(recipe, FactorRecipe) and recipe.in_order and known is not None:
+            assert ratings.rows is not None
+            return ratings.rows + 1 + known.max(initial=-1.0)
+        return ratings.times
 
     @property
     def _readers(self) -> list[RecommenderRun]:

@@ -50,12 +50,14 @@ class NewRatings:
     """Ratings of a table, read for a run.
 
     items: (items,) the run's ids that `ratings.items` stand for.  notes: messages.  source: the table's name.
+    order: (n,) times, or places after all that the run knows, if its rows stand in order; None: not known.
     """
 
     ratings: Ratings
     items: NDArray[np.object_]
     notes: list[str]
     source: str
+    order: Floats | None = None
 
     @property
     def pairs(self) -> tuple[NDArray[np.object_], NDArray[np.object_], Floats]:
@@ -110,6 +112,7 @@ class Updatable(Protocol):
         items: NDArray[np.object_],
         ratings: Floats,
         before: Floats,
+        times: Floats | None = None,
     ) -> tuple[PairScorer, list[str]]:
         """A scorer with further ratings learned, and messages."""
         ...
@@ -148,6 +151,7 @@ def update_run(
         notes.add(new.notes)
         _refuse_outside(run, new)
         _refuse_titles(run, new)
+        _refuse_timeless(run, new)
         chosen = _resolve(run, new)
         if not chosen.rows.any():
             notes.add([f"all {len(chosen.rows)} ratings are in the run already: nothing was changed"])
@@ -158,7 +162,8 @@ def update_run(
         error = _error_before(run, new, chosen, accept_shift)
         users, items, _ = new.pairs
         rows = chosen.rows
-        scorer, said = run.learn(users[rows], items[rows], chosen.value[rows], chosen.before[rows])
+        order = None if new.order is None else new.order[rows]
+        scorer, said = run.learn(users[rows], items[rows], chosen.value[rows], chosen.before[rows], order)
         notes.add(said)
         entry = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -201,7 +206,7 @@ def _resolve(run: Updatable, new: NewRatings) -> _Chosen:
     known = run.scorer.interactions
     users, items, value = new.pairs
     user, item = locate(users, known.users), locate(items, known.items)
-    before = _ratings_of(known, user, item)
+    before = _of_pairs(known, known.seen_ratings, user, item)
     there = ~np.isnan(before)
     rule = run.recipe.duplicates or ("sum" if known.implicit else "last")
     if rule == "error" and there.any():
@@ -221,6 +226,10 @@ def _resolve(run: Updatable, new: NewRatings) -> _Chosen:
     }.get(rule, value)
     wanted = np.where(there, wanted, value)
     changed = ~there | (wanted.astype(np.float32) != before.astype(np.float32))
+    if known.seen_times is not None and new.order is not None and rule != "first":
+        # The same rating again is the more recent one.
+        had = _of_pairs(known, known.seen_times, user, item)
+        changed |= there & ((new.order > had) | (np.isnan(had) & ~np.isnan(new.order)))
     if known.implicit:
         wanted = np.where(there, wanted - before, wanted)
         if (wanted[changed] < 0).any():
@@ -264,8 +273,21 @@ def _refuse_titles(run: Updatable, new: NewRatings) -> None:
         )
 
 
-def _ratings_of(known: Interactions, user: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
-    """(pairs,) the rating of each pair that is known; NaN for others."""
+def _refuse_timeless(run: Updatable, new: NewRatings) -> None:
+    """Raises RatingsError where lists weigh recent rows, and the new ones have no times."""
+    if run.scorer.interactions.seen_times is None:
+        return
+    if new.order is None or np.isnan(new.order).all():
+        raise RatingsError(
+            f"{new.source} has no times, and the lists of this run weigh recent rows",
+            fix="name the column of times with --time COLUMN, or fit again with --recent 0",
+        )
+
+
+def _of_pairs(
+    known: Interactions, values: NDArray[np.floating], user: NDArray[np.int64], item: NDArray[np.int64]
+) -> Floats:
+    """(pairs,) the value of each pair that is known, of those beside `seen_items`; NaN for others."""
     width = max(1, len(known.items))
     keys = known.owners * width + known.seen_items
     order = np.argsort(keys, kind="stable")
@@ -275,7 +297,7 @@ def _ratings_of(known: Interactions, user: NDArray[np.int64], item: NDArray[np.i
     if len(keys):
         row = order[place]
         hit = keys[row] == wanted
-        found[hit] = known.seen_ratings[row[hit]]
+        found[hit] = values[row[hit]]
     return found
 
 
@@ -300,7 +322,7 @@ def _refuse_again(run: Updatable, new: NewRatings, digest: str) -> None:
     if not known.implicit or len(known.seen_items) < WHOLE:
         return
     users, items, value = new.pairs
-    had = _ratings_of(known, locate(users, known.users), locate(items, known.items))
+    had = _of_pairs(known, known.seen_ratings, locate(users, known.users), locate(items, known.items))
     if int((value >= had).sum()) >= len(known.seen_items):
         raise RunError(
             f"{new.source} holds every event of the run: they would count twice",

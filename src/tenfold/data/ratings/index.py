@@ -597,6 +597,7 @@ def take_ratings(ratings: Ratings, rows: NDArray[np.int64]) -> Ratings:
         item_index=item_index,
         ratings=ratings.ratings[rows],
         times=None if ratings.times is None else ratings.times[rows],
+        order=None if ratings.order is None else ratings.order[rows],
         notes=(),
         rows=None if ratings.rows is None else ratings.rows[rows],
         shown=None
