@@ -7,6 +7,7 @@
     python bench/memory_plan.py --steps           what more than two optimizer steps change
     python bench/memory_plan.py --context         what a CPU process holds beside its tensors
     python bench/memory_plan.py --heap            trainings on this CPU: predicted and measured
+    python bench/memory_plan.py --ranks           the same of trainings that several processes share
 
 The lesson's notebook prints the memory of the *process*: what the allocator reserved, and a context that
 differs from machine to machine. One context per machine is read off one setting (convnext_small, 16 rows at
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import random
@@ -29,6 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
@@ -332,6 +335,66 @@ TRAINED = (
 )  # fmt: skip
 
 
+#: Architecture and side of trainings that several processes share, and how many: with more parameters to a
+#: row than those above.
+SHARED = (("convnext_atto", 96), ("resnet18", 64), ("vit_small_patch16_224", 64), ("resnet50", 64))
+#: Processes, and whether they split the optimizer.
+COUNTS = ((1, False), (2, False), (2, True), (3, True))
+
+
+def show_ranks() -> None:
+    """`tenfold fit --budget 8GiB --devices N` and `--shard`: the plan of rank 0 beside each rank's peak."""
+    heads = ("predicted", "high end", "rank 0", "others")
+    print(f"{'architecture':<24}{'side':>5} devices" + "".join(f"{head:>10}" for head in heads) + "  growth")
+    errors = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_demo_data(folder, rows=160)
+        for (arch, side), (count, shard) in itertools.product(SHARED, COUNTS):
+            run = folder / f"{arch}-{count}-{shard}"
+            words = [str(data.train), "--image", f"image_id={data.photos}", "--target", "disease"]
+            words += ["--arch", arch, "--weights", "none", "--image-size", str(side), "--batch-size", "48"]
+            words += ["--epochs", "2", "--frozen-epochs", "0", "--budget", "8GiB", "-o", str(run)]
+            words += [*(["--devices", str(count)] if count > 1 else []), *["--shard"] * shard]
+            words += ["--device", "cpu"]
+            peaks = peaks_of([sys.executable, "-m", "tenfold", "fit", *words])
+            plan = json.loads((run / "run.json").read_text(encoding="utf-8"))["plan"]
+            context = plan["parts"]["context"]
+            others = max((peak for number, peak in peaks.items() if number), default=0)
+            most = max(plan["measured_bytes"], others)
+            growth = (most - context) / (plan["predicted_bytes"] - context)
+            errors.append(abs(most - plan["predicted_bytes"]) / most)
+            shown = [plan["predicted_bytes"], plan["band_bytes"][1], plan["measured_bytes"], others]
+            sizes = "".join(f"{size / MIB:>10.0f}" for size in shown)
+            how = f"{count}{' --shard' * shard}"
+            print(f"{arch:<24}{side:>5} {how:<9}{sizes[2:]}  {growth:.2f}", flush=True)
+    print(f"error of the prediction: median {np.median(errors):.1%}, worst {max(errors):.1%}")
+
+
+def peaks_of(command: list[str]) -> dict[int, int]:
+    """Run a command; returns the peak of each of its ranks, as far as it is seen every tenth of a second."""
+    peaks: dict[int, int] = {}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            for folder in Path("/proc").iterdir():
+                try:
+                    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                    if int(parent) != process.pid:
+                        continue
+                    told = dict(
+                        pair.partition("=")[::2] for pair in (folder / "environ").read_text().split("\0")
+                    )
+                    held = (folder / "status").read_text().partition("VmHWM:")[2].split()[0]
+                    number = int(told["RANK"])
+                    peaks[number] = max(peaks.get(number, 0), int(held) * 1024)
+                except (OSError, ValueError, LookupError):
+                    continue
+            time.sleep(0.1)
+        assert process.stderr is not None
+        assert not process.returncode, process.stderr.read()[-2000:]
+    return peaks
+
+
 def show_heap() -> None:
     """`tenfold fit --budget 8GiB` of each, in a process of its own: the plan beside the process's peak."""
     heads = ("tensors", "predicted", "high end", "measured")
@@ -355,7 +418,7 @@ def show_heap() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for name in ("lesson", "time", "steps", "context", "heap"):
+    for name in ("lesson", "time", "steps", "context", "heap", "ranks"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--brackets", type=int, default=0)
     parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw")
@@ -365,7 +428,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, timm {timm.__version__}")
     asked = vars(given)
     if given.lesson or not any(
-        asked[name] for name in ("time", "steps", "context", "heap", "brackets", "coverage")
+        asked[name] for name in ("time", "steps", "context", "heap", "ranks", "brackets", "coverage")
     ):
         show_lesson()
     if given.time:
@@ -380,6 +443,8 @@ def main() -> None:
         show_context()
     if given.heap:
         show_heap()
+    if given.ranks:
+        show_ranks()
 
 
 if __name__ == "__main__":

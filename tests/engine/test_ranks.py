@@ -166,6 +166,21 @@ def test_only_the_first_rank_writes_and_decodes(played: Path) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in (one, two)]
     assert "ranks" not in records[0] and records[1]["ranks"] == 2
     shared = "2 devices share each batch of 8 rows: 4 to 4 rows each"
-    assert shared in records[1]["notes"] and shared not in records[0]["notes"]
+    split = "each keeps a part of the optimizer's state and of the averaged weights"
+    assert {shared, split} <= {*records[1]["notes"]} and not {shared, split} & {*records[0]["notes"]}
+    for record in records:
+        assert record["extra_rows"] == 6 and record["without_extra"]["label"]["scored"] == 3
+        assert any(note.startswith("probe: predicted peak") for note in record["notes"])
+    alone = [load_file(f"{run}-labels/weights.safetensors") for run in (one, two)]
+    assert all(np.allclose(alone[0][name], alone[1][name], atol=1e-4) for name in alone[0])
     assert not list(played.glob("photos*.part"))
-    assert len((played / ".tenfold-runs.jsonl").read_text().splitlines()) == 2
+    lines = (played / ".tenfold-runs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["run"] for line in lines] == ["photos2", "photos1", "limited"]
+
+
+def test_ranks_take_as_many_epochs_as_the_first_one_plans_for_a_limit(played: Path) -> None:
+    record = json.loads((played / "limited" / "run.json").read_text())
+    assert any(note.startswith(f"time limit 30s: {record['epochs']} epochs") for note in record["notes"])
+    assert len((played / "limited" / "history.jsonl").read_text().splitlines()) == record["epochs"] > 0
+    # None fits into a hundredth of a second: all ranks end.
+    assert not (played / "late").exists()

@@ -66,8 +66,6 @@ def rank_of(launcher: int, number: int) -> int:
     ("more", "said"),
     [
         (["--devices", "0"], "--devices 0: one device at least trains"),
-        (["--devices", "2", "--time-limit", "1min"], "--time-limit is not an option of several devices"),
-        (["--devices", "2", "--probe"], "--probe is not an option of several devices"),
         (["--shard"], "--shard splits the optimizer's state over several devices, and there is one"),
         (["--devices", "2", "--preset", "best"], "--devices is not an option of the preset 'best'"),
         (["--devices", "2", "--device", "cpu:0"], "--device cpu:0 is one device"),

@@ -24,6 +24,7 @@ import torch
 
 import tenfold.data.images.cache as cache
 from forked import leave
+from photos import write_photo
 from tenfold.engine.batches import Batch, epoch_order, training_batches
 from tenfold.engine.ranks import Ranks, joined_ranks
 from tenfold.engine.shards import split_parameters
@@ -298,8 +299,8 @@ CASES: tuple[Case, ...] = (
 
 
 def command(folder: Path) -> int:
-    """``tenfold fit`` on pictures, with several epochs, as one of the ranks. Only the first may decode."""
-    from tenfold.cli.main import main
+    """``tenfold fit`` on pictures and further ones without labels, with several epochs, as one of the ranks.
+    Only the first may decode."""
 
     def not_again(*given: object, **more: object) -> None:
         raise AssertionError("a picture is decoded a second time")
@@ -308,12 +309,45 @@ def command(folder: Path) -> int:
         cache.decode_file = not_again
     os.chdir(folder)
     count = os.environ.get("WORLD_SIZE", "1")
-    words = [*fill(FITS["photos"], out=f"photos{count}"), "--cache", f"cache{count}", "--device", "cpu"]
-    words += ["--batchnorm-group", "4"]
-    sys.argv = ["tenfold", *words]
-    signal.alarm(LONGEST)
-    main()
+    words = [
+        *fill(FITS["photos"], out=f"photos{count}"),
+        "--cache",
+        f"cache{count}",
+        "--batchnorm-group",
+        "4",
+    ]
+    run(*words, "--extra", "more", "--probe", *(["--shard"] if count != "1" else []))
     return 0
+
+
+def limited(folder: Path) -> int:
+    """A table in 30 seconds, in which more epochs fit than there are by default."""
+    os.chdir(folder)
+    given = [word for word in fill(FITS["table"], out="limited") if word not in ("--epochs", "3")]
+    run(*given, "--time-limit", "30s")
+    return 0
+
+
+def late(folder: Path) -> int:
+    """No epoch fits: every rank ends by itself, with the code of an error."""
+    os.chdir(folder)
+    given = [word for word in fill(FITS["table"], out="late") if word not in ("--epochs", "3")]
+    run(*given, "--time-limit", "0.01", code=2)
+    return 0
+
+
+def run(*words: str, code: int = 0) -> None:
+    """A command, which must end with this code."""
+    from tenfold.cli.main import main
+
+    sys.argv = ["tenfold", *words, "--device", "cpu"]
+    signal.alarm(LONGEST)
+    try:
+        main()
+    except SystemExit as ended:
+        assert (ended.code or 0) == code
+    else:
+        assert code == 0
 
 
 def play(count: int, folder: Path, work: Callable[[Path], int]) -> None:
@@ -348,7 +382,11 @@ def _all(folder: Path) -> int:
 
 if __name__ == "__main__":
     write_data(Path(sys.argv[1]))
-    for ranks in (2, 1):
-        play(ranks, Path(sys.argv[1]), command)
+    for number in range(6):
+        write_photo(
+            Path(sys.argv[1], "more", f"{number}.png"), ("cat", "dog", "bird")[number % 3], 100 + number
+        )
+    for ranks, work in ((2, command), (1, command), (2, limited), (2, late)):
+        play(ranks, Path(sys.argv[1]), work)
     for ranks in (2, 3, 1):
         play(ranks, Path(sys.argv[1]), _all)

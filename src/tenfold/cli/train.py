@@ -81,7 +81,6 @@ def _fit_shared(asked: Fit, devices: int, ranks: int) -> int:
     if devices < 1 or ranks > 1:
         there = f"torchrun has started {ranks} processes" if ranks > 1 else "one device at least trains"
         raise RecipeError(f"--devices {devices}: {there}", fix="leave out --devices")
-    refuse(asked, ("time_limit", "probe"), "of several devices")
     from tenfold.networks.launch import launch_ranks
 
     return launch_ranks(devices, asked.device, sys.argv[1:])

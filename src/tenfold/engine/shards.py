@@ -87,6 +87,8 @@ def split_parameters(network: nn.Module, ranks: Ranks) -> Shards:
 
     A parameter is not cut: optimizers that look at a whole one, as LAMB does, find it whole.
     """
+    if ranks.count == 1:
+        return UNSPLIT
     return Shards(ranks, keepers_of(network, ranks.count), ranks.number)
 
 

@@ -119,7 +119,7 @@ def fit_network(
         micro_batch=progress.micro_batch,
         head_only=progress.epoch < recipe.frozen_epochs,
         ranks=ranks,
-        shards=split_parameters(network, ranks) if shard and ranks.count > 1 else UNSPLIT,
+        shards=split_parameters(network, ranks) if shard else UNSPLIT,
     )
     ranks.copy_first(network.state_dict().values())
     if plan.checkpoint and not recompute(network):

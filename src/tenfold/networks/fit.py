@@ -102,14 +102,6 @@ class NetworkFit:
     @contextmanager
     def machine(self) -> Iterator[PeakMemory]:
         """The other ranks, if any. One thread on a CPU for the small layers of a table without pictures."""
-        asked = {
-            "time_limit": self.options.time_limit is not None,
-            "probe": self.options.machine.probe,
-            "extra": bool(self.recipe.extra),
-        }
-        if this_rank().count > 1 and any(asked.values()):
-            name = next(name for name, given in asked.items() if given)
-            raise RecipeError(f"{option(name)} is not an option of several devices", fix="leave it out")
         if self.options.machine.shard and this_rank().count == 1:
             raise RecipeError(
                 f"{option('shard')} splits the optimizer's state over several devices, and there is one",
@@ -167,7 +159,8 @@ class NetworkFit:
             return recipe
         table, _ = open_source(self.schema, self.table, self.options.reading)
         left = self.started + PLANNED * limit - time.monotonic()
-        size, said = size_within(recipe, left, table.rows, self.device)
+        found = size_within(recipe, left, table.rows, self.device, self.ranks.count)
+        size, said = self.ranks.from_first(found)
         notes.add([said] if said else [])
         return recipe.model_copy(update={"image_size": size})
 
@@ -177,9 +170,16 @@ class NetworkFit:
         if limit is None or "epochs" in self.given:
             return work
         precision = pick_precision(work.recipe.precision, self.device)
-        plan = plan_training(work.recipe, self.options.machine, work, self.device, precision)
+        machine, ranks = self.options.machine, self.ranks
+        plan = agreed_plan(work.recipe, machine, work, self.device, precision, ranks)
         left = self.started + PLANNED * limit - time.monotonic()
-        epochs, said = epochs_within(work, plan, self.device, precision, left=left, limit=limit)
+        epochs, said = epochs_within(
+            *(work, plan, self.device, precision),
+            left=left,
+            limit=limit,
+            ranks=ranks,
+            shard=machine.shard,
+        )
         notes.add([said])
         own = with_defaults_for_rows(recipe.model_copy(update={"epochs": epochs}), len(work.split.train))
         chosen = choices_identity(self.schema, own)
@@ -236,18 +236,19 @@ class _Prepared:
         work, recipe, device, ranks = self.work, self.work.recipe, self.job.device, self.job.ranks
         machine, precision, tell = self.job.options.machine, self.precision, self.job.options.on_progress
         begin_stage(tell, "planning the memory")
-        plan = plan_training(recipe, machine, work, device, precision, ranks)
-        plan = ranks.from_first(min(ranks.to_first(plan) or [plan], key=lambda each: each.micro_batch))
+        plan = agreed_plan(recipe, machine, work, device, precision, ranks)
         notes.add(_describe(work, recipe, device, precision, plan))
         notes.add(_shared(ranks, _groups(recipe, work), machine.shard))
         if machine.probe:
-            notes.add([_probe(work, recipe, plan, device, precision)])
+            notes.add([_probe(work, recipe, plan, device, precision, ranks, machine.shard)])
         examples, extra, answers, alone = work.examples, None, None, None
         if work.extra is not None:
             examples, extra = with_extra(examples, work.extra, work.split.train)
-            if not recipe.teacher and folder is not None:
+            if not recipe.teacher:
                 alone = self._labels_alone(folder, notes)
-                answers = self._answers(alone, examples, extra, precision)
+                # The first rank alone has a run to ask.
+                found = self._answers(alone, examples, extra, precision) if alone is not None else None
+                answers = ranks.from_first(found)
         trained = fit_network(
             work.network,
             work.encoding,
@@ -310,13 +311,16 @@ class _Prepared:
         fix = "a lower --lr, or --precision bfloat16 where float16 was used"
         return Fitted(work.schema, recipe, record, trained.stopped, fix)
 
-    def _labels_alone(self, folder: RunFolder, notes: Notes) -> OpenedNetwork:
+    def _labels_alone(self, folder: RunFolder | None, notes: Notes) -> OpenedNetwork | None:
         """The same training on the labels alone: it has not seen the held-out rows, and gives the answers
-        that extra photos learn."""
+        that extra photos learn. None on ranks without a folder, which share it."""
         job = self.job
+        alone = NetworkFit(job.schema, job.asked.model_copy(update={"extra": ""}), job.table, job.options)
+        if folder is None:
+            alone.take_part()
+            return None
         path = f"{folder.final}{ALONE}"
         notes.add([f"first on the labels alone, in {path}, whose answers the extra photos learn"])
-        alone = NetworkFit(job.schema, job.asked.model_copy(update={"extra": ""}), job.table, job.options)
         run = cast("OpenedNetwork", run_fit(alone, path, resume=folder.resumes, log=notes.tell))
         if run.record.fingerprint != json.loads(json.dumps(self.work.fingerprint)):
             raise RunError(f"{path} was trained on other rows than these", fix="train anew, without --resume")
@@ -405,6 +409,19 @@ def plan_training(
     return plan_to_fit(work.network if several else recipe.arch, request)
 
 
+def agreed_plan(
+    recipe: Recipe,
+    machine: Machine,
+    work: TrainingWork,
+    device: torch.device,
+    precision: str,
+    ranks: Ranks,
+) -> MemoryPlan:
+    """`plan_training` of the rank with the smallest micro-batch, for all of them."""
+    plan = plan_training(recipe, machine, work, device, precision, ranks)
+    return ranks.from_first(min(ranks.to_first(plan) or [plan], key=lambda each: each.micro_batch))
+
+
 def cut_batch(recipe: Recipe, work: TrainingWork, micro: int, ranks: Ranks = ONE_RANK) -> list[int]:
     """Sizes of the micro-batches that a batch, or a rank's part of it, is cut into: at most `micro` rows."""
     return cut_groups(ranks.largest_part(_groups(recipe, work)), micro)
@@ -477,7 +494,15 @@ def _own_context(work: TrainingWork) -> Band:
     return Band(held, held + CONTEXT_STEP, held + 4 * CONTEXT_STEP)
 
 
-def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: torch.device, precision: str) -> str:
+def _probe(
+    work: TrainingWork,
+    recipe: Recipe,
+    plan: MemoryPlan,
+    device: torch.device,
+    precision: str,
+    ranks: Ranks,
+    shard: bool,
+) -> str:
     """Return predicted and measured peak, from two steps of the largest batch on the real device."""
     measured = measure_peak(
         work.network,
@@ -488,6 +513,8 @@ def _probe(work: TrainingWork, recipe: Recipe, plan: MemoryPlan, device: torch.d
         plan=plan,
         device=device,
         precision=precision,
+        ranks=ranks,
+        shard=shard,
     )
     predicted = show_bytes(plan.predicted_bytes) if plan.predicted_bytes else "not planned (give --budget)"
     return f"probe: predicted peak {predicted}, measured {show_bytes(measured)}"

@@ -13,6 +13,7 @@ from torch.nn import functional
 from tenfold.engine.device import pick_precision
 from tenfold.engine.linear import head_seconds
 from tenfold.engine.predict import HALF, predict_features
+from tenfold.engine.ranks import ONE_RANK, Ranks
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.step import begin_training
 from tenfold.errors import RecipeError
@@ -38,7 +39,10 @@ TIMED_ROWS, TIMED_OUTPUTS = 16, 10
 
 @dataclass(frozen=True)
 class RowSeconds:
-    """Seconds of a row in an optimizer step, and in a prediction of its plain view."""
+    """Seconds of a row in an optimizer step, and in a prediction of its plain view.
+
+    Where several devices share the training, a step is shared, and a prediction is one device's.
+    """
 
     train: float
     evaluate: float
@@ -56,15 +60,20 @@ class Costs:
         return max(0, min(most, int((seconds - self.once) / max(self.epoch, 1e-9))))
 
 
-def training_costs(recipe: Recipe, rows: RowSeconds, *, train: int, valid: int, head: float = 0.0) -> Costs:
-    """Costs of a training of so many rows. head: seconds of the solver that fits the last layer."""
+def training_costs(
+    recipe: Recipe, rows: RowSeconds, *, train: int, valid: int, head: float = 0.0, devices: int = 1
+) -> Costs:
+    """Costs of a training of so many rows. head: seconds of the solver that fits the last layer.
+
+    devices: that share the training; what is due once, one of them does.
+    """
     views = max(recipe.views, 1 + recipe.tta)
     # The last epoch's weights are scored by all views, and for the thresholds and the report once more.
     once = valid * rows.evaluate * (1 + views)
     if recipe.fit_head:
         once += head + (train + valid) * rows.evaluate
     pass_over = min(STATISTICS_ROWS, train) if isinstance(recipe.batchnorm_group, int) else 0
-    return Costs(once, train * rows.train + (valid + pass_over) * rows.evaluate)
+    return Costs(once, train * rows.train + (valid / devices + pass_over) * rows.evaluate)
 
 
 def time_architecture(recipe: Recipe, device: torch.device) -> RowSeconds:
@@ -109,10 +118,21 @@ def _seconds(act: Callable[[], None], device: torch.device) -> float:
     return min(times[1:])
 
 
-def time_rows(work: TrainingWork, plan: MemoryPlan, device: torch.device, precision: str) -> RowSeconds:
-    """Seconds of a row of this very training, by steps whose results are thrown away."""
+def time_rows(
+    work: TrainingWork,
+    plan: MemoryPlan,
+    device: torch.device,
+    precision: str,
+    ranks: Ranks = ONE_RANK,
+    shard: bool = False,
+) -> RowSeconds:
+    """Seconds of a row of this very training, by steps whose results are thrown away.
+
+    ranks, shard: as in `engine.train.fit_network`.
+    """
     recipe, train = work.recipe, work.split.train
-    several = min(recipe.batch_size, len(train), TIMED_ROWS if work.schema.images else recipe.batch_size)
+    most = TIMED_ROWS * ranks.count if work.schema.images else recipe.batch_size
+    several = min(recipe.batch_size, len(train), most)
     steps = take_steps(
         work.network,
         work.encoding,
@@ -122,6 +142,8 @@ def time_rows(work: TrainingWork, plan: MemoryPlan, device: torch.device, precis
         plan=plan,
         device=device,
         precision=precision,
+        ranks=ranks,
+        shard=shard,
     )
     training = begin_training(
         work.network, work.encoding, recipe, device=device, precision=precision, micro_batch=several
@@ -139,12 +161,12 @@ def time_rows(work: TrainingWork, plan: MemoryPlan, device: torch.device, precis
 
 
 def size_within(
-    recipe: Recipe, seconds: float, rows: int, device: torch.device
+    recipe: Recipe, seconds: float, rows: int, device: torch.device, devices: int = 1
 ) -> tuple[tuple[int, int], str]:
     """The size of pictures that leaves enough epochs in some seconds, and a message; see `SIDES`.
 
     The largest size that the architecture takes is measured; of others the time goes with the area.
-    rows: of the table, of which `recipe.valid` are held out.
+    rows: of the table, of which `recipe.valid` are held out.  devices: like this, that share the training.
     """
     started = time.monotonic()
     train = round(rows * (1 - recipe.valid))
@@ -160,8 +182,8 @@ def size_within(
         except RecipeError:
             continue
         area = (side / measured[0]) ** 2
-        each = RowSeconds(measured[1].train * area, measured[1].evaluate * area)
-        cost = training_costs(smaller, each, train=train, valid=rows - train)
+        each = RowSeconds(measured[1].train * area / devices, measured[1].evaluate * area)
+        cost = training_costs(smaller, each, train=train, valid=rows - train, devices=devices)
         chosen = smaller.image_size, f"pictures of {side}x{side}: about {cost.epoch:.0f} s per epoch"
         if cost.epochs(seconds - (time.monotonic() - started)) >= ENOUGH_EPOCHS:
             break
@@ -169,19 +191,29 @@ def size_within(
 
 
 def epochs_within(
-    work: TrainingWork, plan: MemoryPlan, device: torch.device, precision: str, *, left: float, limit: float
+    work: TrainingWork,
+    plan: MemoryPlan,
+    device: torch.device,
+    precision: str,
+    *,
+    left: float,
+    limit: float,
+    ranks: Ranks = ONE_RANK,
+    shard: bool = False,
 ) -> tuple[int, str]:
-    """How many epochs of this training end within a limit, and a message that says so.
+    """How many epochs of this training end within a limit, and a message that says so; for all ranks, what
+    the first one finds.
 
-    left: seconds until the planned end.  Raises RecipeError where not a single epoch fits.
+    left: seconds until the planned end.  ranks, shard: as in `engine.train.fit_network`.
+    Raises RecipeError where not a single epoch fits.
     """
     train, valid = len(work.split.train), len(work.split.valid)
     started = time.monotonic()
     head = head_seconds(train, work.network) if work.recipe.fit_head else 0.0
-    rows = time_rows(work, plan, device, precision)
-    costs = training_costs(work.recipe, rows, train=train, valid=valid, head=head)
+    rows = time_rows(work, plan, device, precision, ranks, shard)
+    costs = training_costs(work.recipe, rows, train=train, valid=valid, head=head, devices=ranks.count)
     most = MOST_EPOCHS if work.schema.images else work.recipe.epochs
-    epochs = costs.epochs(left - (time.monotonic() - started), most)
+    costs, epochs = ranks.from_first((costs, costs.epochs(left - (time.monotonic() - started), most)))
     if not epochs:
         least = (limit - left) + costs.once + costs.epoch
         raise RecipeError(
