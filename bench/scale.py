@@ -110,13 +110,16 @@ def photos_table(asked: Asked) -> str:
 
 
 def network_table(asked: Asked) -> str:
-    """What a ring moves to add up gradients: each machine sends and gets 2 (n - 1) / n of their bytes."""
+    """What a ring moves to add up gradients: each machine sends and gets 2 (n - 1) / n of their bytes.
+
+    They are added when the backward pass has ended, so that the seconds add up, too.
+    """
     moved, computed = 2 * (asked.machines - 1) / asked.machines * GRADIENT_BYTES, CARD_PHOTO * STEP
     rows = []
     for gigabits in (1, 10, 25, 100):
         seconds = moved * 8 / (gigabits * 1e9)
-        hidden = max(seconds, computed) / computed
-        rows.append((f"{gigabits} Gbit/s", duration(seconds), f"{hidden:.2f} times", f"{1 / hidden:.0%}"))
+        longer = (seconds + computed) / computed
+        rows.append((f"{gigabits} Gbit/s", duration(seconds), f"{longer:.2f} times", f"{1 / longer:.0%}"))
     heads = (
         f"{asked.machines} machines, {STEP} photos each a step of {computed * 1e3:.0f} ms",
         "gradients",
@@ -126,6 +129,16 @@ def network_table(asked: Asked) -> str:
     return table(heads, rows)
 
 
+def split_table() -> str:
+    """What each device holds of a large network, its gradients, AdamW's moments and the averaged weights."""
+    rows = []
+    for parameters in (0.3e9, 1e9, 2e9):
+        whole = 4 * parameters / GIB
+        held = [f"{whole * (2 + 3 / parts):,.1f} GiB" for parts in (1, 2, 4, 8)]
+        rows.append((f"{parameters / 1e9:g} billion parameters", *held))
+    return table(("activations aside", "alone", *(f"{parts} with `--shard`" for parts in (2, 4, 8))), rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--ratings", type=float, default=1e9)
@@ -133,7 +146,8 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=8)
     parser.add_argument("--gigabits", type=float, default=10.0)
     asked = Asked(**vars(parser.parse_args()))
-    print(ratings_table(asked), spark_table(asked), photos_table(asked), network_table(asked), sep="\n\n")
+    tables = ratings_table(asked), spark_table(asked), photos_table(asked), network_table(asked)
+    print(*tables, split_table(), sep="\n\n")
     stored, ids = asked.photos * PHOTO_BYTES / 1e12, asked.photos * ID_BYTES / GIB
     once = duration(DECODED * asked.photos)
     print(f"\nDecoded once: {once} on 2 threads, {stored:,.1f} TB. Ids in memory: {ids:,.1f} GiB.")

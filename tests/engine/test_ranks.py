@@ -84,6 +84,14 @@ def test_a_whole_training_with_averaged_weights_and_validation(played: Path, cou
     assert len(one["history"]) == 3 and one["history"][-1]["valid"]
 
 
+@SPLIT
+@SEVERAL
+def test_a_training_that_fails_ends_with_its_last_good_weights(played: Path, count: int, split: str) -> None:
+    one, several = result(played, 1, "spoilt"), result(played, count, "spoilt", split)
+    assert largest_difference(one["state"], several["state"]) < EXACT
+    assert one["stopped"] == several["stopped"] == "spoilt" and one["kept"] == several["kept"]
+
+
 @pytest.mark.parametrize(("count", "split"), [(1, ""), (3, ""), (3, "-shard")])
 def test_resumed_by_another_number_of_ranks(played: Path, count: int, split: str) -> None:
     whole, resumed = result(played, 1, "whole_training"), result(played, count, "resumed", split)
@@ -166,7 +174,7 @@ def test_only_the_first_rank_writes_and_decodes(played: Path) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in (one, two)]
     assert "ranks" not in records[0] and records[1]["ranks"] == 2
     shared = "2 devices share each batch of 8 rows: 4 to 4 rows each"
-    split = "each keeps a part of the optimizer's state and of the averaged weights"
+    split = "each device keeps a part of the optimizer's state and of the averaged weights"
     assert {shared, split} <= {*records[1]["notes"]} and not {shared, split} & {*records[0]["notes"]}
     for record in records:
         assert record["extra_rows"] == 6 and record["without_extra"]["label"]["scored"] == 3

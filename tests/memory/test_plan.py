@@ -264,4 +264,4 @@ def test_a_device_that_keeps_a_part_of_the_optimizer() -> None:
     assert "the largest part of the optimizer's state" in " ".join(split.notes)
     with pytest.raises(RecipeError) as refused:
         small_plan(shard=True)
-    assert "over several devices, and there is one" in str(refused.value)
+    assert "over several devices: say how many" in str(refused.value)

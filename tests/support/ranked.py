@@ -30,7 +30,7 @@ from tenfold.engine.ranks import Ranks, joined_ranks
 from tenfold.engine.shards import split_parameters
 from tenfold.engine.step import Training, begin_training, train_step
 from tenfold.engine.train import fit_network
-from tenfold.errors import MemoryBudgetError
+from tenfold.errors import MemoryBudgetError, TrainingError
 from tenfold.events import Event, StepEnded
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
@@ -237,8 +237,15 @@ FULL = changed(
 )  # fmt: skip
 
 
-def trained(ranks: Ranks, folder: Path | None, *, resume: bool = False, stop: int = 0) -> State:
-    """A whole training of some epochs with validation rows."""
+def trained(
+    ranks: Ranks,
+    folder: Path | None,
+    *,
+    resume: bool = False,
+    stop: int = 0,
+    error: BaseException | None = None,
+) -> State:
+    """A whole training of some epochs with validation rows. stop, error: what happens in that epoch."""
     encoding = make_encoding(FULL)
     network, _ = build_network(encoding, SCHEMA, FULL, fetch=False)
     run = begin_run(folder, resume=resume)[0] if folder and ranks.first else None
@@ -246,7 +253,7 @@ def trained(ranks: Ranks, folder: Path | None, *, resume: bool = False, stop: in
 
     def listen(event: Event) -> None:
         if stop and isinstance(event, StepEnded) and event.epoch == stop:
-            raise KeyboardInterrupt
+            raise error or KeyboardInterrupt
 
     try:
         done = fit_network(
@@ -267,11 +274,16 @@ def trained(ranks: Ranks, folder: Path | None, *, resume: bool = False, stop: in
         if run is not None:
             run.leave()
     records = [{**epoch.record(), "seconds": 0, "peak_bytes": 0} for epoch in done.history]
-    return {"state": state_of(network), "history": records, "kept": done.kept}
+    return {"state": state_of(network), "history": records, "kept": done.kept, "stopped": done.stopped}
 
 
 def whole_training(ranks: Ranks, folder: Path) -> State:
     return trained(ranks, None)
+
+
+def spoilt(ranks: Ranks, folder: Path) -> State:
+    """The second epoch fails: the weights of the first one are left."""
+    return trained(ranks, None, stop=1, error=TrainingError("spoilt"))
 
 
 def resumed(ranks: Ranks, folder: Path) -> State:
@@ -294,7 +306,7 @@ def resumed(ranks: Ranks, folder: Path) -> State:
 CASES: tuple[Case, ...] = (
     missing_labels, hardly_any_label, a_batch_of_one_row, norms_in_groups, fewer_groups_than_ranks,
     every_kind, cells_alone, taught, out_of_memory, half_overflows, never_enough_memory, whole_training,
-    resumed,
+    spoilt, resumed,
 )  # fmt: skip
 
 

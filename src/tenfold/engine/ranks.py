@@ -282,7 +282,7 @@ class Ranks:
         if strange:
             raise TrainingError(
                 f"rank {strange[0]} has other {what} than rank 0",
-                fix="the same files, versions and kind of device for all ranks",
+                fix="the same command, files, versions and kind of device for all ranks",
             )
 
 

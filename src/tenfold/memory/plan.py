@@ -207,7 +207,7 @@ class PlanRequest:
         if self.devices < 1:
             problems.append(f"devices is {self.devices}; it must be at least 1")
         if self.shard and self.devices == 1:
-            problems.append("shard splits the optimizer's state over several devices, and there is one")
+            problems.append("shard splits the optimizer's state over several devices: say how many")
         if self.classes < 1:
             problems.append(f"classes is {self.classes}; it must be at least 1")
         if problems:

@@ -111,6 +111,9 @@ class NetworkFit:
             training_on(self.device, small=not self.schema.images) as peak,
             joined_ranks(self.device) as self.ranks,
         ):
+            # Each of these makes the ranks wait for each other; the recipe is compared once it is known.
+            waits = self.options.machine.shard, self.options.machine.probe, self.options.time_limit
+            self.ranks.check_same(repr(waits), "--shard, --probe or --time-limit")
             yield peak
             if not self._told:
                 self.tell_ranks(None)
@@ -224,9 +227,8 @@ class _Prepared:
 
     def start(self, final: Path, work: Path) -> Start:
         """What the ranks must have in common. Machines differ in what "auto" means, and another precision is
-        another training; a rank that keeps all of the optimizer does not work with one that keeps a part."""
-        common = {"precision": self.precision, "shard": self.job.options.machine.shard}
-        return Start(final, work, {**self.identity, **common})
+        another training."""
+        return Start(final, work, {**self.identity, "precision": self.precision})
 
     def fit(self, folder: RunFolder | None, notes: Notes) -> tuple[MemoryPlan, Trained, OpenedNetwork | None]:
         """Plan and train, with the other ranks where there are some, of which only the first has a folder.
@@ -565,7 +567,7 @@ def _shared(ranks: Ranks, groups: tuple[int, ...], shard: bool) -> list[str]:
     return [
         f"{ranks.count} devices share each batch of {sum(rows)} rows: {min(rows)} to {max(rows)} rows each"
         + (few if min(rows) < max(rows) // 2 and len(groups) < sum(groups) else ""),
-        *(["each keeps a part of the optimizer's state and of the averaged weights"] if shard else []),
+        *(["each device keeps a part of the optimizer's state and of the averaged weights"] if shard else []),
     ]
 
 
