@@ -550,8 +550,8 @@ class Factors(Part):
     )
     recent: float | None = choice(
         None,
-        "lists: what a user took weighs half for every so many later ones, 0: all weigh the same "
-        "[chosen on each user's last one, where --time names times]",
+        "lists: a user's recent rows count more: 0.7 of the weight halves with every so many later ones; "
+        "0: all count the same [chosen by what users took last, where --time names times]",
         ge=0,
         allow_inf_nan=False,
     )

@@ -43,6 +43,8 @@ __all__ = [
 
 #: Ridge of an item, in rows of mean weight; the exponent of a user's activity; weight of the lowest rating.
 RIDGE, ACTIVITY, LOWEST = 200.0, 0.25, 0.2
+#: Where recent rows count more: the fraction of the weight that all rows share (bench/results/lists.md).
+EVEN = 0.3
 #: Items in the core: the most taken ones. The memory and time of the fit grow with their square and cube.
 CORE = 8000
 #: Items that are joined to the core: the most taken ones of the others; bytes of the fit for each of their
@@ -65,7 +67,7 @@ FORMAT = 1
 class ItemItem:
     """Weights between items.
 
-    recent: a user's row counts half for every so many later ones of the user; 0: all count the same.
+    recent: where a user's recent rows count more, see `recency_weights`; 0: all count the same.
     core: (core,) rising indices of the items that have weights among each other.
     weights: (core, core) float32: row j is what having taken j adds to the score of each item.
     confidence: 1 / the middling strength of events, by which they count; 0 where each counts 1.
@@ -186,13 +188,17 @@ def row_weights(
 
 
 def recency_weights(times: NDArray[np.float64], recent: float) -> NDArray[np.float32]:
-    """What each of a user's rows counts: half for every `recent` rows that are later; 1 for the last moment.
+    """What each of a user's rows counts, 1 on average: `EVEN` whatever its place, the rest by recency.
 
+    That rest halves with every `recent` rows that are later.
     times: (rows,) numbers that rise in time. Rows of one moment count the same, and NaN is the earliest.
     """
+    if not len(times):
+        return np.zeros(0, np.float32)
     when = np.nan_to_num(times, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     later = len(when) - np.searchsorted(np.sort(when), when, side="right")
-    return np.exp2(-later / recent).astype(np.float32)
+    fading = np.exp2(-later / recent)
+    return (EVEN + (1 - EVEN) * fading / fading.mean()).astype(np.float32)
 
 
 def weight_of(ratings: NDArray[np.float32], scale: tuple[float, float]) -> NDArray[np.float32]:

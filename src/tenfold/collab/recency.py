@@ -1,7 +1,8 @@
 """How much the recent rows of a user count in lists: chosen on what each took last.
 
 Weights between items say what goes together; which of the user's items speak for the next one is another
-matter. A row counts half for every `ItemItem.recent` rows of the user that are later (`recency_weights`).
+matter. Of what a user's rows count, 0.7 goes to the recent ones: it halves with every `ItemItem.recent` rows
+that are later (`recency_weights`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class _Trial(NamedTuple):
 def recent_words(recent: float) -> str:
     """What lists do with recent rows, for a message; "" where all count the same."""
     later = "later one" if recent == 1 else f"{recent:g} later ones"
-    return f"what a user took counts half for every {later}" if recent else ""
+    return f"what a user took last counts most: 0.7 of the weight halves with every {later}" if recent else ""
 
 
 def with_recent(fitted: Fitted, known: Interactions, recent: float | None) -> tuple[ItemItem, list[str]]:
