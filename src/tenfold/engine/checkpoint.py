@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,22 @@ def save_checkpoint(
         **({"group_steps": steps} if steps else {}),
     }
     folder.write_checkpoint({name: to_array(value) for name, value in arrays.items()}, about)
+
+
+def spread_checkpoint(kept: Unfinished, training: Training) -> Unfinished:
+    """The checkpoint with the arrays that this rank's training needs, which the first rank has read.
+
+    kept: on the other ranks, without arrays.
+    """
+    numbers = {str(number) for number, _ in _numbered(training)}
+
+    def wanted(name: str) -> bool:
+        kind, _, rest = name.partition("/")
+        if kind == "optimizer":
+            return rest.partition("/")[0] in numbers
+        return kind == "network" or training.shards.keeps(rest)
+
+    return replace(kept, arrays=training.ranks.spread(kept.arrays, wanted))
 
 
 def _optimizer_state(training: Training) -> dict[str, Shaped[Tensor, " ..."]]:

@@ -18,6 +18,7 @@ from operator import itemgetter
 from time import sleep
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
@@ -179,6 +180,22 @@ class Ranks:
                 whole[name] = torch.empty(shape, dtype=kind)
                 _joined(lambda got=whole[name], number=number: dist.recv(got, src=number))
         return whole
+
+    def spread(
+        self, arrays: Mapping[str, Shaped[np.ndarray, " ..."]], wanted: Callable[[str], bool]
+    ) -> dict[str, Shaped[np.ndarray, " ..."]]:
+        """The first rank's arrays, sent one after the other; each of the others keeps those that it wants."""
+        if self.count == 1:
+            return dict(arrays)
+        kept = {}
+        for name, shape, kind in self.from_first([(n, a.shape, a.dtype) for n, a in arrays.items()]):
+            array = np.array(arrays[name], order="C") if self.first else np.empty(shape, kind)
+            raw = torch.from_numpy(array.reshape(-1).view(np.uint8))
+            if raw.numel():
+                _joined(lambda raw=raw: dist.broadcast(raw, src=0))
+            if self.first or wanted(name):
+                kept[name] = array
+        return kept
 
     def reserve(self, parameters: Sequence[Shaped[Tensor, " ..."]]) -> None:
         """Take the memory that `add_gradients` and `share` need, so that it cannot run out in the middle."""

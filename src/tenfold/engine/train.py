@@ -23,6 +23,7 @@ from tenfold.engine.checkpoint import (
     peek_checkpoint,
     restore_checkpoint,
     save_checkpoint,
+    spread_checkpoint,
     tensors_under,
     to_array,
 )
@@ -108,7 +109,8 @@ def fit_network(
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
-    kept = ranks.from_first(peek_checkpoint(folder, identity or {}) if folder is not None else None)
+    found = peek_checkpoint(folder, identity or {}) if folder is not None else None
+    kept = ranks.from_first(replace(found, arrays={}) if found is not None else None)
     progress = kept.progress if kept else Progress(micro_batch=plan.micro_batch, statistics=STATISTICS_ROWS)
     training = begin_training(
         network,
@@ -124,9 +126,9 @@ def fit_network(
     ranks.copy_first(network.state_dict().values())
     if plan.checkpoint and not recompute(network):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
-    good, best = _resumed(training, kept, folder) if kept else ({}, {})
+    good, best = _resumed(training, found or kept, folder) if kept else ({}, {})
     fresh = kept is None
-    del kept
+    del kept, found
     loop = _Loop(
         *(training, examples, train, valid, plan, progress, folder, identity or {}),
         *(on_progress, good, best, deadline, cache, teacher, answers),
@@ -145,6 +147,7 @@ def _resumed(
     training: Training, kept: Unfinished, folder: RunFolder | None
 ) -> tuple[dict[str, Shaped[Tensor, " ..."]], dict[str, Shaped[Tensor, " ..."]]]:
     """Put a training where the other one stopped; returns its last good weights and its best ones."""
+    kept = spread_checkpoint(kept, training)
     progress, recipe = kept.progress, training.recipe
     if not kept.checked:
         training.notes.append("the checkpoint has no sum, since an earlier version wrote it: taken as it is")
