@@ -89,6 +89,20 @@ def test_a_part_restores_its_part_of_a_checkpoint(tmp_path: Path) -> None:
     assert seen == len(there)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lamb", "lion"])
+def test_a_rank_for_which_no_parameter_is_left_takes_its_steps(optimizer: str) -> None:
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer})
+    training = make_training(recipe, micro_batch=8)
+    before = {name: value.clone() for name, value in training.network.state_dict().items()}
+    training.shards = Shards(ONE_RANK, dict.fromkeys(dict(training.network.named_parameters()), 1), 0)
+    training.optimizer = build_optimizer(training.network, recipe, part="all", shards=training.shards)
+    training.averaged = AveragedWeights(training.network, 0.9, training.shards)
+    for step, batch in enumerate(make_batches(training, make_examples(16, size=96))):
+        assert train_step(training, batch, step).updated
+    assert all(value.equal(before[name]) for name, value in training.network.state_dict().items())
+    assert not training.optimizer.state
+
+
 def test_no_rank_waits_for_the_others_after_an_error() -> None:
     network = nn.Linear(2, 2)
 

@@ -108,7 +108,8 @@ class AveragedWeights:
             into, taken = (averaged, fresh) if value.is_floating_point() else (counters, counts)
             into.append(value)
             taken.append(live[name])
-        torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
+        if averaged:
+            torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
         if counters:
             torch._foreach_copy_(counters, counts)  # pyright: ignore[reportPrivateImportUsage]
 
@@ -150,7 +151,8 @@ def clip_gradients(parameters: list[nn.Parameter], most: float, shards: Shards =
     if not shards.split:
         return float(nn.utils.clip_grad_norm_(parameters, most))
     own = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
-    norms = shards.ranks.add(float(own) * (n == shards.ranks.number) for n in range(shards.ranks.count))
+    ranks = shards.ranks
+    norms = ranks.add(float(own) if number == ranks.number else 0.0 for number in range(ranks.count))
     norm = math.hypot(*norms)
     nn.utils.clip_grads_with_norm_(parameters, most, own.new_tensor(norm))
     return norm
