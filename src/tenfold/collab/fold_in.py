@@ -120,7 +120,7 @@ class _Given(NamedTuple):
     times: NDArray[np.float64]
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> _Given:
-        return _Given(*(part[rows] for part in self))
+        return _Given(self.users[rows], self.items[rows], self.values[rows], self.times[rows])
 
 
 def _given(

@@ -59,7 +59,7 @@ def update_ratings(
     for rows in (old, ~old):
         if rows.any():
             when = None if times is None else times[rows]
-            grown, notes = add(grown, *(part[rows] for part in own), when)
+            grown, notes = add(grown, own[0][rows], own[1][rows], own[2][rows], when)
     count = int((locate(own[1], grown.items) >= 0).sum())
     users_new, items_new = len(grown.users) - len(model.users), len(grown.items) - len(model.items)
     notes = [f"{count} new ratings, {users_new} new users, {items_new} new items", *notes[1:]]

@@ -231,4 +231,6 @@ def fold_in_part(
         f"their ratings learned, {len(hidden.ratings)} looked for"
     )
     notes = [note, *([f"{single} test users have 1 rating and are left out"] if single else [])]
+    if known.seen_times is not None and part.times is None:
+        notes.append("the test has no times: what is learned of a user counts as one moment")
     return grown, hidden, [*notes, *(line for line in said if "new ratings" not in line)]

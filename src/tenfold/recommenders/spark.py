@@ -172,6 +172,11 @@ def _refuse(schema: Schema, recipe: FactorRecipe, options: FitOptions) -> None:
             f"{', '.join(options_given)} is for tables that tenfold reads itself",
             fix="write the table as Parquet, or as CSV with a header",
         )
+    if recipe.recent or recipe.in_order:
+        raise RecipeError(
+            "rows in Spark have no order, of which any could be recent",
+            fix="leave --recent and --in-order out",
+        )
     if recipe.duplicates in ("first", "last"):
         raise RecipeError(
             f"rows in Spark have no order, of which duplicates = {recipe.duplicates!r} could be",
