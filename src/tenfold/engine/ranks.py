@@ -358,9 +358,6 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     if rank.count == 1:
         yield ONE_RANK
         return
-    if dist.is_initialized():  # a training within another one
-        yield Ranks(rank.number, rank.count)
-        return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # What is agreed on goes through gloo, gradients of a GPU through NCCL.

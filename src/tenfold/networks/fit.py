@@ -109,7 +109,8 @@ class NetworkFit:
             )
         with (
             training_on(self.device, small=not self.schema.images) as peak,
-            joined_ranks(self.device) as self.ranks,
+            # A training within another one has its ranks already.
+            nullcontext(self.ranks) if self.ranks.count > 1 else joined_ranks(self.device) as self.ranks,
         ):
             # Each of these makes the ranks wait for each other; the recipe is compared once it is known.
             waits = self.options.machine.shard, self.options.machine.probe, self.options.time_limit
@@ -318,6 +319,7 @@ class _Prepared:
         that extra photos learn. None on ranks without a folder, which share it."""
         job = self.job
         alone = NetworkFit(job.schema, job.asked.model_copy(update={"extra": ""}), job.table, job.options)
+        alone.ranks = self.job.ranks
         if folder is None:
             alone.take_part()
             return None
