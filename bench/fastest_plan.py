@@ -1,6 +1,7 @@
 """The fastest plan of those that fit, on this CPU: predicted and measured seconds of every cut of a batch.
 
     python bench/fastest_plan.py [--rounds 3] [--only resnet18]
+    python bench/fastest_plan.py --tight         within a budget that the whole batch does not quite fit
 
 Measured: CPU seconds of whole optimizer steps (`engine.step.train_step`) on one thread, all plans of a
 network in turn within one process, the least of all rounds.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from tenfold.engine.device import keep_freed_memory
 from tenfold.engine.step import Training, begin_training, train_step
 from tenfold.memory.cards import GIB
 from tenfold.memory.choose import plan_fastest
-from tenfold.memory.plan import PlanRequest
+from tenfold.memory.plan import PlanRequest, Plans, plan_memory
 from tenfold.nn.network import build_network, recompute
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
@@ -79,9 +80,14 @@ def begin(arch: str, side: int, rows: int) -> tuple[Training, Batch]:
     return training, next(batches)
 
 
-def seconds(training: Training, batch: Batch, micro: int, checkpoint: bool, step: int) -> float:
+#: Rows at once, whether activations are computed again, and in which blocks alone.
+Way = tuple[int, bool, tuple[str, ...]]
+
+
+def seconds(training: Training, batch: Batch, way: Way, step: int) -> float:
     """CPU seconds of one optimizer step."""
-    recompute(training.network, checkpoint)
+    micro, checkpoint, blocks = way
+    recompute(training.network, checkpoint, blocks)
     training.network.train()
     training.micro_batch = micro
     started = time.process_time()
@@ -93,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--tight", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # as a training does
@@ -102,23 +109,36 @@ def main() -> None:
         training, batch = begin(arch, side, rows)
         cuts = sorted({rows // passes for passes in (1, 2, 4, 8, 16) if rows % passes == 0}, reverse=True)
         group = training.group or 1
-        plans = [(micro, False) for micro in cuts if micro % group == 0]
-        plans += [(plans[0][0], True), (plans[-1][0], True)]
+        recipe = Recipe(image_size=(side, side), batch_size=rows)
+        request = PlanRequest(64 * GIB, recipe, "cpu", classes=CLASSES, cached=False)
+        plans: list[Way] = [(micro, False, ()) for micro in cuts if micro % group == 0]
+        if given.tight:
+            tight = plan_memory(arch, request).band_bytes[1] - 1
+            request = replace(request, budget_bytes=tight)
+            planner, rates = Plans(arch).planner(request), request.rates
+            some = planner.recomputed(rows, rates) if rates else None
+            plans = [*plans[1:], *([(rows, True, some[1])] if some else [])]
+        plans += [(cuts[0], True, ())] if given.tight else [(cuts[0], True, ()), (plans[-1][0], True, ())]
         best = dict.fromkeys(plans, float("inf"))
         for step in range(given.rounds + 1):
             for plan in plans:
-                taken = seconds(training, batch, *plan, step)
+                taken = seconds(training, batch, plan, step)
                 if step:
                     best[plan] = min(best[plan], taken)
-        recipe = Recipe(image_size=(side, side), batch_size=rows)
-        request = PlanRequest(64 * GIB, recipe, "cpu", classes=CLASSES, cached=False)
         plan = plan_fastest(arch, request)
-        shown = "  ".join(f"{m}{'*' if c else ''}: {best[m, c]:.3f}" for m, c in plans)
-        predicted = "  ".join(f"{each.micro_batch}: {each.seconds:.3f}" for each in plan.choices)
-        ratio = best[plan.micro_batch, plan.checkpoint] / min(best.values())
-        print(f"{arch} {side} px, {rows} rows; *: activations computed again")
+        shown = "  ".join(f"{m}{_star(c, b)}: {best[m, c, b]:.3f}" for m, c, b in plans)
+        predicted = "  ".join(
+            f"{each.micro_batch}{_star(each.checkpoint, each.blocks)}: {each.seconds:.3f}"
+            for each in plan.choices
+        )
+        ratio = best[plan.micro_batch, plan.checkpoint, plan.blocks] / min(best.values())
+        print(f"{arch} {side} px, {rows} rows; *: activations computed again; N: of N blocks")
         print(f"  measured   {shown}\n  predicted  {predicted}")
         print(f"  taken: {plan.micro_batch} rows, {ratio:.3f} of the fastest", flush=True)
+
+
+def _star(checkpoint: bool, blocks: tuple[str, ...]) -> str:
+    return ("*" + (str(len(blocks)) if blocks else "")) if checkpoint else ""
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
     python bench/memory_plan.py --context         what a CPU process holds beside its tensors
     python bench/memory_plan.py --heap            trainings on this CPU: predicted and measured
     python bench/memory_plan.py --ranks           the same of trainings that several processes share
+    python bench/memory_plan.py --peers           beside other tools; see bench/memory_peers.py
 
 The lesson's notebook prints the memory of the *process*: what the allocator reserved, and a context that
 differs from machine to machine. One context per machine is read off one setting (convnext_small, 16 rows at
@@ -418,7 +419,7 @@ def show_heap() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for name in ("lesson", "time", "steps", "context", "heap", "ranks"):
+    for name in ("lesson", "time", "steps", "context", "heap", "ranks", "peers"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--brackets", type=int, default=0)
     parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw")
@@ -428,7 +429,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, timm {timm.__version__}")
     asked = vars(given)
     if given.lesson or not any(
-        asked[name] for name in ("time", "steps", "context", "heap", "ranks", "brackets", "coverage")
+        asked[name] for name in ("time", "steps", "context", "heap", "ranks", "peers", "brackets", "coverage")
     ):
         show_lesson()
     if given.time:
@@ -445,6 +446,10 @@ def main() -> None:
         show_heap()
     if given.ranks:
         show_ranks()
+    if given.peers:
+        from memory_peers import show_peers
+
+        show_peers()
 
 
 if __name__ == "__main__":

@@ -258,6 +258,7 @@ class MemoryPlan:
     micro_batch: rows that go through the network at once.
     accumulation: micro-batches to an optimizer step of a full batch.
     checkpoint: recompute activations in the backward pass.
+    blocks: names of the blocks whose activations are recomputed; all that the architecture has if empty.
     workers: threads that read rows.
     predicted_bytes: expected peak of process memory, 0 where not planned.
     band_bytes: low and high end of the prediction.
@@ -273,6 +274,7 @@ class MemoryPlan:
     band_bytes: tuple[int, int] = (0, 0)
     parts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from timm.models import SwinTransformer, register_model
 
 from tenfold.engine.train import train_step
+from tenfold.nn.blocks import find_blocks
 from tenfold.nn.network import recompute
 from tenfold.recipe import Recipe
 from training import (
@@ -63,11 +64,19 @@ def changed(**values: object) -> Recipe:
 
 
 def weights_after(
-    recipe: Recipe, micro_batch: int, *, rows: int = 38, missing: float = 0.0, checkpoint: bool = False
+    recipe: Recipe,
+    micro_batch: int,
+    *,
+    rows: int = 38,
+    missing: float = 0.0,
+    checkpoint: bool = False,
+    every: int = 0,
 ) -> dict:
+    """checkpoint: compute activations again.  every: of each so many blocks' first one alone."""
     training = make_training(recipe, micro_batch=micro_batch)
     if checkpoint:
-        assert recompute(training.network)
+        blocks = list(find_blocks(training.network))[::every] if every else ()
+        assert recompute(training.network, blocks=blocks)
     training.network.train()
     examples = make_examples(rows, size=recipe.image_size[0], missing=missing)
     for step, batch in enumerate(make_batches(training, examples)):
@@ -99,6 +108,15 @@ def test_activations_computed_again(arch: str) -> None:
     recipe = changed(arch=arch, image_size=64, batch_size=8)
     whole = weights_after(recipe, 8, rows=16)
     assert largest_difference(whole, weights_after(recipe, 4, rows=16, checkpoint=True)) < EXACT
+
+
+@pytest.mark.parametrize("arch", ["test_convnext", "test_efficientnet", "test_resnet", "test_vit"])
+def test_activations_of_some_blocks_computed_again(arch: str) -> None:
+    size = FIXED.get(arch, 64)
+    recipe = changed(arch=arch, image_size=size, batch_size=8, augment="off")
+    kept = weights_after(recipe, 4, rows=16)
+    again = weights_after(recipe, 4, rows=16, checkpoint=True, every=2)
+    assert all(torch.equal(kept[name], value) for name, value in again.items())
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from tenfold.errors import MemoryBudgetError
-from tenfold.memory import choose
 from tenfold.memory import plan as module
 from tenfold.memory.cards import GIB, MIB
 from tenfold.memory.choose import LEAST_GAIN, Refusal, plan_each, plan_fastest, plan_to_fit
-from tenfold.memory.plan import Choice, Plan, PlanRequest, plan_memory
+from tenfold.memory.plan import Choice, Plan, PlanRequest, Plans, plan_memory
 from tenfold.memory.speed import Rates
 from tenfold.recipe import Recipe
 
@@ -81,15 +80,45 @@ def test_a_card_that_waits_for_its_processor_may_compute_again(
     recomputed = Choice(64, 1, True, 5, 5, again, True)
 
     def answer(_: object, asked: PlanRequest) -> Plan:
+        if asked.blocks:
+            raise AssertionError("no block is known of this network")
         found = recomputed if asked.checkpoint else kept
         how = {"checkpoint": found.checkpoint, "seconds": found.seconds, "choices": (found,)}
         return Plan(found.micro_batch, found.accumulation, fits=True, **how)
 
-    monkeypatch.setattr(choose, "plan_memory", answer)
+    monkeypatch.setattr(Plans, "plan", answer)
     plan = plan_fastest("any", request(**{**SMALL, "batch_size": 64, "device": "cuda", "budget_bytes": GIB}))
     assert plan.micro_batch == taken and plan.checkpoint == (taken == 64)
     assert {each.micro_batch for each in plan.choices} == {16, 64}
     assert plan.choices[0].seconds == min(4.0, again)
+
+
+def test_a_card_that_waits_for_its_processor_computes_as_few_blocks_again_as_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arch = "test_convnext"
+    monkeypatch.setattr(module, "rates_of", lambda *_: rates(operator=1e-3, beside=True))
+    asked = {**CARD, "budget_bytes": 4 * GIB}
+    whole = plan_memory(arch, request(**asked))
+    assert whole.fits_whole
+    plan = plan_fastest(arch, request(**{**asked, "budget_bytes": whole.band_bytes[1] - MIB}))
+    every = next(each for each in plan.choices if each.checkpoint and not each.blocks)
+    assert (plan.micro_batch, plan.checkpoint, plan.fits) == (24, True, True)
+    assert plan.blocks and plan.blocks == plan.choices[0].blocks
+    assert plan.band_bytes[1] <= plan.budget_bytes and plan.seconds < every.seconds
+    assert "block" in plan.notes[-1] and plan.record()["blocks"] == list(plan.blocks)
+
+
+def test_what_fits_only_with_recomputing_gets_it_in_some_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "rates_of", lambda *_: rates(beside=True))
+    # Rows of one BatchNorm group, which is not cut.
+    asked = {**CARD, "image_size": 160, "batchnorm_group": 24, "evaluated": 0, "budget_bytes": GIB}
+    need = plan_memory("test_resnet", request(**asked)).band_bytes[1]
+    plan = plan_to_fit("test_resnet", request(**{**asked, "budget_bytes": need - 4 * MIB}))
+    assert plan.fits and plan.checkpoint and len(plan.blocks) == 2
+    assert "activations of 2 blocks" in plan.notes[-1] and "not one" in plan.notes[-1]
 
 
 def test_what_is_asked_for_is_planned_and_unknown_devices_get_the_largest(

@@ -13,10 +13,19 @@ from tenfold.memory.cards import GIB
 from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.plan import Plan, PlanRequest, plan_memory
 from tenfold.memory.training import NetworkTraining
-from tenfold.nn.network import Network, build_network
+from tenfold.nn.network import Network, build_network, recompute
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
-from training import SCHEMA, cells_schema, make_batches, make_encoding, make_kinds, make_training, with_cells
+from training import (
+    SCHEMA,
+    cells_schema,
+    make_batches,
+    make_encoding,
+    make_examples,
+    make_kinds,
+    make_training,
+    with_cells,
+)  # fmt: skip
 
 SIDE, ROWS = 64, 24
 RECIPE = Recipe(
@@ -95,6 +104,25 @@ def test_a_real_step_of_a_mixed_network_takes_what_was_predicted(
     batch = make_batches(training, with_cells(make_kinds(rows, size=SIDE), pictures=True))[0]
     phases, script = phases_of(network_of(MIXED)), StepAllocations()
     script.play_micro(phases.micro_batch(rows), {}, phases.trained())
+    script.play(phases.updates()[1])
+    predicted = replay(script.events, script.sizes, None).live
+    assert predicted == pytest.approx(measured(training, batch), rel=0.02)
+
+
+@pytest.mark.parametrize("blocks", [(), ("layer1.0",), ("layer1.0", "layer2.0", "layer3.0")])
+def test_a_real_step_with_some_blocks_computed_again_takes_what_was_predicted(
+    blocks: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenfold.engine.undo.SMALL_COPY", -1)
+    training = make_training(RECIPE, micro_batch=ROWS, precision="float32")
+    batch = make_batches(training, make_examples(ROWS, size=SIDE))[0]
+    first = next(name for name, part in training.network.encoders.items())
+    named = tuple(f"encoders.{first}.{block}" for block in blocks)
+    recompute(training.network, bool(named), named)
+    how: dict[str, Any] = {"checkpoint": bool(named), "blocks": named}
+    kept = NetworkTraining(network_of(SCHEMA), RECIPE, precision="float32", **how)
+    phases, script = Phases(kept, "cpu"), StepAllocations()
+    script.play_micro(phases.micro_batch(ROWS), {}, phases.trained())
     script.play(phases.updates()[1])
     predicted = replay(script.events, script.sizes, None).live
     assert predicted == pytest.approx(measured(training, batch), rel=0.02)

@@ -181,6 +181,30 @@ def test_what_spark_does_not_do_is_refused(
         fit(asked, chosen, f"{files}/*.parquet", run=tmp_path / "run", history=False)
 
 
+def test_what_java_throws_in_the_middle_of_a_job_is_told_in_a_line(spark: Any) -> None:
+    from tenfold.recommenders.spark import spark_session
+
+    with pytest.raises(RatingsError, match="Spark ran out of memory") as caught, spark_session():
+        spark.sparkContext._jvm.java.util.ArrayList(2**31 - 1)
+    assert "java.lang.OutOfMemoryError" in str(caught.value) and "--driver-memory" in str(caught.value)
+    with pytest.raises(RatingsError, match="Spark stopped: java.util.NoSuchElementException"):
+        with spark_session():
+            spark.sparkContext._jvm.java.util.ArrayDeque().removeFirst()
+    # The session is the caller's, and goes on.
+    assert spark.range(3).count() == 3
+
+
+def test_a_java_process_that_ended_is_told_in_a_line(spark: Any) -> None:
+    from py4j.protocol import Py4JNetworkError
+
+    from tenfold.recommenders.spark import spark_session
+
+    for error in (Py4JNetworkError("Answer from Java side is empty"), ConnectionRefusedError(111, "refused")):
+        with pytest.raises(RatingsError, match="Spark stopped: (its Java process|Answer from Java)"):
+            with spark_session():
+                raise error
+
+
 def test_other_commands_refuse_the_engine(files: Path) -> None:
     with pytest.raises(RecipeError, match="engine spark is for tenfold fit"):
         tune("wd", SCHEMA, SMALL.model_copy(update={"method": "als"}), str(files / "0.parquet"))

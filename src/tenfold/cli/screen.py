@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenfold.engine.finder import RateCurve
     from tenfold.files.graph import Exported
     from tenfold.memory.choose import Refusal
-    from tenfold.memory.plan import Plan
+    from tenfold.memory.plan import Choice, Plan
     from tenfold.recommenders.inspect import Inspection
     from tenfold.recommenders.run import RecommenderRun
     from tenfold.runs.run import Run
@@ -356,17 +356,26 @@ def _show_choices(plan: Plan) -> None:
     """Print a row for each cut of the batch that was looked at, the fastest that fits first."""
     rows = [
         [
-            f"{each.micro_batch} x {each.accumulation}" + (" *" if each.checkpoint else ""),
+            f"{each.micro_batch} x {each.accumulation}{_again(each)}",
             f"{each.process_bytes / 2**30:.1f}" + ("" if each.fits else "!"),
             f"{each.high_bytes / 2**30:.1f}",
             f"{each.seconds:.3g}",
-            "taken" if (each.micro_batch, each.checkpoint) == (plan.micro_batch, plan.checkpoint) else "",
+            "taken" if _way(each) == _way(plan) else "",
         ]
         for each in plan.choices
     ]
     show_table(("rows at once", "peak GiB", "at most", "s a step, predicted", ""), rows, left=())
-    if any(each.checkpoint for each in plan.choices) and not plan.checkpoint:
-        tell("*: activations computed again", NOTE)
+    if any(each.checkpoint for each in plan.choices):
+        tell("*: activations computed again; with a number: of so many blocks", NOTE)
+
+
+def _again(plan: Plan | Choice) -> str:
+    """What is computed again: `` *``, or `` * 5`` where it is five blocks."""
+    return " *" + (f" {len(plan.blocks)}" if plan.blocks else "") if plan.checkpoint else ""
+
+
+def _way(plan: Plan | Choice) -> tuple[int, bool, tuple[str, ...]]:
+    return plan.micro_batch, plan.checkpoint, plan.blocks
 
 
 def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
@@ -388,7 +397,7 @@ def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
         rows.append(
             [
                 plan.arch,
-                f"{plan.micro_batch} x {plan.accumulation}" + (" *" if plan.checkpoint else ""),
+                f"{plan.micro_batch} x {plan.accumulation}{_again(plan)}",
                 f"{plan.predicted_bytes / 2**30:.1f}" + ("" if plan.fits else "!"),
                 "-".join(f"{size / 2**30:.1f}" for size in plan.band_bytes),
                 "yes" if plan.fits_whole else "no",

@@ -124,7 +124,7 @@ def fit_network(
         shards=split_parameters(network, ranks) if shard else UNSPLIT,
     )
     ranks.copy_first(network.state_dict().values())
-    if plan.checkpoint and not recompute(network):
+    if plan.checkpoint and not recompute(network, blocks=plan.blocks):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
     good, best = _resumed(training, found or kept, folder) if kept else ({}, {})
     fresh = kept is None

@@ -1,4 +1,4 @@
-"""The fastest of the plans that fit: how a batch is cut, and whether activations are computed again.
+"""The fastest of the plans that fit: how a batch is cut, and which activations are computed again.
 
 The answer of a training is the same for all of them; what they differ in is memory and time.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
 from tenfold.memory.cards import show_bytes
-from tenfold.memory.plan import Choice, Plan, PlanRequest, plan_memory
+from tenfold.memory.plan import Choice, Plan, PlanRequest, Plans, of_blocks, plan_memory
 from tenfold.memory.training import Trainable
 
 #: Part of a step's seconds that another cut must save before it is taken instead of the largest micro-batch:
@@ -36,27 +37,63 @@ def plan_fastest(network: Trainable, request: PlanRequest) -> Plan:
 
     Its `choices` are all that were looked at. Raises as `plan_memory`.
     """
-    plan = plan_memory(network, request)
+    plans = Plans(network)
+    return plans.kept(request, "fastest", lambda: _fastest_of(plans, request))
+
+
+def _fastest_of(plans: Plans, request: PlanRequest) -> Plan:
+    plan = plans.plan(request)
     if request.micro_batch is not None or not plan.choices:
         return plan
     choices = list(plan.choices)
-    if request.device == "cuda" and not request.checkpoint and not plan.fits_whole:
-        # A processor that has to start every kernel may be faster with fewer passes of more arithmetic.
-        try:
-            choices += plan_memory(network, replace(request, checkpoint=True)).choices
-        except RecipeError:
-            pass  # this backbone has no blocks to recompute
-    own, fastest = plan.choices[0], _fastest(choices)
+    own = plan.choices[0]
+    if not request.checkpoint and not plan.fits_whole:
+        again: Sequence[Choice] = ()
+        if request.device == "cuda" or not plan.fits:
+            # A processor that has to start every kernel may be faster with fewer passes of more arithmetic.
+            try:
+                again = plans.plan(replace(request, checkpoint=True)).choices
+            except RecipeError:
+                pass  # this backbone has no blocks to recompute
+        least = _fastest(again) or _fastest(choices)
+        some = _some_blocks(plans, request, plan, least.seconds if least else inf)
+        choices += [*again, *(some.choices if some else ())]
+    fastest = _fastest(choices)
     if plan.fits and fastest is not None and fastest.seconds < own.seconds * (1 - LEAST_GAIN):
-        how = replace(request, micro_batch=fastest.micro_batch, checkpoint=fastest.checkpoint)
         note = f"{fastest.words}: {fastest.seconds:.3g} s a step are predicted, "
         note += f"{own.seconds:.3g} s with {own.words}"
-        found = plan_memory(network, how)
+        found = plans.plan(_as_chosen(request, fastest))
         plan = replace(found, largest_batch=plan.largest_batch, notes=(*found.notes, note))
     return replace(plan, choices=tuple(sorted(choices, key=lambda each: (not each.fits, each.seconds))))
 
 
-def _fastest(choices: list[Choice]) -> Choice | None:
+def _some_blocks(plans: Plans, request: PlanRequest, plan: Plan, seconds: float) -> Plan | None:
+    """The plan with some blocks recomputed that takes the least, if that is less than these seconds.
+
+    plan: the one without. What a block keeps is known from its trace; the plan that comes of it is traced.
+    """
+    rates = request.rates
+    if rates is None:
+        return None
+    planner = plans.planner(request)
+    cuts = planner.larger(plan.micro_batch) + ([] if plan.fits else [plan.micro_batch])
+    looked = [(found, micro) for micro in cuts if (found := planner.recomputed(micro, rates)) is not None]
+    for (predicted, blocks), micro in sorted(looked):
+        if predicted >= seconds:
+            break
+        how = replace(request, micro_batch=micro, checkpoint=True, blocks=blocks)
+        some = plans.plan(how)
+        if some.fits and some.seconds < seconds:
+            return some
+    return None
+
+
+def _as_chosen(request: PlanRequest, choice: Choice) -> PlanRequest:
+    how = choice.micro_batch, choice.checkpoint, choice.blocks
+    return replace(request, micro_batch=how[0], checkpoint=how[1], blocks=how[2])
+
+
+def _fastest(choices: Sequence[Choice]) -> Choice | None:
     return min((each for each in choices if each.fits), key=lambda each: each.seconds, default=None)
 
 
@@ -80,6 +117,11 @@ def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
     if plan.fits or request.micro_batch is not None:
         return plan
     remedies = []
+    note = "activations{} are recomputed in the backward pass: otherwise not one micro-batch fits"
+    if (choice := _fastest(plan.choices)) is not None:
+        found = plan_memory(network, _as_chosen(request, choice))
+        note = note.format(of_blocks(found.blocks))
+        return replace(found, choices=plan.choices, notes=(*found.notes, note))
     if not plan.checkpoint:
         try:
             recomputed = plan_memory(network, replace(request, checkpoint=True))
@@ -87,8 +129,7 @@ def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
             pass  # this backbone has no blocks to recompute
         else:
             if recomputed.fits:
-                note = "activations are recomputed in the backward pass: otherwise not one micro-batch fits"
-                return replace(recomputed, notes=(*recomputed.notes, note))
+                return replace(recomputed, notes=(*recomputed.notes, note.format("")))
             remedies.append(f"even checkpoint=true needs {show_bytes(recomputed.band_bytes[1])}")
     rows = "one row" if plan.micro_batch == 1 else f"a micro-batch of {plan.micro_batch} rows"
     height, width = plan.image_size

@@ -78,7 +78,8 @@ class Forecaster:
         spread: float = SPREAD,
         dropped: Collection[int] = (),
     ) -> None:
-        self._spread, self._dropped = spread, dropped
+        self.spread = spread if phases.device != "cpu" else HEAP_SPREAD
+        self._dropped = dropped
         self._phases, self._device, self._context, self._workspace = phases, phases.device, context, workspace
 
     def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
@@ -86,10 +87,9 @@ class Forecaster:
         requests = self._requests(batch, micro_batches)
         usage = replay(requests.events, requests.sizes, self._allocator())
         logs = [self._phases.micro_batch(rows) for rows in set(micro_batches)]
-        widest = max(log.widest for log in logs)
-        context, spread = self._context, self._spread
-        if self._device == "cpu":
-            widest, spread = 0, HEAP_SPREAD  # its convolutions' scratch space is known
+        # Of a CPU's convolutions the scratch space is known.
+        widest = max(log.widest for log in logs) if self._device != "cpu" else 0
+        context, spread = self._context, self.spread
         band = Band(
             context.low + usage.allocated,
             context.expected + usage.reserved,
@@ -104,15 +104,32 @@ class Forecaster:
             all(log.bounded for log in logs),
         )
 
-    def seconds(self, micro_batches: Sequence[int], rates: Rates) -> float:
-        """Predicted seconds of a step that is cut into micro-batches of these rows: see `memory.speed`."""
+    def seconds(self, micro_batches: Sequence[int], rates: Rates, again: Collection[str] = ()) -> float:
+        """Predicted seconds of a step that is cut into micro-batches of these rows: see `memory.speed`.
+
+        again: names of blocks whose forward pass runs a second time.
+        """
         total = rates.seconds(_costs(self._phases.updates()[1]))
         # Every further pass adds to the gradients: two are read, and one written.
         added = np.array([(0.0, 3.0 * size) for size in self._phases.trained()]).reshape(-1, 2)
         total += (len(micro_batches) - 1) * rates.seconds(added)
         for rows, times in Counter(micro_batches).items():
-            total += times * rates.seconds(_costs(self._phases.micro_batch(rows)))
+            log = self._phases.micro_batch(rows)
+            costs = _costs(log)
+            twice = [costs[slice(*span.costs)] for span in log.spans if span.name in again]
+            total += times * rates.seconds(np.concatenate([costs, *twice]))
         return total
+
+    def blocks(self, rows: int, rates: Rates) -> dict[str, tuple[int, float]]:
+        """Of each block of the network, with so many rows: bytes that it keeps for its backward pass, and
+        seconds of its forward pass."""
+        log, found = self._phases.micro_batch(rows), dict[str, tuple[int, float]]()
+        costs = _costs(log)
+        for span in log.spans:
+            kept, seconds = found.get(span.name, (0, 0.0))
+            seconds += rates.seconds(costs[slice(*span.costs)])
+            found[span.name] = kept + log.kept_by(span), seconds
+        return found
 
     def timeline(self, batch: int, micro_batches: Sequence[int]) -> Timeline:
         """The last step that `forecast` plays, event by event."""

@@ -32,6 +32,7 @@ from tenfold.memory.trace import (
     Recorder,
 )
 from tenfold.memory.training import TracedTraining
+from tenfold.nn.blocks import find_blocks
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Phases:
             network = to_fake(self.training.network, self._mode, self.device, self.training.dtype)
             self._network = network.train()
             self.training.begin(self._network, self.device)
+        self._blocks = find_blocks(self._network)
         self._trained = [p for p in self._network.parameters() if p.requires_grad]
         self._index = {id(parameter): index for index, parameter in enumerate(self._trained)}
         self._micro: dict[Hashable, dict[int, AllocationLog]] = {}
@@ -113,7 +115,7 @@ class Phases:
             recorder = self._recorder(parameters=self._trained)
             recorder.outside(there)
             with recorder:
-                with walk.saving():
+                with walk.saving(), recorder.blocks(self._blocks):
                     loss = self.training.forward(given, rows)
                 walk.run(
                     loss,

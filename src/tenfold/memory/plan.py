@@ -8,11 +8,11 @@ time of a training, never its answer, image size or batch size.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -53,11 +53,17 @@ _UNTRACEABLE = (
 )
 
 
+def of_blocks(blocks: Sequence[str]) -> str:
+    """`` of 5 blocks``; nothing where all are meant."""
+    return f" of {len(blocks)} block{'s' if len(blocks) > 1 else ''}" if blocks else ""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A way to cut a batch: what it is predicted to take.
 
     process_bytes, high_bytes: of the process, expected and at most.  seconds: of an optimizer step.
+    blocks: as of `MemoryPlan`.
     """
 
     micro_batch: int
@@ -67,13 +73,13 @@ class Choice:
     high_bytes: int
     seconds: float
     fits: bool
+    blocks: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
         """``16 rows at once``."""
-        return f"{self.micro_batch} rows at once" + (
-            ", activations computed again" if self.checkpoint else ""
-        )
+        again = f", activations{of_blocks(self.blocks)} computed again" if self.checkpoint else ""
+        return f"{self.micro_batch} rows at once{again}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +116,7 @@ class Plan(MemoryPlan):
         within = ("may fit" if UNBOUNDED in self.notes else "fits") if self.fits else "does not fit"
         head = f"Plan of {self.arch or 'a network'}{size}, {self.precision} on {self.device}: "
         head += f"batch {self.batch_size} = {self.accumulation} x {self.micro_batch} rows"
-        head += ", checkpointed" if self.checkpoint else ""
+        head += f", checkpointed{of_blocks(self.blocks)}" if self.checkpoint else ""
         low, high = (show_bytes(size) for size in self.band_bytes)
         sizes = [("process", show_bytes(self.predicted_bytes)), ("low to high", f"{low} to {high}")]
         sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
@@ -137,6 +143,7 @@ class Plan(MemoryPlan):
             "micro_batch": self.micro_batch,
             "accumulation": self.accumulation,
             "checkpoint": self.checkpoint,
+            "blocks": list(self.blocks),
             "precision": self.precision,
             "device": self.device,
             "live_bytes": self.live_bytes,
@@ -171,7 +178,7 @@ class PlanRequest:
     device: ``cuda`` or ``cpu``; it need not be there.  card: or its name, where it is known.
     micro_batch: take this many rows, and report what they need.
     classes: outputs of the last layer, where only the architecture is given.
-    checkpoint: recompute activations in the backward pass.
+    checkpoint: recompute activations in the backward pass.  blocks: as of `MemoryPlan`.
     evaluated: rows that are evaluated together between epochs; as many as `engine.predict` takes where None.
     context: what the process that will train holds beside its tensors, where that is known.
     cached: look up and keep the plans of architectures in the user's cache folder.
@@ -192,6 +199,7 @@ class PlanRequest:
     cached: bool = True
     devices: int = 1
     shard: bool = False
+    blocks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
@@ -246,8 +254,8 @@ class PlanRequest:
             return known_context(self.device, self.known_card)
         return self.context, f"this process holds {show_bytes(self.context.low)} before its training"
 
-    def key(self, arch: str) -> str:
-        """Digest of everything that decides the plan of an architecture."""
+    def key(self, arch: str, what: str = "plan") -> str:
+        """Digest of everything that decides the plan of an architecture. what: plan it is."""
         context, _ = self.known_context()
         card = self.known_card
         decides = {
@@ -258,25 +266,26 @@ class PlanRequest:
             "threads": torch.get_num_threads() if self.device == "cpu" else 0,
         }
         versions = torch.__version__, version("timm"), torch.backends.cpu.get_cpu_capability()
-        return digest([arch, self.precision, decides, *versions])
+        return digest([what, arch, self.precision, decides, *versions])
 
-    def planner(self, network: Trainable) -> Planner:
-        """Looks for the plan of a network."""
+    def traced(self, network: Trainable) -> Traced:
+        """The step of a network, which is traced as far as a planner asks."""
         training = NetworkTraining(
             network,
             self.recipe,
             precision=self.precision,
             classes=self.classes,
             checkpoint=self.checkpoint,
+            blocks=self.blocks,
             evaluated=ROWS_AT_ONCE[self.device] if self.evaluated is None else self.evaluated,
             parts=self.devices if self.shard else 1,
         )
-        context, note = self.known_context()
+        context, _ = self.known_context()
         phases = Phases(training, self.device, self.attention)
         workspace = matrix_workspace(self.capability) + self._shared_bytes(training)
         dropped = training.dropped()
         forecaster = Forecaster(phases, context=context, workspace=workspace, dropped=dropped)
-        return Planner(training, forecaster, self, note)
+        return training, forecaster
 
     def _shared_bytes(self, training: NetworkTraining) -> int:
         """What a device holds because others share the batch: the buffer through which gradients cross, and
@@ -295,25 +304,53 @@ class PlanRequest:
         return rates_of(self.device, self.known_card, self.precision)
 
 
+@dataclass(frozen=True)
+class Plans:
+    """Plans of one network: the step of each way to recompute activations is traced once for all of them."""
+
+    network: Trainable
+    _traced: dict[tuple[bool, tuple[str, ...]], Traced] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The architecture, or "" of a network that was given."""
+        return self.network if isinstance(self.network, str) else ""
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """See `plan_memory`."""
+        return self.kept(request, "plan", lambda: self.planner(request).plan(self.name))
+
+    def kept(self, request: PlanRequest, what: str, make: Callable[[], Plan]) -> Plan:
+        """A plan that was made before, or is made now, and kept under this word."""
+        key = request.key(self.network, what) if isinstance(self.network, str) and request.cached else ""
+        plan = _recall(key)
+        if plan is None:
+            with tracing(self.name or "the network"):
+                plan = make()
+            remember(key, asdict(plan))
+        return plan
+
+    def planner(self, request: PlanRequest) -> Planner:
+        """Looks for the plan asked for; requests differ in their cut and in what is recomputed alone."""
+        way = request.checkpoint, request.blocks
+        if way not in self._traced:
+            self._traced[way] = request.traced(self.network)
+        return Planner(*self._traced[way], request, request.known_context()[1])
+
+
 def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
     """The largest micro-batch with which a training fits the budget, and what it will hold.
 
     Raises RecipeError where the network refuses the size or cannot be traced, with the reason.
     """
-    key = request.key(network) if isinstance(network, str) and request.cached else ""
-    plan = _recall(key)
-    if plan is None:
-        name = network if isinstance(network, str) else ""
-        with tracing(name or "the network"):
-            plan = request.planner(network).plan(name)
-        remember(key, asdict(plan))
-    return plan
+    return Plans(network).plan(request)
 
 
 def timeline(network: Trainable, plan: Plan, request: PlanRequest) -> Timeline:
     """Memory over one step of a plan that was made for this request."""
     with tracing(plan.arch or "the network"):
-        return replace(request, checkpoint=plan.checkpoint).planner(network).timeline(plan.micro_batch)
+        how = replace(request, checkpoint=plan.checkpoint, blocks=plan.blocks)
+        return Plans(network).planner(how).timeline(plan.micro_batch)
 
 
 def known_context(device: str, card: Card | None) -> tuple[Band, str]:
@@ -337,6 +374,10 @@ class CutTraining(Protocol):
     def groups(self, rows: int) -> tuple[int, ...]:
         """Sizes of the groups of so many rows that are not cut."""
         ...
+
+
+#: A training and the forecasts of its step.
+Traced = tuple[CutTraining, Forecaster]
 
 
 def part_of(training: CutTraining, rows: int, devices: int) -> int:
@@ -386,6 +427,7 @@ class Planner:
             band_bytes=(forecast.band.low, forecast.band.high),
             parts=forecast.parts,
             notes=tuple(self._notes),
+            blocks=request.blocks,
             arch=arch,
             image_size=request.recipe.image_size,
             batch_size=batch,
@@ -414,8 +456,41 @@ class Planner:
             forecast, cut = self._forecast(batch, rows), cut_groups(self._training.groups(batch), rows)
             fits = forecast.band.high <= self._request.budget_bytes
             how = rows, len(cut), self._request.checkpoint, forecast.process, forecast.band.high
-            choices.append(Choice(*how, self._forecaster.seconds(cut, rates), fits))
+            choices.append(Choice(*how, self._forecaster.seconds(cut, rates), fits, self._request.blocks))
         return tuple(choices)
+
+    def larger(self, micro: int) -> list[int]:
+        """Some cuts of the batch into fewer passes than with `micro` rows at once.
+
+        Where groups are not cut, every number of them is a trace of its own, and few are looked at.
+        """
+        groups = self._training.groups(self._batch)
+        passes = range(1, len(cut_groups(groups, micro)))
+        looked = {*passes[: 2 if self._training.grouped else NEAR], *passes[-1:]}
+        return sorted({_rows(groups, count) for count in looked} - {micro}, reverse=True)
+
+    def recomputed(self, micro: int, rates: Rates) -> tuple[float, tuple[str, ...]] | None:
+        """Seconds and blocks with which so many rows at once should fit, without a further trace; None where
+        no blocks are enough.
+
+        Those that keep most for a second of their forward pass are recomputed first, as PyTorch's partitioner
+        does with its memory budget (torch._functorch.partitioners); while one is recomputed it is there.
+        """
+        batch, forecaster, named = self._batch, self._forecaster, list[str]()
+        over = self._high(batch, micro) - self._request.budget_bytes
+        freed = most = 0
+        blocks = forecaster.blocks(micro, rates)
+        worth = sorted(blocks, key=lambda name: blocks[name][0] / max(blocks[name][1], 1e-12), reverse=True)
+        for name in worth:
+            if freed - most >= over:
+                break
+            kept = int(blocks[name][0] * (1 + forecaster.spread))
+            freed, most = freed + kept, max(most, kept)
+            named.append(name)
+        if freed - most < over:
+            return None
+        cut = cut_groups(self._training.groups(batch), micro)
+        return forecaster.seconds(cut, rates, named), tuple(named)
 
     def timeline(self, micro: int) -> Timeline:
         """Memory over a step with micro-batches of so many rows."""
@@ -530,6 +605,7 @@ def _recall(key: str) -> Plan | None:
     kept = recall(key)
     if kept is None or set(kept) != {each.name for each in fields(Plan)}:
         return None  # nothing, or another version's: it is made anew
-    kept["choices"] = [Choice(**each) for each in kept["choices"]]  # pyright: ignore[reportGeneralTypeIssues]
+    choices: list[dict[str, Any]] = kept["choices"]  # pyright: ignore[reportAssignmentType]
+    kept["choices"] = [Choice(**{**each, "blocks": tuple(each["blocks"])}) for each in choices]
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
     return replace(Plan(0), **values)

@@ -84,7 +84,7 @@ def take_steps(
         shards=split_parameters(network, ranks) if shard else UNSPLIT,
     )
     if plan.checkpoint:
-        recompute(network)
+        recompute(network, blocks=plan.blocks)
     network.train()
     batches = training_batches(
         examples,

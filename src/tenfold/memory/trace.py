@@ -12,7 +12,8 @@ from __future__ import annotations
 import heapq
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, cast
@@ -20,10 +21,11 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from tenfold.memory.quick import DEVICE_OF
@@ -32,6 +34,19 @@ from tenfold.memory.scratch import Rule, convolution_bytes, is_unbounded
 #: What an allocation is for; the index is its code on a log.
 KINDS = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace")
 WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS, INPUTS, WORKSPACE = range(len(KINDS))
+
+
+@dataclass(frozen=True)
+class Span:
+    """The forward pass of a block on a log. Of events and costs: the first, and the one after the last.
+
+    outputs: numbers of the allocations that it returns.
+    """
+
+    name: str
+    events: tuple[int, int]
+    costs: tuple[int, int]
+    outputs: frozenset[int]
 
 
 @dataclass
@@ -46,6 +61,7 @@ class AllocationLog:
     bounded: whether the scratch space of every kernel is known within bounds.
     costs: operations of arithmetic, and bytes read and written, of every operator.
     values_read: how often the step asked for the value of a tensor, which a trace does not know.
+    spans: where its blocks are (`nn.blocks`).
     """
 
     events: list[int] = field(default_factory=list)
@@ -56,6 +72,7 @@ class AllocationLog:
     values_read: int = 0
     bounded: bool = True
     costs: list[tuple[float, float]] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
     def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
         """The log at `rows`, given this one at `mine` and another at `theirs` rows.
@@ -77,7 +94,13 @@ class AllocationLog:
         costs, others = (np.array(each.costs).reshape(-1, 2) for each in (self, other))
         costs = costs + (rows - mine) / (theirs - mine) * (others - costs)
         counted = self.values_read, self.bounded, list(map(tuple, np.maximum(costs, 0).tolist()))
-        return AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, *counted)
+        return AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, *counted, self.spans)
+
+    def kept_by(self, span: Span) -> int:
+        """Bytes that a block keeps for its backward pass, beside its outputs and the weights' copies."""
+        inside = set(self.events[slice(*span.events)])
+        kept = {event for event in inside if event > 0 and -event not in inside} - span.outputs
+        return sum(self.sizes[number] for number in kept if self.kinds[number] == ACTIVATIONS)
 
     def left(self) -> list[int]:
         """Allocations that are never freed."""
@@ -152,6 +175,32 @@ class Recorder(TorchDispatchMode):
     def outside(self, tensors: Iterable[Shaped[Tensor, " ..."]]) -> None:
         """Note that these exist already and are no part of the log."""
         self._outside |= {tensor.untyped_storage()._cdata for tensor in tensors}
+
+    @contextmanager
+    def blocks(self, blocks: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Note where the forward passes of these are."""
+        log, begun = self.log, dict.fromkeys(blocks, (0, 0))
+
+        def begin(name: str) -> None:
+            begun[name] = len(log.events), len(log.costs)
+
+        def end(name: str, out: object) -> None:
+            storages = [
+                each.untyped_storage()._cdata for each in tree_leaves(out) if isinstance(each, Tensor)
+            ]
+            numbers = frozenset(self._live[key][0] for key in storages if key in self._live)
+            events, costs = begun[name]
+            log.spans.append(Span(name, (events, len(log.events)), (costs, len(log.costs)), numbers))
+
+        hooks = []
+        for name, block in blocks.items():
+            hooks.append(block.register_forward_pre_hook(lambda *_, name=name: begin(name)))
+            hooks.append(block.register_forward_hook(lambda _, __, out, name=name: end(name, out)))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def arrival(self, parameter: int, gradient: Float[Tensor, " ..."], keeps: bool) -> None:
         """Note that the gradient of parameter number `parameter` is complete."""

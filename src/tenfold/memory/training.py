@@ -87,7 +87,7 @@ class NetworkTraining:
 
     recipe: its `image_size` is what the network takes.  precision: as `device.pick_precision` returns it.
     classes: of the target, where the network is not a `Network`.
-    checkpoint: recompute activations in the backward pass.
+    checkpoint: recompute activations in the backward pass.  blocks: of these alone (`network.recompute`).
     evaluated: rows that are evaluated together between epochs; 0 for none.
     parts: how many devices split the optimizer; the one that keeps the most is traced.
     """
@@ -100,13 +100,15 @@ class NetworkTraining:
         precision: str,
         classes: int = 1000,
         checkpoint: bool = False,
+        blocks: tuple[str, ...] = (),
         evaluated: int = 0,
         parts: int = 1,
     ) -> None:
         # Mixing takes values, which a fake does not have; it needs one more batch of pictures for a moment.
         self.recipe = Recipe(**{**recipe.model_dump(), "mixup": 0.0})
         self.dtype = torch.float64 if precision == "float64" else None
-        self._precision, self._checkpoint, self._evaluated = precision, checkpoint, evaluated
+        self._precision, self._evaluated = precision, evaluated
+        self._checkpoint, self._blocks = checkpoint, blocks
         self._encoding = Encoding(
             classes={"target": tuple(map(str, range(classes)))}, image_size=recipe.image_size
         )
@@ -128,7 +130,7 @@ class NetworkTraining:
         """See `TracedTraining`."""
         if not isinstance(network, Network):
             raise TypeError("the copy of a Network is a Network")
-        if self._checkpoint and not recompute(network):
+        if self._checkpoint and not recompute(network, blocks=self._blocks):
             names = ", ".join(type(each).__name__ for each in network.backbones.values())
             raise RecipeError(
                 f"{names} cannot recompute its activations",

@@ -36,7 +36,7 @@ from tenfold.errors import MemoryBudgetError, RecipeError, RunError
 from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.choose import plan_to_fit
-from tenfold.memory.plan import PlanRequest
+from tenfold.memory.plan import PlanRequest, of_blocks
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.extra import ExtraAnswers, answer_extra, check_extra, with_extra
 from tenfold.networks.inputs import cache_folder, open_source
@@ -530,6 +530,7 @@ def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, o
         "micro_batch": max(cut),
         "accumulation": len(cut),
         "checkpoint": plan.checkpoint,
+        **({"blocks": list(plan.blocks)} if plan.blocks else {}),
         "predicted_bytes": plan.predicted_bytes,
         "measured_bytes": measured,
         "band_bytes": list(plan.band_bytes),
@@ -552,7 +553,7 @@ def _describe(
         Detail(f"parameters: {trained:,} trained, {everything - trained:,} frozen{alone}"),
         *([head_first] if recipe.frozen_epochs else []),
         f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
-        + (", activations computed again" if plan.checkpoint else ""),
+        + (f", activations{of_blocks(plan.blocks)} computed again" if plan.checkpoint else ""),
         *([Detail(f"planned peak: {show_bytes(plan.predicted_bytes)}")] if plan.predicted_bytes else []),
         _steps(recipe, work.rows_per_epoch),
         *map(Detail, _norms(work.network, recipe, len(work.split.train))),

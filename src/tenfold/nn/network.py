@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from tenfold.data.encode import Encoding
 from tenfold.errors import RecipeError
+from tenfold.nn.blocks import recompute_blocks
 from tenfold.nn.body import ConcatBody, body_kind, build_body, joined
 from tenfold.nn.encoders import (
     CodeEncoder,
@@ -248,10 +249,14 @@ def uses_channels_last(network: Network) -> bool:
     return any(has_convolutions(encoder) for encoder in network.backbones.values())
 
 
-def recompute(network: Network, on: bool = True) -> bool:
-    """Turn gradient checkpointing of every backbone on or off; False if one has none."""
-    switched = [recompute_activations(encoder, on) for encoder in network.backbones.values()]
-    return all(switched)
+def recompute(network: Network, on: bool = True, blocks: Collection[str] = ()) -> bool:
+    """Turn gradient checkpointing of every backbone on or off; False if one has none.
+
+    blocks: only these, by their names in the network (`blocks.find_blocks`).
+    """
+    recompute_blocks(network, blocks)
+    switched = [recompute_activations(encoder, on and not blocks) for encoder in network.backbones.values()]
+    return bool(blocks) or all(switched)
 
 
 def input_name(position: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ class SparkRatings:
 def spark_session() -> Iterator[SparkSession]:
     """The session that is there, or one of this machine for the duration of the block."""
     try:
+        from pyspark.core.context import Py4JError  # pyright: ignore[reportMissingImports]
         from pyspark.errors.exceptions.base import PySparkException  # pyright: ignore[reportMissingImports]
         from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -76,14 +77,33 @@ def spark_session() -> Iterator[SparkSession]:
         try:
             yield session
         finally:
-            session.sparkContext.setLogLevel(before or "WARN")
-            if active is None:
-                session.stop()
-    except PySparkException as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise RatingsError(
-            f"Spark stopped: {first}", fix="Spark's log says why; spark.driver.memory is often too small"
-        ) from None
+            with suppress(Py4JError, OSError):  # Java may be gone
+                session.sparkContext.setLogLevel(before or "WARN")
+                if active is None:
+                    session.stop()
+    except (PySparkException, Py4JError) as error:
+        raise _stopped(error) from None
+    except ConnectionError as error:
+        raise _stopped(error, "its Java process has ended") from None
+
+
+def _stopped(error: Exception, why: str = "") -> RatingsError:
+    """What Spark, or the Java process behind it, died of, in a line."""
+    lines = [line.strip().removeprefix(": ") for line in str(error).splitlines() if line.strip()]
+    memory = next((line for line in lines if "OutOfMemoryError" in line), "")
+    if memory:
+        return RatingsError(
+            "Spark ran out of memory",
+            found=memory.removeprefix("Caused by: "),
+            fix="give it more, for instance PYSPARK_SUBMIT_ARGS='--driver-memory 8g pyspark-shell'; "
+            "on a cluster spark.executor.memory, too",
+        )
+    # Py4J's first line names the call alone, and what Java threw follows.
+    called = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
+    why = why or next(iter(lines[called:]), type(error).__name__)
+    return RatingsError(
+        f"Spark stopped: {why}", fix="Spark's log says why; spark.driver.memory is often too small"
+    )
 
 
 def _started(builder: Any) -> SparkSession:

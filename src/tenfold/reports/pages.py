@@ -59,7 +59,8 @@ def write_plan(
     """
     low, high = plan.band_bytes
     rows = f"{plan.micro_batch} x {plan.accumulation}"
-    again = ["activations are computed again in the backward pass"] if plan.checkpoint else []
+    of = f" of {len(plan.blocks)} blocks" if plan.blocks else ""
+    again = [f"activations{of} are computed again in the backward pass"] if plan.checkpoint else []
     cards = [
         Card(
             "expected peak of the process",

@@ -455,9 +455,12 @@ def memory_parts(record: RunRecord, history: Sequence[EpochRecord]) -> tuple[Par
         return ()
     low, high = (plan.get("band_bytes") or (0, 0))[:2]
     planned = plan.get("predicted_bytes") or 0
+    again = "no"
+    if plan.get("checkpoint"):
+        again = f"of {len(plan['blocks'])} blocks" if plan.get("blocks") else "yes"
     rows: list[list[Cell | str]] = [
         ["rows at once x micro-batches", f"{plan.get('micro_batch', '?')} x {plan.get('accumulation', '?')}"],
-        ["activations computed again", "yes" if plan.get("checkpoint") else "no"],
+        ["activations computed again", again],
         ["planned peak", gib(planned) if planned else "nothing was planned: no budget was given"],
     ]
     if high:
