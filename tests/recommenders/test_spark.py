@@ -186,7 +186,7 @@ def test_what_java_throws_in_the_middle_of_a_job_is_told_in_a_line(spark: Any) -
 
     with pytest.raises(RatingsError, match="Spark ran out of memory") as caught, spark_session():
         spark.sparkContext._jvm.java.util.ArrayList(2**31 - 1)
-    assert "java.lang.OutOfMemoryError" in str(caught.value) and "--driver-memory" in str(caught.value)
+    assert "java.lang.OutOfMemoryError" in str(caught.value) and "spark.driver.memory" in str(caught.value)
     with pytest.raises(RatingsError, match="Spark stopped: java.util.NoSuchElementException"):
         with spark_session():
             spark.sparkContext._jvm.java.util.ArrayDeque().removeFirst()

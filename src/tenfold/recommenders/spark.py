@@ -95,8 +95,8 @@ def _stopped(error: Exception, why: str = "") -> RatingsError:
         return RatingsError(
             "Spark ran out of memory",
             found=memory.removeprefix("Caused by: "),
-            fix="give it more, for instance PYSPARK_SUBMIT_ARGS='--driver-memory 8g pyspark-shell'; "
-            "on a cluster spark.executor.memory, too",
+            fix="spark.driver.memory 8g in the spark-defaults.conf of SPARK_CONF_DIR; on a cluster "
+            "spark.executor.memory, too",
         )
     # Py4J's first line names the call alone, and what Java threw follows.
     called = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
