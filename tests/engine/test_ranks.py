@@ -190,5 +190,8 @@ def test_ranks_take_as_many_epochs_as_the_first_one_plans_for_a_limit(played: Pa
     record = json.loads((played / "limited" / "run.json").read_text())
     assert any(note.startswith(f"time limit 30s: {record['epochs']} epochs") for note in record["notes"])
     assert len((played / "limited" / "history.jsonl").read_text().splitlines()) == record["epochs"] > 0
+    parts = record["plan"]["parts"]
+    assert 0.5 <= parts["averaged weights"] / parts["weights"] < 1 and parts["gradients"] == parts["weights"]
+    assert parts["optimizer"] == 2 * parts["averaged weights"]
     # None fits into a hundredth of a second: all ranks end.
     assert not (played / "late").exists()
