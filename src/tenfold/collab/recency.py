@@ -88,7 +88,7 @@ def _users(known: Interactions) -> NDArray[np.int64]:
     last = _last(known)
     count = np.bincount(known.owners[last], minlength=len(known.users))
     usable = np.flatnonzero((known.given >= LEAST_ROWS) & (2 * count <= known.given))
-    order = usable[np.argsort(known.users[usable].astype(str), kind="stable")]
+    order = usable[np.argsort(known.users[usable], kind="stable")]
     return order[:: max(1, -(-len(order) // MOST_USERS))]
 
 
