@@ -533,8 +533,7 @@ class RecommenderRun(Run):
     def _order_of(self, ratings: Ratings) -> NDArray[np.float64] | None:
         """What says which of new ratings are recent, in the unit of the run's own; None if nothing does."""
         known = self.interactions.seen_times
-        recipe = self._readers[0].recipe
-        if isinstance(recipe, FactorRecipe) and recipe.in_order and known is not None:
+        if known is not None and self._readers[0].recipe.ratings().in_order:
             assert ratings.rows is not None
             return ratings.rows + 1 + known.max(initial=-1.0)
         return ratings.times
