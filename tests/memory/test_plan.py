@@ -167,7 +167,7 @@ def test_an_answer_is_kept_under_all_that_decides_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
     options = {**SMALL, "cached": True, "budget_bytes": GIB}
     first = plan_memory("test_vit", request(**options))
-    monkeypatch.setattr(memory.PlanRequest, "planner", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(memory.Plans, "planner", lambda *_: pytest.fail("planned again"))
     assert plan_memory("test_vit", request(**options)) == first
     for change in (
         {"batch_size": 25},
