@@ -87,6 +87,25 @@ def test_answers_are_those_of_the_run(fitted: tenfold.TableModel, passengers: pa
     assert list(fitted.feature_names_in_) == list(X.columns) and fitted.n_features_in_ == 5
 
 
+@pytest.mark.metamorphic(
+    "an array and a frame of the same cells are joined by position, as scikit-learn does"
+)
+def test_frames_and_arrays_have_the_same_answers(
+    fitted: tenfold.TableModel, passengers: pandas.DataFrame
+) -> None:
+    rows = passengers[["sex", "class", "age", "fare", "port"]][:20]
+    wanted = fitted.predict_proba(rows)
+    with pytest.warns(UserWarning, match="feature names"):
+        np.testing.assert_array_equal(fitted.predict_proba(rows.to_numpy(object)), wanted)
+    with pytest.raises(ValueError, match="same order"):
+        fitted.predict(rows[["class", "sex", "age", "fare", "port"]])
+    with pytest.raises(SchemaError, match="'sex' more than once"):
+        fitted.predict(pandas.concat([rows, rows[["sex"]]], axis=1))
+    # A column that is written in another way in every row is not answered in silence.
+    with pytest.warns(UserWarning, match="no value of sex was seen in training, and all count as unknown"):
+        fitted.predict(rows.assign(sex=rows.sex.str.upper()))
+
+
 def test_labels_keep_their_type_and_their_order() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 2))
@@ -261,6 +280,9 @@ def test_ratings_and_lists() -> None:
     assert ranked.run_.interactions.implicit
     with pytest.raises(SchemaError, match="3 columns"):
         model.predict(films)
+    # Users in the place of items would be answered without a word.
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(X[["film", "user"]])
 
 
 def test_importing_tenfold_does_not_load_scikit_learn() -> None:

@@ -57,3 +57,20 @@ def test_choices_that_would_not_be_used_are_refused() -> None:
         tenfold.cross_validate(schema, recipes, table, epochs=3)
     with pytest.raises(tenfold.TenfoldError, match="a recipe is given beside methods"):
         tenfold.cross_validate(schema, tenfold.FactorRecipe(), table, methods=["als"])
+
+
+def test_studies_take_every_column_of_a_fit() -> None:
+    table = {**rows(), "farm": [k // 10 for k in range(60)], "w": [k % 3 for k in range(60)]}
+    notes: list[str] = []
+    words = {"number": "a", "target": "size", "epochs": 1, "quiet": True, "on_note": notes.append}
+    found = tenfold.cross_validate(table, group="farm", weight="w", folds=3, **words)
+    assert "rows of one farm stay on one side of the split" in notes and "scores are weighted by w" in notes
+    assert [fold.valid_rows for fold in found.recipes[0].folds] == [20, 20, 20]
+    notes.clear()
+    tenfold.tune("lr", table, values=[0.1], group=["farm"], **words)
+    assert "rows of one farm stay on one side of the split" in notes
+    # Of ratings, split is a choice of the recipe, as before.
+    pairs = {"u": 9, "i": 11, "s": 5}
+    ratings = {name: [k % size for k in range(80)] for name, size in pairs.items()}
+    of = {"user": "u", "item": "i", "target": "s", "valid": 0.2, "split": "random", "quiet": True}
+    assert tenfold.tune("factors", ratings, values=[2], repeats=1, **of).trials

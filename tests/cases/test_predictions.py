@@ -283,6 +283,24 @@ def test_a_blend_of_weighted_rows_weighs_them(place: Place) -> None:
     assert plain.scores["label"]["log_loss"] != pytest.approx(run.scores["label"]["log_loss"])
 
 
+@pytest.mark.metamorphic(
+    "members whose tables differ in a unit are pointed out; the order of the rows is not"
+)
+def test_members_of_other_units_are_pointed_out(place: Place) -> None:
+    plain = table()
+    metres = place.fit("metres", plain)
+    other = place.fit("millimetres", {**plain, "x": [1000 * float(cell) for cell in plain["x"]]})
+    said = "held-out rows have other inputs in a member's table than in another's"
+
+    def notes(*runs: Any) -> str:
+        heard: list[str] = []
+        place.blend(*runs, on_note=heard.append)
+        return " ".join(heard)
+
+    assert said in notes(metres, other)
+    assert said not in notes(metres, place.fit("turned", shuffled(plain)))
+
+
 # --- scores that are not defined -----------------------------------------------------------------------
 
 

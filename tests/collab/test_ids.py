@@ -7,6 +7,7 @@ import pytest
 
 from collab.small_models import by_hand, texts
 from tenfold.collab.ids import as_ids, find_items, find_titles, item_states, locate, near_items, titles
+from tenfold.errors import RatingsError
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,12 @@ def test_listed_items_are_those_that_nobody_rated():
     assert item_states(known, ids, index).tolist() == ["rated", "rated", "listed", "unknown"]
     known = by_hand([[0.0]], [[0.0]] * 3, [[0, 1]], listed_items=1, item_names={"m": "Mars"})
     assert item_states(known, ids, index).tolist() == ["rated", "listed", "listed", "unknown"]
+
+
+def test_ids_in_a_frame_are_its_cells_and_names_of_columns_are_no_ids() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"user": [7, 8], "film": [1, 2]})
+    assert as_ids(frame[["user"]]).tolist() == as_ids(frame["user"]).tolist() == ["7", "8"]
+    for given in (frame, frame.to_numpy(), {"user": 7}):
+        with pytest.raises(RatingsError, match="not as a list"):
+            as_ids(given)

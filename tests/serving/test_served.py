@@ -80,9 +80,12 @@ def test_rows_of_one_form_are_answered_together_as_alone(cells: Served) -> None:
         cells.asked([{"x": value, "kind": kind}]) for value, kind in [(0.5, "a"), (-0.25, "b"), (0.1, "a")]
     ]
     assert len({one.key for one in asked}) == 1
-    together = [rows_of(answer)[0]["answers"]["y"] for answer in cells.predict(asked)]
-    alone = [rows_of(cells.predict([one])[0])[0]["answers"]["y"] for one in asked]
-    assert together == pytest.approx(alone, abs=1e-6)
+    together = [rows_of(answer)[0] for answer in cells.predict(asked)]
+    alone = [rows_of(cells.predict([one])[0])[0] for one in asked]
+    assert [row["answers"]["y"] for row in together] == pytest.approx(
+        [row["answers"]["y"] for row in alone], abs=1e-6
+    )
+    assert {row["row"] for row in (*together, *alone)} == {"1"}  # rows count in each request anew
 
 
 @pytest.mark.metamorphic("what others ask at the same time changes no answer and no message")

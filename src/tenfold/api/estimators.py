@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +35,7 @@ from sklearn.utils.validation import (
 from tenfold.api.progress import showing
 from tenfold.data.images.decode import encode_png
 from tenfold.data.tables.table import Table
-from tenfold.errors import LabelError, SchemaError
+from tenfold.errors import LabelError, SchemaError, shortened
 from tenfold.recipe import AnyRecipe, FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.runs.fitting import fit as fit_run
 from tenfold.runs.options import Machine
@@ -50,7 +51,17 @@ from tenfold.schema import (
     RatingTarget,
     Schema,
 )
-from tenfold.values import Neighbours, PairPredictions, Predictions, Recommendations, cell_text
+from tenfold.values import (
+    Neighbours,
+    PairPredictions,
+    Predictions,
+    Recommendations,
+    cell_text,
+    other_spelling,
+)
+
+if TYPE_CHECKING:
+    from tenfold.networks.run import NetworkRun
 
 Cells = Mapping[str, NDArray[np.generic]]
 
@@ -321,9 +332,22 @@ class TableModel(_Answers):
 
     def _predictions(self, X: object) -> Predictions:
         cells, _ = self._cells(X)
+        self._warn_of_other_words(cells)
         made = self.run_.predict(cells, device=self.device)
         assert isinstance(made, Predictions)
         return made
+
+    def _warn_of_other_words(self, cells: Cells) -> None:
+        """Warn of columns of categories that have no value of training in any of several rows."""
+        for name, facts in cast("NetworkRun", self.run_).encoding.columns.items():
+            words = {*map(cell_text, cells[name].tolist())} - {""} if facts.words and name in cells else set()
+            known = {*facts.words, *map(other_spelling, facts.words)}
+            if len(words) > 1 and not words & known:
+                warnings.warn(
+                    f"no value of {name} was seen in training, and all count as unknown: "
+                    f"{shortened(sorted(words))}; training had {shortened(facts.words)}",
+                    stacklevel=4,
+                )
 
     def _cells(
         self, X: object, y: ArrayLike | None = None
@@ -331,13 +355,13 @@ class TableModel(_Answers):
         """The columns of X by name, and y (rows,), checked as scikit-learn checks them."""
         reset = y is not None
         if _is_frame(X):
+            cells = _frame_columns(X)
             _validated(self, X, skip_check_array=True, reset=reset)
             answers = None
             if y is not None:
                 answers = _checked_answers(y, numeric=not _is_classifier(self))
                 check_consistent_length(X, answers)
-            names = [str(name) for name in X.columns]  # pyright: ignore
-            return dict(zip(names, (_frame_column(X, name) for name in X.columns), strict=True)), answers  # pyright: ignore
+            return self._named(cells, reset), answers
         how = {"dtype": None, "ensure_all_finite": "allow-nan", "reset": reset}
         if y is None:
             array, answers = _validated(self, X, **how), None
@@ -345,7 +369,15 @@ class TableModel(_Answers):
             array, answers = _validated(
                 self, X, y, y_numeric=not _is_classifier(self), ensure_min_samples=2, **how
             )
-        return {f"x{number}": array[:, number] for number in range(array.shape[1])}, answers
+        cells = {f"x{number}": array[:, number] for number in range(array.shape[1])}
+        return self._named(cells, reset), answers
+
+    def _named(self, cells: dict[str, NDArray[np.generic]], reset: bool) -> dict[str, NDArray[np.generic]]:
+        """The columns by their names in `fit`: an array and a frame are joined by position, as scikit-learn
+        joins them, which has checked names and counts, and warned of the other form."""
+        if reset:
+            self._columns = tuple(cells)
+        return dict(zip(getattr(self, "_columns", tuple(cells)), cells.values(), strict=True))
 
     def _kinds(self, cells: Cells) -> set[str]:
         """The columns that hold categories."""
@@ -498,7 +530,7 @@ class Recommender(RegressorMixin, RunEstimator):
     def fit(self, X: object, y: ArrayLike | None = None) -> Self:
         """Fit to pairs X (rows, 2) of users and items, and their ratings y (rows,), or events without y."""
         check_order(X, y=y)
-        pairs = _pairs(X)
+        pairs = self._checked_pairs(X, reset=True)
         rating = None
         if y is not None:
             rating = _free(getattr(y, "name", None) or "rating", list(pairs))
@@ -510,16 +542,24 @@ class Recommender(RegressorMixin, RunEstimator):
             inputs=(IdColumn(name=user), IdColumn(name=item)), targets=(RatingTarget(name=rating),)
         )
         self._train(schema, self._recipe(FactorRecipe), pairs)
-        self.n_features_in_ = 2
         return self
 
     def predict(self, X: object) -> NDArray[np.float64]:
         """(rows,) the expected ratings of pairs; of a model of events scores that rank only."""
         check_is_fitted(self, "run_")
         names = [column.name for column in self.run_.schema.ids[:2]]
-        made = self.run_.predict(dict(zip(names, _pairs(X).values(), strict=True)))
+        pairs = self._checked_pairs(X, reset=False)
+        made = self.run_.predict(dict(zip(names, pairs.values(), strict=True)))
         assert isinstance(made, PairPredictions)
         return made.score.astype(np.float64)
+
+    def _checked_pairs(self, X: object, *, reset: bool) -> dict[str, NDArray[np.generic]]:
+        """The columns of users and of items by name; a frame whose names are not those of `fit`, in their
+        order, is refused as by scikit-learn: swapped columns would be answered without a word."""
+        pairs = _pairs(X)
+        if reset or (_is_frame(X) and hasattr(self, "feature_names_in_")):
+            _validated(self, X if _is_frame(X) else np.empty((0, 2)), skip_check_array=True, reset=reset)
+        return pairs
 
     def recommend(self, users: object = None, *, n: int = 10, **options: Any) -> Recommendations:
         """The n items of highest score for each user; options: of `tenfold.RecommenderRun.recommend`."""
@@ -539,11 +579,13 @@ def _is_frame(X: object) -> bool:
     return hasattr(X, "columns") and hasattr(X, "__getitem__") and not isinstance(X, Table)
 
 
-def _frame_column(X: Any, name: object) -> NDArray[np.generic]:
-    column = np.asarray(X[name])
-    if column.ndim != 1:
-        raise SchemaError(f"X has the column {name!r} more than once", fix="name each column otherwise")
-    return column
+def _frame_columns(X: Any) -> dict[str, NDArray[np.generic]]:
+    """The columns of a data frame by name."""
+    names = list(X.columns)
+    twice = [name for name in names if [*map(str, names)].count(str(name)) > 1]
+    if twice:
+        raise SchemaError(f"X has the column {twice[0]!r} more than once", fix="name each column otherwise")
+    return {str(name): np.asarray(X[name]) for name in names}
 
 
 def _holds_numbers(column: NDArray[np.generic]) -> bool:
@@ -612,7 +654,7 @@ def _pictures(X: object, folder: str | os.PathLike[str] | None) -> Iterator[_Pic
             raise SchemaError(
                 "X has the columns " + ", ".join(map(str, names)), fix="give one column of picture files"
             )
-        X = _frame_column(X, names[0])
+        X = _frame_columns(X)[str(names[0])]
     files = [os.fspath(name) for name in np.asarray(X, dtype=object).ravel().tolist()]
     if not files:
         raise LabelError("X has 0 pictures", fix="give picture files")
@@ -627,7 +669,7 @@ def _pictures(X: object, folder: str | os.PathLike[str] | None) -> Iterator[_Pic
 def _pairs(X: object) -> dict[str, NDArray[np.generic]]:
     """The columns of users and of items by name."""
     if _is_frame(X):
-        columns = {str(name): _frame_column(X, name) for name in X.columns}  # pyright: ignore
+        columns = _frame_columns(X)
     else:
         array = _checked(X, dtype=None, ensure_all_finite=False)
         names = ["user", "item"] if array.shape[1] == 2 else [f"x{at}" for at in range(array.shape[1])]

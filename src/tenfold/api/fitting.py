@@ -219,9 +219,8 @@ def lr(
     """
     from tenfold.networks.rates import find_learning_rate
 
-    asked = asked_training(
-        schema, recipe, table, ColumnWords(image, category, number, target), choices, machine
-    )
+    words, rest = other_columns(schema, ColumnWords(image, category, number, target), choices)
+    asked = asked_training(schema, recipe, table, words, rest, machine)
     if asked.schema.rated:
         raise SchemaError(
             "a learning rate is looked for of networks of pictures and tables, not of ratings",
@@ -248,6 +247,22 @@ class AskedTraining:
     recipe: AnyRecipe
     table: object
     machine: Machine | None
+
+
+def other_columns(
+    schema: object, words: ColumnWords, choices: Mapping[str, object]
+) -> tuple[ColumnWords, dict[str, object]]:
+    """The columns, with those that stand among the choices (as ``group=``), and the other choices.
+
+    ``split`` is a column of a network's table, and of ratings a choice.
+    """
+    if isinstance(schema, Schema | Sample):  # which name their columns themselves
+        return words, dict(choices)
+    rated = words.user is not None or words.item is not None
+    names = set(vars(words)) - (set(FactorRecipe.model_fields) if rated else set())
+    columns: Any = {name: value for name, value in choices.items() if name in names}
+    rest = {name: value for name, value in choices.items() if name not in columns}
+    return replace(words, **columns), rest
 
 
 def asked_training(

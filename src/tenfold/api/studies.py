@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from tenfold.api.columns import ColumnWords, Images, Names, Targets
-from tenfold.api.fitting import asked_training
+from tenfold.api.fitting import asked_training, other_columns
 from tenfold.api.progress import showing
 from tenfold.errors import RecipeError
 from tenfold.events import Listener
@@ -63,8 +63,8 @@ def tune(
     """
     from tenfold.studies.tune import tune as run_study
 
-    words = ColumnWords(image, category, number, target, user, item)
-    asked = asked_training(schema, recipe, table, words, choices, machine)
+    words, rest = other_columns(schema, ColumnWords(image, category, number, target, user, item), choices)
+    asked = asked_training(schema, recipe, table, words, rest, machine)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return run_study(
             what,
@@ -122,8 +122,8 @@ def search(
     """
     from tenfold.studies.search import search as run_study
 
-    words = ColumnWords(image, category, number, target, user, item)
-    asked = asked_training(schema, recipe, table, words, choices, machine)
+    words, rest = other_columns(schema, ColumnWords(image, category, number, target, user, item), choices)
+    asked = asked_training(schema, recipe, table, words, rest, machine)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return run_study(
             [settings] if isinstance(settings, str) else list(settings or ()),
@@ -188,21 +188,22 @@ def cross_validate(
     """
     from tenfold.studies.crossval import cross_validate, recipes_of_methods
 
+    words = ColumnWords(image, category, number, target, user, item, time=time)
+    words, rest = other_columns(schema, words, choices)
     several = recipe if isinstance(recipe, Mapping) else None
     single = None if isinstance(recipe, Mapping) else recipe
-    unused = "a recipe" if methods and recipe is not None else next(iter(choices), "") if several else ""
+    unused = "a recipe" if methods and recipe is not None else next(iter(rest), "") if several else ""
     if unused:
         beside = "methods" if methods else "several recipes"
         raise RecipeError(
             f"{unused} is given beside {beside}, and would not be used",
             fix=f"leave it out, or write it into {beside}",
         )
-    words = ColumnWords(image, category, number, target, user, item, time=time)
-    asked = asked_training(schema, single, table, words, {} if methods or several else choices, machine)
+    asked = asked_training(schema, single, table, words, {} if methods or several else rest, machine)
     recipes: AnyRecipe | Mapping[str, AnyRecipe] = asked.recipe if several is None else several
     if methods:
         named = [methods] if isinstance(methods, str) else list(methods)
-        recipes = recipes_of_methods(asked.schema, named, choices)
+        recipes = recipes_of_methods(asked.schema, named, rest)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return cross_validate(
             asked.schema,
@@ -253,9 +254,8 @@ def compare_targets(
     """
     from tenfold.studies.compare import compare_targets as run_study
 
-    asked = asked_training(
-        schema, recipe, table, ColumnWords(image, category, number, target), choices, machine
-    )
+    words, rest = other_columns(schema, ColumnWords(image, category, number, target), choices)
+    asked = asked_training(schema, recipe, table, words, rest, machine)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return run_study(
             asked.schema,

@@ -36,7 +36,18 @@ __all__ = [
 
 
 def as_ids(values: object) -> NDArray[np.object_]:
-    """One id or many, in any spelling, as (n,) texts."""
+    """One id or many, in any spelling, as (n,) texts; a frame of one column is its cells.
+
+    Raises RatingsError for a table of several columns, and for a mapping: their parts are names, not ids.
+    """
+    shape = getattr(values, "shape", ())
+    if len(shape) == 2 and shape[1] == 1:
+        values = np.asarray(values).ravel()
+    elif len(shape) > 1 or isinstance(values, Mapping):
+        raise RatingsError(
+            f"ids are given as a {type(values).__name__}, not as a list",
+            fix="give its column of ids, as df['item']",
+        )
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         values = [values]
     return np.array([id_text(value) for value in values], object)

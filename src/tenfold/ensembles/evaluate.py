@@ -138,7 +138,7 @@ def evaluate_blend(
     plain = _held_out(blend, plain=True) if _has_views(blend) else {}
     rows = join_rows({name: own.marks for name, own in held.items()}, one_table=one_table)
     part = _parts(held, rows, seed)
-    evaluation.notes += _coverage_notes(held, rows)
+    evaluation.notes += [*_coverage_notes(held, rows), *_input_notes(blend, held, rows)]
     counts = _counts(evaluation, held, rows)
     stacks: dict[str, _Stack] = {}
     mixed: dict[str, Floats] = {}
@@ -244,6 +244,25 @@ def _coverage_notes(held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
         f"{len(rows.row)} rows were held out, {rows.met} of them by all {len(held)} members{other}, each by "
         f"{mean:.1f} of {len(held)} members on average: the score is of a blend of so few, and worse than "
         "that of all; folds, or split = 'same', ask every member"
+    ]
+
+
+def _input_notes(blend: JoinedNetworks, held: Mapping[str, HeldOut], rows: JoinedRows) -> list[str]:
+    """Say how many held-out rows the members know by other inputs: a column that was changed in between, as
+    its unit, misleads one of them in every row that the blend is asked about."""
+    order = {one.name: tuple(column.name for column in one.runs[0].schema.inputs) for one in blend.members}
+    prints: dict[tuple[object, int], set[str]] = {}
+    for name, own in held.items():
+        if own.marks.prints is not None:
+            for place, mark in zip(rows.place[name].tolist(), own.marks.prints, strict=True):
+                prints.setdefault((order[name], place), set()).add(str(mark))
+    differ = sum(len(marks) > 1 for marks in prints.values())
+    if not differ:
+        return []
+    return [
+        f"{differ} held-out rows have other inputs in a member's table than in another's: if a column was "
+        "changed in between (its unit, how it is written), the blend answers worse than its score says; fit "
+        "both to one table"
     ]
 
 

@@ -34,6 +34,7 @@ from tenfold.data.split.holdout import (
     kfold,
     number_codes,
 )
+from tenfold.data.split.leaks import leak_notes
 from tenfold.data.split.stratify import strata, strata_names
 from tenfold.data.tables.cells import look_alikes
 from tenfold.data.tables.table import Table
@@ -177,6 +178,7 @@ def prepare_training(
     check_defined(recipe, network.heads, watched, examples.weigh(split.valid))
     marks = row_fingerprints(rows.table, schema, rows.contents)
     fingerprint = table_fingerprint(rows.table, schema, rows.ids, marks, split.valid)
+    notes.add(leak_notes(rows.table, schema, rows.ids, marks, split))
     notes.add(may_have_trained(learned_from(recipe), marks, split.valid, fingerprint))
     return TrainingWork(
         schema,
@@ -379,6 +381,7 @@ def _split(
             column=schema.split,
             source=rows.table.source,
             lines=rows.table.lines,
+            unit=rows.table.unit,
             labels=labels,
             classes=classes,
         )

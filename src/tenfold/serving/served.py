@@ -223,7 +223,7 @@ class Served:
         """
         if len(asked) > 1:
             try:
-                whole = self._predict([row for one in asked for row in one.rows])
+                whole = self._predict(asked)
             except TenfoldError:
                 pass
             else:
@@ -233,13 +233,14 @@ class Served:
         answers: list[Answered | Exception] = []
         for one in asked:
             try:
-                answers.append(self._predict(one.rows))
+                answers.append(self._predict([one]))
             except TenfoldError as error:
                 answers.append(error)
         return answers
 
-    def _predict(self, rows: Sequence[Mapping[str, Cell | Upload]]) -> Answered:
+    def _predict(self, asked: Sequence[Asked]) -> Answered:
         self.check()
+        rows = [row for one in asked for row in one.rows]
         with tempfile.TemporaryDirectory(prefix="tenfold-serve-") as folder:
             names: dict[str, str] = {}
             try:
@@ -256,7 +257,8 @@ class Served:
         if isinstance(answers, PairPredictions):
             return Answered(_list(answers), notes)
         made = answer_records(answers, "row")
-        for number, (row, record) in enumerate(zip(rows, made, strict=True), start=1):
+        numbers = [number for one in asked for number in range(1, one.size + 1)]
+        for number, row, record in zip(numbers, rows, made, strict=True):
             own = [cell.name for cell in row.values() if isinstance(cell, Upload)]
             record["row"] = own[0] if own else id_text(row.get(self.run.schema.id or "")) or str(number)
         return Answered(made, notes)

@@ -168,12 +168,13 @@ def given(
     column: str = "is_valid",
     source: str = "the table",
     lines: ArrayLike | None = None,
+    unit: str = "line",
     labels: Labels | None = None,
     classes: Classes | None = None,
 ) -> Split:
     """The split in a column: 1, true, yes or valid for held-out rows, 0, false, no or train for the others.
 
-    Other cells are a SplitError with their lines.
+    Other cells are a SplitError with their lines. unit: what `lines` counts.
     """
     values = np.asarray(is_valid)
     at = np.arange(2, len(values) + 2) if lines is None else np.asarray(lines)
@@ -182,7 +183,7 @@ def given(
     if wrong:
         raise SplitError(
             f"{source}: column {column!r} does not say for every row whether it is held out",
-            problems=[f"line {at[row]}: {str(values[row])!r} is neither 1 nor 0" for row in wrong],
+            problems=[f"{unit} {at[row]}: {str(values[row])!r} is neither 1 nor 0" for row in wrong],
             fix="write 1 (or true) for validation rows and 0 (or false) for training rows",
         )
     held = np.array([word in TRUE_WORDS for word in words], dtype=bool)
