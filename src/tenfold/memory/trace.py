@@ -179,7 +179,8 @@ class Recorder(TorchDispatchMode):
     @contextmanager
     def blocks(self, blocks: Mapping[str, nn.Module]) -> Iterator[None]:
         """Note where the forward passes of these are."""
-        log, begun = self.log, dict.fromkeys(blocks, (0, 0))
+        log = self.log
+        begun: dict[str, tuple[int, int]] = dict.fromkeys(blocks, (0, 0))
 
         def begin(name: str) -> None:
             begun[name] = len(log.events), len(log.costs)

@@ -57,7 +57,7 @@ class SparkRatings:
 def spark_session() -> Iterator[SparkSession]:
     """The session that is there, or one of this machine for the duration of the block."""
     try:
-        from pyspark.core.context import Py4JError  # pyright: ignore[reportMissingImports]
+        from pyspark.core.context import Py4JError  # pyright: ignore[reportMissingImports, reportPrivateImportUsage]
         from pyspark.errors.exceptions.base import PySparkException  # pyright: ignore[reportMissingImports]
         from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -84,7 +84,7 @@ def _on_a_line(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     return bool(abs(both) > _SAME)
 
 
-def _codes(table: Table, *names: str) -> NDArray[np.int64]:
+def _codes(table: Table, *names: str) -> NDArray[np.uint32]:
     """(columns, rows) codes of the cells, of the rows where none is missing."""
     known = ~np.any([table.missing(name) for name in names], axis=0)
     return np.stack([table.codes(name)[0][known] for name in names])
