@@ -259,3 +259,6 @@ def test_without_a_cluster_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DependencyError, match="no Ray cluster answers at 'auto'") as caught:
         _connect("auto")
     assert caught.value.labels["found"] == "Could not find any running Ray instance."
+    assert "RAY_AUTH_MODE" not in str(caught.value)
+    with pytest.raises(DependencyError, match="RAY_AUTH_MODE=token"):
+        _connect("ray://somewhere:10001")

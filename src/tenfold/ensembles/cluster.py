@@ -246,7 +246,8 @@ def _connect(address: str) -> None:
         raise DependencyError(
             f"no Ray cluster answers at {address!r}",
             found=str(error).strip().splitlines()[0],
-            fix="start one as Ray's pages say, or give --on local, auto, HOST:PORT or ray://HOST:10001",
+            fix="start one as Ray's pages say, or give --on local, auto, HOST:PORT or ray://HOST:10001"
+            + ("; one that asks for its token wants RAY_AUTH_MODE=token here" if "://" in address else ""),
         ) from None
 
 
