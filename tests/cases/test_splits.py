@@ -861,6 +861,12 @@ def test_row_order_and_stated_splits(way: dict) -> None:
     assert held[0] == held[1]
 
 
+def test_times_beside_a_stated_split_are_not_used_in_silence() -> None:
+    columns = {"x": [*range(20)], "kind": [*"ab" * 10], "when": [*range(20)], "held": [*"01100" * 4]}
+    _, text = prepare_table(columns, ["kind"], split="held", time="when")
+    assert "when is not used: held says the split" in text
+
+
 @pytest.mark.metamorphic("columns in another order, or copied under another name, give the same run")
 @pytest.mark.parametrize("way", [{}, {"group": ("farm",)}])
 def test_columns_that_nobody_asked_for(way: dict) -> None:

@@ -376,7 +376,7 @@ def _split(
     classes = strata_names(schema, encoding.classes)
     labels = strata(examples.labels, number_codes)
     if schema.split is not None:
-        return given(
+        stated = given(
             rows.table.text(schema.split),
             column=schema.split,
             source=rows.table.source,
@@ -384,6 +384,11 @@ def _split(
             unit=rows.table.unit,
             labels=labels,
             classes=classes,
+        )
+        if schema.time is None:
+            return stated
+        return replace(
+            stated, notes=(*stated.notes, f"{schema.time} is not used: {schema.split} says the split")
         )
     if rule is None:
         rule = partial(_drawn, schema, recipe, rows)
