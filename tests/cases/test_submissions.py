@@ -316,6 +316,17 @@ def test_ids_of_a_sample_in_two_forms(tmp_path: Path) -> None:
     assert rows == [["cafe\u0301", "1"]]
 
 
+@pytest.mark.metamorphic("ids of a sample that passed through floating point are the same rows")
+def test_ids_of_a_sample_in_floating_point(tmp_path: Path) -> None:
+    label = category([[0, 1], [1, 0]], ("0", "1"))
+    rows, notes = fill(tmp_path, "id,label\n2.0,0\n1.0,0\n", predictions(["1", "2"], label=label))
+    assert rows == [["2.0", "0"], ["1.0", "1"]] and "'2.0' is '2'" in " ".join(notes)
+    rows, _ = fill(tmp_path, "id,label\n2,0\n1,0\n", predictions(["1.0", "2.0"], label=label))
+    assert rows == [["2", "0"], ["1", "1"]]
+    with pytest.raises(OutputError, match="no id of"):
+        fill(tmp_path, "id,label\n01,0\n02,0\n", predictions(["1", "2"], label=label))
+
+
 @pytest.mark.case("N7", "the number of rows that is told is that of the file: the sample's, not the table's")
 def test_the_number_of_rows_is_the_files(tmp_path: Path) -> None:
     (tmp_path / "sample.csv").write_text("id,label\nb,no\n")

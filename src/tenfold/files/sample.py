@@ -18,7 +18,7 @@ from tenfold.data.tables.cells import is_number
 from tenfold.data.tables.text import MARKS, read_bytes
 from tenfold.errors import OutputError, SchemaError, TableError, did_you_mean
 from tenfold.files.atomic import replacing
-from tenfold.values import id_text
+from tenfold.values import id_text, other_spelling
 
 __all__ = ["Sample", "match_ids", "read_sample", "write_sample"]
 
@@ -268,17 +268,26 @@ def _truth(text: str, like: str) -> str:
 def match_ids(wanted: Sequence[str], there: Sequence[str]) -> tuple[list[list[int]], tuple[str, ...]]:
     """For each wanted id the rows of `there` that have it, and messages.
 
-    Ids are compared by `id_text`. If none of them matches, names of pictures are compared without folder and
-    ending, as long as that is unambiguous.
+    Ids are compared by `id_text`. If none of them matches, whole numbers are compared whether they passed
+    through floating point or not (``1.0`` is ``1``), and then names of pictures without folder and ending,
+    as long as that is unambiguous.
     """
     matches = _match(wanted, there, id_text)
     if any(matches) or not wanted or not there:
         return matches, ()
-    if any(len(set(map(_bare, ids))) < len(set(ids)) for ids in (there, wanted)):
-        return matches, ()
-    matches = _match(wanted, there, _bare)
-    note = f"ids joined without folder and ending of the file: {wanted[0]!r} is {_bare(wanted[0])!r}"
-    return matches, ((note,) if any(matches) else ())
+    for key, words in ((_exact, "as whole numbers"), (_bare, "without folder and ending of the file")):
+        if any(len(set(map(key, ids))) < len(set(ids)) for ids in (there, wanted)):
+            continue
+        joined = _match(wanted, there, key)
+        if any(joined):
+            shown = next((name for name in (*wanted, *there) if key(name) != name), wanted[0])
+            return joined, (f"ids joined {words}: {shown!r} is {key(shown)!r}",)
+    return matches, ()
+
+
+def _exact(name: str) -> str:
+    text = id_text(name)
+    return other_spelling(text) if text.endswith(".0") and other_spelling(text) else text
 
 
 def _match(wanted: Sequence[str], there: Sequence[str], key: Callable[[str], str]) -> list[list[int]]:
