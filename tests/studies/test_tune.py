@@ -155,6 +155,8 @@ def test_choices_that_leave_nothing_are_refused(drawn: dict[str, Any]) -> None:
         tune("wd", RATINGS, als, drawn, repeats=0)
     with pytest.raises(RecipeError, match="nothing to compare"):
         tune("wd", RATINGS, als, drawn, values=(0.12,))
+    with pytest.raises(RecipeError, match="values of weight_decay are numbers"):
+        tune("wd", RATINGS, als, drawn, values=("a",))  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="whole numbers"):
         tune("factors", RATINGS, als, drawn, values=(2.5,))
     with pytest.raises(RecipeError, match="weight_decay = -1"):

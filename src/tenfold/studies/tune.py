@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 
 from tenfold.errors import RecipeError, did_you_mean
 from tenfold.events import Listener, TrialBegan
@@ -140,6 +141,8 @@ def tune(
 
 def _values(name: str, plan: Plan, given: Sequence[float] | None) -> list[float]:
     own = plan.own[name]
+    if given is not None and not all(isinstance(value, Real) for value in given):
+        raise RecipeError(f"values of {name} are numbers", found=str(list(given)), fix="give such")
     wanted = [*(plan.grids[name] if given is None else given), *([] if own is None else [own])]
     if name == "factors" and any(value != int(value) for value in wanted):
         raise RecipeError("factors are whole numbers", found=", ".join(map(str, wanted)), fix="give such")
