@@ -9,8 +9,8 @@ The teacher of a split is the mean of the finished runs named by --teacher, in w
 split's seed; each has to hold out the rows of that seed, as those of bench/results/coffee-leaf.md do. Each
 seed gets two trainings by `tenfold fit`, with the same split, seeds, crops and number of steps: with
 `--teacher`, and without. With --jobs, so many trainings run at once, in processes of their own. A finished
-training is not made again. Prints wrong answers and log losses of the held-out rows, and the differences
-with their standard errors.
+training is not made again, and one that was stopped goes on. Prints wrong answers and log losses of the
+held-out rows, and the differences with their standard errors.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def main() -> None:
         words += ["--flip", "both", "--batch-size", "32", "--epochs", asked.epochs, "--seed", str(seed)]
         words += ["--teacher", str(teachers[seed])] if name == "distilled" else []
         words += ["--device", asked.device, "--no-report", *shlex.split(asked.options)]
-        tenfold(*words, "-o", str(run), *(["--resume"] if run.exists() else []), threads=threads)
+        begun = run.exists() or run.with_name(f"{run.name}.part").exists()
+        tenfold(*words, "-o", str(run), *(["--resume"] if begun else []), threads=threads)
         print(f"{name}, seed {seed}: {record(run)['seconds']:.0f} s", flush=True)
         return run
 
