@@ -206,6 +206,7 @@ def _plain_page(data: bytes) -> bytes:
     data = re.sub(
         rb"<li>(.*?)</li>", lambda note: b"" if FOUND.search(note[1].decode()) else note[0], data, flags=re.S
     )
+    data = re.sub(rb'(?<=<div class="big">)\d+(?= <small>(?:seconds|minutes)</small>)', b"#", data)
     # Of members: the seconds of each, and its memory.
     data = re.sub(
         rb"(<td>(?:un)?finished</td>.*?)(?:<td class=\"number\">[^<]*</td>){2}(?=</tr>)", rb"\1", data

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from tenfold.data.split.holdout import Split
 from tenfold.data.tables.table import Table
 from tenfold.errors import shortened
-from tenfold.schema import CategoryColumn, NumberColumn, NumberTarget, Schema
+from tenfold.schema import CategoryColumn, NumberColumn, Schema
+from tenfold.targets.kinds import kind_of
 
 __all__ = ["leak_notes"]
 
@@ -56,7 +57,7 @@ def _told_targets(table: Table, schema: Schema) -> list[str]:
         if target.name not in table.names:
             continue
         for column in schema.columns:
-            if isinstance(target, NumberTarget):
+            if kind_of(target).numeric:
                 same = isinstance(column, NumberColumn) and _on_a_line(
                     table.numbers(column.name), table.numbers(target.name)
                 )
