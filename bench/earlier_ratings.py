@@ -74,7 +74,7 @@ def shifts(
     root = np.linalg.cholesky(shared(times, times, variances) + noise * np.eye(len(times)))
     solved = np.linalg.solve(root, errors)
     covariance = np.linalg.solve(root, shared(times, asked, variances))
-    # The first rows of a Cholesky factor are that of the first ratings: a sum that ends early is of these alone.
+    # The first rows of a Cholesky factor are those of the first ratings: a sum cut early is of these alone.
     sums = np.cumsum(np.vstack([np.zeros(len(asked)), covariance * solved[:, None]]), axis=0)
     before = np.full(len(asked), len(times)) if later else np.searchsorted(times, asked, side="left")
     return sums[before, np.arange(len(asked))]
