@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -41,6 +41,7 @@ __all__ = [
     "answer_words",
     "cell_text",
     "id_text",
+    "of_blocks",
     "other_spelling",
     "read_score",
     "read_scores",
@@ -249,6 +250,11 @@ class Predictions(RowTable):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def of_blocks(blocks: Sequence[str]) -> str:
+    """`` of 5 blocks``; nothing where all are meant."""
+    return f" of {len(blocks)} block{'s' if len(blocks) > 1 else ''}" if blocks else ""
 
 
 @dataclass(frozen=True)

@@ -219,8 +219,8 @@ def lr(
     """
     from tenfold.networks.rates import find_learning_rate
 
-    words, rest = other_columns(schema, ColumnWords(image, category, number, target), choices)
-    asked = asked_training(schema, recipe, table, words, rest, machine)
+    words = ColumnWords(image, category, number, target)
+    asked = asked_training(schema, recipe, table, words, choices, machine)
     if asked.schema.rated:
         raise SchemaError(
             "a learning rate is looked for of networks of pictures and tables, not of ratings",
@@ -274,7 +274,9 @@ def asked_training(
     machine: Machine | None,
     preset: str | None = None,
 ) -> AskedTraining:
-    """Sort out the two ways of calling: a schema and a table, or a table and the names of its columns."""
+    """Sort out the two ways of calling: a schema and a table, or a table and the names of its columns, some
+    of which may stand among the choices."""
+    words, choices = other_columns(schema, words, choices)
     if isinstance(schema, Schema):
         if words.given:
             raise SchemaError(

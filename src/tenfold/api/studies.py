@@ -63,8 +63,8 @@ def tune(
     """
     from tenfold.studies.tune import tune as run_study
 
-    words, rest = other_columns(schema, ColumnWords(image, category, number, target, user, item), choices)
-    asked = asked_training(schema, recipe, table, words, rest, machine)
+    words = ColumnWords(image, category, number, target, user, item)
+    asked = asked_training(schema, recipe, table, words, choices, machine)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return run_study(
             what,
@@ -122,8 +122,8 @@ def search(
     """
     from tenfold.studies.search import search as run_study
 
-    words, rest = other_columns(schema, ColumnWords(image, category, number, target, user, item), choices)
-    asked = asked_training(schema, recipe, table, words, rest, machine)
+    words = ColumnWords(image, category, number, target, user, item)
+    asked = asked_training(schema, recipe, table, words, choices, machine)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return run_study(
             [settings] if isinstance(settings, str) else list(settings or ()),
@@ -254,8 +254,8 @@ def compare_targets(
     """
     from tenfold.studies.compare import compare_targets as run_study
 
-    words, rest = other_columns(schema, ColumnWords(image, category, number, target), choices)
-    asked = asked_training(schema, recipe, table, words, rest, machine)
+    words = ColumnWords(image, category, number, target)
+    asked = asked_training(schema, recipe, table, words, choices, machine)
     with showing(quiet, on_progress, on_note) as (listener, log):
         return run_study(
             asked.schema,

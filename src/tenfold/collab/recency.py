@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.collab.item_item import Fitted, ItemItem
+from tenfold.collab.item_item import EVEN, Fitted, ItemItem
 from tenfold.collab.item_scorer import Taste
 from tenfold.values import Interactions
 
 __all__ = ["RECENT", "choose_recent", "recent_words", "with_recent"]
 
-#: Numbers of later rows for which a row counts half, to choose from.
+#: What `ItemItem.recent` is chosen from, beside 0.
 RECENT = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 #: Users to choose by: at most, and at least; rows that each has; length of their lists.
 MOST_USERS, LEAST_USERS, LEAST_ROWS, LENGTH = 1000, 50, 5, 10
@@ -37,7 +37,8 @@ class _Trial(NamedTuple):
 def recent_words(recent: float) -> str:
     """What lists do with recent rows, for a message; "" where all count the same."""
     later = "later one" if recent == 1 else f"{recent:g} later ones"
-    return f"what a user took last counts most: 0.7 of the weight halves with every {later}" if recent else ""
+    said = f"what a user took last counts most: {1 - EVEN:g} of the weight halves with every {later}"
+    return said if recent else ""
 
 
 def with_recent(fitted: Fitted, known: Interactions, recent: float | None) -> tuple[ItemItem, list[str]]:

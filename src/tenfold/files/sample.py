@@ -287,7 +287,7 @@ def match_ids(wanted: Sequence[str], there: Sequence[str]) -> tuple[list[list[in
 
 def _exact(name: str) -> str:
     text = id_text(name)
-    return other_spelling(text) if text.endswith(".0") and other_spelling(text) else text
+    return (text.endswith(".0") and other_spelling(text)) or text
 
 
 def _match(wanted: Sequence[str], there: Sequence[str], key: Callable[[str], str]) -> list[list[int]]:

@@ -11,8 +11,9 @@ from math import inf
 
 from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
 from tenfold.memory.cards import show_bytes
-from tenfold.memory.plan import Choice, Plan, PlanRequest, Plans, of_blocks, plan_memory
+from tenfold.memory.plan import Choice, Plan, PlanRequest, Plans, plan_memory
 from tenfold.memory.training import Trainable
+from tenfold.values import of_blocks
 
 #: Part of a step's seconds that another cut must save before it is taken instead of the largest micro-batch:
 #: less is within the error of what is predicted.

@@ -28,7 +28,7 @@ from tenfold.memory.speed import Rates, rates_of
 from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
 from tenfold.recipe import Recipe
-from tenfold.values import MemoryPlan
+from tenfold.values import MemoryPlan, of_blocks
 
 #: Largest batch that is looked for.
 MOST_ROWS = 4096
@@ -51,11 +51,6 @@ _UNTRACEABLE = (
     LookupError,
     NotImplementedError,
 )
-
-
-def of_blocks(blocks: Sequence[str]) -> str:
-    """`` of 5 blocks``; nothing where all are meant."""
-    return f" of {len(blocks)} block{'s' if len(blocks) > 1 else ''}" if blocks else ""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from tenfold.errors import MemoryBudgetError, RecipeError, RunError
 from tenfold.events import Detail, begin_stage
 from tenfold.memory.cards import MIB, Band, parse_bytes, show_bytes
 from tenfold.memory.choose import plan_to_fit
-from tenfold.memory.plan import PlanRequest, of_blocks
+from tenfold.memory.plan import PlanRequest
 from tenfold.memory.probe import measure_peak
 from tenfold.networks.extra import ExtraAnswers, answer_extra, check_extra, with_extra
 from tenfold.networks.inputs import cache_folder, open_source
@@ -67,7 +67,7 @@ from tenfold.runs.options import FitOptions, Machine
 from tenfold.runs.reading import table_facts
 from tenfold.runs.record import nan_to_none
 from tenfold.schema import Schema
-from tenfold.values import MemoryPlan
+from tenfold.values import MemoryPlan, of_blocks
 
 #: What this process holds is rounded to.
 CONTEXT_STEP = 32 * MIB

@@ -201,7 +201,7 @@ class RecommenderRun(Run):
 
     @property
     def recent(self) -> float:
-        """A user's row counts half in lists for every so many later ones; 0: all count the same."""
+        """What lists do with a user's recent rows, see `ItemItem.recent`; 0: all count the same."""
         return 0.0 if self.lists is None else self.lists.model.recent
 
     def _by_interest(self) -> tuple[PairScorer, str] | None:

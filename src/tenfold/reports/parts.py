@@ -20,7 +20,7 @@ from tenfold.runs.folder import read_text
 from tenfold.runs.record import RunRecord, none_to_nan
 from tenfold.targets.base import TargetEvaluation, TargetKind
 from tenfold.targets.words import ERRORS, FRACTIONS, HEADINGS
-from tenfold.values import Scores, TargetScores, read_score
+from tenfold.values import Scores, TargetScores, of_blocks, read_score
 
 #: Classes up to which a confusion matrix is drawn whole; of more, the pairs that are confused most.
 WHOLE = 30
@@ -457,7 +457,7 @@ def memory_parts(record: RunRecord, history: Sequence[EpochRecord]) -> tuple[Par
     planned = plan.get("predicted_bytes") or 0
     again = "no"
     if plan.get("checkpoint"):
-        again = f"of {len(plan['blocks'])} blocks" if plan.get("blocks") else "yes"
+        again = of_blocks(plan.get("blocks") or ()).strip() or "yes"
     rows: list[list[Cell | str]] = [
         ["rows at once x micro-batches", f"{plan.get('micro_batch', '?')} x {plan.get('accumulation', '?')}"],
         ["activations computed again", again],
