@@ -10,6 +10,8 @@ Promises that are checked; the exit code is 1 where one is broken:
                 own training (AdamW, averaged weights, clipping, augmentation on the card, evaluation)
     largest     a batch that is planned as fitting fits; how far the largest one that fits is above it
     exact       the gradient of a batch does not depend on how it is cut
+    offload     with the optimizer's state in the host's memory the weights are the same to the bit, and the
+                training fits its plan; what a step takes
     recovery    memory that runs out in the middle of a step changes nothing but the micro-batch
     speed       a step against a bare PyTorch loop, what accumulation and the copy for an undo cost
     targets     every kind of target gives the same losses as on the CPU
@@ -28,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ from tenfold.data.encode import Encoding, Examples  # noqa: E402
 from tenfold.engine.batches import Batch, training_batches  # noqa: E402
 from tenfold.engine.device import free_memory, keep_freed_memory, process_peak, reset_peak  # noqa: E402
 from tenfold.engine.step import Training, begin_training, train_step  # noqa: E402
-from tenfold.engine.train import fit_network  # noqa: E402
+from tenfold.engine.train import Trained, fit_network  # noqa: E402
 from tenfold.engine.undo import Undo  # noqa: E402
 from tenfold.memory.cards import GIB, MIB, Band  # noqa: E402
 from tenfold.memory.plan import PlanRequest, plan_memory  # noqa: E402
@@ -66,6 +68,7 @@ class Profile:
     plans: architecture, (height, width), rows at once, accumulation.
     largest: architecture, side, bytes that the process may hold.
     exact: architecture, side, rows of a batch, and the micro-batches that it is cut into.
+    offload: architecture, (height, width), rows at once, accumulation.
     recovery: architecture, side, rows of a batch.
     speed: architecture, side, rows of a batch, rows at once when it is cut.
     """
@@ -75,6 +78,7 @@ class Profile:
     plans: tuple[tuple[str, tuple[int, int], int, int], ...]
     largest: tuple[tuple[str, int, int], ...]
     exact: tuple[tuple[str, int, int, tuple[int, ...]], ...]
+    offload: tuple[tuple[str, tuple[int, int], int, int], ...]
     recovery: tuple[str, int, int]
     speed: tuple[tuple[str, int, int, int], ...]
     rounds: int
@@ -105,6 +109,11 @@ CARD = Profile(
         ("convnext_tiny", 128, 64, (32, 8, 5)),
         ("vit_tiny_patch16_224", 224, 64, (16, 7)),
     ),
+    (
+        ("convnext_base", (160, 160), 16, 2),
+        ("resnet50", (160, 160), 16, 2),
+        ("vit_large_patch16_224", (224, 224), 8, 4),
+    ),
     ("convnext_tiny", 160, 64),
     (("resnet50", 224, 64, 16), ("convnext_tiny", 224, 64, 16), ("vit_small_patch16_224", 224, 64, 16)),
     15,
@@ -115,6 +124,7 @@ SMALL = Profile(
     (("test_convnext", (32, 32), 4, 2), ("test_resnet", (32, 32), 16, 2)),
     (("test_vit", 160, 900 * MIB),),
     (("test_resnet", 32, 32, (16,)), ("test_convnext", 32, 16, (8, 5)), ("test_vit", 160, 8, (3,))),
+    (("test_convnext", (32, 32), 4, 2),),
     ("test_convnext", 32, 16),
     (("test_convnext", 32, 16, 8),),
     3,
@@ -184,12 +194,15 @@ def network_of(recipe: Recipe) -> Network:
     return network
 
 
-def training_of(recipe: Recipe, device: str, precision: str, micro: int) -> tuple[Training, Batch]:
+def training_of(
+    recipe: Recipe, device: str, precision: str, micro: int, *, offload: bool = False
+) -> tuple[Training, Batch]:
     """A training that is about to take its first step, and the batch of that step."""
     network, encoding = network_of(recipe), encoding_of(recipe.image_size)
     training = begin_training(
-        network, encoding, recipe, device=torch.device(device), precision=precision, micro_batch=micro
-    )
+        network, encoding, recipe, device=torch.device(device), precision=precision, micro_batch=micro,
+        offload=offload,
+    )  # fmt: skip
     return training, batch_of(training)
 
 
@@ -277,20 +290,8 @@ def measure_plans(found: Findings, profile: Profile, context: int, pool: Process
     errors = []
     for ((arch, size, rows, passes), precision), one in zip(cases, waiting, strict=True):
         recipe = recipe_of(arch, size, rows * passes, precision=precision)
-        network, batch = network_of(recipe), rows * passes
-        device = torch.device(profile.device)
-        free_memory()
-        reset_peak(device)
-        rows_in_all = STEPS[precision] * batch
-        trained = fit_network(
-            network, encoding_of(size), examples_of(rows_in_all, size), train=np.arange(rows_in_all),
-            valid=np.arange(min(batch, 64)), recipe=recipe, plan=MemoryPlan(rows, passes, workers=0),
-            device=device, precision=precision,
-        )  # fmt: skip
-        held = process_peak(device)
+        trained, held, _ = short_training(recipe, profile.device, precision, MemoryPlan(rows, passes))
         reserved = torch.cuda.max_memory_reserved() if profile.device == "cuda" else 0
-        del network
-        free_memory()
         plan = one.result()
         error = (plan["process_bytes"] - held) / held
         low, high = plan["band_bytes"]
@@ -307,6 +308,69 @@ def measure_plans(found: Findings, profile: Profile, context: int, pool: Process
         found.promise(trained.micro_batch == rows, f"{arch}: the micro-batch shrank to {trained.micro_batch}")
     if errors:
         found.add("plan", worst=max(errors), median=statistics.median(errors), settings=len(errors))
+
+
+def short_training(
+    recipe: Recipe, device: str, precision: str, plan: MemoryPlan
+) -> tuple[Trained, int, dict[str, torch.Tensor]]:
+    """A whole training of a few steps: what it found, bytes that the process held, and the weights."""
+    network, batch, size = network_of(recipe), recipe.batch_size, recipe.image_size
+    free_memory()
+    reset_peak(torch.device(device))
+    rows = STEPS[precision] * batch
+    trained = fit_network(
+        network, encoding_of(size), examples_of(rows, size), train=np.arange(rows),
+        valid=np.arange(min(batch, 64)), recipe=recipe, plan=replace(plan, workers=0),
+        device=torch.device(device), precision=precision,
+    )  # fmt: skip
+    held = process_peak(torch.device(device))
+    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    del network
+    free_memory()
+    return trained, held, weights
+
+
+def measure_offload(found: Findings, profile: Profile, context: int, pool: ProcessPoolExecutor) -> None:
+    """Memory, weights and seconds of a step with the optimizer's state in the host's memory and without."""
+    precision = profile.precisions[0]
+    recipes = [
+        recipe_of(arch, size, rows * passes, precision=precision)
+        for arch, size, rows, passes in profile.offload
+    ]
+    waiting = []
+    for recipe, (_, _, rows, _) in zip(recipes, profile.offload, strict=True):
+        told = asked(recipe, profile.device, context, 80 * GIB, micro_batch=rows, precision=precision)
+        # On a CPU a plan refuses it, since it saves nothing there.
+        waiting.append(pool.submit(plan_of, {**told, "offload": profile.device == "cuda"}))
+    # The backward pass of attention adds in any order unless it is told not to.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    for recipe, (arch, _, rows, passes), one in zip(recipes, profile.offload, waiting, strict=True):
+        held, weights, seconds = {}, {}, {}
+        for offload in (False, True):
+            plan = MemoryPlan(rows, passes, offload=offload)
+            _, held[offload], weights[offload] = short_training(recipe, profile.device, precision, plan)
+            training, batch = training_of(recipe, profile.device, precision, rows, offload=offload)
+            times = []
+            for step in range(6):
+                _wait(profile.device)
+                started = time.perf_counter()
+                train_step(training, batch, step)
+                _wait(profile.device)
+                times.append(time.perf_counter() - started)
+            seconds[offload] = statistics.median(times[2:])
+            del training, batch
+        same = all(torch.equal(value, weights[True][name]) for name, value in weights[False].items())
+        plan, state = one.result(), 12 * sum(value.numel() for value in weights[False].values())
+        found.add(
+            "offload", arch=arch, rows=rows, passes=passes, precision=precision, held=held[False],
+            offloaded=held[True], planned=plan["process_bytes"], high=plan["band_bytes"][1], state=state,
+            seconds=round(seconds[False], 4), offloaded_seconds=round(seconds[True], 4), same=same,
+        )  # fmt: skip
+        found.promise(same, f"{arch}: other weights with the optimizer's state in the host's memory")
+        if profile.device == "cuda":
+            what = f"held {held[True] / MIB:,.0f} MiB, planned at most {plan['band_bytes'][1] / MIB:,.0f}"
+            found.promise(held[True] <= plan["band_bytes"][1], f"{arch}, offloaded: {what}")
+    torch.use_deterministic_algorithms(False)
 
 
 def measure_largest(found: Findings, profile: Profile, context: int, pool: ProcessPoolExecutor) -> None:
@@ -530,17 +594,17 @@ def main() -> None:
     context = measure_context(found, profile)
     sections: dict[str, Callable[..., None]] = {
         "plan": measure_plans, "largest": measure_largest, "exact": measure_exactness,
-        "recovery": measure_recovery, "speed": measure_speed, "targets": measure_targets,
+        "offload": measure_offload, "recovery": measure_recovery, "speed": measure_speed,
+        "targets": measure_targets,
     }  # fmt: skip
     chosen = given.only.split(",") if given.only else list(sections)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=spawn) as pool:
         for name in chosen:
-            needs = {"plan": (context, pool), "largest": (context, pool), "recovery": (context,)}.get(
-                name, ()
-            )
+            planned = (context, pool)
+            needs = {"plan": planned, "largest": planned, "offload": planned, "recovery": (context,)}
             began = time.monotonic()
-            sections[name](found, profile, *needs)
+            sections[name](found, profile, *needs.get(name, ()))
             found.add("took", of=name, seconds=round(time.monotonic() - began, 1))
     record = {"broken": found.broken, "seconds": round(time.monotonic() - started, 1), **found.figures}
     if given.json:

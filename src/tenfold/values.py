@@ -42,6 +42,7 @@ __all__ = [
     "cell_text",
     "id_text",
     "of_blocks",
+    "savings",
     "other_spelling",
     "read_score",
     "read_scores",
@@ -257,6 +258,12 @@ def of_blocks(blocks: Sequence[str]) -> str:
     return f" of {len(blocks)} block{'s' if len(blocks) > 1 else ''}" if blocks else ""
 
 
+def savings(checkpoint: bool, blocks: Sequence[str], offload: bool) -> list[str]:
+    """What a plan does to save memory, in words. The arguments are as of `MemoryPlan`."""
+    again = [f"activations{of_blocks(blocks)} computed again"] if checkpoint else []
+    return again + (["optimizer's state in the host's memory"] if offload else [])
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """How a training fits this machine. It may change time, never the answer.
@@ -270,6 +277,7 @@ class MemoryPlan:
     band_bytes: low and high end of the prediction.
     parts: name -> bytes at the peak.
     notes: how the plan was reached, a line each.
+    offload: keep the optimizer's state and averaged weights in the host's memory between updates.
     """
 
     micro_batch: int
@@ -281,6 +289,7 @@ class MemoryPlan:
     parts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
+    offload: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
-from tenfold.errors import MemoryBudgetError
+from tenfold.engine import offload
+from tenfold.errors import MemoryBudgetError, RecipeError
 from tenfold.memory import plan as module
 from tenfold.memory.cards import GIB, MIB
 from tenfold.memory.choose import LEAST_GAIN, Refusal, plan_each, plan_fastest, plan_to_fit
@@ -144,7 +147,69 @@ def test_activations_are_computed_again_where_nothing_else_fits() -> None:
     enough = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need))
     assert enough.fits and not enough.checkpoint
     less = plan_to_fit("vit_tiny_patch16_224", request(**one, budget_bytes=need - 8 * MIB))
-    assert less.fits and less.checkpoint and "recomputed" in less.notes[-1]
+    assert less.fits and less.checkpoint and "computed again" in less.notes[-1]
+    assert not less.offload
+
+
+def wide() -> nn.Module:
+    """A network whose optimizer's state, 70 MB, is what a card holds, not a picture."""
+    pictures = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.AvgPool2d(32), nn.Flatten()]
+    layers = [nn.Linear(576, 1024), *(nn.Linear(1024, 1024) for _ in range(5)), nn.Linear(1024, 5)]
+    return nn.Sequential(*pictures, *layers)
+
+
+WIDE: dict[str, Any] = {**CARD, "batch_size": 24, "evaluated": 1}
+
+
+@pytest.fixture
+def least(monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """The plan of a single row."""
+    monkeypatch.setattr(offload, "PIECE_BYTES", 4 * MIB)
+    return plan_memory(wide, request(**WIDE, budget_bytes=GIB, micro_batch=1))
+
+
+@pytest.mark.parametrize("known", [None, replace(rates(beside=True), bus=1e9)])
+def test_the_optimizers_state_goes_to_the_host_where_nothing_else_fits(
+    monkeypatch: pytest.MonkeyPatch, least: Plan, known: Rates | None
+) -> None:
+    away = plan_memory(wide, request(**WIDE, budget_bytes=GIB, micro_batch=1, offload=True))
+    state = least.parts["optimizer"]
+    assert away.offload and state > 60 * MIB and away.parts["optimizer"] < state // 10
+    assert away.band_bytes[1] < least.band_bytes[1] - state // 2
+    monkeypatch.setattr(module, "rates_of", lambda *_: known)
+    plan = plan_to_fit(wide, request(**WIDE, budget_bytes=least.band_bytes[1] - 20 * MIB))
+    assert plan.fits and plan.offload and not plan.checkpoint
+    assert "optimizer's state in the host's memory: otherwise not one" in plan.notes[-1]
+    plain = plan_to_fit(wide, request(**WIDE, budget_bytes=2 * GIB))
+    assert not plain.offload and not any(each.offload for each in plain.choices)
+
+
+@pytest.mark.parametrize("bus", [1e15, 1e7])
+def test_a_fast_bus_lets_the_batch_through_at_once(
+    monkeypatch: pytest.MonkeyPatch, least: Plan, bus: float
+) -> None:
+    monkeypatch.setattr(module, "rates_of", lambda *_: replace(rates(operator=1e-3, beside=True), bus=bus))
+    plan = plan_fastest(wide, request(**WIDE, budget_bytes=least.band_bytes[1] + 2 * MIB))
+    assert plan.fits and plan.offload == (bus > 1e10)
+    assert plan.seconds == min(each.seconds for each in plan.choices if each.fits)
+
+
+def test_offload_is_refused_where_it_saves_nothing() -> None:
+    with pytest.raises(RecipeError, match="leave it out"):
+        request(**{**SMALL, "budget_bytes": GIB}, offload=True)
+
+
+@pytest.mark.parametrize("arch", ["test_vit", "test_convnext"])
+def test_the_largest_batch_fits_and_a_few_rows_more_do_not(arch: str) -> None:
+    # Where few rows need no more than an evaluation does, memory is flat at first.
+    plans, options = Plans(arch), {**CARD, "image_size": 160, "evaluated": 64}
+    least = plans.plan(request(**options, budget_bytes=GIB, micro_batch=1)).band_bytes[1]
+    for budget in (least + 2 * MIB, least + 20 * MIB, least + 200 * MIB):
+        largest = plans.plan(request(**options, budget_bytes=budget)).largest_batch
+        more = largest + max(2, largest // 32)
+        for rows, fits in ((largest, True), (more, False)):
+            whole = plans.plan(request(**{**options, "batch_size": rows}, budget_bytes=budget))
+            assert whole.fits_whole is fits, (rows, largest)
 
 
 def test_when_nothing_fits_the_parts_and_the_remedies_are_said() -> None:

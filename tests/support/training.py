@@ -150,7 +150,12 @@ def make_encoding(recipe: Recipe, schema: Schema = SCHEMA) -> Encoding:
 
 
 def make_training(
-    recipe: Recipe, *, micro_batch: int, precision: str = "float64", schema: Schema = SCHEMA
+    recipe: Recipe,
+    *,
+    micro_batch: int,
+    precision: str = "float64",
+    schema: Schema = SCHEMA,
+    offload: bool = False,
 ) -> Training:
     """A training of a fresh network on the CPU."""
     network, _ = build_network(make_encoding(recipe, schema), schema, recipe, fetch=False)
@@ -166,6 +171,7 @@ def make_training(
         device=torch.device("cpu"),
         precision=precision,
         micro_batch=micro_batch,
+        offload=offload,
     )
 
 

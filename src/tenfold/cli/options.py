@@ -236,6 +236,7 @@ class MachineOptions(DeviceOptions):
     budget: str | None = option("memory to use: a size as 16GiB, a card's name, or auto", "SIZE")
     micro_batch: int | None = option("rows that go through the network at once; planned if not given")
     checkpoint: bool = option("save memory: compute activations again in the backward pass", default=False)
+    offload: bool = option("save memory: keep the optimizer's state in the host's memory", default=False)
     probe: bool = option("measure two steps of the largest batch first", default=False)
 
 

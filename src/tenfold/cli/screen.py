@@ -365,17 +365,24 @@ def _show_choices(plan: Plan) -> None:
         for each in plan.choices
     ]
     show_table(("rows at once", "peak GiB", "at most", "s a step, predicted", ""), rows, left=())
-    if any(each.checkpoint for each in plan.choices):
-        tell("*: activations computed again; with a number: of so many blocks", NOTE)
+    legend = ["*: activations computed again; with a number: of so many blocks"]
+    legend = legend if any(each.checkpoint for each in plan.choices) else []
+    if legend := legend + _offload_legend(plan.choices):
+        tell("; ".join(legend), NOTE)
 
 
 def _again(plan: Plan | Choice) -> str:
-    """What is computed again: `` *``, or `` * 5`` where it is five blocks."""
-    return " *" + (f" {len(plan.blocks)}" if plan.blocks else "") if plan.checkpoint else ""
+    """What is computed again: `` *``, or `` * 5`` where it is five blocks; `` ^`` with an offloaded state."""
+    again = " *" + (f" {len(plan.blocks)}" if plan.blocks else "") if plan.checkpoint else ""
+    return again + (" ^" if plan.offload else "")
 
 
-def _way(plan: Plan | Choice) -> tuple[int, bool, tuple[str, ...]]:
-    return plan.micro_batch, plan.checkpoint, plan.blocks
+def _offload_legend(plans: Sequence[Plan | Choice]) -> list[str]:
+    return ["^: optimizer's state in the host's memory"] if any(each.offload for each in plans) else []
+
+
+def _way(plan: Plan | Choice) -> tuple[int, bool, tuple[str, ...], bool]:
+    return plan.micro_batch, plan.checkpoint, plan.blocks, plan.offload
 
 
 def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
@@ -412,6 +419,7 @@ def show_plans(plans: Sequence[Plan | Refusal], plot: str | None) -> None:
     if fits:
         legend = "peak: predicted, and its range; whole batch: does it go through at once; largest: that does"
         legend += "; *: activations computed again" if any(plan.checkpoint for plan in fits) else ""
+        legend = "; ".join([legend, *_offload_legend(fits)])
         tell(legend + ("; !: more than the budget" if not all(plan.fits for plan in fits) else ""), NOTE)
     if len(fits) == 1 and len(fits[0].choices) > 1:
         _show_choices(fits[0])

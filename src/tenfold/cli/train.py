@@ -154,6 +154,7 @@ class PlanOptions(Json):
     batch_size: int | None = option(f"rows per optimizer step{_own('batch_size')}")
     micro_batch: int | None = option("rows at once; the most that fit if not given")
     checkpoint: bool = option("compute activations again in the backward pass", default=False)
+    offload: bool = option("keep the optimizer's state in the host's memory", default=False)
     precision: str | None = option(f"format of numbers{_own('precision')}", "auto|float32|float16|bfloat16")
     optimizer: str | None = option("adamw, or another that the plan knows", "NAME")
     classes: int | None = option("outputs of the last layer [1000]")

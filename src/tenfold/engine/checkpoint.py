@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from tenfold.engine.offload import host_copy
 from tenfold.engine.optim import parameter_groups
 from tenfold.engine.step import Training
 from tenfold.errors import RunError
@@ -192,17 +193,20 @@ def _restore_optimizer(training: Training, kept: Unfinished) -> None:
     for key, value in tensors_under(kept.arrays, "optimizer/").items():
         number, slot = key.split("/")
         slots.setdefault(int(number), {})[slot] = value
-    state = optimizer.state_dict()
-    # Memory layout follows the parameter, as in a training that was never stopped.
-    numbers = [number for number, _ in _numbered(training)]
-    state["state"] = {index: slots[number] for index, number in enumerate(numbers) if number in slots}
-    optimizer.load_state_dict(state)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            for slot, value in optimizer.state[parameter].items():
-                if value.shape == parameter.shape and parameter.ndim:
-                    like = torch.empty_like(parameter)
-                    optimizer.state[parameter][slot] = like.copy_(value)
+    for number, parameter in _numbered(training):
+        state = {}
+        for slot, value in slots.get(number, {}).items():
+            if slot == "step":
+                state[slot] = value  # counted on the CPU
+                continue
+            if value.shape != parameter.shape:
+                raise ValueError(f"{slot} of parameter {number} has another shape")
+            # Memory layout follows the parameter, as in a training that was never stopped.
+            value = torch.empty_like(parameter, device="cpu").copy_(value)
+            there = value.to(parameter.device)
+            state[slot] = host_copy(there) if training.offload else there
+        if state:
+            optimizer.state[parameter] = state
     for group, step in zip(optimizer.param_groups, kept.group_steps, strict=False):
         group["step"] = torch.tensor(step)
 

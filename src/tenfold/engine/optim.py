@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from timm.optim.lamb import Lamb
 from timm.optim.lion import Lion
-from torch import nn
+from torch import Tensor, nn
 
+from tenfold.engine.offload import OffloadedOptimizer, host_copy, in_pieces, on_device
 from tenfold.engine.shards import UNSPLIT, Shards
 from tenfold.nn.network import Network, describe_layers
 from tenfold.recipe import Recipe
@@ -65,10 +67,11 @@ def parameter_groups(network: Network, recipe: Recipe, *, part: str) -> Groups:
 
 
 def build_optimizer(
-    network: Network, recipe: Recipe, *, part: str, shards: Shards = UNSPLIT
+    network: Network, recipe: Recipe, *, part: str, shards: Shards = UNSPLIT, offload: bool = False
 ) -> torch.optim.Optimizer:
     """The recipe's optimizer of `parameter_groups`, and of what this rank keeps of them; gradients of all
     others are off. A group of which it keeps nothing stays, empty: the schedule and LAMB count by group.
+    offload: its state rests in the host's memory.
     """
     groups = parameter_groups(network, recipe, part=part)
     trained = {id(parameter) for group in groups for parameter in group["params"]}
@@ -77,7 +80,8 @@ def build_optimizer(
     kept = {id(parameter) for parameter in shards.own(dict(network.named_parameters())).values()}
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if id(parameter) in kept]
-    return OPTIMIZERS[recipe.optimizer](groups, recipe)
+    optimizer = OPTIMIZERS[recipe.optimizer](groups, recipe)
+    return OffloadedOptimizer(optimizer) if offload else optimizer
 
 
 def set_rate(optimizer: torch.optim.Optimizer, fraction: float) -> float:
@@ -91,11 +95,13 @@ class AveragedWeights:
     """Exponential moving average of all weights and statistics, per optimizer step.
 
     The decay starts low and grows to `decay`, so that the first steps' weights are forgotten.
-    shards: which of them this rank keeps.
+    shards: which of them this rank keeps.  offload: they rest in the host's memory.
     """
 
-    def __init__(self, network: nn.Module, decay: float, shards: Shards = UNSPLIT) -> None:
-        self.decay, self.shards = decay, shards
+    def __init__(
+        self, network: nn.Module, decay: float, shards: Shards = UNSPLIT, *, offload: bool = False
+    ) -> None:
+        self.decay, self.shards, self.offload = decay, shards, offload
         self.restart(network)
 
     @torch.no_grad()
@@ -108,15 +114,22 @@ class AveragedWeights:
             into, taken = (averaged, fresh) if value.is_floating_point() else (counters, counts)
             into.append(value)
             taken.append(live[name])
-        if averaged:
-            torch._foreach_lerp_(averaged, fresh, part)  # pyright: ignore[reportPrivateImportUsage]
+        for piece in in_pieces(averaged) if self.offload else [slice(None)] if averaged else []:
+            into = averaged[piece]
+            with on_device(into, fresh[0].device) if self.offload else nullcontext(into) as there:
+                torch._foreach_lerp_(there, fresh[piece], part)  # pyright: ignore[reportPrivateImportUsage]
         if counters:
             torch._foreach_copy_(counters, counts)  # pyright: ignore[reportPrivateImportUsage]
 
     def restart(self, network: nn.Module) -> None:
         """Begin again from the weights that a network holds."""
+        self.state = self.own(network)
+
+    def own(self, network: nn.Module) -> dict[str, Shaped[Tensor, " ..."]]:
+        """A copy of what a network holds of those that this rank keeps, where they rest."""
         own = self.shards.own(network.state_dict())
-        self.state = {name: value.detach().clone() for name, value in own.items()}
+        copied = host_copy if self.offload else torch.clone
+        return {name: copied(value.detach()) for name, value in own.items()}
 
     @torch.no_grad()
     def take_buffers(self, network: nn.Module) -> None:
@@ -133,7 +146,7 @@ def swapped_weights(network: nn.Module, averaged: AveragedWeights | None) -> Ite
         yield
         return
     shards = averaged.shards
-    own = {name: value.detach().clone() for name, value in shards.own(network.state_dict()).items()}
+    own = averaged.own(network)
     shards.fill(network, averaged.state)
     back = not shards.split
     try:

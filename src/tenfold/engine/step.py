@@ -37,6 +37,7 @@ class Training:
     averaged: the moving average of the weights, or None.
     ranks: the processes that share this training, each with its part of every batch.
     shards: what each of them keeps of the optimizer.
+    offload: the optimizer's state and averaged weights rest in the host's memory.
     """
 
     network: Network
@@ -50,6 +51,7 @@ class Training:
     averaged: AveragedWeights | None = None
     ranks: Ranks = ONE_RANK
     shards: Shards = UNSPLIT
+    offload: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -112,7 +114,7 @@ def train_step(training: Training, batch: Batch, step: int) -> StepResult:
             raise MemoryBudgetError(
                 f"memory ran out with the smallest possible micro-batch, {largest} rows",
                 found=message,
-                fix="a smaller image_size or batchnorm_group, --checkpoint, or another architecture",
+                fix="a smaller image_size or batchnorm_group, --checkpoint, --offload, another architecture",
             )
         training.micro_batch = max(smallest, largest // 2)
         training.notes.append(
@@ -220,6 +222,7 @@ def begin_training(
     move: bool = True,
     ranks: Ranks = ONE_RANK,
     shards: Shards = UNSPLIT,
+    offload: bool = False,
 ) -> Training:
     """Make what the steps of a network need, and move it to its device.
 
@@ -227,6 +230,7 @@ def begin_training(
     averaged: keep the moving average of the weights that the recipe asks for.
     move: false where the network is on its device already, as a fake one is.
     ranks: the processes that share the training.  shards: what each of them keeps of the optimizer.
+    offload: its state and the averaged weights rest in the host's memory.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
     if move:
@@ -237,12 +241,13 @@ def begin_training(
         Preparation(encoding, device, dtype, channels_last=uses_channels_last(network)),
         precision,
         micro_batch,
-        build_optimizer(network, recipe, part="head" if head_only else "all", shards=shards),
+        build_optimizer(network, recipe, part="head" if head_only else "all", shards=shards, offload=offload),
         _scaler(device, shards, enabled=precision == "float16"),
         head_only,
-        AveragedWeights(network, recipe.ema, shards) if averaged and recipe.ema else None,
+        AveragedWeights(network, recipe.ema, shards, offload=offload) if averaged and recipe.ema else None,
         ranks,
         shards,
+        offload,
     )
 
 

@@ -122,6 +122,7 @@ def fit_network(
         head_only=progress.epoch < recipe.frozen_epochs,
         ranks=ranks,
         shards=split_parameters(network, ranks) if shard else UNSPLIT,
+        offload=plan.offload,
     )
     ranks.copy_first(network.state_dict().values())
     if plan.checkpoint and not recompute(network, blocks=plan.blocks):
@@ -232,7 +233,9 @@ class _Loop:
                 break
             if self.training.head_only and progress.epoch >= recipe.frozen_epochs:
                 old = self.training
-                every = build_optimizer(old.network, recipe, part="all", shards=old.shards)
+                every = build_optimizer(
+                    old.network, recipe, part="all", shards=old.shards, offload=old.offload
+                )
                 self.training = replace(old, optimizer=every, head_only=False)
             try:
                 self._epoch()

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from tenfold.engine.offload import OffloadedOptimizer
 from tenfold.memory.cards import MIB
 
 Value = TypeVar("Value")
@@ -24,6 +25,8 @@ SMALL_COPY = 64 * MIB
 #: An update of this many times the parameters' bytes is taken to need scratch memory: PyTorch's foreach
 #: AdamW holds one temporary of all parameters of a group, and a second while it divides.
 SCRATCH = 2
+#: Tensors of a parameter's size in an optimizer's state, at most.
+STATES = 2
 
 
 class Undo:
@@ -72,16 +75,18 @@ def keep_undo(optimizer: torch.optim.Optimizer, agreed: Callable[[bool], bool] =
 def _may_run_short(optimizer: torch.optim.Optimizer) -> bool:
     moved = _moved(optimizer)
     if moved and moved[0].device.type == "cuda":
-        return _is_scarce(moved)
+        if isinstance(optimizer, OffloadedOptimizer):
+            return _is_scarce(optimizer.largest_piece(), SCRATCH + STATES)
+        return _is_scarce(moved, SCRATCH)
     changed = sum(_bytes(p) + sum(map(_bytes, optimizer.state.get(p, {}).values())) for p in moved)
     return changed <= SMALL_COPY
 
 
-def _is_scarce(moved: list[Shaped[Tensor, " ..."]]) -> bool:
+def _is_scarce(moved: list[Shaped[Tensor, " ..."]], times: int) -> bool:
     device = moved[0].device
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return free < SCRATCH * sum(map(_bytes, moved))
+    return free < times * sum(map(_bytes, moved))
 
 
 def _moved(optimizer: torch.optim.Optimizer) -> list[Shaped[Tensor, " ..."]]:

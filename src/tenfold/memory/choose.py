@@ -13,7 +13,7 @@ from tenfold.errors import MemoryBudgetError, RecipeError, TenfoldError
 from tenfold.memory.cards import show_bytes
 from tenfold.memory.plan import Choice, Plan, PlanRequest, Plans, plan_memory
 from tenfold.memory.training import Trainable
-from tenfold.values import of_blocks
+from tenfold.values import savings
 
 #: Part of a step's seconds that another cut must save before it is taken instead of the largest micro-batch:
 #: less is within the error of what is predicted.
@@ -59,6 +59,7 @@ def _fastest_of(plans: Plans, request: PlanRequest) -> Plan:
         least = _fastest(again) or _fastest(choices)
         some = _some_blocks(plans, request, plan, least.seconds if least else inf)
         choices += [*again, *(some.choices if some else ())]
+    choices += _offloaded(plans, request, plan, _fastest(choices))
     fastest = _fastest(choices)
     if plan.fits and fastest is not None and fastest.seconds < own.seconds * (1 - LEAST_GAIN):
         note = f"{fastest.words}: {fastest.seconds:.3g} s a step are predicted, "
@@ -89,9 +90,31 @@ def _some_blocks(plans: Plans, request: PlanRequest, plan: Plan, seconds: float)
     return None
 
 
+def _offloaded(plans: Plans, request: PlanRequest, plan: Plan, fastest: Choice | None) -> Sequence[Choice]:
+    """Cuts with the optimizer's state in the host's memory, where these may be faster than what fits, or
+    nothing fits. plan: the one without.  fastest: of what was looked at."""
+    rates = request.rates
+    if rates is None or not rates.bus or request.offload or plan.fits_whole:
+        return ()
+    if fastest is not None and plans.planner(request).offloaded(rates) >= fastest.seconds:
+        return ()
+    ways = [replace(request, offload=True)]
+    if fastest is None and not request.checkpoint:
+        ways.append(replace(ways[0], checkpoint=True))
+    found = list[Choice]()
+    for way in ways:
+        try:
+            found += plans.plan(way).choices
+        except RecipeError:
+            pass  # this backbone has no blocks to recompute
+        if _fastest(found):
+            break
+    return found
+
+
 def _as_chosen(request: PlanRequest, choice: Choice) -> PlanRequest:
-    how = choice.micro_batch, choice.checkpoint, choice.blocks
-    return replace(request, micro_batch=how[0], checkpoint=how[1], blocks=how[2])
+    how = choice.micro_batch, choice.checkpoint, choice.blocks, choice.offload
+    return replace(request, micro_batch=how[0], checkpoint=how[1], blocks=how[2], offload=how[3])
 
 
 def _fastest(choices: Sequence[Choice]) -> Choice | None:
@@ -109,29 +132,43 @@ def plan_each(archs: Sequence[str], request: PlanRequest) -> list[Plan | Refusal
     return plans
 
 
+def _ways_to_save(request: PlanRequest) -> list[PlanRequest]:
+    """What saves more and more memory beyond a request, and how."""
+    ways = [request]
+    if not request.checkpoint:
+        ways.append(replace(request, checkpoint=True, blocks=()))
+    if not request.offload and request.device == "cuda":
+        ways += [replace(way, offload=True) for way in ways]
+    return ways[1:]
+
+
+def _saving(plan: Plan) -> Plan:
+    """The plan with a note that says what it does to fit."""
+    saved = " and ".join(savings(plan.checkpoint, plan.blocks, plan.offload))
+    return replace(plan, notes=(*plan.notes, f"{saved}: otherwise not one micro-batch fits"))
+
+
 def plan_to_fit(network: Trainable, request: PlanRequest) -> Plan:
-    """A plan that fits: as `plan_fastest`, with activations recomputed where it does not fit otherwise.
+    """A plan that fits: as `plan_fastest`, with activations recomputed, the optimizer's state in the host's
+    memory, or both, where it does not fit otherwise.
 
     Raises MemoryBudgetError with the parts of the smallest possible micro-batch, and what would help.
     """
     plan = plan_fastest(network, request)
     if plan.fits or request.micro_batch is not None:
         return plan
-    remedies = []
-    note = "activations{} are recomputed in the backward pass: otherwise not one micro-batch fits"
     if (choice := _fastest(plan.choices)) is not None:
-        found = plan_memory(network, _as_chosen(request, choice))
-        note = note.format(of_blocks(found.blocks))
-        return replace(found, choices=plan.choices, notes=(*found.notes, note))
-    if not plan.checkpoint:
+        return _saving(replace(plan_memory(network, _as_chosen(request, choice)), choices=plan.choices))
+    remedies = []
+    for way in _ways_to_save(request):
         try:
-            recomputed = plan_memory(network, replace(request, checkpoint=True))
+            saving = plan_memory(network, way)
         except RecipeError:
-            pass  # this backbone has no blocks to recompute
-        else:
-            if recomputed.fits:
-                return replace(recomputed, notes=(*recomputed.notes, note.format("")))
-            remedies.append(f"even checkpoint=true needs {show_bytes(recomputed.band_bytes[1])}")
+            continue  # this backbone has no blocks to recompute
+        if saving.fits:
+            return _saving(saving)
+        how = " and ".join(f"{name}=true" for name in ("checkpoint", "offload") if getattr(way, name))
+        remedies = [f"even with {how} it needs {show_bytes(saving.band_bytes[1])}"]
     rows = "one row" if plan.micro_batch == 1 else f"a micro-batch of {plan.micro_batch} rows"
     height, width = plan.image_size
     raise MemoryBudgetError(

@@ -109,7 +109,8 @@ class Forecaster:
 
         again: names of blocks whose forward pass runs a second time.
         """
-        total = rates.seconds(_costs(self._phases.updates()[1]))
+        update = self._phases.updates()[1]
+        total = rates.seconds(_costs(update)) + rates.crossing(update.crossed)
         # Every further pass adds to the gradients: two are read, and one written.
         added = np.array([(0.0, 3.0 * size) for size in self._phases.trained()]).reshape(-1, 2)
         total += (len(micro_batches) - 1) * rates.seconds(added)
@@ -119,6 +120,11 @@ class Forecaster:
             twice = [costs[slice(*span.costs)] for span in log.spans if span.name in again]
             total += times * rates.seconds(np.concatenate([costs, *twice]))
         return total
+
+    def crossing(self, rates: Rates) -> float:
+        """Seconds in which all that the optimizer keeps on the device goes to the host's memory and back."""
+        first = self._phases.updates()[0]
+        return rates.crossing(2.0 * sum(first.sizes[number] for number in first.left()))
 
     def blocks(self, rows: int, rates: Rates) -> dict[str, tuple[int, float]]:
         """Of each block of the network, with so many rows: bytes that it keeps for its backward pass, and

@@ -28,7 +28,7 @@ from tenfold.memory.speed import Rates, rates_of
 from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
 from tenfold.recipe import Recipe
-from tenfold.values import MemoryPlan, of_blocks
+from tenfold.values import MemoryPlan, savings
 
 #: Largest batch that is looked for.
 MOST_ROWS = 4096
@@ -58,7 +58,7 @@ class Choice:
     """A way to cut a batch: what it is predicted to take.
 
     process_bytes, high_bytes: of the process, expected and at most.  seconds: of an optimizer step.
-    blocks: as of `MemoryPlan`.
+    blocks, offload: as of `MemoryPlan`.
     """
 
     micro_batch: int
@@ -69,12 +69,13 @@ class Choice:
     seconds: float
     fits: bool
     blocks: tuple[str, ...] = ()
+    offload: bool = False
 
     @property
     def words(self) -> str:
         """``16 rows at once``."""
-        again = f", activations{of_blocks(self.blocks)} computed again" if self.checkpoint else ""
-        return f"{self.micro_batch} rows at once{again}"
+        saved = savings(self.checkpoint, self.blocks, self.offload)
+        return ", ".join([f"{self.micro_batch} rows at once", *saved])
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +112,7 @@ class Plan(MemoryPlan):
         within = ("may fit" if UNBOUNDED in self.notes else "fits") if self.fits else "does not fit"
         head = f"Plan of {self.arch or 'a network'}{size}, {self.precision} on {self.device}: "
         head += f"batch {self.batch_size} = {self.accumulation} x {self.micro_batch} rows"
-        head += f", checkpointed{of_blocks(self.blocks)}" if self.checkpoint else ""
+        head = ", ".join([head, *savings(self.checkpoint, self.blocks, self.offload)])
         low, high = (show_bytes(size) for size in self.band_bytes)
         sizes = [("process", show_bytes(self.predicted_bytes)), ("low to high", f"{low} to {high}")]
         sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
@@ -139,6 +140,7 @@ class Plan(MemoryPlan):
             "accumulation": self.accumulation,
             "checkpoint": self.checkpoint,
             "blocks": list(self.blocks),
+            "offload": self.offload,
             "precision": self.precision,
             "device": self.device,
             "live_bytes": self.live_bytes,
@@ -173,7 +175,7 @@ class PlanRequest:
     device: ``cuda`` or ``cpu``; it need not be there.  card: or its name, where it is known.
     micro_batch: take this many rows, and report what they need.
     classes: outputs of the last layer, where only the architecture is given.
-    checkpoint: recompute activations in the backward pass.  blocks: as of `MemoryPlan`.
+    checkpoint: recompute activations in the backward pass.  blocks, offload: as of `MemoryPlan`.
     evaluated: rows that are evaluated together between epochs; as many as `engine.predict` takes where None.
     context: what the process that will train holds beside its tensors, where that is known.
     cached: look up and keep the plans of architectures in the user's cache folder.
@@ -195,6 +197,7 @@ class PlanRequest:
     devices: int = 1
     shard: bool = False
     blocks: tuple[str, ...] = ()
+    offload: bool = False
 
     def __post_init__(self) -> None:
         problems = []
@@ -211,6 +214,8 @@ class PlanRequest:
             problems.append(f"devices is {self.devices}; it must be at least 1")
         if self.shard and self.devices == 1:
             problems.append("shard splits the optimizer's state over several devices: say how many")
+        if self.offload and self.device == "cpu":
+            problems.append("offload saves nothing on a CPU, whose memory is the host's: leave it out")
         if self.classes < 1:
             problems.append(f"classes is {self.classes}; it must be at least 1")
         if problems:
@@ -274,6 +279,7 @@ class PlanRequest:
             blocks=self.blocks,
             evaluated=ROWS_AT_ONCE[self.device] if self.evaluated is None else self.evaluated,
             parts=self.devices if self.shard else 1,
+            offload=self.offload,
         )
         context, _ = self.known_context()
         phases = Phases(training, self.device, self.attention)
@@ -304,7 +310,7 @@ class Plans:
     """Plans of one network: the step of each way to recompute activations is traced once for all of them."""
 
     network: Trainable
-    _traced: dict[tuple[bool, tuple[str, ...]], Traced] = field(default_factory=dict)
+    _traced: dict[tuple[bool, tuple[str, ...], bool], Traced] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -327,7 +333,7 @@ class Plans:
 
     def planner(self, request: PlanRequest) -> Planner:
         """Looks for the plan asked for; requests differ in their cut and in what is recomputed alone."""
-        way = request.checkpoint, request.blocks
+        way = request.checkpoint, request.blocks, request.offload
         if way not in self._traced:
             self._traced[way] = request.traced(self.network)
         return Planner(*self._traced[way], request, request.known_context()[1])
@@ -344,7 +350,7 @@ def plan_memory(network: Trainable, request: PlanRequest) -> Plan:
 def timeline(network: Trainable, plan: Plan, request: PlanRequest) -> Timeline:
     """Memory over one step of a plan that was made for this request."""
     with tracing(plan.arch or "the network"):
-        how = replace(request, checkpoint=plan.checkpoint, blocks=plan.blocks)
+        how = replace(request, checkpoint=plan.checkpoint, blocks=plan.blocks, offload=plan.offload)
         return Plans(network).planner(how).timeline(plan.micro_batch)
 
 
@@ -423,6 +429,7 @@ class Planner:
             parts=forecast.parts,
             notes=tuple(self._notes),
             blocks=request.blocks,
+            offload=request.offload,
             arch=arch,
             image_size=request.recipe.image_size,
             batch_size=batch,
@@ -451,7 +458,8 @@ class Planner:
             forecast, cut = self._forecast(batch, rows), cut_groups(self._training.groups(batch), rows)
             fits = forecast.band.high <= self._request.budget_bytes
             how = rows, len(cut), self._request.checkpoint, forecast.process, forecast.band.high
-            choices.append(Choice(*how, self._forecaster.seconds(cut, rates), fits, self._request.blocks))
+            seconds = self._forecaster.seconds(cut, rates)
+            choices.append(Choice(*how, seconds, fits, self._request.blocks, self._request.offload))
         return tuple(choices)
 
     def larger(self, micro: int) -> list[int]:
@@ -486,6 +494,11 @@ class Planner:
             return None
         cut = cut_groups(self._training.groups(batch), micro)
         return forecaster.seconds(cut, rates, named), tuple(named)
+
+    def offloaded(self, rates: Rates) -> float:
+        """The least seconds of a step with the optimizer's state in the host's memory, without a further
+        trace: the batch goes through at once."""
+        return self._forecaster.seconds([self._batch], rates) + self._forecaster.crossing(rates)
 
     def timeline(self, micro: int) -> Timeline:
         """Memory over a step with micro-batches of so many rows."""
@@ -538,7 +551,7 @@ class Planner:
         return min(max(passes, low + 1), high - 1)
 
     def _largest_batch(self) -> int:
-        """Rows that fit at once, by secants: memory is nearly linear in them."""
+        """Rows that fit at once, by secants between what fits and what does not: memory is nearly linear."""
         group = self._request.recipe.batchnorm_group
         step = group if self._training.grouped and isinstance(group, int) else 1
         most = max(MOST_ROWS // step, 1)
@@ -550,10 +563,20 @@ class Planner:
         if step > 1:
             # Every further group makes the trace longer, so that the guess is only made sure of nearby.
             return step * (int(guess * 0.97) if guess > 8 else self._down_to_fit(guess, step))
-        for _ in range(3):
-            other = max(1, guess - max(1, guess // 8))
-            guess = self._secant(other, min(guess, most), step)
-        return self._down_to_fit(min(guess, most), step)
+        low, high = 1, most + 1  # `low` rows fit, `high` do not or are not looked for
+        while high - low > max(1, low // 64):
+            guess = min(max(guess, low + 1), high - 1)
+            if self._fits(guess, guess):
+                low = guess
+            else:
+                high = guess
+            if high > most:
+                guess = self._secant(low - low // 8, low, step)
+            else:
+                # What little rows need is nearly flat: a line from there may come nearer too slowly.
+                guess = self._secant(low, high, step)
+                guess = max(guess, low + (high - low) // 8)
+        return low
 
     def _secant(self, first: int, second: int, step: int) -> int:
         low, high = (self._high(count * step, count * step) for count in (first, second))

@@ -82,6 +82,7 @@ def take_steps(
         micro_batch=plan.micro_batch,
         ranks=ranks,
         shards=split_parameters(network, ranks) if shard else UNSPLIT,
+        offload=plan.offload,
     )
     if plan.checkpoint:
         recompute(network, blocks=plan.blocks)

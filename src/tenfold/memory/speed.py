@@ -23,26 +23,27 @@ from torch import nn
 from tenfold.memory.cards import Card, cache_folder
 
 #: Highest rates as NVIDIA's datasheets have them: 10^12 operations a second in half precision (tensor cores
-#: with sums in float32, dense) and in float32, and 10^9 bytes a second.
+#: with sums in float32, dense) and in float32, and 10^9 bytes a second of its memory and of its bus, each
+#: way (PCI Express of 16 lanes).
 DATASHEETS = {
-    "T4": (65.0, 8.1, 320.0),
-    "P100": (18.7, 9.3, 732.0),
-    "V100": (125.0, 15.7, 900.0),
-    "V100-32GB": (125.0, 15.7, 900.0),
-    "GTX 1080 Ti": (11.3, 11.3, 484.0),
-    "RTX 2080 Ti": (53.8, 13.4, 616.0),
-    "RTX 3060": (25.6, 12.7, 360.0),
-    "RTX 3080": (59.5, 29.8, 760.0),
-    "RTX 3090": (71.0, 35.6, 936.0),
-    "RTX 4090": (165.2, 82.6, 1008.0),
-    "RTX A6000": (154.8, 38.7, 768.0),
-    "A10G": (70.0, 35.0, 600.0),
-    "L4": (121.0, 30.3, 300.0),
-    "L40S": (362.0, 91.6, 864.0),
-    "A100": (312.0, 19.5, 1555.0),
-    "A100-80GB": (312.0, 19.5, 2039.0),
-    "H100": (989.0, 67.0, 3350.0),
-    "H200": (989.0, 67.0, 4800.0),
+    "T4": (65.0, 8.1, 320.0, 16.0),
+    "P100": (18.7, 9.3, 732.0, 16.0),
+    "V100": (125.0, 15.7, 900.0, 16.0),
+    "V100-32GB": (125.0, 15.7, 900.0, 16.0),
+    "GTX 1080 Ti": (11.3, 11.3, 484.0, 16.0),
+    "RTX 2080 Ti": (53.8, 13.4, 616.0, 16.0),
+    "RTX 3060": (25.6, 12.7, 360.0, 32.0),
+    "RTX 3080": (59.5, 29.8, 760.0, 32.0),
+    "RTX 3090": (71.0, 35.6, 936.0, 32.0),
+    "RTX 4090": (165.2, 82.6, 1008.0, 32.0),
+    "RTX A6000": (154.8, 38.7, 768.0, 32.0),
+    "A10G": (70.0, 35.0, 600.0, 32.0),
+    "L4": (121.0, 30.3, 300.0, 32.0),
+    "L40S": (362.0, 91.6, 864.0, 32.0),
+    "A100": (312.0, 19.5, 1555.0, 32.0),
+    "A100-80GB": (312.0, 19.5, 2039.0, 32.0),
+    "H100": (989.0, 67.0, 3350.0, 64.0),
+    "H200": (989.0, 67.0, 4800.0, 64.0),
 }
 #: Seconds in which a processor starts one kernel on a card: 138 ms for the 6,374 of a step of `resnet50`,
 #: 70 ms for the 2,633 of `vit_small_patch16_224` (bench/results/card.md).
@@ -63,6 +64,7 @@ class Rates:
     operator: seconds that an operator takes however small it is.
     beside: whether that time passes beside the device's own, as where a processor starts a card's kernels.
     source: where this is from.
+    bus: bytes a second to the host's memory, or from there; 0 where that is the device's own.
     """
 
     operations: float
@@ -71,6 +73,7 @@ class Rates:
     operator: float
     beside: bool
     source: str
+    bus: float = 0.0
 
     def seconds(self, costs: Float64[np.ndarray, "operators 2"]) -> float:
         """Seconds of operators. costs: operations of arithmetic, and bytes, of each."""
@@ -82,6 +85,10 @@ class Rates:
         started = self.operator * len(costs)
         return max(started, float(device.sum())) if self.beside else started + float(device.sum())
 
+    def crossing(self, size: float) -> float:
+        """Seconds in which so many bytes go to the host's memory, or come from there."""
+        return size / self.bus if self.bus else 0.0
+
 
 def rates_of(device: str, card: Card | None, precision: str) -> Rates | None:
     """What is known of a device: a card by its name, this machine's CPU by measuring it; None of others."""
@@ -89,9 +96,11 @@ def rates_of(device: str, card: Card | None, precision: str) -> Rates | None:
         return measured_rates(torch.get_num_threads(), "bfloat16" if precision == "bfloat16" else "float32")
     if card is None or card.name not in DATASHEETS or precision == "float64":
         return None
-    half, single, memory = DATASHEETS[card.name]
+    half, single, memory, bus = DATASHEETS[card.name]
     operations = (half if precision in ("float16", "bfloat16") else single) * 1e12
-    return Rates(operations, (1.0,), (1e-9 / memory,), KERNEL_SECONDS, True, f"datasheet of {card.name}")
+    return Rates(
+        operations, (1.0,), (1e-9 / memory,), KERNEL_SECONDS, True, f"datasheet of {card.name}", bus * 1e9
+    )
 
 
 @cache

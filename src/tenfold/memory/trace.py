@@ -60,6 +60,7 @@ class AllocationLog:
     widest: bytes of the tensors of the largest convolution.
     bounded: whether the scratch space of every kernel is known within bounds.
     costs: operations of arithmetic, and bytes read and written, of every operator.
+    crossed: bytes that copies bring from one device to another.
     values_read: how often the step asked for the value of a tensor, which a trace does not know.
     spans: where its blocks are (`nn.blocks`).
     """
@@ -73,6 +74,7 @@ class AllocationLog:
     bounded: bool = True
     costs: list[tuple[float, float]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    crossed: float = 0.0
 
     def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
         """The log at `rows`, given this one at `mine` and another at `theirs` rows.
@@ -164,6 +166,7 @@ class Recorder(TorchDispatchMode):
                     self._note(each, self.kind)
         if not _is_view(func):
             self.log.costs.append((_operations(func, args, kwargs, out), _bytes_of(args, out)))
+            self.log.crossed += _crossed(func, args, out)
         rule = self._scratch_of.get(func)
         if rule is not None:
             for size in rule(out, *args):
@@ -280,6 +283,15 @@ def _operations(func: object, args: Sequence[Any], kwargs: Mapping[str, Any] | N
         return 2.0 * gradients * _elements(args[0]) * _elements(args[2]) / args[2].shape[0]
     count = flop_registry.get(func._overloadpacket) if isinstance(func, torch._ops.OpOverload) else None
     return 0.0 if count is None else float(count(*args, **(kwargs or {}), out_val=out))
+
+
+def _crossed(func: object, args: Sequence[Any], out: object) -> float:
+    """Bytes that a copy brings from one device to another; 0 of any other operator."""
+    if func not in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+        return 0.0
+    ends = args[0], args[1] if func is torch.ops.aten.copy_.default else out
+    kinds = {each.fake_device.type for each in ends if isinstance(each, FakeTensor)}
+    return _bytes_of(ends[1]) if len(kinds) > 1 else 0.0
 
 
 def _elements(value: object) -> int:

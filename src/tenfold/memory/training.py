@@ -90,6 +90,7 @@ class NetworkTraining:
     checkpoint: recompute activations in the backward pass.  blocks: of these alone (`network.recompute`).
     evaluated: rows that are evaluated together between epochs; 0 for none.
     parts: how many devices split the optimizer; the one that keeps the most is traced.
+    offload: the optimizer's state and averaged weights rest in the host's memory.
     """
 
     def __init__(
@@ -103,12 +104,13 @@ class NetworkTraining:
         blocks: tuple[str, ...] = (),
         evaluated: int = 0,
         parts: int = 1,
+        offload: bool = False,
     ) -> None:
         # Mixing takes values, which a fake does not have; it needs one more batch of pictures for a moment.
         self.recipe = Recipe(**{**recipe.model_dump(), "mixup": 0.0})
         self.dtype = torch.float64 if precision == "float64" else None
         self._precision, self._evaluated = precision, evaluated
-        self._checkpoint, self._blocks = checkpoint, blocks
+        self._checkpoint, self._blocks, self._offload = checkpoint, blocks, offload
         self._encoding = Encoding(
             classes={"target": tuple(map(str, range(classes)))}, image_size=recipe.image_size
         )
@@ -140,7 +142,9 @@ class NetworkTraining:
         self._averaged = self._average(network)
 
     def _average(self, network: Network) -> AveragedWeights | None:
-        return AveragedWeights(network, self.recipe.ema, self.shards) if self.recipe.ema else None
+        if not self.recipe.ema:
+            return None
+        return AveragedWeights(network, self.recipe.ema, self.shards, offload=self._offload)
 
     def dropped(self) -> set[int]:
         """Numbers of the trained parameters that others keep: their gradients are gone before the update."""
@@ -159,6 +163,7 @@ class NetworkTraining:
             averaged=False,
             move=False,
             shards=self.shards,
+            offload=self._offload,
         )
         four = [parameter for parameter in network.parameters() if parameter.ndim == 4]
         last = any(each.is_contiguous(memory_format=torch.channels_last) for each in four)

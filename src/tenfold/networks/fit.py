@@ -67,7 +67,7 @@ from tenfold.runs.options import FitOptions, Machine
 from tenfold.runs.reading import table_facts
 from tenfold.runs.record import nan_to_none
 from tenfold.schema import Schema
-from tenfold.values import MemoryPlan, of_blocks
+from tenfold.values import MemoryPlan, savings
 
 #: What this process holds is rounded to.
 CONTEXT_STEP = 32 * MIB
@@ -242,6 +242,8 @@ class _Prepared:
         plan = agreed_plan(recipe, machine, work, device, precision, ranks)
         notes.add(_describe(work, recipe, device, precision, plan))
         notes.add(_shared(ranks, _groups(recipe, work), machine.shard))
+        if machine.offload and device.type != "cuda":
+            notes.add([f"{option('offload')} saves nothing here: the device's memory is the host's"])
         if machine.probe:
             notes.add([_probe(work, recipe, plan, device, precision, ranks, machine.shard)])
         examples, extra, answers, alone = work.examples, None, None, None
@@ -390,12 +392,12 @@ def plan_training(
     groups = _groups(recipe, work)
     batch = sum(ranks.largest_part(groups))
     if not work.schema.images:
-        return plan_cells(machine, work, batch, ranks)
+        return plan_cells(machine, work, batch, device, ranks)
     if machine.budget is None and device.type != "cuda":
         asked = min(machine.micro_batch or min(batch, 32), batch)
         cut = cut_batch(recipe, work, asked, ranks)
         notes = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
-        return MemoryPlan(max(cut), accumulation=len(cut), checkpoint=machine.checkpoint, notes=tuple(notes))
+        return MemoryPlan(max(cut), len(cut), machine.checkpoint, notes=tuple(notes))
     size = parse_bytes(machine.budget or "auto")
     several = work.schema.columns or len(work.schema.images) > 1
     request = PlanRequest(
@@ -409,6 +411,7 @@ def plan_training(
         context=_own_context(work) if device.type == "cpu" else None,
         devices=ranks.count,
         shard=machine.shard,
+        offload=machine.offload and device.type == "cuda",
     )
     return plan_to_fit(work.network if several else recipe.arch, request)
 
@@ -439,7 +442,9 @@ def _groups(recipe: Recipe, work: TrainingWork) -> tuple[int, ...]:
     return (1,) * batch
 
 
-def plan_cells(machine: Machine, work: TrainingWork, batch: int, ranks: Ranks = ONE_RANK) -> MemoryPlan:
+def plan_cells(
+    machine: Machine, work: TrainingWork, batch: int, device: torch.device, ranks: Ranks = ONE_RANK
+) -> MemoryPlan:
     """The plan of a network without pictures, by counting: four copies of its weights and the gradients,
     and of every row the features of every layer, forward and backward.
 
@@ -447,6 +452,8 @@ def plan_cells(machine: Machine, work: TrainingWork, batch: int, ranks: Ranks = 
     Raises MemoryBudgetError where no row fits.
     """
     weights, kept = _weights_and_kept(work.network, ranks.count if machine.shard else 1)
+    offload = machine.offload and device.type == "cuda"
+    kept = 0 if offload else kept
     row = 4 * layer_widths(work.network) * CELL_COPIES
     size = parse_bytes(machine.budget or "auto").size_bytes
     held = process_bytes()
@@ -474,6 +481,7 @@ def plan_cells(machine: Machine, work: TrainingWork, batch: int, ranks: Ranks = 
         band_bytes=(needed, needed + CONTEXT_STEP),
         parts={**parts, "averaged weights": kept, "process": held},
         workers=0,
+        offload=offload,
     )
 
 
@@ -531,6 +539,7 @@ def _plan_record(plan: MemoryPlan, cut: list[int], measured: int) -> dict[str, o
         "accumulation": len(cut),
         "checkpoint": plan.checkpoint,
         **({"blocks": list(plan.blocks)} if plan.blocks else {}),
+        **({"offload": True} if plan.offload else {}),
         "predicted_bytes": plan.predicted_bytes,
         "measured_bytes": measured,
         "band_bytes": list(plan.band_bytes),
@@ -552,8 +561,12 @@ def _describe(
         *work.summary,
         Detail(f"parameters: {trained:,} trained, {everything - trained:,} frozen{alone}"),
         *([head_first] if recipe.frozen_epochs else []),
-        f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}"
-        + (f", activations{of_blocks(plan.blocks)} computed again" if plan.checkpoint else ""),
+        ", ".join(
+            [
+                f"device {device}, {precision}; {plan.micro_batch} rows at once x {plan.accumulation}",
+                *savings(plan.checkpoint, plan.blocks, plan.offload),
+            ]
+        ),
         *([Detail(f"planned peak: {show_bytes(plan.predicted_bytes)}")] if plan.predicted_bytes else []),
         _steps(recipe, work.rows_per_epoch),
         *map(Detail, _norms(work.network, recipe, len(work.split.train))),

@@ -58,6 +58,7 @@ class PlanOptions(Protocol):
     optimizer: str | None
     classes: int | None
     checkpoint: bool
+    offload: bool
     devices: int | None
     shard: bool
 
@@ -76,7 +77,7 @@ def plan_command(
         recipe = Recipe(**read_job(archs[0]).recipe)
         archs = [recipe.arch]
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
-    names += ("devices", "shard")
+    names += ("offload", "devices", "shard")
     options = {name: getattr(asked, name) for name in names}
     options = {name: value for name, value in options.items() if value not in (None, False)}
     request = _request_of(asked.budget, asked.device, recipe, options)

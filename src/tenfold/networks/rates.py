@@ -73,6 +73,7 @@ def find_learning_rate(
         precision=precision,
         micro_batch=plan.micro_batch,
         averaged=False,
+        offload=plan.offload,
     )
     if recipe.fit_head:
         # The steps normalise by the statistics of their rows, not by those of the first weights.

@@ -146,7 +146,13 @@ def time_rows(
         shard=shard,
     )
     training = begin_training(
-        work.network, work.encoding, recipe, device=device, precision=precision, micro_batch=several
+        work.network,
+        work.encoding,
+        recipe,
+        device=device,
+        precision=precision,
+        micro_batch=several,
+        offload=plan.offload,
     )
     started = time.monotonic()
     predict_features(

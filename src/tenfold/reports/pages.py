@@ -17,7 +17,7 @@ from tenfold.reports.html import Card, Cell, Charts, Grid, Link, Notes, Page, Pa
 from tenfold.reports.parts import gib
 from tenfold.runs.history import Recorded
 from tenfold.runs.place import PAGE
-from tenfold.values import MemoryPlan, of_blocks
+from tenfold.values import MemoryPlan, savings
 
 __all__ = ["write_course", "write_plan", "write_rates"]
 
@@ -59,11 +59,7 @@ def write_plan(
     """
     low, high = plan.band_bytes
     rows = f"{plan.micro_batch} x {plan.accumulation}"
-    again = (
-        [f"activations{of_blocks(plan.blocks)} are computed again in the backward pass"]
-        if plan.checkpoint
-        else []
-    )
+    again = savings(plan.checkpoint, plan.blocks, plan.offload)
     cards = [
         Card(
             "expected peak of the process",

@@ -461,6 +461,7 @@ def memory_parts(record: RunRecord, history: Sequence[EpochRecord]) -> tuple[Par
     rows: list[list[Cell | str]] = [
         ["rows at once x micro-batches", f"{plan.get('micro_batch', '?')} x {plan.get('accumulation', '?')}"],
         ["activations computed again", again],
+        *([["optimizer's state", "in the host's memory"]] if plan.get("offload") else []),
         ["planned peak", gib(planned) if planned else "nothing was planned: no budget was given"],
     ]
     if high:

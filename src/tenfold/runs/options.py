@@ -60,6 +60,7 @@ class Machine:
     budget: memory for the process: a size such as ``16GiB``, a card's name, or ``auto``. By default a GPU's
         free memory is planned for, and a CPU takes up to 32 rows at once.
     checkpoint: recompute activations in the backward pass.
+    offload: keep the optimizer's state and averaged weights in the host's memory between updates of a GPU.
     probe: take two steps of the largest batch first, and report their memory beside the prediction.
     shard: of several devices that share a training, each keeps only a part of the optimizer's state and of
         the averaged weights.
@@ -71,6 +72,7 @@ class Machine:
     checkpoint: bool = False
     probe: bool = False
     shard: bool = False
+    offload: bool = False
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None:

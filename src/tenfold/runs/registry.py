@@ -41,7 +41,7 @@ JOBS: dict[type[AnyRecipe], str] = {
 }
 #: Class of a recipe -> fields of `FitOptions`, beside the reading, and of `Machine` that its job takes.
 OPTIONS: dict[type[AnyRecipe], tuple[str, ...]] = {
-    Recipe: ("device", "micro_batch", "budget", "checkpoint", "probe"),
+    Recipe: ("device", "micro_batch", "budget", "checkpoint", "offload", "probe"),
     FactorRecipe: ("time_format",),
     RatingNetworkRecipe: ("device", "micro_batch"),
 }
