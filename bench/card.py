@@ -49,7 +49,7 @@ from tenfold.engine.device import free_memory, keep_freed_memory, process_peak, 
 from tenfold.engine.step import Training, begin_training, train_step  # noqa: E402
 from tenfold.engine.train import Trained, fit_network  # noqa: E402
 from tenfold.engine.undo import Undo  # noqa: E402
-from tenfold.memory.cards import GIB, MIB, Band  # noqa: E402
+from tenfold.memory.cards import GIB, MIB, Band, find_card  # noqa: E402
 from tenfold.memory.plan import PlanRequest, plan_memory  # noqa: E402
 from tenfold.nn.network import Network, build_network  # noqa: E402
 from tenfold.recipe import Recipe  # noqa: E402
@@ -275,6 +275,7 @@ def asked(
         "classes": len(CLASSES),
         "budget_bytes": budget,
         "context": context if device == "cuda" else None,
+        "card": find_card(torch.cuda.get_device_name()) if device == "cuda" else None,
         **more,
     }
 
@@ -290,7 +291,7 @@ def measure_plans(found: Findings, profile: Profile, context: int, pool: Process
     errors = []
     for ((arch, size, rows, passes), precision), one in zip(cases, waiting, strict=True):
         recipe = recipe_of(arch, size, rows * passes, precision=precision)
-        trained, held, _ = short_training(recipe, profile.device, precision, MemoryPlan(rows, passes))
+        trained, held = short_training(recipe, profile.device, precision, MemoryPlan(rows, passes))
         reserved = torch.cuda.max_memory_reserved() if profile.device == "cuda" else 0
         plan = one.result()
         error = (plan["process_bytes"] - held) / held
@@ -310,10 +311,8 @@ def measure_plans(found: Findings, profile: Profile, context: int, pool: Process
         found.add("plan", worst=max(errors), median=statistics.median(errors), settings=len(errors))
 
 
-def short_training(
-    recipe: Recipe, device: str, precision: str, plan: MemoryPlan
-) -> tuple[Trained, int, dict[str, torch.Tensor]]:
-    """A whole training of a few steps: what it found, bytes that the process held, and the weights."""
+def short_training(recipe: Recipe, device: str, precision: str, plan: MemoryPlan) -> tuple[Trained, int]:
+    """A whole training of a few steps: what it found, and bytes that the process held."""
     network, batch, size = network_of(recipe), recipe.batch_size, recipe.image_size
     free_memory()
     reset_peak(torch.device(device))
@@ -324,10 +323,9 @@ def short_training(
         device=torch.device(device), precision=precision,
     )  # fmt: skip
     held = process_peak(torch.device(device))
-    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     del network
     free_memory()
-    return trained, held, weights
+    return trained, held
 
 
 def measure_offload(found: Findings, profile: Profile, context: int, pool: ProcessPoolExecutor) -> None:
@@ -342,23 +340,16 @@ def measure_offload(found: Findings, profile: Profile, context: int, pool: Proce
         told = asked(recipe, profile.device, context, 80 * GIB, micro_batch=rows, precision=precision)
         # On a CPU a plan refuses it, since it saves nothing there.
         waiting.append(pool.submit(plan_of, {**told, "offload": profile.device == "cuda"}))
-    # The backward pass of attention adds in any order unless it is told not to.
-    torch.use_deterministic_algorithms(True, warn_only=True)
     for recipe, (arch, _, rows, passes), one in zip(recipes, profile.offload, waiting, strict=True):
         held, weights, seconds = {}, {}, {}
         for offload in (False, True):
             plan = MemoryPlan(rows, passes, offload=offload)
-            _, held[offload], weights[offload] = short_training(recipe, profile.device, precision, plan)
-            training, batch = training_of(recipe, profile.device, precision, rows, offload=offload)
-            times = []
-            for step in range(6):
-                _wait(profile.device)
-                started = time.perf_counter()
-                train_step(training, batch, step)
-                _wait(profile.device)
-                times.append(time.perf_counter() - started)
-            seconds[offload] = statistics.median(times[2:])
-            del training, batch
+            _, held[offload] = short_training(recipe, profile.device, precision, plan)
+            seconds[offload] = statistics.median(_steps(recipe, profile.device, rows, offload, 6)[1][2:])
+            # The backward pass of attention adds in any order unless it is told not to.
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            weights[offload] = _steps(recipe, profile.device, rows, offload, 3)[0]
+            torch.use_deterministic_algorithms(False)
         same = all(torch.equal(value, weights[True][name]) for name, value in weights[False].items())
         plan, state = one.result(), 12 * sum(value.numel() for value in weights[False].values())
         found.add(
@@ -370,7 +361,24 @@ def measure_offload(found: Findings, profile: Profile, context: int, pool: Proce
         if profile.device == "cuda":
             what = f"held {held[True] / MIB:,.0f} MiB, planned at most {plan['band_bytes'][1] / MIB:,.0f}"
             found.promise(held[True] <= plan["band_bytes"][1], f"{arch}, offloaded: {what}")
-    torch.use_deterministic_algorithms(False)
+
+
+def _steps(
+    recipe: Recipe, device: str, rows: int, offload: bool, count: int
+) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The weights after some steps, and the seconds of each."""
+    training, batch = training_of(recipe, device, str(recipe.precision), rows, offload=offload)
+    seconds = []
+    for step in range(count):
+        _wait(device)
+        started = time.perf_counter()
+        train_step(training, batch, step)
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    weights = {name: value.detach().cpu() for name, value in training.network.state_dict().items()}
+    del training, batch
+    free_memory()
+    return weights, seconds
 
 
 def measure_largest(found: Findings, profile: Profile, context: int, pool: ProcessPoolExecutor) -> None:

@@ -3,8 +3,10 @@ CPU's rules with the real allocator."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from tenfold.memory.reductions import Kernels, Reduction
 from tenfold.memory.scratch import convolution_bytes, scratch_rules
 
 aten = torch.ops.aten
@@ -27,9 +29,27 @@ def test_half_precision_convolutions_copy_what_is_not_channels_last() -> None:
 def test_the_way_back_asks_for_the_gradients_that_are_wanted() -> None:
     gradient, picture, weight = half(2, 4, 16, 16), half(2, 8, 16, 16), half(4, 8, 3, 3)
     rule = CUDA[aten.convolution_backward.default]
-    both = rule((picture, weight, None), gradient, picture, weight)
+    how = [4], [1, 1]
+    both = rule((picture, weight, None), gradient, picture, weight, *how)
     assert len(both) == 2
-    assert list(rule((None, weight, None), gradient, picture, weight)) == list(both[1:])
+    assert list(rule((None, weight, None), gradient, picture, weight, *how)) == list(both[1:])
+    summed = rule((None, weight, torch.zeros(4)), gradient, picture, weight, *how)[1]
+    assert isinstance(summed, Reduction) and (summed.outputs, summed.inputs) == (4, 2 * 256)
+
+
+@pytest.mark.parametrize(("side", "parts"), [(32, 64), (20, 8), (8, 8), (7, 8), (5, 1)])
+def test_depthwise_gradients_are_summed_in_parts_on_a_recent_card(side: int, parts: int) -> None:
+    last = torch.channels_last
+    picture, weight = half(2, 16, side, side, layout=last), half(16, 1, 7, 7, layout=last)
+    sizes = {}
+    for capability in ((8, 0), (9, 0)):
+        rule = scratch_rules("cuda", Kernels(132, 2048, capability))[aten.convolution_backward.default]
+        for stride in (1, 2):
+            sizes[capability, stride] = sum(
+                rule((None, weight, None), picture, picture, weight, [0], [stride] * 2)
+            )
+    assert sizes.pop(((9, 0), 1)) == 4 * 16 * 49 * 2 * parts
+    assert set(sizes.values()) == {0}
 
 
 def test_flash_attention_pads_rows_and_columns() -> None:

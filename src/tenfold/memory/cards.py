@@ -30,37 +30,39 @@ class Card:
     usable_bytes: what PyTorch finds there: the total capacity that its out-of-memory messages print, the
     lowest of those met in public reports where drivers differ.
     capability: compute capability, which decides the attention kernel and whether bfloat16 is native.
+    processors: multiprocessors, from its datasheet.
     """
 
     name: str
     size_gb: int
     usable_bytes: int
     capability: tuple[int, int]
+    processors: int
 
 
-def _card(name: str, size_gb: int, usable_gib: float, major: int, minor: int) -> Card:
-    return Card(name, size_gb, int(usable_gib * GIB), (major, minor))
+def _card(name: str, size_gb: int, usable_gib: float, major: int, minor: int, processors: int) -> Card:
+    return Card(name, size_gb, int(usable_gib * GIB), (major, minor), processors)
 
 
 CARDS = (
-    _card("T4", 16, 14.56, 7, 5),
-    _card("P100", 16, 15.90, 6, 0),
-    _card("V100", 16, 15.77, 7, 0),
-    _card("V100-32GB", 32, 31.74, 7, 0),
-    _card("GTX 1080 Ti", 11, 10.91, 6, 1),
-    _card("RTX 2080 Ti", 11, 10.75, 7, 5),
-    _card("RTX 3060", 12, 11.75, 8, 6),
-    _card("RTX 3080", 10, 9.77, 8, 6),
-    _card("RTX 3090", 24, 23.68, 8, 6),
-    _card("RTX 4090", 24, 23.52, 8, 9),
-    _card("RTX A6000", 48, 47.40, 8, 6),
-    _card("A10G", 24, 22.05, 8, 6),
-    _card("L4", 24, 22.03, 8, 9),
-    _card("L40S", 48, 44.40, 8, 9),
-    _card("A100", 40, 39.38, 8, 0),
-    _card("A100-80GB", 80, 79.15, 8, 0),
-    _card("H100", 80, 79.10, 9, 0),
-    _card("H200", 141, 139.80, 9, 0),
+    _card("T4", 16, 14.56, 7, 5, 40),
+    _card("P100", 16, 15.90, 6, 0, 56),
+    _card("V100", 16, 15.77, 7, 0, 80),
+    _card("V100-32GB", 32, 31.74, 7, 0, 80),
+    _card("GTX 1080 Ti", 11, 10.91, 6, 1, 28),
+    _card("RTX 2080 Ti", 11, 10.75, 7, 5, 68),
+    _card("RTX 3060", 12, 11.75, 8, 6, 28),
+    _card("RTX 3080", 10, 9.77, 8, 6, 68),
+    _card("RTX 3090", 24, 23.68, 8, 6, 82),
+    _card("RTX 4090", 24, 23.52, 8, 9, 128),
+    _card("RTX A6000", 48, 47.40, 8, 6, 84),
+    _card("A10G", 24, 22.05, 8, 6, 80),
+    _card("L4", 24, 22.03, 8, 9, 58),
+    _card("L40S", 48, 44.40, 8, 9, 142),
+    _card("A100", 40, 39.38, 8, 0, 108),
+    _card("A100-80GB", 80, 79.15, 8, 0, 108),
+    _card("H100", 80, 79.10, 9, 0, 132),
+    _card("H200", 141, 139.80, 9, 0, 132),
 )
 
 #: What a CUDA process holds beside its tensors: context, kernels, library handles. It depends on card,
@@ -156,8 +158,8 @@ def _free_memory() -> Budget:
         free, _ = torch.cuda.mem_get_info()
         # What this process has reserved already is its own to use.
         free += torch.cuda.memory_reserved()
-        name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-        card = find_card(name) or Card(name, 0, free, (major, minor))
+        name, about = torch.cuda.get_device_name(), torch.cuda.get_device_properties()
+        card = find_card(name) or Card(name, 0, free, (about.major, about.minor), about.multi_processor_count)
     else:
         free, name, card = system_memory()[0], "the memory of this machine", None
     size = free - free // 20

@@ -81,7 +81,7 @@ def plan_module(
     name = type(module).__name__
     with tracing(name, "see that a step on the example batch runs; docs/memory.md says what has no plan"):
         training = ModuleTraining(module, example_batch, loss, optimizer, AUTOCAST[precision])
-        phases = Phases(training, device, request.attention)
+        phases = Phases(training, device, request.attention, request.kernels)
         forecaster = Forecaster(phases, context=context, workspace=matrix_workspace(request.capability))
         planner = Planner(training, forecaster, request, note)
         plan = planner.plan(name)

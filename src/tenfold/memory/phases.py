@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from tenfold.memory.fake import fake_device, to_fake
 from tenfold.memory.quick import QuickFakes
+from tenfold.memory.reductions import UNKNOWN_CARD, Kernels
 from tenfold.memory.scratch import scratch_rules
 from tenfold.memory.trace import (
     ACTIVATIONS,
@@ -39,16 +40,17 @@ from tenfold.nn.blocks import find_blocks
 class Phases:
     """The traced phases of a training on a device.
 
-    attention: see `fake.fake_device`.
+    attention: see `fake.fake_device`.  kernels: of the card.
     """
 
     training: TracedTraining[Any]
     device: str
     attention: str = "flash"
+    kernels: Kernels = UNKNOWN_CARD
 
     def __post_init__(self) -> None:
         self._mode = QuickFakes()
-        self._scratch = scratch_rules(self.device)
+        self._scratch = scratch_rules(self.device, self.kernels)
         with self._region():
             network = to_fake(self.training.network, self._mode, self.device, self.training.dtype)
             self._network = network.train()

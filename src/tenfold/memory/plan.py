@@ -24,6 +24,7 @@ from tenfold.memory.cache import digest, recall, remember
 from tenfold.memory.cards import CPU_CONTEXT, CUDA_CONTEXT, Band, Card, find_card, show_bytes, stored_context
 from tenfold.memory.forecast import Forecast, Forecaster, Timeline, matrix_workspace
 from tenfold.memory.phases import Phases
+from tenfold.memory.reductions import THREADS, UNKNOWN_CARD, Kernels
 from tenfold.memory.speed import Rates, rates_of
 from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
@@ -248,6 +249,15 @@ class PlanRequest:
         """The kernels of attention, as `fake.fake_device` takes them."""
         return "flash" if self.capability is None or self.capability[0] >= 8 else "efficient"
 
+    @property
+    def kernels(self) -> Kernels:
+        """What of the card decides the scratch space of its kernels."""
+        card = self.known_card
+        if card is None:
+            return UNKNOWN_CARD
+        threads = THREADS.get(card.capability, 2048)
+        return Kernels(card.processors, threads, card.capability)
+
     def known_context(self) -> tuple[Band, str]:
         """What the process holds beside its tensors, and how that is known."""
         if self.context is None:
@@ -282,7 +292,7 @@ class PlanRequest:
             offload=self.offload,
         )
         context, _ = self.known_context()
-        phases = Phases(training, self.device, self.attention)
+        phases = Phases(training, self.device, self.attention, self.kernels)
         workspace = matrix_workspace(self.capability) + self._shared_bytes(training)
         dropped = training.dropped()
         forecaster = Forecaster(phases, context=context, workspace=workspace, dropped=dropped)

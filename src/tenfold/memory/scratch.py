@@ -8,6 +8,7 @@ they describe oneDNN's convolutions, and tests compare them with the requests th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
+from tenfold.memory.reductions import UNKNOWN_CARD, Kernels, Reduction, reduction_of
+
 #: From an operator's result and its arguments to the bytes of each request, one after another.
-Rule = Callable[..., Sequence[int]]
+Rule = Callable[..., Sequence[int | Reduction]]
 Values = Shaped[Tensor, " ..."]
 Picture = Float[Tensor, "rows channels *sides"]
 Window = Float[Tensor, "outputs inputs *window"]
@@ -25,9 +28,15 @@ Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 _aten = torch.ops.aten
 
 
-def scratch_rules(device: str) -> Mapping[object, Rule]:
-    """Operator -> rule, for ``cuda`` or ``cpu``."""
-    return _CUDA if device == "cuda" else _CPU
+def scratch_rules(device: str, kernels: Kernels = UNKNOWN_CARD) -> Mapping[object, Rule]:
+    """Operator -> rule, for ``cuda`` or ``cpu``. kernels: of the card."""
+    if device != "cuda":
+        return _CPU
+    return _CUDA | {
+        _aten.convolution_backward.default: partial(_convolution_back, kernels),
+        _aten.sum.dim_IntList: partial(_sum, kernels),
+        _aten.mean.dim: partial(_sum, kernels),
+    }
 
 
 def tensor_bytes(*values: object) -> int:
@@ -77,13 +86,50 @@ def _convolution(out: Picture, picture: Picture, weight: Window, *rest: object) 
 
 
 def _convolution_back(
-    out: Sequence[Values | None], gradient: Picture, picture: Picture, weight: Window, *rest: object
-) -> Sequence[int]:
-    if picture.element_size() != 2 or _channels_last(picture, weight):
+    kernels: Kernels,
+    out: Sequence[Values | None],
+    gradient: Picture,
+    picture: Picture,
+    weight: Window,
+    sizes_of_bias: object,
+    stride: Sequence[int],
+    *rest: object,
+) -> Sequence[int | Reduction]:
+    sizes: list[int | Reduction] = []
+    if picture.element_size() == 2 and not _channels_last(picture, weight):
+        # The gradient of the weights is summed in float32.
+        sums = (tensor_bytes(gradient, weight, picture), tensor_bytes(picture, gradient) + weight.numel() * 4)
+        sizes += [size for size, result in zip(sums, out, strict=False) if result is not None]
+    elif (
+        picture.element_size() == 2
+        and out[1] is not None
+        and max(stride) == 1
+        and kernels.capability >= (9, 0)
+    ):
+        sizes += _depthwise_parts(gradient, picture, weight)
+    if out[2] is not None:
+        sizes += _sum(kernels, out[2], gradient, [0, *range(2, gradient.ndim)])
+    return sizes
+
+
+def _depthwise_parts(gradient: Picture, picture: Picture, weight: Window) -> Sequence[int]:
+    """Of a depthwise convolution with channels last and stride 1: parts of the gradient of its weights.
+
+    Not documented: so many to a picture were found for ten sizes in steps of convnext and
+    EfficientNet-Lite on an H200 (bench/results/card.md).
+    """
+    if weight.shape[1] != 1 or weight.shape[0] != picture.shape[1] or weight.shape[2:].numel() == 1:
         return ()
-    # The gradient of the weights is summed in float32.
-    sums = (tensor_bytes(gradient, weight, picture), tensor_bytes(picture, gradient) + weight.numel() * 4)
-    return [size for size, result in zip(sums, out, strict=False) if result is not None]
+    places = gradient.shape[2:].numel()
+    parts = 64 if places >= 1024 else 8 if places >= 49 else 1
+    return (4 * weight.numel() * gradient.shape[0] * parts,)
+
+
+def _sum(
+    kernels: Kernels, out: Values, values: Values, axes: Sequence[int] | None = None, *rest: object
+) -> Sequence[Reduction]:
+    found = reduction_of(values, axes, kernels)
+    return () if found is None else (found,)
 
 
 def _channels_last(picture: Picture, weight: Window) -> bool:
@@ -100,7 +146,6 @@ _CUDA: dict[object, Rule] = {
     _aten._scaled_dot_product_flash_attention_backward.default: _flash_back,
     _aten._scaled_dot_product_efficient_attention_backward.default: _efficient_back,
     _aten.convolution.default: _convolution,
-    _aten.convolution_backward.default: _convolution_back,
 }
 
 

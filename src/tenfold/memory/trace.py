@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from tenfold.memory.quick import DEVICE_OF
+from tenfold.memory.reductions import Reduction
 from tenfold.memory.scratch import Rule, convolution_bytes, is_unbounded
 
 #: What an allocation is for; the index is its code on a log.
@@ -60,6 +61,7 @@ class AllocationLog:
     widest: bytes of the tensors of the largest convolution.
     bounded: whether the scratch space of every kernel is known within bounds.
     costs: operations of arithmetic, and bytes read and written, of every operator.
+    reductions: the sums whose scratch space an allocation is.
     crossed: bytes that copies bring from one device to another.
     values_read: how often the step asked for the value of a tensor, which a trace does not know.
     spans: where its blocks are (`nn.blocks`).
@@ -75,6 +77,7 @@ class AllocationLog:
     costs: list[tuple[float, float]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     crossed: float = 0.0
+    reductions: dict[int, Reduction] = field(default_factory=dict)
 
     def between(self, other: AllocationLog, mine: int, theirs: int, rows: int) -> AllocationLog | None:
         """The log at `rows`, given this one at `mine` and another at `theirs` rows.
@@ -93,10 +96,17 @@ class AllocationLog:
         sizes = low + (rows - mine) * per_row + np.where(rest > 0, abs(rows - mine), 0)
         widest = self.widest + (rows - mine) * (other.widest - self.widest) // (theirs - mine)
         sized = np.maximum(sizes, 0).tolist()
+        part, reductions = (rows - mine) / (theirs - mine), dict[int, Reduction]()
+        for number, one in self.reductions.items():
+            # What a sum takes does not grow evenly with its inputs.
+            reductions[number] = one.between(other.reductions[number], part)
+            sized[number] = reductions[number].size
         costs, others = (np.array(each.costs).reshape(-1, 2) for each in (self, other))
-        costs = costs + (rows - mine) / (theirs - mine) * (others - costs)
+        costs = costs + part * (others - costs)
         counted = self.values_read, self.bounded, list(map(tuple, np.maximum(costs, 0).tolist()))
-        return AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, *counted, self.spans)
+        log = AllocationLog(self.events, sized, self.kinds, self.arrivals, widest, *counted, self.spans)
+        log.reductions = reductions
+        return log
 
     def kept_by(self, span: Span) -> int:
         """Bytes that a block keeps for its backward pass, beside its outputs and the weights' copies."""
@@ -242,8 +252,11 @@ class Recorder(TorchDispatchMode):
 
         live[key] = number, weakref.ref(storage, gone)
 
-    def _note_scratch(self, size: int) -> None:
+    def _note_scratch(self, size: int | Reduction) -> None:
         number = len(self.log.sizes)
+        if isinstance(size, Reduction):
+            self.log.reductions[number] = size
+            size = size.size
         self.log.sizes.append(size)
         self.log.kinds.append(WORKSPACE)
         self.log.events += (number, -number)
