@@ -140,6 +140,24 @@ def test_numbers_under_whole_numbers_are_said(tmp_path: Path) -> None:
     assert any(one.endswith("answers are not rounded: 3.7") for one in notes)
 
 
+@pytest.mark.case("P1", "neighbour: classes are written in the letters of the sample, and that is said")
+def test_classes_are_written_in_the_samples_letters(tmp_path: Path) -> None:
+    shown = {"SICK": ["HEALTHY", "SICK"], "Healthy": ["Healthy", "Sick"], "sick": ["healthy", "sick"]}
+    for word, expected in shown.items():
+        rows, notes = fill(tmp_path, f"id,state\na,{word}\nb,{word}\n", predictions([*"ab"], state=WORDS))
+        assert [row[1] for row in rows] == expected
+        assert bool(notes) == (word != "sick") and (word == "sick" or word in " ".join(notes))
+    # Letters that are no rule, and words that are no class: the run's own, said.
+    for word in ("sIck", "unknown"):
+        rows, notes = fill(tmp_path, f"id,state\na,{word}\nb,{word}\n", predictions([*"ab"], state=WORDS))
+        assert [row[1] for row in rows] == ["healthy", "sick"]
+        assert f"holds {word}, and 'state' answers healthy, sick" in " ".join(notes)
+    # Classes that differ in case alone keep it.
+    pair = category([[0.8, 0.2], [0.3, 0.7]], ("a", "A"))
+    rows, _ = fill(tmp_path, "id,state\na,A\nb,A\n", predictions([*"ab"], state=pair))
+    assert [row[1] for row in rows] == ["a", "A"]
+
+
 @pytest.mark.case("P1", "neighbour: columns of 0 and 1 stay 0 and 1 where tags were read from such columns")
 def test_columns_of_tags(tmp_path: Path) -> None:
     tags = TargetPrediction(
@@ -323,8 +341,9 @@ def test_ids_of_a_sample_in_floating_point(tmp_path: Path) -> None:
     assert rows == [["2.0", "0"], ["1.0", "1"]] and "'2.0' is '2'" in " ".join(notes)
     rows, _ = fill(tmp_path, "id,label\n2,0\n1,0\n", predictions(["1.0", "2.0"], label=label))
     assert rows == [["2", "0"], ["1", "1"]]
-    with pytest.raises(OutputError, match="no id of"):
+    with pytest.raises(OutputError, match="no id of") as refused:
         fill(tmp_path, "id,label\n01,0\n02,0\n", predictions(["1", "2"], label=label))
+    assert "leading zeros: write '01' and '1' alike" in refused.value.labels["fix"]
 
 
 @pytest.mark.case("N7", "the number of rows that is told is that of the file: the sample's, not the table's")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,26 @@ def test_a_graph_is_written_with_its_checksum_beside_it(tmp_path: Path) -> None:
     assert beside["graph"] == "a.onnx" and (tmp_path / "new" / "a.onnx").read_bytes() == b"model"
     with pytest.raises(OutputError, match="written as"):
         check_graph_path(tmp_path / "a.pb")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_full_disk_leaves_neither_a_graph_nor_a_description(tmp_path: Path) -> None:
+    import resource
+
+    write_graph(tmp_path / "old.onnx", b"old", {})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        for name in ("old.onnx", "new.onnx"):
+            with pytest.raises(OutputError, match="cannot be written"):
+                write_graph(tmp_path / name, b"m" * 5000, {})
+            with pytest.raises(OutputError, match="cannot be written"):
+                write_graph(tmp_path / name, b"m", {"about": "a" * 5000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_inputs_and_outputs_are_described() -> None:

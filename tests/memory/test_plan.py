@@ -265,3 +265,15 @@ def test_a_device_that_keeps_a_part_of_the_optimizer() -> None:
     with pytest.raises(RecipeError) as refused:
         small_plan(shard=True)
     assert "over several devices: say how many" in str(refused.value)
+
+
+@pytest.mark.metamorphic("the largest batch that fits does not depend on the batch that is asked for, and fits")
+def test_the_largest_batch_is_the_same_whatever_batch_is_asked_for() -> None:
+    # Small batches have no room for the workspaces of the fastest kernels, and say little of large ones.
+    options = {"image_size": 96, "budget_bytes": 1024 * MIB}
+    for arch, near in (("test_resnet", 0.15), ("test_vit", 0.05)):
+        found = [small_plan(arch, **options, batch_size=rows).largest_batch for rows in (1, 64)]
+        assert min(found) > 0 and max(found) - min(found) <= max(near * max(found), 16)
+        assert all(small_plan(arch, **options, batch_size=rows).fits_whole for rows in {*found})
+    unasked = small_plan("test_vit", **options, largest=False)
+    assert unasked.largest_batch == 0 and "largest" not in repr(unasked)

@@ -10,7 +10,7 @@ import pytest
 
 import tenfold
 from photos import QUICK, write_photos
-from tenfold.errors import RecipeError, RunError
+from tenfold.errors import RecipeError, RunError, WeightsError
 from tenfold.networks import timing
 from tenfold.runs.history import read_history
 from tenfold.schema import CategoryTarget, CountTarget, ImageColumn, NumberTarget, Schema
@@ -75,6 +75,29 @@ def test_classes_are_kept_by_name_added_and_removed(parent: Any) -> None:
     assert f"new: aaa {names[0]}" in note and f"no longer there: {names[0]}" in note
 
 
+@pytest.mark.metamorphic("classes that a table spells in another form of Unicode, or as 1.0 for 1, keep their rows")
+def test_a_class_in_another_form_is_the_same_class(parent: Any) -> None:
+    folder, columns, one = parent
+    schema = schema_of(folder, CategoryTarget(name="label"))
+    own = {"start": str(one.path), **STILL}
+    names = dict(zip(one.predict(columns).targets["label"].classes, ("1", "cafe\u0301", "3"), strict=True))
+    first = {"id": columns["id"], "label": [names[label] for label in columns["label"]]}
+    base = tenfold.fit(schema, None, first, run=folder / "runs/forms", **{**own, "lr": 1e-3})
+    again = {"1": "1.0", "cafe\u0301": "caf\u00e9", "3": "3.0"}
+    table = {"id": columns["id"], "label": [again[label] for label in first["label"]]}
+    two = tenfold.fit(schema, None, table, run=folder / "runs/formed", **{**own, "start": str(base.path)})
+    (note,) = [note for note in two.record.values["notes"] if "classes of label are known" in note]
+    assert note.endswith("3 of 3 classes of label are known")
+    was, now = (run.predict(columns).targets["label"] for run in (base, two))
+    assert [again[name] for name in was.classes] == [*now.classes]
+    assert np.allclose(was.probabilities, now.probabilities, atol=1e-4)
+    # Another case may be another class: it starts anew, and that is said.
+    loud = {"id": columns["id"], "label": [label.upper() for label in columns["label"]]}
+    three = tenfold.fit(schema, None, loud, run=folder / "runs/loud", **own)
+    said = " ".join(three.record.values["notes"])
+    assert "0 of 3 classes" in said and "are not taken for each other" in said
+
+
 def test_it_learns_on(parent: Any) -> None:
     folder, columns, one = parent
     wider = {name: values for name, values in columns.items() if name in ("id", "label")}
@@ -105,6 +128,9 @@ def test_what_cannot_be_gone_on_from_is_refused(parent: Any, tmp_path: Path) -> 
             start=str(one.path),
             **own,
         )
+    with pytest.raises(WeightsError, match="of another architecture") as refused:
+        tenfold.fit(one.schema, None, columns, start=str(one.path), arch="test_vit", image_size=32, **own)
+    assert one.recipe.arch in refused.value.labels["fix"]
     assert not (tmp_path / "run").exists()
 
 

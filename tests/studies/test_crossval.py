@@ -16,6 +16,7 @@ from tenfold.errors import RecipeError, RunError, SchemaError
 from tenfold.recipe import FactorRecipe, RatingNetworkRecipe, Recipe
 from tenfold.schema import IdColumn, NumberColumn, NumberTarget, RatingTarget, Schema
 from tenfold.studies.crossval import CrossValidated, cross_validate, recipes_of_methods
+from tenfold.studies.trials import RunsFolder
 
 RATED = Schema(inputs=(IdColumn(name="user"), IdColumn(name="item")), targets=(RatingTarget(name="rating"),))
 Table = Mapping[str, object]
@@ -93,6 +94,10 @@ def test_kept_trainings_are_not_repeated(found: tuple[CrossValidated, Path], tab
     with pytest.raises(RunError, match="is not that of this fit|other|differ") as refused:
         cross_validate(RATED, recipes_of_methods(RATED, ["als"], {"epochs": 3}), table, folds=2, runs=kept)
     assert "--runs" in refused.value.labels["fix"]
+    folder = RunsFolder(kept)
+    with folder, pytest.raises(RunError) as full, folder.advised():
+        raise RunError("a cannot be written: No space left on device", fix="free some space")
+    assert full.value.labels["fix"] == "free some space"  # what helps is not another folder
 
 
 def test_a_network_sees_the_same_folds(found: tuple[CrossValidated, Path], table: Table) -> None:

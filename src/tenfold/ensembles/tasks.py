@@ -173,7 +173,7 @@ def _plans(
         with suppress(TenfoldError):
             chosen = recipe.model_copy(update={"precision": precision})
             share = size.size_bytes // request.plan
-            asked = PlanRequest(share, chosen, device.type, size.card, classes=classes)
+            asked = PlanRequest(share, chosen, device.type, size.card, classes=classes, largest=False)
             plan = plan_memory(recipe.arch, asked)
             plans[name] = plan.band_bytes[1] if plan.fits else None
     return size.size_bytes, plans

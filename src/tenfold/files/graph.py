@@ -204,14 +204,15 @@ def refuse_difference(difference: float, what: str) -> None:
 def write_graph(path: str | Path, model: bytes, about: Mapping[str, object]) -> Path:
     """Write a graph, and beside it the JSON file that describes it; returns the latter's path.
 
-    The description, which is written first, has the graph's checksum: an old graph beside it is told apart.
+    The description has the graph's checksum: an old graph beside it is told apart. Where one of them cannot be
+    written, both stay as they were.
     """
     beside = Path(path).with_suffix(".json")
     record = {**about, "graph": Path(path).name, "sha256": hashlib.sha256(model).hexdigest()}
-    with replacing(beside) as stream:
-        stream.write((json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
-    with replacing(path) as stream:
-        stream.write(model)
+    with replacing(path) as graph, replacing(beside) as description:
+        description.write((json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
+        graph.write(model)
+        graph.flush()  # a full disk is known before either takes its place
     return beside
 
 

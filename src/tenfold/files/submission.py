@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from tenfold.errors import LISTED, OutputError, SchemaError, did_you_mean
 from tenfold.files.sample import Sample, match_ids, read_sample, write_sample
 from tenfold.files.tables import answer_text, formula_notes, is_formula
 from tenfold.targets.kinds import KINDS
-from tenfold.values import Predictions, TargetPrediction, answer_table, answer_words
+from tenfold.values import Predictions, TargetPrediction, answer_table, answer_words, id_text
 
 __all__ = ["read_wishes", "write_submission"]
 
@@ -32,6 +32,14 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _TRUTH = frozenset({"true", "false"})
 #: Sources of a column: a target's answer, the probability of a class, or 0 and 1 for a class.
 ANSWER, CHANCE, YES = "answer", "probability", "yes"
+#: How a sample may write the run's classes.
+_CASES: dict[str, Callable[[str], str]] = {
+    "": str,
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "capitals": str.capitalize,
+    "title case": str.title,
+}
 
 
 def read_wishes(
@@ -109,11 +117,15 @@ def write_submission(
 
 @dataclass(frozen=True)
 class _Source:
-    """What fills a column: a target's answer, or the probability, or 0 and 1, of a class `word`."""
+    """What fills a column: a target's answer, or the probability, or 0 and 1, of a class `word`.
+
+    case: the letters of answers: a key of `_CASES`.
+    """
 
     target: str
     how: str = ANSWER
     word: str = ""
+    case: str = ""
 
 
 def _as_text(target: TargetPrediction, source: _Source) -> list[str]:
@@ -123,7 +135,8 @@ def _as_text(target: TargetPrediction, source: _Source) -> list[str]:
         values = target.probabilities[:, target.classes.index(source.word)]
     elif source.how == YES:
         values = answer_table(target)[:, target.classes.index(source.word)]
-    return list(map(answer_text, values.tolist()))
+    case = _CASES[source.case]
+    return [case(answer_text(value)) for value in values.tolist()]
 
 
 # --- which row ---------------------------------------------------------------------------------------
@@ -171,10 +184,15 @@ def _find_ids(sample: Sample, predictions: Predictions, id_column: str | None, f
             fix=f"call its column of ids {first!r}, or name that column: --id COLUMN",
         )
     there = next(iter(named.values()), own)
+    fix = "predict the table that the sample belongs to, or name its column of ids: --id COLUMN"
+    bare = {name.lstrip("0"): name for name in there}
+    same = next((cell for cell in sample.cells(lead) if cell and cell.lstrip("0") in bare), None)
+    if same is not None:
+        fix = f"one of them has lost its leading zeros: write {same!r} and {bare[same.lstrip('0')]!r} alike"
     raise OutputError(
         f"no id of {sample.name} is among the predicted rows",
         found=f"sample: {wanted} ...; predicted: {', '.join(there[:3])} ...",
-        fix="predict the table that the sample belongs to, or name its column of ids: --id COLUMN",
+        fix=fix,
     )
 
 
@@ -347,10 +365,25 @@ def _fit_answer(name: str, source: _Source, target: TargetPrediction, shown: Seq
         note = f"column {name!r} is filled with the probability of {second!r}, {which}{other}"
         return _Source(own, CHANCE, second), note, ""
     if look == "words" and not (numeric and classes):
-        return source, "", ""
+        return _fit_case(name, source, target, shown)
     what = "fractions" if look == "fraction" else "words" if look in ("words", "truth") else "numbers"
     answers = ", ".join(classes[:3]) + (" ..." if classes[3:] else "")
     return source, "", f"column {name!r} holds {what} ({_some(shown)}), and {own!r} answers {answers}"
+
+
+def _fit_case(name: str, source: _Source, target: TargetPrediction, shown: Sequence[str]) -> _Fit:
+    """The fit of a column of words that are not the run's: its classes in other letters, or other words."""
+    folded = {id_text(word).casefold(): word for word in (*target.classes, target.none)}
+    meant = [folded.get(id_text(cell).casefold()) for cell in shown]
+    for case, spell in _CASES.items():
+        if None in meant or len(set(map(spell, folded.values()))) < len(folded):
+            continue
+        if shown == [spell(str(word)) for word in meant]:
+            example = f"{shown[0]!r} for {meant[0]!r}"
+            return replace(source, case=case), f"column {name!r} is filled in {case}, as there: {example}", ""
+    odd = [cell for cell, word in zip(shown, meant, strict=True) if cell != word]
+    answers = ", ".join(target.classes[:3]) + (" ..." if target.classes[3:] else "")
+    return source, f"column {name!r} holds {_some(odd)}, and {source.target!r} answers {answers}", ""
 
 
 def _look(shown: Sequence[str]) -> str:

@@ -37,6 +37,8 @@ MOST_ROWS = 4096
 SMALLER = (2, 4, 8)
 #: Numbers of passes that are looked at below one that fits.
 NEAR = 3
+#: Part of what a budget leaves for rows that is enough, where every number of them is a trace of its own.
+ENOUGH = 0.95
 #: Of a plan that may be exceeded by kernels that nothing is known of.
 UNBOUNDED = (
     "grouped convolutions in half precision with channels first may need much more than the plan says: "
@@ -88,7 +90,7 @@ class Plan(MemoryPlan):
     live_bytes, reserved_bytes: expected peaks of tensors and of the allocator.
     fits: whether the high end of the band is within the budget.
     fits_whole: whether the batch would fit undivided.
-    largest_batch: rows that fit undivided, 0 if none do.
+    largest_batch: rows that fit undivided; 0 if none do, or if that was not asked.
     seconds: predicted, of an optimizer step; 0 where the device's rates are not known (`memory.speed`).
     choices: cuts that were looked at, this one among them; empty where seconds are not known.
     """
@@ -117,7 +119,8 @@ class Plan(MemoryPlan):
         low, high = (show_bytes(size) for size in self.band_bytes)
         sizes = [("process", show_bytes(self.predicted_bytes)), ("low to high", f"{low} to {high}")]
         sizes += [("budget", f"{show_bytes(self.budget_bytes)} ({within})")]
-        sizes += [("largest batch at once", f"{self.largest_batch} rows")]
+        if self.largest_batch:
+            sizes += [("largest batch at once", f"{self.largest_batch} rows")]
         if self.seconds:
             sizes += [("a step, predicted", f"{self.seconds:.3g} s")]
         return head, sizes
@@ -183,6 +186,7 @@ class PlanRequest:
     devices: how many share each batch; the plan is of the one with the most rows.
     shard: each of them keeps only a part of the optimizer's state and of the averaged weights; the plan is of
         the largest part.
+    largest: look for the largest batch that fits undivided, too.
     """
 
     budget_bytes: int
@@ -199,6 +203,7 @@ class PlanRequest:
     shard: bool = False
     blocks: tuple[str, ...] = ()
     offload: bool = False
+    largest: bool = True
 
     def __post_init__(self) -> None:
         problems = []
@@ -450,7 +455,7 @@ class Planner:
             reserved_bytes=forecast.reserved,
             fits=forecast.band.high <= request.budget_bytes,
             fits_whole=whole,
-            largest_batch=self._largest_batch(),
+            largest_batch=self._largest_batch() if request.largest else 0,
             seconds=choices[0].seconds if choices else 0.0,
             choices=choices,
         )
@@ -561,44 +566,40 @@ class Planner:
         return min(max(passes, low + 1), high - 1)
 
     def _largest_batch(self) -> int:
-        """Rows that fit at once, by secants between what fits and what does not: memory is nearly linear."""
-        group = self._request.recipe.batchnorm_group
-        step = group if self._training.grouped and isinstance(group, int) else 1
+        """A number of rows that fits at once, near to one that does not: secants, for memory is nearly linear
+        in the rows. The number that is returned was looked at: small batches say little of large ones, which
+        leave no room for the workspaces of the fastest kernels.
+        """
+        group, budget = self._request.recipe.batchnorm_group, self._request.budget_bytes
+        grouped = self._training.grouped and isinstance(group, int)
+        step = group if grouped and isinstance(group, int) else 1
         most = max(MOST_ROWS // step, 1)
-        if not self._fits(step, step):
+
+        def high(count: int) -> int:
+            return self._high(count * step, count * step)
+
+        if high(1) > budget:
             return 0
-        # A first guess from one step of rows and from the batch, both of which are known by now.
-        second = max(2, self._batch // step)
-        guess = self._secant(1, second, step)
-        if step > 1:
-            # Every further group makes the trace longer, so that the guess is only made sure of nearby.
-            return step * (int(guess * 0.97) if guess > 8 else self._down_to_fit(guess, step))
-        low, high = 1, most + 1  # `low` rows fit, `high` do not or are not looked for
-        while high - low > max(1, low // 64):
-            guess = min(max(guess, low + 1), high - 1)
-            if self._fits(guess, guess):
-                low = guess
+        fits, over, before = 1, most + 1, 1
+        count = self._batch // step
+        # Where groups are not cut, every number of them is a trace of its own.
+        for _ in range(6 if grouped else 16):
+            if over - fits <= max(1, fits // (16 if grouped else 64)):
+                break
+            if grouped and fits > 1 and high(fits) - high(1) > ENOUGH * (budget - high(1)):
+                break
+            count = min(max(count, fits + 1), over - 1)
+            if high(count) > budget:
+                over = count
             else:
-                high = guess
-            if high > most:
-                guess = self._secant(low - low // 8, low, step)
-            else:
-                # What little rows need is nearly flat: a line from there may come nearer too slowly.
-                guess = self._secant(low, high, step)
-                guess = max(guess, low + (high - low) // 8)
-        return low
-
-    def _secant(self, first: int, second: int, step: int) -> int:
-        low, high = (self._high(count * step, count * step) for count in (first, second))
-        if second <= first or high <= low:
-            return first
-        count = first + int((second - first) * (self._request.budget_bytes - low) / (high - low))
-        return min(max(count, 1), max(MOST_ROWS // step, 1))
-
-    def _down_to_fit(self, count: int, step: int) -> int:
-        while count > 1 and not self._fits(count * step, count * step):
-            count -= max(1, count // 64)
-        return count
+                before, fits = fits, count
+            low, up = (fits, over) if over <= most else (before, fits)
+            slope = (high(up) - high(low)) / max(up - low, 1)
+            count = fits + int((budget - high(fits)) / slope) if slope > 0 else 2 * fits
+            if over <= most:
+                # What few rows need is nearly flat: a line from there may come nearer too slowly.
+                count = max(count, fits + (over - fits) // 8)
+        return fits * step
 
 
 def _rows(groups: Sequence[int], passes: int) -> int:

@@ -412,6 +412,7 @@ def plan_training(
         devices=ranks.count,
         shard=machine.shard,
         offload=machine.offload and device.type == "cuda",
+        largest=False,
     )
     return plan_to_fit(work.network if several else recipe.arch, request)
 

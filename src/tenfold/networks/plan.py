@@ -79,7 +79,7 @@ def plan_command(
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
     names += ("offload", "devices", "shard")
     options = {name: getattr(asked, name) for name in names}
-    options = {name: value for name, value in options.items() if value not in (None, False)}
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
     request = _request_of(asked.budget, asked.device, recipe, options)
     plans = []
     for number, arch in enumerate(archs, start=1):

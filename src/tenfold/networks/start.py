@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tenfold.data.encode import ColumnStats
-from tenfold.data.tables.cells import respelled
-from tenfold.errors import listed, shortened
+from tenfold.data.tables.cells import alike_known, respelled
+from tenfold.errors import WeightsError, listed, shortened
 from tenfold.networks.opened import OpenedNetwork
 from tenfold.nn.encoders import CodeEncoder, NumberEncoder, load_weights
 from tenfold.nn.heads import Head
@@ -77,7 +77,16 @@ def start_from(
     run = OpenedNetwork.open(*read_run(recipe.start))
     arrays, _ = read_arrays(run.path / "weights.safetensors")
     encoders, notes = _encoders(run, schema)
-    _take_backbones(network, run, arrays, encoders)
+    try:
+        _take_backbones(network, run, arrays, encoders)
+    except WeightsError:
+        if run.recipe.arch == recipe.arch:
+            raise
+        raise WeightsError(
+            f"{run.path} is of another architecture",
+            found=f"{run.recipe.arch}; here {recipe.arch}",
+            fix=f"give --arch {run.recipe.arch}",
+        ) from None
     for index, column in enumerate(schema.columns):
         name = column_name(index)
         encoder = network.encoders[name]
@@ -87,8 +96,11 @@ def start_from(
     last = _take_body(network, run, arrays, schema, encoders)
     old, first = _rows(run, *last), 0
     for head in network.heads:
-        notes.append(f"{run.path}: {_take(network, head, first, old.get(head.name))}")
+        before = old.get(head.name)
+        notes.append(f"{run.path}: {_take(network, head, first, before)}")
         first += head.outputs
+        strange = {*head.classes} - {*before[0].classes} if before else ()
+        notes += alike_known(head.name, sorted(strange), before[0].classes) if before else []
     return notes
 
 
@@ -234,6 +246,8 @@ def _take(network: Network, head: Head, first: int, old: LastRows | None) -> str
     before, weight, bias = old
     if head.outputs == len(head.classes) and before.outputs == len(before.classes):
         known = {name: index for index, name in enumerate(before.classes)}
+        same = respelled(head.classes, before.classes)
+        known |= {name: known[other] for name, other in same.items() if other not in head.classes}
         new = [name for name in head.classes if name not in known]
         both = np.column_stack([weight, bias])
         # A new class is as likely as those that are known, on the mean.
@@ -241,7 +255,7 @@ def _take(network: Network, head: Head, first: int, old: LastRows | None) -> str
         mean = np.mean(kept, axis=0) if kept else np.zeros(width + 1)
         taken = np.array([both[known[name]] if name in known else mean for name in head.classes])
         rows = taken[:, :-1], taken[:, -1]
-        gone = [name for name in before.classes if name not in head.classes]
+        gone = [name for name in before.classes if name not in {*head.classes, *same.values()}]
         told = f"{len(head.classes) - len(new)} of {len(head.classes)} classes of {head.name} are known"
         told += f"; new: {', '.join(listed(new))}" if new else ""
         told += f"; no longer there: {', '.join(listed(gone))}" if gone else ""

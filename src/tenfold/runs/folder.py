@@ -390,6 +390,9 @@ def _clear(folder: RunFolder, path: str | os.PathLike[str], resume: bool) -> lis
     return notes
 
 
+_WORDS = re.compile(r"^Error while serializing: (I/O error: )?| \(os error \d+\)$")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed to it when the block ends well, removed otherwise."""
@@ -404,9 +407,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.chmod(temporary, mode)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        # safetensors reports a full disk as an error of its own.
+        # safetensors reports a full disk as an error of its own, in a library's words.
+        why = getattr(error, "strerror", None) or _WORDS.sub("", str(error))
         raise RunError(
-            f"{path.name} cannot be written: {getattr(error, 'strerror', None) or error}",
+            f"{path.name} cannot be written: {why}",
             found=str(path.parent),
             fix="free some space or give another folder; what was there before is untouched",
         ) from None

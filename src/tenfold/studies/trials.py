@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -302,6 +303,10 @@ def seeds_from(recipe: AnyRecipe, repeats: int) -> list[int]:
     return [recipe.seed + repeat for repeat in range(repeats)]
 
 
+#: Options of a single training.
+_SINGLE = re.compile(r"(?<![\w-])(-o|--resume)\b")
+
+
 class RunsFolder:
     """The folder of the trainings: the given one, or a temporary one for the duration of the block."""
 
@@ -315,11 +320,11 @@ class RunsFolder:
 
     @contextmanager
     def advised(self) -> Iterator[None]:
-        """Train in the folder; a RunError gets a fix in terms of ``--runs``."""
+        """Train in the folder; a RunError's fix that has options of a single training speaks of ``--runs``."""
         try:
             yield
         except RunError as error:
-            if not self.is_kept:
+            if not self.is_kept or not _SINGLE.search(error.labels.get("fix", "")):
                 raise
             kept = {name: text for name, text in error.labels.items() if name != "fix"}
             fix = "give another folder with --runs, or table and options as they were"
