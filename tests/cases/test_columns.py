@@ -71,6 +71,9 @@ def test_a_constant_number_is_said() -> None:
     found, said, notes = asked(TALL, ["", ""], ["", "6"])
     assert "tall is empty in every training row: nothing is learnt from it" in said
     assert notes == ["tall was empty in training: 1 cells are left out"] and not found.any()
+    # Near 2^53 numbers differ by less than the 1e-12 of their size that rounding may leave: not "every row".
+    found, said, _ = asked(TALL, ["9007199254740000", "9007199254740900"], ["9007199254740000"])
+    assert "tall differs by 900 around 9.0072e+15" in " ".join(said) and not found.any()
     # Whether a number is there at all can teach something although the number is always the same.
     found, _, notes = asked(TALL, ["5", "", "5"], ["", "5", "9"])
     assert found[:, 1].tolist() == [1, 0, 0] and not found[:, 0].any() and len(notes) == 1

@@ -267,7 +267,9 @@ def test_a_device_that_keeps_a_part_of_the_optimizer() -> None:
     assert "over several devices: say how many" in str(refused.value)
 
 
-@pytest.mark.metamorphic("the largest batch that fits does not depend on the batch that is asked for, and fits")
+@pytest.mark.metamorphic(
+    "the largest batch that fits does not depend on the batch that is asked for, and fits"
+)
 def test_the_largest_batch_is_the_same_whatever_batch_is_asked_for() -> None:
     # Small batches have no room for the workspaces of the fastest kernels, and say little of large ones.
     options = {"image_size": 96, "budget_bytes": 1024 * MIB}

@@ -75,7 +75,9 @@ def test_classes_are_kept_by_name_added_and_removed(parent: Any) -> None:
     assert f"new: aaa {names[0]}" in note and f"no longer there: {names[0]}" in note
 
 
-@pytest.mark.metamorphic("classes that a table spells in another form of Unicode, or as 1.0 for 1, keep their rows")
+@pytest.mark.metamorphic(
+    "classes that a table spells in another form of Unicode, or as 1.0 for 1, keep their rows"
+)
 def test_a_class_in_another_form_is_the_same_class(parent: Any) -> None:
     folder, columns, one = parent
     schema = schema_of(folder, CategoryTarget(name="label"))

@@ -17,8 +17,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import tenfold
+from tenfold.errors import TableError
+from tenfold.remedies import Offer, offering
 from tenfold.runs.options import PredictOptions
-from tenfold.serving.app import make_app
+from tenfold.serving.app import _refusal, make_app
 from tenfold.serving.limits import Limits
 from tenfold.serving.served import Served
 
@@ -247,3 +249,11 @@ def test_a_replaced_run_is_told(runs: Path, tmp_path: Path) -> None:
         refusal = told(client.post("/predict", json=row), 409)
         assert "table was replaced" in refusal["detail"] and refusal["fix"] == "start it again"
         assert told(client.get("/health"), 503)["runs"] == {"table": "replaced"}
+
+
+def test_a_remedy_names_no_options_that_a_server_lacks() -> None:
+    words = "correct these cells, or take the column for words: --category age as an input"
+    offer = Offer("serve", frozenset({"--alike"}), {"--category": "fit", "--alike": "serve"})
+    with offering(offer):
+        assert _refusal(TableError("no number", fix=words))["fix"] == "correct these cells"
+        assert _refusal(TableError("none", fix="serve it with --alike"))["fix"] == "serve it with --alike"

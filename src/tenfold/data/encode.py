@@ -261,12 +261,16 @@ def fit_columns(
             notes.append(f"{name} is empty in every training row: nothing is learnt from it")
         elif isinstance(column, NumberColumn):
             mean, deviation = facts[name].mean, facts[name].deviation
+            own = table.numbers(name)[train][known]
             counts = "" if weights is None else " that counts"
-            notes.append(
-                Detail(f"{name}: mean {mean:.6g}, deviation {deviation:.6g} in training")
-                if deviation
-                else f"{name} is {mean:.6g} in every training row{counts}: nothing is learnt from it"
-            )
+            same = f"{name} is {mean:.6g} in every training row{counts}: nothing is learnt from it"
+            if own.min() != own.max():
+                same = (
+                    f"{name} differs by {own.max() - own.min():.3g} around {mean:.6g}, which is taken for a "
+                )
+                same += "rounding error: nothing is learnt from it; subtract a constant, or is it an id?"
+            learnt = Detail(f"{name}: mean {mean:.6g}, deviation {deviation:.6g} in training")
+            notes.append(learnt if deviation else same)
         if known.any() and not known.all():
             gaps.append(f"{name} {int((~known).sum())}")
     if gaps:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.tables.cells import word_codes
 from tenfold.errors import DependencyError, OutputError, RunError
 from tenfold.files.atomic import replacing
 
@@ -99,19 +100,20 @@ def finished_graph(traced: bytes, inputs: Sequence[GraphInput], about: Mapping[s
     graph = model.graph
     texts = [given for given in inputs if given.kind == "text"]
     given = {value.name: value for value in graph.input}
-    nodes = [
-        helper.make_node(
-            "LabelEncoder",
-            [text.name],
-            [text.name + CODE],
-            domain="ai.onnx.ml",
-            keys_strings=list(text.words),
-            values_int64s=list(range(1, len(text.words) + 1)),
-            default_int64=0,
-        )
-        for text in texts
-    ]
+    nodes = []
     for text in texts:
+        codes = word_codes(text.words)
+        nodes.append(
+            helper.make_node(
+                "LabelEncoder",
+                [text.name],
+                [text.name + CODE],
+                domain="ai.onnx.ml",
+                keys_strings=list(codes),
+                values_int64s=list(codes.values()),
+                default_int64=0,
+            )
+        )
         given[text.name] = helper.make_tensor_value_info(text.name, TensorProto.STRING, ["rows"])
     own = [*nodes, *graph.node]
     del graph.node[:], graph.input[:]

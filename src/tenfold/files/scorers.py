@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.data.tables.cells import word_codes
 from tenfold.files.atomic import replacing
 from tenfold.files.graph import ML_OPSET, OPSET, described_graph
 
@@ -82,7 +83,8 @@ class _Drawn:
 
     def codes(self, texts: str, words: Sequence[str]) -> str:
         """Texts as their places among words, from 1; 0 for others."""
-        keys = {"keys_strings": list(words), "values_int64s": list(range(1, len(words) + 1))}
+        codes = word_codes(words)
+        keys = {"keys_strings": list(codes), "values_int64s": list(codes.values())}
         return self.add("LabelEncoder", texts, domain="ai.onnx.ml", default_int64=0, **keys)
 
     def graph(

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tenfold.errors import MachineError, MemoryBudgetError, RatingsError, RunError, TenfoldError, did_you_mean
+from tenfold.remedies import advice
 from tenfold.serving.gather import Busy, Gatherer
 from tenfold.serving.limits import App, BodyLimit, Limits, Message, Receive, Send
 from tenfold.serving.page import serving_page
@@ -396,7 +397,8 @@ def _add_facts(app: FastAPI, server: _Server) -> None:
 
 
 def _refusal(error: TenfoldError) -> dict[str, Any]:
-    labels = {name: text for name, text in error.labels.items() if name in ("found", "fix")}
+    # Who asks a server has no command line: what its options would mend is left out.
+    labels = {name: advice(text) for name, text in error.labels.items() if name in ("found", "fix")}
     problems = {"problems": list(error.problems)} if error.problems else {}
     return {"detail": error.headline, **problems, **labels}
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tenfold.data.tables.cells import (
+    respelled,
+    word_codes,
     judge_kind,
     look_alikes,
     parse_numbers,
@@ -92,3 +94,17 @@ def test_look_alikes_are_grouped_and_others_are_not() -> None:
     found = look_alikes(rng.permutation(np.array(names, object)).tolist())
     assert sorted(map(sorted, found)) == sorted(map(sorted, groups))
     assert look_alikes(["a", "a", "b"]) == []
+
+
+@pytest.mark.metamorphic(
+    "a word in another form of Unicode, or 1.0 for 1, is the same word in an exported graph"
+)
+def test_words_of_a_graph_in_their_other_forms() -> None:
+    words = ("", "1", "2.0", "3", "3.0", "caf\u00e9", "\u212b", "smith")
+    codes = word_codes(words)
+    assert [codes[word] for word in words] == list(range(1, 9))
+    assert (codes["1.0"], codes["2"], codes["cafe\u0301"]) == (2, 3, 6)
+    assert codes["\u00c5"] == codes["A\u030a"] == 7  # the sign of Angstrom is the letter
+    asked = {*codes, "Smith", "1.5", "01", "3.00"}
+    same = {**{word: word for word in words}, **respelled(asked, words)}
+    assert {word: words.index(known) + 1 for word, known in same.items() if known in words} == codes

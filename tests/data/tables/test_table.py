@@ -418,7 +418,8 @@ def test_a_column_of_words_is_told_from_numbers_with_a_fault(tmp_path: Path) -> 
     table = read(tmp_path, "id,sex,age\na,male,1\nb,,old\nc,female,2\n")
     with pytest.raises(TableError) as caught:
         table.numbers("sex", otherwise="; or so")
-    wanted = "they are words: --category sex as an input, --target sex:category as a target"
+    wanted = "correct these cells, or take the column for words: --category sex as an input, "
+    wanted += "--target sex:category as a target"
     assert caught.value.labels["fix"] == wanted
     with pytest.raises(TableError) as caught:
         table.numbers("age", otherwise="; or so")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import LISTED, shortened
-from tenfold.values import id_text
+from tenfold.values import id_text, other_spelling
 
 _POINT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -138,6 +138,14 @@ def respelled(strange: Iterable[str], known: Iterable[str]) -> dict[str, str]:
         forms.setdefault(_plain_form(word), []).append(word)
     same = {word: forms.get(_plain_form(word), []) for word in strange if word and word not in known}
     return {word: spellings[0] for word, spellings in same.items() if len(spellings) == 1}
+
+
+def word_codes(words: Sequence[str]) -> dict[str, int]:
+    """Map each word, and each further spelling that `respelled` takes for one, to the word's number from 1."""
+    codes = {word: code for code, word in enumerate(words, start=1)}
+    forms = (unicodedata.normalize(form, word) for form in ("NFC", "NFD") for word in words)
+    same = respelled((*map(other_spelling, words), *forms), words)
+    return codes | {form: codes[word] for form, word in same.items()}
 
 
 def _plain_form(word: str) -> str:

@@ -238,7 +238,8 @@ class Table(RowTable):
         if any("," in word for word in words):
             return "write all numbers of the column as 1234.5, or all as 1234,5: no thousands separators"
         if self._words_only(name, bad):
-            return f"they are words: --category {name} as an input, --target {name}:category as a target"
+            kinds = f"--category {name} as an input, --target {name}:category as a target"
+            return f"correct these cells, or take the column for words: {kinds}"
         listed = f", or list the words that mean missing: --missing-values {words[0]}" if words else ""
         return f"correct these cells{listed}"
 
