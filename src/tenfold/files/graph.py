@@ -206,8 +206,8 @@ def refuse_difference(difference: float, what: str) -> None:
 def write_graph(path: str | Path, model: bytes, about: Mapping[str, object]) -> Path:
     """Write a graph, and beside it the JSON file that describes it; returns the latter's path.
 
-    The description has the graph's checksum: an old graph beside it is told apart. Where one of them cannot be
-    written, both stay as they were.
+    The description has the graph's checksum: an old graph beside it is told apart. Where one of them cannot
+    be written, both stay as they were.
     """
     beside = Path(path).with_suffix(".json")
     record = {**about, "graph": Path(path).name, "sha256": hashlib.sha256(model).hexdigest()}

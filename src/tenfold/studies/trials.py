@@ -320,7 +320,7 @@ class RunsFolder:
 
     @contextmanager
     def advised(self) -> Iterator[None]:
-        """Train in the folder; a RunError's fix that has options of a single training speaks of ``--runs``."""
+        """Train in the folder; a RunError's fix speaks of ``--runs``, not of a single training's options."""
         try:
             yield
         except RunError as error:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tenfold.data.tables.cells import (
-    respelled,
-    word_codes,
     judge_kind,
     look_alikes,
     parse_numbers,
+    respelled,
     whole_number,
+    word_codes,
     writes_decimal_comma,
 )
 

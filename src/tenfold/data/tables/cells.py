@@ -141,7 +141,7 @@ def respelled(strange: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def word_codes(words: Sequence[str]) -> dict[str, int]:
-    """Map each word, and each further spelling that `respelled` takes for one, to the word's number from 1."""
+    """Map each word, and each other spelling that `respelled` takes for it, to its number from 1."""
     codes = {word: code for code, word in enumerate(words, start=1)}
     forms = (unicodedata.normalize(form, word) for form in ("NFC", "NFD") for word in words)
     same = respelled((*map(other_spelling, words), *forms), words)
