@@ -25,6 +25,10 @@ from tenfold.errors import SchemaError, TenfoldError, did_you_mean
 from tenfold.functions import function_name
 
 
+#: Letters of a wrong value that a message shows.
+LONGEST = 120
+
+
 class Frozen(BaseModel):
     """A frozen value that refuses unknown names with the nearest known name.
 
@@ -73,7 +77,9 @@ class Frozen(BaseModel):
             else:
                 message = fault["msg"].removeprefix("Value error, ")
                 # A fault of the value as a whole has no location, and its input is all of it.
-                problems.append(f"{where} = {fault['input']!r}: {message}" if where else message)
+                given = repr(fault["input"])
+                given = given if len(given) <= LONGEST else f"{given[: LONGEST - 4]} ..."
+                problems.append(f"{where} = {given}: {message}" if where else message)
         known = f"the names are: {', '.join(cls.model_fields)}"
         other = known if missing else "correct what is named; docs/formats.md lists what is allowed"
         return cls.refusal(

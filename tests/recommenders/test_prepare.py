@@ -57,6 +57,16 @@ def test_listed_items_come_after_the_rated_ones(tmp_path: Path) -> None:
     assert len(listed[1].start) == 16 + 3 + 1 and work.record()["item_key"] == "item"
 
 
+def test_the_column_of_ids_is_no_column_that_describes(tmp_path: Path) -> None:
+    # As numbers ids would be cut into bins, and as texts each would be left out.
+    items = tmp_path / "items.csv"
+    items.write_text("item,kind\n" + "".join(f"{n:02d},odd\n" for n in range(19)))
+    for side in (("item",), ("kind", "Item")):
+        schema = schema_of(item_table=str(items), side=side)
+        with pytest.raises(SchemaError, match="'item' is the column of ids of items.csv"):
+            prepare_ratings(schema, FactorRecipe(), ratings_of(), FitOptions(), Notes())
+
+
 @pytest.mark.parametrize("split", ["time", "last", "random"])
 def test_what_was_shown_after_the_held_out_events_is_not_known_in_training(split: str) -> None:
     users = [f"u{n}" for n in range(6) for _ in range(10)]

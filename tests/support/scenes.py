@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forked import Done, count_events, run, run_well
-from tiny import FITS, Words, asked, fill, make_runs
+from tiny import CELLS, FITS, Words, asked, fill, make_runs
 
 #: Keys of JSON that rightly differ between two trainings of the same: times, dates, what was held in memory,
 #: and the sums of files in which those stand.
@@ -79,6 +79,18 @@ def scenes() -> dict[str, Scene]:
             words = fill(asked(kind)[command], run=f"runs/{kind}", out="answers/found")
             name = f"{command} {kind}" + (" over an older" if over else "")
             found.append(Scene(name, words, f"answers/found.{ending}", needs, over))
+    line = f"tune lr rows.csv --id id {CELLS} --epochs 1 --batch-size 16 --values 0.001,0.01 --repeats 1"
+    for name, words, ending, needs in (
+        ("export table", "export runs/table -o", "onnx", ("table",)),
+        ("export gibbs", "export runs/gibbs -o", "onnx", ("gibbs",)),
+        ("plan", "plan test_vit --image-size 32 --plot", "html", ()),
+        ("tune", f"{line} -o", "html", ()),
+        ("lr", f"lr rows.csv --id id {CELLS} --batch-size 16 -o", "html", ()),
+    ):
+        target = f"answers/found.{ending}"
+        for over in (False, True):
+            own = name + (" over an older" if over else "")
+            found.append(Scene(own, [*words.split(), target], target, needs, over))
     return {scene.name: scene for scene in found}
 
 

@@ -396,6 +396,12 @@ def _encode_sides(
             name, ids = (
                 (schema.ids[0].name, ratings.users) if role == "user" else (schema.ids[1].name, ratings.items)
             )
-            sides[role] = encode_side(tables[role], columns, ids, role=role, key=_key(tables[role], name))
+            key = find_key(tables[role], role, _key(tables[role], name))
+            if key in columns:
+                raise SchemaError(
+                    f"{key!r} is the column of ids of {tables[role].source}, and says nothing beside them",
+                    fix="leave it out of --side",
+                )
+            sides[role] = encode_side(tables[role], columns, ids, role=role, key=key)
             notes.add(sides[role].notes)
     return sides
