@@ -24,7 +24,6 @@ from pydantic import (
 from tenfold.errors import SchemaError, TenfoldError, did_you_mean
 from tenfold.functions import function_name
 
-
 #: Letters of a wrong value that a message shows.
 LONGEST = 120
 
