@@ -350,12 +350,13 @@ TRAINED = (
 #: Architecture and side of trainings that several processes share, and how many: with more parameters to a
 #: row than those above.
 SHARED = (("convnext_atto", 96), ("resnet18", 64), ("vit_small_patch16_224", 64), ("resnet50", 64))
-#: Processes, and whether they split the optimizer.
-COUNTS = ((1, False), (2, False), (2, True), (3, True))
+#: Processes, and what they split.
+COUNTS = ((1, ""), (2, ""), (2, "--shard"), (3, "--shard"), (2, "--shard-weights"), (3, "--shard-weights"))
 
 
 def show_ranks() -> None:
-    """`tenfold fit --budget 8GiB --devices N` and `--shard`: the plan of rank 0 beside each rank's peak."""
+    """`tenfold fit --budget 8GiB --devices N`, `--shard` and `--shard-weights`: the plan of rank 0 beside the
+    peak of each rank."""
     heads = ("predicted", "high end", "rank 0", "others")
     print(f"{'architecture':<24}{'side':>5} devices" + "".join(f"{head:>10}" for head in heads) + "  growth")
     errors = []
@@ -367,7 +368,7 @@ def show_ranks() -> None:
             words = [str(data.train), "--image", f"image_id={data.photos}", "--target", "disease"]
             words += ["--arch", arch, "--weights", "none", "--image-size", str(side), "--batch-size", "48"]
             words += ["--epochs", "2", "--frozen-epochs", "0", "--budget", "8GiB", "-o", str(run)]
-            words += [*(["--devices", str(count)] if count > 1 else []), *["--shard"] * shard]
+            words += [*(["--devices", str(count)] if count > 1 else []), *shard.split()]
             words += ["--device", "cpu"]
             peaks = peaks_of([sys.executable, "-m", "tenfold", "fit", *words])
             plan = json.loads((run / "run.json").read_text(encoding="utf-8"))["plan"]
@@ -378,8 +379,8 @@ def show_ranks() -> None:
             errors.append(abs(most - plan["predicted_bytes"]) / most)
             shown = [plan["predicted_bytes"], plan["band_bytes"][1], plan["measured_bytes"], others]
             sizes = "".join(f"{size / MIB:>10.0f}" for size in shown)
-            how = f"{count}{' --shard' * shard}"
-            print(f"{arch:<24}{side:>5} {how:<9}{sizes[2:]}  {growth:.2f}", flush=True)
+            how = f"{count} {shard}"
+            print(f"{arch:<24}{side:>5} {how:<18}{sizes}  {growth:.2f}", flush=True)
     print(f"error of the prediction: median {np.median(errors):.1%}, worst {max(errors):.1%}")
 
 

@@ -134,9 +134,10 @@ def split_table() -> str:
     rows = []
     for parameters in (0.3e9, 1e9, 2e9):
         whole = 4 * parameters / GIB
-        held = [f"{whole * (2 + 3 / parts):,.1f} GiB" for parts in (1, 2, 4, 8)]
-        rows.append((f"{parameters / 1e9:g} billion parameters", *held))
-    return table(("activations aside", "alone", *(f"{parts} with `--shard`" for parts in (2, 4, 8))), rows)
+        held = [whole * 5, *(whole * (2 + 3 / parts) for parts in (4, 8)), *(whole * 5 / n for n in (4, 8))]
+        rows.append((f"{parameters / 1e9:g} billion parameters", *(f"{size:,.1f} GiB" for size in held)))
+    ways = (f"{parts} with `--{way}`" for way in ("shard", "shard-weights") for parts in (4, 8))
+    return table(("activations aside", "alone", *ways), rows)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What `--shard` costs in time: steps of two processes with the whole optimizer and with a part, in turn.
+"""What `--shard` and `--shard-weights` cost in time: steps of two processes without and with them, in turn.
 
     python bench/shard.py [--rounds 8]
 
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, training_batches
 from tenfold.engine.ranks import Ranks, joined_ranks
-from tenfold.engine.shards import UNSPLIT, split_parameters
+from tenfold.engine.shards import split_parameters
 from tenfold.engine.step import Training, begin_training, train_step
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.values import Sharding
 
 #: Architectures, at 64 pixels, and rows of a batch of both processes together.
 NETWORKS, ROWS = ("convnext_atto", "resnet18", "vit_small_patch16_224"), 32
@@ -41,7 +42,7 @@ class Noise:
         return self.pixels[rows]
 
 
-def begin(arch: str, ranks: Ranks, *, shard: bool) -> tuple[Training, Batch]:
+def begin(arch: str, ranks: Ranks, shard: Sharding) -> tuple[Training, Batch]:
     """A training of drawn noise, and its batch."""
     rng = np.random.default_rng(0)
     recipe = Recipe(arch=arch, weights="none", image_size=(64, 64), batch_size=ROWS, ema=0.99)
@@ -56,7 +57,7 @@ def begin(arch: str, ranks: Ranks, *, shard: bool) -> tuple[Training, Batch]:
         precision="float32",
         micro_batch=ROWS,
         ranks=ranks,
-        shards=split_parameters(network, ranks) if shard else UNSPLIT,
+        shards=split_parameters(network, ranks, shard),
     )
     network.train()
     examples = Examples(
@@ -82,17 +83,20 @@ def play(rank: int, port: int, rounds: int) -> None:
     torch.set_num_threads(1)
     with joined_ranks(torch.device("cpu")) as ranks:
         for arch in NETWORKS:
-            pair = [begin(arch, ranks, shard=shard) for shard in (False, True)]
-            seconds: list[list[float]] = [[], []]
+            ways = [begin(arch, ranks, shard) for shard in Sharding]
+            seconds: list[list[float]] = [[] for _ in ways]
             for step in range(rounds + 1):
-                for (training, batch), taken in zip(pair, seconds, strict=True):
+                for (training, batch), taken in zip(ways, seconds, strict=True):
                     ranks.wait()
                     started = time.perf_counter()
                     train_step(training, batch, step)
                     taken.append(time.perf_counter() - started)
-            whole, part = (min(taken[1:]) for taken in seconds)  # the first makes the optimizer's state
+            # The first step makes the optimizer's state.
+            whole, part, weights = (min(taken[1:]) for taken in seconds)
+            told = f"{arch:<24} {whole:.3f} s, with --shard {part:.3f} s: {part / whole:.2f}"
+            told += f", with --shard-weights {weights:.3f} s: {weights / whole:.2f}"
             if ranks.first:
-                print(f"{arch:<24} {whole:.3f} s, with --shard {part:.3f} s: {part / whole:.2f}", flush=True)
+                print(told, flush=True)
 
 
 if __name__ == "__main__":

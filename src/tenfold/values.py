@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +33,7 @@ __all__ = [
     "Recommendations",
     "Score",
     "Scores",
+    "Sharding",
     "Shown",
     "SideFeatures",
     "TargetPrediction",
@@ -262,6 +264,17 @@ def savings(checkpoint: bool, blocks: Sequence[str], offload: bool) -> list[str]
     """What a plan does to save memory, in words. The arguments are as of `MemoryPlan`."""
     again = [f"activations{of_blocks(blocks)} computed again"] if checkpoint else []
     return again + (["optimizer's state in the host's memory"] if offload else [])
+
+
+class Sharding(IntEnum):
+    """What devices that share a training split among them.
+
+    OPTIMIZER: its state and the averaged weights.  WEIGHTS: weights and gradients of blocks, too.
+    """
+
+    NOTHING = 0
+    OPTIMIZER = 1
+    WEIGHTS = 2
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ SUPPORT = Path(__file__).parents[1] / "support"
 #: float64 after several steps, as for micro-batches.
 EXACT = 1e-10
 SEVERAL = pytest.mark.parametrize("count", [2, 3])
-#: Every rank keeps the whole optimizer, or its part of it.
-SPLIT = pytest.mark.parametrize("split", ["", "-shard"])
+#: Every rank keeps the whole optimizer, or its part of it, or also of the weights.
+SPLIT = pytest.mark.parametrize("split", ["", "-shard", "-weights"])
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,7 @@ def same_losses(one: Any, other: Any) -> bool:
     "case",
     [
         "missing_labels",
+        "other_numbers_of_passes",
         "hardly_any_label",
         "a_batch_of_one_row",
         "norms_in_groups",
@@ -70,6 +71,9 @@ def same_losses(one: Any, other: Any) -> bool:
     ],
 )
 def test_the_same_weights_as_one_process(played: Path, case: str, count: int, split: str) -> None:
+    if split == "-weights" and case == "cells_alone":
+        assert "no blocks whose weights could be split" in result(played, count, case, split)
+        return
     one, several = result(played, 1, case), result(played, count, case, split)
     assert largest_difference(one["state"], several["state"]) < EXACT
     assert same_losses(one.get("losses"), several.get("losses"))
@@ -92,7 +96,7 @@ def test_a_training_that_fails_ends_with_its_last_good_weights(played: Path, cou
     assert one["stopped"] == several["stopped"] == "spoilt" and one["kept"] == several["kept"]
 
 
-@pytest.mark.parametrize(("count", "split"), [(1, ""), (3, ""), (3, "-shard")])
+@pytest.mark.parametrize(("count", "split"), [(1, ""), (3, ""), (3, "-shard"), (3, "-weights")])
 def test_resumed_by_another_number_of_ranks(played: Path, count: int, split: str) -> None:
     whole, resumed = result(played, 1, "whole_training"), result(played, count, "resumed", split)
     assert largest_difference(whole["state"], resumed["state"]) < EXACT
@@ -106,6 +110,13 @@ def test_out_of_memory_on_one_rank_is_so_on_all(played: Path, count: int, split:
     assert largest_difference(one["state"], several["state"]) < EXACT
     # 8 and 5 rows of the batch, halved twice; rank 0, which tells, had enough memory.
     assert several["micro_batch"] == {2: 2, 3: 1}[count] and one["micro_batch"] == 16
+    assert [f"memory ran out on rank {count - 1}" in note for note in several["notes"]] == [True, True]
+
+
+@SEVERAL
+def test_out_of_memory_within_a_split_block_is_so_on_all(played: Path, count: int) -> None:
+    one, several = result(played, 1, "out_of_memory"), result(played, count, "short_in_a_layer", "-weights")
+    assert largest_difference(one["state"], several["state"]) < EXACT
     assert [f"memory ran out on rank {count - 1}" in note for note in several["notes"]] == [True, True]
 
 
@@ -174,8 +185,11 @@ def test_only_the_first_rank_writes_and_decodes(played: Path) -> None:
     records = [json.loads((run / "run.json").read_text()) for run in (one, two)]
     assert "ranks" not in records[0] and records[1]["ranks"] == 2
     shared = "2 devices share each batch of 8 rows: 4 to 4 rows each"
-    split = "each device keeps a part of the optimizer's state and of the averaged weights"
-    assert {shared, split} <= {*records[1]["notes"]} and not {shared, split} & {*records[0]["notes"]}
+    split = ", and of the weights and gradients of blocks, which are 98% of all"
+    assert shared in records[1]["notes"] and shared not in records[0]["notes"]
+    told = [any(note.endswith(split) for note in record["notes"]) for record in records]
+    assert told == [False, True]
+    assert [record["plan"]["checkpoint"] for record in records] == told
     for record in records:
         assert record["extra_rows"] == 6 and record["without_extra"]["label"]["scored"] == 3
         assert any(note.startswith("probe: predicted peak") for note in record["notes"])

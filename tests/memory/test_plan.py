@@ -15,7 +15,9 @@ from tenfold.memory import plan as memory
 from tenfold.memory.cards import GIB, MIB
 from tenfold.memory.plan import Plan, PlanRequest, plan_memory, timeline
 from tenfold.memory.trace import KINDS
+from tenfold.memory.training import NetworkTraining
 from tenfold.recipe import Recipe
+from tenfold.values import Sharding
 
 SMALL: dict[str, Any] = {"image_size": 96, "batch_size": 24, "classes": 5, "card": "T4", "cached": False}
 
@@ -262,6 +264,8 @@ def test_a_device_that_keeps_a_part_of_the_optimizer() -> None:
         assert split.parts["gradients"] == pytest.approx(first, rel=1e-3)  # at the peak, which is the update
         assert split.parts["weights"] == whole.parts["weights"] == weights
     assert "the largest part of the optimizer's state" in " ".join(split.notes)
+    with pytest.raises(RecipeError, match="no blocks whose weights"):
+        plan_memory(network, request(**fields, devices=2, shard_weights=True))
     with pytest.raises(RecipeError) as refused:
         small_plan(shard=True)
     assert "over several devices: say how many" in str(refused.value)
@@ -279,3 +283,30 @@ def test_the_largest_batch_is_the_same_whatever_batch_is_asked_for() -> None:
         assert all(small_plan(arch, **options, batch_size=rows).fits_whole for rows in {*found})
     unasked = small_plan("test_vit", **options, largest=False)
     assert unasked.largest_batch == 0 and "largest" not in repr(unasked)
+
+
+def test_a_device_that_keeps_a_part_of_the_weights() -> None:
+    fields = {**SMALL, "precision": "float32", "ema": 0.9, "evaluated": 0, "devices": 2, "shard": True}
+    alone, split = (
+        small_plan("vit_tiny_patch16_224", **fields, shard_weights=weights) for weights in (False, True)
+    )
+    training = NetworkTraining(
+        "vit_tiny_patch16_224", Recipe(image_size=96), precision="float32", classes=5, parts=2,
+        sharding=Sharding.WEIGHTS,
+    )  # fmt: skip
+    absent = sum(p.numel() for name, p in training.network.named_parameters() if name in training.absent)
+    assert 0.45 < 4 * absent / alone.parts["weights"] < 0.5
+    assert split.parts["weights"] == alone.parts["weights"] - 4 * absent
+    assert split.parts["optimizer"] == alone.parts["optimizer"]
+    # A block computes again, and while it computes all of its weights are here, and of their gradients.
+    assert split.checkpoint and not alone.checkpoint and split.live_bytes < alone.live_bytes - 4 * absent
+    assert 0 < training.gathered < absent / 6
+    assert "the largest part of weights, gradients and the optimizer's state" in " ".join(split.notes)
+    # On a CPU the memory in which the first one brings a checkpoint together is the device's.
+    host = small_plan("vit_tiny_patch16_224", **{**fields, "device": "cpu", "card": None}, shard_weights=True)
+    assert host.parts["optimizer"] > 1.9 * split.parts["optimizer"] + 4 * absent
+    again = small_plan("vit_tiny_patch16_224", **fields, checkpoint=True)
+    assert split.live_bytes <= again.live_bytes - 4 * (absent - 2 * training.gathered)
+    with pytest.raises(RecipeError) as refused:
+        small_plan(shard_weights=True)
+    assert "shard_weights splits weights over several devices: say how many" in str(refused.value)

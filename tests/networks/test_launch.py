@@ -67,6 +67,7 @@ def rank_of(launcher: int, number: int) -> int:
     [
         (["--devices", "0"], "--devices 0: one device at least trains"),
         (["--shard"], "--shard splits the optimizer's state over several devices, and there is one"),
+        (["--shard-weights"], "--shard-weights splits weights, gradients and the optimizer's state over"),
         (["--devices", "2", "--preset", "best"], "--devices is not an option of the preset 'best'"),
         (["--devices", "2", "--device", "cpu:0"], "--device cpu:0 is one device"),
     ],

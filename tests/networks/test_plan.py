@@ -21,6 +21,7 @@ from tenfold.schema import CategoryTarget, ImageColumn, Schema
 GIVEN = SimpleNamespace(
     archs=["test_resnet"], image_size="64", batch_size=32, budget="4GiB", micro_batch=None, precision=None,
     optimizer=None, classes=10, checkpoint=False, offload=False, device="cuda", devices=None, shard=False,
+    shard_weights=False,
 )  # fmt: skip
 
 

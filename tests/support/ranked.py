@@ -1,7 +1,8 @@
 """Processes that share a training, as forks of one that has loaded everything: ``python ranked.py FOLDER``.
 
 Each of `CASES` is played by 2 and 3 processes and by one; its result is kept as ``FOLDER/COUNT-CASE.pt``,
-and ``COUNT-CASE-shard.pt`` where each of several keeps a part of the optimizer.
+and ``COUNT-CASE-shard.pt`` where each of several keeps a part of the optimizer, ``COUNT-CASE-weights.pt``
+where it keeps a part of the weights, too.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from tenfold.engine.ranks import Ranks, joined_ranks
 from tenfold.engine.shards import split_parameters
 from tenfold.engine.step import Training, begin_training, train_step
 from tenfold.engine.train import fit_network
-from tenfold.errors import MemoryBudgetError, TrainingError
+from tenfold.errors import MemoryBudgetError, RecipeError, TrainingError
 from tenfold.events import Event, StepEnded
 from tenfold.nn.network import build_network
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import begin_run
 from tenfold.schema import Schema
-from tenfold.values import MemoryPlan
+from tenfold.values import MemoryPlan, Sharding
 from tiny import FITS, fill, write_data
 from training import (
     EVERY_KIND,
@@ -66,8 +67,9 @@ def changed(**values: object) -> Recipe:
     return Recipe(**{**BASE.model_dump(), **values})
 
 
-#: Whether the optimizer is split over the ranks.
-SHARD = [False]
+#: What is split over the ranks.
+SHARD = [Sharding.NOTHING]
+SUFFIX = {Sharding.NOTHING: "", Sharding.OPTIMIZER: "-shard", Sharding.WEIGHTS: "-weights"}
 
 
 def shared(training: Training, ranks: Ranks) -> Training:
@@ -80,11 +82,19 @@ def shared(training: Training, ranks: Ranks) -> Training:
         precision=training.precision,
         micro_batch=training.micro_batch,
         ranks=ranks,
-        shards=split_parameters(training.network, ranks),
+        shards=split_parameters(training.network, ranks, SHARD[0]),
     )
     kept = [parameter for group in again.optimizer.param_groups for parameter in group["params"]]
     assert len(kept) < len(list(training.network.parameters()))
+    nowhere = [name for name, value in training.network.named_parameters() if value.isnan().all()]
+    assert bool(nowhere) == (SHARD[0] == Sharding.WEIGHTS)
     return again
+
+
+def whole_state(training: Training) -> State:
+    """The weights after a training, which ends here."""
+    training.shards.leave()
+    return state_of(training.network)
 
 
 def batches_of(training: Training, examples: Any, teacher: Any = None) -> list[Batch]:
@@ -112,13 +122,19 @@ def after(
     for step, batch in enumerate(batches_of(training, examples)):
         result = train_step(training, batch, step)
         losses.append(result.losses)
-    state = state_of(training.network)
+    state = whole_state(training)
     ranks.check_same(str([float(value.double().sum()) for value in state.values()]), "weights")
     return {"state": state, "losses": losses}
 
 
 def missing_labels(ranks: Ranks, folder: Path) -> State:
     return after(ranks, BASE, make_examples(ROWS, missing=0.4), micro_batch=3)
+
+
+def other_numbers_of_passes(ranks: Ranks, folder: Path) -> State:
+    # 6 and 7 rows, or 4, 4 and 5; in the last batch a rank of three has none.
+    recipe = changed(batch_size=13, optimizer="sgd")
+    return after(ranks, recipe, make_examples(28, missing=0.3), micro_batch=2)
 
 
 def hardly_any_label(ranks: Ranks, folder: Path) -> State:
@@ -147,10 +163,13 @@ def every_kind(ranks: Ranks, folder: Path) -> State:
     return after(ranks, recipe, make_kinds(ROWS, missing=0.5), micro_batch=5, schema=schema)
 
 
-def cells_alone(ranks: Ranks, folder: Path) -> State:
+def cells_alone(ranks: Ranks, folder: Path) -> State | str:
     schema = cells_schema(pictures=False)
     examples = with_cells(make_kinds(ROWS, missing=0.9), pictures=False)
-    return after(ranks, changed(unknown_rate=0.3), examples, schema=schema)
+    try:
+        return after(ranks, changed(unknown_rate=0.3), examples, schema=schema)
+    except RecipeError as error:
+        return str(error)
 
 
 def taught(ranks: Ranks, folder: Path) -> State:
@@ -169,7 +188,7 @@ def taught(ranks: Ranks, folder: Path) -> State:
     training = shared(make_training(changed(mixup=0.2), micro_batch=16), ranks)
     for step, batch in enumerate(batches_of(training, make_examples(33), Teacher())):
         train_step(training, batch, step)
-    return {"state": state_of(training.network)}
+    return {"state": whole_state(training)}
 
 
 def out_of_memory(ranks: Ranks, folder: Path) -> State:
@@ -197,9 +216,31 @@ def out_of_memory(ranks: Ranks, folder: Path) -> State:
     for step, batch in enumerate(batches_of(training, make_examples(48, missing=0.3))):
         train_step(training, batch, step)
     del training.network.forward
-    state = state_of(training.network)
+    state = whole_state(training)
     ranks.check_same(str([float(value.double().sum()) for value in state.values()]), "weights")
     return {"state": state, "micro_batch": training.micro_batch, "notes": training.notes}
+
+
+def short_in_a_layer(ranks: Ranks, folder: Path) -> State | None:
+    """The last rank runs short within a split block: in a backward pass, and in a forward pass. The data are
+    those of `out_of_memory`."""
+    if SHARD[0] != Sharding.WEIGHTS:
+        return None
+    training = shared(make_training(BASE, micro_batch=16), ranks)
+    network = training.network
+    layer = network.get_submodule("encoders.image0.stages.2.blocks.0.mlp.fc1")
+    short = {1: True, 2: False} if ranks.number == ranks.count - 1 else {}
+
+    def short_layer(*given: Any) -> None:
+        step = network.context.step
+        if step in short and torch.is_grad_enabled() == short[step]:
+            del short[step]
+            raise torch.OutOfMemoryError("CUDA out of memory in a test")
+
+    layer.register_forward_pre_hook(short_layer)
+    for step, batch in enumerate(batches_of(training, make_examples(48, missing=0.3))):
+        train_step(training, batch, step)
+    return {"state": whole_state(training), "notes": training.notes}
 
 
 def half_overflows(ranks: Ranks, folder: Path) -> State:
@@ -212,7 +253,7 @@ def half_overflows(ranks: Ranks, folder: Path) -> State:
         train_step(training, batch, step).updated
         for step, batch in enumerate(batches_of(training, make_examples(8)))
     ]
-    return {"state": state_of(training.network), "updated": updated, "scale": training.scaler.get_scale()}
+    return {"state": whole_state(training), "updated": updated, "scale": training.scaler.get_scale()}
 
 
 def never_enough_memory(ranks: Ranks, folder: Path) -> str:
@@ -273,6 +314,7 @@ def trained(
     finally:
         if run is not None:
             run.leave()
+    done.shards.leave()
     records = [{**epoch.record(), "seconds": 0, "peak_bytes": 0} for epoch in done.history]
     return {"state": state_of(network), "history": records, "kept": done.kept, "stopped": done.stopped}
 
@@ -286,17 +328,20 @@ def spoilt(ranks: Ranks, folder: Path) -> State:
     return trained(ranks, None, stop=1, error=TrainingError("spoilt"))
 
 
+#: Which training of two ranks others go on with.
+GONE_ON = {(1, ""): "-shard", (3, ""): "-weights", (3, "-shard"): "", (3, "-weights"): "-shard"}
+
+
 def resumed(ranks: Ranks, folder: Path) -> State:
     """Two ranks begin and are stopped in the second epoch; one process, and three, go on.
 
-    Two that have split the optimizer begin the one that one process goes on with, and three that have split
-    it what two have begun that have not.
+    What two have begun with one thing split, others go on with another split: see `GONE_ON`.
     """
     if ranks.count == 2:
         with suppress(KeyboardInterrupt):
-            trained(ranks, folder / f"begun{SHARD[0]}", stop=1)
+            trained(ranks, folder / f"begun{SUFFIX[SHARD[0]]}", stop=1)
         return {}
-    begun = folder / f"begun{ranks.count == 1}.part"
+    begun = folder / f"begun{GONE_ON[ranks.count, SUFFIX[SHARD[0]]]}.part"
     own = folder / f"by{ranks.count}{SHARD[0]}"
     if ranks.first:
         shutil.copytree(begun, own.with_name(f"{own.name}.part"))
@@ -304,9 +349,9 @@ def resumed(ranks: Ranks, folder: Path) -> State:
 
 
 CASES: tuple[Case, ...] = (
-    missing_labels, hardly_any_label, a_batch_of_one_row, norms_in_groups, fewer_groups_than_ranks,
-    every_kind, cells_alone, taught, out_of_memory, half_overflows, never_enough_memory, whole_training,
-    spoilt, resumed,
+    missing_labels, other_numbers_of_passes, hardly_any_label, a_batch_of_one_row, norms_in_groups,
+    fewer_groups_than_ranks, every_kind, cells_alone, taught, out_of_memory, short_in_a_layer,
+    half_overflows, never_enough_memory, whole_training, spoilt, resumed,
 )  # fmt: skip
 
 
@@ -328,7 +373,7 @@ def command(folder: Path) -> int:
         "--batchnorm-group",
         "4",
     ]
-    run(*words, "--extra", "more", "--probe", *(["--shard"] if count != "1" else []))
+    run(*words, "--extra", "more", "--probe", *(["--shard-weights"] if count != "1" else []))
     return 0
 
 
@@ -382,11 +427,11 @@ def play(count: int, folder: Path, work: Callable[[Path], int]) -> None:
 def _all(folder: Path) -> int:
     torch.set_num_threads(1)
     with joined_ranks(torch.device("cpu")) as ranks:
-        for case, SHARD[0] in product(CASES, (False, True) if ranks.count > 1 else (False,)):
+        for case, SHARD[0] in product(CASES, Sharding if ranks.count > 1 else (Sharding.NOTHING,)):
             signal.alarm(LONGEST)
             result = case(ranks, folder)
             if ranks.first:
-                name = f"{ranks.count}-{case.__name__}{'-shard' * SHARD[0]}.pt"
+                name = f"{ranks.count}-{case.__name__}{SUFFIX[SHARD[0]]}.pt"
                 torch.save(result, folder / name)
         signal.alarm(0)
     return 0

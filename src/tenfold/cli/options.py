@@ -246,6 +246,7 @@ class DevicesOptions(Request):
     panel: ClassVar = "This machine"
     devices: int | None = option("processes that share the training, each with a GPU of its own [1]")
     shard: bool = option("each of them keeps only a part of the optimizer's state", default=False)
+    shard_weights: bool = option("and only a part of the weights and gradients", default=False)
 
 
 class ClusterOptions(Request):

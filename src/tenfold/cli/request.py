@@ -46,7 +46,8 @@ _COLUMNS = tuple(dict.fromkeys(("image_folder", *_PICTURES, *_RATINGS)))
 #: Options of reading, of scoring and of the machine that only networks, or only ratings, take.
 _FOR_PICTURES = (
     *("image", "allow_outside", "max_pixels", "workers", "cache", "views", "tta", "plain_weight"),
-    *("device", "micro_batch", "budget", "checkpoint", "offload", "probe", "devices", "shard"),
+    *("device", "micro_batch", "budget", "checkpoint", "offload", "probe"),
+    *("devices", "shard", "shard_weights"),
 )
 _FOR_RATINGS = ("time_format", "lists", "liked")
 

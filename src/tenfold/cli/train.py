@@ -52,8 +52,8 @@ def _fit(asked: Fit) -> None:
     rank = this_rank()
     if asked.devices is not None and asked.devices != rank.count:
         raise typer.Exit(_fit_shared(asked, asked.devices, rank.count))
-    if asked.shard:
-        keywords["machine"] = replace(keywords["machine"], shard=True)
+    sharding = {"shard": asked.shard, "shard_weights": asked.shard_weights}
+    keywords["machine"] = replace(keywords["machine"], **sharding)
     with Display() as display:
         run = fit(
             job.schema,
@@ -90,7 +90,8 @@ def _fit_best(asked: Fit, job: TrainingRequest) -> None:
     from tenfold.ensembles.preset import train_best
     from tenfold.runs.options import parse_seconds
 
-    refuse(asked, ("probe", "devices", "shard"), "of the preset 'best', which trains in further processes")
+    alone = ("probe", "devices", "shard", "shard_weights")
+    refuse(asked, alone, "of the preset 'best', which trains in further processes")
     with MembersDisplay() as display:
         run = train_best(
             job.schema,
@@ -161,6 +162,7 @@ class PlanOptions(Json):
     device: str = option("cuda or cpu; it need not be there", "NAME", default="cuda")
     devices: int | None = option("devices that share each batch; the plan is of one of them [1]")
     shard: bool = option("each of them keeps only a part of the optimizer's state", default=False)
+    shard_weights: bool = option("and only a part of the weights and gradients", default=False)
     plot: str | None = option("HTML file for the memory of the first architecture over a step", "FILE")
     calibrate: bool = option("first measure this machine's context, and keep it", default=False)
 

@@ -68,7 +68,7 @@ def save_checkpoint(
     shards = training.shards
     if folder is None and not shards.split:
         return
-    arrays = {f"network/{name}": value for name, value in training.network.state_dict().items()}
+    arrays = {f"network/{name}": value for name, value in shards.everything(training.network).items()}
     averaged = training.averaged.state if training.averaged is not None else {}
     for kind, weights in {"averaged": averaged, "good": good or {}, "best": best or {}}.items():
         arrays |= {f"{kind}/{name}": value for name, value in shards.whole(weights).items()}
@@ -96,7 +96,7 @@ def spread_checkpoint(kept: Unfinished, training: Training) -> Unfinished:
         kind, _, rest = name.partition("/")
         if kind == "optimizer":
             return rest.partition("/")[0] in numbers
-        return kind == "network" or training.shards.keeps(rest)
+        return (kind == "network" and rest not in training.shards.apart) or training.shards.keeps(rest)
 
     return replace(kept, arrays=training.ranks.spread(kept.arrays, wanted))
 
@@ -178,7 +178,11 @@ def group_steps(optimizer: torch.optim.Optimizer) -> list[float]:
 
 def restore_checkpoint(kept: Unfinished, training: Training, *, without_optimizer: bool) -> None:
     """Fill network, averaged weights, scaler and optimizer as `save_checkpoint` left them."""
-    training.network.load_state_dict(tensors_under(kept.arrays, "network/"), strict=True)
+    weights = tensors_under(kept.arrays, "network/")
+    if training.shards.apart:
+        training.shards.fill(training.network, weights)
+    else:
+        training.network.load_state_dict(weights, strict=True)
     if training.averaged is not None:
         for name, value in training.shards.own(tensors_under(kept.arrays, "averaged/")).items():
             training.averaged.state[name].copy_(value)

@@ -235,14 +235,16 @@ class Ranks:
                 parameter.grad = None
 
     @torch.no_grad()
-    def share(self, tensors: Sequence[Shaped[Tensor, " ..."]], keepers: Sequence[int]) -> None:
-        """Fill each tensor with what its keeper, a rank, has in it."""
+    def share(
+        self, tensors: Sequence[Shaped[Tensor, " ..."]], keepers: Sequence[int], *, take: bool = True
+    ) -> None:
+        """Fill each tensor with what its keeper, a rank, has in it. take: false on a rank that needs none."""
         if self.count == 1:
             return
         self.reserve(tensors)
         for some, keeper in self._bucketed(zip(tensors, keepers, strict=True)):
             own = keeper == self.number
-            with self._bucket(some, fill=own, read=not own) as flat:
+            with self._bucket(some, fill=own, read=take and not own) as flat:
                 _joined(lambda flat=flat, keeper=keeper: dist.broadcast(flat, src=keeper))
 
     def _bucketed(

@@ -83,17 +83,18 @@ def estimate_for(
     norms = estimated_norms(training.network, head_only=training.head_only) if most else []
     if not norms or training.group is None:
         return False
-    if training.ranks.first:
-        estimate_statistics(
-            training.network,
-            norms,
-            examples,
-            statistics_rows(train, most=most, seed=training.recipe.seed),
-            training.preparation,
-            group=training.group,
-            autocast=training.autocast,
-            workers=workers,
-        )
+    with training.shards.reachable():
+        if training.ranks.first:
+            estimate_statistics(
+                training.network,
+                norms,
+                examples,
+                statistics_rows(train, most=most, seed=training.recipe.seed),
+                training.preparation,
+                group=training.group,
+                autocast=training.autocast,
+                workers=workers,
+            )
     training.ranks.copy_first(buffer for norm in norms for buffer in norm.buffers())
     if training.averaged is not None:
         training.averaged.take_buffers(training.network)

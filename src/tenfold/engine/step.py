@@ -36,7 +36,7 @@ class Training:
     head_only: backbones are kept as they are and need no gradients.
     averaged: the moving average of the weights, or None.
     ranks: the processes that share this training, each with its part of every batch.
-    shards: what each of them keeps of the optimizer.
+    shards: what each of them keeps of the optimizer, and of the weights.
     offload: the optimizer's state and averaged weights rest in the host's memory.
     """
 
@@ -136,7 +136,7 @@ def _attempt(training: Training, batch: Batch, step: int) -> StepResult:
     training.network.zero_grad(set_to_none=True)
     sums: dict[str, float | Float[Tensor, ""]] = {head.name: 0.0 for head in training.network.heads}
     parameters, keepers = training.shards.trained(training.network)
-    with training.ranks.together():
+    with training.shards.together(training.ranks):
         training.ranks.reserve(parameters)
         for micro in batch.split(training.micro_batch):
             loss = micro_batch_loss(training, micro, step, sums)
@@ -204,8 +204,10 @@ def update_weights(training: Training) -> tuple[float, bool]:
 
 @contextmanager
 def _autocast(training: Training) -> Iterator[None]:
-    kind = training.preparation.device.type
-    with torch.autocast(kind, training.autocast or torch.bfloat16, enabled=training.autocast is not None):
+    kind, enabled = training.preparation.device.type, training.autocast is not None
+    # Copies of weights that are not here for long would fill what their split has freed.
+    cached = not training.shards.apart
+    with torch.autocast(kind, training.autocast or torch.bfloat16, enabled=enabled, cache_enabled=cached):
         yield
 
 
@@ -229,12 +231,13 @@ def begin_training(
     precision: as `device.pick_precision` returns it.  head_only: train the last layers only.
     averaged: keep the moving average of the weights that the recipe asks for.
     move: false where the network is on its device already, as a fake one is.
-    ranks: the processes that share the training.  shards: what each of them keeps of the optimizer.
-    offload: its state and the averaged weights rest in the host's memory.
+    ranks: the processes that share the training.  shards: what each of them keeps of the optimizer
+        and of the weights; the network is whole again after `Shards.leave`.
+    offload: the optimizer's state and the averaged weights rest in the host's memory.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
     if move:
-        network.to(device=device, dtype=dtype)
+        shards.move(network, device, dtype)
     return Training(
         network,
         recipe,

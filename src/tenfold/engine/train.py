@@ -35,7 +35,7 @@ from tenfold.engine.optim import build_optimizer, set_rate, swapped_weights
 from tenfold.engine.predict import predict_views
 from tenfold.engine.ranks import ONE_RANK, Ranks
 from tenfold.engine.schedule import one_cycle
-from tenfold.engine.shards import UNSPLIT, split_parameters
+from tenfold.engine.shards import UNSPLIT, Shards, split_parameters
 from tenfold.engine.statistics import STATISTICS_ROWS, estimate_for
 from tenfold.engine.step import StepResult, Training, begin_training, train_step
 from tenfold.errors import TrainingError
@@ -43,7 +43,7 @@ from tenfold.events import EpochEnded, Event, Listener, RowsPredicted, StepEnded
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
 from tenfold.runs.folder import RunFolder
-from tenfold.values import MemoryPlan, TargetScores
+from tenfold.values import MemoryPlan, Sharding, TargetScores
 
 #: Seconds between checkpoints inside a long epoch.
 CHECKPOINT_SECONDS = 60.0
@@ -62,6 +62,7 @@ class Trained:
     history: one record per epoch.  micro_batch: rows that went through at once in the end.
     stopped: what went wrong, or "".  kept: the epoch, from 0, whose weights these are.
     linear: scores of the linear layer on frozen features that the training started from, if it did.
+    shards: what each rank has of the weights, until `Shards.leave`.
     """
 
     history: list[EpochEnded]
@@ -70,6 +71,7 @@ class Trained:
     stopped: str = ""
     kept: int = -1
     linear: TargetScores = field(default_factory=dict)
+    shards: Shards = UNSPLIT
 
 
 def fit_network(
@@ -92,7 +94,7 @@ def fit_network(
     extra: Int64[np.ndarray, " extra"] | None = None,
     answers: KnownAnswers | None = None,
     ranks: Ranks = ONE_RANK,
-    shard: bool = False,
+    shard: Sharding = Sharding.NOTHING,
 ) -> Trained:
     """Train a network: first its head alone for `frozen_epochs`, then all of it.
 
@@ -105,13 +107,14 @@ def fit_network(
     teacher: gives the labels, in place of those of the rows.
     extra: numbers of rows without labels that are trained on, too.  answers: what these learn.
     ranks: the processes that share the training; all call this, and only the first one has a folder.
-    shard: each of them keeps only a part of the optimizer's state and of the averaged weights.
+    shard: what of the training each of them keeps only a part of.
     Raises TrainingError where the loss, of a step or of the validation rows, is no longer finite before one
     epoch is done; later, the training ends with the last good epoch's weights and says so in `stopped`.
     """
     found = peek_checkpoint(folder, identity or {}) if folder is not None else None
     kept = ranks.from_first(replace(found, arrays={}) if found is not None else None)
     progress = kept.progress if kept else Progress(micro_batch=plan.micro_batch, statistics=STATISTICS_ROWS)
+    ranks.copy_first(network.state_dict().values())
     training = begin_training(
         network,
         encoding,
@@ -121,11 +124,12 @@ def fit_network(
         micro_batch=progress.micro_batch,
         head_only=progress.epoch < recipe.frozen_epochs,
         ranks=ranks,
-        shards=split_parameters(network, ranks) if shard else UNSPLIT,
+        shards=split_parameters(network, ranks, shard),
         offload=plan.offload,
     )
-    ranks.copy_first(network.state_dict().values())
-    if plan.checkpoint and not recompute(network, blocks=plan.blocks):
+    # Blocks whose weights are split compute all of their activations again.
+    again = plan.checkpoint and not training.shards.apart
+    if again and not recompute(network, blocks=plan.blocks):
         training.notes.append(f"{recipe.arch} cannot compute activations again: all are kept")
     good, best = _resumed(training, found or kept, folder) if kept else ({}, {})
     fresh = kept is None
@@ -140,7 +144,8 @@ def fit_network(
     stopped = loop.run()
     last = loop.leave_weights(stopped)
     return Trained(
-        progress.history, training.micro_batch, loop.training.notes, stopped, last, progress.linear
+        *(progress.history, training.micro_batch, loop.training.notes, stopped, last, progress.linear),
+        shards=training.shards,
     )
 
 
@@ -210,19 +215,21 @@ class _Loop:
 
     def _fit_head(self) -> None:
         training = self.training
-        if training.ranks.first:
-            fit_head(
-                training.network,
-                self.examples,
-                self.train,
-                training.preparation,
-                seed=training.recipe.seed,
-                autocast=training.autocast,
-                workers=self.plan.workers,
-                cache=self.cache,
-                on_rows=lambda done, total: self._tell(RowsPredicted(done, total, "last layer")),
-            )
-        training.ranks.copy_first(training.network.state_dict().values())
+        with training.shards.reachable():
+            if training.ranks.first:
+                fit_head(
+                    training.network,
+                    self.examples,
+                    self.train,
+                    training.preparation,
+                    seed=training.recipe.seed,
+                    autocast=training.autocast,
+                    workers=self.plan.workers,
+                    # What is kept there has its name from the weights, of which this rank has a part.
+                    cache=None if training.shards.apart else self.cache,
+                    on_rows=lambda done, total: self._tell(RowsPredicted(done, total, "last layer")),
+                )
+        training.ranks.copy_first(training.shards.common(training.network).values())
 
     def run(self) -> str:
         recipe, progress = self.training.recipe, self.progress
@@ -248,7 +255,8 @@ class _Loop:
             self.good = self._weights()
             if self.training.ranks.count > 1:
                 # Where each rank keeps a part of the weights that count, those that it trains on.
-                weights = self.training.network.state_dict() if self.training.shards.split else self.good
+                shards = self.training.shards
+                weights = shards.common(self.training.network) if shards.split else self.good
                 self.training.ranks.check_same(_sum_of(weights), f"weights after epoch {progress.epoch}")
             self._keep_best()
             self._save()
@@ -471,14 +479,15 @@ class _Loop:
     def _scores(self) -> TargetScores:
         """Scores of the validation rows by the weights of now; each rank predicts some of the rows."""
         training, ranks = self.training, self.training.ranks
-        parts = predict_views(
-            training.network,
-            self.examples,
-            np.array_split(self.valid, ranks.count)[ranks.number],
-            training.preparation,
-            autocast=training.autocast,
-            workers=self.plan.workers,
-        )[0]
+        with training.shards.reachable():
+            parts = predict_views(
+                training.network,
+                self.examples,
+                np.array_split(self.valid, ranks.count)[ranks.number],
+                training.preparation,
+                autocast=training.autocast,
+                workers=self.plan.workers,
+            )[0]
         scores: TargetScores = {}
         gathered = ranks.to_first(parts)
         if gathered:

@@ -13,7 +13,7 @@ from tenfold.memory.allocator import CachingAllocator, Usage, replay
 from tenfold.memory.cards import MIB, Band
 from tenfold.memory.phases import Phases, StepAllocations
 from tenfold.memory.speed import Rates
-from tenfold.memory.trace import KINDS, WEIGHTS, WORKSPACE, AllocationLog
+from tenfold.memory.trace import KINDS, OPTIMIZER, WEIGHTS, WORKSPACE, AllocationLog
 
 #: Optimizer steps that are played: the second is the first that finds the optimizer's state and the
 #: segments of a whole step. More change nothing (bench/memory_plan.py --steps).
@@ -66,7 +66,10 @@ class Forecaster:
     context: what the process holds beside its tensors.
     workspace: bytes that the matrix library keeps through the allocator.
     spread: part of what is reserved on a GPU that the model may be wrong by.
-    dropped: trained parameters, by number, whose gradients are gone when the weights are updated.
+    dropped: trained parameters, by number, whose gradients are gone when the weights are updated; true of
+        those that are gone at once.
+    absent: names of parameters that are elsewhere.
+    others: what others keep of the optimizer, as a multiple of what this device keeps.
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class Forecaster:
         context: Band,
         workspace: int,
         spread: float = SPREAD,
-        dropped: Collection[int] = (),
+        dropped: Mapping[int, bool] = {},
+        absent: Collection[str] = (),
+        others: float = 0.0,
     ) -> None:
         self.spread = spread if phases.device != "cpu" else HEAP_SPREAD
-        self._dropped = dropped
+        self._dropped, self._absent, self._others = dropped, absent, others
         self._phases, self._device, self._context, self._workspace = phases, phases.device, context, workspace
 
     def forecast(self, batch: int, micro_batches: Sequence[int]) -> Forecast:
@@ -165,7 +170,8 @@ class Forecaster:
         phases, requests = self._phases, StepAllocations()
         trained, updates = phases.trained(), phases.updates()
         requests.mark("weights")
-        for size in phases.weights():
+        passing = {number for number, at_once in self._dropped.items() if at_once}
+        for size in phases.weights(self._absent):
             requests.hold(size, WEIGHTS)
         if self._workspace:
             requests.hold(self._workspace, WORKSPACE)
@@ -181,14 +187,23 @@ class Forecaster:
             gradients.clear()
             for rows in _played(micro_batches):
                 requests.mark("micro-batch")
-                requests.play_micro(phases.micro_batch(rows), gradients, trained)
+                requests.play_micro(phases.micro_batch(rows), gradients, trained, passing)
             requests.mark("update")
             requests.drop(gradients.pop(number) for number in self._dropped if number in gradients)
             requests.play(updates[min(step, 1)])
+        if self._others and self._device == "cpu":
+            requests.mark("checkpoint")
+            requests.drop([requests.hold(self._checkpoint_bytes(updates[0]), OPTIMIZER)])
         requests.mark("evaluation")
         requests.drop(before)
         requests.drop(requests.play(phases.evaluation()))
         return requests
+
+    def _checkpoint_bytes(self, update: AllocationLog) -> int:
+        """What the first rank brings together of others' for a checkpoint, in the memory of its machine."""
+        kept = sum(update.sizes[number] for number in update.left() if update.kinds[number] == OPTIMIZER)
+        elsewhere = sum(self._phases.weights()) - sum(self._phases.weights(self._absent))
+        return int(self._others * kept) + elsewhere
 
 
 def _costs(log: AllocationLog) -> Float64[np.ndarray, "operators 2"]:

@@ -8,7 +8,7 @@ with BatchNorm in groups, the phase is traced at the very size that is asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,10 +74,11 @@ class Phases:
             self.device, self._scratch, kind=kind, parameters=parameters, there=there, after=after
         )
 
-    def weights(self) -> list[int]:
-        """Bytes of every parameter and buffer."""
+    def weights(self, absent: Collection[str] = ()) -> list[int]:
+        """Bytes of every parameter and buffer. absent: names of parameters that are elsewhere."""
         storages = {}
-        for tensor in [*self._network.parameters(), *self._network.buffers()]:
+        there = [each for name, each in self._network.named_parameters() if name not in absent]
+        for tensor in [*there, *self._network.buffers()]:
             storage = tensor.untyped_storage()
             storages[storage._cdata] = storage.nbytes()
         return list(storages.values())
@@ -222,11 +223,17 @@ class StepAllocations:
         self.events.extend(event + start if event > 0 else event - start for event in log.events)
         return [number + start for number in log.left()]
 
-    def play_micro(self, log: AllocationLog, gradients: dict[int, int], trained: Sequence[int]) -> None:
+    def play_micro(
+        self,
+        log: AllocationLog,
+        gradients: dict[int, int],
+        trained: Sequence[int],
+        passing: Collection[int] = (),
+    ) -> None:
         """Go through a micro-batch.
 
         gradients: parameter -> number of its gradient; those that are missing are made.
-        trained: bytes of each parameter.
+        trained: bytes of each parameter.  passing: parameters whose gradients do not stay.
         """
         start = len(self.sizes) - 1
         self.sizes.extend(log.sizes[1:])
@@ -240,7 +247,7 @@ class StepAllocations:
                     self.events.append(event - start)
             else:
                 parameter, number, keeps = next(arrivals)
-                if parameter in gradients:
+                if parameter in gradients or parameter in passing:
                     continue
                 if keeps and number not in kept:
                     kept.add(number)

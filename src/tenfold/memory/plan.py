@@ -29,7 +29,7 @@ from tenfold.memory.speed import Rates, rates_of
 from tenfold.memory.training import NetworkTraining, Trainable, first_line
 from tenfold.nn.exact import cut_groups
 from tenfold.recipe import Recipe
-from tenfold.values import MemoryPlan, savings
+from tenfold.values import MemoryPlan, Sharding, savings
 
 #: Largest batch that is looked for.
 MOST_ROWS = 4096
@@ -185,7 +185,7 @@ class PlanRequest:
     cached: look up and keep the plans of architectures in the user's cache folder.
     devices: how many share each batch; the plan is of the one with the most rows.
     shard: each of them keeps only a part of the optimizer's state and of the averaged weights; the plan is of
-        the largest part.
+        the largest part.  shard_weights: and of weights and gradients.
     largest: look for the largest batch that fits undivided, too.
     """
 
@@ -201,11 +201,14 @@ class PlanRequest:
     cached: bool = True
     devices: int = 1
     shard: bool = False
+    shard_weights: bool = False
     blocks: tuple[str, ...] = ()
     offload: bool = False
     largest: bool = True
 
     def __post_init__(self) -> None:
+        if self.shard_weights:
+            object.__setattr__(self, "checkpoint", True)  # blocks that are split compute again
         problems = []
         batch = self.recipe.batch_size
         if self.device not in ("cuda", "cpu"):
@@ -218,14 +221,20 @@ class PlanRequest:
             problems.append(f"budget_bytes is {self.budget_bytes}; it must be positive")
         if self.devices < 1:
             problems.append(f"devices is {self.devices}; it must be at least 1")
-        if self.shard and self.devices == 1:
-            problems.append("shard splits the optimizer's state over several devices: say how many")
+        if self.sharding and self.devices == 1:
+            what = "_weights splits weights" if self.shard_weights else " splits the optimizer's state"
+            problems.append(f"shard{what} over several devices: say how many")
         if self.offload and self.device == "cpu":
             problems.append("offload saves nothing on a CPU, whose memory is the host's: leave it out")
         if self.classes < 1:
             problems.append(f"classes is {self.classes}; it must be at least 1")
         if problems:
             raise RecipeError("a memory plan cannot be made of this", problems=problems)
+
+    @property
+    def sharding(self) -> Sharding:
+        """What each device keeps only a part of."""
+        return Sharding.WEIGHTS if self.shard_weights else Sharding(self.shard)
 
     @property
     def known_card(self) -> Card | None:
@@ -293,26 +302,35 @@ class PlanRequest:
             checkpoint=self.checkpoint,
             blocks=self.blocks,
             evaluated=ROWS_AT_ONCE[self.device] if self.evaluated is None else self.evaluated,
-            parts=self.devices if self.shard else 1,
+            parts=self.devices,
+            sharding=self.sharding,
             offload=self.offload,
         )
         context, _ = self.known_context()
         phases = Phases(training, self.device, self.attention, self.kernels)
         workspace = matrix_workspace(self.capability) + self._shared_bytes(training)
-        dropped = training.dropped()
-        forecaster = Forecaster(phases, context=context, workspace=workspace, dropped=dropped)
+        forecaster = Forecaster(
+            phases,
+            context=context,
+            workspace=workspace,
+            dropped=training.dropped(),
+            absent=training.absent,
+            others=training.others,
+        )
         return training, forecaster
 
     def _shared_bytes(self, training: NetworkTraining) -> int:
         """What a device holds because others share the batch: the buffer through which gradients cross, and
-        pictures of other devices' rows that mixup takes, before and after their augmentation."""
+        pictures of other devices' rows that mixup takes, before and after their augmentation; and of a block
+        that computes the weights that others keep, and their gradients."""
         if self.devices == 1:
             return 0
         itemsize = 8 if self.precision == "float64" else 4
         sizes = [parameter.numel() for parameter in training.network.parameters()]
         height, width = self.recipe.image_size
         rows = part_of(training, self.recipe.batch_size, self.devices) if self.recipe.mixup else 0
-        return itemsize * (bucket_size(sizes, itemsize) + 2 * rows * 3 * height * width)
+        pictures = 2 * rows * 3 * height * width
+        return itemsize * (bucket_size(sizes, itemsize) + pictures + 2 * training.gathered)
 
     @property
     def rates(self) -> Rates | None:
@@ -412,7 +430,9 @@ class Planner:
         self._notes = [note]
         if request.devices > 1:
             whole, self._batch = self._batch, part_of(training, self._batch, request.devices)
-            part = " and the largest part of the optimizer's state" if request.shard else ""
+            part = "the optimizer's state"
+            part = "weights, gradients and " * (request.sharding == Sharding.WEIGHTS) + part
+            part = f" and the largest part of {part}" if request.sharding else ""
             self._notes.append(
                 f"{request.devices} devices share each batch of {whole} rows; this plan is of one with "
                 f"{self._batch} rows{part}. What NCCL holds beside PyTorch's tensors is not counted"

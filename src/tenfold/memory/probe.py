@@ -12,11 +12,11 @@ from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import training_batches
 from tenfold.engine.device import free_memory, process_peak, reset_peak
 from tenfold.engine.ranks import ONE_RANK, Ranks
-from tenfold.engine.shards import UNSPLIT, split_parameters
+from tenfold.engine.shards import split_parameters
 from tenfold.engine.train import begin_training, train_step
 from tenfold.nn.network import Network, recompute
 from tenfold.recipe import Recipe
-from tenfold.values import MemoryPlan
+from tenfold.values import MemoryPlan, Sharding
 
 
 def measure_peak(
@@ -30,7 +30,7 @@ def measure_peak(
     device: torch.device,
     precision: str,
     ranks: Ranks = ONE_RANK,
-    shard: bool = False,
+    shard: Sharding = Sharding.NOTHING,
 ) -> int:
     """Bytes that this process held at most while it took two steps of a full batch; of several that share
     the training, the one that held most.
@@ -65,7 +65,7 @@ def take_steps(
     device: torch.device,
     precision: str,
     ranks: Ranks = ONE_RANK,
-    shard: bool = False,
+    shard: Sharding = Sharding.NOTHING,
 ) -> list[float]:
     """Seconds of each optimizer step on some batches, with what it waits for its pictures.
 
@@ -81,10 +81,11 @@ def take_steps(
         precision=precision,
         micro_batch=plan.micro_batch,
         ranks=ranks,
-        shards=split_parameters(network, ranks) if shard else UNSPLIT,
+        shards=split_parameters(network, ranks, shard),
         offload=plan.offload,
     )
-    if plan.checkpoint:
+    again = plan.checkpoint and not training.shards.apart
+    if again:
         recompute(network, blocks=plan.blocks)
     network.train()
     batches = training_batches(
@@ -104,10 +105,11 @@ def take_steps(
         seconds.append(time.monotonic() - started)
         started = time.monotonic()
     network.zero_grad(set_to_none=True)
+    training.shards.leave()
     network.load_state_dict(kept)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
-    if plan.checkpoint:
+    if again:
         recompute(network, False)
     del training
     free_memory()

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from tenfold.data.encode import Encoding, Examples
 from tenfold.engine.batches import Batch, training_batches
+from tenfold.engine.gather import block_parameters
 from tenfold.engine.optim import AveragedWeights, swapped_weights
 from tenfold.engine.predict import batch_answers, evaluation_mode
-from tenfold.engine.shards import UNSPLIT, largest_shard
+from tenfold.engine.shards import largest_shard
 from tenfold.engine.step import Training, average_weights, begin_training, micro_batch_loss, update_weights
 from tenfold.errors import RecipeError
 from tenfold.memory.fake import build_untouched, fake_device, to_fake
@@ -32,6 +33,7 @@ from tenfold.nn.heads import build_head
 from tenfold.nn.network import Network, build_network, input_name, recompute
 from tenfold.recipe import Recipe
 from tenfold.schema import CategoryTarget, ImageColumn, Schema
+from tenfold.values import Sharding
 
 #: An architecture of timm; a function that builds a network; or a network, `Network` or any other.
 Trainable = str | Callable[[], nn.Module] | nn.Module
@@ -89,7 +91,7 @@ class NetworkTraining:
     classes: of the target, where the network is not a `Network`.
     checkpoint: recompute activations in the backward pass.  blocks: of these alone (`network.recompute`).
     evaluated: rows that are evaluated together between epochs; 0 for none.
-    parts: how many devices split the optimizer; the one that keeps the most is traced.
+    parts: how many devices split the training; the one that keeps the most is traced.  sharding: what of it.
     offload: the optimizer's state and averaged weights rest in the host's memory.
     """
 
@@ -104,6 +106,7 @@ class NetworkTraining:
         blocks: tuple[str, ...] = (),
         evaluated: int = 0,
         parts: int = 1,
+        sharding: Sharding = Sharding.OPTIMIZER,
         offload: bool = False,
     ) -> None:
         # Mixing takes values, which a fake does not have; it needs one more batch of pictures for a moment.
@@ -119,7 +122,9 @@ class NetworkTraining:
         else:
             made = network if isinstance(network, nn.Module) else build_untouched(network)
         self.network = made if isinstance(made, Network) else WholeNetwork(made, classes)
-        self.shards = largest_shard(self.network, parts) if parts > 1 else UNSPLIT
+        self.shards = largest_shard(self.network, parts, sharding)
+        if self.shards.apart:
+            self._checkpoint, self._blocks = True, tuple(block_parameters(self.network))
         # Outside of a trace, where tensors have values.
         encoders: Mapping[str, Any] = dict(self.network.encoders.items())
         self._columns = {
@@ -146,10 +151,32 @@ class NetworkTraining:
             return None
         return AveragedWeights(network, self.recipe.ema, self.shards, offload=self._offload)
 
-    def dropped(self) -> set[int]:
-        """Numbers of the trained parameters that others keep: their gradients are gone before the update."""
+    @property
+    def absent(self) -> frozenset[str]:
+        """Names of the parameters of blocks that others keep."""
+        return frozenset(name for name in self.shards.apart if not self.shards.keeps(name))
+
+    @property
+    def gathered(self) -> int:
+        """Numbers of the weights of a block that others keep, in the block that has most of them."""
+        absent = self.absent
+        blocks = block_parameters(self.network).values() if absent else ()
+        sizes = (sum(p.numel() for name, p in each.items() if name in absent) for each in blocks)
+        return max(sizes, default=0)
+
+    @property
+    def others(self) -> float:
+        """What others keep of the parameters, as a multiple of what this device keeps."""
+        named = dict(self.network.named_parameters())
+        whole, own = (sum(each.numel() for each in some.values()) for some in (named, self.shards.own(named)))
+        return whole / own - 1 if own else 0.0
+
+    def dropped(self) -> dict[int, bool]:
+        """Numbers of the trained parameters that others keep: their gradients are gone before the update, and
+        those of split blocks (true) at once."""
         named = [name for name, each in self._training.network.named_parameters() if each.requires_grad]
-        return {number for number, name in enumerate(named) if not self.shards.keeps(name)}
+        others = {number: name for number, name in enumerate(named) if not self.shards.keeps(name)}
+        return {number: name in self.shards.apart for number, name in others.items()}
 
     def _make(self, network: Network) -> Training:
         device = next(network.parameters()).device

@@ -28,6 +28,7 @@ from tenfold.engine.device import (
     process_peak,
     reset_peak,
 )
+from tenfold.engine.gather import block_parameters
 from tenfold.engine.ranks import ONE_RANK, Ranks, joined_ranks, rank_device
 from tenfold.engine.shards import largest_shard
 from tenfold.engine.statistics import STATISTICS_ROWS
@@ -67,7 +68,7 @@ from tenfold.runs.options import FitOptions, Machine
 from tenfold.runs.reading import table_facts
 from tenfold.runs.record import nan_to_none
 from tenfold.schema import Schema
-from tenfold.values import MemoryPlan, savings
+from tenfold.values import MemoryPlan, Sharding, savings
 
 #: What this process holds is rounded to.
 CONTEXT_STEP = 32 * MIB
@@ -102,9 +103,13 @@ class NetworkFit:
     @contextmanager
     def machine(self) -> Iterator[PeakMemory]:
         """The other ranks, if any. One thread on a CPU for the small layers of a table without pictures."""
-        if self.options.machine.shard and this_rank().count == 1:
+        sharding = self.options.machine.sharding
+        if sharding and this_rank().count == 1:
+            asked, what = "shard", "the optimizer's state"
+            if sharding == Sharding.WEIGHTS:
+                asked, what = "shard_weights", "weights, gradients and the optimizer's state"
             raise RecipeError(
-                f"{option('shard')} splits the optimizer's state over several devices, and there is one",
+                f"{option(asked)} splits {what} over several devices, and there is one",
                 fix="add --devices with their number, or leave it out",
             )
         with (
@@ -113,8 +118,8 @@ class NetworkFit:
             nullcontext(self.ranks) if self.ranks.count > 1 else joined_ranks(self.device) as self.ranks,
         ):
             # Each of these makes the ranks wait for each other; the recipe is compared once it is known.
-            waits = self.options.machine.shard, self.options.machine.probe, self.options.time_limit
-            self.ranks.check_same(repr(waits), "--shard, --probe or --time-limit")
+            waits = sharding, self.options.machine.probe, self.options.time_limit
+            self.ranks.check_same(repr(waits), "--shard, --shard-weights, --probe or --time-limit")
             yield peak
             if not self._told:
                 self.tell_ranks(None)
@@ -137,7 +142,10 @@ class NetworkFit:
             start = self.tell_ranks(None)
             if start is not None:
                 _check_start(start, work.start(start.final, start.work))
-                work.fit(None, notes)
+                shards = work.fit(None, notes)[1].shards
+                with shards.reachable():
+                    pass  # the first rank scores
+                shards.leave()
         return start.final if start else None
 
     def continues(self, recipe: Mapping[str, object]) -> None:
@@ -182,7 +190,7 @@ class NetworkFit:
             left=left,
             limit=limit,
             ranks=ranks,
-            shard=machine.shard,
+            shard=machine.sharding,
         )
         notes.add([said])
         own = with_defaults_for_rows(recipe.model_copy(update={"epochs": epochs}), len(work.split.train))
@@ -241,11 +249,11 @@ class _Prepared:
         begin_stage(tell, "planning the memory")
         plan = agreed_plan(recipe, machine, work, device, precision, ranks)
         notes.add(_describe(work, recipe, device, precision, plan))
-        notes.add(_shared(ranks, _groups(recipe, work), machine.shard))
+        notes.add(_shared(ranks, _groups(recipe, work), machine.sharding, work.network))
         if machine.offload and device.type != "cuda":
             notes.add([f"{option('offload')} saves nothing here: the device's memory is the host's"])
         if machine.probe:
-            notes.add([_probe(work, recipe, plan, device, precision, ranks, machine.shard)])
+            notes.add([_probe(work, recipe, plan, device, precision, ranks, machine.sharding)])
         examples, extra, answers, alone = work.examples, None, None, None
         if work.extra is not None:
             examples, extra = with_extra(examples, work.extra, work.split.train)
@@ -273,7 +281,7 @@ class _Prepared:
             extra=extra,
             answers=answers,
             ranks=ranks,
-            shard=machine.shard,
+            shard=machine.sharding,
         )
         return plan, trained, alone
 
@@ -284,7 +292,9 @@ class _Prepared:
         plan, trained, alone = self.fit(folder, notes)
         begin_stage(self.job.options.on_progress, "scoring the validation rows")
         notes.add(trained.notes)
-        result = evaluate_validation(folder, work, recipe, device, precision)
+        with trained.shards.reachable():
+            result = evaluate_validation(folder, work, recipe, device, precision)
+        trained.shards.leave()
         notes.add(result.notes)
         notes.add(compare_to_linear(trained.linear, result.scores))
         notes.add(compare_to_labels(alone.record.targets if alone else {}, result.scores))
@@ -397,7 +407,8 @@ def plan_training(
         asked = min(machine.micro_batch or min(batch, 32), batch)
         cut = cut_batch(recipe, work, asked, ranks)
         notes = [f"a micro-batch of {max(cut)} rows: BatchNorm groups are not cut"] if cut[0] > asked else []
-        return MemoryPlan(max(cut), len(cut), machine.checkpoint, notes=tuple(notes))
+        again = machine.checkpoint or machine.shard_weights
+        return MemoryPlan(max(cut), len(cut), again, notes=tuple(notes))
     size = parse_bytes(machine.budget or "auto")
     several = work.schema.columns or len(work.schema.images) > 1
     request = PlanRequest(
@@ -411,6 +422,7 @@ def plan_training(
         context=_own_context(work) if device.type == "cpu" else None,
         devices=ranks.count,
         shard=machine.shard,
+        shard_weights=machine.shard_weights,
         offload=machine.offload and device.type == "cuda",
         largest=False,
     )
@@ -514,7 +526,7 @@ def _probe(
     device: torch.device,
     precision: str,
     ranks: Ranks,
-    shard: bool,
+    shard: Sharding,
 ) -> str:
     """Return predicted and measured peak, from two steps of the largest batch on the real device."""
     measured = measure_peak(
@@ -575,16 +587,21 @@ def _describe(
     ]
 
 
-def _shared(ranks: Ranks, groups: tuple[int, ...], shard: bool) -> list[str]:
-    """How several devices share a batch, and the optimizer."""
+def _shared(ranks: Ranks, groups: tuple[int, ...], shard: Sharding, network: Network) -> list[str]:
+    """How several devices share a batch, and what they split."""
     if ranks.count == 1:
         return []
     rows = [sum(Ranks(number, ranks.count).part(groups)[1]) for number in range(ranks.count)]
     few = ", since BatchNorm groups are not cut: a larger --batch-size or a smaller --batchnorm-group"
+    split = "each device keeps a part of the optimizer's state and of the averaged weights"
+    if shard == Sharding.WEIGHTS:
+        blocks = {id(p): p.numel() for block in block_parameters(network).values() for p in block.values()}
+        share = sum(blocks.values()) / sum(each.numel() for each in network.parameters())
+        split += f", and of the weights and gradients of blocks, which are {share:.0%} of all"
     return [
         f"{ranks.count} devices share each batch of {sum(rows)} rows: {min(rows)} to {max(rows)} rows each"
         + (few if min(rows) < max(rows) // 2 and len(groups) < sum(groups) else ""),
-        *(["each device keeps a part of the optimizer's state and of the averaged weights"] if shard else []),
+        *([split] if shard else []),
     ]
 
 

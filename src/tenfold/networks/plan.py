@@ -61,6 +61,7 @@ class PlanOptions(Protocol):
     offload: bool
     devices: int | None
     shard: bool
+    shard_weights: bool
 
 
 def plan_command(
@@ -77,7 +78,7 @@ def plan_command(
         recipe = Recipe(**read_job(archs[0]).recipe)
         archs = [recipe.arch]
     names = ("image_size", "batch_size", "micro_batch", "precision", "optimizer", "classes", "checkpoint")
-    names += ("offload", "devices", "shard")
+    names += ("offload", "devices", "shard", "shard_weights")
     options = {name: getattr(asked, name) for name in names}
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     request = _request_of(asked.budget, asked.device, recipe, options)

@@ -14,6 +14,7 @@ from tenfold.engine.device import pick_precision
 from tenfold.engine.linear import head_seconds
 from tenfold.engine.predict import HALF, predict_features
 from tenfold.engine.ranks import ONE_RANK, Ranks
+from tenfold.engine.shards import split_parameters
 from tenfold.engine.statistics import STATISTICS_ROWS
 from tenfold.engine.step import begin_training
 from tenfold.errors import RecipeError
@@ -21,7 +22,7 @@ from tenfold.memory.probe import take_steps
 from tenfold.networks.prepare import TrainingWork
 from tenfold.nn.encoders import build_backbone, has_convolutions
 from tenfold.recipe import Recipe
-from tenfold.values import MemoryPlan
+from tenfold.values import MemoryPlan, Sharding
 
 #: Fraction of a limit that is planned for: what is measured in seconds differs from what takes minutes.
 PLANNED = 0.85
@@ -124,7 +125,7 @@ def time_rows(
     device: torch.device,
     precision: str,
     ranks: Ranks = ONE_RANK,
-    shard: bool = False,
+    shard: Sharding = Sharding.NOTHING,
 ) -> RowSeconds:
     """Seconds of a row of this very training, by steps whose results are thrown away.
 
@@ -146,24 +147,26 @@ def time_rows(
         shard=shard,
     )
     training = begin_training(
-        work.network,
-        work.encoding,
-        recipe,
+        *(work.network, work.encoding, recipe),
         device=device,
         precision=precision,
         micro_batch=several,
+        shards=split_parameters(work.network, ranks, shard),
         offload=plan.offload,
     )
     started = time.monotonic()
-    predict_features(
-        work.network,
-        work.examples,
-        np.resize(train, several),
-        training.preparation,
-        autocast=training.autocast,
-        workers=plan.workers,
-    )
-    return RowSeconds(float(np.mean(steps[1:])) / several, (time.monotonic() - started) / several)
+    with training.shards.reachable():
+        predict_features(
+            work.network,
+            work.examples,
+            np.resize(train, several),
+            training.preparation,
+            autocast=training.autocast,
+            workers=plan.workers,
+        )
+    seconds = time.monotonic() - started
+    training.shards.leave()
+    return RowSeconds(float(np.mean(steps[1:])) / several, seconds / several)
 
 
 def size_within(
@@ -205,7 +208,7 @@ def epochs_within(
     left: float,
     limit: float,
     ranks: Ranks = ONE_RANK,
-    shard: bool = False,
+    shard: Sharding = Sharding.NOTHING,
 ) -> tuple[int, str]:
     """How many epochs of this training end within a limit, and a message that says so; for all ranks, what
     the first one finds.

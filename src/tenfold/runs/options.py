@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from tenfold.data.split.holdout import Split
 from tenfold.errors import RecipeError
 from tenfold.events import Listener
-from tenfold.values import MAX_PIXELS, Log
+from tenfold.values import MAX_PIXELS, Log, Sharding
 
 #: Splits rows: called as `data.split.holdout` is, less fraction and seed.
 SplitRule = Callable[..., Split]
@@ -63,7 +63,7 @@ class Machine:
     offload: keep the optimizer's state and averaged weights in the host's memory between updates of a GPU.
     probe: take two steps of the largest batch first, and report their memory beside the prediction.
     shard: of several devices that share a training, each keeps only a part of the optimizer's state and of
-        the averaged weights.
+        the averaged weights.  shard_weights: and of weights and gradients.
     """
 
     device: str = "auto"
@@ -72,11 +72,17 @@ class Machine:
     checkpoint: bool = False
     probe: bool = False
     shard: bool = False
+    shard_weights: bool = False
     offload: bool = False
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None:
             _refuse_below("micro_batch", self.micro_batch, 1)
+
+    @property
+    def sharding(self) -> Sharding:
+        """What each of several devices keeps only a part of."""
+        return Sharding.WEIGHTS if self.shard_weights else Sharding(self.shard)
 
 
 @dataclass(frozen=True)
