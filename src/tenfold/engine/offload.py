@@ -89,9 +89,9 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
             # A group without any is counted, too.
-            for piece in list(in_pieces(moved)) or [slice(0)]:
-                counted = self._update(group, moved[piece])
-            group.update(counted)
+            pieces = list(in_pieces(moved)) or [slice(0)]
+            counted = [self._update(group, moved[piece]) for piece in pieces]
+            group.update(counted[-1])
 
     def _update(self, group: dict[str, Any], piece: list[torch.nn.Parameter]) -> dict[str, Any]:
         """Update some parameters of a group; returns what the optimizer counts by group."""
