@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from enum import Enum
 
 import pytest
 
 from tenfold import values
 
-VALUES = [getattr(values, name) for name in values.__all__ if inspect.isclass(getattr(values, name))]
+#: An enumeration is frozen by itself, and its members are no fields.
+CLASSES = [each for name in values.__all__ if inspect.isclass(each := getattr(values, name))]
+VALUES = [each for each in CLASSES if not issubclass(each, Enum)]
 
 
 def test_all_values_are_listed() -> None:
