@@ -36,23 +36,18 @@ def host_copy(tensor: Shaped[Tensor, " ..."]) -> Shaped[Tensor, " ..."]:
 
 def is_offloaded(value: object) -> bool:
     """Whether this is a tensor that is worth its way to the host's memory."""
-    return isinstance(value, Tensor) and size_of(value) >= LEAST_BYTES
-
-
-def size_of(tensor: Shaped[Tensor, " ..."]) -> int:
-    """Bytes of a tensor."""
-    return tensor.numel() * tensor.element_size()
+    return isinstance(value, Tensor) and value.nbytes >= LEAST_BYTES
 
 
 def in_pieces(tensors: Sequence[Shaped[Tensor, " ..."]]) -> Iterator[slice]:
     """Which of the tensors, in their order, are updated together."""
     start = held = 0
     for number, tensor in enumerate(tensors):
-        if number > start and held + size_of(tensor) > PIECE_BYTES:
+        if number > start and held + tensor.nbytes > PIECE_BYTES:
             yield slice(start, number)
             start = number
             held = 0
-        held += size_of(tensor)
+        held += tensor.nbytes
     if start < len(tensors):
         yield slice(start, len(tensors))
 
@@ -116,4 +111,4 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         """The parameters that need most memory while they are updated."""
         moved = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
         pieces = [some[piece] for some in moved for piece in in_pieces(some)]
-        return max(pieces, key=lambda piece: sum(map(size_of, piece)), default=[])
+        return max(pieces, key=lambda piece: sum(each.nbytes for each in piece), default=[])

@@ -94,7 +94,7 @@ def _moved(optimizer: torch.optim.Optimizer) -> list[Shaped[Tensor, " ..."]]:
 
 
 def _bytes(value: object) -> int:
-    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+    return value.nbytes if isinstance(value, Tensor) else 0
 
 
 def _copied(value: Value) -> Value | Shaped[Tensor, " ..."]:
